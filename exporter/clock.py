@@ -1,0 +1,37 @@
+"""The one clock and the one sleep of the exporter, so that tests of schedules run in no time."""
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> float:
+        """Unix time in seconds: for people and for metrics. It can jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment: for durations and ages. It never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for at least so long."""
+        ...
+
+
+class SystemClock:
+    """The machine's time."""
+
+    # CLOCK_BOOTTIME goes on while a laptop sleeps: after it wakes, hours-old data must be stale at once.
+    _boottime = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.clock_gettime(self._boottime)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

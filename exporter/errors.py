@@ -1,0 +1,153 @@
+"""Every error that the exporter raises on purpose, sorted by what to do next.
+
+::
+
+    ExporterError
+    ├── ConfigurationError        tell the person every mistake with its place; do not start
+    ├── RecordError               drop and count this record, keep its neighbours
+    └── PollError                 this poll yields nothing; what was known stays until it is stale
+        ├── TransientError        try again within the same poll, then at the next one
+        │   ├── ThrottledError      ... not before `retry_after`                  reason throttled
+        │   ├── UpstreamTimeoutError                                              reason timeout
+        │   ├── UpstreamConnectionError                                           reason connection
+        │   ├── ServerError         HTTP 5xx                                      reason http
+        │   └── UpstreamBusyError   an API code that says "internal", "timed out" reason upstream
+        ├── AuthenticationError   get another token and try once more             reason auth
+        └── PermanentError        asking again gives the same answer; slow down
+            ├── PermissionDeniedError  a fresh token is refused too               reason permission
+            ├── RejectedError       the API says that the question is wrong       reason rejected
+            ├── UnexpectedStatusError  a redirect, 404 and the like               reason http
+            ├── ApiError            an API code that no page lists                reason upstream
+            └── DecodeError         the answer is not what the API describes      reason decode
+
+`reason` is the label value of ``hpc_exporter_poll_failures_total``. Exceptions of libraries (aiohttp, msgspec,
+pydantic, OSError of a secret's file) are turned into these where they arise and never travel further.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Reason = Literal["auth", "permission", "rejected", "throttled", "timeout", "connection", "http", "decode", "upstream"]
+
+
+class ExporterError(Exception):
+    """The root: whatever is below was foreseen, and its text is fit for a person."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """One thing wrong in a configuration file; `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.path + ': ' if self.path else ''}{self.message}"
+
+
+class ConfigurationError(ExporterError):
+    """The configuration cannot be used; `mistakes` holds all that is wrong with it, in file order."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        self.mistakes = sorted(mistakes)
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class RecordError(ExporterError):
+    """One record of an otherwise good answer cannot be used."""
+
+
+class PollError(ExporterError):
+    """A poll failed. `culprit` names what is at fault where that is wider than the target (a host, a credential)."""
+
+    reason: ClassVar[Reason]
+
+    def __init__(self, message: str, *, culprit: str = "", api_code: str | None = None) -> None:
+        super().__init__(message)
+        self.culprit = culprit
+        self.api_code = api_code
+
+
+class TransientError(PollError):
+    """May be gone a moment later. `retry_after` is the pause in seconds that the upstream asked for, if it did."""
+
+    retry_after: float | None = None
+
+
+class ThrottledError(TransientError):
+    """The upstream asked us to slow down (HTTP 429, or 503 with Retry-After)."""
+
+    reason = "throttled"
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, culprit: str = "", api_code: str | None = None
+    ) -> None:
+        super().__init__(message, culprit=culprit, api_code=api_code)
+        self.retry_after = retry_after
+
+
+class UpstreamTimeoutError(TransientError):
+    """No complete answer within the time allowed for one request."""
+
+    reason = "timeout"
+
+
+class UpstreamConnectionError(TransientError):
+    """The host could not be reached, its certificate was not trusted, or it hung up."""
+
+    reason = "connection"
+
+
+class ServerError(TransientError):
+    """HTTP 5xx without an envelope that says more."""
+
+    reason = "http"
+
+
+class UpstreamBusyError(TransientError):
+    """The API itself says that it failed for a passing reason."""
+
+    reason = "upstream"
+
+
+class AuthenticationError(PollError):
+    """The token was refused; another one may be accepted."""
+
+    reason = "auth"
+
+
+class PermanentError(PollError):
+    """The same question gives the same answer: do not ask again before the next, slower, poll."""
+
+
+class PermissionDeniedError(PermanentError):
+    """A token that is known to be fresh was refused: its owner may not ask this."""
+
+    reason = "permission"
+
+
+class RejectedError(PermanentError):
+    """The API says that a parameter or the user is wrong."""
+
+    reason = "rejected"
+
+
+class UnexpectedStatusError(PermanentError):
+    """An HTTP status that no page describes: a redirect, 404, 405."""
+
+    reason = "http"
+
+
+class ApiError(PermanentError):
+    """An error code of the API that is not known to be anything better."""
+
+    reason = "upstream"
+
+
+class DecodeError(PermanentError):
+    """The answer is too long, not JSON, or not of the documented form."""
+
+    reason = "decode"
