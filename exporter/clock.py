@@ -1,8 +1,15 @@
-"""The one clock and the one sleep of the exporter, so that tests of schedules run in no time."""
+"""The one clock and the one timer of the exporter, so that tests of schedules run in no time."""
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
+
+
+class Timer(Protocol):
+    """Something that will happen unless it is cancelled."""
+
+    def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
@@ -20,6 +27,10 @@ class Clock(Protocol):
         """Let others run for at least so long."""
         ...
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back on the event loop after so many seconds."""
+        ...
+
 
 class SystemClock:
     """The machine's time."""
@@ -35,3 +46,6 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)

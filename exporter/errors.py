@@ -16,6 +16,7 @@
         └── PermanentError        asking again gives the same answer; slow down
             ├── PermissionDeniedError  a fresh token is refused too               reason permission
             ├── RejectedError       the API says that the question is wrong       reason rejected
+            ├── UntrustedCertificateError  TLS: the person has to act            reason connection
             ├── UnexpectedStatusError  a redirect, 404 and the like               reason http
             ├── ApiError            an API code that no page lists                reason upstream
             └── DecodeError         the answer is not what the API describes      reason decode
@@ -133,6 +134,12 @@ class RejectedError(PermanentError):
     """The API says that a parameter or the user is wrong."""
 
     reason = "rejected"
+
+
+class UntrustedCertificateError(PermanentError):
+    """The host's certificate was not accepted."""
+
+    reason = "connection"
 
 
 class UnexpectedStatusError(PermanentError):

@@ -1,0 +1,226 @@
+"""Polls every target in its rhythm and keeps track of how that goes."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from typing import Protocol
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import DecodeError, PollError, TransientError
+from exporter.polling.edges import EdgeLog, Trouble
+from exporter.polling.schedule import backoff_delay, first_delay, regular_delay, second_delay
+from exporter.polling.source_health import SourceHealth
+from exporter.polling.target import Target, TargetKey, TargetStatus
+
+log = structlog.get_logger()
+
+
+class Listener(Protocol):
+    """Who shows how the polls go. Called on the event loop; must be quick and must not fail."""
+
+    def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
+        """A poll ended."""
+        ...
+
+    def health_changed(self, status: TargetStatus) -> None:
+        """`up`, `stale` or `last_success` of a target changed."""
+        ...
+
+    def source_changed(self, source: str, up: bool | None) -> None:
+        """Whether the last poll of every target of `source` worked; None while some were not tried and none failed."""
+        ...
+
+    def expired(self, key: TargetKey) -> None:
+        """What the target showed is too old to be shown."""
+        ...
+
+    def removed(self, key: TargetKey) -> None:
+        """The target is no longer configured."""
+        ...
+
+
+class Poller:
+    """The schedule of all targets. Everything happens on the event loop that called `update`."""
+
+    def __init__(self, clock: Clock, listener: Listener, *, rng: random.Random | None = None) -> None:
+        self._clock = clock
+        self._listener = listener
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
+        self._statuses: dict[TargetKey, TargetStatus] = {}
+        self._edges = EdgeLog()
+        self._polls: set[asyncio.Task[None]] = set()
+        self._sources: dict[str, SourceHealth] = {}
+        self._tried_all = asyncio.Event()
+        # No success can become stale before this moment; spares looking at all of them at every scrape.
+        self._stale_not_before = 0.0
+
+    @property
+    def statuses(self) -> tuple[TargetStatus, ...]:
+        """All targets, in the order of the configuration."""
+        return tuple(self._statuses.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every target was tried at least once; a later reload does not take it back."""
+        return self._tried_all.is_set()
+
+    async def wait_ready(self) -> None:
+        await self._tried_all.wait()
+
+    def update(self, targets: Iterable[Target]) -> None:
+        """Poll these from now on. A target that was polled before keeps its data and, if it can, its rhythm."""
+        new = {target.key: target for target in targets}
+        for key in [key for key, status in self._statuses.items() if not same_data(status.target, new.get(key))]:
+            self._remove(key)
+        old, self._statuses = self._statuses, {}
+        for key, target in new.items():
+            status = old.get(key)
+            self._statuses[key] = status or TargetStatus(target)
+            if status is None:
+                self._sources.setdefault(key.source, SourceHealth()).add(key)
+                self._schedule(self._statuses[key], first_delay(target.interval, self._rng))
+            else:
+                self._replace(status, target)
+        self._sources = {source: health for source, health in self._sources.items() if not health.empty}
+        for source, health in self._sources.items():
+            self._listener.source_changed(source, health.up)
+        self._stale_not_before = 0.0
+        self._check_tried_all()
+
+    async def stop(self) -> None:
+        """Stop polling; polls under way are cancelled."""
+        for status in self._statuses.values():
+            if status.timer is not None:
+                status.timer.cancel()
+        for task in self._polls:
+            task.cancel()
+        await asyncio.gather(*self._polls, return_exceptions=True)
+
+    def expire(self) -> None:
+        """Let go of data that is older than its `stale_after`. To be called before anything is shown."""
+        now = self._clock.monotonic()
+        if now < self._stale_not_before:
+            return
+        earliest = float("inf")
+        for status in self._statuses.values():
+            if status.succeeded_at is None or status.stale:
+                continue
+            deadline = status.succeeded_at + status.target.stale_after
+            if deadline < now:
+                status.stale = True
+                self._listener.expired(status.key)
+                self._listener.health_changed(status)
+            else:
+                earliest = min(earliest, deadline)
+        self._stale_not_before = earliest
+
+    def poll_soon(self, keys: Iterable[TargetKey]) -> None:
+        """Bring forward the next polls of `keys`, where they are backing off, to within a second."""
+        for key in keys:
+            status = self._statuses.get(key)
+            if status is not None and not status.in_flight:
+                self._schedule(status, first_delay(status.target.interval, self._rng))
+
+    def _replace(self, status: TargetStatus, target: Target) -> None:
+        rhythm_changed = target.interval != status.target.interval
+        status.target = target
+        if rhythm_changed and not status.in_flight:
+            self._schedule(status, min(status.due - self._clock.monotonic(), target.interval))
+
+    def _remove(self, key: TargetKey) -> None:
+        status = self._statuses.pop(key)
+        if status.timer is not None:
+            status.timer.cancel()
+        self._sources[key.source].remove(key)
+        self._edges.forget(key)
+        self._listener.removed(key)
+
+    def _schedule(self, status: TargetStatus, delay: float) -> None:
+        if status.timer is not None:
+            status.timer.cancel()
+        delay = max(0.0, delay)
+        status.due = self._clock.monotonic() + delay
+        status.next_poll = self._clock.now() + delay
+        status.timer = self._clock.call_later(delay, lambda: self._start(status))
+
+    def _start(self, status: TargetStatus) -> None:
+        # The set keeps the task alive: the event loop itself holds only a weak reference.
+        task = asyncio.get_running_loop().create_task(self._poll(status))
+        self._polls.add(task)
+        task.add_done_callback(self._polls.discard)
+
+    def _current(self, status: TargetStatus) -> bool:
+        return self._statuses.get(status.key) is status
+
+    async def _poll(self, status: TargetStatus) -> None:
+        target = status.target
+        started = self._clock.monotonic()
+        status.in_flight, status.timer, status.next_poll = True, None, None
+        error: PollError | None = None
+        try:
+            records = await target.poll()
+            if self._current(status):
+                await target.publish(records)
+        except PollError as failure:
+            error = failure
+        except Exception:
+            log.exception("a poll failed in an unforeseen way; please report this", **target.key._asdict())
+            error = DecodeError("an error inside the exporter, see its log")
+        finally:
+            status.in_flight = False
+        if self._current(status):
+            self._listener.polled(target.key, self._clock.monotonic() - started, error)
+            self._settle(status, error)
+
+    def _settle(self, status: TargetStatus, error: PollError | None) -> None:
+        """Note how a poll ended and plan the next one."""
+        first = status.up is None
+        status.last_attempt = self._clock.now()
+        delay = self._settle_success(status, first) if error is None else self._settle_failure(status, error)
+        self._schedule(status, delay)
+        self._listener.health_changed(status)
+        source = self._sources[status.key.source]
+        up_before = source.up
+        source.note(status.key, ok=error is None)
+        if source.up != up_before:
+            self._listener.source_changed(status.key.source, source.up)
+        if first:
+            self._check_tried_all()
+
+    def _settle_success(self, status: TargetStatus, first: bool) -> float:
+        now = self._clock.monotonic()
+        status.up, status.stale, status.failures, status.last_error = True, False, 0, None
+        status.last_success, status.succeeded_at = status.last_attempt, now
+        self._stale_not_before = min(self._stale_not_before, now + status.target.stale_after)
+        trouble = self._edges.succeeded(status.key, self._clock.now())
+        if trouble is not None:
+            self._hurry(trouble)
+        interval = status.target.interval
+        return second_delay(status.key, interval) if first else regular_delay(status.due, now, interval)
+
+    def _settle_failure(self, status: TargetStatus, error: PollError) -> float:
+        status.up, status.last_error, status.last_error_at = False, error, status.last_attempt
+        status.stale = status.stale or status.succeeded_at is None
+        status.failures += 1
+        self._edges.failed(status.key, error, self._clock.now())
+        retry_after = error.retry_after if isinstance(error, TransientError) else None
+        return backoff_delay(status.failures, status.target.interval, retry_after, self._rng)
+
+    def _hurry(self, trouble: Trouble) -> None:
+        """What kept others of the same region from working is over: do not let them wait out their backoff."""
+        now = self._clock.monotonic()
+        for key in self._edges.sharing(trouble):
+            other = self._statuses[key]
+            if not other.in_flight and other.due - now > other.target.interval:
+                self._schedule(other, self._rng.uniform(0, other.target.interval))
+
+    def _check_tried_all(self) -> None:
+        if all(health.tried for health in self._sources.values()):
+            self._tried_all.set()
+
+
+def same_data(old: Target, new: Target | None) -> bool:
+    """Whether what `old` yielded may still be shown under `new`."""
+    return new is not None and new.identity == old.identity

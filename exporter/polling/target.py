@@ -1,0 +1,56 @@
+"""One polled thing, and what is known of its polls."""
+
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from exporter.clock import Timer
+from exporter.errors import PollError
+
+
+class TargetKey(NamedTuple):
+    """The labels of a target: the region's or project's name, the endpoint, and the user, member or queue."""
+
+    source: str
+    endpoint: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to poll and where the answer goes.
+
+    `interval` and `stale_after` are seconds. `poll` asks the upstream and raises PollError. `publish` shows what `poll`
+    returned and must not fail. Two targets of one key with different `identity` (another host, say) share no data.
+    """
+
+    key: TargetKey
+    interval: float
+    stale_after: float
+    poll: Callable[[], Awaitable[Any]]
+    publish: Callable[[Any], Awaitable[None]]
+    identity: Hashable = None
+
+
+@dataclass(slots=True)
+class TargetStatus:
+    """What is known of a target's polls. `last_*` and `next_poll` are unix times; `up` is None before the first try."""
+
+    target: Target
+    up: bool | None = None
+    stale: bool = False
+    failures: int = 0
+    last_attempt: float | None = None
+    last_success: float | None = None
+    last_error: PollError | None = None
+    last_error_at: float | None = None
+    next_poll: float | None = None
+    # The poller's own: on the monotonic clock.
+    succeeded_at: float | None = None
+    due: float = 0.0
+    timer: Timer | None = None
+    in_flight: bool = False
+
+    @property
+    def key(self) -> TargetKey:
+        return self.target.key

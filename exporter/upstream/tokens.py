@@ -1,0 +1,44 @@
+"""Calls that carry a token, and the second try with another one."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from exporter.errors import AuthenticationError, PermissionDeniedError
+from exporter.upstream.http import Request, Response, Upstream
+
+T = TypeVar("T")
+
+
+class TokenProvider(Protocol):
+    """Gives the token of one credential."""
+
+    async def current(self) -> str:
+        """The token to use now. Raises AuthenticationError or TransientError where there is none to be had."""
+        ...
+
+    async def replace(self, refused: str) -> str | None:
+        """A token other than the `refused` one, or None where there is no other."""
+        ...
+
+
+async def call_with_token(
+    upstream: Upstream, tokens: TokenProvider, request_for: Callable[[str], Request], decode: Callable[[Response], T]
+) -> T:
+    """Send the request with the current token; if that is refused, once more with another.
+
+    Raises the PollErrors of `Upstream.call` and of `decode`; AuthenticationError where the only token was refused,
+    PermissionDeniedError where a second one was refused as well.
+    """
+    token = await tokens.current()
+    try:
+        return await upstream.call(request_for(token), decode)
+    except AuthenticationError:
+        fresh = await tokens.replace(token)
+        if fresh is None:
+            raise
+    try:
+        return await upstream.call(request_for(fresh), decode)
+    except AuthenticationError as error:
+        raise PermissionDeniedError(
+            f"refused with a fresh token too, so its owner may not ask this: {error}", api_code=error.api_code
+        ) from None
