@@ -1,0 +1,301 @@
+"""Every metric family of the exporter, exactly once: name, type, help and labels.
+
+Documentation, dashboards and tests are held against this list. A family stands here only if something exports it.
+Domain families are rendered by us (`render`, `families`) because there can be hundreds of thousands of their series;
+the exporter's own are held by prometheus-client (`own`). ``process_*`` comes from prometheus-client's process collector
+with names and help of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+FamilyType = Literal["gauge", "counter", "histogram"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """One metric family. Compared and hashed by identity: each exists once, and is a key in hot dictionaries.
+
+    `name` is the name in the text format: a counter's ends in ``_total``. `labels` is the order of rendered labels.
+    """
+
+    name: str
+    type: FamilyType
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+_domain: list[Family] = []
+_own: list[Family] = []
+
+
+def _rendered(name: str, kind: FamilyType, documentation: str, labels: str) -> Family:
+    family = Family(name, kind, documentation, tuple(labels.split()))
+    _domain.append(family)
+    return family
+
+
+def _held(name: str, kind: FamilyType, documentation: str, labels: str = "") -> Family:
+    family = Family(name, kind, documentation, tuple(labels.split()))
+    _own.append(family)
+    return family
+
+
+# --- SCNet ------------------------------------------------------------------------------------------------------------
+
+SCNET_UP: Final = _rendered(
+    "scnet_up",
+    "gauge",
+    "Whether the last poll of every target of the region worked (1) or at least one failed (0). "
+    "Absent until the region was polled.",
+    "hpc_cluster",
+)
+
+SCNET_QUEUE_JOBS: Final = _rendered(
+    "scnet_queue_jobs",
+    "gauge",
+    "Jobs of a scheduler user in a queue, by state. Queues of one name in several schedulers of the region are added up. "
+    "A queue once seen stays, at 0. Absent while nothing recent is known.",
+    "hpc_cluster user queue state",
+)
+
+SCNET_SCHEDULER_INFO: Final = _rendered(
+    "scnet_scheduler_info",
+    "gauge",
+    "A batch system of the region; always 1. Absent when the region no longer lists it or nothing recent is known.",
+    "hpc_cluster scheduler_id scheduler_name scheduler_type",
+)
+
+_MEMBER = "hpc_cluster group user state"
+
+SCNET_MEMBER_JOBS: Final = _rendered(
+    "scnet_member_jobs",
+    "gauge",
+    "Listed jobs of a group member, by state. The states running, queued, held and suspended are always present, "
+    "others while a job is in them. Absent while nothing recent is known.",
+    _MEMBER,
+)
+
+SCNET_JOB_INFO: Final = _rendered(
+    "scnet_job_info",
+    "gauge",
+    "A listed job with its name and state; always 1. Only with per_job, for at most max_jobs jobs: "
+    "see hpc_exporter_jobs_dropped.",
+    "hpc_cluster group user job_id job_name state",
+)
+
+_AMOUNTS = {
+    "requested_nodes": "Nodes requested",
+    "requested_cpus": "CPU cores requested",
+    "requested_gpus": "GPUs requested",
+    "requested_dcus": "DCUs (accelerator cards) requested",
+    "allocated_cpus": "CPU cores in use",
+    "allocated_gpus": "GPUs in use",
+    "allocated_dcus": "DCUs (accelerator cards) in use",
+}
+
+# Keyed by the field of records.Job that they show.
+SCNET_MEMBER_AMOUNTS: Final[Mapping[str, Family]] = MappingProxyType(
+    {
+        amount: _rendered(
+            f"scnet_member_{amount}",
+            "gauge",
+            f"{text} by the listed jobs of a group member, by state of the job. The states running and queued are always "
+            "present, others while a job is in them. Absent where the amount of a job in that state is unknown.",
+            _MEMBER,
+        )
+        for amount, text in _AMOUNTS.items()
+    }
+)
+SCNET_JOB_AMOUNTS: Final[Mapping[str, Family]] = MappingProxyType(
+    {
+        amount: _rendered(
+            f"scnet_job_{amount}",
+            "gauge",
+            f"{text} by a listed job. Only with per_job; absent where the amount is unknown.",
+            "hpc_cluster user job_id",
+        )
+        for amount, text in _AMOUNTS.items()
+    }
+)
+
+# --- Targets: there can be tens of thousands, so they are rendered like domain series ------------------------------------
+
+_TARGET = "source endpoint target"
+
+TARGET_UP: Final = _rendered(
+    "hpc_exporter_target_up",
+    "gauge",
+    "Whether the last poll of the target worked (1) or failed (0). Absent until it was tried.",
+    _TARGET,
+)
+
+TARGET_STALE: Final = _rendered(
+    "hpc_exporter_target_stale",
+    "gauge",
+    "Whether the target's domain series are left out because its last success is older than stale_after (1) or not (0).",
+    _TARGET,
+)
+
+TARGET_LAST_SUCCESS: Final = _rendered(
+    "hpc_exporter_target_last_success_timestamp_seconds",
+    "gauge",
+    "Unix time of the target's last successful poll, in seconds. Absent until one succeeded.",
+    _TARGET,
+)
+
+JOBS_DROPPED: Final = _rendered(
+    "hpc_exporter_jobs_dropped",
+    "gauge",
+    "Listed jobs of a region without series of their own because max_jobs was reached. Only with per_job.",
+    "source",
+)
+
+# --- The exporter itself, held by prometheus-client ------------------------------------------------------------------
+
+BUILD_INFO: Final = _held(
+    "hpc_exporter_build_info",
+    "gauge",
+    "What is running: the exporter's version, source revision and Python version; always 1.",
+    "version revision python_version",
+)
+
+POLL_INTERVAL: Final = _held(
+    "hpc_exporter_poll_interval_seconds",
+    "gauge",
+    "Configured time between two polls of one target, in seconds.",
+    "source endpoint",
+)
+
+POLLS: Final = _held(
+    "hpc_exporter_polls_total",
+    "counter",
+    "Polls that ended, successful or not. A poll can take several requests.",
+    "source endpoint",
+)
+
+POLL_FAILURES: Final = _held(
+    "hpc_exporter_poll_failures_total",
+    "counter",
+    "Polls that failed after all their retries, by reason.",
+    "source endpoint reason",
+)
+
+POLL_DURATION: Final = _held(
+    "hpc_exporter_poll_duration_seconds",
+    "histogram",
+    "Duration of a poll in seconds, successful or not, with its retries and waits.",
+    "source endpoint",
+)
+
+API_REQUESTS: Final = _held(
+    "hpc_exporter_api_requests_total",
+    "counter",
+    "HTTP requests sent upstream, by status code of the answer; none where no answer came.",
+    "source endpoint code",
+)
+
+API_ERRORS: Final = _held(
+    "hpc_exporter_api_errors_total",
+    "counter",
+    "Answers in which the API itself reported an error, by its code; codes that no API page lists count as other.",
+    "source endpoint api_code",
+)
+
+API_RETRIES: Final = _held(
+    "hpc_exporter_api_retries_total",
+    "counter",
+    "Further attempts after a transient failure within one poll.",
+    "source endpoint",
+)
+
+TOKEN_EXPIRY: Final = _held(
+    "hpc_exporter_token_expiry_timestamp_seconds",
+    "gauge",
+    "Unix time at which the token now in use expires, in seconds; user is the token's owner, empty for the region's own. "
+    "Absent where it is unknown.",
+    "source user",
+)
+
+TOKEN_REFRESHES: Final = _held(
+    "hpc_exporter_token_refreshes_total",
+    "counter",
+    "New tokens obtained, at the start or in place of an older one.",
+    "source",
+)
+
+TOKEN_REFRESH_FAILURES: Final = _held(
+    "hpc_exporter_token_refresh_failures_total",
+    "counter",
+    "Attempts to obtain a new token that failed.",
+    "source",
+)
+
+UNKNOWN_STATES: Final = _held(
+    "hpc_exporter_unknown_states_total",
+    "counter",
+    "States of jobs that the exporter does not know; such jobs are counted in the state unknown.",
+    "source endpoint",
+)
+
+RECORDS_REJECTED: Final = _held(
+    "hpc_exporter_records_rejected_total",
+    "counter",
+    "Records of otherwise good answers that could not be read and were left out.",
+    "source endpoint",
+)
+
+TRACKED_JOBS: Final = _held(
+    "hpc_exporter_tracked_jobs",
+    "gauge",
+    "Jobs that the tracker follows between polls.",
+    "source",
+)
+
+SERIES: Final = _held(
+    "hpc_exporter_series",
+    "gauge",
+    "Series in this answer of the exporter, all families together.",
+)
+
+CONFIG_RELOAD_SUCCESSFUL: Final = _held(
+    "hpc_exporter_config_last_reload_successful",
+    "gauge",
+    "Whether the last attempt to load the configuration worked (1) or the one before it is still in use (0).",
+)
+
+CONFIG_RELOAD_TIMESTAMP: Final = _held(
+    "hpc_exporter_config_last_reload_success_timestamp_seconds",
+    "gauge",
+    "Unix time at which the configuration in use was loaded, in seconds.",
+)
+
+SHARD_ORDINAL: Final = _held(
+    "hpc_exporter_shard_ordinal",
+    "gauge",
+    "Number of this instance's shard of the targets, counted from 0.",
+)
+
+TOTAL_SHARDS: Final = _held(
+    "hpc_exporter_total_shards",
+    "gauge",
+    "Number of shards that the targets are divided into; 1 means that this instance polls all of them.",
+)
+
+HTTP_REQUESTS: Final = _held(
+    "hpc_exporter_http_requests_total",
+    "counter",
+    "HTTP requests that the exporter answered, by path and status code; paths it does not serve count as other.",
+    "path code",
+)
+
+
+def _by_name(families: list[Family]) -> Mapping[str, Family]:
+    return MappingProxyType({family.name: family for family in sorted(families, key=lambda family: family.name)})
+
+
+DOMAIN: Final = _by_name(_domain)
+OWN: Final = _by_name(_own)
+CATALOGUE: Final = _by_name([*_domain, *_own])

@@ -1,0 +1,138 @@
+"""Records to samples. Pure functions, one for each kind of poll; each gives the lines of one owner.
+
+They run at every poll, so what lines have in common is rendered once. What they leave out is part of their meaning:
+an amount that the upstream did not send gives no sample, because unknown is never zero. Queues, states and jobs are
+written in a fixed order, so that an unchanged answer gives unchanged bytes whatever order it came in.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import attrgetter
+from typing import Any, Final
+
+from exporter.metrics import catalogue
+from exporter.metrics.catalogue import Family
+from exporter.metrics.render import Chunks, escape, sample, start, to_bytes
+from exporter.records import Job, JobListing, JobState, QueueStatistics, Schedulers
+
+# States that always have a sample, so that a sum or an alert over them never meets a missing series.
+_AMOUNT_STATES: Final = frozenset({JobState.RUNNING, JobState.QUEUED})
+_MEMBER_STATES: Final = _AMOUNT_STATES | {JobState.HELD, JobState.SUSPENDED}
+_QUEUE_STATES: Final = _MEMBER_STATES | {JobState.OTHER}
+
+_STATE_LABEL: Final[Mapping[JobState, str]] = {state: f',state="{state}"}}' for state in JobState}
+_AMOUNT: Final[Mapping[str, Callable[[Job], Any]]] = {name: attrgetter(name) for name in catalogue.SCNET_JOB_AMOUNTS}
+
+
+def queue_statistics(hpc_cluster: str, statistics: QueueStatistics, seen: Collection[str]) -> Chunks:
+    """A user's jobs by queue and state.
+
+    `seen` names queues of earlier polls: one that is absent now has no jobs. Queues of one name are added up.
+    """
+    queues: dict[str, dict[JobState, int]] = {queue: {} for queue in seen}
+    for row in statistics.queues:
+        known = queues.setdefault(row.queue, {})
+        queues[row.queue] = _added(known, row.counts) if known else row.counts
+    family = catalogue.SCNET_QUEUE_JOBS
+    lines_start = start(family, hpc_cluster, statistics.user)
+    lines = [
+        _by_state(f'{lines_start},queue="{escape(queue)}"', counts, _QUEUE_STATES)
+        for queue, counts in sorted(queues.items(), key=lambda item: item[0])
+    ]
+    return _chunks({family: lines})
+
+
+def schedulers(hpc_cluster: str, answer: Schedulers) -> Chunks:
+    """A region's batch systems. One listed twice by its id is shown once, as it came first."""
+    by_id = {scheduler.id: scheduler for scheduler in reversed(answer.schedulers)}
+    family = catalogue.SCNET_SCHEDULER_INFO
+    lines = [
+        sample(family, (hpc_cluster, scheduler.id, scheduler.name, scheduler.type), 1)
+        for _, scheduler in sorted(by_id.items())
+    ]
+    return _chunks({family: lines})
+
+
+def member_jobs(hpc_cluster: str, group: str, user: str, listing: JobListing) -> Chunks:
+    """A member's jobs, and what they request and use, by state. A sum with an unknown summand is left out."""
+    jobs: defaultdict[JobState, list[Job]] = defaultdict(list)
+    for job in listing.jobs:
+        jobs[job.state].append(job)
+
+    family = catalogue.SCNET_MEMBER_JOBS
+    counts = {state: len(jobs_in_state) for state, jobs_in_state in jobs.items()}
+    lines = {family: [_by_state(start(family, hpc_cluster, group, user), counts, _MEMBER_STATES)]}
+
+    for amount, family in catalogue.SCNET_MEMBER_AMOUNTS.items():
+        line_start = start(family, hpc_cluster, group, user)
+        lines[family] = [
+            f"{line_start}{label} {total}\n"
+            for state, label in _STATE_LABEL.items()
+            if (state in _AMOUNT_STATES or state in jobs) and (total := _total(jobs.get(state, ()), amount)) is not None
+        ]
+    return _chunks(lines)
+
+
+def per_job(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chunks:
+    """Series of single jobs. Whoever calls it keeps their number small, and each job id at most once: see `perjob`."""
+    lines: defaultdict[Family, list[str]] = defaultdict(list)
+    info = catalogue.SCNET_JOB_INFO
+    for job in jobs:
+        lines[info].append(sample(info, (hpc_cluster, group, user, job.id, job.name, job.state), 1))
+        for amount, family in catalogue.SCNET_JOB_AMOUNTS.items():
+            value = _AMOUNT[amount](job)
+            if value is not None:
+                lines[family].append(sample(family, (hpc_cluster, user, job.id), value))
+    return _chunks(lines)
+
+
+def region_up(hpc_cluster: str, up: bool | None) -> Chunks:
+    """Whether all targets of the region work; `up` is None while that is not known yet."""
+    return {} if up is None else _single(catalogue.SCNET_UP, (hpc_cluster,), up)
+
+
+def target_health(
+    source: str, endpoint: str, target: str, *, up: bool | None, stale: bool, last_success: float | None
+) -> Chunks:
+    """How a target's polls go. `up` is None before the first one, `last_success` (Unix seconds) before the first good one."""
+    labels = (source, endpoint, target)
+    chunks = _single(catalogue.TARGET_STALE, labels, stale)
+    if up is not None:
+        chunks |= _single(catalogue.TARGET_UP, labels, up)
+    if last_success is not None:
+        chunks |= _single(catalogue.TARGET_LAST_SUCCESS, labels, last_success)
+    return chunks
+
+
+def jobs_dropped(source: str, jobs: int) -> Chunks:
+    """Jobs of a region that the cap on per-job series left out: see `PerJobBudget.dropped`."""
+    return _single(catalogue.JOBS_DROPPED, (source,), jobs)
+
+
+def _single(family: Family, labels: tuple[str, ...], value: float) -> Chunks:
+    return {family: to_bytes(sample(family, labels, value))}
+
+
+def _chunks(lines: Mapping[Family, list[str]]) -> Chunks:
+    return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}
+
+
+def _by_state(line_start: str, counts: Mapping[JobState, int], always: Collection[JobState]) -> str:
+    """A line for each state in `always`, and for each further state that has jobs."""
+    return "".join(
+        [
+            f"{line_start}{label} {counts.get(state, 0)}\n"
+            for state, label in _STATE_LABEL.items()
+            if state in always or counts.get(state)
+        ]
+    )
+
+
+def _added(one: Mapping[JobState, int], other: Mapping[JobState, int]) -> dict[JobState, int]:
+    return {state: one.get(state, 0) + other.get(state, 0) for state in {**one, **other}}
+
+
+def _total(jobs: Collection[Job], amount: str) -> int | None:
+    """The sum over the jobs, or None where that of one of them is unknown."""
+    values = list(map(_AMOUNT[amount], jobs))
+    return None if None in values else sum(values)

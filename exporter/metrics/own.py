@@ -1,0 +1,205 @@
+"""The exporter's own metrics: counters, histograms and gauges held by prometheus-client, in a registry of ours."""
+
+import os
+import platform
+from typing import Final, TypeVar, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    exposition,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from exporter import __version__
+from exporter.errors import Reason
+from exporter.metrics import catalogue
+from exporter.metrics.catalogue import Family
+from exporter.metrics.render import Format
+
+# From a query on the local network to the longest that a request, with its retries, usually takes.
+POLL_DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
+_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
+_REASONS: Final[tuple[str, ...]] = get_args(Reason)
+
+
+class OwnMetrics:
+    """Every family of `catalogue.OWN`, each an attribute, and what other rooms do with them.
+
+    `source` is a region's or project's name, `endpoint` what is polled there.
+    """
+
+    def __init__(self) -> None:
+        # Of the process, not of the registry: prometheus-client has no finer switch.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
+        self.registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self.registry)
+        self._by_source: list[MetricWrapperBase] = []
+        self._not_shown: set[Gauge] = set()
+
+        self.build_info = self._gauge(catalogue.BUILD_INFO)
+        self.poll_interval_seconds = self._gauge(catalogue.POLL_INTERVAL)
+        self.polls = self._counter(catalogue.POLLS)
+        self.poll_failures = self._counter(catalogue.POLL_FAILURES)
+        self.poll_duration = self._histogram(catalogue.POLL_DURATION, POLL_DURATION_BUCKETS)
+        self.api_requests = self._counter(catalogue.API_REQUESTS)
+        self.api_errors = self._counter(catalogue.API_ERRORS)
+        self.api_retries = self._counter(catalogue.API_RETRIES)
+        self.token_expiry_timestamp = self._gauge(catalogue.TOKEN_EXPIRY)
+        self.token_refreshes = self._counter(catalogue.TOKEN_REFRESHES)
+        self.token_refresh_failures = self._counter(catalogue.TOKEN_REFRESH_FAILURES)
+        self.unknown_states_seen = self._counter(catalogue.UNKNOWN_STATES)
+        self.records_rejected = self._counter(catalogue.RECORDS_REJECTED)
+        self.tracked = self._gauge(catalogue.TRACKED_JOBS)
+        self.config_reload_successful = self._gauge(catalogue.CONFIG_RELOAD_SUCCESSFUL, shown=False)
+        self.config_reload_timestamp = self._gauge(catalogue.CONFIG_RELOAD_TIMESTAMP, shown=False)
+        self.shard_ordinal = self._gauge(catalogue.SHARD_ORDINAL)
+        self.total_shards = self._gauge(catalogue.TOTAL_SHARDS)
+        self.http_requests = self._counter(catalogue.HTTP_REQUESTS)
+
+        revision = os.environ.get("HPC_EXPORTER_REVISION", "unknown")
+        self.build_info.labels(__version__, revision, platform.python_version()).set(1)
+        self.shard(0, 1)
+
+    def declare(self, source: str, endpoint: str) -> None:
+        """Show a polled endpoint's counters at 0, so that a rate over them sees the first increase."""
+        labels = (source, endpoint)
+        for metric in (
+            self.polls,
+            self.poll_duration,
+            self.api_retries,
+            self.unknown_states_seen,
+            self.records_rejected,
+        ):
+            metric.labels(*labels)
+        for reason in _REASONS:
+            self.poll_failures.labels(*labels, reason)
+
+    def declare_token(self, source: str) -> None:
+        """The same for a source whose tokens are obtained by us."""
+        for metric in (self.token_refreshes, self.token_refresh_failures):
+            metric.labels(source)
+        self.api_retries.labels(source, "token")
+
+    def drop_source(self, source: str) -> None:
+        """A region or project is configured no longer: its series leave."""
+        for metric in self._by_source:
+            metric.remove_by_labels({"source": source})
+
+    def request(self, source: str, endpoint: str, code: int | None) -> None:
+        """One HTTP request was answered with the status `code`, or not at all."""
+        self.api_requests.labels(source, endpoint, "none" if code is None else code).inc()
+
+    def api_error(self, source: str, endpoint: str, api_code: str, *, listed: bool) -> None:
+        """The API reported an error. `listed`: a page of the API lists its code, which bounds the label's values."""
+        self.api_errors.labels(source, endpoint, api_code if listed else "other").inc()
+
+    def retry(self, source: str, endpoint: str) -> None:
+        """A request is sent again within one poll."""
+        self.api_retries.labels(source, endpoint).inc()
+
+    def poll(self, source: str, endpoint: str, seconds: float, reason: Reason | None) -> None:
+        """A poll ended after so many seconds; `reason` says why it failed, None that it worked."""
+        self.polls.labels(source, endpoint).inc()
+        self.poll_duration.labels(source, endpoint).observe(seconds)
+        if reason is not None:
+            self.poll_failures.labels(source, endpoint, reason).inc()
+
+    def poll_interval(self, source: str, endpoint: str, seconds: float) -> None:
+        """The configured time between two polls of a target."""
+        self.poll_interval_seconds.labels(source, endpoint).set(seconds)
+
+    def unknown_states(self, source: str, endpoint: str, n: int) -> None:
+        """An answer held `n` states of jobs that are not known."""
+        self.unknown_states_seen.labels(source, endpoint).inc(n)
+
+    def rejected(self, source: str, endpoint: str, n: int) -> None:
+        """An answer held `n` records that could not be read."""
+        self.records_rejected.labels(source, endpoint).inc(n)
+
+    def token_expiry(self, source: str, user: str, seconds: float | None) -> None:
+        """The token in use expires at that Unix time; None: it is not known when."""
+        if seconds is None:
+            self.token_expiry_timestamp.remove(source, user)
+        else:
+            self.token_expiry_timestamp.labels(source, user).set(seconds)
+
+    def token_refresh(self, source: str, ok: bool) -> None:
+        """A new token was asked for."""
+        (self.token_refreshes if ok else self.token_refresh_failures).labels(source).inc()
+
+    def tracked_jobs(self, source: str, n: int) -> None:
+        """The tracker follows `n` jobs of the source."""
+        self.tracked.labels(source).set(n)
+
+    def http_request(self, path: str, code: int) -> None:
+        """We answered a request. `path` is one of our routes, or "other": what strangers send must not become labels."""
+        self.http_requests.labels(path, code).inc()
+
+    def config_reload(self, ok: bool, timestamp: float) -> None:
+        """A configuration was loaded, or refused, at that Unix time."""
+        self._show(self.config_reload_successful).set(ok)
+        if ok:
+            self._show(self.config_reload_timestamp).set(timestamp)
+
+    def shard(self, ordinal: int, total: int) -> None:
+        """Which part of the targets this instance polls."""
+        self.shard_ordinal.set(ordinal)
+        self.total_shards.set(total)
+
+    def render(self, fmt: Format, series: int = 0) -> bytes:
+        """All of it as one document. `series` counts those that the same answer holds besides these."""
+        families = _Families(self.registry, series)
+        if fmt is Format.TEXT:
+            return exposition.generate_latest(families)
+        # All our names are valid in every escaping scheme; this one leaves them alone, which is several times faster.
+        rendered: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]  # the library has no types here
+            families, escaping=openmetrics.ALLOWUTF8
+        )
+        return rendered
+
+    def _counter(self, family: Family) -> Counter:
+        return self._made(Counter(family.name, family.help, family.labels, registry=self.registry), family)
+
+    def _histogram(self, family: Family, buckets: tuple[float, ...]) -> Histogram:
+        histogram = Histogram(family.name, family.help, family.labels, buckets=buckets, registry=self.registry)
+        return self._made(histogram, family)
+
+    def _gauge(self, family: Family, *, shown: bool = True) -> Gauge:
+        gauge = Gauge(family.name, family.help, family.labels, registry=self.registry if shown else None)
+        if not shown:
+            self._not_shown.add(gauge)
+        return self._made(gauge, family)
+
+    def _made(self, metric: _Metric, family: Family) -> _Metric:
+        if "source" in family.labels:
+            self._by_source.append(metric)
+        return metric
+
+    def _show(self, gauge: Gauge) -> Gauge:
+        """Register a gauge when it gets its first value: prometheus-client would show it as 0 before."""
+        if gauge in self._not_shown:
+            self._not_shown.remove(gauge)
+            self.registry.register(gauge)
+        return gauge
+
+
+class _Families:
+    """What the registry has now, and how many series that makes with the others of the same answer."""
+
+    def __init__(self, registry: CollectorRegistry, series: int) -> None:
+        self._registry = registry
+        self._series = series
+
+    def collect(self) -> list[Metric]:
+        families = [family for family in self._registry.collect() if family.samples]
+        series = self._series + sum(len(family.samples) for family in families) + 1
+        families.append(GaugeMetricFamily(catalogue.SERIES.name, catalogue.SERIES.help, value=series))
+        return sorted(families, key=lambda family: family.name)

@@ -1,0 +1,85 @@
+"""Samples to bytes: escaping, numbers and headers of the two text formats.
+
+Sample lines are the same in both formats; only the headers differ, so lines are rendered once. Sources:
+https://prometheus.io/docs/instrumenting/exposition_formats/ (text 0.0.4) and
+https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md (OpenMetrics 1.0.0).
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final
+
+from exporter.metrics.catalogue import Family
+
+# What one owner contributes: complete sample lines of each family, each line ending in a newline.
+Chunks = dict[Family, bytes]
+
+EOF: Final = b"# EOF\n"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class Format(Enum):
+    """An exposition format; its value is the content type."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+    @property
+    def content_type(self) -> str:
+        return self.value
+
+
+def escape(value: str) -> str:
+    """A label value as it stands between the quotes. Only these three are escaped; all else may stand as it is."""
+    if "\\" in value or '"' in value or "\n" in value:
+        return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return value
+
+
+def number(value: float) -> str:
+    """A sample's value: integers without a point, others as the shortest text that reads back the same."""
+    if isinstance(value, int):
+        return str(int(value))  # int(): True is 1
+    if math.isfinite(value):
+        return repr(value)
+    if math.isnan(value):
+        return "NaN"
+    return "+Inf" if value > 0 else "-Inf"
+
+
+def label_block(names: Sequence[str], values: Sequence[str]) -> str:
+    """``a="1",b="2"``, in the order of the names."""
+    return ",".join([f'{name}="{escape(value)}"' for name, value in zip(names, values, strict=True)])
+
+
+def start(family: Family, *values: str) -> str:
+    """The beginning of a sample line, up to the last value given, for lines that differ in their last labels only."""
+    return f"{family.name}{{{label_block(family.labels[: len(values)], values)}"
+
+
+def sample(family: Family, values: Sequence[str], value: float) -> str:
+    """One complete line. The label values stand in the family's order; a wrong number of them is a ValueError."""
+    if not family.labels:
+        return f"{family.name} {number(value)}\n"
+    return f"{family.name}{{{label_block(family.labels, values)}}} {number(value)}\n"
+
+
+def to_bytes(text: str) -> bytes:
+    """UTF-8. Halves of surrogate pairs, which JSON can carry and UTF-8 cannot, become U+FFFD."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode()
+
+
+def header(family: Family, fmt: Format) -> bytes:
+    """HELP and TYPE. OpenMetrics names a counter's family without ``_total``, and escapes quotes in HELP."""
+    documentation = family.help.replace("\\", r"\\").replace("\n", r"\n")
+    name = family.name
+    if fmt is Format.OPENMETRICS:
+        documentation = documentation.replace('"', r"\"")
+        if family.type == "counter":
+            name = name.removesuffix("_total")
+    return to_bytes(f"# HELP {name} {documentation}\n# TYPE {name} {family.type}\n")

@@ -1,0 +1,152 @@
+"""All samples of the process, and the answers to scrapes made of them.
+
+Owners (one for each target, and a few more) put their lines; a scrape joins what is there. Everything runs on the event
+loop except joining and compressing of anything large, which gets immutable bytes and needs no lock. What a scrape sees
+is the state of one moment: lines put while it is being compressed wait for the next one.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import Final, TypeVar
+
+from exporter.metrics import deflate
+from exporter.metrics.catalogue import Family
+from exporter.metrics.deflate import Piece
+from exporter.metrics.render import EOF, Chunks, Format, header
+
+# More than so many bytes are handled in a thread; below, changing threads would take longer than the work.
+_LARGE: Final = 64 * 1024
+
+_Result = TypeVar("_Result")
+
+
+class _FamilyLines:
+    """One family's lines by owner. `piece` is what they compress to, None since the latest change."""
+
+    __slots__ = ("header_pieces", "headers", "lines", "piece", "size", "version")
+
+    def __init__(self, family: Family) -> None:
+        self.headers = {fmt: header(family, fmt) for fmt in Format}
+        self.header_pieces = {fmt: deflate.compress([text]) for fmt, text in self.headers.items()}
+        self.lines: dict[Hashable, bytes] = {}
+        self.size = 0
+        self.version = 0
+        self.piece: Piece | None = None
+
+    def replace(self, owner: Hashable, old: bytes, new: bytes) -> None:
+        if new:
+            self.lines[owner] = new
+        else:
+            del self.lines[owner]
+        self.size += len(new) - len(old)
+        self.version += 1
+        self.piece = None
+
+
+class Exposition:
+    """Sample lines by owner and family, and the documents made of them. For use from one event loop."""
+
+    def __init__(self) -> None:
+        self._families: dict[Family, _FamilyLines] = {}  # in the order of their names
+        self._owned: dict[Hashable, frozenset[Family]] = {}
+        self._series = 0
+        self._version = 0
+        # Made of the present lines and nothing else: emptied at every change.
+        self._compressed: dict[Format, Piece] = {}
+        self._bodies: dict[tuple[Format, bool], tuple[bytes, bytes]] = {}
+        self._working = asyncio.Lock()
+
+    @property
+    def series(self) -> int:
+        """Number of sample lines that are there now."""
+        return self._series
+
+    def put(self, owner: Hashable, chunks: Chunks) -> None:
+        """Replace all that the owner has. Costs next to nothing where the lines are the same as before."""
+        for family in self._owned.get(owner, frozenset()) - chunks.keys():
+            self._set(family, owner, b"")
+        for family, lines in chunks.items():
+            self._set(family, owner, lines)
+        if chunks:
+            self._owned[owner] = frozenset(chunks)
+        else:
+            self._owned.pop(owner, None)
+
+    def remove(self, owner: Hashable) -> None:
+        """Take away all that the owner has; nothing happens if it has nothing."""
+        self.put(owner, {})
+
+    async def body(self, fmt: Format, compress: bool, own: bytes = b"") -> bytes:
+        """A complete document in the format, as it is or as gzip; the same object again if nothing changed.
+
+        `own` is a document of further families in the same format (see `OwnMetrics.render`), appended to ours.
+        """
+        ready = self._bodies.get((fmt, compress))
+        if ready is not None and ready[0] == own:
+            return ready[1]
+        version = self._version
+        tail = own.removesuffix(EOF) + (EOF if fmt is Format.OPENMETRICS else b"")
+        body = await (self._gzip(fmt, tail) if compress else self._text(fmt, tail))
+        if version == self._version:
+            self._bodies[fmt, compress] = (own, body)
+        return body
+
+    def _set(self, family: Family, owner: Hashable, lines: bytes) -> None:
+        of_family = self._families.get(family)
+        if of_family is None:
+            of_family = self._families[family] = _FamilyLines(family)
+            self._families = dict(sorted(self._families.items(), key=lambda item: item[0].name))
+        old = of_family.lines.get(owner, b"")
+        if lines == old:
+            return
+        of_family.replace(owner, old, lines)
+        self._series += lines.count(b"\n") - old.count(b"\n")
+        self._version += 1
+        self._compressed.clear()
+        self._bodies.clear()
+
+    def _present(self) -> list[_FamilyLines]:
+        return [of_family for of_family in self._families.values() if of_family.lines]
+
+    async def _text(self, fmt: Format, tail: bytes) -> bytes:
+        chunks: list[bytes] = []
+        size = len(tail)
+        for of_family in self._present():
+            chunks.append(of_family.headers[fmt])
+            chunks.extend(of_family.lines.values())
+            size += of_family.size
+        chunks.append(tail)
+        return await _off_loop_if_large(size, lambda: b"".join(chunks))
+
+    async def _gzip(self, fmt: Format, tail: bytes) -> bytes:
+        async with self._working:  # scrapes at the same time: one compresses, the others find it done
+            domain = self._compressed.get(fmt) or await self._compress(fmt)
+        end = await _off_loop_if_large(len(tail), lambda: deflate.compress([tail]))
+        return deflate.gzip_member(deflate.concatenate((domain, end)))
+
+    async def _compress(self, fmt: Format) -> Piece:
+        """All families as one piece; those that did not change since they were last compressed are only copied."""
+        version = self._version
+        present = self._present()
+        pieces = {of_family: of_family.piece for of_family in present if of_family.piece is not None}
+        changed = [of_family for of_family in present if of_family.piece is None]
+        versions = [of_family.version for of_family in changed]
+        lines = [list(of_family.lines.values()) for of_family in changed]
+        size = sum(of_family.size for of_family in changed)
+
+        new = await _off_loop_if_large(size, lambda: [deflate.compress(of_family) for of_family in lines])
+        for of_family, of_version, piece in zip(changed, versions, new, strict=True):
+            pieces[of_family] = piece
+            if of_family.version == of_version:
+                of_family.piece = piece
+
+        whole = deflate.concatenate(
+            piece for of_family in present for piece in (of_family.header_pieces[fmt], pieces[of_family])
+        )
+        if version == self._version:
+            self._compressed[fmt] = whole
+        return whole
+
+
+async def _off_loop_if_large(size: int, work: Callable[[], _Result]) -> _Result:
+    return await asyncio.to_thread(work) if size > _LARGE else work()
