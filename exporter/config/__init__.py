@@ -1,0 +1,44 @@
+"""The configuration: what people write, checked with line and column, as frozen values for the other rooms."""
+
+from exporter.config.durations import format_duration, parse_duration
+from exporter.config.effective import effective_yaml
+from exporter.config.loading import load
+from exporter.config.model import (
+    Account,
+    Cluster,
+    Config,
+    Iam,
+    Member,
+    OctopusProject,
+    OctopusQueue,
+    PerJob,
+    PollSettings,
+    Tls,
+    Tracking,
+    User,
+)
+from exporter.config.secrets import FileSecret, InlineSecret, Secret, SecretFiles, UnusableSecretError
+
+__all__ = [
+    "Account",
+    "Cluster",
+    "Config",
+    "FileSecret",
+    "Iam",
+    "InlineSecret",
+    "Member",
+    "OctopusProject",
+    "OctopusQueue",
+    "PerJob",
+    "PollSettings",
+    "Secret",
+    "SecretFiles",
+    "Tls",
+    "Tracking",
+    "UnusableSecretError",
+    "User",
+    "effective_yaml",
+    "format_duration",
+    "load",
+    "parse_duration",
+]
