@@ -1,0 +1,217 @@
+"""The whole exporter in one object: configuration in, bytes for /metrics and facts for the status out."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from exporter.app.publisher import Publisher
+from exporter.app.scnet import Region, secrets_of
+from exporter.app.services import Services
+from exporter.app.status import status_of
+from exporter.app.tls import context_for
+from exporter.clock import Clock, SystemClock
+from exporter.config import Config, FileSecret, SecretFiles, effective_yaml, load
+from exporter.errors import ConfigurationError, Mistake
+from exporter.metrics.render import Format
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.perjob import PerJobBudget
+from exporter.metrics.snapshot import Exposition
+from exporter.polling import Poller
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about the process; the rest is in the configuration file."""
+
+    config_file: Path
+    exporter_metrics: bool = True
+
+
+class Application:
+    """Made on the event loop that it lives on. `load` comes first, then `start`, at the end `stop`."""
+
+    def __init__(self, options: Options, clock: Clock | None = None) -> None:
+        self.options = options
+        self._clock = clock or SystemClock()
+        self._services = Services(self._clock, OwnMetrics(), Exposition())
+        self._publisher = Publisher(self._services)
+        self.poller = Poller(self._clock, self._publisher)
+        self.config: Config | None = None
+        self._slots = asyncio.Semaphore()
+        self.regions: dict[str, Region] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self.reload_successful: bool | None = None
+        self.reloaded_at: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether every target was tried once."""
+        return self.poller.ready
+
+    def http_request(self, path: str, code: int) -> None:
+        """Count a request that was answered."""
+        self.own.http_request(path, code)
+
+    @property
+    def own(self) -> OwnMetrics:
+        return self._services.own
+
+    async def start(self) -> None:
+        """Load the configuration and begin to poll. Raises ConfigurationError."""
+        await self._load_and_apply()
+        self._note_reload(ok=True)
+
+    async def reload(self) -> None:
+        """Load the configuration anew, all or nothing. Raises ConfigurationError; the old one then goes on."""
+        async with self._reloading:
+            try:
+                await self._load_and_apply()
+            except ConfigurationError:
+                self._note_reload(ok=False)
+                raise
+            self._note_reload(ok=True)
+
+    async def stop(self) -> None:
+        """Stop polling and close all connections."""
+        if self._watch is not None:
+            self._watch.cancel()
+        await self.poller.stop()
+        await asyncio.gather(*(region.close() for region in self.regions.values()), *self._closing)
+
+    async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
+        """The body of a scrape."""
+        self.poller.expire()
+        exposition = self._services.exposition
+        own = self.own.render(fmt, exposition.series) if self.options.exporter_metrics else b""
+        return await exposition.body(fmt, compress, own)
+
+    def status(self) -> dict[str, Any]:
+        """What `/api/v1/status` says."""
+        self.poller.expire()
+        return status_of(self)
+
+    def effective_config(self) -> str:
+        """The configuration in use, as YAML, secrets hidden."""
+        return effective_yaml(self.config) if self.config else ""
+
+    async def _load_and_apply(self) -> None:
+        config, contexts = await asyncio.to_thread(load_with_tls, self.options.config_file)
+        # Everything that can be wrong comes first, and touches nothing that runs.
+        slots = self._slots
+        if self.config is None or config.poll.max_concurrency != self.config.poll.max_concurrency:
+            slots = asyncio.Semaphore(config.poll.max_concurrency)
+        regions = build_regions(
+            config, contexts, self._services, slots, running=self.regions if slots is self._slots else {}
+        )
+        self._swap(config, regions, slots)
+
+    def _swap(self, config: Config, regions: dict[str, Region], slots: asyncio.Semaphore) -> None:
+        """Let the new configuration take over at once, from the event loop's point of view."""
+        if self.config is None or config.per_job != self.config.per_job:
+            self._services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
+        old, self.regions, self.config, self._slots = self.regions, regions, config, slots
+        for name in old.keys() - regions.keys():
+            self._forget(name)
+        self.poller.update([target for region in regions.values() for target in region.targets()])
+        for name, region in regions.items():
+            if old.get(name) is not region:
+                region.show_token_expiry()
+        for name, region in old.items():
+            if regions.get(name) is not region:
+                self._in_background(region.close())
+        for warning in config.warnings:
+            log.warning(warning)
+        self._watch_secrets()
+
+    def _forget(self, source: str) -> None:
+        self.own.drop_source(source)
+        self._services.exposition.remove(("up", source))
+        self._services.exposition.remove(("dropped", source))
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _watch_secrets(self) -> None:
+        """Watch the files of the regions that run, which may hold an older object for the same path."""
+        if self._watch is not None:
+            self._watch.cancel()
+        secrets = [secret for region in self.regions.values() for secret in secrets_of(region.cluster)]
+        files = [secret for secret in secrets if isinstance(secret, FileSecret)]
+        watcher = SecretFiles(files, self._clock, on_change=self._secret_changed)
+        self._watch = asyncio.create_task(watcher.run())
+
+    def _secret_changed(self, secret: FileSecret) -> None:
+        for region in self.regions.values():
+            if any(used is secret for used in secrets_of(region.cluster)):
+                region.show_token_expiry()
+                self.poller.poll_soon(region.targets_using(secret))
+
+    def _note_reload(self, *, ok: bool) -> None:
+        self.reload_successful = ok
+        if ok:
+            self.reloaded_at = self._clock.now()
+        self.own.config_reload(ok, self._clock.now())
+
+    def secret_values(self) -> list[str]:
+        """All secrets in use now, for whoever must not show them."""
+        return [secret.value() for region in self.regions.values() for secret in secrets_of(region.cluster)]
+
+
+def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:
+    """Load a configuration and the CA files that it names. Blocks. Raises ConfigurationError."""
+    config = load(path)
+    contexts: dict[str, ssl.SSLContext] = {}
+    mistakes: list[Mistake] = []
+    for cluster in config.clusters:
+        try:
+            contexts[cluster.name] = context_for(cluster.tls, cluster.place)
+        except ConfigurationError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return config, contexts
+
+
+def build_regions(
+    config: Config,
+    contexts: Mapping[str, ssl.SSLContext],
+    services: Services,
+    slots: asyncio.Semaphore,
+    *,
+    running: Mapping[str, Region],
+) -> dict[str, Region]:
+    """A region for each configured one: the running one where nothing of it changed. Raises ConfigurationError."""
+    regions: dict[str, Region] = {}
+    mistakes: list[Mistake] = []
+    for cluster in config.clusters:
+        kept = running.get(cluster.name)
+        try:
+            regions[cluster.name] = (
+                kept
+                if kept is not None and kept.cluster == cluster
+                else Region(cluster, services, slots=slots, tls=contexts[cluster.name])
+            )
+        except ConfigurationError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return regions
+
+
+def validate(path: Path) -> Config:
+    """Do all that a start does with a configuration but poll. Raises ConfigurationError with every mistake."""
+    config, contexts = load_with_tls(path)
+    services = Services(SystemClock(), OwnMetrics(), Exposition())
+    build_regions(config, contexts, services, asyncio.Semaphore(), running={})
+    return config

@@ -1,0 +1,44 @@
+"""Shows how the polls go: the poller's news as metrics."""
+
+from exporter.app.services import Services
+from exporter.errors import PollError
+from exporter.metrics import families
+from exporter.polling import TargetKey, TargetStatus
+
+
+class Publisher:
+    """The poller's listener. Owners in the exposition: a target's key for its data, ("health", key) and ("up", source)."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
+        self._services.own.poll(key.source, key.endpoint, seconds, error.reason if error else None)
+
+    def health_changed(self, status: TargetStatus) -> None:
+        chunks = families.target_health(*status.key, up=status.up, stale=status.stale, last_success=status.last_success)
+        self._services.exposition.put(("health", status.key), chunks)
+
+    def source_changed(self, source: str, up: bool | None) -> None:
+        self._services.exposition.put(("up", source), families.region_up(source, up))
+
+    def expired(self, key: TargetKey) -> None:
+        self._services.exposition.remove(key)
+        self._release_jobs(key)
+
+    def removed(self, key: TargetKey) -> None:
+        self.expired(key)
+        self._services.exposition.remove(("health", key))
+        self._services.queues_seen.pop(key, None)
+
+    def _release_jobs(self, key: TargetKey) -> None:
+        if self._services.per_job is not None:
+            self._services.per_job.release(key)
+            show_jobs_dropped(self._services, key.source)
+
+
+def show_jobs_dropped(services: Services, source: str) -> None:
+    """Say how many jobs of `source` found no room among the per-job series."""
+    if services.per_job is not None:
+        dropped = services.per_job.dropped(source)
+        services.exposition.put(("dropped", source), families.jobs_dropped(source, dropped))

@@ -1,0 +1,22 @@
+"""What all regions and projects of one process share."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from exporter.clock import Clock
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.perjob import PerJobBudget
+from exporter.metrics.snapshot import Exposition
+from exporter.polling import TargetKey
+
+
+@dataclass(slots=True)
+class Services:
+    """Long-lived parts; a reload replaces `per_job` where its settings changed."""
+
+    clock: Clock
+    own: OwnMetrics
+    exposition: Exposition
+    per_job: PerJobBudget | None = None
+    # A queue once seen stays, at 0: the names outlive a reload with their target.
+    queues_seen: defaultdict[TargetKey, set[str]] = field(default_factory=lambda: defaultdict(set))

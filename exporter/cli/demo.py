@@ -1,0 +1,58 @@
+"""`hpc-exporter demo`: simulator, exporter and status page in one process, no configuration needed."""
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+from exporter.cli import options, serve, simulate
+from exporter.simulator import Simulator, default_regions
+
+DEFAULT_LISTEN = "127.0.0.1:9851"
+POLL_INTERVAL = "5s"
+
+EXAMPLE = """example:
+  hpc-exporter demo --speed-up=60
+  curl http://127.0.0.1:9851/metrics
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "demo",
+        help="see it work: a simulated region, polled and served on loopback",
+        description="Run a simulated SCNet region and an exporter that polls it, in one process, until interrupted.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--regions", type=int, default=2, help="number of simulated regions (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: %(default)s)")
+    parser.add_argument(
+        "--speed-up", type=float, default=60.0, help="simulated seconds in each second (default: %(default)s)"
+    )
+    options.add_web(parser, DEFAULT_LISTEN)
+    options.add_logging(parser)
+    parser.set_defaults(run=run, config_check=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    options.setup_logging(args)
+    return asyncio.run(demo(args))
+
+
+async def demo(args: argparse.Namespace) -> int:
+    """Serve until told to stop; the exit status."""
+    with tempfile.TemporaryDirectory(prefix="hpc-exporter-demo-") as folder:
+        async with Simulator(default_regions(args.regions), seed=args.seed, speed_up=args.speed_up) as simulator:
+            args.config_file = Path(folder) / "exporter.yml"
+            text = (
+                f"poll: {{interval: {POLL_INTERVAL}}}\nper_job: {{enabled: true}}\n{simulate.configuration(simulator)}"
+            )
+            args.config_file.write_text(text, encoding="utf-8")
+            for host, port in args.listen_addresses or [args.default_listen]:
+                print(
+                    f"demo: http://{host or '127.0.0.1'}:{port}/ and http://{host or '127.0.0.1'}:{port}{args.telemetry_path}",
+                    flush=True,
+                )
+            return await serve.serve(args)

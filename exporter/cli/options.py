@@ -1,0 +1,102 @@
+"""Flags that several commands share, spelled as in Prometheus' own programs."""
+
+import argparse
+from pathlib import Path
+
+from exporter.log import LEVELS, setup
+from exporter.web import parse_listen_address
+
+DEFAULT_CONFIG = Path("exporter.yml")
+DEFAULT_LISTEN = ":9851"
+
+
+def add_config_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config.file",
+        dest="config_file",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help="the configuration (default: %(default)s)",
+    )
+
+
+def add_logging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        default="info",
+        type=lambda text: {"warn": "warning"}.get(text, text),
+        choices=LEVELS,
+        help="what is worth a line (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log.format",
+        dest="log_format",
+        default="logfmt",
+        choices=("logfmt", "json"),
+        help="how lines are written, to standard error (default: %(default)s)",
+    )
+
+
+def setup_logging(args: argparse.Namespace) -> None:
+    setup(args.log_level, args.log_format)
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """An argparse type."""
+    try:
+        return parse_listen_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_addresses",
+        action="append",
+        type=listen_address,
+        metavar="HOST:PORT",
+        help=f"where to serve; can be given several times, port 0 picks a free one (default: {default_listen})",
+    )
+    parser.set_defaults(default_listen=parse_listen_address(default_listen))
+    parser.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        type=telemetry_path,
+        default="/metrics",
+        metavar="PATH",
+        help="where the metrics are (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--web.disable-exporter-metrics",
+        dest="disable_exporter_metrics",
+        action="store_true",
+        help="leave out the exporter's own metrics (hpc_exporter_*, process_*)",
+    )
+    parser.add_argument(
+        "--web.max-requests",
+        dest="max_requests",
+        type=non_negative,
+        default=40,
+        metavar="N",
+        help="parallel scrapes; more are answered with 503, 0 is no limit (default: %(default)s)",
+    )
+
+
+TAKEN_PATHS = frozenset({"/", "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
+
+
+def telemetry_path(text: str) -> str:
+    """An argparse type."""
+    if not text.startswith("/") or text in TAKEN_PATHS or any(char in text for char in "{}?# "):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path that is free, like /metrics")
+    return text
+
+
+def non_negative(text: str) -> int:
+    """An argparse type."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return int(text)

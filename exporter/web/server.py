@@ -1,0 +1,128 @@
+"""The routes of `serve`."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from exporter.errors import ConfigurationError
+from exporter.metrics.negotiate import accepts_gzip, negotiate
+from exporter.metrics.render import Format
+from exporter.web.page import status_page
+
+log = structlog.get_logger()
+
+TEXT = "text/plain"
+
+
+class Face(Protocol):
+    """What the web needs of the application."""
+
+    @property
+    def ready(self) -> bool: ...
+    async def metrics(self, fmt: Format, *, compress: bool) -> bytes: ...
+    def status(self) -> dict[str, Any]: ...
+    def effective_config(self) -> str: ...
+    async def reload(self) -> None: ...
+    def http_request(self, path: str, code: int) -> None: ...
+
+
+def create_app(face: Face, *, telemetry_path: str = "/metrics", max_requests: int = 40) -> web.Application:
+    """The web application; at most `max_requests` scrapes are served at once (0: any number)."""
+    app = web.Application(middlewares=[counting(face, telemetry_path)], client_max_size=64 * 1024)
+    routes = Routes(face, telemetry_path, max_requests)
+    app.router.add_get("/", routes.page)
+    app.router.add_get(telemetry_path, routes.metrics)
+    app.router.add_get("/-/healthy", routes.healthy)
+    app.router.add_get("/-/ready", routes.ready)
+    app.router.add_route("POST", "/-/reload", routes.reload)
+    app.router.add_route("PUT", "/-/reload", routes.reload)
+    app.router.add_get("/api/v1/status", routes.status)
+    app.router.add_get("/config", routes.config)
+    return app
+
+
+class Routes:
+    """One method a path."""
+
+    def __init__(self, face: Face, telemetry_path: str, max_requests: int) -> None:
+        self._face = face
+        self._telemetry_path = telemetry_path
+        self._max_requests = max_requests
+        self._scrapes = 0
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        if self._max_requests and self._scrapes >= self._max_requests:
+            return web.Response(
+                status=503, text=f"Limit of concurrent requests reached ({self._max_requests}), try again later.\n"
+            )
+        self._scrapes += 1
+        try:
+            return await self._scrape(request.headers)
+        finally:
+            self._scrapes -= 1
+
+    async def _scrape(self, headers: Mapping[str, str]) -> web.Response:
+        fmt = negotiate(headers.get("Accept"))
+        compress = accepts_gzip(headers.get("Accept-Encoding"))
+        answer = web.Response(
+            body=await self._face.metrics(fmt, compress=compress),
+            headers={"Content-Type": fmt.content_type, "Vary": "Accept, Accept-Encoding"},
+        )
+        if compress:
+            answer.headers["Content-Encoding"] = "gzip"
+        return answer
+
+    async def healthy(self, _request: web.Request) -> web.Response:
+        return web.Response(text="hpc-exporter is healthy.\n")
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        if self._face.ready:
+            return web.Response(text="hpc-exporter is ready.\n")
+        return web.Response(status=503, text="Not ready: some targets have not been tried yet.\n")
+
+    async def reload(self, _request: web.Request) -> web.Response:
+        try:
+            # Shielded: whoever asked may hang up, but a reload is not left half done.
+            await asyncio.shield(self._face.reload())
+        except ConfigurationError as error:
+            return web.Response(status=500, text=f"The configuration was not reloaded:\n{error}\n")
+        return web.Response(text="The configuration was reloaded.\n")
+
+    async def status(self, _request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(self._face.status()), content_type="application/json")
+
+    async def config(self, _request: web.Request) -> web.Response:
+        return web.Response(text=self._face.effective_config(), content_type=TEXT)
+
+    async def page(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            text=status_page(self._face.status(), self._telemetry_path),
+            content_type="text/html",
+            headers={
+                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+
+def counting(face: Face, telemetry_path: str) -> Middleware:
+    """Middleware that counts requests by path and status. A path that is no route is `other`: strangers choose it."""
+    known = frozenset({"/", telemetry_path, "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        path = request.path if request.path in known else "other"
+        try:
+            answer = await handler(request)
+        except web.HTTPException as refusal:
+            face.http_request(path, refusal.status)
+            raise
+        face.http_request(path, answer.status)
+        return answer
+
+    return middleware
