@@ -1,0 +1,80 @@
+"""The catalogue is the public face: names, types and labels that people query."""
+
+import re
+
+from exporter.metrics.catalogue import CATALOGUE, DOMAIN, OWN, SCNET_JOB_AMOUNTS, SCNET_MEMBER_AMOUNTS
+from exporter.records import Job
+
+# As documented; a change here is a change for everyone who has a dashboard.
+PUBLIC = """
+hpc_exporter_api_errors_total counter source endpoint api_code
+hpc_exporter_api_requests_total counter source endpoint code
+hpc_exporter_api_retries_total counter source endpoint
+hpc_exporter_build_info gauge version revision python_version
+hpc_exporter_config_last_reload_success_timestamp_seconds gauge
+hpc_exporter_config_last_reload_successful gauge
+hpc_exporter_http_requests_total counter path code
+hpc_exporter_jobs_dropped gauge source
+hpc_exporter_poll_duration_seconds histogram source endpoint
+hpc_exporter_poll_failures_total counter source endpoint reason
+hpc_exporter_poll_interval_seconds gauge source endpoint
+hpc_exporter_polls_total counter source endpoint
+hpc_exporter_records_rejected_total counter source endpoint
+hpc_exporter_series gauge
+hpc_exporter_shard_ordinal gauge
+hpc_exporter_target_last_success_timestamp_seconds gauge source endpoint target
+hpc_exporter_target_stale gauge source endpoint target
+hpc_exporter_target_up gauge source endpoint target
+hpc_exporter_token_expiry_timestamp_seconds gauge source user
+hpc_exporter_token_refresh_failures_total counter source
+hpc_exporter_token_refreshes_total counter source
+hpc_exporter_total_shards gauge
+hpc_exporter_tracked_jobs gauge source
+hpc_exporter_unknown_states_total counter source endpoint
+scnet_job_allocated_cpus gauge hpc_cluster user job_id
+scnet_job_allocated_dcus gauge hpc_cluster user job_id
+scnet_job_allocated_gpus gauge hpc_cluster user job_id
+scnet_job_info gauge hpc_cluster group user job_id job_name state
+scnet_job_requested_cpus gauge hpc_cluster user job_id
+scnet_job_requested_dcus gauge hpc_cluster user job_id
+scnet_job_requested_gpus gauge hpc_cluster user job_id
+scnet_job_requested_nodes gauge hpc_cluster user job_id
+scnet_member_allocated_cpus gauge hpc_cluster group user state
+scnet_member_allocated_dcus gauge hpc_cluster group user state
+scnet_member_allocated_gpus gauge hpc_cluster group user state
+scnet_member_jobs gauge hpc_cluster group user state
+scnet_member_requested_cpus gauge hpc_cluster group user state
+scnet_member_requested_dcus gauge hpc_cluster group user state
+scnet_member_requested_gpus gauge hpc_cluster group user state
+scnet_member_requested_nodes gauge hpc_cluster group user state
+scnet_queue_jobs gauge hpc_cluster user queue state
+scnet_scheduler_info gauge hpc_cluster scheduler_id scheduler_name scheduler_type
+scnet_up gauge hpc_cluster
+"""
+
+
+def test_public_names_types_and_labels_are_as_documented() -> None:
+    documented = {line.split()[0]: line.split()[1:] for line in PUBLIC.split("\n") if line}
+
+    catalogued = {family.name: [family.type, *family.labels] for family in CATALOGUE.values()}
+
+    for name, type_and_labels in documented.items():
+        assert catalogued[name] == type_and_labels
+
+
+def test_every_family_is_listed_once_in_order_of_names() -> None:
+    assert list(CATALOGUE) == sorted(CATALOGUE)
+    assert CATALOGUE == {**DOMAIN, **OWN}
+    assert not DOMAIN.keys() & OWN.keys()
+    assert all(name == family.name for name, family in CATALOGUE.items())
+
+
+def test_every_help_is_a_sentence_and_counters_alone_end_in_total() -> None:
+    for family in CATALOGUE.values():
+        assert re.fullmatch(r"[A-Z].*[.]", family.help), family.name
+        assert (family.type == "counter") == family.name.endswith("_total"), family.name
+
+
+def test_families_of_amounts_show_the_fields_of_a_job() -> None:
+    assert SCNET_MEMBER_AMOUNTS.keys() == SCNET_JOB_AMOUNTS.keys()
+    assert set(SCNET_JOB_AMOUNTS) == set(Job.__struct_fields__) - {"id", "name", "state"}
