@@ -10,16 +10,16 @@ from typing import Any
 import structlog
 
 from exporter.app.publisher import Publisher
-from exporter.app.scnet import Region, secrets_of
+from exporter.app.scnet import Region
 from exporter.app.services import Services
 from exporter.app.status import status_of
 from exporter.app.tls import context_for
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, FileSecret, SecretFiles, effective_yaml, load
 from exporter.errors import ConfigurationError, Mistake
-from exporter.metrics.render import Format
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
+from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import Poller
 
@@ -105,6 +105,8 @@ class Application:
 
     async def _load_and_apply(self) -> None:
         config, contexts = await asyncio.to_thread(load_with_tls, self.options.config_file)
+        if self.config is not None:
+            config = config.keeping(self.config)
         # Everything that can be wrong comes first, and touches nothing that runs.
         slots = self._slots
         if self.config is None or config.poll.max_concurrency != self.config.poll.max_concurrency:
@@ -130,7 +132,7 @@ class Application:
                 self._in_background(region.close())
         for warning in config.warnings:
             log.warning(warning)
-        self._watch_secrets()
+        self._watch_secrets(config)
 
     def _forget(self, source: str) -> None:
         self.own.drop_source(source)
@@ -142,20 +144,19 @@ class Application:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _watch_secrets(self) -> None:
-        """Watch the files of the regions that run, which may hold an older object for the same path."""
+    def _watch_secrets(self, config: Config) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        secrets = [secret for region in self.regions.values() for secret in secrets_of(region.cluster)]
-        files = [secret for secret in secrets if isinstance(secret, FileSecret)]
-        watcher = SecretFiles(files, self._clock, on_change=self._secret_changed)
+        watcher = SecretFiles(config.file_secrets(), self._clock, on_change=self._secret_changed)
         self._watch = asyncio.create_task(watcher.run())
 
     def _secret_changed(self, secret: FileSecret) -> None:
+        """Show the new token's end, and try at once again what may have failed for the old one."""
         for region in self.regions.values():
-            if any(used is secret for used in secrets_of(region.cluster)):
+            keys = region.targets_using(secret)
+            if keys:
                 region.show_token_expiry()
-                self.poller.poll_soon(region.targets_using(secret))
+                self.poller.poll_soon(keys)
 
     def _note_reload(self, *, ok: bool) -> None:
         self.reload_successful = ok
@@ -163,9 +164,9 @@ class Application:
             self.reloaded_at = self._clock.now()
         self.own.config_reload(ok, self._clock.now())
 
-    def secret_values(self) -> list[str]:
+    def secret_values(self) -> tuple[str, ...]:
         """All secrets in use now, for whoever must not show them."""
-        return [secret.value() for region in self.regions.values() for secret in secrets_of(region.cluster)]
+        return self.config.secret_values() if self.config else ()
 
 
 def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:

@@ -2,13 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from exporter.app.publisher import show_jobs_dropped
 from exporter.app.services import Services
 from exporter.app.tls import mistake_at
-from exporter.config import Cluster, FileSecret, Member, Secret
+from exporter.config import Cluster, FileSecret, Member
 from exporter.errors import ConfigurationError
 from exporter.metrics import families
 from exporter.metrics.render import Chunks
@@ -76,7 +76,7 @@ class Region:
             targets += [self._member_jobs(member, user) for member in self.cluster.members for user in member.users]
         return targets
 
-    def targets_using(self, secret: FileSecret) -> Iterable[TargetKey]:
+    def targets_using(self, secret: FileSecret) -> list[TargetKey]:
         """The targets whose next poll can work again once the content of `secret` has changed."""
         own = {user.name for user in self.cluster.users or () if user.credential == secret}
         region_wide = self.cluster.credential == secret
@@ -156,9 +156,3 @@ class Region:
         jobs = budget.grant(key, self.name, user, records.jobs)
         show_jobs_dropped(self._services, self.name)
         return families.per_job(self.name, group, user, jobs)
-
-
-def secrets_of(cluster: Cluster) -> list[Secret]:
-    """All tokens written in a region's configuration."""
-    credentials = [cluster.credential, *(user.credential for user in cluster.users or ())]
-    return [credential for credential in credentials if credential is not None]

@@ -9,7 +9,6 @@ from exporter.cli import options, serve, simulate
 from exporter.simulator import Simulator, default_regions
 
 DEFAULT_LISTEN = "127.0.0.1:9851"
-POLL_INTERVAL = "5s"
 
 EXAMPLE = """example:
   hpc-exporter demo --speed-up=60
@@ -46,13 +45,11 @@ async def demo(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-demo-") as folder:
         async with Simulator(default_regions(args.regions), seed=args.seed, speed_up=args.speed_up) as simulator:
             args.config_file = Path(folder) / "exporter.yml"
-            text = (
-                f"poll: {{interval: {POLL_INTERVAL}}}\nper_job: {{enabled: true}}\n{simulate.configuration(simulator)}"
-            )
-            args.config_file.write_text(text, encoding="utf-8")
-            for host, port in args.listen_addresses or [args.default_listen]:
-                print(
-                    f"demo: http://{host or '127.0.0.1'}:{port}/ and http://{host or '127.0.0.1'}:{port}{args.telemetry_path}",
-                    flush=True,
-                )
-            return await serve.serve(args)
+            configuration = f"per_job: {{enabled: true}}\n{simulate.configuration(simulator)}"
+            args.config_file.write_text(configuration, encoding="utf-8")
+            return await serve.serve(args, announce=lambda address: announce(address, args.telemetry_path))
+
+
+def announce(address: str, telemetry_path: str) -> None:
+    """Say where to look."""
+    print(f"Status page: http://{address}/\nMetrics:     http://{address}{telemetry_path}", flush=True)

@@ -5,7 +5,7 @@ import asyncio
 import os
 import platform
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from aiohttp import web
@@ -64,22 +64,28 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(serve(args))
 
 
-async def serve(args: argparse.Namespace) -> int:
-    """Serve until told to stop; the exit status."""
+def ignore(_address: str) -> None:
+    """Tell nobody; the log has a line about every address."""
+
+
+async def serve(args: argparse.Namespace, announce: Callable[[str], None] = ignore) -> int:
+    """Serve until told to stop; the exit status. `announce` is told every address (HOST:PORT) that is listened on."""
     stop = stop_on_signals()
     app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics))
     redact_with(app.secret_values)
     log.info("starting hpc-exporter", version=__version__, config=str(args.config_file))
     await app.start()
     try:
-        await serve_until(app, args, stop)
+        await serve_until(app, args, stop, announce)
     finally:
         await app.stop()
     log.info("stopped")
     return 0
 
 
-async def serve_until(app: Application, args: argparse.Namespace, stop: asyncio.Event) -> None:
+async def serve_until(
+    app: Application, args: argparse.Namespace, stop: asyncio.Event, announce: Callable[[str], None]
+) -> None:
     """Listen, reload on SIGHUP, and let scrapes in flight finish once `stop` is set."""
     runner = web.AppRunner(
         create_app(app, telemetry_path=args.telemetry_path, max_requests=args.max_requests),
@@ -88,7 +94,8 @@ async def serve_until(app: Application, args: argparse.Namespace, stop: asyncio.
     )
     await runner.setup()
     try:
-        await listen(runner, args.listen_addresses or [args.default_listen])
+        for address in await listen(runner, args.listen_addresses or [args.default_listen]):
+            announce(address)
         reload_on_sighup(app)
         await stop.wait()
         log.info("stopping")
@@ -96,12 +103,15 @@ async def serve_until(app: Application, args: argparse.Namespace, stop: asyncio.
         await runner.cleanup()
 
 
-async def listen(runner: web.AppRunner, addresses: Sequence[tuple[str, int]]) -> None:
-    """Start serving on all addresses. Raises ListenError."""
+async def listen(runner: web.AppRunner, addresses: Sequence[tuple[str, int]]) -> list[str]:
+    """Start serving on all addresses; those really listened on, as HOST:PORT. Raises ListenError."""
+    listening: list[str] = []
     for host, port in addresses:
         listener = bind(host, port)
         await web.SockSite(runner, listener).start()
-        log.info("Listening on", address=address_of(listener))
+        listening.append(address_of(listener))
+        log.info("Listening on", address=listening[-1])
+    return listening
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -97,9 +97,9 @@ class OwnMetrics:
         """One HTTP request was answered with the status `code`, or not at all."""
         self.api_requests.labels(source, endpoint, "none" if code is None else code).inc()
 
-    def api_error(self, source: str, endpoint: str, api_code: str, *, listed: bool) -> None:
-        """The API reported an error. `listed`: a page of the API lists its code, which bounds the label's values."""
-        self.api_errors.labels(source, endpoint, api_code if listed else "other").inc()
+    def api_error(self, source: str, endpoint: str, api_code: str) -> None:
+        """The API reported an error. `api_code` is one that its pages list, or "other": strangers choose the rest."""
+        self.api_errors.labels(source, endpoint, api_code).inc()
 
     def retry(self, source: str, endpoint: str) -> None:
         """A request is sent again within one poll."""
