@@ -4,7 +4,7 @@ Durations are in simulated seconds. Everything is frozen: change a part with `da
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
@@ -161,8 +161,8 @@ def default_region(index: int = 0) -> RegionSpec:
     )
 
 
-def default_regions(count: int = 1) -> tuple[RegionSpec, ...]:
-    return tuple(default_region(index) for index in range(count))
+def default_regions(count: int = 1, *, truth_kept_for: float = math.inf) -> tuple[RegionSpec, ...]:
+    return tuple(replace(default_region(index), truth_kept_for=truth_kept_for) for index in range(count))
 
 
 _QUEUES = (

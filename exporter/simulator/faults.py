@@ -1,0 +1,248 @@
+"""Faults to order: what goes wrong, for which requests, how often.
+
+    region.faults.add(Fault(kind="status", endpoint="queue_jobs", status=503, retry_after=2, times=3))
+
+The same over HTTP: ``POST /simulator/faults`` with ``{"kind": "status", "endpoint": "queue_jobs", ...}``.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+from aiohttp import web
+
+from exporter.simulator.forms import NullForm, Writer
+
+Endpoint = Literal["queue_jobs", "cluster", "member_jobs", "delete", "login", "state", "next", "center"]
+
+Kind = Literal[
+    "delay",  # wait `seconds`, then answer; adds to another fault
+    "hang",  # never answer
+    "disconnect",  # close the connection without an answer
+    "truncated",  # close it midway
+    "drip",  # the right answer in small pieces over `seconds`
+    "huge",  # the right answer behind so many `mebibytes` of white space: only its length is wrong
+    "empty",  # HTTP 200 without a body
+    "broken_json",
+    "wrong_shape",  # an envelope whose data is `data`
+    "code",  # an envelope with `code` and `data`
+    "null_form",  # "no jobs", as `null_form`
+    "status",  # `status`, with `retry_after` if given
+    "redirect",  # 302 to `location`
+    "refused",  # as if the token were not accepted
+    "no_effect",  # DELETE: says that it worked, and does nothing
+]
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What goes wrong. A field that is left out restricts nothing, or does not matter to the kind.
+
+    `user` is the one asked about, or who asks where a request names none. `since` and `until` are Unix seconds.
+    `after`: the request takes effect, then the fault strikes.
+    """
+
+    kind: Kind
+    endpoint: Endpoint | None = None
+    user: str | None = None
+    times: int | None = None
+    since: float | None = None
+    until: float | None = None
+    probability: float = 1.0
+    after: bool = False
+    seconds: float = 1.0
+    mebibytes: int = 16
+    status: int = 500
+    retry_after: float | None = None  # seconds
+    retry_after_as_date: bool = False
+    code: str = "10001"
+    data: Any = None
+    null_form: NullForm = "null"
+    location: str = "https://elsewhere.example.com/"
+
+    def concerns(self, endpoint: str, user: str, now: float) -> bool:
+        return (
+            self.endpoint in (None, endpoint)
+            and self.user in (None, user)
+            and (self.since is None or self.since <= now)
+            and (self.until is None or now < self.until)
+        )
+
+
+class Order(msgspec.Struct):
+    """A fault on order; `left` requests will still meet it (None: no end)."""
+
+    fault: Fault
+    left: int | None
+
+
+class Faults:
+    """The faults on order in a region."""
+
+    def __init__(self, rng: random.Random, now: Callable[[], float]) -> None:
+        self._rng = rng
+        self._now = now
+        self.orders: list[Order] = []
+
+    def add(self, fault: Fault) -> None:
+        self.orders.append(Order(fault, fault.times))
+
+    def clear(self) -> None:
+        self.orders.clear()
+
+    def take(self, endpoint: str, user: str) -> tuple[float, Fault | None]:
+        """What one request meets: seconds to wait (all its delays), and the first fault that is anything else."""
+        seconds, struck = 0.0, None
+        for order in self.orders:
+            delays = order.fault.kind == "delay"
+            if (delays or struck is None) and self._strikes(order, endpoint, user):
+                if delays:
+                    seconds += order.fault.seconds
+                else:
+                    struck = order.fault
+        self.orders = [order for order in self.orders if order.left != 0]
+        return seconds, struck
+
+    def _strikes(self, order: Order, endpoint: str, user: str) -> bool:
+        if order.left == 0 or not order.fault.concerns(endpoint, user, self._now()):
+            return False
+        if order.fault.probability < 1 and self._rng.random() >= order.fault.probability:
+            return False
+        if order.left is not None:
+            order.left -= 1
+        return True
+
+
+class Stage(Protocol):
+    """What a fault needs of the region that it strikes."""
+
+    writer: Writer
+    stopping: asyncio.Event
+
+    def wall_clock(self) -> float: ...
+
+    def refuse_token(self) -> web.Response: ...
+
+
+Answer = Callable[[], Awaitable[web.Response]]
+
+
+async def strike(fault: Fault, stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
+    """Answer `request` as `fault` says; `answer` gives the right answer, and makes the request take effect."""
+    if fault.after:
+        await answer()
+    if fault.kind in _BODIES:
+        return _json(_BODIES[fault.kind](fault, stage.writer))
+    if fault.kind in _RESPONSES:
+        return _RESPONSES[fault.kind](fault, stage)
+    return await _ON_THE_WIRE[fault.kind](fault, stage, request, answer)
+
+
+async def pause(stage: Stage, seconds: float) -> None:
+    """Sleep, but not longer than the simulator lives."""
+    try:
+        await asyncio.wait_for(stage.stopping.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+
+def _wrong_shape(fault: Fault, writer: Writer) -> bytes:
+    return writer.envelope({"unexpected": [1, None]} if fault.data is None else fault.data)
+
+
+_BODIES: Final[dict[Kind, Callable[[Fault, Writer], bytes]]] = {
+    "empty": lambda _fault, _writer: b"",
+    "wrong_shape": _wrong_shape,
+    "code": lambda fault, writer: writer.envelope(fault.data, fault.code),
+    "null_form": lambda fault, writer: writer.no_jobs(fault.null_form),
+    "no_effect": lambda _fault, writer: writer.envelope({"0": "delete the jobs successfully!"}),
+}
+
+
+def _status(fault: Fault, stage: Stage) -> web.Response:
+    headers = {}
+    if fault.retry_after is not None:
+        date = formatdate(stage.wall_clock() + fault.retry_after, usegmt=True)
+        headers["Retry-After"] = date if fault.retry_after_as_date else f"{fault.retry_after:g}"
+    return web.Response(status=fault.status, headers=headers, text="simulated fault")
+
+
+_RESPONSES: Final[dict[Kind, Callable[[Fault, Stage], web.Response]]] = {
+    "status": _status,
+    "redirect": lambda fault, _stage: web.Response(status=302, headers={"Location": fault.location}),
+    "refused": lambda _fault, stage: stage.refuse_token(),
+}
+
+
+async def _hang(_fault: Fault, stage: Stage, request: web.Request, _answer: Answer) -> web.StreamResponse:
+    await stage.stopping.wait()
+    return _hung_up(request)
+
+
+async def _disconnect(_fault: Fault, _stage: Stage, request: web.Request, _answer: Answer) -> web.StreamResponse:
+    return _hung_up(request)
+
+
+async def _broken_json(_fault: Fault, _stage: Stage, _request: web.Request, answer: Answer) -> web.StreamResponse:
+    whole = await _whole(answer)
+    return _json(whole[: len(whole) // 2] + b"<")
+
+
+async def _truncated(_fault: Fault, _stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
+    whole = await _whole(answer)
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
+    await response.prepare(request)
+    await response.write(whole[: len(whole) // 2])
+    _hung_up(request)
+    return response
+
+
+async def _huge(fault: Fault, _stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
+    whole = await _whole(answer)
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    for _ in range(fault.mebibytes):
+        await response.write(b" " * 2**20)
+    await response.write(whole)
+    return response
+
+
+async def _drip(fault: Fault, stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
+    whole = await _whole(answer)
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
+    await response.prepare(request)
+    pieces = [whole[at : at + _DROP] for at in range(0, len(whole), _DROP)]
+    for piece in pieces:
+        await response.write(piece)
+        await pause(stage, fault.seconds / len(pieces))
+    return response
+
+
+_DROP: Final = 16  # bytes
+
+_ON_THE_WIRE: Final[dict[Kind, Callable[[Fault, Stage, web.Request, Answer], Awaitable[web.StreamResponse]]]] = {
+    "hang": _hang,
+    "disconnect": _disconnect,
+    "broken_json": _broken_json,
+    "truncated": _truncated,
+    "huge": _huge,
+    "drip": _drip,
+}
+
+
+async def _whole(answer: Answer) -> bytes:
+    body = (await answer()).body
+    return body if isinstance(body, bytes) else b""
+
+
+def _hung_up(request: web.Request) -> web.StreamResponse:
+    """Close the connection; what is returned can no longer be sent."""
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()

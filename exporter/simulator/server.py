@@ -1,0 +1,149 @@
+"""The simulator: regions on ports of the loopback interface."""
+
+import ipaddress
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from aiohttp import web
+
+from exporter.simulator.accounts import Account
+from exporter.simulator.control import control_routes
+from exporter.simulator.forms import Quirks
+from exporter.simulator.region import Region
+from exporter.simulator.spec import RegionSpec, default_regions
+from exporter.simulator.tokens import TokenOffice
+
+DAY = 24 * 3600.0
+
+
+class Simulator:
+    """Several regions with one platform login.
+
+        async with Simulator(default_regions(2), seed=1, speed_up=60) as simulator:
+            region = simulator.regions["kunshan"]
+            region.hpc_url, region.ac_url, region.cluster_id, region.token("test")
+
+    Equal seeds give equal histories. `speed_up` simulated seconds pass in each second of `clock` (monotonic seconds);
+    tokens live `token_lifetime` seconds of `wall_clock` (Unix seconds). `accounts` are the platform logins; left out,
+    there is one, "lab", which is the first administrator of each region.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[RegionSpec] | None = None,
+        *,
+        seed: int = 1,
+        speed_up: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        token_lifetime: float = DAY,
+        quirks: Quirks | None = None,
+        accounts: Sequence[Account] | None = None,
+    ) -> None:
+        specs = default_regions() if specs is None else specs
+        self.speed_up = speed_up
+        self.accounts = (default_account(specs),) if accounts is None else tuple(accounts)
+        self._office = TokenOffice(seed, wall_clock, token_lifetime)
+        self.regions = {
+            spec.name: Region(
+                spec,
+                self._office,
+                seed=seed,
+                speed_up=speed_up,
+                clock=clock,
+                wall_clock=wall_clock,
+                quirks=quirks,
+                logins=self.accounts,
+            )
+            for spec in specs
+        }
+        for region in self.regions.values():
+            region.peers = tuple(self.regions.values())
+        self._runners: list[web.AppRunner] = []
+
+    @property
+    def token_url(self) -> str:
+        """Where access keys are turned into tokens: any region's AC address serves it."""
+        return f"{next(iter(self.regions.values())).ac_url}/api/user/v3/tokens"
+
+    async def start(
+        self, host: str = "127.0.0.1", ports: Sequence[int] = (), *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Listen. `ports` are those of the regions in order; one that is left out, or 0, is picked by the system.
+
+        Raises ValueError for a host that is not the loopback interface, OSError for a port that is not free.
+        """
+        if not is_loopback(host):
+            raise ValueError(f"{host} is not a loopback address; the simulator serves only this machine")
+        try:
+            for index, region in enumerate(self.regions.values()):
+                await self._serve(region, host, ports[index] if index < len(ports) else 0, tls)
+        except OSError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Hang up on whoever still waits, and close the ports."""
+        for region in self.regions.values():
+            region.stopping.set()
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def disable(self, account: str, region: str) -> None:
+        """Freeze what a platform login is in one region; KeyError where there is no such account or region."""
+        users = {each.user: each.users for each in self.accounts}[account]
+        self.regions[region].disable(users[region])
+
+    async def _serve(self, region: Region, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        region.stopping.clear()
+        hpc, ac, control = region.hpc_routes(), region.ac_routes(), control_routes(region)
+        if region.spec.separate_ac_port:
+            region.hpc_url = await self._listen([*hpc, *control], host, port, tls)
+            region.ac_url = await self._listen([*ac, *control], host, 0, tls)
+        else:
+            region.hpc_url = region.ac_url = await self._listen([*hpc, *ac, *control], host, port, tls)
+
+    async def _listen(self, routes: list[web.RouteDef], host: str, port: int, tls: ssl.SSLContext | None) -> str:
+        application = web.Application()
+        application.add_routes(routes)
+        # A client that gave up is no longer in flight: without cancellation, hanging requests would pile up.
+        runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        bound = runner.addresses[0][1]
+        return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listening host is this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def default_account(specs: Sequence[RegionSpec]) -> Account:
+    """The login "lab": the first administrator (else the first user) of each region."""
+    users = {
+        spec.name: next((user.name for user in spec.users if user.administrator), spec.users[0].name)
+        for spec in specs
+        if spec.users
+    }
+    return Account("lab", *_MADE_UP, users=users)
+
+
+# Access key, secret key and password of a service that does not exist.
+_MADE_UP = ("simulator-access-key", "simulator-secret-key", "simulator-password")
