@@ -1,0 +1,185 @@
+"""`hpc-exporter simulate`: a simulated SCNet region on loopback, and the configuration to watch it with."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.simulator.region import Region
+from exporter.simulator.server import Simulator, is_loopback
+from exporter.simulator.spec import DAY, default_regions
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no public name for it
+
+_TRUTH_KEPT_FOR = DAY  # simulated, so that a simulator left running stays small
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    """Add the subcommand; its namespace's `run` is a function from the namespace to the exit status."""
+    parser = subparsers.add_parser(
+        "simulate",
+        help="serve a simulated SCNet region on loopback",
+        description="Serves simulated SCNet regions on this machine until SIGINT or SIGTERM, and prints a "
+        "configuration with which the exporter can poll them.",
+    )
+    parser.add_argument(
+        "--listen-address",
+        type=_address,
+        default=("127.0.0.1", 0),
+        metavar="HOST:PORT",
+        help="loopback address of the first region; further ones take the following ports; port 0 picks free ones "
+        "(default: 127.0.0.1:0)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: 1)")
+    parser.add_argument(
+        "--speed-up",
+        type=_speed,
+        default=60.0,
+        metavar="FACTOR",
+        help="simulated seconds in a second (default: 60)",
+    )
+    parser.add_argument("--regions", type=_count, default=1, metavar="N", help="how many regions (default: 1)")
+    parser.add_argument(
+        "--token-lifetime",
+        type=_count,
+        default=int(30 * DAY),
+        metavar="SECONDS",
+        help="how long tokens are good, in real seconds (default: 30 days)",
+    )
+    parser.add_argument(
+        "--config-output",
+        type=Path,
+        metavar="FILE",
+        help="write the configuration to this file instead of standard output",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal; 1 if the port is taken or the configuration cannot be written."""
+    specs = default_regions(args.regions, truth_kept_for=_TRUTH_KEPT_FOR)
+    simulator = Simulator(specs, seed=args.seed, speed_up=args.speed_up, token_lifetime=args.token_lifetime)
+    try:
+        asyncio.run(_serve(simulator, args.listen_address, args.config_output))
+    except OSError as error:
+        sys.stderr.write(f"hpc-exporter simulate: {error}\n")
+        return 1
+    return 0
+
+
+def configuration(simulator: Simulator) -> str:
+    """A configuration (YAML) with which the exporter polls every user and member of a started simulator.
+
+    The tokens in it are good for nothing but this simulator.
+    """
+    lines = [
+        "# A simulated SCNet region: these tokens are good for nothing else.",
+        "poll:",
+        "  # Simulated time passes faster than real time; ask often enough to see jobs come and go.",
+        "  interval: 5s",
+        "  timeout: 5s",
+        *_accounts(simulator),
+        "clusters:",
+    ]
+    for region in simulator.regions.values():
+        lines += _cluster(region)
+    return "\n".join(lines) + "\n"
+
+
+def _accounts(simulator: Simulator) -> list[str]:
+    """A login to try token renewal with: a comment, because the tokens below are enough."""
+    lines = []
+    for account in simulator.accounts:
+        lines += [
+            "# Instead of the tokens below, each region can have `account: NAME` with:",
+            "# accounts:",
+            f"#   - name: {_text(account.user)}",
+            f"#     user: {_text(account.user)}",
+            f"#     access_key: {_text(account.access_key)}",
+            f"#     secret_key: {_text(account.secret_key)}",
+            f"#     token_url: {_text(simulator.token_url)}",
+        ]
+    return lines
+
+
+def _cluster(region: Region) -> list[str]:
+    """The region's own token is an administrator's: it may list every member's jobs, but sees only its own queues."""
+    spec = region.spec
+    owner = next((user.name for user in spec.users if user.administrator), spec.users[0].name)
+    lines = [
+        f"  - name: {_text(spec.name)}",
+        f"    cluster_id: {spec.cluster_id}",
+        f"    hpc_url: {_text(region.hpc_url)}",
+        f"    ac_url: {_text(region.ac_url)}",
+        f"    token: {_text(region.token(owner))}",
+        "    users:",
+    ]
+    for user in spec.users:
+        if user.name == owner:
+            lines.append(f"      - {_text(user.name)}")
+        else:
+            lines.append(f"      - {{name: {_text(user.name)}, token: {_text(region.token(user.name))}}}")
+    lines.append("    members:")
+    for group in spec.groups:
+        members = ", ".join(_text(user.name) for user in spec.users if user.group == group.name)
+        lines += [
+            f"      - group_id: {group.id}",
+            f"        group: {_text(group.name)}",
+            f"        users: [{members}]",
+        ]
+    return lines
+
+
+def _text(value: str) -> str:
+    """A quoted YAML scalar: every JSON string is one."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | None) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    host, port = address
+    await simulator.start(host, [port + index if port else 0 for index in range(len(simulator.regions))])
+    try:
+        _hand_out(configuration(simulator), output)
+        await stopped.wait()
+    finally:
+        await simulator.stop()
+
+
+def _hand_out(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port there is
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    if not is_loopback(host):
+        raise argparse.ArgumentTypeError(f"{host} is not a loopback address; the simulator serves only this machine")
+    return host, int(port)
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed <= DAY:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {DAY:.0f}")
+    return speed
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return count

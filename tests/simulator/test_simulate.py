@@ -1,0 +1,169 @@
+"""The subcommand `simulate`, as a process of its own."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+import yaml
+
+from exporter.cli import simulate
+from exporter.simulator import Simulator, default_regions
+
+# The subcommand behind a parser of its own: the product's main command is not the point here.
+COMMAND = """
+import argparse, sys
+from exporter.cli import simulate
+parser = argparse.ArgumentParser(prog="hpc-exporter")
+simulate.add_parser(parser.add_subparsers())
+args = parser.parse_args()
+sys.exit(args.run(args))
+"""
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="hpc-exporter")
+    simulate.add_parser(parser.add_subparsers())
+    return parser.parse_args(["simulate", *words])
+
+
+@asynccontextmanager
+async def command(*words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        COMMAND,
+        "simulate",
+        *words,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def printed(process: asyncio.subprocess.Process) -> Any:
+    """The configuration that the command prints, up to its last line."""
+    assert process.stdout is not None
+    text = b""
+    while b"533686286955839489" not in text:
+        text += await asyncio.wait_for(process.stdout.readline(), 20)
+        assert text, "no output"
+    text += await process.stdout.readline() + await process.stdout.readline()
+    return yaml.safe_load(text)
+
+
+async def code(session: aiohttp.ClientSession, url: str, token: str) -> str:
+    async with session.get(url, headers={"token": token}) as response:
+        return str((await response.json())["code"])
+
+
+async def test_the_configuration_names_users_members_and_tokens_that_work(session: aiohttp.ClientSession) -> None:
+    async with Simulator(default_regions(2), speed_up=60) as simulator:
+        text = simulate.configuration(simulator)
+        document = yaml.safe_load(text)
+        assert [cluster["name"] for cluster in document["clusters"]] == ["kunshan", "xian"]
+        for cluster in document["clusters"]:
+            users = [user if isinstance(user, dict) else {"name": user} for user in cluster["users"]]
+            assert [user["name"] for user in users] == ["test", "alice", "王伟", "bob", "carol", "zhang-san"]
+            for user in users:
+                url = f"{cluster['hpc_url']}/hpc/openapi/v2/view/queue/jobs?userName={quote(user['name'])}"
+                assert await code(session, url, user.get("token", cluster["token"])) == "0"
+            for group in cluster["members"]:
+                for user in group["users"]:
+                    path = f"{cluster['cluster_id']}/groups/{group['group_id']}/clusterUserNames/{quote(user)}/jobs"
+                    url = f"{cluster['ac_url']}/ac/openapi/v2/clusters/{path}"
+                    assert await code(session, url, cluster["token"]) == "0"
+        assert [group["group"] for group in document["clusters"][0]["members"]] == ["chemistry", "physics"]
+
+
+async def test_the_login_in_the_comments_is_a_valid_configuration_too() -> None:
+    async with Simulator() as simulator:
+        lines = simulate.configuration(simulator).splitlines()
+        comments = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+        document = yaml.safe_load("\n".join(comments[comments.index("accounts:") :]))
+        account = simulator.accounts[0]
+        assert document["accounts"][0] == {
+            "name": "lab",
+            "user": "lab",
+            "access_key": account.access_key,
+            "secret_key": account.secret_key,
+            "token_url": simulator.token_url,
+        }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_prints_a_configuration_and_serves_until_a_signal(
+    session: aiohttp.ClientSession, number: signal.Signals
+) -> None:
+    async with command("--seed=3") as process:
+        cluster = (await printed(process))["clusters"][0]
+        assert await code(session, f"{cluster['hpc_url']}/hpc/openapi/v2/cluster", cluster["token"]) == "0"
+        process.send_signal(number)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
+
+
+async def test_it_writes_the_configuration_to_a_file_if_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "exporter.yml"
+    async with command(f"--config-output={path}", "--regions=2", "--listen-address=[::1]:0") as process:
+        for _ in range(1000):
+            if path.exists() and "533686286955839489" in path.read_text():
+                break
+            await asyncio.sleep(0.02)
+        process.terminate()
+        output, _ = await process.communicate()
+        assert output == b""
+    clusters = yaml.safe_load(path.read_text())["clusters"]
+    assert len({cluster["hpc_url"] for cluster in clusters}) == 2
+    assert all(cluster["hpc_url"].startswith("http://[::1]:") for cluster in clusters)
+
+
+def test_a_port_in_use_is_said_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        args = arguments(f"--listen-address=127.0.0.1:{taken.getsockname()[1]}")
+        assert args.run(args) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("hpc-exporter simulate: ")
+    assert "address already in use" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_file_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    args = arguments(f"--config-output={tmp_path / 'missing' / 'exporter.yml'}")
+    assert args.run(args) == 1
+    assert "missing/exporter.yml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--listen-address=0.0.0.0:80", "0.0.0.0 is not a loopback address"),
+        ("--listen-address=127.0.0.1", "'127.0.0.1' is not HOST:PORT"),
+        ("--listen-address=127.0.0.1:65536", "'127.0.0.1:65536' is not HOST:PORT"),
+        ("--speed-up=0", "0 is not above 0"),
+        ("--speed-up=nan", "nan is not above 0"),
+        ("--speed-up=fast", "invalid"),
+        ("--regions=0", "0 is not at least 1"),
+        ("--seed=x", "invalid int value"),
+    ],
+)
+def test_wrong_usage_is_explained(word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_status:
+        arguments(word)
+    assert exit_status.value.code == 2
+    assert message in capsys.readouterr().err
