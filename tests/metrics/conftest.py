@@ -2,24 +2,28 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 
 import pytest
 
+RunRealPart = Callable[[list[str], bytes], bytes]
+
 
 @pytest.fixture
-def real_part() -> Callable[[str], str]:
-    """The path of a program that a test wants to use for real.
+def run_real_part() -> RunRealPart:
+    """Runs a program of the machine with the input given; returns its output. A failure or a complaint fails the test.
 
-    Without it the test is skipped, or fails where HPC_EXPORTER_REQUIRE_REAL_PARTS=1 says that all must be there.
+    Without the program the test is skipped, or fails where HPC_EXPORTER_REQUIRE_REAL_PARTS=1 says that all must be there.
     """
 
-    def find(program: str) -> str:
-        path = shutil.which(program)
-        if path is None:
+    def run(command: list[str], given: bytes) -> bytes:
+        if shutil.which(command[0]) is None:
             if os.environ.get("HPC_EXPORTER_REQUIRE_REAL_PARTS") == "1":
-                pytest.fail(f"{program} is not installed, and HPC_EXPORTER_REQUIRE_REAL_PARTS=1 requires it")
-            pytest.skip(f"{program} is not installed")
-        return path
+                pytest.fail(f"{command[0]} is not installed, and HPC_EXPORTER_REQUIRE_REAL_PARTS=1 requires it")
+            pytest.skip(f"{command[0]} is not installed")
+        done = subprocess.run(command, input=given, capture_output=True, check=False, timeout=30)  # noqa: S603  # a test's own command
+        assert (done.returncode, done.stderr.decode()) == (0, "")
+        return done.stdout
 
-    return find
+    return run
