@@ -18,11 +18,12 @@ _PASSWORD_LOGIN = ("password", "password_file", "org_id", "url")
 
 def check(root: Keys, report: Report) -> None:
     """Report every pair of values in `root` that cannot go together."""
-    if not any(root.given(key) and _items(root, (), key) for key in ("clusters", "octopus", "accounts")):
+    if all(_is_empty(root, key) for key in ("clusters", "octopus", "accounts")):
         report.add(root.place, (), "there is nothing to poll: give at least one of clusters, octopus and accounts")
     accounts = list(_mappings(root, (), "accounts"))
-    _check_unique(accounts, "name", "account", report)
-    _check_unique([*_mappings(root, (), "clusters"), *_mappings(root, (), "octopus")], "name", "source", report)
+    _check_names(accounts, report)
+    # The two share the label source of the exporter's own metrics.
+    _check_names([*_mappings(root, (), "clusters"), *_mappings(root, (), "octopus")], report)
     _check_poll(root, root, (), report)
     names = {str(name) for _, account in accounts if (name := account.text("name"))}
     for path, account in accounts:
@@ -31,6 +32,11 @@ def check(root: Keys, report: Report) -> None:
         _check_cluster(cluster, path, root, names, report)
     for path, project in _mappings(root, (), "octopus"):
         _check_project(project, path, root, report)
+
+
+def _is_empty(root: Keys, key: str) -> bool:
+    entry = root.given(key)
+    return entry is None or (isinstance(entry.node, Items) and not entry.node.items)
 
 
 def _check_cluster(cluster: Keys, path: Path, root: Keys, accounts: set[str], report: Report) -> None:
@@ -156,13 +162,13 @@ def _check_members(cluster: Keys, path: Path, report: Report) -> None:
                 report.add(item.place, item_path, message)
 
 
-def _check_unique(parts: list[tuple[Path, Keys]], key: str, kind: str, report: Report) -> None:
+def _check_names(parts: list[tuple[Path, Keys]], report: Report) -> None:
     first: dict[Text, Place] = {}
     for path, part in parts:
-        name = part.text(key)
+        name = part.text("name")
         if name:
-            place = part.entries[key].node.place
-            _check_first(first, name, place, (*path, key), subject=f"the {kind} name {shown(name)}", report=report)
+            place = part.entries["name"].node.place
+            _check_first(first, name, place, (*path, "name"), subject=f"the name {shown(name)}", report=report)
 
 
 def _check_first(first: dict[_K, Place], key: _K, place: Place, path: Path, *, subject: str, report: Report) -> None:

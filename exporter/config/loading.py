@@ -11,9 +11,9 @@ from pydantic_core import ErrorDetails
 
 from exporter.config import checks, tree
 from exporter.config.build import build
+from exporter.config.files import why
 from exporter.config.model import Config
 from exporter.config.schema import Document
-from exporter.config.secrets import why
 from exporter.config.tree import Broken, Entry, Items, Keys, Node, Place, Report, Scalar, shown
 from exporter.errors import ConfigurationError
 

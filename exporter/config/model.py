@@ -77,7 +77,7 @@ class Member(PlacedPart):
 
 
 class Cluster(PlacedPart):
-    """A SCNet region. Exactly one of `credential` and `account` is set; `users` None is the token's own user."""
+    """An SCNet region. Exactly one of `credential` and `account` is set; `users` None is the token's own user."""
 
     name: str
     cluster_id: str

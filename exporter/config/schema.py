@@ -13,13 +13,26 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from exporter.config.durations import parse_duration
+from exporter.config.files import UnusableFileError, read_file
 from exporter.config.model import COLLECTABLE, Collectable
-from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError, why
+from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
 from exporter.config.tree import Text, shown
 
+_MAX_PEM_BYTES = 8 * 1024 * 1024
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 
 
@@ -54,7 +67,7 @@ def _name(text: str) -> str:
     if text != text.strip():
         raise ValueError("has white space at its beginning or end")
     if not text.isprintable():
-        raise ValueError("holds a control character or a line break")
+        raise ValueError("holds a line break or another invisible character")
     return text
 
 
@@ -173,7 +186,7 @@ def _path(value: object, info: ValidationInfo) -> Path:
     if value.startswith("eyJ"):
         raise ValueError("holds a token where a file's path belongs: use the key without _file for it")
     if not value or not value.isprintable():
-        raise ValueError("is not a path: it is empty or holds a control character")
+        raise ValueError("is not a path: it is empty or holds an invisible character")
     return Path(info.context) / value if info.context else Path(value)
 
 
@@ -181,13 +194,15 @@ def _shown_path(value: object) -> str:
     return shown(value) if isinstance(value, Text) else str(value)
 
 
-def _authorities(path: Path) -> Path:
+def _authorities(value: object, info: ValidationInfo) -> Path:
+    path = _path(value, info)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError:
-        raise ValueError("the file holds no certificate in PEM form") from None
-    except OSError as error:
-        raise ValueError(f"the file cannot be read: {why(error)}") from None
+        pem = read_file(path, max_bytes=_MAX_PEM_BYTES).decode("ascii", "ignore")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except UnusableFileError as error:
+        raise ValueError(f"cannot use {_shown_path(value)}: {error}") from None
+    except (ssl.SSLError, ValueError):
+        raise ValueError(f"cannot use {_shown_path(value)}: it holds no certificate in PEM form") from None
     return path
 
 
@@ -209,7 +224,9 @@ Url = Annotated[
 HpcUrl = Annotated[Url, _without("/hpc")]
 AcUrl = Annotated[Url, _without("/ac")]
 Boolean = Annotated[
-    bool, _scalar(_boolean, "true or false"), WithJsonSchema({"anyOf": [{"type": "boolean"}, _VARIABLE]})
+    bool,
+    _scalar(_boolean, "true or false"),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["yes", "no", "on", "off"]}, _VARIABLE]}),
 ]
 Rate = Annotated[
     float,
@@ -230,12 +247,12 @@ MaxJobs = Annotated[
 Collected = Annotated[
     Collectable, _scalar(_collectable, "text"), WithJsonSchema({"type": "string", "enum": list(COLLECTABLE)})
 ]
-HeaderSecret = Annotated[Secret, _secret(), WithJsonSchema(_STRING)]
+HeaderSecret = Annotated[Secret, _secret(), WithJsonSchema(_TEXT)]
 HeaderSecretFile = Annotated[Secret, _secret_file(), WithJsonSchema(_STRING)]
-BodySecret = Annotated[Secret, _secret(header=False), WithJsonSchema(_STRING)]
+BodySecret = Annotated[Secret, _secret(header=False), WithJsonSchema(_TEXT)]
 BodySecretFile = Annotated[Secret, _secret_file(header=False), WithJsonSchema(_STRING)]
 FilePath = Annotated[Path, BeforeValidator(_path), WithJsonSchema(_STRING)]
-AuthoritiesFile = Annotated[FilePath, AfterValidator(_authorities)]
+AuthoritiesFile = Annotated[Path, BeforeValidator(_authorities), WithJsonSchema(_STRING)]
 
 
 class Section(BaseModel):
@@ -269,7 +286,7 @@ class TlsSection(Section):
 
 
 class AccountSection(Section):
-    """A SCNet login; it gives one token per region."""
+    """An SCNet login; it gives one token per region."""
 
     name: Name = Field(description="How clusters refer to this account.")
     user: Name = Field(description="The platform login.")
@@ -304,14 +321,23 @@ class MemberSection(Section):
 
 
 def _user(value: object) -> object:
+    if value is None:
+        raise ValueError("is empty: write a user's name")
     return {"name": value} if isinstance(value, str) else value
 
 
-_UserEntry = Annotated[UserSection, BeforeValidator(_user)]
+class _OrName:
+    """Says in the JSON Schema what `_user` accepts."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [_TEXT, handler(core)]}
+
+
+UserEntry = Annotated[UserSection, BeforeValidator(_user), _OrName()]
 
 
 class ClusterSection(Section):
-    """A SCNet region. Give exactly one of token, token_file and account."""
+    """An SCNet region. Give exactly one of token, token_file and account."""
 
     name: Name = Field(description="Label hpc_cluster.")
     cluster_id: Id = Field(description="The region's number (clusterId).")
@@ -324,7 +350,7 @@ class ClusterSection(Section):
     tls: TlsSection | None = _key("How the region's certificate is verified.")
     collect: tuple[Collected, ...] | None = _key("What to ask for. Left out: everything.", list(COLLECTABLE))
     poll: PollSection | None = _key("Settings for this region alone, over those at the top level.")
-    users: tuple[_UserEntry, ...] | None = _key("Users to count jobs by queue for. Left out: the token's own.")
+    users: tuple[UserEntry, ...] | None = _key("Users to count jobs by queue for. Left out: the token's own.")
     members: tuple[MemberSection, ...] | None = _key("Group members whose jobs are listed.")
 
 

@@ -1,9 +1,6 @@
 """Secrets that never show themselves, and the watch over the files that some of them come from."""
 
 import asyncio
-import errno
-import os
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from exporter.clock import Clock
+from exporter.config.files import UnusableFileError, read_file
 from exporter.errors import ExporterError
 
 _log = structlog.get_logger(__name__)
@@ -18,7 +16,7 @@ _MAX_BYTES = 64 * 1024
 _PRINTABLE_ASCII = range(0x20, 0x7F)
 
 
-class UnusableSecretError(ExporterError, ValueError):
+class UnusableSecretError(ExporterError):
     """A secret cannot be read or used; the text says why and shows nothing of it."""
 
 
@@ -186,23 +184,11 @@ def checked(content: str, *, header: bool) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        content = _read_bytes(path)
-    except OSError as error:
-        raise UnusableSecretError(why(error)) from None
-    if len(content) > _MAX_BYTES:
-        raise UnusableSecretError(f"it is longer than {_MAX_BYTES} bytes")
-    try:
-        return content.decode("utf-8-sig")
+        return read_file(path, max_bytes=_MAX_BYTES).decode("utf-8-sig")
+    except UnusableFileError as error:
+        raise UnusableSecretError(str(error)) from None
     except UnicodeDecodeError:
         raise UnusableSecretError("it is not UTF-8 text") from None
-
-
-def _read_bytes(path: Path) -> bytes:
-    # Not blocking: opening a pipe that nobody writes to would otherwise wait for ever.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise UnusableSecretError("it is not a regular file")
-        return file.read(_MAX_BYTES + 1)
 
 
 def _read_each(secrets: Iterable[FileSecret]) -> list[str | UnusableSecretError]:
@@ -214,16 +200,3 @@ def _read_or_error(secret: FileSecret) -> str | UnusableSecretError:
         return secret.read()
     except UnusableSecretError as error:
         return error
-
-
-def why(error: OSError) -> str:
-    """Say in plain words why a file cannot be read."""
-    words = {
-        errno.ENOENT: "there is no such file",
-        errno.ENOTDIR: "there is no such file",
-        errno.EACCES: "permission denied",
-        errno.EISDIR: "it is a directory",
-        errno.ELOOP: "its symbolic links run in a circle",
-        errno.ENAMETOOLONG: "its name is too long",
-    }
-    return words.get(error.errno or 0, os.strerror(error.errno) if error.errno else "it cannot be read")

@@ -224,24 +224,24 @@ _PLAIN_WORDS = {
     "nested too deeply": f"values are nested more than {_MAX_DEPTH} deep",
     "found character '\\t'": "a tab stands where YAML allows only spaces: indent with spaces",
     "cannot start any token": "a value cannot start with this character: put the value in quotes",
-    "mapping values are not allowed": "a ':' stands where no key can be: put the value in quotes, or mend the indentation",
+    "mapping values are not allowed": "a ':' stands where no key can be: put the value in quotes, or mend this line or the one above",
     "could not find expected ':'": "this line is not 'key: value', or its indentation does not fit",
     "found undefined alias": "'*' refers to an anchor that is not there: put the value in quotes",
     "second occurrence": "this anchor ('&') is there already: give it another name, or put the value in quotes",
     "tag": "a '!' at the start of a value is not supported: put the value in quotes",
     "unexpected end of stream": "the quotation mark opened here is never closed",
     "unexpected document separator": "the quotation mark opened here is never closed",
-    "expected ',' or ']'": "a ',' or the closing ']' is missing",
-    "expected ',' or '}'": "a ',' or the closing '}' is missing",
+    "expected ',' or ']'": "the list that starts here lacks a ',' or its closing ']'",
+    "expected ',' or '}'": "the mapping that starts here lacks a ',' or its closing '}'",
     "expected <block end>": "this line does not fit the ones above: mend its indentation",
 }
 
 
 def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[Place, Path, str]:
     problem = error.problem or "it cannot be read"
-    mark = error.problem_mark
-    if "unexpected" in problem and "scalar" in (error.context or ""):
-        mark = error.context_mark
+    # Where something begins that never ends says more than where the file does.
+    unfinished = problem.startswith(("found unexpected", "expected ','"))
+    mark = error.context_mark if unfinished else error.problem_mark
     words = next((words for part, words in _PLAIN_WORDS.items() if part in problem), f"not valid YAML: {problem}")
     return _place(mark) if mark else Place(), (), words
 

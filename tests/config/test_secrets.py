@@ -1,0 +1,218 @@
+"""Secrets stay secret, and follow their files."""
+
+# ruff: noqa: ASYNC240 - a test may keep its own loop waiting for a small file
+
+import asyncio
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.clock import SystemClock
+from exporter.config import FileSecret, InlineSecret, Secret, SecretFiles, UnusableSecretError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("first\n", encoding="utf-8")
+    return path
+
+
+class Changes:
+    """The secrets that were reported as changed, in order."""
+
+    def __init__(self) -> None:
+        self.values: list[str] = []
+
+    def __call__(self, secret: FileSecret) -> None:
+        self.values.append(secret.value())
+
+
+def watch(secrets: Sequence[FileSecret], changes: Changes) -> SecretFiles:
+    return SecretFiles(secrets, SystemClock(), 0.01, changes)
+
+
+@pytest.mark.parametrize("kind", ["inline", "file"])
+def test_a_secret_never_shows_itself(kind: str, path: Path) -> None:
+    secret: Secret = InlineSecret("first", "token") if kind == "inline" else FileSecret(path, "token_file token")
+    assert secret.value() == "first"
+    assert "first" not in f"{secret} {secret!r} {secret.origin} {[secret]}"
+
+
+def test_surrounding_white_space_is_no_part_of_a_secret(path: Path) -> None:
+    path.write_text("\ufeff \t first \r\n\n", encoding="utf-8")
+    assert FileSecret(path).value() == "first"
+    assert InlineSecret(" first\n").value() == "first"
+
+
+@pytest.mark.parametrize("content", ["", " \n", "a\nb", "a\rb", "a\x00b", "a\x7fb", "a\u2028b", "héllo", "令牌"])
+def test_what_cannot_travel_in_a_header_is_refused(content: str, path: Path) -> None:
+    path.write_bytes(content.encode())
+    with pytest.raises(UnusableSecretError):
+        FileSecret(path)
+    with pytest.raises(UnusableSecretError):
+        InlineSecret(content)
+
+
+def test_a_password_that_travels_in_a_body_can_hold_any_letter(path: Path) -> None:
+    path.write_text("令牌", encoding="utf-8")
+    assert FileSecret(path, header=False).value() == "令牌"
+    assert InlineSecret("令牌", header=False).value() == "令牌"
+
+
+def test_inline_secrets_are_equal_by_content_and_file_secrets_by_path(path: Path) -> None:
+    assert InlineSecret("a", "token") == InlineSecret("a", "password") != InlineSecret("b", "token")
+    before = FileSecret(path)
+    path.write_text("second", encoding="utf-8")
+    assert before == FileSecret(path)
+    assert len({before, FileSecret(path), InlineSecret("a"), InlineSecret("a")}) == 2
+    other = path.with_name("other")
+    other.write_text("first", encoding="utf-8")
+    assert before != FileSecret(other)
+
+
+def test_a_pipe_that_nobody_writes_to_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnusableSecretError, match="not a regular file"):
+        FileSecret(tmp_path / "pipe")
+
+
+def test_an_endless_file_is_not_read_to_its_end(path: Path) -> None:
+    path.write_bytes(b"a" * 1_000_000)
+    with pytest.raises(UnusableSecretError, match="longer than"):
+        FileSecret(path)
+
+
+async def test_a_change_reaches_the_secret_and_is_told_once(path: Path) -> None:
+    changes = Changes()
+    secret = FileSecret(path)
+    files = watch([secret], changes)
+    await files.look()
+    path.write_text("second", encoding="utf-8")
+    await files.look()
+    await files.look()
+    assert secret.value() == "second"
+    assert changes.values == ["second"]
+
+
+async def test_a_file_written_again_with_the_same_content_is_no_change(path: Path) -> None:
+    changes = Changes()
+    files = watch([FileSecret(path)], changes)
+    path.write_text(" first ", encoding="utf-8")
+    await files.look()
+    assert changes.values == []
+
+
+async def test_every_secret_of_one_file_changes(path: Path) -> None:
+    changes = Changes()
+    secrets = [FileSecret(path), FileSecret(path)]
+    path.write_text("second", encoding="utf-8")
+    await watch(secrets, changes).look()
+    assert [secret.value() for secret in secrets] == changes.values == ["second", "second"]
+
+
+async def test_a_kubernetes_secret_changes_by_a_swap_of_links(tmp_path: Path) -> None:
+    """The file is a link to ..data/token, and ..data a link that is renamed over."""
+    for version in ("first", "second"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "token").write_text(version, encoding="utf-8")
+    (tmp_path / "..data").symlink_to("first")
+    (tmp_path / "token").symlink_to("..data/token")
+    changes = Changes()
+    files = watch([FileSecret(tmp_path / "token")], changes)
+    (tmp_path / "..data_tmp").symlink_to("second")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    await files.look()
+    assert changes.values == ["second"]
+
+
+@pytest.mark.parametrize("damage", ["removed", "emptied", "a directory", "not text"])
+async def test_a_file_that_breaks_keeps_its_last_good_content_and_is_logged_once(damage: str, path: Path) -> None:
+    changes = Changes()
+    secret = FileSecret(path, "token_file token")
+    files = watch([secret], changes)
+    path.unlink()
+    if damage == "a directory":
+        path.mkdir()
+    elif damage != "removed":
+        path.write_bytes(b"" if damage == "emptied" else b"\xff\xfe\xfd")
+    with capture_logs() as logs:
+        await files.look()
+        await files.look()
+    assert secret.value() == "first"
+    assert changes.values == []
+    assert [(log["log_level"], log["secret"], log["path"]) for log in logs] == [
+        ("warning", "token_file token", str(path))
+    ]
+
+
+async def test_a_file_that_heals_is_logged_once_and_its_new_content_taken(path: Path) -> None:
+    changes = Changes()
+    files = watch([FileSecret(path)], changes)
+    path.unlink()
+    await files.look()
+    path.write_text("second", encoding="utf-8")
+    with capture_logs() as logs:
+        await files.look()
+        await files.look()
+    assert [log["event"] for log in logs] == ["secret file can be read again", "secret file changed"]
+    assert changes.values == ["second"]
+    assert "second" not in str(logs)
+
+
+async def test_one_broken_file_does_not_hide_the_change_of_another(path: Path) -> None:
+    changes = Changes()
+    broken = path.with_name("broken")
+    broken.write_text("x", encoding="utf-8")
+    files = watch([FileSecret(broken), FileSecret(path)], changes)
+    broken.unlink()
+    path.write_text("second", encoding="utf-8")
+    await files.look()
+    assert changes.values == ["second"]
+
+
+async def test_the_watch_looks_again_and_again_until_it_is_cancelled(path: Path) -> None:
+    seen = asyncio.Queue[str]()
+    files = SecretFiles([FileSecret(path)], SystemClock(), 0.005, lambda secret: seen.put_nowait(secret.value()))
+    task = asyncio.create_task(files.run())
+    async with asyncio.timeout(10):
+        for content in ("second", "third"):
+            path.write_text(content, encoding="utf-8")
+            while await seen.get() != content:
+                pass
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class Stuck(FileSecret):
+    """A file on a disk that does not answer before `answer` is set."""
+
+    answer: threading.Event | None = None
+
+    def read(self) -> str:
+        if self.answer:
+            self.answer.wait(30)
+        return super().read()
+
+
+async def test_a_disk_that_does_not_answer_blocks_nobody_and_is_logged_once(path: Path) -> None:
+    secret = Stuck(path)
+    secret.answer = threading.Event()
+    changes = Changes()
+    files = watch([secret], changes)
+    files.patience = 0.01
+    path.write_text("second", encoding="utf-8")
+    with capture_logs() as logs:
+        looking = asyncio.create_task(files.look())
+        await asyncio.sleep(0.1)
+        assert [log["log_level"] for log in logs] == ["warning"]
+        assert secret.value() == "first"
+        secret.answer.set()
+        await looking
+    assert changes.values == ["second"]
+    assert [log["log_level"] for log in logs] == ["warning", "info", "info"]
