@@ -1,0 +1,339 @@
+"""The state machine: what one more listing of a member's jobs says about waits, runs and ends.
+
+The API has no timestamps, so everything is known only to the gap between two polls. A job's wait begins in the gap
+before it was first listed waiting and ends in the gap before it was first listed running; each is taken to be the
+middle of its gap, so a wait is wrong by at most one gap. A gap is counted from when the job's phase (not listed,
+waiting, running) was last certain: listings that do not complete, leave the job out, or give a state that says nothing
+make it wider. Where it is wider than three poll intervals nothing is claimed: the spell counts as censored.
+"""
+
+from itertools import takewhile
+from math import inf
+from typing import Final
+
+from msgspec.structs import replace
+
+from exporter.records import Job, JobListing, JobState
+from exporter.tracking.model import (
+    MAX_GAP_INTERVALS,
+    NEVER,
+    REMEMBERED_SECONDS,
+    CensorReason,
+    Measure,
+    MemberState,
+    Outcome,
+    Phase,
+    Spell,
+    TrackedJob,
+    Update,
+)
+
+# What a state says about the phase. A suspended job stays where it was; other and unknown say nothing.
+_PHASE_OF: Final[dict[JobState, Phase]] = {
+    JobState.QUEUED: Phase.WAIT,
+    JobState.HELD: Phase.WAIT,
+    JobState.WAITING: Phase.WAIT,
+    JobState.REQUEUED: Phase.WAIT,
+    JobState.RUNNING: Phase.RUN,
+    JobState.EXITING: Phase.LEFT,
+    JobState.COMPLETED: Phase.ENDED,
+    JobState.DELETED: Phase.ENDED,
+    JobState.FAILED: Phase.ENDED,
+    JobState.TIMEOUT: Phase.ENDED,
+    JobState.NODE_FAILURE: Phase.ENDED,
+}
+_SAYS_NOTHING: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
+
+_OUTCOME_OF: Final[dict[JobState, Outcome]] = {
+    JobState.COMPLETED: "completed",
+    JobState.DELETED: "deleted",
+    JobState.FAILED: "failed",
+    JobState.TIMEOUT: "timeout",
+    JobState.NODE_FAILURE: "node_failure",
+}
+_OUTCOME_OF_VANISHED: Final[dict[Phase, Outcome]] = {
+    Phase.WAIT: "vanished_queued",
+    Phase.RUN: "vanished_running",
+    Phase.LEFT: "vanished_running",
+}
+# Phases in which a job has not been seen to wait or run: what follows is its first spell.
+_BEFORE_FIRST_SPELL: Final = frozenset({Phase.UNCLEAR, Phase.ENDED})
+# A waiting job holds nothing and neither does an ended one, whatever the listing still says about it.
+_HOLDS_NOTHING: Final = frozenset({Phase.WAIT, Phase.ENDED})
+
+
+def advance(before: MemberState, listing: JobListing, at: float, interval: float) -> Update:
+    """What `listing`, taken at `at`, adds to `before`, which stays as it is.
+
+    `interval` is the time between two polls as configured, in seconds. A time before the last listing's means that the
+    clock was set back while nobody looked: a gap of unknown length.
+    """
+    return _Advance(before, listing, at, interval).run()
+
+
+def next_phase(phase: Phase, state: JobState) -> Phase:
+    """The phase of a job that was in `phase` and is now listed in `state`."""
+    if state is JobState.SUSPENDED:
+        return Phase.WAIT if phase in _BEFORE_FIRST_SPELL else phase
+    if phase is Phase.ENDED and state is JobState.EXITING:
+        return phase  # a job that is over does not come back to life by exiting
+    return _PHASE_OF.get(state, phase)
+
+
+class _Advance:
+    """One call of `advance`: what the listing is compared with, and what comes of it."""
+
+    def __init__(self, before: MemberState, listing: JobListing, at: float, interval: float) -> None:
+        self.before = before
+        self.listing = listing
+        self.at = at
+        self.limit = MAX_GAP_INTERVALS * interval
+        self.jobs = before.jobs
+        self.last = before.last
+        self.complete = before.complete
+        self.update = Update(at=at, complete=at if listing.complete else before.complete)
+        self.events = self.update.events
+        # Twice the amounts held all through the time since the last poll, as whole numbers, and the products of
+        # amount and time of all other cases; each for cores, GPUs, DCUs.
+        self.doubled = [0, 0, 0]
+        self.seconds = [0.0, 0.0, 0.0]
+        self.known = [False, False, False]
+        self.oldest = inf
+
+    def run(self) -> Update:
+        if self.at < self.last:
+            self._forget_times()
+        listed = _by_id(self.listing.jobs)
+        followed = self._see_all(listed)
+        if followed < len(self.jobs):
+            self._miss_all(listed)
+        self._forget_finished()
+        self._sum_up()
+        return self.update
+
+    def _see_all(self, listed: dict[str, Job]) -> int:
+        """Take in what is listed; return how many of the jobs were followed already."""
+        jobs, followed = self.jobs, 0
+        for job_id, job in listed.items():
+            old = jobs.get(job_id)
+            followed += old is not None
+            if old is None or not self._unchanged(old, job):
+                self._see(job, old)
+        return followed
+
+    def _unchanged(self, old: TrackedJob, job: Job) -> bool:
+        """The usual case in a few steps: same state, same amounts, nothing open. A region lists 100,000 such jobs."""
+        if old.state is not job.state or old.known is not None or old.listed is not None:
+            return False
+        if old.phase is Phase.WAIT:
+            self.oldest = min(self.oldest, old.seen)
+            return True
+        if old.phase is Phase.ENDED:
+            return True
+        cpus, gpus, dcus = old.cpus, old.gpus, old.dcus
+        if cpus != job.allocated_cpus or gpus != job.allocated_gpus or dcus != job.allocated_dcus:
+            return False
+        self._hold(cpus, gpus, dcus)
+        return True
+
+    def _hold(self, *amounts: int | None) -> None:
+        for index, amount in enumerate(amounts):
+            if amount is not None:
+                self.doubled[index] += 2 * amount
+                self.known[index] = True
+
+    def _see(self, job: Job, old: TrackedJob | None) -> None:
+        before = old or self._newcomer(job)
+        if old is None or old.state is not job.state:
+            self.events.transition("none" if old is None else old.state, job.state)
+        certain_until = self.last if before.known is None else before.known
+        phase = next_phase(before.phase, job.state)
+        since, seen = before.since, before.seen
+        if phase is not before.phase:
+            since, seen = self._change_phase(job, before, phase, certain_until), self.at
+        holds = phase not in _HOLDS_NOTHING
+        new = TrackedJob(
+            state=job.state,
+            phase=phase,
+            since=since,
+            seen=seen,
+            known=certain_until if job.state in _SAYS_NOTHING else None,
+            cpus=job.allocated_cpus if holds else 0,
+            gpus=job.allocated_gpus if holds else 0,
+            dcus=job.allocated_dcus if holds else 0,
+        )
+        self._integrate(before, new, self.at)
+        if phase is Phase.WAIT:
+            self.oldest = min(self.oldest, seen)
+        if new != old:
+            self.update.changed[job.id] = new
+
+    def _newcomer(self, job: Job) -> TrackedJob:
+        """A job that was not listed before, as it was at the last complete listing: holding nothing.
+
+        An id that is remembered as over stays over, unless its state says that it is a new job.
+        """
+        over = job.id in self.before.finished
+        if over:
+            self.update.remembered[job.id] = None
+        return TrackedJob(
+            state=job.state,
+            phase=Phase.ENDED if over else Phase.UNCLEAR,
+            since=None,
+            seen=self.at,
+            known=self.complete,
+            listed=self.complete,
+        )
+
+    def _change_phase(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float) -> float | None:
+        """End the old phase's spell, begin the new one's; return the latter's start, None if it cannot be measured."""
+        middle = self._middle(certain_until, self.at)
+        self._close(job.id, old, phase, middle)
+        if phase is Phase.ENDED:
+            self.events.finish(_OUTCOME_OF[job.state])
+        if phase is Phase.WAIT or phase is Phase.RUN:
+            self._open(job.id, old.phase, phase, middle)
+            return middle
+        return None
+
+    def _middle(self, start: float, end: float) -> float | None:
+        """The middle of a gap; None if the gap is too wide to say anything."""
+        return None if end - start > self.limit else (start + end) / 2
+
+    def _close(self, job_id: str, old: TrackedJob, phase: Phase, middle: float | None) -> None:
+        if old.since is None:
+            return
+        if old.phase is Phase.RUN:
+            self._observe("run", Spell(job_id, old.since, middle) if middle is not None else "gap")
+        elif phase is Phase.RUN:
+            self._observe("wait", Spell(job_id, old.since, middle) if middle is not None else "gap")
+        else:
+            self._observe("wait", "vanished")
+
+    def _open(self, job_id: str, before: Phase, phase: Phase, middle: float | None) -> None:
+        first = before in _BEFORE_FIRST_SPELL
+        reason: CensorReason = "left_truncated" if first else "gap"
+        if phase is Phase.RUN and first:
+            # Submitted and started in one gap, and both are its middle: a wait of 0. A wait of w has a chance of w/gap
+            # to be seen by a poll, and then counts as a whole gap; half a gap for all others would be too much.
+            self._observe("wait", Spell(job_id, middle, middle) if middle is not None else reason)
+        if middle is None:
+            self.events.censor("run" if phase is Phase.RUN else "wait", reason)
+
+    def _observe(self, measure: Measure, result: Spell | CensorReason) -> None:
+        if not isinstance(result, Spell):
+            self.events.censor(measure, result)
+        elif measure == "wait":
+            self.events.waits.append(result)
+        else:
+            self.events.runs.append(result)
+
+    def _integrate(self, old: TrackedJob, new: TrackedJob | None, until: float) -> None:
+        """Add the trapezoid between two sights of a job; nothing for an amount that is unknown at either end."""
+        span = until - (self.last if old.listed is None else old.listed)
+        factor = 0.0 if span == inf else min(span, self.limit) / 2
+        amounts = (new.cpus, new.gpus, new.dcus) if new else (0, 0, 0)
+        for index, (start, end) in enumerate(zip((old.cpus, old.gpus, old.dcus), amounts, strict=True)):
+            if start is not None and end is not None:
+                self.seconds[index] += (start + end) * factor
+            if end is not None and new and new.phase not in _HOLDS_NOTHING:
+                self.known[index] = True
+
+    def _miss_all(self, listed: dict[str, Job]) -> None:
+        miss = self._miss_certainly if self.listing.complete else self._miss_perhaps
+        for job_id, old in self.jobs.items():
+            if job_id not in listed:
+                miss(job_id, old)
+
+    def _miss_certainly(self, job_id: str, old: TrackedJob) -> None:
+        """A complete listing is without the job: the second time it is gone, since the first."""
+        if old.missing is None:
+            known, listed = self._times(old)
+            self.update.changed[job_id] = replace(old, known=known, listed=listed, missing=self.at)
+            return
+        known = NEVER if old.known is None else old.known
+        self.events.transition(old.state, "gone")
+        self._close(job_id, old, Phase.ENDED, self._middle(known, old.missing))
+        if old.phase in _OUTCOME_OF_VANISHED:
+            self.events.finish(_OUTCOME_OF_VANISHED[old.phase])
+        if old.phase is not Phase.UNCLEAR:
+            self.update.remembered[job_id] = self.at
+        self._integrate(old, None, old.missing)
+        self.update.changed[job_id] = None
+
+    def _miss_perhaps(self, job_id: str, old: TrackedJob) -> None:
+        """The listing is not complete: the job may be among what could not be read."""
+        known, listed = self._times(old)
+        if self.at - listed > REMEMBERED_SECONDS:
+            # Records of this member have been unreadable for a week: it must not be followed for ever.
+            if old.since is not None:
+                self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
+            self.update.changed[job_id] = None
+            return
+        if old.phase is Phase.WAIT and old.missing is None:
+            self.oldest = min(self.oldest, old.seen)
+        if old.listed is None:
+            self.update.changed[job_id] = replace(old, known=known, listed=listed)
+
+    def _times(self, old: TrackedJob) -> tuple[float, float]:
+        """When the phase was last certain, and when the job was last listed."""
+        return (
+            self.last if old.known is None else old.known,
+            self.last if old.listed is None else old.listed,
+        )
+
+    def _forget_times(self) -> None:
+        """The clock was set back: nothing that began before can be measured, no time of before means anything."""
+        for old in self.jobs.values():
+            if old.since is not None:
+                self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
+        self.jobs = {job_id: self._timeless(old) for job_id, old in self.jobs.items()}
+        self.update.changed.update(self.jobs)
+        self.update.remembered.update(
+            {job_id: self.at for job_id, time in self.before.finished.items() if time > self.at}
+        )
+        self.last = self.complete = NEVER
+        if not self.listing.complete:
+            self.update.complete = NEVER
+
+    def _timeless(self, old: TrackedJob) -> TrackedJob:
+        return replace(
+            old,
+            since=None,
+            seen=min(old.seen, self.at),
+            known=NEVER,
+            listed=self.at,
+            missing=None,
+            cpus=None,
+            gpus=None,
+            dcus=None,
+        )
+
+    def _forget_finished(self) -> None:
+        horizon = self.at - REMEMBERED_SECONDS
+        finished = self.before.finished
+        for job_id in takewhile(lambda job_id: finished[job_id] <= horizon, finished):
+            self.update.remembered.setdefault(job_id, None)
+
+    def _sum_up(self) -> None:
+        span = self.at - self.last
+        if span < inf:
+            accounted = min(span, self.limit)
+            self.events.unaccounted = span - accounted
+            for index, doubled in enumerate(self.doubled):
+                self.seconds[index] += doubled * accounted / 2
+        self.events.resource_seconds = (self.seconds[0], self.seconds[1], self.seconds[2])
+        self.events.amounts_known = (self.known[0], self.known[1], self.known[2])
+        self.update.oldest_waiting = None if self.oldest == inf else self.oldest
+
+
+def _by_id(jobs: tuple[Job, ...]) -> dict[str, Job]:
+    """Jobs by id. Of several with one id the first counts, but one that is over only where none lives."""
+    by_id = {job.id: job for job in jobs}
+    if len(by_id) < len(jobs):
+        by_id = {}
+        for job in jobs:
+            first = by_id.setdefault(job.id, job)
+            if first.state in _OUTCOME_OF and job.state not in _OUTCOME_OF:
+                by_id[job.id] = job
+    return by_id

@@ -1,0 +1,150 @@
+"""What the tracker knows of a member and its jobs, and what one more listing adds to it."""
+
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from exporter.records import JobState
+
+# How many poll intervals may lie between two listings before nothing is said about what happened between them.
+MAX_GAP_INTERVALS: Final = 3
+# For how long an ended job's id, and a member that is no longer configured, are remembered.
+REMEMBERED_SECONDS: Final = 7 * 86400.0
+
+NEVER: Final = float("-inf")
+
+Measure = Literal["wait", "run"]
+CensorReason = Literal["left_truncated", "gap", "vanished"]
+Outcome = Literal["completed", "deleted", "failed", "timeout", "node_failure", "vanished_running", "vanished_queued"]
+
+MEASURES: Final[tuple[Measure, ...]] = ("wait", "run")
+CENSOR_REASONS: Final[tuple[CensorReason, ...]] = ("left_truncated", "gap", "vanished")
+OUTCOMES: Final[tuple[Outcome, ...]] = (
+    "completed",
+    "deleted",
+    "failed",
+    "timeout",
+    "node_failure",
+    "vanished_running",
+    "vanished_queued",
+)
+
+
+class MemberKey(NamedTuple):
+    """Whose jobs: `source` is the region's name in the configuration, `group_id` the group's number as text."""
+
+    source: str
+    group_id: str
+    user: str
+
+
+class Phase(StrEnum):
+    """Where in its life a job is, as far as its states have told."""
+
+    UNCLEAR = "unclear"  # listed, but never yet in a state that says more
+    WAIT = "wait"
+    RUN = "run"
+    LEFT = "left"  # exiting: no longer running, not yet ended
+    ENDED = "ended"
+
+
+class TrackedJob(msgspec.Struct, frozen=True, gc=False):
+    """What is remembered of a listed job. Times are seconds on the tracker's time line.
+
+    Times of the usual case are None, so that a poll in which nothing happened changes nothing, here or on disk.
+    """
+
+    state: JobState  # as last listed
+    phase: Phase
+    since: float | None  # the middle of the gap in which the phase began; None: it cannot be measured
+    seen: float  # when the phase was first seen
+    known: float | None = None  # when the phase was last certain; None: at the member's last listing
+    listed: float | None = None  # when it was last listed; None: at the member's last listing
+    missing: float | None = None  # the first complete listing without it since it was last listed
+    cpus: int | None = 0  # in use at that time: 0 for a waiting or ended job, None where it is unknown
+    gpus: int | None = 0
+    dcus: int | None = 0
+
+
+class Spell(NamedTuple):
+    """A wait or a run that was measured: both ends are middles of gaps between two polls."""
+
+    job_id: str
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+class Events(msgspec.Struct, kw_only=True):
+    """What one listing says that the ones before did not.
+
+    `resource_seconds` and `unaccounted` are in (core, GPU, DCU) seconds and seconds; an entry of `amounts_known` tells
+    whether the listing gave any amount of that resource.
+    """
+
+    transitions: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    finished: dict[str, int] = msgspec.field(default_factory=dict)
+    waits: list[Spell] = msgspec.field(default_factory=list)
+    runs: list[Spell] = msgspec.field(default_factory=list)
+    censored: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    resource_seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    amounts_known: tuple[bool, bool, bool] = (False, False, False)
+    unaccounted: float = 0.0
+
+    def transition(self, before: str, after: str) -> None:
+        self.transitions[before, after] = self.transitions.get((before, after), 0) + 1
+
+    def finish(self, outcome: Outcome) -> None:
+        self.finished[outcome] = self.finished.get(outcome, 0) + 1
+
+    def censor(self, measure: Measure, reason: CensorReason) -> None:
+        self.censored[measure, reason] = self.censored.get((measure, reason), 0) + 1
+
+
+class Update(msgspec.Struct, kw_only=True):
+    """The step from one view of a member to the next; nothing has changed until `MemberState.apply`.
+
+    `changed` are the jobs that are new or different, None for those no longer followed. `remembered` are the ids of
+    jobs that are over and no longer listed, with the time; None for those that came back or are forgotten.
+    """
+
+    at: float
+    complete: float
+    events: Events = msgspec.field(default_factory=Events)
+    oldest_waiting: float | None = None
+    changed: dict[str, TrackedJob | None] = msgspec.field(default_factory=dict)
+    remembered: dict[str, float | None] = msgspec.field(default_factory=dict)
+    growth: int = 0  # of the number of jobs followed; known once it is applied
+
+
+class MemberState(msgspec.Struct):
+    """One member's jobs after its last listing.
+
+    `last` is the time of the last listing, `complete` that of the last complete one, NEVER before the first.
+    `finished` holds the ids of jobs that are over and no longer listed, with the time, oldest first.
+    `oldest_waiting` is when the longest-waiting job was first seen waiting; None where none waits.
+    """
+
+    jobs: dict[str, TrackedJob] = msgspec.field(default_factory=dict)
+    finished: dict[str, float] = msgspec.field(default_factory=dict)
+    last: float = NEVER
+    complete: float = NEVER
+    oldest_waiting: float | None = None
+
+    def apply(self, update: Update) -> None:
+        before = len(self.jobs)
+        for job_id, job in update.changed.items():
+            if job is None:
+                del self.jobs[job_id]
+            else:
+                self.jobs[job_id] = job
+        for job_id, time in update.remembered.items():
+            self.finished.pop(job_id, None)
+            if time is not None:
+                self.finished[job_id] = time
+        update.growth = len(self.jobs) - before
+        self.last, self.complete, self.oldest_waiting = update.at, update.complete, update.oldest_waiting

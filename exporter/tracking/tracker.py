@@ -1,0 +1,284 @@
+"""All members' states and totals, in memory, and what has changed since it was last written to disk."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from exporter.records import JobListing
+from exporter.tracking.histogram import BUCKETS, Histogram, HistogramView
+from exporter.tracking.machine import advance
+from exporter.tracking.model import (
+    CENSOR_REASONS,
+    MEASURES,
+    OUTCOMES,
+    REMEMBERED_SECONDS,
+    CensorReason,
+    Events,
+    Measure,
+    MemberKey,
+    MemberState,
+    Outcome,
+    TrackedJob,
+    Update,
+)
+
+GroupKey = tuple[str, str]  # source, group_id
+
+
+class MemberTotals(msgspec.Struct):
+    """A member's counters since it was first polled.
+
+    `transitions` by "from>to". Resource seconds are None until an amount was listed: what the upstream
+    never sends is unknown, not 0.
+    """
+
+    transitions: dict[str, int] = msgspec.field(default_factory=dict)
+    finished: dict[str, int] = msgspec.field(default_factory=dict)
+    cpu_seconds: float | None = None
+    gpu_seconds: float | None = None
+    dcu_seconds: float | None = None
+    unaccounted_seconds: float = 0.0
+
+    def add(self, events: Events) -> None:
+        for (before, after), count in events.transitions.items():
+            name = f"{before}>{after}"
+            self.transitions[name] = self.transitions.get(name, 0) + count
+        for outcome, count in events.finished.items():
+            self.finished[outcome] = self.finished.get(outcome, 0) + count
+        known, seconds = events.amounts_known, events.resource_seconds
+        self.cpu_seconds = _added(self.cpu_seconds, seconds[0], known[0])
+        self.gpu_seconds = _added(self.gpu_seconds, seconds[1], known[1])
+        self.dcu_seconds = _added(self.dcu_seconds, seconds[2], known[2])
+        self.unaccounted_seconds += events.unaccounted
+
+
+class GroupTotals(msgspec.Struct):
+    """A group's histograms and counters; they outlive the members that they came from. `censored` by "measure>reason"."""
+
+    waits: Histogram = msgspec.field(default_factory=Histogram)
+    runs: Histogram = msgspec.field(default_factory=Histogram)
+    censored: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def add(self, events: Events) -> None:
+        for spell in events.waits:
+            self.waits.observe(spell.seconds)
+        for spell in events.runs:
+            self.runs.observe(spell.seconds)
+        for (measure, reason), count in events.censored.items():
+            name = f"{measure}>{reason}"
+            self.censored[name] = self.censored.get(name, 0) + count
+
+
+class MemberView(msgspec.Struct, frozen=True, kw_only=True):
+    """A member's counters for the renderer; it does not change.
+
+    `transitions` holds what occurred, by (from_state, to_state); `finished` every outcome. Resource seconds are None
+    where no amount was ever listed. `oldest_queued` is Unix seconds, None where no job waits.
+    """
+
+    transitions: Mapping[tuple[str, str], int]
+    finished: Mapping[Outcome, int]
+    cpu_seconds: float | None
+    gpu_seconds: float | None
+    dcu_seconds: float | None
+    unaccounted_seconds: float
+    oldest_queued: float | None
+
+
+class GroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """A group's histograms and counters for the renderer; it does not change. `censored` holds every combination."""
+
+    waits: HistogramView
+    runs: HistogramView
+    censored: Mapping[tuple[Measure, CensorReason], int]
+
+
+class TrackedMember(msgspec.Struct):
+    state: MemberState = msgspec.field(default_factory=MemberState)
+    totals: MemberTotals = msgspec.field(default_factory=MemberTotals)
+
+
+class TrackerState(msgspec.Struct):
+    """Everything that the tracker remembers: what the store loads."""
+
+    members: dict[MemberKey, TrackedMember] = msgspec.field(default_factory=dict)
+    groups: dict[GroupKey, GroupTotals] = msgspec.field(default_factory=dict)
+
+
+class MemberChange(msgspec.Struct, kw_only=True):
+    """What to write for one member; None in `jobs` and `finished` means: delete the row. `totals` are JSON."""
+
+    last: float
+    complete: float
+    oldest_waiting: float | None
+    totals: bytes
+    jobs: dict[str, TrackedJob | None]
+    finished: dict[str, float | None]
+
+
+class Batch(msgspec.Struct):
+    """What to write in one transaction: whole polls, never a part of one. Groups as JSON."""
+
+    members: dict[MemberKey, MemberChange] = msgspec.field(default_factory=dict)
+    groups: dict[GroupKey, bytes] = msgspec.field(default_factory=dict)
+    forgotten_members: list[MemberKey] = msgspec.field(default_factory=list)
+    forgotten_groups: list[GroupKey] = msgspec.field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.members or self.groups or self.forgotten_members or self.forgotten_groups)
+
+    def add(self, key: MemberKey, change: MemberChange) -> None:
+        """Put a newer change on top of what there is for the member."""
+        if older := self.members.get(key):
+            older.jobs.update(change.jobs)
+            older.finished.update(change.finished)
+            change.jobs, change.finished = older.jobs, older.finished
+        self.members[key] = change
+
+    def add_all(self, newer: "Batch") -> None:
+        for gone in newer.forgotten_members:
+            self.members.pop(gone, None)
+        for empty in newer.forgotten_groups:
+            self.groups.pop(empty, None)
+        for key, change in newer.members.items():
+            self.add(key, change)
+        self.groups.update(newer.groups)
+        self.forgotten_members += newer.forgotten_members
+        self.forgotten_groups += newer.forgotten_groups
+
+
+class Tracker:
+    """Counts for all members of the process. No I/O, no clock; not for use from two threads at once.
+
+    `observe` is `work` and `record`. For a large listing `work` can run in another thread, as long as there is only one
+    at a time for a member: nothing else touches the member's jobs, and nothing is counted before `record`.
+    """
+
+    def __init__(self, state: TrackerState | None = None, *, persistent: bool = True) -> None:
+        self._members = state.members if state else {}
+        self._groups = {key: _rebinned(totals) for key, totals in state.groups.items()} if state else {}
+        self._persistent = persistent
+        self._batch = Batch()
+        self._tracked: dict[str, int] = {}
+        for key, member in self._members.items():
+            self._count(key.source, len(member.state.jobs))
+
+    def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
+        """Take in a listing that was read at `at` (see `advance`) of a member polled every `interval` seconds."""
+        self.record(key, self.work(self.join(key), listing, at, interval))
+
+    def join(self, key: MemberKey) -> TrackedMember:
+        """The member, new if need be."""
+        return self._members.setdefault(key, TrackedMember())
+
+    @staticmethod
+    def work(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Update:
+        """Bring the member's jobs up to date; return what `record` counts."""
+        update = advance(member.state, listing, at, interval)
+        member.state.apply(update)
+        return update
+
+    def record(self, key: MemberKey, update: Update) -> None:
+        """Count what happened, for the member and for its group."""
+        totals = self.join(key).totals
+        totals.add(update.events)
+        self._count(key.source, update.growth)
+        group_key = (key.source, key.group_id)
+        group = self._groups.setdefault(group_key, GroupTotals())
+        group.add(update.events)
+        if self._persistent:
+            # Encoded now, not when the batch is taken: the work is spread, and the batch is of one piece.
+            self._batch.groups[group_key] = msgspec.json.encode(group)
+            self._batch.add(key, _change(update, totals))
+
+    def members(self) -> Collection[MemberKey]:
+        return self._members.keys()
+
+    def member(self, key: MemberKey) -> MemberView:
+        """A member's counters; all at 0 for one that was never observed."""
+        member = self._members.get(key) or TrackedMember()
+        totals = member.totals
+        return MemberView(
+            transitions={(before, after): n for (before, after), n in _split(totals.transitions)},
+            finished={outcome: totals.finished.get(outcome, 0) for outcome in OUTCOMES},
+            cpu_seconds=totals.cpu_seconds,
+            gpu_seconds=totals.gpu_seconds,
+            dcu_seconds=totals.dcu_seconds,
+            unaccounted_seconds=totals.unaccounted_seconds,
+            oldest_queued=member.state.oldest_waiting,
+        )
+
+    def group(self, source: str, group_id: str) -> GroupView:
+        """A group's histograms and counters; all at 0 for one that was never observed."""
+        totals = self._groups.get((source, group_id)) or GroupTotals()
+        return GroupView(
+            waits=totals.waits.view(),
+            runs=totals.runs.view(),
+            censored={
+                (measure, reason): totals.censored.get(f"{measure}>{reason}", 0)
+                for measure in MEASURES
+                for reason in CENSOR_REASONS
+            },
+        )
+
+    def tracked_jobs(self, source: str) -> int:
+        """How many jobs of a source's members are being followed."""
+        return self._tracked.get(source, 0)
+
+    def forget_members(self, keep: Collection[MemberKey], now: float) -> None:
+        """Drop members that are not in `keep` and were last polled a week ago, and groups without members."""
+        kept = frozenset(keep)
+        old = [
+            key
+            for key, member in self._members.items()
+            if key not in kept and now - member.state.last > REMEMBERED_SECONDS
+        ]
+        for key in old:
+            self._count(key.source, -len(self._members.pop(key).state.jobs))
+            self._batch.members.pop(key, None)
+        inhabited = {(key.source, key.group_id) for key in (*self._members, *kept)}
+        empty = [group for group in self._groups if group not in inhabited]
+        for group in empty:
+            del self._groups[group]
+            self._batch.groups.pop(group, None)
+        if self._persistent:
+            self._batch.forgotten_members += old
+            self._batch.forgotten_groups += empty
+
+    def take_batch(self) -> Batch:
+        """All that has changed since the last call. The caller writes it, or gives it back."""
+        batch, self._batch = self._batch, Batch()
+        return batch
+
+    def give_back(self, batch: Batch) -> None:
+        """Note the changes of a batch that could not be written as still to be written."""
+        batch.add_all(self._batch)
+        self._batch = batch
+
+    def _count(self, source: str, difference: int) -> None:
+        self._tracked[source] = self._tracked.get(source, 0) + difference
+
+
+def _change(update: Update, totals: MemberTotals) -> MemberChange:
+    return MemberChange(
+        last=update.at,
+        complete=update.complete,
+        oldest_waiting=update.oldest_waiting,
+        totals=msgspec.json.encode(totals),
+        jobs=update.changed,
+        finished=update.remembered,
+    )
+
+
+def _added(total: float | None, seconds: float, known: bool) -> float | None:
+    return None if total is None and not known else (total or 0.0) + seconds
+
+
+def _split(counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, str], int]]:
+    for name, count in counts.items():
+        before, _, after = name.partition(">")
+        yield (before, after), count
+
+
+def _rebinned(totals: GroupTotals) -> GroupTotals:
+    return GroupTotals(totals.waits.rebinned(BUCKETS), totals.runs.rebinned(BUCKETS), totals.censored)
