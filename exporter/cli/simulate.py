@@ -15,6 +15,11 @@ from exporter.simulator.spec import DAY, default_regions
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no public name for it
 
+EXAMPLE = """example:
+  hpc-exporter simulate --config-output=simulated.yml &
+  hpc-exporter serve --config.file=simulated.yml
+"""
+
 _TRUTH_KEPT_FOR = DAY  # simulated, so that a simulator left running stays small
 
 
@@ -25,6 +30,9 @@ def add_parser(subparsers: "Subparsers") -> None:
         help="serve a simulated SCNet region on loopback",
         description="Serves simulated SCNet regions on this machine until SIGINT or SIGTERM, and prints a "
         "configuration with which the exporter can poll them.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--listen-address",
