@@ -12,7 +12,8 @@ from exporter.metrics.render import Format
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_ELEMENT: Final = re.compile(rf'(?:[^",]|{_QUOTED})+')
+# A quote left open reaches to the end: looking for its end again from every later quote would take quadratic time.
+_ELEMENT: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+', re.DOTALL)
 _PARAMETERS_FORM = rf"((?:\s*;\s*{_WORD}=(?:{_WORD}|{_QUOTED})|\s*;)*)"
 _MEDIA_RANGE: Final = re.compile(rf"({_WORD}/{_WORD}){_PARAMETERS_FORM}")
 _CODING: Final = re.compile(rf"({_WORD}){_PARAMETERS_FORM}")

@@ -1,0 +1,80 @@
+"""A whole answer with every family in it, held against those who read it."""
+
+import gzip
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.metrics import families
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.render import Format
+from exporter.metrics.snapshot import Exposition
+from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Scheduler, Schedulers
+
+STRANGE = 'a "b" \\ c\nd 队列 \u2028'
+
+
+@pytest.fixture
+def exposition() -> Exposition:
+    """Everything that we render, at least once."""
+    exposition = Exposition()
+    jobs = tuple(Job(str(n), STRANGE, state, 1, 2, 3, 4, 5, 6, 7) for n, state in enumerate(JobState))
+    statistics = QueueStatistics("bob", (QueueCounts(STRANGE, {JobState.RUNNING: 1, JobState.UNKNOWN: 1}),))
+    for owner, chunks in enumerate(
+        (
+            families.queue_statistics("kunshan", statistics, {"seen before"}),
+            families.schedulers("kunshan", Schedulers((Scheduler("1638523853", "Cluster", "SLURM"),))),
+            families.member_jobs("kunshan", "chemistry", "bob", JobListing(jobs)),
+            families.per_job("kunshan", "chemistry", "bob", jobs),
+            families.target_health("kunshan", "queue_jobs", "bob", up=True, stale=False, last_success=1.7e9),
+            families.region_up("kunshan", True),
+            families.jobs_dropped("kunshan", 3),
+        )
+    ):
+        exposition.put(owner, chunks)
+    return exposition
+
+
+@pytest.fixture
+def own() -> OwnMetrics:
+    own = OwnMetrics()
+    own.declare("kunshan", "queue_jobs")
+    own.declare_token("kunshan")
+    own.request("kunshan", "queue_jobs", 200)
+    own.api_error("kunshan", "queue_jobs", "10008")
+    own.poll("kunshan", "queue_jobs", 0.25, "timeout")
+    own.poll_interval("kunshan", "queue_jobs", 60)
+    own.token_expiry("kunshan", "bob", 1.7e9)
+    own.tracked_jobs("kunshan", 1)
+    own.config_reload(ok=True, timestamp=1.7e9)
+    own.http_request("/metrics", 200)
+    return own
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("fmt", Format)
+async def test_every_family_of_the_catalogue_stands_once_in_one_document(
+    exposition: Exposition, own: OwnMetrics, fmt: Format, compress: bool
+) -> None:
+    body = await exposition.body(fmt, compress=compress, own=own.render(fmt, exposition.series))
+
+    text = (gzip.decompress(body) if compress else body).decode()
+    parse = parse_text if fmt is Format.TEXT else parse_openmetrics
+    parsed = [family.name + "_total" * (family.type == "counter") for family in parse(text)]
+    assert len(parsed) == len(set(parsed))
+    assert {name for name in parsed if not name.startswith("process_")} == CATALOGUE.keys()
+    lines = [line for line in text.split("\n") if line and not line.startswith("#")]
+    assert f"hpc_exporter_series {len(lines)}.0" in lines
+    assert text.count("# EOF\n") == (fmt is Format.OPENMETRICS)
+
+
+async def test_promtool_finds_nothing_to_complain_about(
+    exposition: Exposition, own: OwnMetrics, run_real_part: Callable[[list[str], bytes], bytes]
+) -> None:
+    """Prometheus' own parser reads it, and its own rules of naming are kept."""
+    body = await exposition.body(Format.TEXT, compress=False, own=own.render(Format.TEXT, exposition.series))
+
+    assert run_real_part(["promtool", "check", "metrics"], body) == b""

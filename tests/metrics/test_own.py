@@ -1,0 +1,203 @@
+"""The exporter's own metrics, as they are scraped."""
+
+import platform
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter import __version__
+from exporter.errors import Reason
+from exporter.metrics.catalogue import OWN
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.render import Format
+
+
+@pytest.fixture
+def own() -> OwnMetrics:
+    return OwnMetrics()
+
+
+def lines(own: OwnMetrics, *containing: str) -> list[str]:
+    """Sample lines with all of these texts, without those of histogram buckets."""
+    text = own.render(Format.TEXT).decode().splitlines()
+    return [
+        line for line in text if line[0] != "#" and "_bucket" not in line and all(part in line for part in containing)
+    ]
+
+
+def exercise(own: OwnMetrics) -> None:
+    """Everything once."""
+    own.declare("kunshan", "queue_jobs")
+    own.declare_token("kunshan")
+    own.request("kunshan", "queue_jobs", 200)
+    own.api_error("kunshan", "queue_jobs", "10008")
+    own.retry("kunshan", "queue_jobs")
+    own.poll("kunshan", "queue_jobs", 0.3, None)
+    own.poll_interval("kunshan", "queue_jobs", 60)
+    own.unknown_states("kunshan", "queue_jobs", 1)
+    own.rejected("kunshan", "queue_jobs", 1)
+    own.token_expiry("kunshan", "bob", 1.7e9)
+    own.token_refresh("kunshan", ok=True)
+    own.tracked_jobs("kunshan", 2)
+    own.config_reload(ok=True, timestamp=1.7e9)
+    own.http_request("/metrics", 200)
+
+
+def test_every_family_of_the_catalogue_can_be_exported(own: OwnMetrics) -> None:
+    """And nothing else but the process collector's: a family that nothing exports would be a lie."""
+    exercise(own)
+    for fmt, parse in ((Format.TEXT, parse_text), (Format.OPENMETRICS, parse_openmetrics)):
+        families = {
+            family.name + "_total" * (family.type == "counter"): family for family in parse(own.render(fmt).decode())
+        }
+
+        ours = {name: family for name, family in families.items() if not name.startswith("process_")}
+        assert ours.keys() == OWN.keys()
+        for name, family in ours.items():
+            assert (family.type, family.documentation) == (OWN[name].type, OWN[name].help)
+            assert all(set(sample.labels) - {"le"} == set(OWN[name].labels) for sample in family.samples)
+
+
+@pytest.mark.parametrize("fmt", Format)
+def test_no_created_series(own: OwnMetrics, fmt: Format) -> None:
+    """They double the number of counters, and nobody asked for them."""
+    exercise(own)
+
+    assert b"_created" not in own.render(fmt)
+
+
+def test_declared_counters_start_at_zero(own: OwnMetrics) -> None:
+    """Including every reason of failure, so that a rate sees the first one; nothing is declared twice."""
+    own.declare("kunshan", "queue_jobs")
+    own.declare("kunshan", "queue_jobs")
+
+    declared = lines(own, 'source="kunshan"')
+
+    assert len([line for line in declared if "poll_failures_total" in line]) == len(get_args(Reason)) == 9
+    assert all(line.endswith(" 0.0") for line in declared)
+    assert len(declared) == 9 + 4 + 2
+
+
+def test_a_source_that_is_configured_no_longer_leaves_no_series(own: OwnMetrics) -> None:
+    exercise(own)
+    own.poll("dongjiang", "queue_jobs", 0.3, "timeout")
+    kept = lines(own, "dongjiang")
+
+    own.drop_source("kunshan")
+
+    assert lines(own, "kunshan") == []
+    assert lines(own, "dongjiang") == kept != []
+    assert b"kunshan" not in own.render(Format.TEXT)
+
+
+Call = Callable[[OwnMetrics], None]
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (
+            lambda own: own.request("k", "e", 404),
+            'hpc_exporter_api_requests_total{code="404",endpoint="e",source="k"} 1.0',
+        ),
+        (
+            lambda own: own.request("k", "e", None),
+            'hpc_exporter_api_requests_total{code="none",endpoint="e",source="k"} 1.0',
+        ),
+        (
+            lambda own: own.api_error("k", "e", "10008"),
+            'hpc_exporter_api_errors_total{api_code="10008",endpoint="e",source="k"} 1.0',
+        ),
+        (lambda own: own.retry("k", "e"), 'hpc_exporter_api_retries_total{endpoint="e",source="k"} 1.0'),
+        (
+            lambda own: own.poll("k", "e", 1.5, "timeout"),
+            'hpc_exporter_poll_failures_total{endpoint="e",reason="timeout",source="k"} 1.0',
+        ),
+        (lambda own: own.poll("k", "e", 1.5, None), 'hpc_exporter_polls_total{endpoint="e",source="k"} 1.0'),
+        (
+            lambda own: own.poll("k", "e", 1.5, None),
+            'hpc_exporter_poll_duration_seconds_sum{endpoint="e",source="k"} 1.5',
+        ),
+        (
+            lambda own: own.poll_interval("k", "e", 30),
+            'hpc_exporter_poll_interval_seconds{endpoint="e",source="k"} 30.0',
+        ),
+        (lambda own: own.unknown_states("k", "e", 3), 'hpc_exporter_unknown_states_total{endpoint="e",source="k"} 3.0'),
+        (lambda own: own.rejected("k", "e", 4), 'hpc_exporter_records_rejected_total{endpoint="e",source="k"} 4.0'),
+        (
+            lambda own: own.token_expiry("k", "", 1700000000.5),
+            'hpc_exporter_token_expiry_timestamp_seconds{source="k",user=""} 1.7000000005e+09',
+        ),
+        (lambda own: own.token_refresh("k", ok=True), 'hpc_exporter_token_refreshes_total{source="k"} 1.0'),
+        (lambda own: own.token_refresh("k", ok=False), 'hpc_exporter_token_refresh_failures_total{source="k"} 1.0'),
+        (lambda own: own.tracked_jobs("k", 5), 'hpc_exporter_tracked_jobs{source="k"} 5.0'),
+        (lambda own: own.http_request("/k", 503), 'hpc_exporter_http_requests_total{code="503",path="/k"} 1.0'),
+    ],
+)
+def test_what_is_told_is_shown(own: OwnMetrics, call: Call, expected: str) -> None:
+    call(own)
+
+    assert expected in lines(own, '"k"') + lines(own, '"/k"')
+
+
+def test_a_token_without_known_expiry_has_no_series(own: OwnMetrics) -> None:
+    """Unknown is never zero; nor is it what was known of the token before."""
+    own.token_expiry("k", "bob", None)
+    own.token_expiry("k", "alice", 1.7e9)
+    own.token_expiry("k", "alice", None)
+
+    assert lines(own, "token_expiry") == []
+
+
+def test_reloads(own: OwnMetrics) -> None:
+    """Absent before the first; a refused configuration leaves the time of the one in use."""
+    name = "hpc_exporter_config_last_reload_success"
+    assert lines(own, name) == []
+    own.config_reload(ok=False, timestamp=1.5e9)
+    assert lines(own, name) == [f"{name}ful 0.0"]
+    own.config_reload(ok=True, timestamp=1.6e9)
+    own.config_reload(ok=False, timestamp=1.7e9)
+    assert lines(own, name) == [f"{name}_timestamp_seconds 1.6e+09", f"{name}ful 0.0"]
+
+
+def test_build_info(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = f'hpc_exporter_build_info{{python_version="{platform.python_version()}",revision="%s",version="{__version__}"}} 1.0'
+    monkeypatch.delenv("HPC_EXPORTER_REVISION", raising=False)
+    assert lines(OwnMetrics(), "build_info") == [info % "unknown"]
+    monkeypatch.setenv("HPC_EXPORTER_REVISION", "4fa2c31")
+    assert lines(OwnMetrics(), "build_info") == [info % "4fa2c31"]
+
+
+def test_shards(own: OwnMetrics) -> None:
+    assert lines(own, "shard") == ["hpc_exporter_shard_ordinal 0.0", "hpc_exporter_total_shards 1.0"]
+    own.shard(2, 3)
+    assert lines(own, "shard") == ["hpc_exporter_shard_ordinal 2.0", "hpc_exporter_total_shards 3.0"]
+
+
+@pytest.mark.parametrize("fmt", Format)
+def test_series_counts_every_sample_line_of_the_answer(own: OwnMetrics, fmt: Format) -> None:
+    """Its own line too, and those of the families that we render."""
+    exercise(own)
+
+    text = own.render(fmt, series=1000).decode()
+
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert f"hpc_exporter_series {1000 + len(samples)}.0" in samples
+
+
+def test_two_instances_do_not_share_anything() -> None:
+    """A test, or a demo beside a real exporter, must not add to the other's counters."""
+    one, other = OwnMetrics(), OwnMetrics()
+
+    one.retry("k", "e")
+
+    assert lines(other, '"k"') == []
+
+
+def test_the_process_is_shown(own: OwnMetrics) -> None:
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= {
+        line.split()[0] for line in lines(own, "process_")
+    }
