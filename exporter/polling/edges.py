@@ -5,17 +5,17 @@ from typing import NamedTuple
 
 import structlog
 
-from exporter.errors import PollError
+from exporter.errors import DecodeError, PollError, TransientError, UnexpectedStatusError
 from exporter.polling.target import TargetKey
 
 log = structlog.get_logger()
 
-# These say nothing about a single target: all targets of a region fail for them together.
-SHARED_REASONS = {"connection": "unreachable", "timeout": "unreachable", "throttled": "throttled", "auth": "auth"}
+# A host that is in trouble times out, hangs up and answers 5xx by turns: that is one trouble.
+UNREACHABLE = frozenset({"connection", "timeout", "http"})
 
 
 class Trouble(NamedTuple):
-    """What is broken: `culprit` is a credential or, for a trouble of its own, the endpoint and target."""
+    """What is broken: `culprit` is a credential, an endpoint, or an endpoint's target; empty for a whole source."""
 
     source: str
     kind: str
@@ -27,6 +27,8 @@ class Affected:
     since: float
     failing: set[TargetKey] = field(default_factory=set)
     worst: int = 0
+    # Whether a target left it since one failed last.
+    healing: bool = False
 
 
 class EdgeLog:
@@ -39,9 +41,11 @@ class EdgeLog:
     def failed(self, key: TargetKey, error: PollError, now: float) -> None:
         trouble = trouble_of(key, error)
         previous = self._trouble_of.get(key)
+        group = self._groups.get(trouble)
+        if group is not None:
+            group.healing = False
         if previous == trouble:
             return
-        group = self._groups.get(trouble)
         if group is None:
             group = self._groups[trouble] = Affected(since=now)
             log.warning(
@@ -60,20 +64,23 @@ class EdgeLog:
             self._leave(key, previous)
 
     def succeeded(self, key: TargetKey, now: float) -> Trouble | None:
-        """Note a success; the trouble that `key` was in, if it was in one."""
+        """Note a success; the trouble that `key` was in, if this is the first sign that it is over."""
         trouble = self._trouble_of.pop(key, None)
-        if trouble is not None:
-            group = self._leave(key, trouble)
-            if not group.failing:
-                log.info(
-                    "polls work again",
-                    source=key.source,
-                    endpoint=key.endpoint,
-                    target=key.target,
-                    targets=group.worst,
-                    after_seconds=round(now - group.since, 1),
-                )
-        return trouble
+        if trouble is None:
+            return None
+        group = self._leave(key, trouble)
+        if not group.failing:
+            log.info(
+                "polls work again",
+                source=key.source,
+                endpoint=key.endpoint,
+                target=key.target,
+                targets=group.worst,
+                after_seconds=round(now - group.since, 1),
+            )
+        first_sign = not group.healing
+        group.healing = True
+        return trouble if first_sign else None
 
     def forget(self, key: TargetKey) -> None:
         """The target is no longer polled."""
@@ -95,7 +102,13 @@ class EdgeLog:
 
 
 def trouble_of(key: TargetKey, error: PollError) -> Trouble:
-    kind = SHARED_REASONS.get(error.reason)
-    if kind is None:
-        return Trouble(key.source, error.reason, f"{key.endpoint} {key.target}")
-    return Trouble(key.source, kind, error.culprit if kind == "auth" else "")
+    """What is wrong, as widely as the error says: rather one line for too many targets than one for each of thousands."""
+    if error.reason == "auth":
+        return Trouble(key.source, "auth", error.culprit)
+    if isinstance(error, UnexpectedStatusError | DecodeError):
+        return Trouble(key.source, error.reason, key.endpoint)
+    if error.reason in UNREACHABLE:
+        return Trouble(key.source, "unreachable", "")
+    if isinstance(error, TransientError):
+        return Trouble(key.source, error.reason, "")
+    return Trouble(key.source, error.reason, f"{key.endpoint} {key.target}")

@@ -51,6 +51,7 @@ class Poller:
         self._statuses: dict[TargetKey, TargetStatus] = {}
         self._edges = EdgeLog()
         self._polls: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._sources: dict[str, SourceHealth] = {}
         self._tried_all = asyncio.Event()
         # No success can become stale before this moment; spares looking at all of them at every scrape.
@@ -70,7 +71,10 @@ class Poller:
         await self._tried_all.wait()
 
     def update(self, targets: Iterable[Target]) -> None:
-        """Poll these from now on. A target that was polled before keeps its data and, if it can, its rhythm."""
+        """Poll these from now on. A target that was polled before keeps its data and, if it can, its rhythm.
+
+        A poll under way of a target that is gone, or is another one under its old name, is cancelled.
+        """
         new = {target.key: target for target in targets}
         for key in [key for key, status in self._statuses.items() if not same_data(status.target, new.get(key))]:
             self._remove(key)
@@ -90,7 +94,8 @@ class Poller:
         self._check_tried_all()
 
     async def stop(self) -> None:
-        """Stop polling; polls under way are cancelled."""
+        """Stop polling for good; polls under way are cancelled."""
+        self._stopped = True
         for status in self._statuses.values():
             if status.timer is not None:
                 status.timer.cancel()
@@ -117,11 +122,12 @@ class Poller:
         self._stale_not_before = earliest
 
     def poll_soon(self, keys: Iterable[TargetKey]) -> None:
-        """Bring forward the next polls of `keys`, where they are backing off, to within a second."""
+        """Bring forward the next polls of `keys` to within a second."""
         for key in keys:
             status = self._statuses.get(key)
             if status is not None and not status.in_flight:
-                self._schedule(status, first_delay(status.target.interval, self._rng))
+                remaining = status.due - self._clock.monotonic()
+                self._schedule(status, min(remaining, first_delay(status.target.interval, self._rng)))
 
     def _replace(self, status: TargetStatus, target: Target) -> None:
         rhythm_changed = target.interval != status.target.interval
@@ -133,6 +139,8 @@ class Poller:
         status = self._statuses.pop(key)
         if status.timer is not None:
             status.timer.cancel()
+        if status.task is not None:
+            status.task.cancel()
         self._sources[key.source].remove(key)
         self._edges.forget(key)
         self._listener.removed(key)
@@ -140,14 +148,17 @@ class Poller:
     def _schedule(self, status: TargetStatus, delay: float) -> None:
         if status.timer is not None:
             status.timer.cancel()
+        if self._stopped:
+            return
         delay = max(0.0, delay)
         status.due = self._clock.monotonic() + delay
         status.next_poll = self._clock.now() + delay
         status.timer = self._clock.call_later(delay, lambda: self._start(status))
 
     def _start(self, status: TargetStatus) -> None:
-        # The set keeps the task alive: the event loop itself holds only a weak reference.
-        task = asyncio.get_running_loop().create_task(self._poll(status))
+        status.timer, status.next_poll = None, None
+        status.task = task = asyncio.get_running_loop().create_task(self._poll(status))
+        # The set keeps the task alive after its target was removed: the event loop itself holds only a weak reference.
         self._polls.add(task)
         task.add_done_callback(self._polls.discard)
 
@@ -157,7 +168,6 @@ class Poller:
     async def _poll(self, status: TargetStatus) -> None:
         target = status.target
         started = self._clock.monotonic()
-        status.in_flight, status.timer, status.next_poll = True, None, None
         error: PollError | None = None
         try:
             records = await target.poll()
@@ -165,14 +175,18 @@ class Poller:
                 await target.publish(records)
         except PollError as failure:
             error = failure
-        except Exception:
+        except (Exception, asyncio.CancelledError) as failure:
+            # Cancelled by somebody else than us (a task that many polls share, say), it must not end the target.
+            if isinstance(failure, asyncio.CancelledError) and cancelled_on_purpose():
+                raise
             log.exception("a poll failed in an unforeseen way; please report this", **target.key._asdict())
             error = DecodeError("an error inside the exporter, see its log")
         finally:
-            status.in_flight = False
+            status.task = None
         if self._current(status):
-            self._listener.polled(target.key, self._clock.monotonic() - started, error)
+            seconds = self._clock.monotonic() - started
             self._settle(status, error)
+            self._listener.polled(target.key, seconds, error)
 
     def _settle(self, status: TargetStatus, error: PollError | None) -> None:
         """Note how a poll ended and plan the next one."""
@@ -180,14 +194,14 @@ class Poller:
         status.last_attempt = self._clock.now()
         delay = self._settle_success(status, first) if error is None else self._settle_failure(status, error)
         self._schedule(status, delay)
-        self._listener.health_changed(status)
         source = self._sources[status.key.source]
         up_before = source.up
         source.note(status.key, ok=error is None)
-        if source.up != up_before:
-            self._listener.source_changed(status.key.source, source.up)
         if first:
             self._check_tried_all()
+        self._listener.health_changed(status)
+        if source.up != up_before:
+            self._listener.source_changed(status.key.source, source.up)
 
     def _settle_success(self, status: TargetStatus, first: bool) -> float:
         now = self._clock.monotonic()
@@ -219,6 +233,12 @@ class Poller:
     def _check_tried_all(self) -> None:
         if all(health.tried for health in self._sources.values()):
             self._tried_all.set()
+
+
+def cancelled_on_purpose() -> bool:
+    """Whether it is the running task itself that was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def same_data(old: Target, new: Target | None) -> bool:

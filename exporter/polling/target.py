@@ -1,5 +1,6 @@
 """One polled thing, and what is known of its polls."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -49,8 +50,13 @@ class TargetStatus:
     succeeded_at: float | None = None
     due: float = 0.0
     timer: Timer | None = None
-    in_flight: bool = False
+    task: asyncio.Task[None] | None = None
 
     @property
     def key(self) -> TargetKey:
         return self.target.key
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a poll is under way."""
+        return self.task is not None

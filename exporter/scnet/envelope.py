@@ -114,7 +114,7 @@ def error_for(code: str, message: str, response: Response) -> PollError:
     label = code if code in LISTED_CODES else "other"
     if throttled := throttling(response, label):
         return throttled
-    said = f"code {code[:20]}" + (f", {message}" if message else "")
+    said = f"code {one_line(code)[:20]}" + (f", {message}" if message else "")
     if code in TOKEN_REFUSED or response.status in (401, 403):
         meaning = TOKEN_REFUSED.get(code, f"HTTP {response.status}")
         return AuthenticationError(f"the token was refused: {meaning} ({said})", api_code=label)

@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NoReturn, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import aiohttp
 import stamina
@@ -18,14 +20,14 @@ from exporter.clock import Clock
 from exporter.errors import (
     DecodeError,
     PollError,
+    RejectedError,
     ThrottledError,
     TransientError,
     UnexpectedStatusError,
-    UntrustedCertificateError,
     UpstreamConnectionError,
-    UpstreamTimeoutError,
 )
 from exporter.upstream.outage import Outage
+from exporter.upstream.translation import translated
 
 T = TypeVar("T")
 
@@ -102,47 +104,75 @@ class Upstream:
         self._settings = settings
         self._slots = slots
         self._own_slots = asyncio.Semaphore(settings.max_concurrency)
+        # Held from the wait for the rate to the taking of a shared slot: permits must not pile up while slots are taken.
+        self._turn = asyncio.Lock()
         self._observer = observer
         self._clock = clock
         self._tls = tls
-        self._outages: dict[str, Outage] = {}
+        self._outages: defaultdict[str, Outage] = defaultdict(Outage)
         self._paused_until = 0.0
         rate = settings.requests_per_second
         # One request per 1/rate seconds: a bucket of `rate` per second would let twice as many pass in its first one.
         self._rate = AsyncLimiter(1, 1 / rate) if rate else None
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def close(self) -> None:
-        """Close the connections. The upstream can be used again afterwards."""
+        """Let requests in flight end, for as long as one may take, and close the connections. Calls fail from then on."""
+        taken = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.timeout):
+                # Who holds every slot knows that nothing is in flight.
+                while taken < self._settings.max_concurrency:
+                    await self._own_slots.acquire()
+                    taken += 1
+        self._closed = True
+        for _ in range(taken):
+            self._own_slots.release()
         if self._session is not None:
             await self._session.close()
-            self._session = None
 
     async def call(self, request: Request, decode: Callable[[Response], T]) -> T:
         """Send `request` until `decode` accepts an answer or nothing transient is left to wait for.
 
         Raises PollError: those of the transport, and those that `decode` raises.
         """
-        attempts = self._settings.retries + 1 if request.repeatable else 1
+        try:
+            return await self._attempt(request, decode)
+        except TransientError as error:
+            failed = error
+        except PollError as error:
+            hide(request.secrets, error)
+            raise
+        try:
+            return await self._try_again(request, decode, failed)
+        except PollError as error:
+            hide(request.secrets, error)
+            raise
+
+    async def _try_again(self, request: Request, decode: Callable[[Response], T], failed: TransientError) -> T:
+        """Further attempts after the first one `failed`, which stamina sees only now: most calls need no second one."""
         async for attempt in stamina.retry_context(
             on=self._backoff(request),
-            attempts=attempts,
+            attempts=self._settings.retries + 1 if request.repeatable else 1,
             timeout=None,
             wait_initial=FIRST_BACKOFF,
             wait_max=LONGEST_BACKOFF,
             wait_jitter=FIRST_BACKOFF,
         ):
-            with attempt, hidden(request.secrets):
-                if attempt.num > 1:
-                    self._observer.retry(self.name, request.endpoint)
+            with attempt:
+                if attempt.num == 1:
+                    raise failed
+                self._observer.retry(self.name, request.endpoint)
                 return await self._attempt(request, decode)
         raise AssertionError  # pragma: no cover - stamina returns or raises
 
     def _backoff(self, request: Request) -> Callable[[Exception], bool | float]:
         """Stamina's hook: whether to try again after an error, or the pause that the upstream asked for."""
+        outage = self._outages[host_of(parsed(request.url))]
 
         def decide(error: Exception) -> bool | float:
-            if not isinstance(error, TransientError) or self._outage(request).ongoing:
+            if not isinstance(error, TransientError) or outage.ongoing or self._closed:
                 return False
             if error.retry_after is None:
                 return True
@@ -153,7 +183,6 @@ class Upstream:
         return decide
 
     async def _attempt(self, request: Request, decode: Callable[[Response], T]) -> T:
-        self._raise_if_paused()
         response = await self._send(request)
         try:
             if len(response.body) > DECODE_ON_LOOP_LIMIT:
@@ -168,54 +197,62 @@ class Upstream:
             raise
 
     async def _send(self, request: Request) -> Response:
-        """Wait for the right to send (rate, slots, and during an outage the probe of another), then send once."""
-        outage = self._outage(request)
+        """Wait for the right to send (during an outage the probe of another, slots, rate), then send once."""
+        url = parsed(request.url)
+        outage = self._outages[host_of(url)]
         while True:
             await outage.wait_for_probe()
-            if self._rate is not None:
-                await self._rate.acquire()
-            async with self._own_slots, self._slots:
-                if not outage.being_probed:
+            self._raise_if_barred()
+            async with self._own_slots:
+                async with self._turn:
+                    if outage.being_probed:
+                        continue
+                    if self._rate is not None:
+                        await self._rate.acquire()
+                    await self._slots.acquire()
+                try:
+                    self._raise_if_barred()
                     with outage.probing():
-                        return await self._exchange(request, outage)
+                        return await self._exchange(request, url, outage)
+                finally:
+                    self._slots.release()
 
-    def _raise_if_paused(self) -> None:
+    def _raise_if_barred(self) -> None:
         """Everybody keeps the pause that one request was told to make: the limit is the account's, not the target's."""
+        if self._closed:
+            raise UpstreamConnectionError(f"{self.name} is no longer in use")
         remaining = self._paused_until - self._clock.monotonic()
         if remaining > 0:
             raise ThrottledError(f"{self.name} asked for a pause, {remaining:.0f} s of it left", retry_after=remaining)
 
-    def _outage(self, request: Request) -> Outage:
-        return self._outages.setdefault(host_of(request.url), Outage())
-
-    async def _exchange(self, request: Request, outage: Outage) -> Response:
+    async def _exchange(self, request: Request, url: yarl.URL, outage: Outage) -> Response:
         """Send once and read the whole answer, which is counted by its status, or as `none` if there was none."""
         code: int | None = None
         try:
-            session = self._open_session()
-            async with session.request(
+            async with self._open_session().request(
                 request.method,
-                yarl.URL(request.url, encoded=True),
+                url,
                 headers=request.headers,
                 data=request.data,
                 # A token must never travel to another host.
                 allow_redirects=False,
             ) as answer:
                 code = answer.status
-                outage.answered()
-                if answer.status in range(300, 400):
-                    raise UnexpectedStatusError(
-                        f"HTTP {answer.status}, a redirect to {redirect_target(answer)}: not followed, because the token "
-                        "must not travel to another place; is the address in the configuration the final one?"
-                    )
+                raise_for_redirect(answer)
                 body = await read_limited(answer)
-                return Response(answer.status, body, answer.headers, self._clock.now())
+        except PollError:
+            outage.answered()
+            raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            if code is None:
+            failure = translated(error, host_of(url), self._settings.timeout)
+            # What could not be sent says nothing about the host.
+            if not isinstance(failure, RejectedError):
                 outage.unanswered()
-            raise_translated(error, host_of(request.url), self._settings.timeout)
+            raise failure from None
         finally:
             self._observer.request(self.name, request.endpoint, code)
+        outage.answered()
+        return Response(code, body, answer.headers, self._clock.now())
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -230,15 +267,27 @@ class Upstream:
         return self._session
 
 
-def host_of(url: str) -> str:
-    """Host and port of a URL, as people write it."""
-    return yarl.URL(url, encoded=True).authority
+def parsed(url: str) -> yarl.URL:
+    """The URL as it is, percent-encoding included; RejectedError if it is none."""
+    try:
+        return yarl.URL(url, encoded=True)
+    except ValueError:
+        raise RejectedError(f"the request cannot be sent: {url!a} is not a URL") from None
 
 
-def redirect_target(answer: aiohttp.ClientResponse) -> str:
-    """Where a redirect leads, without the query, which may hold a token."""
-    location = answer.headers.get("Location", "")
-    return location.partition("?")[0][:200] or "nowhere"
+def host_of(url: yarl.URL) -> str:
+    """Host and port of a URL, as people write it; nothing of a user's name and password in it."""
+    return url.host_port_subcomponent or ""
+
+
+def raise_for_redirect(answer: aiohttp.ClientResponse) -> None:
+    if answer.status in range(300, 400):
+        # Without the query, which may hold a token.
+        target = re.split("[?#]", answer.headers.get("Location", "nowhere"), maxsplit=1)[0][:200]
+        raise UnexpectedStatusError(
+            f"HTTP {answer.status}, a redirect to {target!a}: not followed, because the token must not travel to "
+            "another place; is the address in the configuration the final one?"
+        )
 
 
 async def read_limited(answer: aiohttp.ClientResponse) -> bytes:
@@ -253,51 +302,20 @@ async def read_limited(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def raise_translated(error: Exception, host: str, timeout: float) -> NoReturn:
-    """Raise the PollError that says what `error`, an exception of aiohttp or the system, means for a person."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            raise UntrustedCertificateError(
-                f"the TLS certificate of {host} was not accepted ({tls_reason(error)}); "
-                "give the region's own CA with tls.ca_file",
-                culprit=host,
-            ) from None
-        case TimeoutError():
-            raise UpstreamTimeoutError(f"no complete answer from {host} within {timeout:g} s", culprit=host) from None
-        case aiohttp.ClientConnectorDNSError():
-            raise UpstreamConnectionError(f"the name of {host} cannot be resolved", culprit=host) from None
-        case aiohttp.ClientConnectorError():
-            raise UpstreamConnectionError(f"cannot connect to {host}: {os_reason(error)}", culprit=host) from None
-        case aiohttp.ClientPayloadError():
-            raise UpstreamConnectionError(f"{host} hung up in the middle of its answer", culprit=host) from None
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            raise UpstreamConnectionError(f"{host} hung up without an answer", culprit=host) from None
-        case aiohttp.ClientResponseError():
-            raise DecodeError(f"the answer of {host} is not HTTP", culprit=host) from None
-        case _:
-            # The text of an unexpected exception may hold a header's value; its type never does.
-            raise UpstreamConnectionError(
-                f"the request to {host} failed: {type(error).__name__}", culprit=host
-            ) from None
-
-
-def tls_reason(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
-    cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error.os_error
-    return str(getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or type(cause).__name__)
-
-
-def os_reason(error: aiohttp.ClientConnectorError) -> str:
-    return error.os_error.strerror or type(error.os_error).__name__
-
-
-@contextmanager
-def hidden(secrets: tuple[str, ...]) -> Iterator[None]:
+def hide(secrets: tuple[str, ...], error: PollError) -> None:
     """Take `secrets` out of an error's text: an upstream may repeat the token that it refuses."""
-    try:
-        yield
-    except PollError as error:
-        text = str(error)
-        for secret in filter(None, secrets):
-            text = text.replace(secret, "<hidden>")
-        error.args = (text,)
-        raise
+    text = str(error)
+    for secret in filter(None, secrets):
+        text = without(secret, text)
+    error.args = (text,)
+
+
+def without(secret: str, text: str) -> str:
+    """`text` with "<hidden>" in the place of `secret`, and of its beginnings: quotations of answers are cut somewhere."""
+    beginning, rest = secret[:8], secret[8:]
+    before, *others = text.split(beginning)
+    return "<hidden>".join([before, *(other[common_length(rest, other) :] for other in others)])
+
+
+def common_length(one: str, other: str) -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -2,6 +2,7 @@
 
 import email.utils
 import math
+from datetime import UTC
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
@@ -14,6 +15,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return float(text) if len(text) <= 9 else math.inf  # noqa: PLR2004 - see above
     try:
         moment = email.utils.parsedate_to_datetime(text)
+        # HTTP dates are in GMT; one that does not say so would be taken for this machine's local time.
+        return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now)
     except (ValueError, OverflowError):
         return None
-    return max(0.0, moment.timestamp() - now)

@@ -12,6 +12,11 @@ T = TypeVar("T")
 class TokenProvider(Protocol):
     """Gives the token of one credential."""
 
+    @property
+    def origin(self) -> str:
+        """Where the token comes from, for messages."""
+        ...
+
     async def current(self) -> str:
         """The token to use now. Raises AuthenticationError or TransientError where there is none to be had."""
         ...
@@ -29,13 +34,18 @@ async def call_with_token(
     Raises the PollErrors of `Upstream.call` and of `decode`; AuthenticationError where the only token was refused,
     PermissionDeniedError where a second one was refused as well.
     """
-    token = await tokens.current()
     try:
-        return await upstream.call(request_for(token), decode)
-    except AuthenticationError:
-        fresh = await tokens.replace(token)
-        if fresh is None:
-            raise
+        token = await tokens.current()
+        try:
+            return await upstream.call(request_for(token), decode)
+        except AuthenticationError:
+            fresh = await tokens.replace(token)
+            if fresh is None:
+                raise
+    except AuthenticationError as error:
+        # All polls with this credential fail together.
+        error.culprit = tokens.origin
+        raise
     try:
         return await upstream.call(request_for(fresh), decode)
     except AuthenticationError as error:

@@ -1,0 +1,59 @@
+"""What an exception of aiohttp or the system means for a person."""
+
+import ssl
+
+import aiohttp
+
+from exporter.errors import (
+    DecodeError,
+    PollError,
+    RejectedError,
+    UntrustedCertificateError,
+    UpstreamConnectionError,
+    UpstreamTimeoutError,
+)
+
+
+def translated(error: Exception, host: str, timeout: float) -> PollError:
+    """The PollError for `error`, which a request to `host` ended with; `timeout` is the time it was given, in seconds.
+
+    RejectedError, and only that, says that nothing was sent.
+    """
+    kind: type[PollError] = UpstreamConnectionError
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return tls_failure(error, host)
+        case TimeoutError():
+            kind, text = UpstreamTimeoutError, f"no complete answer from {host} within {timeout:g} s"
+        case aiohttp.ClientConnectorDNSError():
+            text = f"the name of {host} cannot be resolved"
+        case aiohttp.ClientConnectorError():
+            text = f"cannot connect to {host}: {error.os_error.strerror or type(error.os_error).__name__}"
+        case aiohttp.ClientPayloadError():
+            text = f"{host} hung up in the middle of its answer"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
+            text = f"{host} hung up without an answer"
+        case aiohttp.ClientResponseError():
+            kind, text = DecodeError, f"the answer of {host} is not HTTP"
+        case aiohttp.NonHttpUrlClientError() | ValueError():
+            kind = RejectedError
+            text = "the request cannot be sent: its address or a header (the token?) holds what HTTP does not allow"
+        case _:
+            # The text of an unexpected exception may hold a header's value; its type never does.
+            text = f"the request to {host} failed: {type(error).__name__}"
+    return kind(text, culprit=host)
+
+
+def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError, host: str) -> PollError:
+    """The PollError for a TLS handshake that failed: transient only if the host hung up, else the person has to act."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        reason = getattr(cause, "verify_message", None) or type(cause).__name__
+        return UntrustedCertificateError(
+            f"the TLS certificate of {host} was not accepted ({reason}); give the region's own CA with tls.ca_file",
+            culprit=host,
+        )
+    if isinstance(error.os_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return UpstreamConnectionError(f"{host} hung up while TLS was set up", culprit=host)
+    reason = getattr(error.os_error, "reason", None) or type(error.os_error).__name__
+    return UntrustedCertificateError(f"TLS with {host} is not possible ({reason})", culprit=host)
