@@ -74,6 +74,7 @@ class _Builder:
             password=section.password or section.password_file,
             org_id=section.org_id,
             url=section.url,
+            tls=self._tls(section, path),
             place=self._place(path),
         )
 
@@ -136,10 +137,10 @@ class _Builder:
     def _queue(self, section: OctopusQueueSection, path: Path) -> OctopusQueue:
         return OctopusQueue(**_given(section), place=self._place(path))
 
-    def _tls(self, section: ClusterSection | OctopusSection, path: Path) -> Tls:
+    def _tls(self, section: AccountSection | ClusterSection | OctopusSection, path: Path) -> Tls:
         tls = Tls(**_given(section.tls))
         if tls.insecure_skip_verify:
-            message = "certificates are not verified: whoever is in between can read the token; prefer ca_file"
+            message = "certificates are not verified: whoever is in between can read the secrets; prefer ca_file"
             self._warnings.append(((*path, "tls", "insecure_skip_verify"), message))
         return tls
 
@@ -150,6 +151,8 @@ class _Builder:
     def _warn_if_not_collected(self, section: ClusterSection, path: Path) -> None:
         if section.collect is None:
             return
+        if not section.collect:
+            self._warnings.append(((*path, "collect"), "is empty: nothing is asked of this region"))
         if section.members and "member_jobs" not in section.collect:
             self._warnings.append(((*path, "members"), "is not used: collect leaves out member_jobs"))
         if section.users and "queue_jobs" not in section.collect:

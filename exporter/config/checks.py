@@ -25,7 +25,7 @@ def check(root: Keys, report: Report) -> None:
     # The two share the label source of the exporter's own metrics.
     _check_names([*_mappings(root, (), "clusters"), *_mappings(root, (), "octopus")], report)
     _check_poll(root, root, (), report)
-    names = {str(name) for _, account in accounts if (name := account.text("name"))}
+    names = _account_names(root)
     for path, account in accounts:
         _check_account(account, path, report)
     for path, cluster in _mappings(root, (), "clusters"):
@@ -34,12 +34,21 @@ def check(root: Keys, report: Report) -> None:
         _check_project(project, path, root, report)
 
 
+def _account_names(root: Keys) -> set[str] | None:
+    """Return the accounts' names, or None while one of them cannot be read: it may be the one that is missed."""
+    if _is_empty(root, "accounts"):
+        return set()
+    names = [account.text("name") for _, account in _mappings(root, (), "accounts")]
+    readable = [str(name) for name in names if name]
+    return set(readable) if readable and len(readable) == len(_items(root, (), "accounts")) else None
+
+
 def _is_empty(root: Keys, key: str) -> bool:
     entry = root.given(key)
     return entry is None or (isinstance(entry.node, Items) and not entry.node.items)
 
 
-def _check_cluster(cluster: Keys, path: Path, root: Keys, accounts: set[str], report: Report) -> None:
+def _check_cluster(cluster: Keys, path: Path, root: Keys, accounts: set[str] | None, report: Report) -> None:
     _check_one_of(cluster, path, ("token", "token_file", "account"), report)
     _check_account_known(cluster, path, accounts, report)
     _check_poll(cluster, root, path, report)
@@ -94,9 +103,9 @@ def _check_one_of(keys: Keys, path: Path, names: tuple[str, ...], report: Report
         report.add(place, (*path, name), f"does not go with {given[0]}: give only one of {', '.join(names)}")
 
 
-def _check_account_known(keys: Keys, path: Path, accounts: set[str], report: Report) -> None:
+def _check_account_known(keys: Keys, path: Path, accounts: set[str] | None, report: Report) -> None:
     name = keys.text("account")
-    if name and str(name) not in accounts:
+    if name and accounts is not None and name not in accounts:
         place = keys.entries["account"].node.place
         report.add(place, (*path, "account"), f"there is no account {shown(name)}: add it under accounts")
 

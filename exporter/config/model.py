@@ -60,6 +60,7 @@ class Account(PlacedPart):
     password: Secret | None = None
     org_id: str | None = None
     url: str | None = None
+    tls: Tls = Tls()
 
 
 class User(PlacedPart):

@@ -44,21 +44,22 @@ def _scalar(read: Callable[[str], object], kind: str, *, repeats: bool = True) -
     """
 
     def validate(value: object) -> object:
-        if not isinstance(value, str):
-            raise ValueError(_wrong_shape(kind, value))  # noqa: TRY004 - pydantic collects only ValueError
+        text = _text(value, kind)
         try:
-            return read(value)
+            return read(text)
         except ValueError:
-            if repeats and isinstance(value, Text) and value != value.written:
-                raise ValueError(f"{shown(value)} was replaced with something else than {kind}") from None
+            if repeats and isinstance(text, Text) and text != text.written:
+                raise ValueError(f"{shown(text)} was replaced with something else than {kind}") from None
             raise
 
     return BeforeValidator(validate)
 
 
-def _wrong_shape(kind: str, value: object) -> str:
+def _text(value: object, kind: str) -> str:
+    if isinstance(value, str):
+        return value
     found = "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else "empty"
-    return f"must be {kind}, but is {found}"
+    raise ValueError(f"must be {kind}, but is {found}")
 
 
 def _name(text: str) -> str:
@@ -158,10 +159,8 @@ def _without(suffix: str) -> AfterValidator:
 
 def _secret(*, header: bool = True) -> BeforeValidator:
     def validate(value: object, info: ValidationInfo) -> Secret:
-        if not isinstance(value, str):
-            raise ValueError(_wrong_shape("text", value))  # noqa: TRY004 - pydantic collects only ValueError
         try:
-            return InlineSecret(value, info.field_name or "secret", header=header)
+            return InlineSecret(_text(value, "text"), info.field_name or "secret", header=header)
         except UnusableSecretError as error:
             raise ValueError(f"cannot be used: {error}") from None
 
@@ -170,39 +169,35 @@ def _secret(*, header: bool = True) -> BeforeValidator:
 
 def _secret_file(*, header: bool = True) -> BeforeValidator:
     def validate(value: object, info: ValidationInfo) -> Secret:
-        path = _path(value, info)
+        written = _text(value, "a path")
         try:
-            return FileSecret(path, f"{info.field_name} {shown(str(value))}", header=header)
+            return FileSecret(_path(written, info), f"{info.field_name} {shown(written)}", header=header)
         except UnusableSecretError as error:
-            raise ValueError(f"cannot use {_shown_path(value)}: {error}") from None
+            raise ValueError(f"cannot use {shown(written)}: {error}") from None
 
     return BeforeValidator(validate)
 
 
 def _path(value: object, info: ValidationInfo) -> Path:
     """Return an absolute path; the validation context is the configuration file's folder."""
-    if not isinstance(value, str):
-        raise ValueError(_wrong_shape("a path", value))  # noqa: TRY004 - pydantic collects only ValueError
-    if value.startswith("eyJ"):
+    text = _text(value, "a path")
+    if text.startswith("eyJ"):
         raise ValueError("holds a token where a file's path belongs: use the key without _file for it")
-    if not value or not value.isprintable():
+    if not text or not text.isprintable():
         raise ValueError("is not a path: it is empty or holds an invisible character")
-    return Path(info.context) / value if info.context else Path(value)
-
-
-def _shown_path(value: object) -> str:
-    return shown(value) if isinstance(value, Text) else str(value)
+    return Path(info.context or "") / text
 
 
 def _authorities(value: object, info: ValidationInfo) -> Path:
     path = _path(value, info)
+    written = shown(_text(value, "a path"))
     try:
         pem = read_file(path, max_bytes=_MAX_PEM_BYTES).decode("ascii", "ignore")
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
     except UnusableFileError as error:
-        raise ValueError(f"cannot use {_shown_path(value)}: {error}") from None
+        raise ValueError(f"cannot use {written}: {error}") from None
     except (ssl.SSLError, ValueError):
-        raise ValueError(f"cannot use {_shown_path(value)}: it holds no certificate in PEM form") from None
+        raise ValueError(f"cannot use {written}: it holds no certificate in PEM form") from None
     return path
 
 
@@ -301,6 +296,7 @@ class AccountSection(Section):
     password_file: HeaderSecretFile | None = _key("File that holds the password.")
     org_id: Name | None = _key("Organisation of the login; with a password only.")
     url: AcUrl | None = _key("AC address to log in at with a password.")
+    tls: TlsSection | None = _key("How the certificate of token_url or url is verified.")
 
 
 class UserSection(Section):

@@ -204,7 +204,7 @@ def _compose(source: str, report: Report) -> yaml.Node | None:
         report.add(*_in_plain_words(error))
     except (ValueError, OverflowError):
         # The library passes an escape like "\UFFFFFFFF" on to chr() as it is.
-        report.add(_place(loader.get_mark()), (), "an escape sequence names no character")
+        report.add(_place(loader.get_mark()), (), _ESCAPE)
     else:
         return root
     return None
@@ -219,21 +219,37 @@ def _place_of(source: str, position: int) -> Place:
     return Place(before.count("\n") + 1, position - before.rfind("\n"))
 
 
-# Part of the library's words -> ours. None of ours repeats what the file says: it may be half of a secret.
+_QUOTE_IT = "put the value in quotes"
+_TAG = f"a '!' at the start of a value is not supported: {_QUOTE_IT}"
+_MISPLACED_KEY = f"a ':' stands where no key can be: {_QUOTE_IT}, or mend this line or the one above"
+_BLOCK = f"a '|' or '>' starts a text of several lines: {_QUOTE_IT} if it is none"
+_OPEN_QUOTE = "the quotation mark opened here is never closed"
+_INDENTATION = "this line does not fit the ones above: mend its indentation"
+_ESCAPE = "a '\\' between double quotes starts an escape that YAML does not know: use single quotes"
+# Part of the library's words -> ours. None of ours repeats what the file says: it may be a part of a secret.
 _PLAIN_WORDS = {
     "nested too deeply": f"values are nested more than {_MAX_DEPTH} deep",
     "found character '\\t'": "a tab stands where YAML allows only spaces: indent with spaces",
-    "cannot start any token": "a value cannot start with this character: put the value in quotes",
-    "mapping values are not allowed": "a ':' stands where no key can be: put the value in quotes, or mend this line or the one above",
+    "cannot start any token": f"a value cannot start with this character: {_QUOTE_IT}",
+    "mapping values are not allowed": _MISPLACED_KEY,
+    "mapping keys are not allowed": _MISPLACED_KEY,
+    "sequence entries are not allowed": "a '-' stands where no list can be: start the list on a line of its own",
     "could not find expected ':'": "this line is not 'key: value', or its indentation does not fit",
-    "found undefined alias": "'*' refers to an anchor that is not there: put the value in quotes",
-    "second occurrence": "this anchor ('&') is there already: give it another name, or put the value in quotes",
-    "tag": "a '!' at the start of a value is not supported: put the value in quotes",
-    "unexpected end of stream": "the quotation mark opened here is never closed",
-    "unexpected document separator": "the quotation mark opened here is never closed",
+    "found undefined alias": f"'*' refers to an anchor that is not there: {_QUOTE_IT}",
+    "second occurrence": f"this anchor ('&') is there already: give it another name, or {_QUOTE_IT}",
+    "alphabetic or numeric": f"'&' or '*' at the start of a value needs a name: {_QUOTE_IT}",
+    "tag": _TAG,
+    "expected URI": _TAG,
+    "escape": _ESCAPE,
+    "chomping or indentation": _BLOCK,
+    "expected a comment or a line break": _BLOCK,
+    "unexpected end of stream": _OPEN_QUOTE,
+    "unexpected document separator": _OPEN_QUOTE,
     "expected ',' or ']'": "the list that starts here lacks a ',' or its closing ']'",
     "expected ',' or '}'": "the mapping that starts here lacks a ',' or its closing '}'",
-    "expected <block end>": "this line does not fit the ones above: mend its indentation",
+    "expected the node content": "a value is missing here, or a bracket or comma is too much",
+    "expected <block end>": _INDENTATION,
+    "<document start>": _INDENTATION,
 }
 
 
@@ -242,7 +258,8 @@ def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[Place, Path, str]:
     # Where something begins that never ends says more than where the file does.
     unfinished = problem.startswith(("found unexpected", "expected ','"))
     mark = error.context_mark if unfinished else error.problem_mark
-    words = next((words for part, words in _PLAIN_WORDS.items() if part in problem), f"not valid YAML: {problem}")
+    fallback = f"not valid YAML: {problem.partition(', but')[0]}"
+    words = next((words for part, words in _PLAIN_WORDS.items() if part in problem), fallback)
     return _place(mark) if mark else Place(), (), words
 
 
@@ -277,7 +294,7 @@ class _Converter:
 
     def _complaint(self, node: yaml.Node) -> str | None:
         if node.tag != f"tag:yaml.org,2002:{_KINDS[type(node)]}":
-            return _PLAIN_WORDS["tag"]
+            return _TAG
         if id(node) in self._around:
             return "an alias ('*') refers to something that it is part of"
         self._repeated += id(node) in self._seen

@@ -358,7 +358,7 @@ class TestWarnings:
         )
         assert [warning.removeprefix(f"{folder}/exporter.yml:") for warning in loaded(folder, source).warnings] == [
             "5:14: clusters[0].hpc_url: http is not encrypted: whoever is in between can read the token; use https",
-            "7:33: clusters[0].tls.insecure_skip_verify: certificates are not verified: whoever is in between can read the token; prefer ca_file",
+            "7:33: clusters[0].tls.insecure_skip_verify: certificates are not verified: whoever is in between can read the secrets; prefer ca_file",
             "8:14: clusters[0].members: is not used: collect leaves out member_jobs",
             "9:12: clusters[0].users: is not used: collect leaves out queue_jobs",
             "11:13: clusters[0].ac_url: http is not encrypted: whoever is in between can read the token; use https",
