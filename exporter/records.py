@@ -30,17 +30,20 @@ class JobState(StrEnum):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """Base of all records. ``gc=False`` is right: they hold only numbers, text and other records, never a cycle."""
+    """Base of all records. ``gc=False`` is right: they hold only numbers, text and other records, never a cycle.
+
+    Each repeats the options, because type checkers do not inherit them.
+    """
 
 
-class QueueCounts(Record):
+class QueueCounts(Record, frozen=True, gc=False):
     """Jobs of one user in one queue, by state."""
 
     queue: str
     counts: dict[JobState, int]
 
 
-class QueueStatistics(Record):
+class QueueStatistics(Record, frozen=True, gc=False):
     """One user's queues. `rejected` counts rows left out as unreadable, `unknown_states` values not understood."""
 
     user: str
@@ -49,7 +52,7 @@ class QueueStatistics(Record):
     unknown_states: int = 0
 
 
-class Scheduler(Record):
+class Scheduler(Record, frozen=True, gc=False):
     """A batch system inside a region."""
 
     id: str
@@ -57,12 +60,12 @@ class Scheduler(Record):
     type: str
 
 
-class Schedulers(Record):
+class Schedulers(Record, frozen=True, gc=False):
     schedulers: tuple[Scheduler, ...]
     rejected: int = 0
 
 
-class Job(Record):
+class Job(Record, frozen=True, gc=False):
     """A listed job. Requested and allocated (in use now) amounts are counts of nodes, cores or devices."""
 
     id: str
@@ -77,7 +80,7 @@ class Job(Record):
     allocated_dcus: int | None = None
 
 
-class JobListing(Record):
+class JobListing(Record, frozen=True, gc=False):
     """All jobs of one member that could be read; with `rejected` above 0 it is not complete."""
 
     jobs: tuple[Job, ...]

@@ -11,6 +11,7 @@ import structlog
 
 from exporter.app.publisher import Publisher
 from exporter.app.scnet import Region
+from exporter.app.scnet_tokens import AccountAtWork, account_at_work
 from exporter.app.services import Services
 from exporter.app.status import status_of
 from exporter.app.tls import context_for
@@ -41,10 +42,12 @@ class Application:
         self.options = options
         self._clock = clock or SystemClock()
         self._services = Services(self._clock, OwnMetrics(), Exposition())
+        self._services.targets_changed = self._update_targets
         self._publisher = Publisher(self._services)
         self.poller = Poller(self._clock, self._publisher)
         self.config: Config | None = None
         self._slots = asyncio.Semaphore()
+        self._accounts: dict[str, AccountAtWork] = {}
         self.regions: dict[str, Region] = {}
         self._watch: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -99,6 +102,11 @@ class Application:
         self.poller.expire()
         return status_of(self)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed in the configuration but may surprise."""
+        return warnings_of(self.config, self.regions) if self.config else []
+
     def effective_config(self) -> str:
         """The configuration in use, as YAML, secrets hidden."""
         return effective_yaml(self.config) if self.config else ""
@@ -108,31 +116,41 @@ class Application:
         if self.config is not None:
             config = config.keeping(self.config)
         # Everything that can be wrong comes first, and touches nothing that runs.
-        slots = self._slots
+        slots, accounts, regions = self._slots, self._accounts, self.regions
         if self.config is None or config.poll.max_concurrency != self.config.poll.max_concurrency:
             slots = asyncio.Semaphore(config.poll.max_concurrency)
-        regions = build_regions(
-            config, contexts, self._services, slots, running=self.regions if slots is self._slots else {}
-        )
-        self._swap(config, regions, slots)
+            regions = {}
+        accounts = build_accounts(config, contexts, self._services, running=accounts)
+        regions = build_regions(config, accounts, contexts, self._services, slots, running=regions)
+        self._swap(config, accounts, regions, slots)
 
-    def _swap(self, config: Config, regions: dict[str, Region], slots: asyncio.Semaphore) -> None:
+    def _swap(
+        self,
+        config: Config,
+        accounts: dict[str, AccountAtWork],
+        regions: dict[str, Region],
+        slots: asyncio.Semaphore,
+    ) -> None:
         """Let the new configuration take over at once, from the event loop's point of view."""
         if self.config is None or config.per_job != self.config.per_job:
             self._services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
-        old, self.regions, self.config, self._slots = self.regions, regions, config, slots
+        old, self.regions, self.config = self.regions, regions, config
+        self._accounts, self._slots = accounts, slots
         for name in old.keys() - regions.keys():
             self._forget(name)
-        self.poller.update([target for region in regions.values() for target in region.targets()])
+        self._update_targets()
         for name, region in regions.items():
             if old.get(name) is not region:
                 region.show_token_expiry()
         for name, region in old.items():
             if regions.get(name) is not region:
                 self._in_background(region.close())
-        for warning in config.warnings:
+        for warning in self.warnings:
             log.warning(warning)
         self._watch_secrets(config)
+
+    def _update_targets(self) -> None:
+        self.poller.update([target for region in self.regions.values() for target in region.targets()])
 
     def _forget(self, source: str) -> None:
         self.own.drop_source(source)
@@ -151,12 +169,10 @@ class Application:
         self._watch = asyncio.create_task(watcher.run())
 
     def _secret_changed(self, secret: FileSecret) -> None:
-        """Show the new token's end, and try at once again what may have failed for the old one."""
-        for region in self.regions.values():
-            keys = region.targets_using(secret)
-            if keys:
-                region.show_token_expiry()
-                self.poller.poll_soon(keys)
+        """Try at once again what may have failed for the old content; the new one may be another user's, too."""
+        keys = [key for region in self.regions.values() for key in region.secret_changed(secret)]
+        self._update_targets()
+        self.poller.poll_soon(keys)
 
     def _note_reload(self, *, ok: bool) -> None:
         self.reload_successful = ok
@@ -170,13 +186,19 @@ class Application:
 
 
 def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:
-    """Load a configuration and the CA files that it names. Blocks. Raises ConfigurationError."""
+    """Load a configuration and the CA files that it names, by the place of what names them. Blocks.
+
+    Raises ConfigurationError.
+    """
     config = load(path)
     contexts: dict[str, ssl.SSLContext] = {}
     mistakes: list[Mistake] = []
-    for cluster in config.clusters:
+    settings = [(part.place, part.tls) for part in config.accounts] + [
+        (part.place, part.tls) for part in config.clusters
+    ]
+    for place, tls in settings:
         try:
-            contexts[cluster.name] = context_for(cluster.tls, cluster.place)
+            contexts[place] = context_for(tls, place)
         except ConfigurationError as error:
             mistakes += error.mistakes
     if mistakes:
@@ -184,35 +206,50 @@ def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:
     return config, contexts
 
 
+def build_accounts(
+    config: Config, contexts: Mapping[str, ssl.SSLContext], services: Services, *, running: Mapping[str, AccountAtWork]
+) -> dict[str, AccountAtWork]:
+    """A login for each configured account: the running one, with its tokens, where nothing of it changed."""
+    return {
+        account.name: kept
+        if (kept := running.get(account.name)) is not None and kept.account == account
+        else account_at_work(account, services, contexts[account.place])
+        for account in config.accounts
+    }
+
+
 def build_regions(
     config: Config,
+    accounts: Mapping[str, AccountAtWork],
     contexts: Mapping[str, ssl.SSLContext],
     services: Services,
     slots: asyncio.Semaphore,
     *,
     running: Mapping[str, Region],
 ) -> dict[str, Region]:
-    """A region for each configured one: the running one where nothing of it changed. Raises ConfigurationError."""
+    """A region for each configured one: the running one where nothing of it or its accounts changed."""
     regions: dict[str, Region] = {}
-    mistakes: list[Mistake] = []
     for cluster in config.clusters:
         kept = running.get(cluster.name)
-        try:
-            regions[cluster.name] = (
-                kept
-                if kept is not None and kept.cluster == cluster
-                else Region(cluster, services, slots=slots, tls=contexts[cluster.name])
-            )
-        except ConfigurationError as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise ConfigurationError(mistakes)
+        if (
+            kept is None
+            or kept.cluster != cluster
+            or any(accounts[name] is not at_work for name, at_work in kept.accounts.items())
+        ):
+            kept = Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.place])
+        regions[cluster.name] = kept
     return regions
 
 
-def validate(path: Path) -> Config:
-    """Do all that a start does with a configuration but poll. Raises ConfigurationError with every mistake."""
+def warnings_of(config: Config, regions: Mapping[str, Region]) -> list[str]:
+    """What is allowed in a configuration but may surprise."""
+    return [*config.warnings, *(warning for region in regions.values() for warning in region.warnings())]
+
+
+def validate(path: Path) -> list[str]:
+    """Do all that a start does with a configuration but poll; the warnings. Raises ConfigurationError."""
     config, contexts = load_with_tls(path)
     services = Services(SystemClock(), OwnMetrics(), Exposition())
-    build_regions(config, contexts, services, asyncio.Semaphore(), running={})
-    return config
+    accounts = build_accounts(config, contexts, services, running={})
+    regions = build_regions(config, accounts, contexts, services, asyncio.Semaphore(), running={})
+    return warnings_of(config, regions)

@@ -2,31 +2,42 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from exporter.app.publisher import show_jobs_dropped
+from exporter.app.scnet_tokens import AccountAtWork, RegionTokens, Token
 from exporter.app.services import Services
-from exporter.app.tls import mistake_at
 from exporter.config import Cluster, FileSecret, Member
-from exporter.errors import ConfigurationError
+from exporter.errors import RejectedError
 from exporter.metrics import families
 from exporter.metrics.render import Chunks
 from exporter.polling import Target, TargetKey
 from exporter.records import JobListing, QueueStatistics, Schedulers
-from exporter.scnet import RegionClient, StaticToken
+from exporter.scnet import RegionClient
 from exporter.scnet.client import CLUSTER, MEMBER_JOBS, QUEUE_JOBS
 from exporter.upstream import Settings, Upstream
 
 # Rendering this many jobs takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT = 2_000
+# The target of the token's own user, until a login has told the name.
+OWNER = ""
 
 
 class Region:
-    """A configured region. Making one has no effect yet; it raises ConfigurationError where it cannot work."""
+    """A configured region at work. Making one has no effect yet."""
 
-    def __init__(self, cluster: Cluster, services: Services, *, slots: asyncio.Semaphore, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        accounts: Mapping[str, AccountAtWork],
+        services: Services,
+        *,
+        slots: asyncio.Semaphore,
+        tls: ssl.SSLContext,
+    ) -> None:
         self.cluster = cluster
+        self.accounts = {name: accounts[name] for name in account_names(cluster)}
         self.name = cluster.name
         self._services = services
         self._upstream = Upstream(
@@ -45,24 +56,24 @@ class Region:
         self._client = RegionClient(
             self._upstream, cluster_id=cluster.cluster_id, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url
         )
-        if cluster.credential is None:
-            raise ConfigurationError(
-                [mistake_at(cluster.place, "account", "accounts are not supported yet; give a token")]
-            )
-        self._token = StaticToken(cluster.credential)
-        self._users = self._tokens_of_users()
+        self._tokens = RegionTokens(cluster, self.accounts, services, upstream=self._upstream, slots=slots)
 
-    def _tokens_of_users(self) -> dict[str, StaticToken]:
-        """Each user of the queue statistics with the token to ask with."""
-        if self.cluster.users is None:
-            owner = self._token.claims().compute_user
-            if not owner:
-                message = f"left out, and {self._token.origin} does not say whose token it is: list the users"
-                raise ConfigurationError([mistake_at(self.cluster.place, "users", message)])
-            return {owner: self._token}
-        return {
-            user.name: StaticToken(user.credential) if user.credential else self._token for user in self.cluster.users
-        }
+    def warnings(self) -> list[str]:
+        """What is allowed but may surprise."""
+        if QUEUE_JOBS in self.cluster.collect and not self._queue_users():
+            token = self._tokens.own.origin
+            message = f"users is left out, and {token} does not say whose it is: no queue statistics; list the users"
+            return [f"{self.cluster.place}: {message}"]
+        return []
+
+    def _queue_users(self) -> list[str]:
+        """Whose queues are counted; OWNER stands for the token's own user while only a login can tell who that is."""
+        if self.cluster.users is not None:
+            return [user.name for user in self.cluster.users]
+        owner = self._tokens.own.claims().compute_user
+        if owner:
+            return [owner]
+        return [OWNER] if self.cluster.account is not None else []
 
     def targets(self) -> list[Target]:
         """All that is polled in this region, in the order of the configuration."""
@@ -71,26 +82,25 @@ class Region:
         if CLUSTER in collect:
             targets.append(self._schedulers())
         if QUEUE_JOBS in collect:
-            targets += [self._queue_jobs(user, token) for user, token in self._users.items()]
+            targets += [self._queue_jobs(user) for user in self._queue_users()]
         if MEMBER_JOBS in collect:
             targets += [self._member_jobs(member, user) for member in self.cluster.members for user in member.users]
         return targets
 
-    def targets_using(self, secret: FileSecret) -> list[TargetKey]:
-        """The targets whose next poll can work again once the content of `secret` has changed."""
-        own = {user.name for user in self.cluster.users or () if user.credential == secret}
-        region_wide = self.cluster.credential == secret
-        return [key for key in (target.key for target in self.targets()) if region_wide or key.target in own]
+    def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
+        """Use the new content of `secret`; the targets that may work again now."""
+        if not self._tokens.uses(secret):
+            return []
+        self._tokens.credential_changed(secret)
+        return [target.key for target in self.targets()]
 
     def show_token_expiry(self) -> None:
-        """Put the ends of all tokens into the metrics; also to be called when a token's file has changed."""
-        self._services.own.token_expiry(self.name, "", self._token.claims().expires)
-        for user, token in self._users.items():
-            if token is not self._token:
-                self._services.own.token_expiry(self.name, user, token.claims().expires)
+        """Put the ends of the tokens into the metrics."""
+        self._tokens.show_expiry()
 
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
+        await self._tokens.close()
         await self._upstream.close()
 
     def _target(
@@ -118,9 +128,21 @@ class Region:
             self._services.own.rejected(self.name, CLUSTER, records.rejected)
             self._services.exposition.put(key, families.schedulers(self.name, records))
 
-        return self._target(CLUSTER, "", lambda: self._client.schedulers(self._token), publish)
+        return self._target(CLUSTER, "", lambda: self._client.schedulers(self._tokens.own), publish)
 
-    def _queue_jobs(self, user: str, token: StaticToken) -> Target:
+    def _queue_jobs(self, user: str) -> Target:
+        token = self._tokens.of_user(user)
+
+        async def poll() -> QueueStatistics:
+            if self.cluster.users is not None:
+                return await self._client.queue_jobs(user, token)
+            owner = await self._owner(token)
+            if owner != user:
+                # A target of the right name takes over, and this one's poll is cancelled where it waits next.
+                self._services.targets_changed()
+                await asyncio.sleep(0)
+            return await self._client.queue_jobs(owner, token)
+
         async def publish(key: TargetKey, records: QueueStatistics) -> None:
             own = self._services.own
             own.rejected(self.name, QUEUE_JOBS, records.rejected)
@@ -129,7 +151,17 @@ class Region:
             self._services.exposition.put(key, families.queue_statistics(self.name, records, seen))
             seen.update(queue.queue for queue in records.queues)
 
-        return self._target(QUEUE_JOBS, user, lambda: self._client.queue_jobs(user, token), publish)
+        return self._target(QUEUE_JOBS, user, poll, publish)
+
+    async def _owner(self, token: Token) -> str:
+        """The scheduler user that `token` belongs to. Raises PollError where it does not say."""
+        await token.current()
+        owner = token.claims().compute_user
+        if not owner:
+            raise RejectedError(
+                f"the token from {token.origin} does not say whose it is: list the users of {self.name} in the configuration"
+            )
+        return owner
 
     def _member_jobs(self, member: Member, user: str) -> Target:
         async def publish(key: TargetKey, records: JobListing) -> None:
@@ -145,7 +177,7 @@ class Region:
         return self._target(
             MEMBER_JOBS,
             f"{member.group}/{user}",
-            lambda: self._client.member_jobs(member.group_id, user, self._token),
+            lambda: self._client.member_jobs(member.group_id, user, self._tokens.own),
             publish,
         )
 
@@ -156,3 +188,9 @@ class Region:
         jobs = budget.grant(key, self.name, user, records.jobs)
         show_jobs_dropped(self._services, self.name)
         return families.per_job(self.name, group, user, jobs)
+
+
+def account_names(cluster: Cluster) -> set[str]:
+    """The accounts that a region takes tokens from."""
+    names = [cluster.account, *(user.account for user in cluster.users or ())]
+    return {name for name in names if name is not None}

@@ -1,6 +1,7 @@
 """What all regions and projects of one process share."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from exporter.clock import Clock
@@ -20,3 +21,5 @@ class Services:
     per_job: PerJobBudget | None = None
     # A queue once seen stays, at 0: the names outlive a reload with their target.
     queues_seen: defaultdict[TargetKey, set[str]] = field(default_factory=lambda: defaultdict(set))
+    # To be called when a region has other targets than before without a reload.
+    targets_changed: Callable[[], None] = lambda: None

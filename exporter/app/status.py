@@ -21,7 +21,7 @@ def status_of(app: Application) -> dict[str, Any]:
             "file": str(app.options.config_file),
             "last_reload_successful": app.reload_successful,
             "last_successful_reload": timestamp(app.reloaded_at),
-            "warnings": list(app.config.warnings) if app.config else [],
+            "warnings": app.warnings,
         },
         "targets": [target_facts(status) for status in app.poller.statuses],
     }

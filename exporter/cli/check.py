@@ -33,13 +33,13 @@ def run(args: argparse.Namespace) -> int:
 def check(path: Path) -> int:
     """Check one file; the exit status."""
     try:
-        config = validate(path)
+        warnings = validate(path)
     except ConfigurationError as error:
         count = len(error.mistakes)
         print(error)
         print(f"{path}: {count} mistake{'s' if count > 1 else ''}", file=sys.stderr)
         return 1
-    for warning in config.warnings:
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{path}: the configuration is fine")
     return 0

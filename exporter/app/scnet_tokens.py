@@ -1,0 +1,133 @@
+"""Which token each SCNet target travels with."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from exporter import config
+from exporter.app.services import Services
+from exporter.config import Cluster, Secret
+from exporter.scnet import AccessKeyLogin, Account, AccountToken, Claims, PasswordLogin, StaticToken
+from exporter.upstream import Settings, Upstream
+
+
+class Token(Protocol):
+    """A TokenProvider that also tells about itself."""
+
+    @property
+    def origin(self) -> str: ...
+    def claims(self) -> Claims: ...
+    async def current(self) -> str: ...
+    async def replace(self, refused: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAtWork:
+    """A configured account, its login, and the TLS context for the host that it logs in at."""
+
+    account: config.Account
+    login: Account
+    tls: ssl.SSLContext
+
+
+def account_at_work(account: config.Account, services: Services, tls: ssl.SSLContext) -> AccountAtWork:
+    login: AccessKeyLogin | PasswordLogin
+    if account.password is not None:
+        login = PasswordLogin(account.user, account.password, account.org_id or "", account.url or "")
+    else:
+        assert account.access_key is not None  # noqa: S101 - the configuration's checks see to it
+        assert account.secret_key is not None  # noqa: S101
+        login = AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url)
+    return AccountAtWork(account, Account(account.name, login, services.clock), tls)
+
+
+class RegionTokens:
+    """The tokens of one region: its own, and those of single users."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        accounts: Mapping[str, AccountAtWork],
+        services: Services,
+        *,
+        upstream: Upstream,
+        slots: asyncio.Semaphore,
+    ) -> None:
+        self._cluster = cluster
+        self._accounts = accounts
+        self._services = services
+        self._upstream = upstream
+        self._slots = slots
+        self._logins: dict[str, Upstream] = {}
+        self.own = self._token(cluster.credential, cluster.account, "")
+        self._of_users = {
+            user.name: self._token(user.credential, user.account, user.name)
+            for user in cluster.users or ()
+            if user.credential is not None or user.account is not None
+        }
+
+    def of_user(self, user: str) -> Token:
+        """The token to ask for a user's queues with."""
+        return self._of_users.get(user, self.own)
+
+    def uses(self, secret: Secret) -> bool:
+        """Whether a token of this region depends on `secret`."""
+        return any(secret is used for used in self._secrets())
+
+    def credential_changed(self, secret: Secret) -> None:
+        """End what the old content of `secret` caused, and show the end of the new token."""
+        for token in (self.own, *self._of_users.values()):
+            if isinstance(token, AccountToken):
+                token.credential_changed()
+        if self.uses(secret):
+            self.show_expiry()
+
+    def show_expiry(self) -> None:
+        """Put the ends of all pasted tokens into the metrics; those of accounts show themselves when they come."""
+        for user, token in [("", self.own), *self._of_users.items()]:
+            if isinstance(token, StaticToken):
+                self._services.own.token_expiry(self._cluster.name, user, token.claims().expires)
+            else:
+                self._services.own.declare_token(self._cluster.name)
+
+    async def close(self) -> None:
+        for upstream in self._logins.values():
+            await upstream.close()
+
+    def _token(self, credential: Secret | None, account: str | None, user: str) -> Token:
+        if credential is not None:
+            return StaticToken(credential)
+        at_work = self._accounts[account or ""]
+        return AccountToken(
+            at_work.login,
+            source=self._cluster.name,
+            user=user,
+            cluster_id=self._cluster.cluster_id,
+            ac_url=self._cluster.ac_url,
+            login_upstream=self._login_upstream(at_work),
+            region_upstream=self._upstream,
+            observer=self._services.own,
+            clock=self._services.clock,
+        )
+
+    def _login_upstream(self, at_work: AccountAtWork) -> Upstream:
+        """Logins go to another host than the region's calls, but count as the region's that needed them."""
+        name = at_work.account.name
+        if name not in self._logins:
+            settings = Settings(
+                name=self._cluster.name, timeout=self._cluster.poll.timeout, retries=self._cluster.poll.retries
+            )
+            self._logins[name] = Upstream(
+                settings, slots=self._slots, observer=self._services.own, clock=self._services.clock, tls=at_work.tls
+            )
+        return self._logins[name]
+
+    def _secrets(self) -> list[Secret | None]:
+        """All secrets that this region's tokens are or come from."""
+        accounts = [at_work.account for at_work in self._accounts.values()]
+        of_accounts = [
+            secret for account in accounts for secret in (account.access_key, account.secret_key, account.password)
+        ]
+        return [self._cluster.credential, *(user.credential for user in self._cluster.users or ()), *of_accounts]
