@@ -13,7 +13,7 @@ from exporter.config import checks, tree
 from exporter.config.build import build
 from exporter.config.files import why
 from exporter.config.model import Config
-from exporter.config.schema import Document
+from exporter.config.schema import Document, Surroundings
 from exporter.config.tree import Broken, Entry, Items, Keys, Node, Place, Report, Scalar, shown
 from exporter.errors import ConfigurationError
 
@@ -65,7 +65,7 @@ def _read(path: Path, report: Report) -> str | None:
 
 def _validate(root: Keys, folder: Path, report: Report) -> Document | None:
     try:
-        return Document.model_validate(tree.plain(root), context=folder)
+        return Document.model_validate(tree.plain(root), context=Surroundings(folder))
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             _report(detail, root, report)

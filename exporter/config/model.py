@@ -1,6 +1,6 @@
 """The configuration as the rest of the exporter sees it: complete, checked, frozen, comparable part by part."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -155,18 +155,12 @@ class Config(Part):
         return tuple(dict.fromkeys(secret.value() for secret in self.secrets()))
 
     def keeping(self, previous: "Config") -> "Config":
-        """Return this configuration with its unchanged parts taken from `previous`.
+        """Return this configuration with the very file secrets of `previous`, where they are the same files.
 
-        Whoever holds such a part from before a reload then holds the very secrets that `file_secrets` names here,
-        and sees their files change.
+        Whoever still holds a secret from before a reload then sees its file change, by the watch over `file_secrets`.
         """
-        return self.model_copy(
-            update={
-                "accounts": _kept(self.accounts, previous.accounts),
-                "clusters": _kept(self.clusters, previous.clusters),
-                "octopus": _kept(self.octopus, previous.octopus),
-            }
-        )
+        known = {secret.identity: secret for secret in previous.file_secrets()}
+        return _with_secrets(self, known)
 
     def _all_secrets(self) -> Iterator[Secret | None]:
         for account in self.accounts:
@@ -179,9 +173,21 @@ class Config(Part):
             yield project.iam.password if project.iam else None
 
 
-_P = TypeVar("_P", Account, Cluster, OctopusProject)
+_Known = Mapping[tuple[object, ...], FileSecret]
+_P = TypeVar("_P", bound=BaseModel)
 
 
-def _kept(parts: Sequence[_P], previous: Sequence[_P]) -> tuple[_P, ...]:
-    before = {part: part for part in previous}
-    return tuple(before.get(part, part) for part in parts)
+def _with_secrets(part: _P, known: _Known) -> _P:
+    changed = {name: new for name, value in part if (new := _with_known(value, known)) is not value}
+    return part.model_copy(update=changed) if changed else part
+
+
+def _with_known(value: object, known: _Known) -> object:
+    if isinstance(value, FileSecret):
+        return known.get(value.identity, value)
+    if isinstance(value, BaseModel):
+        return _with_secrets(value, known)
+    if isinstance(value, tuple):
+        items = tuple(_with_known(item, known) for item in value)
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value

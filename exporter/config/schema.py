@@ -9,8 +9,9 @@ import math
 import re
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -31,6 +32,19 @@ from exporter.config.files import UnusableFileError, read_file
 from exporter.config.model import COLLECTABLE, Collectable
 from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
 from exporter.config.tree import Text, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a value's meaning depends on: the validation context of `Document`. Relative paths start at `folder`."""
+
+    folder: Path
+    secrets: dict[tuple[object, ...], FileSecret] = field(default_factory=dict)
+
+    def shared(self, secret: FileSecret) -> FileSecret:
+        """Return the one secret that stands for all that come from the same file in the same way."""
+        return self.secrets.setdefault(secret.identity, secret)
+
 
 _MAX_PEM_BYTES = 8 * 1024 * 1024
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
@@ -171,7 +185,8 @@ def _secret_file(*, header: bool = True) -> BeforeValidator:
     def validate(value: object, info: ValidationInfo) -> Secret:
         written = _text(value, "a path")
         try:
-            return FileSecret(_path(written, info), f"{info.field_name} {shown(written)}", header=header)
+            secret = FileSecret(_path(written, info), f"{info.field_name} {shown(written)}", header=header)
+            return _surroundings(info).shared(secret)
         except UnusableSecretError as error:
             raise ValueError(f"cannot use {shown(written)}: {error}") from None
 
@@ -179,13 +194,17 @@ def _secret_file(*, header: bool = True) -> BeforeValidator:
 
 
 def _path(value: object, info: ValidationInfo) -> Path:
-    """Return an absolute path; the validation context is the configuration file's folder."""
+    """Return an absolute path."""
     text = _text(value, "a path")
     if text.startswith("eyJ"):
         raise ValueError("holds a token where a file's path belongs: use the key without _file for it")
     if not text or not text.isprintable():
         raise ValueError("is not a path: it is empty or holds an invisible character")
-    return Path(info.context or "") / text
+    return _surroundings(info).folder / text
+
+
+def _surroundings(info: ValidationInfo) -> Surroundings:
+    return cast("Surroundings", info.context)
 
 
 def _authorities(value: object, info: ValidationInfo) -> Path:

@@ -72,6 +72,11 @@ class FileSecret(Secret):
     def value(self) -> str:
         return self._content
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Everything but the content: two secrets that share it can be one object."""
+        return self.path, self.header, self.origin
+
     def read(self) -> str:
         """Return what the file holds now, without surrounding white space. Blocks; changes nothing.
 
@@ -106,7 +111,7 @@ class SecretFiles:
         on_change: Callable[[FileSecret], None] = lambda _: None,
     ) -> None:
         """`interval` is the pause between two looks in seconds; `on_change` is called after the secret has changed."""
-        self._secrets = tuple(secrets)
+        self._secrets = tuple({id(secret): secret for secret in secrets}.values())
         self._clock = clock
         self._interval = interval
         self._on_change = on_change

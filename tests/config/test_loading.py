@@ -328,17 +328,23 @@ class TestReload:
         places = [part.place.removeprefix(f"{folder}/exporter.yml:") for part in placed]
         assert places == ["7:13", "7:19", "8:15", "9:12", "12:5", "17:9", "18:9"]
 
-    def test_unchanged_parts_are_taken_over_with_their_secrets(self, folder: Path) -> None:
+    def test_secrets_of_the_same_file_are_one_object_and_outlive_a_reload(self, folder: Path) -> None:
         (folder / "token").write_text("first", encoding="utf-8")
-        source = REGION.replace("token: made-up", "token_file: token")
-        other = "  - {name: hefei, cluster_id: 1, hpc_url: https://h.example.com, token: a}\n"
-        before = loaded(folder, source + other)
-        after = loaded(folder, source + other.replace("token: a", "token: b"))
+        source = REGION.replace("token: made-up", "token_file: token\n    users: [{name: bob, token_file: token}]")
+        before = loaded(folder, source)
+        after = loaded(folder, "# moved\n" + source + "    requests_per_second: 5\n")
         kept = after.keeping(before)
         assert kept == after
-        assert kept.clusters[0] is before.clusters[0]
-        assert kept.clusters[1] is after.clusters[1]
-        assert kept.file_secrets()[0] is before.file_secrets()[0]
+        assert kept.clusters[0].place == after.clusters[0].place != before.clusters[0].place
+        assert {id(secret) for secret in kept.file_secrets()} == {id(before.clusters[0].credential)}
+
+    def test_a_reload_takes_over_no_secret_of_another_file(self, folder: Path) -> None:
+        for name in ("token", "other"):
+            (folder / name).write_text(name, encoding="utf-8")
+        before = loaded(folder, REGION.replace("token: made-up", "token_file: token"))
+        after = loaded(folder, REGION.replace("token: made-up", "token_file: other"))
+        assert after.keeping(before).clusters[0].credential is after.clusters[0].credential
+        assert loaded(folder, REGION).keeping(before).secret_values() == ("made-up",)
 
 
 class TestWarnings:
