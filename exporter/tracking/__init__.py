@@ -1,10 +1,24 @@
 """Waits, runs, transitions and resource seconds out of successive listings of an API without timestamps.
 
-`Tracker` is the state machine for all members, without I/O.
+`Tracker` is the state machine for all members, without I/O; `Store` its file; `TrackingService` the two together,
+which is what the application uses. `StateFileError` says that the file cannot be used.
 """
 
 from exporter.tracking.histogram import HistogramView
 from exporter.tracking.model import MemberKey
+from exporter.tracking.service import SteadyTime, TrackingService
+from exporter.tracking.store import StateFileError, Store
 from exporter.tracking.tracker import GroupView, MemberView, Tracker, TrackerState
 
-__all__ = ["GroupView", "HistogramView", "MemberKey", "MemberView", "Tracker", "TrackerState"]
+__all__ = [
+    "GroupView",
+    "HistogramView",
+    "MemberKey",
+    "MemberView",
+    "StateFileError",
+    "SteadyTime",
+    "Store",
+    "Tracker",
+    "TrackerState",
+    "TrackingService",
+]

@@ -106,7 +106,10 @@ class TrackerState(msgspec.Struct):
 
 
 class MemberChange(msgspec.Struct, kw_only=True):
-    """What to write for one member; None in `jobs` and `finished` means: delete the row. `totals` are JSON."""
+    """What to write for one member; None in `jobs` and `finished` means: delete the row. `totals` are JSON.
+
+    With `rewrite` they are all there is: whatever else is on disk for the member goes.
+    """
 
     last: float
     complete: float
@@ -114,6 +117,7 @@ class MemberChange(msgspec.Struct, kw_only=True):
     totals: bytes
     jobs: dict[str, TrackedJob | None]
     finished: dict[str, float | None]
+    rewrite: bool = False
 
 
 class Batch(msgspec.Struct):
@@ -135,17 +139,6 @@ class Batch(msgspec.Struct):
             change.jobs, change.finished = older.jobs, older.finished
         self.members[key] = change
 
-    def add_all(self, newer: "Batch") -> None:
-        for gone in newer.forgotten_members:
-            self.members.pop(gone, None)
-        for empty in newer.forgotten_groups:
-            self.groups.pop(empty, None)
-        for key, change in newer.members.items():
-            self.add(key, change)
-        self.groups.update(newer.groups)
-        self.forgotten_members += newer.forgotten_members
-        self.forgotten_groups += newer.forgotten_groups
-
 
 class Tracker:
     """Counts for all members of the process. No I/O, no clock; not for use from two threads at once.
@@ -159,6 +152,7 @@ class Tracker:
         self._groups = {key: _rebinned(totals) for key, totals in state.groups.items()} if state else {}
         self._persistent = persistent
         self._batch = Batch()
+        self._rewrite: set[MemberKey] = set()
         self._tracked: dict[str, int] = {}
         for key, member in self._members.items():
             self._count(key.source, len(member.state.jobs))
@@ -186,8 +180,8 @@ class Tracker:
         group_key = (key.source, key.group_id)
         group = self._groups.setdefault(group_key, GroupTotals())
         group.add(update.events)
-        if self._persistent:
-            # Encoded now, not when the batch is taken: the work is spread, and the batch is of one piece.
+        if self._persistent and key not in self._rewrite:
+            # Encoded now, not when the batch is taken: so the work is spread.
             self._batch.groups[group_key] = msgspec.json.encode(group)
             self._batch.add(key, _change(update, totals))
 
@@ -225,8 +219,8 @@ class Tracker:
         """How many jobs of a source's members are being followed."""
         return self._tracked.get(source, 0)
 
-    def forget_members(self, keep: Collection[MemberKey], now: float) -> None:
-        """Drop members that are not in `keep` and were last polled a week ago, and groups without members."""
+    def forget_members(self, keep: Collection[MemberKey], now: float) -> tuple[list[MemberKey], list[GroupKey]]:
+        """Drop members that are not in `keep` and were last polled a week ago, and groups without members; return them."""
         kept = frozenset(keep)
         old = [
             key
@@ -236,6 +230,7 @@ class Tracker:
         for key in old:
             self._count(key.source, -len(self._members.pop(key).state.jobs))
             self._batch.members.pop(key, None)
+            self._rewrite.discard(key)
         inhabited = {(key.source, key.group_id) for key in (*self._members, *kept)}
         empty = [group for group in self._groups if group not in inhabited]
         for group in empty:
@@ -244,16 +239,29 @@ class Tracker:
         if self._persistent:
             self._batch.forgotten_members += old
             self._batch.forgotten_groups += empty
+        return old, empty
 
     def take_batch(self) -> Batch:
-        """All that has changed since the last call. The caller writes it, or gives it back."""
+        """All that has changed since the last call. The caller writes it, or gives it back. Not while `work` is done."""
         batch, self._batch = self._batch, Batch()
+        for key in self._rewrite:
+            batch.members[key] = _everything(self._members[key])
+            group_key = (key.source, key.group_id)
+            batch.groups[group_key] = msgspec.json.encode(self._groups[group_key])
+        self._rewrite.clear()
         return batch
 
     def give_back(self, batch: Batch) -> None:
-        """Note the changes of a batch that could not be written as still to be written."""
-        batch.add_all(self._batch)
-        self._batch = batch
+        """Note that a batch could not be written.
+
+        Its members are written as a whole the next time: changes that nobody takes would pile up without end.
+        """
+        self._rewrite |= self._members.keys() & {*batch.members, *self._batch.members}
+        newer = self._batch
+        self._batch = Batch(
+            forgotten_members=batch.forgotten_members + newer.forgotten_members,
+            forgotten_groups=batch.forgotten_groups + newer.forgotten_groups,
+        )
 
     def _count(self, source: str, difference: int) -> None:
         self._tracked[source] = self._tracked.get(source, 0) + difference
@@ -267,6 +275,19 @@ def _change(update: Update, totals: MemberTotals) -> MemberChange:
         totals=msgspec.json.encode(totals),
         jobs=update.changed,
         finished=update.remembered,
+    )
+
+
+def _everything(member: TrackedMember) -> MemberChange:
+    state = member.state
+    return MemberChange(
+        last=state.last,
+        complete=state.complete,
+        oldest_waiting=state.oldest_waiting,
+        totals=msgspec.json.encode(member.totals),
+        jobs=dict(state.jobs),
+        finished=dict(state.finished),
+        rewrite=True,
     )
 
 

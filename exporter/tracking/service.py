@@ -1,0 +1,217 @@
+"""The tracker with its file: takes listings in, writes them in the background, shows what is written."""
+
+import asyncio
+from collections.abc import Collection, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from exporter.clock import Clock, SystemClock
+from exporter.records import JobListing
+from exporter.tracking.model import MemberKey, Update
+from exporter.tracking.store import StateFileError, Store
+from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, TrackedMember, Tracker
+
+log = structlog.get_logger()
+
+# Above so many jobs a listing is worked through in a thread; below it takes the event loop a few milliseconds.
+_LARGE: Final = 2000
+_FLUSH_INTERVAL: Final = 1.0  # between two writes
+_RETRY_PAUSE: Final = 10.0  # after a write that failed
+# A disk that takes longer for one write hangs; what is counted is shown without it.
+_PATIENCE: Final = 5.0
+_FORGET_INTERVAL: Final = 3600.0
+
+
+class SteadyTime:
+    """Unix time that goes on evenly from the process's start, whatever happens to the machine's clock meanwhile."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._base = clock.now() - clock.monotonic()
+
+    def __call__(self) -> float:
+        return self._base + self._clock.monotonic()
+
+
+class _Staged:
+    """Views that wait for their polls to be written, and those who wait to see them."""
+
+    def __init__(self) -> None:
+        self.members: dict[MemberKey, MemberView] = {}
+        self.groups: dict[GroupKey, GroupView] = {}
+        self.shown = asyncio.Event()
+
+
+class TrackingService:
+    """Counts what happens to jobs, and remembers it in `state_file`; without one, until the process ends.
+
+    What `member` and `group` give is on disk already: a counter that was scraped does not step back when the process
+    is killed. While the file cannot be written they go on all the same, and `write_failures` counts.
+    """
+
+    def __init__(self, state_file: Path | None = None, *, clock: Clock | None = None) -> None:
+        self._state_file = state_file
+        self._clock = clock or SystemClock()
+        self.time = SteadyTime(self._clock)
+        self.write_failures = 0
+        self._tracker = Tracker(persistent=state_file is not None)
+        self._store: Store | None = None
+        self._failing = False
+        self._members: dict[MemberKey, MemberView] = {}
+        self._groups: dict[GroupKey, GroupView] = {}
+        self._staged = _Staged()
+        self._news = asyncio.Event()
+        self._working = asyncio.Lock()
+        self._flushing = asyncio.Lock()
+        self._keep: frozenset[MemberKey] | None = None
+        self._forgotten_at = self._clock.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open and read the state file. StateFileError if another process uses it or it cannot be opened."""
+        if self._state_file is None:
+            return
+        self._store = await Store.open(self._state_file)
+        try:
+            self._tracker = Tracker(await self._store.load())
+        except BaseException:
+            await self._store.close()
+            raise
+        self._members = {key: self._tracker.member(key) for key in self._tracker.members()}
+        self._groups = {group: self._tracker.group(*group) for group in {(key[0], key[1]) for key in self._members}}
+        self._writer = asyncio.create_task(self._write_on())
+
+    async def stop(self) -> None:
+        """Finish what is under way, write what is not written, close the file; give up on a disk that hangs."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(2 * _PATIENCE):
+                await self._close()
+        except TimeoutError:
+            log.error("state file takes too long to write; the last polls may be lost", path=str(self._state_file))  # noqa: TRY400 - a traceback would say nothing more
+
+    async def _close(self) -> None:
+        if self._writer is not None:
+            async with self._flushing:  # it sleeps now: nothing is torn
+                self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+        if self._store is not None:
+            await self._flush()
+            await self._store.close()
+            self._store = None
+
+    async def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
+        """Take in a member's listing of the time `at` (see `time`); return when `member` and `group` show it.
+
+        `interval` is the configured time between two polls of the member, in seconds.
+        """
+        # A task of its own: a caller that is cancelled must not leave a listing half counted.
+        await asyncio.shield(self._task(self._take_in(key, listing, at, interval)))
+
+    def member(self, key: MemberKey) -> MemberView:
+        return self._members.get(key) or Tracker().member(key)
+
+    def group(self, source: str, group_id: str) -> GroupView:
+        return self._groups.get((source, group_id)) or Tracker().group(source, group_id)
+
+    def tracked_jobs(self, source: str) -> int:
+        """How many jobs of a source's members are being followed."""
+        return self._tracker.tracked_jobs(source)
+
+    def forget_members(self, keep: Collection[MemberKey]) -> None:
+        """Name the members that are configured now, at the start and after a reload.
+
+        Others stay for 7 days after their last poll, so that an edit of the configuration can be taken back.
+        """
+        self._keep = frozenset(keep)
+        self._forget_now()
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _take_in(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
+        async with self._working:
+            update = await _worked(self._tracker.join(key), listing, at, interval)
+            self._tracker.record(key, update)
+            staged = self._stage(key)
+        await staged.shown.wait()
+
+    def _stage(self, key: MemberKey) -> _Staged:
+        group = (key.source, key.group_id)
+        staged = self._staged
+        staged.members[key] = self._tracker.member(key)
+        staged.groups[group] = self._tracker.group(*group)
+        if self._writer is None or self._failing:
+            self._show(self._take_staged())
+        self._news.set()
+        return staged
+
+    def _take_staged(self) -> _Staged:
+        staged, self._staged = self._staged, _Staged()
+        return staged
+
+    def _show(self, staged: _Staged) -> None:
+        self._members.update(staged.members)
+        self._groups.update(staged.groups)
+        staged.shown.set()
+
+    async def _write_on(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._flush()
+            if self._failing:
+                self._news.set()
+            await self._clock.sleep(_RETRY_PAUSE if self._failing else _FLUSH_INTERVAL)
+            if self._clock.monotonic() - self._forgotten_at > _FORGET_INTERVAL:
+                self._forget_now()
+
+    async def _flush(self) -> None:
+        async with self._flushing:
+            async with self._working:
+                batch, staged = self._tracker.take_batch(), self._take_staged()
+            if batch and self._store:
+                saving = asyncio.create_task(self._save(self._store, batch))
+                await asyncio.wait({saving}, timeout=_PATIENCE)
+                while not saving.done():
+                    self._show(staged)
+                    self._show(self._take_staged())
+                    await asyncio.wait({saving}, timeout=_PATIENCE)
+                await saving
+            self._show(staged)
+
+    async def _save(self, store: Store, batch: Batch) -> None:
+        try:
+            await store.save(batch)
+        except StateFileError as error:
+            self._tracker.give_back(batch)
+            self.write_failures += 1
+            if not self._failing:
+                log.error("state file cannot be written; counting goes on in memory", error=str(error))  # noqa: TRY400 - the same
+            self._failing = True
+            return
+        if self._failing:
+            log.info("state file is written again", path=str(store.path))
+        self._failing = False
+
+    def _forget_now(self) -> None:
+        self._forgotten_at = self._clock.monotonic()
+        if self._keep is not None:
+            members, groups = self._tracker.forget_members(self._keep, self.time())
+            for key in members:
+                self._members.pop(key, None)
+            for group in groups:
+                self._groups.pop(group, None)
+            self._news.set()
+
+
+async def _worked(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Update:
+    if len(listing.jobs) + len(member.state.jobs) > _LARGE:
+        return await asyncio.to_thread(Tracker.work, member, listing, at, interval)
+    return Tracker.work(member, listing, at, interval)
