@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from exporter.cli import check, demo, serve, simulate
+from exporter.cli import check, demo, discover, serve, simulate
 from exporter.errors import ConfigurationError, ExporterError
 
-COMMANDS = (serve, check, simulate, demo)
+COMMANDS = (serve, check, discover, simulate, demo)
 
 
 def build_parser() -> argparse.ArgumentParser:
