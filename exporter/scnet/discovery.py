@@ -1,0 +1,136 @@
+"""From a login to all that a configuration needs to know of its regions.
+
+Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster).
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from exporter.errors import DecodeError, PollError
+from exporter.records import Scheduler
+from exporter.scnet.client import RegionClient
+from exporter.scnet.envelope import excerpt, open_envelope
+from exporter.scnet.login import PLATFORM_CLUSTER_ID, Login, RegionToken, read_login
+from exporter.upstream import Request, Response, TokenProvider, Upstream, call_with_token
+
+CENTER = "center"
+
+
+class WireUrl(msgspec.Struct, gc=False):
+    """``enable`` is met as text and as a boolean."""
+
+    url: str = ""
+    enable: str | bool | None = None
+
+
+class WireUser(msgspec.Struct, gc=False, rename="camel"):
+    user_name: str | None = None
+
+
+class WireCenter(msgspec.Struct, gc=False, rename="camel"):
+    """``id`` is a number here and text elsewhere."""
+
+    id: int | str | None = None
+    name: str | None = None
+    cluster_user_info: WireUser | None = None
+    hpc_urls: list[WireUrl] | None = None
+
+
+_center = msgspec.json.Decoder(WireCenter | list[WireCenter])
+
+
+@dataclass(frozen=True, slots=True)
+class Center:
+    """A region as its account sees it; what is not known is empty."""
+
+    name: str
+    user: str
+    hpc_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A region with all that could be asked about it; `problem` says why something is missing."""
+
+    cluster_id: str
+    name: str
+    user: str = ""
+    hpc_url: str = ""
+    schedulers: tuple[Scheduler, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedToken:
+    """A token just obtained: there is no other."""
+
+    value: str
+    origin: str = "the login"
+
+    async def current(self) -> str:
+        return self.value
+
+    async def replace(self, refused: str) -> str | None:
+        del refused
+        return None
+
+
+def read_center(response: Response) -> Center:
+    """The region in the answer to ``center``. Raises PollError."""
+    data = open_envelope(response)
+    try:
+        answer = _center.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise DecodeError(f"the answer does not describe a region: {excerpt(bytes(data))}") from None
+    if isinstance(answer, list):
+        if not answer:
+            raise DecodeError("the answer describes no region")
+        answer = answer[0]
+    user = answer.cluster_user_info.user_name if answer.cluster_user_info else None
+    return Center(answer.name or "", user or "", first_enabled(answer.hpc_urls or []))
+
+
+def first_enabled(urls: list[WireUrl]) -> str:
+    """The first address that is in use, without the ``/hpc`` that its paths begin with; empty if there is none."""
+    for url in urls:
+        if url.url and str(url.enable).lower() == "true":
+            return url.url.rstrip("/").removesuffix("/hpc").rstrip("/")
+    return ""
+
+
+async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) -> list[Found]:
+    """All regions of the account, by id. Raises PollError where the login itself fails."""
+    answer = await upstream.call(login.request(now), read_login)
+    regions = [region for key, region in answer.regions.items() if key != PLATFORM_CLUSTER_ID]
+    return [await find(upstream, region, ac_url) for region in sorted(regions, key=lambda each: each.cluster_id)]
+
+
+async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:
+    """What there is to know of one region; never fails."""
+    if region.token is None:
+        return Found(region.cluster_id, region.cluster_name, problem="the account is disabled in this region")
+    tokens = FixedToken(region.token)
+    try:
+        center = await ask_center(upstream, tokens, ac_url)
+    except PollError as error:
+        return Found(region.cluster_id, region.cluster_name, problem=str(error))
+    name = center.name or region.cluster_name
+    if not center.hpc_url:
+        return Found(region.cluster_id, name, center.user, problem="it has no HPC address that is enabled")
+    client = RegionClient(upstream, cluster_id=region.cluster_id, hpc_url=center.hpc_url, ac_url=ac_url)
+    try:
+        schedulers = (await client.schedulers(tokens)).schedulers
+    except PollError as error:
+        problem = f"its schedulers could not be read: {error}"
+        return Found(region.cluster_id, name, center.user, center.hpc_url, problem=problem)
+    return Found(region.cluster_id, name, center.user, center.hpc_url, schedulers)
+
+
+async def ask_center(upstream: Upstream, tokens: TokenProvider, ac_url: str) -> Center:
+    """Ask with a region's token: with the platform's own the answer is an internal error."""
+
+    def request(token: str) -> Request:
+        return Request(CENTER, f"{ac_url}/ac/openapi/v2/center", headers={"token": token}, secrets=(token,))
+
+    return await call_with_token(upstream, tokens, request, read_center)
