@@ -17,7 +17,6 @@ log = structlog.get_logger()
 
 # Above so many jobs a listing is worked through in a thread; below it takes the event loop a few milliseconds.
 _LARGE: Final = 2000
-_FLUSH_INTERVAL: Final = 1.0  # between two writes
 _RETRY_PAUSE: Final = 10.0  # after a write that failed
 # A disk that takes longer for one write hangs; what is counted is shown without it.
 _PATIENCE: Final = 5.0
@@ -51,8 +50,12 @@ class TrackingService:
     is killed. While the file cannot be written they go on all the same, and `write_failures` counts.
     """
 
-    def __init__(self, state_file: Path | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, state_file: Path | None = None, *, clock: Clock | None = None, flush_interval: float = 1.0
+    ) -> None:
+        """`flush_interval` is the time between two writes in seconds: polls that come meanwhile share the next one."""
         self._state_file = state_file
+        self._flush_interval = flush_interval
         self._clock = clock or SystemClock()
         self.time = SteadyTime(self._clock)
         self.write_failures = 0
@@ -168,7 +171,7 @@ class TrackingService:
             await self._flush()
             if self._failing:
                 self._news.set()
-            await self._clock.sleep(_RETRY_PAUSE if self._failing else _FLUSH_INTERVAL)
+            await self._clock.sleep(_RETRY_PAUSE if self._failing else self._flush_interval)
             if self._clock.monotonic() - self._forgotten_at > _FORGET_INTERVAL:
                 self._forget_now()
 
@@ -182,6 +185,7 @@ class TrackingService:
                 while not saving.done():
                     self._show(staged)
                     self._show(self._take_staged())
+                    self._tracker.give_back(Batch())
                     await asyncio.wait({saving}, timeout=_PATIENCE)
                 await saving
             self._show(staged)

@@ -254,7 +254,8 @@ class Tracker:
     def give_back(self, batch: Batch) -> None:
         """Note that a batch could not be written.
 
-        Its members are written as a whole the next time: changes that nobody takes would pile up without end.
+        Its members, and those that changed since, are written as a whole the next time: changes that nobody takes would
+        pile up without end.
         """
         self._rewrite |= self._members.keys() & {*batch.members, *self._batch.members}
         newer = self._batch

@@ -1,0 +1,26 @@
+"""Polls the member of `lives` from a given poll on, without pause, and says what is shown after each poll.
+
+Arguments: the state file, the first poll, the last poll.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from exporter.tracking import TrackingService
+from tests.tracking.lives import INTERVAL, KEY, listing, time_of
+
+
+async def main(state_file: Path, first: int, last: int) -> None:
+    service = TrackingService(state_file, flush_interval=0.001)
+    await service.start()
+    for poll in range(first, last + 1):
+        print("polling", poll, flush=True)  # noqa: T201 - this is how it talks to the test
+        await service.observe(KEY, listing(poll), time_of(poll), INTERVAL)
+        view = service.member(KEY)
+        print("shown", poll, view.finished["completed"], view.cpu_seconds or 0.0, flush=True)  # noqa: T201 - the same
+    await service.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,260 @@
+"""What is written is read again; files that cannot be used are set aside or refused, in words."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.records import Job, JobListing, JobState
+from exporter.tracking import MemberKey, StateFileError, Store, Tracker, TrackerState
+from exporter.tracking.histogram import BUCKETS, Histogram
+from tests.tracking.lives import INTERVAL, KEY, listing, time_of
+
+OTHER_REGION = MemberKey("xian", KEY.group_id, KEY.user)
+OTHER_GROUP = MemberKey(KEY.source, "533686286955839489", KEY.user)
+
+
+def polled(tracker: Tracker, key: MemberKey, polls: range) -> None:
+    for poll in polls:
+        tracker.observe(key, listing(poll), time_of(poll), INTERVAL)
+
+
+async def saved(path: Path, tracker: Tracker) -> None:
+    store = await Store.open(path)
+    await store.load()
+    await store.save(tracker.take_batch())
+    await store.close()
+
+
+async def loaded(path: Path) -> TrackerState:
+    store = await Store.open(path)
+    state = await store.load()
+    await store.close()
+    return state
+
+
+async def test_what_was_saved_is_loaded_as_it_was(state_file: Path) -> None:
+    tracker = Tracker()
+    polled(tracker, KEY, range(1, 30))
+    polled(tracker, OTHER_REGION, range(1, 12))
+    polled(tracker, OTHER_GROUP, range(1, 2))
+    await saved(state_file, tracker)
+    state = await loaded(state_file)
+    assert state.members == tracker._members
+    assert state.groups == tracker._groups
+
+
+async def test_it_is_built_up_poll_by_poll(state_file: Path) -> None:
+    """Writing each poll's changes gives the same as writing everything once."""
+    whole, stepwise = Tracker(), Tracker()
+    store = await Store.open(state_file)
+    for poll in range(1, 40):
+        for tracker in (whole, stepwise):
+            polled(tracker, KEY, range(poll, poll + 1))
+        await store.save(stepwise.take_batch())
+    await store.close()
+    assert (await loaded(state_file)).members == whole._members
+
+
+async def test_times_that_are_not_known_survive(state_file: Path) -> None:
+    """A clock set back and listings that never completed leave infinite times."""
+    tracker = Tracker()
+    tracker.observe(KEY, JobListing((Job("1", "", JobState.RUNNING),), rejected=1), 1000.0, INTERVAL)
+    tracker.observe(KEY, JobListing((), rejected=1), 500.0, INTERVAL)
+    await saved(state_file, tracker)
+    assert (await loaded(state_file)).members == tracker._members
+
+
+@pytest.mark.parametrize("job_id", ["", "中文", "1\x00' OR 1", "\ud800", "🙂"])
+async def test_any_job_id_is_kept(state_file: Path, job_id: str) -> None:
+    tracker = Tracker()
+    key = MemberKey("region", "\udfff", job_id)
+    tracker.observe(key, JobListing((Job(job_id, "", JobState.RUNNING, allocated_cpus=2**53),)), 0.0, INTERVAL)
+    await saved(state_file, tracker)
+    assert (await loaded(state_file)).members == tracker._members
+
+
+async def test_a_member_forgotten_leaves_nothing_behind(state_file: Path) -> None:
+    tracker = Tracker()
+    polled(tracker, KEY, range(1, 30))
+    polled(tracker, OTHER_GROUP, range(1, 30))
+    await saved(state_file, tracker)
+    tracker = Tracker(await loaded(state_file))
+    tracker.forget_members([OTHER_GROUP], time_of(29) + 8 * 86400)
+    await saved(state_file, tracker)
+    with sqlite3.connect(state_file) as connection:
+        for table in ("member", "member_group"):
+            assert connection.execute(f"SELECT group_id FROM {table}").fetchall() == [(OTHER_GROUP.group_id,)]  # noqa: S608 - constants
+        for table in ("job", "finished"):
+            assert connection.execute(f"SELECT DISTINCT member FROM {table}").fetchall() == [(2,)]  # noqa: S608 - the same
+    connection.close()
+
+
+async def test_the_file_does_not_grow_with_the_number_of_polls(state_file: Path) -> None:
+    """Rows come and go; after a month of jobs there are those listed and those of the last 7 days."""
+    tracker, store = Tracker(), await Store.open(state_file)
+    sizes = []
+    for day in range(1, 61):
+        polled(tracker, KEY, range(1440 * day, 1440 * day + 40))
+        await store.save(tracker.take_batch())
+        sizes.append(await store._call(lambda: store._connection.execute("PRAGMA page_count").fetchone()[0]))
+    await store.close()
+    assert max(sizes[30:]) <= max(sizes[:30])
+    assert len(tracker._members[KEY].state.finished) <= 7 * 49
+
+
+def write_text(path: Path) -> None:
+    path.write_text("not a database, but somebody's notes\n" * 100)
+
+
+def write_nothing_but_zeros(path: Path) -> None:
+    path.write_bytes(bytes(8192))
+
+
+def write_foreign(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE places (url TEXT)")
+    connection.close()
+
+
+def write_newer(path: Path) -> None:
+    write_ours(path, "PRAGMA user_version = 99")
+
+
+def write_unknown_rows(path: Path) -> None:
+    write_ours(path, "INSERT INTO member VALUES (1, 's', 'g', 'u', 0, 0, NULL, '{}')")
+    write_ours(path, "INSERT INTO job VALUES (1, '1', 'dancing', 'run', 0, 0, NULL, NULL, NULL, 0, 0, 0)")
+
+
+def write_broken_totals(path: Path) -> None:
+    write_ours(path, "INSERT INTO member_group VALUES ('s', 'g', '{\"waits\": {\"counts\": [1]}}')")
+
+
+def write_ours(path: Path, statement: str) -> None:
+    with sqlite3.connect(path) as connection:
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            from exporter.tracking.store import _prepare  # noqa: PLC0415 - only here
+
+            connection.isolation_level = None
+            _prepare(connection)
+        connection.execute(statement)
+    connection.close()
+
+
+def write_damaged(path: Path) -> None:
+    write_ours(path, "CREATE INDEX more ON job (state)")
+    with sqlite3.connect(path) as connection:
+        connection.executemany(
+            "INSERT INTO job VALUES (1, ?, 'running', 'run', 0, 0, NULL, NULL, NULL, 0, 0, 0)",
+            [(str(number),) for number in range(2000)],
+        )
+    connection.close()
+    content = bytearray(path.read_bytes())
+    content[20000:40000] = bytes(20000)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (write_text, "not a database"),
+        (write_nothing_but_zeros, "not a database"),
+        (write_foreign, "another program"),
+        (write_newer, "later version"),
+        (write_unknown_rows, "dancing"),
+        (write_broken_totals, "damaged"),
+        (write_damaged, "damaged"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_file_that_cannot_be_used_is_set_aside_and_counting_starts(
+    state_file: Path, write: Callable[[Path], None], reason: str
+) -> None:
+    write(state_file)
+    content = state_file.read_bytes()
+    with capture_logs() as logs:
+        assert asyncio.run(loaded(state_file)) == TrackerState()
+    aside = state_file.with_name("tracker.db.set-aside-1")
+    assert aside.read_bytes()[100:] == content[100:]  # but for SQLite's own header nothing of it was touched
+    assert [line["log_level"] for line in logs] == ["warning"]
+    assert reason in logs[0]["reason"]
+    assert logs[0]["aside"] == str(aside)
+    # The new file works, and a second mishap takes another name.
+    tracker = Tracker()
+    polled(tracker, KEY, range(1, 5))
+    asyncio.run(saved(state_file, tracker))
+    state_file.write_text("gone bad again")
+    asyncio.run(loaded(state_file))
+    assert state_file.with_name("tracker.db.set-aside-2").exists()
+    assert aside.exists()
+
+
+def test_an_empty_file_is_a_new_one(state_file: Path) -> None:
+    state_file.touch()
+    assert asyncio.run(loaded(state_file)) == TrackerState()
+    assert not list(state_file.parent.glob("*set-aside*"))
+
+
+async def test_a_file_in_use_by_another_exporter_is_refused(state_file: Path) -> None:
+    first = await Store.open(state_file)
+    with pytest.raises(StateFileError, match="another process has it open") as caught:
+        await Store.open(state_file)
+    assert str(state_file) in str(caught.value)
+    await first.close()
+    await (await Store.open(state_file)).close()
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StateFileError, match=r"nowhere/tracker\.db: cannot be opened"):
+        await Store.open(tmp_path / "nowhere" / "tracker.db")
+
+
+async def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StateFileError, match="cannot be opened"):
+        await Store.open(tmp_path)
+
+
+def test_only_its_owner_can_read_it(state_file: Path) -> None:
+    asyncio.run(loaded(state_file))
+    assert state_file.stat().st_mode & 0o077 == 0
+
+
+async def test_a_write_that_fails_writes_nothing(state_file: Path) -> None:
+    store = await Store.open(state_file)
+    tracker = Tracker()
+    polled(tracker, KEY, range(1, 5))
+    await store.save(tracker.take_batch())
+    pages = await store._call(lambda: store._connection.execute("PRAGMA page_count").fetchone()[0])
+    await store._call(lambda: store._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    before = tracker._members[KEY].totals.finished.copy()
+    many = JobListing(tuple(Job(str(number), "", JobState.RUNNING) for number in range(10_000, 12_000)))
+    tracker.observe(KEY, many, time_of(5), INTERVAL)
+    with pytest.raises(StateFileError, match=r"tracker.db: cannot be written: .*full"):
+        await store.save(tracker.take_batch())
+    await store.close()
+    state = await loaded(state_file)
+    assert state.members[KEY].totals.finished == before
+    assert len(state.members[KEY].state.jobs) == 4
+
+
+def test_other_buckets_in_a_later_version_lose_and_invent_nothing() -> None:
+    histogram = Histogram((60.0, 300.0, 600.0), [1, 2, 4, 8], 9000.0)
+    finer = histogram.rebinned((60.0, 120.0, 300.0, 900.0))
+    assert (finer.counts, finer.sum) == ([1, 0, 2, 4, 8], 9000.0)  # what lay below 300 may have lain above 120
+    coarser = histogram.rebinned((300.0,))
+    assert coarser.counts == [3, 12]
+    assert histogram.rebinned(histogram.bounds) == histogram
+
+
+async def test_buckets_are_stored_with_their_bounds(state_file: Path) -> None:
+    tracker = Tracker()
+    polled(tracker, KEY, range(1, 9))
+    await saved(state_file, tracker)
+    state = await loaded(state_file)
+    group = state.groups[KEY.source, KEY.group_id]
+    assert group.runs.bounds == BUCKETS
+    group.runs = Histogram((180.0,), [3, 0], 540.0)
+    assert Tracker(state).group(KEY.source, KEY.group_id).runs.cumulative == (0, 0) + (3,) * (len(BUCKETS) - 1)
