@@ -1,0 +1,189 @@
+"""The exporter as its users run it: a process of its own, steered by signals and asked over HTTP."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+# Generous: the machine may be busy with other tests. Nothing waits so long unless it is broken.
+DEADLINE = 30.0
+LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
+
+
+async def eventually(look: Callable[[], object], what: str) -> None:
+    """Return when `look` gives something true, at once or awaited; fail when it never does."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while not await result_of(look()):  # noqa: ASYNC110 - another process sets no event of ours
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"never came true: {what}") from None
+
+
+async def result_of(found: object) -> object:
+    return await found if isinstance(found, Awaitable) else found
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def samples(self) -> dict[str, float]:
+        """Of an exposition: series as written, and its value."""
+        lines = [line for line in self.text.split("\n") if line and not line.startswith("#")]
+        return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
+
+
+class ExporterProcess:
+    """One run of ``python -m exporter``. Its output is in files of `folder`, which is its working directory."""
+
+    def __init__(self, folder: Path, configuration: str = "") -> None:
+        self.folder = folder
+        self.config = folder / "exporter.yml"
+        if configuration:
+            self.config.write_text(configuration, encoding="utf-8")
+        self.process: asyncio.subprocess.Process
+        self._http: aiohttp.ClientSession | None = None
+
+    async def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+        with (self.folder / "stdout").open("wb") as stdout, (self.folder / "stderr").open("wb") as stderr:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-W", "always", "-m", "exporter", *arguments),
+                cwd=self.folder,
+                env={**os.environ, **(env or {})},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    async def serve(self, *arguments: str, env: Mapping[str, str] | None = None, listeners: int = 1) -> None:
+        """Start to serve on a free port and wait until it listens."""
+        if not any(argument.startswith("--web.listen-address") for argument in arguments):
+            arguments = (*arguments, "--web.listen-address=127.0.0.1:0")
+        await self.start("serve", *arguments, env=env)
+        await eventually(
+            lambda: len(self.addresses) >= listeners or self.process.returncode is not None,
+            f"it listens on {listeners} addresses",
+        )
+        assert self.process.returncode is None, self.stderr
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text(encoding="utf-8")
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text(encoding="utf-8")
+
+    @property
+    def addresses(self) -> list[str]:
+        """HOST:PORT of every listener, as the log has them."""
+        return LISTENING.findall(self.stderr)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.addresses[0]}"
+
+    def log_lines(self, text: str) -> list[str]:
+        return [line for line in self.stderr.splitlines() if text in line]
+
+    async def ask(self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
+        """Send exactly the headers given (beside Host), follow nothing, decode nothing."""
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(total=DEADLINE),
+                skip_auto_headers=["Accept", "Accept-Encoding", "User-Agent"],
+            )
+        url = path if path.startswith("http") else self.url + path
+        async with self._http.request(method, url, headers=headers, allow_redirects=False) as answer:
+            return Answer(answer.status, answer.headers.copy(), await answer.read())
+
+    async def samples(self) -> dict[str, float]:
+        return (await self.ask("/metrics")).samples
+
+    async def shows(self, condition: Callable[[dict[str, float]], object], what: str) -> dict[str, float]:
+        """Scrape until `condition` holds for the samples; the samples then."""
+        samples: dict[str, float] = {}
+
+        async def look() -> object:
+            nonlocal samples
+            samples = await self.samples()
+            return condition(samples)
+
+        await eventually(look, f"/metrics shows {what}")
+        return samples
+
+    async def status(self) -> dict[str, Any]:
+        """What /api/v1/status says."""
+        facts: dict[str, Any] = msgspec.json.decode((await self.ask("/api/v1/status")).body)
+        return facts
+
+    async def ready(self) -> None:
+        """Wait until every target was tried. Does not ask /-/ready, which counts the answers by their status."""
+
+        async def look() -> object:
+            return (await self.status())["ready"]
+
+        await eventually(look, "every target was tried")
+
+    async def wait(self) -> int:
+        """Wait for the end; the exit status."""
+        async with asyncio.timeout(DEADLINE):
+            return await self.process.wait()
+
+    async def stop(self) -> int:
+        """Stop it as systemd does; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.wait()
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path, configuration: str, *arguments: str, env: Mapping[str, str] | None = None, listeners: int = 1
+) -> AsyncIterator[ExporterProcess]:
+    """A process that serves `configuration`. At its end it must stop when told to, without a word of complaint."""
+    exporter = ExporterProcess(folder, configuration)
+    try:
+        await exporter.serve(*arguments, env=env, listeners=listeners)
+        yield exporter
+        if exporter.process.returncode is None:
+            assert await exporter.stop() == 0, exporter.stderr
+        assert "Traceback" not in exporter.stderr
+        assert "Warning:" not in exporter.stderr
+    finally:
+        await exporter.close()
+
+
+async def run(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a command to its end: exit status, standard output, standard error."""
+    exporter = ExporterProcess(folder)
+    try:
+        await exporter.start(*arguments, env=env)
+        status = await exporter.wait()
+    finally:
+        await exporter.close()
+    return status, exporter.stdout, exporter.stderr
