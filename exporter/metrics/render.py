@@ -7,7 +7,7 @@ https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -64,6 +64,12 @@ def sample(family: Family, values: Sequence[str], value: float) -> str:
     if not family.labels:
         return f"{family.name} {number(value)}\n"
     return f"{family.name}{{{label_block(family.labels, values)}}} {number(value)}\n"
+
+
+def named_sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    """One complete line of a family whose samples have several names or labels, such as a histogram."""
+    block = ",".join([f'{label}="{escape(of_label)}"' for label, of_label in labels.items()])
+    return f"{name}{{{block}}} {number(value)}\n" if block else f"{name} {number(value)}\n"
 
 
 def to_bytes(text: str) -> bytes:

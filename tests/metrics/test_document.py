@@ -67,7 +67,7 @@ async def test_every_family_of_the_catalogue_stands_once_in_one_document(
     assert len(parsed) == len(set(parsed))
     assert {name for name in parsed if not name.startswith("process_")} == CATALOGUE.keys()
     lines = [line for line in text.split("\n") if line and not line.startswith("#")]
-    assert f"hpc_exporter_series {len(lines)}.0" in lines
+    assert f"hpc_exporter_series {len(lines)}" in lines
     assert text.count("# EOF\n") == (fmt is Format.OPENMETRICS)
 
 
