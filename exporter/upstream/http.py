@@ -262,17 +262,23 @@ class Upstream:
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                middlewares=(sent_once,),
                 headers={"User-Agent": "hpc-exporter", "Accept": "application/json"},
             )
         return self._session
 
 
 def parsed(url: str) -> yarl.URL:
-    """The URL as it is, percent-encoding included; RejectedError if it is none."""
+    """The URL as it is, percent-encoding included; RejectedError if it is none of HTTP."""
     try:
-        return yarl.URL(url, encoded=True)
+        result = yarl.URL(url, encoded=True)
+        usable = result.scheme in ("http", "https") and result.host and result.port
     except ValueError:
-        raise RejectedError(f"the request cannot be sent: {url!a} is not a URL") from None
+        usable = False
+    if not usable:
+        # Not shown: a password may be in it.
+        raise RejectedError("the request cannot be sent: its address is not a URL of HTTP")
+    return result
 
 
 def host_of(url: yarl.URL) -> str:
@@ -288,6 +294,19 @@ def raise_for_redirect(answer: aiohttp.ClientResponse) -> None:
             f"HTTP {answer.status}, a redirect to {target!a}: not followed, because the token must not travel to "
             "another place; is the address in the configuration the final one?"
         )
+
+
+async def sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from sending a GET or DELETE again by itself when the host hangs up.
+
+    That would be a request that nobody counts, faster than the rate allowed, and a DELETE must not be repeated at all.
+    """
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionResetError(str(error)) from None
 
 
 async def read_limited(answer: aiohttp.ClientResponse) -> bytes:

@@ -30,7 +30,7 @@ def translated(error: Exception, host: str, timeout: float) -> PollError:
         case aiohttp.ClientConnectorError():
             text = f"cannot connect to {host}: {error.os_error.strerror or type(error.os_error).__name__}"
         case aiohttp.ClientPayloadError():
-            text = f"{host} hung up in the middle of its answer"
+            text = f"the answer of {host} broke off or is garbled"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
             text = f"{host} hung up without an answer"
         case aiohttp.ClientResponseError():

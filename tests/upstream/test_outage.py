@@ -1,0 +1,170 @@
+"""After some unanswered requests in a row one probe at a time goes out, and everybody shares its fate."""
+
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from exporter.errors import PollError, RejectedError, UnexpectedStatusError, UpstreamTimeoutError
+from exporter.upstream import Outage
+from exporter.upstream.outage import UNANSWERED_LIMIT
+from tests.support.http import Network, body_of, get
+
+
+def an_outage() -> Outage:
+    outage = Outage()
+    for _ in range(UNANSWERED_LIMIT):
+        outage.unanswered()
+    return outage
+
+
+def test_it_takes_eight_unanswered_requests_in_a_row() -> None:
+    outage = Outage()
+    seen: list[bool] = []
+    for happens in [outage.unanswered] * 7 + [outage.answered] + [outage.unanswered] * 8 + [outage.answered]:
+        happens()
+        seen.append(outage.ongoing)
+    assert seen == [False] * 15 + [True, False]
+
+
+async def test_without_an_outage_nobody_waits() -> None:
+    outage = Outage()
+    with outage.probing():
+        assert not outage.being_probed
+        await asyncio.wait_for(outage.wait_for_probe(), 1)
+
+
+async def test_waiters_share_the_probes_failure() -> None:
+    outage = an_outage()
+    await outage.wait_for_probe()
+
+    async def probe() -> None:
+        with outage.probing():
+            await asyncio.sleep(0.01)
+            outage.unanswered()
+            raise UpstreamTimeoutError("no answer from h", culprit="h")
+
+    probing = asyncio.create_task(probe())
+    await asyncio.sleep(0)
+    waiters = [asyncio.create_task(outage.wait_for_probe()) for _ in range(3)]
+    results = await asyncio.wait_for(asyncio.gather(probing, *waiters, return_exceptions=True), 1)
+    assert [type(result) for result in results] == [UpstreamTimeoutError] * 4
+    assert str(results[1]) == "no answer from h (not asked again for this target)"
+    assert isinstance(results[1], PollError)
+    assert results[1].culprit == "h"
+    assert not outage.being_probed
+    assert outage.ongoing
+
+
+@pytest.mark.parametrize("error", [None, UnexpectedStatusError("HTTP 301"), RejectedError("no")])
+async def test_an_answer_frees_everybody_even_if_it_is_an_error(error: PollError | None) -> None:
+    outage = an_outage()
+
+    async def probe() -> None:
+        with outage.probing():
+            await asyncio.sleep(0.01)
+            outage.answered()
+            if error:
+                raise error
+
+    probing = asyncio.create_task(probe())
+    await asyncio.sleep(0)
+    waiters = [asyncio.create_task(outage.wait_for_probe()) for _ in range(3)]
+    results = await asyncio.wait_for(asyncio.gather(probing, *waiters, return_exceptions=True), 1)
+    assert results == [error, None, None, None]
+
+
+async def test_a_cancelled_probe_frees_the_others_and_one_of_them_is_the_next() -> None:
+    outage = an_outage()
+
+    async def probe() -> None:
+        with outage.probing():
+            await asyncio.sleep(60)
+
+    probing = asyncio.create_task(probe())
+    await asyncio.sleep(0)
+    waiters = [asyncio.create_task(outage.wait_for_probe()) for _ in range(3)]
+    await asyncio.sleep(0)
+    probing.cancel()
+    assert await asyncio.wait_for(asyncio.gather(*waiters), 1) == [None] * 3
+    assert outage.ongoing
+    with outage.probing():
+        assert outage.being_probed
+
+
+async def test_a_waiter_that_is_cancelled_takes_nobody_along() -> None:
+    outage = an_outage()
+    with outage.probing():
+        leaving, staying = (asyncio.create_task(outage.wait_for_probe()) for _ in range(2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.sleep(0)
+        assert leaving.cancelled()
+        assert not staying.done()
+        outage.answered()
+    await asyncio.wait_for(staying, 1)
+
+
+class Region:
+    """A host that can be told to hang, and says how many requests it has seen."""
+
+    def __init__(self) -> None:
+        self.hangs = True
+        self.requests = self.now = self.most = 0
+
+    async def __call__(self, _: web.Request) -> web.Response:
+        self.requests += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            if self.hangs:
+                await asyncio.sleep(60)
+        finally:
+            self.now -= 1
+        return web.Response(body=b"ok")
+
+
+async def test_a_hung_region_sees_one_request_at_a_time_and_all_of_them_once_it_answers(network: Network) -> None:
+    region = Region()
+    url, upstream = await network.serve(region), network.upstream(timeout=0.2, max_concurrency=8)
+
+    async def poll_all() -> list[object]:
+        polls = (upstream.call(get(url), body_of) for _ in range(100))
+        return list(await asyncio.wait_for(asyncio.gather(*polls, return_exceptions=True), 5))
+
+    assert {type(result) for result in await poll_all()} == {UpstreamTimeoutError}
+    assert region.requests <= 20, "100 polls did not each ask"
+    await asyncio.sleep(0.05)
+    region.requests = region.most = 0
+    assert {type(result) for result in await poll_all()} == {UpstreamTimeoutError}
+    assert (region.requests, region.most) == (1, 1), "all share one probe"
+    region.hangs = False
+    assert await poll_all() == [b"ok"] * 100
+
+
+async def test_hosts_of_one_upstream_are_judged_apart(network: Network) -> None:
+    """A region's AC host may work while its HPC host hangs."""
+    hung, healthy = Region(), Region()
+    healthy.hangs = False
+    hung_url, healthy_url = await network.serve(hung), await network.serve(healthy)
+    upstream = network.upstream(timeout=0.2, max_concurrency=16)
+    await asyncio.gather(*(upstream.call(get(hung_url), body_of) for _ in range(8)), return_exceptions=True)
+    probe = asyncio.create_task(upstream.call(get(hung_url), body_of))
+    await asyncio.sleep(0.05)
+    assert await asyncio.wait_for(upstream.call(get(healthy_url), body_of), 0.1) == b"ok"
+    with pytest.raises(UpstreamTimeoutError):
+        await probe
+
+
+async def test_a_poll_that_is_cancelled_in_any_state_leaves_all_slots_free(network: Network) -> None:
+    region, slots = Region(), asyncio.Semaphore(4)
+    url, upstream = await network.serve(region), network.upstream(timeout=0.3, max_concurrency=2, slots=slots)
+    for pause in (0.0, 0.0, 0.001, 0.01, 0.1, 0.4, 0.45):
+        polls = [asyncio.create_task(upstream.call(get(url), body_of)) for _ in range(20)]
+        await asyncio.sleep(pause)
+        for poll in polls:
+            poll.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
+    region.hangs = False
+    assert (slots._value, upstream._own_slots._value, upstream._turn.locked()) == (4, 2, False)
+    assert await asyncio.wait_for(upstream.call(get(url), body_of), 1) == b"ok"
