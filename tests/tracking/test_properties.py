@@ -75,7 +75,7 @@ class AnyListings(RuleBasedStateMachine):
             view, group = self.tracker.member(key), self.tracker.group(key.source, key.group_id)
             numbers: dict[str, float] = {
                 **{f"{a}>{b}": n for (a, b), n in view.transitions.items()},
-                **view.finished,
+                **{str(outcome): n for outcome, n in view.finished.items()},
                 **{"/".join(name): n for name, n in group.censored.items()},
                 "cpu": view.cpu_seconds or 0,
                 "gpu": view.gpu_seconds or 0,
