@@ -111,6 +111,7 @@ def test_format(accept: str | None, expected: Format) -> None:
         ("gzip, deflate, br", True),
         ("deflate, br", False),
         ("identity", False),
+        ("identity, gzip", True),
         ("*", True),
         ("*;q=0", False),
         ("gzip;q=0", False),

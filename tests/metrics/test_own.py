@@ -69,6 +69,10 @@ def test_no_created_series(own: OwnMetrics, fmt: Format) -> None:
     assert b"_created" not in own.render(fmt)
 
 
+def test_a_family_without_series_has_no_header(own: OwnMetrics) -> None:
+    assert b"hpc_exporter_polls_total" not in own.render(Format.TEXT)
+
+
 def test_declared_counters_start_at_zero(own: OwnMetrics) -> None:
     """Including every reason of failure, so that a rate sees the first one; nothing is declared twice."""
     own.declare("kunshan", "queue_jobs")

@@ -116,6 +116,15 @@ async def test_an_unchanged_scrape_is_the_same_object(fmt: Format, compress: boo
     assert await exposition.body(fmt, compress=compress, own=OWN) != first
 
 
+async def test_the_own_part_is_always_the_one_given() -> None:
+    """It changes with every scrape, also where nothing else did."""
+    exposition = Exposition()
+    exposition.put("a", chunks("a", [1]))
+    await exposition.body(Format.TEXT, compress=True, own=b"# before\n")
+
+    assert gzip.decompress(await exposition.body(Format.TEXT, compress=True, own=b"# now\n")).endswith(b"\n# now\n")
+
+
 @pytest.fixture
 def compressed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of what is compressed from now on; the compressing itself is the real one."""
