@@ -45,6 +45,10 @@ class Prometheus:
         self._url = url
         self._http = http
 
+    async def ready(self) -> bool:
+        async with self._http.get(f"{self._url}/-/ready") as answer:
+            return answer.status == 200
+
     async def query(self, expression: str) -> Vector:
         """The instant vector of an expression: values by their sorted labels, without __name__, instance and job."""
         async with self._http.get(f"{self._url}/api/v1/query", params={"query": expression}) as answer:
@@ -64,7 +68,8 @@ class Prometheus:
         async def look() -> object:
             target = await self.target()
             assert not target["lastError"], target["lastError"]
-            return target["health"] == "up"
+            # The target's health is known a moment before the samples can be queried.
+            return await self.query("up == 1")
 
         await eventually(look, "Prometheus scraped")
 
@@ -95,7 +100,9 @@ async def prometheus_scraping(address: str, folder: Path) -> AsyncIterator[Prome
         found = listening.search(log.read_text())
         assert found, log.read_text()
         async with aiohttp.ClientSession() as http:
-            yield Prometheus(f"http://{found[1]}", http)
+            prometheus = Prometheus(f"http://{found[1]}", http)
+            await eventually(prometheus.ready, "Prometheus is ready")
+            yield prometheus
     finally:
         if process.returncode is None:
             process.terminate()
