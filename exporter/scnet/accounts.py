@@ -11,16 +11,14 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import structlog
 
 from exporter.clock import Clock
-from exporter.errors import AuthenticationError, DecodeError, PollError, TransientError
+from exporter.errors import AuthenticationError, DecodeError, PollError
 from exporter.scnet.envelope import open_envelope
 from exporter.scnet.login import (
-    ALARMING_SKEW,
     PLATFORM_CLUSTER_ID,
     TOKEN,
     Login,
@@ -29,48 +27,9 @@ from exporter.scnet.login import (
     read_login,
 )
 from exporter.scnet.tokens import Claims, read_claims
-from exporter.upstream import Request, Response, Upstream
+from exporter.upstream import ALARMING_SKEW, Lifetime, Pause, Request, Response, TokenObserver, Upstream
 
 log = structlog.get_logger()
-
-# Of what remains of a token's life when it is obtained, the part after which it is renewed.
-RENEW_EARLIEST, RENEW_LATEST = 0.6, 0.8
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
-# A login that fails for a passing reason is tried again sooner than one that is refused.
-LONGEST_TRANSIENT_PAUSE = 60.0
-
-
-class TokenObserver(Protocol):
-    """Who counts and shows what happens to tokens."""
-
-    def token_refresh(self, source: str, ok: bool) -> None: ...
-    def token_expiry(self, source: str, user: str, seconds: float | None) -> None: ...
-
-
-class Pause:
-    """Grows with every failure, so that a dead account is not hammered; ended by a success or a new credential."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._failures = 0
-        self._until = 0.0
-        self._error: PollError | None = None
-
-    def failed(self, error: PollError) -> None:
-        longest = LONGEST_TRANSIENT_PAUSE if isinstance(error, TransientError) else LONGEST_PAUSE
-        pause = min(FIRST_PAUSE * 2.0 ** min(self._failures, 10), longest)
-        self._failures += 1
-        self._error = error
-        self._until = self._clock.monotonic() + pause
-
-    def end(self) -> None:
-        self._failures, self._until, self._error = 0, 0.0, None
-
-    def check(self) -> None:
-        """Raise the last failure again while the pause lasts."""
-        remaining = self._until - self._clock.monotonic()
-        if self._error is not None and remaining > 0:
-            raise type(self._error)(str(self._error), culprit=self._error.culprit)
 
 
 class Account:
@@ -149,12 +108,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A token in use. `renew_at` and `ends_at` are on the monotonic clock, infinite where its end is unknown."""
+    """A token in use."""
 
     value: str
     claims: Claims
-    renew_at: float
-    ends_at: float
+    life: Lifetime
 
 
 class AccountToken:
@@ -206,9 +164,9 @@ class AccountToken:
     async def current(self) -> str:
         held = self._latest()
         now = self._clock.monotonic()
-        if held is None or now >= held.ends_at:
+        if held is None or now >= held.life.ends_at:
             return await self._log_in()
-        if now >= held.renew_at and not self._renewing:
+        if now >= held.life.renew_at and not self._renewing:
             return await self._renew(held)
         return held.value
 
@@ -261,9 +219,7 @@ class AccountToken:
         try:
             return await self._log_in()
         except PollError:
-            # Not at every poll: what is left of its life is divided once more.
-            now = self._clock.monotonic()
-            self._held = dataclasses.replace(held, renew_at=now + (held.ends_at - now) / 4)
+            self._held = dataclasses.replace(held, life=held.life.renewal_failed(self._clock.monotonic()))
             return held.value
 
     async def _next(self, token: str) -> str:
@@ -280,13 +236,8 @@ class AccountToken:
     def _take(self, value: str) -> str:
         """Use `value` from now on."""
         claims = read_claims(value)
-        now = self._clock.monotonic()
-        life = math.inf if claims.expires is None else claims.expires + self._account.skew - self._clock.now()
-        if life <= 0:
-            # A token fresh from the server is good, whatever it says of itself.
-            life = math.inf
-        part = self._rng.uniform(RENEW_EARLIEST, RENEW_LATEST)
-        self._held = Held(value, claims, renew_at=now + life * part, ends_at=now + life)
+        seconds = math.inf if claims.expires is None else claims.expires + self._account.skew - self._clock.now()
+        self._held = Held(value, claims, Lifetime.starting(self._clock.monotonic(), seconds, self._rng))
         self._observer.token_refresh(self._source, True)
         self._observer.token_expiry(self._source, self._user, claims.expires)
         return value

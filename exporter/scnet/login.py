@@ -3,7 +3,6 @@
 Sources: the pages 获取访问凭证(推荐), access key, and 获取访问凭证, password.
 """
 
-import email.utils
 import hashlib
 import hmac
 import json
@@ -17,13 +16,11 @@ from exporter.config import Secret
 from exporter.errors import AuthenticationError, PollError, RejectedError
 from exporter.scnet import wire
 from exporter.scnet.envelope import open_envelope
-from exporter.upstream import Request, Response
+from exporter.upstream import ALARMING_SKEW, Request, Response, clock_skew
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
 # The platform's own token: HPC calls refuse it.
 PLATFORM_CLUSTER_ID = "0"
-# The page names no bound for the timestamp's age; public services that sign alike allow a few minutes.
-ALARMING_SKEW = 60.0
 
 
 class WireToken(msgspec.Struct, gc=False, rename="camel"):
@@ -121,16 +118,8 @@ def read_token(raw: msgspec.Raw) -> WireToken:
     return wire.read_one(_token.decode, raw)
 
 
-def clock_skew(response: Response) -> float | None:
-    """How far our clock is ahead of the server's, in seconds, by the answer's Date header; None if it has none."""
-    try:
-        moment = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
-    except (ValueError, OverflowError):
-        return None
-    return response.received - moment.timestamp()
-
-
 def with_hint(error: PollError, skew: float | None) -> PollError:
+    # The page names no bound for the timestamp's age; public services that sign alike allow a few minutes.
     if skew is None or abs(skew) < ALARMING_SKEW:
         return error
     return type(error)(f"{error}; {describe_skew(skew)}", api_code=error.api_code)

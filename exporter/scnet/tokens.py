@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from exporter.config import Secret
+from exporter.upstream import PastedToken
 
 JWT_PARTS = 3
 
@@ -63,23 +63,8 @@ def seconds_from_milliseconds(value: str | int | None) -> float | None:
     return int(text) / 1000
 
 
-class StaticToken:
-    """A token that somebody pasted: there is no other, unless its file changes."""
-
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
-
-    @property
-    def origin(self) -> str:
-        """Where the token is written, for messages."""
-        return self._secret.origin
+class StaticToken(PastedToken):
+    """A token that somebody pasted, and what it says of itself."""
 
     def claims(self) -> Claims:
         return read_claims(self._secret.value())
-
-    async def current(self) -> str:
-        return self._secret.value()
-
-    async def replace(self, refused: str) -> str | None:
-        value = self._secret.value()
-        return value if value != refused else None

@@ -5,17 +5,25 @@ Knows nothing of vendors: what a body means is decided by the `decode` function 
 
 from exporter.upstream.http import Request, RequestObserver, Response, Settings, Upstream
 from exporter.upstream.outage import Outage
+from exporter.upstream.renewal import Lifetime, Pause, TokenObserver
 from exporter.upstream.retry_after import parse_retry_after
-from exporter.upstream.tokens import TokenProvider, call_with_token
+from exporter.upstream.skew import ALARMING_SKEW, clock_skew
+from exporter.upstream.tokens import PastedToken, TokenProvider, call_with_token
 
 __all__ = [
+    "ALARMING_SKEW",
+    "Lifetime",
     "Outage",
+    "PastedToken",
+    "Pause",
     "Request",
     "RequestObserver",
     "Response",
     "Settings",
+    "TokenObserver",
     "TokenProvider",
     "Upstream",
     "call_with_token",
+    "clock_skew",
     "parse_retry_after",
 ]

@@ -26,6 +26,33 @@ class TokenProvider(Protocol):
         ...
 
 
+class SecretText(Protocol):
+    """A secret that can change while we hold it."""
+
+    @property
+    def origin(self) -> str: ...
+    def value(self) -> str: ...
+
+
+class PastedToken:
+    """A token that somebody pasted: there is no other, unless its file changes. A TokenProvider."""
+
+    def __init__(self, secret: SecretText) -> None:
+        self._secret = secret
+
+    @property
+    def origin(self) -> str:
+        """Where the token is written, for messages."""
+        return self._secret.origin
+
+    async def current(self) -> str:
+        return self._secret.value()
+
+    async def replace(self, refused: str) -> str | None:
+        value = self._secret.value()
+        return value if value != refused else None
+
+
 async def call_with_token(
     upstream: Upstream, tokens: TokenProvider, request_for: Callable[[str], Request], decode: Callable[[Response], T]
 ) -> T:
