@@ -1,0 +1,407 @@
+"""How right the tracker is, measured against a simulated batch system that knows the truth.
+
+``python -m bench.accuracy`` prints the table, ``python -m bench.accuracy --write`` puts it into docs/accuracy.md.
+The tests replay smaller scenarios through the same functions.
+"""
+
+import argparse
+import asyncio
+import random
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+
+from exporter.records import Job, JobListing, JobState
+from exporter.simulator.batch import BatchSystem, JobTruth, SimJob, State
+from exporter.simulator.spec import RegionSpec, default_region
+from exporter.tracking import MemberKey, Store, Tracker
+from exporter.tracking.model import Spell
+
+START = 1_700_000_000.0
+WARM_UP = 6 * 3600.0
+PENDING = {State.WAITING, State.HELD, State.QUEUED, State.REQUEUED}
+ON_NODES = {State.RUNNING, State.SUSPENDED}
+ENDED = {State.COMPLETED, State.DELETED, State.FAILED, State.TIMEOUT, State.NODE_FAILURE}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How the region is polled. Shares are of all polls; an outage fails all polls of a time, for all members."""
+
+    name: str
+    interval: float
+    days: float = 2.0
+    failed: float = 0.0
+    partial: float = 0.0
+    outages: int = 0
+    restarts: int = 0
+    ended_listed_for: float = 300.0
+    # Give the tracker only jobs whose runs are all longer than so many intervals.
+    longer_than: float = 0.0
+
+
+@dataclass
+class Sights:
+    """What the polls showed of one job, without what the tracker made of it."""
+
+    states: list[State] = field(default_factory=list)
+    missed: int = 0  # complete listings without it since it was last listed
+
+
+@dataclass
+class Result:
+    """What came out. Errors are observed minus true seconds."""
+
+    scenario: Scenario
+    jobs: int = 0
+    wait_errors: list[float] = field(default_factory=list)
+    long_wait_errors: list[float] = field(default_factory=list)  # of jobs that run longer than an interval
+    run_errors: list[float] = field(default_factory=list)
+    beyond_bound: int = 0  # waits wrong by more than their poll gap
+    hidden: int = 0  # spells left out because something happened to the job that no poll could see
+    finished_counted: Counter[str] = field(default_factory=Counter)
+    finished_visible: Counter[str] = field(default_factory=Counter)
+    transitions_counted: Counter[tuple[str, str]] = field(default_factory=Counter)
+    transitions_visible: Counter[tuple[str, str]] = field(default_factory=Counter)
+    cpu_seconds: float = 0.0
+    true_cpu_seconds: float = 0.0
+    censored: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def bias(self) -> float:
+        """Mean error of waits of jobs that run longer than an interval, in intervals."""
+        return fmean(self.long_wait_errors) / self.scenario.interval
+
+    @property
+    def bias_error(self) -> float:
+        """Standard error of `bias`."""
+        return stdev(self.long_wait_errors) / sqrt(len(self.long_wait_errors)) / self.scenario.interval
+
+    @property
+    def hidden_share(self) -> float:
+        return self.hidden / (self.hidden + len(self.wait_errors) + len(self.run_errors))
+
+    @property
+    def resource_error(self) -> float:
+        return self.cpu_seconds / self.true_cpu_seconds - 1
+
+
+@dataclass(frozen=True)
+class Poll:
+    at: float
+    user: str
+    jobs: tuple[SimJob, ...]
+    complete: bool
+    restart_before: bool
+
+
+def busy_region(factor: int = 4) -> RegionSpec:
+    """The simulator's default region, several times as large: thousands of jobs a day."""
+    region = default_region()
+    return replace(
+        region,
+        schedulers=tuple(
+            replace(scheduler, queues=tuple(replace(queue, nodes=queue.nodes * factor) for queue in scheduler.queues))
+            for scheduler in region.schedulers
+        ),
+        users=tuple(
+            replace(
+                user,
+                demands=tuple(
+                    replace(
+                        demand, jobs_per_hour=demand.jobs_per_hour * factor, max_pending=demand.max_pending * factor
+                    )
+                    for demand in user.demands
+                ),
+            )
+            for user in region.users
+        ),
+    )
+
+
+def replay(scenario: Scenario, seed: int) -> Result:
+    """Simulate a region, poll it as the scenario says, and compare what the tracker counts with the truth."""
+    spec = replace(busy_region(), ended_listed_for=scenario.ended_listed_for)
+    truth = _truth(spec, seed, scenario)
+    chosen = {job_id for job_id, job in truth.items() if _all_runs_longer(job, scenario)}
+    comparison = _Comparison(scenario, truth)
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = Tracker()
+        for poll in _polls(spec, seed, scenario):
+            if poll.restart_before:
+                tracker = asyncio.run(_restarted(tracker, Path(folder) / "tracker.db"))
+            jobs = tuple(_record(job) for job in poll.jobs if job.id in chosen)
+            listing = JobListing(jobs, rejected=0 if poll.complete else 1)
+            comparison.take(tracker, poll, listing)
+    comparison.conclude(tracker)
+    return comparison.result
+
+
+def _truth(spec: RegionSpec, seed: int, scenario: Scenario) -> dict[int, JobTruth]:
+    system = BatchSystem(spec, seed, START - WARM_UP)
+    system.advance_to(START + scenario.days * 86400)
+    return {job.id: job for job in system.truth()}
+
+
+def _all_runs_longer(job: JobTruth, scenario: Scenario) -> bool:
+    """With `longer_than`: submitted after the first poll, over before the last, and not one short run."""
+    if not scenario.longer_than:
+        return True
+    first, last = START + scenario.interval, START + scenario.days * 86400 - 3 * scenario.interval
+    inside = job.submitted > first and job.ended is not None and job.ended < last
+    lengths = [(run.ended or last) - run.started for run in job.runs]
+    return inside and all(length > scenario.longer_than * scenario.interval for length in lengths)
+
+
+def _polls(spec: RegionSpec, seed: int, scenario: Scenario) -> Iterator[Poll]:
+    """Successful polls in order of time; every user has a phase of its own, as in the exporter."""
+    system = BatchSystem(spec, seed, START - WARM_UP)
+    rng = random.Random(f"polls {seed}")  # noqa: S311 - a measurement that can be repeated
+    seconds = scenario.days * 86400
+    phases = {user.name: rng.uniform(0, scenario.interval) for user in spec.users}
+    outages = [(begin, begin + rng.uniform(600, 7200)) for begin in _moments(rng, scenario.outages, seconds)]
+    restarts = [START + moment for moment in _moments(rng, scenario.restarts, seconds)]
+    for number in range(int(seconds / scenario.interval)):
+        for user, phase in sorted(phases.items(), key=lambda item: item[1]):
+            after = number * scenario.interval + phase
+            if any(begin <= after < end for begin, end in outages) or rng.random() < scenario.failed:
+                continue
+            at = START + after
+            system.advance_to(at)
+            jobs, complete = tuple(system.jobs(user)), True
+            if rng.random() < scenario.partial:
+                kept = tuple(job for job in jobs if rng.random() < 0.7)
+                jobs, complete = kept, False
+            restart = bool(restarts) and restarts[0] <= at
+            if restart:
+                restarts.pop(0)
+            yield Poll(at, user, jobs, complete, restart)
+
+
+def _moments(rng: random.Random, count: int, seconds: float) -> list[float]:
+    return sorted(rng.uniform(0, seconds) for _ in range(count))
+
+
+async def _restarted(tracker: Tracker, path: Path) -> Tracker:
+    for batch in (tracker.take_batch(), None):
+        store = await Store.open(path)
+        state = await store.load()
+        if batch is not None:
+            await store.save(batch)
+        await store.close()
+    return Tracker(state)
+
+
+def _record(job: SimJob) -> Job:
+    allocated = job.allocated
+    return Job(
+        id=str(job.id),
+        name=job.name,
+        state=JobState(job.state.value),
+        allocated_cpus=allocated.cores,
+        allocated_gpus=allocated.gpus,
+        allocated_dcus=allocated.dcus,
+    )
+
+
+class _Comparison:
+    """Takes in polls and spells on one side, the truth on the other."""
+
+    def __init__(self, scenario: Scenario, truth: dict[int, JobTruth]) -> None:
+        self.scenario = scenario
+        self.truth = truth
+        self.result = Result(scenario)
+        self.sights: dict[int, Sights] = {}
+        self.listed: defaultdict[str, set[int]] = defaultdict(set)  # by user, not yet gone
+        self.times: defaultdict[str, list[float]] = defaultdict(list)
+        self.waits: list[Spell] = []
+        self.runs: list[Spell] = []
+
+    def take(self, tracker: Tracker, poll: Poll, listing: JobListing) -> None:
+        key = MemberKey("kunshan", "1", poll.user)
+        update = tracker.work(tracker.join(key), listing, poll.at, self.scenario.interval)
+        tracker.record(key, update)
+        self.waits += update.events.waits
+        self.runs += update.events.runs
+        self.result.censored.update(update.events.censored)
+        self.times[poll.user].append(poll.at)
+        self._see(poll, {int(job.id) for job in listing.jobs})
+
+    def _see(self, poll: Poll, ids: set[int]) -> None:
+        """Note what the truth was at this time, of the jobs that the poll showed."""
+        open_ids = self.listed[poll.user]
+        for job_id in ids:
+            sights = self.sights.setdefault(job_id, Sights())
+            sights.states.append(_state_at(self.truth[job_id], poll.at))
+            sights.missed = 0
+        if poll.complete:
+            for job_id in open_ids - ids:
+                self.sights[job_id].missed += 1
+        self.listed[poll.user] = {job_id for job_id in open_ids | ids if self.sights[job_id].missed < 2}
+
+    def conclude(self, tracker: Tracker) -> None:
+        result = self.result
+        result.jobs = len(self.sights)
+        for key in tracker.members():
+            view = tracker.member(key)
+            result.finished_counted.update({o: n for o, n in view.finished.items() if n})
+            result.transitions_counted.update(view.transitions)
+            result.cpu_seconds += view.cpu_seconds or 0.0
+        for job_id, sights in self.sights.items():
+            self._expect(sights)
+            job = self.truth[job_id]
+            result.true_cpu_seconds += sum(
+                ((run.ended or self._end()) - run.started) * job.allocated.cores for run in job.runs
+            )
+        widths = {user: _widths(times) for user, times in self.times.items()}
+        for spell in self.waits:
+            self._compare(spell, "wait", widths)
+        for spell in self.runs:
+            self._compare(spell, "run", widths)
+
+    def _end(self) -> float:
+        return START + self.scenario.days * 86400
+
+    def _expect(self, sights: Sights) -> None:
+        """What the polls could see of a job's end and of its changes."""
+        words = ["none", *map(str, sights.states)] + (["gone"] if sights.missed >= 2 else [])
+        self.result.transitions_visible.update((a, b) for a, b in pairwise(words) if a != b)
+        last = sights.states[-1]
+        if last in ENDED:
+            self.result.finished_visible[str(last)] += 1
+        elif sights.missed >= 2:
+            # A job that is suspended before any poll saw it run counts as waiting.
+            started = any(state in {State.RUNNING, State.EXITING} for state in _since_requeue(sights.states))
+            self.result.finished_visible["vanished_running" if started else "vanished_queued"] += 1
+
+    def _compare(self, spell: Spell, measure: str, widths: dict[str, dict[float, float]]) -> None:
+        job = self.truth[int(spell.job_id)]
+        stretches = _stretches(job, PENDING if measure == "wait" else ON_NODES)
+        start, end = min(stretches, key=lambda stretch: abs(stretch[1] - spell.end))
+        error = spell.seconds - (end - start)
+        if self._hides_something(job):
+            self.result.hidden += 1
+            return
+        if measure == "run":
+            self.result.run_errors.append(error)
+            return
+        of_user = widths[job.user]
+        widest = 3 * self.scenario.interval
+        allowed = (of_user.get(spell.start, widest) + of_user.get(spell.end, widest)) / 2
+        if self.scenario.partial:
+            allowed = widest  # a job's gap is then its own: it may not be in the listings in between
+        self.result.beyond_bound += abs(error) > allowed + 1e-6
+        self.result.wait_errors.append(error)
+        if (job.runs[0].ended or self._end()) - job.runs[0].started > self.scenario.interval:
+            self.result.long_wait_errors.append(error)
+
+    def _hides_something(self, job: JobTruth) -> bool:
+        """Whether a job that ran or waited more than once did so between two polls, or is suspended at first sight."""
+        seen = self.sights[job.id].states
+        first_on_nodes = next((state for state in seen if state in ON_NODES), None)
+        if first_on_nodes is State.SUSPENDED:
+            return True
+        return len(job.runs) > 1 and _turns(seen) < _turns([state for _, state in job.changes])
+
+
+def _since_requeue(states: list[State]) -> list[State]:
+    last = max((index for index, state in enumerate(states) if state in PENDING), default=-1)
+    return states[last + 1 :]
+
+
+def _turns(states: list[State]) -> int:
+    """How often a job went from waiting to nodes or back."""
+    sides = [state in PENDING for state in states if state in PENDING | ON_NODES]
+    return sum(a != b for a, b in pairwise(sides))
+
+
+def _state_at(job: JobTruth, at: float) -> State:
+    return [state for time, state in job.changes if time <= at][-1]
+
+
+def _stretches(job: JobTruth, states: set[State]) -> list[tuple[float, float]]:
+    """When the job entered and left a set of states."""
+    found: list[tuple[float, float]] = []
+    begun: float | None = None
+    for time, state in job.changes:
+        if state in states and begun is None:
+            begun = time
+        elif state not in states and begun is not None:
+            found.append((begun, time))
+            begun = None
+    return found
+
+
+def _widths(times: list[float]) -> dict[float, float]:
+    """The width of each gap between good polls, by its middle."""
+    return {(a + b) / 2: b - a for a, b in pairwise(times)}
+
+
+SCENARIOS = (
+    Scenario("every poll good", 30.0),
+    Scenario("every poll good", 60.0),
+    Scenario("every poll good", 300.0),
+    Scenario("every poll good, ended jobs not listed", 60.0, ended_listed_for=0.0),
+    Scenario("5 % of polls fail", 60.0, failed=0.05),
+    Scenario("5 % of listings are partial", 60.0, partial=0.05),
+    Scenario("8 restarts", 60.0, restarts=8),
+    Scenario("all of it, and 4 outages", 60.0, failed=0.05, partial=0.05, restarts=8, outages=4),
+)
+LONG_RUNS = (
+    Scenario("every poll good", 60.0, longer_than=10),
+    Scenario("every poll good", 300.0, longer_than=10),
+    Scenario("5 % of polls fail", 60.0, failed=0.05, longer_than=10),
+    Scenario("5 % of listings are partial", 60.0, partial=0.05, longer_than=10),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--days", type=float, default=5.0, help="simulated days for each line")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/accuracy.md")
+    options = parser.parse_args()
+    report = "\n".join(_report(options.seed, options.days))
+    print(report)
+    if options.write:
+        path = Path(__file__).parents[1] / "docs" / "accuracy.md"
+        before, _, rest = path.read_text().partition("<!-- results -->")
+        _, _, after = rest.partition("<!-- end of results -->")
+        path.write_text(f"{before}<!-- results -->\n{report}\n<!-- end of results -->{after}")
+
+
+def _report(seed: int, days: float) -> Iterator[str]:
+    yield f"Seed {seed}, {days:g} simulated days for each line.\n"
+    yield (
+        "| polls | interval | jobs seen | waits | beyond their gap | bias of waits | runs | mean error of runs | left out "
+        "| finished: counted / visible | transitions: counted / visible | censored |"
+    )
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for scenario in SCENARIOS:
+        result = replay(replace(scenario, days=days), seed)
+        interval = scenario.interval
+        yield (
+            f"| {scenario.name} | {interval:g} s | {result.jobs} | {len(result.wait_errors)} | {result.beyond_bound} "
+            f"| {result.bias:+.2%} ± {result.bias_error:.2%} | {len(result.run_errors)} "
+            f"| {fmean(result.run_errors) / interval:+.2%} | {result.hidden_share:.1%} "
+            f"| {result.finished_counted.total()} / {result.finished_visible.total()} "
+            f"| {result.transitions_counted.total()} / {result.transitions_visible.total()} "
+            f"| {result.censored.total()} |"
+        )
+    yield "\n| runs longer than ten intervals | interval | jobs | core hours, true | error of core seconds |"
+    yield "|---|--:|--:|--:|--:|"
+    for scenario in LONG_RUNS:
+        result = replay(replace(scenario, days=days), seed)
+        yield (
+            f"| {scenario.name} | {scenario.interval:g} s | {result.jobs} | {result.true_cpu_seconds / 3600:.0f} "
+            f"| {result.resource_error:+.3%} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
