@@ -52,7 +52,7 @@ class Network:
             return await handler(request)
 
         application = web.Application()
-        application.router.add_route("*", "/{path:.*}", handle)
+        application.router.add_route("*", r"/{path:[\s\S]*}", handle)
         server = TestServer(application)
         await server.start_server(ssl=tls, shutdown_timeout=0.1)
         self._stack.push_async_callback(server.close)
