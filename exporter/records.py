@@ -37,7 +37,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class QueueCounts(Record, frozen=True, gc=False):
-    """Jobs of one user in one queue, by state."""
+    """Jobs of one user in one queue, by state. A state that is not in `counts` is unknown."""
 
     queue: str
     counts: dict[JobState, int]

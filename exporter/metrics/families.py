@@ -20,6 +20,8 @@ _AMOUNT_STATES: Final = frozenset({JobState.RUNNING, JobState.QUEUED})
 _MEMBER_STATES: Final = _AMOUNT_STATES | {JobState.HELD, JobState.SUSPENDED}
 _QUEUE_STATES: Final = _MEMBER_STATES | {JobState.OTHER}
 
+NO_JOBS: Final[Mapping[JobState, int]] = dict.fromkeys(_QUEUE_STATES, 0)
+
 _STATE_LABEL: Final[Mapping[JobState, str]] = {state: f',state="{state}"}}' for state in JobState}
 _AMOUNT: Final[Mapping[str, Callable[[Job], Any]]] = {name: attrgetter(name) for name in catalogue.SCNET_JOB_AMOUNTS}
 
@@ -27,16 +29,18 @@ _AMOUNT: Final[Mapping[str, Callable[[Job], Any]]] = {name: attrgetter(name) for
 def queue_statistics(hpc_cluster: str, statistics: QueueStatistics, seen: Collection[str]) -> Chunks:
     """A user's jobs by queue and state.
 
-    `seen` names queues of earlier polls: one that is absent now has no jobs. Queues of one name are added up.
+    `seen` names queues of earlier polls: one that is absent now has no jobs, unless it may be among the rows that could
+    not be read. Queues of one name are added up. A state without a count is unknown and has no sample.
     """
-    queues: dict[str, dict[JobState, int]] = {queue: {} for queue in seen}
+    absent = {} if statistics.rejected else dict.fromkeys(seen, NO_JOBS)
+    queues: dict[str, Mapping[JobState, int]] = dict(absent)
     for row in statistics.queues:
-        known = queues.setdefault(row.queue, {})
-        queues[row.queue] = _added(known, row.counts) if known else row.counts
+        known = queues.get(row.queue, NO_JOBS)
+        queues[row.queue] = row.counts if known is NO_JOBS else _added(known, row.counts)
     family = catalogue.SCNET_QUEUE_JOBS
     lines_start = start(family, hpc_cluster, statistics.user)
     lines = [
-        _by_state(f'{lines_start},queue="{escape(queue)}"', counts, _QUEUE_STATES)
+        _by_state(f'{lines_start},queue="{escape(queue)}"', counts, _QUEUE_STATES & counts.keys())
         for queue, counts in sorted(queues.items(), key=lambda item: item[0])
     ]
     return _chunks({family: lines})
@@ -129,7 +133,9 @@ def _by_state(line_start: str, counts: Mapping[JobState, int], always: Collectio
 
 
 def _added(one: Mapping[JobState, int], other: Mapping[JobState, int]) -> dict[JobState, int]:
-    return {state: one.get(state, 0) + other.get(state, 0) for state in {**one, **other}}
+    """The sums; of the states that every queue has, those that are known of both."""
+    known = (one.keys() & other.keys()) | ((one.keys() | other.keys()) - _QUEUE_STATES)
+    return {state: one.get(state, 0) + other.get(state, 0) for state in known}
 
 
 def _total(jobs: Collection[Job], amount: str) -> int | None:

@@ -26,6 +26,11 @@ def text(chunks: Chunks) -> str:
     return b"".join(chunks[family] for family in sorted(chunks, key=lambda family: family.name)).decode()
 
 
+def jobs(counts: dict[JobState, int]) -> dict[JobState, int]:
+    """The counts as an upstream sends them: all five of the page, 0 where nothing is said."""
+    return {R: 0, Q: 0, H: 0, S: 0, X: 0} | counts
+
+
 @dataclass
 class QueueCase:
     promise: str
@@ -62,7 +67,11 @@ scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="other"} 
     ),
     QueueCase(
         "two schedulers' queues of one name are added up; unknown is shown while it is above 0",
-        (QueueCounts("a", {R: 1, U: 4}), QueueCounts("b", {Q: 1, U: 0}), QueueCounts("a", {R: 2, H: 3})),
+        (
+            QueueCounts("a", jobs({R: 1, U: 4})),
+            QueueCounts("b", jobs({Q: 1, U: 0})),
+            QueueCounts("a", jobs({R: 2, H: 3})),
+        ),
         ["b", "a"],
         """\
 scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="running"} 3
@@ -80,7 +89,7 @@ scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="b",state="other"} 0
     ),
     QueueCase(
         "names are escaped",
-        (QueueCounts('队"列\\\n', {R: 1}),),
+        (QueueCounts('队"列\\\n', jobs({R: 1})),),
         (),
         """\
 scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="队\\"列\\\\\\n",state="running"} 1
@@ -98,6 +107,28 @@ def test_queue_statistics(case: QueueCase) -> None:
     chunks = families.queue_statistics("kunshan", QueueStatistics("test", case.queues), case.seen)
 
     assert text(chunks) == case.expected
+
+
+def test_a_count_that_is_not_known_has_no_sample() -> None:
+    """Neither alone nor added to one that is known: unknown is never zero."""
+    rows = (QueueCounts("a", {R: 1, Q: 2}), QueueCounts("a", {R: 1, H: 1}), QueueCounts("b", {S: 1}))
+
+    chunks = families.queue_statistics("kunshan", QueueStatistics("test", rows), ())
+
+    assert (
+        text(chunks)
+        == """\
+scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="running"} 2
+scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="b",state="suspended"} 1
+"""
+    )
+
+
+def test_a_queue_that_may_be_among_the_unreadable_rows_is_not_shown_as_empty() -> None:
+    """Only an answer that was read completely says that a queue seen before has no jobs now."""
+    answer = QueueStatistics("test", (), rejected=1)
+
+    assert families.queue_statistics("kunshan", answer, {"debug"}) == {}
 
 
 def test_queue_statistics_do_not_depend_on_the_order_of_the_answer() -> None:
