@@ -1,0 +1,102 @@
+"""``python -m bench._polls_bare URL USERS INTERVAL ENDPOINT SECONDS``: the same requests, decoded, and nothing else.
+
+Every user is asked in the same rhythm as by the exporter, through one session, at most so many at a time.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from typing import Generic, TypeVar
+
+import aiohttp
+import msgspec
+
+from bench._exporter import GROUP_ID, QUEUE_JOBS, Plan
+
+T = TypeVar("T")
+
+
+class Value(msgspec.Struct, gc=False, rename="camel"):
+    metric_name: str
+    metric_value: int
+
+
+class Queue(msgspec.Struct, gc=False):
+    name: str
+    values: list[Value]
+
+
+class Job(msgspec.Struct, gc=False, rename="camel"):
+    id: str
+    status: str
+    name: str
+    node_num_req: int
+    proc_num_req: int
+    gpu_num_req: int
+    dcu_num_req: int
+    cpu_core: int
+    gpu_num: int
+    dcu_num_used: int
+
+
+class Envelope(msgspec.Struct, Generic[T], gc=False):
+    code: str
+    msg: str
+    data: T
+
+
+_queues = msgspec.json.Decoder(Envelope[list[Queue]])
+_jobs = msgspec.json.Decoder(Envelope[list[Job]])
+
+
+class BareLoop:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._slots = asyncio.Semaphore(plan.concurrency)
+        self.polls = 0
+
+    async def run(self) -> None:
+        headers = {"User-Agent": "hpc-exporter", "Accept": "application/json"}
+        async with (
+            aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as session,
+            asyncio.TaskGroup() as users,
+        ):
+            for index in range(self._plan.users):
+                users.create_task(self._poll(session, f"user{index:05d}"))
+
+    async def _poll(self, session: aiohttp.ClientSession, user: str) -> None:
+        if self._plan.endpoint == QUEUE_JOBS:
+            decode, path = _queues.decode, f"/hpc/openapi/v2/view/queue/jobs?userName={user}"
+        else:
+            decode = _jobs.decode
+            path = f"/ac/openapi/v2/clusters/11112/groups/{GROUP_ID}/clusterUserNames/{user}/jobs"
+        url = self._plan.url + path
+        interval = self._plan.interval
+        loop = asyncio.get_running_loop()
+        due = loop.time() + random.uniform(0, interval)
+        while True:
+            await asyncio.sleep(due - loop.time())
+            async with self._slots, session.get(url, headers={"token": "none"}) as answer:
+                decode(await answer.read())
+            self.polls += 1
+            due += interval * (1 + max(0.0, loop.time() - due) // interval)
+
+
+async def measure(plan: Plan, seconds: float) -> float:
+    loop = BareLoop(plan)
+    task = asyncio.create_task(loop.run())
+    await asyncio.sleep(2 * plan.interval)
+    before, cpu = loop.polls, time.process_time()
+    await asyncio.sleep(seconds)
+    cpu = time.process_time() - cpu
+    polls = loop.polls - before
+    task.cancel()
+    await asyncio.wait([task])
+    return cpu / polls * 1e6
+
+
+if __name__ == "__main__":
+    url, users, interval, endpoint, seconds = sys.argv[1:]
+    print(json.dumps({"cpu": asyncio.run(measure(Plan(url, int(users), float(interval), endpoint), float(seconds)))}))
