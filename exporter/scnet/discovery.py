@@ -10,9 +10,9 @@ import msgspec
 from exporter.errors import DecodeError, PollError
 from exporter.records import Scheduler
 from exporter.scnet.client import RegionClient
-from exporter.scnet.envelope import excerpt, open_envelope
+from exporter.scnet.envelope import open_envelope
 from exporter.scnet.login import PLATFORM_CLUSTER_ID, Login, RegionToken, read_login
-from exporter.upstream import Request, Response, TokenProvider, Upstream, call_with_token
+from exporter.upstream import Request, Response, TokenProvider, Upstream, call_with_token, excerpt
 
 CENTER = "center"
 

@@ -17,7 +17,7 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamBusyError,
 )
-from exporter.upstream import Response, parse_retry_after
+from exporter.upstream import Response, excerpt, one_line, parse_retry_after
 
 SUCCESS = "0"
 PASSING = {
@@ -43,7 +43,6 @@ REJECTED = {
 }
 LISTED_CODES = frozenset({*PASSING, *TOKEN_REFUSED, *REJECTED})
 
-MESSAGE_LIMIT = 200
 NOTHING = msgspec.Raw(b"null")
 
 
@@ -132,13 +131,3 @@ def text_of(raw: msgspec.Raw) -> str:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return ""
     return one_line(value if isinstance(value, str) else "")
-
-
-def excerpt(body: bytes) -> str:
-    """The start of a body that was not understood."""
-    return one_line(body[: 4 * MESSAGE_LIMIT].decode(errors="replace")) or "an empty body"
-
-
-def one_line(text: str) -> str:
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(printable.split())[:MESSAGE_LIMIT]

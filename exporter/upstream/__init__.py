@@ -8,6 +8,7 @@ from exporter.upstream.outage import Outage
 from exporter.upstream.renewal import Lifetime, Pause, TokenObserver
 from exporter.upstream.retry_after import parse_retry_after
 from exporter.upstream.skew import ALARMING_SKEW, clock_skew
+from exporter.upstream.text import excerpt, one_line
 from exporter.upstream.tokens import PastedToken, TokenProvider, call_with_token
 
 __all__ = [
@@ -25,5 +26,7 @@ __all__ = [
     "Upstream",
     "call_with_token",
     "clock_skew",
+    "excerpt",
+    "one_line",
     "parse_retry_after",
 ]
