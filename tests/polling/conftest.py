@@ -1,0 +1,37 @@
+"""A poller on fake time, targets whose polls do as they are told, and a listener that remembers."""
+
+import random
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from exporter.polling import Poller
+from tests.support.clock import FakeClock
+from tests.support.polling import Heard
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+async def poller(clock: FakeClock, heard: Heard) -> AsyncIterator[Poller]:
+    made = Poller(clock, heard, rng=random.Random(1))  # noqa: S311 - repeatable
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def logged() -> Iterator[list[EventDict]]:
+    structlog.reset_defaults()
+    with capture_logs() as entries:
+        yield entries

@@ -1,0 +1,581 @@
+"""When targets are polled, what is done with their answers, and what of them is shown."""
+
+import asyncio
+import random
+
+import pytest
+
+from exporter.errors import (
+    AuthenticationError,
+    PermissionDeniedError,
+    RejectedError,
+    ThrottledError,
+    UpstreamConnectionError,
+    UpstreamTimeoutError,
+)
+from exporter.polling import Poller, TargetStatus
+from exporter.polling.schedule import backoff_delay, first_delay, regular_delay, second_delay
+from tests.support.clock import FakeClock, FakeTimer
+from tests.support.polling import Heard, Played, running_tasks
+
+DOWN = UpstreamConnectionError("cannot connect", culprit="h")
+
+
+def update(poller: Poller, *played: Played) -> None:
+    poller.update([target.target() for target in played])
+
+
+# The start
+
+
+async def test_all_targets_are_tried_within_a_second_but_not_at_once(poller: Poller, clock: FakeClock) -> None:
+    many = [Played(clock, name=str(n)) for n in range(200)]
+    update(poller, *many)
+    start = clock.monotonic()
+    await clock.advance(1.0)
+    moments = {target.started[0] - start for target in many}
+    assert len(moments) > 190
+    assert min(moments) < 0.1
+    assert 0.9 < max(moments) <= 1.0
+
+
+async def test_it_is_ready_once_everything_was_tried_whatever_came_of_it(poller: Poller, clock: FakeClock) -> None:
+    good, bad, slow = Played(clock, "a"), Played(clock, "b", error=DOWN), Played(clock, "c", seconds=5.0)
+    waiting = asyncio.create_task(poller.wait_ready())
+    seen = [poller.ready]
+    update(poller, good, bad, slow)
+    await clock.advance(4.9)
+    seen.append(poller.ready)
+    await clock.advance(1.2)
+    seen.append(poller.ready)
+    assert seen == [False, False, True]
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_without_targets_it_is_ready(poller: Poller) -> None:
+    poller.update([])
+    assert poller.ready
+
+
+async def test_readiness_is_not_taken_back_by_a_reload(poller: Poller, clock: FakeClock) -> None:
+    first = Played(clock, "a")
+    update(poller, first)
+    await clock.advance(1)
+    update(poller, first, Played(clock, "b"))
+    assert poller.ready
+
+
+async def test_it_becomes_ready_when_the_last_untried_target_is_removed(poller: Poller, clock: FakeClock) -> None:
+    tried, never = Played(clock, "a"), Played(clock, "b", source="other", seconds=1e6)
+    update(poller, tried, never)
+    await clock.advance(1)
+    assert not poller.ready
+    update(poller, tried)
+    assert poller.ready
+
+
+# The rhythm
+
+
+async def test_the_rhythm_is_steady_from_the_second_poll_on(poller: Poller, clock: FakeClock) -> None:
+    target = Played(clock, seconds=2.0)
+    update(poller, target)
+    await clock.advance(20 * 60)
+    assert 30 <= target.gaps[0] <= 90 + 2.0
+    assert target.gaps[1:] == pytest.approx([60.0] * len(target.gaps[1:]))
+    assert len(target.started) >= 19
+
+
+async def test_phases_are_spread_over_the_interval_and_the_same_after_every_restart(
+    clock: FakeClock, heard: Heard
+) -> None:
+    """A region must not see all its polls in the same second of every minute."""
+    many = [Played(clock, name=f"user-{n}") for n in range(100)]
+    phases = [second_delay(target.key, 60.0) for target in many]
+    assert phases == [second_delay(target.key, 60.0) for target in many]
+    assert all(30 <= phase < 90 for phase in phases)
+    in_tenths = [sum(1 for phase in phases if 6 * n <= phase - 30 < 6 * (n + 1)) for n in range(10)]
+    assert min(in_tenths) >= 3
+
+
+@pytest.mark.parametrize("seconds", [59.0, 60.0, 61.0, 150.0, 1000.0])
+async def test_a_slow_poll_never_overlaps_with_the_next_one_and_keeps_the_phase(
+    poller: Poller, clock: FakeClock, seconds: float
+) -> None:
+    target = Played(clock, seconds=seconds, stale_after=1e9)
+    update(poller, target)
+    await clock.advance(20_000)
+    assert target.most_under_way == 1
+    assert len(target.started) > 20_000 / (seconds + 61) - 1
+    off_phase = [gap % 60 for gap in target.gaps[1:]]
+    assert all(min(rest, 60 - rest) < 1e-3 for rest in off_phase)
+
+
+async def test_how_long_a_poll_took_is_reported(poller: Poller, clock: FakeClock, heard: Heard) -> None:
+    update(poller, Played(clock, seconds=2.5))
+    await clock.advance(10)
+    assert heard.seconds == pytest.approx([2.5])
+
+
+# Failures
+
+
+async def test_failures_slow_a_target_down_to_ten_intervals_and_a_success_ends_that(
+    poller: Poller, clock: FakeClock
+) -> None:
+    target = Played(clock, error=RejectedError("no such user"))
+    update(poller, target)
+    await clock.advance(3 * 3600)
+    gaps = target.gaps
+    assert gaps[0] == pytest.approx(60)
+    for n, gap in enumerate(gaps[1:4], start=1):
+        assert 0.9 * 60 * 2**n <= gap <= 60 * 2**n
+    assert all(540 <= gap <= 600 for gap in gaps[4:])
+    target.error = None
+    await clock.advance(601)
+    polls = len(target.started)
+    await clock.advance(600)
+    assert len(target.started) - polls == 10
+    assert target.gaps[-9:] == pytest.approx([60.0] * 9)
+
+
+async def test_a_pause_that_the_upstream_asked_for_is_kept_but_not_beyond_ten_intervals(
+    poller: Poller, clock: FakeClock
+) -> None:
+    polite = Played(clock, "a", error=ThrottledError("slow down", retry_after=300.0))
+    endless = Played(clock, "b", error=ThrottledError("slow down", retry_after=float("inf")))
+    update(poller, polite, endless)
+    await clock.advance(1300)
+    assert polite.gaps[0] == pytest.approx(300)
+    assert endless.gaps[0] == pytest.approx(600)
+
+
+async def test_a_failed_poll_publishes_nothing_and_says_why(poller: Poller, clock: FakeClock, heard: Heard) -> None:
+    target = Played(clock, error=DOWN)
+    update(poller, target)
+    await clock.advance(1)
+    (status,) = poller.statuses
+    assert target.published == []
+    assert heard.polls == [(target.key, DOWN)]
+    assert (status.up, status.last_error, status.last_error_at) == (False, DOWN, status.last_attempt)
+    assert status.last_success is None
+    assert status.failures == 1
+    assert status.next_poll is not None
+
+
+async def test_a_success_clears_the_error(poller: Poller, clock: FakeClock) -> None:
+    target = Played(clock, error=DOWN)
+    update(poller, target)
+    await clock.advance(1)
+    target.error = None
+    await clock.advance(61)
+    (status,) = poller.statuses
+    assert (status.up, status.last_error, status.failures, status.stale) == (True, None, 0, False)
+    assert target.published == [2]
+
+
+@pytest.mark.parametrize("where", ["error", "publish_error"])
+@pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("x"), asyncio.CancelledError()], ids=repr)
+async def test_what_nobody_foresaw_is_logged_and_does_not_stop_the_target(
+    poller: Poller, clock: FakeClock, logged: list[dict[str, object]], where: str, error: BaseException
+) -> None:
+    """Also a cancellation that is not ours: of a login that many polls wait for, say."""
+    target = Played(clock)
+    setattr(target, where, error)
+    update(poller, target)
+    await clock.advance(1)
+    assert [entry["event"] for entry in logged] == [
+        "a poll failed in an unforeseen way; please report this",
+        "polls fail",
+    ]
+    assert {"source": "kunshan", "endpoint": "queue_jobs", "target": "alice"}.items() <= logged[0].items()
+    assert poller.ready
+    setattr(target, where, None)
+    await clock.advance(61)
+    assert poller.statuses[0].up
+    assert target.published[-1] == 2
+
+
+# Healing
+
+
+async def test_the_first_success_after_an_outage_hurries_the_others_of_the_region(
+    poller: Poller, clock: FakeClock
+) -> None:
+    region = [Played(clock, str(n), error=DOWN) for n in range(50)]
+    lonely = Played(clock, "lonely", error=RejectedError("no such user"))
+    elsewhere = Played(clock, "0", source="other", error=DOWN)
+    update(poller, *region, lonely, elsewhere)
+    await clock.advance(3600)
+    due = [status.due for status in poller.statuses]
+    for target in region:
+        target.error = None
+    first = min(due[:50]) - clock.monotonic()
+    await clock.advance(first + 60.001)
+    assert all(status.up for status in poller.statuses[:50])
+    assert [poller.statuses[n].up for n in (50, 51)] == [False, False]
+    assert all(gap >= 540 for target in (lonely, elsewhere) for gap in target.gaps[4:]), "their trouble is another one"
+
+
+async def test_hurried_polls_do_not_come_all_at_once(poller: Poller, clock: FakeClock) -> None:
+    region = [Played(clock, str(n), error=DOWN) for n in range(100)]
+    update(poller, *region)
+    await clock.advance(3600)
+    for target in region:
+        target.error = None
+    await clock.advance(661)
+    last = sorted(target.started[-1] for target in region)
+    assert max(sum(1 for t in last if start <= t < start + 5) for start in last) < 30
+
+
+async def test_a_region_that_breaks_again_while_it_heals_is_hurried_again(poller: Poller, clock: FakeClock) -> None:
+    first, second, third = (Played(clock, name, error=DOWN) for name in "abc")
+    update(poller, first, second, third)
+    await clock.advance(7200)
+    first.error = None
+    poller.poll_soon([first.key])
+    await clock.advance(62)
+    assert third.started[-1] > clock.monotonic() - 62, "hurried by the first success, and failed again"
+    await clock.advance(3 * 3600)
+    waits = [status.due - clock.monotonic() for status in poller.statuses[1:]]
+    second.error = third.error = None
+    if max(waits) <= 120:
+        await clock.advance(121)
+    poller.poll_soon([second.key])
+    await clock.advance(62)
+    assert poller.statuses[2].up
+
+
+async def test_poll_soon_brings_a_backing_off_target_forward_and_delays_nothing(
+    poller: Poller, clock: FakeClock
+) -> None:
+    slow, soon = Played(clock, "slow", error=RejectedError("x")), Played(clock, "soon")
+    update(poller, slow, soon)
+    await clock.advance(3600)
+    poller.poll_soon([slow.key, soon.key, Played(clock, "unknown").key])
+    await clock.advance(1.0)
+    assert slow.started[-1] >= clock.monotonic() - 1
+    status = poller.statuses[1]
+    poller._schedule(status, 0.001)
+    poller.poll_soon([soon.key])
+    assert status.due - clock.monotonic() == pytest.approx(0.001)
+
+
+# Staleness
+
+
+async def test_data_is_let_go_once_it_is_older_than_stale_after_and_comes_back(
+    poller: Poller, clock: FakeClock, heard: Heard
+) -> None:
+    target = Played(clock, interval=60, stale_after=180)
+    update(poller, target)
+    await clock.advance(1)
+    (status,) = poller.statuses
+    assert status.succeeded_at is not None
+    target.error = DOWN
+    await clock.advance(status.succeeded_at + 180 - clock.monotonic())
+    poller.expire()
+    assert heard.expirations == [], "exactly as old is not older"
+    await clock.advance(0.01)
+    poller.expire()
+    poller.expire()
+    assert heard.expirations == [target.key]
+    assert heard.health[-1] == (target.key, False, True)
+    await clock.advance(4000)
+    poller.expire()
+    assert heard.expirations == [target.key], "it is said once"
+    target.error = None
+    await clock.advance(601)
+    assert (status.up, status.stale) == (True, False)
+    target.error = DOWN
+    await clock.advance(10_000)
+    poller.expire()
+    assert heard.expirations == [target.key] * 2
+
+
+async def test_a_target_that_never_worked_is_stale_and_has_nothing_to_let_go(
+    poller: Poller, clock: FakeClock, heard: Heard
+) -> None:
+    update(poller, Played(clock, error=DOWN))
+    await clock.advance(10_000)
+    poller.expire()
+    assert poller.statuses[0].stale
+    assert heard.expirations == []
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+async def test_a_wall_clock_that_jumps_changes_neither_rhythm_nor_staleness(
+    poller: Poller, clock: FakeClock, heard: Heard, jump: float
+) -> None:
+    target = Played(clock)
+    update(poller, target)
+    await clock.advance(200)
+    clock.jump(jump)
+    await clock.advance(600)
+    poller.expire()
+    assert target.gaps[1:] == pytest.approx([60.0] * len(target.gaps[1:]))
+    assert heard.expirations == []
+    assert poller.statuses[0].last_success == pytest.approx(clock.now(), abs=60)
+
+
+# Reloads
+
+
+async def test_a_new_target_is_polled_a_kept_one_keeps_its_rhythm_and_a_removed_one_is_let_alone(
+    poller: Poller, clock: FakeClock, heard: Heard
+) -> None:
+    kept, removed, added = Played(clock, "kept"), Played(clock, "removed"), Played(clock, "added")
+    update(poller, kept, removed)
+    await clock.advance(300)
+    due = poller.statuses[0].due
+    update(poller, added, kept)
+    assert [status.key.target for status in poller.statuses] == ["added", "kept"]
+    assert poller.statuses[1].due == due
+    assert heard.removals == [removed.key]
+    polls = len(removed.started)
+    await clock.advance(300)
+    assert len(removed.started) == polls
+    assert len(added.started) >= 4
+
+
+async def test_a_removed_targets_poll_under_way_publishes_nothing(
+    poller: Poller, clock: FakeClock, heard: Heard
+) -> None:
+    asking, publishing = Played(clock, "a", seconds=5.0), Played(clock, "b", publish_seconds=5.0)
+    update(poller, asking, publishing)
+    await clock.advance(2)
+    poller.update([])
+    await clock.advance(100)
+    assert (asking.published, publishing.published) == ([], [])
+    assert heard.polls == []
+    assert running_tasks() == 0
+    assert clock.pending == []
+
+
+async def test_another_thing_under_the_same_name_starts_anew(poller: Poller, clock: FakeClock, heard: Heard) -> None:
+    """A cluster's address was changed: what the old one said must not be shown as the new one's."""
+    old = Played(clock, identity="old", seconds=5.0)
+    update(poller, old)
+    await clock.advance(3)
+    new = Played(clock, identity="new")
+    update(poller, new)
+    assert heard.removals == [old.key]
+    assert poller.statuses[0].up is None
+    await clock.advance(1.0)
+    assert (old.published, new.published) == ([], [1])
+    await clock.advance(600)
+    assert old.published == []
+    assert new.most_under_way == 1
+
+
+async def test_a_kept_targets_poll_under_way_ends_and_the_next_uses_the_new_settings(
+    poller: Poller, clock: FakeClock
+) -> None:
+    old = Played(clock, seconds=5.0)
+    update(poller, old)
+    await clock.advance(3)
+    new = Played(clock, interval=10.0, stale_after=30.0)
+    update(poller, new)
+    await clock.advance(3)
+    assert old.published == [1]
+    await clock.advance(100)
+    assert len(old.started) == 1
+    assert new.gaps == pytest.approx([10.0] * len(new.gaps))
+
+
+async def test_a_shorter_interval_takes_effect_within_it(poller: Poller, clock: FakeClock) -> None:
+    old = Played(clock, interval=3600, stale_after=1e5)
+    update(poller, old)
+    await clock.advance(2)
+    new = Played(clock, interval=10.0)
+    update(poller, new)
+    await clock.advance(10)
+    assert len(new.started) == 1
+
+
+async def test_a_shorter_stale_after_takes_effect_at_once(poller: Poller, clock: FakeClock, heard: Heard) -> None:
+    update(poller, Played(clock, stale_after=1000))
+    await clock.advance(1)
+    poller.expire()
+    failing = Played(clock, stale_after=20, interval=60)
+    update(poller, failing)
+    await clock.advance(25)
+    poller.expire()
+    assert heard.expirations == [failing.key]
+
+
+def fire(status: TargetStatus) -> None:
+    """Let a target's timer go off without letting any task go on."""
+    timer = status.timer
+    assert isinstance(timer, FakeTimer)
+    timer.cancel()
+    timer.callback()
+
+
+async def test_an_update_between_a_timer_and_its_poll_does_not_poll_twice(poller: Poller, clock: FakeClock) -> None:
+    """The timer has fired, the poll's task has not begun."""
+    target = Played(clock, seconds=1.0)
+    update(poller, target)
+    (status,) = poller.statuses
+    await clock.advance(100)
+    fire(status)
+    poller.poll_soon([target.key])
+    update(poller, Played(clock, interval=1.0, seconds=1.0))
+    await clock.advance(0.9)
+    assert target.most_under_way == 1
+    assert clock.pending != []
+    assert len(clock.pending) == 1, "the poll's own sleep, and no second timer"
+
+
+async def test_a_target_removed_between_a_timer_and_its_poll_is_not_polled(poller: Poller, clock: FakeClock) -> None:
+    target = Played(clock)
+    update(poller, target)
+    fire(poller.statuses[0])
+    poller.update([])
+    await clock.advance(100)
+    assert target.started == []
+    assert running_tasks() == 0
+
+
+# Sources
+
+
+async def test_a_source_is_up_once_all_its_targets_worked_and_down_with_the_first_that_fails(
+    poller: Poller, clock: FakeClock, heard: Heard
+) -> None:
+    a, b = Played(clock, "a"), Played(clock, "b", seconds=10)
+    update(poller, a, b)
+    assert heard.sources == [("kunshan", None)]
+    await clock.advance(5)
+    assert heard.sources == [("kunshan", None)]
+    await clock.advance(10)
+    assert heard.sources[1:] == [("kunshan", True)]
+    b.error = DOWN
+    await clock.advance(120)
+    assert heard.sources[2:] == [("kunshan", False)]
+    update(poller, a)
+    assert heard.sources[3:] == [("kunshan", True)], "the failing target is gone"
+
+
+# The end
+
+
+async def test_stopping_leaves_no_task_and_no_timer(poller: Poller, clock: FakeClock) -> None:
+    update(poller, Played(clock, "a", seconds=1000), Played(clock, "b", publish_seconds=1000), Played(clock, "c"))
+    await clock.advance(10)
+    await poller.stop()
+    assert running_tasks() == 0
+    assert clock.pending == []
+    await poller.stop()
+
+
+async def test_a_poll_that_ignores_its_cancellation_is_not_followed_by_another(clock: FakeClock, heard: Heard) -> None:
+    class Stubborn(Played):
+        async def poll(self) -> int:
+            try:
+                return await super().poll()
+            except asyncio.CancelledError:
+                return 0
+
+    poller, target = Poller(clock, heard), Stubborn(clock, seconds=1000)
+    update(poller, target)
+    await clock.advance(10)
+    await poller.stop()
+    await clock.advance(1000)
+    assert len(target.started) == 1
+    assert clock.pending == []
+
+
+# The log
+
+
+def events(logged: list[dict[str, object]]) -> list[tuple[object, ...]]:
+    return [(e["log_level"], e["event"], e["source"], e.get("reason", e.get("targets"))) for e in logged]
+
+
+async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
+    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+) -> None:
+    region = [Played(clock, str(n)) for n in range(100)]
+    update(poller, *region)
+    await clock.advance(200)
+    for n, target in enumerate(region):
+        target.error = DOWN if n % 2 else UpstreamTimeoutError("no answer", culprit="h")
+    await clock.advance(3600)
+    assert len(logged) == 1
+    assert events(logged)[0][:3] == ("warning", "polls fail", "kunshan")
+    for target in region:
+        target.error = None
+    await clock.advance(3600)
+    assert events(logged)[1:] == [("info", "polls work again", "kunshan", 100)]
+    assert isinstance(logged[1]["after_seconds"], float)
+    assert 3500 < logged[1]["after_seconds"] < 5000
+
+
+async def test_a_refused_token_is_one_line_for_each_credential(
+    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+) -> None:
+    lab = [Played(clock, f"lab-{n}", error=AuthenticationError("refused", culprit="token of lab")) for n in range(5)]
+    bob = [Played(clock, f"bob-{n}", error=AuthenticationError("refused", culprit="token of bob")) for n in range(5)]
+    update(poller, *lab, *bob)
+    await clock.advance(3600)
+    assert events(logged) == [("warning", "polls fail", "kunshan", "auth")] * 2
+    for target in lab:
+        target.error = None
+    await clock.advance(700)
+    assert events(logged)[2:] == [("info", "polls work again", "kunshan", 5)]
+
+
+async def test_a_targets_own_trouble_is_a_line_of_its_own(
+    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+) -> None:
+    update(poller, *(Played(clock, name, error=PermissionDeniedError("no")) for name in "abc"), Played(clock, "d"))
+    await clock.advance(3600)
+    assert sorted(str(entry["target"]) for entry in logged) == ["a", "b", "c"]
+
+
+async def test_a_trouble_that_turns_into_another_is_not_healed_between(
+    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+) -> None:
+    target = Played(clock, error=DOWN)
+    update(poller, target)
+    await clock.advance(10)
+    target.error = RejectedError("no such user")
+    await clock.advance(600)
+    target.error = None
+    await clock.advance(1200)
+    assert [entry["event"] for entry in logged] == ["polls fail", "polls fail", "polls work again"]
+
+
+async def test_a_removed_target_takes_its_trouble_along_silently(
+    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+) -> None:
+    update(poller, Played(clock, error=DOWN))
+    await clock.advance(10)
+    poller.update([])
+    update(poller, Played(clock, error=DOWN))
+    await clock.advance(10)
+    assert [entry["event"] for entry in logged] == ["polls fail", "polls fail"]
+
+
+# The schedule's arithmetic
+
+
+def test_the_first_delay_of_a_short_interval_is_within_half_of_it() -> None:
+    rng = random.Random(2)  # noqa: S311 - repeatable
+    assert max(first_delay(0.5, rng) for _ in range(100)) <= 0.25
+
+
+@pytest.mark.parametrize(
+    ("due", "now", "delay"),
+    [(100, 100, 60), (100, 102, 58), (100, 159, 1), (100, 160, 60), (100, 225, 55), (100, 99, 60)],
+)
+def test_missed_moments_are_not_made_up_for(due: float, now: float, delay: float) -> None:
+    assert regular_delay(due, now, 60) == delay
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5, 1000, 10**9])
+def test_no_backoff_is_longer_than_ten_intervals(failures: int) -> None:
+    rng = random.Random(3)  # noqa: S311 - repeatable
+    for retry_after in (None, 0.0, 1e9, float("inf")):
+        assert 60 <= backoff_delay(failures, 60, retry_after, rng) <= 600
