@@ -1,0 +1,121 @@
+"""Which failures are one trouble, and so one line in the log."""
+
+import time
+
+import pytest
+from structlog.typing import EventDict
+
+from exporter.errors import (
+    ApiError,
+    AuthenticationError,
+    DecodeError,
+    PermissionDeniedError,
+    PollError,
+    RejectedError,
+    ServerError,
+    ThrottledError,
+    UnexpectedStatusError,
+    UntrustedCertificateError,
+    UpstreamBusyError,
+    UpstreamConnectionError,
+    UpstreamTimeoutError,
+)
+from exporter.polling import Poller, TargetKey
+from exporter.polling.edges import EdgeLog
+from tests.support.clock import FakeClock
+from tests.support.polling import Heard, Played
+
+ALICE = TargetKey("kunshan", "queue_jobs", "alice")
+BOB = TargetKey("kunshan", "queue_jobs", "bob")
+CLUSTER = TargetKey("kunshan", "cluster", "")
+ELSEWHERE = TargetKey("wuzhen", "queue_jobs", "alice")
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        # of the source
+        (UpstreamConnectionError("x"), 2),
+        (UpstreamTimeoutError("x"), 2),
+        (UntrustedCertificateError("x"), 2),
+        (ServerError("x"), 2),
+        (ThrottledError("x"), 2),
+        (UpstreamBusyError("x"), 2),
+        # of the credential, one to a source
+        (AuthenticationError("x", culprit="account lab"), 2),
+        # of the endpoint
+        (DecodeError("x"), 3),
+        (UnexpectedStatusError("x"), 3),
+        # of the target
+        (PermissionDeniedError("x"), 4),
+        (RejectedError("x"), 4),
+        (ApiError("x"), 4),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_how_far_a_failure_reaches(error: PollError, lines: int, logged: list[EventDict]) -> None:
+    """A line for every trouble, not for each of the thousands of targets that share it."""
+    edges = EdgeLog()
+    for _ in range(3):
+        for key in (ALICE, BOB, CLUSTER, ELSEWHERE):
+            edges.failed(key, error, 0.0)
+    assert [entry["event"] for entry in logged] == ["polls fail"] * lines
+
+
+def test_a_host_that_fails_in_changing_ways_is_one_trouble(logged: list[EventDict]) -> None:
+    edges = EdgeLog()
+    for error in (UpstreamTimeoutError("x"), ServerError("HTTP 502"), UpstreamConnectionError("x")) * 3:
+        edges.failed(ALICE, error, 0.0)
+    edges.succeeded(ALICE, 90.0)
+    assert [entry["event"] for entry in logged] == ["polls fail", "polls work again"]
+    assert logged[1]["after_seconds"] == 90.0
+
+
+def test_the_line_says_where_and_why(logged: list[EventDict]) -> None:
+    EdgeLog().failed(ALICE, RejectedError("the region does not know this user"), 0.0)
+    assert logged == [
+        {
+            "event": "polls fail",
+            "log_level": "warning",
+            "source": "kunshan",
+            "endpoint": "queue_jobs",
+            "target": "alice",
+            "reason": "rejected",
+            "error": "the region does not know this user",
+        }
+    ]
+
+
+def test_only_the_first_sign_of_healing_is_told_until_something_fails_again() -> None:
+    """Whoever hurries the others need not look at thousands of them for each that heals."""
+    edges, error = EdgeLog(), UpstreamTimeoutError("x")
+    for key in (ALICE, BOB, CLUSTER):
+        edges.failed(key, error, 0.0)
+    told = [edges.succeeded(ALICE, 1.0) is not None, edges.succeeded(BOB, 1.0) is not None]
+    edges.failed(CLUSTER, error, 2.0)
+    told += [edges.succeeded(BOB, 3.0) is not None, edges.succeeded(CLUSTER, 3.0) is not None]
+    assert told == [True, False, False, True]
+
+
+async def test_ten_thousand_targets_that_heal_together_cost_no_more_than_polling_them(
+    poller: Poller, clock: FakeClock, heard: Heard
+) -> None:
+    """What is done for one target must not grow with the number of the others."""
+    many = [Played(clock, str(n), error=UpstreamConnectionError("down")) for n in range(10_000)]
+    poller.update([played.target() for played in many])
+    await poll_everything_once(poller)
+    for played in many:
+        played.error = None
+    started = time.process_time()
+    await poll_everything_once(poller)
+    assert all(status.up for status in poller.statuses)
+    # About a second here; looking at every other target for each one would take minutes.
+    assert time.process_time() - started < 15
+
+
+async def poll_everything_once(poller: Poller) -> None:
+    for status in poller.statuses:
+        if status.timer is not None:
+            status.timer.cancel()
+        poller._start(status)
+    await FakeClock().settle()
