@@ -224,11 +224,12 @@ class _Comparison:
 
     def take(self, tracker: Tracker, poll: Poll, listing: JobListing) -> None:
         key = MemberKey("kunshan", "1", poll.user)
-        update = tracker.work(tracker.join(key), listing, poll.at, self.scenario.interval)
-        tracker.record(key, update)
-        self.waits += update.events.waits
-        self.runs += update.events.runs
-        self.result.censored.update(update.events.censored)
+        step = tracker.work(tracker.join(key), listing, poll.at, self.scenario.interval)
+        tracker.record(key, step)
+        events = step.update.events
+        self.waits += events.waits
+        self.runs += events.runs
+        self.result.censored.update(events.censored)
         self.times[poll.user].append(poll.at)
         self._see(poll, {int(job.id) for job in listing.jobs})
 
@@ -360,19 +361,22 @@ LONG_RUNS = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--days", type=float, default=5.0, help="simulated days for each line")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/accuracy.md")
-    options = parser.parse_args()
-    report = "\n".join(_report(options.seed, options.days))
+def main(seed: int = 1, days: float = 1.0, *, write: bool = False) -> None:
+    report = "\n".join(_report(seed, days))
     print(report)
-    if options.write:
+    if write:
         path = Path(__file__).parents[1] / "docs" / "accuracy.md"
         before, _, rest = path.read_text().partition("<!-- results -->")
         _, _, after = rest.partition("<!-- end of results -->")
         path.write_text(f"{before}<!-- results -->\n{report}\n<!-- end of results -->{after}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--days", type=float, default=5.0, help="simulated days for each line")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/accuracy.md")
+    return parser.parse_args()
 
 
 def _report(seed: int, days: float) -> Iterator[str]:
@@ -404,4 +408,4 @@ def _report(seed: int, days: float) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(**vars(_options()))

@@ -53,6 +53,11 @@ class Histogram(msgspec.Struct):
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
 
+    def add(self, other: "Histogram") -> None:
+        """Add what another histogram with the same bounds counted."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
     def view(self) -> HistogramView:
         total = 0
         cumulative = tuple(total := total + count for count in self.counts)

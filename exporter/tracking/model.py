@@ -67,7 +67,7 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False):
     dcus: int | None = 0
 
 
-class Spell(NamedTuple):
+class Spell(msgspec.Struct, frozen=True, gc=False):
     """A wait or a run that was measured: both ends are middles of gaps between two polls."""
 
     job_id: str

@@ -9,9 +9,9 @@ import structlog
 
 from exporter.clock import Clock, SystemClock
 from exporter.records import JobListing
-from exporter.tracking.model import MemberKey, Update
+from exporter.tracking.model import MemberKey
 from exporter.tracking.store import StateFileError, Store
-from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, TrackedMember, Tracker
+from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, Step, TrackedMember, Tracker
 
 log = structlog.get_logger()
 
@@ -140,8 +140,8 @@ class TrackingService:
 
     async def _take_in(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
         async with self._working:
-            update = await _worked(self._tracker.join(key), listing, at, interval)
-            self._tracker.record(key, update)
+            step = await _worked(self._tracker.join(key), listing, at, interval)
+            self._tracker.record(key, step)
             staged = self._stage(key)
         await staged.shown.wait()
 
@@ -215,7 +215,7 @@ class TrackingService:
             self._news.set()
 
 
-async def _worked(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Update:
+async def _worked(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Step:
     if len(listing.jobs) + len(member.state.jobs) > _LARGE:
         return await asyncio.to_thread(Tracker.work, member, listing, at, interval)
     return Tracker.work(member, listing, at, interval)

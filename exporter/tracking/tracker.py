@@ -59,14 +59,21 @@ class GroupTotals(msgspec.Struct):
     runs: Histogram = msgspec.field(default_factory=Histogram)
     censored: dict[str, int] = msgspec.field(default_factory=dict)
 
-    def add(self, events: Events) -> None:
-        for spell in events.waits:
-            self.waits.observe(spell.seconds)
-        for spell in events.runs:
-            self.runs.observe(spell.seconds)
-        for (measure, reason), count in events.censored.items():
-            name = f"{measure}>{reason}"
+    def add(self, other: "GroupTotals") -> None:
+        self.waits.add(other.waits)
+        self.runs.add(other.runs)
+        for name, count in other.censored.items():
             self.censored[name] = self.censored.get(name, 0) + count
+
+    @classmethod
+    def of(cls, events: Events) -> "GroupTotals":
+        """What one listing adds to its group."""
+        totals = cls(censored={f"{measure}>{reason}": count for (measure, reason), count in events.censored.items()})
+        for spell in events.waits:
+            totals.waits.observe(spell.seconds)
+        for spell in events.runs:
+            totals.runs.observe(spell.seconds)
+        return totals
 
 
 class MemberView(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +98,13 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
     waits: HistogramView
     runs: HistogramView
     censored: Mapping[tuple[Measure, CensorReason], int]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one listing changed in a member's jobs, and what it adds to the group's totals."""
+
+    update: Update
+    group: GroupTotals
 
 
 class TrackedMember(msgspec.Struct):
@@ -166,20 +180,21 @@ class Tracker:
         return self._members.setdefault(key, TrackedMember())
 
     @staticmethod
-    def work(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Update:
+    def work(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Step:
         """Bring the member's jobs up to date; return what `record` counts."""
         update = advance(member.state, listing, at, interval)
         member.state.apply(update)
-        return update
+        return Step(update, GroupTotals.of(update.events))
 
-    def record(self, key: MemberKey, update: Update) -> None:
+    def record(self, key: MemberKey, step: Step) -> None:
         """Count what happened, for the member and for its group."""
+        update = step.update
         totals = self.join(key).totals
         totals.add(update.events)
         self._count(key.source, update.growth)
         group_key = (key.source, key.group_id)
         group = self._groups.setdefault(group_key, GroupTotals())
-        group.add(update.events)
+        group.add(step.group)
         if self._persistent and key not in self._rewrite:
             # Encoded now, not when the batch is taken: so the work is spread.
             self._batch.groups[group_key] = msgspec.json.encode(group)
