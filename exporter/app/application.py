@@ -70,8 +70,9 @@ class Application:
 
     async def start(self) -> None:
         """Load the configuration and begin to poll. Raises ConfigurationError."""
-        await self._load_and_apply()
-        self._note_reload(ok=True)
+        async with self._reloading:
+            await self._load_and_apply()
+            self._note_reload(ok=True)
 
     async def reload(self) -> None:
         """Load the configuration anew, all or nothing. Raises ConfigurationError; the old one then goes on."""
@@ -139,12 +140,13 @@ class Application:
         for name in old.keys() - regions.keys():
             self._forget(name)
         self._update_targets()
+        for name, region in old.items():
+            if regions.get(name) is not region:
+                region.hide_token_expiry()
+                self._in_background(region.close())
         for name, region in regions.items():
             if old.get(name) is not region:
                 region.show_token_expiry()
-        for name, region in old.items():
-            if regions.get(name) is not region:
-                self._in_background(region.close())
         for warning in self.warnings:
             log.warning(warning)
         self._watch_secrets(config)
@@ -182,7 +184,8 @@ class Application:
 
     def secret_values(self) -> tuple[str, ...]:
         """All secrets in use now, for whoever must not show them."""
-        return self.config.secret_values() if self.config else ()
+        obtained = [token for at_work in self._accounts.values() for token in at_work.login.token_values()]
+        return (*self.config.secret_values(), *obtained) if self.config else ()
 
 
 def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:

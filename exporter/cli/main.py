@@ -17,6 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="hpc-exporter",
         description="Prometheus exporter for SCNet supercomputing regions. Without a command it serves.",
         epilog="hpc-exporter COMMAND --help explains each command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=serve.version_text())

@@ -15,7 +15,7 @@ from exporter.app import Application, Options
 from exporter.cli import check, options
 from exporter.errors import ConfigurationError
 from exporter.log import redact_with
-from exporter.web import bind, create_app
+from exporter.web import bind, create_app, server_logger
 from exporter.web.listen import address_of
 
 log = structlog.get_logger()
@@ -73,6 +73,8 @@ async def serve(args: argparse.Namespace, announce: Callable[[str], None] = igno
     stop = stop_on_signals()
     app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics))
     redact_with(app.secret_values)
+    # Before anything takes time: a SIGHUP without a handler would end the process.
+    reload_on_sighup(app)
     log.info("starting hpc-exporter", version=__version__, config=str(args.config_file))
     await app.start()
     try:
@@ -90,13 +92,13 @@ async def serve_until(
     runner = web.AppRunner(
         create_app(app, telemetry_path=args.telemetry_path, max_requests=args.max_requests),
         access_log=None,
+        logger=server_logger(),
         shutdown_timeout=SHUTDOWN_TIMEOUT,
     )
     await runner.setup()
     try:
         for address in await listen(runner, args.listen_addresses or [args.default_listen]):
             announce(address)
-        reload_on_sighup(app)
         await stop.wait()
         log.info("stopping")
     finally:

@@ -34,7 +34,9 @@ def bind(host: str, port: int) -> socket.socket:
         )[0]
         return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        # socket.create_server repeats the address in its errors.
+        reason = str(error.strerror or error).partition(" (while attempting")[0]
+        raise ListenError(f"cannot listen on {joined(host, port)}: {reason}") from None
 
 
 def bind_all_interfaces(port: int) -> socket.socket:
@@ -51,4 +53,8 @@ def bind_all_interfaces(port: int) -> socket.socket:
 def address_of(listener: socket.socket) -> str:
     """The address that a socket listens on, as in a URL."""
     host, port = listener.getsockname()[:2]
+    return joined(host, port)
+
+
+def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,12 +1,15 @@
 """The routes of `serve`."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from exporter.errors import ConfigurationError
@@ -17,6 +20,8 @@ from exporter.web.page import status_page
 log = structlog.get_logger()
 
 TEXT = "text/plain"
+# Seconds in which a scrape has to be read; no Prometheus waits nearly as long.
+SENDING_TIMEOUT = 120.0
 
 
 class Face(Protocol):
@@ -31,10 +36,19 @@ class Face(Protocol):
     def http_request(self, path: str, code: int) -> None: ...
 
 
-def create_app(face: Face, *, telemetry_path: str = "/metrics", max_requests: int = 40) -> web.Application:
-    """The web application; at most `max_requests` scrapes are served at once (0: any number)."""
+def create_app(
+    face: Face,
+    *,
+    telemetry_path: str = "/metrics",
+    max_requests: int = 40,
+    sending_timeout: float = SENDING_TIMEOUT,
+) -> web.Application:
+    """The web application; at most `max_requests` scrapes are served at once (0: any number).
+
+    Who has not read a scrape after `sending_timeout` seconds is hung up on.
+    """
     app = web.Application(middlewares=[counting(face, telemetry_path)], client_max_size=64 * 1024)
-    routes = Routes(face, telemetry_path, max_requests)
+    routes = Routes(face, telemetry_path, max_requests, sending_timeout)
     app.router.add_get("/", routes.page)
     app.router.add_get(telemetry_path, routes.metrics)
     app.router.add_get("/-/healthy", routes.healthy)
@@ -49,10 +63,11 @@ def create_app(face: Face, *, telemetry_path: str = "/metrics", max_requests: in
 class Routes:
     """One method a path."""
 
-    def __init__(self, face: Face, telemetry_path: str, max_requests: int) -> None:
+    def __init__(self, face: Face, telemetry_path: str, max_requests: int, sending_timeout: float) -> None:
         self._face = face
         self._telemetry_path = telemetry_path
         self._max_requests = max_requests
+        self._sending_timeout = sending_timeout
         self._scrapes = 0
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -62,9 +77,23 @@ class Routes:
             )
         self._scrapes += 1
         try:
-            return await self._scrape(request.headers)
+            answer = await self._scrape(request.headers)
+            # Here and not by aiohttp afterwards: a slow reader takes one of the places, too.
+            await self._send(request, answer)
         finally:
             self._scrapes -= 1
+        return answer
+
+    async def _send(self, request: web.Request, answer: web.Response) -> None:
+        # Who hung up is no error of ours; aiohttp notices when it looks after us.
+        with suppress(ConnectionError):
+            try:
+                async with asyncio.timeout(self._sending_timeout):
+                    await answer.prepare(request)
+                    await answer.write_eof()
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
 
     async def _scrape(self, headers: Mapping[str, str]) -> web.Response:
         fmt = negotiate(headers.get("Accept"))
@@ -122,7 +151,25 @@ def counting(face: Face, telemetry_path: str) -> Middleware:
         except web.HTTPException as refusal:
             face.http_request(path, refusal.status)
             raise
+        except Exception:
+            # aiohttp logs it and answers so.
+            face.http_request(path, 500)
+            raise
         face.http_request(path, answer.status)
         return answer
 
     return middleware
+
+
+def server_logger() -> logging.Logger:
+    """What aiohttp's server logs to: a stranger's malformed request is worth a line at most, never a traceback."""
+    logger = logging.getLogger(__name__)
+    logger.addFilter(without_malformed_requests)
+    return logger
+
+
+def without_malformed_requests(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        log.debug("malformed HTTP request", error=record.exc_info[1].message, where=record.getMessage())
+        return False
+    return True

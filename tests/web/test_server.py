@@ -1,0 +1,338 @@
+"""The routes, over real sockets, with an application behind them that does what a test wants."""
+
+import asyncio
+import gzip
+import logging
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+
+from exporter.errors import ConfigurationError, Mistake
+from exporter.metrics.render import Format
+from exporter.web import create_app, server_logger
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+    "application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+)
+PATHS = ("/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/status", "/config")
+
+
+class FakeFace:
+    """An application of which everything can be set."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.body = b"apples 1\n"
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.scrapes = 0
+        self.format: Format | None = None
+        self.reloads = 0
+        self.reload_error: Exception | None = None
+
+    async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
+        self.scrapes += 1
+        self.format = fmt
+        await self.may_answer.wait()
+        return gzip.compress(self.body) if compress else self.body
+
+    def status(self) -> dict[str, Any]:
+        return {"version": "1", "ready": self.ready, "config": {"warnings": []}, "targets": []}
+
+    def effective_config(self) -> str:
+        return "poll: {}\n"
+
+    async def reload(self) -> None:
+        self.reloads += 1
+        if self.reload_error is not None:
+            raise self.reload_error
+
+    def http_request(self, path: str, code: int) -> None:
+        self.requests[path, code] += 1
+
+
+class Client:
+    """Sends the headers that it is given and none of its own."""
+
+    def __init__(self, port: int, http: ClientSession) -> None:
+        self.port = port
+        self._http = http
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self._http.request(method, f"http://127.0.0.1:{self.port}{path}", headers=named) as answer:
+            return answer.status, dict(answer.headers), await answer.read()
+
+    async def status(self, path: str, method: str = "GET") -> int:
+        return (await self.ask(path, method))[0]
+
+
+@asynccontextmanager
+async def client_of(face: FakeFace, **options: Any) -> AsyncIterator[Client]:
+    """Served as `serve` does: aiohttp's TestServer would cancel handlers of clients that hang up."""
+    runner = web.AppRunner(create_app(face, **options), access_log=None, logger=server_logger(), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with ClientSession(
+            auto_decompress=False, skip_auto_headers=["Accept", "Accept-Encoding", "User-Agent"]
+        ) as http:
+            yield Client(runner.addresses[0][1], http)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def face() -> FakeFace:
+    return FakeFace()
+
+
+@pytest.fixture
+async def client(face: FakeFace) -> AsyncIterator[Client]:
+    async with client_of(face) as client:
+        yield client
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what happens on the wire sets no event
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (PROMETHEUS_2, OPENMETRICS),
+        (PROMETHEUS_3, OPENMETRICS),
+        ("*/*", TEXT),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", TEXT),
+        ("application/openmetrics-text;q=0.2, text/plain;q=0.9", TEXT),
+        ("application/json", TEXT),
+        ("", TEXT),
+    ],
+    ids=["Prometheus 2", "Prometheus 3", "curl", "a browser", "text preferred", "nothing that fits", "nothing"],
+)
+async def test_a_scrape_is_answered_in_the_format_asked_for(
+    face: FakeFace, client: Client, accept: str, content_type: str
+) -> None:
+    status, headers, _ = await client.ask("/metrics", Accept=accept)
+    assert status == 200
+    assert headers["Content-Type"] == content_type
+    assert headers["Vary"] == "Accept, Accept-Encoding"
+    assert face.format is Format(content_type)
+
+
+async def test_without_an_accept_header_the_answer_is_text(client: Client) -> None:
+    _, headers, body = await client.ask("/metrics")
+    assert headers["Content-Type"] == TEXT
+    assert "Content-Encoding" not in headers
+    assert body == b"apples 1\n"
+
+
+async def test_a_scrape_is_gzip_for_who_wants_that(client: Client) -> None:
+    _, headers, body = await client.ask("/metrics", Accept_Encoding="gzip")
+    assert headers["Content-Encoding"] == "gzip"
+    assert int(headers["Content-Length"]) == len(body)
+    assert gzip.decompress(body) == b"apples 1\n"
+
+
+async def test_a_refused_coding_is_not_used(client: Client) -> None:
+    _, headers, body = await client.ask("/metrics", Accept_Encoding="gzip;q=0, deflate")
+    assert "Content-Encoding" not in headers
+    assert body == b"apples 1\n"
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_head_is_get_without_a_body(client: Client, path: str) -> None:
+    got, gets, _ = await client.ask(path)
+    headed, heads, body = await client.ask(path, "HEAD")
+    assert (headed, body) == (got, b"")
+    assert heads["Content-Type"] == gets["Content-Type"]
+    assert heads.get("Content-Length", gets["Content-Length"]) == gets["Content-Length"]
+
+
+async def test_unknown_paths_are_404_and_counted_together(face: FakeFace, client: Client) -> None:
+    """Strangers choose paths: each must not become a series."""
+    for path in ("/nothing", "/metrics/", "/metrics/more", "/-/", "/api/v1/status/../x", "/%2e%2e/etc/passwd"):
+        assert await client.status(path) == 404
+    assert face.requests == {("other", 404): 6}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_a_wrong_method_is_405_and_says_what_is_allowed(
+    face: FakeFace, client: Client, path: str, method: str
+) -> None:
+    status, headers, _ = await client.ask(path, method)
+    assert status == 405
+    assert headers["Allow"] == "GET,HEAD"
+    assert face.requests == {(path, 405): 1}
+
+
+async def test_a_reload_is_not_a_get(face: FakeFace, client: Client) -> None:
+    """A crawler or a prefetching browser must not reload."""
+    status, headers, _ = await client.ask("/-/reload")
+    assert status == 405
+    assert headers["Allow"] == "POST,PUT"
+    assert face.reloads == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_a_reload_that_worked(face: FakeFace, client: Client, method: str) -> None:
+    assert await client.status("/-/reload", method) == 200
+    assert face.reloads == 1
+    assert face.requests == {("/-/reload", 200): 1}
+
+
+async def test_a_reload_that_failed_tells_every_mistake(face: FakeFace, client: Client) -> None:
+    face.reload_error = ConfigurationError([Mistake("a.yml", 1, 2, "poll", "is odd"), Mistake("a.yml", 3, 4, "", "no")])
+    status, headers, body = await client.ask("/-/reload", "POST")
+    assert status == 500
+    assert headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert b"a.yml:1:2: poll: is odd\na.yml:3:4: no\n" in body
+
+
+async def test_ready_is_503_until_it_is_ready(face: FakeFace, client: Client) -> None:
+    face.ready = False
+    assert await client.status("/-/ready") == 503
+    assert await client.status("/-/healthy") == 200
+    face.ready = True
+    assert await client.status("/-/ready") == 200
+    assert face.requests == {("/-/ready", 503): 1, ("/-/ready", 200): 1, ("/-/healthy", 200): 1}
+
+
+async def test_the_status_is_json(client: Client) -> None:
+    _, headers, body = await client.ask("/api/v1/status")
+    assert headers["Content-Type"] == "application/json"
+    assert body.startswith(b'{"version":"1"')
+
+
+async def test_the_page_may_run_nothing(client: Client) -> None:
+    _, headers, _ = await client.ask("/")
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+async def test_the_metrics_can_be_elsewhere(face: FakeFace) -> None:
+    async with client_of(face, telemetry_path="/probe/all") as client:
+        assert await client.status("/probe/all") == 200
+        assert await client.status("/metrics") == 404
+        assert b'href="/probe/all"' in (await client.ask("/"))[2]
+    assert face.requests == {("/probe/all", 200): 1, ("other", 404): 1, ("/", 200): 1}
+
+
+async def test_an_error_of_ours_is_answered_and_counted(face: FakeFace, client: Client) -> None:
+    face.reload_error = ZeroDivisionError()
+    assert await client.status("/-/reload", "POST") == 500
+    assert face.requests == {("/-/reload", 500): 1}
+
+
+async def test_no_more_scrapes_at_once_than_allowed(face: FakeFace) -> None:
+    face.may_answer.clear()
+    async with client_of(face, max_requests=2) as client, asyncio.TaskGroup() as group:
+        first = [group.create_task(client.status("/metrics")) for _ in range(2)]
+        await until(lambda: face.scrapes == 2)
+        status, _, body = await client.ask("/metrics")
+        assert status == 503
+        assert body == b"Limit of concurrent requests reached (2), try again later.\n"
+        assert await client.status("/-/healthy") == 200
+        face.may_answer.set()
+        assert [await task for task in first] == [200, 200]
+        assert await client.status("/metrics") == 200
+    assert face.requests["/metrics", 503] == 1
+
+
+async def test_no_limit_where_it_is_0(face: FakeFace) -> None:
+    face.may_answer.clear()
+    async with client_of(face, max_requests=0) as client, asyncio.TaskGroup() as group:
+        scrapes = [group.create_task(client.status("/metrics")) for _ in range(60)]
+        await until(lambda: face.scrapes == 60)
+        face.may_answer.set()
+        assert {await task for task in scrapes} == {200}
+
+
+@asynccontextmanager
+async def slow_reader(port: int) -> AsyncIterator[socket.socket]:
+    """Asks for a scrape and does not read it."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        await loop.sock_sendall(client, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        yield client
+
+
+async def test_a_slow_reader_takes_one_of_the_places_until_it_is_hung_up_on(face: FakeFace) -> None:
+    face.body = b"#" * 16 * 2**20
+    async with client_of(face, max_requests=1, sending_timeout=0.5) as client, slow_reader(client.port):
+        await until(lambda: face.scrapes == 1)
+        assert await client.status("/metrics") == 503
+        face.body = b"apples 1\n"
+        await until_answered(client, 200)
+
+
+async def test_a_reader_that_hung_up_gives_its_place_back_without_a_word(
+    face: FakeFace, caplog: pytest.LogCaptureFixture
+) -> None:
+    face.body = b"#" * 16 * 2**20
+    async with client_of(face, max_requests=1) as client:
+        async with slow_reader(client.port):
+            await until(lambda: face.scrapes == 1)
+        face.body = b"apples 1\n"
+        await until_answered(client, 200)
+    assert not caplog.records
+
+
+async def until_answered(client: Client, wanted: int) -> None:
+    async def answered() -> bool:
+        return await client.status("/metrics") == wanted
+
+    await wait_for(answered)
+
+
+async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - what happens on the wire sets no event
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST /-/reload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=["header", "TLS", "long header", "version", "path", "length", "chunk"],
+)
+async def test_malformed_requests_end_in_no_traceback(
+    face: FakeFace, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A port scanner must not be able to fill the log."""
+    async with client_of(face) as client, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(garbage)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+    assert b" 500 " not in answer.partition(b"\r\n")[0]
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
