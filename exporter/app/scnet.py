@@ -98,6 +98,10 @@ class Region:
         """Put the ends of the tokens into the metrics."""
         self._tokens.show_expiry()
 
+    def hide_token_expiry(self) -> None:
+        """Take the ends of the tokens out of the metrics."""
+        self._tokens.hide_expiry()
+
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
         await self._tokens.close()

@@ -77,20 +77,29 @@ class RegionTokens:
         return any(secret is used for used in self._secrets())
 
     def credential_changed(self, secret: Secret) -> None:
-        """End what the old content of `secret` caused, and show the end of the new token."""
-        for token in (self.own, *self._of_users.values()):
-            if isinstance(token, AccountToken):
-                token.credential_changed()
-        if self.uses(secret):
-            self.show_expiry()
+        """End the pauses that the old content of `secret` caused, or show the end of the new token that it is."""
+        for at_work in self._accounts.values():
+            if any(secret is used for used in secrets_of(at_work.account)):
+                at_work.login.credential_changed()
+        self._show_pasted()
 
     def show_expiry(self) -> None:
-        """Put the ends of all pasted tokens into the metrics; those of accounts show themselves when they come."""
+        """Put the ends of all tokens into the metrics."""
+        self._show_pasted()
+        for token in (self.own, *self._of_users.values()):
+            if isinstance(token, AccountToken):
+                self._services.own.declare_token(self._cluster.name)
+                token.show_expiry()
+
+    def _show_pasted(self) -> None:
         for user, token in [("", self.own), *self._of_users.items()]:
             if isinstance(token, StaticToken):
                 self._services.own.token_expiry(self._cluster.name, user, token.claims().expires)
-            else:
-                self._services.own.declare_token(self._cluster.name)
+
+    def hide_expiry(self) -> None:
+        """Take the ends of all tokens out of the metrics."""
+        for user in ("", *self._of_users):
+            self._services.own.token_expiry(self._cluster.name, user, None)
 
     async def close(self) -> None:
         for upstream in self._logins.values():
@@ -126,8 +135,10 @@ class RegionTokens:
 
     def _secrets(self) -> list[Secret | None]:
         """All secrets that this region's tokens are or come from."""
-        accounts = [at_work.account for at_work in self._accounts.values()]
-        of_accounts = [
-            secret for account in accounts for secret in (account.access_key, account.secret_key, account.password)
-        ]
+        of_accounts = [secret for at_work in self._accounts.values() for secret in secrets_of(at_work.account)]
         return [self._cluster.credential, *(user.credential for user in self._cluster.users or ()), *of_accounts]
+
+
+def secrets_of(account: config.Account) -> tuple[Secret | None, ...]:
+    """What an account logs in with."""
+    return account.access_key, account.secret_key, account.password

@@ -1,11 +1,10 @@
 """Tokens from an account's login: obtained once for all its regions, renewed ahead of their end, replaced when refused.
 
-A region's targets share one `AccountToken`, the account's regions share one `Account`. Whoever needs a token first
-gets it; the others wait for the same login.
+An `Account` holds the tokens, one for each region; they outlive the regions' settings. An `AccountToken` is the way of
+one region, or of one user there, to its token. Whoever needs a token first gets it; the others wait for the same login.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import math
 import random
@@ -17,38 +16,85 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, DecodeError, PollError
-from exporter.scnet.envelope import open_envelope
-from exporter.scnet.login import (
-    PLATFORM_CLUSTER_ID,
-    TOKEN,
-    Login,
-    RegionToken,
-    describe_skew,
-    read_login,
-)
+from exporter.scnet.login import TOKEN, Login, RegionToken, describe_skew, open_confidential, read_login
 from exporter.scnet.tokens import Claims, read_claims
-from exporter.upstream import ALARMING_SKEW, Lifetime, Pause, Request, Response, TokenObserver, Upstream
+from exporter.upstream import (
+    ALARMING_SKEW,
+    Lifetime,
+    Pause,
+    Request,
+    Response,
+    TokenObserver,
+    Upstream,
+    clock_skew,
+)
 
 log = structlog.get_logger()
+
+# A login that gave the refused token again is believed for so many seconds: the next one would give it, too.
+SAME_TOKEN_PATIENCE = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A token in use. `serial` tells it from its predecessors, `again` says that a login gave the same one as before."""
+
+    serial: int
+    value: str
+    claims: Claims
+    life: Lifetime
+    again: bool = False
+
+
+@dataclass(slots=True)
+class Holding:
+    """What an account has for one region. `pause` is that after logins which gave no token there."""
+
+    pause: Pause
+    held: Held | None = None
+    renewing: bool = False
 
 
 class Account:
     """One login. `logins` counts the successful ones, so that a waiter knows whether somebody was faster."""
 
-    def __init__(self, name: str, login: Login, clock: Clock) -> None:
+    def __init__(self, name: str, login: Login, clock: Clock, rng: random.Random | None = None) -> None:
         self.name = name
         self.logins = 0
         self._login = login
         self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
         self._lock = asyncio.Lock()
         self._pause = Pause(clock)
-        self._regions: Mapping[str, RegionToken] = {}
+        self._rows: Mapping[str, RegionToken] = {}
+        self._holdings: dict[str, Holding] = {}
+        self._logged_in_at = -math.inf
+        self._serial = 0
+        self._skew = 0.0
         self._skew_told = False
-        self.skew = 0.0
 
     def credential_changed(self) -> None:
-        """The pause after failures belongs to the old credential."""
+        """Nothing that failed with the old credential says anything about the new one."""
         self._pause.end()
+        for holding in self._holdings.values():
+            holding.pause.end()
+
+    def holding(self, cluster_id: str) -> Holding:
+        """What there is for a region."""
+        if cluster_id not in self._holdings:
+            self._holdings[cluster_id] = Holding(Pause(self._clock))
+            if self.logins:
+                self._settle(cluster_id)
+        return self._holdings[cluster_id]
+
+    def token_values(self) -> tuple[str, ...]:
+        """All tokens in use, in clear, for whoever must not show them."""
+        return tuple(holding.held.value for holding in self._holdings.values() if holding.held)
+
+    @property
+    def logged_in_lately(self) -> bool:
+        """Whether another login would hardly tell anything new."""
+        return self._clock.monotonic() < self._logged_in_at + SAME_TOKEN_PATIENCE
 
     async def log_in(self, upstream: Upstream, seen: int, on_failure: Callable[[], None]) -> None:
         """Log in, unless somebody did since the caller saw the `seen`-th login.
@@ -60,7 +106,7 @@ class Account:
                 return
             self._pause.check()
             try:
-                await self._log_in(upstream)
+                answer = await upstream.call(self._login.request(self._clock.now()), read_login)
             except PollError as error:
                 error.culprit = f"account {self.name}"
                 error.args = (f"the login of account {self.name} failed: {error}",)
@@ -68,51 +114,57 @@ class Account:
                 on_failure()
                 raise
             self._pause.end()
+            self._logged_in(answer.regions, answer.skew)
 
-    async def _log_in(self, upstream: Upstream) -> None:
-        now = self._clock.now()
-        answer = await upstream.call(self._login.request(now), read_login)
-        self._regions = answer.regions
-        self.skew = answer.skew or 0.0
+    def _logged_in(self, regions: Mapping[str, RegionToken], skew: float | None) -> None:
         self.logins += 1
-        self._tell_skew()
+        self._logged_in_at = self._clock.monotonic()
+        self.note_skew(skew)
+        self._rows = regions
+        for cluster_id in self._holdings.keys() | regions.keys():
+            self._settle(cluster_id)
 
-    def _tell_skew(self) -> None:
-        alarming = abs(self.skew) >= ALARMING_SKEW
-        if alarming and not self._skew_told:
-            log.warning(describe_skew(self.skew), account=self.name)
-        self._skew_told = alarming
+    def _settle(self, cluster_id: str) -> None:
+        """Take over what the last login gave for a region."""
+        holding = self._holdings.setdefault(cluster_id, Holding(Pause(self._clock)))
+        row = self._rows.get(cluster_id)
+        if row is None or row.token is None:
+            holding.held = None
+            holding.pause.failed(self.problem(cluster_id))
+            return
+        again = holding.held is not None and holding.held.value == row.token
+        holding.held = self.token(row.token, again=again)
+        holding.pause.end()
 
-    @property
-    def regions(self) -> Mapping[str, RegionToken]:
-        """What the last login gave, by region id, without the platform's own token."""
-        return {key: region for key, region in self._regions.items() if key != PLATFORM_CLUSTER_ID}
-
-    def token_for(self, cluster_id: str) -> str:
-        """The region's token from the last login. Raises AuthenticationError where there is none."""
-        region = self.regions.get(cluster_id)
-        if region is None:
-            known = ", ".join(sorted(self.regions)) or "none"
-            raise AuthenticationError(
-                f"account {self.name} has no region with cluster_id {cluster_id}; it has: {known}",
-                culprit=f"account {self.name}",
-            )
-        if region.token is None:
-            raise AuthenticationError(
+    def problem(self, cluster_id: str) -> AuthenticationError:
+        """Why the last login gave no token for a region."""
+        if cluster_id in self._rows:
+            text = (
                 f"account {self.name} is disabled in region {cluster_id}: its login gives no token there; "
-                "settle its bill or have it enabled",
-                culprit=f"account {self.name}",
+                "settle its bill or have it enabled"
             )
-        return region.token
+        else:
+            known = ", ".join(sorted(self._rows)) or "none"
+            text = f"account {self.name} has no region with cluster_id {cluster_id}; it has: {known}"
+        return AuthenticationError(text, culprit=f"account {self.name}")
 
+    def token(self, value: str, *, again: bool = False) -> Held:
+        """A token that the server has just given."""
+        claims = read_claims(value)
+        seconds = math.inf if claims.expires is None else claims.expires + self._skew - self._clock.now()
+        self._serial += 1
+        life = Lifetime.starting(self._clock.monotonic(), seconds, self._rng)
+        return Held(self._serial, value, claims, life, again)
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A token in use."""
-
-    value: str
-    claims: Claims
-    life: Lifetime
+    def note_skew(self, skew: float | None) -> None:
+        """Remember how far our clock is ahead of the server's, in seconds; say so once where it is far."""
+        if skew is None:
+            return
+        self._skew = skew
+        alarming = abs(skew) >= ALARMING_SKEW
+        if alarming and not self._skew_told:
+            log.warning(describe_skew(skew), account=self.name)
+        self._skew_told = alarming
 
 
 class AccountToken:
@@ -130,7 +182,6 @@ class AccountToken:
         region_upstream: Upstream,
         observer: TokenObserver,
         clock: Clock,
-        rng: random.Random | None = None,
     ) -> None:
         self._account = account
         self._source = source
@@ -141,123 +192,140 @@ class AccountToken:
         self._region_upstream = region_upstream
         self._observer = observer
         self._clock = clock
-        self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
-        self._held: Held | None = None
-        self._seen_login = 0
-        self._renewing = False
-        self._no_token = Pause(clock)
+        # What was counted and shown last.
+        self._serial = 0
+        self._logins = 0
 
     @property
     def origin(self) -> str:
         """Where the token comes from, for messages."""
         return f"account {self._account.name}"
 
+    @property
+    def _holding(self) -> Holding:
+        return self._account.holding(self._cluster_id)
+
     def claims(self) -> Claims:
         """What the token in use says; unknown before the first login."""
-        return self._held.claims if self._held else Claims()
+        held = self._holding.held
+        return held.claims if held else Claims()
 
-    def credential_changed(self) -> None:
-        """Nothing that failed with the old credential says anything about the new one."""
-        self._account.credential_changed()
-        self._no_token.end()
+    def show_expiry(self) -> None:
+        """Show the end of a token that the account had before; that is no refresh."""
+        held = self._holding.held
+        self._serial, self._logins = held.serial if held else 0, self._account.logins
+        self._observer.token_expiry(self._source, self._user, held.claims.expires if held else None)
 
     async def current(self) -> str:
-        held = self._latest()
+        held = self._look()
         now = self._clock.monotonic()
         if held is None or now >= held.life.ends_at:
             return await self._log_in()
-        if now >= held.life.renew_at and not self._renewing:
+        if now >= held.life.renew_at and not self._holding.renewing:
             return await self._renew(held)
         return held.value
 
     async def replace(self, refused: str) -> str | None:
-        held = self._latest()
+        held = self._look()
         if held is not None and held.value != refused:
             return held.value
+        if held is not None and held.again and self._account.logged_in_lately:
+            return None
         fresh = await self._log_in()
         return fresh if fresh != refused else None
 
-    def _latest(self) -> Held | None:
-        """The token in use: that of the account's latest login, whichever region asked for it, or a renewed one."""
-        if self._account.logins > self._seen_login:
-            self._seen_login = self._account.logins
-            self._held = None
-            with contextlib.suppress(AuthenticationError):
-                self._take(self._account.token_for(self._cluster_id))
-        return self._held
+    def _look(self) -> Held | None:
+        """The token in use. Counts and shows what happened since the last look, whoever logged in or renewed it."""
+        held = self._holding.held
+        if held is not None and held.serial != self._serial:
+            self._serial = held.serial
+            self._observer.token_refresh(self._source, True)
+            self._observer.token_expiry(self._source, self._user, held.claims.expires)
+        elif held is None and self._account.logins > self._logins:
+            self._observer.token_refresh(self._source, False)
+            self._observer.token_expiry(self._source, self._user, None)
+        self._logins = self._account.logins
+        return held
 
     async def _log_in(self) -> str:
-        """The token of a login that nobody of this region has seen yet."""
-        self._no_token.check()
-        await self._account.log_in(self._login_upstream, self._seen_login, self._failed)
-        held = self._latest()
-        if held is not None:
-            self._no_token.end()
-            return held.value
-        try:
-            return self._account.token_for(self._cluster_id)
-        except AuthenticationError as error:
-            self._no_token.failed(error)
-            self._failed()
-            raise
-
-    def _failed(self) -> None:
-        self._observer.token_refresh(self._source, False)
+        """The token of a login that ends after this call."""
+        self._holding.pause.check()
+        await self._account.log_in(
+            self._login_upstream, self._account.logins, lambda: self._observer.token_refresh(self._source, False)
+        )
+        held = self._look()
+        if held is None:
+            raise self._account.problem(self._cluster_id)
+        return held.value
 
     async def _renew(self, held: Held) -> str:
         """Replace a token that will soon end. The others go on with the old one meanwhile, and all while it fails."""
-        self._renewing = True
+        holding = self._holding
+        holding.renewing = True
         try:
-            return self._take(await self._next(held.value))
+            return await self._next(held)
         except PollError as error:
             log.debug("renewing failed, logging in instead", source=self._source, error=str(error))
             return await self._log_in_early(held)
         finally:
-            self._renewing = False
+            holding.renewing = False
 
-    async def _log_in_early(self, held: Held) -> str:
-        try:
-            return await self._log_in()
-        except PollError:
-            self._held = dataclasses.replace(held, life=held.life.renewal_failed(self._clock.monotonic()))
-            return held.value
-
-    async def _next(self, token: str) -> str:
+    async def _next(self, held: Held) -> str:
         """Page 更新凭证: the answer is the token itself, in an object, or in an object in a list."""
         request = Request(
             TOKEN,
             f"{self._ac_url}/ac/openapi/v2/tokens/next",
             method="POST",
-            headers={"token": token},
-            secrets=(token,),
+            headers={"token": held.value},
+            secrets=(held.value,),
         )
-        return await self._region_upstream.call(request, renewed_token)
+        renewal = await self._region_upstream.call(request, read_renewal)
+        self._account.note_skew(renewal.skew)
+        # A login may have been faster.
+        if self._holding.held is held:
+            self._holding.held = self._account.token(renewal.token)
+        self._look()
+        return renewal.token
 
-    def _take(self, value: str) -> str:
-        """Use `value` from now on."""
-        claims = read_claims(value)
-        seconds = math.inf if claims.expires is None else claims.expires + self._account.skew - self._clock.now()
-        self._held = Held(value, claims, Lifetime.starting(self._clock.monotonic(), seconds, self._rng))
-        self._observer.token_refresh(self._source, True)
-        self._observer.token_expiry(self._source, self._user, claims.expires)
-        return value
+    async def _log_in_early(self, held: Held) -> str:
+        holding = self._holding
+        if holding.held is held:
+            try:
+                return await self._log_in()
+            except PollError:
+                if holding.held is None:
+                    raise
+                if holding.held is held:
+                    life = held.life.renewal_failed(self._clock.monotonic())
+                    holding.held = dataclasses.replace(held, life=life)
+        latest = self._look()
+        return latest.value if latest else held.value
 
 
 class WireRenewed(msgspec.Struct, gc=False):
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """The token that follows another; `skew` as in `LoginAnswer`."""
+
+    token: str
+    skew: float | None
+
+
 _renewed = msgspec.json.Decoder(str | WireRenewed | list[WireRenewed])
 
 
-def renewed_token(response: Response) -> str:
+def read_renewal(response: Response) -> Renewal:
     """The token in the answer to ``tokens/next``, in each of its three forms."""
+    data = open_confidential(response)
     try:
-        answer = _renewed.decode(open_envelope(response))
+        answer = _renewed.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise DecodeError("the answer to tokens/next holds no token") from None
     match answer:
         case [WireRenewed(token=token), *_] | WireRenewed(token=token) | str(token) if token:
-            return token
+            return Renewal(token, clock_skew(response))
         case _:
             raise DecodeError("the answer to tokens/next holds no token")

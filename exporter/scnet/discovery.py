@@ -3,6 +3,7 @@
 Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster).
 """
 
+import asyncio
 from dataclasses import dataclass
 
 import msgspec
@@ -11,7 +12,7 @@ from exporter.errors import DecodeError, PollError
 from exporter.records import Scheduler
 from exporter.scnet.client import RegionClient
 from exporter.scnet.envelope import open_envelope
-from exporter.scnet.login import PLATFORM_CLUSTER_ID, Login, RegionToken, read_login
+from exporter.scnet.login import Login, RegionToken, read_login
 from exporter.upstream import Request, Response, TokenProvider, Upstream, call_with_token, excerpt
 
 CENTER = "center"
@@ -102,8 +103,9 @@ def first_enabled(urls: list[WireUrl]) -> str:
 async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) -> list[Found]:
     """All regions of the account, by id. Raises PollError where the login itself fails."""
     answer = await upstream.call(login.request(now), read_login)
-    regions = [region for key, region in answer.regions.items() if key != PLATFORM_CLUSTER_ID]
-    return [await find(upstream, region, ac_url) for region in sorted(regions, key=lambda each: each.cluster_id)]
+    regions = sorted(answer.regions.values(), key=lambda region: region.cluster_id)
+    # All at once: a region that hangs costs its own time only.
+    return await asyncio.gather(*(find(upstream, region, ac_url) for region in regions))
 
 
 async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:

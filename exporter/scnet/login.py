@@ -13,7 +13,15 @@ from typing import Protocol
 import msgspec
 
 from exporter.config import Secret
-from exporter.errors import AuthenticationError, PollError, RejectedError
+from exporter.errors import (
+    ApiError,
+    AuthenticationError,
+    DecodeError,
+    PollError,
+    RejectedError,
+    ServerError,
+    UnexpectedStatusError,
+)
 from exporter.scnet import wire
 from exporter.scnet.envelope import open_envelope
 from exporter.upstream import ALARMING_SKEW, Request, Response, clock_skew
@@ -45,7 +53,10 @@ class RegionToken:
 
 @dataclass(frozen=True, slots=True)
 class LoginAnswer:
-    """The regions of an account by their id; `skew` is how far our clock is ahead of the server's, in seconds."""
+    """The regions of an account by their id, without the platform itself.
+
+    `skew` is how far our clock is ahead of the server's, in seconds; None where the answer does not tell.
+    """
 
     regions: Mapping[str, RegionToken]
     skew: float | None
@@ -106,23 +117,38 @@ def read_login(response: Response) -> LoginAnswer:
     """
     skew = clock_skew(response)
     try:
-        rows = wire.rows_of(open_envelope(response))
-    except (AuthenticationError, RejectedError) as error:
-        raise with_hint(error, skew) from None
+        data = open_confidential(response)
+    except (AuthenticationError, RejectedError, ApiError) as error:
+        # Whatever the code: this credential gives no tokens.
+        raise refusal(error, skew) from None
+    try:
+        rows = wire.rows_of(data)
+    except DecodeError:
+        raise DecodeError("the answer to the login is not a list of tokens") from None
     tokens = [row for row in wire.read_each(rows, read_token) if row is not None]
     regions = [RegionToken(str(row.cluster_id), row.cluster_name or "", row.token or None) for row in tokens]
-    return LoginAnswer({region.cluster_id: region for region in regions}, skew)
+    return LoginAnswer({each.cluster_id: each for each in regions if each.cluster_id != PLATFORM_CLUSTER_ID}, skew)
 
 
 def read_token(raw: msgspec.Raw) -> WireToken:
     return wire.read_one(_token.decode, raw)
 
 
-def with_hint(error: PollError, skew: float | None) -> PollError:
+def open_confidential(response: Response) -> msgspec.Raw:
+    """Like `open_envelope`, for an answer that may hold tokens: no error quotes its body."""
+    try:
+        return open_envelope(response)
+    except DecodeError:
+        raise DecodeError("the answer is not the JSON envelope that the API describes") from None
+    except (ServerError, UnexpectedStatusError) as error:
+        raise type(error)(f"HTTP {response.status}") from None
+
+
+def refusal(error: PollError, skew: float | None) -> AuthenticationError:
     # The page names no bound for the timestamp's age; public services that sign alike allow a few minutes.
-    if skew is None or abs(skew) < ALARMING_SKEW:
-        return error
-    return type(error)(f"{error}; {describe_skew(skew)}", api_code=error.api_code)
+    hint = "" if skew is None or abs(skew) < ALARMING_SKEW else f"; {describe_skew(skew)}"
+    text = str(error).replace("the token was refused", "the credential was refused")
+    return AuthenticationError(f"{text}{hint}", api_code=error.api_code)
 
 
 def describe_skew(skew: float) -> str:

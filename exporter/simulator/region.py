@@ -292,7 +292,12 @@ class Region:
     # AC
 
     async def _member_jobs(self, request: web.Request) -> web.Response:
-        caller = self._caller(request)
+        meant = self._meant(request)
+        await meant.advance()
+        return meant.members(request, meant._caller(request))  # noqa: SLF001 - another region of this class
+
+    def members(self, request: web.Request, caller: Claims) -> web.Response:
+        """The list of jobs that `caller` asks for here."""
         cluster_id, group_id, user = (request.match_info[part] for part in ("cluster_id", "group_id", "user"))
         group = next((group for group in self.spec.groups if str(group.id) == group_id), None)
         if cluster_id != str(self.cluster_id) or group is None:
@@ -324,11 +329,11 @@ class Region:
         return rows + [row for region in self.peers if (row := region.login_row(account))]
 
     async def _token_state(self, request: web.Request) -> web.Response:
-        self._caller(request)
+        self._meant(request)._caller(request)  # noqa: SLF001 - another region of this class
         return self._answer("token is valid")
 
     async def _renew(self, request: web.Request) -> web.Response:
-        token = self._office.renew(request.headers.get("token", ""), self._claimed_id)
+        token = self._office.renew(request.headers.get("token", ""), self._meant(request)._claimed_id)  # noqa: SLF001 - as above
         if token is None:
             return self.refuse_token()
         form = self.quirks.renewal_form
@@ -338,13 +343,15 @@ class Region:
         verdict, _ = self._office.check(request.headers.get("token", ""), PLATFORM_CLUSTER_ID)
         if verdict == "valid":
             raise self._error("10001")
-        # The platform's own host serves every region: the token says which one is meant.
-        meant = next((peer for peer in self.peers if self._means(request, peer)), self)
+        meant = self._meant(request)
         return self._answer(meant.center(meant._caller(request)))  # noqa: SLF001 - another region of this class
 
-    def _means(self, request: web.Request, peer: "Region") -> bool:
-        verdict, _ = self._office.check(request.headers.get("token", ""), peer._claimed_id)  # noqa: SLF001 - as above
-        return verdict == "valid"
+    def _meant(self, request: web.Request) -> "Region":
+        """The region that a request to an AC address concerns: the platform is one, and the token says which region."""
+        _, claims = self._office.check(request.headers.get("token", ""), self._claimed_id)
+        if claims is None or claims.cluster_id == self._claimed_id:
+            return self
+        return next((peer for peer in self.peers if peer._claimed_id == claims.cluster_id), self)  # noqa: SLF001 - as above
 
     def center(self, caller: Claims) -> dict[str, Any]:
         """What `center` says of this region to `caller`."""

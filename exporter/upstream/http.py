@@ -26,6 +26,7 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamConnectionError,
 )
+from exporter.upstream.denials import Denials
 from exporter.upstream.outage import Outage
 from exporter.upstream.translation import translated
 
@@ -101,6 +102,7 @@ class Upstream:
         tls: ssl.SSLContext | bool = True,
     ) -> None:
         self.name = settings.name
+        self.denials = Denials(clock)
         self._settings = settings
         self._slots = slots
         self._own_slots = asyncio.Semaphore(settings.max_concurrency)

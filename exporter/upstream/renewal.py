@@ -34,6 +34,8 @@ class Pause:
     def failed(self, error: PollError) -> None:
         longest = LONGEST_TRANSIENT_PAUSE if isinstance(error, TransientError) else LONGEST_PAUSE
         pause = min(FIRST_PAUSE * 2.0 ** min(self._failures, 10), longest)
+        if isinstance(error, TransientError) and error.retry_after is not None:
+            pause = min(max(pause, error.retry_after), LONGEST_PAUSE)
         self._failures += 1
         self._error = error
         self._until = self._clock.monotonic() + pause

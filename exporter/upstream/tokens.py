@@ -59,13 +59,16 @@ async def call_with_token(
     """Send the request with the current token; if that is refused, once more with another.
 
     Raises the PollErrors of `Upstream.call` and of `decode`; AuthenticationError where the only token was refused,
-    PermissionDeniedError where a second one was refused as well.
+    PermissionDeniedError where a second one was refused as well, now or lately.
     """
     try:
         token = await tokens.current()
+        request = request_for(token)
         try:
-            return await upstream.call(request_for(token), decode)
-        except AuthenticationError:
+            return await answered(upstream, request, decode)
+        except AuthenticationError as error:
+            if upstream.denials.holds(request.url, token):
+                raise denied(error) from None
             fresh = await tokens.replace(token)
             if fresh is None:
                 raise
@@ -73,9 +76,21 @@ async def call_with_token(
         # All polls with this credential fail together.
         error.culprit = tokens.origin
         raise
+    request = request_for(fresh)
     try:
-        return await upstream.call(request_for(fresh), decode)
+        return await answered(upstream, request, decode)
     except AuthenticationError as error:
-        raise PermissionDeniedError(
-            f"refused with a fresh token too, so its owner may not ask this: {error}", api_code=error.api_code
-        ) from None
+        upstream.denials.note(request.url, fresh)
+        raise denied(error) from None
+
+
+async def answered(upstream: Upstream, request: Request, decode: Callable[[Response], T]) -> T:
+    answer = await upstream.call(request, decode)
+    upstream.denials.end(request.url)
+    return answer
+
+
+def denied(error: AuthenticationError) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"refused with a fresh token too, so its owner may not ask this: {error}", api_code=error.api_code
+    )
