@@ -121,6 +121,83 @@ SCNET_JOB_AMOUNTS: Final[Mapping[str, Family]] = MappingProxyType(
     }
 )
 
+# --- SCNet, from one poll to the next ------------------------------------------------------------------------------------
+
+_TRACKED = "hpc_cluster group user"
+
+SCNET_JOB_TRANSITIONS: Final = _rendered(
+    "scnet_job_transitions_total",
+    "counter",
+    "Changes of a job's state from one poll to the next. From none: first listed; to gone: missing from two complete "
+    "listings. States that a job passed through between two polls are not seen.",
+    f"{_TRACKED} from_state to_state",
+)
+
+SCNET_JOBS_FINISHED: Final = _rendered(
+    "scnet_jobs_finished_total",
+    "counter",
+    "Jobs that ended, each job id once, at the first sight of its end. vanished_running and vanished_queued: "
+    "no longer listed, without an ended state seen; completed means ended, not succeeded.",
+    f"{_TRACKED} outcome",
+)
+
+SCNET_JOB_OBSERVED_WAIT: Final = _rendered(
+    "scnet_job_observed_wait_seconds",
+    "histogram",
+    "Time that jobs waited (queued, held, waiting, or suspended before the first run) until they were seen running, in "
+    "seconds, between the middles of the gaps between two polls: each wait is wrong by at most one such gap. A job "
+    "submitted and started in one gap counts as 0. See scnet_job_observations_censored_total for what is not in here.",
+    "hpc_cluster group",
+)
+
+SCNET_JOB_OBSERVED_RUN: Final = _rendered(
+    "scnet_job_observed_run_seconds",
+    "histogram",
+    "Time that jobs ran (running, or suspended meanwhile) until they were seen no longer running, in seconds, between "
+    "the middles of the gaps between two polls: each run is wrong by at most one such gap. "
+    "Runs that began and ended in one gap are not seen.",
+    "hpc_cluster group",
+)
+
+SCNET_JOB_OBSERVATIONS_CENSORED: Final = _rendered(
+    "scnet_job_observations_censored_total",
+    "counter",
+    "Waits and runs that could not be measured. left_truncated: the job was there at the first poll, or new after "
+    "more than three intervals without one; gap: it changed in such a time; vanished: it waited and never ran in sight.",
+    "hpc_cluster group measure reason",
+)
+
+SCNET_MEMBER_OLDEST_QUEUED: Final = _rendered(
+    "scnet_member_oldest_queued_timestamp_seconds",
+    "gauge",
+    "Unix time at which the longest-waiting listed job of a group member was first seen waiting, in seconds. "
+    "Absent when none waits.",
+    _TRACKED,
+)
+
+# Keyed by the attribute of tracking.MemberView that they show.
+SCNET_MEMBER_RESOURCE_SECONDS: Final[Mapping[str, Family]] = MappingProxyType(
+    {
+        f"{resource}_seconds": _rendered(
+            f"scnet_member_{resource}_seconds_total",
+            "counter",
+            f"{text} in use by a group member's jobs over time, in seconds times {text}: the mean of two polls times the "
+            "time between them, at most three intervals of it. Jobs whose amount is unknown add nothing. "
+            "Absent until an amount was listed.",
+            _TRACKED,
+        )
+        for resource, text in (("cpu", "CPU cores"), ("gpu", "GPUs"), ("dcu", "DCUs"))
+    }
+)
+
+SCNET_MEMBER_UNACCOUNTED: Final = _rendered(
+    "scnet_member_unaccounted_seconds_total",
+    "counter",
+    "Time for which a group member's resource seconds are not counted, in seconds: what exceeds three intervals "
+    "in the gaps between two successful polls.",
+    _TRACKED,
+)
+
 # --- Targets: there can be tens of thousands, so they are rendered like domain series ------------------------------------
 
 _TARGET = "source endpoint target"

@@ -38,15 +38,25 @@ scnet_job_info gauge hpc_cluster group user job_id job_name state
 scnet_job_requested_cpus gauge hpc_cluster user job_id
 scnet_job_requested_dcus gauge hpc_cluster user job_id
 scnet_job_requested_gpus gauge hpc_cluster user job_id
+scnet_job_observations_censored_total counter hpc_cluster group measure reason
+scnet_job_observed_run_seconds histogram hpc_cluster group
+scnet_job_observed_wait_seconds histogram hpc_cluster group
 scnet_job_requested_nodes gauge hpc_cluster user job_id
+scnet_job_transitions_total counter hpc_cluster group user from_state to_state
+scnet_jobs_finished_total counter hpc_cluster group user outcome
 scnet_member_allocated_cpus gauge hpc_cluster group user state
 scnet_member_allocated_dcus gauge hpc_cluster group user state
 scnet_member_allocated_gpus gauge hpc_cluster group user state
+scnet_member_cpu_seconds_total counter hpc_cluster group user
+scnet_member_dcu_seconds_total counter hpc_cluster group user
+scnet_member_gpu_seconds_total counter hpc_cluster group user
 scnet_member_jobs gauge hpc_cluster group user state
+scnet_member_oldest_queued_timestamp_seconds gauge hpc_cluster group user
 scnet_member_requested_cpus gauge hpc_cluster group user state
 scnet_member_requested_dcus gauge hpc_cluster group user state
 scnet_member_requested_gpus gauge hpc_cluster group user state
 scnet_member_requested_nodes gauge hpc_cluster group user state
+scnet_member_unaccounted_seconds_total counter hpc_cluster group user
 scnet_queue_jobs gauge hpc_cluster user queue state
 scnet_scheduler_info gauge hpc_cluster scheduler_id scheduler_name scheduler_type
 scnet_up gauge hpc_cluster

@@ -7,13 +7,15 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics import families
+from exporter.metrics import families, tracking
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
 from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Scheduler, Schedulers
+from exporter.tracking import MemberKey, Tracker
 
+MEMBER = MemberKey("kunshan", "533686286955839488", "bob")
 STRANGE = 'a "b" \\ c\nd 队列 \u2028'
 
 
@@ -32,10 +34,19 @@ def exposition() -> Exposition:
             families.target_health("kunshan", "queue_jobs", "bob", up=True, stale=False, last_success=1.7e9),
             families.region_up("kunshan", True),
             families.jobs_dropped("kunshan", 3),
+            tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),
+            tracking.tracked_group("kunshan", "chemistry", tracked(jobs).group(MEMBER.source, MEMBER.group_id)),
         )
     ):
         exposition.put(owner, chunks)
     return exposition
+
+
+def tracked(jobs: tuple[Job, ...]) -> Tracker:
+    tracker = Tracker()
+    for at in (0.0, 60.0):
+        tracker.observe(MEMBER, JobListing(jobs), at, 60.0)
+    return tracker
 
 
 @pytest.fixture
