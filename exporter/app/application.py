@@ -15,6 +15,7 @@ from exporter.app.scnet_tokens import AccountAtWork, account_at_work
 from exporter.app.services import Services
 from exporter.app.status import status_of
 from exporter.app.tls import context_for
+from exporter.app.tracked import Tracked
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, FileSecret, SecretFiles, effective_yaml, load
 from exporter.errors import ConfigurationError, Mistake
@@ -23,6 +24,7 @@ from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import Poller
+from exporter.tracking import StateFileError, TrackingService
 
 log = structlog.get_logger()
 
@@ -41,14 +43,16 @@ class Application:
     def __init__(self, options: Options, clock: Clock | None = None) -> None:
         self.options = options
         self._clock = clock or SystemClock()
-        self._services = Services(self._clock, OwnMetrics(), Exposition())
+        self._services = Services(self._clock, OwnMetrics(), Exposition(), exporter_metrics=options.exporter_metrics)
         self._services.targets_changed = self._update_targets
+        self._services.tracked = Tracked(self._services)
         self._publisher = Publisher(self._services)
         self.poller = Poller(self._clock, self._publisher)
         self.config: Config | None = None
         self._slots = asyncio.Semaphore()
         self._accounts: dict[str, AccountAtWork] = {}
         self.regions: dict[str, Region] = {}
+        self._tracking: TrackingService | None = None
         self._watch: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
@@ -85,10 +89,12 @@ class Application:
             self._note_reload(ok=True)
 
     async def stop(self) -> None:
-        """Stop polling and close all connections."""
+        """Stop polling, write what the tracker knows, and close all connections."""
         if self._watch is not None:
             self._watch.cancel()
         await self.poller.stop()
+        if self._tracking is not None:
+            await self._tracking.stop()
         await asyncio.gather(*(region.close() for region in self.regions.values()), *self._closing)
 
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
@@ -123,7 +129,35 @@ class Application:
             regions = {}
         accounts = build_accounts(config, contexts, self._services, running=accounts)
         regions = build_regions(config, accounts, contexts, self._services, slots, running=regions)
+        tracking = await self._tracking_for(config)
         self._swap(config, accounts, regions, slots)
+        self._track_with(tracking)
+
+    async def _tracking_for(self, config: Config) -> TrackingService | None:
+        """The tracker that `config` asks for, started: the running one where its settings are the same.
+
+        Raises ConfigurationError where the state file cannot be used.
+        """
+        if not config.tracking.enabled:
+            return None
+        if self._tracking is not None and self.config is not None and self.config.tracking == config.tracking:
+            return self._tracking
+        service = TrackingService(config.tracking.state_file, clock=self._clock)
+        try:
+            await service.start()
+        except StateFileError as error:
+            file = str(self.options.config_file)
+            raise ConfigurationError([Mistake(file, 1, 1, "tracking.state_file", str(error))]) from None
+        return service
+
+    def _track_with(self, tracking: TrackingService | None) -> None:
+        """Let `tracking` count from now on, and tell it who is polled."""
+        old, self._tracking, self._services.tracked.service = self._tracking, tracking, tracking
+        if old is not None and old is not tracking:
+            self._services.tracked.hide_all()
+            self._in_background(old.stop())
+        if tracking is not None:
+            tracking.forget_members([key for region in self.regions.values() for key in region.tracked_members()])
 
     def _swap(
         self,

@@ -16,6 +16,8 @@ class Publisher:
         self._services.own.poll(key.source, key.endpoint, seconds, error.reason if error else None)
 
     def health_changed(self, status: TargetStatus) -> None:
+        if not self._services.exporter_metrics:
+            return
         chunks = families.target_health(*status.key, up=status.up, stale=status.stale, last_success=status.last_success)
         self._services.exposition.put(("health", status.key), chunks)
 
@@ -24,6 +26,7 @@ class Publisher:
 
     def expired(self, key: TargetKey) -> None:
         self._services.exposition.remove(key)
+        self._services.tracked.hide(key)
         self._release_jobs(key)
 
     def removed(self, key: TargetKey) -> None:
@@ -39,6 +42,6 @@ class Publisher:
 
 def show_jobs_dropped(services: Services, source: str) -> None:
     """Say how many jobs of `source` found no room among the per-job series."""
-    if services.per_job is not None:
+    if services.per_job is not None and services.exporter_metrics:
         dropped = services.per_job.dropped(source)
         services.exposition.put(("dropped", source), families.jobs_dropped(source, dropped))

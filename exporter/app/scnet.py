@@ -8,6 +8,7 @@ from typing import Any
 from exporter.app.publisher import show_jobs_dropped
 from exporter.app.scnet_tokens import AccountAtWork, RegionTokens, Token
 from exporter.app.services import Services
+from exporter.app.tracked import Followed
 from exporter.config import Cluster, FileSecret, Member
 from exporter.errors import RejectedError
 from exporter.metrics import families
@@ -16,6 +17,7 @@ from exporter.polling import Target, TargetKey
 from exporter.records import JobListing, QueueStatistics, Schedulers
 from exporter.scnet import RegionClient
 from exporter.scnet.client import CLUSTER, MEMBER_JOBS, QUEUE_JOBS
+from exporter.tracking import MemberKey
 from exporter.upstream import Settings, Upstream
 
 # Rendering this many jobs takes a few milliseconds; more is done in a thread.
@@ -86,6 +88,11 @@ class Region:
         if MEMBER_JOBS in collect:
             targets += [self._member_jobs(member, user) for member in self.cluster.members for user in member.users]
         return targets
+
+    def tracked_members(self) -> list[MemberKey]:
+        """Whose jobs the tracker follows."""
+        members = self.cluster.members if MEMBER_JOBS in self.cluster.collect else ()
+        return [MemberKey(self.name, member.group_id, user) for member in members for user in member.users]
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
         """Use the new content of `secret`; the targets that may work again now."""
@@ -177,6 +184,8 @@ class Region:
             else:
                 chunks = families.member_jobs(self.name, member.group, user, records)
             self._services.exposition.put(key, {**chunks, **self._per_job(key, member.group, user, records)})
+            followed = Followed(key, MemberKey(self.name, member.group_id, user), member.group)
+            self._services.tracked.observe(followed, records, self.cluster.poll.interval)
 
         return self._target(
             MEMBER_JOBS,

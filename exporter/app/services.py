@@ -3,12 +3,16 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from exporter.clock import Clock
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
+
+if TYPE_CHECKING:
+    from exporter.app.tracked import Tracked
 
 
 @dataclass(slots=True)
@@ -18,7 +22,10 @@ class Services:
     clock: Clock
     own: OwnMetrics
     exposition: Exposition
+    # Whether the exporter shows metrics about itself and its targets, besides what the regions say.
+    exporter_metrics: bool = True
     per_job: PerJobBudget | None = None
+    tracked: "Tracked" = field(init=False)
     # A queue once seen stays, at 0: the names outlive a reload with their target.
     queues_seen: defaultdict[TargetKey, set[str]] = field(default_factory=lambda: defaultdict(set))
     # To be called when a region has other targets than before without a reload.

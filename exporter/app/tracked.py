@@ -1,0 +1,74 @@
+"""Hands job listings to the tracker, and shows what it counts as long as the listings' targets are shown."""
+
+import asyncio
+from collections import defaultdict
+from typing import NamedTuple
+
+from exporter.app.services import Services
+from exporter.metrics import tracking as families
+from exporter.polling import TargetKey
+from exporter.records import JobListing
+from exporter.tracking import MemberKey, TrackingService
+
+
+class Followed(NamedTuple):
+    """A member whose jobs are followed, the target that lists them, and its group's label, which may change."""
+
+    target: TargetKey
+    member: MemberKey
+    group: str
+
+
+class Tracked:
+    """The tracker's part of the exposition. Owners: ("tracked", target) and ("tracked group", source, group id)."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.service: TrackingService | None = None
+        self._shown: dict[TargetKey, Followed] = {}
+        self._targets_of: defaultdict[tuple[str, str], set[TargetKey]] = defaultdict(set)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def observe(self, followed: Followed, listing: JobListing, interval: float) -> None:
+        """Count what happened since the last listing. Shown a moment later, when it is on disk: no poll waits for that."""
+        if self.service is None:
+            return
+        self._shown[followed.target] = followed
+        self._targets_of[followed.member[:2]].add(followed.target)
+        task = asyncio.get_running_loop().create_task(self._observe(self.service, followed, listing, interval))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def hide(self, target: TargetKey) -> None:
+        """The target's data is too old, or it is no longer polled; the counts go on when it is back."""
+        followed = self._shown.pop(target, None)
+        if followed is None:
+            return
+        self._services.exposition.remove(("tracked", target))
+        group = followed.member[:2]
+        self._targets_of[group].discard(target)
+        if not self._targets_of[group]:
+            del self._targets_of[group]
+            self._services.exposition.remove(("tracked group", *group))
+
+    def hide_all(self) -> None:
+        """Nobody counts any more."""
+        for target in list(self._shown):
+            self.hide(target)
+
+    async def _observe(
+        self, service: TrackingService, followed: Followed, listing: JobListing, interval: float
+    ) -> None:
+        await service.observe(followed.member, listing, service.time(), interval)
+        source = followed.member.source
+        self._services.own.tracked_jobs(source, service.tracked_jobs(source))
+        # It may have been hidden meanwhile, or a reload may have put another tracker in the place of this one.
+        if self._shown.get(followed.target) == followed and self.service is service:
+            self._show(service, followed)
+
+    def _show(self, service: TrackingService, followed: Followed) -> None:
+        source, group_id, user = followed.member
+        of_member = families.tracked_member(source, followed.group, user, service.member(followed.member))
+        of_group = families.tracked_group(source, followed.group, service.group(source, group_id))
+        self._services.exposition.put(("tracked", followed.target), of_member)
+        self._services.exposition.put(("tracked group", source, group_id), of_group)
