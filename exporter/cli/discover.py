@@ -2,23 +2,29 @@
 
 import argparse
 import asyncio
-import json
+import math
 import os
 import re
+import ssl
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from exporter.app.tls import context_for
 from exporter.cli import options
 from exporter.clock import SystemClock
 from exporter.config import Account, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
+from exporter.config.durations import parse_duration
 from exporter.config.model import TOKEN_URL
-from exporter.errors import ExporterError, PollError
+from exporter.config.schema import AcUrl, ClusterSection, Name, Url
+from exporter.errors import ConfigurationError, ExporterError, PollError
 from exporter.scnet import AccessKeyLogin, PasswordLogin
 from exporter.scnet.discovery import Found, discover
 from exporter.scnet.login import Login
@@ -27,6 +33,8 @@ from exporter.upstream import Settings, Upstream
 # The public platform answers logins and everything else on two hosts.
 PUBLIC_AC_URL = "https://www.scnet.cn"
 ACCESS_KEY, SECRET_KEY = "SCNET_ACCESS_KEY", "SCNET_SECRET_KEY"
+# What travels in a header, and not every character survives that; the secret key only signs.
+HEADERS = frozenset({"access_key"})
 
 EXAMPLE = f"""examples:
   {ACCESS_KEY}=... {SECRET_KEY}=... hpc-exporter discover --user=alice > exporter.yml
@@ -34,6 +42,7 @@ EXAMPLE = f"""examples:
   hpc-exporter discover --config.file=exporter.yml --account=lab
 
 The keys are read from files or from the environment, never from the command line, where everybody can see them.
+Exit status: 0 if at least one region can be polled, 1 if none can or the login fails, 2 for wrong usage.
 """
 
 
@@ -63,16 +72,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--user", help="the platform login")
+    parser.add_argument("--user", type=checked(TypeAdapter(Name)), help="the platform login")
     parser.add_argument(
         "--access-key-file", type=Path, metavar="FILE", help=f"holds the access key (default: ${ACCESS_KEY})"
     )
     parser.add_argument(
         "--secret-key-file", type=Path, metavar="FILE", help=f"holds the secret key (default: ${SECRET_KEY})"
     )
-    parser.add_argument("--token-url", default=TOKEN_URL, metavar="URL", help="where to log in (default: %(default)s)")
+    parser.add_argument(
+        "--token-url", type=checked(TypeAdapter(Url)), metavar="URL", help=f"where to log in (default: {TOKEN_URL})"
+    )
     parser.add_argument(
         "--ac-url",
+        type=checked(TypeAdapter(AcUrl)),
         metavar="URL",
         help=f"where regions are asked for (default: {PUBLIC_AC_URL}, or the host of another --token-url)",
     )
@@ -82,27 +94,72 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--config.file", dest="config_file", type=Path, metavar="FILE", help="take the account from this configuration"
     )
     parser.add_argument("--account", metavar="NAME", help="which account of the configuration (default: its first)")
+    parser.add_argument(
+        "--timeout", type=duration, default=10.0, metavar="DURATION", help="of one request (default: 10s)"
+    )
     options.add_logging(parser)
     parser.set_defaults(run=run)
+
+
+def checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
+    """An argparse type: what the configuration accepts in such a place."""
+
+    def check(text: str) -> str:
+        try:
+            return adapter.validate_python(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(reason(error)) from None
+
+    return check
+
+
+def reason(error: ValidationError) -> str:
+    """The first thing that is wrong, without the value: that may be hostile, or a secret."""
+    return error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+
+
+def duration(text: str) -> float:
+    """An argparse type."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     try:
         known = from_config(args) if args.config_file else from_arguments(args)
+        tls = trusted(known.account.tls)
     except UsageError as error:
         print(f"hpc-exporter discover: {error}", file=sys.stderr)
         return 2
-    ac_url = (
-        (args.ac_url or known.account.url or default_ac_url(known.account.token_url)).rstrip("/").removesuffix("/ac")
-    )
-    found = asyncio.run(ask(known.account, ac_url))
-    print("\n".join(configuration(known, ac_url, found)))
+    ac_url = args.ac_url or known.account.url or default_ac_url(known.account.token_url)
+    settings = Settings(name=known.account.name, timeout=args.timeout, retries=1)
+    found = asyncio.run(ask(known.account, ac_url, tls, settings))
+    regions = [checked_region(region, known.account, ac_url) for region in found]
+    write("".join(f"{line}\n" for line in configuration(known, ac_url, regions)))
+    if not any(region.hpc_url for region in regions):
+        raise DiscoverError(f"no region of {known.account.user} can be polled; the configuration says why")
     return 0
+
+
+def write(text: str) -> None:
+    """Print in the encoding that a configuration has, whatever the terminal's. Raises DiscoverError."""
+    try:
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # Python tries to write the rest when it ends, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise DiscoverError(f"cannot write the configuration: {error.strerror}") from None
 
 
 def from_config(args: argparse.Namespace) -> Known:
     """The account named on the command line, or the first one, of a configuration. Raises ConfigurationError."""
+    for flag in ("user", "access_key_file", "secret_key_file", "token_url", "ca_file", "insecure_skip_verify"):
+        if getattr(args, flag):
+            raise UsageError(f"--{flag.replace('_', '-')} does not go with --config.file, which says it already")
     accounts = load(args.config_file).accounts
     chosen = [account for account in accounts if args.account in (None, account.name)]
     if not chosen:
@@ -119,6 +176,8 @@ def from_config(args: argparse.Namespace) -> Known:
 
 def from_arguments(args: argparse.Namespace) -> Known:
     """The account of the flags and the environment."""
+    if args.account:
+        raise UsageError("--account chooses from a configuration: give it with --config.file")
     if not args.user:
         raise UsageError("say which login with --user, or give a configuration with --config.file")
     access_key = given_secret("access_key", args.access_key_file, ACCESS_KEY)
@@ -128,7 +187,7 @@ def from_arguments(args: argparse.Namespace) -> Known:
         user=args.user,
         access_key=access_key,
         secret_key=secret_key,
-        token_url=args.token_url,
+        token_url=args.token_url or TOKEN_URL,
         tls=Tls(ca_file=args.ca_file, insecure_skip_verify=args.insecure_skip_verify),
     )
     return Known(
@@ -136,12 +195,20 @@ def from_arguments(args: argparse.Namespace) -> Known:
     )
 
 
+def trusted(tls: Tls) -> ssl.SSLContext:
+    """The context for the account's hosts. Raises UsageError for a CA file that cannot be used."""
+    try:
+        return context_for(tls, ":0:0")
+    except ConfigurationError as error:
+        raise UsageError(error.mistakes[0].message) from None
+
+
 def given_secret(key: str, file: Path | None, variable: str) -> Secret:
     """A key from its file or from the environment. Raises UsageError."""
     try:
         if file is not None:
-            return FileSecret(file.absolute(), f"{key}_file {file}")
-        return InlineSecret(os.environ.get(variable, ""), variable)
+            return FileSecret(file.absolute(), f"{key}_file {file}", header=key in HEADERS)
+        return InlineSecret(os.environ.get(variable, ""), variable, header=key in HEADERS)
     except UnusableSecretError as error:
         where = f"{file}" if file is not None else f"the environment variable {variable}"
         flag = f"--{key.replace('_', '-')}-file"
@@ -152,7 +219,8 @@ def reference(key: str, secret: Secret, variable: str) -> str:
     """How a configuration refers to a secret: never with the secret itself."""
     if isinstance(secret, FileSecret):
         return f"{key}_file: {quoted(str(secret.path.absolute()))}"
-    return f"{key}: ${{{variable}}}"
+    missing = "" if os.environ.get(variable) else "   # to be set in the environment"
+    return f"{key}: ${{{variable}}}{missing}"
 
 
 def default_ac_url(token_url: str) -> str:
@@ -163,16 +231,10 @@ def default_ac_url(token_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-async def ask(account: Account, ac_url: str) -> list[Found]:
-    """Log in and ask for all regions. Raises DiscoverError where the login fails, ConfigurationError for a bad CA file."""
-    tls = await asyncio.to_thread(context_for, account.tls, account.place or "command line:1:1")
-    upstream = Upstream(
-        Settings(name=account.name),
-        slots=asyncio.Semaphore(1),
-        observer=Nobody(),
-        clock=SystemClock(),
-        tls=tls,
-    )
+async def ask(account: Account, ac_url: str, tls: ssl.SSLContext, settings: Settings) -> list[Found]:
+    """Log in and ask for all regions. Raises DiscoverError where the login fails."""
+    slots = asyncio.Semaphore(settings.max_concurrency)
+    upstream = Upstream(settings, slots=slots, observer=Nobody(), clock=SystemClock(), tls=tls)
     try:
         return await discover(upstream, login_of(account, ac_url), ac_url, time.time())
     except PollError as error:
@@ -187,6 +249,21 @@ def login_of(account: Account, ac_url: str) -> Login:
     if account.access_key is None or account.secret_key is None:
         raise UsageError(f"account {account.name} has neither an access key nor a password")
     return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url)
+
+
+def checked_region(region: Found, account: Account, ac_url: str) -> Found:
+    """The region as it is, or without its address where a configuration would not be accepted with it."""
+    if not region.hpc_url:
+        return region
+    values = {"name": slug(region.name or region.cluster_id, set()), "cluster_id": region.cluster_id}
+    urls = {"hpc_url": region.hpc_url, "ac_url": ac_url}
+    users = {"users": [region.user]} if region.user else {}
+    try:
+        ClusterSection.model_validate({**values, **urls, **users, "account": account.name})
+    except ValidationError as error:
+        key = error.errors(include_url=False, include_input=False)[0]["loc"][0]
+        return replace(region, hpc_url="", problem=f"what it says of itself cannot be used: {key} {reason(error)}")
+    return region
 
 
 class Nobody:
@@ -224,7 +301,8 @@ def configuration(known: Known, ac_url: str, found: list[Found]) -> Iterable[str
 
 
 def region_lines(region: Found, name: str, account: Account, ac_url: str) -> Iterable[str]:
-    yield f"  - name: {quoted(name)}   # {comment(region.name)}; label hpc_cluster: change it to your liking"
+    yield f"  # {comment(region.name)}; its name is the label hpc_cluster: change it to your liking"
+    yield f"  - name: {quoted(name)}"
     yield f"    cluster_id: {quoted(region.cluster_id)}"
     yield f"    hpc_url: {quoted(region.hpc_url)}"
     yield f"    ac_url: {quoted(ac_url)}"
@@ -243,15 +321,17 @@ def region_lines(region: Found, name: str, account: Account, ac_url: str) -> Ite
 
 
 def tls_lines(tls: Tls) -> Iterable[str]:
-    if tls.ca_file is not None:
-        yield f"    tls: {{ca_file: {quoted(str(tls.ca_file.absolute()))}}}"
-    elif tls.insecure_skip_verify:
-        yield "    tls: {insecure_skip_verify: true}"
+    settings = [f"ca_file: {quoted(str(tls.ca_file.absolute()))}"] if tls.ca_file is not None else []
+    if tls.insecure_skip_verify:
+        settings.append("insecure_skip_verify: true")
+    if settings:
+        yield f"    tls: {{{', '.join(settings)}}}"
 
 
 def quoted(text: str) -> str:
-    """A YAML scalar that is this very text: JSON is YAML, and `$${` stands for a literal `${`."""
-    return json.dumps(text.replace("${", "$${"), ensure_ascii=False)
+    """A YAML scalar, on one line, that is this very text: `$${` stands for a literal `${`."""
+    literal = text.replace("${", "$${")
+    return yaml.safe_dump(literal, default_style='"', allow_unicode=True, width=math.inf).strip()
 
 
 def comment(text: str) -> str:

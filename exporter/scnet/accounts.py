@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 # A login that gave the refused token again is believed for so many seconds: the next one would give it, too.
 SAME_TOKEN_PATIENCE = 600.0
+# What a Date header leaves open, with some time on the way, in seconds.
+DATE_RESOLUTION = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ class Account:
         """Remember how far our clock is ahead of the server's, in seconds; say so once where it is far."""
         if skew is None:
             return
-        self._skew = skew
+        # The header has whole seconds: what is less may be nothing, and tokens can be short-lived.
+        self._skew = skew if abs(skew) >= DATE_RESOLUTION else 0.0
         alarming = abs(skew) >= ALARMING_SKEW
         if alarming and not self._skew_told:
             log.warning(describe_skew(skew), account=self.name)

@@ -21,7 +21,7 @@ CENTER = "center"
 class WireUrl(msgspec.Struct, gc=False):
     """``enable`` is met as text and as a boolean."""
 
-    url: str = ""
+    url: str | None = None
     enable: str | bool | None = None
 
 
