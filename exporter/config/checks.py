@@ -149,26 +149,30 @@ def _check_users(cluster: Keys, path: Path, report: Report) -> None:
 
 
 def _check_members(cluster: Keys, path: Path, report: Report) -> None:
-    by_id: dict[tuple[Text, Text], Place] = {}
-    by_label: dict[tuple[Text, Text], tuple[Text, Place]] = {}
+    by_user: dict[tuple[Text, Text], Place] = {}
+    by_label: dict[Text, tuple[Text, Place]] = {}
+    by_id: dict[Text, tuple[Text, Place]] = {}
     for member_path, member in _mappings(cluster, path, "members"):
         group_id = member.text("group_id")
         if not group_id:
             continue
-        label = member.text("group") or group_id
         for item_path, item in _items(member, member_path, "users"):
-            if not isinstance(item, Scalar) or not item.text:
-                continue
-            user = item.text
-            subject = f"user {shown(user)} of group {shown(group_id)}"
-            _check_first(by_id, (group_id, user), item.place, item_path, subject=subject, report=report)
-            other_id, other = by_label.setdefault((label, user), (group_id, item.place))
-            if other_id != group_id:
-                message = (
-                    f"user {shown(user)} is in another group_id with the same label group {shown(label)} on line"
-                    f" {other.line}: their series would be the same; give the groups different labels"
-                )
-                report.add(item.place, item_path, message)
+            if isinstance(item, Scalar) and item.text:
+                subject = f"user {shown(item.text)} of group {shown(group_id)}"
+                _check_first(by_user, (group_id, item.text), item.place, item_path, subject=subject, report=report)
+        label = member.text("group") or group_id
+        place = member.entries["group" if member.text("group") else "group_id"].node.place
+        other_id, other = by_label.setdefault(label, (group_id, place))
+        if other_id != group_id:
+            message = (
+                f"the group_id on line {other.line} has the same label group {shown(label)}: the series of the two groups"
+                " would be the same; give them different labels"
+            )
+            report.add(place, (*member_path, "group"), message)
+        other_label, other = by_id.setdefault(group_id, (label, place))
+        if other_label != label:
+            message = f"group_id {shown(group_id)} has another label on line {other.line}: give it one label"
+            report.add(place, (*member_path, "group"), message)
 
 
 def _check_names(parts: list[tuple[Path, Keys]], report: Report) -> None:
