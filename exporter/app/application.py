@@ -9,15 +9,17 @@ from typing import Any
 
 import structlog
 
+from exporter.app.octopus import Project, build_projects
 from exporter.app.publisher import Publisher
 from exporter.app.scnet import Region
 from exporter.app.scnet_tokens import AccountAtWork, account_at_work
 from exporter.app.services import Services
+from exporter.app.source import Source
 from exporter.app.status import status_of
 from exporter.app.tls import context_for
 from exporter.app.tracked import Tracked
 from exporter.clock import Clock, SystemClock
-from exporter.config import Config, FileSecret, SecretFiles, effective_yaml, load
+from exporter.config import Account, Cluster, Config, FileSecret, OctopusProject, SecretFiles, effective_yaml, load
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
@@ -46,12 +48,13 @@ class Application:
         self._services = Services(self._clock, OwnMetrics(), Exposition(), exporter_metrics=options.exporter_metrics)
         self._services.targets_changed = self._update_targets
         self._services.tracked = Tracked(self._services)
-        self._publisher = Publisher(self._services)
+        self._publisher = Publisher(self._services, up_family=lambda source: self.sources[source].up_family)
         self.poller = Poller(self._clock, self._publisher)
         self.config: Config | None = None
         self._slots = asyncio.Semaphore()
         self._accounts: dict[str, AccountAtWork] = {}
         self.regions: dict[str, Region] = {}
+        self.projects: dict[str, Project] = {}
         self._tracking: TrackingService | None = None
         self._watch: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -67,6 +70,11 @@ class Application:
     def http_request(self, path: str, code: int) -> None:
         """Count a request that was answered."""
         self.own.http_request(path, code)
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """All that is polled, by name, in the order of the configuration."""
+        return {**self.regions, **self.projects}
 
     @property
     def own(self) -> OwnMetrics:
@@ -95,7 +103,7 @@ class Application:
         await self.poller.stop()
         if self._tracking is not None:
             await self._tracking.stop()
-        await asyncio.gather(*(region.close() for region in self.regions.values()), *self._closing)
+        await asyncio.gather(*(source.close() for source in self.sources.values()), *self._closing)
 
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
         """The body of a scrape."""
@@ -112,7 +120,7 @@ class Application:
     @property
     def warnings(self) -> list[str]:
         """What is allowed in the configuration but may surprise."""
-        return warnings_of(self.config, self.regions) if self.config else []
+        return warnings_of(self.config, self.sources) if self.config else []
 
     def effective_config(self) -> str:
         """The configuration in use, as YAML, secrets hidden."""
@@ -123,14 +131,15 @@ class Application:
         if self.config is not None:
             config = config.keeping(self.config)
         # Everything that can be wrong comes first, and touches nothing that runs.
-        slots, accounts, regions = self._slots, self._accounts, self.regions
+        slots, accounts, regions, projects = self._slots, self._accounts, self.regions, self.projects
         if self.config is None or config.poll.max_concurrency != self.config.poll.max_concurrency:
             slots = asyncio.Semaphore(config.poll.max_concurrency)
-            regions = {}
+            regions, projects = {}, {}
         accounts = build_accounts(config, contexts, self._services, running=accounts)
         regions = build_regions(config, accounts, contexts, self._services, slots, running=regions)
+        projects = build_projects(config, contexts, self._services, slots, running=projects, before=self.projects)
         tracking = await self._tracking_for(config)
-        self._swap(config, accounts, regions, slots)
+        self._swap(config, accounts, regions, projects, slots)
         self._track_with(tracking)
 
     async def _tracking_for(self, config: Config) -> TrackingService | None:
@@ -164,29 +173,32 @@ class Application:
         config: Config,
         accounts: dict[str, AccountAtWork],
         regions: dict[str, Region],
+        projects: dict[str, Project],
         slots: asyncio.Semaphore,
     ) -> None:
         """Let the new configuration take over at once, from the event loop's point of view."""
         if self.config is None or config.per_job != self.config.per_job:
             self._services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
-        old, self.regions, self.config = self.regions, regions, config
+        old = self.sources
+        self.regions, self.projects, self.config = regions, projects, config
         self._accounts, self._slots = accounts, slots
-        for name in old.keys() - regions.keys():
+        new = self.sources
+        for name in old.keys() - new.keys():
             self._forget(name)
         self._update_targets()
-        for name, region in old.items():
-            if regions.get(name) is not region:
-                region.hide_token_expiry()
-                self._in_background(region.close())
-        for name, region in regions.items():
-            if old.get(name) is not region:
-                region.show_token_expiry()
+        for name, source in old.items():
+            if new.get(name) is not source:
+                source.hide_token_expiry()
+                self._in_background(source.close())
+        for name, source in new.items():
+            if old.get(name) is not source:
+                source.show_token_expiry()
         for warning in self.warnings:
             log.warning(warning)
         self._watch_secrets(config)
 
     def _update_targets(self) -> None:
-        self.poller.update([target for region in self.regions.values() for target in region.targets()])
+        self.poller.update([target for source in self.sources.values() for target in source.targets()])
 
     def _forget(self, source: str) -> None:
         self.own.drop_source(source)
@@ -206,7 +218,7 @@ class Application:
 
     def _secret_changed(self, secret: FileSecret) -> None:
         """Try at once again what may have failed for the old content; the new one may be another user's, too."""
-        keys = [key for region in self.regions.values() for key in region.secret_changed(secret)]
+        keys = [key for source in self.sources.values() for key in source.secret_changed(secret)]
         self._update_targets()
         self.poller.poll_soon(keys)
 
@@ -218,8 +230,9 @@ class Application:
 
     def secret_values(self) -> tuple[str, ...]:
         """All secrets in use now, for whoever must not show them."""
-        obtained = [token for at_work in self._accounts.values() for token in at_work.login.token_values()]
-        return (*self.config.secret_values(), *obtained) if self.config else ()
+        of_accounts = [token for at_work in self._accounts.values() for token in at_work.login.token_values()]
+        of_sources = [token for source in self.sources.values() for token in source.token_values()]
+        return (*self.config.secret_values(), *of_accounts, *of_sources) if self.config else ()
 
 
 def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:
@@ -230,10 +243,8 @@ def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:
     config = load(path)
     contexts: dict[str, ssl.SSLContext] = {}
     mistakes: list[Mistake] = []
-    settings = [(part.place, part.tls) for part in config.accounts] + [
-        (part.place, part.tls) for part in config.clusters
-    ]
-    for place, tls in settings:
+    parts: list[Account | Cluster | OctopusProject] = [*config.accounts, *config.clusters, *config.octopus]
+    for place, tls in [(part.place, part.tls) for part in parts]:
         try:
             contexts[place] = context_for(tls, place)
         except ConfigurationError as error:
@@ -278,9 +289,9 @@ def build_regions(
     return regions
 
 
-def warnings_of(config: Config, regions: Mapping[str, Region]) -> list[str]:
+def warnings_of(config: Config, sources: Mapping[str, Source]) -> list[str]:
     """What is allowed in a configuration but may surprise."""
-    return [*config.warnings, *(warning for region in regions.values() for warning in region.warnings())]
+    return [*config.warnings, *(warning for source in sources.values() for warning in source.warnings())]
 
 
 def validate(path: Path) -> list[str]:
@@ -288,5 +299,7 @@ def validate(path: Path) -> list[str]:
     config, contexts = load_with_tls(path)
     services = Services(SystemClock(), OwnMetrics(), Exposition())
     accounts = build_accounts(config, contexts, services, running={})
-    regions = build_regions(config, accounts, contexts, services, asyncio.Semaphore(), running={})
-    return warnings_of(config, regions)
+    slots = asyncio.Semaphore()
+    regions = build_regions(config, accounts, contexts, services, slots, running={})
+    projects = build_projects(config, contexts, services, slots, running={}, before={})
+    return warnings_of(config, {**regions, **projects})

@@ -1,16 +1,21 @@
 """Shows how the polls go: the poller's news as metrics."""
 
+from collections.abc import Callable
+
 from exporter.app.services import Services
 from exporter.errors import PollError
 from exporter.metrics import families
+from exporter.metrics.catalogue import Family
 from exporter.polling import TargetKey, TargetStatus
 
 
 class Publisher:
     """The poller's listener. Owners in the exposition: a target's key for its data, ("health", key) and ("up", source)."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, up_family: Callable[[str], Family]) -> None:
+        """`up_family` gives the family that says whether a region or project works, by its name."""
         self._services = services
+        self._up_family = up_family
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
         self._services.own.poll(key.source, key.endpoint, seconds, error.reason if error else None)
@@ -22,7 +27,7 @@ class Publisher:
         self._services.exposition.put(("health", status.key), chunks)
 
     def source_changed(self, source: str, up: bool | None) -> None:
-        self._services.exposition.put(("up", source), families.region_up(source, up))
+        self._services.exposition.put(("up", source), families.source_up(self._up_family(source), source, up))
 
     def expired(self, key: TargetKey) -> None:
         self._services.exposition.remove(key)

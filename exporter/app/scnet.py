@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from exporter.app.publisher import show_jobs_dropped
 from exporter.app.scnet_tokens import AccountAtWork, RegionTokens, Token
@@ -11,7 +11,8 @@ from exporter.app.services import Services
 from exporter.app.tracked import Followed
 from exporter.config import Cluster, FileSecret, Member
 from exporter.errors import RejectedError
-from exporter.metrics import families
+from exporter.metrics import catalogue, families
+from exporter.metrics.catalogue import Family
 from exporter.metrics.render import Chunks
 from exporter.polling import Target, TargetKey
 from exporter.records import JobListing, QueueStatistics, Schedulers
@@ -28,6 +29,8 @@ OWNER = ""
 
 class Region:
     """A configured region at work. Making one has no effect yet."""
+
+    up_family: Final[Family] = catalogue.SCNET_UP
 
     def __init__(
         self,
@@ -108,6 +111,10 @@ class Region:
     def hide_token_expiry(self) -> None:
         """Take the ends of the tokens out of the metrics."""
         self._tokens.hide_expiry()
+
+    def token_values(self) -> tuple[str, ...]:
+        """None: the accounts hold those that are obtained."""
+        return ()
 
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""

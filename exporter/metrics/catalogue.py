@@ -198,6 +198,102 @@ SCNET_MEMBER_UNACCOUNTED: Final = _rendered(
     _TRACKED,
 )
 
+# --- Octopus ----------------------------------------------------------------------------------------------------------
+
+OCTOPUS_UP: Final = _rendered(
+    "octopus_up",
+    "gauge",
+    "Whether the last poll of every queue of the project worked (1) or at least one failed (0). "
+    "Absent until the project was polled.",
+    "project",
+)
+
+_QUEUE = "project queue_type cluster_type cluster_id"
+_WHOLE = "Absent where not all pages of the queue could be read, or nothing recent is known."
+_TOLD = (
+    "Counted from the first complete listing on, and absent while none is recent: a queue that moves while it is read, "
+    "or a lost page, tells nothing."
+)
+
+OCTOPUS_QUEUE_LENGTH: Final = _rendered(
+    "octopus_queue_length",
+    "gauge",
+    "Entries in the queue as the API counts them. The labels are the queue's in the configuration, empty where it "
+    "leaves them out. Absent where the API does not say, or nothing recent is known.",
+    _QUEUE,
+)
+
+OCTOPUS_QUEUE_LISTING_COMPLETE: Final = _rendered(
+    "octopus_queue_listing_complete",
+    "gauge",
+    "Whether the last listing of the queue is known to hold each of its entries (1) or not (0): a page was lost, a row "
+    "was unreadable, or the queue moved while it was read.",
+    _QUEUE,
+)
+
+OCTOPUS_QUEUED_JOBS: Final = _rendered(
+    "octopus_queued_jobs",
+    "gauge",
+    "Queued data jobs by type, processor and resource spec, as the API spells them; empty where it says nothing. "
+    "Only kinds of which a job is queued. " + _WHOLE,
+    f"{_QUEUE} job_type processor resource_spec",
+)
+
+OCTOPUS_REQUESTED_CPU_CORES: Final = _rendered(
+    "octopus_queued_requested_cpu_cores",
+    "gauge",
+    "CPU cores that the queued jobs ask for, as far as their resource specs could be read: "
+    "see octopus_queued_unread_resource_specs. " + _WHOLE,
+    _QUEUE,
+)
+
+OCTOPUS_REQUESTED_MEMORY_BYTES: Final = _rendered(
+    "octopus_queued_requested_memory_bytes",
+    "gauge",
+    "Memory that the queued jobs ask for, in bytes, as far as their resource specs could be read: "
+    "see octopus_queued_unread_resource_specs. " + _WHOLE,
+    _QUEUE,
+)
+
+OCTOPUS_UNREAD_SPECS: Final = _rendered(
+    "octopus_queued_unread_resource_specs",
+    "gauge",
+    "Queued jobs whose resource spec is missing or not of a known form, and which the requested cores and memory "
+    "therefore leave out. " + _WHOLE,
+    _QUEUE,
+)
+
+OCTOPUS_OLDEST_RANK: Final = _rendered(
+    "octopus_queued_oldest_rank_timestamp_seconds",
+    "gauge",
+    "Smallest ordering stamp in the queue, as Unix time in seconds. It changes when an entry is moved: it is not when the "
+    "entry was queued. Absent where no entry has one. " + _WHOLE,
+    _QUEUE,
+)
+
+OCTOPUS_ARRIVALS: Final = _rendered(
+    "octopus_queue_arrivals_total",
+    "counter",
+    "Entries that came to the queue. " + _TOLD,
+    _QUEUE,
+)
+
+OCTOPUS_DEPARTURES: Final = _rendered(
+    "octopus_queue_departures_total",
+    "counter",
+    "Entries that left the queue, whatever became of them. In a queue of several pages each is counted one poll late, "
+    "when a second listing lacks it. " + _TOLD,
+    _QUEUE,
+)
+
+OCTOPUS_OBSERVED_QUEUE: Final = _rendered(
+    "octopus_job_observed_queue_seconds",
+    "histogram",
+    "Time in the queue in seconds, of the entries that were seen to come and to leave: from the poll that showed an entry "
+    "first to the middle between the last one that did and the first one that did not. " + _TOLD,
+    _QUEUE,
+)
+
 # --- Targets: there can be tens of thousands, so they are rendered like domain series ------------------------------------
 
 _TARGET = "source endpoint target"
@@ -205,7 +301,8 @@ _TARGET = "source endpoint target"
 TARGET_UP: Final = _rendered(
     "hpc_exporter_target_up",
     "gauge",
-    "Whether the last poll of the target worked (1) or failed (0). Absent until it was tried.",
+    "Whether the last poll of the target worked (1) or failed (0). Absent until it was tried. The target is a user, "
+    "GROUP/USER, or a queue's type: QUEUE_TYPE/CLUSTER_TYPE/CLUSTER_ID where several queues of a project share a type.",
     _TARGET,
 )
 

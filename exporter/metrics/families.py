@@ -90,9 +90,9 @@ def per_job(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chu
     return _chunks(lines)
 
 
-def region_up(hpc_cluster: str, up: bool | None) -> Chunks:
-    """Whether all targets of the region work; `up` is None while that is not known yet."""
-    return {} if up is None else _single(catalogue.SCNET_UP, (hpc_cluster,), up)
+def source_up(family: Family, source: str, up: bool | None) -> Chunks:
+    """Whether all targets of a region or project work, in the `family` of its kind; `up` is None while not known yet."""
+    return {} if up is None else _single(family, (source,), up)
 
 
 def target_health(

@@ -72,6 +72,24 @@ def named_sample(name: str, labels: Mapping[str, str], value: float) -> str:
     return f"{name}{{{block}}} {number(value)}\n" if block else f"{name} {number(value)}\n"
 
 
+def histogram(
+    family: Family, values: Sequence[str], bounds: Sequence[float], cumulative: Sequence[int], total: float
+) -> str:
+    """All lines of one histogram. `cumulative` has a count for each bound and one more, of all; `total` is their sum."""
+    block = label_block(family.labels, values)
+    buckets = [
+        f'{family.name}_bucket{{{block},le="{number(bound)}"}} {count}\n'
+        for bound, count in zip((*bounds, math.inf), cumulative, strict=True)
+    ]
+    return "".join(
+        [
+            *buckets,
+            f"{family.name}_sum{{{block}}} {number(total)}\n",
+            f"{family.name}_count{{{block}}} {cumulative[-1]}\n",
+        ]
+    )
+
+
 def to_bytes(text: str) -> bytes:
     """UTF-8. Halves of surrogate pairs, which JSON can carry and UTF-8 cannot, become U+FFFD."""
     try:

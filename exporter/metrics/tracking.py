@@ -4,7 +4,7 @@ from typing import Final
 
 from exporter.metrics import catalogue
 from exporter.metrics.catalogue import Family
-from exporter.metrics.render import Chunks, label_block, number, sample, to_bytes
+from exporter.metrics.render import Chunks, histogram, sample, to_bytes
 from exporter.tracking import GroupView, HistogramView, MemberView
 
 _HISTOGRAMS: Final = (("waits", catalogue.SCNET_JOB_OBSERVED_WAIT), ("runs", catalogue.SCNET_JOB_OBSERVED_RUN))
@@ -38,23 +38,14 @@ def tracked_member(hpc_cluster: str, group: str, user: str, view: MemberView) ->
 def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
     """A group's waits and runs. Every kind of censored observation has a sample from the start."""
     labels = (hpc_cluster, group)
-    lines = {family: _histogram(family, labels, getattr(view, attribute)) for attribute, family in _HISTOGRAMS}
+    lines = {family: [_histogram(family, labels, getattr(view, attribute))] for attribute, family in _HISTOGRAMS}
     censored = catalogue.SCNET_JOB_OBSERVATIONS_CENSORED
     lines[censored] = [sample(censored, (*labels, *kind), count) for kind, count in sorted(view.censored.items())]
     return _chunks(lines)
 
 
-def _histogram(family: Family, labels: tuple[str, ...], view: HistogramView) -> list[str]:
-    block = label_block(family.labels, labels)
-    bounds = (*view.bounds, float("inf"))
-    return [
-        *(
-            f'{family.name}_bucket{{{block},le="{number(bound)}"}} {count}\n'
-            for bound, count in zip(bounds, view.cumulative, strict=True)
-        ),
-        f"{family.name}_sum{{{block}}} {number(view.sum)}\n",
-        f"{family.name}_count{{{block}}} {view.count}\n",
-    ]
+def _histogram(family: Family, labels: tuple[str, ...], view: HistogramView) -> str:
+    return histogram(family, labels, view.bounds, view.cumulative, view.sum)
 
 
 def _chunks(lines: dict[Family, list[str]]) -> Chunks:

@@ -7,16 +7,23 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics import families, tracking
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics import families, octopus, tracking
+from exporter.metrics.catalogue import CATALOGUE, OCTOPUS_UP, SCNET_UP
+from exporter.metrics.octopus import QueueCounters, QueueLabels
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
+from exporter.octopus.records import QueueContent, QueueListing, Requested
 from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Scheduler, Schedulers
 from exporter.tracking import MemberKey, Tracker
+from exporter.tracking.histogram import Histogram
 
 MEMBER = MemberKey("kunshan", "533686286955839488", "bob")
 STRANGE = 'a "b" \\ c\nd 队列 \u2028'
+
+CONTENT = QueueContent({("FRAME_EXTRACT", STRANGE, "1Core_4GiB"): 2}, Requested(2, 2**33, 0), 1.6e9)
+LISTING = QueueListing(2, CONTENT, frozenset({1, 2}), complete=True, certain=True)
+COUNTERS = QueueCounters(1, 1, Histogram().view())
 
 
 @pytest.fixture
@@ -32,8 +39,10 @@ def exposition() -> Exposition:
             families.member_jobs("kunshan", "chemistry", "bob", JobListing(jobs)),
             families.per_job("kunshan", "chemistry", "bob", jobs),
             families.target_health("kunshan", "queue_jobs", "bob", up=True, stale=False, last_success=1.7e9),
-            families.region_up("kunshan", True),
+            families.source_up(SCNET_UP, "kunshan", True),
+            families.source_up(OCTOPUS_UP, "driving", True),
             families.jobs_dropped("kunshan", 3),
+            octopus.queue(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, COUNTERS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),
             tracking.tracked_group("kunshan", "chemistry", tracked(jobs).group(MEMBER.source, MEMBER.group_id)),
         )

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from exporter.metrics import families
-from exporter.metrics.catalogue import SCNET_JOB_AMOUNTS, SCNET_MEMBER_AMOUNTS
+from exporter.metrics.catalogue import OCTOPUS_UP, SCNET_JOB_AMOUNTS, SCNET_MEMBER_AMOUNTS, SCNET_UP, Family
 from exporter.metrics.render import Chunks
 from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Scheduler, Schedulers
 
@@ -335,11 +335,16 @@ def test_target_health(up: bool | None, stale: bool, last_success: float | None,
 
 
 @pytest.mark.parametrize(
-    ("up", "expected"),
-    [(None, ""), (True, 'scnet_up{hpc_cluster="kunshan"} 1\n'), (False, 'scnet_up{hpc_cluster="kunshan"} 0\n')],
+    ("family", "up", "expected"),
+    [
+        (SCNET_UP, None, ""),
+        (SCNET_UP, True, 'scnet_up{hpc_cluster="kunshan"} 1\n'),
+        (SCNET_UP, False, 'scnet_up{hpc_cluster="kunshan"} 0\n'),
+        (OCTOPUS_UP, True, 'octopus_up{project="kunshan"} 1\n'),
+    ],
 )
-def test_region_up(up: bool | None, expected: str) -> None:
-    assert text(families.region_up("kunshan", up)) == expected
+def test_source_up(family: Family, up: bool | None, expected: str) -> None:
+    assert text(families.source_up(family, "kunshan", up)) == expected
 
 
 def test_jobs_dropped() -> None:

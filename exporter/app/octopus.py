@@ -1,0 +1,246 @@
+"""One Octopus project at work: its client, its token and its queues."""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from exporter.app.services import Services
+from exporter.config import Config, FileSecret, OctopusProject, OctopusQueue, Secret
+from exporter.errors import RejectedError
+from exporter.metrics import catalogue
+from exporter.metrics import octopus as families
+from exporter.metrics.catalogue import Family
+from exporter.metrics.octopus import QueueCounters, QueueLabels
+from exporter.octopus import IamLogin, IamToken, ProjectClient, Queue, QueueTotals
+from exporter.octopus.client import QUEUING_JOBS
+from exporter.octopus.records import QueueListing
+from exporter.polling import Target, TargetKey
+from exporter.upstream import ALARMING_SKEW, PastedToken, Settings, Upstream
+
+log = structlog.get_logger()
+
+# Working through so many entries takes a few milliseconds; more is done in a thread.
+WORK_ON_LOOP_LIMIT: Final = 2_000
+
+
+class Project:
+    """A configured project at work. Making one has no effect yet."""
+
+    up_family: Final[Family] = catalogue.OCTOPUS_UP
+
+    def __init__(
+        self,
+        project: OctopusProject,
+        services: Services,
+        *,
+        slots: asyncio.Semaphore,
+        tls: ssl.SSLContext,
+        before: "Project | None" = None,
+    ) -> None:
+        """`before` is the project of this name until now, whose queues' counters go on where they mean the same."""
+        self.project = project
+        self.name = project.name
+        self._services = services
+        self._upstream = self._made_upstream(1, slots, tls, project.requests_per_second)
+        # Logins go to another host than the project's calls, but count as the project's.
+        self._iam = self._made_upstream(1, slots, tls, None)
+        self._client = ProjectClient(
+            self._upstream, base_url=project.base_url, project_id=project.project_id, clock=services.clock
+        )
+        self._token = self._made_token()
+        self._queues = [
+            ObservedQueue(queue, name) for queue, name in zip(project.queues, target_names(project.queues), strict=True)
+        ]
+        self._skew_told = False
+        if before is not None:
+            self._go_on_from(before)
+
+    def warnings(self) -> list[str]:
+        """What is allowed but may surprise."""
+        return []
+
+    def targets(self) -> list[Target]:
+        """A target for each queue, in the order of the configuration."""
+        return [self._target(queue) for queue in self._queues]
+
+    def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
+        """Use the new content of `secret`; the targets that may work again now."""
+        if not any(secret is used for used in self._secrets()):
+            return []
+        if isinstance(self._token, IamToken):
+            self._token.credential_changed()
+        return [self._key(queue) for queue in self._queues]
+
+    def show_token_expiry(self) -> None:
+        """Declare the token's metrics; a pasted token does not say when it ends."""
+        if isinstance(self._token, IamToken):
+            self._services.own.declare_token(self.name)
+
+    def hide_token_expiry(self) -> None:
+        """Take the end of the token out of the metrics."""
+        self._services.own.token_expiry(self.name, "", None)
+
+    def token_values(self) -> tuple[str, ...]:
+        """All tokens obtained, in clear, for whoever must not show them."""
+        return self._token.token_values() if isinstance(self._token, IamToken) else ()
+
+    async def close(self) -> None:
+        """Let requests in flight finish, then close the connections."""
+        await self._upstream.close()
+        await self._iam.close()
+
+    def _made_upstream(
+        self, max_concurrency: int, slots: asyncio.Semaphore, tls: ssl.SSLContext, requests_per_second: float | None
+    ) -> Upstream:
+        poll = self.project.poll
+        settings = Settings(self.name, poll.timeout, poll.retries, max_concurrency, requests_per_second)
+        return Upstream(settings, slots=slots, observer=self._services.own, clock=self._services.clock, tls=tls)
+
+    def _made_token(self) -> PastedToken | IamToken:
+        if self.project.credential is not None:
+            return PastedToken(self.project.credential)
+        iam = self.project.iam
+        assert iam is not None  # noqa: S101 - the configuration's checks see to it
+        login = IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project)
+        return IamToken(
+            login,
+            source=self.name,
+            upstream=self._iam,
+            observer=self._services.own,
+            clock=self._services.clock,
+        )
+
+    def _secrets(self) -> list[Secret | None]:
+        return [self.project.credential, self.project.iam.password if self.project.iam else None]
+
+    def _go_on_from(self, before: "Project") -> None:
+        known = {before._identity(queue): queue.totals for queue in before._queues}  # noqa: SLF001 - another of this class
+        for queue in self._queues:
+            queue.totals = known.get(self._identity(queue), queue.totals)
+
+    def _identity(self, queue: "ObservedQueue") -> tuple[str, str, Queue]:
+        return self.project.base_url, self.project.project_id, queue.asked
+
+    def _key(self, queue: "ObservedQueue") -> TargetKey:
+        return TargetKey(self.name, QUEUING_JOBS, queue.name)
+
+    def _target(self, queue: "ObservedQueue") -> Target:
+        key, poll_settings, own = self._key(queue), self.project.poll, self._services.own
+        own.declare(self.name, QUEUING_JOBS)
+        own.poll_interval(self.name, QUEUING_JOBS, poll_settings.interval)
+
+        async def poll() -> QueueListing:
+            try:
+                return await self._client.queuing_jobs(queue.asked, self._token)
+            except RejectedError as error:
+                raise RejectedError(f"{error}; the queue is at {queue.place}", api_code=error.api_code) from None
+
+        async def publish(listing: QueueListing) -> None:
+            own.rejected(self.name, QUEUING_JOBS, listing.rejected)
+            self._tell_skew(listing.skew)
+            self._tell_lost(key, queue, listing)
+            await self._conclude(queue, listing)
+            labels = QueueLabels(self.name, *queue.labels)
+            if listing.content is not None and len(listing.content.jobs) > WORK_ON_LOOP_LIMIT:
+                chunks = await asyncio.to_thread(families.queue, labels, listing, queue.counters())
+            else:
+                chunks = families.queue(labels, listing, queue.counters())
+            self._services.exposition.put(key, chunks)
+
+        return Target(
+            key=key,
+            interval=poll_settings.interval,
+            stale_after=poll_settings.stale_after,
+            poll=poll,
+            publish=publish,
+            identity=self._identity(queue),
+        )
+
+    async def _conclude(self, queue: "ObservedQueue", listing: QueueListing) -> None:
+        """Find out what came and went since the last listing."""
+        at, longest_gap = self._services.clock.monotonic(), self.project.poll.stale_after
+        totals = queue.totals
+        if len(listing.ids) + len(totals.flow.present) > WORK_ON_LOOP_LIMIT:
+            conclusion = await asyncio.to_thread(totals.conclusion, listing, at, longest_gap)
+        else:
+            conclusion = totals.conclusion(listing, at, longest_gap)
+        totals.take(conclusion)
+
+    def _tell_skew(self, skew: float | None) -> None:
+        """Say once that the clocks differ, and once that they no longer do."""
+        if skew is None:
+            return
+        alarming = abs(skew) > ALARMING_SKEW
+        if alarming and not self._skew_told:
+            log.warning(
+                "this machine's clock and the project's differ: one of the two needs setting",
+                source=self.name,
+                ours_ahead_by_seconds=round(skew),
+            )
+        elif self._skew_told and not alarming:
+            log.info("this machine's clock agrees with the project's again", source=self.name)
+        self._skew_told = alarming
+
+    def _tell_lost(self, key: TargetKey, queue: "ObservedQueue", listing: QueueListing) -> None:
+        """Say once that a queue cannot be read as a whole, and once that it can again."""
+        if listing.lost and not queue.lost_told:
+            log.warning("a queue was not read as a whole", **key._asdict(), length=listing.length, reason=listing.lost)
+        elif queue.lost_told and not listing.lost:
+            log.info("the queue is read as a whole again", **key._asdict())
+        queue.lost_told = bool(listing.lost)
+
+
+class ObservedQueue:
+    """A configured queue, the name of its target, and what was counted there."""
+
+    def __init__(self, queue: OctopusQueue, name: str) -> None:
+        self.name = name
+        self.place = queue.place
+        self.labels = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
+        self.asked = Queue(*self.labels)
+        self.totals = QueueTotals()
+        self.lost_told = False
+
+    def counters(self) -> QueueCounters | None:
+        """What came and went; None while nothing can be said about it."""
+        totals = self.totals
+        if totals.flow.complete_at is None:
+            return None
+        return QueueCounters(totals.arrivals, totals.departures, totals.waits.view())
+
+
+def target_names(queues: tuple[OctopusQueue, ...]) -> list[str]:
+    """The label `target` of each queue: its type, with the cluster's type and id where others are of the same type."""
+    types = Counter(queue.queue_type for queue in queues)
+    return [
+        "/".join(map(escaped, parts)) if types[queue.queue_type] > 1 else escaped(queue.queue_type)
+        for queue in queues
+        for parts in [(queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")]
+    ]
+
+
+def escaped(part: str) -> str:
+    """Without slashes, so that no two queues get one name."""
+    return part.replace("%", "%25").replace("/", "%2F")
+
+
+def build_projects(
+    config: Config,
+    contexts: Mapping[str, ssl.SSLContext],
+    services: Services,
+    slots: asyncio.Semaphore,
+    *,
+    running: Mapping[str, Project],
+    before: Mapping[str, Project],
+) -> dict[str, Project]:
+    """A project for each configured one: the `running` one where nothing of it changed, else one that follows `before`."""
+    return {
+        project.name: kept
+        if (kept := running.get(project.name)) is not None and kept.project == project
+        else Project(project, services, slots=slots, tls=contexts[project.place], before=before.get(project.name))
+        for project in config.octopus
+    }
