@@ -16,7 +16,7 @@ import msgspec
 
 # Generous: the machine may be busy with other tests. Nothing waits so long unless it is broken.
 DEADLINE = 30.0
-LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
+LISTENING = re.compile(r'"Listening on".* (?:address=|"address": ")([^"\s]+)')
 
 
 async def eventually(look: Callable[[], object], what: str) -> None:
@@ -45,9 +45,13 @@ class Answer:
 
     @property
     def samples(self) -> dict[str, float]:
-        """Of an exposition: series as written, and its value."""
-        lines = [line for line in self.text.split("\n") if line and not line.startswith("#")]
-        return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
+        return samples_of(self.text)
+
+
+def samples_of(exposition: str) -> dict[str, float]:
+    """Every series, as it is written, and its value."""
+    lines = [line for line in exposition.split("\n") if line and not line.startswith("#")]
+    return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
 
 
 class ExporterProcess:
@@ -76,7 +80,7 @@ class ExporterProcess:
         """Start to serve on a free port and wait until it listens."""
         if not any(argument.startswith("--web.listen-address") for argument in arguments):
             arguments = (*arguments, "--web.listen-address=127.0.0.1:0")
-        await self.start("serve", *arguments, env=env)
+        await self.start(*arguments, env=env)
         await eventually(
             lambda: len(self.addresses) >= listeners or self.process.returncode is not None,
             f"it listens on {listeners} addresses",
@@ -168,7 +172,7 @@ async def serving(
     """A process that serves `configuration`. At its end it must stop when told to, without a word of complaint."""
     exporter = ExporterProcess(folder, configuration)
     try:
-        await exporter.serve(*arguments, env=env, listeners=listeners)
+        await exporter.serve("serve", *arguments, env=env, listeners=listeners)
         yield exporter
         if exporter.process.returncode is None:
             assert await exporter.stop() == 0, exporter.stderr
