@@ -1,11 +1,10 @@
 """What the tracker counts, seen from outside: over restarts, kills, stale data and reloads."""
 
-import asyncio
 import os
 import signal
 from pathlib import Path
 
-from tests.e2e.process import ExporterProcess, run, serving
+from tests.e2e.process import ExporterProcess, eventually, run, serving
 from tests.e2e.region import GROUP_ID, TOKEN, ScriptedRegion, envelope, job, scripted_region
 
 MEMBER = 'hpc_cluster="kunshan",group="chemistry",user="test"'
@@ -37,6 +36,11 @@ def transition(before: str, after: str) -> str:
 
 def finished(outcome: str) -> str:
     return f'scnet_jobs_finished_total{{{MEMBER},outcome="{outcome}"}}'
+
+
+async def polled_again(region: ScriptedRegion, times: int) -> None:
+    enough = len(region.requests) + times
+    await eventually(lambda: len(region.requests) >= enough, f"{times} more polls")
 
 
 WAITS = f"scnet_job_observed_wait_seconds_count{{{GROUP}}}"
@@ -76,20 +80,16 @@ async def test_a_failed_poll_ends_nothing(tmp_path: Path) -> None:
             await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
             for broken in (envelope(None, code="10001"), b"<html>", envelope(["not a job"])):
                 region.answers["member_jobs"] = broken
-                polled = len(region.requests)
-                while len(region.requests) < polled + 2:
-                    await asyncio.sleep(0.02)
+                await polled_again(region, times=2)
             region.answers["member_jobs"] = listing(a="statR")
-            polled = len(region.requests)
-            while len(region.requests) < polled + 3:
-                await asyncio.sleep(0.02)
+            await polled_again(region, times=3)
             samples = await exporter.samples()
             assert transition("running", "gone") not in samples
             assert samples[finished("vanished_running")] == 0
 
 
 async def test_counters_go_on_after_a_kill(tmp_path: Path) -> None:
-    """kill -9 between two polls: nothing is counted twice, nothing that was shown is lost, ids stay known."""
+    """A kill -9 between two polls: nothing is counted twice, nothing that was shown is lost, ids stay known."""
     async with scripted_region() as region:
         region.answers["member_jobs"] = listing(a="statQ", b="statC")
         text = configuration(region, tracking="{state_file: tracker.db}")
