@@ -16,7 +16,8 @@ import msgspec
 
 # Generous: the machine may be busy with other tests. Nothing waits so long unless it is broken.
 DEADLINE = 30.0
-LISTENING = re.compile(r'"Listening on".* (?:address=|"address": ")([^"\s]+)')
+# In either format of the log.
+LISTENING = re.compile(r'^(?=.*"Listening on").*\baddress(?:=|": ")([^"\s]+)', re.MULTILINE)
 
 
 async def eventually(look: Callable[[], object], what: str) -> None:
