@@ -18,7 +18,7 @@ from exporter.records import (
     Scheduler,
     Schedulers,
 )
-from exporter.scnet.envelope import excerpt
+from exporter.upstream import excerpt
 
 W = TypeVar("W")
 
@@ -56,6 +56,13 @@ class WireValue(msgspec.Struct, gc=False, rename="camel"):
 
 class WireQueue(msgspec.Struct, gc=False):
     name: str | int
+    values: list[WireValue] | None = None
+
+
+class RawQueue(msgspec.Struct, gc=False):
+    """A queue of which not all values are readable."""
+
+    name: str | int
     values: list[msgspec.Raw] | None = None
 
 
@@ -85,7 +92,8 @@ COUNT_FIELDS = ("nodeNumReq", "procNumReq", "gpuNumReq", "dcuNumReq", "cpuCore",
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
 _jobs = msgspec.json.Decoder(list[WireJob], strict=False)
 _job = msgspec.json.Decoder(WireJob, strict=False)
-_queue = msgspec.json.Decoder(WireQueue)
+_queues = msgspec.json.Decoder(list[WireQueue], strict=False)
+_queue = msgspec.json.Decoder(RawQueue, strict=False)
 _value = msgspec.json.Decoder(WireValue, strict=False)
 _scheduler = msgspec.json.Decoder(WireScheduler)
 
@@ -127,17 +135,33 @@ def queue_statistics(user: str, data: msgspec.Raw) -> QueueStatistics:
     """Queue counts of one user. Queues of one name (of two schedulers) are added up by whoever shows them."""
     queues: list[QueueCounts] = []
     rejected = unknown = 0
-    for queue in read_each(rows_of(data), lambda row: read_one(_queue.decode, row)):
-        if queue is None:
+    for tallied in tallied_queues(data):
+        if tallied is None:
             rejected += 1
             continue
-        tally = Tally()
-        for raw in queue.values or ():
-            tally.add(raw)
-        queues.append(QueueCounts(str(queue.name), tally.counts()))
+        queue, tally = tallied
+        queues.append(QueueCounts(str(queue), tally.counts()))
         rejected += tally.rejected
         unknown += tally.unknown
     return QueueStatistics(user, tuple(queues), rejected, unknown)
+
+
+def tallied_queues(data: msgspec.Raw) -> Iterator[tuple[str | int, "Tally"] | None]:
+    """The name and the tally of every queue, None in the place of each that is unreadable."""
+    body = bytes(data)
+    if len(body) <= ONE_GO_LIMIT:
+        try:
+            return map(tallied, _queues.decode(body))
+        except UNREADABLE:
+            pass
+    return read_each(rows_of(data), lambda row: tallied(read_one(_queue.decode, row)))
+
+
+def tallied(queue: WireQueue | RawQueue) -> tuple[str | int, "Tally"]:
+    tally = Tally()
+    for value in queue.values or ():
+        tally.add(value)
+    return queue.name, tally
 
 
 class Tally:
@@ -149,14 +173,16 @@ class Tally:
         self.rejected = 0
         self.unknown = 0
 
-    def add(self, raw: msgspec.Raw) -> None:
-        try:
-            value = read_one(_value.decode, raw)
-        except RecordError:
-            self.rejected += 1
-            self._unreadable.add(state_of_unreadable(raw))
-            return
-        state = queue_state(value.metric_name)
+    def add(self, value: WireValue | msgspec.Raw) -> None:
+        if isinstance(value, msgspec.Raw):
+            try:
+                value = read_one(_value.decode, raw := value)
+            except RecordError:
+                self.rejected += 1
+                self._unreadable.add(state_of_unreadable(raw))
+                return
+        # Nearly always the bare letter, which spares taking the name apart.
+        state = QUEUE_LETTERS.get(value.metric_name) or queue_state(value.metric_name)
         self.unknown += state is JobState.UNKNOWN
         self._counts[state] = self._counts.get(state, 0) + value.metric_value
 
