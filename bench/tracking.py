@@ -76,7 +76,12 @@ def cpu(prepare: Callable[[], Callable[[], None]]) -> float:
 
 
 def pauses() -> list[Row]:
-    return [Row(what, "ms", 1000 * pause, aim=20) for what, pause in asyncio.run(longest_pauses())]
+    runs = [asyncio.run(longest_pauses()) for _ in range(ROUNDS)]
+    # The median: what else the machine does can only make a pause longer.
+    return [
+        Row(of_one[0][0], "ms", 1000 * median(pause for _, pause in of_one), aim=20)
+        for of_one in zip(*runs, strict=True)
+    ]
 
 
 async def longest_pauses() -> list[tuple[str, float]]:
