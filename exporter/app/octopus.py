@@ -216,11 +216,12 @@ class ObservedQueue:
 def target_names(queues: tuple[OctopusQueue, ...]) -> list[str]:
     """The label `target` of each queue: its type, with the cluster's type and id where others are of the same type."""
     types = Counter(queue.queue_type for queue in queues)
-    return [
-        "/".join(map(escaped, parts)) if types[queue.queue_type] > 1 else escaped(queue.queue_type)
-        for queue in queues
-        for parts in [(queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")]
-    ]
+    return [target_name(queue, alone=types[queue.queue_type] == 1) for queue in queues]
+
+
+def target_name(queue: OctopusQueue, *, alone: bool) -> str:
+    parts = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
+    return "/".join(map(escaped, parts[:1] if alone else parts)).rstrip("/")
 
 
 def escaped(part: str) -> str:

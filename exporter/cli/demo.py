@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from exporter.cli import options, serve, simulate
-from exporter.simulator import Simulator, default_regions
+from exporter.simulator import Simulator, default_projects, default_regions
 
 DEFAULT_LISTEN = "127.0.0.1:9851"
 
@@ -19,13 +19,15 @@ EXAMPLE = """example:
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser(
         "demo",
-        help="see it work: a simulated region, polled and served on loopback",
-        description="Run a simulated SCNet region and an exporter that polls it, in one process, until interrupted.",
+        help="see it work: a simulated region and Octopus project, polled and served on loopback",
+        description="Run simulated SCNet regions, a simulated Octopus project and an exporter that polls them, in one "
+        "process, until interrupted.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--regions", type=int, default=2, help="number of simulated regions (default: %(default)s)")
+    simulate.add_projects(parser)
     parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: %(default)s)")
     parser.add_argument(
         "--speed-up", type=float, default=60.0, help="simulated seconds in each second (default: %(default)s)"
@@ -43,7 +45,12 @@ def run(args: argparse.Namespace) -> int:
 async def demo(args: argparse.Namespace) -> int:
     """Serve until told to stop; the exit status."""
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-demo-") as folder:
-        async with Simulator(default_regions(args.regions), seed=args.seed, speed_up=args.speed_up) as simulator:
+        async with Simulator(
+            default_regions(args.regions),
+            projects=default_projects(args.projects),
+            seed=args.seed,
+            speed_up=args.speed_up,
+        ) as simulator:
             args.config_file = Path(folder) / "exporter.yml"
             configuration = f"per_job: {{enabled: true}}\n{simulate.configuration(simulator)}"
             args.config_file.write_text(configuration, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`hpc-exporter simulate`: a simulated SCNet region on loopback, and the configuration to watch it with."""
+"""`hpc-exporter simulate`: a simulated SCNet region and Octopus project on loopback, and a configuration to watch them."""
 
 import argparse
 import asyncio
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.simulator.octopus import OctopusProject
+from exporter.simulator.octopus_spec import DataQueueSpec, default_projects
 from exporter.simulator.region import Region
 from exporter.simulator.server import Simulator, is_loopback
 from exporter.simulator.spec import DAY, default_regions
@@ -27,9 +29,9 @@ def add_parser(subparsers: "Subparsers") -> None:
     """Add the subcommand; its namespace's `run` is a function from the namespace to the exit status."""
     parser = subparsers.add_parser(
         "simulate",
-        help="serve a simulated SCNet region on loopback",
-        description="Serves simulated SCNet regions on this machine until SIGINT or SIGTERM, and prints a "
-        "configuration with which the exporter can poll them.",
+        help="serve a simulated SCNet region and Octopus project on loopback",
+        description="Serves simulated SCNet regions and Octopus projects on this machine until SIGINT or SIGTERM, and "
+        "prints a configuration with which the exporter can poll them.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -39,7 +41,8 @@ def add_parser(subparsers: "Subparsers") -> None:
         type=_address,
         default=("127.0.0.1", 0),
         metavar="HOST:PORT",
-        help="loopback address of the first region; further ones take the following ports; port 0 picks free ones "
+        help="loopback address of the first region; further ones and the projects take the following ports; port 0 "
+        "picks free ones "
         "(default: 127.0.0.1:0)",
     )
     parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: 1)")
@@ -51,6 +54,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         help="simulated seconds in a second (default: 60)",
     )
     parser.add_argument("--regions", type=_count, default=1, metavar="N", help="how many regions (default: 1)")
+    add_projects(parser)
     parser.add_argument(
         "--token-lifetime",
         type=_count,
@@ -67,10 +71,23 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser.set_defaults(run=run)
 
 
+def add_projects(parser: argparse.ArgumentParser) -> None:
+    """The flag that `demo` has as well."""
+    parser.add_argument(
+        "--projects", type=_natural, default=1, metavar="N", help="how many Octopus projects (default: %(default)s)"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal; 1 if the port is taken or the configuration cannot be written."""
     specs = default_regions(args.regions, truth_kept_for=_TRUTH_KEPT_FOR)
-    simulator = Simulator(specs, seed=args.seed, speed_up=args.speed_up, token_lifetime=args.token_lifetime)
+    simulator = Simulator(
+        specs,
+        projects=default_projects(args.projects, truth_kept_for=_TRUTH_KEPT_FOR),
+        seed=args.seed,
+        speed_up=args.speed_up,
+        token_lifetime=args.token_lifetime,
+    )
     try:
         asyncio.run(_serve(simulator, args.listen_address, args.config_output))
     except OSError as error:
@@ -80,12 +97,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def configuration(simulator: Simulator) -> str:
-    """A configuration (YAML) with which the exporter polls every user and member of a started simulator.
+    """A configuration (YAML) with which the exporter polls every user, member and queue of a started simulator.
 
-    The tokens in it are good for nothing but this simulator.
+    The tokens and passwords in it are good for nothing but this simulator.
     """
     lines = [
-        "# A simulated SCNet region: these tokens are good for nothing else.",
+        "# A simulation: these tokens and passwords are good for nothing else.",
         "poll:",
         "  # Simulated time passes faster than real time; ask often enough to see jobs come and go.",
         "  interval: 5s",
@@ -95,6 +112,10 @@ def configuration(simulator: Simulator) -> str:
     ]
     for region in simulator.regions.values():
         lines += _cluster(region)
+    if simulator.projects:
+        lines.append("octopus:")
+    for project in simulator.projects.values():
+        lines += _project(project)
     return "\n".join(lines) + "\n"
 
 
@@ -142,6 +163,28 @@ def _cluster(region: Region) -> list[str]:
     return lines
 
 
+def _project(project: OctopusProject) -> list[str]:
+    spec = project.spec
+    return [
+        f"  - name: {_text(spec.name)}",
+        f"    base_url: {_text(project.url)}",
+        f"    project_id: {_text(spec.project_id)}",
+        "    iam:",
+        f"      url: {_text(project.url)}",
+        f"      domain: {_text(spec.domain)}",
+        f"      user: {_text(spec.user)}",
+        f"      password: {_text(spec.password)}",
+        f"      project: {_text(spec.region)}",
+        "    queues:",
+        *(f"      - {{{_queue(queue)}}}" for queue in spec.queues),
+    ]
+
+
+def _queue(queue: DataQueueSpec) -> str:
+    named = {"queue_type": queue.queue_type, "cluster_type": queue.cluster_type, "cluster_id": queue.cluster_id}
+    return ", ".join(f"{name}: {_text(value)}" for name, value in named.items() if value)
+
+
 def _text(value: str) -> str:
     """A quoted YAML scalar: every JSON string is one."""
     return json.dumps(value, ensure_ascii=False)
@@ -153,7 +196,8 @@ async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     host, port = address
-    await simulator.start(host, [port + index if port else 0 for index in range(len(simulator.regions))])
+    count = len(simulator.regions) + len(simulator.projects)
+    await simulator.start(host, [port + index if port else 0 for index in range(count)])
     try:
         _hand_out(configuration(simulator), output)
         await stopped.wait()
@@ -190,4 +234,11 @@ def _count(text: str) -> int:
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return count
+
+
+def _natural(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0")
     return count

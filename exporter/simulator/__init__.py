@@ -1,9 +1,15 @@
-"""A SCNet region on loopback, driven by a small batch system, with faults to order. It knows nothing of the exporter."""
+"""SCNet regions and Octopus projects on loopback, driven by a small batch system, with faults to order.
+
+It knows nothing of the exporter.
+"""
 
 from exporter.simulator.accounts import Account
 from exporter.simulator.batch import BatchSystem, JobTruth, Resources, Run, SimJob, State
 from exporter.simulator.faults import Fault
 from exporter.simulator.forms import Quirks
+from exporter.simulator.octopus import OctopusProject
+from exporter.simulator.octopus_forms import OctopusQuirks
+from exporter.simulator.octopus_spec import DataQueueSpec, ProjectSpec, default_project, default_projects
 from exporter.simulator.region import Region
 from exporter.simulator.server import Simulator
 from exporter.simulator.spec import (
@@ -22,11 +28,15 @@ from exporter.simulator.static import StaticRegion
 __all__ = [
     "Account",
     "BatchSystem",
+    "DataQueueSpec",
     "Demand",
     "Fault",
     "GroupSpec",
     "Habits",
     "JobTruth",
+    "OctopusProject",
+    "OctopusQuirks",
+    "ProjectSpec",
     "QueueSpec",
     "Quirks",
     "Region",
@@ -39,6 +49,8 @@ __all__ = [
     "State",
     "StaticRegion",
     "UserSpec",
+    "default_project",
+    "default_projects",
     "default_region",
     "default_regions",
 ]

@@ -1,13 +1,27 @@
 """The simulator's own interface on every port: faults to order, the truth, what was asked. It takes no token."""
 
+from typing import Protocol
+
 import msgspec
 from aiohttp import web
 
-from exporter.simulator.faults import Fault
-from exporter.simulator.region import Region
+from exporter.simulator.batch import BatchSystem
+from exporter.simulator.faults import Fault, Faults
+from exporter.simulator.request_log import RequestLog
 
 
-def control_routes(region: Region) -> list[web.RouteDef]:
+class Controlled(Protocol):
+    """A simulated region or project."""
+
+    faults: Faults
+    requests: RequestLog
+    batch: BatchSystem
+
+    async def advance(self) -> float: ...
+    def expire_tokens(self) -> None: ...
+
+
+def control_routes(region: Controlled) -> list[web.RouteDef]:
     control = _Control(region)
     return [
         web.get("/simulator/faults", control.list_faults),
@@ -20,7 +34,7 @@ def control_routes(region: Region) -> list[web.RouteDef]:
 
 
 class _Control:
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Controlled) -> None:
         self._region = region
 
     async def list_faults(self, _: web.Request) -> web.Response:

@@ -14,9 +14,11 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 from aiohttp import web
 
-from exporter.simulator.forms import NullForm, Writer
+from exporter.simulator.forms import NullForm
 
-Endpoint = Literal["queue_jobs", "cluster", "member_jobs", "delete", "login", "state", "next", "center"]
+RegionEndpoint = Literal["queue_jobs", "cluster", "member_jobs", "delete", "login", "state", "next", "center"]
+OctopusEndpoint = Literal["queuing_jobs", "iam"]
+Endpoint = RegionEndpoint | OctopusEndpoint
 
 Kind = Literal[
     "delay",  # wait `seconds`, then answer; adds to another fault
@@ -30,7 +32,8 @@ Kind = Literal[
     "wrong_shape",  # an envelope whose data is `data`
     "code",  # an envelope with `code` and `data`
     "null_form",  # "no jobs", as `null_form`
-    "status",  # `status`, with `retry_after` if given
+    "error",  # an envelope with `code`, and `status`, with `retry_after` if given
+    "status",  # `status` without an envelope, with `retry_after` if given
     "redirect",  # 302 to `location`
     "refused",  # as if the token were not accepted
     "no_effect",  # DELETE: says that it worked, and does nothing
@@ -40,13 +43,15 @@ Kind = Literal[
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What goes wrong. A field that is left out restricts nothing, or does not matter to the kind.
 
-    `user` is the one asked about, or who asks where a request names none. `since` and `until` are Unix seconds.
+    `user` is the one asked about, or who asks where a request names none; for Octopus it is the queue's type, and
+    `offset` that of the page. `since` and `until` are Unix seconds.
     `after`: the request takes effect, then the fault strikes.
     """
 
     kind: Kind
     endpoint: Endpoint | None = None
     user: str | None = None
+    offset: int | None = None
     times: int | None = None
     since: float | None = None
     until: float | None = None
@@ -62,10 +67,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     null_form: NullForm = "null"
     location: str = "https://elsewhere.example.com/"
 
-    def concerns(self, endpoint: str, user: str, now: float) -> bool:
+    def concerns(self, endpoint: str, user: str, offset: int | None, now: float) -> bool:
         return (
             self.endpoint in (None, endpoint)
             and self.user in (None, user)
+            and self.offset in (None, offset)
             and (self.since is None or self.since <= now)
             and (self.until is None or now < self.until)
         )
@@ -92,12 +98,12 @@ class Faults:
     def clear(self) -> None:
         self.orders.clear()
 
-    def take(self, endpoint: str, user: str) -> tuple[float, Fault | None]:
+    def take(self, endpoint: str, user: str, offset: int | None = None) -> tuple[float, Fault | None]:
         """What one request meets: seconds to wait (all its delays), and the first fault that is anything else."""
         seconds, struck = 0.0, None
         for order in self.orders:
             delays = order.fault.kind == "delay"
-            if (delays or struck is None) and self._strikes(order, endpoint, user):
+            if (delays or struck is None) and self._strikes(order, endpoint, user, offset):
                 if delays:
                     seconds += order.fault.seconds
                 else:
@@ -105,8 +111,8 @@ class Faults:
         self.orders = [order for order in self.orders if order.left != 0]
         return seconds, struck
 
-    def _strikes(self, order: Order, endpoint: str, user: str) -> bool:
-        if order.left == 0 or not order.fault.concerns(endpoint, user, self._now()):
+    def _strikes(self, order: Order, endpoint: str, user: str, offset: int | None) -> bool:
+        if order.left == 0 or not order.fault.concerns(endpoint, user, offset, self._now()):
             return False
         if order.fault.probability < 1 and self._rng.random() >= order.fault.probability:
             return False
@@ -115,10 +121,19 @@ class Faults:
         return True
 
 
-class Stage(Protocol):
-    """What a fault needs of the region that it strikes."""
+class EnvelopeWriter(Protocol):
+    """Writes the answers of one API."""
 
-    writer: Writer
+    def envelope(self, data: Any = None, code: str = "0") -> bytes: ...
+    def no_jobs(self, form: NullForm) -> bytes: ...
+
+
+class Stage(Protocol):
+    """What a fault needs of the region or project that it strikes."""
+
+    @property
+    def writer(self) -> EnvelopeWriter: ...
+
     stopping: asyncio.Event
 
     def wall_clock(self) -> float: ...
@@ -152,11 +167,11 @@ def _json(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
-def _wrong_shape(fault: Fault, writer: Writer) -> bytes:
+def _wrong_shape(fault: Fault, writer: EnvelopeWriter) -> bytes:
     return writer.envelope({"unexpected": [1, None]} if fault.data is None else fault.data)
 
 
-_BODIES: Final[dict[Kind, Callable[[Fault, Writer], bytes]]] = {
+_BODIES: Final[dict[Kind, Callable[[Fault, EnvelopeWriter], bytes]]] = {
     "empty": lambda _fault, _writer: b"",
     "wrong_shape": _wrong_shape,
     "code": lambda fault, writer: writer.envelope(fault.data, fault.code),
@@ -165,15 +180,27 @@ _BODIES: Final[dict[Kind, Callable[[Fault, Writer], bytes]]] = {
 }
 
 
+def _error(fault: Fault, stage: Stage) -> web.Response:
+    body = stage.writer.envelope(fault.data, fault.code)
+    return web.Response(
+        status=fault.status, headers=_retry_after(fault, stage), body=body, content_type="application/json"
+    )
+
+
 def _status(fault: Fault, stage: Stage) -> web.Response:
+    return web.Response(status=fault.status, headers=_retry_after(fault, stage), text="simulated fault")
+
+
+def _retry_after(fault: Fault, stage: Stage) -> dict[str, str]:
     headers = {}
     if fault.retry_after is not None:
         date = formatdate(stage.wall_clock() + fault.retry_after, usegmt=True)
         headers["Retry-After"] = date if fault.retry_after_as_date else f"{fault.retry_after:g}"
-    return web.Response(status=fault.status, headers=headers, text="simulated fault")
+    return headers
 
 
 _RESPONSES: Final[dict[Kind, Callable[[Fault, Stage], web.Response]]] = {
+    "error": _error,
     "status": _status,
     "redirect": lambda fault, _stage: web.Response(status=302, headers={"Location": fault.location}),
     "refused": lambda _fault, stage: stage.refuse_token(),

@@ -11,6 +11,8 @@ from aiohttp import web
 from exporter.simulator.accounts import Account
 from exporter.simulator.control import control_routes
 from exporter.simulator.forms import Quirks
+from exporter.simulator.octopus import OctopusProject
+from exporter.simulator.octopus_spec import ProjectSpec
 from exporter.simulator.region import Region
 from exporter.simulator.spec import RegionSpec, default_regions
 from exporter.simulator.tokens import TokenOffice
@@ -27,7 +29,7 @@ class Simulator:
 
     Equal seeds give equal histories. `speed_up` simulated seconds pass in each second of `clock` (monotonic seconds);
     tokens live `token_lifetime` seconds of `wall_clock` (Unix seconds). `accounts` are the platform logins; left out,
-    there is one, "lab", which is the first administrator of each region.
+    there is one, "lab", which is the first administrator of each region. Octopus `projects` are served beside them.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class Simulator:
         token_lifetime: float = DAY,
         quirks: Quirks | None = None,
         accounts: Sequence[Account] | None = None,
+        projects: Sequence[ProjectSpec] = (),
+        iam_token_lifetime: float = DAY,
     ) -> None:
         specs = default_regions() if specs is None else specs
         self.speed_up = speed_up
@@ -61,6 +65,17 @@ class Simulator:
         }
         for region in self.regions.values():
             region.peers = tuple(self.regions.values())
+        self.projects = {
+            spec.name: OctopusProject(
+                spec,
+                seed=seed,
+                speed_up=speed_up,
+                clock=clock,
+                wall_clock=wall_clock,
+                token_lifetime=iam_token_lifetime,
+            )
+            for spec in projects
+        }
         self._runners: list[web.AppRunner] = []
 
     @property
@@ -71,7 +86,7 @@ class Simulator:
     async def start(
         self, host: str = "127.0.0.1", ports: Sequence[int] = (), *, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Listen. `ports` are those of the regions in order; one that is left out, or 0, is picked by the system.
+        """Listen. `ports` are those of the regions, then the projects, in order; one that is left out, or 0, is picked by the system.
 
         Raises ValueError for a host that is not the loopback interface, OSError for a port that is not free.
         """
@@ -79,7 +94,11 @@ class Simulator:
             raise ValueError(f"{host} is not a loopback address; the simulator serves only this machine")
         try:
             for index, region in enumerate(self.regions.values()):
-                await self._serve(region, host, ports[index] if index < len(ports) else 0, tls)
+                await self._serve(region, host, port_at(ports, index), tls)
+            for index, project in enumerate(self.projects.values(), len(self.regions)):
+                project.stopping.clear()
+                routes = [*project.routes(), *control_routes(project)]
+                project.url = await self._listen(routes, host, port_at(ports, index), tls)
         except OSError:
             await self.stop()
             raise
@@ -88,6 +107,8 @@ class Simulator:
         """Hang up on whoever still waits, and close the ports."""
         for region in self.regions.values():
             region.stopping.set()
+        for project in self.projects.values():
+            project.stopping.set()
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
@@ -123,6 +144,11 @@ class Simulator:
         await web.TCPSite(runner, host, port, ssl_context=tls).start()
         bound = runner.addresses[0][1]
         return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
+
+
+def port_at(ports: Sequence[int], index: int) -> int:
+    """The port for one server; 0, which lets the system choose, where none is given."""
+    return ports[index] if index < len(ports) else 0
 
 
 def is_loopback(host: str) -> bool:
