@@ -374,7 +374,7 @@ def main(seed: int = 1, days: float = 1.0, *, write: bool = False) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--days", type=float, default=5.0, help="simulated days for each line")
+    parser.add_argument("--days", type=float, default=3.0, help="simulated days for each line")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/accuracy.md")
     return parser.parse_args()
 

@@ -89,6 +89,7 @@ class TrackingService:
 
     async def stop(self) -> None:
         """Finish what is under way, write what is not written, close the file; give up on a disk that hangs."""
+        await asyncio.sleep(0)  # callers' tasks that wait for their first turn hand in what they have
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             async with asyncio.timeout(2 * _PATIENCE):
@@ -101,6 +102,7 @@ class TrackingService:
             async with self._flushing:  # it sleeps now: nothing is torn
                 self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
+            self._writer = None  # who comes too late counts in memory, and does not wait for a write
         if self._store is not None:
             await self._flush()
             await self._store.close()

@@ -244,7 +244,6 @@ async def test_a_disk_that_hangs_for_ever_does_not_hold_up_the_end(
     with capture_logs() as logs:
         await asyncio.wait_for(service.stop(), 5)
     assert "takes too long" in logs[-1]["event"]
-    assert service._writer is not None
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     assert service._store is not None
@@ -319,6 +318,22 @@ async def test_a_large_listing_does_not_block_the_event_loop(state_file: Path) -
     await service.stop()
     # Measured at 20 ms on an idle core (see bench/tracking.py); here other tests share it.
     assert longest < 0.25
+
+
+async def test_listings_handed_in_just_before_the_end_are_written(state_file: Path) -> None:
+    service = await started(state_file)
+    observing = asyncio.create_task(polled(service, range(1, 2)))
+    await service.stop()
+    await observing
+    service = await started(state_file)
+    assert service.tracked_jobs(KEY.source) == 1
+    await service.stop()
+
+
+async def test_a_listing_that_comes_after_the_end_does_not_wait_for_ever(state_file: Path) -> None:
+    service = await started(state_file)
+    await service.stop()
+    await asyncio.wait_for(polled(service, range(1, 2)), 5)
 
 
 async def test_members_no_longer_configured_are_kept_for_a_week(state_file: Path) -> None:
