@@ -179,17 +179,19 @@ class Application:
         """Let the new configuration take over at once, from the event loop's point of view."""
         if self.config is None or config.per_job != self.config.per_job:
             self._services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
+            for name in self.sources:
+                self._services.exposition.remove(("dropped", name))
         old = self.sources
         self.regions, self.projects, self.config = regions, projects, config
         self._accounts, self._slots = accounts, slots
         new = self.sources
+        self._update_targets()
         for name in old.keys() - new.keys():
             self._forget(name)
-        self._update_targets()
         for name, source in old.items():
             if new.get(name) is not source:
                 source.hide_token_expiry()
-                self._in_background(source.close())
+                self._in_background(self._retire(name, source))
         for name, source in new.items():
             if old.get(name) is not source:
                 source.show_token_expiry()
@@ -199,6 +201,13 @@ class Application:
 
     def _update_targets(self) -> None:
         self.poller.update([target for source in self.sources.values() for target in source.targets()])
+
+    async def _retire(self, name: str, source: Source) -> None:
+        """Close what is polled no longer."""
+        await source.close()
+        # Requests that were under way were counted meanwhile.
+        if name not in self.sources:
+            self._forget(name)
 
     def _forget(self, source: str) -> None:
         self.own.drop_source(source)

@@ -1,0 +1,59 @@
+"""The whole application inside the test's process, with real sockets below it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from exporter.app import Application, Options
+from exporter.clock import Clock
+from exporter.metrics.render import Format
+from tests.e2e.process import eventually, samples_of
+
+
+class Running:
+    """An application and its configuration file."""
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.file = folder / "exporter.yml"
+        self.app = Application(Options(self.file), clock)
+
+    async def reload(self, configuration: str) -> None:
+        self.file.write_text(configuration, encoding="utf-8")
+        await self.app.reload()
+
+    async def text(self) -> str:
+        return (await self.app.metrics(Format.TEXT, compress=False)).decode()
+
+    async def samples(self) -> dict[str, float]:
+        return samples_of(await self.text())
+
+    async def domain(self) -> dict[str, float]:
+        """The samples of what the regions said."""
+        return {series: value for series, value in (await self.samples()).items() if series.startswith("scnet_")}
+
+    async def shows(self, condition: Callable[[dict[str, float]], object], what: str) -> dict[str, float]:
+        """Wait until `condition` holds for the samples; the samples then."""
+        samples: dict[str, float] = {}
+
+        async def look() -> object:
+            nonlocal samples
+            samples = await self.samples()
+            return condition(samples)
+
+        await eventually(look, f"/metrics shows {what}")
+        return samples
+
+    async def ready(self) -> None:
+        await eventually(lambda: self.app.ready, "every target was tried")
+
+
+@asynccontextmanager
+async def running(folder: Path, configuration: str, clock: Clock | None = None) -> AsyncIterator[Running]:
+    """An application that polls what `configuration` says."""
+    application = Running(folder, clock)
+    application.file.write_text(configuration, encoding="utf-8")
+    await application.app.start()
+    try:
+        yield application
+    finally:
+        await application.app.stop()

@@ -1,0 +1,210 @@
+"""What a reload keeps, adds and takes away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from exporter.errors import ConfigurationError
+from tests.app.running import running
+from tests.e2e.process import eventually
+from tests.e2e.region import (
+    GROUP_ID,
+    ScriptedRegion,
+    cluster,
+    configuration,
+    envelope,
+    job,
+    queue,
+    scripted_region,
+)
+
+UP = 'scnet_up{hpc_cluster="%s"}'
+RUNNING = 'scnet_queue_jobs{hpc_cluster="%s",user="%s",queue="debug",state="running"}'
+PER_JOB: dict[str, Any] = {"enabled": True, "max_jobs": 10}
+
+
+@pytest.fixture
+async def region() -> AsyncIterator[ScriptedRegion]:
+    jobs = envelope([job("1"), job("2")])
+    async with scripted_region({"queue_jobs": envelope([queue("debug", R=2)]), "member_jobs": jobs}) as region:
+        yield region
+
+
+async def test_unchanged_targets_keep_their_data_and_their_rhythm(tmp_path: Path, region: ScriptedRegion) -> None:
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        await exporter.ready()
+        before = await exporter.domain()
+        asked = len(region.requests)
+        planned = [status.next_poll for status in exporter.app.poller.statuses]
+        await exporter.reload(
+            configuration(cluster(region.url), cluster(region.url, name="xian", users=[], members=[]))
+        )
+        assert before.items() <= (await exporter.domain()).items()
+        assert [status.next_poll for status in exporter.app.poller.statuses][: len(planned)] == planned
+        await eventually(lambda: len(region.requests) > asked, "the new region was polled")
+        await eventually(lambda: all(status.up for status in exporter.app.poller.statuses), "all are up")
+        assert len(region.requests) == asked + 1
+
+
+async def test_a_target_that_is_added_to_a_region_leaves_the_others_alone(
+    tmp_path: Path, region: ScriptedRegion
+) -> None:
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        await exporter.ready()
+        before = await exporter.domain()
+        await exporter.reload(configuration(cluster(region.url, users=["test", "bob"])))
+        assert before.items() <= {**await exporter.domain(), UP % "kunshan": 1.0}.items()
+        samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "bob") in samples, "the new user")
+        assert samples[RUNNING % ("kunshan", "bob")] == 2
+        assert region.paths.count("/hpc/openapi/v2/view/queue/jobs?userName=test") == 1
+
+
+async def test_a_target_that_is_taken_away_takes_its_series_along(tmp_path: Path, region: ScriptedRegion) -> None:
+    async with running(tmp_path, configuration(cluster(region.url, users=["test", "bob"]))) as exporter:
+        await exporter.ready()
+        await exporter.reload(configuration(cluster(region.url, users=["test"])))
+        samples = await exporter.samples()
+        assert RUNNING % ("kunshan", "test") in samples
+        assert not [series for series in samples if '"bob"' in series]
+
+
+async def test_a_region_that_is_taken_away_leaves_nothing_behind(tmp_path: Path, region: ScriptedRegion) -> None:
+    both = [cluster(region.url), cluster(region.url, name="xian", users=[{"name": "test", "token": "another"}])]
+    async with running(tmp_path, configuration(*both, per_job=PER_JOB)) as exporter:
+        await exporter.ready()
+        assert [series for series in await exporter.samples() if '"xian"' in series]
+        await exporter.reload(configuration(both[0], per_job=PER_JOB))
+        assert not [series for series in await exporter.samples() if '"xian"' in series]
+        assert UP % "kunshan" in await exporter.samples()
+
+
+async def test_not_even_by_a_request_that_was_under_way(tmp_path: Path, region: ScriptedRegion) -> None:
+    hung = asyncio.Event()
+
+    async def hang(_request: web.Request) -> web.Response:
+        hung.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with scripted_region({"queue_jobs": hang}) as slow:
+        both = [cluster(region.url), cluster(slow.url, name="xian")]
+        async with running(tmp_path, configuration(*both)) as exporter:
+            await hung.wait()
+            await exporter.reload(configuration(both[0]))
+            await eventually(lambda: not exporter.app._closing, "the old region is closed")
+            assert not [series for series in await exporter.samples() if '"xian"' in series]
+
+
+async def test_a_region_under_its_old_name_at_another_address_starts_anew(
+    tmp_path: Path, region: ScriptedRegion
+) -> None:
+    """What the old address said is no longer true of it."""
+    async with (
+        scripted_region({"queue_jobs": envelope([queue("debug", R=7)])}) as elsewhere,
+        running(tmp_path, configuration(cluster(region.url))) as exporter,
+    ):
+        await exporter.ready()
+        await exporter.reload(configuration(cluster(elsewhere.url)))
+        assert RUNNING % ("kunshan", "test") not in await exporter.samples()
+        samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "test") in samples, "the new numbers")
+        assert samples[RUNNING % ("kunshan", "test")] == 7
+
+
+async def test_another_token_is_used_without_a_gap(tmp_path: Path, region: ScriptedRegion) -> None:
+    async with running(tmp_path, configuration(cluster(region.url), poll={"interval": "100ms"})) as exporter:
+        await exporter.ready()
+        await exporter.reload(configuration(cluster(region.url, token="the-next-one"), poll={"interval": "100ms"}))
+        assert RUNNING % ("kunshan", "test") in await exporter.samples()
+        await eventually(lambda: region.requests[-1].headers["token"] == "the-next-one", "the new token is used")
+        assert (await exporter.samples())[UP % "kunshan"] == 1
+
+
+async def test_a_queue_once_seen_stays_over_a_reload(tmp_path: Path, region: ScriptedRegion) -> None:
+    poll = {"interval": "100ms"}
+    async with running(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter:
+        await exporter.ready()
+        region.answers["queue_jobs"] = envelope(None)
+        await exporter.reload(configuration(cluster(region.url, requests_per_second=1000), poll=poll))
+        samples = await exporter.shows(lambda samples: samples[RUNNING % ("kunshan", "test")] == 0, "the empty queue")
+        assert samples[UP % "kunshan"] == 1
+
+
+async def test_per_job_series_can_be_switched_on_and_off(tmp_path: Path, region: ScriptedRegion) -> None:
+    def per_job(samples: dict[str, float]) -> list[str]:
+        return [s for s in samples if s.startswith(("scnet_job_info", "scnet_job_requested", "hpc_exporter_jobs_d"))]
+
+    poll = {"interval": "100ms"}
+    async with running(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter:
+        await exporter.ready()
+        assert not per_job(await exporter.samples())
+        await exporter.reload(configuration(cluster(region.url), poll=poll, per_job=PER_JOB))
+        await exporter.shows(per_job, "series of jobs")
+        await exporter.reload(configuration(cluster(region.url), poll=poll, per_job={"enabled": False}))
+        await exporter.shows(lambda samples: not per_job(samples), "no series of jobs")
+
+
+async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Path, region: ScriptedRegion) -> None:
+    good = configuration(cluster(region.url))
+    async with running(tmp_path, good) as exporter:
+        await exporter.ready()
+        before, tasks, config = await exporter.domain(), exporter.app.poller.statuses, exporter.app.config
+        for broken in (
+            configuration(cluster(region.url, name="xian"), cluster(region.url, name="xian")),
+            configuration(cluster(region.url, users=["bob"]), per_job={"max_jobs": -1}),
+            configuration(cluster(region.url, token=None, token_file="not-there")),
+            configuration(cluster(region.url, tls={"ca_file": "not-there"})),
+            "clusters: [",
+            "",
+        ):
+            with pytest.raises(ConfigurationError):
+                await exporter.reload(broken)
+            assert exporter.app.config is config
+            assert exporter.app.poller.statuses == tasks
+            assert await exporter.domain() == before
+        await exporter.reload(good)
+        assert await exporter.domain() == before
+
+
+async def test_reloads_at_the_same_time_are_done_one_after_the_other(tmp_path: Path, region: ScriptedRegion) -> None:
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        await exporter.ready()
+        await asyncio.gather(*(exporter.app.reload() for _ in range(10)))
+        assert exporter.app.reload_successful
+        assert len(exporter.app.poller.statuses) == 3
+
+
+async def test_a_token_file_that_changes_is_used_within_seconds(tmp_path: Path) -> None:
+    """The targets that failed for the old token are tried again at once, however long their pause has become."""
+
+    async def check(request: web.Request) -> web.Response:
+        accepted = request.headers["token"] == "good-token"
+        return web.Response(body=envelope([queue("debug", R=2)]) if accepted else envelope(None, "911406", "no"))
+
+    file = tmp_path / "token"
+    file.write_text("bad-token\n")
+    async with scripted_region({"queue_jobs": check, "cluster": check, "member_jobs": check}) as region:
+        text = configuration(cluster(region.url, token=None, token_file="token"))
+        async with running(tmp_path, text) as exporter:
+            await exporter.ready()
+            assert (await exporter.samples())[UP % "kunshan"] == 0
+            file.write_text("good-token\n")
+            samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "test") in samples, "data again")
+            assert samples[RUNNING % ("kunshan", "test")] == 2
+            assert {request.headers["token"] for request in region.requests} == {"bad-token", "good-token"}
+
+
+async def test_group_ids_that_a_float_cannot_tell_apart_are_two_groups(tmp_path: Path) -> None:
+    other = "533686286955839489"
+    assert float(other) == float(GROUP_ID)
+    members = [{"group_id": id_, "users": ["test"]} for id_ in (GROUP_ID, other)]
+    async with scripted_region({"member_jobs": envelope([job("1")])}) as region:
+        async with running(tmp_path, configuration(cluster(region.url, members=members))) as exporter:
+            await exporter.ready()
+            series = 'scnet_member_jobs{hpc_cluster="kunshan",group="%s",user="test",state="running"}'
+            samples = await exporter.samples()
+            assert (samples[series % GROUP_ID], samples[series % other]) == (1, 1)
+        assert sorted(path.split("/")[7] for path in region.paths if "/groups/" in path) == [GROUP_ID, other]
