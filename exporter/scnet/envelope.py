@@ -4,6 +4,8 @@ Source: the error tables of the official pages (查询队列作业统计信息, 
 codes that public clients report beside them (911404, 911406, 911009).
 """
 
+import re
+
 import msgspec
 
 from exporter.errors import (
@@ -79,9 +81,22 @@ def is_bare_null(response: Response) -> bool:
 
 def _read(response: Response) -> Envelope | None:
     try:
-        return _envelope.decode(response.body)
+        return _envelope.decode(with_whole_characters(response.body))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+# An escape sequence: a surrogate pair, a surrogate on its own, or anything else.
+ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def with_whole_characters(body: bytes) -> bytes:
+    """`body` with U+FFFD for each half of a character: one name that was cut must not cost the whole answer."""
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return body
+    return ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
 
 
 def raise_for_status(response: Response) -> None:
