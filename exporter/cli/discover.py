@@ -23,7 +23,8 @@ from exporter.clock import SystemClock
 from exporter.config import Account, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
 from exporter.config.durations import parse_duration
 from exporter.config.model import TOKEN_URL
-from exporter.config.schema import AcUrl, ClusterSection, Name, Url
+from exporter.config.schema import AcUrl, ClusterSection, Url
+from exporter.config.values import Name
 from exporter.errors import ConfigurationError, ExporterError, PollError
 from exporter.scnet import AccessKeyLogin, PasswordLogin
 from exporter.scnet.discovery import Found, discover

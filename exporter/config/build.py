@@ -27,11 +27,11 @@ from exporter.config.schema import (
     OctopusQueueSection,
     OctopusSection,
     PollSection,
-    Section,
     UserSection,
     is_private,
 )
 from exporter.config.tree import Keys, Path, Report, dotted, find
+from exporter.config.values import Section
 
 
 def build(document: Document, root: Keys, report: Report) -> Config:

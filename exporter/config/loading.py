@@ -2,9 +2,9 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,15 +13,31 @@ from exporter.config import checks, tree
 from exporter.config.build import build
 from exporter.config.files import why
 from exporter.config.model import Config
-from exporter.config.schema import Document, Surroundings
+from exporter.config.schema import Document
 from exporter.config.tree import Broken, Entry, Items, Keys, Node, Place, Report, Scalar, shown
+from exporter.config.values import Section, Surroundings
 from exporter.errors import ConfigurationError
 
 _MAX_BYTES = 4 * 1024 * 1024
+_S = TypeVar("_S", bound=Section)
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Return the configuration in the file at `path`; ``${NAME}`` in it is looked up in `environ`.
+
+    Blocks: it reads the file and every file that it names.
+
+    Raises:
+        ConfigurationError: with every mistake in it.
+
+    """
+    return build(*load_document(path, Document, checks.check, environ))
+
+
+def load_document(
+    path: Path, document_type: type[_S], check: Callable[[Keys, Report], None], environ: Mapping[str, str] = os.environ
+) -> tuple[_S, Keys, Report]:
+    """Return what a file of any kind holds, with its tree and its report; `check` adds what `document_type` cannot say.
 
     Blocks: it reads the file and every file that it names.
 
@@ -34,11 +50,11 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     root = None if source is None else tree.parse(source, environ, report)
     document = None
     if root is not None:
-        document = _validate(root, path.absolute().parent, report)
-        checks.check(root, report)
+        document = _validate(document_type, root, path.absolute().parent, report)
+        check(root, report)
     if report.mistakes or root is None or document is None:
         raise ConfigurationError(report.mistakes)
-    return build(document, root, report)
+    return document, root, report
 
 
 def _read(path: Path, report: Report) -> str | None:
@@ -63,21 +79,21 @@ def _read(path: Path, report: Report) -> str | None:
         return None
 
 
-def _validate(root: Keys, folder: Path, report: Report) -> Document | None:
+def _validate(document_type: type[_S], root: Keys, folder: Path, report: Report) -> _S | None:
     try:
-        return Document.model_validate(tree.plain(root), context=Surroundings(folder))
+        return document_type.model_validate(tree.plain(root), context=Surroundings(folder))
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            _report(detail, root, report)
+            _report(detail, document_type, root, report)
     return None
 
 
-def _report(detail: ErrorDetails, root: Keys, report: Report) -> None:
+def _report(detail: ErrorDetails, document_type: type[Section], root: Keys, report: Report) -> None:
     path, node = tree.find(root, detail["loc"])
     entry = _entry(root, detail["loc"])
     match detail["type"]:
         case "extra_forbidden" if entry:
-            report.add(entry.key_place, detail["loc"], _unknown_key(detail["loc"]))
+            report.add(entry.key_place, detail["loc"], _unknown_key(document_type, detail["loc"]))
         case "missing" if isinstance(node, Keys | Scalar):
             report.add(node.place, detail["loc"], "is missing" if entry is None else "is empty")
         case _ if not isinstance(node, Broken):
@@ -89,17 +105,17 @@ def _entry(root: Keys, path: tree.Path) -> Entry | None:
     return parent.entries.get(str(path[-1])) if isinstance(parent, Keys) and path else None
 
 
-def _unknown_key(path: tree.Path) -> str:
+def _unknown_key(document_type: type[Section], path: tree.Path) -> str:
     key = str(path[-1])
-    known = list(_section_at(path[:-1]).model_fields)
+    known = list(_section_at(document_type, path[:-1]).model_fields)
     if key == "<<":
         return "merging mappings with '<<' is not supported: write the keys out"
     near = difflib.get_close_matches(key, known, n=1)
     return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known here are {', '.join(known)}"
 
 
-def _section_at(path: tree.Path) -> type[BaseModel]:
-    section: type[BaseModel] = Document
+def _section_at(document_type: type[Section], path: tree.Path) -> type[BaseModel]:
+    section: type[BaseModel] = document_type
     for step in path:
         if isinstance(step, str):
             section = _section_in(section.model_fields[step].annotation) or section
