@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -174,6 +175,8 @@ class Region:
             with self.requests.note(record):
                 record.body = await request.text()
                 response = await self._disturbed(endpoint, request, answer)
+                if not response.prepared:
+                    response.headers["Date"] = formatdate(self.wall_clock(), usegmt=True)
                 if response.prepared or not (request.transport is None or request.transport.is_closing()):
                     record.status = response.status
                 record.duration = self._clock() - began

@@ -26,7 +26,7 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamConnectionError,
 )
-from exporter.upstream.denials import Denials
+from exporter.upstream.denials import Denials, Retired
 from exporter.upstream.outage import Outage
 from exporter.upstream.translation import translated
 
@@ -103,6 +103,7 @@ class Upstream:
     ) -> None:
         self.name = settings.name
         self.denials = Denials(clock)
+        self.retired = Retired()
         self._settings = settings
         self._slots = slots
         self._own_slots = asyncio.Semaphore(settings.max_concurrency)
@@ -214,6 +215,7 @@ class Upstream:
                     await self._slots.acquire()
                 try:
                     self._raise_if_barred()
+                    self.retired.check(request.secrets)
                     with outage.probing():
                         return await self._exchange(request, url, outage)
                 finally:

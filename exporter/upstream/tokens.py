@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from exporter.errors import AuthenticationError, PermissionDeniedError
+from exporter.errors import AuthenticationError, PermissionDeniedError, PollError
+from exporter.upstream.denials import RetiredTokenError
 from exporter.upstream.http import Request, Response, Upstream
 
 T = TypeVar("T")
@@ -61,33 +62,55 @@ async def call_with_token(
     Raises the PollErrors of `Upstream.call` and of `decode`; AuthenticationError where the only token was refused,
     PermissionDeniedError where a second one was refused as well, now or lately.
     """
+    replaced = False
     try:
         token = await tokens.current()
-        request = request_for(token)
-        try:
-            return await answered(upstream, request, decode)
-        except AuthenticationError as error:
-            if upstream.denials.holds(request.url, token):
-                raise denied(error) from None
-            fresh = await tokens.replace(token)
-            if fresh is None:
-                raise
+        while True:
+            request = request_for(token)
+            try:
+                answer = await upstream.call(request, decode)
+            except RetiredTokenError:
+                token = await successor(upstream, tokens, token)
+            except AuthenticationError as error:
+                if replaced:
+                    upstream.denials.note(request.url, token)
+                if replaced or upstream.denials.holds(request.url, token):
+                    raise denied(error) from None
+                fresh = await replacement(upstream, tokens, token)
+                if fresh is None:
+                    raise
+                token, replaced = fresh, True
+            else:
+                upstream.denials.end(request.url)
+                return answer
     except AuthenticationError as error:
         # All polls with this credential fail together.
         error.culprit = tokens.origin
         raise
-    request = request_for(fresh)
+
+
+async def replacement(upstream: Upstream, tokens: TokenProvider, refused: str) -> str | None:
+    """Another token than the `refused` one; requests that carry it and were not sent yet wait for the same."""
+    upstream.retired.add(refused)
+    fresh = None
     try:
-        return await answered(upstream, request, decode)
-    except AuthenticationError as error:
-        upstream.denials.note(request.url, fresh)
-        raise denied(error) from None
+        fresh = await tokens.replace(refused)
+    finally:
+        if fresh is None:
+            # Nothing better is to be had, and it may be good for others.
+            upstream.retired.forgive(refused)
+    return fresh
 
 
-async def answered(upstream: Upstream, request: Request, decode: Callable[[Response], T]) -> T:
-    answer = await upstream.call(request, decode)
-    upstream.denials.end(request.url)
-    return answer
+async def successor(upstream: Upstream, tokens: TokenProvider, retired: str) -> str:
+    """The token that another poll's refusal gets, or the `retired` one again if it gets none."""
+    try:
+        fresh = await tokens.replace(retired)
+    except PollError:
+        fresh = None
+    if fresh is None:
+        upstream.retired.forgive(retired)
+    return fresh or retired
 
 
 def denied(error: AuthenticationError) -> PermissionDeniedError:
