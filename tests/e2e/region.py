@@ -15,6 +15,8 @@ GROUP_ID = "533686286955839488"
 TOKEN = "a-token-of-tests"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# Bodies, or handlers, by endpoint or by (endpoint, user).
+Answers = dict[str | tuple[str, str], bytes | Handler]
 
 
 def envelope(data: Any, code: str = "0", msg: str = "success") -> bytes:
@@ -34,9 +36,9 @@ def job(job_id: str, name: str = "job", status: str = "statR", **counts: Any) ->
 
 @dataclass
 class ScriptedRegion:
-    """`answers` are bodies, or handlers, by endpoint or by (endpoint, user); what has none is answered "no jobs"."""
+    """What has no answer among the `answers` is answered "no jobs"."""
 
-    answers: dict[str | tuple[str, str], bytes | Handler] = field(default_factory=dict)
+    answers: Answers = field(default_factory=dict)
     requests: list[web.Request] = field(default_factory=list)
     url: str = ""
 
@@ -65,9 +67,7 @@ def asked_for(request: web.Request) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def scripted_region(
-    answers: dict[str | tuple[str, str], bytes | Handler] | None = None, port: int | None = None
-) -> AsyncIterator[ScriptedRegion]:
+async def scripted_region(answers: Answers | None = None, port: int | None = None) -> AsyncIterator[ScriptedRegion]:
     """Serve a region on loopback."""
     region = ScriptedRegion(answers or {})
     application = web.Application()
