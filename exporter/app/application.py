@@ -301,14 +301,3 @@ def build_regions(
 def warnings_of(config: Config, sources: Mapping[str, Source]) -> list[str]:
     """What is allowed in a configuration but may surprise."""
     return [*config.warnings, *(warning for source in sources.values() for warning in source.warnings())]
-
-
-def validate(path: Path) -> list[str]:
-    """Do all that a start does with a configuration but poll; the warnings. Raises ConfigurationError."""
-    config, contexts = load_with_tls(path)
-    services = Services(SystemClock(), OwnMetrics(), Exposition())
-    accounts = build_accounts(config, contexts, services, running={})
-    slots = asyncio.Semaphore()
-    regions = build_regions(config, accounts, contexts, services, slots, running={})
-    projects = build_projects(config, contexts, services, slots, running={}, before={})
-    return warnings_of(config, {**regions, **projects})

@@ -1,0 +1,85 @@
+"""A configuration made ready to be used once, by a command: the parts of an `Application` without its schedule."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.app.application import build_accounts, build_regions, load_with_tls, warnings_of
+from exporter.app.octopus import Project, build_projects
+from exporter.app.scnet import Region
+from exporter.app.scnet_tokens import AccountAtWork
+from exporter.app.services import Services
+from exporter.app.source import Source
+from exporter.app.tracked import Tracked
+from exporter.clock import SystemClock
+from exporter.config import Config
+from exporter.metrics.catalogue import Family
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.perjob import PerJobBudget
+from exporter.metrics.render import Chunks
+from exporter.metrics.snapshot import Exposition
+
+
+class GaugesOnly(Exposition):
+    """What can be said of one moment: a counter that begins anew with every run of a command says nothing."""
+
+    def put(self, owner: object, chunks: Chunks) -> None:
+        """Take what is a gauge."""
+        super().put(owner, {family: lines for family, lines in chunks.items() if is_gauge(family)})
+
+
+def is_gauge(family: Family) -> bool:
+    return family.type == "gauge"
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """All that a configuration names. Nothing was asked yet; `contexts` are TLS contexts by the place of their owner."""
+
+    config: Config
+    contexts: Mapping[str, ssl.SSLContext]
+    services: Services
+    accounts: Mapping[str, AccountAtWork]
+    regions: Mapping[str, Region]
+    projects: Mapping[str, Project]
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Regions and projects by name, in the order of the configuration."""
+        return {**self.regions, **self.projects}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed in the configuration but may surprise."""
+        return warnings_of(self.config, self.sources)
+
+    def secret_values(self) -> tuple[str, ...]:
+        """All secrets in use now, for whoever must not show them."""
+        of_accounts = [token for at_work in self.accounts.values() for token in at_work.login.token_values()]
+        of_sources = [token for source in self.sources.values() for token in source.token_values()]
+        return (*self.config.secret_values(), *of_accounts, *of_sources)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await asyncio.gather(*(source.close() for source in self.sources.values()))
+
+
+def assemble(path: Path) -> Assembly:
+    """Do all that a start does with a configuration but poll and track. Blocks. Raises ConfigurationError."""
+    config, contexts = load_with_tls(path)
+    services = Services(SystemClock(), OwnMetrics(), GaugesOnly())
+    # No tracker: it belongs to the service, and one look tells it nothing.
+    services.tracked = Tracked(services)
+    services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
+    accounts = build_accounts(config, contexts, services, running={})
+    slots = asyncio.Semaphore(config.poll.max_concurrency)
+    regions = build_regions(config, accounts, contexts, services, slots, running={})
+    projects = build_projects(config, contexts, services, slots, running={}, before={})
+    return Assembly(config, contexts, services, accounts, regions, projects)
+
+
+def validate(path: Path) -> list[str]:
+    """Check a configuration as a start does; the warnings. Raises ConfigurationError."""
+    return assemble(path).warnings
