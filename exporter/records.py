@@ -44,12 +44,16 @@ class QueueCounts(Record, frozen=True, gc=False):
 
 
 class QueueStatistics(Record, frozen=True, gc=False):
-    """One user's queues. `rejected` counts rows left out as unreadable, `unknown_states` values not understood."""
+    """One user's queues. `rejected` counts rows left out as unreadable, `unknown_states` values not understood.
+
+    Equal fingerprints mean equal answers of the upstream; None: do not compare.
+    """
 
     user: str
     queues: tuple[QueueCounts, ...]
     rejected: int = 0
     unknown_states: int = 0
+    fingerprint: int | None = None
 
 
 class Scheduler(Record, frozen=True, gc=False):
@@ -81,11 +85,15 @@ class Job(Record, frozen=True, gc=False):
 
 
 class JobListing(Record, frozen=True, gc=False):
-    """All jobs of one member that could be read; with `rejected` above 0 it is not complete."""
+    """All jobs of one member that could be read; with `rejected` above 0 it is not complete.
+
+    `fingerprint` is as with `QueueStatistics`.
+    """
 
     jobs: tuple[Job, ...]
     rejected: int = 0
     unknown_states: int = 0
+    fingerprint: int | None = None
 
     @property
     def complete(self) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from exporter.app.publisher import show_jobs_dropped
@@ -90,6 +90,9 @@ class Region:
             targets += [self._queue_jobs(user) for user in self._queue_users()]
         if MEMBER_JOBS in collect:
             targets += [self._member_jobs(member, user) for member in self.cluster.members for user in member.users]
+        for endpoint in dict.fromkeys(target.key.endpoint for target in targets):
+            self._services.own.declare(self.name, endpoint)
+            self._services.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
         return targets
 
     def tracked_members(self) -> list[MemberKey]:
@@ -122,54 +125,57 @@ class Region:
         await self._upstream.close()
 
     def _target(
-        self, endpoint: str, target: str, poll: Callable[[], Any], publish: Callable[[TargetKey, Any], Any]
+        self, key: TargetKey, poll: Callable[[], Awaitable[Any]], publish: Callable[[Any], Awaitable[None]]
     ) -> Target:
-        key = TargetKey(self.name, endpoint, target)
-        self._services.own.declare(self.name, endpoint)
-        self._services.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
-
-        async def publish_for_key(records: Any) -> None:
-            await publish(key, records)
-
         cluster = self.cluster
         return Target(
             key=key,
             interval=cluster.poll.interval,
             stale_after=cluster.poll.stale_after,
             poll=poll,
-            publish=publish_for_key,
-            identity=(cluster.cluster_id, cluster.hpc_url, cluster.ac_url, target),
+            publish=publish,
+            identity=(cluster.cluster_id, cluster.hpc_url, cluster.ac_url, key.target),
         )
 
     def _schedulers(self) -> Target:
-        async def publish(key: TargetKey, records: Schedulers) -> None:
+        key = TargetKey(self.name, CLUSTER, "")
+
+        async def publish(records: Schedulers) -> None:
             self._services.own.rejected(self.name, CLUSTER, records.rejected)
             self._services.exposition.put(key, families.schedulers(self.name, records))
 
-        return self._target(CLUSTER, "", lambda: self._client.schedulers(self._tokens.own), publish)
+        return self._target(key, lambda: self._client.schedulers(self._tokens.own), publish)
 
     def _queue_jobs(self, user: str) -> Target:
+        key = TargetKey(self.name, QUEUE_JOBS, user)
         token = self._tokens.of_user(user)
+        shown_answers = self._services.shown_answers
 
-        async def poll() -> QueueStatistics:
-            if self.cluster.users is not None:
-                return await self._client.queue_jobs(user, token)
-            owner = await self._owner(token)
-            if owner != user:
+        async def poll() -> QueueStatistics | None:
+            if self.cluster.users is None and (owner := await self._owner(token)) != user:
                 # A target of the right name takes over, and this one's poll is cancelled where it waits next.
                 self._services.targets_changed()
                 await asyncio.sleep(0)
-            return await self._client.queue_jobs(owner, token)
+                return await self._client.queue_jobs(owner, token)
+            known = shown_answers.get(key)
+            records = await self._client.changed_queue_jobs(user, token, known=known)
+            if records is None and shown_answers.get(key) != known:
+                # It got too old to be shown while it was asked for again.
+                return await self._client.queue_jobs(user, token)
+            return records
 
-        async def publish(key: TargetKey, records: QueueStatistics) -> None:
+        async def publish(records: QueueStatistics | None) -> None:
+            if records is None:
+                return
             own = self._services.own
             own.rejected(self.name, QUEUE_JOBS, records.rejected)
             own.unknown_states(self.name, QUEUE_JOBS, records.unknown_states)
             seen = self._services.queues_seen[key]
             self._services.exposition.put(key, families.queue_statistics(self.name, records, seen))
             seen.update(queue.queue for queue in records.queues)
+            shown_answers[key] = records.fingerprint
 
-        return self._target(QUEUE_JOBS, user, poll, publish)
+        return self._target(key, poll, publish)
 
     async def _owner(self, token: Token) -> str:
         """The scheduler user that `token` belongs to. Raises PollError where it does not say."""
@@ -182,24 +188,32 @@ class Region:
         return owner
 
     def _member_jobs(self, member: Member, user: str) -> Target:
-        async def publish(key: TargetKey, records: JobListing) -> None:
+        key = TargetKey(self.name, MEMBER_JOBS, f"{member.group}/{user}")
+
+        async def publish(records: JobListing) -> None:
             own = self._services.own
             own.rejected(self.name, MEMBER_JOBS, records.rejected)
             own.unknown_states(self.name, MEMBER_JOBS, records.unknown_states)
-            if len(records.jobs) > RENDER_ON_LOOP_LIMIT:
-                chunks = await asyncio.to_thread(families.member_jobs, self.name, member.group, user, records)
-            else:
-                chunks = families.member_jobs(self.name, member.group, user, records)
-            self._services.exposition.put(key, {**chunks, **self._per_job(key, member.group, user, records)})
+            # Which jobs have series of their own depends on other listings too: then the same answer is not enough.
+            if self._services.per_job is not None or not self._shown(key, records.fingerprint):
+                await self._show_member(key, member.group, user, records)
             followed = Followed(key, MemberKey(self.name, member.group_id, user), member.group)
             self._services.tracked.observe(followed, records, self.cluster.poll.interval)
 
-        return self._target(
-            MEMBER_JOBS,
-            f"{member.group}/{user}",
-            lambda: self._client.member_jobs(member.group_id, user, self._tokens.own),
-            publish,
-        )
+        return self._target(key, lambda: self._client.member_jobs(member.group_id, user, self._tokens.own), publish)
+
+    async def _show_member(self, key: TargetKey, group: str, user: str, records: JobListing) -> None:
+        if len(records.jobs) > RENDER_ON_LOOP_LIMIT:
+            chunks = await asyncio.to_thread(families.member_jobs, self.name, group, user, records)
+        else:
+            chunks = families.member_jobs(self.name, group, user, records)
+        self._services.exposition.put(key, {**chunks, **self._per_job(key, group, user, records)})
+        # Series of single jobs must go once nobody wants them any more, even if the answer stays the same.
+        self._services.shown_answers[key] = records.fingerprint if self._services.per_job is None else None
+
+    def _shown(self, key: TargetKey, fingerprint: int | None) -> bool:
+        """Whether what the target shows comes from an answer with this fingerprint."""
+        return fingerprint is not None and fingerprint == self._services.shown_answers.get(key)
 
     def _per_job(self, key: TargetKey, group: str, user: str, records: JobListing) -> Chunks:
         budget = self._services.per_job

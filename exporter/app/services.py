@@ -28,5 +28,7 @@ class Services:
     tracked: "Tracked" = field(init=False)
     # A queue once seen stays, at 0: the names outlive a reload with their target.
     queues_seen: defaultdict[TargetKey, set[str]] = field(default_factory=lambda: defaultdict(set))
+    # The fingerprint of the answer that a target shows now: the same answer again needs no rendering.
+    shown_answers: dict[TargetKey, int | None] = field(default_factory=dict)
     # To be called when a region has other targets than before without a reload.
     targets_changed: Callable[[], None] = lambda: None

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import quote
 
+import msgspec
+
 from exporter.records import JobListing, QueueStatistics, Schedulers
 from exporter.scnet import wire
 from exporter.scnet.envelope import is_bare_null, open_envelope
 from exporter.upstream import Request, Response, TokenProvider, Upstream, call_with_token
 
 T = TypeVar("T")
+R = TypeVar("R", QueueStatistics, JobListing)
 
 # What the endpoints are called in metrics and in the configuration's `collect`.
 QUEUE_JOBS, CLUSTER, MEMBER_JOBS = "queue_jobs", "cluster", "member_jobs"
@@ -26,14 +29,17 @@ class RegionClient:
 
     async def queue_jobs(self, user: str, tokens: TokenProvider) -> QueueStatistics:
         """Jobs of the scheduler user `user` by queue and state (page 查询队列作业统计信息)."""
-        url = f"{self._hpc}/view/queue/jobs?userName={encoded(user)}"
+        return await self._get(QUEUE_JOBS, self._queue_url(user), tokens, lambda r: read_queues(user, r))
 
-        def decode(response: Response) -> QueueStatistics:
-            if is_bare_null(response):
-                return QueueStatistics(user, ())
-            return wire.queue_statistics(user, open_envelope(response))
+    async def changed_queue_jobs(
+        self, user: str, tokens: TokenProvider, *, known: int | None
+    ) -> QueueStatistics | None:
+        """As `queue_jobs`, but None where the answer is the very one with the fingerprint `known`: it is not even read."""
 
-        return await self._get(QUEUE_JOBS, url, tokens, decode)
+        def decode(response: Response) -> QueueStatistics | None:
+            return None if known == hash(response.body) else read_queues(user, response)
+
+        return await self._get(QUEUE_JOBS, self._queue_url(user), tokens, decode)
 
     async def schedulers(self, tokens: TokenProvider) -> Schedulers:
         """The region's schedulers (page 查询集群信息)."""
@@ -45,13 +51,35 @@ class RegionClient:
             f"{self._ac}/clusters/{encoded(self._cluster_id)}/groups/{encoded(group_id)}"
             f"/clusterUserNames/{encoded(user)}/jobs"
         )
-        return await self._get(MEMBER_JOBS, url, tokens, lambda r: wire.job_listing(open_envelope(r)))
+        return await self._get(MEMBER_JOBS, url, tokens, read_jobs)
+
+    def _queue_url(self, user: str) -> str:
+        return f"{self._hpc}/view/queue/jobs?userName={encoded(user)}"
 
     async def _get(self, endpoint: str, url: str, tokens: TokenProvider, decode: Callable[[Response], T]) -> T:
         def request(token: str) -> Request:
             return Request(endpoint, url, headers={"token": token}, secrets=(token,))
 
         return await call_with_token(self._upstream, tokens, request, decode)
+
+
+def read_queues(user: str, response: Response) -> QueueStatistics:
+    if is_bare_null(response):
+        return QueueStatistics(user, ())
+    statistics = wire.queue_statistics(user, open_envelope(response))
+    return with_fingerprint(statistics, response) if statistics.queues else statistics
+
+
+def read_jobs(response: Response) -> JobListing:
+    listing = wire.job_listing(open_envelope(response))
+    return with_fingerprint(listing, response) if listing.jobs else listing
+
+
+def with_fingerprint(records: R, response: Response) -> R:
+    """The records, marked with the answer that they were read from; not where each poll has to count flaws in it."""
+    if records.rejected or records.unknown_states:
+        return records
+    return msgspec.structs.replace(records, fingerprint=hash(response.body))
 
 
 def encoded(text: str) -> str:
