@@ -61,6 +61,8 @@ def asked_for(request: web.Request) -> tuple[str, str]:
         return "queue_jobs", request.query["userName"]
     if request.path == "/hpc/openapi/v2/cluster":
         return "cluster", ""
+    if request.path == "/api/user/v3/tokens":
+        return "login", request.headers["user"]
     *_, user, last = request.path.split("/")
     assert last == "jobs", f"an endpoint that no page describes: {request.path}"
     return "member_jobs", user

@@ -1,0 +1,500 @@
+"""Accounts in the whole exporter: from one login to every region, over many lives of its tokens."""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
+
+from exporter.simulator import Account, Fault, Region, Simulator
+from exporter.simulator.tokens import fingerprint
+from tests.app.running import Running, running
+from tests.e2e.process import eventually, run, serving
+from tests.support.platform import DAY, idle_regions
+
+LAB = Account("lab", "ak-lab", "sk-lab", "pw-lab", users={"kunshan": "test", "xian": "test", "harbin": "test"})
+EXPIRY = 'hpc_exporter_token_expiry_timestamp_seconds{source="%s",user="%s"}'
+REFRESHES = 'hpc_exporter_token_refreshes_total{source="%s"}'
+REFRESH_FAILURES = 'hpc_exporter_token_refresh_failures_total{source="%s"}'
+UP = 'scnet_up{hpc_cluster="%s"}'
+
+
+@asynccontextmanager
+async def simulated(
+    count: int = 1,
+    *,
+    accounts: Sequence[Account] = (LAB,),
+    lifetime: float = DAY,
+    ahead: float = 0.0,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Simulator]:
+    """Idle regions, the AC addresses of which have ports of their own; their clock is `ahead` of ours."""
+    specs = idle_regions(count, separate_ac_port=True)
+    simulator = Simulator(specs, accounts=accounts, token_lifetime=lifetime, wall_clock=lambda: time.time() + ahead)
+    await simulator.start(tls=tls)
+    try:
+        yield simulator
+    finally:
+        await simulator.stop()
+
+
+def account(simulator: Simulator, at: int = 0, **changes: Any) -> dict[str, Any]:
+    """The section of a platform login."""
+    known = simulator.accounts[at]
+    keys = {"access_key": known.access_key, "secret_key": known.secret_key, "token_url": simulator.token_url}
+    given = {"name": known.user, "user": known.user, **keys, **changes}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def with_password(simulator: Simulator, at: int = 0, **changes: Any) -> dict[str, Any]:
+    known = simulator.accounts[at]
+    by_key = {"access_key": None, "secret_key": None, "token_url": None}
+    by_password = {"password": known.password, "org_id": known.org_id, "url": simulator.token_url.partition("/api")[0]}
+    return account(simulator, at, **(by_key | by_password | changes))
+
+
+def cluster(region: Region, **more: Any) -> dict[str, Any]:
+    """The section of a region, with the account "lab"; None takes a key away."""
+    section = {
+        "name": region.name,
+        "cluster_id": region.cluster_id,
+        "hpc_url": region.hpc_url,
+        "ac_url": region.ac_url,
+        "account": "lab",
+        **more,
+    }
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def members(region: Region) -> list[dict[str, Any]]:
+    return [
+        {"group_id": group.id, "users": [user.name for user in region.spec.users if user.group == group.name]}
+        for group in region.spec.groups
+    ]
+
+
+def configured(accounts: Sequence[dict[str, Any]], clusters: Sequence[dict[str, Any]], **poll: Any) -> str:
+    settings = {"interval": "1h", "timeout": "5s", "retries": 0, **poll}
+    return json.dumps({"poll": settings, "accounts": accounts, "clusters": clusters}, ensure_ascii=False, indent=1)
+
+
+def counted(samples: dict[str, float], family: str, *labels: str) -> float:
+    """The sum over the series of a family that hold all these labels."""
+    return sum(
+        value
+        for series, value in samples.items()
+        if series.startswith(family + "{") and all(label in series for label in labels)
+    )
+
+
+def logins(simulator: Simulator) -> int:
+    return sum(region.requests.counts["login"] for region in simulator.regions.values())
+
+
+# Many lives
+
+
+async def lived(exporter: Running, lives: float) -> dict[str, float]:
+    """Wait until every region had so many tokens; the samples then."""
+    return await exporter.shows(
+        lambda samples: all(samples.get(REFRESHES % name, 0) >= lives for name in ("kunshan", "xian")), f"{lives} lives"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lives", "faults"),
+    [
+        pytest.param(40, (), id="renewed"),
+        pytest.param(15, (Fault(kind="refused", endpoint="next"),), id="no renewal"),
+        pytest.param(15, (Fault(kind="hang", endpoint="next"),), id="hanging renewal"),
+    ],
+)
+async def test_over_many_lives_of_tokens_no_poll_fails(tmp_path: Path, lives: int, faults: Sequence[Fault]) -> None:
+    """At most one refused call an expiry: here even fewer, for tokens are renewed before they end."""
+    async with simulated(2, lifetime=0.2) as simulator:
+        for region in simulator.regions.values():
+            for fault in faults:
+                region.faults.add(fault)
+        clusters = [cluster(region, members=members(region)) for region in simulator.regions.values()]
+        text = configured([account(simulator)], clusters, interval="100ms", timeout="300ms")
+        async with running(tmp_path, text) as exporter:
+            samples = await lived(exporter, lives)
+        assert counted(samples, "hpc_exporter_poll_failures_total") == 0
+        assert counted(samples, "hpc_exporter_polls_total") > 2 * lives
+        refused = counted(samples, "hpc_exporter_api_errors_total", 'endpoint="cluster"')
+        for endpoint in ("queue_jobs", "member_jobs"):
+            refused += counted(samples, "hpc_exporter_api_errors_total", f'endpoint="{endpoint}"')
+        assert refused <= 2 * lives
+        assert samples[UP % "kunshan"] == samples[UP % "xian"] == 1
+
+
+async def test_tokens_that_end_unannounced_fail_no_poll_either(tmp_path: Path) -> None:
+    async with simulated(2) as simulator:
+        kunshan, xian = simulator.regions.values()
+        clusters = [cluster(region, members=members(region)) for region in (kunshan, xian)]
+        async with running(tmp_path, configured([account(simulator)], clusters, interval="100ms")) as exporter:
+            await exporter.ready()
+            await lived(exporter, 1)
+            before = logins(simulator)
+            for expiry in range(1, 16):
+                (kunshan if expiry % 2 else xian).expire_tokens()
+                await lived(exporter, 1 + expiry)
+            samples = await exporter.samples()
+        assert counted(samples, "hpc_exporter_poll_failures_total") == 0
+        assert logins(simulator) == before + 15
+        refused = counted(samples, "hpc_exporter_api_errors_total", 'api_code="911406"')
+        assert 15 <= refused <= 15 * max(kunshan.requests.max_in_flight, xian.requests.max_in_flight)
+
+
+# What goes wrong
+
+
+async def test_a_disabled_and_an_unknown_region_are_said_once_and_the_others_go_on(tmp_path: Path) -> None:
+    async with simulated(3) as simulator:
+        kunshan, xian, harbin = simulator.regions.values()
+        simulator.disable("lab", "xian")
+        sections = [
+            cluster(kunshan, members=members(kunshan)),
+            cluster(xian, users=["test"], members=members(xian)),
+            cluster(harbin, users=["test"], cluster_id=4711),
+        ]
+        with capture_logs() as lines:
+            async with running(tmp_path, configured([account(simulator)], sections, interval="100ms")) as exporter:
+                await exporter.ready()
+                polls = 'hpc_exporter_polls_total{source="%s",endpoint="cluster"}'
+                samples = await exporter.shows(
+                    lambda samples: min(samples[polls % "xian"], samples[polls % "harbin"]) >= 4, "some more polls"
+                )
+        assert [samples[UP % region.name] for region in (kunshan, xian, harbin)] == [1, 0, 0]
+        said = {line["source"]: line for line in lines if line["event"] == "polls fail"}
+        assert len(said) == len([line for line in lines if line["log_level"] != "info"]) == 2
+        assert "account lab is disabled in region 11136" in said["xian"]["error"]
+        assert "no region with cluster_id 4711; it has: 11112, 11136, 11225" in said["harbin"]["error"]
+        reasons = {
+            (name, reason): counted(
+                samples, "hpc_exporter_poll_failures_total", f'source="{name}"', f'reason="{reason}"'
+            )
+            for name in ("kunshan", "xian", "harbin")
+            for reason in ("auth", "permission")
+        }
+        assert reasons["kunshan", "auth"] == reasons["xian", "permission"] == reasons["harbin", "permission"] == 0
+        assert reasons["xian", "auth"] >= 8 * 4 / 2
+        assert logins(simulator) <= 1
+        assert samples[REFRESH_FAILURES % "xian"] == samples[REFRESH_FAILURES % "harbin"] == 1
+        assert EXPIRY % ("xian", "") not in samples
+        assert xian.requests.counts["cluster"] == harbin.requests.counts["cluster"] == 0
+
+
+async def test_a_refused_login_of_a_wrong_clock_says_so(tmp_path: Path) -> None:
+    async with simulated(ahead=2 * 3600.0) as simulator:
+        with capture_logs() as lines:
+            text = configured([account(simulator)], [cluster(*simulator.regions.values())])
+            async with running(tmp_path, text) as exporter:
+                await exporter.ready()
+                errors = [target["last_error"]["message"] for target in exporter.app.status()["targets"]]
+        assert all("this machine's clock is 7200 s behind the server's" in error for error in errors)
+        assert len([line for line in lines if "clock" in str(line)]) == 1
+
+
+async def test_a_clock_that_is_minutes_off_is_warned_about_once(tmp_path: Path) -> None:
+    async with simulated(2, ahead=-100.0, lifetime=1.0) as simulator:
+        with capture_logs() as lines:
+            clusters = [cluster(region) for region in simulator.regions.values()]
+            text = configured([account(simulator)], clusters, interval="100ms")
+            async with running(tmp_path, text) as exporter:
+                samples = await lived(exporter, 3)
+        assert counted(samples, "hpc_exporter_poll_failures_total") == 0
+        [line] = [line for line in lines if line["log_level"] != "info"]
+        assert line["event"].startswith("this machine's clock is 100 s ahead of the server's")
+
+
+async def test_a_dead_account_heals_as_soon_as_its_file_is_right(tmp_path: Path) -> None:
+    """For each kind of file, in a real process, and long before the next poll is due."""
+    accounts = [Account(name, f"ak-{name}", f"sk-{name}", f"pw-{name}", users={name: "test"}) for name in NAMES]
+    async with simulated(3, accounts=accounts) as simulator:
+        files = {name: tmp_path / f"of-{name}" for name in NAMES}
+        for file in files.values():
+            file.write_text("wrong\n")
+        regions = simulator.regions
+        sections = [
+            account(simulator, 0, secret_key=None, secret_key_file="of-kunshan"),
+            account(simulator, 1, access_key=None, access_key_file="of-xian"),
+            with_password(simulator, 2, password=None, password_file="of-harbin"),
+        ]
+        clusters = [cluster(region, account=region.name, users=["test"]) for region in regions.values()]
+        async with serving(tmp_path, configured(sections, clusters)) as exporter:
+            await exporter.ready()
+            samples = await exporter.samples()
+            assert [samples[UP % name] for name in NAMES] == [0, 0, 0]
+            assert counted(samples, "hpc_exporter_poll_failures_total", 'reason="auth"') == 6
+            assert [samples[REFRESH_FAILURES % name] for name in NAMES] == [1, 1, 1]
+            assert logins(simulator) == 3
+            files["kunshan"].write_text("sk-kunshan\n")
+            files["xian"].write_text("ak-xian\n")
+            files["harbin"].write_text("pw-harbin\n")
+            began = time.monotonic()
+            samples = await exporter.shows(
+                lambda samples: [samples[UP % name] for name in NAMES] == [1, 1, 1], "health"
+            )
+            assert time.monotonic() - began < 15
+            assert [samples[REFRESHES % name] for name in NAMES] == [1, 1, 1]
+            assert logins(simulator) == 6
+            assert len(exporter.log_lines("polls fail")) == len(exporter.log_lines("polls work again")) == 3
+
+
+NAMES = ("kunshan", "xian", "harbin")
+
+
+async def test_a_missing_or_unreadable_secret_file_is_named_by_check(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").write_text(" \n")
+    url = "https://hpc.example.com"
+    accounts = [
+        {"name": "a", "user": "a", "access_key_file": "missing-ak", "secret_key_file": "folder"},
+        {"name": "b", "user": "b", "password_file": "empty", "org_id": "o", "url": url},
+    ]
+    users = [{"name": "bob", "token_file": "missing-bob"}]
+    clusters = [{"name": "one", "cluster_id": 1, "hpc_url": url, "account": "a", "users": users}]
+    (tmp_path / "exporter.yml").write_text(configured(accounts, clusters))
+    status, out, err = await run(tmp_path, "check")
+    assert status == 1
+    assert "Traceback" not in err
+    lines = out.splitlines()
+    assert len(lines) == 4
+    for line, (file, why) in zip(
+        lines,
+        [
+            ("missing-ak", "there is no such file"),
+            ("folder", "it is not a regular file"),
+            ("empty", "it is empty"),
+            ("missing-bob", "there is no such file"),
+        ],
+        strict=True,
+    ):
+        assert line.startswith("exporter.yml:")
+        assert file in line
+        assert why in line or "directory" in line
+
+
+# Whose tokens
+
+
+async def test_each_user_is_asked_for_with_the_token_that_is_theirs(tmp_path: Path) -> None:
+    carols = Account("carol", "ak-carol", "sk-carol", "pw-carol", users={"kunshan": "carol"})
+    async with simulated(accounts=[LAB, carols]) as simulator:
+        [region] = simulator.regions.values()
+        alice, bob, bobs_next = region.token("alice"), region.token("bob"), region.token("bob")
+        (tmp_path / "bob-token").write_text(bob)
+        users = [
+            "test",
+            {"name": "alice", "token": alice},
+            {"name": "bob", "token_file": "bob-token"},
+            {"name": "carol", "account": "carol"},
+        ]
+        text = configured([account(simulator), account(simulator, 1)], [cluster(region, users=users)])
+        async with running(tmp_path, text) as exporter:
+            await exporter.ready()
+            samples = await exporter.samples()
+            assert counted(samples, "hpc_exporter_poll_failures_total") == 0
+            owners = {series.split('user="')[1].split('"')[0] for series in samples if series.startswith(EXPIRY[:43])}
+            assert owners == {"", "alice", "bob", "carol"}
+            assert samples[REFRESHES % "kunshan"] == 2
+            tokens = {record.user: record.token for record in region.requests.of("queue_jobs")}
+            assert tokens["alice"] == fingerprint(alice)
+            assert tokens["bob"] == fingerprint(bob)
+            assert len(set(tokens.values())) == 4
+            (tmp_path / "bob-token").write_text(bobs_next)
+            await eventually(
+                lambda: region.requests.of("queue_jobs")[-1].token == fingerprint(bobs_next), "bob's new token"
+            )
+            # Bob gets the region's token, alice is gone: and so are the ends of their own.
+            await exporter.reload(configured([account(simulator)], [cluster(region, users=["test", "bob"])]))
+            samples = await exporter.samples()
+            assert [series for series in samples if series.startswith(EXPIRY[:43])] == [EXPIRY % ("kunshan", "")]
+
+
+async def test_without_users_the_tokens_owner_is_the_target_and_may_become_another(tmp_path: Path) -> None:
+    users = {"kunshan": "test"}
+    async with simulated(accounts=[Account("lab", "ak", "sk", "pw", users=users)]) as simulator:
+        [region] = simulator.regions.values()
+        text = configured([account(simulator)], [cluster(region)], interval="100ms")
+        async with running(tmp_path, text) as exporter:
+
+            async def targets() -> set[str]:
+                return {
+                    status.key.target for status in exporter.app.poller.statuses if status.key.endpoint == "queue_jobs"
+                }
+
+            async def owned_by(name: str) -> bool:
+                return await targets() == {name} and await_up(exporter, name)
+
+            await eventually(lambda: owned_by("test"), "the owner's name is the target's")
+            users["kunshan"] = "alice"
+            region.expire_tokens()
+            await eventually(lambda: owned_by("alice"), "the new owner's name is")
+            samples = await exporter.samples()
+            assert not [series for series in samples if 'target="test"' in series]
+            assert counted(samples, "hpc_exporter_poll_failures_total") == 0
+
+
+def await_up(exporter: Running, target: str) -> bool:
+    return any(status.key.target == target and status.up for status in exporter.app.poller.statuses)
+
+
+# Reloads
+
+
+async def test_a_reload_keeps_the_running_login_and_its_tokens(tmp_path: Path) -> None:
+    async with simulated(2) as simulator:
+        kunshan, xian = simulator.regions.values()
+
+        def text(*sections: dict[str, Any], **changes: Any) -> str:
+            return configured([account(simulator, **changes)], sections)
+
+        async with running(tmp_path, text(cluster(kunshan), cluster(xian))) as exporter:
+            await exporter.ready()
+            ends = (await exporter.samples())[EXPIRY % ("kunshan", "")]
+            assert ends == pytest.approx(time.time() + DAY, abs=60)
+            asked = kunshan.requests.counts["cluster"]
+            await exporter.reload(text(cluster(kunshan, poll={"interval": "100ms"}), cluster(xian)))
+            await eventually(lambda: kunshan.requests.counts["cluster"] > asked + 2, "it goes on")
+            samples = await exporter.samples()
+            assert samples[EXPIRY % ("kunshan", "")] == ends
+            assert samples[REFRESHES % "kunshan"] == 1
+            assert 'hpc_exporter_target_up{source="kunshan",endpoint="queue_jobs",target="test"}' in samples
+            assert logins(simulator) == 1
+            # A region that leaves takes its series with it; the account goes on without.
+            await exporter.reload(text(cluster(xian)))
+            samples = await exporter.samples()
+            assert not [series for series in samples if "kunshan" in series]
+            assert EXPIRY % ("xian", "") in samples
+            assert logins(simulator) == 1
+            # Another credential is another login.
+            await exporter.reload(with_password_text(simulator, xian))
+            await eventually(lambda: logins(simulator) == 2, "the new login")
+
+
+def with_password_text(simulator: Simulator, region: Region) -> str:
+    return configured([with_password(simulator)], [cluster(region)])
+
+
+# TLS
+
+
+async def test_private_authorities_and_none_at_all(tmp_path: Path) -> None:
+    """`tls.ca_file` for accounts and regions; `insecure_skip_verify` works and is warned about."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting, careless = {"ca_file": "ca.pem"}, {"insecure_skip_verify": True}
+    async with simulated(3, tls=context) as simulator:
+        kunshan, xian, harbin = simulator.regions.values()
+        accounts = [account(simulator, tls=trusting), account(simulator, name="untrusting")]
+        clusters = [
+            cluster(kunshan, tls=trusting, members=members(kunshan)),
+            cluster(xian, tls=careless),
+            cluster(harbin, users=["test"]),
+            cluster(harbin, name="no-login", users=["test"], account="untrusting", tls=trusting),
+        ]
+        async with serving(tmp_path, configured(accounts, clusters)) as exporter:
+            await exporter.ready()
+            samples = await exporter.samples()
+            assert [samples[UP % name] for name in (*NAMES, "no-login")] == [1, 1, 0, 0]
+            assert counted(samples, "hpc_exporter_poll_failures_total", 'reason="connection"') == 4
+            assert logins(simulator) == 1
+            page = (await exporter.ask("/")).text
+            [warning] = exporter.log_lines("certificates are not verified")
+            assert "level=warning" in warning
+            assert "clusters[1].tls.insecure_skip_verify: certificates are not verified" in page
+            for line in exporter.log_lines("polls fail"):
+                assert "was not accepted" in line
+                assert "tls.ca_file" in line
+
+
+# Secrets
+
+
+async def test_no_secret_is_ever_written_by_the_process(tmp_path: Path) -> None:
+    """Each secret is a string of its own; everything that the process ever writes is searched for all of them."""
+    lab = Account("lab", "accessSESAME1", "secretSESAME2", "passwordSESAME3", users={"kunshan": "test", "xian": "bob"})
+    sent: set[str] = set()
+
+    async def echo(request: web.Request) -> web.Response:
+        """Repeat all that was sent, in the forms of which errors quote something."""
+        headers = {
+            name: value for name, value in request.headers.items() if "sesame" in value.lower() or len(value) > 50
+        }
+        sent.update(headers.values())
+        text = " ".join(headers.values())
+        forms: list[Callable[[], web.Response]] = [
+            lambda: web.json_response({"code": "10008", "msg": text}),
+            lambda: web.json_response({"code": 4711, "msg": text, "data": text}),
+            lambda: web.Response(text=text),
+            lambda: web.Response(status=500, text=text),
+            lambda: web.Response(status=404, text=text),
+            lambda: web.Response(status=302, headers={"Location": f"https://x/{text}?token={text}"}),
+        ]
+        return forms[len(sent) % len(forms)]()
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", echo)
+    async with simulated(2, accounts=[lab], lifetime=1.0) as simulator, TestServer(application) as parrot:
+        kunshan, xian = simulator.regions.values()
+        for region in (kunshan, xian):
+            region.set_quirks(refusal_style="401")
+        echoing = str(parrot.make_url("/")).rstrip("/")
+        (tmp_path / "sk").write_text("wrongSESAME4")
+        accounts = [
+            account(simulator, access_key="${AK}", secret_key=None, secret_key_file="sk"),
+            account(simulator, name="parrot", token_url=f"{echoing}/login"),
+            with_password(simulator, name="old"),
+            with_password(simulator, name="old-parrot", url=echoing),
+        ]
+        clusters = [
+            cluster(kunshan, users=["test", "bob"], members=members(kunshan)),
+            cluster(xian, account="old", members=members(xian)),
+            cluster(kunshan, name="parrot", account="parrot", users=["test"]),
+            cluster(kunshan, name="old-parrot", account="old-parrot", users=["test"]),
+            cluster(
+                kunshan, name="parrot-region", hpc_url=echoing, users=[{"name": "a", "token": "tokenSESAME5"}, "b"]
+            ),
+        ]
+        kunshan.faults.add(Fault(kind="wrong_shape", endpoint="next", data=["x"], times=2))
+        text = configured(accounts, clusters, interval="200ms")
+        async with serving(tmp_path, text, "--log.level=debug", env={"AK": lab.access_key}) as exporter:
+            await exporter.ready()
+            written = await pages(exporter)
+            (tmp_path / "sk").write_text(lab.secret_key)
+            await exporter.shows(lambda samples: samples.get(REFRESHES % "kunshan", 0) >= 3, "some lives")
+            kunshan.expire_tokens()
+            kunshan.faults.add(Fault(kind="refused", endpoint="login"))
+            await exporter.shows(lambda samples: samples[REFRESH_FAILURES % "kunshan"] >= 2, "failures")
+            await eventually(lambda: len(sent) > 8, "all forms of an echo")
+            await exporter.ask("/-/reload", "POST")
+            exporter.config.write_text(text.replace('"interval"', '"intervall"'))
+            written += (await exporter.ask("/-/reload", "POST")).text
+            written += await pages(exporter)
+            written += Path(f"/proc/{exporter.process.pid}/cmdline").read_text()
+        written += exporter.stdout + exporter.stderr
+    assert "renewing failed" in written, "debug lines are there"
+    issued = simulator._office._issued
+    assert len(issued) > 5
+    assert len(sent) > 8
+    for secret in {*issued, *sent, lab.access_key, lab.secret_key, lab.password, "wrongSESAME4", "tokenSESAME5"}:
+        assert secret not in written
+    assert "SESAME" not in written
+    assert not [token for token in issued if token.split(".")[2][:20] in written]
+
+
+async def pages(exporter: Any) -> str:
+    return "".join([(await exporter.ask(path)).text for path in ("/", "/metrics", "/config", "/api/v1/status")])

@@ -1,0 +1,199 @@
+"""A region that repeats the secrets it is sent, in every way it can: none of them ever shows."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from tests.e2e.process import ExporterProcess, run, serving
+from tests.e2e.region import GROUP_ID, Answers, ScriptedRegion, asked_for, envelope, scripted_region
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRETS = {
+    "inline": "inl1ne-5ecret-of-the-region-kunshan-0123-alpha-tail",
+    "file": "f1le-5ecret-of-the-region-xian-0123-bravo-tail",
+    "environment": "env1ronment-5ecret-of-the-region-harbin-0123-charlie-tail",
+    "user": "u5er-5ecret-of-bob-0123-delta-tail",
+    "access key": "acce55-key-of-the-account-0123-echo12-tail",
+    "secret key": "s1gning-key-of-the-account-0123-foxtrot-tail",
+    "obtained": "obta1ned-token-of-the-region-wuzhen-0123-golf56-tail",
+}
+# So much of one must not show either: texts are cut, and a half is found more easily than a whole.
+PREFIX = 12
+
+
+def answer(status: int = 200, body: bytes | str = b"", **headers: str) -> web.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.Response(status=status, body=body.encode() if isinstance(body, str) else body, headers=named)
+
+
+ECHOES: dict[str, Callable[[str], web.Response]] = {
+    "message": lambda token: answer(body=envelope(None, "911406", f"the token {token} is not accepted")),
+    "message of an unknown code": lambda token: answer(body=envelope(None, "4711", f"{token}{token}")),
+    "code": lambda token: answer(body=envelope(None, token, "no")),
+    "data": lambda token: answer(body=envelope(f"your token is {token}")),
+    "data of an error": lambda token: answer(body=envelope(token, "10001", "internal error")),
+    "status 500": lambda token: answer(500, f"<h1>token {token} broke it</h1>"),
+    "status 404": lambda token: answer(404, f"no {token} here"),
+    "status 401": lambda token: answer(401, envelope(None, "10008", token)),
+    "not JSON": lambda token: answer(body=f"token={token}"),
+    "cut in the middle": lambda token: answer(body="x" * 180 + token),
+    "redirect's path": lambda token: answer(302, Location=f"https://elsewhere.example.com/{token}/x"),
+    "redirect's query": lambda token: answer(307, Location=f"https://elsewhere.example.com/?token={token}"),
+    "redirect to a user": lambda token: answer(302, Location=f"https://{token}@elsewhere.example.com/"),
+    "header": lambda token: answer(500, X_Token=token, Set_Cookie=f"token={token}"),
+    "retry-after": lambda token: answer(503, Retry_After=token),
+    "reason phrase": lambda token: web.Response(status=400, reason=f"Bad {token}"),
+    "record": lambda token: answer(
+        body=envelope([{"name": {"token": token}, "id": {"token": token}, "values": token}])
+    ),
+    "upper-case header": lambda token: answer(418, token, TOKEN=token),
+}
+
+
+async def repeat(request: web.Request) -> web.Response:
+    """Answer in the way that the user asked about is named after."""
+    _, user = asked_for(request)
+    return ECHOES[user or "message"](request.headers["token"])
+
+
+async def log_in(request: web.Request) -> web.Response:
+    """The same for a login, with all that belongs to it; the login "lab" gets a token."""
+    if request.headers["user"] == "lab":
+        return web.Response(body=envelope([{"clusterId": "11250", "token": SECRETS["obtained"]}]))
+    sent = " ".join((request.headers["accessKey"], request.headers["signature"], SECRETS["secret key"]))
+    return ECHOES[request.headers["user"]](sent)
+
+
+def configuration(url: str) -> str:
+    """Each token is used for a target of each echo, and each echo is met by a login."""
+    echoes = list(ECHOES)
+    members = [{"group_id": GROUP_ID, "users": echoes}]
+    of_region: dict[str, dict[str, Any]] = {
+        "kunshan": {"cluster_id": 11112, "token": SECRETS["inline"]},
+        "xian": {"cluster_id": 11136, "token_file": "token"},
+        "harbin": {"cluster_id": 11225, "token": "${HARBIN_TOKEN}"},
+        "wuzhen": {"cluster_id": 11250, "account": "lab"},
+        "shenzhen": {
+            "cluster_id": 11276,
+            "token": SECRETS["inline"],
+            "users": [{"name": name, "token": SECRETS["user"]} for name in echoes],
+        },
+    }
+    refused = [{"name": f"login {name}", "cluster_id": 1, "account": name, "collect": ["cluster"]} for name in echoes]
+    regions = [{"name": name, "users": echoes, "members": members, **region} for name, region in of_region.items()]
+    keys = {"access_key": SECRETS["access key"], "secret_key": SECRETS["secret key"]}
+    accounts = [{"name": name, "user": name, "token_url": f"{url}/api/user/v3/tokens", **keys} for name in echoes]
+    accounts.append({**accounts[0], "name": "lab", "user": "lab"})
+    return json.dumps(
+        {
+            "poll": {"interval": "1h", "timeout": "5s", "retries": 0},
+            "accounts": accounts,
+            "clusters": [{"hpc_url": url, **region} for region in regions + refused],
+        }
+    )
+
+
+def leaks(*texts: str) -> list[str]:
+    """Which secrets, or halves of them, are in the texts."""
+    return [
+        kind
+        for kind, secret in SECRETS.items()
+        if any(secret[:PREFIX] in text or secret[-PREFIX:] in text for text in texts)
+    ]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def region() -> AsyncIterator[ScriptedRegion]:
+    endpoints: Answers = dict.fromkeys(("queue_jobs", "cluster", "member_jobs"), repeat)
+    async with scripted_region({**endpoints, "login": log_in}) as region:
+        yield region
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def exporter(region: ScriptedRegion, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ExporterProcess]:
+    """One that was told everything, talks a lot, and has asked everybody once."""
+    folder = tmp_path_factory.mktemp("exporter")
+    (folder / "token").write_text(SECRETS["file"] + "\n")
+    env = {"HARBIN_TOKEN": SECRETS["environment"]}
+    async with serving(folder, configuration(region.url), "--log.level=debug", env=env) as exporter:
+        await exporter.ready()
+        yield exporter
+
+
+async def test_every_secret_was_sent_and_repeated_in_every_way(
+    region: ScriptedRegion, exporter: ExporterProcess
+) -> None:
+    """Otherwise the silence that the tests below find would mean nothing."""
+    sent = {(request.headers.get("token"), asked_for(request)) for request in region.requests}
+    for kind in ("inline", "file", "environment", "obtained"):
+        for endpoint in ("queue_jobs", "member_jobs"):
+            assert {(SECRETS[kind], (endpoint, name)) for name in ECHOES} <= sent
+    assert {(SECRETS["user"], ("queue_jobs", name)) for name in ECHOES} <= sent
+    assert {(None, ("login", name)) for name in (*ECHOES, "lab")} <= sent
+    failing = [target for target in (await exporter.status())["targets"] if target["last_error"]]
+    assert len(failing) > 150
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/config", "/api/v1/status", "/-/ready", "/nothing"])
+async def test_no_page_shows_a_secret(exporter: ExporterProcess, path: str) -> None:
+    answer = await exporter.ask(path)
+    assert answer.text
+    assert leaks(answer.text, str(answer.headers)) == []
+
+
+async def test_the_log_shows_no_secret(exporter: ExporterProcess) -> None:
+    assert len(exporter.log_lines("polls fail")) > 20
+    assert leaks(exporter.stderr, exporter.stdout) == []
+
+
+async def test_the_list_of_processes_shows_no_secret(exporter: ExporterProcess) -> None:
+    arguments = command_line(exporter.process.pid)
+    assert "--log.level=debug" in arguments
+    assert leaks(arguments) == []
+
+
+def command_line(pid: int) -> str:
+    """What `ps` shows of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "a token in a list": {"token": [SECRETS["inline"]]},
+    "a token in a mapping": {"token": {SECRETS["inline"]: 1}},
+    "a token under a wrong key": {"tokne": SECRETS["inline"]},
+    "a token that cannot be sent": {"token": SECRETS["inline"] + "é"},
+    "a token of two lines": {"token": SECRETS["inline"] + "\n" + SECRETS["inline"]},
+    "a token and its file": {"token": SECRETS["inline"], "token_file": "token"},
+    "a token with a variable that is not set": {"token": SECRETS["inline"] + "${NOT_SET}"},
+    "a token in an address": {"hpc_url": f"https://user:{SECRETS['inline']}@hpc.example.com"},
+    "a token in a query": {"hpc_url": f"https://hpc.example.com/?token={SECRETS['inline']}"},
+    "a secret from the environment where a number belongs": {"requests_per_second": "${HARBIN_TOKEN}"},
+}
+
+
+@pytest.mark.parametrize("mistake", BROKEN)
+async def test_a_mistake_in_the_configuration_shows_no_secret(tmp_path: Path, mistake: str) -> None:
+    known = {"name": "kunshan", "cluster_id": 11112, "hpc_url": "https://hpc.example.com", "token": SECRETS["file"]}
+    (tmp_path / "exporter.yml").write_text(json.dumps({"clusters": [{**known, **BROKEN[mistake]}]}))
+    (tmp_path / "token").write_text(SECRETS["file"])
+    status, stdout, stderr = await run(tmp_path, "check", env={"HARBIN_TOKEN": SECRETS["environment"]})
+    assert status == 1
+    assert "exporter.yml:1:" in stdout
+    assert leaks(stdout, stderr) == []
+
+
+async def test_a_refused_reload_shows_no_secret(exporter: ExporterProcess) -> None:
+    good = exporter.config.read_text(encoding="utf-8")
+    exporter.config.write_text(json.dumps({"clusters": [{"name": "kunshan", **kwargs} for kwargs in BROKEN.values()]}))
+    try:
+        answer = await exporter.ask("/-/reload", "POST")
+    finally:
+        exporter.config.write_text(good, encoding="utf-8")
+    assert answer.status == 500
+    assert leaks(answer.text, exporter.stderr) == []
