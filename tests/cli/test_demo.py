@@ -1,0 +1,51 @@
+"""`hpc-exporter demo`: everything in one process, and numbers that change."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.process import ExporterProcess, eventually
+
+
+@pytest.fixture
+async def demo(tmp_path: Path) -> AsyncIterator[ExporterProcess]:
+    exporter = ExporterProcess(tmp_path)
+    try:
+        await exporter.serve("demo", "--web.listen-address=127.0.0.1:0", "--speed-up=3600", "--seed=3")
+        yield exporter
+        assert await exporter.stop() == 0
+        assert "Traceback" not in exporter.stderr
+    finally:
+        await exporter.close()
+
+
+def family(samples: dict[str, float], name: str) -> dict[str, float]:
+    return {series: value for series, value in samples.items() if series.startswith(name + "{")}
+
+
+def changed(name: str, before: dict[str, float], after: dict[str, float]) -> bool:
+    return family(after, name) != family(before, name)
+
+
+async def test_it_says_where_to_look_and_shows_jobs_that_come_and_go(demo: ExporterProcess) -> None:
+    await eventually(lambda: demo.stdout.count("\n") >= 2, "it says where to look")
+    page, metrics = re.findall(r"http://\S+", demo.stdout)[:2]
+    assert (page, metrics) == (f"{demo.url}/", f"{demo.url}/metrics")
+    assert (await demo.ask(page)).status == 200
+
+    await demo.ready()
+    first = await demo.samples()
+    for name in ("scnet_queue_jobs", "scnet_member_jobs", "scnet_scheduler_info", "scnet_job_info"):
+        assert family(first, name)
+    await demo.shows(lambda samples: changed("scnet_queue_jobs", first, samples), "other queues")
+    await demo.shows(lambda samples: changed("scnet_member_jobs", first, samples), "other jobs")
+    assert set(family(await demo.samples(), "scnet_up").values()) == {1}
+
+
+async def test_its_own_tokens_are_in_no_page(demo: ExporterProcess) -> None:
+    await demo.ready()
+    for path in ("/", "/config", "/api/v1/status", "/metrics"):
+        assert "eyJ" not in (await demo.ask(path)).text
+    assert "eyJ" not in demo.stderr + demo.stdout

@@ -1,0 +1,133 @@
+"""The command line as a whole: what it says, where it says it, and how it ends."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.cli.main import COMMANDS, build_parser, main
+from tests.e2e.process import run
+
+GOOD = "clusters: [{name: kunshan, cluster_id: 11112, hpc_url: 'https://hpc.example.com', token: t, users: [test]}]\n"
+BAD = """\
+poll: {interval: 5, interval: 10s}
+clusters:
+  - name: kunshan
+    cluster_id: 11112
+    hpc_url: ftp://hpc.example.com
+    token: ${HPC_EXPORTER_TEST_UNSET}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "exporter.yml"
+    file.write_text(GOOD)
+    return file
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["serve", "--version"]])
+def test_the_version_is_told_as_prometheus_programs_do(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"hpc-exporter, version {__version__} (revision: ")
+    assert second.startswith("  python version: 3.")
+
+
+COMMAND_NAMES = [module.__name__.rpartition(".")[2] for module in COMMANDS]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], *([name, "--help"] for name in COMMAND_NAMES)])
+def test_help_is_a_result(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    output = capsys.readouterr()
+    assert end.value.code == 0
+    assert output.out.startswith("usage: hpc-exporter")
+    assert output.err == ""
+
+
+def test_every_command_has_a_line_in_the_help() -> None:
+    text = build_parser().format_help()
+    for name in COMMAND_NAMES:
+        assert f"\n    {name} " in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sevre"],
+        ["serve", "--no-such-flag"],
+        ["serve", "exporter.yml"],
+        ["--web.listen-address=9851"],
+        ["--web.listen-address=[::1:9851"],
+        ["--web.max-requests=-1"],
+        ["--web.max-requests=many"],
+        ["--web.telemetry-path=metrics"],
+        ["--web.telemetry-path=/"],
+        ["--web.telemetry-path=/-/healthy"],
+        ["--web.telemetry-path=/{x}"],
+        ["--log.level=loud"],
+        ["--log.format=xml"],
+        ["--config.fil=x"],
+        ["--config.file"],
+        ["check", "--web.listen-address=:0"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_told_and_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    output = capsys.readouterr()
+    assert end.value.code == 2
+    assert output.out == ""
+    assert "usage: hpc-exporter" in output.err
+    assert "error: " in output.err
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["serve", "--config.check"], ["--config.check"]], ids=" ".join)
+def test_a_good_configuration_passes_the_check(
+    arguments: list[str], config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, f"--config.file={config}"]) == 0
+    output = capsys.readouterr()
+    assert output.out == f"{config}: the configuration is fine\n"
+    assert output.err == ""
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["serve", "--config.check"], ["--config.check"]], ids=" ".join)
+def test_every_mistake_is_named_with_its_place(
+    arguments: list[str], config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(BAD)
+    assert main([*arguments, f"--config.file={config}"]) == 1
+    output = capsys.readouterr()
+    places = [line.partition(": ")[0] for line in output.out.splitlines()]
+    assert places == [f"{config}:{place}" for place in ("1:18", "1:21", "5:14", "6:12")]
+    assert output.err.endswith(f"{config}: 4 mistakes\n")
+
+
+def test_what_is_allowed_but_unwise_is_a_warning(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(GOOD.replace("token: t,", "token: t, tls: {insecure_skip_verify: true},"))
+    assert main(["check", f"--config.file={config}"]) == 0
+    output = capsys.readouterr()
+    assert output.err.startswith(f"warning: {config}:1:")
+    assert "insecure_skip_verify" in output.err
+
+
+def test_a_configuration_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"--config.file={tmp_path / 'none.yml'}"]) == 1
+    assert f"{tmp_path / 'none.yml'}:1:1: " in capsys.readouterr().out
+
+
+async def test_a_command_is_a_process_without_a_traceback(tmp_path: Path) -> None:
+    """As people run it: the configuration of the folder, results on one side, the rest on the other."""
+    (tmp_path / "exporter.yml").write_text(BAD)
+    status, stdout, stderr = await run(tmp_path, "check")
+    assert status == 1
+    assert stdout.count("exporter.yml:") == 4
+    assert stderr == "exporter.yml: 4 mistakes\n"
