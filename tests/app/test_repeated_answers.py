@@ -11,16 +11,18 @@ from tests.e2e.region import cluster, configuration, envelope, job, queue, scrip
 
 QUEUE = 'scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"}'
 MEMBER = 'scnet_member_jobs{hpc_cluster="kunshan",group="chemistry",user="test",state="running"}'
+STALE = 'hpc_exporter_target_stale{source="kunshan",endpoint="%s",target="%s"}'
 REJECTED = 'hpc_exporter_records_rejected_total{source="kunshan",endpoint="%s"}'
 QUEUES = envelope([queue("debug", R=3)])
 JOBS = envelope([job("1"), job("2")])
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "answer", "series"), [("queue_jobs", QUEUES, QUEUE), ("member_jobs", JOBS, MEMBER)]
+    ("endpoint", "target", "answer", "series"),
+    [("queue_jobs", "test", QUEUES, QUEUE), ("member_jobs", "chemistry/test", JOBS, MEMBER)],
 )
 async def test_data_that_got_too_old_meanwhile_comes_back_with_the_same_answer(
-    tmp_path: Path, endpoint: str, answer: bytes, series: str
+    tmp_path: Path, endpoint: str, target: str, answer: bytes, series: str
 ) -> None:
     """The region is slow to repeat itself: the data left while it was asked again."""
     slow, answered = asyncio.Event(), asyncio.Event()
@@ -30,7 +32,7 @@ async def test_data_that_got_too_old_meanwhile_comes_back_with_the_same_answer(
             await answered.wait()
         return web.Response(body=answer, content_type="application/json")
 
-    poll = {"interval": "100ms", "stale_after": "300ms"}
+    poll = {"interval": "500ms", "stale_after": "500ms"}
     async with (
         scripted_region({endpoint: handler}) as region,
         running(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter,
@@ -39,8 +41,10 @@ async def test_data_that_got_too_old_meanwhile_comes_back_with_the_same_answer(
         slow.set()
         await exporter.shows(lambda samples: series not in samples, "no data that is too old")
         answered.set()
-        samples = await exporter.shows(lambda samples: series in samples, "the same data again")
-        assert samples[series] == shown
+        fresh = await exporter.shows(
+            lambda samples: not samples[STALE % (endpoint, target)], "that the data is fresh again"
+        )
+        assert fresh[series] == shown
 
 
 @pytest.mark.parametrize(
