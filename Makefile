@@ -18,8 +18,10 @@ demo: $(VENV)/demo.done  ## a simulated region, the exporter and its pages, on l
 bench: $(VENV)/dev.done  ## measures against baselines it starts itself; prints ratios
 	$(BIN)/python -m bench
 
-schema: $(VENV)/dev.done  ## the JSON Schema of the configuration, for editors
+schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, and of what commands print
 	$(BIN)/python -m exporter.config.jsonschema > config/exporter.schema.json
+	$(BIN)/python -m exporter.cli.shapes once > config/once.schema.json
+	$(BIN)/python -m exporter.cli.shapes jobs-list > config/jobs-list.schema.json
 
 # Versions and hashes of everything that is installed; run after a change to pyproject.toml's dependencies.
 lock: $(VENV)/dev.done

@@ -52,13 +52,14 @@ def setup(level: str = "info", fmt: LogFormat = "logfmt") -> None:
 
 
 def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    secrets = [secret for secret in _secrets() if secret]
-    for key, value in event.items():
-        if isinstance(value, str):
-            for secret in secrets:
-                value = value.replace(secret, "<secret>")  # noqa: PLW2901 - one secret after the other
-            event[key] = value
-    return event
+    return {key: redacted(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def redacted(text: str) -> str:
+    """`text` without any secret, for whatever is shown elsewhere than in the log."""
+    for secret in filter(None, _secrets()):
+        text = text.replace(secret, "<secret>")
+    return text
 
 
 def plain_keys(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from exporter.cli import check, demo, discover, serve, simulate
+from exporter.cli import check, demo, discover, once, options, serve, simulate
 from exporter.errors import ConfigurationError, ExporterError
 
-COMMANDS = (serve, check, discover, simulate, demo)
+COMMANDS = (serve, check, once, discover, simulate, demo)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
+    except options.UsageError as error:
+        print(f"hpc-exporter: {error}", file=sys.stderr)
+        return 2
     except ExporterError as error:
         print(f"hpc-exporter: {error}", file=sys.stderr)
         return 1

@@ -3,11 +3,17 @@
 import argparse
 from pathlib import Path
 
+from exporter.config.durations import parse_duration
+from exporter.errors import ExporterError
 from exporter.log import LEVELS, setup
 from exporter.web import parse_listen_address
 
 DEFAULT_CONFIG = Path("exporter.yml")
 DEFAULT_LISTEN = ":9851"
+
+
+class UsageError(ExporterError):
+    """What was asked for does not fit the configuration: wrong usage, though it could be parsed."""
 
 
 def add_config_file(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +27,11 @@ def add_config_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_logging(parser: argparse.ArgumentParser) -> None:
+def add_logging(parser: argparse.ArgumentParser, default: str = "info") -> None:
     parser.add_argument(
         "--log.level",
         dest="log_level",
-        default="info",
+        default=default,
         type=lambda text: {"warn": "warning"}.get(text, text),
         choices=LEVELS,
         help="what is worth a line (default: %(default)s)",
@@ -100,3 +106,11 @@ def non_negative(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
     return int(text)
+
+
+def duration(text: str) -> float:
+    """An argparse type: seconds."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,191 @@
+"""`hpc-exporter once`: polls every target once and prints what it found."""
+
+import argparse
+import asyncio
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from exporter.app import Assembly, assemble
+from exporter.app.survey import Outcome, all_targets, exposition, survey
+from exporter.cli import options, shapes, summary
+from exporter.cli.output import complain, replace_file, show, write, write_stdout
+from exporter.cli.progress import progress
+from exporter.cli.table import Cell, Column, number, rendered
+from exporter.errors import ExporterError
+from exporter.log import redact_with
+from exporter.octopus.client import QUEUING_JOBS
+from exporter.records import JobState
+from exporter.scnet.client import MEMBER_JOBS, QUEUE_JOBS
+
+EXAMPLE = """examples:
+  hpc-exporter once
+  hpc-exporter once --format=json | jq '.members[] | {user, running: .states.running.jobs}'
+  hpc-exporter once --format=prometheus --output=/var/lib/node_exporter/textfile/hpc.prom
+
+A target that fails is named on standard error, and the exit status is 1; what the others said is printed all the same.
+The table shows amounts in use; "?" is what the API did not say. The shape of the JSON is in config/once.schema.json.
+The Prometheus text holds gauges and the health of the targets, no timestamps and nothing about the process; the file is
+replaced as a whole. Counters and waits need a process that keeps watching: that is `serve`.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "once",
+        help="poll every target once and print what it says",
+        description="Poll every target of the configuration once and print a table, JSON or the Prometheus text format. "
+        "Nothing is kept: the tracker of `serve` and its state file are not touched.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    options.add_config_file(parser)
+    parser.add_argument(
+        "--format",
+        choices=("table", "json", "prometheus"),
+        default="table",
+        help="what to print (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="replace this file, mode 0644, instead of printing; node_exporter reads names that end in .prom",
+    )
+    options.add_logging(parser, default="warning")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    options.setup_logging(args)
+    assembly = assemble(args.config_file)
+    redact_with(assembly.secret_values)
+    return asyncio.run(once(assembly, args.format, args.output))
+
+
+async def once(assembly: Assembly, fmt: str, output: Path | None) -> int:
+    """Poll everything and print it; the exit status. Raises OutputError."""
+    try:
+        outcomes = await poll_all(assembly)
+        text = await exposition(assembly, outcomes) if fmt == "prometheus" else b""
+    finally:
+        await assembly.close()
+    for outcome in outcomes:
+        complain_about(outcome)
+    if fmt == "prometheus":
+        write_stdout(text) if output is None else replace_file(output, text)
+    else:
+        found = summary.once(assembly.config, outcomes, assembly.services.clock.now())
+        hand_over(found, fmt, output)
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+async def poll_all(assembly: Assembly) -> list[Outcome]:
+    targets = all_targets(assembly)
+    if not targets:
+        raise ExporterError(
+            "there is nothing to poll: the configuration names accounts, but no clusters and no octopus"
+        )
+    with progress("polling", len(targets)) as advance:
+        return await survey(assembly, targets, lambda _outcome: advance())
+
+
+def complain_about(outcome: Outcome) -> None:
+    """Name a target that failed, or whose answer could not be read completely."""
+    if outcome.error is not None:
+        complain(f"{name_of(outcome)} failed: {outcome.error}")
+    elif unreadable := summary.unreadable(outcome):
+        complain(f"{name_of(outcome)}: {unreadable} record{'s' * (unreadable > 1)} could not be read and are left out")
+
+
+def name_of(outcome: Outcome) -> str:
+    return " ".join(filter(None, outcome.key))
+
+
+def hand_over(found: shapes.Once, fmt: str, output: Path | None) -> None:
+    if fmt == "json":
+        write(shapes.encoded(found), output)
+    elif output is not None:
+        # For a file: plain, and as wide as it needs to be.
+        write(tables(found, io.StringIO()), output)
+    else:
+        show(tables(found, sys.stdout))
+
+
+def tables(found: shapes.Once, stream: TextIO) -> str:
+    """All that was found, for a person."""
+    answered = {target.endpoint for target in found.targets if target.ok}
+    sections = [
+        ("Jobs by queue", QUEUE_JOBS, *queue_table(found.queues), "no queue has a job"),
+        ("Members' jobs, and the cores, GPUs and DCUs in use", MEMBER_JOBS, *member_table(found.members), "no members"),
+        ("Octopus queues", QUEUING_JOBS, *octopus_table(found.octopus_queues), "no queues"),
+    ]
+    return "\n".join(
+        f"{title}\n\n" + (rendered(columns, rows, stream) if rows else f"{nothing}\n")
+        for title, endpoint, columns, rows, nothing in sections
+        if endpoint in answered
+    )
+
+
+Rows = list[Sequence[Cell]]
+
+
+def queue_table(queues: list[shapes.QueueRow]) -> tuple[list[Column], Rows]:
+    states = states_to_show(JobState.OTHER, *(state for row in queues for state, jobs in row.jobs.items() if jobs))
+    columns = [Column("cluster"), Column("user"), Column("queue"), *map(number, states)]
+    return columns, [
+        (row.cluster, row.user, row.queue, *(row.jobs.get(state, absent(state)) for state in states)) for row in queues
+    ]
+
+
+def absent(state: JobState) -> int | None:
+    """What it means that a queue has no number for a state: unknown, or no such job where the state is seldom met."""
+    return 0 if state is JobState.UNKNOWN else None
+
+
+def states_to_show(*met: JobState) -> list[JobState]:
+    """The usual states and those that were met, in the order that people know."""
+    wanted = {*summary.USUAL_STATES, *met}
+    return [state for state in JobState if state in wanted]
+
+
+def member_table(members: list[shapes.MemberRow]) -> tuple[list[Column], Rows]:
+    states = states_to_show(*(state for row in members for state, found in row.states.items() if found.jobs))
+    titles = [*states, "cores", "GPUs", "DCUs"]
+    columns = [Column("cluster"), Column("group"), Column("user"), *map(number, titles)]
+    return columns, [
+        (
+            *(row.cluster, row.group, row.user),
+            *(row.states[state].jobs if state in row.states else 0 for state in states),
+            *(in_use(row, amount) for amount in ("cpus", "gpus", "dcus")),
+        )
+        for row in members
+    ]
+
+
+def in_use(row: shapes.MemberRow, amount: str) -> int | None:
+    """The sum over all states, None where that of one is unknown."""
+    amounts: Iterable[int | None] = [getattr(state.allocated, amount) for state in row.states.values()]
+    known = [each for each in amounts if each is not None]
+    return sum(known) if len(known) == len(row.states) else None
+
+
+def octopus_table(queues: list[shapes.OctopusRow]) -> tuple[list[Column], Rows]:
+    columns = [
+        *(Column("project"), Column("queue type"), Column("cluster type"), Column("cluster id")),
+        *(number("length"), number("cores wanted"), number("GiB wanted")),
+    ]
+    return columns, [
+        (
+            *(row.project, row.queue_type, row.cluster_type, row.cluster_id, row.length),
+            *(rounded(row.requested_cpu_cores), rounded(row.requested_memory_bytes, 2**30)),
+        )
+        for row in queues
+    ]
+
+
+def rounded(value: float | None, unit: int = 1) -> str | None:
+    return None if value is None else f"{value / unit:.10g}"
