@@ -63,6 +63,8 @@ def asked_for(request: web.Request) -> tuple[str, str]:
         return "cluster", ""
     if request.path == "/api/user/v3/tokens":
         return "login", request.headers["user"]
+    if request.path.endswith("/data/queuing-jobs"):
+        return "queuing_jobs", request.query["queue_type"]
     *_, user, last = request.path.split("/")
     assert last == "jobs", f"an endpoint that no page describes: {request.path}"
     return "member_jobs", user
