@@ -1,0 +1,106 @@
+"""A simulated project at the moment of a test's own clock, and the exporter's client of it."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from exporter.config import InlineSecret
+from exporter.octopus import IamLogin, IamToken, ProjectClient, Queue
+from exporter.octopus.records import QueueListing
+from exporter.simulator import OctopusProject, ProjectSpec, Simulator, default_project
+from exporter.upstream import PastedToken
+from tests.support.clock import FakeClock
+from tests.support.http import Network, a_network
+
+PROCESSOR = Queue("PROCESSOR", "MODELARTS", "pool-1")
+INTERNAL = Queue("INTERNAL")
+
+
+def idle_project() -> ProjectSpec:
+    """A project in which nobody submits a job: days of it pass in no time."""
+    spec = default_project()
+    users = tuple(replace(user, demands=()) for user in spec.batch.users)
+    return replace(spec, batch=replace(spec.batch, users=users, warm_up=0.0))
+
+
+def entries(first: int, last: int) -> list[dict[str, Any]]:
+    """Rows of a queue, from one number to another."""
+    return [
+        {
+            "id": n,
+            "job_id": n,
+            "job_type": "FRAME_EXTRACT",
+            "rank_stamp": 1_700_000_000_000 + n,
+            "resource_spec": "1Core_4GiB",
+        }
+        for n in range(first, last + 1)
+    ]
+
+
+class Refreshes:
+    """A TokenObserver that remembers."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[bool] = Counter()
+        self.expiries: list[float | None] = []
+
+    def token_refresh(self, source: str, ok: bool) -> None:
+        assert source == "driving"
+        self.counts[ok] += 1
+
+    def token_expiry(self, source: str, user: str, seconds: float | None) -> None:
+        assert (source, user) == ("driving", "")
+        self.expiries.append(seconds)
+
+
+class AtWork:
+    """The exporter's side of a simulated project."""
+
+    def __init__(self, project: OctopusProject, network: Network, clock: FakeClock) -> None:
+        self.project = project
+        self.network = network
+        self.clock = clock
+        self.refreshes = Refreshes()
+        self.client = self.new_client()
+        self.pasted = PastedToken(InlineSecret(project.token()))
+
+    def new_client(self, **settings: Any) -> ProjectClient:
+        upstream = self.network.upstream("driving", max_concurrency=1, clock=self.clock, **settings)
+        spec = self.project.spec
+        return ProjectClient(upstream, base_url=self.project.url, project_id=spec.project_id, clock=self.clock)
+
+    def iam(self, **changes: str) -> IamToken:
+        spec = self.project.spec
+        known = {"domain": spec.domain, "user": spec.user, "password": spec.password, "project": spec.region}
+        given = {"url": self.project.url, **known, **changes}
+        password = InlineSecret(given.pop("password"), header=False)
+        return IamToken(
+            IamLogin(password=password, **given),
+            source="driving",
+            upstream=self.network.upstream("driving", clock=self.clock),
+            observer=self.refreshes,
+            clock=self.clock,
+        )
+
+    def hold(self, *numbers: tuple[int, int], queue: Queue = INTERNAL) -> None:
+        """Fill a queue with entries of the numbers from ... to ..."""
+        key = (queue.queue_type, queue.cluster_type, queue.cluster_id)
+        self.project.rows[key] = [row for first, last in numbers for row in entries(first, last)]
+
+    async def read(self, queue: Queue = INTERNAL) -> QueueListing:
+        return await self.client.queuing_jobs(queue, self.pasted)
+
+    @property
+    def asked(self) -> list[str]:
+        """The queries of all pages asked for."""
+        return [record.path.partition("?")[2] for record in self.project.requests.of("queuing_jobs")]
+
+
+@asynccontextmanager
+async def project_at_work() -> AsyncIterator[AtWork]:
+    clock = FakeClock()
+    simulator = Simulator((), projects=(idle_project(),), clock=clock.monotonic, wall_clock=clock.now)
+    async with simulator, a_network() as network:
+        yield AtWork(simulator.projects["driving"], network, clock)
