@@ -10,7 +10,7 @@ from exporter.app.scnet_tokens import AccountAtWork, RegionTokens, Token
 from exporter.app.services import Services
 from exporter.app.tracked import Followed
 from exporter.config import Cluster, FileSecret, Member
-from exporter.errors import RejectedError
+from exporter.errors import PermanentError, RejectedError
 from exporter.metrics import catalogue, families
 from exporter.metrics.catalogue import Family
 from exporter.metrics.render import Chunks
@@ -45,7 +45,7 @@ class Region:
         self.accounts = {name: accounts[name] for name in account_names(cluster)}
         self.name = cluster.name
         self._services = services
-        self._upstream = Upstream(
+        self.upstream = Upstream(
             Settings(
                 name=cluster.name,
                 timeout=cluster.poll.timeout,
@@ -58,15 +58,15 @@ class Region:
             clock=services.clock,
             tls=tls,
         )
-        self._client = RegionClient(
-            self._upstream, cluster_id=cluster.cluster_id, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url
+        self.client = RegionClient(
+            self.upstream, cluster_id=cluster.cluster_id, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url
         )
-        self._tokens = RegionTokens(cluster, self.accounts, services, upstream=self._upstream, slots=slots)
+        self.tokens = RegionTokens(cluster, self.accounts, services, upstream=self.upstream, slots=slots)
 
     def warnings(self) -> list[str]:
         """What is allowed but may surprise."""
         if QUEUE_JOBS in self.cluster.collect and not self._queue_users():
-            token = self._tokens.own.origin
+            token = self.tokens.own.origin
             message = f"users is left out, and {token} does not say whose it is: no queue statistics; list the users"
             return [f"{self.cluster.place}: {message}"]
         return []
@@ -75,7 +75,7 @@ class Region:
         """Whose queues are counted; OWNER stands for the token's own user while only a login can tell who that is."""
         if self.cluster.users is not None:
             return [user.name for user in self.cluster.users]
-        owner = self._tokens.own.claims().compute_user
+        owner = self.tokens.own.claims().compute_user
         if owner:
             return [owner]
         return [OWNER] if self.cluster.account is not None else []
@@ -102,18 +102,18 @@ class Region:
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
         """Use the new content of `secret`; the targets that may work again now."""
-        if not self._tokens.uses(secret):
+        if not self.tokens.uses(secret):
             return []
-        self._tokens.credential_changed(secret)
+        self.tokens.credential_changed(secret)
         return [target.key for target in self.targets()]
 
     def show_token_expiry(self) -> None:
         """Put the ends of the tokens into the metrics."""
-        self._tokens.show_expiry()
+        self.tokens.show_expiry()
 
     def hide_token_expiry(self) -> None:
         """Take the ends of the tokens out of the metrics."""
-        self._tokens.hide_expiry()
+        self.tokens.hide_expiry()
 
     def token_values(self) -> tuple[str, ...]:
         """None: the accounts hold those that are obtained."""
@@ -121,8 +121,8 @@ class Region:
 
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
-        await self._tokens.close()
-        await self._upstream.close()
+        await self.tokens.close()
+        await self.upstream.close()
 
     def _target(
         self, key: TargetKey, poll: Callable[[], Awaitable[Any]], publish: Callable[[Any], Awaitable[None]]
@@ -144,24 +144,32 @@ class Region:
             self._services.own.rejected(self.name, CLUSTER, records.rejected)
             self._services.exposition.put(key, families.schedulers(self.name, records))
 
-        return self._target(key, lambda: self._client.schedulers(self._tokens.own), publish)
+        return self._target(key, lambda: self.client.schedulers(self.tokens.own), publish)
 
     def _queue_jobs(self, user: str) -> Target:
         key = TargetKey(self.name, QUEUE_JOBS, user)
-        token = self._tokens.of_user(user)
+        token = self.tokens.of_user(user)
         shown_answers = self._services.shown_answers
 
-        async def poll() -> QueueStatistics | None:
-            if self.cluster.users is None and (owner := await self._owner(token)) != user:
-                # A target of the right name takes over, and this one's poll is cancelled where it waits next.
-                self._services.targets_changed()
-                await asyncio.sleep(0)
-                return await self._client.queue_jobs(owner, token)
+        async def ask() -> QueueStatistics | None:
             known = shown_answers.get(key)
-            records = await self._client.changed_queue_jobs(user, token, known=known)
+            records = await self.client.changed_queue_jobs(user, token, known=known)
             if records is None and shown_answers.get(key) != known:
                 # It got too old to be shown while it was asked for again.
-                return await self._client.queue_jobs(user, token)
+                return await self.client.queue_jobs(user, token)
+            return records
+
+        async def poll() -> QueueStatistics | None:
+            if self.cluster.users is not None:
+                return await ask()
+            await self._make_way_for(await self._owner(token), user)
+            try:
+                records = await ask()
+            except PermanentError:
+                await self._make_way_for(token.claims().compute_user, user)
+                raise
+            # A token that replaced a refused one may be another user's: what it says of this one is nothing.
+            await self._make_way_for(token.claims().compute_user, user)
             return records
 
         async def publish(records: QueueStatistics | None) -> None:
@@ -176,6 +184,15 @@ class Region:
             shown_answers[key] = records.fingerprint
 
         return self._target(key, poll, publish)
+
+    async def _make_way_for(self, owner: str, user: str) -> None:
+        """Let a target of the right name take over from that of `user`, if the token is no longer theirs."""
+        if owner in ("", user):
+            return
+        self._services.targets_changed()
+        # The poll is cancelled here, unless a reload was faster.
+        await asyncio.sleep(0)
+        raise RejectedError(f"the token is no longer that of {user} but of {owner}")
 
     async def _owner(self, token: Token) -> str:
         """The scheduler user that `token` belongs to. Raises PollError where it does not say."""
@@ -200,7 +217,7 @@ class Region:
             followed = Followed(key, MemberKey(self.name, member.group_id, user), member.group)
             self._services.tracked.observe(followed, records, self.cluster.poll.interval)
 
-        return self._target(key, lambda: self._client.member_jobs(member.group_id, user, self._tokens.own), publish)
+        return self._target(key, lambda: self.client.member_jobs(member.group_id, user, self.tokens.own), publish)
 
     async def _show_member(self, key: TargetKey, group: str, user: str, records: JobListing) -> None:
         if len(records.jobs) > RENDER_ON_LOOP_LIMIT:
