@@ -35,6 +35,7 @@ from tests.e2e.region import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+COUNTED = {"scnet_job_transitions_total", "octopus_queue_arrivals_total"}
 GOLDEN = FIXTURES / "golden.prom"
 SAMPLE_TOKEN = (
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjb21wdXRlVXNlciI6InNsdXJtdGVzdCIsImFjY291bnRTdGF0dXMiOiJUcmlhbCIsImNyZWF0"
@@ -105,6 +106,8 @@ async def exporter(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ex
         )
         async with serving(tmp_path_factory.mktemp("exporter"), text) as exporter:
             await exporter.ready()
+            # The tracker counts a little after the poll.
+            await exporter.shows(lambda samples: COUNTED <= {s.partition("{")[0] for s in samples}, "what was counted")
             yield exporter
 
 
