@@ -32,7 +32,7 @@ async def test_data_that_got_too_old_meanwhile_comes_back_with_the_same_answer(
             await answered.wait()
         return web.Response(body=answer, content_type="application/json")
 
-    poll = {"interval": "500ms", "stale_after": "500ms"}
+    poll = {"interval": "300ms", "stale_after": "700ms"}
     async with (
         scripted_region({endpoint: handler}) as region,
         running(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter,
