@@ -107,9 +107,9 @@ def configuration(simulator: Simulator) -> str:
         "  # Simulated time passes faster than real time; ask often enough to see jobs come and go.",
         "  interval: 5s",
         "  timeout: 5s",
-        *_accounts(simulator),
-        "clusters:",
     ]
+    if simulator.regions:
+        lines += [*_accounts(simulator), "clusters:"]
     for region in simulator.regions.values():
         lines += _cluster(region)
     if simulator.projects:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from exporter.cli import simulate
-from exporter.simulator import Simulator, default_regions
+from exporter.simulator import Simulator, default_projects, default_regions
 
 # The subcommand behind a parser of its own: the product's main command is not the point here.
 COMMAND = """
@@ -167,3 +167,31 @@ def test_wrong_usage_is_explained(word: str, message: str, capsys: pytest.Captur
         arguments(word)
     assert exit_status.value.code == 2
     assert message in capsys.readouterr().err
+
+
+async def test_the_configuration_names_the_queues_of_the_projects_and_a_login_that_works(
+    session: aiohttp.ClientSession,
+) -> None:
+    async with Simulator((), projects=default_projects(2)) as simulator:
+        document = yaml.safe_load(simulate.configuration(simulator))
+    assert [project["name"] for project in document["octopus"]] == ["driving", "driving-2"]
+    async with Simulator(default_regions(1), projects=default_projects(1)) as simulator:
+        project = yaml.safe_load(simulate.configuration(simulator))["octopus"][0]
+        assert project["queues"] == [
+            {"queue_type": "PROCESSOR", "cluster_type": "MODELARTS", "cluster_id": "pool-1"},
+            {"queue_type": "INTERNAL"},
+        ]
+        iam = project["iam"]
+        user = {"domain": {"name": iam["domain"]}, "name": iam["user"], "password": iam["password"]}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        body = {"auth": {"identity": identity, "scope": {"project": {"name": iam["project"]}}}}
+        async with session.post(f"{iam['url']}/v3/auth/tokens", json=body) as response:
+            token = response.headers["X-Subject-Token"]
+        url = f"{project['base_url']}/v1.0/{project['project_id']}/data/queuing-jobs"
+        async with session.get(url, params=project["queues"][0], headers={"X-Auth-Token": token}) as response:
+            assert response.status == 200
+
+
+async def test_without_projects_the_configuration_has_none() -> None:
+    async with Simulator() as simulator:
+        assert "octopus" not in yaml.safe_load(simulate.configuration(simulator))
