@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ class Application:
         self._watch: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
+        # Entered around every reload, for who has to be told.
+        self.around_reload: Callable[[], AbstractContextManager[None]] = nullcontext
         self.reload_successful: bool | None = None
         self.reloaded_at: float | None = None
 
@@ -89,12 +92,16 @@ class Application:
     async def reload(self) -> None:
         """Load the configuration anew, all or nothing. Raises ConfigurationError; the old one then goes on."""
         async with self._reloading:
-            try:
-                await self._load_and_apply()
-            except ConfigurationError:
-                self._note_reload(ok=False)
-                raise
-            self._note_reload(ok=True)
+            with self.around_reload():
+                await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            await self._load_and_apply()
+        except ConfigurationError:
+            self._note_reload(ok=False)
+            raise
+        self._note_reload(ok=True)
 
     async def stop(self) -> None:
         """Stop polling, write what the tracker knows, and close all connections."""

@@ -34,7 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     options.add_web(parser, DEFAULT_LISTEN)
     options.add_logging(parser)
-    parser.set_defaults(run=run, config_check=False)
+    parser.set_defaults(run=run, config_check=False, auto_reload=False)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -68,6 +68,20 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
     )
     parser.set_defaults(default_listen=parse_listen_address(default_listen))
     parser.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        help="listen on the sockets that systemd passes, not on --web.listen-address",
+    )
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="TLS, client certificates, passwords and limits of the server, in the format of Prometheus' "
+        "exporter-toolkit; read again when it changes",
+    )
+    parser.add_argument(
         "--web.telemetry-path",
         dest="telemetry_path",
         type=telemetry_path,
@@ -92,11 +106,17 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
 
 
 TAKEN_PATHS = frozenset({"/", "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
+TAKEN_PREFIX = "/static/"
 
 
 def telemetry_path(text: str) -> str:
     """An argparse type."""
-    if not text.startswith("/") or text in TAKEN_PATHS or any(char in text for char in "{}?# "):
+    if (
+        not text.startswith("/")
+        or text in TAKEN_PATHS
+        or text.startswith(TAKEN_PREFIX)
+        or any(char in text for char in "{}?# ")
+    ):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path that is free, like /metrics")
     return text
 
@@ -114,3 +134,11 @@ def duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def positive_duration(text: str) -> float:
+    """An argparse type: seconds, more than 0."""
+    seconds = duration(text)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return seconds

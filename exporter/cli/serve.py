@@ -5,17 +5,25 @@ import asyncio
 import os
 import platform
 import signal
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from exporter import __version__
 from exporter.app import Application, Options
+from exporter.app.autoreload import AutoReload
 from exporter.cli import check, options
+from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
 from exporter.log import redact_with
+from exporter.systemd import Manager, passed_sockets
 from exporter.web import bind, create_app, server_logger
+from exporter.web.guard import Door, Doorkeeper, PolicyFile, load_settings
+from exporter.web.guard.door import KEEPALIVE_TIMEOUT
 from exporter.web.listen import address_of
 
 log = structlog.get_logger()
@@ -51,6 +59,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="only check the configuration, like the command check",
     )
+    parser.add_argument(
+        "--config.enable-auto-reload",
+        dest="auto_reload",
+        action="store_true",
+        help="reload by itself when the content of the configuration file changed",
+    )
+    parser.add_argument(
+        "--config.auto-reload-interval",
+        dest="auto_reload_interval",
+        type=options.positive_duration,
+        default="30s",
+        metavar="DURATION",
+        help="how often to look for such a change (default: %(default)s)",
+    )
     options.add_web(parser, options.DEFAULT_LISTEN)
     options.add_logging(parser)
     parser.add_argument("--version", action="version", version=version_text())
@@ -59,7 +81,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     if args.config_check:
-        return check.check(args.config_file)
+        return max(check.check(args.config_file), check_web(args.web_config_file))
     options.setup_logging(args)
     return asyncio.run(serve(args))
 
@@ -68,51 +90,97 @@ def ignore(_address: str) -> None:
     """Tell nobody; the log has a line about every address."""
 
 
+def check_web(path: Path | None) -> int:
+    """Check the file of --web.config.file, if there is one; the exit status. Raises ConfigurationError."""
+    if path is not None:
+        load_settings(path)
+        print(f"{path}: the web configuration is fine")
+    return 0
+
+
 async def serve(args: argparse.Namespace, announce: Callable[[str], None] = ignore) -> int:
     """Serve until told to stop; the exit status. `announce` is told every address (HOST:PORT) that is listened on."""
     stop = stop_on_signals()
+    clock = SystemClock()
+    manager = Manager()
     app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics))
+    app.around_reload = manager.reloading
     redact_with(app.secret_values)
     # Before anything takes time: a SIGHUP without a handler would end the process.
     reload_on_sighup(app)
     log.info("starting hpc-exporter", version=__version__, config=str(args.config_file))
-    await app.start()
-    try:
-        await serve_until(app, args, stop, announce)
-    finally:
-        await app.stop()
+    policy = await asyncio.to_thread(PolicyFile, args.web_config_file, clock)
+    background = [policy.follow(), manager.show_life()]
+    if args.auto_reload:
+        background.append(AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload).run())
+    async with running(*background):
+        await app.start()
+        try:
+            await serve_until(app, args, stop, announce, keeper=Doorkeeper(policy), manager=manager)
+        finally:
+            await app.stop()
     log.info("stopped")
     return 0
 
 
+@asynccontextmanager
+async def running(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Let `works` run as long as the block does."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def serve_until(
-    app: Application, args: argparse.Namespace, stop: asyncio.Event, announce: Callable[[str], None]
+    app: Application,
+    args: argparse.Namespace,
+    stop: asyncio.Event,
+    announce: Callable[[str], None],
+    *,
+    keeper: Doorkeeper,
+    manager: Manager,
 ) -> None:
-    """Listen, reload on SIGHUP, and let scrapes in flight finish once `stop` is set."""
+    """Listen, and let scrapes in flight finish once `stop` is set."""
     runner = web.AppRunner(
-        create_app(app, telemetry_path=args.telemetry_path, max_requests=args.max_requests),
+        create_app(app, telemetry_path=args.telemetry_path, max_requests=args.max_requests, keeper=keeper),
         access_log=None,
         logger=server_logger(),
+        keepalive_timeout=KEEPALIVE_TIMEOUT,
         shutdown_timeout=SHUTDOWN_TIMEOUT,
     )
     await runner.setup()
     try:
-        for address in await listen(runner, args.listen_addresses or [args.default_listen]):
+        for address in await listen(runner, keeper, listeners(args)):
             announce(address)
+        manager.ready()
         await stop.wait()
+        manager.stopping()
         log.info("stopping")
     finally:
         await runner.cleanup()
 
 
-async def listen(runner: web.AppRunner, addresses: Sequence[tuple[str, int]]) -> list[str]:
-    """Start serving on all addresses; those really listened on, as HOST:PORT. Raises ListenError."""
+def listeners(args: argparse.Namespace) -> Iterator[socket.socket]:
+    """What to listen on. Raises ListenError and NoSocketsError."""
+    if args.systemd_socket:
+        yield from passed_sockets()
+        return
+    for host, port in args.listen_addresses or [args.default_listen]:
+        yield bind(host, port)
+
+
+async def listen(runner: web.AppRunner, keeper: Doorkeeper, sockets: Iterable[socket.socket]) -> list[str]:
+    """Start serving on all sockets; their addresses, as HOST:PORT. Raises what `sockets` raises."""
     listening: list[str] = []
-    for host, port in addresses:
-        listener = bind(host, port)
-        await web.SockSite(runner, listener).start()
+    tls = keeper.policy.policy.settings.tls is not None
+    for listener in sockets:
+        await Door(runner, listener, keeper).start()
         listening.append(address_of(listener))
-        log.info("Listening on", address=listening[-1])
+        log.info("Listening on", address=listening[-1], tls=tls)
     return listening
 
 

@@ -49,23 +49,23 @@ def _is_empty(root: Keys, key: str) -> bool:
 
 
 def _check_cluster(cluster: Keys, path: Path, root: Keys, accounts: set[str] | None, report: Report) -> None:
-    _check_one_of(cluster, path, ("token", "token_file", "account"), report)
+    check_one_of(cluster, path, ("token", "token_file", "account"), report)
     _check_account_known(cluster, path, accounts, report)
     _check_poll(cluster, root, path, report)
     _check_collect(cluster, path, report)
     _check_users(cluster, path, report)
     _check_members(cluster, path, report)
     for user_path, user in _mappings(cluster, path, "users"):
-        _check_one_of(user, user_path, ("token", "token_file", "account"), report, needed=False)
+        check_one_of(user, user_path, ("token", "token_file", "account"), report, needed=False)
         _check_account_known(user, user_path, accounts, report)
 
 
 def _check_project(project: Keys, path: Path, root: Keys, report: Report) -> None:
-    _check_one_of(project, path, ("token", "token_file", "iam"), report)
+    check_one_of(project, path, ("token", "token_file", "iam"), report)
     _check_poll(project, root, path, report)
     iam = project.given("iam")
     if iam and isinstance(iam.node, Keys):
-        _check_one_of(iam.node, (*path, "iam"), ("password", "password_file"), report)
+        check_one_of(iam.node, (*path, "iam"), ("password", "password_file"), report)
     first: dict[tuple[Text | None, ...], Place] = {}
     for queue_path, queue in _mappings(project, path, "queues"):
         if queue.text("cluster_type") == "MODELARTS" and not queue.given("cluster_id"):
@@ -83,18 +83,19 @@ def _check_account(account: Keys, path: Path, report: Report) -> None:
             place, (*path, by_password[0]), f"does not go with {by_key[0]}: log in with a key or with a password"
         )
     elif by_password:
-        _check_one_of(account, path, ("password", "password_file"), report)
+        check_one_of(account, path, ("password", "password_file"), report)
         for key in ("org_id", "url"):
             if not account.given(key):
                 report.add(account.place, path, f"{key} is missing: a login with a password needs it")
     elif by_key:
-        _check_one_of(account, path, ("access_key", "access_key_file"), report)
-        _check_one_of(account, path, ("secret_key", "secret_key_file"), report)
+        check_one_of(account, path, ("access_key", "access_key_file"), report)
+        check_one_of(account, path, ("secret_key", "secret_key_file"), report)
     else:
         report.add(account.place, path, "needs access_key and secret_key, or password, org_id and url")
 
 
-def _check_one_of(keys: Keys, path: Path, names: tuple[str, ...], report: Report, *, needed: bool = True) -> None:
+def check_one_of(keys: Keys, path: Path, names: tuple[str, ...], report: Report, *, needed: bool = True) -> None:
+    """Report where more than one of `names` is given, or none though one is needed."""
     given = [name for name in names if keys.given(name)]
     if needed and not given:
         report.add(keys.place, path, f"one of {', '.join(names)} is missing")

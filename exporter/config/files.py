@@ -1,12 +1,14 @@
 """Reading a small file that somebody else wrote, without surprises."""
 
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path
 
 from exporter.errors import ExporterError
 
+_MAX_DIGESTED = 8 * 1024 * 1024
 _PLAIN_WORDS = {
     errno.ENOENT: "there is no such file",
     errno.ENOTDIR: "there is no such file",
@@ -41,6 +43,14 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise UnusableFileError(f"it is longer than {max_bytes} bytes")
     return content
+
+
+def digest(path: Path) -> bytes:
+    """What tells the contents of a file apart, and the reasons why it cannot be read. Blocks."""
+    try:
+        return hashlib.sha256(read_file(path, max_bytes=_MAX_DIGESTED)).digest()
+    except UnusableFileError as error:
+        return str(error).encode()
 
 
 def why(error: OSError) -> str:

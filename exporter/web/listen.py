@@ -52,6 +52,8 @@ def bind_all_interfaces(port: int) -> socket.socket:
 
 def address_of(listener: socket.socket) -> str:
     """The address that a socket listens on, as in a URL."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return joined(host, port)
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -12,9 +11,11 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
+from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
 from exporter.metrics.negotiate import accepts_gzip, negotiate
 from exporter.metrics.render import Format
+from exporter.web.guard import Doorkeeper, Logins, PolicyFile, add_headers, connection, gate, send
 from exporter.web.page import status_page
 
 log = structlog.get_logger()
@@ -42,12 +43,20 @@ def create_app(
     telemetry_path: str = "/metrics",
     max_requests: int = 40,
     sending_timeout: float = SENDING_TIMEOUT,
+    keeper: Doorkeeper | None = None,
 ) -> web.Application:
     """The web application; at most `max_requests` scrapes are served at once (0: any number).
 
-    Who has not read a scrape after `sending_timeout` seconds is hung up on.
+    Who has not read an answer after `sending_timeout` seconds is hung up on. `keeper` knows who may come in; without
+    one everybody may.
     """
-    app = web.Application(middlewares=[counting(face, telemetry_path)], client_max_size=64 * 1024)
+    keeper = keeper or Doorkeeper(PolicyFile(None, SystemClock()))
+    logins = Logins()
+    app = web.Application(
+        middlewares=[connection(keeper, sending_timeout), counting(face, telemetry_path), gate(keeper, logins)]
+    )
+    app.on_response_prepare.append(add_headers)
+    app.on_cleanup.append(logins.stop)
     routes = Routes(face, telemetry_path, max_requests, sending_timeout)
     app.router.add_get("/", routes.page)
     app.router.add_get(telemetry_path, routes.metrics)
@@ -70,39 +79,30 @@ class Routes:
         self._sending_timeout = sending_timeout
         self._scrapes = 0
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
         if self._max_requests and self._scrapes >= self._max_requests:
             return web.Response(
                 status=503, text=f"Limit of concurrent requests reached ({self._max_requests}), try again later.\n"
             )
         self._scrapes += 1
         try:
-            answer = await self._scrape(request.headers)
-            # Here and not by aiohttp afterwards: a slow reader takes one of the places, too.
-            await self._send(request, answer)
+            body = await self._body(request.headers)
+            answer = self._answer(request.headers, len(body))
+            # Here, not by whoever comes after: a slow reader takes one of the places, too.
+            await send(request, answer, self._sending_timeout, body)
         finally:
             self._scrapes -= 1
         return answer
 
-    async def _send(self, request: web.Request, answer: web.Response) -> None:
-        # Who hung up is no error of ours; aiohttp notices when it looks after us.
-        with suppress(ConnectionError):
-            try:
-                async with asyncio.timeout(self._sending_timeout):
-                    await answer.prepare(request)
-                    await answer.write_eof()
-            except TimeoutError:
-                if request.transport is not None:
-                    request.transport.abort()
-
-    async def _scrape(self, headers: Mapping[str, str]) -> web.Response:
-        fmt = negotiate(headers.get("Accept"))
+    async def _body(self, headers: Mapping[str, str]) -> bytes:
         compress = accepts_gzip(headers.get("Accept-Encoding"))
-        answer = web.Response(
-            body=await self._face.metrics(fmt, compress=compress),
-            headers={"Content-Type": fmt.content_type, "Vary": "Accept, Accept-Encoding"},
-        )
-        if compress:
+        return await self._face.metrics(negotiate(headers.get("Accept")), compress=compress)
+
+    def _answer(self, headers: Mapping[str, str], length: int) -> web.StreamResponse:
+        fmt = negotiate(headers.get("Accept"))
+        answer = web.StreamResponse(headers={"Content-Type": fmt.content_type, "Vary": "Accept, Accept-Encoding"})
+        answer.content_length = length
+        if accepts_gzip(headers.get("Accept-Encoding")):
             answer.headers["Content-Encoding"] = "gzip"
         return answer
 

@@ -1,0 +1,97 @@
+"""What systemd and its like say to a service and want to hear from it; where there is none, nothing happens.
+
+Described in sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3).
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+from exporter.errors import ExporterError
+
+log = structlog.get_logger()
+
+FIRST_SOCKET: Final = 3
+
+
+class NoSocketsError(ExporterError):
+    """Sockets were to be passed to this process, and none were."""
+
+
+def passed_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+    """The listening sockets that were passed to this process; what says so is taken out of the environment.
+
+    Raises NoSocketsError.
+    """
+    pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not count.isdecimal() or int(count) == 0:
+        raise NoSocketsError("systemd passed no socket: is the service started by its .socket unit?")
+    return [listening(descriptor) for descriptor in range(FIRST_SOCKET, FIRST_SOCKET + int(count))]
+
+
+def listening(descriptor: int) -> socket.socket:
+    """A passed socket, not to be inherited by others. Raises NoSocketsError."""
+    try:
+        os.set_inheritable(descriptor, False)
+        passed = socket.socket(fileno=descriptor)
+        if passed.type != socket.SOCK_STREAM or not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise NoSocketsError(
+                f"systemd passed a socket that does not listen (file descriptor {descriptor}): it needs ListenStream="
+            )
+    except OSError as error:
+        raise NoSocketsError(f"what systemd passed as file descriptor {descriptor} is no socket: {error}") from None
+    return passed
+
+
+class Manager:
+    """The service manager, if there is one that wants to be told."""
+
+    def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
+        """What says where to tell is taken out of the environment: no child should speak for us."""
+        self._address = environ.pop("NOTIFY_SOCKET", "")
+        pid, usec = environ.pop("WATCHDOG_PID", ""), environ.pop("WATCHDOG_USEC", "")
+        watched = self._address and usec.isdecimal() and pid in ("", str(os.getpid()))
+        # Seconds between two signs of life: half of what is allowed, as systemd advises.
+        self.watchdog_interval = int(usec) / 2_000_000 if watched and int(usec) else None
+
+    def ready(self) -> None:
+        """It serves."""
+        self._tell("READY=1")
+
+    def stopping(self) -> None:
+        """It was told to stop."""
+        self._tell("STOPPING=1")
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """It loads its configuration anew; afterwards, well or not, it serves."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        try:
+            yield
+        finally:
+            self.ready()
+
+    async def show_life(self) -> None:
+        """Give a sign of life for as long as the event loop runs, where that is wanted."""
+        while self.watchdog_interval is not None:
+            self._tell("WATCHDOG=1")
+            await asyncio.sleep(self.watchdog_interval)
+
+    def _tell(self, message: str) -> None:
+        if not self._address:
+            return
+        # A leading @ stands for the NUL of an abstract address.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as client:
+                client.setblocking(False)
+                client.sendto(message.encode(), address)
+        except OSError as error:
+            log.debug("the service manager could not be told", message=message, error=str(error))

@@ -1,0 +1,98 @@
+"""The server's side of TLS, as Python does it."""
+
+import ipaddress
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.errors import ExporterError
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Who may connect and how. `client_ca` is PEM; with `allowed_sans` a client's certificate must have one of them."""
+
+    client_certificates: ssl.VerifyMode = ssl.CERT_NONE
+    client_ca: str = ""
+    allowed_sans: frozenset[str] = frozenset()
+    min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TlsMaterial:
+    """The server's certificate (with the ones above it) and private key, in PEM."""
+
+    cert: str
+    key: str
+
+
+class TlsMaterialError(ExporterError):
+    """Certificate, key or authorities cannot be used; `part` is the one: cert, key or client_ca."""
+
+    def __init__(self, part: str, message: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+def make_context(settings: TlsSettings, material: TlsMaterial) -> ssl.SSLContext:
+    """A context for connections from now on. Blocks for a moment. Raises TlsMaterialError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = settings.min_version, settings.max_version
+    # Who serves HTTP/1.1 says so; a client that insists on something else is told at once.
+    context.set_alpn_protocols(["http/1.1"])
+    _load_chain(context, material)
+    context.verify_mode = settings.client_certificates
+    if settings.client_certificates != ssl.CERT_NONE:
+        try:
+            context.load_verify_locations(cadata=settings.client_ca)
+        except (ssl.SSLError, ValueError):
+            raise TlsMaterialError("client_ca", "holds no certificate of an authority in PEM form") from None
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, material: TlsMaterial) -> None:
+    if "CERTIFICATE-----" not in material.cert:
+        raise TlsMaterialError("cert", "holds no certificate in PEM form")
+    if "ENCRYPTED" in material.key:
+        raise TlsMaterialError("key", "the key is encrypted, and there is nobody to type its password: decrypt it")
+    if "PRIVATE KEY-----" not in material.key:
+        raise TlsMaterialError("key", "holds no private key in PEM form")
+    with _as_file(f"{material.cert.rstrip()}\n{material.key}".encode("latin-1")) as path:
+        try:
+            # Without a password, OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(path, password="")
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise TlsMaterialError("key", "the private key does not belong to the certificate") from None
+            raise TlsMaterialError("cert", "the certificate and its key cannot be used: they are damaged") from None
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A file that nobody else can read and that is gone at once: Python takes certificates only from files."""
+    if hasattr(os, "memfd_create"):
+        # In memory: a container's file system is often read-only.
+        with os.fdopen(os.memfd_create("certificate"), "wb") as file:
+            file.write(content)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile(prefix="hpc-exporter-") as file:
+            file.write(content)
+            file.flush()
+            yield file.name
+
+
+def subject_alternative_names(certificate: Mapping[str, Any]) -> frozenset[str]:
+    """DNS names, IP addresses, e-mail addresses and URIs of a certificate as Python's ssl gives it."""
+    return frozenset(_plain_name(kind, name) for kind, name in certificate.get("subjectAltName", ()))
+
+
+def _plain_name(kind: str, name: str) -> str:
+    # OpenSSL writes ::1 as 0:0:0:0:0:0:0:1.
+    return str(ipaddress.ip_address(name.strip())) if kind == "IP Address" else name
