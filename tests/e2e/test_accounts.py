@@ -1,7 +1,7 @@
 """Accounts in the whole exporter: from one login to every region, over many lives of its tokens."""
 
-import asyncio
 import json
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -120,7 +120,7 @@ async def lived(exporter: Running, lives: float) -> dict[str, float]:
 )
 async def test_over_many_lives_of_tokens_no_poll_fails(tmp_path: Path, lives: int, faults: Sequence[Fault]) -> None:
     """At most one refused call an expiry: here even fewer, for tokens are renewed before they end."""
-    async with simulated(2, lifetime=0.2) as simulator:
+    async with simulated(2, lifetime=0.15) as simulator:
         for region in simulator.regions.values():
             for fault in faults:
                 region.faults.add(fault)
@@ -152,7 +152,7 @@ async def test_tokens_that_end_unannounced_fail_no_poll_either(tmp_path: Path) -
         assert counted(samples, "hpc_exporter_poll_failures_total") == 0
         assert logins(simulator) == before + 15
         refused = counted(samples, "hpc_exporter_api_errors_total", 'api_code="911406"')
-        assert 15 <= refused <= 15 * max(kunshan.requests.max_in_flight, xian.requests.max_in_flight)
+        assert 15 <= refused <= 15 * 8, "at most those of a region that were under way"
 
 
 # What goes wrong
@@ -201,7 +201,8 @@ async def test_a_refused_login_of_a_wrong_clock_says_so(tmp_path: Path) -> None:
             async with running(tmp_path, text) as exporter:
                 await exporter.ready()
                 errors = [target["last_error"]["message"] for target in exporter.app.status()["targets"]]
-        assert all("this machine's clock is 7200 s behind the server's" in error for error in errors)
+        said = [re.search(r"this machine's clock is (\d+) s behind the server's.*set it", error) for error in errors]
+        assert [found and int(found[1]) for found in said] == [pytest.approx(7200, abs=20)] * 2
         assert len([line for line in lines if "clock" in str(line)]) == 1
 
 
@@ -214,7 +215,7 @@ async def test_a_clock_that_is_minutes_off_is_warned_about_once(tmp_path: Path) 
                 samples = await lived(exporter, 3)
         assert counted(samples, "hpc_exporter_poll_failures_total") == 0
         [line] = [line for line in lines if line["log_level"] != "info"]
-        assert line["event"].startswith("this machine's clock is 100 s ahead of the server's")
+        assert re.match(r"this machine's clock is 1\d\d s ahead of the server's", line["event"])
 
 
 async def test_a_dead_account_heals_as_soon_as_its_file_is_right(tmp_path: Path) -> None:
@@ -428,6 +429,7 @@ async def test_no_secret_is_ever_written_by_the_process(tmp_path: Path) -> None:
     """Each secret is a string of its own; everything that the process ever writes is searched for all of them."""
     lab = Account("lab", "accessSESAME1", "secretSESAME2", "passwordSESAME3", users={"kunshan": "test", "xian": "bob"})
     sent: set[str] = set()
+    asked: list[str] = []
 
     async def echo(request: web.Request) -> web.Response:
         """Repeat all that was sent, in the forms of which errors quote something."""
@@ -444,7 +446,8 @@ async def test_no_secret_is_ever_written_by_the_process(tmp_path: Path) -> None:
             lambda: web.Response(status=404, text=text),
             lambda: web.Response(status=302, headers={"Location": f"https://x/{text}?token={text}"}),
         ]
-        return forms[len(sent) % len(forms)]()
+        asked.append(request.path)
+        return forms[len(asked) % len(forms)]()
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", echo)
@@ -479,21 +482,25 @@ async def test_no_secret_is_ever_written_by_the_process(tmp_path: Path) -> None:
             kunshan.expire_tokens()
             kunshan.faults.add(Fault(kind="refused", endpoint="login"))
             await exporter.shows(lambda samples: samples[REFRESH_FAILURES % "kunshan"] >= 2, "failures")
-            await eventually(lambda: len(sent) > 8, "all forms of an echo")
+            await eventually(lambda: len(asked) > 20, "all forms of an echo")
             await exporter.ask("/-/reload", "POST")
             exporter.config.write_text(text.replace('"interval"', '"intervall"'))
             written += (await exporter.ask("/-/reload", "POST")).text
             written += await pages(exporter)
-            written += Path(f"/proc/{exporter.process.pid}/cmdline").read_text()
+            written += command_line(exporter.process.pid)
         written += exporter.stdout + exporter.stderr
     assert "renewing failed" in written, "debug lines are there"
     issued = simulator._office._issued
     assert len(issued) > 5
-    assert len(sent) > 8
+    assert len(sent) > 5
     for secret in {*issued, *sent, lab.access_key, lab.secret_key, lab.password, "wrongSESAME4", "tokenSESAME5"}:
         assert secret not in written
     assert "SESAME" not in written
     assert not [token for token in issued if token.split(".")[2][:20] in written]
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
 
 
 async def pages(exporter: Any) -> str:

