@@ -20,9 +20,9 @@ def result_of(module: str, *args: object) -> dict[str, float]:
 
 
 @contextmanager
-def region(users: int, queues: int = 5, *, changing: bool = False) -> Iterator[str]:
-    """A static region in another process; its URL. With `changing`, no answer is the same as the one before."""
-    command = _command("_region", (users, queues, int(changing)))
+def server(module: str, *args: object) -> Iterator[str]:
+    """``python -m bench.MODULE ARGS...``, which prints its URL and serves until its standard input ends; the URL."""
+    command = _command(module, args)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 - ourselves
         assert process.stdout is not None
         assert process.stdin is not None
@@ -31,6 +31,13 @@ def region(users: int, queues: int = 5, *, changing: bool = False) -> Iterator[s
         finally:
             process.stdin.close()  # which ends it, as our own death would
             process.wait(TIMEOUT)
+
+
+@contextmanager
+def region(users: int, queues: int = 5, *, changing: bool = False) -> Iterator[str]:
+    """A static region in another process; its URL. With `changing`, no answer is the same as the one before."""
+    with server("_region", users, queues, int(changing)) as url:
+        yield url
 
 
 def by_turns(rounds: int, *contenders: tuple[Any, ...]) -> list[dict[str, float]]:
