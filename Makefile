@@ -20,8 +20,7 @@ bench: $(VENV)/dev.done  ## measures against baselines it starts itself; prints 
 
 schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, and of what commands print
 	$(BIN)/python -m exporter.config.jsonschema > config/exporter.schema.json
-	$(BIN)/python -m exporter.cli.shapes once > config/once.schema.json
-	$(BIN)/python -m exporter.cli.shapes jobs-list > config/jobs-list.schema.json
+	for shape in once jobs-list audit; do $(BIN)/python -m exporter.cli.shapes $$shape > config/$$shape.schema.json; done
 
 # Versions and hashes of everything that is installed; run after a change to pyproject.toml's dependencies.
 lock: $(VENV)/dev.done

@@ -5,7 +5,8 @@
 
 import json
 import sys
-from typing import Annotated, Final
+from enum import StrEnum
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +16,16 @@ from exporter.records import JobState
 
 Time = Annotated[str, Meta(description="RFC 3339, in UTC", extra_json_schema={"format": "date-time"})]
 Unknown = "null where the API did not say"
+
+
+class Verdict(StrEnum):
+    """What is known of a job that was to be deleted."""
+
+    GONE = "gone"
+    STILL_THERE = "still there"
+    UNVERIFIED = "unverified"
+    NOT_FOUND = "not found"
+    NOT_SENT = "not sent"
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +166,26 @@ class Jobs(Shape, frozen=True, kw_only=True):
     unread_members: list[UnreadMember]
 
 
-SHAPES: Final[dict[str, type[Shape]]] = {"once": Once, "jobs-list": Jobs}
+class Audit(Shape, frozen=True, kw_only=True):
+    """One line of `hpc-exporter jobs delete --audit-file`: what was done about one job, and what came of it."""
+
+    time: Time
+    action: Literal["delete_job"] = "delete_job"
+    operator: Annotated[str, Meta(description="who ran the command, as the operating system knows them")]
+    cluster: str
+    cluster_id: str
+    scheduler_id: str
+    user: str
+    job_id: str
+    job_name: Annotated[str, Meta(description="empty where the job was never listed")]
+    state_before: Annotated[JobState | None, Meta(description="null where it was not listed before")]
+    state_after: Annotated[JobState | None, Meta(description="null where the last look did not show it")]
+    sent: Annotated[bool, Meta(description="whether a DELETE that names this job was sent")]
+    answer: Annotated[str, Meta(description="what the region said about the whole DELETE, or what came instead")]
+    outcome: Verdict
+
+
+SHAPES: Final[dict[str, type[Shape]]] = {"once": Once, "jobs-list": Jobs, "audit": Audit}
 
 
 def encoded(value: Shape) -> str:

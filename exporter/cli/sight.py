@@ -1,0 +1,96 @@
+"""Looking whether a user's jobs are there: which lists show them, and what a list proves."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.app.scnet import Region
+from exporter.cli.shapes import Verdict
+from exporter.errors import PollError
+from exporter.records import Job, JobListing, JobState
+from exporter.scnet.ownjobs import own_jobs
+
+ENDED: Final = frozenset(
+    {JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one look showed. `complete`: a job that is not in `jobs` is not there."""
+
+    jobs: Mapping[str, Job]
+    complete: bool
+
+
+def ended(job: Job) -> bool:
+    """Whether a listed job is over; one in a state that nobody knows is not."""
+    return job.state in ENDED
+
+
+def verdict(job_id: str, sight: Sight | None) -> Verdict:
+    """What a look says of a job; None: it failed."""
+    if sight is None:
+        return Verdict.UNVERIFIED
+    job = sight.jobs.get(job_id)
+    if job is not None:
+        return Verdict.GONE if ended(job) else Verdict.STILL_THERE
+    return Verdict.GONE if sight.complete else Verdict.UNVERIFIED
+
+
+class Sights:
+    """The lists in which a user's jobs can be seen, the better one first."""
+
+    def __init__(self, region: Region, user: str, scheduler_id: str) -> None:
+        self._region = region
+        self._user = user
+        self._scheduler_id = scheduler_id
+        groups = [member.group_id for member in region.cluster.members if user in member.users]
+        # Member lists are documented better, but need a group's administrator and name no scheduler.
+        self._ways: list[Callable[[], Awaitable[Sight]]] = [lambda: self._of_member(groups)] if groups else []
+        self._ways.append(self._of_owner)
+
+    async def look(self) -> Sight:
+        """What the first list shows that can be read. Raises PollError: that of the first one, where none can be."""
+        first: PollError | None = None
+        for way in self._ways:
+            try:
+                return await way()
+            except PollError as error:
+                first = first or error
+        assert first is not None  # noqa: S101 - there is at least one way
+        raise first
+
+    async def _of_member(self, groups: list[str]) -> Sight:
+        """The jobs that the user has as a member of each configured group."""
+        listings = [
+            await self._region.client.member_jobs(group, self._user, self._region.tokens.own) for group in groups
+        ]
+        jobs: dict[str, Job] = {}
+        for listing in listings:
+            jobs |= by_id(listing)
+        return Sight(jobs, all(listing.complete for listing in listings))
+
+    async def _of_owner(self) -> Sight:
+        """The jobs of the token's own user; they prove an absence only where that is the user in question."""
+        token = self._region.tokens.of_user(self._user)
+        # Asked first, because only a login may tell whose token it is.
+        await token.current()
+        mine = token.claims().compute_user == self._user
+        listing = await own_jobs(
+            self._region.upstream,
+            self._region.cluster.hpc_url,
+            self._scheduler_id,
+            token,
+            owner=None if mine else self._user,
+        )
+        return Sight(by_id(listing), mine and listing.complete)
+
+
+def by_id(listing: JobListing) -> dict[str, Job]:
+    """The jobs by their id. Of several with one id, those of two schedulers say, the one that has not ended counts."""
+    jobs: dict[str, Job] = {}
+    for job in listing.jobs:
+        if job.id not in jobs or ended(jobs[job.id]):
+            jobs[job.id] = job
+    return jobs
