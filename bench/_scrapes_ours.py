@@ -10,7 +10,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bench._exporter import QUEUE_JOBS, SOURCE, Plan, configuration, serving
@@ -100,17 +101,22 @@ async def measure(series: int) -> dict[str, float]:
         config_file.write_text(configuration(Plan("http://127.0.0.1:9", 1, 3600)), encoding="utf-8")
         app = Application(Options(config_file))
         targets = Targets(app._services.exposition, series)  # noqa: SLF001 - where polls put their lines
-        async with serving(app) as url:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "bench._scraper", url),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
-            try:
-                return await all_cases(targets, Scraper(process))
-            finally:
-                process.kill()
-                await process.wait()
+        async with serving(app) as url, a_scraper(url) as scraper:
+            return await all_cases(targets, scraper)
+
+
+@asynccontextmanager
+async def a_scraper(url: str) -> AsyncIterator[Scraper]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench._scraper", url),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Scraper(process)
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def all_cases(targets: Targets, scraper: Scraper) -> dict[str, float]:
