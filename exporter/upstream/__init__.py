@@ -3,7 +3,7 @@
 Knows nothing of vendors: what a body means is decided by the `decode` function that each call brings.
 """
 
-from exporter.upstream.http import Request, RequestObserver, Response, Settings, Upstream
+from exporter.upstream.http import Request, RequestObserver, Response, Settings, Upstream, witnessed
 from exporter.upstream.outage import Outage
 from exporter.upstream.renewal import Lifetime, Pause, TokenObserver
 from exporter.upstream.retry_after import parse_retry_after
@@ -29,4 +29,5 @@ __all__ = [
     "excerpt",
     "one_line",
     "parse_retry_after",
+    "witnessed",
 ]

@@ -5,8 +5,9 @@ import random
 import re
 import ssl
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -79,6 +80,20 @@ class Settings:
     retries: int = 2
     max_concurrency: int = 16
     requests_per_second: float | None = None
+
+
+Witness = Callable[[Response], None]
+_witness: ContextVar[Witness | None] = ContextVar("witness", default=None)
+
+
+@contextmanager
+def witnessed(witness: Witness) -> Iterator[None]:
+    """Show `witness` each answer to the requests that are made within the block, however deep below, by this task."""
+    token = _witness.set(witness)
+    try:
+        yield
+    finally:
+        _witness.reset(token)
 
 
 class RequestObserver(Protocol):
@@ -187,6 +202,8 @@ class Upstream:
 
     async def _attempt(self, request: Request, decode: Callable[[Response], T]) -> T:
         response = await self._send(request)
+        if (witness := _witness.get()) is not None:
+            witness(response)
         try:
             if len(response.body) > DECODE_ON_LOOP_LIMIT:
                 return await asyncio.to_thread(decode, response)
