@@ -38,7 +38,7 @@ class Project:
         services: Services,
         *,
         slots: asyncio.Semaphore,
-        tls: ssl.SSLContext,
+        tls: ssl.SSLContext | bool,
         before: "Project | None" = None,
     ) -> None:
         """`before` is the project of this name until now, whose queues' counters go on where they mean the same."""
@@ -94,7 +94,11 @@ class Project:
         await self._iam.close()
 
     def _made_upstream(
-        self, max_concurrency: int, slots: asyncio.Semaphore, tls: ssl.SSLContext, requests_per_second: float | None
+        self,
+        max_concurrency: int,
+        slots: asyncio.Semaphore,
+        tls: ssl.SSLContext | bool,
+        requests_per_second: float | None,
     ) -> Upstream:
         poll = self.project.poll
         settings = Settings(self.name, poll.timeout, poll.retries, max_concurrency, requests_per_second)
