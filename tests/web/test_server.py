@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import logging
 import socket
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from aiohttp import ClientSession, web
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.render import Format
 from exporter.web import create_app, server_logger
+from tests.support.face import FakeFace
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -28,41 +28,6 @@ PROMETHEUS_3 = (
     "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 )
 PATHS = ("/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/status", "/config")
-
-
-class FakeFace:
-    """An application of which everything can be set."""
-
-    def __init__(self) -> None:
-        self.ready = True
-        self.requests: Counter[tuple[str, int]] = Counter()
-        self.body = b"apples 1\n"
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-        self.scrapes = 0
-        self.format: Format | None = None
-        self.reloads = 0
-        self.reload_error: Exception | None = None
-
-    async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
-        self.scrapes += 1
-        self.format = fmt
-        await self.may_answer.wait()
-        return gzip.compress(self.body) if compress else self.body
-
-    def status(self) -> dict[str, Any]:
-        return {"version": "1", "ready": self.ready, "config": {"warnings": []}, "targets": []}
-
-    def effective_config(self) -> str:
-        return "poll: {}\n"
-
-    async def reload(self) -> None:
-        self.reloads += 1
-        if self.reload_error is not None:
-            raise self.reload_error
-
-    def http_request(self, path: str, code: int) -> None:
-        self.requests[path, code] += 1
 
 
 class Client:

@@ -38,8 +38,10 @@ class Doorkeeper:
         self._busy: set[RequestHandler] = set()
 
     def admit(self, server: web.Server, client: socket.socket) -> None:
-        """Serve a connection that was accepted."""
-        self._make_room(server)
+        """Serve a connection that was accepted, or end it where there is no room."""
+        if not self._has_room(server):
+            client.close()
+            return
         task = asyncio.get_running_loop().create_task(self._admit(server, client))
         self._arriving[task] = None
         task.add_done_callback(lambda done: self._arriving.pop(done, None))
@@ -60,16 +62,17 @@ class Doorkeeper:
             task.cancel()
         await asyncio.gather(*self._arriving, return_exceptions=True)
 
-    def _make_room(self, server: web.Server) -> None:
-        connections = server.connections
-        if len(connections) + len(self._arriving) < self._max:
-            return
-        if len(self._arriving) * 2 > self._max:
-            next(iter(self._arriving)).cancel()
-            return
-        idle = next((connection for connection in connections if connection not in self._busy), None)
+    def _has_room(self, server: web.Server) -> bool:
+        """Whether there is room for one more, perhaps because another one had to go."""
+        open_ones = [connection for connection in server.connections if connection.transport is not None]
+        if len(open_ones) + len(self._arriving) < self._max:
+            return True
+        idle = next((connection for connection in open_ones if connection not in self._busy), None)
         if idle is not None:
             idle.force_close()
+        elif self._arriving:
+            next(iter(self._arriving)).cancel()
+        return idle is not None or bool(self._arriving)
 
     async def _admit(self, server: web.Server, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -63,6 +63,8 @@ def gate(keeper: Doorkeeper, logins: Logins) -> Middleware:
 
 async def add_headers(request: web.Request, answer: web.StreamResponse) -> None:
     """A signal handler: put the configured headers onto an answer that is about to be sent."""
+    # Strangers need not know the versions of what runs here.
+    answer.headers.popall("Server", None)
     answer.headers.update(request.get(HEADERS, {}))
 
 

@@ -74,7 +74,7 @@ def _one_of(known: tuple[str, ...], others: Mapping[str, str]) -> BeforeValidato
         if text in others:
             raise ValueError(f"{text} cannot be used: {others[text]}")
         if text not in known:
-            raise ValueError(f"{shown(text)} is not known; what is are {', '.join(known)}")
+            raise ValueError(f"{shown(text)} is none of {', '.join(known)}")
         return text
 
     return scalar(read, "text")

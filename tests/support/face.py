@@ -1,0 +1,113 @@
+"""What stands behind the web in its tests."""
+
+import asyncio
+import gzip
+import socket
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from exporter.clock import Clock, SystemClock
+from exporter.metrics.render import Format
+from exporter.web import create_app, server_logger
+from exporter.web.guard import Door, Doorkeeper, PolicyFile
+
+
+class FakeFace:
+    """An application of which everything can be set."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.body = b"apples 1\n"
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.scrapes = 0
+        self.format: Format | None = None
+        self.reloads = 0
+        self.reload_error: Exception | None = None
+
+    async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
+        self.scrapes += 1
+        self.format = fmt
+        await self.may_answer.wait()
+        return gzip.compress(self.body) if compress else self.body
+
+    def status(self) -> dict[str, Any]:
+        return {"version": "1", "ready": self.ready, "config": {"warnings": []}, "targets": []}
+
+    def effective_config(self) -> str:
+        return "poll: {}\n"
+
+    async def reload(self) -> None:
+        self.reloads += 1
+        if self.reload_error is not None:
+            raise self.reload_error
+
+    def http_request(self, path: str, code: int) -> None:
+        self.requests[path, code] += 1
+
+
+class Served:
+    """A web server behind its guard."""
+
+    def __init__(self, face: FakeFace, keeper: Doorkeeper, runner: web.AppRunner, port: int) -> None:
+        self.face = face
+        self.keeper = keeper
+        self.runner = runner
+        self.port = port
+
+    async def ask(
+        self, path: str = "/-/healthy", tls: ssl.SSLContext | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One request over a connection of its own: status, headers, body. Raises OSError where there is no answer."""
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        answer = await self.say("\r\n".join([*lines, "", ""]).encode(), tls)
+        if not answer:
+            raise ConnectionResetError("hung up on without an answer")
+        head, _, body = answer.partition(b"\r\n\r\n")
+        first, *rest = head.decode().split("\r\n")
+        return int(first.split()[1]), dict(line.split(": ", 1) for line in rest), body
+
+    async def status(self, path: str = "/-/healthy", tls: ssl.SSLContext | None = None, **headers: str) -> int:
+        return (await self.ask(path, tls, **headers))[0]
+
+    async def say(self, request: bytes, tls: ssl.SSLContext | None = None) -> bytes:
+        """Send these bytes; what is answered until the server hangs up."""
+        async with asyncio.timeout(20):
+            reader, writer = await self.connect(tls)
+            try:
+                writer.write(request)
+                return await reader.read()
+            finally:
+                writer.close()
+
+    async def connect(self, tls: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host = "localhost" if tls else None
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=tls, server_hostname=host)
+
+
+@asynccontextmanager
+async def guarded(
+    settings: Path | None = None, *, clock: Clock | None = None, max_connections: int = 500, **options: Any
+) -> AsyncIterator[Served]:
+    """Served as `serve` does it."""
+    face = FakeFace()
+    policy = PolicyFile(settings, clock or SystemClock())
+    keeper = Doorkeeper(policy, max_connections=max_connections)
+    app = create_app(face, keeper=keeper, **options)
+    runner = web.AppRunner(app, access_log=None, logger=server_logger(), shutdown_timeout=0.1)
+    await runner.setup()
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    await Door(runner, listener, keeper).start()
+    try:
+        yield Served(face, keeper, runner, port)
+    finally:
+        await runner.cleanup()

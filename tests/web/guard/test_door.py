@@ -1,0 +1,152 @@
+"""Slow and many clients."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from exporter.web.guard import door
+from tests.support.face import Served, guarded
+
+REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    """Whether the server has hung up by now."""
+    try:
+        async with asyncio.timeout(10):
+            return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: a\r\nX: "], ids=["nothing", "a line", "half"]
+)
+async def test_who_does_not_finish_the_headers_is_hung_up_on(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "FIRST_REQUEST_TIMEOUT", 0.2)
+    async with guarded() as served:
+        reader, writer = await served.connect()
+        dribbling = asyncio.create_task(dribble(writer, said))
+        assert await ended(reader)
+        dribbling.cancel()
+        writer.close()
+
+
+async def dribble(writer: asyncio.StreamWriter, said: bytes) -> None:
+    """A byte now and then does not win time."""
+    writer.write(said)
+    while said:
+        await asyncio.sleep(0.02)
+        writer.write(b"x")
+
+
+async def test_who_asked_is_not_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "FIRST_REQUEST_TIMEOUT", 0.1)
+    async with guarded() as served:
+        reader, writer = await served.connect()
+        for _ in range(3):
+            writer.write(REQUEST)
+            assert b" 200 " in await reader.readline()
+            await reader.readuntil(b"healthy.\n")
+            await asyncio.sleep(0.1)
+        writer.close()
+
+
+async def test_many_silent_clients_give_way_to_one_that_asks() -> None:
+    async with guarded(max_connections=20) as served, AsyncExitStack() as stack:
+        silent = []
+        for _ in range(60):
+            reader, writer = await served.connect()
+            stack.callback(writer.close)
+            silent.append(reader)
+        for _ in range(5):
+            assert await served.status() == 200
+        assert await ended(silent[0])
+        assert served.runner.server is not None
+        assert len(served.runner.server.connections) <= 20
+
+
+async def test_who_is_being_answered_does_not_give_way() -> None:
+    async with guarded(max_connections=5) as served, AsyncExitStack() as stack:
+        served.face.may_answer.clear()
+        scrape = asyncio.create_task(served.status("/metrics"))
+        while not served.face.scrapes:  # noqa: ASYNC110 - it sets no event
+            await asyncio.sleep(0.01)
+        for _ in range(20):
+            _, writer = await served.connect()
+            stack.callback(writer.close)
+            await asyncio.sleep(0)
+        served.face.may_answer.set()
+        assert await scrape == 200
+
+
+async def test_when_all_are_being_answered_one_more_is_still_bounded() -> None:
+    async with guarded(max_connections=5, max_requests=0) as served:
+        served.face.may_answer.clear()
+        scrapes = [asyncio.create_task(served.status("/metrics")) for _ in range(5)]
+        while served.face.scrapes < 5:  # noqa: ASYNC110 - it sets no event
+            await asyncio.sleep(0.01)
+        with pytest.raises(ConnectionError):
+            await served.status()
+        served.face.may_answer.set()
+        assert await asyncio.gather(*scrapes) == [200] * 5
+        assert await served.status() == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"X: " + b"x" * 9000 + b"\r\n", b" 400 "),
+        (b"".join(b"X%d: y\r\n" % number for number in range(200)), b" 400 "),
+        (b"X: " + b"x" * 4000 + b"\r\n", b" 200 "),
+    ],
+    ids=["long", "many", "usual"],
+)
+async def test_headers_are_limited(headers: bytes, status: bytes) -> None:
+    async with guarded() as served:
+        answer = await served.say(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + headers + b"\r\n")
+        assert status in answer.partition(b"\r\n")[0]
+
+
+async def test_a_body_is_neither_kept_nor_waited_for() -> None:
+    """No path takes one: the answer comes at once, and what goes on coming is soon cut off."""
+    async with guarded() as served:
+        reader, writer = await served.connect()
+        writer.write(b"POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n" + bytes(200_000))
+        async with asyncio.timeout(5):
+            assert b" 200 " in await reader.readline()
+        writer.transport.abort()
+        assert await served.status() == 200
+
+
+async def test_a_slow_reader_of_a_large_answer_holds_no_copy_of_it() -> None:
+    """What the server has not sent yet is the one body that all scrapes share."""
+    async with guarded() as served:
+        served.face.body = bytes(64 * 2**20)
+        reader, writer = await served.connect()
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readline()
+        await asyncio.sleep(0.1)
+        assert sum(buffered(served)) < 2**20
+        writer.transport.abort()
+
+
+def buffered(served: Served) -> list[int]:
+    """Bytes that wait in the server's transports."""
+    assert served.runner.server is not None
+    transports = [connection.transport for connection in served.runner.server.connections]
+    return [t.get_write_buffer_size() for t in transports if isinstance(t, asyncio.WriteTransport)]
+
+
+async def test_it_stops_listening_and_answers_who_is_inside() -> None:
+    async with guarded() as served:
+        served.face.may_answer.clear()
+        scrape = asyncio.create_task(served.status("/metrics"))
+        while not served.face.scrapes:  # noqa: ASYNC110 - it sets no event
+            await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later(0.05, served.face.may_answer.set)
+        await served.runner.cleanup()
+        assert await scrape == 200
+        with pytest.raises(ConnectionRefusedError):
+            await served.connect()
