@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from exporter.app.application import build_accounts, build_regions, load_with_tls, warnings_of
 from exporter.app.octopus import Project, build_projects
@@ -14,12 +15,14 @@ from exporter.app.services import Services
 from exporter.app.source import Source
 from exporter.app.tracked import Tracked
 from exporter.clock import SystemClock
-from exporter.config import Config
+from exporter.config import Cluster, Config, OctopusProject
 from exporter.metrics.catalogue import Family
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Chunks
 from exporter.metrics.snapshot import Exposition
+
+Polled = TypeVar("Polled", Cluster, OctopusProject)
 
 
 class GaugesOnly(Exposition):
@@ -66,9 +69,14 @@ class Assembly:
         await asyncio.gather(*(source.close() for source in self.sources.values()))
 
 
-def assemble(path: Path) -> Assembly:
-    """Do all that a start does with a configuration but poll and track. Blocks. Raises ConfigurationError."""
+def assemble(path: Path, *, retries: int | None = None) -> Assembly:
+    """Do all that a start does with a configuration but poll and track. Blocks. Raises ConfigurationError.
+
+    `retries` replaces those of the configuration, for whoever wants each target to be tried so often and no more.
+    """
     config, contexts = load_with_tls(path)
+    if retries is not None:
+        config = with_retries(config, retries)
     services = Services(SystemClock(), OwnMetrics(), GaugesOnly())
     # No tracker: it belongs to the service, and one look tells it nothing.
     services.tracked = Tracked(services)
@@ -78,6 +86,17 @@ def assemble(path: Path) -> Assembly:
     regions = build_regions(config, accounts, contexts, services, slots, running={})
     projects = build_projects(config, contexts, services, slots, running={}, before={})
     return Assembly(config, contexts, services, accounts, regions, projects)
+
+
+def with_retries(config: Config, retries: int) -> Config:
+    """The configuration with other `retries` everywhere."""
+
+    def changed(polled: Polled) -> Polled:
+        return polled.model_copy(update={"poll": polled.poll.model_copy(update={"retries": retries})})
+
+    return config.model_copy(
+        update={"clusters": tuple(map(changed, config.clusters)), "octopus": tuple(map(changed, config.octopus))}
+    )
 
 
 def validate(path: Path) -> list[str]:

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from exporter import __version__
-from exporter.app import Application, Options
+from exporter.app import Application, Options, garbage
 from exporter.app.autoreload import AutoReload
 from exporter.cli import check, options
 from exporter.clock import SystemClock
@@ -104,17 +104,18 @@ async def serve(args: argparse.Namespace, announce: Callable[[str], None] = igno
     clock = SystemClock()
     manager = Manager()
     app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics))
-    app.around_reload = manager.reloading
+    app.around_reload = lambda: garbage.settled_after(manager.reloading())
     redact_with(app.secret_values)
     # Before anything takes time: a SIGHUP without a handler would end the process.
     reload_on_sighup(app)
     log.info("starting hpc-exporter", version=__version__, config=str(args.config_file))
     policy = await asyncio.to_thread(PolicyFile, args.web_config_file, clock)
-    background = [policy.follow(), manager.show_life()]
+    background = [policy.follow(), manager.show_life(), garbage.settle_after(app.poller.wait_ready)]
     if args.auto_reload:
         background.append(AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload).run())
     async with running(*background):
         await app.start()
+        garbage.settle()
         try:
             await serve_until(app, args, stop, announce, keeper=Doorkeeper(policy), manager=manager)
         finally:
