@@ -1,0 +1,315 @@
+"""`hpc-exporter discover` as its users run it: from an access key to a configuration that polls."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.cli.discover import Known, checked_region, comment, configuration, quoted, slug
+from exporter.cli.main import main
+from exporter.config import Account as ConfiguredAccount
+from exporter.config import InlineSecret, load
+from exporter.records import Scheduler
+from exporter.scnet.discovery import Found
+from exporter.simulator import Account, Fault, Simulator, default_regions
+from tests.app.running import running
+from tests.e2e.process import run
+from tests.support.platform import idle_regions
+
+KEYS = {"SCNET_ACCESS_KEY": "accessSESAME1", "SCNET_SECRET_KEY": "secretSESAME2"}
+LAB = Account(
+    "lab",
+    KEYS["SCNET_ACCESS_KEY"],
+    KEYS["SCNET_SECRET_KEY"],
+    "passwordSESAME3",
+    users={"kunshan": "test", "xian": "bob", "harbin": "test"},
+)
+
+
+@asynccontextmanager
+async def simulated(titles: Mapping[str, str] | None = None) -> AsyncIterator[Simulator]:
+    """Three regions; `titles` gives some of them other names."""
+    specs = [replace(spec, title=(titles or {}).get(spec.name, spec.title)) for spec in idle_regions(3)]
+    async with Simulator(specs, accounts=[LAB]) as simulator:
+        yield simulator
+
+
+async def discovered(
+    folder: Path, simulator: Simulator, *arguments: str, env: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    given = arguments or ("--user=lab", f"--token-url={simulator.token_url}")
+    return await run(folder, "discover", *given, "--timeout=1s", env=KEYS if env is None else env)
+
+
+async def test_the_output_is_accepted_and_polls_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two regions of one name, one that is disabled, two users: and everything works that can."""
+    async with simulated({"xian": "华东一区【昆山】"}) as simulator:
+        simulator.disable("lab", "harbin")
+        status, out, err = await discovered(tmp_path, simulator)
+        assert (status, err) == (0, "")
+        (tmp_path / "exporter.yml").write_text(out, encoding="utf-8")
+        status, said, err = await run(tmp_path, "check", env=KEYS)
+        assert (status, err) == (0, ""), said
+        clusters = yaml.safe_load(out)["clusters"]
+        assert [cluster["name"] for cluster in clusters] == ["华东一区-昆山", "华东一区-昆山-2"]
+        assert [cluster["users"] for cluster in clusters] == [["test"], ["bob"]]
+        regions = list(simulator.regions.values())
+        assert [cluster["hpc_url"] for cluster in clusters] == [region.hpc_url for region in regions[:2]]
+        assert {cluster["ac_url"] for cluster in clusters} == {regions[0].ac_url}
+        assert "    # scheduler 1638523853: Cluster (SLURM)\n" in out
+        assert "(cluster_id 11225): the account is disabled in this region\n" in out
+        assert "SESAME" not in out
+        assert not [token for token in simulator._office._issued if token in out]
+        for name, value in KEYS.items():
+            monkeypatch.setenv(name, value)
+        async with running(tmp_path, out) as exporter:
+            await exporter.ready()
+            samples = await exporter.samples()
+        assert {samples[series] for series in samples if series.startswith("scnet_up")} == {1}
+
+
+async def test_regions_that_fail_are_comments_and_no_region_at_all_is_a_failure(tmp_path: Path) -> None:
+    async with simulated() as simulator:
+        first = next(iter(simulator.regions.values()))
+        first.faults.add(Fault(kind="code", endpoint="center", code="10001", times=2, user="bob"))
+        status, out, err = await discovered(tmp_path, simulator)
+        assert (status, err) == (0, "")
+        assert [cluster["cluster_id"] for cluster in yaml.safe_load(out)["clusters"]] == ["11112", "11225"]
+        assert "# Left out: 西北一区【西安】 (cluster_id 11136): the region failed: internal error" in out
+        first.faults.add(Fault(kind="hang", endpoint="center"))
+        status, out, err = await discovered(tmp_path, simulator)
+        assert status == 1
+        assert err == "hpc-exporter: no region of lab can be polled; the configuration says why\n"
+        assert out.count("# Left out: ") == out.count("no complete answer from 127.0.0.1") == 3
+        (tmp_path / "exporter.yml").write_text(out, encoding="utf-8")
+        assert load(tmp_path / "exporter.yml", KEYS).clusters == ()
+
+
+async def test_a_refused_login_is_one_line_and_no_configuration(tmp_path: Path) -> None:
+    async with simulated() as simulator:
+        wrong = {**KEYS, "SCNET_SECRET_KEY": "wrongSESAME4"}
+        status, out, err = await discovered(tmp_path, simulator, env=wrong)
+    assert (status, out) == (1, "")
+    assert err.startswith("hpc-exporter: the login of lab failed: the credential was refused: ")
+    assert len(err.splitlines()) == 1
+    assert "SESAME" not in err
+
+
+async def test_keys_from_files_are_referred_to_as_files(tmp_path: Path) -> None:
+    (tmp_path / "ak").write_text(LAB.access_key + "\n")
+    (tmp_path / "sk").write_text(LAB.secret_key)
+    async with simulated() as simulator:
+        where = ("--user=lab", f"--token-url={simulator.token_url}", "--access-key-file=ak", "--secret-key-file=sk")
+        status, out, err = await discovered(tmp_path, simulator, *where, env={})
+        assert (status, err) == (0, "")
+        [account] = yaml.safe_load(out)["accounts"]
+        assert account["access_key_file"] == str(tmp_path / "ak")
+        assert account["secret_key_file"] == str(tmp_path / "sk")
+        (tmp_path / "exporter.yml").write_text(out, encoding="utf-8")
+        assert len(load(tmp_path / "exporter.yml").clusters) == 3
+        # And what was discovered can be discovered again, from that very file.
+        again = await discovered(tmp_path, simulator, "--config.file=exporter.yml", env={})
+        assert again == (0, out, "")
+
+
+async def test_an_account_of_a_configuration_with_a_password(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text(LAB.password)
+    async with simulated() as simulator:
+        url = simulator.token_url.partition("/api")[0]
+        accounts = [
+            {"name": "other", "user": "x", "access_key": "a", "secret_key": "s"},
+            {"name": "old", "user": "lab", "password_file": "pw", "org_id": "sugon", "url": url},
+        ]
+        (tmp_path / "exporter.yml").write_text(json.dumps({"accounts": accounts}))
+        where = ("--config.file=exporter.yml", "--account=old")
+        status, out, err = await discovered(tmp_path, simulator, *where, env={})
+        assert (status, err) == (0, "")
+        (tmp_path / "exporter.yml").write_text(out, encoding="utf-8")
+        assert len(load(tmp_path / "exporter.yml").clusters) == 3
+        assert "SESAME" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "words"),
+    [
+        ((), {}, "say which login with --user"),
+        (("--user=lab",), {}, "no usable key in the environment variable SCNET_ACCESS_KEY: it is empty"),
+        (("--user=lab", "--access-key-file=missing"), {}, "no usable key in missing: there is no such file"),
+        (("--user=lab", "--secret-key-file=."), KEYS, "no usable key in .: it is "),
+        (("--user= ",), KEYS, "--user: is empty"),
+        (("--user=lab", "--token-url=api.scnet.cn"), KEYS, "--token-url: is not an address like https://host:port"),
+        (("--user=lab", "--ac-url=https://a:b@c"), KEYS, "--ac-url: must not hold a user name or a password"),
+        (("--user=lab", "--ca-file=missing.pem"), KEYS, "missing.pem"),
+        (("--user=lab", "--timeout=soon"), KEYS, "--timeout"),
+        (("--account=lab",), KEYS, "--account chooses from a configuration"),
+        (("--config.file=exporter.yml", "--user=lab"), KEYS, "--user does not go with --config.file"),
+        (("--config.file=exporter.yml", "--account=nobody"), KEYS, "exporter.yml has no account nobody"),
+        (("--secret-key=x",), KEYS, "unrecognized arguments"),
+    ],
+)
+def test_wrong_usage_is_said_with_status_2(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], env: dict[str, str], words: str
+) -> None:
+    account = {"name": "a", "user": "a", "access_key": "a", "secret_key": "s"}
+    (here / "exporter.yml").write_text(json.dumps({"accounts": [account]}))
+    os.environ.update(env)
+    assert status_of(["discover", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert "SESAME" not in err
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with no keys in the environment, which is as it was afterwards."""
+    monkeypatch.chdir(tmp_path)
+    for name in KEYS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def status_of(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+async def test_it_writes_to_a_pipe_that_is_read_or_not(tmp_path: Path) -> None:
+    """UTF-8 whatever the terminal's encoding; and no traceback when the reader has seen enough."""
+    async with simulated() as simulator:
+        command = (sys.executable, "-m", "exporter", "discover", "--user=lab", f"--token-url={simulator.token_url}")
+        env = {**os.environ, **KEYS, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+        pipe = asyncio.subprocess.PIPE
+        whole = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=env, cwd=tmp_path)
+        out, err = await whole.communicate()
+        assert (whole.returncode, err) == (0, b"")
+        assert "【西安】" in out.decode("utf-8")
+        reading, writing = os.pipe()
+        os.close(reading)
+        cut = await asyncio.create_subprocess_exec(*command, stdout=writing, stderr=pipe, env=env, cwd=tmp_path)
+        os.close(writing)
+        _, err = await cut.communicate()
+        assert (cut.returncode, err) == (1, b"hpc-exporter: cannot write the configuration: Broken pipe\n")
+
+
+# Names that are hostile to YAML
+
+
+HOSTILE = [
+    "one\ntwo: 3",
+    "quotes \" and '",
+    "# no comment",
+    "key: value",
+    "${HOME}",
+    "$${HOME}",
+    "🚀",
+    "\u202eright to left",
+    "\x00\x1b[31m",
+    "\x7f\x85\u2028\u2029\ufeff",
+    "- item",
+    "*alias &anchor !tag",
+    "%percent",
+    "@at `tick`",
+    "{a: b}, [c]",
+    "null",
+    "true",
+    "0x10",
+    "1e3",
+    "",
+    " ",
+    "'",
+    "\\",
+    "\\n",
+    "--- ...",
+    "a" * 3000,
+]
+
+
+def known() -> Known:
+    account = ConfiguredAccount(name="lab", user="lab", access_key=InlineSecret("a"), secret_key=InlineSecret("s"))
+    return Known(account, ("access_key: ${SCNET_ACCESS_KEY}", "secret_key: ${SCNET_SECRET_KEY}"))
+
+
+def written(folder: Path, found: list[Found]) -> Path:
+    account = known()
+    regions = [checked_region(region, account.account, "https://ac.example.com") for region in found]
+    path = folder / "hostile.yml"
+    path.write_text("\n".join(configuration(account, "https://ac.example.com", regions)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda text: ascii(text)[:20])
+def test_hostile_names_stay_what_and_where_they_are(tmp_path: Path, hostile: str) -> None:
+    """As name, id, user, scheduler and reason; the region beside is not disturbed. What cannot be used is left out."""
+    url = "https://hpc.example.com"
+    found = [
+        Found("1", hostile, "u1", url, (Scheduler(hostile, hostile, hostile),), hostile),
+        Found("2", hostile, hostile, url),
+        Found(hostile, "three", "u3", url),
+        Found("4", "four", "u4", hostile),
+        Found("5", hostile, problem=hostile),
+        Found("6", "six", "u6", url),
+    ]
+    config = load(written(tmp_path, found), KEYS)
+    clusters = {cluster.cluster_id: cluster for cluster in config.clusters}
+    assert {"1", "6"} <= clusters.keys() <= {"1", "2", hostile, "6"}
+    assert [user.name for user in clusters["6"].users or ()] == ["u6"]
+    assert len({cluster.name for cluster in config.clusters}) == len(config.clusters)
+    usable = hostile.isprintable() and hostile == hostile.strip()
+    if usable and hostile:
+        assert [user.name for user in clusters["2"].users or ()] == [hostile]
+    elif not usable:
+        assert "2" not in clusters
+        assert hostile not in clusters
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(*[st.text()] * 5))
+def test_whatever_regions_say_the_configuration_is_accepted(tmp_path: Path, texts: tuple[str, ...]) -> None:
+    name, user, region_id, problem, url = texts
+    address = "https://hpc.example.com"
+    found = [
+        Found("1", name, user, address, (Scheduler(name, user, problem),), problem),
+        Found(region_id, name, user, address, problem=problem),
+        Found("3", name, user, f"https://{url}", problem=problem),
+        Found("4", name, "u", address),
+    ]
+    config = load(written(tmp_path, found), KEYS)
+    assert "4" in {cluster.cluster_id for cluster in config.clusters}
+
+
+@given(st.text())
+def test_quoted_text_is_that_very_text_on_one_line(text: str) -> None:
+    assert yaml.safe_load(quoted(text)) == text.replace("${", "$${")
+    assert len(quoted(text).splitlines()) == 1
+
+
+@given(st.text())
+def test_a_comment_stays_one(text: str) -> None:
+    assert yaml.safe_load(f"a: 1 # {comment(text)}\nb: 2") == {"a": 1, "b": 2}
+
+
+def test_names_are_made_unique() -> None:
+    taken: set[str] = set()
+    assert [slug(name, taken) for name in ("Ost 1", "ost-1", "【Ost】 1", "…", "", "ost-1-2")] == [
+        "ost-1", "ost-1-2", "ost-1-3", "region", "region-2", "ost-1-2-2",
+    ]  # fmt: skip
+
+
+def test_the_simulators_own_regions_have_names_of_their_own() -> None:
+    taken: set[str] = set()
+    names = [slug(spec.title, taken) for spec in default_regions(6)]
+    assert len(set(names)) == 6
+    assert all("-" in name and "【" not in name for name in names)
