@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test lint types demo bench lock schema clean
+.PHONY: test lint types demo bench lock schema docs clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -21,6 +21,9 @@ bench: $(VENV)/dev.done  ## measures against baselines it starts itself; prints 
 schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, and of what commands print
 	$(BIN)/python -m exporter.config.jsonschema > config/exporter.schema.json
 	for shape in once jobs-list audit; do $(BIN)/python -m exporter.cli.shapes $$shape > config/$$shape.schema.json; done
+
+docs: $(VENV)/dev.done  ## the reference of the command line
+	$(BIN)/python -m exporter.cli.reference > docs/cli.md
 
 # Versions and hashes of everything that is installed; run after a change to pyproject.toml's dependencies.
 lock: $(VENV)/dev.done

@@ -25,13 +25,14 @@ class Subject:
     """A target in the configuration, at `place` (FILE:LINE:COL).
 
     `address` is where it is asked for, `login` where its token comes from, None for a token that somebody pasted, which is
-    then the `credential`. `member` and `queue` are what is listed, where it is one of these.
+    then the `credential`, given at `credential_place`. `member` and `queue` are what is listed, where it is one of these.
     """
 
     place: str
     address: Address
     login: Address | None
     credential: Secret | None
+    credential_place: str
     user: str = ""
     member: Member | None = None
     queue: OctopusQueue | None = None
@@ -51,7 +52,7 @@ def subject_of(known: dict[TargetKey, Subject], key: TargetKey) -> Subject:
 def of_cluster(config: Config, cluster: Cluster) -> Iterator[tuple[TargetKey, Subject]]:
     hpc = Address(cluster.hpc_url, cluster.place, cluster.tls)
     ac = Address(cluster.ac_url, cluster.place, cluster.tls)
-    own = login_of(config, cluster, cluster.account), cluster.credential
+    own = login_of(config, cluster, cluster.account), cluster.credential, cluster.place
     yield TargetKey(cluster.name, CLUSTER, ""), Subject(cluster.place, hpc, *own)
     if cluster.users is None:
         yield TargetKey(cluster.name, QUEUE_JOBS, OWNER), Subject(cluster.place, hpc, *own)
@@ -64,8 +65,8 @@ def of_cluster(config: Config, cluster: Cluster) -> Iterator[tuple[TargetKey, Su
             yield key, Subject(member.place, ac, *own, user=name, member=member)
 
 
-def of_user(config: Config, cluster: Cluster, user: User) -> tuple[Address | None, Secret | None]:
-    return login_of(config, cluster, user.account), user.credential
+def of_user(config: Config, cluster: Cluster, user: User) -> tuple[Address | None, Secret | None, str]:
+    return login_of(config, cluster, user.account), user.credential, user.place
 
 
 def login_of(config: Config, cluster: Cluster, account: str | None) -> Address | None:
@@ -81,4 +82,4 @@ def of_project(project: OctopusProject) -> Iterator[tuple[TargetKey, Subject]]:
     login = Address(project.iam.url, project.place, project.tls) if project.iam is not None else None
     for queue, name in zip(project.queues, target_names(project.queues), strict=True):
         key = TargetKey(project.name, QUEUING_JOBS, name)
-        yield key, Subject(queue.place, address, login, project.credential, queue=queue)
+        yield key, Subject(queue.place, address, login, project.credential, project.place, queue=queue)

@@ -147,7 +147,7 @@ def where(trial: Trial) -> str:
     credential = trial.subject.credential
     if isinstance(credential, FileSecret):
         return str(credential.path)
-    return f"the configuration at {trial.subject.place}"
+    return f"the configuration at {trial.subject.credential_place}"
 
 
 def permission_advice(trial: Trial) -> str:

@@ -19,7 +19,7 @@ the region's affair. The shape of the JSON is in config/jobs-list.schema.json.
 DELETE_EXAMPLE = """examples:
   hpc-exporter jobs delete --cluster=kunshan --user=test 1466591 1466592          shows what would be deleted
   hpc-exporter jobs delete --cluster=kunshan --user=test --yes 1466591 1466592    deletes it
-  hpc-exporter jobs list --user=test --format=json | jq -r '.jobs[].id' |
+  hpc-exporter jobs list --cluster=kunshan --user=test --state=queued --format=json | jq -r '.jobs[].id' |
     hpc-exporter jobs delete --cluster=kunshan --user=test --yes --i-mean=250 --from-file=-
 
 What --yes does:
@@ -33,6 +33,7 @@ What --yes does:
        still there  listed as before
        unverified   the jobs could not be listed completely, so nothing is known
        not found    was not listed before, and nothing was sent for it
+       not sent     something came in between, and nothing was sent for it
      Exit status: 0 only if all are gone, 1 otherwise. Running it again is safe.
   4. It writes one line of JSON a job to --audit-file, also when it is interrupted: when, who, which job, what was sent,
      what came of it.
@@ -78,7 +79,7 @@ def add_list(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="append",
         choices=list(map(str, JobState)),
         metavar="STATE",
-        help=f"only jobs in this state: {', '.join(JobState)}",
+        help=f"only jobs in this state; can be given several times, like the other filters: {', '.join(JobState)}",
     )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="what to print (default: %(default)s)"

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from exporter.cli import check, demo, discover, jobs, once, options, serve, simulate
+from exporter.cli import check, completion, demo, discover, jobs, once, options, serve, simulate
 from exporter.errors import ConfigurationError, ExporterError
 
-COMMANDS = (serve, check, once, jobs, discover, simulate, demo)
+COMMANDS = (serve, check, once, jobs, discover, simulate, demo, completion)
 
 
 def build_parser() -> argparse.ArgumentParser:

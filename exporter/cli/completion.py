@@ -1,0 +1,77 @@
+"""`hpc-exporter completion`: scripts with which shells complete the command line."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import shtab
+
+from exporter.cli.output import write
+
+EXAMPLE = """examples:
+  hpc-exporter completion bash > ~/.local/share/bash-completion/completions/hpc-exporter
+  hpc-exporter completion zsh > "${fpath[1]}/_hpc-exporter"
+  hpc-exporter completion fish > ~/.config/fish/completions/hpc-exporter.fish
+"""
+
+# Bash takes --flag=value for three words, and shtab's script for bash knows only --flag value.
+BASH_EQUALS = """
+_hpc_exporter() {
+  local -a words=()
+  local index word cword=$COMP_CWORD
+  for index in "${!COMP_WORDS[@]}"; do
+    word=${COMP_WORDS[index]}
+    if [[ $word == "=" && $index -gt 0 && $index -lt $COMP_CWORD ]]; then
+      cword=$((cword - 1))
+    elif [[ $word == "=" && $index -eq $COMP_CWORD ]]; then
+      words+=("")
+    else
+      words+=("$word")
+    fi
+  done
+  local -a COMP_WORDS=("${words[@]}")
+  local COMP_CWORD=$cword
+  _shtab_hpc_exporter "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+}
+complete -o bashdefault -F _hpc_exporter hpc-exporter
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "completion",
+        help="print a completion script for a shell",
+        description="Print a script that lets a shell complete commands, flags and file names. It starts no Python at a TAB, "
+        "so print it again after an update.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    # Not at the top: the whole parser is made of this module, too.
+    from exporter.cli.main import build_parser  # noqa: PLC0415 - see above
+
+    write(script(build_parser(), args.shell))
+    return 0
+
+
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """The completion script for a shell."""
+    for action in all_actions(parser):
+        if action.type is Path:
+            # shtab's way to say what completes an argument; argparse has no word for it.
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # see above
+    return str(shtab.complete(parser, shell=shell)) + (BASH_EQUALS if shell == "bash" else "")
+
+
+def all_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Every flag and argument of a parser and of its commands."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public name for it
+        yield action
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
+            for command in dict.fromkeys(action.choices.values()):
+                yield from all_actions(command)
