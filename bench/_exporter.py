@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from exporter import log
-from exporter.app import Application, Options
+from exporter.app import Application, Options, garbage
 from exporter.web import create_app
 
 SOURCE, GROUP_ID = "bench", 533686286955839488
@@ -54,8 +54,9 @@ async def running(plan: Plan) -> AsyncIterator[Application]:
         config_file.write_text(configuration(plan), encoding="utf-8")
         app = Application(Options(config_file))
         await app.start()
+        garbage.settle()
         try:
-            await app.poller.wait_ready()
+            await garbage.settle_after(app.poller.wait_ready)
             yield app
         finally:
             await app.stop()

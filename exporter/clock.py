@@ -1,6 +1,7 @@
 """The one clock and the one timer of the exporter, so that tests of schedules run in no time."""
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -32,6 +33,10 @@ class Clock(Protocol):
         ...
 
 
+# One for all timers: of its own, each would be one more object for every target that the garbage collector looks at.
+_CONTEXT = contextvars.Context()
+
+
 class SystemClock:
     """The machine's time."""
 
@@ -48,4 +53,4 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        return asyncio.get_running_loop().call_later(seconds, callback)
+        return asyncio.get_running_loop().call_later(seconds, callback, context=_CONTEXT)

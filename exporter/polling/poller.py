@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -81,7 +82,7 @@ class Poller:
         old, self._statuses = self._statuses, {}
         for key, target in new.items():
             status = old.get(key)
-            self._statuses[key] = status or TargetStatus(target)
+            self._statuses[key] = status or self._new_status(target)
             if status is None:
                 self._sources.setdefault(key.source, SourceHealth()).add(key)
                 self._schedule(self._statuses[key], first_delay(target.interval, self._rng))
@@ -129,6 +130,11 @@ class Poller:
                 remaining = status.due - self._clock.monotonic()
                 self._schedule(status, min(remaining, first_delay(status.target.interval, self._rng)))
 
+    def _new_status(self, target: Target) -> TargetStatus:
+        status = TargetStatus(target)
+        status.start = partial(self._start, status)
+        return status
+
     def _replace(self, status: TargetStatus, target: Target) -> None:
         rhythm_changed = target.interval != status.target.interval
         status.target = target
@@ -153,7 +159,7 @@ class Poller:
         delay = max(0.0, delay)
         status.due = self._clock.monotonic() + delay
         status.next_poll = self._clock.now() + delay
-        status.timer = self._clock.call_later(delay, lambda: self._start(status))
+        status.timer = self._clock.call_later(delay, status.start)
 
     def _start(self, status: TargetStatus) -> None:
         status.timer, status.next_poll = None, None

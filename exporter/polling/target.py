@@ -49,6 +49,8 @@ class TargetStatus:
     # The poller's own: on the monotonic clock.
     succeeded_at: float | None = None
     due: float = 0.0
+    # Kept, because one made anew for every poll of every target is much for the garbage collector to look at.
+    start: Callable[[], None] = lambda: None
     timer: Timer | None = None
     task: asyncio.Task[None] | None = None
 
