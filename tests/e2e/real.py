@@ -27,12 +27,12 @@ def vector(names: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Vec
     }
 
 
-def real_part(name: str) -> str:
-    """Path of a program of Prometheus'; without it the test is skipped, or fails where real parts are a must."""
+def real_part(name: str, package: str = "prometheus") -> str:
+    """Path of a program that Debian has in `package`; without it the test is skipped, or fails where real parts are a must."""
     path = shutil.which(name)
     if path is not None:
         return path
-    missing = f"{name} is not installed (Debian: apt-get install prometheus)"
+    missing = f"{name} is not installed (Debian: apt-get install {package})"
     if os.environ.get("HPC_EXPORTER_REQUIRE_REAL_PARTS") == "1":
         pytest.fail(missing)
     pytest.skip(missing)

@@ -1,6 +1,7 @@
 """Who may log in: passwords checked with bcrypt, off the event loop, and remembered for a while."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import secrets
@@ -9,7 +10,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import aiohttp
 import bcrypt
 
 # bcrypt looks at no more of a password.
@@ -51,18 +51,13 @@ class Logins:
             self._good.move_to_end(digest)
             return True
         # Checked for a stranger as well: how long the answer takes must not tell which names there are.
-        ok = await self._checked_once(digest, hashed, password) and known is not None
-        if ok:
-            self._good[digest] = None
-            if len(self._good) > REMEMBERED:
-                self._good.popitem(last=False)
-        return ok
+        return await self._checked_once(digest, hashed, password, stranger=known is None)
 
     async def stop(self, _app: object = None) -> None:
         """Check no more; also as an application's cleanup."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _checked_once(self, digest: bytes, hashed: bytes, password: bytes) -> bool:
+    async def _checked_once(self, digest: bytes, hashed: bytes, password: bytes, *, stranger: bool) -> bool:
         """One check for all that ask the same at the same time."""
         check = self._under_way.get(digest)
         if check is None:
@@ -70,9 +65,16 @@ class Logins:
                 raise TooManyLoginsError
             check = asyncio.get_running_loop().run_in_executor(self._threads, matches, hashed, password)
             self._under_way[digest] = check
-            check.add_done_callback(lambda _: self._under_way.pop(digest, None))
+            check.add_done_callback(lambda done: self._conclude(digest, done, stranger=stranger))
         # Shielded: who hangs up must not take the answer from the others.
-        return await asyncio.shield(check)
+        return await asyncio.shield(check) and not stranger
+
+    def _conclude(self, digest: bytes, check: asyncio.Future[bool], *, stranger: bool) -> None:
+        del self._under_way[digest]
+        if not check.cancelled() and check.result() and not stranger:
+            self._good[digest] = None
+            if len(self._good) > REMEMBERED:
+                self._good.popitem(last=False)
 
     def _decoy(self, name: str, users: Mapping[str, bytes]) -> bytes:
         """A hash for a name that is not there: that of some user, always the same one, so that it costs what his does."""
@@ -86,12 +88,15 @@ class Logins:
 
 def parsed(authorization: str | None) -> tuple[str, bytes] | None:
     """Name and password of a Basic Authorization header, or None where there is none that could be right."""
+    scheme, _, encoded = (authorization or "").partition(" ")
     try:
-        given = aiohttp.BasicAuth.decode(authorization or "", encoding="utf-8")
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        known = (
+            bool(colon) and scheme.lower() == "basic" and len(password) <= LONGEST_PASSWORD and b"\0" not in password
+        )
+        return (name.decode(), password) if known else None
     except ValueError:
         return None
-    password = given.password.encode()
-    return (given.login, password) if len(password) <= LONGEST_PASSWORD and b"\0" not in password else None
 
 
 def matches(hashed: bytes, password: bytes) -> bool:
