@@ -1,13 +1,14 @@
 """What refusals of tokens have taught: which tokens are done with, and which requests no token helps."""
 
+import math
 from collections import deque
 from collections.abc import Iterable
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError
 
-# A fresh token did not help: the next one is asked for after so many seconds.
-PATIENCE = 600.0
+# A fresh token did not help: the next one is asked for after so many seconds, or sooner while nobody is answered.
+FIRST_PATIENCE, PATIENCE = 15.0, 600.0
 
 
 class RetiredTokenError(AuthenticationError):
@@ -34,30 +35,33 @@ class Retired:
 
 
 class Denials:
-    """What was refused with a fresh token, by its URL, so that it does not cost a login at each of its polls.
+    """Tells a token that has died from a request that no token may make, so that the latter costs few logins.
 
-    A refusal is believed for a while, and longer each time that it is repeated with yet another token: whoever got that
-    one, it has not helped either. So many refused requests together cost no more logins than a single one.
+    A token that was good for the very same request before has died. Otherwise, once a fresh token has not helped
+    somebody, refusals are believed for a while: for long where others are answered with the token, for a time that
+    grows with every token in vain where nobody is. So many refused requests cost no more logins than a single one.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._denied: dict[str, tuple[str, float]] = {}
+        self._answered: dict[str, str] = {}
+        self._in_vain = 0
+        self._since = -math.inf
 
-    def note(self, url: str, token: str) -> None:
-        """`url` was refused with a fresh `token`."""
-        self._denied[url] = (token, self._clock.monotonic())
+    def answered(self, url: str, token: str) -> None:
+        """`url` was answered to the bearer of `token`."""
+        self._answered[url] = token
+        self._in_vain = 0
 
-    def end(self, url: str) -> None:
-        """`url` was answered."""
-        self._denied.pop(url, None)
+    def note(self) -> None:
+        """A fresh token was refused, too."""
+        self._in_vain += 1
+        self._since = self._clock.monotonic()
 
     def holds(self, url: str, token: str) -> bool:
         """Whether a refusal of `url` with `token` says nothing against the token."""
-        if url not in self._denied:
+        if self._answered.get(url) == token:
             return False
-        before, since = self._denied[url]
-        if token != before:
-            self.note(url, token)
-            return True
-        return self._clock.monotonic() < since + PATIENCE
+        known_as_good = token in self._answered.values()
+        patience = PATIENCE if known_as_good else min(FIRST_PATIENCE * 2.0 ** min(self._in_vain, 10), PATIENCE)
+        return self._clock.monotonic() < self._since + patience

@@ -73,7 +73,7 @@ async def call_with_token(
                 token = await successor(upstream, tokens, token)
             except AuthenticationError as error:
                 if replaced:
-                    upstream.denials.note(request.url, token)
+                    upstream.denials.note()
                 if replaced or upstream.denials.holds(request.url, token):
                     raise denied(error) from None
                 fresh = await replacement(upstream, tokens, token)
@@ -81,7 +81,7 @@ async def call_with_token(
                     raise
                 token, replaced = fresh, True
             else:
-                upstream.denials.end(request.url)
+                upstream.denials.answered(request.url, token)
                 return answer
     except AuthenticationError as error:
         # All polls with this credential fail together.

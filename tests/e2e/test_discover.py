@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -202,6 +204,28 @@ async def test_it_writes_to_a_pipe_that_is_read_or_not(tmp_path: Path) -> None:
         os.close(writing)
         _, err = await cut.communicate()
         assert (cut.returncode, err) == (1, b"hpc-exporter: cannot write the configuration: Broken pipe\n")
+
+
+async def test_a_private_authority_is_taken_over_into_the_configuration(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    simulator = Simulator(idle_regions(1), accounts=[LAB])
+    await simulator.start(tls=context)
+    try:
+        where = ("--user=lab", f"--token-url={simulator.token_url}")
+        status, out, err = await discovered(tmp_path, simulator, *where, "--ca-file=ca.pem")
+        assert (status, err) == (0, "")
+        status, _, err = await discovered(tmp_path, simulator, *where)
+        assert status == 1
+        assert "was not accepted" in err
+    finally:
+        await simulator.stop()
+    (tmp_path / "exporter.yml").write_text(out, encoding="utf-8")
+    config = load(tmp_path / "exporter.yml", KEYS)
+    [account], [cluster] = config.accounts, config.clusters
+    assert account.tls.ca_file == cluster.tls.ca_file == tmp_path / "ca.pem"
 
 
 # Names that are hostile to YAML

@@ -569,12 +569,43 @@ async def test_a_target_refused_with_every_token_costs_a_login_in_ten_minutes_at
         await client.schedulers(token)
         reasons: set[str] = set()
         for _ in range(60):
-            await asyncio.gather(*(denied_poll(lab, client, token, f"{n}", reasons) for n in range(denied)))
+            # Each at its own moment, as targets are.
+            for n in range(denied):
+                await denied_poll(lab, client, token, f"{n}", reasons)
+                await lab.clock.advance(MINUTE / denied)
             await client.schedulers(token)
-            await lab.clock.advance(MINUTE)
         assert reasons == {"permission"}
         assert lab.count("login") <= 1 + 6 + 1
         assert lab.refreshes.counts == {("kunshan", True): lab.count("login")}
+
+
+async def test_an_account_that_may_ask_nothing_any_more_costs_ever_fewer_logins(lab: AtWork) -> None:
+    """Two hundred targets, all of which were answered once, and then never again."""
+    token, client = lab.token(lab.first), lab.client(lab.first)
+    lab.first.faults.add(Fault(kind="wrong_shape", endpoint="member_jobs", data=[]))
+    for n in range(200):
+        await client.member_jobs(f"{n}", "test", token)
+    reasons: set[str] = set()
+    for n in range(600):
+        await denied_poll(lab, client, token, f"{n % 200}", reasons)
+        await lab.clock.advance(6)
+    assert reasons == {"permission"}
+    # Half a minute, one, two, four, eight, then every ten minutes.
+    assert lab.count("login") <= 2 + 5 + 5
+
+
+async def test_a_dead_token_among_denied_targets_comes_back_with_the_next_that_worked(lab: AtWork) -> None:
+    """A renewed token that no region accepts, while another target is denied all the time: no quarter of an hour lost."""
+    token, client = lab.token(lab.first), lab.client(lab.first)
+    await client.schedulers(token)
+    await lab.clock.advance(0.81 * DAY)
+    await denied_poll(lab, client, token, "1", set())
+    await client.schedulers(token)
+    lab.first.faults.clear()
+    lab.first.revoke(await token.current())
+    lab.account.holding("11112").held = lab.account.token("opaque")
+    await lab.clock.advance(MINUTE)
+    assert (await client.schedulers(token)).schedulers
 
 
 async def denied_poll(lab: AtWork, client: Any, token: AccountToken, group: str, reasons: set[str]) -> None:
@@ -593,6 +624,7 @@ async def test_a_denied_target_does_not_keep_a_dead_token_alive_for_the_others(l
         reasons: set[str] = set()
         await denied_poll(lab, client, token, "1", reasons)
         assert reasons == {"permission"}
+        assert (await client.schedulers(token)).schedulers
         logins = lab.count("login")
         lab.first.expire_tokens()
         await denied_poll(lab, client, token, "1", reasons)
