@@ -1,0 +1,198 @@
+"""The recording and alerting rules: promtool accepts them, every alert is documented, and proved to fire and not to."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.real import real_part
+from tests.support.promql import families_in, metrics_in, strangers_in
+
+ROOT = Path(__file__).parent.parent.parent
+RULES = ROOT / "config" / "rules"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+TESTS = Path(__file__).parent
+CASES = TESTS / "alerts"
+ALERTS = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((RULES / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+}
+RECORDINGS = {
+    rule["record"]: rule
+    for group in yaml.safe_load((RULES / "recording.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+}
+NAMED_IN_THE_DOCUMENTATION = {
+    "ExporterDown",
+    "TargetFailing",
+    "DataStale",
+    "TokenExpiring",
+    "TokenRefreshFailing",
+    "ApiThrottled",
+    "NoSchedulers",
+    "QueueStuck",
+    "JobWaitingTooLong",
+    "JobsHeld",
+    "JobsFailing",
+    "OctopusBacklogGrowing",
+    "UnknownStates",
+    "SeriesDropped",
+}
+# Families that tell of regions and projects: their series leave when they are too old.
+DATA = re.compile(r"^(scnet|octopus)_(?!up$)")
+
+
+def cases(alert: str) -> list[dict[str, Any]]:
+    tests: list[dict[str, Any]] = yaml.safe_load((CASES / f"{alert}.yml").read_text(encoding="utf-8"))["tests"]
+    return tests
+
+
+def checks(case: dict[str, Any], alert: str) -> list[dict[str, Any]]:
+    return [check for check in case["alert_rule_test"] if check["alertname"] == alert]
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    program = real_part("promtool")
+    return subprocess.run([program, *arguments], check=False, capture_output=True, text=True, timeout=30)  # noqa: S603 - promtool on our own files
+
+
+@pytest.mark.parametrize("file", ["recording.yml", "alerts.yml"])
+def test_promtool_accepts_the_rules(file: str) -> None:
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES / file)
+    assert result.returncode == 0, result.stderr + result.stdout
+
+
+def test_promtool_accepts_the_example_of_a_configuration() -> None:
+    result = promtool("check", "config", ROOT / "config" / "prometheus.yml")
+    assert result.returncode == 0, result.stderr + result.stdout
+
+
+def test_alertmanager_accepts_the_example_of_its_configuration() -> None:
+    result = subprocess.run(  # noqa: S603 - amtool on our own file
+        [real_part("amtool"), "check-config", ROOT / "config" / "alertmanager.yml"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert result.returncode == 0, result.stderr + result.stdout
+
+
+def outcome(alert: str, folder: Path, expression: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the cases of an alert, with another expression if given. Rules that it has nothing to do with only cost time."""
+    rules = {name: ALERTS[name] for name in (alert, "DataStale")}
+    if expression is not None:
+        rules[alert] = {**rules[alert], "expr": expression}
+    group = {"name": "test", "rules": list(rules.values())}
+    case = yaml.safe_load((CASES / f"{alert}.yml").read_text(encoding="utf-8")) | {"rule_files": ["alerts.yml"]}
+    (folder / "alerts.yml").write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
+    (folder / "test.yml").write_text(yaml.safe_dump(case), encoding="utf-8")
+    return promtool("test", "rules", folder / "test.yml")
+
+
+@pytest.mark.parametrize("alert", sorted(ALERTS))
+def test_the_alert_fires_when_it_should_and_only_then(alert: str, tmp_path: Path) -> None:
+    result = outcome(alert, tmp_path)
+    assert result.returncode == 0, result.stderr + result.stdout
+
+
+@pytest.mark.parametrize("alert", sorted(ALERTS))
+def test_the_cases_of_an_alert_can_fail(alert: str, tmp_path: Path) -> None:
+    """They notice an alert that never fires, and one that always does."""
+    assert outcome(alert, tmp_path, "vector(0) > 1").returncode != 0
+    assert outcome(alert, tmp_path, "vector(1)").returncode != 0
+
+
+def test_the_recording_rules_give_the_numbers_that_they_promise() -> None:
+    result = promtool("test", "rules", TESTS / "recording.yml")
+    assert result.returncode == 0, result.stderr + result.stdout
+
+
+def test_every_promised_alert_is_there() -> None:
+    assert set(ALERTS) == NAMED_IN_THE_DOCUMENTATION
+
+
+def test_every_test_and_every_runbook_belongs_to_an_alert() -> None:
+    assert {path.stem for path in CASES.iterdir()} == set(ALERTS)
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == set(ALERTS)
+
+
+@pytest.mark.parametrize("alert", sorted(ALERTS))
+def test_every_alert_is_tested_over_restarts_and_gaps(alert: str) -> None:
+    """Cases say in their names what they are about, and their expectations agree with their names."""
+    names = [case["name"] for case in cases(alert)]
+    assert any("restart" in name for name in names)
+    assert any("gap" in name for name in names)
+    for case in cases(alert):
+        outcomes = [bool(check["exp_alerts"]) for check in checks(case, alert)]
+        kind = re.match(r"fires|silent( and DataStale fires)?(?=:)", case["name"])
+        assert kind, case["name"]
+        if kind[0] == "fires":
+            assert any(outcomes), case["name"]
+        else:
+            assert not outcomes[-1], case["name"]
+
+
+@pytest.mark.parametrize("alert", sorted(name for name, rule in ALERTS.items() if rule["labels"]["about"] == "data"))
+def test_where_data_gets_too_old_its_alert_is_silent_and_data_stale_fires(alert: str) -> None:
+    paired = [case for case in cases(alert) if case["name"].startswith("silent and DataStale fires")]
+    assert paired
+    for case in paired:
+        assert checks(case, alert)[-1]["exp_alerts"] == []
+        assert checks(case, "DataStale")[-1]["exp_alerts"] != []
+
+
+@pytest.mark.parametrize(("alert", "rule"), sorted(ALERTS.items()))
+def test_every_alert_on_data_says_so(alert: str, rule: dict[str, Any]) -> None:
+    on_data = any(DATA.match(name) for name in metrics_in(rule["expr"]))
+    assert (rule["labels"]["about"] == "data") == on_data
+
+
+@pytest.mark.parametrize(("alert", "rule"), sorted(ALERTS.items()))
+def test_every_alert_says_how_bad_it_is_where_it_is_and_what_to_do(alert: str, rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert re.match(r"\d+[mhd]$", rule["for"])
+    summary, runbook = rule["annotations"]["summary"], rule["annotations"]["runbook_url"]
+    assert re.search(r"\$labels\.(source|hpc_cluster|project|instance)", summary)
+    assert runbook == f"https://github.com/hpc-exporter/hpc-exporter/blob/main/docs/runbooks/{alert}.md"
+
+
+@pytest.mark.parametrize("alert", sorted(ALERTS))
+def test_a_person_at_three_in_the_morning_can_follow_the_runbook(alert: str) -> None:
+    """What it means, what to look at, what to do, in this order, and commands to paste."""
+    text = (RUNBOOKS / f"{alert}.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    assert headings == [alert, "What it means", "Look", "Do", "When it may be ignored"]
+    assert f"Severity: **{ALERTS[alert]['labels']['severity']}**" in text
+    assert "```" in text
+
+
+def test_runbooks_ask_only_for_metrics_that_exist() -> None:
+    for alert in ALERTS:
+        text = (RUNBOOKS / f"{alert}.md").read_text(encoding="utf-8")
+        for query in re.findall(r"^```promql\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            assert not strangers_in([query], RECORDINGS), alert
+
+
+def test_rules_use_only_what_is_exported() -> None:
+    rules = [*ALERTS.values(), *RECORDINGS.values()]
+    assert not strangers_in([rule["expr"] for rule in rules], RECORDINGS)
+
+
+def test_a_metric_that_nobody_exports_would_be_found() -> None:
+    assert strangers_in(['sum by (user) (rate(scent_jobs{state="up"}[5m] offset 1h)) > 3']) == {"scent_jobs"}
+    assert families_in(["histogram_quantile(0.9, sum by (le) (scnet_job_observed_wait_seconds_bucket))"]) == {
+        "scnet_job_observed_wait_seconds"
+    }
+
+
+def test_the_rules_know_the_exporter_by_the_name_that_the_example_gives_it() -> None:
+    example = yaml.safe_load((ROOT / "config" / "prometheus.yml").read_text(encoding="utf-8"))
+    jobs = [scrape["job_name"] for scrape in example["scrape_configs"]]
+    assert set(re.findall(r'job="([^"]+)"', "".join(rule["expr"] for rule in ALERTS.values()))) == set(jobs)
+    for readme in ("README.md", "README.zh-CN.md"):
+        assert re.findall(r"job_name: (\S+)", (ROOT / readme).read_text(encoding="utf-8")) == jobs
