@@ -1,5 +1,6 @@
 """The command line as a whole: what it says, where it says it, and how it ends."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_help_is_a_result(arguments: list[str], capsys: pytest.CaptureFixture[st
 def test_every_command_has_a_line_in_the_help() -> None:
     text = build_parser().format_help()
     for name in COMMAND_NAMES:
-        assert f"\n    {name} " in text
+        assert re.search(rf"^    {name}\s+\S", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
