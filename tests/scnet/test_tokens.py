@@ -113,7 +113,7 @@ class Changing:
 
 async def test_a_pasted_token_has_no_other_until_its_file_changes() -> None:
     secret = Changing("old")
-    pasted = StaticToken(secret)  # type: ignore[arg-type]  # all that is used of a Secret
+    pasted = StaticToken(secret)
     assert (await pasted.current(), await pasted.replace("old")) == ("old", None)
     secret.content = "new"
     assert (await pasted.current(), await pasted.replace("old")) == ("new", "new")
@@ -121,4 +121,4 @@ async def test_a_pasted_token_has_no_other_until_its_file_changes() -> None:
 
 
 def test_a_pasted_token_shows_itself_in_no_repr() -> None:
-    assert "sesame" not in repr(StaticToken(Changing("sesame")))  # type: ignore[arg-type]  # all that is used of a Secret
+    assert "sesame" not in repr(StaticToken(Changing("sesame")))
