@@ -126,6 +126,11 @@ async def test_a_disabled_region_is_asked_for_ever_more_slowly_until_it_heals(pa
     await pair.clock.advance(10 * MINUTE)
     assert (await token.current()).count(".") == 2
     assert pair.refreshes.expiries == {("kunshan", ""): pair.clock.now() + DAY}
+    # The next time begins anew, and the end of a token that is gone is not shown.
+    pair.simulator.disable("lab", "kunshan")
+    await pair.clock.advance(DAY)
+    assert pauses(await moments_of_logins(pair, token, seconds=40)) == [5, 10, 20]
+    assert pair.refreshes.expiries == {}
 
 
 async def test_a_region_asked_for_later_gets_the_login_of_before_and_no_new_one(pair: AtWork) -> None:
