@@ -49,6 +49,7 @@ class Exposition:
     def __init__(self) -> None:
         self._families: dict[Family, _FamilyLines] = {}  # in the order of their names
         self._owned: dict[Hashable, frozenset[Family]] = {}
+        self._combinations: dict[frozenset[Family], frozenset[Family]] = {}
         self._series = 0
         self._version = 0
         # Made of the present lines and nothing else: emptied at every change.
@@ -63,14 +64,13 @@ class Exposition:
 
     def put(self, owner: Hashable, chunks: Chunks) -> None:
         """Replace all that the owner has. Costs next to nothing where the lines are the same as before."""
-        for family in self._owned.get(owner, frozenset()) - chunks.keys():
-            self._set(family, owner, b"")
+        owned = self._owned.get(owner, frozenset())
+        if owned != chunks.keys():
+            for family in owned - chunks.keys():
+                self._set(family, owner, b"")
+            self._note_families(owner, frozenset(chunks))
         for family, lines in chunks.items():
             self._set(family, owner, lines)
-        if chunks:
-            self._owned[owner] = frozenset(chunks)
-        else:
-            self._owned.pop(owner, None)
 
     def remove(self, owner: Hashable) -> None:
         """Take away all that the owner has; nothing happens if it has nothing."""
@@ -90,6 +90,13 @@ class Exposition:
         if version == self._version:
             self._bodies[fmt, compress] = (own, body)
         return body
+
+    def _note_families(self, owner: Hashable, families: frozenset[Family]) -> None:
+        if families:
+            # Thousands of owners have the same few combinations: each is kept once.
+            self._owned[owner] = self._combinations.setdefault(families, families)
+        else:
+            self._owned.pop(owner, None)
 
     def _set(self, family: Family, owner: Hashable, lines: bytes) -> None:
         of_family = self._families.get(family)
