@@ -5,8 +5,8 @@ from bench._process import by_turns, region
 from bench._report import Row, print_table
 
 USERS = 1000
-ROUNDS = 5
-SECONDS = 3
+ROUNDS = 4
+SECONDS = 2
 # A poll a user every 4 s is 250 polls a second, which leaves processor time to spare; every 0.2 s is more than one
 # processor can do, so that all request slots are always taken.
 PACED, FLAT_OUT = 4.0, 0.2
