@@ -37,7 +37,7 @@ class AnyListings(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "tracker.db"
         self.tracker = Tracker()
         self.at = 1_700_000_000.0
-        self.listed: dict[MemberKey, list[tuple[float, set[str]]]] = {key: [] for key in MEMBERS}
+        self.listed: dict[MemberKey, list[tuple[float, set[str], bool]]] = {key: [] for key in MEMBERS}
         self.set_back = False
         self.highest: dict[tuple[MemberKey, str], float] = {}
 
@@ -46,7 +46,7 @@ class AnyListings(RuleBasedStateMachine):
         for _ in range(1 + again):
             self.at += INTERVAL
             self.tracker.observe(key, listing, self.at, INTERVAL)
-            self.listed[key].append((self.at, {job.id for job in listing.jobs}))
+            self.listed[key].append((self.at, {job.id for job in listing.jobs}, listing.complete))
 
     @rule(seconds=st.sampled_from([200.0, 7 * 86400.0, -1.0, -3600.0]))
     def pass_time(self, seconds: float) -> None:
@@ -113,11 +113,19 @@ class AnyListings(RuleBasedStateMachine):
             assert all(time <= state.last for time in times)
             assert not state.finished.keys() & state.jobs.keys()
             if not self.set_back:
-                week = [ids for at, ids in self.listed[key] if at >= state.last - 2 * REMEMBERED_SECONDS]
-                assert state.jobs.keys() | state.finished.keys() <= set().union(*week)
+                assert state.jobs.keys() <= self.listed_since(key, state.last, complete_listings_ago=2)
+                for job_id, time in state.finished.items():
+                    assert job_id in self.listed_since(key, time, complete_listings_ago=3)
             assert self.tracker.tracked_jobs(key.source) == sum(
                 len(self.tracker.join(other).state.jobs) for other in MEMBERS if other.source == key.source
             )
+
+    def listed_since(self, key: MemberKey, time: float, complete_listings_ago: int) -> set[str]:
+        """All ids listed up to `time` from the so-many-last complete listing on: a job is gone after two without it."""
+        until = [poll for poll in self.listed[key] if poll[0] <= time]
+        complete = [at for at, _, is_complete in until if is_complete][-complete_listings_ago:]
+        since = complete[0] if len(complete) == complete_listings_ago else 0.0
+        return {job_id for at, ids, _ in until if at >= since for job_id in ids}
 
     def teardown(self) -> None:
         self.folder.cleanup()

@@ -240,6 +240,19 @@ async def test_a_write_that_fails_writes_nothing(state_file: Path) -> None:
     assert len(state.members[KEY].state.jobs) == 4
 
 
+async def test_what_cannot_be_written_does_not_pile_up(state_file: Path) -> None:
+    """After a failure a member is written as a whole: what is there at last, not all that came and went."""
+    tracker = Tracker()
+    polled(tracker, KEY, range(1, 5))
+    tracker.give_back(tracker.take_batch())
+    for poll in range(5, 500):
+        polled(tracker, KEY, range(poll, poll + 1))
+        assert not tracker._batch
+    tracker.give_back(tracker.take_batch())
+    await saved(state_file, tracker)
+    assert (await loaded(state_file)).members == tracker._members
+
+
 def test_other_buckets_in_a_later_version_lose_and_invent_nothing() -> None:
     histogram = Histogram((60.0, 300.0, 600.0), [1, 2, 4, 8], 9000.0)
     finer = histogram.rebinned((60.0, 120.0, 300.0, 900.0))
