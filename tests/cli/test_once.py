@@ -1,0 +1,302 @@
+"""`once`, a process: a table, JSON or the Prometheus text of one look, and what is said of targets that fail."""
+
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import signal
+import stat
+import struct
+import sys
+import termios
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.cli import shapes
+from exporter.cli.simulate import configuration as simulated
+from exporter.simulator import Simulator
+from tests.e2e.region import Answers, ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
+from tests.support.command import DEADLINE, Command, ended
+
+SCHEMAS = Path(__file__).parent.parent.parent / "config"
+
+
+@pytest.fixture
+async def region() -> AsyncIterator[ScriptedRegion]:
+    jobs = [job("1"), job("2", status="statQ", cpuCore=0, procNumReq=64), job("3", cpuCore=30, gpuNum=4, dcuNumUsed=2)]
+    answers: Answers = {
+        "queue_jobs": envelope([queue("debug", R=2), queue("普通", Q=7, H=1), queue("debug", R=1)]),
+        "cluster": envelope([{"id": 1638523853, "text": "Cluster", "JobManagerType": "SLURM"}]),
+        "member_jobs": envelope(jobs),
+    }
+    async with scripted_region(answers) as region:
+        yield region
+
+
+@pytest.fixture
+def command(region: ScriptedRegion, tmp_path: Path) -> Command:
+    return Command(tmp_path, configuration(cluster(region.url)))
+
+
+TABLE = """\
+Jobs by queue
+
+cluster  user  queue  running  queued  held  suspended  other
+kunshan  test  debug        3       0     0          0      0
+kunshan  test  普通         0       7     1          0      0
+
+Members' jobs, and the cores, GPUs and DCUs in use
+
+cluster  group      user  running  queued  held  suspended  cores  GPUs  DCUs
+kunshan  chemistry  test        2       1     0          0     32     4     2
+"""
+
+
+async def test_the_table(command: Command) -> None:
+    result = await command("once")
+    assert (result.status, result.stdout, result.stderr) == (0, TABLE, "")
+
+
+async def test_a_file_gets_what_a_pipe_gets(command: Command) -> None:
+    result = await command("once", "--output=table.txt")
+    assert (result.status, result.stdout) == (0, "")
+    assert (command.folder / "table.txt").read_text() == TABLE
+
+
+async def test_the_json_is_of_the_documented_shape(command: Command) -> None:
+    result = await command("once", "--format=json")
+    found = json.loads(result.stdout)
+    jsonschema.validate(found, json.loads((SCHEMAS / "once.schema.json").read_text()))
+    assert result.status == 0
+    assert found["ok"] is True
+    assert found["queues"][1] == {
+        "cluster": "kunshan",
+        "user": "test",
+        "queue": "普通",
+        "jobs": {"running": 0, "queued": 7, "held": 1, "suspended": 0, "other": 0},
+    }
+    [member] = found["members"]
+    assert (member["group"], member["group_id"], member["user"]) == ("chemistry", "533686286955839488", "test")
+    assert member["states"]["running"] == {
+        "jobs": 2,
+        "requested": {"nodes": 2, "cpus": 4, "gpus": 0, "dcus": 0},
+        "allocated": {"cpus": 32, "gpus": 4, "dcus": 2},
+    }
+    assert member["states"]["held"]["jobs"] == 0
+    assert found["schedulers"] == [{"cluster": "kunshan", "id": "1638523853", "name": "Cluster", "type": "SLURM"}]
+    assert [(each["endpoint"], each["target"], each["ok"]) for each in found["targets"]] == [
+        ("cluster", "", True),
+        ("queue_jobs", "test", True),
+        ("member_jobs", "chemistry/test", True),
+    ]
+
+
+async def test_what_the_api_did_not_say_is_unknown(region: ScriptedRegion, command: Command) -> None:
+    region.answers["member_jobs"] = envelope([job("1"), job("2", cpuCore=None)])
+    region.answers["queue_jobs"] = envelope(
+        [
+            {
+                "name": "debug",
+                "values": [{"metricName": "R", "metricValue": "many"}, {"metricName": "Q", "metricValue": 1}],
+            }
+        ]
+    )
+    result = await command("once")
+    assert result.status == 0
+    assert "kunshan  test  debug        ?       1" in result.stdout
+    assert result.stdout.splitlines()[-1].split()[-3:] == ["?", "0", "0"]
+    assert "queue_jobs test: 1 record could not be read and are left out" in result.stderr
+    found = json.loads((await command("once", "--format=json")).stdout)
+    assert "running" not in found["queues"][0]["jobs"]
+    assert found["members"][0]["states"]["running"]["allocated"]["cpus"] is None
+    assert found["members"][0]["states"]["running"]["requested"]["cpus"] == 4
+
+
+async def test_a_target_that_fails_is_named_and_the_rest_still_printed(
+    region: ScriptedRegion, command: Command
+) -> None:
+    region.answers["queue_jobs"] = envelope(None, "10008", "权限不足")
+    result = await command("once")
+    assert result.status == 1
+    assert result.stdout == TABLE[TABLE.index("Members'") :]
+    assert (
+        "kunshan queue_jobs test failed: the token was refused: no permission (code 10008, 权限不足)" in result.stderr
+    )
+    result = await command("once", "--format=json")
+    found = json.loads(result.stdout)
+    jsonschema.validate(found, json.loads((SCHEMAS / "once.schema.json").read_text()))
+    assert (result.status, found["ok"], found["queues"], len(found["members"])) == (1, False, [], 1)
+    assert found["targets"][1]["error"]["reason"] == "auth"
+
+
+async def test_no_jobs_are_told_from_no_answer(region: ScriptedRegion, command: Command) -> None:
+    region.answers["queue_jobs"] = envelope(None)
+    assert "no queue has a job" in (await command("once")).stdout
+
+
+async def test_the_prometheus_text_is_fit_for_the_textfile_collector(region: ScriptedRegion, command: Command) -> None:
+    """No timestamps, nothing that node_exporter has itself, no counters that begin anew with every run."""
+    region.answers["queue_jobs"] = b"oops"
+    result = await command("once", "--format=prometheus", "--output=hpc.prom")
+    assert (result.status, result.stdout) == (1, "")
+    file = command.folder / "hpc.prom"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert sorted(each.name for each in command.folder.iterdir()) == ["exporter.yml", "hpc.prom"]
+    text = file.read_text()
+    assert text.endswith("\n")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert all(name.startswith(("scnet_", "octopus_", "hpc_exporter_target_")) for name in families)
+    assert {family.type for family in families.values()} == {"gauge"}
+    samples = {
+        (sample.name, *sample.labels.values()): sample for family in families.values() for sample in family.samples
+    }
+    assert all(sample.timestamp is None for sample in samples.values())
+    values = {key: sample.value for key, sample in samples.items()}
+    assert values["scnet_up", "kunshan"] == 0
+    assert values["hpc_exporter_target_up", "kunshan", "queue_jobs", "test"] == 0
+    assert values["hpc_exporter_target_up", "kunshan", "member_jobs", "chemistry/test"] == 1
+    assert values["scnet_member_allocated_cpus", "kunshan", "chemistry", "test", "running"] == 32
+    assert not any(name == "scnet_queue_jobs" for name, *_ in values)
+    assert ("hpc_exporter_target_last_success_timestamp_seconds", "kunshan", "queue_jobs", "test") not in values
+
+
+async def test_a_mistake_in_the_configuration_leaves_the_old_file(command: Command) -> None:
+    (command.folder / "hpc.prom").write_text("old")
+    command.config.write_text("clusters: [{}]")
+    result = await command("once", "--format=prometheus", "--output=hpc.prom")
+    assert result.status == 1
+    assert "exporter.yml:1:" in result.stderr
+    assert (command.folder / "hpc.prom").read_text() == "old"
+
+
+async def test_the_state_file_of_the_service_is_not_touched(region: ScriptedRegion, tmp_path: Path) -> None:
+    command = Command(tmp_path, configuration(cluster(region.url), tracking={"state_file": "tracker.db"}))
+    assert (await command("once")).status == 0
+    assert not (tmp_path / "tracker.db").exists()
+
+
+async def test_with_accounts_alone_there_is_nothing_to_poll(tmp_path: Path) -> None:
+    account = {"name": "lab", "user": "alice", "access_key": "a", "secret_key": "s"}
+    result = await Command(tmp_path, json.dumps({"accounts": [account]}))("once")
+    assert result.status == 1
+    assert "nothing to poll" in result.stderr
+
+
+async def test_a_whole_platform_with_octopus_and_accounts(tmp_path: Path) -> None:
+    """Every vendor's targets are there without a word about vendors in the command."""
+    async with Simulator() as simulator:
+        command = Command(tmp_path, simulated(simulator))
+        table, found = await command("once"), await command("once", "--format=json")
+    assert (table.status, table.stderr) == (0, "")
+    assert "王伟" in table.stdout
+    parsed = json.loads(found.stdout)
+    jsonschema.validate(parsed, json.loads((SCHEMAS / "once.schema.json").read_text()))
+    assert {each["source"] for each in parsed["targets"]} >= {"kunshan"}
+
+
+async def test_ctrl_c_ends_it_without_a_word(region: ScriptedRegion, command: Command) -> None:
+    asked = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await asyncio.sleep(60)
+        return web.Response()
+
+    region.answers["queue_jobs"] = hang
+    process = await command.start("once", "--output=x")
+    await asyncio.wait_for(asked.wait(), DEADLINE)
+    process.send_signal(signal.SIGINT)
+    result = await ended(process)
+    assert (result.status, result.stdout, result.stderr) == (130, "", "")
+    assert not (command.folder / "x").exists()
+
+
+async def test_a_reader_that_has_seen_enough_is_no_failure_worth_a_word(
+    region: ScriptedRegion, command: Command
+) -> None:
+    region.answers["queue_jobs"] = envelope([queue(f"queue{number}", R=1) for number in range(5000)])
+    read, write = os.pipe()
+    os.close(read)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "once"),
+        cwd=command.folder,
+        stdout=write,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(write)
+    _, stderr = await asyncio.wait_for(process.communicate(), DEADLINE)
+    assert (process.returncode, stderr) == (1, b"")
+
+
+async def in_terminal(command: Command, *arguments: str, columns: int, **env: str) -> tuple[str, str]:
+    """What a person sees on standard output and standard error, each a terminal of its own so many columns wide."""
+    masters, slaves = zip(*(pty.openpty() for _ in range(2)), strict=True)
+    for slave in slaves:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color", **env}
+    for name in ("COLUMNS", "NO_COLOR"):
+        if name not in env:
+            environment.pop(name, None)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", *arguments),
+        cwd=command.folder,
+        env=environment,
+        stdout=slaves[0],
+        stderr=slaves[1],
+    )
+    for slave in slaves:
+        os.close(slave)
+    seen = await asyncio.gather(*(asyncio.to_thread(everything, master) for master in masters))
+    await process.wait()
+    return seen[0], seen[1]
+
+
+def everything(master: int) -> str:
+    """All that comes out of a terminal until its last user has left."""
+    parts = []
+    with open(master, "rb", buffering=0) as stream:
+        try:
+            while part := stream.read(65536):
+                parts.append(part)
+        except OSError:  # how Linux says that nobody is left
+            pass
+    return b"".join(parts).decode().replace("\r\n", "\n")
+
+
+async def test_on_a_terminal_there_is_a_progress_bar_and_colour(command: Command) -> None:
+    stdout, stderr = await in_terminal(command, "once", columns=100)
+    assert "polling" in stderr
+    assert "3/3" in stderr
+    assert "\x1b[1mcluster" in stdout
+    assert "polling" not in stdout
+
+
+async def test_no_color_is_honoured(command: Command) -> None:
+    stdout, _ = await in_terminal(command, "once", columns=100, NO_COLOR="1")
+    assert stdout == TABLE
+
+
+async def test_a_narrow_terminal_gets_blocks(command: Command) -> None:
+    stdout, _ = await in_terminal(command, "once", columns=30, NO_COLOR="1")
+    assert "queue      普通\n" in stdout
+    assert all(len(line) <= 60 for line in stdout.splitlines())
+
+
+def test_the_schemas_are_those_of_the_code() -> None:
+    """`make schema` writes them."""
+    for name in shapes.SHAPES:
+        assert (SCHEMAS / f"{name}.schema.json").read_text() == shapes.schema(name)
+
+
+def test_the_schema_refuses_what_is_not_documented() -> None:
+    schema: dict[str, Any] = json.loads(shapes.schema("once"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"time": "x"}, schema)
