@@ -1,0 +1,151 @@
+"""`jobs list`, a process: whose jobs, which of them, and who could not be read."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, job, scripted_region
+from tests.support.command import Command
+
+SCHEMA = Path(__file__).parent.parent.parent / "config" / "jobs-list.schema.json"
+MEMBERS = [
+    {"group_id": 533686286955839488, "group": "chemistry", "users": ["test", "王伟"]},
+    {"group_id": 533686286955839489, "group": "physics", "users": ["bob"]},
+]
+
+
+@pytest.fixture
+async def region() -> AsyncIterator[ScriptedRegion]:
+    async with scripted_region(
+        {
+            ("member_jobs", "test"): envelope([job("1", "a job"), job("2", status="statQ", cpuCore=None)]),
+            ("member_jobs", "王伟"): envelope([job("3", "分子动力学", "statH"), job("4", status="statXYZ")]),
+            ("member_jobs", "bob"): envelope([job("5", procNumReq=64, cpuCore=64)]),
+        }
+    ) as region:
+        yield region
+
+
+@pytest.fixture
+def command(region: ScriptedRegion, tmp_path: Path) -> Command:
+    clusters = [cluster(region.url, name, members=MEMBERS) for name in ("kunshan", "xian")]
+    return Command(tmp_path, configuration(*clusters))
+
+
+async def test_all_jobs_of_all_members(command: Command) -> None:
+    result = await command("jobs", "list", "--cluster=kunshan")
+    assert (result.status, result.stderr) == (0, "")
+    assert result.stdout == (
+        "cluster  group      user  id  state    nodes  cores  GPUs  DCUs  name\n"
+        "kunshan  chemistry  test  1   running      1    2/2     0     0  a job\n"
+        "kunshan  chemistry  test  2   queued       1    ?/2     0     0  job\n"
+        "kunshan  chemistry  王伟  3   held         1    2/2     0     0  分子动力学\n"
+        "kunshan  chemistry  王伟  4   unknown      1    2/2     0     0  job\n"
+        "kunshan  physics    bob   5   running      1  64/64     0     0  job\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ([], ["1", "2", "3", "4", "5"] * 2),
+        (["--cluster=xian", "--user=test"], ["1", "2"]),
+        (["--cluster=xian", "--user=test", "--user=bob"], ["1", "2", "5"]),
+        (["--group=physics"], ["5", "5"]),
+        (["--group=533686286955839489", "--cluster=xian"], ["5"]),
+        (["--state=queued", "--state=held", "--cluster=xian"], ["2", "3"]),
+        (["--state=completed"], []),
+    ],
+    ids=" ".join,
+)
+async def test_filters(command: Command, filters: list[str], found: list[str]) -> None:
+    result = await command("jobs", "list", "--format=json", *filters)
+    answer = json.loads(result.stdout)
+    jsonschema.validate(answer, json.loads(SCHEMA.read_text()))
+    assert [each["id"] for each in answer["jobs"]] == found
+    assert (result.status, answer["ok"]) == (0, True)
+
+
+async def test_only_those_who_pass_are_asked_for(region: ScriptedRegion, command: Command) -> None:
+    await command("jobs", "list", "--user=bob", "--cluster=xian")
+    assert region.paths == ["/ac/openapi/v2/clusters/11112/groups/533686286955839489/clusterUserNames/bob/jobs"]
+
+
+async def test_a_job_in_json(command: Command) -> None:
+    result = await command("jobs", "list", "--format=json", "--user=bob", "--cluster=xian")
+    assert json.loads(result.stdout)["jobs"] == [
+        {
+            "cluster": "xian",
+            "group": "physics",
+            "group_id": "533686286955839489",
+            "user": "bob",
+            "id": "5",
+            "name": "job",
+            "state": "running",
+            "requested": {"nodes": 1, "cpus": 64, "gpus": 0, "dcus": 0},
+            "allocated": {"cpus": 64, "gpus": 0, "dcus": 0},
+        }
+    ]
+
+
+async def test_an_empty_list_is_an_answer(region: ScriptedRegion, command: Command) -> None:
+    region.answers["member_jobs", "bob"] = envelope(None)
+    result = await command("jobs", "list", "--user=bob")
+    assert (result.status, result.stdout, result.stderr) == (0, "no jobs\n", "")
+
+
+async def test_members_who_could_not_be_read_are_named(region: ScriptedRegion, command: Command) -> None:
+    region.answers["member_jobs", "bob"] = envelope(None, "10008", "权限不足")
+    region.answers["member_jobs", "王伟"] = envelope([job("3"), {"id": None}])
+    result = await command("jobs", "list", "--cluster=kunshan")
+    assert result.status == 1
+    assert [row[3] for row in result.rows] == ["1", "2", "3"]
+    assert "kunshan physics/bob: the jobs could not be read: the token was refused: no permission" in result.stderr
+    assert "kunshan chemistry/王伟: 1 of the jobs could not be read" in result.stderr
+    answer = json.loads((await command("jobs", "list", "--cluster=kunshan", "--format=json")).stdout)
+    jsonschema.validate(answer, json.loads(SCHEMA.read_text()))
+    assert answer["ok"] is False
+    assert [(each["user"], each["unreadable_records"]) for each in answer["unread_members"]] == [
+        ("王伟", 1),
+        ("bob", None),
+    ]
+    assert answer["unread_members"][1]["error"]["reason"] == "auth"
+
+
+async def test_nobody_read_is_not_no_jobs(region: ScriptedRegion, command: Command) -> None:
+    region.answers["member_jobs", "bob"] = b"oops"
+    result = await command("jobs", "list", "--user=bob", "--cluster=xian")
+    assert result.status == 1
+    assert result.stdout == "no jobs of the members that could be read\n"
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        (["--cluster=harbin"], "no cluster 'harbin' has configured members; there are: kunshan, xian"),
+        (["--user=nobody"], "no user 'nobody' has configured members; there are: test, 王伟, bob"),
+        (["--group=math"], "no group 'math'"),
+        (["--group=physics", "--user=test"], "no configured member passes"),
+        (["--state=asleep"], "invalid choice"),
+    ],
+)
+async def test_a_name_that_is_none_is_wrong_usage(command: Command, filters: list[str], said: str) -> None:
+    """Nothing would look like no jobs."""
+    result = await command("jobs", "list", *filters)
+    assert (result.status, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+async def test_members_are_listed_whether_they_are_polled_or_not(region: ScriptedRegion, tmp_path: Path) -> None:
+    command = Command(tmp_path, configuration(cluster(region.url, members=MEMBERS, collect=["queue_jobs"])))
+    assert len((await command("jobs", "list", "--user=test")).rows) == 2
+
+
+async def test_without_members_there_is_nobody_to_list(region: ScriptedRegion, tmp_path: Path) -> None:
+    command = Command(tmp_path, configuration(cluster(region.url, members=[])))
+    result = await command("jobs", "list")
+    assert result.status == 2
+    assert "no members" in result.stderr
