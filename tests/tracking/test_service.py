@@ -100,6 +100,7 @@ def run_until_killed(state_file: Path, first: int, shown: int, delay: float) -> 
     return [line.split() for line in said]
 
 
+@pytest.mark.timeout(180)
 async def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(state_file: Path) -> None:
     """A dozen times kill -9: every job that ended is counted once, no counter that was shown steps back."""
     rng = random.Random()  # noqa: S311 - any moment will do, and each run tries others
@@ -300,6 +301,7 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_half_counted(state_file
     await service.stop()
 
 
+@pytest.mark.timeout(180)
 async def test_a_large_listing_does_not_block_the_event_loop(state_file: Path) -> None:
     """100,000 jobs, the most expensive polls: all new, all gone. None of the work that grows with them is the loop's.
 
