@@ -21,6 +21,9 @@
             ├── ApiError            an API code that no page lists                reason upstream
             └── DecodeError         the answer is not what the API describes      reason decode
 
+Rooms that raise something of their own derive it from ExporterError where it arises: a secret that cannot be used, an
+address that cannot be listened on, a state file that another exporter holds.
+
 `reason` is the label value of ``hpc_exporter_poll_failures_total``. Exceptions of libraries (aiohttp, msgspec,
 pydantic, OSError of a secret's file) are turned into these where they arise and never travel further.
 """
