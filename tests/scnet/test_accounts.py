@@ -214,6 +214,28 @@ async def test_a_login_is_the_fallback_of_a_renewal(pair: AtWork, fault: Fault) 
     assert pair.refreshes.counts == {("kunshan", True): 2, ("xian", True): 2}
 
 
+async def test_a_renewal_that_fails_after_anothers_login_needs_none_of_its_own(pair: AtWork) -> None:
+    kunshan, xian = pair.regions
+    tokens = [pair.token(region) for region in pair.regions]
+    old = [await token.current() for token in tokens]
+    for region in (kunshan, xian):
+        region.faults.add(Fault(kind="refused", endpoint="next"))
+    xian.faults.add(Fault(kind="delay", endpoint="next", seconds=0.2))
+    await pair.clock.advance(0.81 * DAY)
+    new = await asyncio.gather(*(token.current() for token in tokens))
+    assert not set(old) & set(new)
+    assert pair.count("login") == 2
+
+
+async def test_the_whole_seconds_of_a_date_header_are_no_skew(lab: AtWork) -> None:
+    """A token that lives for a second is not taken for one that lives for two."""
+    await lab.clock.advance(0.99)
+    await lab.token(lab.first).current()
+    held = lab.account.holding("11112").held
+    assert held is not None
+    assert held.life.ends_at - lab.clock.monotonic() == pytest.approx(DAY, abs=0.01)
+
+
 async def test_while_nothing_renews_it_the_old_token_goes_on_and_nobody_is_hammered(lab: AtWork) -> None:
     token = lab.token(lab.first)
     old = await token.current()
