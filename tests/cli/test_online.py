@@ -1,0 +1,253 @@
+"""`check --online`, a process: a line a target, the step that failed, and the first thing to do about it."""
+
+import asyncio
+import base64
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from exporter.cli.simulate import configuration as simulated
+from exporter.simulator import Simulator
+from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, job, scripted_region
+from tests.support.command import Command, Ended
+
+
+@pytest.fixture
+async def region() -> AsyncIterator[ScriptedRegion]:
+    async with scripted_region() as region:
+        yield region
+
+
+@pytest.fixture
+def command(region: ScriptedRegion, tmp_path: Path) -> Command:
+    return Command(tmp_path, configuration(cluster(region.url)))
+
+
+def lines(result: Ended) -> dict[str, str]:
+    """What is said of each target, by endpoint."""
+    found = [line.split(maxsplit=3) for line in result.stdout.splitlines()[1:]]
+    return {endpoint.rstrip(":"): f"{verdict} {rest}" for verdict, _, endpoint, rest in found}
+
+
+def token(**claims: Any) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{payload}.c2lnbmF0dXJl"
+
+
+async def never(request: web.Request) -> web.StreamResponse:
+    """Answer nothing, until the client has left."""
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 - aiohttp sets no event
+        await asyncio.sleep(0.05)
+    return web.Response()
+
+
+ALL_WELL = "address ok, connection ok, login ok, permission ok, answer ok, clock "
+
+
+async def test_all_is_well(command: Command) -> None:
+    result = await command("check", "--online")
+    assert (result.status, result.stderr) == (0, "")
+    assert result.stdout.startswith("exporter.yml: the configuration is fine\nok      kunshan cluster: ")
+    found = lines(result)
+    assert list(found) == ["cluster", "queue_jobs", "member_jobs"]
+    assert all(ALL_WELL in line and "took 0." in line for line in found.values())
+
+
+async def test_each_target_is_asked_once_whatever_happens(region: ScriptedRegion, tmp_path: Path) -> None:
+    region.answers["queue_jobs"] = envelope(None, "10001")
+    command = Command(tmp_path, configuration(cluster(region.url, poll={"retries": 5})))
+    result = await command("check", "--online")
+    assert result.status == 1
+    assert len(region.requests) == 3
+    line = lines(result)["queue_jobs"]
+    assert line.startswith("FAILED test: address ok, connection ok, login ok, permission ok, answer FAILED: ")
+    assert "internal error" in line
+    assert "first: try again later" in line
+    assert result.stderr == "hpc-exporter: 1 of 3 targets failed\n"
+
+
+async def test_a_mistake_in_the_configuration_comes_first(region: ScriptedRegion, command: Command) -> None:
+    command.config.write_text(command.config.read_text().replace("interval", "intervall"))
+    result = await command("check", "--online")
+    assert result.status == 1
+    assert "unknown key" in result.stdout
+    assert region.requests == []
+
+
+async def test_a_name_that_does_not_resolve(tmp_path: Path) -> None:
+    command = Command(tmp_path, configuration(cluster("https://hpc.invalid:65106")))
+    result = await command("check", "--online")
+    assert result.status == 1
+    line = lines(result)["cluster"]
+    assert line.startswith(
+        "FAILED address FAILED: the name of hpc.invalid cannot be resolved; first: correct the address at"
+    )
+    assert "exporter.yml:" in line
+
+
+async def test_a_port_that_nobody_listens_at(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        command = Command(tmp_path, configuration(cluster(f"http://127.0.0.1:{taken.getsockname()[1]}")))
+        result = await command("check", "--online")
+    line = lines(result)["cluster"]
+    assert line.startswith("FAILED address ok, connection FAILED: cannot connect to 127.0.0.1:")
+    assert "Connection refused; first: check host and port at exporter.yml:" in line
+
+
+async def test_a_certificate_of_a_private_authority(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=envelope(None))
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    server = TestServer(application, host="localhost")
+    await server.start_server(ssl=context)
+    try:
+        url = str(server.make_url("/")).rstrip("/")
+        refused = await Command(tmp_path, configuration(cluster(url)))("check", "--online")
+        tls = {"ca_file": "ca.pem"}
+        trusted = await Command(tmp_path, configuration(cluster(url, tls=tls)))("check", "--online")
+    finally:
+        await server.close()
+    line = lines(refused)["cluster"]
+    assert line.startswith(
+        "FAILED address ok, connection ok, TLS FAILED: the certificate of localhost was not accepted"
+    )
+    assert "first: give the host's own CA with tls.ca_file at exporter.yml:" in line
+    assert trusted.status == 0
+    assert "connection ok, TLS ok, login ok" in lines(trusted)["cluster"]
+
+
+async def test_a_token_that_has_expired(region: ScriptedRegion, tmp_path: Path) -> None:
+    region.answers = {name: envelope(None, "911406") for name in ("cluster", "queue_jobs", "member_jobs")}
+    (tmp_path / "kunshan-token").write_text(token(expireTime="1685600225615"))
+    expired = cluster(region.url, token_file="kunshan-token")
+    del expired["token"]
+    result = await Command(tmp_path, configuration(expired))("check", "--online")
+    line = lines(result)["member_jobs"]
+    assert "connection ok, login FAILED: the token expired on 2023-06-01 at 06:17 UTC" in line
+    assert f"first: put a fresh token into {tmp_path}/kunshan-token" in line
+
+
+async def test_a_token_that_is_refused_everywhere(region: ScriptedRegion, command: Command) -> None:
+    region.answers = {name: envelope(None, "10008") for name in ("cluster", "queue_jobs", "member_jobs")}
+    result = await command("check", "--online")
+    line = lines(result)["member_jobs"]
+    assert "login FAILED: the token was refused" in line
+    assert "first: put a fresh token into the configuration at exporter.yml:" in line
+    assert "a-token-of-tests" not in result.stdout + result.stderr
+
+
+async def test_a_token_that_is_accepted_elsewhere_lacks_permission(region: ScriptedRegion, command: Command) -> None:
+    region.answers["member_jobs"] = envelope(None, "10008")
+    line = lines(await command("check", "--online"))["member_jobs"]
+    assert "login ok, permission FAILED: " in line
+    assert "elsewhere the same token is accepted" in line
+    assert "first: use the token of an administrator of group 533686286955839488" in line
+
+
+async def test_a_user_that_the_region_does_not_know(region: ScriptedRegion, command: Command) -> None:
+    region.answers["queue_jobs"] = envelope(None, "911009")
+    line = lines(await command("check", "--online"))["queue_jobs"]
+    assert "permission FAILED: the region refused the request: the region does not know this user" in line
+    assert "first: check the names and ids at exporter.yml:" in line
+
+
+async def test_an_answer_of_something_else(region: ScriptedRegion, command: Command) -> None:
+    region.answers["queue_jobs"] = b"<html>Welcome to nginx</html>"
+    line = lines(await command("check", "--online"))["queue_jobs"]
+    assert "answer FAILED: the answer is not the JSON envelope that the API describes: <html>Welcome" in line
+    assert "first: is the address at exporter.yml:" in line
+
+
+async def test_an_answer_of_which_not_all_is_readable(region: ScriptedRegion, command: Command) -> None:
+    region.answers["member_jobs"] = envelope([job("1"), {"id": None}])
+    result = await command("check", "--online")
+    assert result.status == 1
+    assert "answer FAILED: 1 record of the answer could not be read" in lines(result)["member_jobs"]
+
+
+async def test_an_answer_that_does_not_come(region: ScriptedRegion, tmp_path: Path) -> None:
+    region.answers["queue_jobs"] = never
+    command = Command(tmp_path, configuration(cluster(region.url, poll={"timeout": "300ms"})))
+    line = lines(await command("check", "--online"))["queue_jobs"]
+    assert "answer FAILED: no complete answer from" in line
+    assert "first: raise poll.timeout" in line
+
+
+async def test_the_whole_has_an_end(region: ScriptedRegion, command: Command) -> None:
+    region.answers["queue_jobs"] = never
+    began = time.monotonic()
+    result = await command("check", "--online", "--timeout=1s")
+    assert time.monotonic() - began < 20
+    assert result.status == 1
+    assert "answer FAILED: not done when the time was over" in lines(result)["queue_jobs"]
+    assert lines(result)["cluster"].startswith("ok ")
+
+
+@pytest.mark.parametrize(("ahead", "words"), [(-3600, "ahead of"), (3600, "behind")])
+async def test_a_clock_that_is_off(region: ScriptedRegion, command: Command, ahead: int, words: str) -> None:
+    async def late(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=envelope(None), headers={"Date": formatdate(time.time() + ahead, usegmt=True)})
+
+    region.answers["queue_jobs"] = late
+    result = await command("check", "--online")
+    assert result.status == 1
+    line = lines(result)["queue_jobs"]
+    assert re.search(
+        rf"answer ok, clock FAILED: this machine's clock is (3[56]\d\d) s {words} the host's; first: set", line
+    )
+
+
+async def test_accounts_and_octopus_are_tried_too(tmp_path: Path) -> None:
+    async with Simulator() as simulator:
+        text = simulated(simulator)
+        result = await Command(tmp_path, text)("check", "--online")
+        assert result.status == 0, result.stdout
+        account = simulator.accounts[0]
+        region = next(iter(simulator.regions.values()))
+        parts = {
+            "accounts": [
+                {
+                    "name": "lab",
+                    "user": account.user,
+                    "access_key": account.access_key,
+                    "secret_key": "wrong-secret-key",
+                    "token_url": simulator.token_url,
+                }
+            ]
+        }
+        wrong = cluster(region.hpc_url, account="lab")
+        del wrong["token"]
+        refused = await Command(tmp_path, configuration(wrong, **parts))("check", "--online")
+        parts["accounts"][0]["token_url"] = "http://127.0.0.1:1/api"
+        unreachable = await Command(tmp_path, configuration(wrong, **parts))("check", "--online")
+    line = lines(refused)["cluster"]
+    assert "connection ok, login FAILED: the login of account lab failed: the credential was refused" in line
+    assert "first: check the user and the keys or the password at exporter.yml:" in line
+    line = lines(unreachable)["cluster"]
+    assert "login FAILED: cannot connect to 127.0.0.1:1: Connection refused, and tokens come from there" in line
+
+
+async def test_without_targets_there_is_nothing_to_try(tmp_path: Path) -> None:
+    account = {"name": "lab", "user": "alice", "access_key": "a", "secret_key": "s"}
+    result = await Command(tmp_path, json.dumps({"accounts": [account]}))("check", "--online")
+    assert result.status == 0
+    assert "nothing to try" in result.stderr

@@ -1,0 +1,62 @@
+"""The reference says what the parser says, and every command explains itself with an example."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.cli.main import build_parser
+from exporter.cli.reference import commands_of, reference
+
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "cli.md"
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    for command, _ in commands_of(parser):
+        yield command
+        yield from commands(command)
+
+
+COMMANDS = {command.prog: command for command in commands(build_parser())}
+
+
+def test_the_document_is_what_the_parser_says() -> None:
+    """`make docs` writes it."""
+    assert DOCUMENT.read_text(encoding="utf-8") == reference()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example_of_itself(name: str) -> None:
+    text = COMMANDS[name].format_help()
+    _, marker, examples = text.partition("\nexample")
+    assert marker
+    assert f"\n  {name}" in examples or f"... {name}" in examples
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_of_an_example_exists(name: str) -> None:
+    """As far as an example calls the command itself."""
+    flags = {
+        flag.partition("=")[0]
+        for command in COMMANDS.values()
+        for action in command._actions
+        for flag in action.option_strings
+    }
+    for line in (COMMANDS[name].epilog or "").splitlines():
+        if line.startswith("  ") and "hpc-exporter" in line:
+            words = line.partition("|")[0].split()
+            given = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert given <= flags, line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_says_what_it_is_for(name: str) -> None:
+    for action in COMMANDS[name]._actions:
+        assert action.help or isinstance(action, argparse._SubParsersAction), f"{name} {action.dest}"
+
+
+def test_the_contract_of_the_deletion() -> None:
+    text = COMMANDS["hpc-exporter jobs delete"].format_help()
+    for flag in ("--yes", "--parameters-in", "--scheduler-id", "--wait", "--from-file", "--i-mean", "--audit-file"):
+        assert flag in text
