@@ -3,7 +3,7 @@
 Sources: the pages 查询队列作业统计信息 (queue statistics), 查询集群信息 (schedulers), 查询成员实时作业列表 (member jobs).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -159,8 +159,7 @@ def tallied_queues(data: msgspec.Raw) -> Iterator[tuple[str | int, "Tally"] | No
 
 def tallied(queue: WireQueue | RawQueue) -> tuple[str | int, "Tally"]:
     tally = Tally()
-    for value in queue.values or ():
-        tally.add(value)
+    tally.add(queue.values or () if isinstance(queue, WireQueue) else tally.readable(queue.values or ()))
     return queue.name, tally
 
 
@@ -169,25 +168,31 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: dict[JobState, int] = dict.fromkeys(QUEUE_LETTERS.values(), 0)
-        self._unreadable: set[JobState] = set()
+        self._unreadable: list[JobState] = []
         self.rejected = 0
         self.unknown = 0
 
-    def add(self, value: WireValue | msgspec.Raw) -> None:
-        if isinstance(value, msgspec.Raw):
+    def add(self, values: Iterable[WireValue]) -> None:
+        counts = self._counts
+        for value in values:
+            # Nearly always the bare letter, which spares taking the name apart.
+            state = QUEUE_LETTERS.get(value.metric_name) or queue_state(value.metric_name)
+            counts[state] = counts.get(state, 0) + value.metric_value
+            if state is JobState.UNKNOWN:
+                self.unknown += 1
+
+    def readable(self, values: Iterable[msgspec.Raw]) -> Iterator[WireValue]:
+        for raw in values:
             try:
-                value = read_one(_value.decode, raw := value)
+                yield read_one(_value.decode, raw)
             except RecordError:
                 self.rejected += 1
-                self._unreadable.add(state_of_unreadable(raw))
-                return
-        # Nearly always the bare letter, which spares taking the name apart.
-        state = QUEUE_LETTERS.get(value.metric_name) or queue_state(value.metric_name)
-        self.unknown += state is JobState.UNKNOWN
-        self._counts[state] = self._counts.get(state, 0) + value.metric_value
+                self._unreadable.append(state_of_unreadable(raw))
 
     def counts(self) -> dict[JobState, int]:
-        return {state: count for state, count in self._counts.items() if state not in self._unreadable}
+        for state in self._unreadable:
+            self._counts.pop(state, None)
+        return self._counts
 
 
 def queue_state(metric_name: str) -> JobState:
