@@ -1,4 +1,4 @@
-"""``python -m bench._memory_ours URL USERS``: resident memory of the exporter in MiB. Linux only."""
+"""``python -m bench._memory_ours URL USERS INTERVAL``: resident memory of the exporter in MiB. Linux only."""
 
 import asyncio
 import json
@@ -8,7 +8,6 @@ from pathlib import Path
 from bench._exporter import QUEUE_JOBS, Plan, polls, running, serving
 from bench._scrapes_ours import a_scraper
 
-INTERVAL = 20.0
 SCRAPES = 3
 
 
@@ -33,4 +32,4 @@ async def measure(plan: Plan) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(measure(Plan(sys.argv[1], int(sys.argv[2]), INTERVAL)))))
+    print(json.dumps(asyncio.run(measure(Plan(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))))))

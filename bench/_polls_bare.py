@@ -89,7 +89,7 @@ class BareLoop:
 async def measure(plan: Plan, seconds: float) -> float:
     loop = BareLoop(plan)
     task = asyncio.create_task(loop.run())
-    await asyncio.sleep(2 * plan.interval)
+    await asyncio.sleep(plan.interval + 0.5)
     before, cpu = loop.polls, time.process_time()
     await asyncio.sleep(seconds)
     cpu = time.process_time() - cpu

@@ -3,8 +3,8 @@
 from bench._process import region, result_of
 from bench._report import Row, print_table
 
-# Users and queues of each; 5 states a queue and 3 series about the target.
-SMALL, MANY_SERIES, LARGE = (1_000, 10), (1_000, 50), (10_000, 10)
+# Users, queues of each (5 states a queue, and 3 series about each user), and seconds between two polls.
+SMALL, MANY_SERIES, LARGE = (1_000, 10, 3), (1_000, 50, 3), (10_000, 10, 20)
 MIB = 1024 * 1024
 AIM = 250.0
 
@@ -28,10 +28,10 @@ def rows() -> list[Row]:
     ]
 
 
-def measured(users: int, queues: int) -> dict[str, float]:
+def measured(users: int, queues: int, interval: float) -> dict[str, float]:
     with region(users, queues) as url:
-        return result_of("_memory_ours", url, users)
+        return result_of("_memory_ours", url, users, interval)
 
 
-def series(users: int, queues: int) -> int:
+def series(users: int, queues: int, _interval: float) -> int:
     return users * (queues * 5 + 3)
