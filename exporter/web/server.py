@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -11,18 +11,35 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
+from exporter.app.status import Selection
 from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
 from exporter.metrics.negotiate import accepts_gzip, negotiate
 from exporter.metrics.render import Format
 from exporter.web.guard import Doorkeeper, Logins, PolicyFile, add_headers, connection, gate, send
-from exporter.web.page import status_page
+from exporter.web.page import ROWS, StatusPage
+from exporter.web.query import QueryError, selection_of
+from exporter.web.static_files import PREFIX, answer_with, static_files
+from exporter.web.texts import Texts, chosen_language
 
 log = structlog.get_logger()
 
-TEXT = "text/plain"
+TEXT: Final = "text/plain"
+# The page runs and shows nothing but our own files; names from anywhere are text.
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Vary": "Accept-Language",
+    "X-Content-Type-Options": "nosniff",
+}
+# Bytes of an answer above which it is compressed in a thread.
+COMPRESSED_ON_LOOP: Final = 16 * 1024
 # Seconds in which a scrape has to be read; no Prometheus waits nearly as long.
-SENDING_TIMEOUT = 120.0
+SENDING_TIMEOUT: Final = 120.0
 
 
 class Face(Protocol):
@@ -31,7 +48,7 @@ class Face(Protocol):
     @property
     def ready(self) -> bool: ...
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes: ...
-    def status(self) -> dict[str, Any]: ...
+    def status(self, selection: Selection) -> dict[str, Any]: ...
     def effective_config(self) -> str: ...
     async def reload(self) -> None: ...
     def http_request(self, path: str, code: int) -> None: ...
@@ -66,6 +83,7 @@ def create_app(
     app.router.add_route("PUT", "/-/reload", routes.reload)
     app.router.add_get("/api/v1/status", routes.status)
     app.router.add_get("/config", routes.config)
+    app.router.add_get(f"{PREFIX}{{name}}", routes.static)
     return app
 
 
@@ -78,6 +96,7 @@ class Routes:
         self._max_requests = max_requests
         self._sending_timeout = sending_timeout
         self._scrapes = 0
+        self._static = static_files()
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         if self._max_requests and self._scrapes >= self._max_requests:
@@ -122,21 +141,37 @@ class Routes:
             return web.Response(status=500, text=f"The configuration was not reloaded:\n{error}\n")
         return web.Response(text="The configuration was reloaded.\n")
 
-    async def status(self, _request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(self._face.status()), content_type="application/json")
+    async def status(self, request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        try:
+            selection = selection_of(request.query)
+        except QueryError as error:
+            body = msgspec.json.encode({"error": str(error)})
+            return web.Response(status=400, body=body, content_type="application/json", headers=headers)
+        body = msgspec.json.encode(self._face.status(selection))
+        answer = web.Response(
+            body=body, content_type="application/json", headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
+        )
+        answer.enable_compression()
+        return answer
 
     async def config(self, _request: web.Request) -> web.Response:
         return web.Response(text=self._face.effective_config(), content_type=TEXT)
 
-    async def page(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            text=status_page(self._face.status(), self._telemetry_path),
-            content_type="text/html",
-            headers={
-                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
+    async def page(self, request: web.Request) -> web.Response:
+        try:
+            selection = selection_of(request.query, default_limit=ROWS)
+        except QueryError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        language = chosen_language(request.query.get("lang"), request.headers.get("Accept-Language"))
+        page = StatusPage(self._face.status(selection), Texts(language), self._telemetry_path, request.query)
+        return web.Response(text=page.html(), content_type="text/html", headers=PAGE_HEADERS)
+
+    async def static(self, request: web.Request) -> web.Response:
+        file = self._static.get(request.match_info["name"])
+        if file is None:
+            raise web.HTTPNotFound
+        return answer_with(file, request)
 
 
 def counting(face: Face, telemetry_path: str) -> Middleware:
@@ -145,7 +180,7 @@ def counting(face: Face, telemetry_path: str) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        path = request.path if request.path in known else "other"
+        path = "/static" if request.path.startswith(PREFIX) else request.path if request.path in known else "other"
         try:
             answer = await handler(request)
         except web.HTTPException as refusal:

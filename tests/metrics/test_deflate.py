@@ -2,12 +2,23 @@
 
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.metrics import deflate
 from exporter.metrics.deflate import compress, concatenate, gzip_member
+
+
+@pytest.fixture(autouse=True, scope="module", params=["isal.isal_zlib", "zlib"])
+def library(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything holds with the library that is not made for every processor, and without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deflate, "zlib", pytest.importorskip(request.param))
+        yield
+
 
 texts = st.lists(st.lists(st.binary(max_size=300), max_size=5), max_size=6)
 

@@ -1,0 +1,144 @@
+"""The numbers that people look at, beside the samples that are made for Prometheus: of each target, and added up.
+
+A number is None where it is unknown, and so is a sum of which a part is: unknown is never zero.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from exporter.metrics.families import by_queue
+from exporter.polling import TargetKey
+from exporter.records import Job, JobListing, JobState, QueueStatistics
+
+STATES: Final = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER)
+Number = int | None
+
+
+class Counts(NamedTuple):
+    """Jobs by state; whatever is none of the first four is other."""
+
+    running: Number = 0
+    queued: Number = 0
+    held: Number = 0
+    suspended: Number = 0
+    other: Number = 0
+
+
+class InUse(NamedTuple):
+    """What jobs have allocated now, in cores and devices."""
+
+    cpus: Number = 0
+    gpus: Number = 0
+    dcus: Number = 0
+
+
+class QueueFigures(NamedTuple):
+    """Jobs of a user by queue."""
+
+    queues: tuple[tuple[str, Counts], ...]
+
+
+class MemberFigures(NamedTuple):
+    """Jobs of a group's member, and what they use."""
+
+    jobs: Counts
+    in_use: InUse
+
+
+class TaskFigures(NamedTuple):
+    """Length of a queue of data jobs."""
+
+    length: Number
+
+
+Figures = QueueFigures | MemberFigures | TaskFigures
+
+# Most queues of most users are empty: they share this.
+_IDLE: Final = Counts()
+
+
+class Totals(NamedTuple):
+    """Figures of one source, added up by kind; None where it has none of the kind."""
+
+    queues: Counts | None
+    members: MemberFigures | None
+    tasks: TaskFigures | None
+
+
+class Figureboard:
+    """What each target shows now."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, dict[TargetKey, Figures]] = {}
+
+    def show(self, key: TargetKey, figures: Figures) -> None:
+        self._shown.setdefault(key.source, {})[key] = figures
+
+    def hide(self, key: TargetKey) -> None:
+        """The target shows nothing any more; nothing happens if it did not."""
+        of_source = self._shown.get(key.source, {})
+        of_source.pop(key, None)
+        if not of_source:
+            self._shown.pop(key.source, None)
+
+    def of(self, key: TargetKey) -> Figures | None:
+        return self._shown.get(key.source, {}).get(key)
+
+    def totals(self, source: str) -> Totals:
+        """The sums over a region's or project's targets."""
+        shown = self._shown.get(source, {}).values()
+        queues = [
+            counts
+            for figures in shown
+            if isinstance(figures, QueueFigures)
+            for _, counts in figures.queues
+            if counts is not _IDLE
+        ]
+        members = [figures for figures in shown if isinstance(figures, MemberFigures)]
+        tasks = [figures.length for figures in shown if isinstance(figures, TaskFigures)]
+        return Totals(
+            Counts(*added(queues, len(Counts._fields))) if any(isinstance(f, QueueFigures) for f in shown) else None,
+            MemberFigures(
+                Counts(*added([member.jobs for member in members], len(Counts._fields))),
+                InUse(*added([member.in_use for member in members], len(InUse._fields))),
+            )
+            if members
+            else None,
+            TaskFigures(added([(length,) for length in tasks], 1)[0]) if tasks else None,
+        )
+
+
+def added(rows: Sequence[tuple[Number, ...]], width: int) -> list[Number]:
+    """The sums of columns; None where a value of the column is unknown."""
+    if not rows:
+        return [0] * width
+    return [None if None in column else sum(value or 0 for value in column) for column in zip(*rows, strict=True)]
+
+
+def queue_figures(statistics: QueueStatistics, seen: set[str]) -> QueueFigures:
+    """The same numbers as `families.queue_statistics` shows."""
+    queues = by_queue(statistics, seen)
+    return QueueFigures(tuple((sys.intern(name), counts_of(states)) for name, states in sorted(queues.items())))
+
+
+def counts_of(states: Mapping[JobState, int]) -> Counts:
+    """Jobs by state; a state that is not there is unknown."""
+    counts = Counts(*(states.get(state) for state in STATES))
+    return counts if counts != _IDLE else _IDLE
+
+
+def member_figures(listing: JobListing) -> MemberFigures:
+    """Listed jobs by state, and the sums of what they use. Takes a while for a large listing."""
+    by_state = dict.fromkeys(STATES, 0)
+    for job in listing.jobs:
+        by_state[job.state if job.state in by_state else JobState.OTHER] += 1
+    return MemberFigures(
+        Counts(*by_state.values()),
+        InUse(*(total(listing.jobs, name) for name in ("allocated_cpus", "allocated_gpus", "allocated_dcus"))),
+    )
+
+
+def total(jobs: tuple[Job, ...], name: str) -> Number:
+    values = [getattr(job, name) for job in jobs]
+    return None if None in values else sum(values)

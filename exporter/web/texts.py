@@ -1,0 +1,70 @@
+"""The words of the status page, in the language of who reads it; `static/texts.json` holds them for the browser, too."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Final
+
+_ALL: Final[Mapping[str, Mapping[str, str]]] = json.loads(
+    resources.files("exporter.web").joinpath("static", "texts.json").read_text(encoding="utf-8")
+)
+LANGUAGES: Final = tuple(_ALL)
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
+
+
+class Texts:
+    """The words of one language."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._texts = _ALL[language]
+
+    def __call__(self, key: str, n: int | None = None, **values: object) -> str:
+        """The text of `key`, its ``{n}`` and other places filled; with `n` 1 the one for a single thing, if there is one."""
+        text = self._texts.get(f"{key}_one") if n == 1 else None
+        text = text or self._texts[key]
+        for name, value in {"n": None if n is None else number(n), **values}.items():
+            text = text.replace(f"{{{name}}}", str(value))
+        return text
+
+    def head(self, column: str) -> str:
+        """The head of a column, which may say more than the word alone."""
+        return self(f"head_{column}") if f"head_{column}" in self._texts else self(column)
+
+    def since(self, seconds: float) -> str:
+        """How long ago something was, or in how many seconds it will be where `seconds` is negative."""
+        if abs(seconds) < 1:
+            return self("now")
+        kind, amount = ("ago", seconds) if seconds >= 0 else ("in", -seconds)
+        unit, size = next(((unit, size) for unit, size in _UNITS if amount >= 2 * size), ("s", 1))
+        return self(f"{kind}_{unit}", round(amount // size))
+
+
+def number(n: int | None) -> str:
+    """A number as people read it; a dash where it is unknown."""
+    return "–" if n is None else f"{n:,}"
+
+
+def chosen_language(asked: str | None, accept_language: str | None) -> str:
+    """The language to speak: `asked` for by the switch, else the first of Accept-Language that is known, else English."""
+    if asked is not None and asked in _ALL:
+        return asked
+    for part in ranges(accept_language or ""):
+        primary = part.partition("-")[0].lower()
+        if primary in _ALL:
+            return primary
+    return LANGUAGES[0]
+
+
+def ranges(accept_language: str) -> list[str]:
+    """The languages of the header, the preferred ones first; what is not wanted or not readable is left out."""
+    weighted = []
+    for part in accept_language.split(",")[:50]:
+        language, _, parameter = part.strip().partition(";")
+        try:
+            weight = float(parameter.strip().removeprefix("q=")) if parameter else 1.0
+        except ValueError:
+            continue
+        if language and weight > 0:
+            weighted.append((weight, language.strip()))
+    return [language for _, language in sorted(weighted, key=lambda item: -item[0])]

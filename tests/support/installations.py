@@ -1,0 +1,152 @@
+"""Installations of every size and condition, without anything that is polled: for the status and its page."""
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from exporter.app.application import Application
+from exporter.app.figures import Counts, Figureboard, InUse, MemberFigures, QueueFigures, TaskFigures
+from exporter.app.status import Selection, status_of
+from exporter.errors import AuthenticationError, PollError, UpstreamConnectionError, UpstreamTimeoutError
+from exporter.polling import Target, TargetKey, TargetStatus
+from tests.support.face import FakeFace
+
+NOW = 1_790_000_000.0
+TIMEOUT = UpstreamTimeoutError("no complete answer from hpc.example.com:65106 within 15 s")
+REFUSED = UpstreamConnectionError("hpc.example.com:65106 cannot be reached: connection refused")
+DENIED = AuthenticationError("the token from token_file xian-token was refused: 10009 token not accepted")
+
+
+async def nothing(*_: object) -> None:
+    """Neither poll nor publish."""
+
+
+@dataclass
+class Installation:
+    """What `status_of` needs of an application, and what one puts there."""
+
+    statuses: list[TargetStatus] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+    figures: Figureboard = field(default_factory=Figureboard)
+    token_ends: dict[str, dict[str, float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    reload_error: str | None = None
+    now: float = NOW
+
+    def add(self, source: str, endpoint: str, target: str, state: str = "up", error: PollError = TIMEOUT) -> TargetKey:
+        """A target in this state; the source comes with it."""
+        key = TargetKey(source, endpoint, target)
+        self.sources.setdefault(source, "octopus" if endpoint == "queuing_jobs" else "scnet")
+        status = TargetStatus(Target(key, 60.0, 180.0, nothing, nothing))
+        ago = 7.0 + len(self.statuses) * 13 % 50
+        status.next_poll = self.now + 60 - ago
+        if state != "pending":
+            status.up, status.stale = state == "up", state == "stale"
+            status.last_attempt = self.now - ago
+            status.last_success = self.now - (ago if state == "up" else 95.0 if state == "failing" else 4000.0)
+        if state in ("failing", "stale"):
+            status.last_error, status.last_error_at, status.failures = error, self.now - ago, 5
+        self.statuses.append(status)
+        return key
+
+    def add_user(
+        self, source: str, user: str, state: str = "up", queues: tuple[str, ...] = ("debug", "normal"), **more: Any
+    ) -> None:
+        key = self.add(source, "queue_jobs", user, state, **more)
+        if state in ("up", "failing"):
+            rng = random.Random(f"{source}{user}")  # noqa: S311 - repeatable
+            rows = ((queue, Counts(rng.randrange(9), rng.randrange(30), rng.randrange(3), 0, 0)) for queue in queues)
+            self.figures.show(key, QueueFigures(tuple(rows)))
+
+    def add_member(self, source: str, member: str, state: str = "up", **more: Any) -> None:
+        key = self.add(source, "member_jobs", member, state, **more)
+        if state in ("up", "failing"):
+            rng = random.Random(f"{source}{member}")  # noqa: S311 - repeatable
+            jobs, cards = rng.randrange(12), rng.randrange(8)
+            self.figures.show(key, MemberFigures(Counts(jobs, rng.randrange(20)), InUse(jobs * 32, cards, 8 - cards)))
+
+    def add_tasks(self, source: str, queue: str, length: int | None) -> None:
+        self.figures.show(self.add(source, "queuing_jobs", queue), TaskFigures(length))
+
+    def status(self, selection: Selection | None = None) -> dict[str, Any]:
+        """What an application in this condition says."""
+        application = SimpleNamespace(
+            poller=SimpleNamespace(statuses=tuple(self.statuses), ready=all(s.up is not None for s in self.statuses)),
+            regions={name: None for name, kind in self.sources.items() if kind == "scnet"},
+            projects={name: None for name, kind in self.sources.items() if kind == "octopus"},
+            figures=self.figures,
+            own=SimpleNamespace(token_ends=self.token_ends),
+            options=SimpleNamespace(config_file=Path("/etc/hpc-exporter/exporter.yml")),
+            warnings=self.warnings,
+            reload_successful=self.reload_error is None,
+            reload_error=self.reload_error,
+            reloaded_at=self.now - 7200,
+            started_at=self.now - 86400 * 3,
+            now=lambda: self.now,
+        )
+        return status_of(cast("Application", application), selection)
+
+
+class StagedFace(FakeFace):
+    """The face of an installation, for a web server."""
+
+    def __init__(self, installation: Installation) -> None:
+        super().__init__()
+        self.installation = installation
+
+    def status(self, selection: Selection | None = None) -> dict[str, Any]:
+        return self.installation.status(selection)
+
+
+def empty() -> Installation:
+    return Installation()
+
+
+def healthy() -> Installation:
+    """Three regions and a project, as a laboratory may have them."""
+    made = Installation()
+    users = ("alice", "bob", "王伟", "zhang-san", "carol")
+    for region in ("kunshan", "xian", "hefei"):
+        made.add(region, "cluster", "")
+        for user in users:
+            made.add_user(region, user)
+        for user in users:
+            made.add_member(region, f"{'chemistry' if user < 'c' else 'physics'}/{user}")
+        made.token_ends[region] = {"": made.now + 20 * 3600}
+    made.add_tasks("driving", "PROCESSOR", 128)
+    made.add_tasks("driving", "INTERNAL", 3)
+    return made
+
+
+def half_broken() -> Installation:
+    """One region without data, one that begins to fail, one that works, and a configuration with a mistake."""
+    made = Installation(
+        warnings=["exporter.yml:14:5: clusters[1].tls.insecure_skip_verify: certificates are not verified"],
+        reload_error="exporter.yml:8:5: clusters[0].usres: unknown key; did you mean users?",
+    )
+    for region, state, error in (("kunshan", "up", TIMEOUT), ("xian", "stale", DENIED), ("hefei", "failing", REFUSED)):
+        made.add(region, "cluster", "", state, error)
+        for number, user in enumerate(("alice", "bob", "王伟", "zhang-san")):
+            made.add_user(region, user, "up" if number == 0 and state == "failing" else state, error=error)
+            made.add_member(region, f"physics/{user}", state, error=error)
+        made.token_ends[region] = {"": made.now + (20 * 3600 if state == "up" else -600)}
+    made.add("new", "cluster", "", "pending")
+    made.add_tasks("driving", "PROCESSOR", None)
+    return made
+
+
+def huge(targets: int = 10_000) -> Installation:
+    """Eight regions with thousands of users, a handful of whom have trouble."""
+    made = Installation()
+    for number in range(targets):
+        region = f"region-{number % 8 + 1}"
+        state = "failing" if number % 1250 == 7 else "stale" if number == 4321 else "up"
+        if number % 5:
+            made.add_user(region, f"user{number:05}", state)
+        else:
+            made.add_member(region, f"group{number % 40:02}/user{number:05}", state)
+    for region in made.sources:
+        made.token_ends[region] = {"": made.now + 9 * 3600}
+    return made
