@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test lint types demo bench lock schema docs clean
+.PHONY: test lint types demo bench lock schema dashboards docs clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -24,6 +24,9 @@ schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, an
 
 docs: $(VENV)/dev.done  ## the reference of the command line
 	$(BIN)/python -m exporter.cli.reference > docs/cli.md
+
+dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source
+	$(BIN)/python -m grafana
 
 # Versions and hashes of everything that is installed; run after a change to pyproject.toml's dependencies.
 lock: $(VENV)/dev.done

@@ -1,0 +1,85 @@
+"""An event loop whose time passes only when nothing is left to do: hours of timers in seconds, with real sockets.
+
+Both ends of every socket live on the loop, and loopback delivers what is sent at once: where nothing is readable and
+no thread is at work, nothing will happen before the next timer, and time can jump to it.
+"""
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
+
+from exporter.clock import Timer
+
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
+# Real seconds for whatever the kernel may still have to deliver.
+_PATIENCE = 0.0002
+
+
+class _Selector(selectors.DefaultSelector):
+    """Does not wait for a timer: tells that the time until it has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = 0.0
+        self.busy_threads = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.busy_threads or timeout is None:
+            return super().select(timeout)
+        ready = super().select(0) or (super().select(_PATIENCE) if timeout > 0 else [])
+        if not ready and timeout > 0:
+            self.passed += timeout
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """`time()` begins at 0."""
+
+    def __init__(self) -> None:
+        self._virtual = _Selector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.passed
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*_Arguments], _Result], *args: *_Arguments
+    ) -> asyncio.Future[_Result]:
+        """Time stands still while a thread works."""
+        self._virtual.busy_threads += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._thread_done)
+        return future
+
+    def _thread_done(self, _: object) -> None:
+        self._virtual.busy_threads -= 1
+
+
+class VirtualClock:
+    """The exporter's `Clock` on such a loop; `start` is the Unix time at which the loop began."""
+
+    def __init__(self, start: float | None = None) -> None:
+        self.start = time.time() if start is None else start
+        self._loop = asyncio.get_running_loop()
+
+    def now(self) -> float:
+        return self.start + self._loop.time()
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        return self._loop.call_later(seconds, callback)
+
+
+def run(main: Coroutine[Any, Any, _Result]) -> _Result:
+    """Like `asyncio.run`, on a loop of virtual time."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)

@@ -1,0 +1,1 @@
+"""The dashboards, as code: ``python -m grafana`` writes `provisioned/`, English and Chinese from this one source."""

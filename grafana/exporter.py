@@ -1,0 +1,381 @@
+"""Exporter.
+
+Does it get its data, how does the API behave, and how is the process itself?
+"""
+
+from grafana.parts import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    Dashboard,
+    Query,
+    Row,
+    Text,
+    bars,
+    coloured,
+    lines,
+    number,
+    override,
+    table,
+    tiles,
+    values,
+)
+from grafana.variables import OF_SOURCE, SOURCE
+
+SOURCE_NAME, ENDPOINT, TARGET = Text("Source", "来源"), Text("Endpoint", "接口"), Text("Target", "目标")
+ENDPOINT_OF = "{{source}} {{endpoint}}"
+REASON_COLOURS = {
+    "auth": VERMILION,
+    "permission": PURPLE,
+    "rejected": GREY,
+    "throttled": ORANGE,
+    "timeout": YELLOW,
+    "connection": BLUE,
+    "http": SKY,
+    "decode": "#882255",
+    "upstream": "#44AA99",
+}
+FINE = Text("none", "无")
+
+
+def each(name: str, *, by: str = "source, endpoint", window: str = "$__rate_interval") -> str:
+    """How often something happened at each endpoint."""
+    return f"sum by ({by}) (increase({name}{{{OF_SOURCE}}}[{window}]))"
+
+
+FAILED_FOR = Text("No success for", "距上次成功")
+STATE = Text("State", "状态")
+FAILING = table(
+    Text("What does not work?", "哪些目标异常？"),
+    Text(
+        "Targets whose last poll failed, and for how long there was no success. Missing: its data is too old and was taken "
+        "away. The reason is in the graph beside, the words in /api/v1/status; see the runbook TargetFailing.",
+        "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与运维手册 TargetFailing。",
+    ),
+    [
+        Query(
+            f"max by (source, endpoint, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, endpoint, target) "
+            f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0",
+            table=True,
+        ),
+        Query(
+            f"max by (source, endpoint, target) (time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}) "
+            f"and on (source, endpoint, target) hpc_exporter_target_up{{{OF_SOURCE}}} == 0",
+            table=True,
+        ),
+    ],
+    {
+        "Value #A": STATE,
+        "source": SOURCE_NAME,
+        "endpoint": ENDPOINT,
+        "target": TARGET,
+        "Value #B": FAILED_FOR,
+    },
+    sort=STATE,
+    width=12,
+    height=9,
+    no_value=Text("every target works, or was not tried yet", "所有目标正常（或尚未轮询）"),
+    overrides=[
+        override(
+            STATE,
+            mappings=values(v1=(Text("failing", "失败"), ORANGE), v2=(Text("missing", "缺失"), VERMILION)),
+            custom__cellOptions={"type": "color-background", "mode": "basic"},
+            custom__width=90,
+        ),
+        override(FAILED_FOR, unit="s", decimals=0),
+    ],
+)
+
+BOARD = Dashboard(
+    uid="hpc-exporter",
+    title=Text("HPC / 6 Exporter", "HPC / 6 Exporter"),
+    description=Text("Does the exporter get its data, and is it well?", "exporter 能否获取数据，自身是否正常？"),
+    variables=[SOURCE],
+    panels=[
+        tiles(
+            Text("Exporter", "Exporter"),
+            Text(
+                "Whether Prometheus can scrape it. Down: nothing at all is known, see the runbook ExporterDown.",
+                "Prometheus 能否抓取。宕机时一无所知：见运维手册 ExporterDown。",
+            ),
+            Query('up{job="hpc-exporter"}', "{{instance}}", instant=True),
+            width=6,
+            height=4,
+            steps=((None, VERMILION), (1, BLUE)),
+            mappings=values(v0=(Text("down", "宕机"), VERMILION), v1=(Text("up", "正常"), BLUE)),
+            no_value=Text("not scraped", "未抓取"),
+        ),
+        tiles(
+            Text("Regions and projects", "区域与项目"),
+            Text(
+                "Whether the last poll of everything in it worked. Failing: see below what, and why.",
+                "最近一次轮询是否全部成功。失败：见下方详情。",
+            ),
+            Query(
+                'label_replace(scnet_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)")',
+                "{{source}}",
+                instant=True,
+            ),
+            width=9,
+            height=4,
+            steps=((None, ORANGE), (1, BLUE)),
+            mappings=values(v0=(Text("failing", "失败"), ORANGE), v1=(Text("working", "正常"), BLUE)),
+            no_value=Text("nothing was polled yet", "尚未轮询"),
+        ),
+        number(
+            Text("Targets failing", "失败目标"),
+            Text(
+                "Polled things whose last poll failed. One of many is a user or a right; all of a region is the region.",
+                "最近轮询失败的目标数。个别失败是用户或权限问题；整个区域失败是区域问题。",
+            ),
+            Query(f"count(hpc_exporter_target_up{{{OF_SOURCE}}} == 0) or vector(0)"),
+            unit="short",
+            steps=((None, BLUE), (1, ORANGE)),
+        ),
+        number(
+            Text("Targets without data", "无数据目标"),
+            Text(
+                "Targets whose data was too old and is gone. Alerts on it are blind: see the runbook DataStale.",
+                "数据过旧已移除的目标数，其告警失效：见运维手册 DataStale。",
+            ),
+            Query(f"sum(hpc_exporter_target_stale{{{OF_SOURCE}}})"),
+            unit="short",
+            steps=((None, BLUE), (1, VERMILION)),
+        ),
+        tiles(
+            Text("Configuration", "配置"),
+            Text(
+                "Whether the last attempt to load the configuration worked. Refused: the one before is still in use; "
+                "hpc-exporter check names every mistake.",
+                "最近一次加载配置是否成功。被拒绝：仍使用旧配置；运行 hpc-exporter check 查看错误。",
+            ),
+            Query("hpc_exporter_config_last_reload_successful", Text("configuration", "配置"), instant=True),
+            width=3,
+            height=4,
+            steps=((None, VERMILION), (1, BLUE)),
+            mappings=values(v0=(Text("refused", "被拒绝"), VERMILION), v1=(Text("loaded", "已加载"), BLUE)),
+        ),
+        FAILING,
+        bars(
+            Text("Failed polls, by reason", "失败的轮询（按原因）"),
+            Text(
+                "After all retries. auth: token; permission: right; throttled: asked too often; timeout, connection: network; "
+                "http, upstream: the region; decode: an answer we do not know.",
+                "重试后仍失败。auth 令牌；permission 权限；throttled 限流；timeout/connection 网络；http/upstream 区域；decode 未知格式。",
+            ),
+            [Query(f"{each('hpc_exporter_poll_failures_total', by='reason')} > 0", "{{reason}}")],
+            axis=Text("polls", "轮询次数"),
+            width=12,
+            height=9,
+            overrides=coloured(REASON_COLOURS),
+        ),
+        Row(Text("The APIs", "接口")),
+        lines(
+            Text("How long polls take (p90)", "轮询耗时（p90）"),
+            Text(
+                "With retries and waits, so refused requests make it long, too. Near poll.timeout: polls will fail soon.",
+                "含重试与等待。接近 poll.timeout 时轮询即将失败。",
+            ),
+            [
+                Query(
+                    f"histogram_quantile(0.9, sum by (source, endpoint, le) (rate(hpc_exporter_poll_duration_seconds_bucket{{{OF_SOURCE}}}[$__rate_interval]))) >= 0",
+                    ENDPOINT_OF,
+                )
+            ],
+            unit="s",
+        ),
+        lines(
+            Text("Requests by answer", "请求（按响应）"),
+            Text(
+                "HTTP requests a minute, by status; none: no answer came. 401 and 403: token; 429: asked too often; 5xx: the region.",
+                "每分钟 HTTP 请求数（按状态码）；none 为无响应。401/403 令牌；429 限流；5xx 区域故障。",
+            ),
+            [
+                Query(
+                    f"sum by (source, code) (rate(hpc_exporter_api_requests_total{{{OF_SOURCE}}}[$__rate_interval])) * 60",
+                    "{{source}} {{code}}",
+                )
+            ],
+            axis=Text("requests a minute", "请求/分钟"),
+        ),
+        bars(
+            Text("Errors that the API reports", "接口返回的错误码"),
+            Text(
+                "By the API's own code; other: a code that no page lists. The runbook TargetFailing says which mean what.",
+                "按接口错误码；other 为文档未列出的错误码。含义见运维手册 TargetFailing。",
+            ),
+            [Query(f"{each('hpc_exporter_api_errors_total', by='source, api_code')} > 0", "{{source}} {{api_code}}")],
+            axis=Text("answers", "响应数"),
+        ),
+        bars(
+            Text("Retries", "重试"),
+            Text(
+                "Further attempts within a poll. A few are normal; as many as polls means the region is in trouble.",
+                "单次轮询内的重试。少量正常；与轮询数相当说明区域异常。",
+            ),
+            [Query(f"{each('hpc_exporter_api_retries_total')} > 0", ENDPOINT_OF)],
+            axis=Text("attempts", "次数"),
+        ),
+        lines(
+            Text("Polls a minute, against the plan", "每分钟轮询数与计划"),
+            Text(
+                "1 means every target is polled as often as configured. Below: failing targets are asked more slowly, or polls "
+                "take longer than their interval.",
+                "1 表示按配置频率轮询。低于 1：失败目标被降频，或轮询耗时超过间隔。",
+            ),
+            [
+                Query(
+                    f"sum by (source, endpoint) (rate(hpc_exporter_polls_total{{{OF_SOURCE}}}[$__rate_interval])) * on (source, endpoint) "
+                    f"hpc_exporter_poll_interval_seconds{{{OF_SOURCE}}} / on (source, endpoint) "
+                    f"count by (source, endpoint) (hpc_exporter_target_stale{{{OF_SOURCE}}})",
+                    ENDPOINT_OF,
+                )
+            ],
+            unit="percentunit",
+        ),
+        bars(
+            Text("What could not be understood", "无法理解的内容"),
+            Text(
+                "Records that were left out, and job states that are not known. Please report both: see the runbook UnknownStates.",
+                "被忽略的记录与未知作业状态。请反馈：见运维手册 UnknownStates。",
+            ),
+            [
+                Query(
+                    f"{each('hpc_exporter_records_rejected_total')} > 0",
+                    Text(f"{ENDPOINT_OF} records", f"{ENDPOINT_OF} 记录"),
+                ),
+                Query(
+                    f"{each('hpc_exporter_unknown_states_total')} > 0",
+                    Text(f"{ENDPOINT_OF} states", f"{ENDPOINT_OF} 状态"),
+                ),
+            ],
+            axis=Text("records, states", "记录、状态"),
+        ),
+        Row(Text("Tokens", "令牌")),
+        lines(
+            Text("Life left of tokens", "令牌剩余时间"),
+            Text(
+                "A saw-tooth is renewed by itself. A line that falls to 0 is a pasted token: replace it before. See the runbook TokenExpiring.",
+                "锯齿形为自动续期。持续降到 0 为手工令牌，须提前更换。见运维手册 TokenExpiring。",
+            ),
+            [
+                Query(
+                    f"min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds{{{OF_SOURCE}}} - time())",
+                    "{{source}} {{user}}",
+                )
+            ],
+            unit="s",
+            width=12,
+            height=7,
+        ),
+        bars(
+            Text("Tokens obtained", "令牌获取"),
+            Text(
+                "New tokens, and attempts that failed. Failures without success: see the runbook TokenRefreshFailing.",
+                "新令牌与失败次数。只有失败：见运维手册 TokenRefreshFailing。",
+            ),
+            [
+                Query(
+                    each("hpc_exporter_token_refreshes_total", by="source"),
+                    Text("{{source}} obtained", "{{source}} 成功"),
+                ),
+                Query(
+                    each("hpc_exporter_token_refresh_failures_total", by="source"),
+                    Text("{{source}} failed", "{{source}} 失败"),
+                ),
+            ],
+            axis=Text("tokens", "令牌数"),
+            width=12,
+            height=7,
+        ),
+        Row(Text("The process", "进程")),
+        lines(
+            Text("Memory", "内存"),
+            Text(
+                "Growing for days without more series is a leak: please report it.",
+                "序列数不变而内存数日持续增长为泄漏：请反馈。",
+            ),
+            [Query('process_resident_memory_bytes{job="hpc-exporter"}', "{{instance}}")],
+            unit="bytes",
+            width=6,
+            height=7,
+        ),
+        lines(
+            Text("CPU", "CPU"),
+            Text(
+                "Cores used. Near 1: one event loop is full, divide the targets with --total-shards.",
+                "使用的核数。接近 1 时应使用 --total-shards 分片。",
+            ),
+            [Query('rate(process_cpu_seconds_total{job="hpc-exporter"}[$__rate_interval])', "{{instance}}")],
+            axis=Text("cores", "核"),
+            width=6,
+            height=7,
+        ),
+        lines(
+            Text("Series, and jobs followed", "序列与跟踪作业"),
+            Text(
+                "Series in a scrape; jobs that the tracker follows; jobs without series of their own because of per_job.max_jobs: "
+                "see the runbook SeriesDropped.",
+                "每次抓取的序列数、跟踪的作业数，以及因 per_job.max_jobs 而无独立序列的作业数：见运维手册 SeriesDropped。",
+            ),
+            [
+                Query("hpc_exporter_series", Text("series", "序列")),
+                Query("sum(hpc_exporter_tracked_jobs)", Text("jobs followed", "跟踪作业")),
+                Query("sum(hpc_exporter_jobs_dropped)", Text("jobs without series", "无序列作业")),
+            ],
+            axis=Text("series, jobs", "序列、作业"),
+            width=6,
+            height=7,
+        ),
+        lines(
+            Text("Answers of the exporter", "exporter 的响应"),
+            Text(
+                "HTTP requests that it answered, by path and status. 503 on /metrics: too many at once; 401: a wrong password.",
+                "按路径与状态码统计的 HTTP 响应。/metrics 返回 503：并发过多；401：密码错误。",
+            ),
+            [
+                Query(
+                    "sum by (path, code) (rate(hpc_exporter_http_requests_total[$__rate_interval])) * 60",
+                    "{{path}} {{code}}",
+                )
+            ],
+            axis=Text("requests a minute", "请求/分钟"),
+            width=6,
+            height=7,
+        ),
+        table(
+            Text("Instances", "实例"),
+            Text(
+                "What runs where. With shards, every number from 0 up to their count has to be here once.",
+                "各实例版本。使用分片时，从 0 起的每个编号都应各出现一次。",
+            ),
+            [
+                Query("max by (instance, version, revision, python_version) (hpc_exporter_build_info)", table=True),
+                Query("max by (instance) (hpc_exporter_shard_ordinal)", table=True),
+                Query("max by (instance) (hpc_exporter_total_shards)", table=True),
+                Query(
+                    "max by (instance) (time() - hpc_exporter_config_last_reload_success_timestamp_seconds)", table=True
+                ),
+            ],
+            {
+                "instance": Text("Instance", "实例"),
+                "version": Text("Version", "版本"),
+                "revision": Text("Revision", "修订"),
+                "python_version": Text("Python", "Python"),
+                "Value #B": Text("Shard", "分片"),
+                "Value #C": Text("of", "总分片"),
+                "Value #D": Text("Configuration loaded", "配置加载于"),
+            },
+            sort=None,
+            hidden=("Value #A",),
+            width=24,
+            height=5,
+            unit="none",
+            overrides=[override(Text("Configuration loaded", "配置加载于"), unit="s", decimals=0)],
+        ),
+    ],
+)

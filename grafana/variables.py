@@ -1,0 +1,31 @@
+"""The variables that dashboards share, and the matchers that use them."""
+
+from typing import Final
+
+from grafana.parts import Text, variable
+
+REGION: Final = variable("region", Text("Region", "区域"), "label_values(scnet_up, hpc_cluster)")
+GROUP: Final = variable(
+    "group", Text("Group", "用户组"), 'label_values(scnet_member_jobs{hpc_cluster=~"$region"}, group)'
+)
+MEMBER: Final = variable(
+    "user", Text("User", "用户"), 'label_values(scnet_member_jobs{hpc_cluster=~"$region", group=~"$group"}, user)'
+)
+QUEUE_USER: Final = variable(
+    "user", Text("User", "用户"), 'label_values(scnet_queue_jobs{hpc_cluster=~"$region"}, user)'
+)
+QUEUE: Final = variable("queue", Text("Queue", "队列"), 'label_values(scnet_queue_jobs{hpc_cluster=~"$region"}, queue)')
+PROJECT: Final = variable("project", Text("Project", "项目"), "label_values(octopus_up, project)")
+QUEUE_TYPE: Final = variable(
+    "queue_type", Text("Queue", "队列"), 'label_values(octopus_queue_length{project=~"$project"}, queue_type)'
+)
+SOURCE: Final = variable(
+    "source", Text("Region or project", "区域或项目"), "label_values(hpc_exporter_target_up, source)"
+)
+
+IN_REGION: Final = 'hpc_cluster=~"$region"'
+IN_GROUP: Final = f'{IN_REGION}, group=~"$group"'
+OF_MEMBER: Final = f'{IN_GROUP}, user=~"$user"'
+IN_QUEUE: Final = f'{IN_REGION}, user=~"$user", queue=~"$queue"'
+IN_PROJECT: Final = 'project=~"$project", queue_type=~"$queue_type"'
+OF_SOURCE: Final = 'source=~"$source"'

@@ -1,0 +1,270 @@
+"""Waiting.
+
+How long do jobs wait, how does that change, and how much of it could be measured?
+"""
+
+from grafana.parts import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    Dashboard,
+    Query,
+    Row,
+    Text,
+    bars,
+    coloured,
+    dashed,
+    lines,
+    number,
+    override,
+    ranking,
+)
+from grafana.variables import GROUP, IN_GROUP, REGION
+
+WAIT, RUN = "scnet_job_observed_wait_seconds", "scnet_job_observed_run_seconds"
+CENSORED = "scnet_job_observations_censored_total"
+JOBS = Text("jobs", "作业数")
+NONE = Text("none started", "无启动")
+
+# Classes of waits: from, to (bounds of the histogram's buckets), name, colour from cold to hot.
+CLASSES = (
+    ("", "300.0", Text("up to 5 min", "5 分钟内"), BLUE),
+    ("300.0", "1800.0", Text("5 to 30 min", "5–30 分钟"), SKY),
+    ("1800.0", "7200.0", Text("30 min to 2 h", "30 分钟–2 小时"), GREEN),
+    ("7200.0", "28800.0", Text("2 to 8 h", "2–8 小时"), YELLOW),
+    ("28800.0", "86400.0", Text("8 h to a day", "8 小时–1 天"), ORANGE),
+    ("86400.0", "+Inf", Text("over a day", "超过 1 天"), VERMILION),
+)
+RUN_CLASSES = (
+    ("", "600.0", Text("up to 10 min", "10 分钟内"), BLUE),
+    ("600.0", "3600.0", Text("10 min to 1 h", "10 分钟–1 小时"), SKY),
+    ("3600.0", "14400.0", Text("1 to 4 h", "1–4 小时"), GREEN),
+    ("14400.0", "86400.0", Text("4 h to a day", "4 小时–1 天"), ORANGE),
+    ("86400.0", "+Inf", Text("over a day", "超过 1 天"), PURPLE),
+)
+
+
+def counted(family: str, start: str, end: str, window: str) -> str:
+    """How many observations between two bounds there were."""
+    upto = f'sum(increase({family}_bucket{{{IN_GROUP}, le="{end}"}}[{window}]))'
+    return f'{upto} - sum(increase({family}_bucket{{{IN_GROUP}, le="{start}"}}[{window}]))' if start else upto
+
+
+def quantile(share: float, by: str = "", window: str = "1h") -> str:
+    grouped = f"{by}, le" if by else "le"
+    return f"histogram_quantile({share}, sum by ({grouped}) (increase({WAIT}_bucket{{{IN_GROUP}}}[{window}]))) >= 0"
+
+
+def ended(measure: str, window: str) -> str:
+    """Waits or runs that could not be measured."""
+    return f'sum(increase({CENSORED}{{{IN_GROUP}, measure="{measure}"}}[{window}]))'
+
+
+def coverage(measure: str) -> str:
+    family = {"wait": WAIT, "run": RUN}[measure]
+    seen = f"sum(increase({family}_count{{{IN_GROUP}}}[$__range]))"
+    return f"{seen} / ({seen} + {ended(measure, '$__range')} > 0)"
+
+
+COVERED = ((None, VERMILION), (0.8, ORANGE), (0.95, SKY))
+
+BOARD = Dashboard(
+    uid="hpc-waiting",
+    title=Text("HPC / 4 Waiting", "HPC / 4 等待"),
+    description=Text("How long do jobs wait, and how sure is that?", "作业等待多久，结果有多可靠？"),
+    variables=[REGION, GROUP],
+    hours=24,
+    panels=[
+        number(
+            Text("Half waited at most", "一半作业等待不超过"),
+            Text(
+                "The median wait of jobs that started in the time on screen. To plan a deadline, go by p90.",
+                "所选时段内启动作业的等待中位数。规划期限请参考 p90。",
+            ),
+            Query(quantile(0.5, window="$__range"), instant=True),
+            unit="s",
+            width=5,
+            no_value=NONE,
+            options={"graphMode": "none"},
+            defaults={"decimals": 0},
+        ),
+        number(
+            Text("Nine in ten waited at most", "90% 作业等待不超过"),
+            Text(
+                "Of the jobs that started in the time on screen. Much above the median: large jobs wait far longer than small ones.",
+                "所选时段内启动的作业。远高于中位数：大作业比小作业等得久得多。",
+            ),
+            Query(quantile(0.9, window="$__range"), instant=True),
+            unit="s",
+            width=5,
+            no_value=NONE,
+            options={"graphMode": "none"},
+            defaults={"decimals": 0},
+        ),
+        number(
+            Text("Waits measured", "等待测量覆盖率"),
+            Text(
+                "Of all waits that ended in the time on screen, the share that could be measured. Below 80 % do not trust "
+                "the numbers here: look for gaps between polls, or shorten poll.interval.",
+                "所选时段内结束的等待中可测量的比例。低于 80% 时不要相信本页数值：检查轮询间隔或缩短 poll.interval。",
+            ),
+            Query(coverage("wait"), instant=True),
+            unit="percentunit",
+            width=5,
+            steps=COVERED,
+            no_value=NONE,
+            options={"graphMode": "none"},
+            defaults={"decimals": 1},
+        ),
+        number(
+            Text("Runs measured", "运行测量覆盖率"),
+            Text(
+                "The same for runs. Runs shorter than a poll interval are not seen at all, and not in here.",
+                "运行时间的覆盖率。短于轮询间隔的运行完全不可见，不计入。",
+            ),
+            Query(coverage("run"), instant=True),
+            unit="percentunit",
+            width=4,
+            steps=COVERED,
+            no_value=NONE,
+            options={"graphMode": "none"},
+            defaults={"decimals": 1},
+        ),
+        number(
+            Text("Waiting now, longest", "当前最长等待"),
+            Text(
+                "The job that waits longest at this moment; it is in none of the other numbers yet. Overview says whose.",
+                "此刻等待最久的作业，尚未计入其他数值。归属见“总览”。",
+            ),
+            Query(f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_GROUP}}})"),
+            unit="s",
+            width=5,
+            steps=((None, SKY), (43200, ORANGE), (86400, VERMILION)),
+            no_value=Text("none waits", "无等待"),
+            defaults={"decimals": 0},
+        ),
+        Row(Text("The distribution of waits", "等待时间分布")),
+        bars(
+            Text("Started jobs, by how long they had waited", "启动的作业（按等待时长）"),
+            Text(
+                "Each bar is the jobs that started then; the warmer the colour, the longer they had waited. Growing warm parts: "
+                "the region gets fuller. No bars: nothing starts, look at Queues.",
+                "每根柱子为当时启动的作业，颜色越暖等待越久。暖色增多说明区域变满；无柱子说明没有启动，见“队列”。",
+            ),
+            [Query(counted(WAIT, start, end, "$__rate_interval"), name) for start, end, name, _ in CLASSES],
+            axis=JOBS,
+            width=14,
+            height=9,
+            overrides=[override(name, color={"mode": "fixed", "fixedColor": colour}) for _, _, name, colour in CLASSES],
+        ),
+        lines(
+            Text("Waits by group", "各组等待时间"),
+            Text(
+                "p50 and p90 of the jobs that started within the hour before. One group far above the others: its quota or priority.",
+                "此前一小时内启动作业的 p50 与 p90。某组远高于其他组：检查其配额或优先级。",
+            ),
+            [
+                Query(quantile(share, "hpc_cluster, group"), f"{{{{hpc_cluster}}}} {{{{group}}}} {name}")
+                for share, name in ((0.9, "p90"), (0.5, "p50"))
+            ],
+            unit="s",
+            overrides=[dashed("B")],
+            width=10,
+            height=9,
+        ),
+        Row(Text("Can it be believed?", "数据可信吗？")),
+        bars(
+            Text("Observed against censored waits", "已测量与未测量的等待"),
+            Text(
+                "Censored: the job was there before the first poll (left_truncated), changed in a long gap (gap), or was gone "
+                "without having run in sight (vanished). Mostly vanished is users who delete; mostly gap is failing polls.",
+                "未测量：首次轮询前已存在（left_truncated）、在长间隔中变化（gap）、未见运行即消失（vanished）。"
+                "vanished 多为用户删除；gap 多为轮询失败。",
+            ),
+            [
+                Query(f"sum(increase({WAIT}_count{{{IN_GROUP}}}[$__rate_interval]))", Text("observed", "已测量")),
+                Query(
+                    f'sum by (reason) (increase({CENSORED}{{{IN_GROUP}, measure="wait"}}[$__rate_interval]))',
+                    "{{reason}}",
+                ),
+            ],
+            axis=JOBS,
+            overrides=[
+                override(Text("observed", "已测量"), color={"mode": "fixed", "fixedColor": SKY}),
+                *coloured({"left_truncated": GREY, "gap": VERMILION, "vanished": ORANGE}),
+            ],
+        ),
+        lines(
+            Text("Little's law: two ways to count who waits", "利特尔法则：两种方式计算等待作业"),
+            Text(
+                "The mean number of waiting jobs, once counted in the lists, once as arrivals times mean wait (over three hours). "
+                "Where both agree, the waits can be believed. Waits far below the lists: jobs wait that have not started yet, "
+                "or many waits are censored.",
+                "等待作业的平均数：一种来自列表计数，一种为到达率乘以平均等待（三小时窗口）。两者一致则等待时间可信；"
+                "后者远低于前者：许多作业尚未启动或未能测量。",
+            ),
+            [
+                Query(
+                    f'sum(avg_over_time(scnet_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[3h]))',
+                    Text("in the lists", "列表计数"),
+                ),
+                Query(
+                    f"sum(increase({WAIT}_sum{{{IN_GROUP}}}[3h])) / 10800",
+                    Text("arrivals x mean wait", "到达率 × 平均等待"),
+                ),
+            ],
+            axis=JOBS,
+        ),
+        bars(
+            Text("What jobs did", "作业状态变化"),
+            Text(
+                "Changes of state from one poll to the next. Many from running to queued: jobs are preempted or lose their node.",
+                "相邻两次轮询之间的状态变化。running→queued 多：作业被抢占或节点故障。",
+            ),
+            [
+                Query(
+                    f"sum by (from_state, to_state) (increase(scnet_job_transitions_total{{{IN_GROUP}}}[$__rate_interval])) > 0",
+                    "{{from_state}} → {{to_state}}",
+                )
+            ],
+            axis=Text("changes", "变化次数"),
+        ),
+        Row(Text("Runs", "运行时间")),
+        bars(
+            Text("Ended runs, by how long they were", "结束的运行（按时长）"),
+            Text(
+                "Very short ones in number: programs that fail at once, or jobs better put together. Runs that no poll caught are missing.",
+                "大量极短运行：程序立即失败，或应合并作业。未被轮询捕捉的运行不包含在内。",
+            ),
+            [Query(counted(RUN, start, end, "$__rate_interval"), name) for start, end, name, _ in RUN_CLASSES],
+            axis=JOBS,
+            width=14,
+            overrides=[
+                override(name, color={"mode": "fixed", "fixedColor": colour}) for _, _, name, colour in RUN_CLASSES
+            ],
+        ),
+        ranking(
+            Text("Mean wait for each mean run", "平均等待/平均运行"),
+            Text(
+                "How many times its own run a job waits, in the time on screen. Above 1: waiting takes longer than computing.",
+                "所选时段内作业等待时间与运行时间之比。大于 1：等待比计算更久。",
+            ),
+            f"(sum by (hpc_cluster, group) (increase({WAIT}_sum{{{IN_GROUP}}}[$__range])) "
+            f"/ sum by (hpc_cluster, group) (increase({WAIT}_count{{{IN_GROUP}}}[$__range]))) "
+            f"/ (sum by (hpc_cluster, group) (increase({RUN}_sum{{{IN_GROUP}}}[$__range])) "
+            f"/ sum by (hpc_cluster, group) (increase({RUN}_count{{{IN_GROUP}}}[$__range])))",
+            {"hpc_cluster": Text("Region", "区域"), "group": Text("Group", "用户组")},
+            Text("Wait / run", "等待/运行"),
+            unit="none",
+            width=10,
+            steps=((None, SKY), (1, ORANGE)),
+            no_value=NONE,
+            defaults={"decimals": 2},
+        ),
+    ],
+)
