@@ -10,13 +10,14 @@ from typing import Any
 
 import structlog
 
+from exporter.app.figures import Figureboard
 from exporter.app.octopus import Project, build_projects
 from exporter.app.publisher import Publisher
 from exporter.app.scnet import Region
 from exporter.app.scnet_tokens import AccountAtWork, account_at_work
 from exporter.app.services import Services
 from exporter.app.source import Source
-from exporter.app.status import status_of
+from exporter.app.status import Selection, status_of
 from exporter.app.tls import context_for
 from exporter.app.tracked import Tracked
 from exporter.clock import Clock, SystemClock
@@ -62,7 +63,9 @@ class Application:
         self._reloading = asyncio.Lock()
         # Entered around every reload, for who has to be told.
         self.around_reload: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.started_at = self._clock.now()
         self.reload_successful: bool | None = None
+        self.reload_error: str | None = None
         self.reloaded_at: float | None = None
 
     @property
@@ -98,10 +101,12 @@ class Application:
     async def _reload(self) -> None:
         try:
             await self._load_and_apply()
-        except ConfigurationError:
+        except ConfigurationError as error:
             self._note_reload(ok=False)
+            self.reload_error = str(error)
             raise
         self._note_reload(ok=True)
+        self.reload_error = None
 
     async def stop(self) -> None:
         """Stop polling, write what the tracker knows, and close all connections."""
@@ -119,10 +124,19 @@ class Application:
         own = self.own.render(fmt, exposition.series) if self.options.exporter_metrics else b""
         return await exposition.body(fmt, compress, own)
 
-    def status(self) -> dict[str, Any]:
-        """What `/api/v1/status` says."""
+    def status(self, selection: Selection | None = None) -> dict[str, Any]:
+        """What `/api/v1/status` says of the targets selected, and of the whole."""
         self.poller.expire()
-        return status_of(self)
+        return status_of(self, selection)
+
+    @property
+    def figures(self) -> Figureboard:
+        """The numbers that are shown now."""
+        return self._services.figures
+
+    def now(self) -> float:
+        """Unix time."""
+        return self._clock.now()
 
     @property
     def warnings(self) -> list[str]:

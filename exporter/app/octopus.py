@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from exporter.app.figures import TaskFigures
 from exporter.app.services import Services
 from exporter.config import Config, FileSecret, OctopusProject, OctopusQueue, Secret
 from exporter.errors import RejectedError
@@ -154,6 +155,7 @@ class Project:
             else:
                 chunks = families.queue(labels, listing, queue.counters())
             self._services.exposition.put(key, chunks)
+            self._services.figures.show(key, TaskFigures(listing.length))
 
         return Target(
             key=key,

@@ -31,6 +31,7 @@ class Publisher:
 
     def expired(self, key: TargetKey) -> None:
         self._services.exposition.remove(key)
+        self._services.figures.hide(key)
         self._services.shown_answers.pop(key, None)
         self._services.tracked.hide(key)
         self._release_jobs(key)

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from exporter.app.figures import MemberFigures, member_figures, queue_figures
 from exporter.app.publisher import show_jobs_dropped
 from exporter.app.scnet_tokens import AccountAtWork, RegionTokens, Token
 from exporter.app.services import Services
@@ -180,6 +181,7 @@ class Region:
             own.unknown_states(self.name, QUEUE_JOBS, records.unknown_states)
             seen = self._services.queues_seen[key]
             self._services.exposition.put(key, families.queue_statistics(self.name, records, seen))
+            self._services.figures.show(key, queue_figures(records, seen))
             seen.update(queue.queue for queue in records.queues)
             shown_answers[key] = records.fingerprint
 
@@ -220,11 +222,13 @@ class Region:
         return self._target(key, lambda: self.client.member_jobs(member.group_id, user, self.tokens.own), publish)
 
     async def _show_member(self, key: TargetKey, group: str, user: str, records: JobListing) -> None:
-        if len(records.jobs) > RENDER_ON_LOOP_LIMIT:
-            chunks = await asyncio.to_thread(families.member_jobs, self.name, group, user, records)
-        else:
-            chunks = families.member_jobs(self.name, group, user, records)
+        def rendered() -> tuple[Chunks, MemberFigures]:
+            return families.member_jobs(self.name, group, user, records), member_figures(records)
+
+        large = len(records.jobs) > RENDER_ON_LOOP_LIMIT
+        chunks, figures = await asyncio.to_thread(rendered) if large else rendered()
         self._services.exposition.put(key, {**chunks, **self._per_job(key, group, user, records)})
+        self._services.figures.show(key, figures)
         # Series of single jobs must go once nobody wants them any more, even if the answer stays the same.
         self._services.shown_answers[key] = records.fingerprint if self._services.per_job is None else None
 

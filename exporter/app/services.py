@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from exporter.app.figures import Figureboard
 from exporter.clock import Clock
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
@@ -30,5 +31,7 @@ class Services:
     queues_seen: defaultdict[TargetKey, set[str]] = field(default_factory=lambda: defaultdict(set))
     # The fingerprint of the answer that a target shows now: the same answer again needs no rendering.
     shown_answers: dict[TargetKey, int | None] = field(default_factory=dict)
+    # The numbers for people: beside the exposition, changed together with it.
+    figures: Figureboard = field(default_factory=Figureboard)
     # To be called when a region has other targets than before without a reload.
     targets_changed: Callable[[], None] = lambda: None

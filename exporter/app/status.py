@@ -1,34 +1,151 @@
-"""The facts behind `/api/v1/status` and the status page."""
+"""The facts behind `/api/v1/status` and the status page. Their form is in docs/status.schema.json."""
 
 from __future__ import annotations
 
+import os
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from exporter import __version__
+from exporter.app.figures import Figures, MemberFigures, QueueFigures, TaskFigures
 
 if TYPE_CHECKING:
     from exporter.app.application import Application
     from exporter.polling import TargetStatus
 
+# In the order of urgency; see `state_of`.
+STATES: Final = ("stale", "failing", "pending", "up")
+DEFAULT_LIMIT: Final = 1000
+MAX_LIMIT: Final = 10_000
+# Tokens told of each source, the ones that end first: with a token for each of thousands of users nobody reads more.
+TOKENS_TOLD: Final = 20
 
-def status_of(app: Application) -> dict[str, Any]:
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which targets are asked for: those that match, in the order of the configuration, `limit` of them from `offset`.
+
+    `text` has to be in a label or in the last error, whatever the case; empty fields match everything.
+    """
+
+    text: str = ""
+    states: frozenset[str] = frozenset()
+    source: str = ""
+    endpoint: str = ""
+    offset: int = 0
+    limit: int = DEFAULT_LIMIT
+
+    def chosen(self, statuses: Iterable[TargetStatus]) -> list[TargetStatus]:
+        """All that match, before `offset` and `limit`."""
+        return [
+            status
+            for status in statuses
+            if (not self.source or status.key.source == self.source)
+            and (not self.endpoint or status.key.endpoint == self.endpoint)
+            and (not self.states or state_of(status) in self.states)
+            and (not self.text or self._in_words(status))
+        ]
+
+    def _in_words(self, status: TargetStatus) -> bool:
+        words = " ".join((*status.key, str(status.last_error or ""))).casefold()
+        return all(word in words for word in self.text.casefold().split())
+
+
+class Health(NamedTuple):
+    """How the targets of a source do."""
+
+    states: Counter[str]
+    last_success: float | None
+    worst: TargetStatus | None
+
+
+def status_of(app: Application, selection: Selection | None = None) -> dict[str, Any]:
     """Everything a person or a script asks about the exporter; times are RFC 3339 in UTC, null where unknown."""
+    selection = selection or Selection()
+    statuses = app.poller.statuses
+    health = health_by_source(statuses)
+    chosen = selection.chosen(statuses)
+    page = chosen[selection.offset : selection.offset + selection.limit]
+    end = selection.offset + len(page)
     return {
         "version": __version__,
+        "revision": os.environ.get("HPC_EXPORTER_REVISION", "unknown"),
+        "python_version": platform.python_version(),
+        "time": timestamp(app.now()),
+        "started": timestamp(app.started_at),
         "ready": app.poller.ready,
         "config": {
             "file": str(app.options.config_file),
             "last_reload_successful": app.reload_successful,
             "last_successful_reload": timestamp(app.reloaded_at),
+            "last_reload_error": app.reload_error,
             "warnings": app.warnings,
         },
-        "targets": [target_facts(status) for status in app.poller.statuses],
+        "summary": state_counts(sum((of_source.states for of_source in health.values()), Counter())),
+        "sources": [source_facts(app, name, kind, health) for name, kind in kinds(app).items()],
+        "page": {
+            "offset": selection.offset,
+            "limit": selection.limit,
+            "matching": len(chosen),
+            "total": len(statuses),
+            "next_offset": end if page and end < len(chosen) else None,
+        },
+        "targets": [target_facts(status, app.figures.of(status.key)) for status in page],
     }
 
 
-def target_facts(status: TargetStatus) -> dict[str, Any]:
-    error = status.last_error
+def kinds(app: Application) -> dict[str, str]:
+    """All sources and what they are, in the order of the configuration."""
+    return dict.fromkeys(app.regions, "scnet") | dict.fromkeys(app.projects, "octopus")
+
+
+def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:
+    found: dict[str, Health] = {}
+    for status in statuses:
+        before = found.get(status.key.source) or Health(Counter(), None, None)
+        state = state_of(status)
+        before.states[state] += 1
+        last_success, worst = before.last_success, before.worst
+        if status.last_success is not None:
+            last_success = max(status.last_success, last_success or 0.0)
+        if status.last_error is not None and (worst is None or (status.stale and not worst.stale)):
+            worst = status
+        found[status.key.source] = Health(before.states, last_success, worst)
+    return found
+
+
+def state_counts(states: Counter[str]) -> dict[str, int]:
+    return {"total": states.total(), **{state: states[state] for state in STATES}}
+
+
+def source_facts(app: Application, name: str, kind: str, health: Mapping[str, Health]) -> dict[str, Any]:
+    of_source = health.get(name) or Health(Counter(), None, None)
+    totals = app.figures.totals(name)
+    tokens = sorted(app.own.token_ends.get(name, {}).items(), key=lambda item: item[1])
+    return {
+        "name": name,
+        "kind": kind,
+        "state": worst_of(of_source.states),
+        "targets": state_counts(of_source.states),
+        "last_success": timestamp(of_source.last_success),
+        "last_error": error_facts(of_source.worst) if of_source.worst else None,
+        "queues": totals.queues._asdict() if totals.queues else None,
+        "members": member_facts(totals.members) if totals.members else None,
+        "tasks": totals.tasks._asdict() if totals.tasks else None,
+        "tokens": [{"user": user, "expires": timestamp(end)} for user, end in tokens[:TOKENS_TOLD]],
+    }
+
+
+def worst_of(states: Counter[str]) -> str:
+    """The state of the whole: the most urgent of its targets', "up" where there is none."""
+    return next((state for state in STATES if states[state]), "up")
+
+
+def target_facts(status: TargetStatus, figures: Figures | None) -> dict[str, Any]:
     return {
         "source": status.key.source,
         "endpoint": status.key.endpoint,
@@ -38,11 +155,25 @@ def target_facts(status: TargetStatus) -> dict[str, Any]:
         "consecutive_failures": status.failures,
         "last_attempt": timestamp(status.last_attempt),
         "last_success": timestamp(status.last_success),
-        "last_error": None
-        if error is None
-        else {"reason": error.reason, "message": str(error), "time": timestamp(status.last_error_at)},
+        "last_error": error_facts(status),
         "next_poll": timestamp(status.next_poll),
+        "queues": None
+        if not isinstance(figures, QueueFigures)
+        else [{"queue": queue, **counts._asdict()} for queue, counts in figures.queues],
+        "member": member_facts(figures) if isinstance(figures, MemberFigures) else None,
+        "tasks": figures._asdict() if isinstance(figures, TaskFigures) else None,
     }
+
+
+def error_facts(status: TargetStatus) -> dict[str, Any] | None:
+    error = status.last_error
+    if error is None:
+        return None
+    return {"reason": error.reason, "message": str(error), "time": timestamp(status.last_error_at)}
+
+
+def member_facts(figures: MemberFigures) -> dict[str, Any]:
+    return {"jobs": figures.jobs._asdict(), "in_use": figures.in_use._asdict()}
 
 
 def state_of(status: TargetStatus) -> str:

@@ -32,11 +32,7 @@ def queue_statistics(hpc_cluster: str, statistics: QueueStatistics, seen: Collec
     `seen` names queues of earlier polls: one that is absent now has no jobs, unless it may be among the rows that could
     not be read. Queues of one name are added up. A state without a count is unknown and has no sample.
     """
-    absent = {} if statistics.rejected else dict.fromkeys(seen, NO_JOBS)
-    queues: dict[str, Mapping[JobState, int]] = dict(absent)
-    for row in statistics.queues:
-        known = queues.get(row.queue, NO_JOBS)
-        queues[row.queue] = row.counts if known is NO_JOBS else _added(known, row.counts)
+    queues = by_queue(statistics, seen)
     family = catalogue.SCNET_QUEUE_JOBS
     lines_start = start(family, hpc_cluster, statistics.user)
     lines = [
@@ -44,6 +40,16 @@ def queue_statistics(hpc_cluster: str, statistics: QueueStatistics, seen: Collec
         for queue, counts in sorted(queues.items(), key=lambda item: item[0])
     ]
     return _chunks({family: lines})
+
+
+def by_queue(statistics: QueueStatistics, seen: Collection[str]) -> dict[str, Mapping[JobState, int]]:
+    """Jobs by queue and state, as `queue_statistics` shows them."""
+    absent = {} if statistics.rejected else dict.fromkeys(seen, NO_JOBS)
+    queues: dict[str, Mapping[JobState, int]] = dict(absent)
+    for row in statistics.queues:
+        known = queues.get(row.queue, NO_JOBS)
+        queues[row.queue] = row.counts if known is NO_JOBS else _added(known, row.counts)
+    return queues
 
 
 def schedulers(hpc_cluster: str, answer: Schedulers) -> Chunks:

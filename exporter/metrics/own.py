@@ -33,6 +33,8 @@ class OwnMetrics:
         self.registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self.registry)
         self._by_source: list[MetricWrapperBase] = []
+        # The same as `token_expiry_timestamp`, by source and user, for who is not Prometheus.
+        self.token_ends: dict[str, dict[str, float]] = {}
         self._not_shown: set[Gauge] = set()
 
         self.build_info = self._gauge(catalogue.BUILD_INFO)
@@ -81,6 +83,7 @@ class OwnMetrics:
 
     def drop_source(self, source: str) -> None:
         """A region or project is configured no longer: its series leave."""
+        self.token_ends.pop(source, None)
         for metric in self._by_source:
             metric.remove_by_labels({"source": source})
 
@@ -118,8 +121,10 @@ class OwnMetrics:
     def token_expiry(self, source: str, user: str, seconds: float | None) -> None:
         """The token in use expires at that Unix time; None: it is not known when."""
         if seconds is None:
+            self.token_ends.get(source, {}).pop(user, None)
             self.token_expiry_timestamp.remove(source, user)
         else:
+            self.token_ends.setdefault(source, {})[user] = seconds
             self.token_expiry_timestamp.labels(source, user).set(seconds)
 
     def token_refresh(self, source: str, ok: bool) -> None:

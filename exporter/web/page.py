@@ -49,7 +49,7 @@ class StatusPage:
             self._verdict_section(),
             element("div", self._notices(), id="notices"),
             element("h2", self._t("sources"), class_="unseen"),
-            element("div", *map(self._card, self._status["sources"]), id="sources"),
+            element("div", *map(self._card, self._sources()), id="sources"),
             self._lists(),
         )
         body = element(
@@ -132,8 +132,13 @@ class StatusPage:
             parts.append(element("section", element("h2", t("reload_failed")), text, class_="notice failing"))
         if config["warnings"]:
             items = element("ul", *(element("li", element("bdi", warning)) for warning in config["warnings"]))
-            parts.append(element("section", element("h2", t("warnings")), items, class_="notice"))
+            title = element("summary", t("warnings", len(config["warnings"])))
+            parts.append(element("details", title, items, class_="notice"))
         return together(*parts)
+
+    def _sources(self) -> list[Mapping[str, Any]]:
+        """Trouble first, else in the order of the configuration."""
+        return sorted(self._status["sources"], key=lambda source: STATES.index(source["state"]))
 
     def _card(self, source: Mapping[str, Any]) -> Markup:
         t, targets, error = self._t, source["targets"], source["last_error"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from exporter.app.status import Selection
 from exporter.clock import Clock, SystemClock
 from exporter.metrics.render import Format
 from exporter.web import create_app, server_logger
@@ -38,8 +39,18 @@ class FakeFace:
         await self.may_answer.wait()
         return gzip.compress(self.body) if compress else self.body
 
-    def status(self) -> dict[str, Any]:
-        return {"version": "1", "ready": self.ready, "config": {"warnings": []}, "targets": []}
+    def status(self, selection: Selection | None = None) -> dict[str, Any]:  # noqa: ARG002 - there is nothing to select from
+        return {
+            "version": "1",
+            "time": "2026-01-01T00:00:00.000Z",
+            "started": "2026-01-01T00:00:00.000Z",
+            "ready": self.ready,
+            "config": {"file": "exporter.yml", "last_reload_successful": True, "warnings": []},
+            "summary": {"total": 0, "stale": 0, "failing": 0, "pending": 0, "up": 0},
+            "sources": [],
+            "page": {"offset": 0, "limit": 100, "matching": 0, "total": 0, "next_offset": None},
+            "targets": [],
+        }
 
     def effective_config(self) -> str:
         return "poll: {}\n"
@@ -67,7 +78,7 @@ class Served:
     ) -> tuple[int, dict[str, str], bytes]:
         """One request over a connection of its own: status, headers, body. Raises OSError where there is no answer."""
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         answer = await self.say("\r\n".join([*lines, "", ""]).encode(), tls)
         if not answer:
             raise ConnectionResetError("hung up on without an answer")
@@ -95,10 +106,15 @@ class Served:
 
 @asynccontextmanager
 async def guarded(
-    settings: Path | None = None, *, clock: Clock | None = None, max_connections: int = 500, **options: Any
+    settings: Path | None = None,
+    *,
+    face: FakeFace | None = None,
+    clock: Clock | None = None,
+    max_connections: int = 500,
+    **options: Any,
 ) -> AsyncIterator[Served]:
     """Served as `serve` does it."""
-    face = FakeFace()
+    face = face or FakeFace()
     policy = PolicyFile(settings, clock or SystemClock())
     keeper = Doorkeeper(policy, max_connections=max_connections)
     app = create_app(face, keeper=keeper, **options)

@@ -3,8 +3,9 @@
 import { isolated, make } from "./words.js";
 
 const MARGIN = 12; // rows drawn above and below what is in sight
+const FEW = 200; // so many rows are all drawn: they can be printed, and found by the browser's own search
 
-const URGENCY = { stale: 0, failing: 1, pending: 2, up: 3 };
+export const URGENCY = { stale: 0, failing: 1, pending: 2, up: 3 };
 
 const moment = (value) => (value === null ? 0 : Date.parse(value));
 const figure = (value) => (value === null ? -1 : value);
@@ -85,8 +86,9 @@ export class List {
     const height = parseFloat(getComputedStyle(this.section).getPropertyValue("--row"));
     const top = this.body.getBoundingClientRect().top;
     const count = this.rows.length;
-    const first = Math.min(count, Math.max(0, Math.floor(-top / height) - MARGIN));
-    const last = Math.max(first, Math.min(count, Math.ceil((innerHeight - top) / height) + MARGIN));
+    const few = count <= FEW;
+    const first = few ? 0 : Math.min(count, Math.max(0, Math.floor(-top / height) - MARGIN));
+    const last = few ? count : Math.max(first, Math.min(count, Math.ceil((innerHeight - top) / height) + MARGIN));
     const wanted = new Map(this.rows.slice(first, last).map((row) => [row.key, row]));
     for (const [key, line] of this.drawn) {
       if (!wanted.has(key)) {

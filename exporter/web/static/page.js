@@ -1,7 +1,7 @@
 // Keeps the status page up to date from /api/v1/status, and lets people sort, filter and look closer.
 // exporter/web/page.py makes the same elements for the state in which the page is loaded.
 
-import { List } from "./list.js";
+import { List, URGENCY } from "./list.js";
 import { Words, isolated, make } from "./words.js";
 
 const PAUSE = 5000; // milliseconds between two questions to the exporter
@@ -109,6 +109,8 @@ class Page {
     };
     addEventListener("scroll", redraw, { passive: true });
     addEventListener("resize", redraw);
+    // What is above the list can grow or shrink.
+    new ResizeObserver(redraw).observe(document.body);
     document.addEventListener("visibilitychange", () => document.hidden || this.wake?.());
     setInterval(() => this.tick(), 1000);
   }
@@ -199,7 +201,8 @@ class Page {
     const all = this.rows[this.view];
     const rows = all.filter(matches);
     for (const [view, { count }] of Object.entries(this.tabs)) count.textContent = this.words.number(this.rows[view].length);
-    this.shown.textContent = this.words.say("shown", rows.length, { total: this.words.number(all.length) });
+    const some = rows.length < all.length;
+    this.shown.textContent = this.words.say(some ? "shown" : "all_shown", rows.length, { total: this.words.number(all.length) });
     this.showOrder();
     if (this.status) this.lists[this.view].show(rows, all.length > 0);
     this.remember();
@@ -278,14 +281,17 @@ class Page {
     }
     if (config.warnings.length) {
       const items = config.warnings.map((warning) => make("li", {}, isolated(warning)));
-      notices.push(make("section", { class: "notice" }, make("h2", {}, this.words.say("warnings")), make("ul", {}, ...items)));
+      const title = this.words.say("warnings", config.warnings.length);
+      notices.push(make("details", { class: "notice" }, make("summary", {}, title), make("ul", {}, ...items)));
     }
     $("#notices").replaceChildren(...notices);
   }
 
   showSources() {
     const cards = new Map();
-    for (const source of this.status.sources) {
+    // Trouble first, else in the order of the configuration.
+    const sources = this.status.sources.toSorted((a, b) => URGENCY[a.state] - URGENCY[b.state]);
+    for (const source of sources) {
       const known = JSON.stringify(source);
       const before = this.cards.get(source.name);
       const focused = before?.element.contains(document.activeElement);

@@ -1,0 +1,90 @@
+"""Words in two languages."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import exporter.web
+from exporter.web.texts import _ALL, Texts, chosen_language, number
+
+STATIC = Path(exporter.web.__file__).parent / "static"
+
+
+def test_both_languages_say_the_same_things() -> None:
+    english, chinese = ({key for key in texts if not key.endswith("_one")} for texts in _ALL.values())
+    assert english == chinese
+    for key in english:
+        places = [set(re.findall(r"\{\w+\}", texts[key])) for texts in _ALL.values()]
+        assert places[0] == places[1], key
+
+
+def test_chinese_is_chinese() -> None:
+    same = {key for key in _ALL["en"] if _ALL["zh"].get(key) == _ALL["en"][key]}
+    assert same == {"title"}
+
+
+def test_no_word_is_there_for_nobody() -> None:
+    sources = "".join(
+        path.read_text() for path in (*STATIC.glob("*.js"), STATIC.parent / "page.py", STATIC.parent / "texts.py")
+    )
+    made = ("state_", "explain_", "endpoint_", "reason_", "ago_", "in_", "head_", "verdict_", "scnet", "octopus")
+    unused = [
+        key
+        for key in _ALL["en"]
+        if not key.startswith(made) and not key.endswith("_one") and not re.search(rf'["\s(.]{key}["\s,\]:]', sources)
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "header", "language"),
+    [
+        (None, None, "en"),
+        (None, "", "en"),
+        (None, "zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        (None, "en-US,en;q=0.9,zh;q=0.8", "en"),
+        (None, "fr-FR,fr;q=0.9", "en"),
+        (None, "fr, ZH-Hans;q=0.2, en;q=0.1", "zh"),
+        (None, "zh;q=0, en", "en"),
+        (None, "zh;q=x, en;q=0.1", "en"),
+        (None, "*", "en"),
+        ("zh", "en", "zh"),
+        ("en", "zh", "en"),
+        ("tlh", "zh", "zh"),
+    ],
+)
+def test_the_language_is_that_of_the_switch_or_of_the_browser(
+    asked: str | None, header: str | None, language: str
+) -> None:
+    assert chosen_language(asked, header) == language
+
+
+@given(st.text())
+def test_no_header_is_too_odd(header: str) -> None:
+    assert chosen_language(None, header) in ("en", "zh")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "now"),
+        (-0.9, "now"),
+        (1, "1 s ago"),
+        (119, "119 s ago"),
+        (120, "2 min ago"),
+        (7199, "119 min ago"),
+        (7200, "2 h ago"),
+        (172_800, "2 days ago"),
+        (-48.2, "in 48 s"),
+        (-3600 * 20, "in 20 h"),
+    ],
+)
+def test_times_are_told_in_the_unit_that_people_would_use(seconds: float, text: str) -> None:
+    assert Texts("en").since(seconds) == text
+
+
+def test_an_unknown_number_is_a_dash() -> None:
+    assert [number(n) for n in (None, 0, 1234567)] == ["–", "0", "1,234,567"]
