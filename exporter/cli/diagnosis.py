@@ -169,7 +169,7 @@ def flaw(trial: Trial, outcome: Outcome) -> Finding | None:
     if unreadable:
         return Finding(
             "answer",
-            f"{unreadable} record{'s' * (unreadable > 1)} of the answer could not be read and are left out",
+            f"{unreadable} record{'s' * (unreadable > 1)} of the answer could not be read",
             "please report what this host sends",
         )
     if trial.skew is not None and abs(trial.skew) >= ALARMING_SKEW:

@@ -118,8 +118,7 @@ async def list_jobs(assembly: Assembly, wanted: list[Wanted], filters: Filters, 
         if filters.states is None or job.state in filters.states
     ]
     unread = [answer for answer in answers if not answer.complete]
-    for answer in unread:
-        complain(f"{name_of(answer)}: {what_is_missing(answer)}")
+    complain(*(f"{name_of(answer)}: {what_is_missing(answer)}" for answer in unread))
     if fmt == "json":
         now = assembly.services.clock.now()
         found = shapes.Jobs(

@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     assembly = assemble(args.config_file)
     redact_with(assembly.secret_values)
-    return asyncio.run(once(assembly, args.format, args.output))
+    output = None if args.output == Path("-") else args.output
+    return asyncio.run(once(assembly, args.format, output))
 
 
 async def once(assembly: Assembly, fmt: str, output: Path | None) -> int:
@@ -73,8 +74,7 @@ async def once(assembly: Assembly, fmt: str, output: Path | None) -> int:
         text = await exposition(assembly, outcomes) if fmt == "prometheus" else b""
     finally:
         await assembly.close()
-    for outcome in outcomes:
-        complain_about(outcome)
+    complain(*filter(None, map(complaint, outcomes)))
     if fmt == "prometheus":
         write_stdout(text) if output is None else replace_file(output, text)
     else:
@@ -93,12 +93,13 @@ async def poll_all(assembly: Assembly) -> list[Outcome]:
         return await survey(assembly, targets, lambda _outcome: advance())
 
 
-def complain_about(outcome: Outcome) -> None:
-    """Name a target that failed, or whose answer could not be read completely."""
+def complaint(outcome: Outcome) -> str:
+    """What to say about a target that failed, or whose answer could not be read completely; empty for all others."""
     if outcome.error is not None:
-        complain(f"{name_of(outcome)} failed: {outcome.error}")
-    elif unreadable := summary.unreadable(outcome):
-        complain(f"{name_of(outcome)}: {unreadable} record{'s' * (unreadable > 1)} could not be read and are left out")
+        return f"{name_of(outcome)} failed: {outcome.error}"
+    if unreadable := summary.unreadable(outcome):
+        return f"{name_of(outcome)}: {unreadable} record{'s' * (unreadable > 1)} left out as unreadable"
+    return ""
 
 
 def name_of(outcome: Outcome) -> str:

@@ -36,7 +36,7 @@ async def check_online(assembly: Assembly, seconds: float) -> int:
         await assembly.close()
     now = assembly.services.clock.now()
     findings = [(key, trial, diagnose(trial, now)) for key, trial in with_hindsight(trials)]
-    show("".join(line(key, trial, finding) for key, trial, finding in findings))
+    show(redacted("".join(line(key, trial, finding) for key, trial, finding in findings)))
     failed = sum(finding is not None for _, _, finding in findings)
     if failed:
         complain(f"{failed} of {len(findings)} targets failed")
@@ -128,4 +128,4 @@ def line(key: TargetKey, trial: Trial, finding: Finding | None) -> str:
         told.append(f"took {trial.outcome.seconds:.2f} s")
     verdict = "ok    " if finding is None else "FAILED"
     name = " ".join(filter(None, key))
-    return printable(redacted(f"{verdict}  {name}: {', '.join(told)}")) + "\n"
+    return printable(f"{verdict}  {name}: {', '.join(told)}") + "\n"

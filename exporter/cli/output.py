@@ -19,9 +19,10 @@ class OutputError(ExporterError):
     """A result could not be handed over."""
 
 
-def complain(text: str) -> None:
-    """Say something on standard error, without secrets."""
-    print(f"hpc-exporter: {redacted(text)}", file=sys.stderr)
+def complain(*texts: str) -> None:
+    """Say each of these on standard error, without secrets."""
+    if texts:
+        print(redacted("\n".join(f"hpc-exporter: {text}" for text in texts)), file=sys.stderr, flush=True)
 
 
 def write(text: str, file: Path | None = None) -> None:

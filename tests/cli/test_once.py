@@ -112,7 +112,7 @@ async def test_what_the_api_did_not_say_is_unknown(region: ScriptedRegion, comma
     assert result.status == 0
     assert "kunshan  test  debug        ?       1" in result.stdout
     assert result.stdout.splitlines()[-1].split()[-3:] == ["?", "0", "0"]
-    assert "queue_jobs test: 1 record could not be read and are left out" in result.stderr
+    assert "queue_jobs test: 1 record left out as unreadable" in result.stderr
     found = json.loads((await command("once", "--format=json")).stdout)
     assert "running" not in found["queues"][0]["jobs"]
     assert found["members"][0]["states"]["running"]["allocated"]["cpus"] is None

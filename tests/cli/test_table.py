@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from exporter.cli.table import Column, blocks, grid, least_width, number, printable, rendered
+from exporter.cli.table import Column, blocks, folded, least_width, number, printable, rendered, widths
 
 COLUMNS = [Column("user"), Column("id", whole=True), number("cores"), Column("name")]
 ROWS = [["王伟", "1466591", "32", "化学反应模拟"], ["zhang-san", "19", "1024", "x"], ["bob", "7", "?", "a" * 60]]
@@ -120,12 +121,24 @@ CELLS = st.text(st.sampled_from("ab王é ,[]/:\t\x1b"), max_size=30)
 def test_whatever_is_in_it_a_table_fits_where_it_can(rows: list[tuple[str, str]], width: int) -> None:
     columns = [Column("name"), number("n")]
     texts: list[list[str]] = [[printable(cell) for cell in row] for row in rows]
-    if least_width(columns, texts) <= width:
-        text = grid(columns, texts, width, colours=False)
+    if least_width(columns, widths(columns, texts)) <= width:
+        text = folded(columns, texts, width, colours=False)
         assert all(cell_len(line) <= width for line in text.splitlines())
         assert all(number in text for _, number in texts)
     else:
         assert len(blocks(columns, texts).splitlines()) == max(0, 3 * len(rows) - 1)
+
+
+def test_what_fits_looks_the_same_folded_or_not() -> None:
+    """Two ways to one look: the fast one for whatever fits, rich's for what does not."""
+    assert folded(COLUMNS, ROWS, 200, colours=False) == rendered(COLUMNS, ROWS, io.StringIO())
+
+
+def test_a_large_table_takes_no_time() -> None:
+    columns = [Column("user"), Column("queue"), *(number(str(each)) for each in range(5))]
+    began = time.process_time()
+    rendered(columns, [(f"user{each}", "debug", 1, 2, 3, 4, 5) for each in range(20_000)], io.StringIO())
+    assert time.process_time() - began < 5
 
 
 def test_the_width_is_that_of_the_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
