@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exporter.metrics import catalogue
 from exporter.metrics.catalogue import Family
-from exporter.metrics.render import Chunks, escape, sample, start, to_bytes
+from exporter.metrics.render import Chunks, escape, label_block, number, sample, start, to_bytes
 from exporter.records import Job, JobListing, JobState, QueueStatistics, Schedulers
 
 # States that always have a sample, so that a sum or an alert over them never meets a missing series.
@@ -36,7 +36,7 @@ def queue_statistics(hpc_cluster: str, statistics: QueueStatistics, seen: Collec
     family = catalogue.SCNET_QUEUE_JOBS
     lines_start = start(family, hpc_cluster, statistics.user)
     lines = [
-        _by_state(f'{lines_start},queue="{escape(queue)}"', counts, _QUEUE_STATES & counts.keys())
+        _by_state(f'{lines_start},queue="{escape(queue)}"', counts, _QUEUE_STATES)
         for queue, counts in sorted(queues.items(), key=lambda item: item[0])
     ]
     return _chunks({family: lines})
@@ -65,20 +65,25 @@ def schedulers(hpc_cluster: str, answer: Schedulers) -> Chunks:
 
 def member_jobs(hpc_cluster: str, group: str, user: str, listing: JobListing) -> Chunks:
     """A member's jobs, and what they request and use, by state. A sum with an unknown summand is left out."""
-    jobs: defaultdict[JobState, list[Job]] = defaultdict(list)
+    jobs: dict[JobState, list[Job]] = {state: [] for state in _MEMBER_STATES}
     for job in listing.jobs:
-        jobs[job.state].append(job)
+        jobs.setdefault(job.state, []).append(job)
 
     family = catalogue.SCNET_MEMBER_JOBS
     counts = {state: len(jobs_in_state) for state, jobs_in_state in jobs.items()}
     lines = {family: [_by_state(start(family, hpc_cluster, group, user), counts, _MEMBER_STATES)]}
 
+    with_amounts = [
+        (label, jobs[state])
+        for state, label in _STATE_LABEL.items()
+        if state in jobs and (jobs[state] or state in _AMOUNT_STATES)
+    ]
     for amount, family in catalogue.SCNET_MEMBER_AMOUNTS.items():
         line_start = start(family, hpc_cluster, group, user)
         lines[family] = [
             f"{line_start}{label} {total}\n"
-            for state, label in _STATE_LABEL.items()
-            if (state in _AMOUNT_STATES or state in jobs) and (total := _total(jobs.get(state, ()), amount)) is not None
+            for label, in_state in with_amounts
+            if (total := _total(in_state, amount)) is not None
         ]
     return _chunks(lines)
 
@@ -105,13 +110,13 @@ def target_health(
     source: str, endpoint: str, target: str, *, up: bool | None, stale: bool, last_success: float | None
 ) -> Chunks:
     """How a target's polls go. `up` is None before the first one, `last_success` (Unix seconds) before the first good one."""
-    labels = (source, endpoint, target)
-    chunks = _single(catalogue.TARGET_STALE, labels, stale)
-    if up is not None:
-        chunks |= _single(catalogue.TARGET_UP, labels, up)
-    if last_success is not None:
-        chunks |= _single(catalogue.TARGET_LAST_SUCCESS, labels, last_success)
-    return chunks
+    values = {catalogue.TARGET_STALE: stale, catalogue.TARGET_UP: up, catalogue.TARGET_LAST_SUCCESS: last_success}
+    labels = label_block(catalogue.TARGET_STALE.labels, (source, endpoint, target))
+    return {
+        family: to_bytes(f"{family.name}{{{labels}}} {number(value)}\n")
+        for family, value in values.items()
+        if value is not None
+    }
 
 
 def jobs_dropped(source: str, jobs: int) -> Chunks:
@@ -127,13 +132,13 @@ def _chunks(lines: Mapping[Family, list[str]]) -> Chunks:
     return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}
 
 
-def _by_state(line_start: str, counts: Mapping[JobState, int], always: Collection[JobState]) -> str:
-    """A line for each state in `always`, and for each further state that has jobs."""
+def _by_state(line_start: str, counts: Mapping[JobState, int], even_at_zero: Collection[JobState]) -> str:
+    """A line for each state that has jobs, and for those in `even_at_zero` that have a count at all."""
     return "".join(
         [
-            f"{line_start}{label} {counts.get(state, 0)}\n"
+            f"{line_start}{label} {count}\n"
             for state, label in _STATE_LABEL.items()
-            if state in always or counts.get(state)
+            if (count := counts.get(state)) or (count == 0 and state in even_at_zero)
         ]
     )
 
