@@ -112,11 +112,13 @@ class OwnMetrics:
 
     def unknown_states(self, source: str, endpoint: str, n: int) -> None:
         """An answer held `n` states of jobs that are not known."""
-        self.unknown_states_seen.labels(source, endpoint).inc(n)
+        if n:
+            self.unknown_states_seen.labels(source, endpoint).inc(n)
 
     def rejected(self, source: str, endpoint: str, n: int) -> None:
         """An answer held `n` records that could not be read."""
-        self.records_rejected.labels(source, endpoint).inc(n)
+        if n:
+            self.records_rejected.labels(source, endpoint).inc(n)
 
     def token_expiry(self, source: str, user: str, seconds: float | None) -> None:
         """The token in use expires at that Unix time; None: it is not known when."""
