@@ -288,6 +288,8 @@ async def send(work: Work, job_ids: tuple[str, ...]) -> float:
         complain(f"there is no token, so nothing was sent: {error}")
         return 0.0
     work.sent = job_ids
+    # The trace of a process that is killed before it can write its audit lines.
+    complain(f"asking {work.region.name} to delete {jobs(len(job_ids))} of {work.order.user}: {' '.join(job_ids)}")
     try:
         said = await delete_jobs(
             work.region.upstream, work.region.cluster.hpc_url, deletion, token, in_query=work.order.in_query

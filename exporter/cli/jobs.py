@@ -24,8 +24,8 @@ DELETE_EXAMPLE = """examples:
 
 What --yes does:
   1. It looks the jobs up. Those that are not listed, or have ended, are not asked for: nothing is sent for a mistyped id.
-     Where no list of the user's jobs may be read, the ids are taken as they are; where the lists cannot be read just now,
-     nothing is sent.
+     Where no list of the user's jobs may be read, or none completely, ids that are not listed are taken as they are;
+     where the lists cannot be read just now, nothing is sent.
   2. It sends one DELETE for all jobs. It is never repeated, whatever comes back; what the region says is shown, not
      believed.
   3. It looks again, for as long as --wait, and reports each job as
@@ -35,8 +35,9 @@ What --yes does:
        not found    was not listed before, and nothing was sent for it
        not sent     something came in between, and nothing was sent for it
      Exit status: 0 only if all are gone, 1 otherwise. Running it again is safe.
-  4. It writes one line of JSON a job to --audit-file, also when it is interrupted: when, who, which job, what was sent,
-     what came of it.
+  4. It writes one line of JSON a job to --audit-file: when, who, which job, what was sent, what came of it. Also after
+     Ctrl-C or SIGTERM; only of a process that is killed there is no more than a word on standard error before the DELETE.
+     A file that cannot be opened keeps it from beginning. The shape of the lines is in config/audit.schema.json.
 
 Where jobs are looked up: in the lists of the groups whose configured member the user is, else in the list of the token's
 own user. The token is the user's own, where `users` in the configuration gives one, or else the region's.

@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.app.scnet import Region
 from exporter.cli.shapes import Verdict
-from exporter.errors import PollError
+from exporter.errors import PollError, RejectedError
 from exporter.records import Job, JobListing, JobState
 from exporter.scnet.ownjobs import own_jobs
 
@@ -72,11 +72,20 @@ class Sights:
         return Sight(jobs, all(listing.complete for listing in listings))
 
     async def _of_owner(self) -> Sight:
-        """The jobs of the token's own user; they prove an absence only where that is the user in question."""
+        """The jobs of the token's own user, where that is the user in question; an absence proves something only then.
+
+        A token that does not say whose it is may list the user's jobs.
+        """
         token = self._region.tokens.of_user(self._user)
         # Asked first, because only a login may tell whose token it is.
         await token.current()
-        mine = token.claims().compute_user == self._user
+        owner = token.claims().compute_user
+        if owner and owner != self._user:
+            raise RejectedError(
+                f"the token from {token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of their "
+                "own under users, or list them as a member of a group"
+            )
+        mine = bool(owner) or self._has_own_token()
         listing = await own_jobs(
             self._region.upstream,
             self._region.cluster.hpc_url,
@@ -85,6 +94,11 @@ class Sights:
             owner=None if mine else self._user,
         )
         return Sight(by_id(listing), mine and listing.complete)
+
+    def _has_own_token(self) -> bool:
+        """Whether the configuration gives the user a token."""
+        users = self._region.cluster.users or ()
+        return any(user.name == self._user and (user.credential or user.account) for user in users)
 
 
 def by_id(listing: JobListing) -> dict[str, Job]:

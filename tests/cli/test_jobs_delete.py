@@ -1,12 +1,14 @@
 """`jobs delete`, a process against a region that keeps jobs. What it must never do counts more than what it does."""
 
 import asyncio
+import base64
 import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from aiohttp import web
 
@@ -302,7 +304,7 @@ async def test_a_list_with_unreadable_rows_proves_no_absence(region: BatchRegion
 async def test_a_user_who_is_no_member_is_looked_up_in_the_list_of_their_own_token(
     region: BatchRegion, tmp_path: Path
 ) -> None:
-    token = "e30.eyJjb21wdXRlVXNlciI6ICJ0ZXN0In0.c2ln"  # {"computeUser": "test"}
+    token = token_of("test")
     region.submit("test", *(str(each) for each in range(1000, 1250)))
     users = [{"name": "test", "token": token}]
     command = Command(tmp_path, configuration(cluster(region.url, users=users, members=[])))
@@ -312,7 +314,33 @@ async def test_a_user_who_is_no_member_is_looked_up_in_the_list_of_their_own_tok
     assert "member_jobs" not in region.asked
 
 
-async def test_the_list_of_another_token_proves_no_absence(region: BatchRegion, tmp_path: Path) -> None:
+def token_of(user: str) -> str:
+    """A token that says whose it is."""
+    return f"e30.{base64.urlsafe_b64encode(json.dumps({'computeUser': user}).encode()).decode()}.c2ln"
+
+
+async def test_a_token_under_the_users_name_is_theirs_though_it_does_not_say_so(
+    region: BatchRegion, tmp_path: Path
+) -> None:
+    users = [{"name": "test", "token": "an-opaque-token"}]
+    command = Command(tmp_path, configuration(cluster(region.url, users=users, members=[])))
+    result = await command(*WHOM, "--yes", "19", "99")
+    assert (result.status, outcomes(result)) == (1, {"19": "gone", "99": "not found"})
+
+
+async def test_the_list_of_somebody_else_is_not_taken_for_the_users(region: BatchRegion, tmp_path: Path) -> None:
+    """Job 19 is test's; the token is test's, too, and lists it. Bob has a job 7."""
+    command = Command(tmp_path, configuration(cluster(region.url, token=token_of("test"), members=[])))
+    whom = ("jobs", "delete", "--cluster=kunshan", "--user=bob")
+    preview = await command(*whom, "19")
+    assert (preview.status, preview.stdout) == (1, "")
+    assert "is test's and lists only their jobs" in preview.stderr
+    result = await command(*whom, "--yes", "--wait=0", "7")
+    assert (result.status, outcomes(result)) == (1, {"7": "unverified"})
+    assert "own_jobs" not in region.asked
+
+
+async def test_the_list_of_a_token_of_unknown_owner_proves_no_absence(region: BatchRegion, tmp_path: Path) -> None:
     command = Command(tmp_path, configuration(cluster(region.url, members=[])))
     result = await command("jobs", "delete", "--cluster=kunshan", "--user=bob", "--yes", "--wait=0", "7")
     assert (result.status, outcomes(result)) == (1, {"7": "unverified"})
@@ -433,6 +461,15 @@ async def test_a_failed_deletion_leaves_its_line_on_standard_error(region: Batch
     assert line["outcome"] == "still there"
     assert line["answer"].startswith("refused: ")
     assert "a-token-of-tests" not in result.stderr
+
+
+async def test_an_audit_line_is_of_the_documented_shape(region: BatchRegion, command: Command) -> None:
+    result = await command(*WHOM, "--yes", "19", "99")
+    schema = json.loads((Path(__file__).parent.parent.parent / "config" / "audit.schema.json").read_text())
+    lines = audit_lines(result.stderr)
+    assert len(lines) == 2
+    for line in lines:
+        jsonschema.validate(line, schema)
 
 
 async def test_what_cannot_be_recorded_is_not_begun(region: BatchRegion, command: Command) -> None:
