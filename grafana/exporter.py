@@ -9,7 +9,9 @@ from grafana.parts import (
     ORANGE,
     PURPLE,
     SKY,
+    TEAL,
     VERMILION,
+    WINE,
     YELLOW,
     Dashboard,
     Query,
@@ -20,6 +22,7 @@ from grafana.parts import (
     lines,
     number,
     override,
+    shades,
     table,
     tiles,
     values,
@@ -36,8 +39,8 @@ REASON_COLOURS = {
     "timeout": YELLOW,
     "connection": BLUE,
     "http": SKY,
-    "decode": "#882255",
-    "upstream": "#44AA99",
+    "decode": WINE,
+    "upstream": TEAL,
 }
 FINE = Text("none", "无")
 
@@ -137,7 +140,7 @@ BOARD = Dashboard(
             steps=((None, BLUE), (1, ORANGE)),
         ),
         number(
-            Text("Targets without data", "无数据目标"),
+            Text("Without data", "无数据目标"),
             Text(
                 "Targets whose data was too old and is gone. Alerts on it are blind: see the runbook DataStale.",
                 "数据过旧已移除的目标数，其告警失效：见运维手册 DataStale。",
@@ -187,6 +190,7 @@ BOARD = Dashboard(
                 )
             ],
             unit="s",
+            min_step="10m",
         ),
         lines(
             Text("Requests by answer", "请求（按响应）"),
@@ -210,6 +214,7 @@ BOARD = Dashboard(
             ),
             [Query(f"{each('hpc_exporter_api_errors_total', by='source, api_code')} > 0", "{{source}} {{api_code}}")],
             axis=Text("answers", "响应数"),
+            defaults=shades(VERMILION),
         ),
         bars(
             Text("Retries", "重试"),
@@ -219,6 +224,7 @@ BOARD = Dashboard(
             ),
             [Query(f"{each('hpc_exporter_api_retries_total')} > 0", ENDPOINT_OF)],
             axis=Text("attempts", "次数"),
+            defaults=shades(ORANGE),
         ),
         lines(
             Text("Polls a minute, against the plan", "每分钟轮询数与计划"),
@@ -254,6 +260,7 @@ BOARD = Dashboard(
                 ),
             ],
             axis=Text("records, states", "记录、状态"),
+            defaults=shades(PURPLE),
         ),
         Row(Text("Tokens", "令牌")),
         lines(
@@ -326,6 +333,10 @@ BOARD = Dashboard(
                 Query("hpc_exporter_series", Text("series", "序列")),
                 Query("sum(hpc_exporter_tracked_jobs)", Text("jobs followed", "跟踪作业")),
                 Query("sum(hpc_exporter_jobs_dropped)", Text("jobs without series", "无序列作业")),
+                Query(
+                    "sum(increase(hpc_exporter_state_file_write_failures_total[$__rate_interval]))",
+                    Text("failed writes of the state file", "状态文件写入失败"),
+                ),
             ],
             axis=Text("series, jobs", "序列、作业"),
             width=6,

@@ -147,7 +147,7 @@ HOURS = table(
         "Value #D": Text("Unaccounted", "未计入"),
     },
     sort=Text("Core-hours", "CPU 核时"),
-    width=12,
+    width=13,
     height=8,
     no_value=Text("-", "-"),
     defaults={"decimals": 1},
@@ -193,6 +193,10 @@ JOBS = table(
     },
     sort=Text("Cores held", "占用核"),
     hidden=("Value #A",),
+    overrides=[
+        override(Text("Job", "作业"), unit="string"),
+        override(Text("Name", "名称"), unit="string", custom__width=260),
+    ],
     width=24,
     height=9,
     no_value=Text("-", "-"),
@@ -252,7 +256,7 @@ BOARD = Dashboard(
                 )
             ],
             axis=Text("jobs", "作业数"),
-            width=12,
+            width=11,
             overrides=coloured(OUTCOME_COLOURS),
         ),
         lines(
@@ -266,7 +270,7 @@ BOARD = Dashboard(
             axis=Text("jobs", "作业数"),
             width=24,
             height=7,
-            overrides=coloured(STATE_COLOURS),
+            overrides=coloured({**OUTCOME_COLOURS, **STATE_COLOURS}),
         ),
         Row(Text("Single jobs", "单个作业")),
         JOBS,

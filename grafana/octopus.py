@@ -122,6 +122,7 @@ BOARD = Dashboard(
                 for what, en, zh in (("arrivals", "arrivals", "到达"), ("departures", "departures", "离开"))
             ],
             axis=Text("entries an hour", "条目/小时"),
+            min_step="15m",
             overrides=[dashed("B")],
             width=12,
         ),

@@ -19,6 +19,7 @@ from grafana.parts import (
     number,
     override,
     ranking,
+    shades,
     table,
     tiles,
     values,
@@ -56,7 +57,7 @@ STATE = tiles(
         instant=True,
     ),
     width=8,
-    height=7,
+    height=9,
     steps=((None, BLUE), (1, ORANGE), (2, VERMILION)),
     mappings=values(
         v0=(Text("fresh", "最新"), BLUE),
@@ -79,7 +80,7 @@ PROBLEMS = table(
     {"Value": SEVERITY, "problem": PROBLEM, "where": WHERE, "what": WHAT},
     sort=SEVERITY,
     width=16,
-    height=7,
+    height=9,
     unit="none",
     overrides=[
         override(
@@ -265,6 +266,7 @@ OVER_TIME = [
         [Query("sum by (source) (1 - hpc_exporter_target_up)", "{{source}}")],
         axis=Text("targets", "目标数"),
         custom={"axisSoftMax": 5},
+        defaults=shades(ORANGE),
     ),
     ranking(
         Text("Who waits longest", "谁等待最久"),
@@ -292,7 +294,7 @@ OVER_TIME = [
         rising=False,
         unit="s",
         steps=((None, VERMILION), (0, ORANGE), (14400, SKY)),
-        no_value=Text("unknown", "未知"),
+        no_value=Text("the region's own", "区域自身"),
         defaults={"decimals": 0},
     ),
     lines(

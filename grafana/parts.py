@@ -21,14 +21,15 @@ class Text(NamedTuple):
 
 # Okabe and Ito's colours, told apart by people of any colour vision. Blue is well, orange wants a look, vermilion action.
 BLUE, SKY, GREEN, ORANGE, VERMILION = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00"
-PURPLE, YELLOW, GREY = "#CC79A7", "#F0E442", "#999999"
+PURPLE, YELLOW, GREY, TEAL, WINE = "#CC79A7", "#F0E442", "#999999", "#44AA99", "#882255"
 
 STATE_COLOURS: Final = {
     "running": GREEN,
     "queued": ORANGE,
     "held": PURPLE,
     "suspended": YELLOW,
-    "waiting": SKY,
+    # Two more of Tol's, for states that are rare.
+    "waiting": TEAL,
     "exiting": BLUE,
     "other": GREY,
     "unknown": VERMILION,
@@ -72,6 +73,7 @@ class Panel:
     steps: Sequence[tuple[float | None, str]] = ()
     mappings: Sequence[Json] = ()
     no_value: Text | None = None
+    min_step: str = MIN_STEP
     defaults: Json = field(default_factory=dict)
     custom: Json = field(default_factory=dict)
     options: Json = field(default_factory=dict)
@@ -112,6 +114,11 @@ def coloured(colours: dict[str, str]) -> list[Json]:
 def thresholds(steps: Sequence[tuple[float | None, str]]) -> Json:
     """From each value on, its colour; the first is from None."""
     return {"mode": "absolute", "steps": [{"value": start, "color": colour} for start, colour in steps]}
+
+
+def shades(colour: str) -> Json:
+    """Defaults that draw all series in shades of one colour: none of them is good news."""
+    return {"color": {"mode": "shades", "fixedColor": colour}}
 
 
 def dashed(query: str) -> Json:
@@ -167,7 +174,7 @@ def lines(title: Text, description: Text, queries: Sequence[Query], *, stacked: 
 def bars(title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Panel:
     """Stacked bars over time, for what happened in each of them."""
     custom = {"drawStyle": "bars", "lineWidth": 0, "fillOpacity": 90, **more.pop("custom", {})}
-    return lines(title, description, queries, stacked=True, custom=custom, **more)
+    return lines(title, description, queries, stacked=True, custom=custom, min_step="15m", **more)
 
 
 def number(title: Text, description: Text, query: Query, **more: Any) -> Panel:
@@ -239,7 +246,6 @@ def table(
         queries,
         options=options,
         transformations=transformations,
-        custom={"filterable": True},
         **more,
     )
 
@@ -253,6 +259,7 @@ def ranking(
         value,
         custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
         min=0,
+        fieldMinMax=True,
         thresholds=thresholds(steps),
         color={"mode": "thresholds"},
     )
@@ -327,7 +334,7 @@ def _panel(panel: Panel) -> Json:
         "title": panel.title,
         "description": panel.description,
         "datasource": DATASOURCE,
-        "interval": MIN_STEP,
+        "interval": panel.min_step,
         "fieldConfig": {"defaults": defaults, "overrides": list(panel.overrides)},
         "options": panel.options,
         "targets": [_target(query, chr(ord("A") + index)) for index, query in enumerate(panel.queries)],

@@ -74,6 +74,7 @@ CLOGGED = table(
             custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
             color={"mode": "fixed", "fixedColor": ORANGE},
             min=0,
+            fieldMinMax=True,
         ),
         override(
             STARTLESS,
@@ -182,6 +183,7 @@ BOARD = Dashboard(
             },
             sort=None,
             hidden=("Value",),
+            no_value=Text("none listed", "未列出"),
             width=12,
             height=6,
             unit="none",

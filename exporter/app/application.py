@@ -172,7 +172,9 @@ class Application:
             return None
         if self._tracking is not None and self.config is not None and self.config.tracking == config.tracking:
             return self._tracking
-        service = TrackingService(config.tracking.state_file, clock=self._clock)
+        service = TrackingService(
+            config.tracking.state_file, clock=self._clock, on_write_failure=self.own.state_file_write_failed
+        )
         try:
             await service.start()
         except StateFileError as error:

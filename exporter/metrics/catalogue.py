@@ -428,6 +428,12 @@ TRACKED_JOBS: Final = _held(
     "source",
 )
 
+STATE_FILE_WRITE_FAILURES: Final = _held(
+    "hpc_exporter_state_file_write_failures_total",
+    "counter",
+    "Writes of the tracker's state file that failed. Counting goes on in memory, and is lost with the process.",
+)
+
 SERIES: Final = _held(
     "hpc_exporter_series",
     "gauge",

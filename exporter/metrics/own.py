@@ -51,6 +51,7 @@ class OwnMetrics:
         self.unknown_states_seen = self._counter(catalogue.UNKNOWN_STATES)
         self.records_rejected = self._counter(catalogue.RECORDS_REJECTED)
         self.tracked = self._gauge(catalogue.TRACKED_JOBS)
+        self.state_file_write_failures = self._counter(catalogue.STATE_FILE_WRITE_FAILURES)
         self.config_reload_successful = self._gauge(catalogue.CONFIG_RELOAD_SUCCESSFUL, shown=False)
         self.config_reload_timestamp = self._gauge(catalogue.CONFIG_RELOAD_TIMESTAMP, shown=False)
         self.shard_ordinal = self._gauge(catalogue.SHARD_ORDINAL)
@@ -132,6 +133,10 @@ class OwnMetrics:
     def token_refresh(self, source: str, ok: bool) -> None:
         """A new token was asked for."""
         (self.token_refreshes if ok else self.token_refresh_failures).labels(source).inc()
+
+    def state_file_write_failed(self) -> None:
+        """What the tracker knows could not be written to its state file."""
+        self.state_file_write_failures.inc()
 
     def tracked_jobs(self, source: str, n: int) -> None:
         """The tracker follows `n` jobs of the source."""

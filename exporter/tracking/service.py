@@ -1,7 +1,7 @@
 """The tracker with its file: takes listings in, writes them in the background, shows what is written."""
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,18 +47,23 @@ class TrackingService:
     """Counts what happens to jobs, and remembers it in `state_file`; without one, until the process ends.
 
     What `member` and `group` give is on disk already: a counter that was scraped does not step back when the process
-    is killed. While the file cannot be written they go on all the same, and `write_failures` counts.
+    is killed. While the file cannot be written they go on all the same, and `on_write_failure` is called each time.
     """
 
     def __init__(
-        self, state_file: Path | None = None, *, clock: Clock | None = None, flush_interval: float = 1.0
+        self,
+        state_file: Path | None = None,
+        *,
+        clock: Clock | None = None,
+        flush_interval: float = 1.0,
+        on_write_failure: Callable[[], None] = lambda: None,
     ) -> None:
         """`flush_interval` is the time between two writes in seconds: polls that come meanwhile share the next one."""
+        self._on_write_failure = on_write_failure
         self._state_file = state_file
         self._flush_interval = flush_interval
         self._clock = clock or SystemClock()
         self.time = SteadyTime(self._clock)
-        self.write_failures = 0
         self._tracker = Tracker(persistent=state_file is not None)
         self._store: Store | None = None
         self._failing = False
@@ -197,7 +202,7 @@ class TrackingService:
             await store.save(batch)
         except StateFileError as error:
             self._tracker.give_back(batch)
-            self.write_failures += 1
+            self._on_write_failure()
             if not self._failing:
                 log.error("state file cannot be written; counting goes on in memory", error=str(error))  # noqa: TRY400 - the same
             self._failing = True

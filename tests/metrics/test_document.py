@@ -69,6 +69,7 @@ def own() -> OwnMetrics:
     own.poll_interval("kunshan", "queue_jobs", 60)
     own.token_expiry("kunshan", "bob", 1.7e9)
     own.tracked_jobs("kunshan", 1)
+    own.state_file_write_failed()
     own.config_reload(ok=True, timestamp=1.7e9)
     own.http_request("/metrics", 200)
     return own

@@ -42,8 +42,16 @@ def exercise(own: OwnMetrics) -> None:
     own.token_expiry("kunshan", "bob", 1.7e9)
     own.token_refresh("kunshan", ok=True)
     own.tracked_jobs("kunshan", 2)
+    own.state_file_write_failed()
     own.config_reload(ok=True, timestamp=1.7e9)
     own.http_request("/metrics", 200)
+
+
+def test_failed_writes_of_the_state_file_are_counted_from_0(own: OwnMetrics) -> None:
+    """A rate over them needs the 0 before the first."""
+    assert "hpc_exporter_state_file_write_failures_total 0.0\n" in own.render(Format.TEXT).decode()
+    own.state_file_write_failed()
+    assert "hpc_exporter_state_file_write_failures_total 1.0\n" in own.render(Format.TEXT).decode()
 
 
 def test_every_family_of_the_catalogue_can_be_exported(own: OwnMetrics) -> None:
