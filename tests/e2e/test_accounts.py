@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trustme
@@ -16,7 +16,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from exporter.simulator import Account, Fault, Region, Simulator
+from exporter.metrics.snapshot import Exposition
+from exporter.polling import TargetKey
+from exporter.simulator import Account, Fault, Region, Simulator, default_regions
 from exporter.simulator.tokens import fingerprint
 from tests.app.running import Running, running
 from tests.e2e.process import eventually, run, serving
@@ -342,32 +344,42 @@ async def test_each_user_is_asked_for_with_the_token_that_is_theirs(tmp_path: Pa
             assert [series for series in samples if series.startswith(EXPIRY[:43])] == [EXPIRY % ("kunshan", "")]
 
 
-async def test_without_users_the_tokens_owner_is_the_target_and_may_become_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("foreign", ["denied", "empty"])
+async def test_without_users_the_tokens_owner_is_the_target_and_may_become_another(
+    tmp_path: Path, foreign: Literal["denied", "empty"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even in the midst of a poll: what the region says to Alice of somebody else is neither a failure nor a zero."""
     users = {"kunshan": "test"}
-    async with simulated(accounts=[Account("lab", "ak", "sk", "pw", users=users)]) as simulator:
+    # With jobs: no jobs at all would be nothing new to show.
+    async with Simulator(default_regions(), accounts=[Account("lab", "ak", "sk", "pw", users=users)]) as simulator:
         [region] = simulator.regions.values()
-        text = configured([account(simulator)], [cluster(region)], interval="100ms")
+        region.set_quirks(foreign_queue=foreign)
+        text = configured([account(simulator)], [cluster(region, collect=["queue_jobs"])], interval="100ms")
+        shown: list[str] = []
+        put = Exposition.put
+
+        def noted(self: Exposition, owner: Any, chunks: Any) -> None:
+            if isinstance(owner, TargetKey) and chunks:
+                shown.append(owner.target)
+            put(self, owner, chunks)
+
+        monkeypatch.setattr(Exposition, "put", noted)
         async with running(tmp_path, text) as exporter:
 
-            async def targets() -> set[str]:
-                return {
-                    status.key.target for status in exporter.app.poller.statuses if status.key.endpoint == "queue_jobs"
-                }
-
-            async def owned_by(name: str) -> bool:
-                return await targets() == {name} and await_up(exporter, name)
+            def owned_by(name: str) -> bool:
+                [status] = exporter.app.poller.statuses
+                return status.key.target == name and status.up is True
 
             await eventually(lambda: owned_by("test"), "the owner's name is the target's")
             users["kunshan"] = "alice"
+            shown.clear()
             region.expire_tokens()
             await eventually(lambda: owned_by("alice"), "the new owner's name is")
             samples = await exporter.samples()
             assert not [series for series in samples if 'target="test"' in series]
             assert counted(samples, "hpc_exporter_poll_failures_total") == 0
-
-
-def await_up(exporter: Running, target: str) -> bool:
-    return any(status.key.target == target and status.up for status in exporter.app.poller.statuses)
+        assert "alice" in shown
+        assert "test" not in shown
 
 
 # Reloads

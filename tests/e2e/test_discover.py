@@ -81,11 +81,14 @@ async def test_the_output_is_accepted_and_polls_as_it_stands(tmp_path: Path, mon
 
 async def test_regions_that_fail_are_comments_and_no_region_at_all_is_a_failure(tmp_path: Path) -> None:
     async with simulated() as simulator:
-        first = next(iter(simulator.regions.values()))
+        first, _, harbin = simulator.regions.values()
         first.faults.add(Fault(kind="code", endpoint="center", code="10001", times=2, user="bob"))
+        harbin.hpc_url = "https://passwordSESAME5@hpc.example.invalid"
         status, out, err = await discovered(tmp_path, simulator)
         assert (status, err) == (0, "")
-        assert [cluster["cluster_id"] for cluster in yaml.safe_load(out)["clusters"]] == ["11112", "11225"]
+        assert [cluster["cluster_id"] for cluster in yaml.safe_load(out)["clusters"]] == ["11112"]
+        assert "(cluster_id 11225): what it says of itself cannot be used: hpc_url must not hold a user name" in out
+        assert "SESAME" not in out
         assert "# Left out: 西北一区【西安】 (cluster_id 11136): the region failed: internal error" in out
         first.faults.add(Fault(kind="hang", endpoint="center"))
         status, out, err = await discovered(tmp_path, simulator)

@@ -496,6 +496,16 @@ async def test_a_new_credential_is_tried_at_once(lab: AtWork) -> None:
     assert (await token.current()).count(".") == 2
 
 
+async def test_a_new_credential_ends_the_pause_of_a_disabled_region_too(lab: AtWork) -> None:
+    lab.simulator.disable("lab", "kunshan")
+    token = lab.token(lab.first)
+    await moments_of_logins(lab, token, seconds=1000)
+    lab.first.disabled.clear()
+    assert await outcome(token.current()) == "auth"
+    lab.account.credential_changed()
+    assert (await token.current()).count(".") == 2
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
