@@ -1,0 +1,21 @@
+"""What every test gets."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from exporter.log import redact_with
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a command that a test runs within this process sets up: its stream is gone after the test."""
+    yield
+    structlog.reset_defaults()
+    redact_with(tuple)
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
+            root.removeHandler(handler)
