@@ -42,8 +42,7 @@ class AuditLog:
         """Append a line for each record. Lines that the file does not take go to standard error; OutputError then."""
         lines = "".join(f"{redacted(msgspec.json.encode(record).decode())}\n" for record in records).encode()
         if self._stream is None:
-            sys.stderr.buffer.write(lines)
-            sys.stderr.flush()
+            write_stderr(lines)
             return
         written = 0
         try:
@@ -56,9 +55,17 @@ class AuditLog:
 
     def _give_up(self, lines: bytes, reason: str) -> None:
         complain(f"cannot write to {self._file}: {reason}; the lines that are missing there:")
-        sys.stderr.buffer.write(lines)
-        sys.stderr.flush()
+        write_stderr(lines)
         raise OutputError(f"the deletion was not recorded in {self._file}")
+
+
+def write_stderr(lines: bytes) -> None:
+    """Raises OutputError."""
+    try:
+        sys.stderr.buffer.write(lines)
+        sys.stderr.buffer.flush()
+    except OSError as error:
+        raise OutputError(f"the deletion was not recorded on standard error: {error.strerror}") from None
 
 
 def synchronize(stream: BinaryIO) -> None:

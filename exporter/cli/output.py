@@ -20,9 +20,10 @@ class OutputError(ExporterError):
 
 
 def complain(*texts: str) -> None:
-    """Say each of these on standard error, without secrets."""
-    if texts:
-        print(redacted("\n".join(f"hpc-exporter: {text}" for text in texts)), file=sys.stderr, flush=True)
+    """Say each of these on standard error, without secrets. That nobody listens must not end what is under way."""
+    lines = "".join(f"hpc-exporter: {text}\n" for text in texts)
+    with contextlib.suppress(OSError):
+        print(redacted(lines), end="", file=sys.stderr, flush=True)
 
 
 def write(text: str, file: Path | None = None) -> None:
