@@ -8,12 +8,18 @@ import gc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+# How many objects more than before make the collector look at the youngest, and how often it looks at older ones with
+# them. Under way, a poll is some forty objects; Python's own 700 would have them looked at again and again, which takes
+# a tenth of the processor time while hundreds of polls wait for their turn.
+_THRESHOLDS = (10_000, 1, 10)
+
 
 def settle() -> None:
     """Collect what is garbage, and do not look again at the rest. Blocks; for starts and reloads."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
 
 
 async def settle_after(ready: Callable[[], Awaitable[None]]) -> None:
