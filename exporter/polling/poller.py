@@ -180,7 +180,7 @@ class Poller:
             if self._current(status):
                 await target.publish(records)
         except PollError as failure:
-            error = failure
+            error = forgetful(failure)
         except (Exception, asyncio.CancelledError) as failure:
             # Cancelled by somebody else than us (a task that many polls share, say), it must not end the target.
             if isinstance(failure, asyncio.CancelledError) and cancelled_on_purpose():
@@ -239,6 +239,12 @@ class Poller:
     def _check_tried_all(self) -> None:
         if all(health.tried for health in self._sources.values()):
             self._tried_all.set()
+
+
+def forgetful(error: PollError) -> PollError:
+    """The error without where it came from: kept for as long as it is the last one, it would keep all that was in use."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def cancelled_on_purpose() -> bool:

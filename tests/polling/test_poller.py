@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import weakref
+from dataclasses import replace
 
 import pytest
 
@@ -194,6 +196,29 @@ async def test_what_nobody_foresaw_is_logged_and_does_not_stop_the_target(
     await clock.advance(61)
     assert poller.statuses[0].up
     assert target.published[-1] == 2
+
+
+async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(poller: Poller, clock: FakeClock) -> None:
+    """The body of an answer, say: of ten thousand failing targets that would be much memory."""
+
+    class Answer:
+        pass
+
+    answers: list[weakref.ref[Answer]] = []
+
+    async def poll() -> None:
+        answer = Answer()
+        answers.append(weakref.ref(answer))
+        try:
+            raise ValueError
+        except ValueError as error:
+            raise UpstreamConnectionError("hung up", culprit="h") from error
+
+    played = Played(clock)
+    poller.update([replace(played.target(), poll=poll)])
+    await clock.advance(2)
+    assert str(poller.statuses[0].last_error) == "hung up"
+    assert [answer() for answer in answers] == [None]
 
 
 # Healing
