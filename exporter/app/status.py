@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from exporter import __version__
 from exporter.app.figures import Figures, MemberFigures, QueueFigures, TaskFigures
@@ -55,12 +56,14 @@ class Selection:
         return all(word in words for word in self.text.casefold().split())
 
 
-class Health(NamedTuple):
+@dataclass(slots=True)
+class Health:
     """How the targets of a source do."""
 
-    states: Counter[str]
-    last_success: float | None
-    worst: TargetStatus | None
+    states: Counter[str] = field(default_factory=Counter)
+    last_success: float | None = None
+    # One whose error says what is wrong: without data, if there is such a one.
+    worst: TargetStatus | None = None
 
 
 def status_of(app: Application, selection: Selection | None = None) -> dict[str, Any]:
@@ -104,17 +107,15 @@ def kinds(app: Application) -> dict[str, str]:
 
 
 def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:
-    found: dict[str, Health] = {}
+    found: defaultdict[str, Health] = defaultdict(Health)
     for status in statuses:
-        before = found.get(status.key.source) or Health(Counter(), None, None)
-        state = state_of(status)
-        before.states[state] += 1
-        last_success, worst = before.last_success, before.worst
-        if status.last_success is not None:
-            last_success = max(status.last_success, last_success or 0.0)
-        if status.last_error is not None and (worst is None or (status.stale and not worst.stale)):
-            worst = status
-        found[status.key.source] = Health(before.states, last_success, worst)
+        health = found[status.key.source]
+        health.states[state_of(status)] += 1
+        success = status.last_success
+        if success is not None and (health.last_success is None or success > health.last_success):
+            health.last_success = success
+        if status.last_error is not None and (health.worst is None or (status.stale and not health.worst.stale)):
+            health.worst = status
     return found
 
 
@@ -123,7 +124,7 @@ def state_counts(states: Counter[str]) -> dict[str, int]:
 
 
 def source_facts(app: Application, name: str, kind: str, health: Mapping[str, Health]) -> dict[str, Any]:
-    of_source = health.get(name) or Health(Counter(), None, None)
+    of_source = health.get(name) or Health()
     totals = app.figures.totals(name)
     tokens = sorted(app.own.token_ends.get(name, {}).items(), key=lambda item: item[1])
     return {
@@ -186,6 +187,14 @@ def state_of(status: TargetStatus) -> str:
 
 
 def timestamp(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond. Thousands are written at a time: the part they share is made once."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    minutes, rest = divmod(whole, 60)
+    return f"{minute(minutes)}:{rest:02}.{milliseconds:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def minute(minutes: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M", time.gmtime(minutes * 60))

@@ -71,6 +71,7 @@ class Page {
     this.shown = make("p", { class: "shown", role: "status" });
     this.form.prepend(bar);
     this.form.append(make("label", { for: "order", class: "unseen" }, this.words.say("sort_by")), this.order, this.shown);
+    $("#lists").setAttribute("aria-busy", "true");
     document.documentElement.classList.add("alive");
     this.choose(this.view);
   }
@@ -120,10 +121,12 @@ class Page {
     let offset = 0;
     for (;;) {
       try {
+        const first = offset === 0;
         offset = await this.ask(offset);
-        this.found();
+        const whole = offset === 0 || this.targets.length >= this.status.page.total;
+        if (first || whole) this.found();
         // The first time, and after the number of targets changed, there is no pause until all is there.
-        if (offset !== 0 && this.targets.length < this.status.page.total) continue;
+        if (!whole) continue;
       } catch (error) {
         this.lost(error);
         offset = 0;
@@ -160,6 +163,7 @@ class Page {
     this.makeRows();
     this.showWhole();
     this.show();
+    if (this.targets.length >= this.status.page.total) $("#lists").removeAttribute("aria-busy");
   }
 
   lost() {

@@ -1,0 +1,58 @@
+"""What the whole application says of itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from exporter.errors import ConfigurationError
+from tests.app.running import running
+from tests.e2e.region import Handler, cluster, configuration, envelope, job, queue, scripted_region
+from tests.web.test_status_api import SCHEMA, closed
+
+ANSWERS: dict[str | tuple[str, str], bytes | Handler] = {
+    "queue_jobs": envelope([queue("debug", R=2, Q=5), queue("idle")]),
+    "member_jobs": envelope([job("1", cpuCore=32, dcuNumUsed=4), job("2", status="statQ"), job("3", status="statC")]),
+}
+
+
+async def test_queues_members_and_totals_of_a_region(tmp_path: Path) -> None:
+    async with scripted_region(dict(ANSWERS)) as region, running(tmp_path, configuration(cluster(region.url))) as made:
+        await made.ready()
+        status: dict[str, Any] = made.app.status()
+        jsonschema.validate(status, closed(json.loads(SCHEMA.read_text())))
+        by_endpoint = {target["endpoint"]: target for target in status["targets"]}
+        zeros = {"held": 0, "suspended": 0, "other": 0}
+        assert by_endpoint["queue_jobs"]["queues"] == [
+            {"queue": "debug", "running": 2, "queued": 5, **zeros},
+            {"queue": "idle", "running": 0, "queued": 0, **zeros},
+        ]
+        member = {
+            "jobs": {"running": 1, "queued": 1, "held": 0, "suspended": 0, "other": 1},
+            "in_use": {"cpus": 32 + 2 + 2, "gpus": 0, "dcus": 4},
+        }
+        assert by_endpoint["member_jobs"]["member"] == member
+        (source,) = status["sources"]
+        assert source["queues"] == {"running": 2, "queued": 5, **zeros}
+        assert source["members"] == member
+        assert source["state"] == "up"
+
+
+async def test_a_refused_reload_is_told_until_one_works(tmp_path: Path) -> None:
+    async with scripted_region() as region, running(tmp_path, configuration(cluster(region.url))) as made:
+        made.file.write_text("nonsense: 1")
+        with pytest.raises(ConfigurationError) as caught:
+            await made.app.reload()
+        assert made.app.status()["config"]["last_reload_error"] == str(caught.value)
+        await made.reload(configuration(cluster(region.url)))
+        assert made.app.status()["config"]["last_reload_error"] is None
+
+
+async def test_a_region_that_is_gone_takes_its_numbers_along(tmp_path: Path) -> None:
+    async with scripted_region(dict(ANSWERS)) as region, running(tmp_path, configuration(cluster(region.url))) as made:
+        await made.ready()
+        await made.reload(configuration(cluster(region.url, name="hefei", cluster_id=2)))
+        assert [source["name"] for source in made.app.status()["sources"]] == ["hefei"]
+        assert made.app.figures.totals("kunshan") == (None, None, None)

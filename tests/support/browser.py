@@ -1,0 +1,111 @@
+"""A real Chromium without a window, driven by Playwright."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
+
+from tests.e2e.real import real_part
+
+# For whoever wants to see what the tests saw; not kept in the repository.
+ARTIFACTS = Path(__file__).parents[2] / "ci-artifacts"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+@asynccontextmanager
+async def chromium(folder: Path) -> AsyncIterator[Browser]:
+    """A browser with a profile of its own; where none is installed the test is skipped, or fails if it must not be."""
+    program = real_part("chromium", "chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program, args=list(FLAGS), env={"HOME": str(folder), "PATH": "/usr/bin:/bin"}
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+class Tab:
+    """A page in a context of its own, and everything that went wrong in it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("console", self._said)
+        page.on("pageerror", self._failed)
+        page.on("request", self._asked)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _failed(self, error: Error) -> None:
+        self.complaints.append(str(error))
+
+    def _asked(self, request: Request) -> None:
+        self.hosts.add(request.url.partition("//")[2].partition("/")[0])
+
+    async def open(self, path: str = "/") -> None:
+        """Load the page and wait until its script has taken over and heard from the exporter."""
+        await self.page.goto(self.url + path)
+        await self.page.wait_for_selector("html.alive #lists:not([aria-busy])")
+
+    async def text(self, selector: str) -> str:
+        return (await self.page.inner_text(selector)).strip()
+
+    async def column(self, name: str) -> list[str]:
+        """The texts of a column in the list that is looked at, of the rows that are drawn."""
+        found: list[str] = await self.page.eval_on_selector_all(
+            f"[role=tabpanel]:not([hidden]) td.{name}", "cells => cells.map(cell => cell.textContent)"
+        )
+        return found
+
+    async def violations(self) -> list[str]:
+        """Rules of accessibility that the page breaks, and where."""
+        await self.page.evaluate(AXE)
+        result: dict[str, Any] = await self.page.evaluate("axe.run({resultTypes: ['violations']})")
+        return [
+            f"{violation['id']}: {violation['help']}: {[node['html'][:200] for node in violation['nodes']][:3]}"
+            for violation in result["violations"]
+        ]
+
+    async def sticks_out(self) -> int:
+        """Pixels by which something is wider than the window."""
+        pixels: int = await self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return pixels
+
+    async def screenshot(self, name: str) -> None:
+        ARTIFACTS.mkdir(exist_ok=True)
+        await self.page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+@asynccontextmanager
+async def tab(browser: Browser, url: str, **options: Any) -> AsyncIterator[Tab]:
+    """A tab; at its end nothing may have gone wrong in it, and nothing but the exporter may have been asked."""
+    context = await browser.new_context(**{"viewport": DESKTOP, **options})
+    try:
+        opened = Tab(await context.new_page(), url)
+        yield opened
+        assert opened.complaints == []
+        assert opened.hosts <= {url.partition("//")[2]}
+    finally:
+        await context.close()
