@@ -210,7 +210,7 @@ async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(polle
         answer = Answer()
         answers.append(weakref.ref(answer))
         try:
-            raise ValueError
+            int("no number")
         except ValueError as error:
             raise UpstreamConnectionError("hung up", culprit="h") from error
 
