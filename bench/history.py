@@ -8,6 +8,7 @@ time; Prometheus' scrapes are written as OpenMetrics with timestamps and made in
 import argparse
 import asyncio
 import contextlib
+import logging
 import subprocess
 import tempfile
 import time
@@ -16,6 +17,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from bench.virtualtime import VirtualClock, run
 from exporter.app import Application, Options
@@ -169,7 +172,8 @@ Event = tuple[float, Callable[[], None]]
 
 def _break(simulator: Simulator, story: Story) -> list[Event]:
     """A bad day of the first region, and an outage of the last: what happens, and how far into the story."""
-    first, *_, last = simulator.regions.values()
+    regions = list(simulator.regions.values())
+    first, last = regions[0], regions[-1]
     at = story.seconds - story.ahead
 
     def order(region: Region, fault: Fault) -> Callable[[], None]:
@@ -193,7 +197,7 @@ def _break(simulator: Simulator, story: Story) -> list[Event]:
         code="0",
         endpoint="member_jobs",
         user="carol",
-        data=[{"id": "7", "name": "odd", "status": "statZ"}],
+        data=[{"id": "7", "name": "odd", "status": "statZ"}, "what is this"],
     )
     return [
         (0.2 * at, order(first, Fault(kind="code", code="0", endpoint="queue_jobs", user="zhang-san", data=stuck))),
@@ -229,6 +233,7 @@ async def _scrape(story: Story, clock: VirtualClock, record: Record, file: Path,
                 application = await stack.enter_async_context(_running(file, clock))
             document = await application.metrics(Format.OPENMETRICS, compress=False)
             record.scrape(document.decode(), clock.start + moment)
+            application.http_request("/metrics", 200)
 
 
 @contextlib.asynccontextmanager
@@ -281,6 +286,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write OpenMetrics there and stop")
     parser.add_argument("--listen-address", default="127.0.0.1:9090", help="of the Prometheus that is started")
     args = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     end = time.time() // 60 * 60 + args.ahead * HOUR
     past = run(
         live(

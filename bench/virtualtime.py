@@ -15,8 +15,6 @@ from exporter.clock import Timer
 
 _Result = TypeVar("_Result")
 _Arguments = TypeVarTuple("_Arguments")
-# Real seconds for whatever the kernel may still have to deliver.
-_PATIENCE = 0.0002
 
 
 class _Selector(selectors.DefaultSelector):
@@ -30,7 +28,8 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self.busy_threads or timeout is None:
             return super().select(timeout)
-        ready = super().select(0) or (super().select(_PATIENCE) if timeout > 0 else [])
+        # Twice: what the first look itself let the kernel deliver is there at the second.
+        ready = super().select(0) or super().select(0)
         if not ready and timeout > 0:
             self.passed += timeout
         return ready

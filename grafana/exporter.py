@@ -42,7 +42,6 @@ REASON_COLOURS = {
     "decode": WINE,
     "upstream": TEAL,
 }
-FINE = Text("none", "无")
 
 
 def each(name: str, *, by: str = "source, endpoint", window: str = "$__rate_interval") -> str:
@@ -172,6 +171,7 @@ BOARD = Dashboard(
             ),
             [Query(f"{each('hpc_exporter_poll_failures_total', by='reason')} > 0", "{{reason}}")],
             axis=Text("polls", "轮询次数"),
+            custom={"axisSoftMax": 5},
             width=12,
             height=9,
             overrides=coloured(REASON_COLOURS),
@@ -214,6 +214,7 @@ BOARD = Dashboard(
             ),
             [Query(f"{each('hpc_exporter_api_errors_total', by='source, api_code')} > 0", "{{source}} {{api_code}}")],
             axis=Text("answers", "响应数"),
+            no_value=Text("none", "无"),
             defaults=shades(VERMILION),
         ),
         bars(
@@ -222,9 +223,10 @@ BOARD = Dashboard(
                 "Further attempts within a poll. A few are normal; as many as polls means the region is in trouble.",
                 "单次轮询内的重试。少量正常；与轮询数相当说明区域异常。",
             ),
-            [Query(f"{each('hpc_exporter_api_retries_total')} > 0", ENDPOINT_OF)],
+            [Query(each("hpc_exporter_api_retries_total"), ENDPOINT_OF)],
             axis=Text("attempts", "次数"),
             defaults=shades(ORANGE),
+            custom={"axisSoftMax": 5},
         ),
         lines(
             Text("Polls a minute, against the plan", "每分钟轮询数与计划"),
@@ -251,16 +253,17 @@ BOARD = Dashboard(
             ),
             [
                 Query(
-                    f"{each('hpc_exporter_records_rejected_total')} > 0",
+                    each("hpc_exporter_records_rejected_total"),
                     Text(f"{ENDPOINT_OF} records", f"{ENDPOINT_OF} 记录"),
                 ),
                 Query(
-                    f"{each('hpc_exporter_unknown_states_total')} > 0",
+                    each("hpc_exporter_unknown_states_total"),
                     Text(f"{ENDPOINT_OF} states", f"{ENDPOINT_OF} 状态"),
                 ),
             ],
             axis=Text("records, states", "记录、状态"),
             defaults=shades(PURPLE),
+            custom={"axisSoftMax": 5},
         ),
         Row(Text("Tokens", "令牌")),
         lines(
@@ -296,6 +299,7 @@ BOARD = Dashboard(
                 ),
             ],
             axis=Text("tokens", "令牌数"),
+            custom={"axisSoftMax": 5},
             width=12,
             height=7,
         ),
@@ -333,10 +337,6 @@ BOARD = Dashboard(
                 Query("hpc_exporter_series", Text("series", "序列")),
                 Query("sum(hpc_exporter_tracked_jobs)", Text("jobs followed", "跟踪作业")),
                 Query("sum(hpc_exporter_jobs_dropped)", Text("jobs without series", "无序列作业")),
-                Query(
-                    "sum(increase(hpc_exporter_state_file_write_failures_total[$__rate_interval]))",
-                    Text("failed writes of the state file", "状态文件写入失败"),
-                ),
             ],
             axis=Text("series, jobs", "序列、作业"),
             width=6,
@@ -357,6 +357,25 @@ BOARD = Dashboard(
             axis=Text("requests a minute", "请求/分钟"),
             width=6,
             height=7,
+        ),
+        bars(
+            Text("Failed writes of the state file", "状态文件写入失败"),
+            Text(
+                "Writes of tracking.state_file that failed. Counting goes on in memory, and is lost at a restart: look for a full "
+                "disk or missing rights.",
+                "tracking.state_file 写入失败次数。计数仍在内存中进行，重启后丢失：检查磁盘空间与权限。",
+            ),
+            [
+                Query(
+                    "sum by (instance) (increase(hpc_exporter_state_file_write_failures_total[$__rate_interval]))",
+                    "{{instance}}",
+                )
+            ],
+            axis=Text("writes", "次数"),
+            defaults=shades(VERMILION),
+            custom={"axisSoftMax": 5},
+            width=8,
+            height=5,
         ),
         table(
             Text("Instances", "实例"),
@@ -379,14 +398,14 @@ BOARD = Dashboard(
                 "python_version": Text("Python", "Python"),
                 "Value #B": Text("Shard", "分片"),
                 "Value #C": Text("of", "总分片"),
-                "Value #D": Text("Configuration loaded", "配置加载于"),
+                "Value #D": Text("Loaded for", "配置已加载"),
             },
             sort=None,
             hidden=("Value #A",),
-            width=24,
+            width=16,
             height=5,
             unit="none",
-            overrides=[override(Text("Configuration loaded", "配置加载于"), unit="s", decimals=0)],
+            overrides=[override(Text("Loaded for", "配置已加载"), unit="s", decimals=0)],
         ),
     ],
 )

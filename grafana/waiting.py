@@ -228,7 +228,7 @@ BOARD = Dashboard(
             ),
             [
                 Query(
-                    f"sum by (from_state, to_state) (increase(scnet_job_transitions_total{{{IN_GROUP}}}[$__rate_interval])) > 0",
+                    f'sum by (from_state, to_state) (increase(scnet_job_transitions_total{{{IN_GROUP}, to_state!="gone"}}[$__rate_interval])) > 0',
                     "{{from_state}} → {{to_state}}",
                 )
             ],

@@ -1,0 +1,154 @@
+"""What the dashboards show: something in every panel, and on the overview what is true of the simulator."""
+
+import math
+import re
+from bisect import bisect_left
+from pathlib import Path
+
+import pytest
+
+from bench.history import HOUR, MINUTE, Past, Story, live
+from bench.virtualtime import run
+from exporter.simulator import SimJob, Simulator, State
+from exporter.tracking.histogram import BUCKETS
+from tests.dashboards.boards import ENGLISH, filled_in, panels, targets, variables
+from tests.e2e.real import real_part
+from tests.support.history import PastPrometheus, remembering
+
+OVERVIEW = ENGLISH["en/hpc-overview"]
+# The polls of an hour and a half are done in seconds; what takes long is promtool's and Prometheus' work.
+pytestmark = pytest.mark.timeout(120)
+END = 1_750_000_000.0
+PENDING = (State.QUEUED, State.HELD, State.WAITING, State.REQUEUED)
+
+
+def past_of(story: Story) -> Past:
+    real_part("promtool")
+    real_part("prometheus")
+    return run(live(story))
+
+
+def test_every_query_of_every_panel_returns_data(tmp_path: Path) -> None:
+    """On a bad day, on which every kind of thing happens."""
+    story = Story(hours=2.5, state="broken", end=END, scrape_interval=60)
+    with remembering(past_of(story), tmp_path) as prometheus:
+        empty = [
+            f"{name}: {title}: {target['expr']}"
+            for name, board in ENGLISH.items()
+            for title, target in targets(board)
+            if not answers(prometheus, target["expr"], instant=target["instant"], story=story)
+        ]
+        empty += [
+            f"{name}: variable {each['name']}"
+            for name, board in ENGLISH.items()
+            for each in variables(board)
+            if not prometheus.over(filled_in(selector(each["query"]["query"]), 3600), story.seconds, 300)
+        ]
+        problems = prometheus.at_the_end(overview("What is wrong right now?"))
+    assert empty == []
+    assert {dict(labels)["problem"] for labels in problems} >= {
+        "DataStale",
+        "TokenExpiring",
+        "ApiThrottled",
+        "NoSchedulers",
+        "UnknownStates",
+        "JobsFailing",
+    }
+    # A user's trouble is the user's; that of all is not repeated for each.
+    troubles = {(of["problem"], of["where"], of["what"]) for of in map(dict, problems)}
+    assert ("DataStale", "kunshan", "alice queue_jobs") in troubles
+    assert ("DataStale", "xian", "queue_jobs") in troubles
+
+
+def selector(query: str) -> str:
+    match = re.fullmatch(r"label_values\((.*), \w+\)", query)
+    assert match
+    return match[1]
+
+
+def answers(prometheus: PastPrometheus, expression: str, *, instant: bool, story: Story) -> bool:
+    """Whether there is anything to see, a number that is one: for instant queries at the end, or an hour before."""
+    asked = filled_in(expression, int(story.seconds))
+    if instant:
+        looks = (prometheus.at_the_end(asked), prometheus.at_the_end(asked, before=HOUR))
+        return any(not math.isnan(value) for look in looks for value in look.values())
+    found = prometheus.over(asked, story.seconds, 120)
+    return any(value != "NaN" for series in found for _, value in series["values"])
+
+
+def overview(title: str) -> str:
+    """The query of a panel of the overview, as it is sent."""
+    (panel,) = (panel for panel in panels(OVERVIEW) if panel["title"] == title and panel["type"] != "timeseries")
+    return filled_in(panel["targets"][0]["expr"], 6 * 3600)
+
+
+def test_the_overview_tells_the_truth(tmp_path: Path) -> None:
+    """On a good day, at whose end all stands still, so that what was polled last is still true."""
+    past = past_of(Story(hours=1.5, end=END, scrape_interval=60, still=300))
+    with remembering(past, tmp_path) as prometheus:
+
+        def shown(title: str) -> float:
+            (value,) = prometheus.at_the_end(overview(title)).values()
+            return value
+
+        simulator = past.simulator
+        assert shown("Running") == len(jobs_in(simulator, State.RUNNING)) > 10
+        assert shown("Queued") == len(jobs_in(simulator, State.QUEUED)) > 0
+        assert shown("GPUs in use") == sum(job.allocated.gpus for job in all_jobs(simulator)) > 0
+        assert shown("DCUs in use") == sum(job.allocated.dcus for job in all_jobs(simulator)) > 0
+        assert shown("Octopus backlog") == backlog(simulator) > 0
+        assert shown("Longest waiting") == pytest.approx(longest_waiting(simulator), abs=2 * MINUTE)
+        low, high = around_p90(simulator)
+        assert low <= shown("Wait, p90") <= high
+        fresh = prometheus.at_the_end(overview("Is the data fresh?"))
+        assert {dict(labels)["source"]: value for labels, value in fresh.items()} == {
+            "kunshan": 0,
+            "xian": 0,
+            "driving": 0,
+        }
+        assert [dict(labels) for labels in prometheus.at_the_end(overview("What is wrong right now?"))] == [
+            {"problem": "none"}
+        ]
+
+
+def all_jobs(simulator: Simulator) -> list[SimJob]:
+    return [
+        job
+        for region in simulator.regions.values()
+        for user in region.spec.users
+        for job in region.batch.jobs(user.name)
+    ]
+
+
+def jobs_in(simulator: Simulator, *states: State) -> list[SimJob]:
+    return [job for job in all_jobs(simulator) if job.state in states]
+
+
+def backlog(simulator: Simulator) -> int:
+    return sum(len(project.queued(queue)) for project in simulator.projects.values() for queue in project.spec.queues)
+
+
+def longest_waiting(simulator: Simulator) -> float:
+    """Seconds since the exporter could have seen it: it was not there before the story began."""
+    waiting = [waiting_since(job) for job in jobs_in(simulator, *PENDING)]
+    return END - max(min(waiting), END - 1.5 * HOUR)
+
+
+def waiting_since(job: SimJob) -> float:
+    """The end of its last run, else its submission."""
+    last_run = job.runs[-1].ended if job.runs else None
+    return job.submitted if last_run is None else last_run
+
+
+def around_p90(simulator: Simulator) -> tuple[float, float]:
+    """The bounds of the buckets between which the 80th and the 97th percentile of true waits lie."""
+    waits = sorted(
+        run.started - job.submitted
+        for region in simulator.regions.values()
+        for job in region.batch.truth()
+        for run in job.runs[:1]
+        if job.submitted > END - 1.5 * HOUR and run.started > END - HOUR
+    )
+    assert len(waits) > 20
+    below, above = waits[int(0.8 * len(waits))], waits[int(0.97 * len(waits))]
+    return (0.0, *BUCKETS)[bisect_left(BUCKETS, below)], BUCKETS[bisect_left(BUCKETS, above)]
