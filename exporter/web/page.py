@@ -103,8 +103,12 @@ class StatusPage:
         if problems:
             names = [source["name"] for source in self._status["sources"] if source["state"] in ("stale", "failing")]
             shown = ", ".join(names[:3]) + (f", {t('and_more', len(names) - 3)}" if len(names) > 3 else "")  # noqa: PLR2004 - three fit a line
-            state = "stale" if summary["stale"] else "failing"
-            return state, t("verdict_problem", problems, total=number(total)), t("where", names=shown)
+            blind = any(look_of(source["targets"]) == "stale" for source in self._status["sources"])
+            return (
+                "stale" if blind else "failing",
+                t("verdict_problem", problems, total=number(total)),
+                t("where", names=shown),
+            )
         if summary["pending"]:
             return "pending", t("verdict_pending", summary["pending"]), ""
         if not total:
@@ -142,6 +146,7 @@ class StatusPage:
 
     def _card(self, source: Mapping[str, Any]) -> Markup:
         t, targets, error = self._t, source["targets"], source["last_error"]
+        look, problems = look_of(targets), targets["stale"] + targets["failing"]
         figures = []
         if source["queues"]:
             figures.append(self._figures("jobs_in_queues", source["queues"], ("running", "queued")))
@@ -156,7 +161,9 @@ class StatusPage:
                 "header",
                 element("h3", element("bdi", source["name"])),
                 element("span", t(source["kind"]), class_="kind"),
-                self._chip(source["state"]),
+                element("span", t("with_problem", problems), class_=f"chip {look}")
+                if 0 < problems < targets["total"]
+                else self._chip(source["state"]),
             ),
             *figures,
             element("p", element("bdi", self._reason(error)), class_="error") if error else None,
@@ -166,7 +173,7 @@ class StatusPage:
                 element("span", f"{t('last_success')}: ", self._time(source["last_success"], "never")),
                 *(self._token(token) for token in source["tokens"][:1]),
             ),
-            class_=f"card {source['state']}",
+            class_=f"card {look}",
         )
 
     def _figures(self, title: str, numbers: Mapping[str, int | None], names: Iterable[str]) -> Markup:
@@ -327,6 +334,13 @@ class StatusPage:
             if offset is not None
         ]
         return element("nav", *links, class_="pager", aria_label=self._t("lists")) if links else None
+
+
+def look_of(targets: Mapping[str, int]) -> str:
+    """How loud a region has to be: one whose data is all gone most, one with some trouble less."""
+    if targets["stale"] + targets["failing"]:
+        return "stale" if targets["stale"] == targets["total"] else "failing"
+    return "pending" if targets["pending"] else "up"
 
 
 def cell(value: object) -> str:

@@ -105,6 +105,27 @@ def test_one_is_not_several() -> None:
     assert "1 of 2 targets has a problem" in read(one).texts
 
 
+@pytest.mark.parametrize(
+    ("states", "look", "label"),
+    [
+        (["stale", "stale"], "stale", "No data"),
+        (["stale", "up"], "failing", "1 with a problem"),
+        (["stale", "failing"], "failing", "No data"),
+        (["failing", "failing"], "failing", "Failing"),
+        (["pending", "up"], "pending", "Not tried yet"),
+        (["up", "up"], "up", "Works"),
+    ],
+)
+def test_a_region_is_as_loud_as_its_trouble(states: list[str], look: str, label: str) -> None:
+    """One user without data among many is no region without data."""
+    made = Installation()
+    for state in states:
+        made.add_user("kunshan", f"{len(made.statuses)}", state)
+    page = read(made)
+    assert f"card {look}" in page.attributes["class"]
+    assert page.texts[page.texts.index("SCNet region") + 1] == label
+
+
 def test_it_starts_with_what_is_not_known_yet() -> None:
     made = Installation()
     made.add_user("kunshan", "test", "pending")

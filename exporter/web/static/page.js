@@ -18,6 +18,12 @@ const FIRST_SORT = {
   members: { column: "running", down: true },
 };
 
+// How loud a region has to be: one whose data is all gone most, one with some trouble less.
+function lookOf({ total, stale, failing, pending }) {
+  if (stale + failing) return stale === total ? "stale" : "failing";
+  return pending ? "pending" : "up";
+}
+
 const $ = (selector) => document.querySelector(selector);
 
 class Page {
@@ -255,7 +261,8 @@ class Page {
       const more = names.length > 3 ? `, ${words.say("and_more", names.length - 3)}` : "";
       const headline = words.say("verdict_problem", problems, { total: words.number(summary.total) });
       const where = words.say("where", null, { names: names.slice(0, 3).join(", ") + more });
-      this.showVerdict(summary.stale ? "stale" : "failing", headline, where);
+      const blind = sources.some(({ targets }) => lookOf(targets) === "stale");
+      this.showVerdict(blind ? "stale" : "failing", headline, where);
     } else if (summary.pending) this.showVerdict("pending", words.say("verdict_pending", summary.pending), "");
     else if (!summary.total) this.showVerdict("pending", words.say("verdict_none"), words.say("verdict_none_detail"));
     else this.showVerdict("up", words.say("verdict_up", summary.total), "");
@@ -340,6 +347,10 @@ class Page {
     if (source.tasks) parts.push(this.figures("data_jobs", { queued: source.tasks.length }, ["queued"]));
     if (source.last_error) parts.push(make("p", { class: "error" }, isolated(words.reason(source.last_error))));
     const { targets } = source;
+    const look = lookOf(targets);
+    const problems = targets.stale + targets.failing;
+    const some = problems > 0 && problems < targets.total;
+    const chip = some ? make("span", { class: `chip ${look}` }, words.say("with_problem", problems)) : words.chip(source.state);
     const foot = make(
       "footer",
       {},
@@ -347,8 +358,8 @@ class Page {
       make("span", {}, `${words.say("last_success")}: `, words.time(source.last_success, "never")),
       ...source.tokens.slice(0, 1).map((token) => this.token(token)),
     );
-    const head = make("header", {}, make("h3", {}, only), make("span", { class: "kind" }, words.say(source.kind)), words.chip(source.state));
-    return make("article", { class: `card ${source.state}` }, head, ...parts, foot);
+    const head = make("header", {}, make("h3", {}, only), make("span", { class: "kind" }, words.say(source.kind)), chip);
+    return make("article", { class: `card ${look}` }, head, ...parts, foot);
   }
 
   figures(title, numbers, names) {
