@@ -23,6 +23,10 @@ _QUEUE_STATES: Final = _MEMBER_STATES | {JobState.OTHER}
 NO_JOBS: Final[Mapping[JobState, int]] = dict.fromkeys(_QUEUE_STATES, 0)
 
 _STATE_LABEL: Final[Mapping[JobState, str]] = {state: f',state="{state}"}}' for state in JobState}
+_LABELS_OF: Final[Mapping[frozenset[JobState], Mapping[JobState, str]]] = {
+    states: {state: label for state, label in _STATE_LABEL.items() if state in states}
+    for states in (_QUEUE_STATES, _MEMBER_STATES)
+}
 _AMOUNT: Final[Mapping[str, Callable[[Job], Any]]] = {name: attrgetter(name) for name in catalogue.SCNET_JOB_AMOUNTS}
 
 
@@ -36,8 +40,7 @@ def queue_statistics(hpc_cluster: str, statistics: QueueStatistics, seen: Collec
     family = catalogue.SCNET_QUEUE_JOBS
     lines_start = start(family, hpc_cluster, statistics.user)
     lines = [
-        _by_state(f'{lines_start},queue="{escape(queue)}"', counts, _QUEUE_STATES)
-        for queue, counts in sorted(queues.items(), key=lambda item: item[0])
+        _by_state(f'{lines_start},queue="{escape(queue)}"', queues[queue], _QUEUE_STATES) for queue in sorted(queues)
     ]
     return _chunks({family: lines})
 
@@ -132,12 +135,14 @@ def _chunks(lines: Mapping[Family, list[str]]) -> Chunks:
     return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}
 
 
-def _by_state(line_start: str, counts: Mapping[JobState, int], even_at_zero: Collection[JobState]) -> str:
+def _by_state(line_start: str, counts: Mapping[JobState, int], even_at_zero: frozenset[JobState]) -> str:
     """A line for each state that has jobs, and for those in `even_at_zero` that have a count at all."""
+    # Nearly always there is no other state, and looking for all of them would take most of the time.
+    labels = _STATE_LABEL if counts.keys() - even_at_zero else _LABELS_OF[even_at_zero]
     return "".join(
         [
             f"{line_start}{label} {count}\n"
-            for state, label in _STATE_LABEL.items()
+            for state, label in labels.items()
             if (count := counts.get(state)) or (count == 0 and state in even_at_zero)
         ]
     )
