@@ -54,9 +54,9 @@ async def demo(args: argparse.Namespace) -> int:
             args.config_file = Path(folder) / "exporter.yml"
             configuration = f"per_job: {{enabled: true}}\n{simulate.configuration(simulator)}"
             args.config_file.write_text(configuration, encoding="utf-8")
-            return await serve.serve(args, announce=lambda address: announce(address, args.telemetry_path))
+            return await serve.serve(args, announce=lambda url: announce(url, args.telemetry_path))
 
 
-def announce(address: str, telemetry_path: str) -> None:
+def announce(url: str, telemetry_path: str) -> None:
     """Say where to look."""
-    print(f"Status page: http://{address}/\nMetrics:     http://{address}{telemetry_path}", flush=True)
+    print(f"Status page: {url}/\nMetrics:     {url}{telemetry_path}", flush=True)

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(serve(args))
 
 
-def ignore(_address: str) -> None:
+def ignore(_url: str) -> None:
     """Tell nobody; the log has a line about every address."""
 
 
@@ -99,7 +99,7 @@ def check_web(path: Path | None) -> int:
 
 
 async def serve(args: argparse.Namespace, announce: Callable[[str], None] = ignore) -> int:
-    """Serve until told to stop; the exit status. `announce` is told every address (HOST:PORT) that is listened on."""
+    """Serve until told to stop; the exit status. `announce` is told the URL of every address that is listened on."""
     stop = stop_on_signals()
     clock = SystemClock()
     manager = Manager()
@@ -155,8 +155,9 @@ async def serve_until(
     )
     await runner.setup()
     try:
+        scheme = "https" if keeper.policy.policy.settings.tls else "http"
         for address in await listen(runner, keeper, listeners(args)):
-            announce(address)
+            announce(f"{scheme}://{address}")
         manager.ready()
         await stop.wait()
         manager.stopping()
