@@ -1,5 +1,6 @@
 """What an exception of aiohttp or the system means for a person."""
 
+import os
 import ssl
 
 import aiohttp
@@ -28,7 +29,7 @@ def translated(error: Exception, host: str, timeout: float) -> PollError:
         case aiohttp.ClientConnectorDNSError():
             text = f"the name of {host} cannot be resolved"
         case aiohttp.ClientConnectorError():
-            text = f"cannot connect to {host}: {error.os_error.strerror or type(error.os_error).__name__}"
+            text = f"cannot connect to {host}: {system_words(error.os_error)}"
         case aiohttp.ClientPayloadError():
             text = f"the answer of {host} broke off or is garbled"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
@@ -57,3 +58,8 @@ def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientS
         return UpstreamConnectionError(f"{host} hung up while TLS was set up", culprit=host)
     reason = getattr(error.os_error, "reason", None) or type(error.os_error).__name__
     return UntrustedCertificateError(f"TLS with {host} is not possible ({reason})", culprit=host)
+
+
+def system_words(error: OSError) -> str:
+    """What the system calls an error: asyncio's own texts repeat the address instead of saying what happened."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or type(error).__name__
