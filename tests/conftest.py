@@ -1,12 +1,20 @@
 """What every test gets."""
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from exporter.log import redact_with
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Let the processes of tests notice a Ctrl-C, also where the tests themselves run in the background and do not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

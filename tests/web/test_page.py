@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.app.status import Selection
@@ -63,6 +63,7 @@ def named(text: str) -> Installation:
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_no_text_from_outside_becomes_markup(text: str) -> None:
     plain, odd = read(named("plain")), read(named(text))
     assert odd.tags == plain.tags
