@@ -124,7 +124,7 @@ def queue_figures(statistics: QueueStatistics, seen: set[str]) -> QueueFigures:
 
 def counts_of(states: Mapping[JobState, int]) -> Counts:
     """Jobs by state; a state that is not there is unknown."""
-    counts = Counts(*(states.get(state) for state in STATES))
+    counts = Counts._make(map(states.get, STATES))
     return counts if counts != _IDLE else _IDLE
 
 
