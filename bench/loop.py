@@ -4,8 +4,8 @@ from bench._process import region, result_of
 from bench._report import Row, print_table
 
 USERS, QUEUES = 10_000, 10
-INTERVAL = 30
-SECONDS = 8
+INTERVAL = 20
+SECONDS = 6
 AIM = 20.0
 
 

@@ -4,7 +4,7 @@ from bench._process import region, result_of
 from bench._report import Row, print_table
 
 # Users, queues of each (5 states a queue, and 3 series about each user), and seconds between two polls.
-SMALL, MANY_SERIES, LARGE = (1_000, 10, 3), (1_000, 50, 3), (10_000, 10, 20)
+SMALL, MANY_SERIES, LARGE = (1_000, 10, 3), (1_000, 50, 3), (10_000, 10, 12)
 MIB = 1024 * 1024
 AIM = 250.0
 

@@ -5,8 +5,8 @@ from bench._process import by_turns, region
 from bench._report import Row, print_table
 
 USERS = 500
-ROUNDS = 4
-SECONDS = 2
+ROUNDS = 3
+SECONDS = 1.5
 # A poll of each every 2 s is 250 polls a second, which leaves processor time to spare; every 0.1 s is more than one
 # processor can do, so that all request slots are always taken.
 PACED, FLAT_OUT = 2.0, 0.1

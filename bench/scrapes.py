@@ -3,7 +3,7 @@
 from bench._process import by_turns
 from bench._report import Row, print_table
 
-ROUNDS = {100_000: 4, 500_000: 1}
+ROUNDS = {100_000: 3, 500_000: 1}
 AIM = 1 / 50
 
 
