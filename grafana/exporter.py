@@ -169,7 +169,7 @@ BOARD = Dashboard(
                 "http, upstream: the region; decode: an answer we do not know.",
                 "重试后仍失败。auth 令牌；permission 权限；throttled 限流；timeout/connection 网络；http/upstream 区域；decode 未知格式。",
             ),
-            [Query(f"{each('hpc_exporter_poll_failures_total', by='reason')} > 0", "{{reason}}")],
+            [Query(each("hpc_exporter_poll_failures_total", by="reason"), "{{reason}}")],
             axis=Text("polls", "轮询次数"),
             custom={"axisSoftMax": 5},
             width=12,

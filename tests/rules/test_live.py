@@ -1,0 +1,329 @@
+"""A real Prometheus with our rules and a real Alertmanager with our example watch an exporter on a bad day, and after.
+
+The day is short: what lasts hours in the rules lasts seconds here.
+"""
+
+import asyncio
+import json
+import re
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from exporter.cli.simulate import configuration
+from exporter.simulator import OctopusProject, Simulator, UserSpec, default_projects, default_region
+from tests.e2e.process import ExporterProcess, eventually, serving
+from tests.e2e.real import Prometheus, real_part
+from tests.rules.test_rules import ALERTS, ROOT
+
+LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
+# Lasts in the rules -> lasts here. Scrapes and polls come several times in the shortest of them.
+SHORTER = {"15m": "3s", "30m": "4s", "1h": "4s", "2h": "5s", "3h": "6s", "4h": "20s"}
+# As in the rules, DataStale comes before TargetFailing, which it inhibits.
+PATIENCE = {"5m": "2s", "10m": "500ms", "15m": "7s", "6h": "2s"}
+HELD_JOB = {"id": "8", "name": "held", "status": "statH"}
+# Of the bad day: names by what nobody but this alert would tell.
+EXPECTED = {
+    ("DataStale", "kunshan", "alice"),
+    ("DataStale", "kunshan", "bob"),
+    ("TargetFailing", "xian", "test"),
+    ("TokenExpiring", "kunshan", "alice"),
+    ("TokenRefreshFailing", "harbin", ""),
+    ("ApiThrottled", "kunshan", ""),
+    ("NoSchedulers", "kunshan", ""),
+    ("QueueStuck", "kunshan", "carol"),
+    ("JobWaitingTooLong", "kunshan", "carol"),
+    ("JobsHeld", "kunshan", "carol"),
+    ("JobsFailing", "kunshan", "bob"),
+    ("OctopusBacklogGrowing", "driving", "PROCESSOR"),
+    ("UnknownStates", "kunshan", ""),
+    ("SeriesDropped", "kunshan", ""),
+}
+# A matter of luck: how soon harbin's data goes without a token; and whether Prometheus, which takes up to five seconds to
+# find its target at all, says so.
+CONSEQUENCES = {("DataStale", "harbin", "test"), ("DataStale", "harbin", ""), ("ExporterDown", "", "")}
+
+
+def shortened_rules() -> dict[str, Any]:
+    """The alerts, with every time in them scaled down."""
+    rules = []
+    for rule in ALERTS.values():
+        text = re.sub(r"\[(\d+[mh])\]", lambda match: f"[{SHORTER[match[1]]}]", rule["expr"])
+        text = re.sub(r"\boffset (\d+[mh])\b", lambda match: f"offset {SHORTER[match[1]]}", text)
+        text = re.sub(r"> 86400\b", "> 3", text)
+        rules.append({**rule, "expr": text, "for": PATIENCE[rule["for"]]})
+    return {"groups": [{"name": "all", "interval": "500ms", "rules": rules}]}
+
+
+def hurried_alertmanager(webhook: str) -> dict[str, Any]:
+    """The example of a configuration, with all patience taken out and an address put in."""
+    example: dict[str, Any] = yaml.safe_load((ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"))
+    example["route"] |= {"group_wait": "200ms", "group_interval": "500ms"}
+    example["receivers"][0]["webhook_configs"][0]["url"] = webhook
+    return example
+
+
+class Inbox:
+    """Where Alertmanager sends its messages."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, dict[str, Any]] = {}
+        self.seen: list[dict[str, Any]] = []
+
+    async def take(self, request: web.Request) -> web.Response:
+        for alert in (await request.json())["alerts"]:
+            key = json.dumps(alert["labels"], sort_keys=True)
+            if alert["status"] == "firing":
+                self.open[key] = alert
+                self.seen.append(alert)
+            else:
+                self.open.pop(key, None)
+        return web.Response()
+
+    def arrived(self) -> set[tuple[str, str, str]]:
+        return {told(alert) for alert in self.seen}
+
+
+def told(alert: dict[str, Any]) -> tuple[str, str, str]:
+    """Name of the alert, region or project, and the user or queue, of whom its summary has to speak."""
+    labels, summary = alert["labels"], alert["annotations"]["summary"]
+    where = labels.get("source") or labels.get("hpc_cluster") or labels.get("project") or labels.get("instance", "")
+    who = labels.get("user") or labels.get("target") or labels.get("queue_type") or ""
+    if labels["alertname"] == "QueueStuck":
+        who = summary.rpartition(" ")[2]
+    assert where in summary, summary
+    assert who in summary, summary
+    return labels["alertname"], where, who
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[tuple[Inbox, str]]:
+    inbox = Inbox()
+    application = web.Application()
+    application.router.add_post("/alerts", inbox.take)
+    server = TestServer(application)
+    await server.start_server()
+    try:
+        yield inbox, str(server.make_url("/alerts"))
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def program(folder: Path, name: str, *arguments: str) -> AsyncIterator[str]:
+    """A program of Prometheus' on a port of its own; HOST:PORT."""
+    log = folder / f"{name}.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(real_part(name), *arguments, "--web.listen-address=127.0.0.1:0"), stdout=output, stderr=output
+        )
+    try:
+        await eventually(lambda: LISTENING.search(log.read_text()) or process.returncode, f"{name} listens")
+        found = LISTENING.search(log.read_text())
+        assert found, log.read_text()
+        yield found[1]
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+@asynccontextmanager
+async def watching(folder: Path, exporter: str) -> AsyncIterator[Inbox]:
+    """Prometheus and Alertmanager at work."""
+    async with AsyncExitStack() as stack:
+        inbox, webhook = await stack.enter_async_context(receiving())
+        (folder / "alertmanager.yml").write_text(json.dumps(hurried_alertmanager(webhook)), encoding="utf-8")
+        alertmanager = await stack.enter_async_context(
+            program(
+                folder,
+                "prometheus-alertmanager",
+                f"--config.file={folder / 'alertmanager.yml'}",
+                f"--storage.path={folder / 'alertmanager'}",
+                "--cluster.listen-address=",
+            )
+        )
+        (folder / "rules.yml").write_text(json.dumps(shortened_rules()), encoding="utf-8")
+        scrape = {"job_name": "hpc-exporter", "static_configs": [{"targets": [exporter]}]}
+        settings = {
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
+            "rule_files": [str(folder / "rules.yml")],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+            "scrape_configs": [scrape],
+        }
+        (folder / "prometheus.yml").write_text(json.dumps(settings), encoding="utf-8")
+        prometheus = await stack.enter_async_context(
+            program(
+                folder,
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                "--rules.alert.resend-delay=1s",
+            )
+        )
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        server = Prometheus(f"http://{prometheus}", http)
+        await eventually(server.ready, "Prometheus is ready")
+        await server.scraped()
+        yield inbox
+
+
+def empty_regions() -> Simulator:
+    """Three regions in which nothing happens but what a test orders."""
+    users = tuple(
+        UserSpec(name, "physics" if name == "bob" else "chemistry", administrator=name == "test")
+        for name in ("test", "alice", "bob", "carol")
+    )
+    regions = [replace(default_region(index), users=users, warm_up=0) for index in range(3)]
+    return Simulator(regions, projects=default_projects(1), clock=lambda: 0.0, token_lifetime=30 * 86400.0)
+
+
+def exporter_configuration(simulator: Simulator, alice: Path, *, max_jobs: int) -> str:
+    """Polls twice a second. `alice` is the file with her token; harbin's tokens come from a login."""
+    facts: dict[str, Any] = yaml.safe_load(configuration(simulator))
+    facts["poll"] = {"interval": "500ms", "timeout": "5s", "stale_after": "2s", "retries": 0}
+    facts["per_job"] = {"enabled": True, "max_jobs": max_jobs}
+    account = simulator.accounts[0]
+    facts["accounts"] = [
+        {
+            "name": "lab",
+            "user": account.user,
+            "access_key": account.access_key,
+            "secret_key": account.secret_key,
+            "token_url": simulator.token_url,
+        }
+    ]
+    kunshan, xian, harbin = facts["clusters"]
+    for user in kunshan["users"]:
+        if isinstance(user, dict) and user["name"] == "alice":
+            del user["token"]
+            user["token_file"] = str(alice)
+    xian |= {"users": ["test"], "members": [], "poll": {"stale_after": "10m"}}
+    del harbin["token"]
+    harbin |= {"account": "lab", "users": ["test"], "members": []}
+    return yaml.safe_dump(facts, allow_unicode=True)
+
+
+def queue(name: str, **letters: int) -> dict[str, Any]:
+    return {"name": name, "values": [{"metricName": at, "metricValue": letters.get(at, 0)} for at in "RQHSO"]}
+
+
+def jobs(count: int, status: str) -> list[dict[str, Any]]:
+    return [{"id": str(100 + number), "name": "vasp", "status": status} for number in range(count)]
+
+
+def trouble(endpoint: str, user: str, data: Any, **more: Any) -> dict[str, Any]:
+    """An answer that the region gives instead of its own."""
+    return {"kind": "code", "code": "0", "endpoint": endpoint, "user": user, "data": data, **more}
+
+
+BAD_DAY: dict[str, list[dict[str, Any]]] = {
+    "kunshan": [
+        trouble("member_jobs", "carol", [HELD_JOB, *jobs(3, "statQ"), {"id": "9", "name": "odd", "status": "statZ"}]),
+        trouble("queue_jobs", "carol", [queue("dcu", Q=4)]),
+        {"kind": "refused", "endpoint": "queue_jobs", "user": "alice"},
+        {"kind": "status", "status": 429, "endpoint": "queue_jobs", "user": "bob"},
+        {"kind": "code", "code": "0", "endpoint": "cluster", "data": []},
+        trouble("member_jobs", "bob", jobs(6, "statR"), times=4),
+        trouble("member_jobs", "bob", jobs(6, "statD")),
+        # The login of harbin's account is served here.
+        {"kind": "status", "status": 500, "endpoint": "login"},
+    ],
+    "xian": [{"kind": "status", "status": 503, "endpoint": "queue_jobs", "user": "test"}],
+}
+
+
+class Day:
+    """Orders faults, over HTTP like anybody, and takes them back."""
+
+    def __init__(self, simulator: Simulator, http: aiohttp.ClientSession) -> None:
+        self._simulator = simulator
+        self._http = http
+        self._growing: asyncio.Task[None] | None = None
+
+    async def break_everything(self) -> None:
+        for region, faults in BAD_DAY.items():
+            url = f"{self._simulator.regions[region].hpc_url}/simulator/faults"
+            async with self._http.post(url, json=faults) as answer:
+                assert answer.status == 201, await answer.text()
+        # What was issued is refused from now on: a new login is needed, and fails.
+        async with self._http.post(f"{self._simulator.regions['harbin'].hpc_url}/simulator/tokens/expire") as answer:
+            assert answer.status == 204
+        self._growing = asyncio.create_task(grow(self._simulator.projects["driving"]))
+
+    async def heal(self) -> None:
+        assert self._growing is not None
+        self._growing.cancel()
+        for rows in self._simulator.projects["driving"].rows.values():
+            rows.clear()
+        for region in self._simulator.regions.values():
+            async with self._http.delete(f"{region.hpc_url}/simulator/faults") as answer:
+                assert answer.status == 204
+
+
+async def grow(project: OctopusProject) -> None:
+    """Ten entries more, again and again."""
+    spec = next(each for each in project.spec.queues if each.queue_type == "PROCESSOR")
+    pattern, rows = project.queued(spec)[0], project.rows.setdefault(spec.key, [])
+    while True:
+        rows += [{**pattern, "id": len(rows) + number} for number in range(10)]
+        await asyncio.sleep(0.25)
+
+
+async def comes(look: Callable[[], object], inbox: Inbox, what: str) -> None:
+    try:
+        await eventually(look, what)
+    except AssertionError as late:
+        raise AssertionError(f"{late}; missing: {EXPECTED - inbox.arrived()}; open: {inbox.open}") from None
+
+
+@pytest.mark.timeout(120)
+async def test_what_goes_wrong_reaches_somebody_and_so_does_its_end(tmp_path: Path) -> None:
+    real_part("prometheus")
+    real_part("prometheus-alertmanager")
+    alice = tmp_path / "alice-token"
+    async with empty_regions() as simulator, aiohttp.ClientSession() as http:
+        kunshan = simulator.regions["kunshan"]
+        kunshan._office.lifetime = 3600.0
+        alice.write_text(kunshan.token("alice"), encoding="utf-8")
+        kunshan._office.lifetime = 30 * 86400.0
+        day = Day(simulator, http)
+        start = exporter_configuration(simulator, alice, max_jobs=1)
+        async with serving(tmp_path, start) as exporter, watching(tmp_path, exporter.addresses[0]) as inbox:
+            await exporter.ready()
+            await day.break_everything()
+            await comes(lambda: inbox.arrived() >= EXPECTED, inbox, "all expected alerts arrive")
+
+            await day.heal()
+            alice.write_text(kunshan.token("alice"), encoding="utf-8")
+            exporter.config.write_text(exporter_configuration(simulator, alice, max_jobs=100), encoding="utf-8")
+            assert (await exporter.ask("/-/reload", method="POST")).status == 200
+            await comes(lambda: not inbox.open, inbox, "all alerts resolve")
+
+            await stop_for_a_while(exporter, inbox)
+        assert inbox.arrived() - CONSEQUENCES == (EXPECTED - CONSEQUENCES) | {
+            ("ExporterDown", exporter.addresses[0], "")
+        }
+
+
+async def stop_for_a_while(exporter: ExporterProcess, inbox: Inbox) -> None:
+    """It stands still, as when the machine swaps; nothing else is said meanwhile."""
+    exporter.process.send_signal(signal.SIGSTOP)
+    try:
+        await comes(lambda: any("ExporterDown" in key for key in inbox.open), inbox, "ExporterDown arrives")
+    finally:
+        exporter.process.send_signal(signal.SIGCONT)
+    await comes(lambda: not inbox.open, inbox, "ExporterDown resolves")
+
+
+def test_every_alert_has_its_part_in_the_bad_day() -> None:
+    assert {name for name, _, _ in EXPECTED} | {"ExporterDown"} == set(ALERTS)
