@@ -1,6 +1,6 @@
 """Hours of history of simulated regions within seconds, for dashboards to be looked at and queries to be tried.
 
-``python -m bench.history --hours=8 --state=broken --serve`` starts a Prometheus (its `prometheus` and `promtool` have to
+``python -m bench.history --hours=8 --state=broken`` starts a Prometheus (its `prometheus` and `promtool` have to
 be installed) that holds it. The exporter is the real one, polling a simulator over real sockets, on a loop of virtual
 time; Prometheus' scrapes are written as OpenMetrics with timestamps and made into blocks by promtool.
 """

@@ -55,7 +55,9 @@ def _labelled(alert: str, condition: str) -> str:
     what = ", ".join(f'"{label}"' for label in _WHAT)
     joined = f'label_join(label_join({condition}, "where", "", {_quoted(where)}), "what", " ", {what})'
     trimmed = f'label_replace({joined}, "what", "$1", "what", "\\\\s*(.*?)\\\\s*")'
-    return f'label_replace({trimmed}, "problem", "{alert}", "", "")'
+    # What is empty leaves its separators behind.
+    closed = f'label_replace({trimmed}, "what", "$1 $2", "what", "(\\\\S+)\\\\s+(.*)")'
+    return f'label_replace({closed}, "problem", "{alert}", "", "")'
 
 
 def _summarised(alert: str, condition: str) -> str:
