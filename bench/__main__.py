@@ -5,7 +5,7 @@ import sys
 
 from bench._report import print_machine
 
-# Modules with a function ``main() -> None``. Together they take at most five minutes.
+# Modules with a function ``main() -> None``. Together they take about five minutes on a machine with nothing else to do.
 BENCHMARKS = ("polls", "scrapes", "loop", "memory", "tracking", "octopus")
 
 
