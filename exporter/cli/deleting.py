@@ -393,7 +393,8 @@ def audits(work: Work) -> list[Audit]:
             state_before=state_of(work.before, job_id),
             state_after=state_of(work.after, job_id),
             sent=job_id in work.sent,
-            answer=work.answer,
+            # A success is no word about a job that was not asked for.
+            answer=work.answer if job_id in work.sent or not work.sent else "",
             outcome=work.verdict(job_id),
         )
         for job_id in work.order.job_ids

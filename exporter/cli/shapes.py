@@ -181,7 +181,12 @@ class Audit(Shape, frozen=True, kw_only=True):
     state_before: Annotated[JobState | None, Meta(description="null where it was not listed before")]
     state_after: Annotated[JobState | None, Meta(description="null where the last look did not show it")]
     sent: Annotated[bool, Meta(description="whether a DELETE that names this job was sent")]
-    answer: Annotated[str, Meta(description="what the region said about the whole DELETE, or what came instead")]
+    answer: Annotated[
+        str,
+        Meta(
+            description="what the region said about the whole DELETE, or what came instead; empty for a job that it did not name"
+        ),
+    ]
     outcome: Verdict
 
 

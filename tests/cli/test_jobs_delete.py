@@ -434,6 +434,7 @@ async def test_every_job_leaves_a_line_in_the_audit_file(region: BatchRegion, co
         ("99", False, "not found"),
         ("20", True, "gone"),
     ]
+    assert lines[1]["answer"] == "", "a success is no word about a job that was not asked for"
     assert lines[0] | {"time": "", "operator": ""} == {
         "time": "",
         "action": "delete_job",
