@@ -1,0 +1,114 @@
+"""As much of the shell as it takes to find the commands in an example."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from tests.docs.pages import Block
+
+_COMMENT: Final = re.compile(r"""(^|\s)#(\s.*)?$""")
+_HERE: Final = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
+_DUPLICATED: Final = re.compile(r"\s[012]?>&[012-]")
+_NUMBERED: Final = re.compile(r"\s[012]>")
+_SUBSTITUTED: Final = re.compile(r"\$\([^()]*\)")
+_OPERATOR: Final = re.compile(r"^[|&;<>()]+$")
+_ASSIGNMENT: Final = re.compile(r"^\w+=")
+# What may stand before the command that it runs.
+_BEFORE: Final = {"sudo", "exec", "env", "time", "nohup", "then", "do", "if", "!"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A simple command: its words, without assignments before it and redirections. `line` is where it begins."""
+
+    words: tuple[str, ...]
+    line: int
+    written: str
+
+    @property
+    def program(self) -> str:
+        return self.words[0].rpartition("/")[2]
+
+    @property
+    def exporter_arguments(self) -> tuple[str, ...] | None:
+        """What the exporter is given, if this command starts it, itself or behind ``--``; else None."""
+        if "--" in self.words and "hpc-exporter" in self.words[self.words.index("--") + 1 :][:1]:
+            return self.words[self.words.index("--") + 2 :]
+        if self.program == "hpc-exporter":
+            return self.words[1:]
+        return self.words[3:] if self.module == "exporter" else None
+
+    @property
+    def module(self) -> str | None:
+        """What ``python -m`` runs."""
+        is_python = self.program.startswith("python") and self.words[1:2] == ("-m",) and len(self.words) > 2
+        return self.words[2] if is_python else None
+
+
+def commands(block: Block) -> Iterator[Command]:
+    """The commands of an example: all lines of a script; of a console, those after a prompt.
+
+    Raises ValueError, with the line's number, for what the shell cannot read either.
+    """
+    for line, text in _joined(block):
+        try:
+            yield from _simple(text, line)
+        except ValueError as error:
+            raise ValueError(f"{line}: the shell cannot read this: {error}") from None
+
+
+def of_line(text: str) -> list[Command]:
+    """The commands of one line without a prompt."""
+    return list(_simple(text, 1))
+
+
+def _joined(block: Block) -> Iterator[tuple[int, str]]:
+    """Lines that the shell would read, those that end in a backslash joined with the next, without here-documents."""
+    is_console = block.language == "console"
+    begun, start, until = "", 0, ""
+    for number, line in block.numbered():
+        if until:
+            until = "" if line.strip() == until else until
+            continue
+        if not begun and is_console and not line.startswith("$ "):
+            continue
+        text = begun + (line.removeprefix("$ ") if is_console and not begun else line)
+        start = start if begun else number
+        if line.endswith("\\"):
+            begun = text[:-1]
+            continue
+        begun = ""
+        here = _HERE.search(text)
+        until = here[1] if here else ""
+        yield start, _HERE.sub("", text)
+
+
+def _simple(text: str, line: int) -> Iterator[Command]:
+    """The simple commands of one line."""
+    bare = _COMMENT.sub("", _SUBSTITUTED.sub("X", text))
+    bare = _NUMBERED.sub(" >", _DUPLICATED.sub("", bare))
+    lexer = shlex.shlex(bare, posix=True, punctuation_chars="|&;<>()")
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    words: list[str] = []
+    to_file = False
+    for token in [*lexer, ";"]:
+        if not _OPERATOR.match(token):
+            words += [] if to_file else [token]
+            to_file = False
+        elif token[0] in "<>":
+            to_file = True
+        else:
+            command = _without_prefix(words)
+            if command:
+                yield Command(tuple(command), line, text.strip())
+            words = []
+
+
+def _without_prefix(words: list[str]) -> list[str]:
+    rest = list(words)
+    while rest and (rest[0] in _BEFORE or _ASSIGNMENT.match(rest[0])):
+        del rest[: 3 if rest[:2] == ["sudo", "-u"] else 1]
+    return rest
