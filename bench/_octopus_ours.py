@@ -45,7 +45,7 @@ def resident() -> float:
 
 
 async def measure(url: str, readings: int) -> dict[str, float]:
-    queue = OctopusQueue(queue_type="PROCESSOR", cluster_type="MODELARTS", cluster_id="pool-1")
+    queue = OctopusQueue(queue_type="PROCESSOR", cluster_type="MODELARTS", cluster_id="pool-1", target="PROCESSOR")
     settings = OctopusProject(
         name="bench",
         base_url=url,

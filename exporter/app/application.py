@@ -11,11 +11,13 @@ from typing import Any
 import structlog
 
 from exporter.app.figures import Figureboard
+from exporter.app.handover import followed_elsewhere, left_alone, state_file_of, tracked_members
 from exporter.app.octopus import Project, build_projects
 from exporter.app.publisher import Publisher
 from exporter.app.scnet import Region
 from exporter.app.scnet_tokens import AccountAtWork, account_at_work
 from exporter.app.services import Services
+from exporter.app.share import share_of
 from exporter.app.source import Source
 from exporter.app.status import Selection, status_of
 from exporter.app.tls import context_for
@@ -27,7 +29,7 @@ from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
-from exporter.polling import Poller
+from exporter.polling import WHOLE, Poller, Shard
 from exporter.tracking import StateFileError, TrackingService
 
 log = structlog.get_logger()
@@ -39,6 +41,7 @@ class Options:
 
     config_file: Path
     exporter_metrics: bool = True
+    shard: Shard = WHOLE
 
 
 class Application:
@@ -49,10 +52,13 @@ class Application:
         self._clock = clock or SystemClock()
         self._services = Services(self._clock, OwnMetrics(), Exposition(), exporter_metrics=options.exporter_metrics)
         self._services.targets_changed = self._update_targets
+        self.own.shard(options.shard.ordinal, options.shard.total)
         self._services.tracked = Tracked(self._services)
         self._publisher = Publisher(self._services, up_family=lambda source: self.sources[source].up_family)
         self.poller = Poller(self._clock, self._publisher)
+        # All that is configured, and what of it this instance polls.
         self.config: Config | None = None
+        self._share = Config()
         self._slots = asyncio.Semaphore()
         self._accounts: dict[str, AccountAtWork] = {}
         self.regions: dict[str, Region] = {}
@@ -151,16 +157,18 @@ class Application:
         config, contexts = await asyncio.to_thread(load_with_tls, self.options.config_file)
         if self.config is not None:
             config = config.keeping(self.config)
+        share = await asyncio.to_thread(share_of, config, self.options.shard)
         # Everything that can be wrong comes first, and touches nothing that runs.
         slots, accounts, regions, projects = self._slots, self._accounts, self.regions, self.projects
         if self.config is None or config.poll.max_concurrency != self.config.poll.max_concurrency:
             slots = asyncio.Semaphore(config.poll.max_concurrency)
             regions, projects = {}, {}
         accounts = build_accounts(config, contexts, self._services, running=accounts)
-        regions = build_regions(config, accounts, contexts, self._services, slots, running=regions)
-        projects = build_projects(config, contexts, self._services, slots, running=projects, before=self.projects)
+        regions = build_regions(share, accounts, contexts, self._services, slots, running=regions)
+        projects = build_projects(share, contexts, self._services, slots, running=projects, before=self.projects)
         tracking = await self._tracking_for(config)
         self._swap(config, accounts, regions, projects, slots)
+        self._share = share
         self._track_with(tracking)
 
     async def _tracking_for(self, config: Config) -> TrackingService | None:
@@ -173,7 +181,9 @@ class Application:
         if self._tracking is not None and self.config is not None and self.config.tracking == config.tracking:
             return self._tracking
         service = TrackingService(
-            config.tracking.state_file, clock=self._clock, on_write_failure=self.own.state_file_write_failed
+            state_file_of(config, self.options.shard),
+            clock=self._clock,
+            on_write_failure=self.own.state_file_write_failed,
         )
         try:
             await service.start()
@@ -188,8 +198,12 @@ class Application:
         if old is not None and old is not tracking:
             self._services.tracked.hide_all()
             self._in_background(old.stop())
-        if tracking is not None:
-            tracking.forget_members([key for region in self.regions.values() for key in region.tracked_members()])
+        if tracking is not None and self.config is not None:
+            others = followed_elsewhere(self.config, self.options.shard)
+            if old is not tracking:
+                others |= left_alone(self._share, self.options.shard, tracking)
+            mine = [key for cluster in self._share.clusters for key in tracked_members(cluster)]
+            tracking.forget_members(mine, others)
 
     def _swap(
         self,

@@ -2,13 +2,13 @@
 
 import asyncio
 import ssl
-from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
 import structlog
 
 from exporter.app.figures import TaskFigures
+from exporter.app.keys import octopus_key
 from exporter.app.services import Services
 from exporter.config import Config, FileSecret, OctopusProject, OctopusQueue, Secret
 from exporter.errors import RejectedError
@@ -53,9 +53,7 @@ class Project:
             self._upstream, base_url=project.base_url, project_id=project.project_id, clock=services.clock
         )
         self._token = self._made_token()
-        self._queues = [
-            ObservedQueue(queue, name) for queue, name in zip(project.queues, target_names(project.queues), strict=True)
-        ]
+        self._queues = [ObservedQueue(queue) for queue in project.queues]
         self._skew_told = False
         if before is not None:
             self._go_on_from(before)
@@ -131,7 +129,7 @@ class Project:
         return self.project.base_url, self.project.project_id, queue.asked
 
     def _key(self, queue: "ObservedQueue") -> TargetKey:
-        return TargetKey(self.name, QUEUING_JOBS, queue.name)
+        return octopus_key(self.project, queue.configured)
 
     def _target(self, queue: "ObservedQueue") -> Target:
         key, poll_settings, own = self._key(queue), self.project.poll, self._services.own
@@ -142,7 +140,9 @@ class Project:
             try:
                 return await self._client.queuing_jobs(queue.asked, self._token)
             except RejectedError as error:
-                raise RejectedError(f"{error}; the queue is at {queue.place}", api_code=error.api_code) from None
+                raise RejectedError(
+                    f"{error}; the queue is at {queue.configured.place}", api_code=error.api_code
+                ) from None
 
         async def publish(listing: QueueListing) -> None:
             own.rejected(self.name, QUEUING_JOBS, listing.rejected)
@@ -201,11 +201,10 @@ class Project:
 
 
 class ObservedQueue:
-    """A configured queue, the name of its target, and what was counted there."""
+    """A configured queue and what was counted there."""
 
-    def __init__(self, queue: OctopusQueue, name: str) -> None:
-        self.name = name
-        self.place = queue.place
+    def __init__(self, queue: OctopusQueue) -> None:
+        self.configured = queue
         self.labels = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
         self.asked = Queue(*self.labels)
         self.totals = QueueTotals()
@@ -217,22 +216,6 @@ class ObservedQueue:
         if totals.flow.complete_at is None:
             return None
         return QueueCounters(totals.arrivals, totals.departures, totals.waits.view())
-
-
-def target_names(queues: tuple[OctopusQueue, ...]) -> list[str]:
-    """The label `target` of each queue: its type, with the cluster's type and id where others are of the same type."""
-    types = Counter(queue.queue_type for queue in queues)
-    return [target_name(queue, alone=types[queue.queue_type] == 1) for queue in queues]
-
-
-def target_name(queue: OctopusQueue, *, alone: bool) -> str:
-    parts = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
-    return "/".join(map(escaped, parts[:1] if alone else parts)).rstrip("/")
-
-
-def escaped(part: str) -> str:
-    """Without slashes, so that no two queues get one name."""
-    return part.replace("%", "%25").replace("/", "%2F")
 
 
 def build_projects(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from exporter.app.figures import MemberFigures, member_figures, queue_figures
+from exporter.app.keys import OWNER, member_key, queues_key, schedulers_key
 from exporter.app.publisher import show_jobs_dropped
 from exporter.app.scnet_tokens import AccountAtWork, RegionTokens, Token
 from exporter.app.services import Services
@@ -24,8 +25,6 @@ from exporter.upstream import Settings, Upstream
 
 # Rendering this many jobs takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT = 2_000
-# The target of the token's own user, until a login has told the name.
-OWNER = ""
 
 
 class Region:
@@ -96,11 +95,6 @@ class Region:
             self._services.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
         return targets
 
-    def tracked_members(self) -> list[MemberKey]:
-        """Whose jobs the tracker follows."""
-        members = self.cluster.members if MEMBER_JOBS in self.cluster.collect else ()
-        return [MemberKey(self.name, member.group_id, user) for member in members for user in member.users]
-
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
         """Use the new content of `secret`; the targets that may work again now."""
         if not self.tokens.uses(secret):
@@ -139,7 +133,7 @@ class Region:
         )
 
     def _schedulers(self) -> Target:
-        key = TargetKey(self.name, CLUSTER, "")
+        key = schedulers_key(self.cluster)
 
         async def publish(records: Schedulers) -> None:
             self._services.own.rejected(self.name, CLUSTER, records.rejected)
@@ -148,7 +142,7 @@ class Region:
         return self._target(key, lambda: self.client.schedulers(self.tokens.own), publish)
 
     def _queue_jobs(self, user: str) -> Target:
-        key = TargetKey(self.name, QUEUE_JOBS, user)
+        key = queues_key(self.cluster, user)
         token = self.tokens.of_user(user)
         shown_answers = self._services.shown_answers
 
@@ -207,7 +201,7 @@ class Region:
         return owner
 
     def _member_jobs(self, member: Member, user: str) -> Target:
-        key = TargetKey(self.name, MEMBER_JOBS, f"{member.group}/{user}")
+        key = member_key(self.cluster, member, user)
 
         async def publish(records: JobListing) -> None:
             own = self._services.own

@@ -3,12 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exporter.app.octopus import target_names
-from exporter.app.scnet import OWNER
+from exporter.app.keys import OWNER, member_key, octopus_key, queues_key, schedulers_key
 from exporter.config import Cluster, Config, Member, OctopusProject, OctopusQueue, Secret, Tls, User
-from exporter.octopus.client import QUEUING_JOBS
 from exporter.polling import TargetKey
-from exporter.scnet.client import CLUSTER, MEMBER_JOBS, QUEUE_JOBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +50,15 @@ def of_cluster(config: Config, cluster: Cluster) -> Iterator[tuple[TargetKey, Su
     hpc = Address(cluster.hpc_url, cluster.place, cluster.tls)
     ac = Address(cluster.ac_url, cluster.place, cluster.tls)
     own = login_of(config, cluster, cluster.account), cluster.credential, cluster.place
-    yield TargetKey(cluster.name, CLUSTER, ""), Subject(cluster.place, hpc, *own)
+    yield schedulers_key(cluster), Subject(cluster.place, hpc, *own)
     if cluster.users is None:
-        yield TargetKey(cluster.name, QUEUE_JOBS, OWNER), Subject(cluster.place, hpc, *own)
+        yield queues_key(cluster, OWNER), Subject(cluster.place, hpc, *own)
     for user in cluster.users or ():
         token = own if user.credential is None and user.account is None else of_user(config, cluster, user)
-        yield TargetKey(cluster.name, QUEUE_JOBS, user.name), Subject(user.place, hpc, *token, user=user.name)
+        yield queues_key(cluster, user.name), Subject(user.place, hpc, *token, user=user.name)
     for member in cluster.members:
         for name in member.users:
-            key = TargetKey(cluster.name, MEMBER_JOBS, f"{member.group}/{name}")
-            yield key, Subject(member.place, ac, *own, user=name, member=member)
+            yield member_key(cluster, member, name), Subject(member.place, ac, *own, user=name, member=member)
 
 
 def of_user(config: Config, cluster: Cluster, user: User) -> tuple[Address | None, Secret | None, str]:
@@ -80,6 +76,6 @@ def login_of(config: Config, cluster: Cluster, account: str | None) -> Address |
 def of_project(project: OctopusProject) -> Iterator[tuple[TargetKey, Subject]]:
     address = Address(project.base_url, project.place, project.tls)
     login = Address(project.iam.url, project.place, project.tls) if project.iam is not None else None
-    for queue, name in zip(project.queues, target_names(project.queues), strict=True):
-        key = TargetKey(project.name, QUEUING_JOBS, name)
-        yield key, Subject(queue.place, address, login, project.credential, project.place, queue=queue)
+    for queue in project.queues:
+        subject = Subject(queue.place, address, login, project.credential, project.place, queue=queue)
+        yield octopus_key(project, queue), subject

@@ -128,6 +128,14 @@ def non_negative(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> int:
+    """An argparse type."""
+    number = non_negative(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
 def duration(text: str) -> float:
     """An argparse type: seconds."""
     try:

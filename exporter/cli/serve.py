@@ -20,6 +20,7 @@ from exporter.cli import check, options
 from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
 from exporter.log import redact_with
+from exporter.polling import WHOLE, Shard
 from exporter.systemd import Manager, passed_sockets
 from exporter.web import bind, create_app, server_logger
 from exporter.web.guard import Door, Doorkeeper, PolicyFile, load_settings
@@ -73,6 +74,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DURATION",
         help="how often to look for such a change (default: %(default)s)",
     )
+    parser.add_argument(
+        "--shard",
+        type=options.non_negative,
+        default=0,
+        metavar="N",
+        help="which part of the targets this instance polls, counted from 0 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--total-shards",
+        dest="total_shards",
+        type=options.positive,
+        default=1,
+        metavar="N",
+        help="how many instances share the targets, each with a --shard of its own (default: %(default)s)",
+    )
     options.add_web(parser, options.DEFAULT_LISTEN)
     options.add_logging(parser)
     parser.add_argument("--version", action="version", version=version_text())
@@ -82,8 +98,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     if args.config_check:
         return max(check.check(args.config_file), check_web(args.web_config_file))
+    shard = shard_of(args)
     options.setup_logging(args)
-    return asyncio.run(serve(args))
+    return asyncio.run(serve(args, shard))
+
+
+def shard_of(args: argparse.Namespace) -> Shard:
+    """Raises UsageError where there is no such part."""
+    try:
+        return Shard(args.shard, args.total_shards)
+    except ValueError as error:
+        raise options.UsageError(f"--shard does not fit --total-shards: {error}") from None
 
 
 def ignore(_url: str) -> None:
@@ -98,17 +123,18 @@ def check_web(path: Path | None) -> int:
     return 0
 
 
-async def serve(args: argparse.Namespace, announce: Callable[[str], None] = ignore) -> int:
+async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callable[[str], None] = ignore) -> int:
     """Serve until told to stop; the exit status. `announce` is told the URL of every address that is listened on."""
     stop = stop_on_signals()
     clock = SystemClock()
     manager = Manager()
-    app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics))
+    app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics, shard=shard))
     app.around_reload = lambda: garbage.settled_after(manager.reloading())
     redact_with(app.secret_values)
     # Before anything takes time: a SIGHUP without a handler would end the process.
     reload_on_sighup(app)
-    log.info("starting hpc-exporter", version=__version__, config=str(args.config_file))
+    of_shards = {"shard": shard.ordinal, "total_shards": shard.total} if shard.total > 1 else {}
+    log.info("starting hpc-exporter", version=__version__, config=str(args.config_file), **of_shards)
     policy = await asyncio.to_thread(PolicyFile, args.web_config_file, clock)
     background = [policy.follow(), manager.show_life(), garbage.settle_after(app.poller.wait_ready)]
     if args.auto_reload:

@@ -1,5 +1,7 @@
 """Turns what was written, once it is known to be right, into the configuration that the rooms see."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from exporter.config.model import (
@@ -121,7 +123,7 @@ class _Builder:
             project_id=section.project_id,
             credential=section.token or section.token_file,
             iam=self._iam(section.iam, (*path, "iam")) if section.iam else None,
-            queues=tuple(self._queue(queue, (*path, "queues", i)) for i, queue in enumerate(section.queues)),
+            queues=self._queues(section.queues, path),
             requests_per_second=section.requests_per_second,
             tls=self._tls(section, path),
             poll=_settings(self._document.poll, section.poll),
@@ -134,8 +136,16 @@ class _Builder:
         given["password"] = given.pop("password_file", None) or given.get("password")
         return Iam(**given)
 
-    def _queue(self, section: OctopusQueueSection, path: Path) -> OctopusQueue:
-        return OctopusQueue(**_given(section), place=self._place(path))
+    def _queues(self, sections: Sequence[OctopusQueueSection], path: Path) -> tuple[OctopusQueue, ...]:
+        types = Counter(section.queue_type for section in sections)
+        return tuple(
+            OctopusQueue(
+                **_given(section),
+                target=_target_of(section, alone=types[section.queue_type] == 1),
+                place=self._place((*path, "queues", i)),
+            )
+            for i, section in enumerate(sections)
+        )
 
     def _tls(self, section: AccountSection | ClusterSection | OctopusSection, path: Path) -> Tls:
         tls = Tls(**_given(section.tls))
@@ -164,6 +174,17 @@ class _Builder:
 
     def _place(self, path: Path) -> str:
         return self._report.where(find(self._root, path)[1].place)
+
+
+def _target_of(queue: OctopusQueueSection, *, alone: bool) -> str:
+    """The type of a queue, with the type and the id of the cluster where other queues are of the same type."""
+    parts = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
+    return "/".join(map(_escaped, parts[:1] if alone else parts)).rstrip("/")
+
+
+def _escaped(part: str) -> str:
+    """Without slashes, so that no two queues get one name."""
+    return part.replace("%", "%25").replace("/", "%2F")
 
 
 def _settings(*sections: PollSection | None) -> PollSettings:

@@ -12,6 +12,8 @@ from exporter.config.secrets import FileSecret, Secret
 
 _DURATIONS = frozenset({"interval", "timeout", "stale_after"})
 _HIDDEN = "<secret>"
+# What nobody writes.
+_DERIVED = frozenset({"place", "target"})
 
 
 def effective_yaml(config: Config) -> str:
@@ -24,7 +26,7 @@ def effective_yaml(config: Config) -> str:
 def _section(part: BaseModel) -> dict[str, Any]:
     section: dict[str, Any] = {}
     for name, value in part:
-        if value is None or name == "place" or (name == "token_url" and _logs_in_with_password(part)):
+        if value is None or name in _DERIVED or (name == "token_url" and _logs_in_with_password(part)):
             continue
         if isinstance(value, Secret):
             section |= _secret("token" if name == "credential" else name, value)

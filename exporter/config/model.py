@@ -103,9 +103,12 @@ class Iam(Part):
 
 
 class OctopusQueue(PlacedPart):
+    """A queue of a project; `target` is the label of what polls it, no other queue of the project has the same."""
+
     queue_type: str
     cluster_type: str | None = None
     cluster_id: str | None = None
+    target: str = Field(exclude=True, repr=False)
 
 
 class OctopusProject(PlacedPart):

@@ -1,6 +1,7 @@
-"""Targets and when they are polled: jittered start, no overlap, backoff, staleness. Knows nothing of vendors."""
+"""Targets, who polls them and when: shards, jittered start, no overlap, backoff, staleness. Knows nothing of vendors."""
 
 from exporter.polling.poller import Listener, Poller
+from exporter.polling.shards import WHOLE, Shard
 from exporter.polling.target import Target, TargetKey, TargetStatus
 
-__all__ = ["Listener", "Poller", "Target", "TargetKey", "TargetStatus"]
+__all__ = ["WHOLE", "Listener", "Poller", "Shard", "Target", "TargetKey", "TargetStatus"]

@@ -131,13 +131,19 @@ class TrackingService:
         """How many jobs of a source's members are being followed."""
         return self._tracker.tracked_jobs(source)
 
-    def forget_members(self, keep: Collection[MemberKey]) -> None:
+    def last_listed(self, key: MemberKey) -> float | None:
+        """The time (see `time`) of the last listing of a member that is remembered."""
+        return self._tracker.last_listed(key)
+
+    def forget_members(self, keep: Collection[MemberKey], others: Collection[MemberKey] = ()) -> None:
         """Name the members that are configured now, at the start and after a reload.
 
-        Others stay for 7 days after their last poll, so that an edit of the configuration can be taken back.
+        Further ones stay for 7 days after their last poll, so that an edit of the configuration can be taken back; but
+        `others`, which somebody else follows or followed meanwhile, are forgotten at once, even if they are to be kept
+        from now on.
         """
         self._keep = frozenset(keep)
-        self._forget_now()
+        self._forget_now(others)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
@@ -211,10 +217,10 @@ class TrackingService:
             log.info("state file is written again", path=str(store.path))
         self._failing = False
 
-    def _forget_now(self) -> None:
+    def _forget_now(self, others: Collection[MemberKey] = ()) -> None:
         self._forgotten_at = self._clock.monotonic()
         if self._keep is not None:
-            members, groups = self._tracker.forget_members(self._keep, self.time())
+            members, groups = self._tracker.forget_members(self._keep, self.time(), others)
             for key in members:
                 self._members.pop(key, None)
             for group in groups:

@@ -234,13 +234,23 @@ class Tracker:
         """How many jobs of a source's members are being followed."""
         return self._tracked.get(source, 0)
 
-    def forget_members(self, keep: Collection[MemberKey], now: float) -> tuple[list[MemberKey], list[GroupKey]]:
-        """Drop members that are not in `keep` and were last polled a week ago, and groups without members; return them."""
-        kept = frozenset(keep)
+    def last_listed(self, key: MemberKey) -> float | None:
+        """The time of a member's last listing; None for one that was never observed."""
+        member = self._members.get(key)
+        return member.state.last if member else None
+
+    def forget_members(
+        self, keep: Collection[MemberKey], now: float, others: Collection[MemberKey] = ()
+    ) -> tuple[list[MemberKey], list[GroupKey]]:
+        """Drop `others`, members that are not in `keep` and were last polled a week ago, and groups without members.
+
+        Returns what was dropped.
+        """
+        kept, dropped = frozenset(keep), frozenset(others)
         old = [
             key
             for key, member in self._members.items()
-            if key not in kept and now - member.state.last > REMEMBERED_SECONDS
+            if key in dropped or (key not in kept and now - member.state.last > REMEMBERED_SECONDS)
         ]
         for key in old:
             self._count(key.source, -len(self._members.pop(key).state.jobs))

@@ -7,15 +7,16 @@ from pathlib import Path
 from exporter.app import Application, Options
 from exporter.clock import Clock
 from exporter.metrics.render import Format
+from exporter.polling import WHOLE, Shard
 from tests.e2e.process import eventually, samples_of
 
 
 class Running:
     """An application and its configuration file."""
 
-    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+    def __init__(self, folder: Path, clock: Clock | None = None, shard: Shard = WHOLE) -> None:
         self.file = folder / "exporter.yml"
-        self.app = Application(Options(self.file), clock)
+        self.app = Application(Options(self.file, shard=shard), clock)
 
     async def reload(self, configuration: str) -> None:
         self.file.write_text(configuration, encoding="utf-8")
@@ -48,9 +49,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, configuration: str, clock: Clock | None = None) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, configuration: str, clock: Clock | None = None, shard: Shard = WHOLE
+) -> AsyncIterator[Running]:
     """An application that polls what `configuration` says."""
-    application = Running(folder, clock)
+    application = Running(folder, clock, shard)
     application.file.write_text(configuration, encoding="utf-8")
     await application.app.start()
     try:
