@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections import Counter, defaultdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter import __version__
 from exporter.app.figures import Figures, MemberFigures, QueueFigures, TaskFigures
+from exporter.version import revision
 
 if TYPE_CHECKING:
     from exporter.app.application import Application
@@ -76,7 +76,7 @@ def status_of(app: Application, selection: Selection | None = None) -> dict[str,
     end = selection.offset + len(page)
     return {
         "version": __version__,
-        "revision": os.environ.get("HPC_EXPORTER_REVISION", "unknown"),
+        "revision": revision(),
         "python_version": platform.python_version(),
         "time": timestamp(app.now()),
         "started": timestamp(app.started_at),

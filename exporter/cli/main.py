@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from exporter.cli import check, completion, demo, discover, jobs, once, options, serve, simulate
 from exporter.errors import ConfigurationError, ExporterError
+from exporter.version import version_text
 
 COMMANDS = (serve, check, once, jobs, discover, simulate, demo, completion)
 
@@ -20,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=serve.version_text())
+    parser.add_argument("--version", action="version", version=version_text())
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)

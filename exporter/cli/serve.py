@@ -2,8 +2,6 @@
 
 import argparse
 import asyncio
-import os
-import platform
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -22,6 +20,7 @@ from exporter.errors import ConfigurationError
 from exporter.log import redact_with
 from exporter.polling import WHOLE, Shard
 from exporter.systemd import Manager, passed_sockets
+from exporter.version import revision, version_text
 from exporter.web import bind, create_app, server_logger
 from exporter.web.guard import Door, Doorkeeper, PolicyFile, load_settings
 from exporter.web.guard.door import KEEPALIVE_TIMEOUT
@@ -36,12 +35,6 @@ EXAMPLE = """example:
   hpc-exporter serve --config.file=exporter.yml
   curl http://localhost:9851/metrics
 """
-
-
-def version_text() -> str:
-    """The answer to --version, in the shape of Prometheus' own programs."""
-    revision = os.environ.get("HPC_EXPORTER_REVISION", "unknown")
-    return f"hpc-exporter, version {__version__} (revision: {revision})\n  python version: {platform.python_version()}"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -134,7 +127,9 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     # Before anything takes time: a SIGHUP without a handler would end the process.
     reload_on_sighup(app)
     of_shards = {"shard": shard.ordinal, "total_shards": shard.total} if shard.total > 1 else {}
-    log.info("starting hpc-exporter", version=__version__, config=str(args.config_file), **of_shards)
+    log.info(
+        "starting hpc-exporter", version=__version__, revision=revision(), config=str(args.config_file), **of_shards
+    )
     policy = await asyncio.to_thread(PolicyFile, args.web_config_file, clock)
     background = [policy.follow(), manager.show_life(), garbage.settle_after(app.poller.wait_ready)]
     if args.auto_reload:

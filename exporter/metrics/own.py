@@ -1,6 +1,5 @@
 """The exporter's own metrics: counters, histograms and gauges held by prometheus-client, in a registry of ours."""
 
-import os
 import platform
 from typing import Final, TypeVar, cast, get_args
 
@@ -14,6 +13,7 @@ from exporter.errors import Reason
 from exporter.metrics import catalogue
 from exporter.metrics.catalogue import Family, FamilyType
 from exporter.metrics.render import EOF, Format, header, named_sample, to_bytes
+from exporter.version import revision
 
 # From a query on the local network to the longest that a request, with its retries, usually takes.
 POLL_DURATION_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -58,8 +58,7 @@ class OwnMetrics:
         self.total_shards = self._gauge(catalogue.TOTAL_SHARDS)
         self.http_requests = self._counter(catalogue.HTTP_REQUESTS)
 
-        revision = os.environ.get("HPC_EXPORTER_REVISION", "unknown")
-        self.build_info.labels(__version__, revision, platform.python_version()).set(1)
+        self.build_info.labels(__version__, revision(), platform.python_version()).set(1)
         self.shard(0, 1)
 
     def declare(self, source: str, endpoint: str) -> None:

@@ -13,6 +13,7 @@ from exporter.errors import Reason
 from exporter.metrics.catalogue import OWN
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Format
+from exporter.version import revision
 
 
 @pytest.fixture
@@ -175,12 +176,10 @@ def test_reloads(own: OwnMetrics) -> None:
     assert lines(own, name) == [f"{name}_timestamp_seconds 1600000000.0", f"{name}ful 0.0"]
 
 
-def test_build_info(monkeypatch: pytest.MonkeyPatch) -> None:
-    info = f'hpc_exporter_build_info{{version="{__version__}",revision="%s",python_version="{platform.python_version()}"}} 1.0'
-    monkeypatch.delenv("HPC_EXPORTER_REVISION", raising=False)
-    assert lines(OwnMetrics(), "build_info") == [info % "unknown"]
-    monkeypatch.setenv("HPC_EXPORTER_REVISION", "4fa2c31")
-    assert lines(OwnMetrics(), "build_info") == [info % "4fa2c31"]
+def test_build_info(own: OwnMetrics) -> None:
+    """The same version and revision as `--version` tells."""
+    about = f'version="{__version__}",revision="{revision()}",python_version="{platform.python_version()}"'
+    assert lines(own, "build_info") == [f"hpc_exporter_build_info{{{about}}} 1.0"]
 
 
 def test_shards(own: OwnMetrics) -> None:
