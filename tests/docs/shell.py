@@ -21,11 +21,16 @@ _BEFORE: Final = {"sudo", "exec", "env", "time", "nohup", "then", "do", "if", "!
 
 @dataclass(frozen=True)
 class Command:
-    """A simple command: its words, without assignments before it and redirections. `line` is where it begins."""
+    """A simple command: its words, without assignments before it and redirections. `line` is where it begins.
+
+    `output` is the file that its output goes to, and `piped` whether it goes to another command.
+    """
 
     words: tuple[str, ...]
     line: int
     written: str
+    output: str = ""
+    piped: bool = False
 
     @property
     def program(self) -> str:
@@ -38,7 +43,18 @@ class Command:
             return self.words[self.words.index("--") + 2 :]
         if self.program == "hpc-exporter":
             return self.words[1:]
+        if self.program == "docker":
+            return self._given_to_container
         return self.words[3:] if self.module == "exporter" else None
+
+    @property
+    def _given_to_container(self) -> tuple[str, ...] | None:
+        """What follows the image of ``docker run``, or the service of ``docker compose run``."""
+        image = r"hpc-exporter" if self.words[1:3] == ("compose", "run") else r"(\S+/)?hpc-exporter:\S+"
+        if "run" not in self.words[1:3]:
+            return None
+        at = next((index for index, word in enumerate(self.words) if re.fullmatch(image, word)), None)
+        return None if at is None else self.words[at + 1 :]
 
     @property
     def module(self) -> str | None:
@@ -93,18 +109,22 @@ def _simple(text: str, line: int) -> Iterator[Command]:
     lexer.whitespace_split = True
     lexer.commenters = ""
     words: list[str] = []
-    to_file = False
+    redirections: dict[str, str] = {}
+    redirection = ""
     for token in [*lexer, ";"]:
         if not _OPERATOR.match(token):
-            words += [] if to_file else [token]
-            to_file = False
+            if redirection:
+                redirections[redirection] = token
+            else:
+                words.append(token)
+            redirection = ""
         elif token[0] in "<>":
-            to_file = True
+            redirection = token
         else:
             command = _without_prefix(words)
             if command:
-                yield Command(tuple(command), line, text.strip())
-            words = []
+                yield Command(tuple(command), line, text.strip(), redirections.get(">", ""), token == "|")
+            words, redirections = [], {}
 
 
 def _without_prefix(words: list[str]) -> list[str]:

@@ -19,6 +19,8 @@ TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encod
 PARSER = build_parser()
 # Of the exporter and of `serve`, which runs without being named.
 FLAG = re.compile(r"--[a-z][\w.-]*")
+# Flags that stand alone in a sentence, each with whose they are.
+FOREIGN_FLAGS = {"--force-reinstall": "pip"}
 
 
 def flags_of(parser: argparse.ArgumentParser) -> set[str]:
@@ -105,7 +107,8 @@ def wrong_with_term(text: str) -> str | None:
     """What is wrong with a `term`, if it is a flag, a command of ours or a target of make. Parts may be left out."""
     flag = FLAG.match(text)
     if flag:
-        return None if flag[0] in ALL_FLAGS else f"no command has the flag {flag[0]}; see docs/cli.md"
+        known = flag[0] in ALL_FLAGS | FOREIGN_FLAGS.keys()
+        return None if known else f"no command has the flag {flag[0]}: correct it, or say whose it is in FOREIGN_FLAGS"
     words = text.split()
     if words[0] == "make" and len(words) == 2:
         return None if words[1] in TARGETS else f"the Makefile has no {words[1]}"
@@ -143,6 +146,8 @@ def test_every_flag_and_command_that_is_named_exists(name: str) -> None:
         ("A=b sudo -u x /opt/bin/hpc-exporter chek | less", "invalid choice"),
         ("curl -s x && python -m exporter jobs delete 1", "the following arguments are required: --cluster, --user"),
         ("kubectl exec pod -- hpc-exporter --log.level=loud", "invalid choice: 'loud'"),
+        ("docker run -d --name hpc-exporter -p 1:1 hpc-exporter:local chek", "invalid choice: 'chek'"),
+        ("docker compose run --rm hpc-exporter check --offline", "unrecognized arguments: --offline"),
         ("make nonsense", "the Makefile has no nonsense"),
         ("python -m bench.nonsense", "bench.nonsense cannot be run"),
         ("echo 'a", "the shell cannot read this"),
