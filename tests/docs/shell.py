@@ -50,7 +50,7 @@ class Command:
     @property
     def _given_to_container(self) -> tuple[str, ...] | None:
         """What follows the image of ``docker run``, or the service of ``docker compose run``."""
-        image = r"hpc-exporter" if self.words[1:3] == ("compose", "run") else r"(\S+/)?hpc-exporter:\S+"
+        image = r"hpc-exporter" if self.words[1:3] == ("compose", "run") else r"([\w.-]+(:\d+)?/)*hpc-exporter:[\w.-]+"
         if "run" not in self.words[1:3]:
             return None
         at = next((index for index, word in enumerate(self.words) if re.fullmatch(image, word)), None)

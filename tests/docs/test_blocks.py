@@ -25,6 +25,8 @@ PROMETHEUS = {"global", "scrape_configs", "rule_files", "alerting", "remote_writ
 ALERTMANAGER = {"route", "receivers", "inhibit_rules"}
 # What an example of a few keys leaves out.
 A_REGION = "clusters: [{name: a-region, cluster_id: 1, hpc_url: https://hpc.example.com, token: a-token}]"
+# Of every variable: a folder too, where a path begins with one.
+A_VALUE = "a-value"
 A_RECEIVER = {"route": {"receiver": "x"}, "receivers": [{"name": "x"}]}
 
 
@@ -114,7 +116,8 @@ class Folder:
     def written(self, text: str) -> Path:
         """The example as a file, with paths from the root led into this folder."""
         text = re.sub(r"(\w_file: *[\"']?)/", rf"\1{self.path}/", text)
-        for key, name in _files_in(yaml.safe_load(text)):
+        for key, written in _files_in(yaml.safe_load(text)):
+            name = re.sub(r"\$\{\w+\}", A_VALUE, written)
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             kind = next((kind for kind in self._files if key.endswith(kind)), "")
@@ -169,7 +172,7 @@ def completed(text: str) -> str:
 def refusal(example: Example, folder: Folder, environment: pytest.MonkeyPatch) -> list[str]:
     """What the loader says, with the example's lines as those of its page."""
     for name in re.findall(r"\$\{(\w+)\}", example.block.text):
-        environment.setenv(name, "a-value")
+        environment.setenv(name, A_VALUE)
     load = validate if example.kind == "ours" else load_settings
     text = completed(example.block.text) if example.kind == "ours" else example.block.text
     path = folder.written(text)

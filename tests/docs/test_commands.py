@@ -146,7 +146,10 @@ def test_every_flag_and_command_that_is_named_exists(name: str) -> None:
         ("A=b sudo -u x /opt/bin/hpc-exporter chek | less", "invalid choice"),
         ("curl -s x && python -m exporter jobs delete 1", "the following arguments are required: --cluster, --user"),
         ("kubectl exec pod -- hpc-exporter --log.level=loud", "invalid choice: 'loud'"),
-        ("docker run -d --name hpc-exporter -p 1:1 hpc-exporter:local chek", "invalid choice: 'chek'"),
+        (
+            "docker run -d --name hpc-exporter -v $PWD/a:/etc/hpc-exporter:ro -p 1:1 hpc-exporter:local chek",
+            "invalid choice: 'chek'",
+        ),
         ("docker compose run --rm hpc-exporter check --offline", "unrecognized arguments: --offline"),
         ("make nonsense", "the Makefile has no nonsense"),
         ("python -m bench.nonsense", "bench.nonsense cannot be run"),

@@ -66,7 +66,8 @@ def without_user(arguments: tuple[str, ...]) -> list[str]:
 
 def runnable(name: str) -> list[tuple[Command, tuple[str, ...]]]:
     """Commands of a page that end by themselves and change nothing."""
-    found = [(command, command.exporter_arguments) for _, command in examples(PAGES[name])]
+    typed = [command for _, command in examples(PAGES[name]) if command.program == "hpc-exporter"]
+    found = [(command, command.exporter_arguments) for command in typed]
     return [(command, arguments) for command, arguments in found if arguments and is_harmless(arguments)]
 
 
