@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test lint types demo bench lock schema dashboards docs clean
+.PHONY: test demo bench dist image lock schema dashboards docs clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -28,11 +28,33 @@ docs: $(VENV)/dev.done  ## the reference of the command line
 dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source
 	$(BIN)/python -m grafana
 
+# The wheel is made from the sdist, so that whoever has only that gets the same one. Both are the same bytes each time.
+DIST := dist
+# Nothing but the wheel and what it was locked to: it shows what the SBOM is to list.
+INSTALLED := build/installed
+SBOM = $(DIST)/hpc_exporter-$$($(BIN)/hatchling version).cdx.json
+dist: $(VENV)/dev.done  ## dist/: wheel, sdist, list of ingredients (SBOM) and checksums
+	rm -rf $(INSTALLED) $(DIST)/hpc_exporter-* $(DIST)/SHA256SUMS
+	$(BIN)/hatchling build -t sdist -d $(DIST)
+	$(PIP) wheel --quiet --no-deps --no-index --no-build-isolation -w $(DIST) $(DIST)/hpc_exporter-*.tar.gz
+	$(BIN)/python -m venv --without-pip $(INSTALLED)
+	$(PIP) --python $(INSTALLED)/bin/python install --quiet --no-compile --require-hashes -r requirements/runtime.txt
+	$(PIP) --python $(INSTALLED)/bin/python install --quiet --no-compile --no-deps --no-index $(DIST)/hpc_exporter-*.whl
+	$(PIP) --python $(INSTALLED)/bin/python check
+	sed "s/^dynamic = \[\"version\"\]/version = \"$$($(BIN)/hatchling version)\"/" pyproject.toml > $(INSTALLED)/pyproject.toml
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/cyclonedx-py environment --output-reproducible \
+	  --pyproject $(INSTALLED)/pyproject.toml -o $(SBOM) $(INSTALLED)/bin/python
+	cd $(DIST) && sha256sum hpc_exporter-* > SHA256SUMS
+
+image:  ## hpc-exporter:local, which knows its commit
+	docker build --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude='*')" -t hpc-exporter:local .
+
 # Versions and hashes of everything that is installed; run after a change to pyproject.toml's dependencies.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: $(VENV)/dev.done
-	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group dev pyproject.toml -o requirements/dev.txt
+	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) --group build -o requirements/build.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
@@ -40,13 +62,13 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# --no-build-isolation: the locked build backend, not the newest one of the day.
+# --no-build-isolation, here and above: the locked build backend, not the newest one of the day.
 $(VENV)/dev.done: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-$(VENV)/demo.done: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --quiet --require-hashes -r requirements/runtime.txt
-	$(PIP) install --quiet --no-deps -e .
+$(VENV)/demo.done: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --quiet --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	touch $@
