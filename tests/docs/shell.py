@@ -43,6 +43,9 @@ class Command:
             return self.words[self.words.index("--") + 2 :]
         if self.program == "hpc-exporter":
             return self.words[1:]
+        started = next((index for index, word in enumerate(self.words) if word.endswith("/bin/hpc-exporter")), None)
+        if started is not None:
+            return self.words[started + 1 :]
         if self.program == "docker":
             return self._given_to_container
         return self.words[3:] if self.module == "exporter" else None
@@ -82,15 +85,16 @@ def of_line(text: str) -> list[Command]:
 
 def _joined(block: Block) -> Iterator[tuple[int, str]]:
     """Lines that the shell would read, those that end in a backslash joined with the next, without here-documents."""
-    is_console = block.language == "console"
+    # Everything is read in a script; in a console, what follows the prompt: that of its first line, root's or not.
+    prompt = block.text[:2] if block.language == "console" else ""
     begun, start, until = "", 0, ""
     for number, line in block.numbered():
         if until:
             until = "" if line.strip() == until else until
             continue
-        if not begun and is_console and not line.startswith("$ "):
+        if not begun and not line.startswith(prompt):
             continue
-        text = begun + (line.removeprefix("$ ") if is_console and not begun else line)
+        text = begun + (line if begun else line.removeprefix(prompt))
         start = start if begun else number
         if line.endswith("\\"):
             begun = text[:-1]

@@ -90,6 +90,16 @@ def test_every_command_of_an_example_can_be_typed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_every_console_begins_with_a_prompt(name: str) -> None:
+    page = PAGES[name]
+    none(
+        f"{page.at(block.line)}: begin with a command behind '$ ', or '# ' where only root can: else call the block text"
+        for block in page.blocks_of("console")
+        if not block.text.startswith(("$ ", "# "))
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_units_start_the_exporter_with_flags_that_it_has(name: str) -> None:
     """``ExecStart=`` of systemd."""
     page = PAGES[name]

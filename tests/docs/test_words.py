@@ -22,8 +22,8 @@ RECORDINGS: Final = {
     for group in yaml.safe_load((ROOT / "config" / "rules" / "recording.yml").read_text(encoding="utf-8"))["groups"]
     for rule in group["rules"]
 }
-# Series as programs print and ask for them; "..._member_" is followed by what is left open. Names of files have hyphens.
-SERIES: Final = re.compile(r"(?<![\w:])(?:scnet|octopus|hpc_exporter)_[a-z0-9_]++(?!-)")
+# Series as programs print and ask for them; "..._member_" is followed by what is left open. Names of files go on.
+SERIES: Final = re.compile(r"(?<![\w:])(?:scnet|octopus|hpc_exporter)_[a-z0-9_]++(?!-|\.[a-z])")
 PATH: Final = re.compile(r"(?:exporter|config|docs|tests|bench|grafana|deploy|reference|requirements|\.ci)/[\w./*<>-]*")
 SNAKE: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 PAGE_PATHS: Final = {*TAKEN_PATHS, "/metrics", "/static/", "/-/", "/api/"}
