@@ -1,0 +1,146 @@
+"""A container's HEALTHCHECK finds the exporter wherever that listens, and tells a live one from a dead one."""
+
+import asyncio
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.client import HTTPSConnection
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from exporter import healthcheck
+from tests.web.guard.conftest import Authority, write
+
+
+def answering(status: int) -> web.Application:
+    async def healthy(_request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/-/healthy", healthy)
+    return app
+
+
+@asynccontextmanager
+async def serving(status: int = 200, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A server's listen address."""
+    server = TestServer(answering(status))
+    await server.start_server(ssl=tls)
+    async with server:
+        yield f"127.0.0.1:{server.port}"
+
+
+def server_side(folder: Path, *, client_certificate: bool = False) -> ssl.SSLContext:
+    authority = Authority(folder)
+    files = authority.issue()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "ca.pem")
+    context.load_cert_chain(folder / files["cert_file"], folder / files["key_file"])
+    context.verify_mode = ssl.CERT_REQUIRED if client_certificate else ssl.CERT_NONE
+    write(folder / "web.yml", tls_server_config=files)
+    return context
+
+
+async def check(*arguments: str) -> int:
+    return await asyncio.to_thread(healthcheck.main, arguments)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, 0), (401, 0), (404, 0), (500, 1), (503, 1)])
+async def test_any_answer_but_a_server_error_is_life(
+    status: int, expected: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An exporter that asks for a password is not a dead one."""
+    async with serving(status) as address:
+        assert await check("serve", f"--web.listen-address={address}") == expected
+    assert capsys.readouterr().out == f"the exporter answers {status}\n"
+
+
+async def test_where_nothing_listens_is_no_life(capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving() as address:
+        pass
+    assert await check("--web.listen-address", address) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("the exporter does not answer: ")
+    assert out.count("\n") == 1
+
+
+async def test_who_accepts_and_says_nothing_is_no_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hung exporter is found out within the time limit."""
+    monkeypatch.setattr(healthcheck, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        assert await check(f"--web.listen-address=:{hung.getsockname()[1]}") == 1
+
+
+@pytest.mark.parametrize("client_certificate", [False, True])
+async def test_with_tls_it_speaks_tls(tmp_path: Path, client_certificate: bool) -> None:
+    """With no certificate of its own, whoever signed the server's and whatever name that is for."""
+    tls = server_side(tmp_path, client_certificate=client_certificate)
+    async with serving(tls=tls) as address:
+        flags = (f"--web.listen-address={address}", f"--web.config.file={tmp_path / 'web.yml'}")
+        assert await check(*flags) == 0
+        assert await check(flags[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        (":9000", "127.0.0.1", 9000),
+        ("0.0.0.0:9000", "127.0.0.1", 9000),
+        ("[::]:9000", "::1", 9000),
+        ("[::1]:9000", "::1", 9000),
+        ("10.1.2.3:9000", "10.1.2.3", 9000),
+        ("localhost:9000", "localhost", 9000),
+    ],
+)
+def test_it_asks_where_the_exporter_listens(address: str, host: str, port: int) -> None:
+    """Listening on all interfaces includes this one."""
+    plain, tls = healthcheck.connect(address, tls=False), healthcheck.connect(address, tls=True)
+    assert (plain.host, plain.port) == (tls.host, tls.port) == (host, port)
+    assert isinstance(tls, HTTPSConnection)
+
+
+@pytest.mark.parametrize(
+    ("command", "addresses"),
+    [
+        ("/opt/hpc-exporter/bin/python /opt/hpc-exporter/bin/hpc-exporter serve --config.file=exporter.yml", []),
+        ("python -W error -m exporter --web.listen-address=:1 --log.level=debug --web.listen-address :2", [":1", ":2"]),
+        ("/sbin/docker-init -- /opt/hpc-exporter/bin/hpc-exporter demo --web.listen-address=:1", [":1"]),
+        ("hpc-exporter serve --web.listen-addres=:1", []),
+    ],
+)
+def test_it_reads_the_command_line_of_the_first_process(command: str, addresses: list[str]) -> None:
+    """With an init before it as well; an exporter with a misspelt flag does not run."""
+    assert healthcheck.flags(command.split()).address == addresses
+
+
+@pytest.mark.parametrize(
+    ("content", "tls"), [("", False), ("basic_auth_users: {a: b}", False), ("tls_server_config: {cert_file: c}", True)]
+)
+def test_the_web_configuration_says_whether_there_is_tls(tmp_path: Path, content: str, tls: bool) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(content, encoding="utf-8")
+    assert healthcheck.serves_tls(file) is tls
+
+
+@pytest.mark.parametrize("content", ["a: [", None])
+async def test_a_broken_web_configuration_is_told_not_a_traceback(
+    tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "web.yml"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    assert await check(f"--web.config.file={file}") == 1
+    assert "does not answer" in capsys.readouterr().out
+
+
+async def test_as_a_process() -> None:
+    """The exit status is what Docker goes by."""
+    async with serving() as address:
+        command = (sys.executable, "-m", "exporter.healthcheck", f"--web.listen-address={address}")
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+    assert (process.returncode, out) == (0, b"the exporter answers 200\n")
