@@ -54,6 +54,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, *_: object) -> None:
+        """The same for threads that end; since Python 3.12 there is a time limit, which would be over at once."""
+        self._virtual.busy_threads += 1
+        await super().shutdown_default_executor()
+        self._virtual.busy_threads -= 1
+
     def _thread_done(self, _: object) -> None:
         self._virtual.busy_threads -= 1
 
