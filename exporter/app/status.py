@@ -81,6 +81,7 @@ def status_of(app: Application, selection: Selection | None = None) -> dict[str,
         "time": timestamp(app.now()),
         "started": timestamp(app.started_at),
         "ready": app.poller.ready,
+        "shard": {"ordinal": app.options.shard.ordinal, "total": app.options.shard.total},
         "config": {
             "file": str(app.options.config_file),
             "last_reload_successful": app.reload_successful,

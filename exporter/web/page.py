@@ -92,9 +92,15 @@ class StatusPage:
         return element(
             "footer",
             element("span", self._t("version", version=self._status["version"])),
+            *self._shard(),
             element("span", before, started, after),
             element("span", self._status["config"]["file"]),
         )
+
+    def _shard(self) -> list[Markup]:
+        """Why there are fewer targets here than in the configuration."""
+        shard = self._status["shard"]
+        return [element("span", self._t("shard", **shard))] if shard["total"] > 1 else []
 
     def _verdict(self) -> tuple[str, str, str]:
         """State, headline and the sentence below it."""
@@ -112,7 +118,8 @@ class StatusPage:
         if summary["pending"]:
             return "pending", t("verdict_pending", summary["pending"]), ""
         if not total:
-            return "pending", t("verdict_none"), t("verdict_none_detail")
+            why = "verdict_none_shard" if self._status["shard"]["total"] > 1 else "verdict_none_detail"
+            return "pending", t("verdict_none"), t(why)
         return "up", t("verdict_up", total), ""
 
     def _verdict_section(self) -> Markup:

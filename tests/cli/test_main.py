@@ -68,6 +68,9 @@ def test_every_command_has_a_line_in_the_help() -> None:
         ["--web.listen-address=[::1:9851"],
         ["--web.max-requests=-1"],
         ["--web.max-requests=many"],
+        ["--shard=-1"],
+        ["--total-shards=0"],
+        ["--total-shards=some"],
         ["--web.telemetry-path=metrics"],
         ["--web.telemetry-path=/"],
         ["--web.telemetry-path=/-/healthy"],
@@ -88,6 +91,13 @@ def test_wrong_usage_is_told_and_ends_with_2(arguments: list[str], capsys: pytes
     assert output.out == ""
     assert "usage: hpc-exporter" in output.err
     assert "error: " in output.err
+
+
+def test_a_shard_that_is_not_one_of_them_is_wrong_usage(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", f"--config.file={config}", "--shard=3", "--total-shards=3"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "--shard does not fit --total-shards: there is no shard 3 of 3: it can be 0 to 2" in output.err
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["serve", "--config.check"], ["--config.check"]], ids=" ".join)

@@ -6,11 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from exporter.app.application import Application
+from exporter.app.application import Application, Options
 from exporter.app.figures import Counts, Figureboard, InUse, MemberFigures, QueueFigures, TaskFigures
 from exporter.app.status import Selection, status_of
 from exporter.errors import AuthenticationError, PollError, UpstreamConnectionError, UpstreamTimeoutError
-from exporter.polling import Target, TargetKey, TargetStatus
+from exporter.polling import WHOLE, Shard, Target, TargetKey, TargetStatus
 from tests.support.face import FakeFace
 
 NOW = 1_790_000_000.0
@@ -33,6 +33,7 @@ class Installation:
     token_ends: dict[str, dict[str, float]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     reload_error: str | None = None
+    shard: Shard = WHOLE
     now: float = NOW
 
     def add(self, source: str, endpoint: str, target: str, state: str = "up", error: PollError = TIMEOUT) -> TargetKey:
@@ -78,7 +79,7 @@ class Installation:
             projects={name: None for name, kind in self.sources.items() if kind == "octopus"},
             figures=self.figures,
             own=SimpleNamespace(token_ends=self.token_ends),
-            options=SimpleNamespace(config_file=Path("/etc/hpc-exporter/exporter.yml")),
+            options=Options(Path("/etc/hpc-exporter/exporter.yml"), shard=self.shard),
             warnings=self.warnings,
             reload_successful=self.reload_error is None,
             reload_error=self.reload_error,

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.app.status import Selection
+from exporter.polling import Shard
 from exporter.web.html import Markup, element, together, void
 from exporter.web.page import StatusPage
 from exporter.web.texts import Texts
@@ -166,6 +167,22 @@ def test_an_expired_token_and_a_refused_configuration_are_told() -> None:
     assert "The configuration file holds mistakes; an older configuration is in use" in page.texts
     assert "exporter.yml:8:5: clusters[0].usres: unknown key; did you mean users?" in page.texts
     assert "A warning about the configuration" in page.texts
+
+
+def test_who_polls_a_part_of_all_targets_says_so() -> None:
+    whole, part = named("name"), named("name")
+    part.shard = Shard(2, 5)
+    assert "shard" not in read(whole).text
+    assert "shard 2 of 5, counted from 0" in read(part).text
+    assert "共 5 个分片，本实例为第 2 号（从 0 开始）" in read(part, "zh").text
+
+
+def test_nobody_is_told_to_mend_the_configuration_where_other_shards_poll_all_of_it() -> None:
+    mend = "give a region users or members"
+    assert mend in read(Installation()).text
+    empty = read(Installation(shard=Shard(1, 2))).text
+    assert mend not in empty
+    assert "No target of the configuration falls to this shard" in empty
 
 
 def test_every_page_of_the_exporter_is_linked() -> None:

@@ -264,8 +264,10 @@ class Page {
       const blind = sources.some(({ targets }) => lookOf(targets) === "stale");
       this.showVerdict(blind ? "stale" : "failing", headline, where);
     } else if (summary.pending) this.showVerdict("pending", words.say("verdict_pending", summary.pending), "");
-    else if (!summary.total) this.showVerdict("pending", words.say("verdict_none"), words.say("verdict_none_detail"));
-    else this.showVerdict("up", words.say("verdict_up", summary.total), "");
+    else if (!summary.total) {
+      const why = status.shard.total > 1 ? "verdict_none_shard" : "verdict_none_detail";
+      this.showVerdict("pending", words.say("verdict_none"), words.say(why));
+    } else this.showVerdict("up", words.say("verdict_up", summary.total), "");
     this.showNotices();
     this.showSources();
   }
