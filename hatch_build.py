@@ -22,13 +22,13 @@ class RevisionHook(BuildHookInterface[BuilderConfig]):
         # An editable installation is the checkout itself.
         if version == "editable":
             return
-        revision = os.environ.get("HPC_EXPORTER_REVISION", "").strip() or described(Path(self.root))
+        root = Path(self.root)
+        revision = os.environ.get("HPC_EXPORTER_REVISION", "").strip() or described(root)
+        self._made = tempfile.TemporaryDirectory(prefix="hpc-exporter-build-")
+        made = Path(self._made.name, "revision.txt")
         # Without git it stays what it is: in an unpacked sdist or an export, the commit.
-        if revision:
-            self._made = tempfile.TemporaryDirectory(prefix="hpc-exporter-build-")
-            made = Path(self._made.name, "revision.txt")
-            made.write_text(f"{revision}\n", encoding="utf-8")
-            build_data["force_include"][str(made)] = FILE
+        made.write_text(f"{revision}\n" if revision else (root / FILE).read_text(encoding="utf-8"), encoding="utf-8")
+        build_data["force_include"][str(made)] = FILE
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 - what every hook is given
         if self._made is not None:
