@@ -1,10 +1,9 @@
-"""``python -m bench._polls_bare URL USERS INTERVAL ENDPOINT SECONDS``: the same requests, decoded, and nothing else.
+"""``python -m bench._polls_bare URL USERS INTERVAL ENDPOINT SECONDS``: the same requests, decoded, and nothing else, by turns.
 
 Every user is asked in the same rhythm as by the exporter, through one session, at most so many at a time.
 """
 
 import asyncio
-import json
 import random
 import sys
 import time
@@ -15,6 +14,7 @@ import aiohttp
 import msgspec
 
 from bench._exporter import GROUP_ID, QUEUE_JOBS, Plan
+from bench._turns import take_turns
 
 T = TypeVar("T")
 
@@ -86,19 +86,20 @@ class BareLoop:
             due += interval * (1 + max(0.0, loop.time() - due) // interval)
 
 
-async def measure(plan: Plan, seconds: float) -> float:
+async def compete(plan: Plan, seconds: float) -> None:
+    async def measure() -> dict[str, float]:
+        before, cpu = loop.polls, time.process_time()
+        await asyncio.sleep(seconds)
+        return {"cpu": (time.process_time() - cpu) / (loop.polls - before) * 1e6}
+
     loop = BareLoop(plan)
     task = asyncio.create_task(loop.run())
     await asyncio.sleep(plan.interval + 0.5)
-    before, cpu = loop.polls, time.process_time()
-    await asyncio.sleep(seconds)
-    cpu = time.process_time() - cpu
-    polls = loop.polls - before
+    await take_turns(measure)
     task.cancel()
     await asyncio.wait([task])
-    return cpu / polls * 1e6
 
 
 if __name__ == "__main__":
     url, users, interval, endpoint, seconds = sys.argv[1:]
-    print(json.dumps({"cpu": asyncio.run(measure(Plan(url, int(users), float(interval), endpoint), float(seconds)))}))
+    asyncio.run(compete(Plan(url, int(users), float(interval), endpoint), float(seconds)))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from exporter.app.services import Services
 from exporter.errors import PollError
-from exporter.metrics import families
+from exporter.metrics import catalogue, families
 from exporter.metrics.catalogue import Family
 from exporter.polling import TargetKey, TargetStatus
 
@@ -16,6 +16,8 @@ class Publisher:
         """`up_family` gives the family that says whether a region or project works, by its name."""
         self._services = services
         self._up_family = up_family
+        # Shown as up and not stale: of these, a further success changes one line only.
+        self._well: set[TargetKey] = set()
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
         self._services.own.poll(key.source, key.endpoint, seconds, error.reason if error else None)
@@ -23,8 +25,17 @@ class Publisher:
     def health_changed(self, status: TargetStatus) -> None:
         if not self._services.exporter_metrics:
             return
-        chunks = families.target_health(*status.key, up=status.up, stale=status.stale, last_success=status.last_success)
-        self._services.exposition.put(("health", status.key), chunks)
+        key, last_success, exposition = status.key, status.last_success, self._services.exposition
+        well = status.up is True and not status.stale
+        if well and key in self._well and last_success is not None:
+            exposition.renew(("health", key), catalogue.TARGET_LAST_SUCCESS, last_success)
+            return
+        if well:
+            self._well.add(key)
+        else:
+            self._well.discard(key)
+        chunks = families.target_health(*key, up=status.up, stale=status.stale, last_success=last_success)
+        exposition.put(("health", key), chunks)
 
     def source_changed(self, source: str, up: bool | None) -> None:
         self._services.exposition.put(("up", source), families.source_up(self._up_family(source), source, up))
@@ -39,6 +50,7 @@ class Publisher:
     def removed(self, key: TargetKey) -> None:
         self.expired(key)
         self._services.exposition.remove(("health", key))
+        self._well.discard(key)
         self._services.queues_seen.pop(key, None)
 
     def _release_jobs(self, key: TargetKey) -> None:

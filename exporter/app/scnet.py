@@ -154,9 +154,7 @@ class Region:
                 return await self.client.queue_jobs(user, token)
             return records
 
-        async def poll() -> QueueStatistics | None:
-            if self.cluster.users is not None:
-                return await ask()
+        async def ask_for_the_owner() -> QueueStatistics | None:
             await self._make_way_for(await self._owner(token), user)
             try:
                 records = await ask()
@@ -179,7 +177,7 @@ class Region:
             seen.update(queue.queue for queue in records.queues)
             shown_answers[key] = records.fingerprint
 
-        return self._target(key, poll, publish)
+        return self._target(key, ask_for_the_owner if self.cluster.users is None else ask, publish)
 
     async def _make_way_for(self, owner: str, user: str) -> None:
         """Let a target of the right name take over from that of `user`, if the token is no longer theirs."""

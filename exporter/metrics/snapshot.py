@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from exporter.metrics import deflate
 from exporter.metrics.catalogue import Family
 from exporter.metrics.deflate import Piece
-from exporter.metrics.render import EOF, Chunks, Format, header
+from exporter.metrics.render import EOF, Chunks, Format, header, number
 
 # More than so many bytes are handled in a thread; below, changing threads would take longer than the work.
 _LARGE: Final = 64 * 1024
@@ -72,6 +72,19 @@ class Exposition:
         for family, lines in chunks.items():
             self._set(family, owner, lines)
 
+    def renew(self, owner: Hashable, family: Family, value: float) -> bool:
+        """Give the one line that the owner has in the family another value; False if it has no line there.
+
+        The rest of the line is taken from itself: to render it again would take most of the time of an unchanged poll.
+        """
+        of_family = self._families.get(family)
+        old = of_family.lines.get(owner) if of_family is not None else None
+        if of_family is None or old is None:
+            return False
+        of_family.replace(owner, old, b"%b%b\n" % (old[: old.rindex(b" ") + 1], number(value).encode()))
+        self._changed()
+        return True
+
     def remove(self, owner: Hashable) -> None:
         """Take away all that the owner has; nothing happens if it has nothing."""
         self.put(owner, {})
@@ -108,6 +121,9 @@ class Exposition:
             return
         of_family.replace(owner, old, lines)
         self._series += lines.count(b"\n") - old.count(b"\n")
+        self._changed()
+
+    def _changed(self) -> None:
         self._version += 1
         self._compressed.clear()
         self._bodies.clear()

@@ -146,6 +146,8 @@ class Poller:
         if status.timer is not None:
             status.timer.cancel()
         if status.task is not None:
+            # It may not have begun, and then never will: it cannot take itself out of the set.
+            status.task.add_done_callback(self._polls.discard)
             status.task.cancel()
         self._sources[key.source].remove(key)
         self._edges.forget(key)
@@ -166,7 +168,11 @@ class Poller:
         status.task = task = asyncio.get_running_loop().create_task(self._poll(status))
         # The set keeps the task alive after its target was removed: the event loop itself holds only a weak reference.
         self._polls.add(task)
-        task.add_done_callback(self._polls.discard)
+
+    def _ended(self, status: TargetStatus) -> None:
+        if status.task is not None:
+            self._polls.discard(status.task)
+            status.task = None
 
     def _current(self, status: TargetStatus) -> bool:
         return self._statuses.get(status.key) is status
@@ -188,7 +194,7 @@ class Poller:
             log.exception("a poll failed in an unforeseen way; please report this", **target.key._asdict())
             error = DecodeError("an error inside the exporter, see its log")
         finally:
-            status.task = None
+            self._ended(status)
         if self._current(status):
             seconds = self._clock.monotonic() - started
             self._settle(status, error)

@@ -1,7 +1,7 @@
 """The three reads of a SCNet region."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -27,40 +27,43 @@ class RegionClient:
         self._hpc = f"{hpc_url}/hpc/openapi/v2"
         self._ac = f"{ac_url}/ac/openapi/v2"
 
-    async def queue_jobs(self, user: str, tokens: TokenProvider) -> QueueStatistics:
+    def queue_jobs(self, user: str, tokens: TokenProvider) -> Coroutine[Any, Any, QueueStatistics]:
         """Jobs of the scheduler user `user` by queue and state (page 查询队列作业统计信息)."""
-        return await self._get(QUEUE_JOBS, self._queue_url(user), tokens, lambda r: read_queues(user, r))
+        return self._get(QUEUE_JOBS, self._queue_url(user), tokens, lambda r: read_queues(user, r))
 
-    async def changed_queue_jobs(
+    def changed_queue_jobs(
         self, user: str, tokens: TokenProvider, *, known: int | None
-    ) -> QueueStatistics | None:
+    ) -> Coroutine[Any, Any, QueueStatistics | None]:
         """As `queue_jobs`, but None where the answer is the very one with the fingerprint `known`: it is not even read."""
 
         def decode(response: Response) -> QueueStatistics | None:
             return None if known == hash(response.body) else read_queues(user, response)
 
-        return await self._get(QUEUE_JOBS, self._queue_url(user), tokens, decode)
+        return self._get(QUEUE_JOBS, self._queue_url(user), tokens, decode)
 
-    async def schedulers(self, tokens: TokenProvider) -> Schedulers:
+    def schedulers(self, tokens: TokenProvider) -> Coroutine[Any, Any, Schedulers]:
         """The region's schedulers (page 查询集群信息)."""
-        return await self._get(CLUSTER, f"{self._hpc}/cluster", tokens, lambda r: wire.schedulers(open_envelope(r)))
+        return self._get(CLUSTER, f"{self._hpc}/cluster", tokens, lambda r: wire.schedulers(open_envelope(r)))
 
-    async def member_jobs(self, group_id: str, user: str, tokens: TokenProvider) -> JobListing:
+    def member_jobs(self, group_id: str, user: str, tokens: TokenProvider) -> Coroutine[Any, Any, JobListing]:
         """The jobs that a group's member has now (page 查询成员实时作业列表)."""
         url = (
             f"{self._ac}/clusters/{encoded(self._cluster_id)}/groups/{encoded(group_id)}"
             f"/clusterUserNames/{encoded(user)}/jobs"
         )
-        return await self._get(MEMBER_JOBS, url, tokens, read_jobs)
+        return self._get(MEMBER_JOBS, url, tokens, read_jobs)
 
     def _queue_url(self, user: str) -> str:
         return f"{self._hpc}/view/queue/jobs?userName={encoded(user)}"
 
-    async def _get(self, endpoint: str, url: str, tokens: TokenProvider, decode: Callable[[Response], T]) -> T:
+    # Here and above no coroutine of our own: each one is run through again whenever the request makes a step.
+    def _get(
+        self, endpoint: str, url: str, tokens: TokenProvider, decode: Callable[[Response], T]
+    ) -> Coroutine[Any, Any, T]:
         def request(token: str) -> Request:
             return Request(endpoint, url, headers={"token": token}, secrets=(token,))
 
-        return await call_with_token(self._upstream, tokens, request, decode)
+        return call_with_token(self._upstream, tokens, request, decode)
 
 
 def read_queues(user: str, response: Response) -> QueueStatistics:

@@ -94,7 +94,8 @@ ESCAPE = re.compile(
 
 def with_whole_characters(body: bytes) -> bytes:
     """`body` with U+FFFD for each half of a character: one name that was cut must not cost the whole answer."""
-    if b"\\ud" not in body and b"\\uD" not in body:
+    # The first is many times faster than the others, and nearly always enough.
+    if b"\\" not in body or (b"\\ud" not in body and b"\\uD" not in body):
         return body
     return ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
 

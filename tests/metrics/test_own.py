@@ -106,6 +106,18 @@ def test_a_source_that_is_configured_no_longer_leaves_no_series(own: OwnMetrics)
     assert b"kunshan" not in own.render(Format.TEXT)
 
 
+def test_a_source_that_comes_back_is_counted_anew(own: OwnMetrics) -> None:
+    exercise(own)
+    own.drop_source("kunshan")
+
+    own.request("kunshan", "queue_jobs", 200)
+    own.poll("kunshan", "queue_jobs", 0.3, None)
+
+    shown = lines(own, "kunshan")
+    assert 'hpc_exporter_polls_total{source="kunshan",endpoint="queue_jobs"} 1.0' in shown
+    assert 'hpc_exporter_api_requests_total{source="kunshan",endpoint="queue_jobs",code="200"} 1.0' in shown
+
+
 Call = Callable[[OwnMetrics], None]
 
 
