@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from exporter.metrics.families import by_queue
+from exporter.metrics.families import by_queue, usual_counts
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState, QueueStatistics
 
@@ -124,7 +124,10 @@ def queue_figures(statistics: QueueStatistics, seen: set[str]) -> QueueFigures:
 
 def counts_of(states: Mapping[JobState, int]) -> Counts:
     """Jobs by state; a state that is not there is unknown."""
-    counts = Counts._make(map(states.get, STATES))
+    try:
+        counts = Counts._make(usual_counts(states))
+    except KeyError:
+        counts = Counts._make(map(states.get, STATES))
     return counts if counts != _IDLE else _IDLE
 
 

@@ -7,7 +7,7 @@ written in a fixed order, so that an unchanged answer gives unchanged bytes what
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from exporter.metrics import catalogue
@@ -19,6 +19,11 @@ from exporter.records import Job, JobListing, JobState, QueueStatistics, Schedul
 _AMOUNT_STATES: Final = frozenset({JobState.RUNNING, JobState.QUEUED})
 _MEMBER_STATES: Final = _AMOUNT_STATES | {JobState.HELD, JobState.SUSPENDED}
 _QUEUE_STATES: Final = _MEMBER_STATES | {JobState.OTHER}
+
+# The counts of the five states that every queue has; KeyError where one is unknown.
+usual_counts: Final[Callable[[Mapping[JobState, int]], tuple[int, int, int, int, int]]] = itemgetter(
+    JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER
+)
 
 NO_JOBS: Final[Mapping[JobState, int]] = dict.fromkeys(_QUEUE_STATES, 0)
 
@@ -39,14 +44,15 @@ def queue_statistics(hpc_cluster: str, statistics: QueueStatistics, seen: Collec
     queues = by_queue(statistics, seen)
     family = catalogue.SCNET_QUEUE_JOBS
     lines_start = start(family, hpc_cluster, statistics.user)
-    lines = [
-        _by_state(f'{lines_start},queue="{escape(queue)}"', queues[queue], _QUEUE_STATES) for queue in sorted(queues)
-    ]
+    lines = [_queue_lines(f'{lines_start},queue="{escape(queue)}"', queues[queue]) for queue in sorted(queues)]
     return _chunks({family: lines})
 
 
 def by_queue(statistics: QueueStatistics, seen: Collection[str]) -> dict[str, Mapping[JobState, int]]:
     """Jobs by queue and state, as `queue_statistics` shows them."""
+    once: dict[str, Mapping[JobState, int]] = {row.queue: row.counts for row in statistics.queues}
+    if len(once) == len(statistics.queues) and all(map(once.__contains__, seen)):
+        return once
     absent = {} if statistics.rejected else dict.fromkeys(seen, NO_JOBS)
     queues: dict[str, Mapping[JobState, int]] = dict(absent)
     for row in statistics.queues:
@@ -133,6 +139,23 @@ def _single(family: Family, labels: tuple[str, ...], value: float) -> Chunks:
 
 def _chunks(lines: Mapping[Family, list[str]]) -> Chunks:
     return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}
+
+
+def _queue_lines(line_start: str, counts: Mapping[JobState, int]) -> str:
+    """As `_by_state`. Nearly always a queue has the five usual counts and no other: written out, that is thrice as fast."""
+    try:
+        running, queued, held, suspended, other = usual_counts(counts)
+    except KeyError:
+        return _by_state(line_start, counts, _QUEUE_STATES)
+    if len(counts) > len(_QUEUE_STATES):
+        return _by_state(line_start, counts, _QUEUE_STATES)
+    return (
+        f'{line_start},state="running"}} {running}\n'
+        f'{line_start},state="queued"}} {queued}\n'
+        f'{line_start},state="held"}} {held}\n'
+        f'{line_start},state="suspended"}} {suspended}\n'
+        f'{line_start},state="other"}} {other}\n'
+    )
 
 
 def _by_state(line_start: str, counts: Mapping[JobState, int], even_at_zero: frozenset[JobState]) -> str:

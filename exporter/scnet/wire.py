@@ -4,7 +4,7 @@ Sources: the pages 查询队列作业统计信息 (queue statistics), 查询集�
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ QUEUE_LETTERS = {
     "S": JobState.SUSPENDED,
     "O": JobState.OTHER,
 }
+_NO_JOBS: Final = dict.fromkeys(QUEUE_LETTERS.values(), 0)
 JOB_STATUSES = {
     "statR": JobState.RUNNING,
     "statQ": JobState.QUEUED,
@@ -133,28 +134,47 @@ def read_each(rows: list[msgspec.Raw], read: Callable[[msgspec.Raw], W]) -> Iter
 
 def queue_statistics(user: str, data: msgspec.Raw) -> QueueStatistics:
     """Queue counts of one user. Queues of one name (of two schedulers) are added up by whoever shows them."""
+    wire = wire_queues(data)
+    if wire is not None:
+        try:
+            return QueueStatistics(user, tuple([QueueCounts(str(queue.name), plain_counts(queue)) for queue in wire]))
+        except KeyError:
+            return closer_look(user, map(tallied, wire))
+    return closer_look(user, read_each(rows_of(data), lambda row: tallied(read_one(_queue.decode, row))))
+
+
+def wire_queues(data: msgspec.Raw) -> list[WireQueue] | None:
+    """All queues, if they can be read in one go."""
+    body = bytes(data)
+    if len(body) > ONE_GO_LIMIT:
+        return None
+    try:
+        return _queues.decode(body)
+    except UNREADABLE:
+        return None
+
+
+def plain_counts(queue: WireQueue) -> dict[JobState, int]:
+    """The counts where every name is a bare letter, as nearly always; KeyError where not."""
+    counts = _NO_JOBS.copy()
+    for value in queue.values or ():
+        counts[QUEUE_LETTERS[value.metric_name]] += value.metric_value
+    return counts
+
+
+def closer_look(user: str, tallies: Iterable[tuple[str | int, "Tally"] | None]) -> QueueStatistics:
+    """Queue counts from the name and the tally of every queue, None in the place of each that is unreadable."""
     queues: list[QueueCounts] = []
     rejected = unknown = 0
-    for tallied in tallied_queues(data):
-        if tallied is None:
+    for named_tally in tallies:
+        if named_tally is None:
             rejected += 1
             continue
-        queue, tally = tallied
+        queue, tally = named_tally
         queues.append(QueueCounts(str(queue), tally.counts()))
         rejected += tally.rejected
         unknown += tally.unknown
     return QueueStatistics(user, tuple(queues), rejected, unknown)
-
-
-def tallied_queues(data: msgspec.Raw) -> Iterator[tuple[str | int, "Tally"] | None]:
-    """The name and the tally of every queue, None in the place of each that is unreadable."""
-    body = bytes(data)
-    if len(body) <= ONE_GO_LIMIT:
-        try:
-            return map(tallied, _queues.decode(body))
-        except UNREADABLE:
-            pass
-    return read_each(rows_of(data), lambda row: tallied(read_one(_queue.decode, row)))
 
 
 def tallied(queue: WireQueue | RawQueue) -> tuple[str | int, "Tally"]:
@@ -167,7 +187,7 @@ class Tally:
     """Adds up the values of one queue. A letter that is not sent is 0; one whose value is unreadable is unknown."""
 
     def __init__(self) -> None:
-        self._counts: dict[JobState, int] = dict.fromkeys(QUEUE_LETTERS.values(), 0)
+        self._counts: dict[JobState, int] = _NO_JOBS.copy()
         self._unreadable: list[JobState] = []
         self.rejected = 0
         self.unknown = 0
@@ -175,8 +195,7 @@ class Tally:
     def add(self, values: Iterable[WireValue]) -> None:
         counts = self._counts
         for value in values:
-            # Nearly always the bare letter, which spares taking the name apart.
-            state = QUEUE_LETTERS.get(value.metric_name) or queue_state(value.metric_name)
+            state = queue_state(value.metric_name)
             counts[state] = counts.get(state, 0) + value.metric_value
             if state is JobState.UNKNOWN:
                 self.unknown += 1
