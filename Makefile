@@ -22,8 +22,9 @@ schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, an
 	$(BIN)/python -m exporter.config.jsonschema > config/exporter.schema.json
 	for shape in once jobs-list audit; do $(BIN)/python -m exporter.cli.shapes $$shape > config/$$shape.schema.json; done
 
-docs: $(VENV)/dev.done  ## the reference of the command line
+docs: $(VENV)/dev.done  ## the references in docs/: of the command line, the configuration and the metrics
 	$(BIN)/python -m exporter.cli.reference > docs/cli.md
+	$(BIN)/python -m reference
 
 dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source
 	$(BIN)/python -m grafana

@@ -12,8 +12,15 @@ from exporter.config.model import PollSettings
 from exporter.config.tree import Items, Keys, Node, Path, Place, Report, Scalar, Text, shown
 
 _K = TypeVar("_K", bound=Hashable)
-_KEY_LOGIN = ("access_key", "access_key_file", "secret_key", "secret_key_file", "token_url")
-_PASSWORD_LOGIN = ("password", "password_file", "org_id", "url")
+# Keys of which only one may be given. The reference in the documentation names them from here.
+TOKEN_OF_REGION = ("token", "token_file", "account")
+TOKEN_OF_PROJECT = ("token", "token_file", "iam")
+PASSWORD = ("password", "password_file")
+ACCESS_KEY = ("access_key", "access_key_file")
+SECRET_KEY = ("secret_key", "secret_key_file")
+# The two ways to log in, of which only one may be begun.
+KEY_LOGIN = (*ACCESS_KEY, *SECRET_KEY, "token_url")
+PASSWORD_LOGIN = (*PASSWORD, "org_id", "url")
 
 
 def check(root: Keys, report: Report) -> None:
@@ -49,23 +56,23 @@ def _is_empty(root: Keys, key: str) -> bool:
 
 
 def _check_cluster(cluster: Keys, path: Path, root: Keys, accounts: set[str] | None, report: Report) -> None:
-    check_one_of(cluster, path, ("token", "token_file", "account"), report)
+    check_one_of(cluster, path, TOKEN_OF_REGION, report)
     _check_account_known(cluster, path, accounts, report)
     _check_poll(cluster, root, path, report)
     _check_collect(cluster, path, report)
     _check_users(cluster, path, report)
     _check_members(cluster, path, report)
     for user_path, user in _mappings(cluster, path, "users"):
-        check_one_of(user, user_path, ("token", "token_file", "account"), report, needed=False)
+        check_one_of(user, user_path, TOKEN_OF_REGION, report, needed=False)
         _check_account_known(user, user_path, accounts, report)
 
 
 def _check_project(project: Keys, path: Path, root: Keys, report: Report) -> None:
-    check_one_of(project, path, ("token", "token_file", "iam"), report)
+    check_one_of(project, path, TOKEN_OF_PROJECT, report)
     _check_poll(project, root, path, report)
     iam = project.given("iam")
     if iam and isinstance(iam.node, Keys):
-        check_one_of(iam.node, (*path, "iam"), ("password", "password_file"), report)
+        check_one_of(iam.node, (*path, "iam"), PASSWORD, report)
     first: dict[tuple[Text | None, ...], Place] = {}
     for queue_path, queue in _mappings(project, path, "queues"):
         if queue.text("cluster_type") == "MODELARTS" and not queue.given("cluster_id"):
@@ -75,21 +82,21 @@ def _check_project(project: Keys, path: Path, root: Keys, report: Report) -> Non
 
 
 def _check_account(account: Keys, path: Path, report: Report) -> None:
-    by_key = [key for key in _KEY_LOGIN if account.given(key)]
-    by_password = [key for key in _PASSWORD_LOGIN if account.given(key)]
+    by_key = [key for key in KEY_LOGIN if account.given(key)]
+    by_password = [key for key in PASSWORD_LOGIN if account.given(key)]
     if by_key and by_password:
         place = account.entries[by_password[0]].key_place
         report.add(
             place, (*path, by_password[0]), f"does not go with {by_key[0]}: log in with a key or with a password"
         )
     elif by_password:
-        check_one_of(account, path, ("password", "password_file"), report)
+        check_one_of(account, path, PASSWORD, report)
         for key in ("org_id", "url"):
             if not account.given(key):
                 report.add(account.place, path, f"{key} is missing: a login with a password needs it")
     elif by_key:
-        check_one_of(account, path, ("access_key", "access_key_file"), report)
-        check_one_of(account, path, ("secret_key", "secret_key_file"), report)
+        check_one_of(account, path, ACCESS_KEY, report)
+        check_one_of(account, path, SECRET_KEY, report)
     else:
         report.add(account.place, path, "needs access_key and secret_key, or password, org_id and url")
 

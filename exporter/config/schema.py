@@ -182,9 +182,13 @@ class PollSection(Section):
 
     interval: Interval | None = key("Pause between two polls of each target.", "60s")
     timeout: Timeout | None = key("Longest time that one request may take.", "15s")
-    stale_after: Interval | None = key("Data older than this leaves /metrics. Left out: 3 x interval.")
-    max_concurrency: Concurrency | None = key("Requests in flight at a time: to all upstreams, or to this one.", 16)
-    retries: Retries | None = key("Further attempts of one poll after a transient failure.", 2)
+    stale_after: Interval | None = key(
+        "Data older than this leaves /metrics; not shorter than the interval. Left out: 3 x interval."
+    )
+    max_concurrency: Concurrency | None = key(
+        "Requests in flight at a time: at the top level to all upstreams together, else to this one.", 16
+    )
+    retries: Retries | None = key("Further attempts of one poll after a failure that may pass: 0 gives up at once.", 2)
 
 
 class TlsSection(Section):
@@ -199,8 +203,8 @@ class TlsSection(Section):
 class AccountSection(Section):
     """An SCNet login; it gives one token per region."""
 
-    name: Name = Field(description="How clusters refer to this account.")
-    user: Name = Field(description="The platform login.")
+    name: Name = Field(description="How clusters and users refer to this account; unique among accounts.")
+    user: Name = Field(description="The login at the platform, which may differ from the scheduler user.")
     access_key: HeaderSecret | None = key("Access key, for the newer way to log in.")
     access_key_file: HeaderSecretFile | None = key("File that holds the access key.")
     secret_key: BodySecret | None = key("Secret key that belongs to the access key; it is never sent.")
@@ -210,15 +214,15 @@ class AccountSection(Section):
     )
     password: HeaderSecret | None = key("Password, for the older way to log in; needs org_id and url.")
     password_file: HeaderSecretFile | None = key("File that holds the password.")
-    org_id: Name | None = key("Organisation of the login; with a password only.")
-    url: AcUrl | None = key("AC address to log in at with a password.")
+    org_id: Name | None = key("Id of the organisation that the login belongs to; with a password only.")
+    url: AcUrl | None = key("AC address to log in at; with a password only.")
     tls: TlsSection | None = key("How the certificate of token_url or url is verified.")
 
 
 class UserSection(Section):
     """A scheduler user whose jobs are counted by queue."""
 
-    name: Segment = Field(description="The scheduler user; label user.")
+    name: Segment = Field(description="The scheduler user; label user. A name alone stands for {name: ...}.")
     token: HeaderSecret | None = key("The user's own token. Left out: the region's.")
     token_file: HeaderSecretFile | None = key("File that holds the user's own token.")
     account: Name | None = key("Name of the account that gives the user's own token.")
@@ -228,8 +232,8 @@ class MemberSection(Section):
     """Members of a group whose jobs are listed."""
 
     group_id: Id = Field(description="The group's id, with every digit.")
-    group: Name | None = key("Label group. Left out: the id.")
-    users: tuple[Segment, ...] = Field(description="Scheduler users who are members of the group.")
+    group: Name | None = key("Label group, one for each id. Left out: the id.")
+    users: tuple[Segment, ...] = Field(description="Scheduler users who are members of the group; label user.")
 
 
 def _user(value: object) -> object:
@@ -251,19 +255,27 @@ UserEntry = Annotated[UserSection, BeforeValidator(_user), _OrName()]
 class ClusterSection(Section):
     """An SCNet region. Give exactly one of token, token_file and account."""
 
-    name: Name = Field(description="Label hpc_cluster.")
-    cluster_id: Id = Field(description="The region's number (clusterId).")
-    hpc_url: HpcUrl = Field(description="The region's HPC address.")
-    ac_url: AcUrl | None = key("The region's AC address. Left out: hpc_url.")
-    token: HeaderSecret | None = key("A token of the region.")
+    name: Name = Field(description="Label hpc_cluster; unique among clusters and octopus.")
+    cluster_id: Id = Field(description="The region's number (clusterId), with every digit.")
+    hpc_url: HpcUrl = Field(description="The region's HPC address (hpcUrls); a path /hpc at its end can be left out.")
+    ac_url: AcUrl | None = key(
+        "The AC address, for job lists of members and logins; a path /ac at its end can be left out. Left out: hpc_url."
+    )
+    token: HeaderSecret | None = key("A token of the region; nothing renews it.")
     token_file: HeaderSecretFile | None = key("File that holds a token; read again when it changes.")
     account: Name | None = key("Name of the account that gives the token, renewed by itself.")
     requests_per_second: Rate | None = key("At most so many requests to the region. Left out: no limit.")
     tls: TlsSection | None = key("How the region's certificate is verified.")
-    collect: tuple[Collected, ...] | None = key("What to ask for. Left out: everything.", list(COLLECTABLE))
+    collect: tuple[Collected, ...] | None = key(
+        "What to ask for: queue_jobs (jobs by queue and state), cluster (the schedulers), member_jobs (job lists of "
+        "members). Left out: everything.",
+        list(COLLECTABLE),
+    )
     poll: PollSection | None = key("Settings for this region alone, over those at the top level.")
-    users: tuple[UserEntry, ...] | None = key("Users to count jobs by queue for. Left out: the token's own.")
-    members: tuple[MemberSection, ...] | None = key("Group members whose jobs are listed.")
+    users: tuple[UserEntry, ...] | None = key("Users whose jobs are counted by queue. Left out: the token's own.")
+    members: tuple[MemberSection, ...] | None = key(
+        "Groups and those of their members whose jobs are listed; the token's owner has to administer them."
+    )
 
 
 class IamSection(Section):
@@ -282,15 +294,15 @@ class OctopusQueueSection(Section):
 
     queue_type: Name = Field(description="PROCESSOR, INTERNAL or RESIM; label queue_type.")
     cluster_type: Name | None = key("CCE or MODELARTS; label cluster_type.")
-    cluster_id: Name | None = key("The cluster's id; MODELARTS needs it.")
+    cluster_id: Name | None = key("The cluster's id; label cluster_id. MODELARTS needs it.")
 
 
 class OctopusSection(Section):
     """A Huawei Octopus project. Give exactly one of token, token_file and iam."""
 
-    name: Name = Field(description="Label project.")
-    base_url: Url = Field(description="The Octopus address.")
-    project_id: Segment = Field(description="The project's id.")
+    name: Name = Field(description="Label project; unique among clusters and octopus.")
+    base_url: Url = Field(description="The Octopus address of the project's region.")
+    project_id: Segment = Field(description="The project's id, which becomes a part of the address.")
     token: HeaderSecret | None = key("An IAM token.")
     token_file: HeaderSecretFile | None = key("File that holds an IAM token; read again when it changes.")
     iam: IamSection | None = key("Login that gives the token.")
@@ -303,21 +315,27 @@ class OctopusSection(Section):
 class TrackingSection(Section):
     """Following jobs from poll to poll: transitions, waits, runs."""
 
-    enabled: Boolean | None = key("Whether to follow jobs.", default=True)
-    state_file: FilePath | None = key("Database that survives a restart. Left out: kept in memory.")
+    enabled: Boolean | None = key("Whether to follow jobs. No state file is needed for it.", default=True)
+    state_file: FilePath | None = key(
+        "File (SQLite) from which counting goes on after a restart. Left out: kept in memory, lost at a restart."
+    )
 
 
 class PerJobSection(Section):
     """Series of single jobs."""
 
-    enabled: Boolean | None = key("Whether to export them.", default=False)
-    max_jobs: MaxJobs | None = key("At most so many jobs over the whole process.", 500)
+    enabled: Boolean | None = key("Whether each listed job has series of its own.", default=False)
+    max_jobs: MaxJobs | None = key(
+        "At most so many jobs over the whole process; hpc_exporter_jobs_dropped tells how many were left out.", 500
+    )
 
 
 class Document(Section):
     """Configuration of hpc-exporter. At least one of clusters, octopus and accounts is needed."""
 
-    poll: PollSection | None = key("How often and how patiently to ask.")
+    poll: PollSection | None = key(
+        "How often and how patiently to ask; each region and project can have settings of its own."
+    )
     accounts: tuple[AccountSection, ...] | None = key("SCNet logins.")
     clusters: tuple[ClusterSection, ...] | None = key("SCNet regions.")
     octopus: tuple[OctopusSection, ...] | None = key("Huawei Octopus projects.")

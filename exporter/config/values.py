@@ -80,13 +80,23 @@ def boolean(text: str) -> bool:
     return word in ("true", "yes", "on")
 
 
-def between(low: float, high: float, low_text: str, high_text: str) -> AfterValidator:
-    def check(value: float) -> float:
-        if not low <= value <= high:
-            raise ValueError(f"must be between {low_text} and {high_text}")
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Holds a number within bounds, both included; the texts are how people write them."""
+
+    low: float
+    high: float
+    low_text: str
+    high_text: str
+
+    def __call__(self, value: float) -> float:
+        if not self.low <= value <= self.high:
+            raise ValueError(f"must be between {self.low_text} and {self.high_text}")
         return value
 
-    return AfterValidator(check)
+
+def between(low: float, high: float, low_text: str, high_text: str) -> AfterValidator:
+    return AfterValidator(Bounds(low, high, low_text, high_text))
 
 
 def path_of(value: object, info: ValidationInfo) -> Path:

@@ -1,0 +1,43 @@
+"""``python -m reference`` writes the references into docs/; ``--check`` says whether what is there differs."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from reference import configuration, metrics
+from reference.chinese import CHINESE
+from reference.english import ENGLISH
+
+OUTPUT = Path(__file__).parent.parent / "docs"
+
+
+def documents() -> dict[Path, str]:
+    """What each file has to hold."""
+    return {
+        OUTPUT / "configuration.md": configuration.document(ENGLISH),
+        OUTPUT / "configuration.zh.md": configuration.document(CHINESE),
+        OUTPUT / "metrics.md": metrics.document(),
+    }
+
+
+def differing() -> list[Path]:
+    """Files that differ from what they have to hold, or are missing."""
+    return [
+        path for path, text in documents().items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if a file differs")
+    if parser.parse_args().check:
+        for path in differing():
+            sys.stderr.write(f"{path}: is not what reference/ makes of the code; run: make docs\n")
+        return 1 if differing() else 0
+    for path in differing():
+        path.write_text(documents()[path], encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
