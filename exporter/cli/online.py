@@ -8,7 +8,7 @@ from pathlib import Path
 from exporter.app import Assembly, assemble
 from exporter.app.subjects import Address, Subject, subject_of, subjects
 from exporter.app.survey import all_targets, polled
-from exporter.cli.diagnosis import STEPS, Finding, Trial, diagnose
+from exporter.cli.diagnosis import STEPS, Finding, Step, Trial, diagnose
 from exporter.cli.output import complain, show
 from exporter.cli.progress import progress
 from exporter.cli.table import printable
@@ -115,11 +115,21 @@ def credential_of(key: TargetKey, subject: Subject) -> tuple[str, object]:
     return key.source, subject.credential or subject.login
 
 
+def passed(trial: Trial, finding: Finding | None, steps: list[Step]) -> list[Step]:
+    """The steps that are known to have gone well: where no answer was read, nobody said that the token is any good."""
+    if finding is None:
+        return steps
+    before = steps[: steps.index(finding.step)] if finding.step in steps else []
+    if finding.step != "answer" or (trial.outcome is not None and trial.outcome.error is None):
+        return before
+    # Given up, or an error that says nothing of the token.
+    return [] if trial.outcome is None else [step for step in before if step not in ("login", "permission")]
+
+
 def line(key: TargetKey, trial: Trial, finding: Finding | None) -> str:
     """One line about one target."""
     steps = [step for step in STEPS if step != "TLS" or trial.subject.address.url.startswith("https:")]
-    passed = steps if finding is None else steps[: steps.index(finding.step)] if finding.step in steps else []
-    told = [f"{step} ok" for step in passed if step != "clock"]
+    told = [f"{step} ok" for step in passed(trial, finding, steps) if step != "clock"]
     if finding is not None:
         told.append(f"{finding.step} FAILED: {finding.reason}; first: {finding.advice}")
     if trial.skew is not None:
