@@ -19,6 +19,8 @@ from exporter.config.values import Section, Surroundings
 from exporter.errors import ConfigurationError
 
 _MAX_BYTES = 4 * 1024 * 1024
+# Where people meet it first: they started the exporter without having written anything.
+_WITHOUT_FILE = "; hpc-exporter discover writes one, hpc-exporter demo needs none"
 _S = TypeVar("_S", bound=Section)
 
 
@@ -31,13 +33,20 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         ConfigurationError: with every mistake in it.
 
     """
-    return build(*load_document(path, Document, checks.check, environ))
+    return build(*load_document(path, Document, checks.check, environ, advice=_WITHOUT_FILE))
 
 
 def load_document(
-    path: Path, document_type: type[_S], check: Callable[[Keys, Report], None], environ: Mapping[str, str] = os.environ
+    path: Path,
+    document_type: type[_S],
+    check: Callable[[Keys, Report], None],
+    environ: Mapping[str, str] = os.environ,
+    *,
+    advice: str = "",
 ) -> tuple[_S, Keys, Report]:
     """Return what a file of any kind holds, with its tree and its report; `check` adds what `document_type` cannot say.
+
+    `advice` is what to tell those who have no such file.
 
     Blocks: it reads the file and every file that it names.
 
@@ -46,7 +55,7 @@ def load_document(
 
     """
     report = Report(str(path))
-    source = _read(path, report)
+    source = _read(path, report, advice)
     root = None if source is None else tree.parse(source, environ, report)
     document = None
     if root is not None:
@@ -57,12 +66,13 @@ def load_document(
     return document, root, report
 
 
-def _read(path: Path, report: Report) -> str | None:
+def _read(path: Path, report: Report, advice: str) -> str | None:
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        report.add(Place(), (), f"the configuration cannot be read: {why(error)}")
+        hint = advice if isinstance(error, FileNotFoundError) else ""
+        report.add(Place(), (), f"the configuration cannot be read: {why(error)}{hint}")
         return None
     except ValueError:
         report.add(Place(), (), "the configuration cannot be read: this is not a file's name")

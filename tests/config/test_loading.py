@@ -265,7 +265,9 @@ class TestFiles:
     def test_a_missing_configuration_is_a_mistake(self, folder: Path) -> None:
         with pytest.raises(ConfigurationError) as caught:
             load(folder / "none.yml", {})
-        assert str(caught.value) == f"{folder}/none.yml:1:1: the configuration cannot be read: there is no such file"
+        said = str(caught.value)
+        assert said.startswith(f"{folder}/none.yml:1:1: the configuration cannot be read: there is no such file; ")
+        assert "hpc-exporter discover writes one" in said
 
     def test_a_directory_is_a_mistake(self, folder: Path) -> None:
         with pytest.raises(ConfigurationError, match=r":1:1: .*: it is a directory"):
