@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test demo bench dist image lock schema dashboards docs clean
+.PHONY: test demo bench dist image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -43,12 +43,15 @@ dist: $(VENV)/dev.done  ## dist/: wheel, sdist, list of ingredients (SBOM) and c
 	$(PIP) --python $(INSTALLED)/bin/python install --quiet --no-compile --no-deps --no-index $(DIST)/hpc_exporter-*.whl
 	$(PIP) --python $(INSTALLED)/bin/python check
 	sed "s/^dynamic = \[\"version\"\]/version = \"$$($(BIN)/hatchling version)\"/" pyproject.toml > $(INSTALLED)/pyproject.toml
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/cyclonedx-py environment --output-reproducible \
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} $(BIN)/cyclonedx-py environment --output-reproducible \
 	  --pyproject $(INSTALLED)/pyproject.toml -o $(SBOM) $(INSTALLED)/bin/python
 	cd $(DIST) && sha256sum hpc_exporter-* > SHA256SUMS
 
 image:  ## hpc-exporter:local, which knows its commit
 	docker build --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude='*')" -t hpc-exporter:local .
+
+deploy: $(VENV)/dev.done  ## the chart's copies of rules, dashboards and schema; the plain manifests
+	$(BIN)/python -m deploy
 
 # Versions and hashes of everything that is installed; run after a change to pyproject.toml's dependencies.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

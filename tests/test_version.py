@@ -1,7 +1,6 @@
 """One answer to which exporter this is, wherever it was taken from."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,16 +8,14 @@ import pytest
 
 from exporter import __version__
 from exporter.version import head_of, revision, told_by_build, version_text
+from tests.e2e.real import real_part
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def git(folder: Path, *arguments: str) -> str:
-    program = shutil.which("git")
-    if program is None:
-        pytest.skip("git is not installed")
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.com")
-    command = (program, *identity, *arguments)
+    command = (real_part("git", "git"), *identity, *arguments)
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)  # noqa: S603 - our own words
     return done.stdout.strip()
 

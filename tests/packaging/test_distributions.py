@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from exporter import __version__
+from tests.e2e.real import real_part
 from tests.packaging.locks import ROOT, locked
 
 # Installing takes its time where nothing was downloaded before.
@@ -68,11 +68,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """As a release is made, with a commit's name that can be told from others."""
     folder = tmp_path_factory.mktemp("dist")
     made = Made(folder / "dist", folder / "installed")
-    make = shutil.which("make")
-    assert make is not None
     run(
         # The environment of the tests is there, whatever its files' dates say.
-        *(make, "--silent", "--old-file", f"{sys.prefix}/dev.done", "dist"),
+        *(real_part("make", "make"), "--silent", "--old-file", f"{sys.prefix}/dev.done", "dist"),
         *(f"VENV={sys.prefix}", f"DIST={made.folder}", f"INSTALLED={made.installed}"),
         folder=ROOT,
         HPC_EXPORTER_REVISION=COMMIT,
@@ -98,7 +96,7 @@ def kept_by_git() -> set[str]:
     """The files of the checkout that git knows and that are there."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout")
-    listed = run("git", "ls-files", "-z", folder=ROOT).split("\0")
+    listed = run(real_part("git", "git"), "ls-files", "-z", folder=ROOT).split("\0")
     return {name for name in listed if name and (ROOT / name).is_file()}
 
 
@@ -156,17 +154,17 @@ def test_a_checkout_s_build_finds_the_commit_itself(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path)
     run(*command, folder=ROOT)
     told = in_sdist(next(tmp_path.iterdir()))["exporter/revision.txt"].decode().strip()
-    assert told.removesuffix("-dirty") == run("git", "rev-parse", "HEAD", folder=ROOT).strip()
+    assert told.removesuffix("-dirty") == run(real_part("git", "git"), "rev-parse", "HEAD", folder=ROOT).strip()
 
 
 def test_an_archive_by_git_tells_its_commit(tmp_path: Path) -> None:
     """That is what code hosts offer as the sources of a release."""
     kept_by_git()
     tree = tmp_path / "tree.tar"
-    run("git", "archive", "--output", tree, "HEAD", "exporter/revision.txt", folder=ROOT)
+    run(real_part("git", "git"), "archive", "--output", tree, "HEAD", "exporter/revision.txt", folder=ROOT)
     with tarfile.open(tree) as archive:
         content = archive.extractfile("exporter/revision.txt").read()  # type: ignore[union-attr]  # it is a file
-    assert content.decode().strip() == run("git", "rev-parse", "HEAD", folder=ROOT).strip()
+    assert content.decode().strip() == run(real_part("git", "git"), "rev-parse", "HEAD", folder=ROOT).strip()
 
 
 def test_the_checksums_are_those_of_all_files(made: Made) -> None:
