@@ -33,18 +33,26 @@ log = structlog.get_logger()
 
 # A login that gave the refused token again is believed for so many seconds: the next one would give it, too.
 SAME_TOKEN_PATIENCE = 600.0
+# A token that is refused sooner than so many seconds after it was obtained was ended by something else than its age.
+EARLY = 60.0
+# So many in a row may be a coincidence.
+EARLY_IN_A_ROW = 3
 # What a Date header leaves open, with some time on the way, in seconds.
 DATE_RESOLUTION = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A token in use. `serial` tells it from its predecessors, `again` says that a login gave the same one as before."""
+    """A token in use, obtained at that monotonic time.
+
+    `serial` tells it from its predecessors, `again` says that a login gave the same one as before.
+    """
 
     serial: int
     value: str
     claims: Claims
     life: Lifetime
+    obtained: float
     again: bool = False
 
 
@@ -55,6 +63,16 @@ class Holding:
     pause: Pause
     held: Held | None = None
     renewing: bool = False
+    # The serial of the last token that was refused, and when that was first.
+    refusal: tuple[int, float] = (0, 0.0)
+
+    def refused_early(self, now: float) -> bool:
+        """Whether the token in use, which is refused now, was refused soon after it was obtained."""
+        if self.held is None:
+            return False
+        if self.refusal[0] != self.held.serial:
+            self.refusal = self.held.serial, now
+        return self.refusal[1] - self.held.obtained < EARLY
 
 
 class Account:
@@ -68,6 +86,8 @@ class Account:
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
         self._lock = asyncio.Lock()
         self._pause = Pause(clock)
+        self._contention = Pause(clock)
+        self._early = 0
         self._rows: Mapping[str, RegionToken] = {}
         self._holdings: dict[str, Holding] = {}
         self._logged_in_at = -math.inf
@@ -78,6 +98,7 @@ class Account:
     def credential_changed(self) -> None:
         """Nothing that failed with the old credential says anything about the new one."""
         self._pause.end()
+        self._early = 0
         for holding in self._holdings.values():
             holding.pause.end()
 
@@ -98,15 +119,19 @@ class Account:
         """Whether another login would hardly tell anything new."""
         return self._clock.monotonic() < self._logged_in_at + SAME_TOKEN_PATIENCE
 
-    async def log_in(self, upstream: Upstream, seen: int, on_failure: Callable[[], None]) -> None:
+    async def log_in(
+        self, upstream: Upstream, seen: int, on_failure: Callable[[], None], *, refused_early: bool = False
+    ) -> None:
         """Log in, unless somebody did since the caller saw the `seen`-th login.
 
+        `refused_early` says that it is for a token that did not live long: where that goes on, logins become rare.
         Raises PollError: that of the login, after calling `on_failure`, or the last one again while a pause lasts.
         """
         async with self._lock:
             if self.logins > seen:
                 return
             self._pause.check()
+            self._give_way(refused_early)
             try:
                 answer = await upstream.call(self._login.request(self._clock.now()), read_login)
             except PollError as error:
@@ -117,6 +142,23 @@ class Account:
                 raise
             self._pause.end()
             self._logged_in(answer.regions, answer.skew)
+
+    def _give_way(self, refused_early: bool) -> None:
+        """Log in less often the longer tokens are refused early. Raises AuthenticationError while a pause lasts.
+
+        Whether a login ends the tokens of earlier ones is not documented. If it does, two exporters with one account
+        end each other's tokens at every poll, and neither must answer with a login at every poll.
+        """
+        self._early = self._early + 1 if refused_early else 0
+        if self._early <= EARLY_IN_A_ROW:
+            self._contention.end()
+            return
+        self._contention.check()
+        text = (
+            f"tokens of account {self.name} are refused soon after its logins: perhaps another program logs in with the "
+            "same account and that ends the tokens of this one; give each an account of its own"
+        )
+        self._contention.failed(AuthenticationError(text, culprit=f"account {self.name}"))
 
     def _logged_in(self, regions: Mapping[str, RegionToken], skew: float | None) -> None:
         self.logins += 1
@@ -155,8 +197,8 @@ class Account:
         claims = read_claims(value)
         seconds = math.inf if claims.expires is None else claims.expires + self._skew - self._clock.now()
         self._serial += 1
-        life = Lifetime.starting(self._clock.monotonic(), seconds, self._rng)
-        return Held(self._serial, value, claims, life, again)
+        now = self._clock.monotonic()
+        return Held(self._serial, value, claims, Lifetime.starting(now, seconds, self._rng), now, again)
 
     def note_skew(self, skew: float | None) -> None:
         """Remember how far our clock is ahead of the server's, in seconds; say so once where it is far."""
@@ -234,7 +276,7 @@ class AccountToken:
             return held.value
         if held is not None and held.again and self._account.logged_in_lately:
             return None
-        fresh = await self._log_in()
+        fresh = await self._log_in(refused_early=self._holding.refused_early(self._clock.monotonic()))
         return fresh if fresh != refused else None
 
     def _look(self) -> Held | None:
@@ -250,11 +292,14 @@ class AccountToken:
         self._logins = self._account.logins
         return held
 
-    async def _log_in(self) -> str:
+    async def _log_in(self, *, refused_early: bool = False) -> str:
         """The token of a login that ends after this call."""
         self._holding.pause.check()
         await self._account.log_in(
-            self._login_upstream, self._account.logins, lambda: self._observer.token_refresh(self._source, False)
+            self._login_upstream,
+            self._account.logins,
+            lambda: self._observer.token_refresh(self._source, False),
+            refused_early=refused_early,
         )
         held = self._look()
         if held is None:

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
+from exporter.scnet import accounts as accounts_module
 from exporter.simulator import Account, Fault, Region, Simulator, default_regions
 from exporter.simulator.tokens import fingerprint
 from tests.app.running import Running, running
@@ -158,7 +159,9 @@ def lives_of(samples: dict[str, float]) -> float:
     return max(value for series, value in samples.items() if series.startswith("hpc_exporter_token_refreshes_total"))
 
 
-async def test_tokens_that_end_unannounced_fail_no_poll_either(tmp_path: Path) -> None:
+async def test_tokens_that_end_unannounced_fail_no_poll_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Their lives are so short in this test alone.
+    monkeypatch.setattr(accounts_module, "EARLY", 0.0)
     async with simulated(2) as simulator:
         kunshan, xian = simulator.regions.values()
         clusters = [cluster(region, members=members(region)) for region in (kunshan, xian)]

@@ -357,6 +357,61 @@ async def test_the_same_token_again_is_not_asked_for_again_and_again(network: Ne
         await platform.clock.advance(MINUTE)
 
 
+async def test_programs_that_end_each_other_s_tokens_do_not_log_in_at_every_poll(lab: AtWork) -> None:
+    """Two with one account, at a platform where a login ends the tokens of the one before, polling every second."""
+    others = Account("lab", lab.login(), lab.clock)
+    ours, theirs = lab.token(lab.first), lab.token(lab.first)
+    theirs._account = others
+    valid, logins, errors, hours = "", 0, [], 2
+
+    async def poll(token: AccountToken) -> None:
+        nonlocal valid, logins
+        try:
+            value = await token.current()
+            if lab.count("login") > logins:
+                valid, logins = value, lab.count("login")
+            if value != valid:
+                fresh = await token.replace(value)
+                assert fresh is not None
+                valid, logins = fresh, lab.count("login")
+        except AuthenticationError as error:
+            errors.append(str(error))
+
+    for _ in range(int(hours * HOUR)):
+        await poll(ours)
+        await poll(theirs)
+        await lab.clock.advance(1.0)
+    # Each waits 5 seconds after the first few, then twice as long, at last ten minutes.
+    assert logins <= 2 * (12 + 6 * hours)
+    [told] = set(errors)
+    assert "tokens of account lab are refused soon after its logins" in told
+    assert "give each an account of its own" in told
+
+
+async def test_a_token_that_lived_for_long_is_replaced_at_once_however_many_were_before_it(network: Network) -> None:
+    platform = Scripted(network, FakeClock(), *(f"opaque-{n}" for n in range(100)))
+    token = await platform.token()
+    for _ in range(50):
+        value = await token.current()
+        await platform.clock.advance(MINUTE)
+        assert await token.replace(value) not in (None, value)
+
+
+async def test_a_new_credential_ends_the_wait_of_those_who_contend(network: Network) -> None:
+    platform = Scripted(network, FakeClock(), *(f"opaque-{n}" for n in range(100)))
+    token = await platform.token()
+    while await outcome(replaced(token)) != "auth":
+        pass
+    dead = await token.current()
+    token._account.credential_changed()
+    assert await token.replace(dead) not in (None, dead)
+
+
+async def replaced(token: AccountToken) -> str:
+    """What the token in use is replaced with, refused as soon as it was obtained."""
+    return await token.replace(await token.current()) or ""
+
+
 # Clocks
 
 
@@ -668,7 +723,7 @@ async def test_a_denied_target_does_not_keep_a_dead_token_alive_for_the_others(l
         assert lab.count("login") == logins
         assert (await client.schedulers(token)).schedulers
         assert lab.count("login") == logins + 1
-        await lab.clock.advance(1)
+        await lab.clock.advance(2 * MINUTE)
 
 
 async def test_a_target_that_is_allowed_again_works_at_its_next_poll(lab: AtWork) -> None:
