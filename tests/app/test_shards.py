@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from exporter.polling import Shard, TargetKey
+from exporter.simulator import Account, Simulator
 from tests.app.running import Running, running
 from tests.e2e.process import eventually
 from tests.e2e.region import GROUP_ID, ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
+from tests.support.platform import idle_regions
 
 USERS = [f"user{n}" for n in range(8)]
+LAB = Account("lab", "ak", "sk", "pw", users={"kunshan": "test"})
 ABOUT_TARGETS = "hpc_exporter_target_"
 
 
@@ -103,6 +106,30 @@ async def test_a_shard_without_targets_is_ready_and_says_nothing_of_regions(tmp_
             samples = await part.samples()
             assert content(samples) == {}
             assert not [series for series in samples if "kunshan" in series]
+
+
+async def test_the_token_s_own_user_stays_with_one_shard_when_the_name_is_found_out(tmp_path: Path) -> None:
+    """The name is known after the login only; the shards that have another part must not wait for it, and not log in."""
+    async with Simulator(idle_regions(), accounts=[LAB]) as simulator:
+        [region] = simulator.regions.values()
+        account = {
+            "name": "lab",
+            "user": "lab",
+            "access_key": "ak",
+            "secret_key": "sk",
+            "token_url": simulator.token_url,
+        }
+        place = {"cluster_id": region.cluster_id, "hpc_url": region.hpc_url, "ac_url": region.ac_url}
+        sections = [
+            {"name": name, "account": "lab", "collect": ["queue_jobs"], **place} for name in ("one", "two", "three")
+        ]
+        text = configuration(*sections, accounts=[account])
+        async with shards(tmp_path, text, 3) as parts:
+            polled = [status.key for part in parts for status in part.app.poller.statuses]
+            assert sorted(polled) == [TargetKey(name, "queue_jobs", "test") for name in ("one", "three", "two")]
+            busy = sum(bool(part.app.poller.statuses) for part in parts)
+        assert region.requests.counts["login"] == busy
+        assert region.requests.counts["queue_jobs"] == 3
 
 
 async def test_the_shard_s_number_is_a_metric_and_a_fact(tmp_path: Path) -> None:
