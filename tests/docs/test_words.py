@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 import pytest
@@ -17,6 +18,7 @@ from exporter.web.guard.settings import WebDocument
 from tests.docs.pages import PAGES, ROOT, Page, none, taken_apart
 from tests.support.promql import FOREIGN, family_of, strangers_in
 
+SCHEMA: Final = json_schema()
 RECORDINGS: Final = {
     rule["record"]
     for group in yaml.safe_load((ROOT / "config" / "rules" / "recording.yml").read_text(encoding="utf-8"))["groups"]
@@ -114,8 +116,13 @@ def properties(schema: Any) -> Iterator[str]:
             yield from properties(item)
 
 
-def identifiers() -> Iterator[str]:
-    """Every name in the code, for the pages that speak of it, and every word that it reads or writes."""
+@cache
+def names_in_code() -> frozenset[str]:
+    """For the pages that speak of the code."""
+    return frozenset(_identifiers())
+
+
+def _identifiers() -> Iterator[str]:
     for folder in ("exporter", "tests", "bench", "grafana", "reference"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -131,7 +138,7 @@ def _names_of(node: ast.AST) -> Iterator[str]:
 
 
 def schemas() -> Iterator[Any]:
-    yield json_schema()
+    yield SCHEMA
     yield WebDocument.model_json_schema()
     for path in [*(ROOT / "config").glob("*.schema.json"), *(ROOT / "docs").glob("*.schema.json")]:
         yield json.loads(path.read_text(encoding="utf-8"))
@@ -147,14 +154,9 @@ WORDS: Final = KEYS | LABELS | VALUES | STATES | RECORDINGS | FOREIGN | FOREIGN_
 FOR_CONTRIBUTORS: Final = {"CONTRIBUTING.md", "docs/adding-a-vendor.md", "docs/performance.md", "CHANGELOG.md"}
 
 
-@pytest.fixture(scope="module")
-def names_in_code() -> set[str]:
-    return set(identifiers())
-
-
 def wrong_with_key(path: str) -> str | None:
     """What is wrong with the path of a configuration key, like ``clusters[].poll.interval``."""
-    section: Any = json_schema()
+    section: Any = SCHEMA
     definitions = section["$defs"]
     for key in re.sub(r"\[\w*\]", "", path).split("."):
         known = _section(section, definitions).get("properties", {})
@@ -179,7 +181,7 @@ KEY_PATH: Final = re.compile(rf"(?:{'|'.join(Document.model_fields)})(?:\[\w*\])
 FILE: Final = re.compile(r"\.(?:py|md|yml|yaml|json|db|pem|prom)$")
 
 
-def wrong_with(text: str, names: set[str]) -> str | None:
+def wrong_with(text: str, names: frozenset[str]) -> str | None:
     """What is wrong with a `term`; commands and flags are looked at elsewhere."""
     if KEY_PATH.fullmatch(text) and not FILE.search(text):
         return wrong_with_key(text)
@@ -202,10 +204,10 @@ def wrong_with_path(text: str) -> str | None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_word_in_code_names_something_that_exists(name: str, names_in_code: set[str]) -> None:
+def test_every_word_in_code_names_something_that_exists(name: str) -> None:
     """Keys of the configuration, labels, fields, files, addresses; in pages about the code, also what stands there."""
     page = PAGES[name]
-    names = names_in_code if name in FOR_CONTRIBUTORS else set()
+    names = names_in_code() if name in FOR_CONTRIBUTORS else frozenset()
     found = ((term, wrong_with(term.text, names)) for term in page.terms)
     none(f"{page.at(term.line)}: `{term.text}`: {wrong}" for term, wrong in found if wrong)
 
@@ -223,7 +225,7 @@ def test_every_word_in_code_names_something_that_exists(name: str, names_in_code
     ],
 )
 def test_a_word_that_names_nothing_would_be_found(text: str) -> None:
-    assert wrong_with(text, set())
+    assert wrong_with(text, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -231,7 +233,7 @@ def test_a_word_that_names_nothing_would_be_found(text: str) -> None:
     ["poll.interval", "clusters[0].members[].group_id", "octopus[].iam.password_file", "stale_after", "/-/ready"],
 )
 def test_a_word_that_names_something_is_not_found_wrong(text: str) -> None:
-    assert wrong_with(text, set()) is None
+    assert wrong_with(text, frozenset()) is None
 
 
 @pytest.mark.parametrize("text", ["scnet_queue_job", "octopus_nothing_total", "hpc_exporter_targets_*"])
