@@ -30,9 +30,9 @@ COPY --from=build /opt/hpc-exporter /opt/hpc-exporter
 ENV PATH=/opt/hpc-exporter/bin:$PATH
 RUN groupadd --gid 9851 hpc-exporter \
  && useradd --uid 9851 --gid 9851 --home-dir /var/lib/hpc-exporter --no-create-home --shell /usr/sbin/nologin hpc-exporter \
- && install --directory --owner=9851 --group=9851 --mode=0750 /var/lib/hpc-exporter
+ && install --directory --owner=9851 --group=9851 --mode=0755 /var/lib/hpc-exporter
 USER 9851:9851
-# All that is ever written: tracking.state_file belongs here. The rest may be read-only.
+# All that is ever written: tracking.state_file belongs here, and nobody else may read that. The rest may be read-only.
 VOLUME /var/lib/hpc-exporter
 WORKDIR /var/lib/hpc-exporter
 EXPOSE 9851

@@ -132,7 +132,7 @@ def test_the_sdist_has_what_git_has_and_nothing_that_lies_beside_it(made: Made) 
     """A configuration with its token, say."""
     kept = kept_by_git()
     packed = in_sdist(made.sdist).keys() - {"PKG-INFO"}
-    assert kept - packed == set()
+    assert kept - packed == set(), "name them in pyproject.toml's tool.hatch.build.targets.sdist"
     # Somebody may be at work on files that git does not know yet; where these belong is in the sdist.
     strays = {name for name in packed - kept if "/" not in name or name.startswith("config/")}
     assert strays <= {"hatch_build.py"}

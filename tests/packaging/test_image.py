@@ -94,7 +94,7 @@ def test_it_starts_what_the_command_line_knows() -> None:
 def test_state_has_a_place_that_survives() -> None:
     """The only one that is written to: a volume of the user's own, also where programs look for one without /tmp."""
     assert FINAL["VOLUME"] == FINAL["WORKDIR"] == [STATE]
-    assert f"--owner=9851 --group=9851 --mode=0750 {STATE}" in FINAL["RUN"][0]
+    assert f"--owner=9851 --group=9851 --mode=0755 {STATE}" in FINAL["RUN"][0]
     assert FINAL["USER"] == ["9851:9851"]
 
 
