@@ -18,16 +18,18 @@ demo: $(VENV)/demo.done  ## a simulated region, the exporter and its pages, on l
 bench: $(VENV)/dev.done  ## measures against baselines it starts itself; prints ratios
 	$(BIN)/python -m bench
 
-schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, and of what commands print
+schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, of what commands print, of the chart's values
 	$(BIN)/python -m exporter.config.jsonschema > config/exporter.schema.json
 	for shape in once jobs-list audit; do $(BIN)/python -m exporter.cli.shapes $$shape > config/$$shape.schema.json; done
+	$(BIN)/python -m deploy
 
 docs: $(VENV)/dev.done  ## the references in docs/: of the command line, the configuration and the metrics
 	$(BIN)/python -m exporter.cli.reference > docs/cli.md
 	$(BIN)/python -m reference
 
-dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source
+dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source; copies in the chart
 	$(BIN)/python -m grafana
+	$(BIN)/python -m deploy
 
 # The wheel is made from the sdist, so that whoever has only that gets the same one. Both are the same bytes each time.
 DIST := dist

@@ -1,8 +1,8 @@
 """``python -m deploy`` writes what is made from other files of the project; ``--check`` says whether what is there differs.
 
-That is, in the chart: copies of the rules and the dashboards (a chart cannot look outside of its folder), the version,
-and the schema of the values, which takes in that of the configuration. And the plain manifests, which are the chart
-with the values beside them.
+That is, in the chart: copies of the rules and the dashboards (a chart cannot look outside of its folder), and the schema of
+the values, which takes in that of the configuration. The plain manifests, which are the chart with the values beside
+them. And the version, wherever it stands.
 """
 
 import argparse
@@ -19,6 +19,8 @@ CHART: Final = ROOT / "deploy" / "helm" / "hpc-exporter"
 PLAIN: Final = ROOT / "deploy" / "kubernetes"
 MADE: Final = "# Made by `make deploy` from the chart and values.yaml. Do not edit: a test compares.\n"
 MANIFESTS: Final = ("configmap", "poddisruptionbudget", "service", "service-headless", "statefulset")
+# Where the version stands.
+VERSIONED: Final = (CHART / "Chart.yaml", CHART / "README.md", PLAIN / "kustomization.yaml")
 # What Helm makes of a number keeps so many digits.
 LARGEST: Final = 10**15 - 1
 
@@ -30,9 +32,18 @@ def documents() -> dict[Path, str]:
         CHART / "files/dashboards" / path.parent.name / path.name: read(path)
         for path in (ROOT / "grafana/provisioned").glob("*/*.json")
     }
-    metadata = re.sub(r"(?m)^appVersion: .*$", f"appVersion: {__version__}", read(CHART / "Chart.yaml"))
-    schema = json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"
-    return {**rules, **boards, CHART / "Chart.yaml": metadata, CHART / "values.schema.json": schema}
+    schema = {CHART / "values.schema.json": json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"}
+    versioned = {path: with_version(read(path)) for path in VERSIONED}
+    return {**rules, **boards, **schema, **versioned}
+
+
+def with_version(text: str) -> str:
+    """`text` with the present version of the chart, the exporter and its image."""
+    # Helm wants semantic versions: 0.2.0-rc.1 for 0.2.0rc1.
+    chart = re.sub(r"\.?(a|b|rc|dev)(\d+)", r"-\1.\2", __version__)
+    text = re.sub(r"(?m)^version: .*$", f"version: {chart}", text)
+    text = re.sub(r"(?m)^(appVersion|    newTag): .*$", rf"\1: {__version__}", text)
+    return re.sub(r"(?<=/hpc-exporter:)\d[\w.]*", __version__, text)
 
 
 def read(path: Path) -> str:
@@ -105,8 +116,11 @@ def main() -> int:
     for path in strays():
         path.unlink()
     write(documents())
-    # Rendered from what was just written.
-    write(manifests())
+    try:
+        # Rendered from what was just written.
+        write(manifests())
+    except ImportError:
+        sys.stderr.write("deploy/kubernetes was left as it is: helm-python-sdk is not made for this machine\n")
     return 0
 
 

@@ -18,8 +18,8 @@ from tests.e2e.real import real_part
 
 ROOT: Final = Path(__file__).parents[2]
 BOOT: Final = Path(__file__).parent / "boot.sh"
-# Every namespace of its own, and its root.
-ALL: Final = ("-m", "-p", "-i", "-u", "-C", "-r")
+# Of its own are mounts, processes, messages, names and control groups; it shares the network with the tests.
+NAMESPACES: Final = ("-m", "-p", "-i", "-u", "-C")
 LOG: Final = "/var/log/hpc-exporter.log"
 # What says why a service does not work.
 EXPLANATIONS: Final = (("systemctl", "status", "--no-pager", "hpc-exporter*"), ("cat", LOG))
@@ -36,7 +36,7 @@ class System:
     """A running service manager; `start` is its first process, seen from outside."""
 
     def __init__(self, start: int) -> None:
-        self._enter = [real_part("nsenter", "util-linux"), f"--target={start}", *ALL]
+        self._enter = [real_part("nsenter", "util-linux"), f"--target={start}", *NAMESPACES, "-r"]
 
     async def run(self, *command: str) -> tuple[int, str]:
         """Run a command in there: its exit status and what it says."""
@@ -79,8 +79,9 @@ def installation(files: Path, configuration: str, credentials: dict[str, str], d
     (files / "etc/hpc-exporter/credentials").chmod(0o700)
     system = files / "run/systemd/system"
     write(system / "under-test.target", "[Unit]\nDefaultDependencies=no\n")
-    for unit in (units.SERVICE, units.SHARD):
+    for unit in (units.SERVICE, units.SHARD, units.SOCKET):
         write(system / unit.name, unit.read_text(encoding="utf-8"))
+    for unit in (units.SERVICE, units.SHARD):
         write(system / f"{unit.name}.d/log.conf", DROP_IN)
 
 
@@ -142,8 +143,9 @@ async def booted(folder: Path) -> AsyncIterator[System]:
         (folder / name).mkdir()
     inside = [sys.base_prefix, sysconfig.get_path("purelib"), str(ROOT)]
     process = await asyncio.create_subprocess_exec(
-        *("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec unshare -m -p -f -i -u -C sh "$@"', str(group)),
-        *(str(BOOT), str(folder), *inside),
+        *("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec setpriv --pdeathsig KILL "$@"', str(group)),
+        # Should the tests be killed, nothing of it is left.
+        *("unshare", "--kill-child", *NAMESPACES, "--fork", "sh", str(BOOT), str(folder), *inside),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -33,6 +33,13 @@ def reloaded_since(samples: Callable[[], Awaitable[dict[str, float]]], before: f
     return look
 
 
+def on_port(port: int) -> str:
+    """A command that has the socket unit listen there."""
+    settings = f"[Socket]\\nListenStream=\\nListenStream=127.0.0.1:{port}\\n"
+    folder = "/run/systemd/system/hpc-exporter.socket.d"
+    return f"mkdir {folder} && printf '{settings}' > {folder}/port.conf && systemctl daemon-reload"
+
+
 def analyzed(*arguments: str | Path) -> str:
     """What `systemd-analyze` says, on either of its outputs; fails where it fails."""
     done = subprocess.run(  # noqa: S603 - systemd's own program
@@ -79,11 +86,10 @@ def test_systemd_finds_nothing_wrong_with_the_units(installed: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", [units.SERVICE, units.SHARD], ids=lambda unit: unit.name)
-def test_the_exposure_is_as_low_as_the_readme_says(unit: Path) -> None:
+def test_little_is_exposed(unit: Path) -> None:
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", analyzed("security", "--offline=true", unit))
     assert found
     assert float(found[1]) < 2.0
-    assert f"rates the exposure {found[1]} of 10" in README
 
 
 def test_a_shard_differs_from_the_only_instance_in_its_share_and_port_alone() -> None:
@@ -146,7 +152,7 @@ async def test_what_the_unit_starts_reads_its_credentials_keeps_its_state_and_te
 
 
 async def test_a_real_systemd_runs_it_in_the_sandbox(tmp_path: Path) -> None:
-    """Start, reload, restart and stop, under a systemd that is booted for this, with every restriction in force."""
+    """Start, reload, stop and start on a socket, under a systemd that is booted for this, with every restriction in force."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -172,9 +178,13 @@ async def test_a_real_systemd_runs_it_in_the_sandbox(tmp_path: Path) -> None:
             assert "NoNewPrivs:\t1\nSeccomp:\t2" in process
             await system.good("systemctl", "reload", "hpc-exporter")
             await eventually(reloaded_since(samples, found[RELOADED]), "it was reloaded")
-            await system.good("systemctl", "restart", "hpc-exporter")
-            await eventually(polls, "it polls again")
             await system.good("systemctl", "stop", "hpc-exporter")
+            await system.good(
+                "sh", "-c", f"echo ARGS=--web.systemd-socket > /etc/default/hpc-exporter; {on_port(port)}"
+            )
+            await system.good("systemctl", "start", "hpc-exporter.socket", "hpc-exporter.service")
+            await eventually(polls, "it polls again, and answers on the socket of systemd")
+            await system.good("systemctl", "stop", "hpc-exporter.socket", "hpc-exporter.service")
             assert await system.good("systemctl", "show", "hpc-exporter", "-p", "Result", "--value") == "success"
             assert await system.good("ls", "/var/lib/hpc-exporter") == "tracker.db"
             log = await system.good("cat", LOG)
