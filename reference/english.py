@@ -57,9 +57,9 @@ log says so. White space around a secret is dropped; a second line is a mistake.
 
 Every key takes effect at a reload; none needs a restart. A reload is SIGHUP, POST or PUT to `/-/reload`, or
 `--config.enable-auto-reload`, and it is all or nothing: with a mistake in the file the configuration before goes on. A region
-or project of which nothing changed keeps its data and its schedule; one that changed is set up anew, and with it all of
-them where `poll.max_concurrency` of the top level changed. What only flags can say does need a restart: see
-[the command line](cli.md).
+or project of which nothing changed goes on as if nothing had happened. Of one that changed, the connections are new, and each
+target that still asks the same address about the same thing keeps its data; so do all of them where `poll.max_concurrency`
+of the top level changed. What only flags can say does need a restart: see [the command line](cli.md).
 
 ## Sections
 

@@ -1,7 +1,6 @@
-"""What Grafana, Prometheus and Docker Compose are given fits together, and pictures are where the pages say."""
+"""What Grafana, Prometheus and Docker Compose are given fits together."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import yaml
 from tests.dashboards.boards import LANGUAGES, ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-IMAGES = ROOT / "docs" / "images"
 
 
 def mounts(service: str) -> dict[str, str]:
@@ -59,10 +57,3 @@ def test_addresses_are_those_of_services() -> None:
     assert hosts == {"hpc-exporter", "alertmanager", "prometheus"}
     assert hosts < COMPOSE["services"].keys()
     assert datasource["datasources"][0]["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
-
-
-def test_every_picture_is_small_and_shown() -> None:
-    pages = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "README.zh-CN.md"))
-    shown = {Path(name).name for name in re.findall(r"docs/images/[\w.-]+\.png", pages)}
-    assert {path.name for path in IMAGES.glob("*.png")} == shown
-    assert all(path.stat().st_size < 300_000 for path in IMAGES.iterdir())

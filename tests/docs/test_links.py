@@ -84,6 +84,14 @@ def test_every_page_can_be_reached_from_those_where_people_begin() -> None:
     )
 
 
+def test_every_picture_is_small_and_shown() -> None:
+    images = sorted((ROOT / "docs" / "images").iterdir())
+    shown = {(page.path.parent / link.target).resolve() for page in PAGES.values() for link in page.links}
+    none(f"{path.relative_to(ROOT)}: no page shows it: remove it" for path in images if path.resolve() not in shown)
+    none(f"{path.relative_to(ROOT)}: is larger than 300 kB" for path in images if path.stat().st_size > 300_000)
+    assert images
+
+
 def led_to(page: Page, link: Link) -> Path:
     """The file that a link shows; of a folder, hosts show the README."""
     path = (page.path.parent / link.target.partition("#")[0]).resolve()
