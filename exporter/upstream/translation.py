@@ -14,6 +14,15 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 
+# What to do where a certificate is not accepted, by the error of verification (OpenSSL's x509_vfy.h); else a CA is missing.
+REMEDIES = {
+    9: "is this machine's clock right?",
+    10: "it has to be renewed there, unless this machine's clock is wrong",
+    62: "ask by the name that it is for",
+    64: "ask by the name that it is for",
+}
+OWN_AUTHORITY = "give the region's own CA with tls.ca_file"
+
 
 def translated(error: Exception, host: str, timeout: float) -> PollError:
     """The PollError for `error`, which a request to `host` ended with; `timeout` is the time it was given, in seconds.
@@ -50,9 +59,9 @@ def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientS
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         reason = getattr(cause, "verify_message", None) or type(cause).__name__
+        remedy = REMEDIES.get(getattr(cause, "verify_code", 0), OWN_AUTHORITY)
         return UntrustedCertificateError(
-            f"the TLS certificate of {host} was not accepted ({reason}); give the region's own CA with tls.ca_file",
-            culprit=host,
+            f"the TLS certificate of {host} was not accepted ({reason}); {remedy}", culprit=host
         )
     if isinstance(error.os_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return UpstreamConnectionError(f"{host} hung up while TLS was set up", culprit=host)

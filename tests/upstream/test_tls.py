@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
 
 import pytest
 import trustme
@@ -48,7 +49,18 @@ async def test_a_private_authority_is_refused_elsewhere_at_once_and_with_advice(
 
 async def test_a_certificate_for_another_name_is_refused(network: Network, authority: trustme.CA) -> None:
     url = await network.serve(answer, server_context(authority, "hpc.example.com"))
-    with pytest.raises(UntrustedCertificateError, match="IP address mismatch"):
+    with pytest.raises(UntrustedCertificateError, match=r"IP address mismatch.*; ask by the name that it is for"):
+        await network.upstream(tls=trusting(authority)).call(get(url), body_of)
+
+
+async def test_nobody_is_told_to_name_an_authority_where_a_certificate_has_expired(
+    network: Network, authority: trustme.CA
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    year_2020 = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 12, 31, tzinfo=UTC))
+    authority.issue_cert("127.0.0.1", not_before=year_2020[0], not_after=year_2020[1]).configure_cert(context)
+    url = await network.serve(answer, context)
+    with pytest.raises(UntrustedCertificateError, match=r"expired\); it has to be renewed there"):
         await network.upstream(tls=trusting(authority)).call(get(url), body_of)
 
 
