@@ -24,6 +24,7 @@ from bench.virtualtime import VirtualClock, run
 from exporter.app import Application, Options
 from exporter.cli.simulate import configuration
 from exporter.metrics.render import Format
+from exporter.polling import Shard
 from exporter.simulator import (
     Fault,
     ProjectSpec,
@@ -36,7 +37,7 @@ from exporter.simulator import (
 )
 
 MINUTE, HOUR = 60.0, 3600.0
-LABELS: Final = 'job="hpc-exporter",instance="hpc-exporter:9851"'
+LABELS: Final = 'job="hpc-exporter",instance="hpc-exporter-{}:9851"'
 STATES: Final = ("healthy", "broken")
 # What a request usually takes, sometimes, and now and then: (seconds, probability).
 LATENCIES: Final = ((0.04, 1.0), (0.3, 0.2), (2.0, 0.02))
@@ -47,6 +48,7 @@ class Story:
     """What history to write. Times are in seconds; `end` is a Unix time.
 
     `ahead` is how much of it lies in the future of whoever looks at it. `still` before the end, jobs stop changing.
+    `shards` exporters share the targets.
     """
 
     hours: float = 6.0
@@ -59,6 +61,7 @@ class Story:
     still: float = 0.0
     ahead: float = 0.0
     seed: int = 1
+    shards: int = 1
 
     @property
     def seconds(self) -> float:
@@ -70,11 +73,14 @@ class Record:
 
     def __init__(self) -> None:
         self._types: dict[str, str] = {"up": "gauge"}
-        self._samples: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        # By family, then by series and the shard that it comes from.
+        self._samples: defaultdict[str, defaultdict[tuple[str, int], list[str]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
 
-    def scrape(self, document: str, at: float) -> None:
-        """Keep what an exposition (OpenMetrics) says at that Unix time."""
-        self.up(1, at)
+    def scrape(self, document: str, at: float, shard: int) -> None:
+        """Keep what the exposition (OpenMetrics) of a shard says at that Unix time."""
+        self.up(1, at, shard)
         family, samples = "", self._samples[""]
         for line in document.splitlines():
             if line.startswith("# TYPE "):
@@ -82,20 +88,21 @@ class Record:
                 self._types[family], samples = kind, self._samples[family]
             elif not line.startswith("#"):
                 series, _, value = line.rpartition(" ")
-                samples[series].append(f"{value} {at:.3f}\n")
+                samples[series, shard].append(f"{value} {at:.3f}\n")
 
-    def up(self, value: int, at: float) -> None:
-        """Whether the scrape at that Unix time worked."""
-        self._samples["up"]["up"].append(f"{value} {at:.3f}\n")
+    def up(self, value: int, at: float, shard: int) -> None:
+        """Whether the scrape of a shard at that Unix time worked."""
+        self._samples["up"]["up", shard].append(f"{value} {at:.3f}\n")
 
     def lines(self) -> Iterable[str]:
         """The whole as OpenMetrics, each series with all its samples."""
         for family, series_of_family in self._samples.items():
             if series_of_family:
                 yield f"# TYPE {family} {self._types[family]}\n"
-            for series, samples in series_of_family.items():
+            for (series, shard), samples in series_of_family.items():
                 name, brace, rest = series.partition("{")
-                labelled = f"{name}{{{LABELS},{rest}" if brace else f"{name}{{{LABELS}}}"
+                labels = LABELS.format(shard)
+                labelled = f"{name}{{{labels},{rest}" if brace else f"{name}{{{labels}}}"
                 yield from (f"{labelled} {sample}" for sample in samples)
         yield "# EOF\n"
 
@@ -214,10 +221,11 @@ def _break(simulator: Simulator, story: Story) -> list[Event]:
 
 
 async def _scrape(story: Story, clock: VirtualClock, record: Record, file: Path, events: list[Event]) -> None:
-    """Scrape until the end. In the broken state the exporter is away for four minutes, and loses what it counted."""
+    """Scrape until the end. In the broken state the exporters are away for four minutes, and lose what they counted."""
     waiting = sorted(events, key=lambda event: event[0])
     away = (story.seconds - story.ahead) * 0.4 if story.state == "broken" else float("inf")
-    application: Application | None = None
+    applications: list[Application] = []
+    shards = [Shard(ordinal, story.shards) for ordinal in range(story.shards)]
     async with contextlib.AsyncExitStack() as stack:
         for number in range(int(story.seconds / story.scrape_interval) + 1):
             moment = number * story.scrape_interval
@@ -226,19 +234,21 @@ async def _scrape(story: Story, clock: VirtualClock, record: Record, file: Path,
                 waiting.pop(0)[1]()
             if away <= moment < away + 4 * MINUTE:
                 await stack.aclose()
-                application = None
-                record.up(0, clock.start + moment)
+                applications = []
+                for shard in shards:
+                    record.up(0, clock.start + moment, shard.ordinal)
                 continue
-            if application is None:
-                application = await stack.enter_async_context(_running(file, clock))
-            document = await application.metrics(Format.OPENMETRICS, compress=False)
-            record.scrape(document.decode(), clock.start + moment)
-            application.http_request("/metrics", 200)
+            if not applications:
+                applications = [await stack.enter_async_context(_running(file, clock, shard)) for shard in shards]
+            for shard, application in zip(shards, applications, strict=True):
+                document = await application.metrics(Format.OPENMETRICS, compress=False)
+                record.scrape(document.decode(), clock.start + moment, shard.ordinal)
+                application.http_request("/metrics", 200)
 
 
 @contextlib.asynccontextmanager
-async def _running(file: Path, clock: VirtualClock) -> AsyncIterator[Application]:
-    application = Application(Options(file), clock)
+async def _running(file: Path, clock: VirtualClock, shard: Shard) -> AsyncIterator[Application]:
+    application = Application(Options(file, shard=shard), clock)
     await application.start()
     try:
         yield application

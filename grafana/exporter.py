@@ -60,7 +60,7 @@ FAILING = table(
     ),
     [
         Query(
-            f"max by (source, endpoint, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, endpoint, target) "
+            f"max by (source, endpoint, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (instance, source, endpoint, target) "
             f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0",
             table=True,
         ),
@@ -118,7 +118,8 @@ BOARD = Dashboard(
                 "最近一次轮询是否全部成功。失败：见下方详情。",
             ),
             Query(
-                'label_replace(scnet_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)")',
+                # Of a region that several exporters share, each says how its own part does.
+                'min by (source) (label_replace(scnet_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)"))',
                 "{{source}}",
                 instant=True,
             ),
@@ -238,7 +239,7 @@ BOARD = Dashboard(
             [
                 Query(
                     f"sum by (source, endpoint) (rate(hpc_exporter_polls_total{{{OF_SOURCE}}}[$__rate_interval])) * on (source, endpoint) "
-                    f"hpc_exporter_poll_interval_seconds{{{OF_SOURCE}}} / on (source, endpoint) "
+                    f"max by (source, endpoint) (hpc_exporter_poll_interval_seconds{{{OF_SOURCE}}}) / on (source, endpoint) "
                     f"count by (source, endpoint) (hpc_exporter_target_stale{{{OF_SOURCE}}})",
                     ENDPOINT_OF,
                 )

@@ -51,7 +51,7 @@ STATE = tiles(
         "本页总数不含这些数据。处理：查看右侧列表，再按对应的运维手册操作。",
     ),
     Query(
-        "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (source, endpoint, target) "
+        "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (instance, source, endpoint, target) "
         "(1 - hpc_exporter_target_up), 2))",
         "{{source}}",
         instant=True,

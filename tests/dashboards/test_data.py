@@ -29,8 +29,8 @@ def past_of(story: Story) -> Past:
 
 
 def test_every_query_of_every_panel_returns_data(tmp_path: Path) -> None:
-    """On a bad day, on which every kind of thing happens."""
-    story = Story(hours=2.5, state="broken", end=END, scrape_interval=60)
+    """On a bad day, on which every kind of thing happens, of several exporters that share the targets."""
+    story = Story(hours=2.5, state="broken", end=END, scrape_interval=60, shards=2)
     with remembering(past_of(story), tmp_path) as prometheus:
         empty = [
             f"{name}: {title}: {target['expr']}"
@@ -83,9 +83,10 @@ def overview(title: str) -> str:
     return filled_in(panel["targets"][0]["expr"], 6 * 3600)
 
 
-def test_the_overview_tells_the_truth(tmp_path: Path) -> None:
-    """On a good day, at whose end all stands still, so that what was polled last is still true."""
-    past = past_of(Story(hours=1.5, end=END, scrape_interval=60, still=300))
+@pytest.mark.parametrize("shards", [1, 3])
+def test_the_overview_tells_the_truth(tmp_path: Path, shards: int) -> None:
+    """On a good day, at whose end all stands still, so that what was polled last is still true; by however many."""
+    past = past_of(Story(hours=1.5, end=END, scrape_interval=60, still=300, shards=shards))
     with remembering(past, tmp_path) as prometheus:
 
         def shown(title: str) -> float:
