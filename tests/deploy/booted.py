@@ -28,8 +28,8 @@ PROGRAM: Final = f"""#!/bin/sh
 export LD_LIBRARY_PATH=/opt/python/lib PYTHONPATH=/opt/source:/opt/site PYTHONDONTWRITEBYTECODE=1
 exec /opt/python/bin/python{sys.version_info.major}.{sys.version_info.minor} -m exporter "$@"
 """
-# There is no journal.
-DROP_IN: Final = f"[Service]\nStandardOutput=append:{LOG}\nStandardError=append:{LOG}\n"
+# There is no journal, and nothing that a whole system would start first.
+DROP_IN: Final = f"[Unit]\nDefaultDependencies=no\n[Service]\nStandardOutput=append:{LOG}\nStandardError=append:{LOG}\n"
 
 
 class System:
@@ -79,10 +79,12 @@ def installation(files: Path, configuration: str, credentials: dict[str, str], d
     (files / "etc/hpc-exporter/credentials").chmod(0o700)
     system = files / "run/systemd/system"
     write(system / "under-test.target", "[Unit]\nDefaultDependencies=no\n")
+    (system / "network-online.target").symlink_to("/dev/null")
     for unit in (units.SERVICE, units.SHARD, units.SOCKET):
         write(system / unit.name, unit.read_text(encoding="utf-8"))
     for unit in (units.SERVICE, units.SHARD):
-        write(system / f"{unit.name}.d/log.conf", DROP_IN)
+        write(system / f"{unit.name}.d/test.conf", DROP_IN)
+    write(system / f"{units.SOCKET.name}.d/test.conf", "[Unit]\nDefaultDependencies=no\n")
 
 
 def control_group() -> Path | None:

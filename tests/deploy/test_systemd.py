@@ -37,7 +37,7 @@ def on_port(port: int) -> str:
     """A command that has the socket unit listen there."""
     settings = f"[Socket]\\nListenStream=\\nListenStream=127.0.0.1:{port}\\n"
     folder = "/run/systemd/system/hpc-exporter.socket.d"
-    return f"mkdir {folder} && printf '{settings}' > {folder}/port.conf && systemctl daemon-reload"
+    return f"printf '{settings}' > {folder}/port.conf && systemctl daemon-reload"
 
 
 def analyzed(*arguments: str | Path) -> str:
