@@ -60,8 +60,9 @@ def _rules(part: Part, language: Language) -> Iterator[str]:
 
 def _row(key: Key, language: Language) -> str:
     default = language.required if key.is_required else "" if key.default is None else f"`{_written(key)}`"
-    name = f'<a id="{key.path.replace("[]", "")}"></a>`{key.name}`'
-    return f"| {name} | {_value(key, language)} | {default} | {coded(language.of_key(key))} |"
+    # Keys of the top level have a heading of their own.
+    place = f'<a id="{key.path.replace("[]", "")}"></a>' if "." in key.path else ""
+    return f"| {place}`{key.name}` | {_value(key, language)} | {default} | {coded(language.of_key(key))} |"
 
 
 def _written(key: Key) -> str:

@@ -69,6 +69,8 @@ class Page:
     links: list[Link] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
+    # Anchors written in HTML, and all of them.
+    ids: list[str] = field(default_factory=list)
     anchors: set[str] = field(default_factory=set)
     rows: int = 0
 
@@ -139,7 +141,8 @@ def _take_inline(page: Page, inline: Token, line: int) -> None:
 
 
 def _take_html(page: Page, html: str, line: int) -> None:
-    page.anchors.update(_HTML_NAME.findall(html))
+    page.ids += _HTML_NAME.findall(html)
+    page.anchors.update(page.ids)
     page.links += [Link(unquote(target), line) for target in _HTML_LINK.findall(html)]
 
 

@@ -1,6 +1,7 @@
 """Every link leads somewhere, and every page is led to."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,6 +67,13 @@ def test_every_link_of_a_page_leads_somewhere(name: str) -> None:
     page = PAGES[name]
     found = ((link, wrong_with(page, link)) for link in page.links)
     none(f"{page.at(link.line)}: link {link.target}: {wrong}" for link, wrong in found if wrong)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_anchor_leads_to_two_places(name: str) -> None:
+    page = PAGES[name]
+    counts = Counter([*page.ids, *(heading.anchor for heading in page.headings)])
+    none(f"{name}: #{anchor} is there {count} times" for anchor, count in counts.items() if count > 1)
 
 
 def test_every_page_can_be_reached_from_those_where_people_begin() -> None:
