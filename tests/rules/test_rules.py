@@ -41,6 +41,7 @@ NAMED_IN_THE_DOCUMENTATION = {
     "OctopusBacklogGrowing",
     "UnknownStates",
     "SeriesDropped",
+    "ShardsIncomplete",
 }
 # Families that tell of regions and projects: their series leave when they are too old.
 DATA = re.compile(r"^(scnet|octopus)_(?!up$)")
@@ -157,7 +158,7 @@ def test_every_alert_says_how_bad_it_is_where_it_is_and_what_to_do(alert: str, r
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert re.match(r"\d+[mhd]$", rule["for"])
     summary, runbook = rule["annotations"]["summary"], rule["annotations"]["runbook_url"]
-    assert re.search(r"\$labels\.(source|hpc_cluster|project|instance)", summary)
+    assert re.search(r"\$labels\.(source|hpc_cluster|project|instance|job)", summary)
     assert runbook == f"https://github.com/hpc-exporter/hpc-exporter/blob/main/docs/runbooks/{alert}.md"
 
 
