@@ -16,7 +16,8 @@ def documents() -> dict[Path, str]:
     return {
         OUTPUT / "configuration.md": configuration.document(ENGLISH),
         OUTPUT / "configuration.zh.md": configuration.document(CHINESE),
-        OUTPUT / "metrics.md": metrics.document(),
+        OUTPUT / "metrics.md": metrics.document("en"),
+        OUTPUT / "metrics.zh.md": metrics.document("zh"),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the catalogue does not say of the metrics: groups, labels, further absences, and questions with their queries."""
+"""What the catalogue does not say of the metrics, in both languages: groups, labels, units, absences, and questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,25 +7,33 @@ from typing import Final, get_args
 from exporter.errors import Reason
 from exporter.records import JobState
 from exporter.tracking.model import CENSOR_REASONS, MEASURES, OUTCOMES
+from grafana.parts import Text
 
 
 @dataclass(frozen=True)
 class Group:
     """Families with one heading; a family is in the first group of which a pattern fits its name."""
 
-    title: str
-    text: str
+    title: Text
+    text: Text
     families: Sequence[str]
 
 
-def _words(values: Sequence[str]) -> str:
-    return ", ".join(f"`{value}`" for value in values)
+def _same(text: str) -> Text:
+    return Text(text, text)
 
 
-INTRODUCTION: Final = """
+def _words(values: Sequence[str]) -> Text:
+    return Text(", ".join(f"`{value}`" for value in values), "、".join(f"`{value}`" for value in values))
+
+
+INTRODUCTION: Final = Text(
+    """
 # Metrics
 
 <!-- Made by `make docs` from exporter/metrics/catalogue.py, config/rules/ and grafana/. Do not edit: a test compares them. -->
+
+*[中文](metrics.zh.md)*
 
 **Unknown is never zero.** A value that an API did not send has no sample. A poll that failed changes nothing; when the last
 success of a target is older than `poll.stale_after`, all that came from it leaves `/metrics`, and
@@ -42,47 +50,102 @@ text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels
 | jobs of a group's member | `member_jobs` | `GET AC_URL/ac/openapi/v2/clusters/ID/groups/ID/clusterUserNames/USER/jobs` |
 | entries of an Octopus queue | `queuing_jobs` | `GET BASE_URL/v1.0/PROJECT_ID/data/queuing-jobs` |
 | tokens, by logging in or renewing | `token` | by the kind of login |
-"""
+""",
+    """
+# 指标
 
-LABELS: Final[Mapping[str, str]] = {
-    "hpc_cluster": "the region's `name` in the configuration",
-    "user": "the scheduler user; of a token's end, whose token it is, empty for the region's own",
-    "queue": "the queue's name in the region",
-    "state": _words([state.value for state in JobState]),
-    "scheduler_id": "the scheduler's number in the region",
-    "scheduler_name": "the scheduler's name",
-    "scheduler_type": "its kind, as the API spells it: `SLURM` for one",
-    "group": "the group's label in the configuration, or its id",
-    "job_id": "the job's id, unique within a region",
-    "job_name": "the job's name",
-    "from_state": "as `state`; `none` where the job was not listed before",
-    "to_state": "as `state`; `gone` where it is listed no longer",
+<!-- Made by `make docs` from exporter/metrics/catalogue.py, config/rules/ and grafana/. Do not edit: a test compares them. -->
+
+*[English](metrics.md)*
+
+**未知绝不等于零。** 接口没有返回的值就没有样本。采集失败不会改变任何数值；当一个目标最近一次成功早于 `poll.stale_after`
+时，来自它的全部数据都会从 `/metrics` 消失，并由 `hpc_exporter_target_stale` 说明。因此对成员或队列求和，只是对已知部分求和：
+请像看板那样与 `scnet_up` 或 `octopus_up` 对照着看。看到 0，就一定是上游说了 0。
+
+直方图含有以 `_bucket`、`_sum` 和 `_count` 结尾的序列，没有 `_created` 序列。`/metrics` 按抓取方的偏好以文本格式 0.0.4 或
+OpenMetrics 1.0.0 回答，两者的名称、标签和数值相同。
+
+| 采集什么 | 端点 | 对应的接口 |
+|---|---|---|
+| 调度器用户按队列和状态统计的作业 | `queue_jobs` | `GET HPC_URL/hpc/openapi/v2/view/queue/jobs` |
+| 区域的调度器 | `cluster` | `GET HPC_URL/hpc/openapi/v2/cluster` |
+| 用户组成员的作业 | `member_jobs` | `GET AC_URL/ac/openapi/v2/clusters/ID/groups/ID/clusterUserNames/USER/jobs` |
+| Octopus 队列中的条目 | `queuing_jobs` | `GET BASE_URL/v1.0/PROJECT_ID/data/queuing-jobs` |
+| 令牌：登录或更新 | `token` | 取决于登录方式 |
+""",
+)
+
+_STATES: Final = _words([state.value for state in JobState])
+_REASONS: Final = _words(get_args(Reason))
+_CENSORED: Final = _words(CENSOR_REASONS)
+
+LABELS: Final[Mapping[str, Text]] = {
+    "hpc_cluster": Text("the region's `name` in the configuration", "区域在配置中的 `name`"),
+    "user": Text(
+        "the scheduler user; of a token's end, whose token it is, empty for the region's own",
+        "调度器用户；对令牌到期时间而言是令牌的所有者，区域自己的令牌为空",
+    ),
+    "queue": Text("the queue's name in the region", "队列在区域中的名称"),
+    "state": _STATES,
+    "scheduler_id": Text("the scheduler's number in the region", "调度器在区域中的编号"),
+    "scheduler_name": Text("the scheduler's name", "调度器的名称"),
+    "scheduler_type": Text(
+        "its kind, as the API spells it: `SLURM` for one", "调度器的类型，按接口的写法，例如 `SLURM`"
+    ),
+    "group": Text("the group's label in the configuration, or its id", "用户组在配置中的标签，没有则为编号"),
+    "job_id": Text("the job's id, unique within a region", "作业号，在区域内唯一"),
+    "job_name": Text("the job's name", "作业名"),
+    "from_state": Text(
+        "as `state`; `none` where the job was not listed before", "同 `state`；作业此前未列出时为 `none`"
+    ),
+    "to_state": Text("as `state`; `gone` where it is listed no longer", "同 `state`；作业不再列出时为 `gone`"),
     "outcome": _words(OUTCOMES),
     "measure": _words(MEASURES),
-    "reason": f"of a poll's failure: {_words(get_args(Reason))}; of a wait or run that was not measured: {_words(CENSOR_REASONS)}",
-    "project": "the Octopus project's `name` in the configuration",
-    "queue_type": "the queue's in the configuration: `PROCESSOR`, `INTERNAL`, `RESIM`",
-    "cluster_type": "the queue's in the configuration, empty where it is left out: `CCE`, `MODELARTS`",
-    "cluster_id": "the queue's in the configuration, empty where it is left out",
-    "job_type": "as Octopus spells it, empty where it does not say",
-    "processor": "the processor's name in Octopus, empty where it does not say",
-    "resource_spec": "as Octopus spells it, empty where it does not say",
-    "source": "the region's or project's `name` in the configuration",
-    "endpoint": "see the table above",
-    "target": "the user, `GROUP/USER`, or the queue's type; empty for the schedulers of a region",
-    "version": "of the exporter",
-    "revision": "of its sources",
-    "python_version": "of the interpreter",
-    "code": "the HTTP status, or `none` where no answer came",
-    "api_code": "the code in the answer, if an API page lists it, or `other`",
-    "path": "a path that the exporter serves, or `other`",
+    "reason": Text(
+        f"of a poll's failure: {_REASONS.en}; of a wait or run that was not measured: {_CENSORED.en}",
+        f"采集失败的原因：{_REASONS.zh}；等待或运行未能测得的原因：{_CENSORED.zh}",
+    ),
+    "project": Text("the Octopus project's `name` in the configuration", "Octopus 项目在配置中的 `name`"),
+    "queue_type": Text(
+        "the queue's in the configuration: `PROCESSOR`, `INTERNAL`, `RESIM`",
+        "配置中队列的类型：`PROCESSOR`、`INTERNAL`、`RESIM`",
+    ),
+    "cluster_type": Text(
+        "the queue's in the configuration, empty where it is left out: `CCE`, `MODELARTS`",
+        "配置中队列的集群类型，不写则为空：`CCE`、`MODELARTS`",
+    ),
+    "cluster_id": Text(
+        "the queue's in the configuration, empty where it is left out", "配置中队列的集群编号，不写则为空"
+    ),
+    "job_type": Text("as Octopus spells it, empty where it does not say", "按 Octopus 的写法，没有返回则为空"),
+    "processor": Text(
+        "the processor's name in Octopus, empty where it does not say", "算子在 Octopus 中的名称，没有返回则为空"
+    ),
+    "resource_spec": Text("as Octopus spells it, empty where it does not say", "按 Octopus 的写法，没有返回则为空"),
+    "source": Text("the region's or project's `name` in the configuration", "区域或项目在配置中的 `name`"),
+    "endpoint": Text("see the table above", "见上表"),
+    "target": Text(
+        "the user, `GROUP/USER`, or the queue's type; empty for the schedulers of a region",
+        "用户、`GROUP/USER`，或队列的类型；区域的调度器为空",
+    ),
+    "version": Text("of the exporter", "本程序的版本"),
+    "revision": Text("of its sources", "源代码的版本"),
+    "python_version": Text("of the interpreter", "解释器的版本"),
+    "code": Text("the HTTP status, or `none` where no answer came", "HTTP 状态码，没有应答时为 `none`"),
+    "api_code": Text(
+        "the code in the answer, if an API page lists it, or `other`", "应答中的错误码；接口文档没有列出的记为 `other`"
+    ),
+    "path": Text("a path that the exporter serves, or `other`", "本程序提供的路径，其余为 `other`"),
 }
 
 GROUPS: Final[Sequence[Group]] = (
     Group(
-        "SCNet: now",
-        "What a region says at this moment. Queue statistics come from `queue_jobs`, schedulers from `cluster`, all about "
-        "members from `member_jobs`.",
+        Text("SCNet: now", "SCNet：此刻"),
+        Text(
+            "What a region says at this moment. Queue statistics come from `queue_jobs`, schedulers from `cluster`, all "
+            "about members from `member_jobs`.",
+            "区域此刻的情况。队列统计来自 `queue_jobs`，调度器来自 `cluster`，成员的一切来自 `member_jobs`。",
+        ),
         (
             "scnet_up",
             "scnet_queue_jobs",
@@ -93,10 +156,15 @@ GROUPS: Final[Sequence[Group]] = (
         ),
     ),
     Group(
-        "SCNet: from poll to poll",
-        "Worked out by comparing successive lists of `member_jobs`: the API gives no times. "
-        "[What the tracker knows, and how well](accuracy.md) says how, and how wrong it can be. Only with "
-        "`tracking.enabled`, which is the default. Counters go on after a restart if there is a `tracking.state_file`.",
+        Text("SCNet: from poll to poll", "SCNet：逐次采集"),
+        Text(
+            "Worked out by comparing successive lists of `member_jobs`: the API gives no times. "
+            "[What the tracker knows, and how well](accuracy.md) says how, and how wrong it can be. Only with "
+            "`tracking.enabled`, which is the default. Counters go on after a restart if there is a `tracking.state_file`.",
+            "接口不提供时间，这些数值由相邻两次 `member_jobs` 列表比较得出。方法和误差见"
+            "[跟踪器知道什么、有多准](accuracy.md)。需要 `tracking.enabled`，默认已开启。设置了 `tracking.state_file` 时，"
+            "重启后接着计数。",
+        ),
         (
             "scnet_job_transitions_total",
             "scnet_jobs_finished_total",
@@ -106,15 +174,22 @@ GROUPS: Final[Sequence[Group]] = (
         ),
     ),
     Group(
-        "SCNet: single jobs",
-        "Only with `per_job.enabled`, for at most `per_job.max_jobs` jobs of the whole process: running ones first, then "
-        "queued ones. A job that has series keeps them while it is listed. From `member_jobs`.",
+        Text("SCNet: single jobs", "SCNet：单个作业"),
+        Text(
+            "Only with `per_job.enabled`, for at most `per_job.max_jobs` jobs of the whole process: running ones first, then "
+            "queued ones. A job that has series keeps them while it is listed. From `member_jobs`.",
+            "需要 `per_job.enabled`，整个进程最多 `per_job.max_jobs` 个作业：先是运行中的，然后是排队的。有了序列的作业在列表中"
+            "期间一直保留。来自 `member_jobs`。",
+        ),
         ("scnet_job_info", "scnet_job_requested_.*", "scnet_job_allocated_.*"),
     ),
     Group(
-        "Octopus",
-        "From `queuing_jobs`, one target a queue. A queue of many pages can move while it is read; what would then be wrong "
-        "is left out.",
+        _same("Octopus"),
+        Text(
+            "From `queuing_jobs`, one target a queue. A queue of many pages can move while it is read; what would then be "
+            "wrong is left out.",
+            "来自 `queuing_jobs`，每个队列一个目标。页数多的队列在读取过程中可能变化，因此会出错的数值不予给出。",
+        ),
         (
             "octopus_up",
             "octopus_queue_length",
@@ -125,9 +200,12 @@ GROUPS: Final[Sequence[Group]] = (
         ),
     ),
     Group(
-        "How the polls go",
-        "Whether the numbers above can be believed. All of these, and those below, are left out with "
-        "`--web.disable-exporter-metrics`.",
+        Text("How the polls go", "采集情况"),
+        Text(
+            "Whether the numbers above can be believed. All of these, and those below, are left out with "
+            "`--web.disable-exporter-metrics`.",
+            "上面的数字是否可信。使用 `--web.disable-exporter-metrics` 时，本节和下一节的指标都不提供。",
+        ),
         (
             "hpc_exporter_target_.*",
             "hpc_exporter_poll.*",
@@ -138,142 +216,249 @@ GROUPS: Final[Sequence[Group]] = (
         ),
     ),
     Group(
-        "The exporter itself",
-        "Besides these there are the `process_*` metrics of prometheus-client, on Linux: `process_cpu_seconds_total`, "
-        "`process_resident_memory_bytes`, `process_open_fds` and others.",
+        Text("The exporter itself", "本程序自身"),
+        Text(
+            "Besides these there are the `process_*` metrics of prometheus-client, on Linux: `process_cpu_seconds_total`, "
+            "`process_resident_memory_bytes`, `process_open_fds` and others.",
+            "此外，在 Linux 上还有 prometheus-client 的 `process_*` 指标：`process_cpu_seconds_total`、"
+            "`process_resident_memory_bytes`、`process_open_fds` 等。",
+        ),
         ("hpc_exporter_.*",),
     ),
 )
 
-_MEMBER_GONE = "while nothing recent is known of the member; counting goes on when it is back."
-_GROUP_GONE = "while nothing recent is known of any member of the group; counting goes on when one is back."
-_DECLARED = "never, for an endpoint that is polled: it is there at 0 from the start."
-_AFTER_FIRST = "until the first of its kind."
-_ALWAYS = "never."
+# The first that fits the end of a name.
+UNITS: Final[Sequence[tuple[str, Text]]] = (
+    (r"timestamp_seconds", Text("Unix time in seconds", "Unix 时间（秒）")),
+    (r"cpu_seconds_total", Text("core-seconds", "核秒")),
+    (r"gpu_seconds_total", Text("GPU-seconds", "GPU 秒")),
+    (r"dcu_seconds_total", Text("DCU-seconds", "DCU 秒")),
+    (r"_seconds(_total)?", Text("seconds", "秒")),
+    (r"_bytes", Text("bytes", "字节")),
+    (r"_cpu_cores|_cpus", Text("cores", "核")),
+    (r"_gpus", Text("GPUs", "GPU 数")),
+    (r"_dcus", Text("DCUs", "DCU 数")),
+    (r"_nodes", Text("nodes", "节点数")),
+    (r"_info", Text("always 1", "恒为 1")),
+    (r"_up|_stale|_successful|_complete", Text("0 or 1", "0 或 1")),
+    (r"jobs(_finished_total|_dropped)?|resource_specs", Text("jobs", "作业数")),
+    (r"queue_length|queue_(arrivals|departures)_total", Text("entries", "条目数")),
+    (r"transitions_total", Text("changes", "变化次数")),
+    (r"unknown_states_total", Text("states", "状态数")),
+    (r"censored_total", Text("waits and runs", "等待和运行的次数")),
+    (r"polls_total|poll_failures_total", Text("polls", "采集次数")),
+    (r"requests_total|retries_total", Text("requests", "请求数")),
+    (r"api_errors_total", Text("answers", "应答数")),
+    (r"refreshes_total|refresh_failures_total", Text("attempts", "次数")),
+    (r"rejected_total", Text("records", "记录数")),
+    (r"write_failures_total", Text("writes", "写入次数")),
+    (r"_series", Text("series", "序列数")),
+    (r"shard_ordinal|total_shards", Text("shards", "分片")),
+)
 
-# The first that fits a name. Families whose help says it all need none.
-ABSENT: Final[Sequence[tuple[str, str]]] = (
+_MEMBER_GONE: Final = Text(
+    "while nothing recent is known of the member; counting goes on when it is back.",
+    "没有该成员的近期数据；恢复后接着计数。",
+)
+_GROUP_GONE: Final = Text(
+    "while nothing recent is known of any member of the group; counting goes on when one is back.",
+    "没有该组任何成员的近期数据；恢复后接着计数。",
+)
+_DECLARED: Final = Text(
+    "never, for an endpoint that is polled: it is there at 0 from the start.",
+    "只要该端点被采集就不会缺失：从一开始就是 0。",
+)
+_AFTER_FIRST: Final = Text("until the first of its kind.", "第一次发生之前。")
+_FIRST_LISTING: Final = Text(
+    "until a first complete listing, and while none is recent.", "第一次完整读取之前，以及近期没有完整读取时。"
+)
+
+# The first that fits a name. Where the help says it all there is only Chinese to add.
+ABSENT: Final[Sequence[tuple[str, Text]]] = (
+    ("scnet_up", Text("", "该区域尚未采集过。")),
+    ("scnet_(queue|member)_jobs", Text("", "没有近期数据。")),
+    ("scnet_scheduler_info", Text("", "区域不再列出它，或没有近期数据。")),
+    ("scnet_member_(requested|allocated)_.*", Text("", "处于该状态的某个作业的数量未知。")),
     (
         "scnet_job_transitions_total",
-        f"before the first change between two states, which an increase therefore misses, and {_MEMBER_GONE}",
+        Text(
+            f"before the first change between two states, which an increase therefore misses, and {_MEMBER_GONE.en}",
+            f"两个状态之间第一次变化之前（因此 increase 看不到这第一次）；{_MEMBER_GONE.zh}",
+        ),
     ),
-    ("scnet_jobs_finished_total", f"{_MEMBER_GONE} Every outcome is there at 0 from the first list on."),
+    (
+        "scnet_jobs_finished_total",
+        Text(
+            f"{_MEMBER_GONE.en} Every outcome is there at 0 from the first list on.",
+            f"{_MEMBER_GONE.zh}从第一次列表起，每种结局都从 0 开始。",
+        ),
+    ),
     ("scnet_member_unaccounted_seconds_total", _MEMBER_GONE),
     ("scnet_job_observed_.*", _GROUP_GONE),
-    ("scnet_job_observations_.*", f"{_GROUP_GONE} Every reason is there at 0 from the first list on."),
+    (
+        "scnet_job_observations_.*",
+        Text(
+            f"{_GROUP_GONE.en} Every reason is there at 0 from the first list on.",
+            f"{_GROUP_GONE.zh}从第一次列表起，每种原因都从 0 开始。",
+        ),
+    ),
     (
         "scnet_job_info",
-        "where the job is listed no longer, there was no room left for it, or nothing recent is known.",
+        Text(
+            "where the job is listed no longer, there was no room left for it, or nothing recent is known.",
+            "作业不再列出、已没有名额，或没有近期数据。",
+        ),
     ),
     (
         "scnet_job_(requested|allocated)_.*",
-        "where the amount is unknown, and where scnet_job_info of the job is absent.",
+        Text(
+            "where the amount is unknown, and where scnet_job_info of the job is absent.",
+            "数量未知，或该作业的 scnet_job_info 缺失。",
+        ),
     ),
-    ("scnet_member_(cpu|gpu|dcu)_seconds_total", f"Also {_MEMBER_GONE}"),
-    ("scnet_member_oldest_queued_timestamp_seconds", "Also while nothing recent is known."),
-    ("octopus_queue_listing_complete", "while nothing recent is known."),
-    ("octopus_queue_(arrivals|departures)_total", "until a first complete listing, and while none is recent."),
-    ("octopus_job_observed_queue_seconds", "until a first complete listing, and while none is recent."),
-    ("hpc_exporter_target_stale", "until the target was tried."),
-    ("hpc_exporter_poll_interval_seconds", "never, for an endpoint that is polled."),
+    (
+        "scnet_member_(cpu|gpu|dcu)_seconds_total",
+        Text(f"Also {_MEMBER_GONE.en}", f"第一次列出数量之前；{_MEMBER_GONE.zh}"),
+    ),
+    (
+        "scnet_member_oldest_queued_timestamp_seconds",
+        Text("Also while nothing recent is known.", "没有作业在等待，或没有近期数据。"),
+    ),
+    ("octopus_up", Text("", "该项目尚未采集过。")),
+    ("octopus_queue_length", Text("", "接口没有返回，或没有近期数据。")),
+    ("octopus_queue_listing_complete", Text("while nothing recent is known.", "没有近期数据。")),
+    ("octopus_queued_oldest_.*", Text("", "没有条目带排序时间戳，或未能读到队列的所有页，或没有近期数据。")),
+    ("octopus_queued_.*", Text("", "未能读到队列的所有页，或没有近期数据。")),
+    ("octopus_queue_(arrivals|departures)_total", _FIRST_LISTING),
+    ("octopus_job_observed_queue_seconds", _FIRST_LISTING),
+    ("hpc_exporter_target_up", Text("", "该目标尚未尝试过。")),
+    ("hpc_exporter_target_stale", Text("until the target was tried.", "该目标尚未尝试过。")),
+    ("hpc_exporter_target_last_success_.*", Text("", "该目标尚未成功过。")),
+    (
+        "hpc_exporter_poll_interval_seconds",
+        Text("never, for an endpoint that is polled.", "只要该端点被采集就不会缺失。"),
+    ),
     ("hpc_exporter_(polls|poll_failures|api_retries|unknown_states|records_rejected)_total", _DECLARED),
     ("hpc_exporter_poll_duration_seconds", _DECLARED),
     ("hpc_exporter_api_(requests|errors)_total", _AFTER_FIRST),
-    ("hpc_exporter_token_refresh.*", "for a source that only has tokens which nobody renews."),
-    ("hpc_exporter_jobs_dropped", "without per_job."),
-    ("hpc_exporter_tracked_jobs", "until a first list of the source was followed."),
+    ("hpc_exporter_token_expiry_.*", Text("", "到期时间未知。")),
+    (
+        "hpc_exporter_token_refresh.*",
+        Text("for a source that only has tokens which nobody renews.", "该来源只有无人更新的令牌。"),
+    ),
+    ("hpc_exporter_jobs_dropped", Text("without per_job.", "没有开启 per_job。")),
+    (
+        "hpc_exporter_tracked_jobs",
+        Text("until a first list of the source was followed.", "尚未跟踪过该来源的作业列表。"),
+    ),
     ("hpc_exporter_http_requests_total", _AFTER_FIRST),
-    ("hpc_exporter_.*(build_info|series|shard.*|config_.*|state_file_.*)", _ALWAYS),
+    ("hpc_exporter_.*(build_info|series|shard.*|config_.*|state_file_.*)", Text("never.", "不会缺失。")),
 )
 
-EXAMPLES: Final[Mapping[str, tuple[str, str]]] = {
-    "scnet_up": (
-        "Regions of which something is missing now:",
-        "scnet_up == 0",
-    ),
+EXAMPLES: Final[Mapping[str, tuple[Text, str]]] = {
+    "scnet_up": (Text("Regions of which something is missing now:", "此刻哪些区域数据不完整："), "scnet_up == 0"),
     "scnet_queue_jobs": (
-        "Who has most jobs queued, by queue:",
+        Text("Who has most jobs queued, by queue:", "各队列里谁排队的作业最多："),
         'topk(10, sum by (hpc_cluster, queue, user) (scnet_queue_jobs{state="queued"}))',
     ),
     "scnet_scheduler_info": (
-        "How many schedulers each region has:",
+        Text("How many schedulers each region has:", "每个区域有几个调度器："),
         "count by (hpc_cluster) (scnet_scheduler_info)",
     ),
     "scnet_member_jobs": (
-        "Jobs of each group by state:",
+        Text("Jobs of each group by state:", "每个组各状态的作业数："),
         "sum by (hpc_cluster, group, state) (scnet_member_jobs)",
     ),
     "scnet_member_allocated_dcus": (
-        "Who uses more DCUs than were asked for:",
+        Text("Who uses more DCUs than were asked for:", "谁占用的 DCU 比申请的多："),
         'scnet_member_allocated_dcus{state="running"} > scnet_member_requested_dcus{state="running"}',
     ),
     "scnet_jobs_finished_total": (
-        "The share of jobs that ended badly within a day:",
-        (
-            'sum by (group) (increase(scnet_jobs_finished_total{outcome=~"failed|timeout|node_failure"}[1d]))\n'
-            "  / sum by (group) (increase(scnet_jobs_finished_total[1d]))"
-        ),
+        Text("The share of jobs that ended badly within a day:", "一天内非正常结束的作业所占比例："),
+        """
+sum by (group) (increase(scnet_jobs_finished_total{outcome=~"failed|timeout|node_failure"}[1d]))
+  / sum by (group) (increase(scnet_jobs_finished_total[1d]))
+""",
     ),
     "scnet_job_transitions_total": (
-        "Jobs submitted in an hour, as far as a poll saw them:",
-        'sum by (hpc_cluster, group) (increase(scnet_job_transitions_total{from_state="none"}[1h]))',
+        Text("Jobs that began to run in an hour, as far as a poll saw them:", "一小时内开始运行的作业（采集看到的）："),
+        'sum by (hpc_cluster, group) (increase(scnet_job_transitions_total{to_state="running"}[1h]))',
     ),
     "scnet_job_observed_wait_seconds": (
-        "How long nine of ten jobs waited at most, of those that started within a day:",
+        Text(
+            "How long nine of ten jobs waited at most, of those that started within a day:",
+            "一天内开始运行的作业中，十分之九最多等待了多久：",
+        ),
         "histogram_quantile(0.9, sum by (hpc_cluster, group, le) (increase(scnet_job_observed_wait_seconds_bucket[1d])))",
     ),
     "scnet_job_observations_censored_total": (
-        "The share of waits that could be measured; with a small one, do not trust the quantiles:",
-        (
-            "sum by (group) (increase(scnet_job_observed_wait_seconds_count[1d]))\n"
-            "  / (sum by (group) (increase(scnet_job_observed_wait_seconds_count[1d]))\n"
-            '    + sum by (group) (increase(scnet_job_observations_censored_total{measure="wait"}[1d])))'
+        Text(
+            "The share of waits that could be measured; with a small one, do not trust the quantiles:",
+            "能够测得的等待所占比例；比例小时不要相信分位数：",
         ),
+        """
+sum by (group) (increase(scnet_job_observed_wait_seconds_count[1d]))
+  / (sum by (group) (increase(scnet_job_observed_wait_seconds_count[1d]))
+    + sum by (group) (increase(scnet_job_observations_censored_total{measure="wait"}[1d])))
+""",
     ),
     "scnet_member_oldest_queued_timestamp_seconds": (
-        "For how many hours the longest-waiting job of each member waits:",
+        Text(
+            "For how many hours the longest-waiting job of each member waits:", "每个成员等得最久的作业已等待多少小时："
+        ),
         "(time() - scnet_member_oldest_queued_timestamp_seconds) / 3600",
     ),
     "scnet_member_gpu_seconds_total": (
-        "GPU-hours of each group in the last 30 days:",
+        Text("GPU-hours of each group in the last 30 days:", "最近 30 天每个组的 GPU 小时数："),
         "sum by (group) (increase(scnet_member_gpu_seconds_total[30d])) / 3600",
     ),
     "scnet_job_info": (
-        "Cores of single jobs, with their names:",
+        Text("Cores of single jobs, with their names:", "单个作业占用的核数，带作业名："),
         "scnet_job_allocated_cpus * on (hpc_cluster, user, job_id) group_left (job_name, state) scnet_job_info",
     ),
     "octopus_queue_length": (
-        "Queues that got longer within two hours:",
+        Text("Queues that got longer within two hours:", "两小时内变长的队列："),
         "octopus_queue_length - octopus_queue_length offset 2h > 0",
     ),
     "octopus_queued_jobs": (
-        "What is queued, by resource spec:",
+        Text("What is queued, by resource spec:", "按资源规格统计排队的作业："),
         "sum by (project, resource_spec) (octopus_queued_jobs)",
     ),
     "octopus_job_observed_queue_seconds": (
-        "The mean time in the queue of what left it within six hours:",
-        (
-            "sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_sum[6h]))\n"
-            "  / sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_count[6h]))"
-        ),
+        Text("The mean time in the queue of what left it within six hours:", "六小时内离开队列的条目平均排队多久："),
+        """
+sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_sum[6h]))
+  / sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_count[6h]))
+""",
     ),
     "hpc_exporter_target_last_success_timestamp_seconds": (
-        "How old the oldest data of each region is, in seconds:",
+        Text("How old the oldest data of each region is, in seconds:", "每个区域最旧的数据有多旧（秒）："),
         "max by (source) (time() - hpc_exporter_target_last_success_timestamp_seconds)",
     ),
     "hpc_exporter_poll_failures_total": (
-        "Why polls fail:",
+        Text("Why polls fail:", "采集为什么失败："),
         "sum by (source, reason) (increase(hpc_exporter_poll_failures_total[1h])) > 0",
     ),
     "hpc_exporter_poll_duration_seconds": (
-        "The mean duration of a poll:",
-        (
-            "sum by (source, endpoint) (rate(hpc_exporter_poll_duration_seconds_sum[15m]))\n"
-            "  / sum by (source, endpoint) (rate(hpc_exporter_poll_duration_seconds_count[15m]))"
-        ),
+        Text("The mean duration of a poll:", "一次采集的平均用时："),
+        """
+sum by (source, endpoint) (rate(hpc_exporter_poll_duration_seconds_sum[15m]))
+  / sum by (source, endpoint) (rate(hpc_exporter_poll_duration_seconds_count[15m]))
+""",
     ),
     "hpc_exporter_token_expiry_timestamp_seconds": (
-        "Hours until each token ends:",
+        Text("Hours until each token ends:", "每个令牌还有几小时到期："),
         "(hpc_exporter_token_expiry_timestamp_seconds - time()) / 3600",
     ),
 }
+
+# Words between the facts of a family.
+LABELS_HEADING: Final = Text("Labels", "标签")
+LABEL_COLUMNS: Final = Text("| label | what it holds |", "| 标签 | 内容 |")
+FACTS: Final = Text("{}, {}; labels: {}", "{}，{}；标签：{}")
+NO_LABELS: Final = Text("none", "无")
+ABSENT_WHEN: Final = Text("absent: {}", "缺失：{}")
+USED_BY_ALERTS: Final = Text("used by alerts: {}", "用于告警：{}")
+USED_BY_RECORDINGS: Final = Text("used by recording rules: {}", "用于记录规则：{}")
+USED_BY_DASHBOARDS: Final = Text("used by dashboards: {}", "用于看板：{}")
+COMMA: Final = Text(", ", "、")

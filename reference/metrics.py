@@ -1,4 +1,4 @@
-"""The reference of the metrics in Markdown: the catalogue, and who uses what of it."""
+"""The reference of the metrics in Markdown, in two languages: the catalogue, and who uses what of it."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,39 +10,13 @@ import yaml
 
 from exporter.metrics.catalogue import CATALOGUE, Family
 from grafana.boards import BOARDS
-from grafana.parts import dashboard, in_language
+from grafana.parts import Text, dashboard, in_language
+from reference import metric_texts as texts
 from reference.configuration import coded
-from reference.metric_texts import ABSENT, EXAMPLES, GROUPS, INTRODUCTION, LABELS, Group
+from reference.metric_meanings import MEANINGS
+from reference.metric_texts import ABSENT, EXAMPLES, GROUPS, LABELS, UNITS, Group
 
 RULES: Final = Path(__file__).parent.parent / "config" / "rules"
-# The first that fits the end of a name.
-UNITS: Final[tuple[tuple[str, str], ...]] = (
-    (r"timestamp_seconds", "Unix time in seconds"),
-    (r"cpu_seconds_total", "core-seconds"),
-    (r"gpu_seconds_total", "GPU-seconds"),
-    (r"dcu_seconds_total", "DCU-seconds"),
-    (r"_seconds(_total)?", "seconds"),
-    (r"_bytes", "bytes"),
-    (r"_cpu_cores|_cpus", "cores"),
-    (r"_gpus", "GPUs"),
-    (r"_dcus", "DCUs"),
-    (r"_nodes", "nodes"),
-    (r"_info", "always 1"),
-    (r"_up|_stale|_successful|_complete", "0 or 1"),
-    (r"jobs(_finished_total|_dropped)?|resource_specs", "jobs"),
-    (r"queue_length|queue_(arrivals|departures)_total", "entries"),
-    (r"transitions_total", "changes"),
-    (r"unknown_states_total", "states"),
-    (r"censored_total", "waits and runs"),
-    (r"polls_total|poll_failures_total", "polls"),
-    (r"requests_total|retries_total", "requests"),
-    (r"api_errors_total", "answers"),
-    (r"refreshes_total|refresh_failures_total", "attempts"),
-    (r"rejected_total", "records"),
-    (r"write_failures_total", "writes"),
-    (r"_series", "series"),
-    (r"shard_ordinal|total_shards", "shards"),
-)
 
 
 @dataclass(frozen=True)
@@ -54,10 +28,61 @@ class Uses:
     dashboards: Sequence[str]
 
 
-def document() -> str:
-    """The whole page."""
-    users = uses()
-    return "\n\n".join([INTRODUCTION.strip(), _labels(), *(_group(group, users) for group in GROUPS)]) + "\n"
+def document(language: str) -> str:
+    """The whole page; `language` is that of a Text."""
+    return _Page(language).text()
+
+
+class _Page:
+    def __init__(self, language: str) -> None:
+        self._language = language
+        self._users = uses(language)
+
+    def text(self) -> str:
+        introduction = self._say(texts.INTRODUCTION).strip()
+        return "\n\n".join([introduction, self._labels(), *(self._group(group) for group in GROUPS)]) + "\n"
+
+    def _say(self, text: Text) -> str:
+        said: str = getattr(text, self._language)
+        return said
+
+    def _labels(self) -> str:
+        used = dict.fromkeys(label for group in GROUPS for family in families_of(group) for label in family.labels)
+        rows = [f"| `{label}` | {self._say(LABELS[label])} |" for label in used]
+        head = [f"## {self._say(texts.LABELS_HEADING)}", "", self._say(texts.LABEL_COLUMNS), "|---|---|"]
+        return "\n".join([*head, *rows])
+
+    def _group(self, group: Group) -> str:
+        families = [self._family(family) for family in families_of(group)]
+        return "\n\n".join([f"## {self._say(group.title)}", self._say(group.text), *families])
+
+    def _family(self, family: Family) -> str:
+        meaning, absent = told(family, self._language)
+        labels = self._listed([f"`{label}`" for label in family.labels]) or self._say(texts.NO_LABELS)
+        facts = [
+            self._say(texts.FACTS).format(family.type, self._say(unit_of(family)), labels),
+            self._say(texts.ABSENT_WHEN).format(coded(absent)),
+            *self._uses(self._users[family.name]),
+        ]
+        parts = [f"### `{family.name}`", coded(meaning), "\n".join(f"- {fact}" for fact in facts)]
+        if family.name in EXAMPLES:
+            question, query = EXAMPLES[family.name]
+            parts += [self._say(question), f"```promql\n{query.strip()}\n```"]
+        return "\n\n".join(parts)
+
+    def _uses(self, found: Uses) -> Iterator[str]:
+        alerts = [f"[{alert}](runbooks/{alert}.md)" for alert in found.alerts]
+        recordings = [f"`{name}`" for name in found.recordings]
+        for text, names in (
+            (texts.USED_BY_ALERTS, alerts),
+            (texts.USED_BY_RECORDINGS, recordings),
+            (texts.USED_BY_DASHBOARDS, found.dashboards),
+        ):
+            if names:
+                yield self._say(text).format(self._listed(names))
+
+    def _listed(self, words: Sequence[str]) -> str:
+        return self._say(texts.COMMA).join(words)
 
 
 def families_of(group: Group) -> list[Family]:
@@ -71,7 +96,7 @@ def holds(group: Group, family: Family) -> bool:
     return any(re.fullmatch(pattern, family.name) for pattern in group.families)
 
 
-def unit_of(family: Family) -> str:
+def unit_of(family: Family) -> Text:
     """What a value counts; LookupError where nothing says so."""
     unit = next((unit for end, unit in UNITS if re.search(rf"(?:{end})$", family.name)), None)
     if unit is None:
@@ -79,52 +104,29 @@ def unit_of(family: Family) -> str:
     return unit
 
 
-def told(family: Family) -> tuple[str, str]:
-    """What the family means, and when it is absent."""
+def told(family: Family, language: str = "en") -> tuple[str, str]:
+    """What the family means, and when it is absent. LookupError where a text is missing."""
+    more = next((getattr(text, language) for pattern, text in ABSENT if re.fullmatch(pattern, family.name)), "")
+    if language == "en":
+        meaning, absent = _helped(family)
+        absent = " ".join(filter(None, [absent, more]))
+    else:
+        meaning, absent = MEANINGS.get(family.name, ""), more
+    if not meaning or not absent:
+        raise LookupError(f"{family.name} does not say what it means and when it is absent: MEANINGS, ABSENT")
+    return meaning, absent
+
+
+def _helped(family: Family) -> tuple[str, str]:
+    """The help's own words about what it is, and when it is absent."""
     sentences = re.split(r"(?<=\.) (?=[A-Z])", family.help)
     absences = [sentence.removeprefix("Absent ") for sentence in sentences if sentence.startswith("Absent ")]
-    rest = [sentence for sentence in sentences if not sentence.startswith("Absent ")]
-    absences += next(([text] for pattern, text in ABSENT if re.fullmatch(pattern, family.name)), [])
-    if not absences:
-        raise LookupError(f"{family.name} does not say when it is absent: say so in ABSENT")
-    return " ".join(rest), " ".join(absences)
+    return " ".join(each for each in sentences if not each.startswith("Absent ")), " ".join(absences)
 
 
-def _labels() -> str:
-    used = dict.fromkeys(label for group in GROUPS for family in families_of(group) for label in family.labels)
-    rows = [f"| `{label}` | {LABELS[label]} |" for label in used]
-    return "\n".join(["## Labels", "", "| label | what it holds |", "|---|---|", *rows])
-
-
-def _group(group: Group, users: Mapping[str, Uses]) -> str:
-    families = [_family(family, users[family.name]) for family in families_of(group)]
-    return "\n\n".join([f"## {group.title}", group.text, *families])
-
-
-def _family(family: Family, users: Uses) -> str:
-    meaning, absent = told(family)
-    labels = ", ".join(f"`{label}`" for label in family.labels) or "none"
-    facts = [f"- {family.type}, {unit_of(family)}; labels: {labels}", f"- absent: {coded(absent)}"]
-    facts += [f"- used by {each}" for each in _users(users)]
-    parts = [f"### `{family.name}`", coded(meaning), "\n".join(facts)]
-    if family.name in EXAMPLES:
-        question, query = EXAMPLES[family.name]
-        parts += [question, f"```promql\n{query.strip()}\n```"]
-    return "\n\n".join(parts)
-
-
-def _users(users: Uses) -> Iterator[str]:
-    if users.alerts:
-        yield f"alerts: {', '.join(f'[{alert}](runbooks/{alert}.md)' for alert in users.alerts)}"
-    if users.recordings:
-        yield f"recording rules: {', '.join(f'`{name}`' for name in users.recordings)}"
-    if users.dashboards:
-        yield f"dashboards: {', '.join(users.dashboards)}"
-
-
-def uses() -> Mapping[str, Uses]:
+def uses(language: str = "en") -> Mapping[str, Uses]:
     """Who uses each family of the catalogue."""
-    alerts, recordings, dashboards = _rules("alert"), _rules("record"), _dashboards()
+    alerts, recordings, dashboards = _rules("alert"), _rules("record"), _dashboards(language)
     return {
         name: Uses(_asking(name, alerts), _asking(name, recordings), _asking(name, dashboards)) for name in CATALOGUE
     }
@@ -143,8 +145,8 @@ def _rules(kind: str) -> dict[str, str]:
     return {rule[kind]: rule["expr"] for group in groups for rule in group["rules"] if kind in rule}
 
 
-def _dashboards() -> dict[str, str]:
-    boards = (in_language(dashboard(board, BOARDS), "en") for board in BOARDS)
+def _dashboards(language: str) -> dict[str, str]:
+    boards = (in_language(dashboard(board, BOARDS), language) for board in BOARDS)
     return {re.sub(r"^HPC / \d ", "", board["title"]): " ".join(_expressions(board)) for board in boards}
 
 

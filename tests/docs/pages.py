@@ -59,7 +59,7 @@ class Term:
     line: int
 
 
-@dataclass
+@dataclass(repr=False)
 class Page:
     """One Markdown file."""
 
@@ -73,6 +73,9 @@ class Page:
     ids: list[str] = field(default_factory=list)
     anchors: set[str] = field(default_factory=set)
     rows: int = 0
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
 
     @property
     def name(self) -> str:

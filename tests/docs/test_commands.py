@@ -20,7 +20,13 @@ PARSER = build_parser()
 # Of the exporter and of `serve`, which runs without being named.
 FLAG = re.compile(r"--[a-z][\w.-]*")
 # Flags that stand alone in a sentence, each with whose they are.
-FOREIGN_FLAGS = {"--force-reinstall": "pip", "--set": "helm", "--set-file": "helm", "--values": "helm"}
+FOREIGN_FLAGS = {
+    "--force-reinstall": "pip",
+    "--query.replica-label": "Thanos",
+    "--set": "helm",
+    "--set-file": "helm",
+    "--values": "helm",
+}
 
 
 def flags_of(parser: argparse.ArgumentParser) -> set[str]:

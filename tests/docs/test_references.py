@@ -15,7 +15,7 @@ from exporter.config.jsonschema import json_schema
 from exporter.errors import ConfigurationError
 from exporter.metrics.catalogue import CATALOGUE, Family
 from reference import __main__ as command
-from reference import chinese, english, metric_texts, metrics
+from reference import chinese, english, metric_meanings, metric_texts, metrics
 from reference.configuration import coded
 from reference.examples import EXAMPLES
 from reference.keys import Key, Part, keys, parts
@@ -157,16 +157,19 @@ def test_every_family_of_the_catalogue_stands_in_one_group() -> None:
 
 @pytest.mark.parametrize("family", list(CATALOGUE.values()), ids=lambda family: family.name)
 def test_every_family_says_what_it_counts_and_when_it_is_absent(family: Family) -> None:
-    """reference/metrics.py and reference/metric_texts.py."""
-    meaning, absent = metrics.told(family)
-    assert meaning
-    assert absent.endswith(".")
+    """reference/metric_texts.py, reference/metric_meanings.py."""
+    meaning, absent = metrics.told(family, "en")
+    in_chinese, absent_in_chinese = metrics.told(family, "zh")
     assert metrics.unit_of(family)
+    assert absent.endswith(".")
+    assert absent_in_chinese.endswith("。")
+    assert names(in_chinese) <= names(meaning) | names(absent)
 
 
 def test_no_text_about_metrics_is_left_over() -> None:
     labels = {label for family in CATALOGUE.values() for label in family.labels}
     assert metric_texts.LABELS.keys() == labels
+    assert metric_meanings.MEANINGS.keys() == CATALOGUE.keys()
     assert metric_texts.EXAMPLES.keys() <= CATALOGUE.keys()
     assert [
         pattern for pattern, _ in metric_texts.ABSENT if not any(re.fullmatch(pattern, name) for name in CATALOGUE)
@@ -177,5 +180,5 @@ def test_users_of_a_family_are_found_by_its_whole_name() -> None:
     users = metrics.uses()
     assert "DataStale" in users["hpc_exporter_target_stale"].alerts
     assert "Overview" in users["scnet_up"].dashboards
-    assert not users["hpc_exporter_total_shards"].alerts
+    assert not users["hpc_exporter_build_info"].alerts
     assert all("p90_1h" not in name for name in users["scnet_job_observed_run_seconds"].recordings)

@@ -51,6 +51,7 @@ FOREIGN_WORDS: Final = {
     "tls_config": "Prometheus' configuration",
     "scrape_duration_seconds": "a metric of Prometheus' own",
     "scrape_samples_scraped": "a metric of Prometheus' own",
+    "prometheus_replica": "a label that people choose",
     "label_values": "Grafana",
     "group_by": "Alertmanager's configuration",
     "group_wait": "Alertmanager's configuration",
