@@ -199,7 +199,7 @@ class Application:
             self._services.tracked.hide_all()
             self._in_background(old.stop())
         if tracking is not None and self.config is not None:
-            others = followed_elsewhere(self.config, self.options.shard)
+            others = followed_elsewhere(self.config, self._share)
             if old is not tracking:
                 others |= left_alone(self._share, self.options.shard, tracking)
             mine = [key for cluster in self._share.clusters for key in tracked_members(cluster)]

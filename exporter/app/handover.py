@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from exporter.app.share import share_of
 from exporter.config import Cluster, Config
 from exporter.polling import Shard
 from exporter.scnet.client import MEMBER_JOBS
@@ -23,12 +22,12 @@ def tracked_members(cluster: Cluster) -> list[MemberKey]:
     return [MemberKey(cluster.name, member.group_id, user) for member in members for user in member.users]
 
 
-def followed_elsewhere(config: Config, shard: Shard) -> set[MemberKey]:
-    """The members that other shards poll."""
-    if shard.total == 1:
+def followed_elsewhere(config: Config, share: Config) -> set[MemberKey]:
+    """The members of `config` that other shards poll, where this one polls `share`."""
+    if share is config:
         return set()
-    mine = {key for cluster in share_of(config, shard).clusters for key in tracked_members(cluster)}
-    return {key for cluster in config.clusters for key in tracked_members(cluster)} - mine
+    everybody = {key for cluster in config.clusters for key in tracked_members(cluster)}
+    return everybody.difference(key for cluster in share.clusters for key in tracked_members(cluster))
 
 
 def left_alone(share: Config, shard: Shard, service: TrackingService) -> set[MemberKey]:
