@@ -38,7 +38,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     ),
     "scnet_scheduler_info": "区域的一个批处理系统，恒为 1。",
     "scnet_member_jobs": (
-        "用户组成员列出的作业数，按状态分。始终有运行、排队、挂起（held）和暂停（suspended）四种状态，其他状态在有作业时才有。"
+        "用户组成员列出的作业数，按状态分。始终有运行、排队、保留（held）和挂起（suspended）四种状态，其他状态在有作业时才有。"
     ),
     **_OF_MEMBER,
     "scnet_job_info": "一个列出的作业及其名称和状态，恒为 1。需要 per_job，最多 max_jobs 个作业，见 hpc_exporter_jobs_dropped。",
@@ -51,12 +51,12 @@ MEANINGS: Final[Mapping[str, str]] = {
         "completed 表示结束，不表示成功。"
     ),
     "scnet_job_observed_wait_seconds": (
-        "作业等待（排队、挂起、等待其他作业，或首次运行前暂停）到被看到运行为止的时间（秒），从一个采集间隔的中点到另一个的中点："
+        "作业等待（排队、保留、等待其他作业，或首次运行前被挂起）到被看到运行为止的时间（秒），从一个采集间隔的中点到另一个的中点："
         "每次等待的误差不超过一个这样的间隔。在同一间隔内提交并开始运行的作业记为 0。没有计入的见 "
         "scnet_job_observations_censored_total。"
     ),
     "scnet_job_observed_run_seconds": (
-        "作业运行（含其间暂停）到被看到不再运行为止的时间（秒），从一个采集间隔的中点到另一个的中点：每次运行的误差不超过一个"
+        "作业运行（含其间被挂起）到被看到不再运行为止的时间（秒），从一个采集间隔的中点到另一个的中点：每次运行的误差不超过一个"
         "这样的间隔。在同一间隔内开始并结束的运行看不到。"
     ),
     "scnet_job_observations_censored_total": (
@@ -73,7 +73,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "octopus_queue_listing_complete": (
         "最近一次读取是否确知包含队列的每个条目：1 为是，0 为否，即丢了一页、有一行读不懂，或读取过程中队列发生了变化。"
     ),
-    "octopus_queued_jobs": "排队的数据作业数，按类型、算子和资源规格分，按接口的写法，没有返回则为空。只有正在排队的种类。",
+    "octopus_queued_jobs": "排队的数据作业数，按类型、处理器和资源规格分，按接口的写法，没有返回则为空。只有正在排队的种类。",
     "octopus_queued_requested_cpu_cores": f"排队作业申请的 CPU 核数。{_READ}",
     "octopus_queued_requested_memory_bytes": f"排队作业申请的内存（字节）。{_READ}",
     "octopus_queued_unread_resource_specs": "资源规格缺失或形式未知的排队作业数，申请的核数和内存不包括它们。",

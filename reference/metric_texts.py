@@ -38,7 +38,7 @@ INTRODUCTION: Final = Text(
 **Unknown is never zero.** A value that an API did not send has no sample. A poll that failed changes nothing; when the last
 success of a target is older than `poll.stale_after`, all that came from it leaves `/metrics`, and
 `hpc_exporter_target_stale` says so. So a sum over members or queues is a sum over those that are known: hold it against
-`scnet_up` or `octopus_up`, as the dashboards do. A zero is a zero that somebody said.
+`scnet_up` or `octopus_up`, as the dashboards do. Where a region or project shows 0, an answer said so.
 
 Histograms have series that end in `_bucket`, `_sum` and `_count`. There are no `_created` series. `/metrics` answers in the
 text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels and values are the same in both.
@@ -60,12 +60,12 @@ text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels
 
 **未知绝不等于零。** 接口没有返回的值就没有样本。采集失败不会改变任何数值；当一个目标最近一次成功早于 `poll.stale_after`
 时，来自它的全部数据都会从 `/metrics` 消失，并由 `hpc_exporter_target_stale` 说明。因此对成员或队列求和，只是对已知部分求和：
-请像看板那样与 `scnet_up` 或 `octopus_up` 对照着看。看到 0，就一定是上游说了 0。
+请像看板那样与 `scnet_up` 或 `octopus_up` 对照着看。区域或项目的数值为 0，一定是某次应答给出的。
 
 直方图含有以 `_bucket`、`_sum` 和 `_count` 结尾的序列，没有 `_created` 序列。`/metrics` 按抓取方的偏好以文本格式 0.0.4 或
 OpenMetrics 1.0.0 回答，两者的名称、标签和数值相同。
 
-| 采集什么 | 端点 | 对应的接口 |
+| 采集什么 | 接口 | 对应的 API |
 |---|---|---|
 | 调度器用户按队列和状态统计的作业 | `queue_jobs` | `GET HPC_URL/hpc/openapi/v2/view/queue/jobs` |
 | 区域的调度器 | `cluster` | `GET HPC_URL/hpc/openapi/v2/cluster` |
@@ -119,7 +119,7 @@ LABELS: Final[Mapping[str, Text]] = {
     ),
     "job_type": Text("as Octopus spells it, empty where it does not say", "按 Octopus 的写法，没有返回则为空"),
     "processor": Text(
-        "the processor's name in Octopus, empty where it does not say", "算子在 Octopus 中的名称，没有返回则为空"
+        "the processor's name in Octopus, empty where it does not say", "处理器在 Octopus 中的名称，没有返回则为空"
     ),
     "resource_spec": Text("as Octopus spells it, empty where it does not say", "按 Octopus 的写法，没有返回则为空"),
     "source": Text("the region's or project's `name` in the configuration", "区域或项目在配置中的 `name`"),
@@ -266,7 +266,7 @@ _GROUP_GONE: Final = Text(
 )
 _DECLARED: Final = Text(
     "never, for an endpoint that is polled: it is there at 0 from the start.",
-    "只要该端点被采集就不会缺失：从一开始就是 0。",
+    "只要该接口被采集就不会缺失：从一开始就是 0。",
 )
 _AFTER_FIRST: Final = Text("until the first of its kind.", "第一次发生之前。")
 _FIRST_LISTING: Final = Text(
@@ -336,7 +336,7 @@ ABSENT: Final[Sequence[tuple[str, Text]]] = (
     ("hpc_exporter_target_last_success_.*", Text("", "该目标尚未成功过。")),
     (
         "hpc_exporter_poll_interval_seconds",
-        Text("never, for an endpoint that is polled.", "只要该端点被采集就不会缺失。"),
+        Text("never, for an endpoint that is polled.", "只要该接口被采集就不会缺失。"),
     ),
     ("hpc_exporter_(polls|poll_failures|api_retries|unknown_states|records_rejected)_total", _DECLARED),
     ("hpc_exporter_poll_duration_seconds", _DECLARED),
