@@ -4,8 +4,11 @@ import argparse
 import contextlib
 import importlib.util
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -153,6 +156,46 @@ def test_every_flag_and_command_that_is_named_exists(name: str) -> None:
     page = PAGES[name]
     found = ((term, wrong_with_term(term.text)) for term in page.terms if term.text)
     none(f"{page.at(term.line)}: `{term.text}`: {wrong}" for term, wrong in found if wrong)
+
+
+# What programs are told to print, and where its shape is promised.
+SHAPES = {
+    "hpc-exporter once": "config/once.schema.json",
+    "hpc-exporter jobs list": "config/jobs-list.schema.json",
+    "/api/v1/status": "docs/status.schema.json",
+}
+JQ = {"select", "map", "length", "sort_by", "group_by", "add", "tsv", "csv", "not", "and", "or", "keys", "if", "then"}
+
+
+def unknown_fields(page: Page) -> Iterator[str]:
+    """Fields that a filter of jq asks for and that the shape of its input does not have."""
+    for command, following in pairwise(command for _, command in examples(page)):
+        shape = next((path for source, path in SHAPES.items() if source in command.written), None)
+        if shape and command.piped and following.program == "jq":
+            schema = json.loads((ROOT / shape).read_text(encoding="utf-8"))
+            asked = set(re.findall(r"[a-z_]+", re.sub(r'"[^"]*"', "", following.words[-1]))) - JQ
+            for field in sorted(asked - fields_of(schema)):
+                yield f"{page.at(command.line)}: {shape} has no {field}: {following.words[-1]}"
+
+
+def fields_of(schema: Any) -> set[str]:
+    """Names of properties anywhere in a JSON Schema, and words that may stand as such."""
+    if isinstance(schema, list):
+        return set().union(*map(fields_of, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = {*schema.get("properties", ()), *(word for word in schema.get("enum", ()) if isinstance(word, str))}
+    return own.union(*map(fields_of, schema.values()))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_filters_ask_for_fields_that_are_there(name: str) -> None:
+    none(unknown_fields(PAGES[name]))
+
+
+def test_a_filter_for_a_field_that_is_not_there_would_be_found() -> None:
+    text = "```console\n$ curl -s http://localhost:9851/api/v1/status | jq '.targets[] | {source, sate}'\n```\n"
+    assert "has no sate" in "".join(unknown_fields(taken_apart(text)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""What newcomers are told to type works: against a simulated region, in the order of the page."""
+"""What readers are told to type works: against a simulated region, in the order of the page."""
 
 import asyncio
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ from exporter.simulator import Simulator, default_projects, default_regions
 from tests.docs.pages import PAGES
 from tests.docs.shell import Command
 from tests.docs.test_commands import examples
+from tests.e2e.real import real_part
 
 RUN = (("discover",), ("check",), ("once",), ("jobs", "list"), ("completion",))
+# What a page leaves to its readers, and the simulated region has.
+PLACEHOLDERS = {"REGION": "kunshan", "USER": "test", "YOUR_LOGIN": "alice"}
 
 
 @contextmanager
@@ -68,23 +72,48 @@ def runnable(name: str) -> list[tuple[Command, tuple[str, ...]]]:
     """Commands of a page that end by themselves and change nothing."""
     typed = [command for _, command in examples(PAGES[name]) if command.program == "hpc-exporter"]
     found = [(command, command.exporter_arguments) for command in typed]
-    return [(command, arguments) for command, arguments in found if arguments and is_harmless(arguments)]
+    return [(command, filled_in(arguments)) for command, arguments in found if arguments and is_harmless(arguments)]
+
+
+def filled_in(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    words = (word.partition("=") for word in arguments)
+    return tuple(f"{flag}{equals}{PLACEHOLDERS.get(value, value)}" for flag, equals, value in words)
 
 
 def is_harmless(arguments: tuple[str, ...]) -> bool:
     return any(arguments[: len(command)] == command for command in RUN) and "--help" not in arguments
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md"])
+# A translation has the same commands.
+WITH_COMMANDS = [name for name in PAGES if not name.endswith((".zh.md", ".zh-CN.md")) and runnable(name)]
+
+
+@pytest.mark.parametrize("name", WITH_COMMANDS)
 def test_the_commands_of_the_page_succeed(
     name: str, simulator: Simulator, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One after the other, each with what those before it wrote."""
-    typed = runnable(name)
-    assert {"discover", "check"} <= {arguments[0] for _, arguments in typed}
-    for command, arguments in typed:
+    """One after the other, each with what those before it wrote; what goes to jq is understood there."""
+    for command, arguments in runnable(name):
         status = run(arguments, simulator)
         said = capsys.readouterr()
-        assert status == 0, f"{PAGES[name].at(command.line)}: {command.written}: {said.out}{said.err}"
+        where = f"{PAGES[name].at(command.line)}: {command.written}"
+        assert status == 0, f"{where}: {said.out}{said.err}"
         if command.output:
             (folder / command.output).write_text(said.out, encoding="utf-8")
+        for words in filters(name, command):
+            found = subprocess.run(  # noqa: S603 - the documentation's own filters
+                [real_part("jq", "jq"), *words], input=said.out, check=False, capture_output=True, text=True
+            )
+            assert found.returncode == 0, f"{where}: {found.stderr}"
+
+
+def filters(name: str, command: Command) -> list[tuple[str, ...]]:
+    """What jq is given with the output of a command."""
+    of_line = [each for _, each in examples(PAGES[name]) if each.line == command.line]
+    return [each.words[1:] for each in of_line if command.piped and each.program == "jq"]
+
+
+def test_newcomers_are_told_commands_that_are_tried() -> None:
+    for name in ("README.md", "docs/quickstart.md"):
+        assert {"discover", "check"} <= {arguments[0] for _, arguments in runnable(name)}
+    assert filters("docs/migrating.md", runnable("docs/migrating.md")[0][0])

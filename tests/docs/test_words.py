@@ -16,6 +16,7 @@ from exporter.config.schema import Document
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.web.guard.settings import WebDocument
 from tests.docs.pages import PAGES, ROOT, Page, none, taken_apart
+from tests.docs.test_commands import fields_of
 from tests.support.promql import FOREIGN, family_of, strangers_in
 
 SCHEMA: Final = json_schema()
@@ -105,18 +106,6 @@ def without_comments(query: str) -> str:
     return re.sub(r"^\s*#.*$", "", query, flags=re.MULTILINE)
 
 
-def properties(schema: Any) -> Iterator[str]:
-    """Names of properties anywhere in a JSON Schema, and the words that may stand there."""
-    if isinstance(schema, list):
-        for item in schema:
-            yield from properties(item)
-    elif isinstance(schema, dict):
-        yield from schema.get("properties", {})
-        yield from (word for word in schema.get("enum", ()) if isinstance(word, str))
-        for item in schema.values():
-            yield from properties(item)
-
-
 @cache
 def names_in_code() -> frozenset[str]:
     """For the pages that speak of the code."""
@@ -145,7 +134,7 @@ def schemas() -> Iterator[Any]:
         yield json.loads(path.read_text(encoding="utf-8"))
 
 
-KEYS: Final = {word for schema in schemas() for word in properties(schema)}
+KEYS: Final = {word for schema in schemas() for word in fields_of(schema)}
 LABELS: Final = {label for family in CATALOGUE.values() for label in family.labels}
 # Words that stand in the help of a metric are the values of its labels.
 VALUES: Final = {word for family in CATALOGUE.values() for word in SNAKE.findall(family.help)}
