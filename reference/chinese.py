@@ -124,7 +124,7 @@ KEYS: Final[Mapping[str, str]] = {
     "clusters[].token": "该区域的令牌；不会自动更新。",
     "clusters[].token_file": "存放令牌的文件；内容改变后重新读取。",
     "clusters[].account": "提供令牌的账号的名字；令牌自动更新。",
-    "clusters[].requests_per_second": "对该区域每秒最多发出的请求数。不写则不限制。",
+    "clusters[].requests_per_second": "对该区域每秒最多发出的请求数，所有分片合计。不写则不限制。",
     "clusters[].tls": "如何校验区域的证书。",
     "clusters[].collect": (
         "采集什么：queue_jobs（按队列和状态统计的作业）、cluster（调度器）、member_jobs（成员的作业列表）。不写则全部采集。"
@@ -147,7 +147,7 @@ KEYS: Final[Mapping[str, str]] = {
     "octopus[].token_file": "存放 IAM 令牌的文件；内容改变后重新读取。",
     "octopus[].iam": "用来获取令牌的登录。",
     "octopus[].queues": "要观察的队列。",
-    "octopus[].requests_per_second": "对该项目每秒最多发出的请求数。不写则不限制。",
+    "octopus[].requests_per_second": "对该项目每秒最多发出的请求数，所有分片合计。不写则不限制。",
     "octopus[].tls": "如何校验证书。",
     "octopus[].poll": "仅用于该项目的设置，优先于顶层的设置。",
     "octopus[].iam.url": "IAM 地址，例如 https://iam.cn-north-4.myhuaweicloud.com。",

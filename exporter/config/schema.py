@@ -264,7 +264,9 @@ class ClusterSection(Section):
     token: HeaderSecret | None = key("A token of the region; nothing renews it.")
     token_file: HeaderSecretFile | None = key("File that holds a token; read again when it changes.")
     account: Name | None = key("Name of the account that gives the token, renewed by itself.")
-    requests_per_second: Rate | None = key("At most so many requests to the region. Left out: no limit.")
+    requests_per_second: Rate | None = key(
+        "At most so many requests to the region, by all shards together. Left out: no limit."
+    )
     tls: TlsSection | None = key("How the region's certificate is verified.")
     collect: tuple[Collected, ...] | None = key(
         "What to ask for: queue_jobs (jobs by queue and state), cluster (the schedulers), member_jobs (job lists of "
@@ -307,7 +309,9 @@ class OctopusSection(Section):
     token_file: HeaderSecretFile | None = key("File that holds an IAM token; read again when it changes.")
     iam: IamSection | None = key("Login that gives the token.")
     queues: tuple[OctopusQueueSection, ...] = Field(description="The queues to watch.")
-    requests_per_second: Rate | None = key("At most so many requests to the project. Left out: no limit.")
+    requests_per_second: Rate | None = key(
+        "At most so many requests to the project, by all shards together. Left out: no limit."
+    )
     tls: TlsSection | None = key("How the certificate is verified.")
     poll: PollSection | None = key("Settings for this project alone, over those at the top level.")
 
