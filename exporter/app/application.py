@@ -232,12 +232,18 @@ class Application:
         for name, source in new.items():
             if old.get(name) is not source:
                 source.show_token_expiry()
+                self._try_failed_soon(name)
         for warning in self.warnings:
             log.warning(warning)
         self._watch_secrets(config)
 
     def _update_targets(self) -> None:
         self.poller.update([target for source in self.sources.values() for target in source.targets()])
+
+    def _try_failed_soon(self, source: str) -> None:
+        """What fails may work with the changed configuration: nobody should have to wait for the end of its pause."""
+        statuses = self.poller.statuses
+        self.poller.poll_soon([status.key for status in statuses if status.key.source == source and status.failures])
 
     async def _retire(self, name: str, source: Source) -> None:
         """Close what is polled no longer."""
@@ -303,10 +309,12 @@ def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:
 def build_accounts(
     config: Config, contexts: Mapping[str, ssl.SSLContext], services: Services, *, running: Mapping[str, AccountAtWork]
 ) -> dict[str, AccountAtWork]:
-    """A login for each configured account: the running one, with its tokens, where nothing of it changed."""
+    """A login for each configured account: the running one, with its tokens, where nothing of it or its CA changed."""
     return {
         account.name: kept
-        if (kept := running.get(account.name)) is not None and kept.account == account
+        if (kept := running.get(account.name)) is not None
+        and kept.account == account
+        and kept.tls is contexts[account.place]
         else account_at_work(account, services, contexts[account.place])
         for account in config.accounts
     }
@@ -321,13 +329,14 @@ def build_regions(
     *,
     running: Mapping[str, Region],
 ) -> dict[str, Region]:
-    """A region for each configured one: the running one where nothing of it or its accounts changed."""
+    """A region for each configured one: the running one where nothing of it, its CA or its accounts changed."""
     regions: dict[str, Region] = {}
     for cluster in config.clusters:
         kept = running.get(cluster.name)
         if (
             kept is None
             or kept.cluster != cluster
+            or kept.tls is not contexts[cluster.place]
             or any(accounts[name] is not at_work for name, at_work in kept.accounts.items())
         ):
             kept = Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.place])

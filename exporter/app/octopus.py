@@ -44,6 +44,7 @@ class Project:
     ) -> None:
         """`before` is the project of this name until now, whose queues' counters go on where they mean the same."""
         self.project = project
+        self.tls = tls
         self.name = project.name
         self._services = services
         self._upstream = self._made_upstream(1, slots, tls, project.requests_per_second)
@@ -227,10 +228,12 @@ def build_projects(
     running: Mapping[str, Project],
     before: Mapping[str, Project],
 ) -> dict[str, Project]:
-    """A project for each configured one: the `running` one where nothing of it changed, else one that follows `before`."""
+    """A project for each configured one: the `running` one where nothing of it or its CA changed, else one that follows `before`."""
     return {
         project.name: kept
-        if (kept := running.get(project.name)) is not None and kept.project == project
+        if (kept := running.get(project.name)) is not None
+        and kept.project == project
+        and kept.tls is contexts[project.place]
         else Project(project, services, slots=slots, tls=contexts[project.place], before=before.get(project.name))
         for project in config.octopus
     }

@@ -42,6 +42,7 @@ class Region:
         tls: ssl.SSLContext,
     ) -> None:
         self.cluster = cluster
+        self.tls = tls
         self.accounts = {name: accounts[name] for name in account_names(cluster)}
         self.name = cluster.name
         self._services = services

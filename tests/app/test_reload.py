@@ -1,14 +1,17 @@
 """What a reload keeps, adds and takes away."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp import web
 
 from exporter.errors import ConfigurationError
+from exporter.simulator import Simulator
 from tests.app.running import running
 from tests.e2e.process import eventually
 from tests.e2e.region import (
@@ -21,6 +24,7 @@ from tests.e2e.region import (
     queue,
     scripted_region,
 )
+from tests.support.platform import idle_regions
 
 UP = 'scnet_up{hpc_cluster="%s"}'
 RUNNING = 'scnet_queue_jobs{hpc_cluster="%s",user="%s",queue="debug",state="running"}'
@@ -145,6 +149,31 @@ async def test_per_job_series_can_be_switched_on_and_off(tmp_path: Path, region:
         await exporter.shows(per_job, "series of jobs")
         await exporter.reload(configuration(cluster(region.url), poll=poll, per_job={"enabled": False}))
         await exporter.shows(lambda samples: not per_job(samples), "no series of jobs")
+
+
+async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_nobody(tmp_path: Path) -> None:
+    """The region has a certificate of another authority from now on; the path in the configuration stays the same."""
+    old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    new.issue_cert("127.0.0.1").configure_cert(context)
+    old.cert_pem.write_to_path(file)
+    simulator = Simulator(idle_regions())
+    await simulator.start(tls=context)
+    try:
+        [region] = simulator.regions.values()
+        section = cluster(region.hpc_url, token=region.token("test"), members=[], tls={"ca_file": "ca.pem"})
+        text = configuration(section, poll={"interval": "1h", "retries": 0})
+        async with running(tmp_path, text) as exporter:
+            await exporter.ready()
+            assert (await exporter.samples())[UP % "kunshan"] == 0
+            new.cert_pem.write_to_path(file)
+            await exporter.reload(text)
+            await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 1, "that the region is reached")
+            kept = exporter.app.regions["kunshan"]
+            await exporter.reload(text)
+            assert exporter.app.regions["kunshan"] is kept
+    finally:
+        await simulator.stop()
 
 
 async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Path, region: ScriptedRegion) -> None:
