@@ -68,7 +68,7 @@ WHO_USES = table(
     Text(
         "Each member now. The longest-waiting job turns orange after half a day, red after a day: see the runbook "
         "JobWaitingTooLong. Held jobs do not start by themselves.",
-        "各成员当前情况。等待超过半天橙色，超过一天红色：见运维手册 JobWaitingTooLong。挂起的作业不会自行启动。",
+        "各成员当前情况。等待超过半天橙色，超过一天红色：见运维手册 JobWaitingTooLong。保留的作业不会自行启动。",
     ),
     [
         Query(listed("running"), table=True),
@@ -86,7 +86,7 @@ WHO_USES = table(
         "user": USER,
         "Value #A": Text("Running", "运行"),
         "Value #B": Text("Queued", "排队"),
-        "Value #C": Text("Held", "挂起"),
+        "Value #C": Text("Held", "保留"),
         "Value #D": Text("Cores", "CPU 核"),
         "Value #E": Text("GPUs", "GPU"),
         "Value #F": Text("DCUs", "DCU"),

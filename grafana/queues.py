@@ -32,7 +32,7 @@ def of_queues(state: str, by: str) -> str:
 
 
 REGION_NAME, QUEUE_NAME = Text("Region", "区域"), Text("Queue", "队列")
-QUEUED, RUNNING, HELD = Text("Queued", "排队"), Text("Running", "运行"), Text("Held", "挂起")
+QUEUED, RUNNING, HELD = Text("Queued", "排队"), Text("Running", "运行"), Text("Held", "保留")
 STARTLESS = Text("Startless for", "无启动时长")
 
 # A start is seen as fewer queued or more running jobs; the subquery looks back a day for the last one.
@@ -148,7 +148,7 @@ BOARD = Dashboard(
             Text("Jobs by state", "各状态作业数"),
             Text(
                 "All chosen queues together. Held jobs do not start by themselves: see the runbook JobsHeld.",
-                "所选队列合计。挂起的作业不会自行启动：见运维手册 JobsHeld。",
+                "所选队列合计。保留的作业不会自行启动：见运维手册 JobsHeld。",
             ),
             [Query(f"sum by (state) (scnet_queue_jobs{{{IN_QUEUE}}})", "{{state}}")],
             stacked=True,
