@@ -100,5 +100,14 @@ def with_retries(config: Config, retries: int) -> Config:
 
 
 def validate(path: Path) -> list[str]:
-    """Check a configuration as a start does; the warnings. Raises ConfigurationError."""
-    return assemble(path).warnings
+    """Check a configuration as a start does, but for opening the state file; the warnings. Raises ConfigurationError."""
+    assembly = assemble(path)
+    return [*assembly.warnings, *state_file_warnings(path, assembly.config)]
+
+
+def state_file_warnings(path: Path, config: Config) -> list[str]:
+    """What would keep the tracker from its file on this machine, which need not be the one that serves."""
+    file = config.tracking.state_file if config.tracking.enabled else None
+    if file is None or file.parent.is_dir():
+        return []
+    return [f"{path}: tracking.state_file: there is no folder {file.parent}: serve does not start without it"]

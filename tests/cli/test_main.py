@@ -130,6 +130,17 @@ def test_what_is_allowed_but_unwise_is_a_warning(config: Path, capsys: pytest.Ca
     assert "insecure_skip_verify" in output.err
 
 
+def test_a_state_file_without_a_folder_is_a_warning(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be there on the machine that serves."""
+    config.write_text(f"{GOOD}\ntracking: {{state_file: not-there/state.db}}\n")
+    assert main(["check", f"--config.file={config}"]) == 0
+    folder = config.parent / "not-there"
+    assert f"{config}: tracking.state_file: there is no folder {folder}" in capsys.readouterr().err
+    folder.mkdir()
+    assert main(["check", f"--config.file={config}"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_configuration_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", f"--config.file={tmp_path / 'none.yml'}"]) == 1
     assert f"{tmp_path / 'none.yml'}:1:1: " in capsys.readouterr().out
