@@ -13,6 +13,7 @@ RUNBOOKS: Final = "https://github.com/hpc-exporter/hpc-exporter/blob/main/docs/r
 # What each alert is called here. Those that are left out do not say where users should look.
 NAMES: Final = {
     "DataStale": Text("Data is missing", "数据缺失"),
+    "ShardsIncomplete": Text("Shards are missing", "分片不完整"),
     "TargetFailing": Text("Polls fail", "轮询失败"),
     "TokenRefreshFailing": Text("No new token", "无法更新令牌"),
     "TokenExpiring": Text("Token near its end", "令牌即将到期"),
@@ -31,6 +32,8 @@ SEVERITIES: Final = {
 }
 _WHERE, _WHAT = ("source", "hpc_cluster", "project"), ("group", "user", "target", "queue", "queue_type", "endpoint")
 _TARGETS: Final = ("source", "endpoint")
+# NoSchedulers has its region twice, by both names; which regions a missing shard is about nobody knows.
+_WHERE_OF: Final = {"NoSchedulers": ("hpc_cluster",), "ShardsIncomplete": ("job",)}
 
 
 def rules() -> dict[str, Json]:
@@ -50,8 +53,7 @@ def expression() -> str:
 
 
 def _labelled(alert: str, condition: str) -> str:
-    # NoSchedulers has its region twice, by both names.
-    where = _WHERE if alert != "NoSchedulers" else ("hpc_cluster",)
+    where = _WHERE_OF.get(alert, _WHERE)
     what = ", ".join(f'"{label}"' for label in _WHAT)
     joined = f'label_join(label_join({condition}, "where", "", {_quoted(where)}), "what", " ", {what})'
     trimmed = f'label_replace({joined}, "what", "$1", "what", "\\\\s*(.*?)\\\\s*")'

@@ -45,6 +45,7 @@ class FakeFace:
             "time": "2026-01-01T00:00:00.000Z",
             "started": "2026-01-01T00:00:00.000Z",
             "ready": self.ready,
+            "shard": {"ordinal": 0, "total": 1},
             "config": {"file": "exporter.yml", "last_reload_successful": True, "warnings": []},
             "summary": {"total": 0, "stale": 0, "failing": 0, "pending": 0, "up": 0},
             "sources": [],
