@@ -5,28 +5,15 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
+from bench._plan import GROUP_ID, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options, garbage
+from exporter.clock import SystemClock
 from exporter.web import create_app
-
-SOURCE, GROUP_ID = "bench", 533686286955839488
-QUEUE_JOBS, MEMBER_JOBS = "queue_jobs", "member_jobs"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to poll: so many users of the region at `url`, each every `interval` seconds."""
-
-    url: str
-    users: int
-    interval: float
-    endpoint: str = QUEUE_JOBS
-    concurrency: int = 16
 
 
 def configuration(plan: Plan) -> str:
@@ -34,10 +21,10 @@ def configuration(plan: Plan) -> str:
     return f"""\
 poll: {{interval: {round(plan.interval * 1000)}ms, stale_after: 1h, max_concurrency: {plan.concurrency}}}
 clusters:
-  - name: {SOURCE}
+  - name: {plan.source}
     cluster_id: 11112
     hpc_url: {plan.url}
-    token: none
+    token_file: token
     collect: [{plan.endpoint}]
     users: [{users}]
     members: [{{group_id: {GROUP_ID}, group: chemistry, users: [{users}]}}]
@@ -51,14 +38,18 @@ async def running(plan: Plan) -> AsyncIterator[Application]:
     log.setup("error")
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-bench-") as folder:
         config_file = Path(folder) / "exporter.yml"
+        (Path(folder) / "token").write_text("none", encoding="utf-8")
         config_file.write_text(configuration(plan), encoding="utf-8")
         app = Application(Options(config_file))
+        settled = asyncio.create_task(garbage.stay_settled(app.poller.wait_ready, SystemClock()))
+        garbage.settle()
         await app.start()
         garbage.settle()
         try:
-            await garbage.settle_after(app.poller.wait_ready)
+            await app.poller.wait_ready()
             yield app
         finally:
+            settled.cancel()
             await app.stop()
 
 

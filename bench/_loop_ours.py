@@ -7,7 +7,8 @@ import asyncio
 import json
 import sys
 
-from bench._exporter import Plan, running, serving
+from bench._exporter import running, serving
+from bench._plan import Plan
 from bench._scrapes_ours import Scraper, a_scraper
 from bench._watch import Watch
 

@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from bench._exporter import QUEUE_JOBS, Plan, polls, running, serving
+from bench._exporter import polls, running, serving
+from bench._plan import QUEUE_JOBS, Plan
 from bench._scrapes_ours import a_scraper
 
 SCRAPES = 3

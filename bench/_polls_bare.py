@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import aiohttp
 import msgspec
 
-from bench._exporter import GROUP_ID, QUEUE_JOBS, Plan
+from bench._plan import GROUP_ID, QUEUE_JOBS, Plan
 from bench._turns import take_turns
 
 T = TypeVar("T")
@@ -53,8 +53,10 @@ _jobs = msgspec.json.Decoder(Envelope[list[Job]])
 
 
 class BareLoop:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, spread: float | None = None) -> None:
+        """The first request for each user is sent within `spread` seconds; left out: within the interval."""
         self._plan = plan
+        self._spread = plan.interval if spread is None else spread
         self._slots = asyncio.Semaphore(plan.concurrency)
         self.polls = 0
 
@@ -77,7 +79,7 @@ class BareLoop:
         url = self._plan.url + path
         interval = self._plan.interval
         loop = asyncio.get_running_loop()
-        due = loop.time() + random.uniform(0, interval)  # noqa: S311 - spreads load, hides nothing
+        due = loop.time() + random.uniform(0, self._spread)  # noqa: S311 - spreads load, hides nothing
         while True:
             await asyncio.sleep(due - loop.time())
             async with self._slots, session.get(url, headers={"token": "none"}) as answer:

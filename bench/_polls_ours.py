@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from bench._exporter import Plan, cpu_per_poll, running
+from bench._exporter import cpu_per_poll, running
+from bench._plan import Plan
 from bench._turns import take_turns
 
 

@@ -15,9 +15,14 @@ TIMEOUT = 120
 
 def result_of(module: str, *args: object) -> dict[str, float]:
     """Run ``python -m bench.MODULE ARGS...`` to its end; what it printed, as JSON."""
-    done = subprocess.run(_command(module, args), stdout=subprocess.PIPE, check=True, timeout=TIMEOUT)  # noqa: S603 - ourselves
-    result: dict[str, float] = json.loads(done.stdout)
+    result: dict[str, float] = json.loads(run(module, *args))
     return result
+
+
+def run(module: str, *args: object) -> bytes:
+    """Run ``python -m bench.MODULE ARGS...`` to its end; what it printed."""
+    done = subprocess.run(_command(module, args), stdout=subprocess.PIPE, check=True, timeout=TIMEOUT)  # noqa: S603 - ourselves
+    return done.stdout
 
 
 @contextmanager

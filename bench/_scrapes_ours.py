@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench._exporter import QUEUE_JOBS, SOURCE, Plan, configuration, serving
+from bench._exporter import configuration, serving
+from bench._plan import QUEUE_JOBS, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
 from exporter.metrics import families

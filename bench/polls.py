@@ -1,6 +1,6 @@
 """What one poll costs, against a loop that sends the same requests with aiohttp, decodes the answers and does no more."""
 
-from bench._exporter import MEMBER_JOBS, QUEUE_JOBS
+from bench._plan import MEMBER_JOBS, QUEUE_JOBS
 from bench._process import pairs, region
 from bench._report import Row, paired, print_table
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -25,14 +25,17 @@ from exporter.app.tracked import Tracked
 from exporter.clock import Clock, SystemClock
 from exporter.config import Account, Cluster, Config, FileSecret, OctopusProject, SecretFiles, effective_yaml, load
 from exporter.errors import ConfigurationError, Mistake
+from exporter.metrics.catalogue import Family
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
-from exporter.polling import WHOLE, Poller, Shard
+from exporter.polling import WHOLE, Poller, Shard, Target, TargetKey, in_slices
 from exporter.tracking import StateFileError, TrackingService
 
 log = structlog.get_logger()
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,15 @@ class Application:
         self._services.targets_changed = self._update_targets
         self.own.shard(options.shard.ordinal, options.shard.total)
         self._services.tracked = Tracked(self._services)
-        self._publisher = Publisher(self._services, up_family=lambda source: self.sources[source].up_family)
+        self._publisher = Publisher(self._services, up_family=lambda source: self._up_families[source])
         self.poller = Poller(self._clock, self._publisher)
         # All that is configured, and what of it this instance polls.
         self.config: Config | None = None
         self._share = Config()
         self._slots = asyncio.Semaphore()
         self._accounts: dict[str, AccountAtWork] = {}
+        # Also of sources that are about to leave.
+        self._up_families: dict[str, Family] = {}
         self.regions: dict[str, Region] = {}
         self.projects: dict[str, Project] = {}
         self._tracking: TrackingService | None = None
@@ -135,6 +140,11 @@ class Application:
         self.poller.expire()
         return status_of(self, selection)
 
+    async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
+        """The same, made into something. In a thread: it takes a while for thousands of targets, and polls go on."""
+        self.poller.expire()
+        return await asyncio.to_thread(lambda: made(status_of(self, selection)))
+
     @property
     def figures(self) -> Figureboard:
         """The numbers that are shown now."""
@@ -156,20 +166,35 @@ class Application:
     async def _load_and_apply(self) -> None:
         config, contexts = await asyncio.to_thread(load_with_tls, self.options.config_file)
         if self.config is not None:
-            config = config.keeping(self.config)
-        share = await asyncio.to_thread(share_of, config, self.options.shard)
+            config = await asyncio.to_thread(config.keeping, self.config)
+        share = await asyncio.to_thread(kept_share_of, config, self.options.shard, self._share)
         # Everything that can be wrong comes first, and touches nothing that runs.
         slots, accounts, regions, projects = self._slots, self._accounts, self.regions, self.projects
         if self.config is None or config.poll.max_concurrency != self.config.poll.max_concurrency:
             slots = asyncio.Semaphore(config.poll.max_concurrency)
             regions, projects = {}, {}
+        # Each of these steps takes some milliseconds for thousands of targets; between them, others have their turn.
+        await asyncio.sleep(0)
         accounts = build_accounts(config, contexts, self._services, running=accounts)
         regions = build_regions(share, accounts, contexts, self._services, slots, running=regions)
         projects = build_projects(share, contexts, self._services, slots, running=projects, before=self.projects)
         tracking = await self._tracking_for(config)
+        await asyncio.sleep(0)
+        for region in regions.values():
+            await region.prepare()
+        # From here on nothing fails. The polls follow bit by bit: first those that end, then those that begin.
+        old = self.sources
         self._swap(config, accounts, regions, projects, slots)
+        targets = self._targets()
+        await self.poller.leave_others(targets)
         self._share = share
         self._track_with(tracking)
+        await self.poller.take(targets)
+        self._update_targets()
+        await asyncio.sleep(0)
+        self._retire_all_but(self.sources, old)
+        self._watch_secrets(config)
+        await asyncio.sleep(0)
 
     async def _tracking_for(self, config: Config) -> TrackingService | None:
         """The tracker that `config` asks for, started: the running one where its settings are the same.
@@ -218,11 +243,13 @@ class Application:
             self._services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
             for name in self.sources:
                 self._services.exposition.remove(("dropped", name))
-        old = self.sources
         self.regions, self.projects, self.config = regions, projects, config
         self._accounts, self._slots = accounts, slots
-        new = self.sources
-        self._update_targets()
+        self._up_families |= {name: source.up_family for name, source in self.sources.items()}
+
+    def _retire_all_but(self, new: dict[str, Source], old: dict[str, Source]) -> None:
+        """Say goodbye to the sources that are polled no longer, and welcome to those that are polled since now."""
+        self._up_families = {name: source.up_family for name, source in new.items()}
         for name in old.keys() - new.keys():
             self._forget(name)
         for name, source in old.items():
@@ -235,10 +262,12 @@ class Application:
                 self._try_failed_soon(name)
         for warning in self.warnings:
             log.warning(warning)
-        self._watch_secrets(config)
 
     def _update_targets(self) -> None:
-        self.poller.update([target for source in self.sources.values() for target in source.targets()])
+        self.poller.update(self._targets())
+
+    def _targets(self) -> list[Target]:
+        return [target for source in self.sources.values() for target in source.targets()]
 
     def _try_failed_soon(self, source: str) -> None:
         """What fails may work with the changed configuration: nobody should have to wait for the end of its pause."""
@@ -272,7 +301,11 @@ class Application:
         """Try at once again what may have failed for the old content; the new one may be another user's, too."""
         keys = [key for source in self.sources.values() for key in source.secret_changed(secret)]
         self._update_targets()
-        self.poller.poll_soon(keys)
+        self._in_background(self._poll_soon(keys))
+
+    async def _poll_soon(self, keys: Sequence[TargetKey]) -> None:
+        async for some in in_slices(keys):
+            self.poller.poll_soon(some)
 
     def _note_reload(self, *, ok: bool) -> None:
         self.reload_successful = ok
@@ -306,6 +339,12 @@ def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:
     return config, contexts
 
 
+def kept_share_of(config: Config, shard: Shard, before: Config) -> Config:
+    """The part of `config` that `shard` polls, with the very clusters of the part `before` that are the same. Takes a while."""
+    share = share_of(config, shard)
+    return share if share is config else share.keeping(before)
+
+
 def build_accounts(
     config: Config, contexts: Mapping[str, ssl.SSLContext], services: Services, *, running: Mapping[str, AccountAtWork]
 ) -> dict[str, AccountAtWork]:
@@ -335,7 +374,7 @@ def build_regions(
         kept = running.get(cluster.name)
         if (
             kept is None
-            or kept.cluster != cluster
+            or kept.cluster is not cluster  # `Config.keeping` has compared them
             or kept.tls is not contexts[cluster.place]
             or any(accounts[name] is not at_work for name, at_work in kept.accounts.items())
         ):

@@ -34,9 +34,17 @@ class InUse(NamedTuple):
 
 
 class QueueFigures(NamedTuple):
-    """Jobs of a user by queue."""
+    """Jobs of a user by queue; each row is the queue's name and the fields of its `Counts`.
 
-    queues: tuple[tuple[str, Counts], ...]
+    Plain tuples of numbers, as the garbage collector soon stops to look at them: at a hundred thousand `Counts` it would.
+    """
+
+    rows: tuple[tuple[str, tuple[Number, ...]], ...]
+
+    @property
+    def queues(self) -> list[tuple[str, Counts]]:
+        """The queues and their counts."""
+        return [(queue, Counts._make(counts)) for queue, counts in self.rows]
 
 
 class MemberFigures(NamedTuple):
@@ -55,7 +63,7 @@ class TaskFigures(NamedTuple):
 Figures = QueueFigures | MemberFigures | TaskFigures
 
 # Most queues of most users are empty: they share this.
-_IDLE: Final = Counts()
+_IDLE: Final[tuple[Number, ...]] = (0,) * len(STATES)
 
 
 class Totals(NamedTuple):
@@ -87,12 +95,12 @@ class Figureboard:
 
     def totals(self, source: str) -> Totals:
         """The sums over a region's or project's targets."""
-        shown = self._shown.get(source, {}).values()
+        shown = tuple(self._shown.get(source, {}).values())
         queues = [
             counts
             for figures in shown
             if isinstance(figures, QueueFigures)
-            for _, counts in figures.queues
+            for _, counts in figures.rows
             if counts is not _IDLE
         ]
         members = [figures for figures in shown if isinstance(figures, MemberFigures)]
@@ -122,12 +130,13 @@ def queue_figures(statistics: QueueStatistics, seen: set[str]) -> QueueFigures:
     return QueueFigures(tuple((sys.intern(name), counts_of(states)) for name, states in sorted(queues.items())))
 
 
-def counts_of(states: Mapping[JobState, int]) -> Counts:
-    """Jobs by state; a state that is not there is unknown."""
+def counts_of(states: Mapping[JobState, int]) -> tuple[Number, ...]:
+    """The fields of a `Counts`: jobs by state; a state that is not there is unknown."""
+    counts: tuple[Number, ...]
     try:
-        counts = Counts._make(usual_counts(states))
+        counts = usual_counts(states)
     except KeyError:
-        counts = Counts._make(map(states.get, STATES))
+        counts = tuple(map(states.get, STATES))
     return counts if counts != _IDLE else _IDLE
 
 

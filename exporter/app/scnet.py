@@ -1,8 +1,11 @@
 """One SCNet region at work: its client, its tokens and its targets."""
 
+# Annotations stay text: the functions within functions here are made for each of thousands of targets.
+from __future__ import annotations
+
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from exporter.app.figures import MemberFigures, member_figures, queue_figures
@@ -16,7 +19,7 @@ from exporter.errors import PermanentError, RejectedError
 from exporter.metrics import catalogue, families
 from exporter.metrics.catalogue import Family
 from exporter.metrics.render import Chunks
-from exporter.polling import Target, TargetKey
+from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import JobListing, QueueStatistics, Schedulers
 from exporter.scnet import RegionClient
 from exporter.scnet.client import CLUSTER, MEMBER_JOBS, QUEUE_JOBS
@@ -25,6 +28,15 @@ from exporter.upstream import Settings, Upstream
 
 # Rendering this many jobs takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT = 2_000
+
+
+class Made:
+    """A region's targets, made when its queues were asked for of these `users`."""
+
+    def __init__(self, users: list[str], targets: list[Target]) -> None:
+        self.users = users
+        self.targets = targets
+        self.endpoints = tuple(dict.fromkeys(target.key.endpoint for target in targets))
 
 
 class Region:
@@ -62,6 +74,7 @@ class Region:
         self.client = RegionClient(
             self.upstream, cluster_id=cluster.cluster_id, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url
         )
+        self._made: Made | None = None
         self.tokens = RegionTokens(cluster, self.accounts, services, upstream=self.upstream, slots=slots)
 
     def warnings(self) -> list[str]:
@@ -82,19 +95,36 @@ class Region:
         return [OWNER] if self.cluster.account is not None else []
 
     def targets(self) -> list[Target]:
-        """All that is polled in this region, in the order of the configuration."""
-        collect = self.cluster.collect
-        targets: list[Target] = []
-        if CLUSTER in collect:
-            targets.append(self._schedulers())
-        if QUEUE_JOBS in collect:
-            targets += [self._queue_jobs(user) for user in self._queue_users()]
-        if MEMBER_JOBS in collect:
-            targets += [self._member_jobs(member, user) for member in self.cluster.members for user in member.users]
-        for endpoint in dict.fromkeys(target.key.endpoint for target in targets):
+        """All that is polled in this region, in the order of the configuration: the same targets every time."""
+        users = self._queue_users()
+        if self._made is None or self._made.users != users:
+            self._made = Made(users, list(self._make_targets(users)))
+        for endpoint in self._made.endpoints:
             self._services.own.declare(self.name, endpoint)
             self._services.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
-        return targets
+        return self._made.targets
+
+    async def prepare(self) -> None:
+        """Make the targets, bit by bit: thousands at once would keep the event loop from everything else for too long."""
+        users = self._queue_users()
+        if self._made is None or self._made.users != users:
+            targets = []
+            for target in self._make_targets(users):
+                targets.append(target)
+                if len(targets) % SLICE == 0:
+                    await asyncio.sleep(0)
+            self._made = Made(users, targets)
+
+    def _make_targets(self, users: list[str]) -> Iterator[Target]:
+        collect = self.cluster.collect
+        if CLUSTER in collect:
+            yield self._schedulers()
+        if QUEUE_JOBS in collect:
+            yield from map(self._queue_jobs, users)
+        if MEMBER_JOBS in collect:
+            for member in self.cluster.members:
+                for user in member.users:
+                    yield self._member_jobs(member, user)
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
         """Use the new content of `secret`; the targets that may work again now."""
@@ -119,6 +149,8 @@ class Region:
         """Let requests in flight finish, then close the connections."""
         await self.tokens.close()
         await self.upstream.close()
+        # They refer to the region: so all of it is gone at once instead of being left to the garbage collector.
+        self._made = None
 
     def _target(
         self, key: TargetKey, poll: Callable[[], Awaitable[Any]], publish: Callable[[Any], Awaitable[None]]

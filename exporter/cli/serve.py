@@ -131,10 +131,11 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
         "starting hpc-exporter", version=__version__, revision=revision(), config=str(args.config_file), **of_shards
     )
     policy = await asyncio.to_thread(PolicyFile, args.web_config_file, clock)
-    background = [policy.follow(), manager.show_life(), garbage.settle_after(app.poller.wait_ready)]
+    background = [policy.follow(), manager.show_life(), garbage.stay_settled(app.poller.wait_ready, clock)]
     if args.auto_reload:
         background.append(AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload).run())
     async with running(*background):
+        garbage.settle()
         await app.start()
         garbage.settle()
         try:

@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -16,6 +16,10 @@ from exporter.polling.source_health import SourceHealth
 from exporter.polling.target import Target, TargetKey, TargetStatus
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+# How many targets are dealt with before others have their turn; each takes up to some 10 us.
+SLICE = 200
 
 
 class Listener(Protocol):
@@ -79,20 +83,40 @@ class Poller:
         new = {target.key: target for target in targets}
         for key in [key for key, status in self._statuses.items() if not same_data(status.target, new.get(key))]:
             self._remove(key)
-        old, self._statuses = self._statuses, {}
         for key, target in new.items():
-            status = old.get(key)
-            self._statuses[key] = status or self._new_status(target)
-            if status is None:
-                self._sources.setdefault(key.source, SourceHealth()).add(key)
-                self._schedule(self._statuses[key], first_delay(target.interval, self._rng))
-            else:
-                self._replace(status, target)
+            known = self._statuses.get(key)
+            if known is None or known.target is not target:
+                self._take(target)
+        self._statuses = {key: self._statuses[key] for key in new}
+        for health in self._sources.values():
+            for key in health.known - new.keys():
+                health.remove(key)
         self._sources = {source: health for source, health in self._sources.items() if not health.empty}
         for source, health in self._sources.items():
             self._listener.source_changed(source, health.up)
         self._stale_not_before = 0.0
         self._check_tried_all()
+
+    async def leave_others(self, targets: Iterable[Target]) -> None:
+        """Do bit by bit the first half of `update`: stop polling what is not among `targets`.
+
+        Thousands of targets at once would keep the event loop from everything else for too long. `update` has to follow.
+        """
+        new = {target.key: target for target in targets}
+        async for keys in in_slices(tuple(self._statuses)):
+            for key in keys:
+                status = self._statuses.get(key)
+                if status is not None and not same_data(status.target, new.get(key)):
+                    self._remove(key)
+
+    async def take(self, targets: Sequence[Target]) -> None:
+        """Do bit by bit the second half of `update`: poll `targets` from now on. `update` has to follow."""
+        # All of them from the beginning, or a source would count as tried, and as up, after its first few targets.
+        for target in targets:
+            self._expect(target.key)
+        async for some in in_slices(targets):
+            for target in some:
+                self._take(target)
 
     async def stop(self) -> None:
         """Stop polling for good; polls under way are cancelled."""
@@ -130,10 +154,28 @@ class Poller:
                 remaining = status.due - self._clock.monotonic()
                 self._schedule(status, min(remaining, first_delay(status.target.interval, self._rng)))
 
-    def _new_status(self, target: Target) -> TargetStatus:
-        status = TargetStatus(target)
+    def _take(self, target: Target) -> None:
+        """Poll `target` from now on, whether it is new or not."""
+        status = self._statuses.get(target.key)
+        if status is not None and not same_data(status.target, target):
+            self._remove(target.key)
+            status = None
+        if status is None:
+            self._begin(target)
+        elif status.target is not target:
+            self._replace(status, target)
+
+    def _expect(self, key: TargetKey) -> None:
+        health = self._sources.get(key.source)
+        if health is None:
+            health = self._sources[key.source] = SourceHealth()
+        health.add(key)
+
+    def _begin(self, target: Target) -> None:
+        status = self._statuses[target.key] = TargetStatus(target)
         status.start = partial(self._start, status)
-        return status
+        self._expect(target.key)
+        self._schedule(status, first_delay(target.interval, self._rng))
 
     def _replace(self, status: TargetStatus, target: Target) -> None:
         rhythm_changed = target.interval != status.target.interval
@@ -143,6 +185,8 @@ class Poller:
 
     def _remove(self, key: TargetKey) -> None:
         status = self._statuses.pop(key)
+        # It refers to the status: without it, both are gone at once instead of being left to the garbage collector.
+        status.start = nothing
         if status.timer is not None:
             status.timer.cancel()
         if status.task is not None:
@@ -261,4 +305,15 @@ def cancelled_on_purpose() -> bool:
 
 def same_data(old: Target, new: Target | None) -> bool:
     """Whether what `old` yielded may still be shown under `new`."""
-    return new is not None and new.identity == old.identity
+    return new is old or (new is not None and new.identity == old.identity)
+
+
+def nothing() -> None:
+    """What a target that is no longer polled does when it is due."""
+
+
+async def in_slices(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """The items, some at a time; everybody else has a turn before each of them."""
+    for start in range(0, len(items), SLICE):
+        await asyncio.sleep(0)
+        yield items[start : start + SLICE]

@@ -9,14 +9,16 @@ class SourceHealth:
     def __init__(self) -> None:
         self._untried: set[TargetKey] = set()
         self._failing: set[TargetKey] = set()
-        self._known = 0
+        self._known: set[TargetKey] = set()
 
     def add(self, key: TargetKey) -> None:
-        self._known += 1
-        self._untried.add(key)
+        """Expect `key` to be tried; nothing happens if it is known already."""
+        if key not in self._known:
+            self._known.add(key)
+            self._untried.add(key)
 
     def remove(self, key: TargetKey) -> None:
-        self._known -= 1
+        self._known.discard(key)
         self._untried.discard(key)
         self._failing.discard(key)
 
@@ -30,7 +32,11 @@ class SourceHealth:
 
     @property
     def empty(self) -> bool:
-        return self._known == 0
+        return not self._known
+
+    @property
+    def known(self) -> frozenset[TargetKey]:
+        return frozenset(self._known)
 
     @property
     def tried(self) -> bool:

@@ -19,7 +19,7 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 class StaticRegion:
     """`users` users named user00000, user00001, ..., each with jobs in `queues` queues and `jobs` listed jobs.
 
-    With a `token`, requests without exactly that one are answered with code 911406. `requests` counts what was asked,
+    It takes `delay` seconds for every answer. With a `token`, requests without exactly that one are answered with code 911406. `requests` counts what was asked,
     `max_connections` the most connections open at once.
     """
 
@@ -33,6 +33,7 @@ class StaticRegion:
         cluster_id: int = 11112,
         group_id: int = CHEMISTRY.id,
         seed: int = 1,
+        delay: float = 0.0,
     ) -> None:
         self.users = [f"user{index:05d}" for index in range(users)]
         self.cluster_id = cluster_id
@@ -41,6 +42,7 @@ class StaticRegion:
         self.connections = 0
         self.max_connections = 0
         self.url = ""
+        self.delay = delay
         self._queues = queues
         self._jobs = jobs
         self._rng = random.Random(f"static/{seed}")
@@ -165,7 +167,13 @@ class _Connection(asyncio.Protocol):
             if not head.startswith(b"GET "):
                 self._transport.close()
                 return
-            self._transport.write(self._region.answer(head))
+            self._answer(self._region.answer(head))
+
+    def _answer(self, answer: bytes) -> None:
+        if self._region.delay:
+            asyncio.get_running_loop().call_later(self._region.delay, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._region.closed(self._transport)

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from exporter.web.texts import Texts, chosen_language
 
 log = structlog.get_logger()
 
+Made = TypeVar("Made")
 TEXT: Final = "text/plain"
 # The page runs and shows nothing but our own files; names from anywhere are text.
 PAGE_HEADERS: Final = {
@@ -48,7 +49,7 @@ class Face(Protocol):
     @property
     def ready(self) -> bool: ...
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes: ...
-    def status(self, selection: Selection) -> dict[str, Any]: ...
+    async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made: ...
     def effective_config(self) -> str: ...
     async def reload(self) -> None: ...
     def http_request(self, path: str, code: int) -> None: ...
@@ -148,7 +149,7 @@ class Routes:
         except QueryError as error:
             body = msgspec.json.encode({"error": str(error)})
             return web.Response(status=400, body=body, content_type="application/json", headers=headers)
-        body = msgspec.json.encode(self._face.status(selection))
+        body = await self._face.status_as(msgspec.json.encode, selection)
         answer = web.Response(
             body=body, content_type="application/json", headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
         )
@@ -164,8 +165,13 @@ class Routes:
         except QueryError as error:
             return web.Response(status=400, text=f"{error}\n")
         language = chosen_language(request.query.get("lang"), request.headers.get("Accept-Language"))
-        page = StatusPage(self._face.status(selection), Texts(language), self._telemetry_path, request.query)
-        return web.Response(text=page.html(), content_type="text/html", headers=PAGE_HEADERS)
+        query = request.query
+
+        def html(status: dict[str, Any]) -> str:
+            return StatusPage(status, Texts(language), self._telemetry_path, query).html()
+
+        page = await self._face.status_as(html, selection)
+        return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
 
     async def static(self, request: web.Request) -> web.Response:
         file = self._static.get(request.match_info["name"])

@@ -3,17 +3,28 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from exporter.app import garbage
+from tests.app.running import running
+from tests.e2e.process import eventually
+from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
+from tests.support.clock import FakeClock
 
 
 class InACycle:
     def __init__(self) -> None:
         self.itself = self
+
+
+@pytest.fixture
+async def region() -> AsyncIterator[ScriptedRegion]:
+    jobs = envelope([job("1"), job("2")])
+    async with scripted_region({"queue_jobs": envelope([queue("debug", R=2)]), "member_jobs": jobs}) as region:
+        yield region
 
 
 @pytest.fixture(autouse=True)
@@ -42,30 +53,67 @@ def test_garbage_from_before_goes() -> None:
     assert gone() is None
 
 
-def test_what_a_reload_replaces_goes() -> None:
-    """Although it was put out of sight when it was new."""
-    old = InACycle()
-    gone = weakref.ref(old)
-    garbage.settle()
-
-    with garbage.settled_after(nullcontext()):
-        del old
-
-    assert gone() is None
-
-
 async def test_what_the_first_polls_made_is_put_out_of_sight_when_all_were_tried() -> None:
-    tried = asyncio.Event()
+    clock, tried = FakeClock(), asyncio.Event()
 
     async def wait_ready() -> None:
         await tried.wait()
 
-    settling = asyncio.create_task(garbage.settle_after(wait_ready))
+    settling = asyncio.create_task(garbage.stay_settled(wait_ready, clock))
     await asyncio.sleep(0)
     frozen = gc.get_freeze_count()
     kept = InACycle()
     tried.set()
-    await settling
+    await clock.advance(0)
+    settling.cancel()
 
     assert gc.get_freeze_count() > frozen
     assert not any(thing is kept for thing in gc.get_objects())
+
+
+async def test_garbage_that_grew_old_goes_within_a_minute_or_so() -> None:
+    clock = FakeClock()
+
+    async def wait_ready() -> None:
+        return
+
+    settling = asyncio.create_task(garbage.stay_settled(wait_ready, clock))
+    await clock.advance(1)
+    thing = InACycle()
+    gone = weakref.ref(thing)
+    gc.collect(0)
+    gc.collect(1)  # so it is among the old ones
+    del thing
+    await clock.advance(60)
+    settling.cancel()
+
+    assert gone() is None
+
+
+def test_no_thousands_of_objects_are_looked_at_in_passing() -> None:
+    """They are put out of sight instead: until the next look, nothing old is left to be looked at."""
+    many = [[] for _ in range(30_000)]  # type: list[list[int]]
+    gc.collect(0)
+    gc.collect(1)
+    assert len(gc.get_objects(generation=2)) > len(many)
+
+    garbage.tidy()
+
+    assert len(gc.get_objects(generation=2)) < 1000
+
+
+async def test_what_a_reload_replaces_goes_without_the_collector(tmp_path: Path, region: ScriptedRegion) -> None:
+    """A region with other settings, its client, and the targets of both kinds: nothing of them is in a cycle."""
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        await exporter.ready()
+        old = exporter.app.regions["kunshan"]
+        gone: list[weakref.ref[object]] = [weakref.ref(old.client), weakref.ref(old.upstream)]
+        gone += [weakref.ref(target.poll) for target in old.targets()]
+        gone += [weakref.ref(status.start) for status in exporter.app.poller.statuses]
+        del old
+        gc.disable()
+        try:
+            await exporter.reload(configuration(cluster(region.url, name="xian")))
+            await eventually(lambda: not any(each() for each in gone), "all of the old region is gone")
+        finally:
+            gc.enable()

@@ -604,3 +604,64 @@ def test_no_backoff_is_longer_than_ten_intervals(failures: int) -> None:
     rng = random.Random(3)  # noqa: S311 - repeatable
     for retry_after in (None, 0.0, 1e9, float("inf")):
         assert 60 <= backoff_delay(failures, 60, retry_after, rng) <= 600
+
+
+# Bit by bit
+
+
+async def settled(poller: Poller, *played: Played) -> None:
+    """What a reload does."""
+    targets = [target.target() for target in played]
+    await poller.leave_others(targets)
+    await poller.take(targets)
+    poller.update(targets)
+
+
+async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Poller, clock: FakeClock) -> None:
+    """Others have their turn many times meanwhile, and it ends with exactly these targets, in their order."""
+    many = [Played(clock, name=str(n)) for n in range(2000)]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(others())
+    await settled(poller, *many)
+    assert turns >= 10
+    assert [status.key for status in poller.statuses] == [target.key for target in many]
+    turns = 0
+    await settled(poller, *reversed(many[:3]))
+    assert turns >= 10
+    assert [status.key.target for status in poller.statuses] == ["2", "1", "0"]
+    watching.cancel()
+
+
+async def test_what_is_taken_bit_by_bit_is_not_ready_before_its_last_target(poller: Poller, clock: FakeClock) -> None:
+    """Nor does its source count as up, although the first targets were tried long ago."""
+    many = [Played(clock, name=str(n)) for n in range(1000)]
+    taking = asyncio.create_task(poller.take([target.target() for target in many]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert 0 < len(poller.statuses) < len(many)
+    await clock.advance(0.0)
+    assert not poller.ready
+    await taking
+    update(poller, *many)
+    assert not poller.ready
+    await clock.advance(2.0)
+    assert poller.ready
+
+
+async def test_an_update_in_between_has_the_last_word(poller: Poller, clock: FakeClock) -> None:
+    """A target that was only announced is not waited for."""
+    many = [Played(clock, name=str(n)) for n in range(1000)]
+    taking = asyncio.create_task(poller.take([target.target() for target in many]))
+    await asyncio.sleep(0)
+    taking.cancel()
+    update(poller, many[0])
+    await clock.advance(2.0)
+    assert [status.key for status in poller.statuses] == [many[0].key]
+    assert poller.ready

@@ -5,10 +5,10 @@ import gzip
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -17,6 +17,8 @@ from exporter.clock import Clock, SystemClock
 from exporter.metrics.render import Format
 from exporter.web import create_app, server_logger
 from exporter.web.guard import Door, Doorkeeper, PolicyFile
+
+Made = TypeVar("Made")
 
 
 class FakeFace:
@@ -52,6 +54,9 @@ class FakeFace:
             "page": {"offset": 0, "limit": 100, "matching": 0, "total": 0, "next_offset": None},
             "targets": [],
         }
+
+    async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
+        return made(self.status(selection))
 
     def effective_config(self) -> str:
         return "poll: {}\n"
