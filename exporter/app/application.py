@@ -23,7 +23,7 @@ from exporter.app.status import Selection, status_of
 from exporter.app.tls import context_for
 from exporter.app.tracked import Tracked
 from exporter.clock import Clock, SystemClock
-from exporter.config import Account, Cluster, Config, FileSecret, OctopusProject, SecretFiles, effective_yaml, load
+from exporter.config import Account, Cluster, Config, FileSecret, OctopusProject, SecretFiles, Tls, effective_yaml, load
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.catalogue import Family
 from exporter.metrics.own import OwnMetrics
@@ -320,18 +320,18 @@ class Application:
         return (*self.config.secret_values(), *of_accounts, *of_sources) if self.config else ()
 
 
-def load_with_tls(path: Path) -> tuple[Config, dict[str, ssl.SSLContext]]:
-    """Load a configuration and the CA files that it names, by the place of what names them. Blocks.
+def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
+    """Load a configuration, and a context for each of the TLS settings in it. Blocks.
 
     Raises ConfigurationError.
     """
     config = load(path)
-    contexts: dict[str, ssl.SSLContext] = {}
+    contexts: dict[Tls, ssl.SSLContext] = {}
     mistakes: list[Mistake] = []
     parts: list[Account | Cluster | OctopusProject] = [*config.accounts, *config.clusters, *config.octopus]
     for place, tls in [(part.place, part.tls) for part in parts]:
         try:
-            contexts[place] = context_for(tls, place)
+            contexts[tls] = context_for(tls, place)
         except ConfigurationError as error:
             mistakes += error.mistakes
     if mistakes:
@@ -346,15 +346,15 @@ def kept_share_of(config: Config, shard: Shard, before: Config) -> Config:
 
 
 def build_accounts(
-    config: Config, contexts: Mapping[str, ssl.SSLContext], services: Services, *, running: Mapping[str, AccountAtWork]
+    config: Config, contexts: Mapping[Tls, ssl.SSLContext], services: Services, *, running: Mapping[str, AccountAtWork]
 ) -> dict[str, AccountAtWork]:
     """A login for each configured account: the running one, with its tokens, where nothing of it or its CA changed."""
     return {
         account.name: kept
         if (kept := running.get(account.name)) is not None
         and kept.account == account
-        and kept.tls is contexts[account.place]
-        else account_at_work(account, services, contexts[account.place])
+        and kept.tls is contexts[account.tls]
+        else account_at_work(account, services, contexts[account.tls])
         for account in config.accounts
     }
 
@@ -362,7 +362,7 @@ def build_accounts(
 def build_regions(
     config: Config,
     accounts: Mapping[str, AccountAtWork],
-    contexts: Mapping[str, ssl.SSLContext],
+    contexts: Mapping[Tls, ssl.SSLContext],
     services: Services,
     slots: asyncio.Semaphore,
     *,
@@ -375,10 +375,10 @@ def build_regions(
         if (
             kept is None
             or kept.cluster is not cluster  # `Config.keeping` has compared them
-            or kept.tls is not contexts[cluster.place]
+            or kept.tls is not contexts[cluster.tls]
             or any(accounts[name] is not at_work for name, at_work in kept.accounts.items())
         ):
-            kept = Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.place])
+            kept = Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.tls])
         regions[cluster.name] = kept
     return regions
 

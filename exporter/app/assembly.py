@@ -15,7 +15,7 @@ from exporter.app.services import Services
 from exporter.app.source import Source
 from exporter.app.tracked import Tracked
 from exporter.clock import SystemClock
-from exporter.config import Cluster, Config, OctopusProject
+from exporter.config import Cluster, Config, OctopusProject, Tls
 from exporter.metrics.catalogue import Family
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
@@ -39,10 +39,10 @@ def is_gauge(family: Family) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """All that a configuration names. Nothing was asked yet; `contexts` are TLS contexts by the place of their owner."""
+    """All that a configuration names. Nothing was asked yet; `contexts` are TLS contexts by their settings."""
 
     config: Config
-    contexts: Mapping[str, ssl.SSLContext]
+    contexts: Mapping[Tls, ssl.SSLContext]
     services: Services
     accounts: Mapping[str, AccountAtWork]
     regions: Mapping[str, Region]

@@ -10,7 +10,7 @@ import structlog
 from exporter.app.figures import TaskFigures
 from exporter.app.keys import octopus_key
 from exporter.app.services import Services
-from exporter.config import Config, FileSecret, OctopusProject, OctopusQueue, Secret
+from exporter.config import Config, FileSecret, OctopusProject, OctopusQueue, Secret, Tls
 from exporter.errors import RejectedError
 from exporter.metrics import catalogue
 from exporter.metrics import octopus as families
@@ -221,7 +221,7 @@ class ObservedQueue:
 
 def build_projects(
     config: Config,
-    contexts: Mapping[str, ssl.SSLContext],
+    contexts: Mapping[Tls, ssl.SSLContext],
     services: Services,
     slots: asyncio.Semaphore,
     *,
@@ -233,7 +233,7 @@ def build_projects(
         project.name: kept
         if (kept := running.get(project.name)) is not None
         and kept.project == project
-        and kept.tls is contexts[project.place]
-        else Project(project, services, slots=slots, tls=contexts[project.place], before=before.get(project.name))
+        and kept.tls is contexts[project.tls]
+        else Project(project, services, slots=slots, tls=contexts[project.tls], before=before.get(project.name))
         for project in config.octopus
     }

@@ -89,7 +89,7 @@ class Doctor:
     async def _probe(self, address: Address, target: Target) -> Reached:
         known = (address.url, address.place)
         if known not in self._probes:
-            tls = self._assembly.contexts[address.place]
+            tls = self._assembly.contexts[address.tls]
             self._probes[known] = asyncio.create_task(probe(address.url, tls, self._timeout(target)))
         return await asyncio.shield(self._probes[known])
 

@@ -151,6 +151,21 @@ async def test_per_job_series_can_be_switched_on_and_off(tmp_path: Path, region:
         await exporter.shows(lambda samples: not per_job(samples), "no series of jobs")
 
 
+async def test_a_configuration_in_which_only_lines_moved_disturbs_nobody(
+    tmp_path: Path, region: ScriptedRegion
+) -> None:
+    text = configuration(cluster(region.url))
+    async with running(tmp_path, text) as exporter:
+        await exporter.ready()
+        kept = exporter.app.regions["kunshan"]
+        await exporter.reload(f"# a comment\n\n{text}")
+        assert exporter.app.regions["kunshan"] is kept
+        # A new region now stands where the other one stood.
+        await exporter.reload(f"\n{configuration(cluster(region.url, name='xian'), cluster(region.url))}")
+        assert exporter.app.regions["kunshan"] is kept
+        await exporter.shows(lambda samples: samples.get(UP % "xian") == 1, "the new region")
+
+
 async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_nobody(tmp_path: Path) -> None:
     """The region has a certificate of another authority from now on; the path in the configuration stays the same."""
     old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
