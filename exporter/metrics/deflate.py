@@ -55,20 +55,26 @@ def compress(chunks: Iterable[bytes]) -> Piece:
 
 def concatenate(pieces: Iterable[Piece]) -> Piece:
     """The pieces' texts, one after the other, as one piece."""
+    pieces = tuple(pieces)
+    whole = b"".join([piece.data for piece in pieces])
+    return Piece(whole, *_added(pieces))
+
+
+def gzip_member(*pieces: Piece) -> bytes:
+    """The pieces' texts, one after the other, as a complete gzip file."""
+    crc, length, _ = _added(pieces)
+    trailer = crc.to_bytes(4, "little") + (length % 2**32).to_bytes(4, "little")
+    return b"".join([_HEADER, *(piece.data for piece in pieces), _FINAL_BLOCK, trailer])
+
+
+def _added(pieces: Iterable[Piece]) -> tuple[int, int, int]:
+    """The checksum, length and shift of the pieces' texts, one after the other."""
     crc, length, shift = 0, 0, _ONE
-    data = []
     for piece in pieces:
-        data.append(piece.data)
         crc = _times(crc, piece.shift) ^ piece.crc
         length += piece.length
         shift = _times(shift, piece.shift)
-    return Piece(b"".join(data), crc, length, shift)
-
-
-def gzip_member(piece: Piece) -> bytes:
-    """The piece as a complete gzip file."""
-    trailer = piece.crc.to_bytes(4, "little") + (piece.length % 2**32).to_bytes(4, "little")
-    return b"".join((_HEADER, piece.data, _FINAL_BLOCK, trailer))
+    return crc, length, shift
 
 
 def _batches(chunks: Iterable[bytes]) -> Iterable[bytes]:

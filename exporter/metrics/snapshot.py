@@ -56,6 +56,9 @@ class Exposition:
         self._compressed: dict[Format, Piece] = {}
         self._bodies: dict[tuple[Format, bool], tuple[bytes, bytes]] = {}
         self._working = asyncio.Lock()
+        # How many times compressing has begun; and of each format, which of these was the latest, with its result.
+        self._begun = 0
+        self._latest: dict[Format, tuple[int, Piece]] = {}
 
     @property
     def series(self) -> int:
@@ -142,10 +145,23 @@ class Exposition:
         return await _off_loop_if_large(size, lambda: b"".join(chunks))
 
     async def _gzip(self, fmt: Format, tail: bytes) -> bytes:
-        async with self._working:  # scrapes at the same time: one compresses, the others find it done
-            domain = self._compressed.get(fmt) or await self._compress(fmt)
+        domain = self._compressed.get(fmt) or await self._compress_for_all(fmt)
         end = await _off_loop_if_large(len(tail), lambda: deflate.compress([tail]))
-        return deflate.gzip_member(deflate.concatenate((domain, end)))
+        return deflate.gzip_member(domain, end)
+
+    async def _compress_for_all(self, fmt: Format) -> Piece:
+        """All families as one piece, as they are now or later.
+
+        Scrapes that wait together share what the first of them makes, even if polls change something all the time.
+        """
+        begun_before = self._begun
+        async with self._working:
+            number, latest = self._latest.get(fmt, (0, None))
+            if latest is None or number <= begun_before:
+                self._begun += 1
+                number, latest = self._begun, await self._compress(fmt)
+                self._latest[fmt] = number, latest
+            return latest
 
     async def _compress(self, fmt: Format) -> Piece:
         """All families as one piece; those that did not change since they were last compressed are only copied."""

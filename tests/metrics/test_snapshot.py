@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import gzip
+import itertools
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -165,6 +166,31 @@ async def test_scrapes_at_the_same_time_share_one_compression(compressed: list[i
     assert compressed.count(size) == 1
     for n, body in enumerate(bodies):
         assert gzip.decompress(body).endswith(b"\n# %d\n" % n)
+
+
+async def test_scrapes_that_wait_share_one_compression_although_something_changes_all_the_time(
+    compressed: list[int],
+) -> None:
+    """The first begins before the others come; these share the next one, which knows all that was put before they came."""
+    exposition = Exposition()
+    exposition.put("a", chunks("a", [1] * 20_000))
+    scrapes = [asyncio.create_task(exposition.body(Format.TEXT, compress=True))]
+    await asyncio.sleep(0)
+    exposition.put("a", chunks("a", [2] * 20_000))
+    scrapes += [asyncio.create_task(exposition.body(Format.TEXT, compress=True)) for _ in range(8)]
+
+    async def keep_changing() -> None:
+        for n in itertools.count():
+            exposition.put("b", chunks("b", [n]))
+            await asyncio.sleep(0)
+
+    changing = asyncio.create_task(keep_changing())
+    first, *others = [gzip.decompress(body) for body in await asyncio.gather(*scrapes)]
+    changing.cancel()
+
+    assert sum(size > 20_000 for size in compressed) == 2
+    assert lines(APPLES, "a", [1] * 20_000) in first
+    assert all(lines(APPLES, "a", [2] * 20_000) in other for other in others)
 
 
 async def test_lines_put_during_compression_are_in_the_next_scrape() -> None:
