@@ -132,7 +132,7 @@ class Application:
         """The body of a scrape."""
         self.poller.expire()
         exposition = self._services.exposition
-        own = self.own.render(fmt, exposition.series) if self.options.exporter_metrics else b""
+        own = await self.own.document(fmt, exposition.series) if self.options.exporter_metrics else b""
         return await exposition.body(fmt, compress, own)
 
     def status(self, selection: Selection | None = None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The exporter's own metrics, as they are scraped."""
 
+import asyncio
 import platform
 from collections.abc import Callable
 from typing import get_args
@@ -224,3 +225,22 @@ def test_the_process_is_shown(own: OwnMetrics) -> None:
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= {
         line.split()[0] for line in lines(own, "process_")
     }
+
+
+async def test_a_long_document_is_rendered_without_holding_up_the_loop(own: OwnMetrics) -> None:
+    """Other tasks go on meanwhile, and it is the same document."""
+    for region in range(200):
+        own.declare(f"region{region}", "queue_jobs")
+    expected = own.render(Format.TEXT)
+    making = asyncio.create_task(own.document(Format.TEXT))
+    turns = 0
+    while not making.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 3
+    assert without_process(await making) == without_process(expected)
+
+
+def without_process(document: bytes) -> list[bytes]:
+    """What stays the same from one moment to the next."""
+    return [line for line in document.splitlines() if b"process_" not in line]
