@@ -5,7 +5,7 @@ from bench._process import pairs, region
 from bench._report import Row, paired, print_table
 
 USERS = 500
-ROUNDS = 7
+ROUNDS = 5
 SECONDS = 0.6
 # A poll of each every 2 s is 250 polls a second, which leaves processor time to spare; every 0.1 s is more than one
 # processor can do, so that all request slots are always taken.

@@ -1,0 +1,109 @@
+"""A hundred thousand users: the schedule alone, in virtual time, on one instance and on several.
+
+The real poller and the real shards; a poll takes a request slot for as long as an answer does, and nothing else. So this
+says how many requests a second the API gets, in the mean and at the most, and what that asks of us.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+
+from bench import virtualtime
+from bench._plan import QUEUE_JOBS, SOURCE
+from bench._process import region, standby
+from bench._report import Row, print_table
+from exporter.errors import PollError
+from exporter.polling import Poller, Shard, Target, TargetKey, TargetStatus
+
+USERS = 100_000
+INTERVAL, ANSWER = 60.0, 0.02  # seconds
+# The first polls, the way from them to each target's own phase, and one interval of that.
+STEADY_FROM, STEADY_TO = 3 * INTERVAL, 4 * INTERVAL
+# Memory of a user with five queues (docs/performance.md): itself, and 28 series of 145 bytes.
+PROCESS_MIB, USER_KIB = 60, 6 + 28 * 145 / 1024
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """So many instances; each has at most `slots` requests under way (`max_concurrency`)."""
+
+    shards: int
+    slots: int
+
+
+SCENARIOS = (Scenario(1, 16), Scenario(1, 64), Scenario(4, 16))
+
+
+class Nobody:
+    """A listener that is told, and does nothing."""
+
+    def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None: ...
+    def health_changed(self, status: TargetStatus) -> None: ...
+    def source_changed(self, source: str, up: bool | None) -> None: ...
+    def expired(self, key: TargetKey) -> None: ...
+    def removed(self, key: TargetKey) -> None: ...
+
+
+@dataclass(frozen=True)
+class Polled:
+    """What one instance did: requests by second since its start, and how many seconds until it was ready."""
+
+    requests: Counter[int]
+    ready: float
+
+
+def main() -> None:
+    print_table(f"{USERS:,} users every {INTERVAL:.0f} s, answers take {ANSWER * 1000:.0f} ms", rows())
+
+
+def rows() -> Iterable[Row]:
+    cpu = processor_time() / 1e6
+    for scenario in SCENARIOS:
+        polled = [of_shard(Shard(ordinal, scenario.shards), scenario.slots) for ordinal in range(scenario.shards)]
+        total = sum((each.requests for each in polled), Counter[int]())
+        steady = [total[second] for second in range(int(STEADY_FROM), int(STEADY_TO))]
+        name = f"{scenario.shards} x {scenario.slots} slots"
+        users = USERS / scenario.shards
+        yield Row(f"{name}: until every user was asked for once", "s", max(each.ready for each in polled))
+        yield Row(f"{name}: requests in a second, at the most", "", max(total.values()))
+        yield Row(f"{name}: the same after {STEADY_FROM:.0f} s", "", max(steady))
+        yield Row(f"{name}: requests per second after {STEADY_FROM:.0f} s, mean", "", fmean(steady))
+        yield Row(f"{name}: processors of one instance", "", fmean(steady) * cpu / scenario.shards)
+        yield Row(f"{name}: memory of one instance", "MiB", PROCESS_MIB + users * USER_KIB / 1024)
+
+
+def processor_time() -> float:
+    """Of one poll in three whose answer changed, with processor time to spare, in microseconds."""
+    args = (500, 2.0, QUEUE_JOBS, 1.0)
+    with region(500) as unchanged, standby("_polls_ours", unchanged, *args) as same:
+        of_unchanged = same.measure()["cpu"]
+    with region(500, changing=True) as changing, standby("_polls_ours", changing, *args) as other:
+        of_changed = other.measure()["cpu"]
+    return (2 * of_unchanged + of_changed) / 3
+
+
+def of_shard(shard: Shard, slots: int) -> Polled:
+    return virtualtime.run(poll(shard, slots))
+
+
+async def poll(shard: Shard, slots: int) -> Polled:
+    """What `shard` does in the first minutes of its life."""
+    clock, requests, free = virtualtime.VirtualClock(0.0), Counter[int](), asyncio.Semaphore(slots)
+
+    async def ask() -> None:
+        async with free:
+            requests[int(clock.monotonic())] += 1
+            await asyncio.sleep(ANSWER)
+
+    async def show(_: None) -> None: ...
+
+    keys = (TargetKey(SOURCE, QUEUE_JOBS, f"user{index:06d}") for index in range(USERS))
+    poller = Poller(clock, Nobody())
+    poller.update([Target(key, INTERVAL, 3 * INTERVAL, ask, show) for key in keys if shard.owns(key)])
+    await poller.wait_ready()
+    ready = clock.monotonic()
+    await asyncio.sleep(max(0.0, STEADY_TO - ready))
+    await poller.stop()
+    return Polled(requests, ready)
