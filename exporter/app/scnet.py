@@ -96,24 +96,28 @@ class Region:
 
     def targets(self) -> list[Target]:
         """All that is polled in this region, in the order of the configuration: the same targets every time."""
-        users = self._queue_users()
-        if self._made is None or self._made.users != users:
-            self._made = Made(users, list(self._make_targets(users)))
-        for endpoint in self._made.endpoints:
+        made = self._made
+        if made is None or self._owner_changed(made):
+            users = self._queue_users()
+            made = self._made = Made(users, list(self._make_targets(users)))
+        for endpoint in made.endpoints:
             self._services.own.declare(self.name, endpoint)
             self._services.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
-        return self._made.targets
+        return made.targets
 
     async def prepare(self) -> None:
         """Make the targets, bit by bit: thousands at once would keep the event loop from everything else for too long."""
-        users = self._queue_users()
-        if self._made is None or self._made.users != users:
-            targets = []
+        if self._made is None:
+            users, targets = self._queue_users(), list[Target]()
             for target in self._make_targets(users):
                 targets.append(target)
                 if len(targets) % SLICE == 0:
                     await asyncio.sleep(0)
             self._made = Made(users, targets)
+
+    def _owner_changed(self, made: Made) -> bool:
+        """Whether the token turned out to be another user's than when the targets were made."""
+        return self.cluster.users is None and made.users != self._queue_users()
 
     def _make_targets(self, users: list[str]) -> Iterator[Target]:
         collect = self.cluster.collect
