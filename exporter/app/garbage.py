@@ -20,6 +20,8 @@ _THRESHOLDS = (5_000, 1, _NEVER)
 # Looking at so many takes some 10 ms.
 _QUICK = 20_000
 _BETWEEN_LOOKS = 60.0  # seconds
+# Out of sight, garbage stays: for hours of failing polls that must not go on. A blocked event loop is then the lesser evil.
+_TOO_MANY = 2
 
 
 def settle() -> None:
@@ -33,9 +35,13 @@ async def stay_settled(ready: Callable[[], Awaitable[None]], clock: Clock) -> No
     """When everything was polled once, stop looking at what the first polls made, too; then look for garbage now and then."""
     await ready()
     gc.freeze()
+    usual = gc.get_freeze_count()
     while True:
         await clock.sleep(_BETWEEN_LOOKS)
         tidy()
+        if gc.get_freeze_count() > _TOO_MANY * usual:
+            look_at_all()
+            usual = gc.get_freeze_count()
 
 
 def tidy() -> None:
@@ -44,6 +50,13 @@ def tidy() -> None:
         gc.collect()
     else:
         settle()
+
+
+def look_at_all() -> None:
+    """Collect all garbage, also what was put out of sight. Blocks for as long as it takes."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

@@ -168,16 +168,21 @@ class Upstream:
             hide(request.secrets, error)
             raise
         try:
+            if not request.repeatable or self._settings.retries == 0 or self._backoff(request)(failed) is False:
+                raise failed
             return await self._try_again(request, decode, failed)
         except PollError as error:
             hide(request.secrets, error)
             raise
+        finally:
+            # Or it would refer to itself by its traceback, and be left to the garbage collector.
+            del failed
 
     async def _try_again(self, request: Request, decode: Callable[[Response], T], failed: TransientError) -> T:
         """Further attempts after the first one `failed`, which stamina sees only now: most calls need no second one."""
         async for attempt in stamina.retry_context(
             on=self._backoff(request),
-            attempts=self._settings.retries + 1 if request.repeatable else 1,
+            attempts=self._settings.retries + 1,
             timeout=None,
             wait_initial=FIRST_BACKOFF,
             wait_max=LONGEST_BACKOFF,

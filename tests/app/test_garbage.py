@@ -90,6 +90,24 @@ async def test_garbage_that_grew_old_goes_within_a_minute_or_so() -> None:
     assert gone() is None
 
 
+async def test_garbage_out_of_sight_goes_when_there_is_as_much_of_it_as_of_all_the_rest() -> None:
+    clock = FakeClock()
+
+    async def wait_ready() -> None:
+        return
+
+    settling = asyncio.create_task(garbage.stay_settled(wait_ready, clock))
+    await clock.advance(1)
+    things = [InACycle() for _ in range(2 * gc.get_freeze_count())]
+    gone = weakref.ref(things[0])
+    gc.freeze()
+    del things
+    await clock.advance(60)
+    settling.cancel()
+
+    assert gone() is None
+
+
 def test_no_thousands_of_objects_are_looked_at_in_passing() -> None:
     """They are put out of sight instead: until the next look, nothing old is left to be looked at."""
     many = [[] for _ in range(30_000)]  # type: list[list[int]]
