@@ -60,8 +60,11 @@ class Standby:
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
-        self._line()  # it is ready
-        process.send_signal(signal.SIGSTOP)
+
+    def sleep(self) -> None:
+        """Until it is its turn; first of all it gets ready."""
+        self._line()
+        self._process.send_signal(signal.SIGSTOP)
 
     def measure(self) -> dict[str, float]:
         """What it measured, while every other contender sleeps."""
@@ -97,6 +100,8 @@ def pairs(rounds: int, *contenders: tuple[Any, ...]) -> list[list[dict[str, floa
     """
     with ExitStack() as stack:
         waiting = [stack.enter_context(standby(*contender)) for contender in contenders]
+        for contender in waiting:
+            contender.sleep()
         return [[contender.measure() for contender in waiting] for _ in range(rounds)]
 
 

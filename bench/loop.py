@@ -5,7 +5,7 @@ from bench._report import Row, print_table
 
 USERS, QUEUES = 10_000, 10
 INTERVAL = 20
-SECONDS = 6
+SECONDS = 5
 AIM = 20.0
 
 
