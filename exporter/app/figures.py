@@ -4,8 +4,11 @@ A number is None where it is unknown, and so is a sum of which a part is: unknow
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
+
+import msgspec
 
 from exporter.metrics.families import by_queue, usual_counts
 from exporter.polling import TargetKey
@@ -33,18 +36,23 @@ class InUse(NamedTuple):
     dcus: Number = 0
 
 
-class QueueFigures(NamedTuple):
-    """Jobs of a user by queue; each row is the queue's name and the fields of its `Counts`.
+class QueueFigures(msgspec.Struct, frozen=True, gc=False):
+    """Jobs of a user by queue. `numbers` are the fields of the queues' `Counts`, one queue after the other.
 
-    Plain tuples of numbers, as the garbage collector soon stops to look at them: at a hundred thousand `Counts` it would.
+    In so few objects, because ten thousand users have a hundred thousand counts, made anew with every change.
     """
 
-    rows: tuple[tuple[str, tuple[Number, ...]], ...]
+    names: tuple[str, ...]
+    numbers: tuple[Number, ...]
 
     @property
     def queues(self) -> list[tuple[str, Counts]]:
         """The queues and their counts."""
-        return [(queue, Counts._make(counts)) for queue, counts in self.rows]
+        width = len(STATES)
+        return [
+            (name, Counts._make(self.numbers[start : start + width]))
+            for name, start in zip(self.names, range(0, len(self.numbers), width), strict=True)
+        ]
 
 
 class MemberFigures(NamedTuple):
@@ -61,9 +69,6 @@ class TaskFigures(NamedTuple):
 
 
 Figures = QueueFigures | MemberFigures | TaskFigures
-
-# Most queues of most users are empty: they share this.
-_IDLE: Final[tuple[Number, ...]] = (0,) * len(STATES)
 
 
 class Totals(NamedTuple):
@@ -96,17 +101,11 @@ class Figureboard:
     def totals(self, source: str) -> Totals:
         """The sums over a region's or project's targets."""
         shown = tuple(self._shown.get(source, {}).values())
-        queues = [
-            counts
-            for figures in shown
-            if isinstance(figures, QueueFigures)
-            for _, counts in figures.rows
-            if counts is not _IDLE
-        ]
+        queues = [figures.numbers for figures in shown if isinstance(figures, QueueFigures)]
         members = [figures for figures in shown if isinstance(figures, MemberFigures)]
         tasks = [figures.length for figures in shown if isinstance(figures, TaskFigures)]
         return Totals(
-            Counts(*added(queues, len(Counts._fields))) if any(isinstance(f, QueueFigures) for f in shown) else None,
+            Counts(*added(list(batched(chain.from_iterable(queues))), len(Counts._fields))) if queues else None,
             MemberFigures(
                 Counts(*added([member.jobs for member in members], len(Counts._fields))),
                 InUse(*added([member.in_use for member in members], len(InUse._fields))),
@@ -115,6 +114,12 @@ class Figureboard:
             else None,
             TaskFigures(added([(length,) for length in tasks], 1)[0]) if tasks else None,
         )
+
+
+def batched(numbers: Iterable[Number]) -> Iterator[tuple[Number, ...]]:
+    """As many at a time as a `Counts` has fields."""
+    one_after_the_other = iter(numbers)
+    return zip(*[one_after_the_other] * len(STATES), strict=True)
 
 
 def added(rows: Sequence[tuple[Number, ...]], width: int) -> list[Number]:
@@ -127,17 +132,16 @@ def added(rows: Sequence[tuple[Number, ...]], width: int) -> list[Number]:
 def queue_figures(statistics: QueueStatistics, seen: set[str]) -> QueueFigures:
     """The same numbers as `families.queue_statistics` shows."""
     queues = by_queue(statistics, seen)
-    return QueueFigures(tuple((sys.intern(name), counts_of(states)) for name, states in sorted(queues.items())))
+    names = tuple(map(sys.intern, sorted(queues)))
+    return QueueFigures(names, tuple(chain.from_iterable(counts_of(queues[name]) for name in names)))
 
 
-def counts_of(states: Mapping[JobState, int]) -> tuple[Number, ...]:
+def counts_of(states: Mapping[JobState, int]) -> Iterable[Number]:
     """The fields of a `Counts`: jobs by state; a state that is not there is unknown."""
-    counts: tuple[Number, ...]
     try:
-        counts = usual_counts(states)
+        return usual_counts(states)
     except KeyError:
-        counts = tuple(map(states.get, STATES))
-    return counts if counts != _IDLE else _IDLE
+        return map(states.get, STATES)
 
 
 def member_figures(listing: JobListing) -> MemberFigures:

@@ -6,6 +6,7 @@ a reload replaces does not need the collector, because it holds no cycles (a tes
 """
 
 import gc
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -17,10 +18,15 @@ from exporter.clock import Clock
 # be while thousands of polls wait.
 _NEVER = 1_000_000
 _THRESHOLDS = (5_000, 1, _NEVER)
-# Looking at so many takes some 10 ms.
-_QUICK = 20_000
-_BETWEEN_LOOKS = 60.0  # seconds
-# Out of sight, garbage stays: for hours of failing polls that must not go on. A blocked event loop is then the lesser evil.
+# Seconds between two looks at what is new. The collector begins by itself when enough more was made than freed: where
+# every poll replaces what the one before it made, that is after a hundred thousand, which then take 0.1 s at once.
+_BETWEEN_LOOKS = 0.5
+# How many of these looks there are for one at older objects. Polls that are tried again leave cycles that grow old.
+_LOOKS = 120
+# Older objects: up to so many are looked at in some 10 ms, so it is done each time; from so many on, most are garbage.
+# In between it is put off, up to so many times.
+_QUICK, _SUSPICIOUS, _PUT_OFF = 20_000, 200_000, 9
+# Out of sight, garbage stays: when there is as much again as at first, a blocked event loop is the lesser evil.
 _TOO_MANY = 2
 
 
@@ -35,21 +41,24 @@ async def stay_settled(ready: Callable[[], Awaitable[None]], clock: Clock) -> No
     """When everything was polled once, stop looking at what the first polls made, too; then look for garbage now and then."""
     await ready()
     gc.freeze()
-    usual = gc.get_freeze_count()
-    while True:
+    put_off, usual = 0, gc.get_freeze_count()
+    for look in itertools.count(1):
         await clock.sleep(_BETWEEN_LOOKS)
-        tidy()
-        if gc.get_freeze_count() > _TOO_MANY * usual:
-            look_at_all()
-            usual = gc.get_freeze_count()
+        gc.collect(1)
+        if look % _LOOKS == 0:
+            put_off = 0 if tidy(overdue=put_off == _PUT_OFF) else put_off + 1
+            if gc.get_freeze_count() > _TOO_MANY * usual:
+                look_at_all()
+                usual = gc.get_freeze_count()
 
 
-def tidy() -> None:
-    """Collect garbage among what was made lately, unless that is too much to look at in passing: then most of it stays."""
-    if len(gc.get_objects(generation=2)) <= _QUICK:
-        gc.collect()
-    else:
-        settle()
+def tidy(*, overdue: bool = False) -> bool:
+    """Collect garbage among older objects, but for what is frozen, unless it is better put off; whether it was done."""
+    older = len(gc.get_objects(generation=2))
+    if _QUICK < older < _SUSPICIOUS and not overdue:
+        return False
+    gc.collect()
+    return True
 
 
 def look_at_all() -> None:

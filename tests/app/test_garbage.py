@@ -108,16 +108,24 @@ async def test_garbage_out_of_sight_goes_when_there_is_as_much_of_it_as_of_all_t
     assert gone() is None
 
 
-def test_no_thousands_of_objects_are_looked_at_in_passing() -> None:
-    """They are put out of sight instead: until the next look, nothing old is left to be looked at."""
-    many = [[] for _ in range(30_000)]  # type: list[list[int]]
+@pytest.mark.parametrize(
+    ("others", "overdue", "done"),
+    [(0, False, True), (30_000, False, False), (30_000, True, True), (250_000, False, True)],
+)
+def test_garbage_among_many_older_objects_waits_until_it_must_not(others: int, overdue: bool, done: bool) -> None:
+    """To look at tens of thousands would block the event loop; hundreds of thousands are themselves the garbage."""
+    gc.freeze()
+    many: list[list[int]] = [[] for _ in range(others)]
+    thing = InACycle()
+    gone = weakref.ref(thing)
     gc.collect(0)
-    gc.collect(1)
-    assert len(gc.get_objects(generation=2)) > len(many)
+    gc.collect(1)  # so all of it is among the old ones
+    del thing
 
-    garbage.tidy()
+    assert garbage.tidy(overdue=overdue) == done
 
-    assert len(gc.get_objects(generation=2)) < 1000
+    assert (gone() is None) == done
+    assert len(many) == others
 
 
 async def test_what_a_reload_replaces_goes_without_the_collector(tmp_path: Path, region: ScriptedRegion) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -58,8 +59,8 @@ class Installation:
         key = self.add(source, "queue_jobs", user, state, **more)
         if state in ("up", "failing"):
             rng = random.Random(f"{source}{user}")  # noqa: S311 - repeatable
-            rows = ((queue, Counts(rng.randrange(9), rng.randrange(30), rng.randrange(3), 0, 0)) for queue in queues)
-            self.figures.show(key, QueueFigures(tuple(rows)))
+            numbers = [(rng.randrange(9), rng.randrange(30), rng.randrange(3), 0, 0) for _ in queues]
+            self.figures.show(key, QueueFigures(queues, tuple(chain.from_iterable(numbers))))
 
     def add_member(self, source: str, member: str, state: str = "up", **more: Any) -> None:
         key = self.add(source, "member_jobs", member, state, **more)
