@@ -36,6 +36,8 @@ from exporter.tracking import StateFileError, TrackingService
 log = structlog.get_logger()
 
 Made = TypeVar("Made")
+# So many targets a second are asked out of turn when a credential changed.
+POLLS_SOON_PER_SECOND = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Application:
         self.projects: dict[str, Project] = {}
         self._tracking: TrackingService | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._hurrying: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         # Entered around every reload, for who has to be told.
@@ -123,6 +126,8 @@ class Application:
         """Stop polling, write what the tracker knows, and close all connections."""
         if self._watch is not None:
             self._watch.cancel()
+        for task in self._hurrying:
+            task.cancel()
         await self.poller.stop()
         if self._tracking is not None:
             await self._tracking.stop()
@@ -301,11 +306,15 @@ class Application:
         """Try at once again what may have failed for the old content; the new one may be another user's, too."""
         keys = [key for source in self.sources.values() for key in source.secret_changed(secret)]
         self._update_targets()
-        self._in_background(self._poll_soon(keys))
+        task = asyncio.create_task(self._poll_soon(keys))
+        self._hurrying.add(task)
+        task.add_done_callback(self._hurrying.discard)
 
     async def _poll_soon(self, keys: Sequence[TargetKey]) -> None:
         async for some in in_slices(keys):
             self.poller.poll_soon(some)
+            # Thousands at once would only wait for each other.
+            await self._clock.sleep(len(some) / POLLS_SOON_PER_SECOND)
 
     def _note_reload(self, *, ok: bool) -> None:
         self.reload_successful = ok

@@ -180,19 +180,25 @@ class Upstream:
 
     async def _try_again(self, request: Request, decode: Callable[[Response], T], failed: TransientError) -> T:
         """Further attempts after the first one `failed`, which stamina sees only now: most calls need no second one."""
-        async for attempt in stamina.retry_context(
-            on=self._backoff(request),
-            attempts=self._settings.retries + 1,
-            timeout=None,
-            wait_initial=FIRST_BACKOFF,
-            wait_max=LONGEST_BACKOFF,
-            wait_jitter=FIRST_BACKOFF,
-        ):
-            with attempt:
-                if attempt.num == 1:
-                    raise failed
-                self._observer.retry(self.name, request.endpoint)
-                return await self._attempt(request, decode)
+        attempt: stamina.Attempt | None = None
+        try:
+            async for attempt in stamina.retry_context(
+                on=self._backoff(request),
+                attempts=self._settings.retries + 1,
+                timeout=None,
+                wait_initial=FIRST_BACKOFF,
+                wait_max=LONGEST_BACKOFF,
+                wait_jitter=FIRST_BACKOFF,
+            ):
+                with attempt:
+                    if attempt.num == 1:
+                        raise failed
+                    self._observer.retry(self.name, request.endpoint)
+                    return await self._attempt(request, decode)
+        finally:
+            # Both hold errors, which hold this frame: see `call`.
+            failed.__traceback__ = None
+            del attempt, failed
         raise AssertionError  # pragma: no cover - stamina returns or raises
 
     def _backoff(self, request: Request) -> Callable[[Exception], bool | float]:
