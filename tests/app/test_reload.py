@@ -195,6 +195,7 @@ async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Pa
     good = configuration(cluster(region.url))
     async with running(tmp_path, good) as exporter:
         await exporter.ready()
+        await exporter.shows(lambda samples: any("transitions" in series for series in samples), "what the tracker saw")
         before, tasks, config = await exporter.domain(), exporter.app.poller.statuses, exporter.app.config
         for broken in (
             configuration(cluster(region.url, name="xian"), cluster(region.url, name="xian")),
