@@ -5,7 +5,7 @@ import sys
 
 from bench._report import print_machine
 
-# Modules with a function ``main() -> None``. Together they take about five minutes on a machine with nothing else to do.
+# Modules with a function ``main() -> None``. Together they take about six minutes on a machine with nothing else to do.
 BENCHMARKS = (
     "polls",
     "scrapes",

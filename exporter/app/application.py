@@ -172,12 +172,13 @@ class Application:
         config, contexts = await asyncio.to_thread(load_with_tls, self.options.config_file)
         if self.config is not None:
             config = await asyncio.to_thread(config.keeping, self.config)
-        share = await asyncio.to_thread(kept_share_of, config, self.options.shard, self._share)
+        share = await asyncio.to_thread(share_of, config, self.options.shard)
         # Everything that can be wrong comes first, and touches nothing that runs.
         slots, accounts, regions, projects = self._slots, self._accounts, self.regions, self.projects
         if self.config is None or config.poll.max_concurrency != self.config.poll.max_concurrency:
             slots = asyncio.Semaphore(config.poll.max_concurrency)
             regions, projects = {}, {}
+        regions = await asyncio.to_thread(unchanged, share, regions)
         # Each of these steps takes some milliseconds for thousands of targets; between them, others have their turn.
         await asyncio.sleep(0)
         accounts = build_accounts(config, contexts, self._services, running=accounts)
@@ -348,10 +349,10 @@ def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
     return config, contexts
 
 
-def kept_share_of(config: Config, shard: Shard, before: Config) -> Config:
-    """The part of `config` that `shard` polls, with the very clusters of the part `before` that are the same. Takes a while."""
-    share = share_of(config, shard)
-    return share if share is config else share.keeping(before)
+def unchanged(share: Config, running: Mapping[str, Region]) -> dict[str, Region]:
+    """The regions that are configured as they were. Takes a while for thousands of users."""
+    of_name = {cluster.name: cluster for cluster in share.clusters}
+    return {name: region for name, region in running.items() if region.cluster == of_name.get(name)}
 
 
 def build_accounts(
@@ -377,13 +378,15 @@ def build_regions(
     *,
     running: Mapping[str, Region],
 ) -> dict[str, Region]:
-    """A region for each configured one: the running one where nothing of it, its CA or its accounts changed."""
+    """A region for each configured one: the running one where nothing of its CA or its accounts changed either.
+
+    `running` are those whose own configuration is `unchanged`.
+    """
     regions: dict[str, Region] = {}
     for cluster in config.clusters:
         kept = running.get(cluster.name)
         if (
             kept is None
-            or kept.cluster is not cluster  # `Config.keeping` has compared them
             or kept.tls is not contexts[cluster.tls]
             or any(accounts[name] is not at_work for name, at_work in kept.accounts.items())
         ):

@@ -158,16 +158,12 @@ class Config(Part):
         return tuple(dict.fromkeys(secret.value() for secret in self.secrets()))
 
     def keeping(self, previous: "Config") -> "Config":
-        """Return this configuration with the very file secrets and clusters of `previous`, where they are the same.
+        """Return this configuration with the very file secrets of `previous`, where they are the same files.
 
-        Whoever still holds a secret from before a reload then sees its file change, by the watch over `file_secrets`; and
-        to find that a cluster is the same again takes no time, whatever the number of its users. Takes a while.
+        Whoever still holds a secret from before a reload then sees its file change, by the watch over `file_secrets`.
         """
         known = {secret.identity: secret for secret in previous.file_secrets()}
-        config = _with_secrets(self, known)
-        before = {cluster.name: cluster for cluster in previous.clusters}
-        clusters = [old if (old := before.get(new.name)) == new else new for new in config.clusters]
-        return config.model_copy(update={"clusters": tuple(clusters)})
+        return _with_secrets(self, known)
 
     def _all_secrets(self) -> Iterator[Secret | None]:
         for account in self.accounts:

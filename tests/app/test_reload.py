@@ -214,6 +214,19 @@ async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Pa
         assert await exporter.domain() == before
 
 
+async def test_a_region_that_only_moved_within_the_file_goes_on(tmp_path: Path, region: ScriptedRegion) -> None:
+    """And whoever blames a part of the configuration names its new place."""
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        kept, config = exporter.app.regions["kunshan"], exporter.app.config
+        assert config is not None
+        await exporter.reload("# A line.\n" + configuration(cluster(region.url)))
+        assert exporter.app.regions["kunshan"] is kept
+        assert exporter.app.config is not None
+        assert exporter.app.config.clusters[0].place != config.clusters[0].place
+        await exporter.reload(configuration(cluster(region.url, users=["test", "bob"])))
+        assert exporter.app.regions["kunshan"] is not kept
+
+
 async def test_reloads_at_the_same_time_are_done_one_after_the_other(tmp_path: Path, region: ScriptedRegion) -> None:
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
         await exporter.ready()
