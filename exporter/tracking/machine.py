@@ -126,7 +126,8 @@ class _Advance:
         if old.state is not job.state or old.known is not None or old.listed is not None:
             return False
         if old.phase is Phase.WAIT:
-            self.oldest = min(self.oldest, old.seen)
+            if old.seen < self.oldest:
+                self.oldest = old.seen
             return True
         if old.phase is Phase.ENDED:
             return True
@@ -136,11 +137,18 @@ class _Advance:
         self._hold(cpus, gpus, dcus)
         return True
 
-    def _hold(self, *amounts: int | None) -> None:
-        for index, amount in enumerate(amounts):
-            if amount is not None:
-                self.doubled[index] += 2 * amount
-                self.known[index] = True
+    def _hold(self, cpus: int | None, gpus: int | None, dcus: int | None) -> None:
+        # Written out: of a poll that finds nothing new, a loop over the three is a quarter of the time.
+        doubled, known = self.doubled, self.known
+        if cpus is not None:
+            doubled[0] += 2 * cpus
+            known[0] = True
+        if gpus is not None:
+            doubled[1] += 2 * gpus
+            known[1] = True
+        if dcus is not None:
+            doubled[2] += 2 * dcus
+            known[2] = True
 
     def _see(self, job: Job, old: TrackedJob | None) -> None:
         before = old or self._newcomer(job)
