@@ -126,7 +126,7 @@ class _Advance:
         if old.state is not job.state or old.known is not None or old.listed is not None:
             return False
         if old.phase is Phase.WAIT:
-            if old.seen < self.oldest:
+            if old.seen < self.oldest:  # noqa: PLR1730 - a call of min takes longer than all the rest here
                 self.oldest = old.seen
             return True
         if old.phase is Phase.ENDED:
