@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test demo bench dist image lock schema dashboards docs deploy clean
+.PHONY: test demo bench soak dist image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -30,6 +30,9 @@ docs: $(VENV)/dev.done  ## the references in docs/: of the command line, the con
 dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source; copies in the chart
 	$(BIN)/python -m grafana
 	$(BIN)/python -m deploy
+
+soak: $(VENV)/dev.done  ## half an hour of trouble: whether memory, open files and threads stay as they are
+	$(BIN)/python -m bench.soak
 
 # The wheel is made from the sdist, so that whoever has only that gets the same one. Both are the same bytes each time.
 DIST := dist
