@@ -138,7 +138,9 @@ def grown(taken: list[dict[str, float]]) -> list[str]:
 def main(arguments: list[str]) -> int:
     minutes = int(arguments[0]) if arguments else DEFAULT_MINUTES
     if minutes <= len(TROUBLES):
-        sys.stderr.write(f"at least {len(TROUBLES) + 1} minutes: the first {len(TROUBLES)} are what it is compared with\n")
+        sys.stderr.write(
+            f"at least {len(TROUBLES) + 1} minutes: the first {len(TROUBLES)} are what it is compared with\n"
+        )
         return 2
     print_machine()
     problems = grown(asyncio.run(live_through(minutes)))
