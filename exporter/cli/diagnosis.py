@@ -30,6 +30,7 @@ from exporter.upstream.probe import Reached
 Step = Literal["address", "connection", "TLS", "login", "permission", "answer", "clock"]
 STEPS: Final[tuple[Step, ...]] = ("address", "connection", "TLS", "login", "permission", "answer", "clock")
 
+FROZEN: Final = "10007"  # SCNet's code of a user who is frozen
 TRY_LATER: Final = "try again later; if it stays, tell the region's support"
 
 
@@ -94,7 +95,7 @@ def of_error(trial: Trial, error: PollError, now: float) -> Finding:
         case PermissionDeniedError():
             return Finding("permission", str(error), permission_advice(trial))
         case RejectedError():
-            return Finding("permission", str(error), f"check the names and ids at {trial.subject.place}")
+            return Finding("permission", str(error), rejection_advice(trial, error))
         case UntrustedCertificateError():
             return Finding(
                 "TLS", str(error), f"give the host's own CA with tls.ca_file at {trial.subject.address.place}"
@@ -148,6 +149,12 @@ def where(trial: Trial) -> str:
     if isinstance(credential, FileSecret):
         return str(credential.path)
     return f"the configuration at {trial.subject.credential_place}"
+
+
+def rejection_advice(trial: Trial, error: RejectedError) -> str:
+    if error.api_code == FROZEN:
+        return "settle the bill, or have the user unfrozen"
+    return f"check the names and ids at {trial.subject.place}"
 
 
 def permission_advice(trial: Trial) -> str:

@@ -171,6 +171,14 @@ async def test_a_user_that_the_region_does_not_know(region: ScriptedRegion, comm
     assert "first: check the names and ids at exporter.yml:" in line
 
 
+async def test_a_user_that_is_frozen(region: ScriptedRegion, command: Command) -> None:
+    region.answers["queue_jobs"] = envelope(None, "10007")
+    line = lines(await command("check", "--online"))["queue_jobs"]
+    assert "permission FAILED: " in line
+    assert "the user is frozen" in line
+    assert "first: settle the bill, or have the user unfrozen" in line
+
+
 async def test_an_answer_of_something_else(region: ScriptedRegion, command: Command) -> None:
     region.answers["queue_jobs"] = b"<html>Welcome to nginx</html>"
     line = lines(await command("check", "--online"))["queue_jobs"]
