@@ -8,6 +8,7 @@ The same over HTTP: ``POST /simulator/faults`` with ``{"kind": "status", "endpoi
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Final, Literal, Protocol
 
@@ -245,9 +246,11 @@ async def _drip(fault: Fault, stage: Stage, request: web.Request, answer: Answer
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
     await response.prepare(request)
     pieces = [whole[at : at + _DROP] for at in range(0, len(whole), _DROP)]
-    for piece in pieces:
-        await response.write(piece)
-        await pause(stage, fault.seconds / len(pieces))
+    # Who asked may leave before the end.
+    with suppress(ConnectionResetError):
+        for piece in pieces:
+            await response.write(piece)
+            await pause(stage, fault.seconds / len(pieces))
     return response
 
 
