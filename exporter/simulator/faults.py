@@ -246,7 +246,7 @@ async def _drip(fault: Fault, stage: Stage, request: web.Request, answer: Answer
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
     await response.prepare(request)
     pieces = [whole[at : at + _DROP] for at in range(0, len(whole), _DROP)]
-    # Who asked may leave before the end.
+    # Who asked may have left a moment ago, so that this was not cancelled yet.
     with suppress(ConnectionResetError):
         for piece in pieces:
             await response.write(piece)
