@@ -30,7 +30,7 @@ from exporter.upstream import Settings, Upstream
 RENDER_ON_LOOP_LIMIT = 2_000
 
 
-class Made:
+class MadeTargets:
     """A region's targets, made when its queues were asked for of these `users`."""
 
     def __init__(self, users: list[str], targets: list[Target]) -> None:
@@ -74,7 +74,7 @@ class Region:
         self.client = RegionClient(
             self.upstream, cluster_id=cluster.cluster_id, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url
         )
-        self._made: Made | None = None
+        self._made: MadeTargets | None = None
         self.tokens = RegionTokens(cluster, self.accounts, services, upstream=self.upstream, slots=slots)
 
     def warnings(self) -> list[str]:
@@ -99,7 +99,7 @@ class Region:
         made = self._made
         if made is None or self._owner_changed(made):
             users = self._queue_users()
-            made = self._made = Made(users, list(self._make_targets(users)))
+            made = self._made = MadeTargets(users, list(self._make_targets(users)))
         for endpoint in made.endpoints:
             self._services.own.declare(self.name, endpoint)
             self._services.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
@@ -113,9 +113,9 @@ class Region:
                 targets.append(target)
                 if len(targets) % SLICE == 0:
                     await asyncio.sleep(0)
-            self._made = Made(users, targets)
+            self._made = MadeTargets(users, targets)
 
-    def _owner_changed(self, made: Made) -> bool:
+    def _owner_changed(self, made: MadeTargets) -> bool:
         """Whether the token turned out to be another user's than when the targets were made."""
         return self.cluster.users is None and made.users != self._queue_users()
 
