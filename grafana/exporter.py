@@ -360,19 +360,24 @@ BOARD = Dashboard(
             height=7,
         ),
         bars(
-            Text("Failed writes of the state file", "状态文件写入失败"),
+            Text("Failed writes and restarted tasks", "写入失败与任务重启"),
             Text(
-                "Writes of tracking.state_file that failed. Counting goes on in memory, and is lost at a restart: look for a full "
-                "disk or missing rights.",
-                "tracking.state_file 写入失败次数。计数仍在内存中进行，重启后丢失：检查磁盘空间与权限。",
+                "Writes of tracking.state_file that failed: counting goes on in memory, and is lost at a restart; look for a full "
+                "disk or missing rights. Background tasks that failed and were started again: the log says why.",
+                "tracking.state_file 写入失败次数：计数仍在内存中进行，重启后丢失，请检查磁盘空间与权限。"
+                "因错误而被重新启动的后台任务：原因见日志。",
             ),
             [
                 Query(
                     "sum by (instance) (increase(hpc_exporter_state_file_write_failures_total[$__rate_interval]))",
                     "{{instance}}",
-                )
+                ),
+                Query(
+                    "sum by (instance, task) (increase(hpc_exporter_task_restarts_total[$__rate_interval]))",
+                    "{{instance}} {{task}}",
+                ),
             ],
-            axis=Text("writes", "次数"),
+            axis=Text("number", "次数"),
             defaults=shades(VERMILION),
             custom={"axisSoftMax": 5},
             width=8,

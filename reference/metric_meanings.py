@@ -112,6 +112,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "hpc_exporter_records_rejected_total": "应答本身正常，但其中读不懂而略去的记录。",
     "hpc_exporter_tracked_jobs": "跟踪器在两次采集之间跟踪的作业数。",
     "hpc_exporter_state_file_write_failures_total": "写入跟踪器状态文件失败的次数。计数在内存中继续，进程结束时丢失。",
+    "hpc_exporter_task_restarts_total": "后台任务因未预见的错误而失败并被重新启动的次数，按任务分。",
     "hpc_exporter_series": "本次应答中的序列总数，包括所有指标。",
     "hpc_exporter_config_last_reload_successful": "最近一次加载配置是成功（1），还是仍在使用之前的配置（0）。",
     "hpc_exporter_config_last_reload_success_timestamp_seconds": "加载当前配置的 Unix 时间（秒）。",

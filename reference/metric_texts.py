@@ -92,6 +92,7 @@ LABELS: Final[Mapping[str, Text]] = {
     "scheduler_type": Text(
         "its kind, as the API spells it: `SLURM` for one", "调度器的类型，按接口的写法，例如 `SLURM`"
     ),
+    "task": Text("the background task's name", "后台任务的名称"),
     "group": Text("the group's label in the configuration, or its id", "用户组在配置中的标签，没有则为编号"),
     "job_id": Text("the job's id, unique within a region", "作业号，在区域内唯一"),
     "job_name": Text("the job's name", "作业名"),
@@ -247,6 +248,7 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"unknown_states_total", Text("states", "状态数")),
     (r"censored_total", Text("waits and runs", "等待和运行的次数")),
     (r"polls_total|poll_failures_total", Text("polls", "采集次数")),
+    (r"task_restarts_total", Text("restarts", "重启次数")),
     (r"requests_total|retries_total", Text("requests", "请求数")),
     (r"api_errors_total", Text("answers", "应答数")),
     (r"refreshes_total|refresh_failures_total", Text("attempts", "次数")),
@@ -352,6 +354,7 @@ ABSENT: Final[Sequence[tuple[str, Text]]] = (
         Text("until a first list of the source was followed.", "尚未跟踪过该来源的作业列表。"),
     ),
     ("hpc_exporter_http_requests_total", _AFTER_FIRST),
+    ("hpc_exporter_task_restarts_total", Text("the task does not run.", "该任务没有运行。")),
     ("hpc_exporter_.*(build_info|series|shard.*|config_.*|state_file_.*)", Text("never.", "不会缺失。")),
 )
 

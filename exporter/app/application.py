@@ -31,6 +31,7 @@ from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import WHOLE, Poller, Shard, Target, TargetKey, in_slices
+from exporter.supervise import supervise
 from exporter.tracking import StateFileError, TrackingService
 
 log = structlog.get_logger()
@@ -301,7 +302,7 @@ class Application:
         if self._watch is not None:
             self._watch.cancel()
         watcher = SecretFiles(config.file_secrets(), self._clock, on_change=self._secret_changed)
-        self._watch = asyncio.create_task(watcher.run())
+        self._watch = asyncio.create_task(supervise("secret watch", watcher.run, clock=self._clock, observer=self.own))
 
     def _secret_changed(self, secret: FileSecret) -> None:
         """Try at once again what may have failed for the old content; the new one may be another user's, too."""

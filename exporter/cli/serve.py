@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from exporter import __version__
 from exporter.app import Application, Options, garbage
 from exporter.app.autoreload import AutoReload
 from exporter.cli import check, options
-from exporter.clock import SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.errors import ConfigurationError
 from exporter.log import redact_with
 from exporter.polling import WHOLE, Shard
+from exporter.supervise import TaskObserver, supervise
 from exporter.systemd import Manager, passed_sockets
 from exporter.version import revision, version_text
 from exporter.web import bind, create_app, server_logger
@@ -131,10 +132,15 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
         "starting hpc-exporter", version=__version__, revision=revision(), config=str(args.config_file), **of_shards
     )
     policy = await asyncio.to_thread(PolicyFile, args.web_config_file, clock)
-    background = [policy.follow(), manager.show_life(), garbage.stay_settled(app.poller.wait_ready, clock)]
+    background: dict[str, Callable[[], Awaitable[None]]] = {
+        "web configuration watch": policy.follow,
+        "systemd watchdog": manager.show_life,
+        "garbage collection": lambda: garbage.stay_settled(app.poller.wait_ready, clock),
+    }
     if args.auto_reload:
-        background.append(AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload).run())
-    async with running(*background):
+        watch = AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload)
+        background["configuration watch"] = watch.run
+    async with running(background, clock, app.own):
         garbage.settle()
         await app.start()
         garbage.settle()
@@ -147,9 +153,11 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
 
 
 @asynccontextmanager
-async def running(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Let `works` run as long as the block does."""
-    tasks = [asyncio.create_task(work) for work in works]
+async def running(
+    works: Mapping[str, Callable[[], Awaitable[None]]], clock: Clock, observer: TaskObserver
+) -> AsyncIterator[None]:
+    """Let `works`, by name, run as long as the block does."""
+    tasks = [asyncio.create_task(supervise(name, work, clock=clock, observer=observer)) for name, work in works.items()]
     try:
         yield
     finally:

@@ -464,6 +464,13 @@ TOTAL_SHARDS: Final = _held(
     "Number of shards that the targets are divided into; 1 means that this instance polls all of them.",
 )
 
+TASK_RESTARTS: Final = _held(
+    "hpc_exporter_task_restarts_total",
+    "counter",
+    "Background tasks that failed in an unforeseen way and were started again, by task.",
+    "task",
+)
+
 HTTP_REQUESTS: Final = _held(
     "hpc_exporter_http_requests_total",
     "counter",

@@ -64,6 +64,7 @@ class OwnMetrics:
         self.config_reload_timestamp = self._gauge(catalogue.CONFIG_RELOAD_TIMESTAMP, shown=False)
         self.shard_ordinal = self._gauge(catalogue.SHARD_ORDINAL)
         self.total_shards = self._gauge(catalogue.TOTAL_SHARDS)
+        self.task_restarts = self._counter(catalogue.TASK_RESTARTS)
         self.http_requests = self._counter(catalogue.HTTP_REQUESTS)
 
         self.build_info.labels(__version__, revision(), platform.python_version()).set(1)
@@ -155,6 +156,14 @@ class OwnMetrics:
     def state_file_write_failed(self) -> None:
         """What the tracker knows could not be written to its state file."""
         self.state_file_write_failures.inc()
+
+    def task_started(self, task: str) -> None:
+        """A background task runs: its counter is shown at 0, so that a rate over it sees the first restart."""
+        self.task_restarts.labels(task)
+
+    def task_restarted(self, task: str) -> None:
+        """A background task failed in an unforeseen way and is started again."""
+        self.task_restarts.labels(task).inc()
 
     def tracked_jobs(self, source: str, n: int) -> None:
         """The tracker follows `n` jobs of the source."""

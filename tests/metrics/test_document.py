@@ -70,6 +70,7 @@ def own() -> OwnMetrics:
     own.token_expiry("kunshan", "bob", 1.7e9)
     own.tracked_jobs("kunshan", 1)
     own.state_file_write_failed()
+    own.task_started("tracker writer")
     own.config_reload(ok=True, timestamp=1.7e9)
     own.http_request("/metrics", 200)
     return own

@@ -45,6 +45,7 @@ def exercise(own: OwnMetrics) -> None:
     own.token_refresh("kunshan", ok=True)
     own.tracked_jobs("kunshan", 2)
     own.state_file_write_failed()
+    own.task_restarted("tracker writer")
     own.config_reload(ok=True, timestamp=1.7e9)
     own.http_request("/metrics", 200)
 

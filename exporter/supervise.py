@@ -1,0 +1,52 @@
+"""Long-lived tasks: an unforeseen exception is logged and counted, and the work is started again after a pause."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from exporter.clock import Clock
+
+log = structlog.get_logger()
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+
+class TaskObserver(Protocol):
+    """Receives the starts and restarts of background tasks; `task` is the name given to `supervise`."""
+
+    def task_started(self, task: str) -> None: ...
+    def task_restarted(self, task: str) -> None: ...
+
+
+async def supervise(name: str, work: Callable[[], Awaitable[None]], *, clock: Clock, observer: TaskObserver) -> None:
+    """Run ``work()`` until it returns or this task is cancelled.
+
+    Any exception that leaves `work` is logged with its traceback and reported to `observer`, and `work` is called again
+    after a pause in seconds that doubles from `FIRST_PAUSE` to `LONGEST_PAUSE`. A run that lasted longer than
+    `LONGEST_PAUSE` starts over with the shortest pause. The `name` is the label value `task` of
+    ``hpc_exporter_task_restarts_total``.
+    """
+    observer.task_started(name)
+    pause = FIRST_PAUSE
+    while True:
+        started = clock.monotonic()
+        try:
+            return await work()
+        except (Exception, asyncio.CancelledError) as error:
+            # A cancelled future that the work awaited is a failure of the work; only our own task ends it.
+            if isinstance(error, asyncio.CancelledError) and cancelled_on_purpose():
+                raise
+            if clock.monotonic() - started > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            observer.task_restarted(name)
+            log.exception("background task failed, restarting it; please report this", task=name, pause_seconds=pause)
+        await clock.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def cancelled_on_purpose() -> bool:
+    """Whether the running task itself was cancelled, rather than something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,62 @@
+"""Calls that may block for ever (a name server, a file on a dead mount), each in a daemon thread of its own.
+
+The event loop's default executor is the wrong place for them: it has few threads, so a handful of hanging calls stops
+all others, and both ``asyncio.run`` and the interpreter wait for its threads before they exit.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class BlockingCalls:
+    """Runs blocking calls, at most one at a time for each key, so that a hanging one costs one thread only."""
+
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Future[None]] = {}
+
+    async def run(self, key: Hashable, call: Callable[[], T], *, timeout: float) -> T:  # noqa: ASYNC109 - see below
+        """Return what `call` returns, or raise what it raises.
+
+        Raises TimeoutError if no result is there within `timeout` seconds, which include the wait for an earlier call with
+        the same `key`. A thread cannot be stopped: a call that hangs keeps its thread, and its key, until it ends.
+        """
+        async with asyncio.timeout(timeout):
+            while (earlier := self._running.get(key)) is not None:
+                await asyncio.shield(earlier)
+            return await self._started(key, call)
+
+    def _started(self, key: Hashable, call: Callable[[], T]) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+        ended: asyncio.Future[None] = loop.create_future()
+        self._running[key] = ended
+
+        def finish(value: T | None, error: BaseException | None) -> None:
+            del self._running[key]
+            ended.set_result(None)
+            # The caller may have given up meanwhile.
+            if result.done():
+                return
+            if error is not None:
+                result.set_exception(error)
+            else:
+                result.set_result(value)  # type: ignore[arg-type]  # None only where T is
+
+        def run() -> None:
+            value: T | None = None
+            error: BaseException | None = None
+            try:
+                value = call()
+            except BaseException as raised:  # noqa: BLE001 - handed to the caller
+                error = raised
+            # The loop may be closed by the time a hanging call ends.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(finish, value, error)
+
+        threading.Thread(target=run, name=f"blocking call {key}", daemon=True).start()
+        return result
