@@ -14,7 +14,7 @@ from exporter.cli.progress import progress
 from exporter.cli.table import printable
 from exporter.log import redact_with, redacted
 from exporter.polling import Target, TargetKey
-from exporter.upstream import Response, clock_skew, witnessed
+from exporter.upstream import Response, clock_skew, on_response
 from exporter.upstream.probe import Reached, probe
 
 
@@ -80,7 +80,7 @@ class Doctor:
             def see(response: Response) -> None:
                 skews.append(clock_skew(response))
 
-            with witnessed(see):
+            with on_response(see):
                 outcome = await polled(self._assembly, target)
             trial = replace(trial, outcome=outcome, skew=next((each for each in skews[::-1] if each is not None), None))
         advance()

@@ -3,8 +3,8 @@
 Knows nothing of vendors: what a body means is decided by the `decode` function that each call brings.
 """
 
-from exporter.upstream.http import Request, RequestObserver, Response, Settings, Upstream, witnessed
-from exporter.upstream.outage import Outage
+from exporter.upstream.circuit_breaker import CircuitBreaker
+from exporter.upstream.http import Request, RequestObserver, Response, Settings, Upstream, on_response
 from exporter.upstream.renewal import Lifetime, Pause, TokenObserver
 from exporter.upstream.retry_after import parse_retry_after
 from exporter.upstream.skew import ALARMING_SKEW, clock_skew
@@ -13,8 +13,8 @@ from exporter.upstream.tokens import PastedToken, TokenProvider, call_with_token
 
 __all__ = [
     "ALARMING_SKEW",
+    "CircuitBreaker",
     "Lifetime",
-    "Outage",
     "PastedToken",
     "Pause",
     "Request",
@@ -27,7 +27,7 @@ __all__ = [
     "call_with_token",
     "clock_skew",
     "excerpt",
+    "on_response",
     "one_line",
     "parse_retry_after",
-    "witnessed",
 ]

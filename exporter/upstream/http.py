@@ -10,12 +10,11 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Protocol, TypeVar
 
 import aiohttp
 import msgspec
-import stamina
-import stamina.instrumentation
 import yarl
 from aiolimiter import AsyncLimiter
 
@@ -29,8 +28,8 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamConnectionError,
 )
+from exporter.upstream.circuit_breaker import CircuitBreaker
 from exporter.upstream.denials import Denials, Retired
-from exporter.upstream.outage import Outage
 from exporter.upstream.translation import translated
 
 T = TypeVar("T")
@@ -44,9 +43,6 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 5.0
 LONGEST_PAUSE_WITHIN_POLL = 30.0
 # A Retry-After of days is a mistake of the upstream's; it must not silence a region until somebody restarts us.
 LONGEST_PAUSE = 600.0
-
-# stamina logs every retry through structlog by itself; we count them, and speak on the edge only.
-stamina.instrumentation.set_on_retry_hooks([])
 
 
 # Both are made at every poll: structs, because a frozen dataclass takes five times as long to make.
@@ -87,22 +83,22 @@ class Settings:
     requests_per_second: float | None = None
 
 
-Witness = Callable[[Response], None]
-_witness: ContextVar[Witness | None] = ContextVar("witness", default=None)
+ResponseHook = Callable[[Response], None]
+_response_hook: ContextVar[ResponseHook | None] = ContextVar("response_hook", default=None)
 
 
 @contextmanager
-def witnessed(witness: Witness) -> Iterator[None]:
-    """Show `witness` each answer to the requests that are made within the block, however deep below, by this task."""
-    token = _witness.set(witness)
+def on_response(hook: ResponseHook) -> Iterator[None]:
+    """Call `hook` with each response to a request made within the block by this task, however deep below."""
+    token = _response_hook.set(hook)
     try:
         yield
     finally:
-        _witness.reset(token)
+        _response_hook.reset(token)
 
 
 class RequestObserver(Protocol):
-    """Who counts what passes here."""
+    """Receives what is counted here; `code` is the HTTP status, None where there was no response."""
 
     def request(self, source: str, endpoint: str, code: int | None) -> None: ...
     def api_error(self, source: str, endpoint: str, api_code: str) -> None: ...
@@ -132,7 +128,7 @@ class Upstream:
         self._observer = observer
         self._clock = clock
         self._tls = tls
-        self._outages: defaultdict[str, Outage] = defaultdict(Outage)
+        self._breakers: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
         self._paused_until = 0.0
         rate = settings.requests_per_second
         # One request per 1/rate seconds: a bucket of `rate` per second would let twice as many pass in its first one.
@@ -160,66 +156,35 @@ class Upstream:
 
         Raises PollError: those of the transport, and those that `decode` raises.
         """
-        try:
-            return await self._attempt(request, decode)
-        except TransientError as error:
-            failed = error
-        except PollError as error:
-            hide(request.secrets, error)
-            raise
-        try:
-            if not request.repeatable or self._settings.retries == 0 or self._backoff(request)(failed) is False:
-                raise failed
-            return await self._try_again(request, decode, failed)
-        except PollError as error:
-            hide(request.secrets, error)
-            raise
-        finally:
-            # Or it would refer to itself by its traceback, and be left to the garbage collector.
-            del failed
+        for retry in count():
+            if retry:
+                self._observer.retry(self.name, request.endpoint)
+            try:
+                return await self._attempt(request, decode)
+            except PollError as error:
+                hide(request.secrets, error)
+                pause = self._pause_before_retry(request, error, retry)
+                if pause is None:
+                    raise
+            await self._clock.sleep(pause)
+        raise AssertionError  # pragma: no cover - the loop ends by return or raise only
 
-    async def _try_again(self, request: Request, decode: Callable[[Response], T], failed: TransientError) -> T:
-        """Further attempts after the first one `failed`, which stamina sees only now: most calls need no second one."""
-        attempt: stamina.Attempt | None = None
-        try:
-            async for attempt in stamina.retry_context(
-                on=self._backoff(request),
-                attempts=self._settings.retries + 1,
-                timeout=None,
-                wait_initial=FIRST_BACKOFF,
-                wait_max=LONGEST_BACKOFF,
-                wait_jitter=FIRST_BACKOFF,
-            ):
-                with attempt:
-                    if attempt.num == 1:
-                        raise failed
-                    self._observer.retry(self.name, request.endpoint)
-                    return await self._attempt(request, decode)
-        finally:
-            # Both hold errors, which hold this frame: see `call`.
-            failed.__traceback__ = None
-            del attempt, failed
-        raise AssertionError  # pragma: no cover - stamina returns or raises
-
-    def _backoff(self, request: Request) -> Callable[[Exception], bool | float]:
-        """Stamina's hook: whether to try again after an error, or the pause that the upstream asked for."""
-        outage = self._outages[host_of(parsed(request.url))]
-
-        def decide(error: Exception) -> bool | float:
-            if not isinstance(error, TransientError) or outage.ongoing or self._closed:
-                return False
-            if error.retry_after is None:
-                return True
-            # A little more than told: clocks round, and many polls wait for the same moment.
-            pause = error.retry_after + random.uniform(0.05, 0.5)  # noqa: S311 - spreads load, hides nothing
-            return pause if pause <= LONGEST_PAUSE_WITHIN_POLL else False
-
-        return decide
+    def _pause_before_retry(self, request: Request, error: PollError, retries: int) -> float | None:
+        """Seconds to wait before the next attempt, after so many `retries`; None to give up."""
+        if not isinstance(error, TransientError) or not request.repeatable or retries >= self._settings.retries:
+            return None
+        if self._closed or self._breakers[host_of(parsed(request.url))].is_open:
+            return None
+        if error.retry_after is None:
+            return min(FIRST_BACKOFF * 2.0**retries + random.uniform(0, FIRST_BACKOFF), LONGEST_BACKOFF)  # noqa: S311 - spreads load, hides nothing
+        # A little more than requested: clocks round, and many polls wait for the same moment.
+        pause = error.retry_after + random.uniform(0.05, 0.5)  # noqa: S311 - the same
+        return pause if pause <= LONGEST_PAUSE_WITHIN_POLL else None
 
     async def _attempt(self, request: Request, decode: Callable[[Response], T]) -> T:
         response = await self._send(request)
-        if (witness := _witness.get()) is not None:
-            witness(response)
+        if (hook := _response_hook.get()) is not None:
+            hook(response)
         try:
             if len(response.body) > DECODE_ON_LOOP_LIMIT:
                 return await asyncio.to_thread(decode, response)
@@ -233,21 +198,21 @@ class Upstream:
             raise
 
     async def _send(self, request: Request) -> Response:
-        """Wait for the right to send (during an outage the probe of another, slots, rate), then send once."""
+        """Wait for the right to send (while the circuit is open the probe of another, slots, rate), then send once."""
         url = parsed(request.url)
-        outage = self._outages[host_of(url)]
+        breaker = self._breakers[host_of(url)]
         while True:
-            if outage.being_probed:
-                await outage.wait_for_probe()
+            if breaker.half_open:
+                await breaker.wait_for_probe()
             self._raise_if_barred()
             async with self._own_slots:
-                waits = outage.being_probed or self._rate or self._turn.locked() or self._slots.locked()
+                waits = breaker.half_open or self._rate or self._turn.locked() or self._slots.locked()
                 if not waits:
                     # Nearly always: then there is nobody whose turn has to be waited for.
                     await self._slots.acquire()
                 else:
                     async with self._turn:
-                        if outage.being_probed:
+                        if breaker.half_open:
                             continue
                         if self._rate is not None:
                             await self._rate.acquire()
@@ -255,10 +220,10 @@ class Upstream:
                 try:
                     self._raise_if_barred()
                     self.retired.check(request.secrets)
-                    if not outage.ongoing:
-                        return await self._exchange(request, url, outage)
-                    with outage.probing():
-                        return await self._exchange(request, url, outage)
+                    if not breaker.is_open:
+                        return await self._exchange(request, url, breaker)
+                    with breaker.probing():
+                        return await self._exchange(request, url, breaker)
                 finally:
                     self._slots.release()
 
@@ -269,7 +234,7 @@ class Upstream:
         if self._paused_until and (remaining := self._paused_until - self._clock.monotonic()) > 0:
             raise ThrottledError(f"{self.name} asked for a pause, {remaining:.0f} s of it left", retry_after=remaining)
 
-    async def _exchange(self, request: Request, url: yarl.URL, outage: Outage) -> Response:
+    async def _exchange(self, request: Request, url: yarl.URL, breaker: CircuitBreaker) -> Response:
         """Send once and read the whole answer, which is counted by its status, or as `none` if there was none."""
         code: int | None = None
         try:
@@ -285,17 +250,17 @@ class Upstream:
                 raise_for_redirect(answer)
                 body = await read_limited(answer)
         except PollError:
-            outage.answered()
+            breaker.record_success()
             raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             failure = translated(error, host_of(url), self._settings.timeout)
             # What could not be sent says nothing about the host.
             if not isinstance(failure, RejectedError):
-                outage.unanswered()
+                breaker.record_failure()
             raise failure from None
         finally:
             self._observer.request(self.name, request.endpoint, code)
-        outage.answered()
+        breaker.record_success()
         return Response(code, body, answer.headers, self._clock.now())
 
     def _open_session(self) -> aiohttp.ClientSession:

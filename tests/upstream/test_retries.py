@@ -266,3 +266,16 @@ async def test_closing_twice_or_unused_is_fine(network: Network) -> None:
     upstream = network.upstream()
     await upstream.close()
     await upstream.close()
+
+
+async def test_a_pause_before_a_retry_ends_with_an_error_where_the_upstream_was_closed_meanwhile(network: Network) -> None:
+    answers, clock = Answers(429, retry_after="20"), FakeClock()
+    url, upstream = await network.serve(answers), network.upstream(clock=clock, retries=2)
+    call = asyncio.create_task(upstream.call(get(url), by_status))
+    while not clock.pending:  # noqa: ASYNC110 - the answer comes over a real socket
+        await asyncio.sleep(0.01)
+    await upstream.close()
+    await clock.advance(21)
+    with pytest.raises(UpstreamConnectionError, match="kunshan is no longer in use"):
+        await call
+    assert len(answers.times) == 1

@@ -1,4 +1,4 @@
-"""After some unanswered requests in a row one probe at a time goes out, and everybody shares its fate."""
+"""After some unanswered requests in a row one probe at a time goes out, and all callers share its result."""
 
 import asyncio
 
@@ -6,102 +6,107 @@ import pytest
 from aiohttp import web
 
 from exporter.errors import PollError, RejectedError, UnexpectedStatusError, UpstreamTimeoutError
-from exporter.upstream import Outage
-from exporter.upstream.outage import UNANSWERED_LIMIT
+from exporter.upstream import CircuitBreaker
+from exporter.upstream.circuit_breaker import FAILURE_LIMIT
 from tests.support.http import Network, body_of, get
 
 
-def an_outage() -> Outage:
-    outage = Outage()
-    for _ in range(UNANSWERED_LIMIT):
-        outage.unanswered()
-    return outage
+def an_open_circuit() -> CircuitBreaker:
+    breaker = CircuitBreaker()
+    for _ in range(FAILURE_LIMIT):
+        breaker.record_failure()
+    return breaker
 
 
 def test_it_takes_eight_unanswered_requests_in_a_row() -> None:
-    outage = Outage()
+    breaker = CircuitBreaker()
     seen: list[bool] = []
-    for happens in [outage.unanswered] * 7 + [outage.answered] + [outage.unanswered] * 8 + [outage.answered]:
+    for happens in (
+        [breaker.record_failure] * 7
+        + [breaker.record_success]
+        + [breaker.record_failure] * 8
+        + [breaker.record_success]
+    ):
         happens()
-        seen.append(outage.ongoing)
+        seen.append(breaker.is_open)
     assert seen == [False] * 15 + [True, False]
 
 
-async def test_without_an_outage_nobody_waits() -> None:
-    outage = Outage()
-    with outage.probing():
-        assert not outage.being_probed
-        await asyncio.wait_for(outage.wait_for_probe(), 1)
+async def test_while_the_circuit_is_closed_no_request_waits() -> None:
+    breaker = CircuitBreaker()
+    with breaker.probing():
+        assert not breaker.half_open
+        await asyncio.wait_for(breaker.wait_for_probe(), 1)
 
 
 async def test_waiters_share_the_probes_failure() -> None:
-    outage = an_outage()
-    await outage.wait_for_probe()
+    breaker = an_open_circuit()
+    await breaker.wait_for_probe()
 
     async def probe() -> None:
-        with outage.probing():
+        with breaker.probing():
             await asyncio.sleep(0.01)
-            outage.unanswered()
+            breaker.record_failure()
             raise UpstreamTimeoutError("no answer from h", culprit="h")
 
     probing = asyncio.create_task(probe())
     await asyncio.sleep(0)
-    waiters = [asyncio.create_task(outage.wait_for_probe()) for _ in range(3)]
+    waiters = [asyncio.create_task(breaker.wait_for_probe()) for _ in range(3)]
     results = await asyncio.wait_for(asyncio.gather(probing, *waiters, return_exceptions=True), 1)
     assert [type(result) for result in results] == [UpstreamTimeoutError] * 4
     assert str(results[1]) == "no answer from h (not asked again for this target)"
     assert isinstance(results[1], PollError)
     assert results[1].culprit == "h"
-    assert not outage.being_probed
-    assert outage.ongoing
+    assert not breaker.half_open
+    assert breaker.is_open
 
 
 @pytest.mark.parametrize("error", [None, UnexpectedStatusError("HTTP 301"), RejectedError("no")])
 async def test_an_answer_frees_everybody_even_if_it_is_an_error(error: PollError | None) -> None:
-    outage = an_outage()
+    breaker = an_open_circuit()
 
     async def probe() -> None:
-        with outage.probing():
+        with breaker.probing():
             await asyncio.sleep(0.01)
-            outage.answered()
+            breaker.record_success()
             if error:
                 raise error
 
     probing = asyncio.create_task(probe())
     await asyncio.sleep(0)
-    waiters = [asyncio.create_task(outage.wait_for_probe()) for _ in range(3)]
+    waiters = [asyncio.create_task(breaker.wait_for_probe()) for _ in range(3)]
     results = await asyncio.wait_for(asyncio.gather(probing, *waiters, return_exceptions=True), 1)
     assert results == [error, None, None, None]
 
 
 async def test_a_cancelled_probe_frees_the_others_and_one_of_them_is_the_next() -> None:
-    outage = an_outage()
+    breaker = an_open_circuit()
 
     async def probe() -> None:
-        with outage.probing():
+        with breaker.probing():
             await asyncio.sleep(60)
 
     probing = asyncio.create_task(probe())
     await asyncio.sleep(0)
-    waiters = [asyncio.create_task(outage.wait_for_probe()) for _ in range(3)]
+    waiters = [asyncio.create_task(breaker.wait_for_probe()) for _ in range(3)]
     await asyncio.sleep(0)
     probing.cancel()
     assert await asyncio.wait_for(asyncio.gather(*waiters), 1) == [None] * 3
-    assert outage.ongoing
-    with outage.probing():
-        assert outage.being_probed
+    assert breaker.is_open
+    with breaker.probing():
+        assert breaker.half_open
 
 
 async def test_a_waiter_that_is_cancelled_takes_nobody_along() -> None:
-    outage = an_outage()
-    with outage.probing():
-        leaving, staying = (asyncio.create_task(outage.wait_for_probe()) for _ in range(2))
+    breaker = an_open_circuit()
+    with breaker.probing():
+        leaving, staying = (asyncio.create_task(breaker.wait_for_probe()) for _ in range(2))
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.sleep(0)
         assert leaving.cancelled()
         assert not staying.done()
-        outage.answered()
+        breaker.record_success()
     await asyncio.wait_for(staying, 1)
 
 

@@ -1,14 +1,14 @@
-"""Whoever wants to see the answers to requests made on its behalf sees its own and no others."""
+"""A hook for responses is called for the requests of its own task and no others."""
 
 import asyncio
 
 from aiohttp import web
 
-from exporter.upstream import Response, witnessed
+from exporter.upstream import Response, on_response
 from tests.support.http import Network, body_of, get
 
 
-async def test_a_witness_sees_the_answers_to_its_own_requests(network: Network) -> None:
+async def test_a_hook_gets_the_responses_to_the_requests_within_its_block(network: Network) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=request.path.encode())
 
@@ -21,7 +21,7 @@ async def test_a_witness_sees_the_answers_to_its_own_requests(network: Network) 
         def see(response: Response) -> None:
             seen.append(response.body)
 
-        with witnessed(see):
+        with on_response(see):
             await upstream.call(get(f"{url}/{path}"), body_of)
         await upstream.call(get(f"{url}/unseen"), body_of)
         return seen
