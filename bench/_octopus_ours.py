@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from exporter.app.octopus import Project
-from exporter.app.services import Services
 from exporter.clock import SystemClock
 from exporter.config import InlineSecret, OctopusProject, OctopusQueue, PollSettings
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.snapshot import Exposition
+from exporter.sources.octopus.project import Project
+from exporter.sources.services import Services
 
 # The first readings allocate what all the others use.
 WARM_UP = 3

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import yaml
 
-from exporter.metrics.catalogue import CATALOGUE, Family
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.family import Family
 from grafana.boards import BOARDS
 from grafana.parts import Text, dashboard, in_language
 from reference import metric_texts as texts

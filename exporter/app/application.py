@@ -10,27 +10,27 @@ from typing import Any, TypeVar
 
 import structlog
 
-from exporter.app.figures import Figureboard
 from exporter.app.handover import followed_elsewhere, left_alone, state_file_of, tracked_members
-from exporter.app.octopus import Project, build_projects
 from exporter.app.publisher import Publisher
-from exporter.app.scnet import Region
-from exporter.app.scnet_tokens import AccountAtWork, account_at_work
-from exporter.app.services import Services
 from exporter.app.share import share_of
-from exporter.app.source import Source
 from exporter.app.status import Selection, status_of
 from exporter.app.tls import context_for
-from exporter.app.tracked import Tracked
 from exporter.clock import Clock, SystemClock
 from exporter.config import Account, Cluster, Config, FileSecret, OctopusProject, SecretFiles, Tls, effective_yaml, load
 from exporter.errors import ConfigurationError, Mistake
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import WHOLE, Poller, Shard, Target, TargetKey, in_slices
+from exporter.sources.figures import Figureboard
+from exporter.sources.octopus.project import Project, build_projects
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.region_tokens import AccountAtWork, account_at_work
+from exporter.sources.services import Services
+from exporter.sources.source import Source
+from exporter.sources.tracked import Tracked
 from exporter.supervise import supervise
 from exporter.tracking import StateFileError, TrackingService
 

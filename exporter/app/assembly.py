@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.app.application import build_accounts, build_regions, load_with_tls, warnings_of
-from exporter.app.octopus import Project, build_projects
-from exporter.app.scnet import Region
-from exporter.app.scnet_tokens import AccountAtWork
-from exporter.app.services import Services
-from exporter.app.source import Source
-from exporter.app.tracked import Tracked
 from exporter.clock import SystemClock
 from exporter.config import Cluster, Config, OctopusProject, Tls
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Chunks
 from exporter.metrics.snapshot import Exposition
+from exporter.sources.octopus.project import Project, build_projects
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.region_tokens import AccountAtWork
+from exporter.sources.services import Services
+from exporter.sources.source import Source
+from exporter.sources.tracked import Tracked
 
 Polled = TypeVar("Polled", Cluster, OctopusProject)
 

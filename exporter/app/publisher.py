@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from exporter.app.services import Services
 from exporter.errors import PollError
 from exporter.metrics import catalogue, families
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.polling import TargetKey, TargetStatus
+from exporter.sources.services import Services, show_jobs_dropped
 
 
 class Publisher:
@@ -57,10 +57,3 @@ class Publisher:
         if self._services.per_job is not None:
             self._services.per_job.release(key)
             show_jobs_dropped(self._services, key.source)
-
-
-def show_jobs_dropped(services: Services, source: str) -> None:
-    """Say how many jobs of `source` found no room among the per-job series."""
-    if services.per_job is not None and services.exporter_metrics:
-        dropped = services.per_job.dropped(source)
-        services.exposition.put(("dropped", source), families.jobs_dropped(source, dropped))

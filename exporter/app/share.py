@@ -2,10 +2,10 @@
 
 from typing import TypeVar
 
-from exporter.app.keys import OWNER, collected, member_key, octopus_key, queues_key, schedulers_key
 from exporter.config import Cluster, Config, Member, OctopusProject
 from exporter.polling import Shard
 from exporter.scnet.client import CLUSTER, MEMBER_JOBS, QUEUE_JOBS
+from exporter.sources.keys import OWNER, collected, member_key, octopus_key, queues_key, schedulers_key
 
 Polled = TypeVar("Polled", Cluster, OctopusProject)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter import __version__
-from exporter.app.figures import Figures, MemberFigures, QueueFigures, TaskFigures
+from exporter.sources.figures import Figures, MemberFigures, QueueFigures, TaskFigures
 from exporter.version import revision
 
 if TYPE_CHECKING:

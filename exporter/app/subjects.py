@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exporter.app.keys import OWNER, member_key, octopus_key, queues_key, schedulers_key
 from exporter.config import Cluster, Config, Member, OctopusProject, OctopusQueue, Secret, Tls, User
 from exporter.polling import TargetKey
+from exporter.sources.keys import OWNER, member_key, octopus_key, queues_key, schedulers_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.app import Assembly, assemble
-from exporter.app.scnet import Region
 from exporter.cli import options
 from exporter.cli.audit import AuditLog, operator
 from exporter.cli.output import complain, show
@@ -37,6 +36,7 @@ from exporter.scnet.deletion import (
     check_user,
     delete_jobs,
 )
+from exporter.sources.scnet.region import Region
 
 # More than so many jobs need --i-mean: a slip of the pipeline must not delete everything.
 SAFE_NUMBER = 100

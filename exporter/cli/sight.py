@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.app.scnet import Region
 from exporter.cli.shapes import Verdict
 from exporter.errors import PollError, RejectedError
 from exporter.records import Job, JobListing, JobState
 from exporter.scnet.ownjobs import own_jobs
+from exporter.sources.scnet.region import Region
 
 ENDED: Final = frozenset(
     {JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE}

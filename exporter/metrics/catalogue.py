@@ -7,25 +7,10 @@ with names and help of its own.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
-FamilyType = Literal["gauge", "counter", "histogram"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Family:
-    """One metric family. Compared and hashed by identity: each exists once, and is a key in hot dictionaries.
-
-    `name` is the name in the text format: a counter's ends in ``_total``. `labels` is the order of rendered labels.
-    """
-
-    name: str
-    type: FamilyType
-    help: str
-    labels: tuple[str, ...] = ()
-
+from exporter.metrics.family import Family, FamilyType
 
 _domain: list[Family] = []
 _own: list[Family] = []

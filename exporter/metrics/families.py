@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from exporter.metrics import catalogue
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks, escape, label_block, number, sample, start, to_bytes
 from exporter.records import Job, JobListing, JobState, QueueStatistics, Schedulers
 

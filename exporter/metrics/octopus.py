@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from exporter.metrics import catalogue
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks, escape, histogram, number, sample, start, to_bytes
 from exporter.octopus.records import QueueContent, QueueListing
 from exporter.tracking import HistogramView

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from exporter import __version__
 from exporter.errors import Reason
 from exporter.metrics import catalogue
-from exporter.metrics.catalogue import Family, FamilyType
+from exporter.metrics.family import Family, FamilyType
 from exporter.metrics.render import EOF, Format, header, named_sample, to_bytes
 from exporter.version import revision
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 
 # What one owner contributes: complete sample lines of each family, each line ending in a newline.
 Chunks = dict[Family, bytes]

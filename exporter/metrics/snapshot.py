@@ -10,8 +10,8 @@ from collections.abc import Callable, Hashable
 from typing import Final, TypeVar
 
 from exporter.metrics import deflate
-from exporter.metrics.catalogue import Family
 from exporter.metrics.deflate import Piece
+from exporter.metrics.family import Family
 from exporter.metrics.render import EOF, Chunks, Format, header, number
 
 # More than so many bytes are handled in a thread; below, changing threads would take longer than the work.

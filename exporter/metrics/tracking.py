@@ -3,7 +3,7 @@
 from typing import Final
 
 from exporter.metrics import catalogue
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks, histogram, sample, to_bytes
 from exporter.tracking import GroupView, HistogramView, MemberView
 

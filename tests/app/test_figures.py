@@ -3,11 +3,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.app.figures import Counts, Figureboard, InUse, MemberFigures, TaskFigures, member_figures, queue_figures
 from exporter.metrics import catalogue, families
+from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics
+from exporter.sources.figures import (
+    Counts,
+    Figureboard,
+    InUse,
+    MemberFigures,
+    TaskFigures,
+    member_figures,
+    queue_figures,
+)
 
 QUEUE_STATES = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER)
 NUMBERS = st.none() | st.integers(0, 1000)
@@ -23,7 +32,7 @@ JOBS = st.builds(
 )
 
 
-def samples(chunks: Chunks, family: catalogue.Family) -> dict[str, int]:
+def samples(chunks: Chunks, family: Family) -> dict[str, int]:
     """Series and values of a family."""
     lines = chunks.get(family, b"").decode().splitlines()
     return {series: int(value) for series, _, value in (line.rpartition(" ") for line in lines)}

@@ -8,10 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.app.keys import collected
 from exporter.app.share import share_of
 from exporter.config import Cluster, Config, OctopusProject, load
 from exporter.polling import Shard, TargetKey
+from exporter.sources.keys import collected
 
 names = st.lists(st.sampled_from([f"user{n}" for n in range(12)]), unique=True, max_size=8)
 collects = st.lists(st.sampled_from(["queue_jobs", "cluster", "member_jobs"]), unique=True)

@@ -13,9 +13,6 @@ from tests.docs.test_words import names_in_code
 
 PACKAGE = ROOT / "exporter"
 ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
-VENDOR = PAGES["docs/adding-a-vendor.md"]
-# They only tell users that it exists.
-IN_PASSING = {"exporter/__init__.py"}
 
 
 def room_of(path: Path) -> str:
@@ -72,19 +69,6 @@ def test_every_folder_of_the_repository_is_on_the_map() -> None:
     assert ours - {"requirements"} <= set(re.findall(r"`(\w+)/", text))
 
 
-def test_whoever_adds_a_vendor_is_led_to_every_module_that_knows_one() -> None:
-    """Outside of its own room."""
-    knowing = {
-        path.relative_to(ROOT).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if "octopus" in path.read_text(encoding="utf-8").lower() and not path.is_relative_to(PACKAGE / "octopus")
-    }
-    named = {term.text for term in VENDOR.terms}
-    none(
-        f"{VENDOR.name}: does not name {path}, which speaks of Octopus" for path in sorted(knowing - named - IN_PASSING)
-    )
-
-
 def wrong_names(page: Page, known: frozenset[str]) -> Iterator[str]:
     """Names of classes, functions and modules in code that do not exist."""
     for term in page.terms:
@@ -97,17 +81,6 @@ def wrong_names(page: Page, known: frozenset[str]) -> Iterator[str]:
             yield f"{page.at(term.line)}: `{term.text}` is no class or function of ours"
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/adding-a-vendor.md"])
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md"])
 def test_classes_and_modules_that_are_named_exist(name: str) -> None:
-    none(wrong_names(PAGES[name], names_in_code() | {"None", "VENDOR_up"}))
-
-
-def test_the_members_of_a_source_are_those_of_the_protocol() -> None:
-    tree = ast.parse((PACKAGE / "app" / "source.py").read_text(encoding="utf-8"))
-    protocol = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Source")
-    members = {node.name for node in protocol.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    section = VENDOR.text.partition("## 5.")[2].partition("## 6.")[0]
-    rows = section.partition("| `Source` has |")[2].partition("\n\n")[0]
-    assert {
-        name for cell in re.findall(r"^\| (.*?) \|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
-    } == members
+    none(wrong_names(PAGES[name], names_in_code() | {"None"}))

@@ -13,7 +13,8 @@ import yaml
 from exporter.config import load
 from exporter.config.jsonschema import json_schema
 from exporter.errors import ConfigurationError
-from exporter.metrics.catalogue import CATALOGUE, Family
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.family import Family
 from reference import __main__ as command
 from reference import chinese, english, metric_meanings, metric_texts, metrics
 from reference.configuration import coded

@@ -7,7 +7,8 @@ from itertools import permutations
 import pytest
 
 from exporter.metrics import families
-from exporter.metrics.catalogue import OCTOPUS_UP, SCNET_JOB_AMOUNTS, SCNET_MEMBER_AMOUNTS, SCNET_UP, Family
+from exporter.metrics.catalogue import OCTOPUS_UP, SCNET_JOB_AMOUNTS, SCNET_MEMBER_AMOUNTS, SCNET_UP
+from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks
 from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Scheduler, Schedulers
 

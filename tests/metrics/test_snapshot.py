@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics import deflate
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks, Format, sample, to_bytes
 from exporter.metrics.snapshot import Exposition
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from exporter.app.application import Application, Options
-from exporter.app.figures import Counts, Figureboard, InUse, MemberFigures, QueueFigures, TaskFigures
 from exporter.app.status import Selection, status_of
 from exporter.errors import AuthenticationError, PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.polling import WHOLE, Shard, Target, TargetKey, TargetStatus
+from exporter.sources.figures import Counts, Figureboard, InUse, MemberFigures, QueueFigures, TaskFigures
 from tests.support.face import FakeFace
 
 NOW = 1_790_000_000.0

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from exporter import config
-from exporter.app.services import Services
 from exporter.config import Cluster, Secret
 from exporter.scnet import AccessKeyLogin, Account, AccountToken, Claims, PasswordLogin, StaticToken
+from exporter.sources.services import Services
 from exporter.upstream import Settings, Upstream
 
 

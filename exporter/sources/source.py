@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from exporter.config import FileSecret
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.polling import Target, TargetKey
 
 

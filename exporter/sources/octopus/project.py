@@ -7,19 +7,19 @@ from typing import Final
 
 import structlog
 
-from exporter.app.figures import TaskFigures
-from exporter.app.keys import octopus_key
-from exporter.app.services import Services
 from exporter.config import Config, FileSecret, OctopusProject, OctopusQueue, Secret, Tls
 from exporter.errors import RejectedError
 from exporter.metrics import catalogue
 from exporter.metrics import octopus as families
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.octopus import QueueCounters, QueueLabels
 from exporter.octopus import IamLogin, IamToken, ProjectClient, Queue, QueueTotals
 from exporter.octopus.client import QUEUING_JOBS
 from exporter.octopus.records import QueueListing
 from exporter.polling import Target, TargetKey
+from exporter.sources.figures import TaskFigures
+from exporter.sources.keys import octopus_key
+from exporter.sources.services import Services
 from exporter.upstream import ALARMING_SKEW, PastedToken, Settings, Upstream
 
 log = structlog.get_logger()

@@ -8,21 +8,20 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
-from exporter.app.figures import MemberFigures, member_figures, queue_figures
-from exporter.app.keys import OWNER, member_key, queues_key, schedulers_key
-from exporter.app.publisher import show_jobs_dropped
-from exporter.app.scnet_tokens import AccountAtWork, RegionTokens, Token
-from exporter.app.services import Services
-from exporter.app.tracked import Followed
 from exporter.config import Cluster, FileSecret, Member
 from exporter.errors import PermanentError, RejectedError
 from exporter.metrics import catalogue, families
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks
 from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import JobListing, QueueStatistics, Schedulers
 from exporter.scnet import RegionClient
 from exporter.scnet.client import CLUSTER, MEMBER_JOBS, QUEUE_JOBS
+from exporter.sources.figures import MemberFigures, member_figures, queue_figures
+from exporter.sources.keys import OWNER, member_key, queues_key, schedulers_key
+from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens, Token
+from exporter.sources.services import Services, show_jobs_dropped
+from exporter.sources.tracked import Followed
 from exporter.tracking import MemberKey
 from exporter.upstream import Settings, Upstream
 

@@ -4,10 +4,10 @@ import asyncio
 from collections import defaultdict
 from typing import NamedTuple
 
-from exporter.app.services import Services
 from exporter.metrics import tracking as families
 from exporter.polling import TargetKey
 from exporter.records import JobListing
+from exporter.sources.services import Services
 from exporter.tracking import MemberKey, TrackingService
 
 

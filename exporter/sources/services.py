@@ -5,15 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from exporter.app.figures import Figureboard
 from exporter.clock import Clock
+from exporter.metrics import families
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
+from exporter.sources.figures import Figureboard
 
 if TYPE_CHECKING:
-    from exporter.app.tracked import Tracked
+    from exporter.sources.tracked import Tracked
 
 
 @dataclass(slots=True)
@@ -35,3 +36,10 @@ class Services:
     figures: Figureboard = field(default_factory=Figureboard)
     # To be called when a region has other targets than before without a reload.
     targets_changed: Callable[[], None] = lambda: None
+
+
+def show_jobs_dropped(services: Services, source: str) -> None:
+    """Say how many jobs of `source` found no room among the per-job series."""
+    if services.per_job is not None and services.exporter_metrics:
+        dropped = services.per_job.dropped(source)
+        services.exposition.put(("dropped", source), families.jobs_dropped(source, dropped))

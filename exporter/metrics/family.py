@@ -1,0 +1,49 @@
+"""Metric families: what a name means, in two languages, and the samples that carry its values."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+FamilyType = Literal["gauge", "counter", "histogram"]
+
+
+class Text(NamedTuple):
+    """The same sentence or word in English and in Chinese."""
+
+    en: str
+    zh: str
+
+
+class Sample(NamedTuple):
+    """One value of a family; `values` are those of its labels, in their order. None is unknown: no sample is shown."""
+
+    family: "Family"
+    values: tuple[str, ...]
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """One metric family. Compared and hashed by identity: each exists once, and is a key in hot dictionaries.
+
+    `name` is the name in the text format: a counter's ends in ``_total``. `labels` is the order of rendered labels.
+    `help` and `zh` explain it in English and Chinese; a sentence of `help` that begins with "Absent" says when there is no
+    sample, and `absent_zh` says so in Chinese.
+    """
+
+    name: str
+    type: FamilyType
+    help: str
+    labels: tuple[str, ...] = ()
+    zh: str = ""
+    absent_zh: str = ""
+
+    def __call__(self, *values: object, value: float | None) -> Sample:
+        """Return a sample with these label values. Raises ValueError where their number is not that of the labels."""
+        if len(values) != len(self.labels):
+            raise ValueError(f"{self.name} has the labels {', '.join(self.labels)}, not {len(values)} of them")
+        return Sample(self, tuple(map(str, values)), value)
+
+
+def gauge(name: str, labels: tuple[str, ...], text: str, *, zh: str, absent_zh: str = "没有近期数据。") -> Family:
+    """Declare a gauge that a collector exports. `text` is the HELP text, in English."""
+    return Family(name, "gauge", text, labels, zh, absent_zh)

@@ -1,0 +1,1 @@
+"""Huawei Cloud Octopus projects: what they are asked, with which token."""

@@ -1,0 +1,1 @@
+"""SCNet regions: what they are asked, with which token."""
