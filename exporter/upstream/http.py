@@ -30,6 +30,7 @@ from exporter.errors import (
 )
 from exporter.upstream.circuit_breaker import CircuitBreaker
 from exporter.upstream.denials import Denials, Retired
+from exporter.upstream.names import Resolver
 from exporter.upstream.translation import translated
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ BODY_LIMIT = 16 * 1024 * 1024
 # Decoding this much takes about a millisecond; more is decoded in a thread.
 DECODE_ON_LOOP_LIMIT = 256 * 1024
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 5.0
+# The part of a request's time that its name look-up may take: less than all, so that the error names the name server.
+LOOKUP_SHARE = 0.9
 # Told to wait longer than this, a poll gives up and leaves it to the next one.
 LONGEST_PAUSE_WITHIN_POLL = 30.0
 # A Retry-After of days is a mistake of the upstream's; it must not silence a region until somebody restarts us.
@@ -268,7 +271,7 @@ class Upstream:
             timeout = self._settings.timeout
             self._session = aiohttp.ClientSession(
                 # Our semaphores limit; a second limit in the connector would time out requests that only waited.
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, resolver=Resolver(LOOKUP_SHARE * timeout)),
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=(sent_once,),

@@ -1,6 +1,7 @@
 """Whether a host can be reached, step by step: its name, a connection, TLS. Nothing is asked of it."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -8,6 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from aiohappyeyeballs import start_connection
+
+from exporter.upstream.names import look_up
+
+# The pause in seconds before the next address of a host is tried as well (RFC 8305), as aiohttp does.
+HAPPY_EYEBALLS_DELAY = 0.25
 Reach = Literal["address", "connection", "TLS"]
 
 
@@ -25,15 +32,15 @@ async def probe(url: str, tls: ssl.SSLContext | bool, seconds: float) -> Reached
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     try:
-        async with asyncio.timeout(seconds):
-            await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        return Reached("address", f"the name of {host} was not resolved within {seconds:g} s")
-    except (OSError, UnicodeError):
+        addresses = await look_up(host, port, socket.AF_UNSPEC, seconds)
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
+            return Reached("address", f"the name of {host} was not resolved within {seconds:g} s")
         return Reached("address", f"the name of {host} cannot be resolved")
     try:
         async with asyncio.timeout(seconds):
-            _, writer = await asyncio.open_connection(host, port)
+            connected = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
+            _, writer = await asyncio.open_connection(sock=connected)
     except TimeoutError:
         return Reached("connection", f"no connection to {host}:{port} within {seconds:g} s")
     except OSError as error:

@@ -1,5 +1,6 @@
 """What an exception of aiohttp or the system means for a person."""
 
+import errno
 import os
 import ssl
 
@@ -35,6 +36,9 @@ def translated(error: Exception, host: str, timeout: float) -> PollError:
             return tls_failure(error, host)
         case TimeoutError():
             kind, text = UpstreamTimeoutError, f"no complete answer from {host} within {timeout:g} s"
+        case aiohttp.ClientConnectorDNSError(os_error=OSError(errno=errno.ETIMEDOUT)):
+            kind = UpstreamTimeoutError
+            text = f"the name of {host} was not resolved in time: a name server of this machine does not answer"
         case aiohttp.ClientConnectorDNSError():
             text = f"the name of {host} cannot be resolved"
         case aiohttp.ClientConnectorError():

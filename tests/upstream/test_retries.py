@@ -268,7 +268,9 @@ async def test_closing_twice_or_unused_is_fine(network: Network) -> None:
     await upstream.close()
 
 
-async def test_a_pause_before_a_retry_ends_with_an_error_where_the_upstream_was_closed_meanwhile(network: Network) -> None:
+async def test_a_pause_before_a_retry_ends_with_an_error_where_the_upstream_was_closed_meanwhile(
+    network: Network,
+) -> None:
     answers, clock = Answers(429, retry_after="20"), FakeClock()
     url, upstream = await network.serve(answers), network.upstream(clock=clock, retries=2)
     call = asyncio.create_task(upstream.call(get(url), by_status))
