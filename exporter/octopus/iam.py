@@ -8,6 +8,8 @@ import json
 import math
 import random
 from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import Any
 
 import msgspec
 
@@ -15,15 +17,14 @@ from exporter.clock import Clock
 from exporter.config import Secret
 from exporter.errors import AuthenticationError, DecodeError, PollError, RejectedError
 from exporter.octopus.envelope import error_of, quoted, read_error
-from exporter.octopus.wire import moment_of
-from exporter.upstream import Lifetime, Pause, Request, Response, TokenObserver, Upstream, clock_skew
+from exporter.upstream import Lifetime, Pause, Request, Response, TokenObserver, Upstream, clock_skew, epoch_seconds
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
 TOKEN_HEADER = "X-Subject-Token"  # noqa: S105 - a header's name
 
 
 class WireToken(msgspec.Struct, gc=False):
-    expires_at: str | None = None
+    expires_at: Any = None
 
 
 class WireBody(msgspec.Struct, gc=False):
@@ -101,7 +102,7 @@ def refusal(response: Response) -> PollError:
 def expiry(body: bytes) -> float | None:
     """``token.expires_at`` as Unix time; None where it cannot be read, for the token is good all the same."""
     try:
-        return moment_of(_body.decode(body).token.expires_at)
+        return epoch_seconds(_body.decode(body).token.expires_at, UTC)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 

@@ -5,40 +5,49 @@ Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster).
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from exporter.errors import DecodeError, PollError
 from exporter.records import Scheduler
+from exporter.scnet import wire
 from exporter.scnet.client import RegionClient
 from exporter.scnet.envelope import open_envelope
-from exporter.scnet.login import Login, RegionToken, read_login
+from exporter.scnet.login import Login, RegionToken, as_text, read_login
 from exporter.upstream import Request, Response, TokenProvider, Upstream, call_with_token, excerpt
 
 CENTER = "center"
 
 
 class WireUrl(msgspec.Struct, gc=False):
-    """``enable`` is met as text and as a boolean."""
+    """``enable`` is met as text in any case, as a boolean and as 1; where it is missing the address is usable."""
 
-    url: str | None = None
-    enable: str | bool | None = None
+    url: str
+    enable: Any = None
+
+    @property
+    def enabled(self) -> bool:
+        return self.enable is None or str(self.enable).strip().lower() in ENABLED
+
+
+ENABLED = ("true", "1", "1.0")
 
 
 class WireUser(msgspec.Struct, gc=False, rename="camel"):
-    user_name: str | None = None
+    user_name: Any = None
 
 
 class WireCenter(msgspec.Struct, gc=False, rename="camel"):
-    """``id`` is a number here and text elsewhere."""
+    """An address that cannot be read costs no other."""
 
-    id: int | str | None = None
-    name: str | None = None
+    name: Any = None
     cluster_user_info: WireUser | None = None
-    hpc_urls: list[WireUrl] | None = None
+    hpc_urls: list[msgspec.Raw] | None = None
 
 
 _center = msgspec.json.Decoder(WireCenter | list[WireCenter])
+_url = msgspec.json.Decoder(WireUrl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +98,14 @@ def read_center(response: Response) -> Center:
             raise DecodeError("the answer describes no region")
         answer = answer[0]
     user = answer.cluster_user_info.user_name if answer.cluster_user_info else None
-    return Center(answer.name or "", user or "", first_enabled(answer.hpc_urls or []))
+    return Center(as_text(answer.name), as_text(user), first_enabled(answer.hpc_urls or []))
 
 
-def first_enabled(urls: list[WireUrl]) -> str:
+def first_enabled(rows: list[msgspec.Raw]) -> str:
     """The first address that is in use, without the ``/hpc`` that its paths begin with; empty if there is none."""
-    for url in urls:
-        if url.url and str(url.enable).lower() == "true":
-            return url.url.rstrip("/").removesuffix("/hpc").rstrip("/")
+    for url in wire.read_each(rows, lambda raw: wire.read_one(_url.decode, raw)):
+        if url is not None and url.enabled and url.url.strip():
+            return url.url.strip().rstrip("/").removesuffix("/hpc").rstrip("/")
     return ""
 
 

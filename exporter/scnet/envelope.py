@@ -44,15 +44,18 @@ REJECTED = {
     "911009": "the region does not know this user",
 }
 LISTED_CODES = frozenset({*PASSING, *TOKEN_REFUSED, *REJECTED})
+# Web gateways before the API answer with a code of their own, the first of which means other things as well.
+GATEWAY_REFUSED, GATEWAY_NOT_LOGGED_IN = "1001", "401"
 
 NOTHING = msgspec.Raw(b"null")
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """``msg`` is for people and can be of any type; ``data`` is read by whoever asked."""
+    """``msg`` is for people and can be of any type, gateways call it ``message``; ``data`` is read by the caller."""
 
     code: int | str
     msg: msgspec.Raw = NOTHING
+    message: msgspec.Raw = NOTHING
     data: msgspec.Raw = NOTHING
 
 
@@ -71,7 +74,7 @@ def open_envelope(response: Response) -> msgspec.Raw:
     code = str(envelope.code)
     if code == SUCCESS:
         return envelope.data
-    raise error_for(code, text_of(envelope.msg), response)
+    raise error_for(code, text_of(envelope.msg) or text_of(envelope.message), response)
 
 
 def is_bare_null(response: Response) -> bool:
@@ -126,18 +129,26 @@ def throttling(response: Response, api_code: str | None = None) -> ThrottledErro
 
 def error_for(code: str, message: str, response: Response) -> PollError:
     """The error for an envelope with a `code` other than "0"."""
-    label = code if code in LISTED_CODES else "other"
+    refused = gateway_refusal(code, message)
+    label = code if refused or code in LISTED_CODES else "other"
     if throttled := throttling(response, label):
         return throttled
     said = f"code {one_line(code)[:20]}" + (f", {message}" if message else "")
-    if code in TOKEN_REFUSED or response.status in (401, 403):
-        meaning = TOKEN_REFUSED.get(code, f"HTTP {response.status}")
+    if refused or code in TOKEN_REFUSED or response.status in (401, 403):
+        meaning = refused or TOKEN_REFUSED.get(code, f"HTTP {response.status}")
         return AuthenticationError(f"the token was refused: {meaning} ({said})", api_code=label)
     if code in PASSING:
         return UpstreamBusyError(f"the region failed: {PASSING[code]} ({said})", api_code=label)
     if code in REJECTED:
         return RejectedError(f"the region refused the request: {REJECTED[code]} ({said})", api_code=label)
     return ApiError(f"the region answered with an error that no page lists ({said})", api_code=label)
+
+
+def gateway_refusal(code: str, message: str) -> str:
+    """The words for a token that a gateway before the API rejects; empty for anything else."""
+    if code == GATEWAY_NOT_LOGGED_IN or (code == GATEWAY_REFUSED and "token" in message.lower()):
+        return "a gateway does not accept it"
+    return ""
 
 
 def text_of(raw: msgspec.Raw) -> str:

@@ -130,6 +130,13 @@ def read_login(response: Response) -> LoginAnswer:
     return LoginAnswer({each.cluster_id: each for each in regions if each.cluster_id != PLATFORM_CLUSTER_ID}, skew)
 
 
+def as_text(value: object) -> str:
+    """A name or an id that is met as text and as a number, 11112.0 among them; empty for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
 def read_token(raw: msgspec.Raw) -> WireToken:
     return wire.read_one(_token.decode, raw)
 

@@ -7,20 +7,21 @@ Source: the sample tokens of the official pages.
 import base64
 import binascii
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
-from exporter.upstream import PastedToken
+from exporter.upstream import PastedToken, epoch_seconds
 
 JWT_PARTS = 3
 
 
 class WireClaims(msgspec.Struct, rename="camel", gc=False):
-    """All claims are text; ``expireTime`` is in milliseconds since the epoch."""
+    """All claims are text; ``expireTime`` is in milliseconds since the epoch, elsewhere in seconds."""
 
     compute_user: str | None = None
     cluster_id: str | int | None = None
-    expire_time: str | int | None = None
+    expire_time: Any = None
     account_status: str | None = None
 
 
@@ -51,16 +52,9 @@ def read_claims(token: str) -> Claims:
     return Claims(
         wire.compute_user or "",
         "" if wire.cluster_id is None else str(wire.cluster_id),
-        seconds_from_milliseconds(wire.expire_time),
+        epoch_seconds(wire.expire_time),
         wire.account_status or "",
     )
-
-
-def seconds_from_milliseconds(value: str | int | None) -> float | None:
-    text = "" if value is None else str(value).strip()
-    if not (text.isascii() and text.isdigit()) or len(text) > 15:  # noqa: PLR2004 - year 33658, in milliseconds
-        return None
-    return int(text) / 1000
 
 
 class StaticToken(PastedToken):

@@ -9,7 +9,7 @@ from exporter.upstream.renewal import Lifetime, Pause, TokenObserver
 from exporter.upstream.retry_after import parse_retry_after
 from exporter.upstream.skew import ALARMING_SKEW, clock_skew
 from exporter.upstream.text import excerpt, one_line
-from exporter.upstream.tokens import PastedToken, TokenProvider, call_with_token
+from exporter.upstream.tokens import PastedToken, TokenProvider, call_with_token, epoch_seconds
 
 __all__ = [
     "ALARMING_SKEW",
@@ -26,6 +26,7 @@ __all__ = [
     "Upstream",
     "call_with_token",
     "clock_skew",
+    "epoch_seconds",
     "excerpt",
     "on_response",
     "one_line",

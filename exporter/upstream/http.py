@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 # A region's whole job list is a few MiB; what is larger is not an answer but an accident.
 BODY_LIMIT = 16 * 1024 * 1024
+# Of one header in an answer, in bytes.
+HEADER_LIMIT = 64 * 1024
 # Decoding this much takes about a millisecond; more is decoded in a thread.
 DECODE_ON_LOOP_LIMIT = 256 * 1024
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 5.0
@@ -275,6 +277,8 @@ class Upstream:
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=(sent_once,),
+                # IAM answers with its token in a header; one of 9 KiB is in the service's own sample.
+                max_field_size=HEADER_LIMIT,
                 headers={"User-Agent": "hpc-exporter", "Accept": "application/json"},
             )
         return self._session

@@ -18,7 +18,7 @@ from exporter.errors import (
     ThrottledError,
     UpstreamBusyError,
 )
-from exporter.octopus import IamLogin
+from exporter.octopus import IamLogin, ProjectClient
 from exporter.simulator import Fault
 from exporter.simulator.octopus_iam import iso
 from tests.support.octopus import INTERNAL, AtWork
@@ -211,6 +211,31 @@ async def test_an_end_that_cannot_be_read_does_not_matter(at_work: AtWork) -> No
     for body in bodies:
         assert await answered(at_work, body, X_Subject_Token="MII-token") == "MII-token"
     assert at_work.refreshes.expiries == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "expires_at", ["1970-01-01T00:00:00.000000Z", 0, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+)
+async def test_an_absurd_end_is_unknown(at_work: AtWork, expires_at: object) -> None:
+    await answered(at_work, {"token": {"expires_at": expires_at}}, X_Subject_Token="MII-token")
+    assert at_work.refreshes.expiries == [None]
+
+
+@pytest.mark.parametrize("length", [9 * 1024, 16 * 1024])
+async def test_a_token_longer_than_common_limits_of_headers_travels_both_ways(at_work: AtWork, length: int) -> None:
+    long = "MII" + "k" * (length - 3)
+
+    async def project(request: web.Request) -> web.Response:
+        if request.path.endswith("/auth/tokens"):
+            return web.json_response({"token": {}}, status=201, headers={"X-Subject-Token": long})
+        if request.headers["X-Auth-Token"] != long:
+            return web.json_response({"error_code": "APIG.0301", "error_msg": "bad token"}, status=401)
+        return web.json_response({"payload": {"list": [], "page_info": {"offset": 0, "limit": 10, "total": 0}}})
+
+    url = await at_work.network.serve(project)
+    upstream = at_work.network.upstream("driving", clock=at_work.clock)
+    client = ProjectClient(upstream, base_url=url, project_id="p", clock=at_work.clock)
+    assert (await client.queuing_jobs(INTERNAL, at_work.iam(url=url))).complete
 
 
 async def test_the_end_is_by_the_clock_of_iam(at_work: AtWork) -> None:

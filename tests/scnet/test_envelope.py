@@ -78,6 +78,38 @@ def test_a_message_that_is_no_text_is_left_out(msg: object) -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["msg", "message"])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("1001", "jwt token is invalid"),
+        (1001, "Invalid Token"),
+        ("1001", "TOKEN expired"),
+        (401, "用户未登录!"),
+        ("401", ""),
+        ("401", None),
+    ],
+)
+def test_a_gateways_refusal_is_one_of_the_token(key: str, code: object, text: str | None) -> None:
+    for status in (200, 400, 500):
+        error = failure(response({"code": code, key: text}, status))
+        assert type(error) is AuthenticationError
+        assert error.api_code == str(code)
+        assert (text or "") in str(error)
+
+
+@pytest.mark.parametrize("message", [{}, {"msg": "no such page"}, {"message": "系统异常"}, {"data": "token"}])
+def test_code_1001_without_a_word_of_a_token_is_a_code_that_no_page_lists(message: dict[str, str]) -> None:
+    error = failure(response({"code": 1001, **message}))
+    assert (type(error), error.api_code) == (ApiError, "other")
+
+
+@pytest.mark.parametrize("more", [{}, {"msg": None}, {"msg": ""}, {"msg": {}}])
+def test_the_text_stands_under_message_where_msg_says_nothing(more: dict[str, object]) -> None:
+    assert str(failure(response({"code": 10004, "message": "缺少参数", **more}))).endswith("(code 10004, 缺少参数)")
+    assert "lost" not in str(failure(response({"code": 10004, "msg": "found", "message": "lost"})))
+
+
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [b"", b"<html>Forbidden</html>", {"code": "10001"}, {"code": "77"}, {"error": "x"}])
 def test_http_401_and_403_refuse_the_token_with_and_without_an_envelope(status: int, body: object) -> None:

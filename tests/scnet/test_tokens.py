@@ -70,15 +70,35 @@ def test_a_token_that_does_not_decode_says_nothing(text: str) -> None:
         ("never", None),
         ("-1", None),
         (-1, None),
+        (1685600225615.0, 1685600225.615),
+        ("1685600225615.0", 1685600225.615),
+        ("1685600225", 1685600225.0),
+        (1685600225, 1685600225.0),
+        (1685600225.6, 1685600225.6),
+        ("1685600225.6", 1685600225.6),
+        ("2023-06-01T06:17:05.615Z", 1685600225.615),
+        ("2023-06-01T14:17:05+08:00", 1685600225.0),
+        ("2023-06-01T14:17:05", None),
+        ("0", None),
+        (0, None),
+        (3_600_000, None),
+        ("86400000", None),
+        (99_999_999_999, 99_999_999_999.0),
+        (100_000_000_000, None),
+        ("1970-01-01T01:00:00Z", None),
+        ("20230601", None),
+        (True, None),
+        ([1685600225615], None),
+        ({}, None),
+        (1e300, None),
         ("1e12", None),
-        ("1685600225.6", None),
         ("9" * 16, None),
         ("9" * 10_000, None),
         ("１６８５６００２２５６１５", None),
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_an_end_is_a_number_of_milliseconds_or_unknown(value: object, expires: float | None) -> None:
+def test_an_end_is_in_milliseconds_or_seconds_by_its_magnitude_or_unknown(value: object, expires: float | None) -> None:
     assert read_claims(token({"computeUser": "test", "expireTime": value})) == Claims("test", "", expires)
 
 

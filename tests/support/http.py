@@ -54,7 +54,7 @@ class Network:
         application = web.Application()
         application.router.add_route("*", r"/{path:[\s\S]*}", handle)
         server = TestServer(application)
-        await server.start_server(ssl=tls, shutdown_timeout=0.1)
+        await server.start_server(ssl=tls, shutdown_timeout=0.1, max_field_size=64 * 1024)
         self._stack.push_async_callback(server.close)
         return str(server.make_url("/")).rstrip("/")
 
