@@ -33,6 +33,7 @@ running exporter shows what is in effect, without secrets.
 | value | how |
 |---|---|
 | duration | whole numbers with the units `w`, `d`, `h`, `m`, `s`, `ms`, larger ones first: `500ms`, `15s`, `1h30m`, `2d`. A number without a unit is a mistake |
+| size | a whole number with a unit of `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`: `64MiB` |
 | text | with quotes or without; it stays as it is written: a user can be called `1234` or `on`. No white space at its ends |
 | id | every digit: `533686286955839488`. What a spreadsheet made of it, `5.33687E+17`, is refused |
 | true or false | also `yes` or `no`, `on` or `off` |
@@ -68,6 +69,7 @@ At least one of `clusters`, `octopus` and `accounts` is needed.
 
 KINDS: Final = {
     "duration": "duration",
+    "size": "size",
     "requests": "whole number of requests",
     "attempts": "whole number of attempts",
     "jobs": "whole number of jobs",

@@ -11,6 +11,7 @@ poll:
   stale_after: 3m
   max_concurrency: 16
   retries: 2
+  max_body: 64MiB
 
 clusters:
   - name: kunshan

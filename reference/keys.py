@@ -14,6 +14,7 @@ from exporter.config.values import Boolean, Bounds, FilePath, Name, Section
 KINDS: Final[tuple[tuple[Any, str], ...]] = (
     (schema.Interval, "duration"),
     (schema.Timeout, "duration"),
+    (schema.BodySize, "size"),
     (schema.Concurrency, "requests"),
     (schema.Retries, "attempts"),
     (schema.MaxJobs, "jobs"),

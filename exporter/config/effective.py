@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from exporter.config.durations import format_duration
 from exporter.config.model import Account, Config
 from exporter.config.secrets import FileSecret, Secret
+from exporter.config.sizes import format_size
 
 _DURATIONS = frozenset({"interval", "timeout", "stale_after"})
 _HIDDEN = "<secret>"
@@ -32,6 +33,8 @@ def _section(part: BaseModel) -> dict[str, Any]:
             section |= _secret("token" if name == "credential" else name, value)
         elif name in _DURATIONS:
             section[name] = format_duration(value)
+        elif name == "max_body":
+            section[name] = format_size(value)
         else:
             section[name] = _value(value)
     return section

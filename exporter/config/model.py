@@ -35,13 +35,14 @@ class PlacedPart(Part):
 
 
 class PollSettings(Part):
-    """How one source is polled; times in seconds."""
+    """How one source is polled; times in seconds, sizes in bytes."""
 
     interval: float = 60.0
     timeout: float = 15.0
     stale_after: float = Field(default_factory=lambda data: 3 * data["interval"])
     max_concurrency: int = 16
     retries: int = 2
+    max_body: int = 64 * 1024**2
 
 
 class Tls(Part):

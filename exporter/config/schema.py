@@ -36,6 +36,7 @@ from exporter.config.values import (
     FilePath,
     Name,
     Section,
+    Size,
     between,
     integer,
     integer_schema,
@@ -162,6 +163,7 @@ Rate = Annotated[
 ]
 Interval = Annotated[Duration, between(0.1, 86_400 * 366, "100ms", "366d")]
 Timeout = Annotated[Duration, between(0.001, 3600, "1ms", "1h")]
+BodySize = Annotated[Size, between(1024, 1024**3, "1KiB", "1GiB")]
 Concurrency = Annotated[int, scalar(integer, "a whole number"), between(1, 1000, "1", "1000"), integer_schema(1, 1000)]
 Retries = Annotated[int, scalar(integer, "a whole number"), between(0, 10, "0", "10"), integer_schema(0, 10)]
 MaxJobs = Annotated[
@@ -189,6 +191,9 @@ class PollSection(Section):
         "Requests in flight at a time: at the top level to all upstreams together, else to this one.", 16
     )
     retries: Retries | None = key("Further attempts of one poll after a failure that may pass: 0 gives up at once.", 2)
+    max_body: BodySize | None = key(
+        "Longest answer that is accepted, after decompression: a longer one is a failed poll.", "64MiB"
+    )
 
 
 class TlsSection(Section):

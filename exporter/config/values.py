@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from exporter.config.durations import parse_duration
 from exporter.config.secrets import FileSecret
+from exporter.config.sizes import parse_size
 from exporter.config.tree import Text, shown
 
 
@@ -117,6 +118,7 @@ ANY_TEXT = {"type": ["string", "number", "boolean"]}
 SOME_TEXT = {"type": "string", "minLength": 1}
 
 DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^([0-9]+(w|d|h|m|s|ms))+$"}, VARIABLE]}
+SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^[0-9]+([kMG]B|[KMG]iB|B)$"}, VARIABLE]}
 
 
 def integer_schema(low: int, high: int) -> WithJsonSchema:
@@ -132,6 +134,8 @@ Boolean = Annotated[
 ]
 
 Duration = Annotated[float, scalar(parse_duration, "a duration like 30s"), WithJsonSchema(DURATION_SCHEMA)]
+
+Size = Annotated[int, scalar(parse_size, "a size like 64MiB"), WithJsonSchema(SIZE_SCHEMA)]
 
 FilePath = Annotated[Path, BeforeValidator(path_of), WithJsonSchema(SOME_TEXT)]
 

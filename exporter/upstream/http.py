@@ -35,8 +35,6 @@ from exporter.upstream.translation import translated
 
 T = TypeVar("T")
 
-# A region's whole job list is a few MiB; what is larger is not an answer but an accident.
-BODY_LIMIT = 16 * 1024 * 1024
 # Of one header in an answer, in bytes.
 HEADER_LIMIT = 64 * 1024
 # Decoding this much takes about a millisecond; more is decoded in a thread.
@@ -79,13 +77,14 @@ class Response(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to talk to one upstream; times in seconds."""
+    """How to talk to one upstream; times in seconds, `max_body` in bytes after decompression."""
 
     name: str
     timeout: float = 15.0
     retries: int = 2
     max_concurrency: int = 16
     requests_per_second: float | None = None
+    max_body: int = 64 * 1024**2
 
 
 ResponseHook = Callable[[Response], None]
@@ -253,7 +252,7 @@ class Upstream:
             ) as answer:
                 code = answer.status
                 raise_for_redirect(answer)
-                body = await read_limited(answer)
+                body = await read_limited(answer, self._settings.max_body)
         except PollError:
             breaker.record_success()
             raise
@@ -329,18 +328,26 @@ async def sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerT
         raise aiohttp.ClientConnectionResetError(str(error)) from None
 
 
-async def read_limited(answer: aiohttp.ClientResponse) -> bytes:
-    """The body, up to BODY_LIMIT after decompression; DecodeError if it is longer."""
+async def read_limited(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, up to `limit` bytes after decompression; DecodeError if it is longer."""
     parts: list[bytes] = []
     size = 0
     # Nearly always it came in one piece together with its end, and there is no further one to wait for.
     while not answer.content.at_eof():
         part = await answer.content.readany()
         size += len(part)
-        if size > BODY_LIMIT:
-            raise DecodeError(f"the answer is longer than {BODY_LIMIT // 1024**2} MiB")
+        if size > limit:
+            raise DecodeError(f"the answer is longer than poll.max_body allows, which is {in_units(limit)}")
         parts.append(part)
     return b"".join(parts)
+
+
+def in_units(size: int) -> str:
+    """A number of bytes for people, to three digits."""
+    for unit, of_unit in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size >= of_unit:
+            return f"{size / of_unit:.3g} {unit}"
+    return f"{size} bytes"
 
 
 def hide(secrets: tuple[str, ...], error: PollError) -> None:

@@ -25,7 +25,14 @@ def from_text(folder: Path, source: str) -> Config:
 def test_defaults_are_filled_in_and_durations_readable(tmp_path: Path) -> None:
     source = "clusters: [{name: kunshan, cluster_id: 11112, hpc_url: https://h.example.com, token: hidden}]"
     shown = yaml.safe_load(effective_yaml(from_text(tmp_path, source)))
-    poll = {"interval": "1m", "timeout": "15s", "stale_after": "3m", "max_concurrency": 16, "retries": 2}
+    poll = {
+        "interval": "1m",
+        "timeout": "15s",
+        "stale_after": "3m",
+        "max_concurrency": 16,
+        "retries": 2,
+        "max_body": "64MiB",
+    }
     assert shown == {
         "poll": poll,
         "accounts": [],

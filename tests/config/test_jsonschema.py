@@ -111,7 +111,7 @@ def test_the_defaults_that_are_explained_are_those_in_effect(tmp_path: Path) -> 
         "PerJobSection": effective["per_job"],
     }
     explained = [(section, key, value["default"]) for section, key, value in keys() if "default" in value]
-    assert len(explained) == 10
+    assert len(explained) == 11
     assert effective["poll"]["interval"] == "1m"
     assert explained == [(section, key, sections[section][key]) for section, key, _ in explained]
 

@@ -62,7 +62,9 @@ def test_a_region_needs_little(folder: Path) -> None:
 
 def test_defaults_are_those_of_the_documentation(folder: Path) -> None:
     config = loaded(folder, REGION)
-    assert config.poll == PollSettings(interval=60, timeout=15, stale_after=180, max_concurrency=16, retries=2)
+    assert config.poll == PollSettings(
+        interval=60, timeout=15, stale_after=180, max_concurrency=16, retries=2, max_body=2**26
+    )
     assert config.clusters[0].collect == ("queue_jobs", "cluster", "member_jobs")
     assert config.clusters[0].users is None
     assert (config.tracking.enabled, config.tracking.state_file) == (True, None)
@@ -149,8 +151,8 @@ class TestPollSettings:
         assert region(folder, source).poll.stale_after == stale_after
 
     def test_what_the_region_leaves_out_is_the_general_setting(self, folder: Path) -> None:
-        source = f"poll: {{retries: 5, timeout: 3s}}\n{REGION}    poll: {{timeout: 1s, max_concurrency: 2}}\n"
-        expected = PollSettings(interval=60, timeout=1, stale_after=180, max_concurrency=2, retries=5)
+        source = f"poll: {{retries: 5, timeout: 3s, max_body: 1GiB}}\n{REGION}    poll: {{timeout: 1s, max_concurrency: 2}}\n"
+        expected = PollSettings(interval=60, timeout=1, stale_after=180, max_concurrency=2, retries=5, max_body=2**30)
         assert region(folder, source).poll == expected
 
 

@@ -92,12 +92,13 @@ class Network:
         retries: int = 0,
         max_concurrency: int = 16,
         requests_per_second: float | None = None,
+        max_body: int = 64 * 1024**2,
         slots: asyncio.Semaphore | None = None,
         clock: Clock | None = None,
         tls: ssl.SSLContext | bool = True,
     ) -> Upstream:
         upstream = Upstream(
-            Settings(name, timeout, retries, max_concurrency, requests_per_second),
+            Settings(name, timeout, retries, max_concurrency, requests_per_second, max_body),
             slots=slots or asyncio.Semaphore(16),
             observer=self.counts,
             clock=clock or SystemClock(),

@@ -17,7 +17,6 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 from exporter.upstream import Response
-from exporter.upstream.http import BODY_LIMIT
 from tests.support.clock import FakeClock
 from tests.support.http import Network, body_of, get
 
@@ -99,23 +98,26 @@ async def test_waiting_for_a_slot_is_not_part_of_the_time_allowed(network: Netwo
     assert await asyncio.gather(*(upstream.call(get(url), body_of) for _ in range(6))) == [b"ok"] * 6
 
 
+LIMIT = 3 * 1024**2
+
+
 async def test_the_largest_body_allowed_is_read(network: Network) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=bytes(BODY_LIMIT))
+        return web.Response(body=bytes(LIMIT))
 
-    assert len(await network.upstream().call(get(await network.serve(answer)), body_of)) == BODY_LIMIT
+    assert len(await network.upstream(max_body=LIMIT).call(get(await network.serve(answer)), body_of)) == LIMIT
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip", "deflate"])
 async def test_a_longer_body_is_refused_also_where_compression_hides_its_length(network: Network, coding: str) -> None:
-    plain = bytes(20 * BODY_LIMIT if coding != "identity" else BODY_LIMIT + 1)
+    plain = bytes(20 * LIMIT if coding != "identity" else LIMIT + 1)
     bomb = {"identity": lambda b: b, "gzip": gzip.compress, "deflate": zlib.compress}[coding](plain)
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=bomb, headers={"Content-Encoding": coding})
 
-    with pytest.raises(DecodeError, match="the answer is longer than 16 MiB"):
-        await network.upstream().call(get(await network.serve(answer)), body_of)
+    with pytest.raises(DecodeError, match=r"longer than poll\.max_body allows, which is 3 MiB"):
+        await network.upstream(max_body=LIMIT).call(get(await network.serve(answer)), body_of)
 
 
 async def test_a_compressed_body_is_decompressed(network: Network) -> None:

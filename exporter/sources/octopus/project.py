@@ -101,7 +101,7 @@ class Project:
         requests_per_second: float | None,
     ) -> Upstream:
         poll = self.project.poll
-        settings = Settings(self.name, poll.timeout, poll.retries, max_concurrency, requests_per_second)
+        settings = Settings(self.name, poll.timeout, poll.retries, max_concurrency, requests_per_second, poll.max_body)
         return Upstream(settings, slots=slots, observer=self._services.own, clock=self._services.clock, tls=tls)
 
     def _made_token(self) -> PastedToken | IamToken:

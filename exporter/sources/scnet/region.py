@@ -64,6 +64,7 @@ class Region:
                 retries=cluster.poll.retries,
                 max_concurrency=cluster.poll.max_concurrency,
                 requests_per_second=cluster.requests_per_second,
+                max_body=cluster.poll.max_body,
             ),
             slots=slots,
             observer=services.own,
