@@ -31,11 +31,16 @@ pydantic, OSError of a secret's file) are turned into these where they arise and
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from exporter.redaction import redact
+
 Reason = Literal["auth", "permission", "rejected", "throttled", "timeout", "connection", "http", "decode", "upstream"]
 
 
 class ExporterError(Exception):
-    """The root: whatever is below was foreseen, and its text is fit for a person."""
+    """The root: everything below was foreseen, and its text is fit for a person: secrets are taken out of it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact(message))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,7 +66,10 @@ class ConfigurationError(ExporterError):
 
 
 class RecordError(ExporterError):
-    """One record of an otherwise good answer cannot be used."""
+    """One record of an otherwise good answer cannot be used. There may be thousands; nobody is shown their texts."""
+
+    def __init__(self, message: str = "") -> None:
+        Exception.__init__(self, message)
 
 
 class PollError(ExporterError):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from exporter.log import redact_with
+from exporter import redaction
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,7 +22,7 @@ def _logging_as_it_was() -> Iterator[None]:
     """Undo what a command that a test runs within this process sets up: its stream is gone after the test."""
     yield
     structlog.reset_defaults()
-    redact_with(tuple)
+    redaction.known.forget()
     root = logging.getLogger()
     for handler in list(root.handlers):
         if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):

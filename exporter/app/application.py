@@ -324,12 +324,6 @@ class Application:
             self.reloaded_at = self._clock.now()
         self.own.config_reload(ok, self._clock.now())
 
-    def secret_values(self) -> tuple[str, ...]:
-        """All secrets in use now, for whoever must not show them."""
-        of_accounts = [token for at_work in self._accounts.values() for token in at_work.login.token_values()]
-        of_sources = [token for source in self.sources.values() for token in source.token_values()]
-        return (*self.config.secret_values(), *of_accounts, *of_sources) if self.config else ()
-
 
 def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
     """Load a configuration, and a context for each of the TLS settings in it. Blocks.

@@ -58,12 +58,6 @@ class Assembly:
         """What is allowed in the configuration but may surprise."""
         return warnings_of(self.config, self.sources)
 
-    def secret_values(self) -> tuple[str, ...]:
-        """All secrets in use now, for whoever must not show them."""
-        of_accounts = [token for at_work in self.accounts.values() for token in at_work.login.token_values()]
-        of_sources = [token for source in self.sources.values() for token in source.token_values()]
-        return (*self.config.secret_values(), *of_accounts, *of_sources)
-
     async def close(self) -> None:
         """Close the connections."""
         await asyncio.gather(*(source.close() for source in self.sources.values()))

@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.cli.output import OutputError, complain
 from exporter.cli.shapes import Audit
-from exporter.log import redacted
+from exporter.redaction import redact
 
 
 class AuditLog:
@@ -40,7 +40,7 @@ class AuditLog:
 
     def write(self, records: list[Audit]) -> None:
         """Append a line for each record. Lines that the file does not take go to standard error; OutputError then."""
-        lines = "".join(f"{redacted(msgspec.json.encode(record).decode())}\n" for record in records).encode()
+        lines = "".join(f"{redact(msgspec.json.encode(record).decode())}\n" for record in records).encode()
         if self._stream is None:
             write_stderr(lines)
             return

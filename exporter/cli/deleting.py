@@ -26,7 +26,6 @@ from exporter.errors import (
     RejectedError,
     TransientError,
 )
-from exporter.log import redact_with
 from exporter.records import Job, JobState
 from exporter.scnet.deletion import (
     Deletion,
@@ -63,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     order = checked(args)
     assembly = assemble(args.config_file)
-    redact_with(assembly.secret_values)
     cluster = cluster_named(assembly, args.cluster)
     try:
         if args.yes:

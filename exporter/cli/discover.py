@@ -29,6 +29,7 @@ from exporter.errors import ConfigurationError, ExporterError, PollError
 from exporter.scnet import AccessKeyLogin, PasswordLogin
 from exporter.scnet.discovery import Found, discover
 from exporter.scnet.login import Login
+from exporter.text import escaped, is_visible
 from exporter.upstream import Settings, Upstream
 
 # The public platform answers logins and everything else on two hosts.
@@ -332,12 +333,14 @@ def tls_lines(tls: Tls) -> Iterable[str]:
 def quoted(text: str) -> str:
     """A YAML scalar, on one line, that is this very text: `$${` stands for a literal `${`."""
     literal = text.replace("${", "$${")
-    return yaml.safe_dump(literal, default_style='"', allow_unicode=True, width=math.inf).strip()
+    dumped = yaml.safe_dump(literal, default_style='"', allow_unicode=True, width=math.inf).strip()
+    # Direction marks, which it lets through; the escapes are those of YAML, too.
+    return escaped(dumped)
 
 
 def comment(text: str) -> str:
     """Text that stays within its comment."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return " ".join("".join(char if is_visible(char) else " " for char in text).split())
 
 
 def slug(text: str, taken: set[str]) -> str:

@@ -13,7 +13,6 @@ from exporter.cli.output import complain, show, write
 from exporter.cli.progress import progress
 from exporter.cli.table import Cell, Column, number, rendered
 from exporter.errors import PollError
-from exporter.log import redact_with
 from exporter.polling import TargetKey
 from exporter.records import JobListing
 from exporter.scnet.client import MEMBER_JOBS
@@ -53,7 +52,6 @@ class Answer:
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     assembly = assemble(args.config_file)
-    redact_with(assembly.secret_values)
     filters = Filters(args.cluster, args.group, args.user, args.state)
     wanted = chosen(assembly, filters)
     return asyncio.run(list_jobs(assembly, wanted, filters, args.format))

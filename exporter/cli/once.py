@@ -15,7 +15,6 @@ from exporter.cli.output import complain, replace_file, show, write, write_stdou
 from exporter.cli.progress import progress
 from exporter.cli.table import Cell, Column, number, rendered
 from exporter.errors import ExporterError
-from exporter.log import redact_with
 from exporter.octopus.client import QUEUING_JOBS
 from exporter.records import JobState
 from exporter.scnet.client import MEMBER_JOBS, QUEUE_JOBS
@@ -62,7 +61,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     assembly = assemble(args.config_file)
-    redact_with(assembly.secret_values)
     output = None if args.output == Path("-") else args.output
     return asyncio.run(once(assembly, args.format, output))
 

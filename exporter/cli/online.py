@@ -11,9 +11,9 @@ from exporter.app.survey import all_targets, polled
 from exporter.cli.diagnosis import STEPS, Finding, Step, Trial, diagnose
 from exporter.cli.output import complain, show
 from exporter.cli.progress import progress
-from exporter.cli.table import printable
-from exporter.log import redact_with, redacted
 from exporter.polling import Target, TargetKey
+from exporter.redaction import redact
+from exporter.text import printable
 from exporter.upstream import Response, clock_skew, on_response
 from exporter.upstream.probe import Reached, probe
 
@@ -21,7 +21,6 @@ from exporter.upstream.probe import Reached, probe
 def run(path: Path, seconds: float) -> int:
     """Try everything within so many `seconds`; the exit status. Raises ConfigurationError."""
     assembly = assemble(path, retries=0)
-    redact_with(assembly.secret_values)
     return asyncio.run(check_online(assembly, seconds))
 
 
@@ -36,7 +35,7 @@ async def check_online(assembly: Assembly, seconds: float) -> int:
         await assembly.close()
     now = assembly.services.clock.now()
     findings = [(key, trial, diagnose(trial, now)) for key, trial in with_hindsight(trials)]
-    show(redacted("".join(line(key, trial, finding) for key, trial, finding in findings)))
+    show(redact("".join(line(key, trial, finding) for key, trial, finding in findings)))
     failed = sum(finding is not None for _, _, finding in findings)
     if failed:
         complain(f"{failed} of {len(findings)} targets failed")

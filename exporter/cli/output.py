@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import ExporterError
-from exporter.log import redacted
+from exporter.redaction import redact
 
 # Whoever collects the file, node_exporter say, is seldom the user who writes it.
 READABLE_BY_ALL = 0o644
@@ -23,7 +23,7 @@ def complain(*texts: str) -> None:
     """Say each of these on standard error, without secrets. That nobody listens must not end what is under way."""
     lines = "".join(f"hpc-exporter: {text}\n" for text in texts)
     with contextlib.suppress(OSError):
-        print(redacted(lines), end="", file=sys.stderr, flush=True)
+        print(redact(lines), end="", file=sys.stderr, flush=True)
 
 
 def write(text: str, file: Path | None = None) -> None:

@@ -17,7 +17,6 @@ from exporter.app.autoreload import AutoReload
 from exporter.cli import check, options
 from exporter.clock import Clock, SystemClock
 from exporter.errors import ConfigurationError
-from exporter.log import redact_with
 from exporter.polling import WHOLE, Shard
 from exporter.supervise import TaskObserver, supervise
 from exporter.systemd import Manager, passed_sockets
@@ -124,7 +123,6 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     manager = Manager()
     app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics, shard=shard))
     app.around_reload = lambda: garbage.settled_after(manager.reloading())
-    redact_with(app.secret_values)
     # Before anything takes time: a SIGHUP without a handler would end the process.
     reload_on_sighup(app)
     of_shards = {"shard": shard.ordinal, "total_shards": shard.total} if shard.total > 1 else {}

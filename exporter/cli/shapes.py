@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from exporter.errors import Reason
 from exporter.records import JobState
+from exporter.text import escaped
 
 Time = Annotated[str, Meta(description="RFC 3339, in UTC", extra_json_schema={"format": "date-time"})]
 Unknown = "null where the API did not say"
@@ -194,8 +195,8 @@ SHAPES: Final[dict[str, type[Shape]]] = {"once": Once, "jobs-list": Jobs, "audit
 
 
 def encoded(value: Shape) -> str:
-    """JSON for people and programs: indented, Chinese as it is."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+    """JSON for people and programs: indented, Chinese as it is, characters that are not visible as escapes."""
+    return escaped(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), but="\n") + "\n"
 
 
 def schema(name: str) -> str:

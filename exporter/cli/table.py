@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.records import JobState
+from exporter.text import printable
 
 UNKNOWN = "?"
 GAP = 2
@@ -52,7 +53,7 @@ Cell = str | int | None
 
 def rendered(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], stream: TextIO) -> str:
     """The table as `stream` can show it; None as a cell is unknown, not zero."""
-    texts = [[printable(cell) for cell in row] for row in rows]
+    texts = [[text_of(cell) for cell in row] for row in rows]
     width = terminal_width(stream)
     colours = has_colours(stream)
     sizes = widths(columns, texts)
@@ -116,14 +117,9 @@ def blocks(columns: Sequence[Column], rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def printable(cell: Cell) -> str:
-    """What can be shown without moving the cursor, ringing bells or turning text around."""
-    if cell is None:
-        return UNKNOWN
-    text = str(cell)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+def text_of(cell: Cell) -> str:
+    """A cell as it can be shown, without moving the cursor, ringing bells or turning text around."""
+    return UNKNOWN if cell is None else printable(str(cell))
 
 
 def widths(columns: Sequence[Column], rows: list[list[str]]) -> list[int]:

@@ -10,6 +10,7 @@ import structlog
 from exporter.clock import Clock
 from exporter.config.files import UnusableFileError, read_file
 from exporter.errors import ExporterError
+from exporter.redaction import hold
 
 _log = structlog.get_logger(__name__)
 _MAX_BYTES = 64 * 1024
@@ -40,6 +41,7 @@ class InlineSecret(Secret):
     def __init__(self, content: str, origin: str = "token", *, header: bool = True) -> None:
         super().__init__(origin)
         self._content = checked(content, header=header)
+        self._known = hold(self._content)
 
     def value(self) -> str:
         return self._content
@@ -67,7 +69,7 @@ class FileSecret(Secret):
         super().__init__(origin or f"file {path}")
         self.path = path
         self.header = header
-        self._content = self.read()
+        self.update(self.read())
 
     def value(self) -> str:
         return self._content
@@ -89,6 +91,7 @@ class FileSecret(Secret):
     def update(self, content: str) -> None:
         """Take over what `read` returned."""
         self._content = content
+        self._known = hold(content)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FileSecret) and self.path == other.path

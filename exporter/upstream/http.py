@@ -28,6 +28,7 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamConnectionError,
 )
+from exporter.redaction import remember
 from exporter.upstream.circuit_breaker import CircuitBreaker
 from exporter.upstream.denials import Denials, Retired
 from exporter.upstream.names import Resolver
@@ -50,7 +51,7 @@ LONGEST_PAUSE = 600.0
 
 # Both are made at every poll: structs, because a frozen dataclass takes five times as long to make.
 class Request(msgspec.Struct, frozen=True):
-    """One HTTP request. `url` is complete and already percent-encoded; `secrets` are taken out of every error's text."""
+    """One HTTP request. `url` is complete and already percent-encoded; `secrets` are those that it carries."""
 
     endpoint: str
     url: str
@@ -160,13 +161,14 @@ class Upstream:
 
         Raises PollError: those of the transport, and those that `decode` raises.
         """
+        # Before any of them is sent: an upstream may repeat what it does not accept.
+        remember(request.secrets)
         for retry in count():
             if retry:
                 self._observer.retry(self.name, request.endpoint)
             try:
                 return await self._attempt(request, decode)
             except PollError as error:
-                hide(request.secrets, error)
                 pause = self._pause_before_retry(request, error, retry)
                 if pause is None:
                     raise
@@ -348,22 +350,3 @@ def in_units(size: int) -> str:
         if size >= of_unit:
             return f"{size / of_unit:.3g} {unit}"
     return f"{size} bytes"
-
-
-def hide(secrets: tuple[str, ...], error: PollError) -> None:
-    """Take `secrets` out of an error's text: an upstream may repeat the token that it refuses."""
-    text = str(error)
-    for secret in filter(None, secrets):
-        text = without(secret, text)
-    error.args = (text,)
-
-
-def without(secret: str, text: str) -> str:
-    """`text` with "<hidden>" in the place of `secret`, and of its beginnings: quotations of answers are cut somewhere."""
-    beginning, rest = secret[:8], secret[8:]
-    before, *others = text.split(beginning)
-    return "<hidden>".join([before, *(other[common_length(rest, other) :] for other in others)])
-
-
-def common_length(one: str, other: str) -> int:
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,5 +1,8 @@
 """What an upstream wrote, made fit for a message."""
 
+from exporter.redaction import redact
+from exporter.text import is_visible
+
 MESSAGE_LIMIT = 200
 
 
@@ -9,6 +12,7 @@ def excerpt(body: bytes) -> str:
 
 
 def one_line(text: str) -> str:
-    """Printable text of bounded length, white space folded."""
-    printable = "".join(char if char.isprintable() else " " for char in text)
+    """Printable text of bounded length, white space folded, without secrets: afterwards one may be cut in the middle."""
+    text = redact(text[: 4 * MESSAGE_LIMIT])
+    printable = "".join(char if is_visible(char) else " " for char in text)
     return " ".join(printable.split())[:MESSAGE_LIMIT]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from exporter.cli.table import Column, blocks, folded, least_width, number, printable, rendered, widths
+from exporter.cli.table import Column, blocks, folded, least_width, number, rendered, text_of, widths
 
 COLUMNS = [Column("user"), Column("id", whole=True), number("cores"), Column("name")]
 ROWS = [["王伟", "1466591", "32", "化学反应模拟"], ["zhang-san", "19", "1024", "x"], ["bob", "7", "?", "a" * 60]]
@@ -110,8 +110,8 @@ def test_a_name_is_no_markup(markup: str) -> None:
 
 
 def test_unknown_is_not_zero() -> None:
-    assert printable(None) == "?"
-    assert printable(0) == "0"
+    assert text_of(None) == "?"
+    assert text_of(0) == "0"
 
 
 CELLS = st.text(st.sampled_from("ab王é ,[]/:\t\x1b"), max_size=30)
@@ -120,7 +120,7 @@ CELLS = st.text(st.sampled_from("ab王é ,[]/:\t\x1b"), max_size=30)
 @given(st.lists(st.tuples(CELLS, st.text("0123456789", min_size=1, max_size=9)), max_size=5), st.integers(20, 100))
 def test_whatever_is_in_it_a_table_fits_where_it_can(rows: list[tuple[str, str]], width: int) -> None:
     columns = [Column("name"), number("n")]
-    texts: list[list[str]] = [[printable(cell) for cell in row] for row in rows]
+    texts: list[list[str]] = [[text_of(cell) for cell in row] for row in rows]
     if least_width(columns, widths(columns, texts)) <= width:
         text = folded(columns, texts, width, colours=False)
         assert all(cell_len(line) <= width for line in text.splitlines())

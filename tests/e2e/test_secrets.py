@@ -1,9 +1,12 @@
 """A region that repeats the secrets it is sent, in every way it can: none of them ever shows."""
 
+import base64
 import json
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import pytest_asyncio
@@ -32,6 +35,14 @@ def answer(status: int = 200, body: bytes | str = b"", **headers: str) -> web.Re
     return web.Response(status=status, body=body.encode() if isinstance(body, str) else body, headers=named)
 
 
+def refusal(message: str) -> web.Response:
+    return answer(body=envelope(None, "10008", message))
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 ECHOES: dict[str, Callable[[str], web.Response]] = {
     "message": lambda token: answer(body=envelope(None, "911406", f"the token {token} is not accepted")),
     "message of an unknown code": lambda token: answer(body=envelope(None, "4711", f"{token}{token}")),
@@ -53,6 +64,16 @@ ECHOES: dict[str, Callable[[str], web.Response]] = {
         body=envelope([{"name": {"token": token}, "id": {"token": token}, "values": token}])
     ),
     "upper-case header": lambda token: answer(418, token, TOKEN=token),
+    "over two lines": lambda token: refusal(f"the token {token[:20]}\r\n  {token[20:]} is not accepted"),
+    "a tail": lambda token: refusal(f"the token ...{token[-20:]} is not accepted"),
+    "a middle": lambda token: answer(404, f"no token like *{token[10:30]}*"),
+    "base64": lambda token: refusal(f"Basic {encoded(token)}"),
+    "base64 of more": lambda token: answer(500, f"Authorization: Basic {encoded('user:' + token + ':1')}"),
+    "base64 over two lines": lambda token: answer(500, base64.encodebytes(3 * token.encode()).decode()),
+    "escapes": lambda token: answer(500, "".join(f"\\u{ord(letter):04x}" for letter in token)),
+    "percent-encoding": lambda token: answer(404, "".join(f"%{ord(letter):02x}" for letter in token)),
+    "another token": lambda _token: refusal(f"the session of {SECRETS['user']} has not ended"),
+    "another token's tail, cut": lambda _token: answer(500, "y" * 170 + SECRETS["obtained"][-30:]),
 }
 
 
@@ -100,12 +121,27 @@ def configuration(url: str) -> str:
 
 
 def leaks(*texts: str) -> list[str]:
-    """Which secrets, or halves of them, are in the texts."""
+    """Which secrets, or parts of them, are in the texts, or in what is there in base64."""
+    searched = [shape for text in texts for shape in (text, text.replace(" ", ""), unescaped(text), *decoded(text))]
     return [
         kind
         for kind, secret in SECRETS.items()
-        if any(secret[:PREFIX] in text or secret[-PREFIX:] in text for text in texts)
+        if any(part in text for text in searched for part in (secret[:PREFIX], secret[14:26], secret[-PREFIX:]))
     ]
+
+
+def unescaped(text: str) -> str:
+    """Escapes and percent-encoding undone."""
+    text = re.sub(r"\\+u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
+    return unquote(text)
+
+
+def decoded(text: str) -> Iterator[str]:
+    """All that may be base64 in a text, decoded from each place where it may begin."""
+    for letters in re.findall(r"[A-Za-z0-9+/]{16,}", text.replace(" ", "")):
+        for start in range(4):
+            whole = letters[start:][: len(letters[start:]) // 4 * 4]
+            yield base64.b64decode(whole).decode(errors="replace")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

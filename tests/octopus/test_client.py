@@ -293,7 +293,7 @@ async def test_the_token_is_never_repeated_in_an_error(at_work: AtWork) -> None:
     with pytest.raises(PermissionDeniedError) as raised:
         await at_work.new_client().queuing_jobs(INTERNAL, at_work.pasted)
     assert token[:12] not in str(raised.value)
-    assert "<hidden>" in str(raised.value)
+    assert "<secret>" in str(raised.value)
 
 
 async def test_a_pause_that_was_told_holds_for_the_whole_project(at_work: AtWork) -> None:

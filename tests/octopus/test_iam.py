@@ -268,7 +268,7 @@ async def test_the_password_is_never_repeated(at_work: AtWork, password: str) ->
         await token.current()
     assert password not in str(raised.value)
     assert json.dumps(password)[1:-1] not in str(raised.value)
-    assert "<hidden>" in str(raised.value)
+    assert "<secret>" in str(raised.value)
 
 
 def test_the_password_does_not_show_itself() -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from exporter.app import Application, Options
 from exporter.metrics.render import Format
+from exporter.redaction import redact
 from exporter.simulator import Fault, OctopusQuirks
 from exporter.tracking.histogram import BUCKETS as HISTOGRAM_BUCKETS
 from tests.support.octopus import AtWork, entries
@@ -348,7 +349,7 @@ async def test_a_login_is_used_and_shown(at_work: AtWork, tmp_path: Path) -> Non
         assert expiry == pytest.approx(1_700_000_000 + 24 * 3600, abs=10)
         assert await exporter.value("hpc_exporter_api_requests_total", endpoint="token", code="201") == 1
         (token,) = exporter.app.projects["driving"].token_values()
-        assert token in exporter.app.secret_values()
+        assert redact(f"X-Auth-Token: {token}") == "X-Auth-Token: <secret>"
         assert token not in await exporter.metrics()
 
 

@@ -168,7 +168,7 @@ async def test_a_fresh_token_that_is_refused_too_is_a_matter_of_permission(netwo
     region = Region()
     region.accepted = "none"
     client = await client_of(network, region)
-    with pytest.raises(PermissionDeniedError, match=r"no permission \(code 10008, token <hidden> expired\)"):
+    with pytest.raises(PermissionDeniedError, match=r"no permission \(code 10008, token <secret> expired\)"):
         await client.queue_jobs("root", Tokens("token-1", "token-2", "token-3"))
     assert region.tokens == ["token-1", "token-2"]
 

@@ -219,7 +219,7 @@ async def test_a_secret_that_an_upstream_repeats_is_in_no_error_whole_or_cut(
         await network.upstream(retries=1).call(
             get(url, headers={"token": SECRET}, secrets=("", SECRET, "short")), decode
         )
-    assert "<hidden>" in str(error.value)
+    assert "<secret>" in str(error.value)
     assert SECRET[:10] not in f"{error.value} {error.value!r}"
     assert SECRET[-10:] not in str(error.value)
 

@@ -65,7 +65,7 @@ async def test_a_refused_token_is_replaced_and_tried_once_more(network: Network)
 async def test_a_second_refusal_is_a_matter_of_permission(network: Network) -> None:
     tokens = Tokens("old-token", "fresh-token", "good")
     with pytest.raises(
-        PermissionDeniedError, match=r"^refused with a fresh token too, .*: refused: <hidden>$"
+        PermissionDeniedError, match=r"^refused with a fresh token too, .*: refused: <secret>$"
     ) as error:
         await ask(network, tokens)
     assert tokens.refused == ["old-token"], "it is not tried for ever"
@@ -75,7 +75,7 @@ async def test_a_second_refusal_is_a_matter_of_permission(network: Network) -> N
 
 async def test_without_another_token_the_refusal_names_the_credential(network: Network) -> None:
     """All polls with one credential fail together: the log says it once, by `culprit`."""
-    with pytest.raises(AuthenticationError, match="refused: <hidden>") as error:
+    with pytest.raises(AuthenticationError, match="refused: <secret>") as error:
         await ask(network, Tokens("old-token"))
     assert error.value.culprit == "account lab"
     assert network.counts.codes == {401: 1}

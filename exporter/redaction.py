@@ -1,0 +1,297 @@
+"""The one place that knows every secret of the process, and takes them out of texts before anybody sees these.
+
+Known are the secrets of the configurations in use (`hold`), and the last few that were sent, obtained or replaced
+(`remember`). In a text, a secret is found as a whole or in part, wrapped over lines, percent-encoded, with the escapes of
+JSON or HTML, and in base64.
+
+Parts are found by an index of secrets' substrings of WIDTH bytes, one at each multiple of STRIDE: whatever stretch of
+SHORTEST_PART bytes of a secret a text holds, exactly one of these begins and ends in it. So one lookup for each place in the
+text is enough, however many secrets there are.
+"""
+
+import binascii
+import html
+import re
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+SUBSTITUTE = "<secret>"
+# So many characters of a longer secret, in a row, are taken out.
+SHORTEST_PART = 12
+WIDTH, STRIDE = 6, 7
+assert WIDTH + STRIDE - 1 == SHORTEST_PART  # noqa: S101 - what the index rests on
+# No service gives out shorter ones, and taking out three letters would only garble a text.
+SHORTEST_SECRET = WIDTH
+# Tokens of logins, and secrets that were replaced, that are known at the same time. Each takes up to 5 KiB.
+REMEMBERED = 2_000
+# Tokens of one issuer share their beginning: to compare a text with a few of them is enough to take that out.
+CANDIDATES = 16
+# A secret of one letter, a thousand times, would be compared a thousand times at each place.
+OCCURRENCES = 8
+
+# Not seen, or not there in what was sent: line breaks and blanks of a wrapped text, direction marks, backslashes of escapes.
+_UNSEEN = r"\s\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+_PIECE = re.compile(
+    rf"(?P<plain>[^%&\\{_UNSEEN}]+)|%(?P<percent>[0-9A-Fa-f]{{2}})|\\u(?P<escape>[0-9A-Fa-f]{{4}})"
+    rf"|(?P<entity>&(?:#[0-9]{{1,7}}|#[xX][0-9A-Fa-f]{{1,6}}|[a-z]{{2,6}});)|\\[nrtbf]?|[{_UNSEEN}]+|(?P<sign>[%&])"
+)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
+_ESCAPING = re.compile(r"[%&\\]")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+# A JSON Web Token is recognized also where nobody said that it is one.
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]*){0,2}")
+
+Spans = list[tuple[int, int]]
+
+
+class Held:
+    """Keeps a secret known for as long as this object lives."""
+
+    __slots__ = ("_released", "_secret")
+
+    def __init__(self, secret: str, released: deque[str]) -> None:
+        self._secret = secret
+        self._released = released
+
+    def __del__(self) -> None:
+        # May run at any moment, also in the midst of a change to the index: that is for the next call to do.
+        self._released.append(self._secret)
+
+
+class Redactor:
+    """Takes the secrets that it knows out of texts. Safe to use from several threads."""
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
+        self._index: dict[bytes, bytes | dict[bytes, None]] = {}
+        self._held: dict[str, int] = {}
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._released: deque[str] = deque()
+        self._lock = threading.RLock()
+
+    def hold(self, secret: str) -> Held:
+        """Know `secret` for as long as what is returned lives, and a while longer."""
+        with self._lock:
+            self._let_go()
+            if secret not in self._held and secret not in self._recent:
+                self._add(secret)
+            self._recent.pop(secret, None)
+            self._held[secret] = self._held.get(secret, 0) + 1
+        return Held(secret, self._released)
+
+    def remember(self, secrets: Iterable[str]) -> None:
+        """Know `secrets` until so many others were remembered or released after them. Cheap for one known before."""
+        for secret in secrets:
+            if secret not in self._held:
+                with self._lock:
+                    self._let_go()
+                    self._keep(secret)
+
+    def redact(self, text: str) -> str:
+        """`text` with SUBSTITUTE in the place of every secret, or part of one."""
+        spans = [match.span() for match in _JWT.finditer(text)] if "eyJ" in text else []
+        if self._index and len(text) >= SHORTEST_SECRET:
+            spans += self._spans(text)
+        return replaced(text, spans) if spans else text
+
+    def forget(self) -> None:
+        """Know nothing any more. For tests, which share a process."""
+        with self._lock:
+            for known in (self._index, self._held, self._recent, self._released):
+                known.clear()
+
+    def _let_go(self) -> None:
+        while self._released:
+            secret = self._released.popleft()
+            count = self._held.get(secret, 0)
+            if count > 1:
+                self._held[secret] = count - 1
+            elif count:
+                del self._held[secret]
+                self._recent[secret] = None
+                self._trim()
+
+    def _keep(self, secret: str) -> None:
+        if secret in self._held:
+            return
+        if secret in self._recent:
+            self._recent.move_to_end(secret)
+            return
+        self._add(secret)
+        self._recent[secret] = None
+        self._trim()
+
+    def _trim(self) -> None:
+        while len(self._recent) > self._remembered:
+            oldest, _ = self._recent.popitem(last=False)
+            self._remove(oldest)
+
+    def _add(self, secret: str) -> None:
+        for form in forms(secret):
+            for piece in pieces(form):
+                there = self._index.get(piece)
+                if there is None:
+                    self._index[piece] = form
+                elif isinstance(there, dict):
+                    there[form] = None
+                elif there != form:
+                    self._index[piece] = {there: None, form: None}
+
+    def _remove(self, secret: str) -> None:
+        for form in forms(secret):
+            for piece in pieces(form):
+                there = self._index.get(piece)
+                if there == form:
+                    del self._index[piece]
+                elif isinstance(there, dict):
+                    there.pop(form, None)
+                    if not there:
+                        del self._index[piece]
+
+    def _spans(self, text: str) -> Spans:
+        """Where secrets are in `text`, in no order; spans may overlap."""
+        plain = Plain(text)
+        spans = [plain.span(start, end) for start, end in self._found(plain.content)]
+        if text.isascii() and _ESCAPING.search(text):
+            # What looks like an escape may be a part of the secret.
+            spans += self._found(text.encode())
+        for run in _BASE64.finditer(plain.content):
+            for offset in range(4):
+                first = run.start() + offset
+                decoded = decoded_base64(plain.content[first : run.end()])
+                for start, end in self._found(decoded):
+                    # Three bytes are four letters.
+                    spans.append(plain.span(first + start * 4 // 3, min(run.end(), first + -(-end * 4 // 3))))
+        return spans
+
+    def _found(self, content: bytes) -> Iterator[tuple[int, int]]:
+        index = self._index
+        compared: set[tuple[bytes, int]] = set()
+        for place in [i for i in range(len(content) - WIDTH + 1) if content[i : i + WIDTH] in index]:
+            piece = content[place : place + WIDTH]
+            for form in self._candidates(piece):
+                for position in occurrences(piece, form):
+                    shift = place - position
+                    if (form, shift) not in compared:
+                        compared.add((form, shift))
+                        start, end = common(content, form, place, position)
+                        if end - start >= min(SHORTEST_PART, len(form)):
+                            yield start, end
+
+    def _candidates(self, piece: bytes) -> Iterable[bytes]:
+        """The first few that hold `piece`; none if another thread has removed the last one."""
+        there = self._index.get(piece, {})
+        if isinstance(there, bytes):
+            return (there,)
+        with self._lock:
+            return tuple(islice(there, CANDIDATES))
+
+
+class Plain:
+    """A text as bytes, without what wrapping and escaping add, and where in the text each byte comes from."""
+
+    def __init__(self, text: str) -> None:
+        content = bytearray()
+        self._origin: list[int] = []
+        self._ends: dict[int, int] = {}
+        for match in _PIECE.finditer(text):
+            start, end = match.span()
+            if match.lastgroup is None:
+                continue
+            if match.lastgroup == "plain" and (piece := match[0]).isascii():
+                content += piece.encode()
+                self._origin.extend(range(start, end))
+            elif match.lastgroup == "plain":
+                for place, character in enumerate(match[0], start):
+                    self._append(content, character.encode(errors="surrogatepass"), place)
+            else:
+                self._append(content, unescaped(match), start)
+                self._ends[start] = end
+        self.content = bytes(content)
+
+    def _append(self, content: bytearray, encoded: bytes, place: int) -> None:
+        content += encoded
+        self._origin.extend([place] * len(encoded))
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The part of the text that the bytes from `start` to `end` come from."""
+        last = self._origin[end - 1]
+        return self._origin[start], self._ends.get(last, last + 1)
+
+
+def unescaped(match: re.Match[str]) -> bytes:
+    """What an escape stands for; `match` is one of _PIECE."""
+    if percent := match["percent"]:
+        return bytes.fromhex(percent)
+    if escape := match["escape"]:
+        return chr(int(escape, 16)).encode(errors="surrogatepass")
+    return html.unescape(match[0]).encode(errors="surrogatepass")
+
+
+def forms(secret: str) -> set[bytes]:
+    """What to look for: a secret as it is, and as it is after what is done to texts."""
+    found = {secret.encode(errors="surrogatepass"), Plain(secret).content}
+    return {form for form in found if len(form) >= SHORTEST_SECRET}
+
+
+def pieces(form: bytes) -> Iterator[bytes]:
+    """The substrings by which a secret is found; of one that counts only as a whole, its beginning."""
+    last = len(form) - WIDTH if len(form) >= SHORTEST_PART else 0
+    for start in range(0, last + 1, STRIDE):
+        yield form[start : start + WIDTH]
+    # Where thousands differ in their last letters only, it is these that tell which one to compare with.
+    if last % STRIDE:
+        yield form[last:]
+
+
+def occurrences(piece: bytes, form: bytes) -> Iterator[int]:
+    position = form.find(piece)
+    for _ in range(OCCURRENCES):
+        if position < 0:
+            return
+        yield position
+        position = form.find(piece, position + 1)
+
+
+def common(content: bytes, form: bytes, place: int, position: int) -> tuple[int, int]:
+    """The longest part of `content` around `place` that is in `form` around `position`."""
+    start = place - position
+    # Nearly always all of it is there.
+    if start >= 0 and content.startswith(form, start):
+        return start, start + len(form)
+    before = 0
+    while before < min(place, position) and content[place - before - 1] == form[position - before - 1]:
+        before += 1
+    after = 0
+    while after < min(len(content) - place, len(form) - position) and content[place + after] == form[position + after]:
+        after += 1
+    return place - before, place + after
+
+
+def decoded_base64(letters: bytes) -> bytes:
+    """What base64 letters of either alphabet stand for; a single letter at the end stands for nothing."""
+    if len(letters) % 4 == 1:
+        letters = letters[:-1]
+    return binascii.a2b_base64(letters.translate(_URL_SAFE) + b"=" * (-len(letters) % 4))
+
+
+def replaced(text: str, spans: Spans) -> str:
+    """`text` with SUBSTITUTE in the place of `spans`, of which some may overlap or touch."""
+    merged: list[list[int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    parts, last = [], 0
+    for start, end in merged:
+        parts += [text[last:start], SUBSTITUTE]
+        last = end
+    return "".join([*parts, text[last:]])
+
+
+# One for the process: it is what must not be shown, by whichever part of it.
+known = Redactor()
+hold, remember, redact = known.hold, known.remember, known.redact
