@@ -21,7 +21,7 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamBusyError,
 )
-from exporter.upstream import Response, excerpt, one_line, parse_retry_after
+from exporter.upstream import Response, excerpt, one_line, retry_after_of
 
 # The HTTP status that the page lists with each code, for answers that come with a success.
 OCTOPUS_STATUS = {
@@ -110,7 +110,7 @@ def without_status(response: Response, code: str, said: str, label: str | None) 
 
 def throttling(response: Response, key: str, said: str, label: str | None) -> ThrottledError | None:
     """The error for HTTP 429, for 503 that says when to come back, and for the gateway's own code."""
-    told = parse_retry_after(response.headers.get("Retry-After"), response.received)
+    told = retry_after_of(response.headers, response.received)
     if response.status != 429 and key != THROTTLED and (response.status != 503 or told is None):  # noqa: PLR2004 - HTTP
         return None
     pause = random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE) if told is None else told  # noqa: S311 - spreads load

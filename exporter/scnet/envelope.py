@@ -19,7 +19,7 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamBusyError,
 )
-from exporter.upstream import Response, excerpt, one_line, parse_retry_after
+from exporter.upstream import Response, excerpt, one_line, retry_after_of
 
 SUCCESS = "0"
 PASSING = {
@@ -118,7 +118,7 @@ def raise_for_status(response: Response) -> None:
 
 def throttling(response: Response, api_code: str | None = None) -> ThrottledError | None:
     """The error for HTTP 429, and for 503 that says when to come back; None for anything else."""
-    retry_after = parse_retry_after(response.headers.get("Retry-After"), response.received)
+    retry_after = retry_after_of(response.headers, response.received)
     if response.status == 429 or (response.status == 503 and retry_after is not None):  # noqa: PLR2004 - HTTP statuses
         pause = "" if retry_after is None else f", to come back in {retry_after:.0f} s"
         return ThrottledError(

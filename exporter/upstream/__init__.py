@@ -6,7 +6,7 @@ Knows nothing of vendors: what a body means is decided by the `decode` function 
 from exporter.upstream.circuit_breaker import CircuitBreaker
 from exporter.upstream.http import Request, RequestObserver, Response, Settings, Upstream, on_response
 from exporter.upstream.renewal import Lifetime, Pause, TokenObserver
-from exporter.upstream.retry_after import parse_retry_after
+from exporter.upstream.retry_after import parse_retry_after, retry_after_of
 from exporter.upstream.skew import ALARMING_SKEW, clock_skew
 from exporter.upstream.text import excerpt, one_line
 from exporter.upstream.tokens import PastedToken, TokenProvider, call_with_token, epoch_seconds
@@ -31,4 +31,5 @@ __all__ = [
     "on_response",
     "one_line",
     "parse_retry_after",
+    "retry_after_of",
 ]

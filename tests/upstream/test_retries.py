@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 from exporter.errors import (
     ApiError,
@@ -21,6 +23,8 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
+from exporter.octopus.wire import read_page
+from exporter.scnet.envelope import open_envelope
 from exporter.upstream import Response, http, parse_retry_after
 from tests.support.clock import FakeClock
 from tests.support.http import Network, body_of, get
@@ -188,7 +192,7 @@ async def test_a_pause_of_years_is_cut_to_ten_minutes(network: Network, retry_af
     assert await upstream.call(get(url), by_status) == b"200"
 
 
-@pytest.mark.parametrize("retry_after", ["-5", "soon", "", "1.5", "Thu, 99 Jan 1970 00:00:10 GMT", None])
+@pytest.mark.parametrize("retry_after", ["-5", "soon", "", "1,5s", "Thu, 99 Jan 1970 00:00:10 GMT", None])
 async def test_a_pause_of_nonsense_is_none(network: Network, retry_after: str | None) -> None:
     answers = Answers(429, retry_after=retry_after)
     assert await network.upstream(retries=1).call(get(await network.serve(answers)), by_status) == b"200"
@@ -281,3 +285,18 @@ async def test_a_pause_before_a_retry_ends_with_an_error_where_the_upstream_was_
     with pytest.raises(UpstreamConnectionError, match="kunshan is no longer in use"):
         await call
     assert len(answers.times) == 1
+
+
+@pytest.mark.parametrize("opened", [open_envelope, read_page], ids=["SCNet", "Octopus"])
+@pytest.mark.parametrize(
+    ("values", "pause"), [(["3.5"], 3.5), (["3", "7.5"], 7.5), (["7.5, 3"], 7.5), (["soon", "9.25, 1"], 9.25)]
+)
+async def test_both_vendors_honour_fractions_lists_and_several_headers(
+    network: Network, opened: Callable[[Response], object], values: list[str], pause: float
+) -> None:
+    async def throttle(_: web.Request) -> web.Response:
+        return web.Response(status=429, headers=CIMultiDict([("Retry-After", value) for value in values]))
+
+    with pytest.raises(ThrottledError) as error:
+        await network.upstream().call(get(await network.serve(throttle)), opened)
+    assert error.value.retry_after == pause
