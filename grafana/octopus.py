@@ -101,8 +101,8 @@ BOARD = Dashboard(
         lines(
             Text("Queue length", "队列长度"),
             Text(
-                "Rising for two hours raises OctopusBacklogGrowing. A step is a new data set, a slope a pool that is too small.",
-                "持续上升两小时将触发 OctopusBacklogGrowing。台阶为新数据集，斜坡为资源池过小。",
+                "Rising for two hours raises HPCOctopusBacklogGrowing. A step is a new data set, a slope a pool that is too small.",
+                "持续上升两小时将触发 HPCOctopusBacklogGrowing。台阶为新数据集，斜坡为资源池过小。",
             ),
             [Query(by_queue(f"octopus_queue_length{{{IN_PROJECT}}}"), QUEUE)],
             axis=ENTRIES,

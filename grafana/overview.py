@@ -155,8 +155,8 @@ NUMBERS = [
     number(
         Text("Longest waiting", "最长等待"),
         Text(
-            "How long the job that waits longest has been waiting. Over a day: see the runbook JobWaitingTooLong.",
-            "等待最久的作业已等待多长时间。超过一天：见运维手册 JobWaitingTooLong。",
+            "How long the job that waits longest has been waiting. Over a day: see the runbook HPCJobWaitingTooLong.",
+            "等待最久的作业已等待多长时间。超过一天：见运维手册 HPCJobWaitingTooLong。",
         ),
         Query(f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}})"),
         unit="s",
@@ -181,8 +181,8 @@ NUMBERS = [
         Text("A token ends in", "最近令牌到期"),
         Text(
             "Time until the first token ends. Tokens of an account are renewed by themselves; a pasted one has to be "
-            "replaced in its file. See the runbook TokenExpiring.",
-            "距最早到期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见运维手册 TokenExpiring。",
+            "replaced in its file. See the runbook HPCTokenExpiring.",
+            "距最早到期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见运维手册 HPCTokenExpiring。",
         ),
         Query("min(hpc_exporter_token_expiry_timestamp_seconds - time())"),
         unit="s",
@@ -271,8 +271,8 @@ OVER_TIME = [
     ranking(
         Text("Who waits longest", "谁等待最久"),
         Text(
-            "For each user, how long the longest-waiting job has been waiting. Ask, or see the runbook JobWaitingTooLong.",
-            "每个用户等待最久的作业已等待多久。见运维手册 JobWaitingTooLong。",
+            "For each user, how long the longest-waiting job has been waiting. Ask, or see the runbook HPCJobWaitingTooLong.",
+            "每个用户等待最久的作业已等待多久。见运维手册 HPCJobWaitingTooLong。",
         ),
         f"topk(8, max by (hpc_cluster, user) (time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}}))",
         {"hpc_cluster": Text("Region", "区域"), "user": Text("User", "用户")},
@@ -285,8 +285,8 @@ OVER_TIME = [
     ranking(
         Text("Tokens near their end", "即将到期的令牌"),
         Text(
-            "The tokens that end first, without an owner: the region's own. Red has ended. See the runbook TokenExpiring.",
-            "最先到期的令牌；无用户名者为区域自身令牌。红色表示已失效。见运维手册 TokenExpiring。",
+            "The tokens that end first, without an owner: the region's own. Red has ended. See the runbook HPCTokenExpiring.",
+            "最先到期的令牌；无用户名者为区域自身令牌。红色表示已失效。见运维手册 HPCTokenExpiring。",
         ),
         "bottomk(8, min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds - time()))",
         {"source": Text("Source", "来源"), "user": Text("Owner", "所有者")},

@@ -10,20 +10,27 @@ from grafana.parts import ORANGE, SKY, VERMILION, Json, Text
 ALERTS: Final = Path(__file__).parent.parent / "config" / "rules" / "alerts.yml"
 RUNBOOKS: Final = "https://github.com/hpc-exporter/hpc-exporter/blob/main/docs/runbooks"
 
+# An alert on targets counts them for each region; here they are named, unless nothing of the region works.
+_EACH: Final = "max by (source, endpoint, target)"
+_TARGETS_OF: Final = {
+    "HPCDataStale": f"{_EACH} (hpc_exporter_target_stale) == 1",
+    "HPCTargetFailing": f"{_EACH} (hpc_exporter_target_up) == 0 unless on (source, endpoint, target) hpc_exporter_target_stale == 1",
+}
 # What each alert is called here. Those that are left out do not say where users should look.
 NAMES: Final = {
-    "DataStale": Text("Data is missing", "数据缺失"),
-    "ShardsIncomplete": Text("Shards are missing", "分片不完整"),
-    "TargetFailing": Text("Polls fail", "轮询失败"),
-    "TokenRefreshFailing": Text("No new token", "无法更新令牌"),
-    "TokenExpiring": Text("Token near its end", "令牌即将到期"),
-    "ApiThrottled": Text("Asked too often", "请求被限流"),
-    "NoSchedulers": Text("No batch system", "无可用调度系统"),
-    "QueueStuck": Text("Queue is stuck", "队列停滞"),
-    "JobWaitingTooLong": Text("Job waits too long", "作业等待过久"),
-    "JobsFailing": Text("Jobs end badly", "作业异常结束"),
-    "OctopusBacklogGrowing": Text("Backlog grows", "积压增长"),
-    "UnknownStates": Text("Unknown job states", "未知作业状态"),
+    "HPCRegionDown": Text("Nothing works", "完全不可用"),
+    "HPCDataStale": Text("Data is missing", "数据缺失"),
+    "HPCShardsIncomplete": Text("Shards are missing", "分片不完整"),
+    "HPCTargetFailing": Text("Polls fail", "轮询失败"),
+    "HPCTokenRefreshFailing": Text("No new token", "无法更新令牌"),
+    "HPCTokenExpiring": Text("Token expires soon", "令牌即将到期"),
+    "HPCApiThrottled": Text("Throttled", "请求被限流"),
+    "HPCNoSchedulers": Text("No batch system", "无可用调度系统"),
+    "HPCQueueStuck": Text("Queue is stuck", "队列停滞"),
+    "HPCJobWaitingTooLong": Text("Job waits too long", "作业等待过久"),
+    "HPCJobsFailing": Text("Jobs end badly", "作业异常结束"),
+    "HPCOctopusBacklogGrowing": Text("Backlog grows", "积压增长"),
+    "HPCUnknownStates": Text("Unknown job states", "未知作业状态"),
 }
 SEVERITIES: Final = {
     "critical": (3, Text("critical", "严重"), VERMILION),
@@ -32,20 +39,29 @@ SEVERITIES: Final = {
 }
 _WHERE, _WHAT = ("source", "hpc_cluster", "project"), ("group", "user", "target", "queue", "queue_type", "endpoint")
 _TARGETS: Final = ("source", "endpoint")
-# NoSchedulers has its region twice, by both names; which regions a missing shard is about nobody knows.
-_WHERE_OF: Final = {"NoSchedulers": ("hpc_cluster",), "ShardsIncomplete": ("job",)}
+# HPCNoSchedulers has its region twice, by both names; which regions a missing shard is about nobody knows.
+_WHERE_OF: Final = {"HPCNoSchedulers": ("hpc_cluster",), "HPCShardsIncomplete": ("job",)}
 
 
 def rules() -> dict[str, Json]:
     """The alerting rules by name."""
+    return {rule["alert"]: rule for rule in _written() if "alert" in rule}
+
+
+def _written() -> list[Json]:
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
-    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def thresholds() -> dict[str, str]:
+    """The numbers that alerts compare with, as they are unless somebody changed them: expressions by name."""
+    return {rule["record"]: rule["expr"] for rule in _written() if "record" in rule}
 
 
 def expression() -> str:
     """A series for each problem, with the labels problem, where and what; its value is the severity. Never empty."""
     found = " or ".join(
-        f"max by (problem, where, what) ({_labelled(alert, _summarised(alert, rule['expr']))}) * 0 + {SEVERITIES[rule['labels']['severity']][0]}"
+        f"max by (problem, where, what) ({_labelled(alert, _summarised(alert, _with_defaults(rule['expr'])))}) * 0 + {SEVERITIES[rule['labels']['severity']][0]}"
         for alert, rule in rules().items()
         if alert in NAMES
     )
@@ -62,15 +78,21 @@ def _labelled(alert: str, condition: str) -> str:
     return f'label_replace({closed}, "problem", "{alert}", "", "")'
 
 
+def _with_defaults(condition: str) -> str:
+    """Thresholds as they are in Prometheus, or as they are written where it does not have the rules."""
+    for name, default in thresholds().items():
+        condition = condition.replace(f"scalar({name})", f"scalar({name} or {default})")
+    return condition
+
+
 def _summarised(alert: str, condition: str) -> str:
-    """Where every target of an endpoint has the same trouble, one line says so; and stale ones fail of course."""
-    if alert == "TargetFailing":
-        condition = f"{condition} unless on (source, endpoint, target) hpc_exporter_target_stale == 1"
-    if alert in ("DataStale", "TargetFailing"):
-        by = f"by ({', '.join(_TARGETS)})"
-        everyone = f"count {by} ({condition}) == count {by} (hpc_exporter_target_stale)"
-        return f"({everyone} or ({condition} unless on ({', '.join(_TARGETS)}) ({everyone})))"
-    return f"({condition})"
+    """Where every target of an endpoint has the same trouble, one line says so."""
+    if alert not in _TARGETS_OF:
+        return f"({condition})"
+    by = f"({', '.join(_TARGETS)})"
+    each = f"{_TARGETS_OF[alert]} unless on (source) max by (source) (hpc_exporter_target_up) == 0"
+    everyone = f"count by {by} ({each}) == count by {by} ({_EACH} (hpc_exporter_target_stale))"
+    return f"({everyone} or ({each} unless on {by} ({everyone})))"
 
 
 def _quoted(labels: tuple[str, ...]) -> str:

@@ -47,18 +47,19 @@ def test_every_query_of_every_panel_returns_data(tmp_path: Path) -> None:
         problems = prometheus.at_the_end(overview("What is wrong right now?"))
     assert empty == []
     assert {dict(labels)["problem"] for labels in problems} >= {
-        "DataStale",
-        "TokenExpiring",
-        "ApiThrottled",
-        "NoSchedulers",
-        "UnknownStates",
-        "JobsFailing",
+        "HPCDataStale",
+        "HPCTokenExpiring",
+        "HPCApiThrottled",
+        "HPCNoSchedulers",
+        "HPCUnknownStates",
+        "HPCJobsFailing",
     }
     # A user's trouble is the user's; that of all is not repeated for each. (Labels that are empty leave blanks, which a
     # browser draws as one.)
     troubles = {(of["problem"], of["where"], " ".join(of.get("what", "").split())) for of in map(dict, problems)}
-    assert ("DataStale", "kunshan", "alice queue_jobs") in troubles
-    assert ("DataStale", "xian", "queue_jobs") in troubles
+    assert ("HPCDataStale", "kunshan", "alice queue_jobs") in troubles
+    assert ("HPCRegionDown", "xian", "") in troubles
+    assert not [trouble for trouble in troubles if trouble[:2] == ("HPCDataStale", "xian")]
 
 
 def selector(query: str) -> str:

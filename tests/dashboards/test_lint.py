@@ -14,7 +14,7 @@ from grafana.__main__ import differing
 from grafana.boards import BOARDS as SOURCES
 from grafana.parts import STATE_COLOURS, Text, in_language
 from tests.dashboards.boards import BOARDS, ENGLISH, PROVISIONED, expressions, panels, targets, variables
-from tests.rules.test_rules import ALERTS
+from tests.rules.test_rules import ALERTS, THRESHOLDS
 from tests.rules.test_rules import RECORDINGS as RECORDED
 from tests.support.promql import families_in, metrics_in, strangers_in
 
@@ -188,7 +188,7 @@ def test_every_dashboard_leads_to_all_others_of_its_language(board: dict[str, An
 
 def test_dashboards_ask_only_for_what_is_exported() -> None:
     for name, board in ENGLISH.items():
-        assert not strangers_in(expressions(board)), name
+        assert not strangers_in(expressions(board), THRESHOLDS), name
 
 
 def test_whatever_is_exported_is_on_a_dashboard_or_in_a_rule() -> None:
@@ -199,7 +199,7 @@ def test_whatever_is_exported_is_on_a_dashboard_or_in_a_rule() -> None:
 
 def test_the_list_of_problems_knows_every_alert_that_a_user_can_do_something_about() -> None:
     """Left out: what the page cannot show without an exporter, what has to last for hours, and what drops nothing."""
-    assert set(ALERTS) - problems.NAMES.keys() == {"ExporterDown", "JobsHeld", "SeriesDropped"}
+    assert set(ALERTS) - problems.NAMES.keys() == {"HPCExporterDown", "HPCJobsHeld", "HPCSeriesDropped"}
 
 
 def test_every_state_has_its_colour() -> None:

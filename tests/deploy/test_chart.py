@@ -409,7 +409,7 @@ def test_scraped_series_keep_the_exporters_own_labels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["operator", "everything"])
-def test_prometheus_takes_the_relabelings_and_knows_the_job_by_the_name_in_the_rules(name: str, tmp_path: Path) -> None:
+def test_prometheus_takes_the_relabelings(name: str, tmp_path: Path) -> None:
     (endpoint,) = only(rendered(SETS[name]), "ServiceMonitor")["spec"]["endpoints"]
     snake = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
     rules = [{snake.get(key, key): value for key, value in rule.items()} for rule in endpoint["relabelings"]]
@@ -417,8 +417,6 @@ def test_prometheus_takes_the_relabelings_and_knows_the_job_by_the_name_in_the_r
     config = {"scrape_configs": [{**scrape, "relabel_configs": rules}]}
     (tmp_path / "prometheus.yml").write_text(json.dumps(config))
     assert promtool("check", "config", tmp_path / "prometheus.yml") == 0
-    assert {"target_label": "job", "replacement": "hpc-exporter"} in rules
-    assert 'up{job="hpc-exporter"}' in (ROOT / "config/rules/alerts.yml").read_text(encoding="utf-8")
 
 
 def promtool(*arguments: str | Path) -> int:
@@ -493,7 +491,7 @@ def test_the_notes_lead_to_the_alert() -> None:
     with_operator = notes(SETS["operator"])
     assert "You do not have it yet" not in with_operator
     assert "(hpc_exporter_token_expiry_timestamp_seconds - time()) / 3600" in with_operator
-    assert "TokenExpiring" in with_operator
+    assert "HPCTokenExpiring" in with_operator
     assert "volume is not used yet" in notes(SETS["persistent"])
     stateful = f"{CONFIG}tracking: {{state_file: /var/lib/hpc-exporter/tracker.db}}\n"
     assert "volume is not used yet" not in notes({**SETS["persistent"], "config": stateful})

@@ -243,21 +243,6 @@ def test_alertmanager_accepts_its_configurations(tmp_path: Path) -> None:
     none(checked("amtool", ["check-config"], texts, tmp_path))
 
 
-def test_examples_name_the_job_as_the_rules_do() -> None:
-    """``ExporterDown`` looks for this job; under another name it would fire for ever."""
-    rules = (ROOT / "config" / "rules" / "alerts.yml").read_text(encoding="utf-8")
-    known = set(re.findall(r'job="([^"]+)"', rules))
-    whole = as_files("prometheus") | {name: {"scrape_configs": jobs} for name, jobs in as_files("scrapes").items()}
-    jobs = [(name, job) for name, content in whole.items() for job in content.get("scrape_configs", [])]
-    ours = [(name, job) for name, job in jobs if ":9851" in json.dumps(job)]
-    assert {name.partition(".md")[0] for name, _ in ours} >= {"README", "README.zh-CN"}
-    none(
-        f"{name}: the job is called {job['job_name']}, but the rules look for {', '.join(known)}"
-        for name, job in ours
-        if job["job_name"] not in known
-    )
-
-
 def queries(pages: Mapping[str, Page]) -> dict[str, str]:
     """Every example of PromQL by its place. An empty line ends a query; lines that begin with # are comments."""
     found = {}

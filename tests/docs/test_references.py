@@ -179,7 +179,7 @@ def test_no_text_about_metrics_is_left_over() -> None:
 
 def test_users_of_a_family_are_found_by_its_whole_name() -> None:
     users = metrics.uses()
-    assert "DataStale" in users["hpc_exporter_target_stale"].alerts
+    assert "HPCDataStale" in users["hpc_exporter_target_stale"].alerts
     assert "Overview" in users["scnet_up"].dashboards
-    assert not users["hpc_exporter_build_info"].alerts
+    assert users["hpc_exporter_build_info"].alerts == ["HPCExporterDown"]
     assert all("p90_1h" not in name for name in users["scnet_job_observed_run_seconds"].recordings)
