@@ -1,6 +1,6 @@
-"""Calls that may block for ever (a name server, a file on a dead mount), each in a daemon thread of its own.
+"""Long computations beside the event loop, and calls that may block for ever (a name server, a file on a dead mount).
 
-The event loop's default executor is the wrong place for them: it has few threads, so a handful of hanging calls stops
+The latter get daemon threads of their own. The event loop's default executor is the wrong place for them: it has few threads, so a handful of hanging calls stops
 all others, and both ``asyncio.run`` and the interpreter wait for its threads before they exit.
 """
 
@@ -11,6 +11,15 @@ from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+async def off_loop(size: int, limit: int, call: Callable[[], T]) -> T:
+    """Return what `call` returns, run in a thread if its work is of a `size` above `limit`.
+
+    For computations on the default executor: what can hang belongs into `BlockingCalls`. Below some milliseconds of work
+    the change of threads would take longer than it saves.
+    """
+    return await asyncio.to_thread(call) if size > limit else call()
 
 
 class BlockingCalls:

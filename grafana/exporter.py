@@ -261,8 +261,12 @@ BOARD = Dashboard(
                     each("hpc_exporter_unknown_states_total"),
                     Text(f"{ENDPOINT_OF} states", f"{ENDPOINT_OF} 状态"),
                 ),
+                Query(
+                    "sum by (source) (increase(hpc_exporter_queues_dropped_total[$__rate_interval])) > 0",
+                    Text("{{source}} forgotten queues", "{{source}} 遗忘的队列"),
+                ),
             ],
-            axis=Text("records, states", "记录、状态"),
+            axis=Text("records, states, queues", "记录、状态、队列"),
             defaults=shades(PURPLE),
             custom={"axisSoftMax": 5},
         ),

@@ -108,6 +108,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     ),
     "hpc_exporter_token_refreshes_total": "取得的新令牌，包括启动时的和替换旧令牌的。",
     "hpc_exporter_token_refresh_failures_total": "未能取得新令牌的尝试。",
+    "hpc_exporter_queues_dropped_total": "不再以 0 显示的无作业队列：一个用户的这类队列超过 1000 个。",
     "hpc_exporter_unknown_states_total": "本程序不认识的作业状态；这些作业计入状态 unknown。",
     "hpc_exporter_records_rejected_total": "应答本身正常，但其中读不懂而略去的记录。",
     "hpc_exporter_tracked_jobs": "跟踪器在两次采集之间跟踪的作业数。",

@@ -213,6 +213,7 @@ GROUPS: Final[Sequence[Group]] = (
             "hpc_exporter_api_.*",
             "hpc_exporter_unknown_states_total",
             "hpc_exporter_records_rejected_total",
+            "hpc_exporter_queues_dropped_total",
             "hpc_exporter_token_.*",
         ),
     ),
@@ -245,6 +246,7 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"jobs(_finished_total|_dropped)?|resource_specs", Text("jobs", "作业数")),
     (r"queue_length|queue_(arrivals|departures)_total", Text("entries", "条目数")),
     (r"transitions_total", Text("changes", "变化次数")),
+    (r"queues_dropped_total", Text("queues", "队列数")),
     (r"unknown_states_total", Text("states", "状态数")),
     (r"censored_total", Text("waits and runs", "等待和运行的次数")),
     (r"polls_total|poll_failures_total", Text("polls", "采集次数")),
@@ -348,6 +350,7 @@ ABSENT: Final[Sequence[tuple[str, Text]]] = (
         "hpc_exporter_token_refresh.*",
         Text("for a source that only has tokens which nobody renews.", "该来源只有无人更新的令牌。"),
     ),
+    ("hpc_exporter_queues_dropped_total", Text("for a source without queue statistics.", "该来源没有队列统计。")),
     ("hpc_exporter_jobs_dropped", Text("without per_job.", "没有开启 per_job。")),
     (
         "hpc_exporter_tracked_jobs",

@@ -406,6 +406,13 @@ RECORDS_REJECTED: Final = _held(
     "source endpoint",
 )
 
+QUEUES_DROPPED: Final = _held(
+    "hpc_exporter_queues_dropped_total",
+    "counter",
+    "Queues without jobs that are no longer shown at 0, because a user had more than 1000 of them.",
+    "source",
+)
+
 TRACKED_JOBS: Final = _held(
     "hpc_exporter_tracked_jobs",
     "gauge",

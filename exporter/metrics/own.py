@@ -1,6 +1,5 @@
 """The exporter's own metrics: counters, histograms and gauges held by prometheus-client, in a registry of ours."""
 
-import asyncio
 import platform
 from typing import Final, TypeVar, cast, get_args
 
@@ -14,6 +13,7 @@ from exporter.errors import Reason
 from exporter.metrics import catalogue
 from exporter.metrics.family import Family, FamilyType
 from exporter.metrics.render import EOF, Format, header, named_sample, to_bytes
+from exporter.threads import off_loop
 from exporter.version import revision
 
 # From a query on the local network to the longest that a request, with its retries, usually takes.
@@ -58,6 +58,7 @@ class OwnMetrics:
         self.token_refresh_failures = self._counter(catalogue.TOKEN_REFRESH_FAILURES)
         self.unknown_states_seen = self._counter(catalogue.UNKNOWN_STATES)
         self.records_rejected = self._counter(catalogue.RECORDS_REJECTED)
+        self.queues_left_out = self._counter(catalogue.QUEUES_DROPPED)
         self.tracked = self._gauge(catalogue.TRACKED_JOBS)
         self.state_file_write_failures = self._counter(catalogue.STATE_FILE_WRITE_FAILURES)
         self.config_reload_successful = self._gauge(catalogue.CONFIG_RELOAD_SUCCESSFUL, shown=False)
@@ -83,6 +84,10 @@ class OwnMetrics:
             metric.labels(*labels)
         for reason in _REASONS:
             self.poll_failures.labels(*labels, reason)
+
+    def declare_queues(self, source: str) -> None:
+        """Show the counter of dropped queues at 0, for a source that has queues of users."""
+        self.queues_left_out.labels(source)
 
     def declare_token(self, source: str) -> None:
         """The same for a source whose tokens are obtained by us."""
@@ -140,6 +145,11 @@ class OwnMetrics:
         if n:
             self.records_rejected.labels(source, endpoint).inc(n)
 
+    def queues_dropped(self, source: str, n: int) -> None:
+        """The names of `n` queues without jobs were forgotten."""
+        if n:
+            self.queues_left_out.labels(source).inc(n)
+
     def token_expiry(self, source: str, user: str, seconds: float | None) -> None:
         """The token in use expires at that Unix time; None: it is not known when."""
         if seconds is None:
@@ -186,9 +196,7 @@ class OwnMetrics:
 
     async def document(self, fmt: Format, series: int = 0) -> bytes:
         """As `render`, in a thread where that takes a while, as with a hundred regions."""
-        if self._series > _QUICK:
-            return await asyncio.to_thread(self.render, fmt, series)
-        return self.render(fmt, series)
+        return await off_loop(self._series, _QUICK, lambda: self.render(fmt, series))
 
     def render(self, fmt: Format, series: int = 0) -> bytes:
         """All of it as one document. `series` counts those that the same answer holds besides these."""

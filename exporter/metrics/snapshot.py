@@ -6,18 +6,17 @@ is the state of one moment: lines put while it is being compressed wait for the 
 """
 
 import asyncio
-from collections.abc import Callable, Hashable
-from typing import Final, TypeVar
+from collections.abc import Hashable
+from typing import Final
 
 from exporter.metrics import deflate
 from exporter.metrics.deflate import Piece
 from exporter.metrics.family import Family
 from exporter.metrics.render import EOF, Chunks, Format, header, number
+from exporter.threads import off_loop
 
 # More than so many bytes are handled in a thread; below, changing threads would take longer than the work.
 _LARGE: Final = 64 * 1024
-
-_Result = TypeVar("_Result")
 
 
 class _FamilyLines:
@@ -142,11 +141,11 @@ class Exposition:
             chunks.extend(of_family.lines.values())
             size += of_family.size
         chunks.append(tail)
-        return await _off_loop_if_large(size, lambda: b"".join(chunks))
+        return await off_loop(size, _LARGE, lambda: b"".join(chunks))
 
     async def _gzip(self, fmt: Format, tail: bytes) -> bytes:
         domain = self._compressed.get(fmt) or await self._compress_for_all(fmt)
-        end = await _off_loop_if_large(len(tail), lambda: deflate.compress([tail]))
+        end = await off_loop(len(tail), _LARGE, lambda: deflate.compress([tail]))
         return deflate.gzip_member(domain, end)
 
     async def _compress_for_all(self, fmt: Format) -> Piece:
@@ -173,7 +172,7 @@ class Exposition:
         lines = [list(of_family.lines.values()) for of_family in changed]
         size = sum(of_family.size for of_family in changed)
 
-        new = await _off_loop_if_large(size, lambda: [deflate.compress(of_family) for of_family in lines])
+        new = await off_loop(size, _LARGE, lambda: [deflate.compress(of_family) for of_family in lines])
         for of_family, of_version, piece in zip(changed, versions, new, strict=True):
             pieces[of_family] = piece
             if of_family.version == of_version:
@@ -185,7 +184,3 @@ class Exposition:
         if version == self._version:
             self._compressed[fmt] = whole
         return whole
-
-
-async def _off_loop_if_large(size: int, work: Callable[[], _Result]) -> _Result:
-    return await asyncio.to_thread(work) if size > _LARGE else work()

@@ -4,7 +4,7 @@ A number is None where it is unknown, and so is a sum of which a part is: unknow
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -129,7 +129,7 @@ def added(rows: Sequence[tuple[Number, ...]], width: int) -> list[Number]:
     return [None if None in column else sum(value or 0 for value in column) for column in zip(*rows, strict=True)]
 
 
-def queue_figures(statistics: QueueStatistics, seen: set[str]) -> QueueFigures:
+def queue_figures(statistics: QueueStatistics, seen: Collection[str]) -> QueueFigures:
     """The same numbers as `families.queue_statistics` shows."""
     queues = by_queue(statistics, seen)
     names = tuple(map(sys.intern, sorted(queues)))

@@ -1,6 +1,5 @@
 """What all regions and projects of one process share."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from exporter.polling import TargetKey
 from exporter.sources.figures import Figureboard
 
 if TYPE_CHECKING:
+    from exporter.sources.scnet.seen_queues import SeenQueues
     from exporter.sources.tracked import Tracked
 
 
@@ -29,7 +29,7 @@ class Services:
     per_job: PerJobBudget | None = None
     tracked: "Tracked" = field(init=False)
     # A queue once seen stays, at 0: the names outlive a reload with their target.
-    queues_seen: defaultdict[TargetKey, set[str]] = field(default_factory=lambda: defaultdict(set))
+    queues_seen: dict[TargetKey, "SeenQueues"] = field(default_factory=dict)
     # The fingerprint of the answer that a target shows now: the same answer again needs no rendering.
     shown_answers: dict[TargetKey, int | None] = field(default_factory=dict)
     # The numbers for people: beside the exposition, changed together with it.

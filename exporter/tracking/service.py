@@ -9,6 +9,7 @@ import structlog
 
 from exporter.clock import Clock, SystemClock
 from exporter.records import JobListing
+from exporter.threads import off_loop
 from exporter.tracking.model import MemberKey
 from exporter.tracking.store import StateFileError, Store
 from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, Step, TrackedMember, Tracker
@@ -229,6 +230,5 @@ class TrackingService:
 
 
 async def _worked(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Step:
-    if len(listing.jobs) + len(member.state.jobs) > _LARGE:
-        return await asyncio.to_thread(Tracker.work, member, listing, at, interval)
-    return Tracker.work(member, listing, at, interval)
+    size = len(listing.jobs) + len(member.state.jobs)
+    return await off_loop(size, _LARGE, lambda: Tracker.work(member, listing, at, interval))

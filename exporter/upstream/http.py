@@ -29,6 +29,7 @@ from exporter.errors import (
     UpstreamConnectionError,
 )
 from exporter.redaction import remember
+from exporter.threads import off_loop
 from exporter.upstream.circuit_breaker import CircuitBreaker
 from exporter.upstream.denials import Denials, Retired
 from exporter.upstream.names import Resolver
@@ -192,9 +193,7 @@ class Upstream:
         if (hook := _response_hook.get()) is not None:
             hook(response)
         try:
-            if len(response.body) > DECODE_ON_LOOP_LIMIT:
-                return await asyncio.to_thread(decode, response)
-            return decode(response)
+            return await off_loop(len(response.body), DECODE_ON_LOOP_LIMIT, lambda: decode(response))
         except PollError as error:
             if error.api_code is not None:
                 self._observer.api_error(self.name, request.endpoint, error.api_code)

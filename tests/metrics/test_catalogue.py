@@ -19,6 +19,7 @@ hpc_exporter_poll_duration_seconds histogram source endpoint
 hpc_exporter_poll_failures_total counter source endpoint reason
 hpc_exporter_poll_interval_seconds gauge source endpoint
 hpc_exporter_polls_total counter source endpoint
+hpc_exporter_queues_dropped_total counter source
 hpc_exporter_records_rejected_total counter source endpoint
 hpc_exporter_series gauge
 hpc_exporter_shard_ordinal gauge

@@ -62,6 +62,7 @@ def tracked(jobs: tuple[Job, ...]) -> Tracker:
 def own() -> OwnMetrics:
     own = OwnMetrics()
     own.declare("kunshan", "queue_jobs")
+    own.declare_queues("kunshan")
     own.declare_token("kunshan")
     own.request("kunshan", "queue_jobs", 200)
     own.api_error("kunshan", "queue_jobs", "10008")

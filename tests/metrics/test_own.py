@@ -41,6 +41,8 @@ def exercise(own: OwnMetrics) -> None:
     own.poll_interval("kunshan", "queue_jobs", 60)
     own.unknown_states("kunshan", "queue_jobs", 1)
     own.rejected("kunshan", "queue_jobs", 1)
+    own.declare_queues("kunshan")
+    own.queues_dropped("kunshan", 2)
     own.token_expiry("kunshan", "bob", 1.7e9)
     own.token_refresh("kunshan", ok=True)
     own.tracked_jobs("kunshan", 2)
@@ -153,6 +155,7 @@ Call = Callable[[OwnMetrics], None]
             'hpc_exporter_poll_interval_seconds{source="k",endpoint="e"} 30.0',
         ),
         (lambda own: own.unknown_states("k", "e", 3), 'hpc_exporter_unknown_states_total{source="k",endpoint="e"} 3.0'),
+        (lambda own: own.queues_dropped("k", 3), 'hpc_exporter_queues_dropped_total{source="k"} 3.0'),
         (lambda own: own.rejected("k", "e", 4), 'hpc_exporter_records_rejected_total{source="k",endpoint="e"} 4.0'),
         (
             lambda own: own.token_expiry("k", "", 1700000000.5),

@@ -20,6 +20,7 @@ from exporter.polling import Target, TargetKey
 from exporter.sources.figures import TaskFigures
 from exporter.sources.keys import octopus_key
 from exporter.sources.services import Services
+from exporter.threads import off_loop
 from exporter.upstream import ALARMING_SKEW, PastedToken, Settings, Upstream
 
 log = structlog.get_logger()
@@ -151,10 +152,10 @@ class Project:
             self._tell_lost(key, queue, listing)
             await self._conclude(queue, listing)
             labels = QueueLabels(self.name, *queue.labels)
-            if listing.content is not None and len(listing.content.jobs) > WORK_ON_LOOP_LIMIT:
-                chunks = await asyncio.to_thread(families.queue, labels, listing, queue.counters())
-            else:
-                chunks = families.queue(labels, listing, queue.counters())
+            kinds = 0 if listing.content is None else len(listing.content.jobs)
+            chunks = await off_loop(
+                kinds, WORK_ON_LOOP_LIMIT, lambda: families.queue(labels, listing, queue.counters())
+            )
             self._services.exposition.put(key, chunks)
             self._services.figures.show(key, TaskFigures(listing.length))
 
@@ -171,11 +172,8 @@ class Project:
         """Find out what came and went since the last listing."""
         at, longest_gap = self._services.clock.monotonic(), self.project.poll.stale_after
         totals = queue.totals
-        if len(listing.ids) + len(totals.flow.present) > WORK_ON_LOOP_LIMIT:
-            conclusion = await asyncio.to_thread(totals.conclusion, listing, at, longest_gap)
-        else:
-            conclusion = totals.conclusion(listing, at, longest_gap)
-        totals.take(conclusion)
+        size = len(listing.ids) + len(totals.flow.present)
+        totals.take(await off_loop(size, WORK_ON_LOOP_LIMIT, lambda: totals.conclusion(listing, at, longest_gap)))
 
     def _tell_skew(self, skew: float | None) -> None:
         """Say once that the clocks differ, and once that they no longer do."""

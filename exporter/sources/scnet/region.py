@@ -17,15 +17,17 @@ from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import JobListing, QueueStatistics, Schedulers
 from exporter.scnet import RegionClient
 from exporter.scnet.client import CLUSTER, MEMBER_JOBS, QUEUE_JOBS
-from exporter.sources.figures import MemberFigures, member_figures, queue_figures
+from exporter.sources.figures import MemberFigures, QueueFigures, member_figures, queue_figures
 from exporter.sources.keys import OWNER, member_key, queues_key, schedulers_key
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens, Token
+from exporter.sources.scnet.seen_queues import SeenQueues
 from exporter.sources.services import Services, show_jobs_dropped
 from exporter.sources.tracked import Followed
+from exporter.threads import off_loop
 from exporter.tracking import MemberKey
 from exporter.upstream import Settings, Upstream
 
-# Rendering this many jobs takes a few milliseconds; more is done in a thread.
+# Rendering this many jobs or queues takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT = 2_000
 
 
@@ -103,6 +105,8 @@ class Region:
         for endpoint in made.endpoints:
             self._services.own.declare(self.name, endpoint)
             self._services.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
+        if QUEUE_JOBS in made.endpoints:
+            self._services.own.declare_queues(self.name)
         return made.targets
 
     async def prepare(self) -> None:
@@ -208,13 +212,24 @@ class Region:
             own = self._services.own
             own.rejected(self.name, QUEUE_JOBS, records.rejected)
             own.unknown_states(self.name, QUEUE_JOBS, records.unknown_states)
-            seen = self._services.queues_seen[key]
-            self._services.exposition.put(key, families.queue_statistics(self.name, records, seen))
-            self._services.figures.show(key, queue_figures(records, seen))
-            seen.update(queue.queue for queue in records.queues)
+            await self._show_queues(key, records)
             shown_answers[key] = records.fingerprint
 
         return self._target(key, ask_for_the_owner if self.cluster.users is None else ask, publish)
+
+    async def _show_queues(self, key: TargetKey, records: QueueStatistics) -> None:
+        before = self._services.queues_seen.get(key, SeenQueues())
+
+        def rendered() -> tuple[Chunks, QueueFigures, SeenQueues, int]:
+            seen, dropped = before.after(queue.queue for queue in records.queues)
+            chunks = families.queue_statistics(self.name, records, seen.absent)
+            return chunks, queue_figures(records, seen.absent), seen, dropped
+
+        chunks, figures, seen, dropped = await off_loop(len(records.queues), RENDER_ON_LOOP_LIMIT, rendered)
+        self._services.exposition.put(key, chunks)
+        self._services.figures.show(key, figures)
+        self._services.queues_seen[key] = seen
+        self._services.own.queues_dropped(self.name, dropped)
 
     async def _make_way_for(self, owner: str, user: str) -> None:
         """Let a target of the right name take over from that of `user`, if the token is no longer theirs."""
@@ -254,8 +269,7 @@ class Region:
         def rendered() -> tuple[Chunks, MemberFigures]:
             return families.member_jobs(self.name, group, user, records), member_figures(records)
 
-        large = len(records.jobs) > RENDER_ON_LOOP_LIMIT
-        chunks, figures = await asyncio.to_thread(rendered) if large else rendered()
+        chunks, figures = await off_loop(len(records.jobs), RENDER_ON_LOOP_LIMIT, rendered)
         self._services.exposition.put(key, {**chunks, **self._per_job(key, group, user, records)})
         self._services.figures.show(key, figures)
         # Series of single jobs must go once nobody wants them any more, even if the answer stays the same.
