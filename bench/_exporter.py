@@ -11,8 +11,8 @@ from aiohttp import web
 
 from bench._plan import GROUP_ID, SOURCE, Plan
 from exporter import log
-from exporter.app import Application, Options, garbage
-from exporter.clock import SystemClock
+from exporter.app import Application, Options
+from exporter.cli.serve import settle_garbage_collector
 from exporter.web import create_app
 
 
@@ -41,15 +41,12 @@ async def running(plan: Plan) -> AsyncIterator[Application]:
         (Path(folder) / "token").write_text("none", encoding="utf-8")
         config_file.write_text(configuration(plan), encoding="utf-8")
         app = Application(Options(config_file))
-        settled = asyncio.create_task(garbage.stay_settled(app.poller.wait_ready, SystemClock()))
-        garbage.settle()
         await app.start()
-        garbage.settle()
+        settle_garbage_collector()
         try:
             await app.poller.wait_ready()
             yield app
         finally:
-            settled.cancel()
             await app.stop()
 
 

@@ -14,7 +14,8 @@ import aiohttp
 from bench._exporter import configuration, running, serving
 from bench._plan import Plan
 from bench._watch import Watch
-from exporter.app import Application, garbage
+from exporter.app import Application
+from exporter.cli.serve import settled_after
 
 # A token file is looked at every two seconds.
 UNTIL_SEEN = 3.0
@@ -68,7 +69,7 @@ async def measure(plan: Plan) -> dict[str, float]:
     """The longest block by what happened, in milliseconds of processor time without a break."""
     results = {}
     async with running(plan) as app, serving(app) as url:
-        app.around_reload = lambda: garbage.settled_after(nullcontext())
+        app.around_reload = lambda: settled_after(nullcontext())
         keeper, watch = Housekeeper(app, plan, url), Watch()
         watching = asyncio.create_task(watch.run())
         happenings: list[Callable[[], Awaitable[None]]] = [

@@ -1,8 +1,8 @@
 """Long-lived tasks: an unforeseen exception is logged and counted, and the work is started again after a pause."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 import structlog
 
@@ -50,3 +50,37 @@ def cancelled_on_purpose() -> bool:
     """Whether the running task itself was cancelled, rather than something that it awaited."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+class ShortTasks:
+    """Tasks that end by themselves: kept alive, an unforeseen exception in one is logged."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` run; `name` says in the log what failed."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - what is left then is cancelled
+        """Wait until all have ended, at most `timeout` seconds; cancel what is left."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Cancel all, and wait until they have ended."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background task failed; please report this", task=task.get_name(), exc_info=error)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class BlockingCalls:
     """Runs blocking calls, at most one at a time for each key, so that a hanging one costs one thread only."""
 
     def __init__(self) -> None:
-        self._running: dict[Hashable, asyncio.Future[None]] = {}
+        self._running: dict[Hashable, asyncio.Future[Any]] = {}
 
     async def run(self, key: Hashable, call: Callable[[], T], *, timeout: float) -> T:  # noqa: ASYNC109 - see below
         """Return what `call` returns, or raise what it raises.
@@ -36,36 +36,39 @@ class BlockingCalls:
         """
         async with asyncio.timeout(timeout):
             while (earlier := self._running.get(key)) is not None:
-                await asyncio.shield(earlier)
-            return await self._started(key, call)
+                await asyncio.wait({earlier})
+            running = in_daemon_thread(call, name=f"blocking call {key}")
+            self._running[key] = running
+            running.add_done_callback(lambda _: self._running.pop(key))
+            await asyncio.wait({running})
+        return running.result()
 
-    def _started(self, key: Hashable, call: Callable[[], T]) -> asyncio.Future[T]:
-        loop = asyncio.get_running_loop()
-        result: asyncio.Future[T] = loop.create_future()
-        ended: asyncio.Future[None] = loop.create_future()
-        self._running[key] = ended
 
-        def finish(value: T | None, error: BaseException | None) -> None:
-            del self._running[key]
-            ended.set_result(None)
-            # The caller may have given up meanwhile.
-            if result.done():
-                return
-            if error is not None:
-                result.set_exception(error)
-            else:
-                result.set_result(value)  # type: ignore[arg-type]  # None only where T is
+def in_daemon_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
+    """Start `call` in a thread that no exit waits for. To be awaited by `asyncio.wait`: the thread cannot be cancelled."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+    # Whoever waited may have given up: nobody has to look at an exception then.
+    result.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-        def run() -> None:
-            value: T | None = None
-            error: BaseException | None = None
-            try:
-                value = call()
-            except BaseException as raised:  # noqa: BLE001 - handed to the caller
-                error = raised
-            # The loop may be closed by the time a hanging call ends.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(finish, value, error)
+    def finish(value: T | None, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(value)  # type: ignore[arg-type]  # None only where T is
 
-        threading.Thread(target=run, name=f"blocking call {key}", daemon=True).start()
-        return result
+    def run() -> None:
+        value: T | None = None
+        error: BaseException | None = None
+        try:
+            value = call()
+        except BaseException as raised:  # noqa: BLE001 - handed to the caller
+            error = raised
+        # The loop may be closed by the time a hanging call ends.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(finish, value, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return result

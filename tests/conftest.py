@@ -1,6 +1,7 @@
 """What every test gets."""
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ import pytest
 import structlog
 
 from exporter import redaction
+from tests.support.disk import DeadDisk
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,3 +29,12 @@ def _logging_as_it_was() -> Iterator[None]:
     for handler in list(root.handlers):
         if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
             root.removeHandler(handler)
+
+
+@pytest.fixture
+def dead_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadDisk]:
+    """A disk that does not answer before the test says so."""
+    disk = DeadDisk()
+    monkeypatch.setattr(os, "open", disk.open)
+    yield disk
+    disk.release()

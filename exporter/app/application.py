@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +12,13 @@ import structlog
 
 from exporter.app.handover import followed_elsewhere, left_alone, state_file_of, tracked_members
 from exporter.app.publisher import Publisher
+from exporter.app.reload import SharedReload, StoppedError
 from exporter.app.share import share_of
 from exporter.app.status import Selection, status_of
 from exporter.app.tls import context_for
 from exporter.clock import Clock, SystemClock
 from exporter.config import Account, Cluster, Config, FileSecret, OctopusProject, SecretFiles, Tls, effective_yaml, load
+from exporter.config.files import UnansweredFileError, read_in_thread
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.family import Family
 from exporter.metrics.own import OwnMetrics
@@ -31,7 +33,7 @@ from exporter.sources.scnet.region_tokens import AccountAtWork, account_at_work
 from exporter.sources.services import Services
 from exporter.sources.source import Source
 from exporter.sources.tracked import Tracked
-from exporter.supervise import supervise
+from exporter.supervise import ShortTasks, supervise
 from exporter.tracking import StateFileError, TrackingService
 
 log = structlog.get_logger()
@@ -39,6 +41,10 @@ log = structlog.get_logger()
 Made = TypeVar("Made")
 # So many targets a second are asked out of turn when a credential changed.
 POLLS_SOON_PER_SECOND = 2_000
+# Seconds after which a state file that is not open counts as unusable.
+STATE_FILE_TIMEOUT = 10.0
+# Seconds for the ends of connections when the exporter stops.
+CLOSE_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,20 @@ class Options:
     config_file: Path
     exporter_metrics: bool = True
     shard: Shard = WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration that only has to be applied: as it was `loaded`, and with the secrets that are in use already."""
+
+    loaded: Config
+    config: Config
+    share: Config
+    slots: asyncio.Semaphore
+    accounts: dict[str, AccountAtWork]
+    regions: dict[str, Region]
+    projects: dict[str, Project]
+    tracking: TrackingService | None
 
 
 class Application:
@@ -72,10 +92,12 @@ class Application:
         self.regions: dict[str, Region] = {}
         self.projects: dict[str, Project] = {}
         self._tracking: TrackingService | None = None
+        self._secrets = SecretFiles(self._clock, on_change=self._use_changed)
         self._watch: asyncio.Task[None] | None = None
-        self._hurrying: set[asyncio.Task[None]] = set()
-        self._closing: set[asyncio.Task[None]] = set()
-        self._reloading = asyncio.Lock()
+        self._polling_soon, self._closing = ShortTasks(), ShortTasks()
+        self._reloads = SharedReload(self._reload)
+        # Held by the first load, too: what is requested meanwhile comes after it.
+        self._loading = asyncio.Lock()
         # Entered around every reload, for who has to be told.
         self.around_reload: Callable[[], AbstractContextManager[None]] = nullcontext
         self.started_at = self._clock.now()
@@ -102,37 +124,62 @@ class Application:
         return self._services.own
 
     async def start(self) -> None:
-        """Load the configuration and begin to poll. Raises ConfigurationError."""
-        async with self._reloading:
+        """Load the configuration and begin to poll. Raises ConfigurationError; `stop` has to be called all the same."""
+        async with self._loading:
             await self._load_and_apply()
-            self._note_reload(ok=True)
+            self._note_reload(None)
+        self._watch = asyncio.create_task(
+            supervise("secret watch", self._secrets.run, clock=self._clock, observer=self.own)
+        )
 
     async def reload(self) -> None:
-        """Load the configuration anew, all or nothing. Raises ConfigurationError; the old one then goes on."""
-        async with self._reloading:
-            with self.around_reload():
-                await self._reload()
+        """Load the configuration anew, all or nothing, together with all who request it meanwhile.
+
+        Raises ConfigurationError; the old configuration then goes on.
+        """
+        try:
+            await self._reloads.finished()
+        except StoppedError:
+            raise self._unloadable("not reloaded: the exporter stops") from None
+
+    def request_reload(self) -> None:
+        """The same for a caller that does not wait: the log has the outcome."""
+        with suppress(StoppedError):
+            self._reloads.request()
 
     async def _reload(self) -> None:
-        try:
-            await self._load_and_apply()
-        except ConfigurationError as error:
-            self._note_reload(ok=False)
-            self.reload_error = str(error)
-            raise
-        self._note_reload(ok=True)
-        self.reload_error = None
+        async with self._loading:
+            with self.around_reload():
+                try:
+                    await self._load_and_apply()
+                except ConfigurationError as error:
+                    self._note_reload(str(error))
+                    # Its text says all; a traceback would only hide it.
+                    log.error("the configuration was not reloaded; the old one goes on", error=str(error))  # noqa: TRY400
+                    raise
+                except Exception:
+                    self._note_reload("an error inside the exporter, see its log")
+                    log.exception("the configuration was not reloaded in an unforeseen way; please report this")
+                    raise
+                self._note_reload(None)
+
+    async def stop_reloading(self) -> None:
+        """Give up the reload that is under way, unless it is being applied; no further one begins."""
+        await self._reloads.stop()
 
     async def stop(self) -> None:
-        """Stop polling, write what the tracker knows, and close all connections."""
+        """Stop reloading and polling, write what the tracker knows, and close all connections."""
+        await self.stop_reloading()
         if self._watch is not None:
             self._watch.cancel()
-        for task in self._hurrying:
-            task.cancel()
+            await asyncio.wait({self._watch})
+        await self._polling_soon.stop()
         await self.poller.stop()
         if self._tracking is not None:
             await self._tracking.stop()
-        await asyncio.gather(*(source.close() for source in self.sources.values()), *self._closing)
+        for name, source in self.sources.items():
+            self._closing.start(f"close of {name}", source.close())
+        await self._closing.finish(CLOSE_TIMEOUT)
 
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
         """The body of a scrape."""
@@ -170,38 +217,58 @@ class Application:
         return effective_yaml(self.config) if self.config else ""
 
     async def _load_and_apply(self) -> None:
-        config, contexts = await asyncio.to_thread(load_with_tls, self.options.config_file)
-        if self.config is not None:
-            config = await asyncio.to_thread(config.keeping, self.config)
+        loaded, contexts = await self._load()
+        prepared = await self._prepare(loaded, contexts)
+        # From here on nothing fails, and who cancels the reload has to wait: it is not left half done.
+        applying = asyncio.ensure_future(self._apply(prepared))
+        try:
+            await asyncio.shield(applying)
+        except asyncio.CancelledError:
+            await asyncio.wait({applying})
+            raise
+
+    async def _load(self) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
+        try:
+            return await read_in_thread(lambda: load_with_tls(self.options.config_file))
+        except UnansweredFileError as error:
+            raise self._unloadable(f"{error.path}: {error}") from None
+
+    def _unloadable(self, why: str) -> ConfigurationError:
+        return ConfigurationError([Mistake(str(self.options.config_file), 1, 1, "", why)])
+
+    async def _prepare(self, loaded: Config, contexts: dict[Tls, ssl.SSLContext]) -> Prepared:
+        """Do everything that can fail or takes long, without touching anything that runs."""
+        config = loaded if self.config is None else await asyncio.to_thread(loaded.keeping, self.config)
         share = await asyncio.to_thread(share_of, config, self.options.shard)
-        # Everything that can be wrong comes first, and touches nothing that runs.
-        slots, accounts, regions, projects = self._slots, self._accounts, self.regions, self.projects
+        slots, regions, projects = self._slots, self.regions, self.projects
         if self.config is None or config.poll.max_concurrency != self.config.poll.max_concurrency:
             slots = asyncio.Semaphore(config.poll.max_concurrency)
             regions, projects = {}, {}
         regions = await asyncio.to_thread(unchanged, share, regions)
         # Each of these steps takes some milliseconds for thousands of targets; between them, others have their turn.
         await asyncio.sleep(0)
-        accounts = build_accounts(config, contexts, self._services, running=accounts)
+        accounts = build_accounts(config, contexts, self._services, running=self._accounts)
         regions = build_regions(share, accounts, contexts, self._services, slots, running=regions)
         projects = build_projects(share, contexts, self._services, slots, running=projects, before=self.projects)
-        tracking = await self._tracking_for(config)
         await asyncio.sleep(0)
         for region in regions.values():
             await region.prepare()
-        # From here on nothing fails. The polls follow bit by bit: first those that end, then those that begin.
-        old = self.sources
-        self._swap(config, accounts, regions, projects, slots)
-        targets = self._targets()
-        await self.poller.leave_others(targets)
-        self._share = share
-        self._track_with(tracking)
-        await self.poller.take(targets)
-        self._update_targets()
-        await asyncio.sleep(0)
+        # The last step: nothing can fail after it and leave a state file open.
+        tracking = await self._tracking_for(config)
+        return Prepared(loaded, config, share, slots, accounts, regions, projects, tracking)
+
+    async def _apply(self, prepared: Prepared) -> None:
+        """Let the new configuration take over."""
+        old, config = self.sources, prepared.config
+        changed = take_contents(prepared.loaded.file_secrets(), config.file_secrets())
+        self._swap(prepared)
+        self._track_with(prepared.tracking)
+        await self.poller.set_targets(self._targets())
         self._retire_all_but(self.sources, old)
-        self._watch_secrets(config)
+        self._secrets.follow(config.file_secrets())
         await asyncio.sleep(0)
+        if changed:
+            self._polling_soon.start("use of changed secrets", self._use_changed(changed))
 
     async def _tracking_for(self, config: Config) -> TrackingService | None:
         """The tracker that `config` asks for, started: the running one where its settings are the same.
@@ -217,19 +284,34 @@ class Application:
             clock=self._clock,
             on_write_failure=self.own.state_file_write_failed,
         )
+        starting = asyncio.ensure_future(service.start())
         try:
-            await service.start()
+            await asyncio.wait({starting}, timeout=STATE_FILE_TIMEOUT)
+            raise_unless_open(starting, config.tracking.state_file)
         except StateFileError as error:
+            self._abandon(service, starting)
             file = str(self.options.config_file)
             raise ConfigurationError([Mistake(file, 1, 1, "tracking.state_file", str(error))]) from None
+        except BaseException:
+            self._abandon(service, starting)
+            raise
         return service
+
+    def _abandon(self, service: TrackingService, starting: asyncio.Future[None]) -> None:
+        """Close the state file once it is open: cancelled in between, it would stay locked."""
+
+        def close(started: asyncio.Future[None]) -> None:
+            if not started.cancelled() and started.exception() is None:
+                self._closing.start("close of a state file", service.stop())
+
+        starting.add_done_callback(close)
 
     def _track_with(self, tracking: TrackingService | None) -> None:
         """Let `tracking` count from now on, and tell it who is polled."""
         old, self._tracking, self._services.tracked.service = self._tracking, tracking, tracking
         if old is not None and old is not tracking:
             self._services.tracked.hide_all()
-            self._in_background(old.stop())
+            self._closing.start("stop of the tracker", old.stop())
         if tracking is not None and self.config is not None:
             others = followed_elsewhere(self.config, self._share)
             if old is not tracking:
@@ -237,21 +319,15 @@ class Application:
             mine = [key for cluster in self._share.clusters for key in tracked_members(cluster)]
             tracking.forget_members(mine, others)
 
-    def _swap(
-        self,
-        config: Config,
-        accounts: dict[str, AccountAtWork],
-        regions: dict[str, Region],
-        projects: dict[str, Project],
-        slots: asyncio.Semaphore,
-    ) -> None:
+    def _swap(self, prepared: Prepared) -> None:
         """Let the new configuration take over at once, from the event loop's point of view."""
+        config = prepared.config
         if self.config is None or config.per_job != self.config.per_job:
             self._services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
             for name in self.sources:
                 self._services.exposition.remove(("dropped", name))
-        self.regions, self.projects, self.config = regions, projects, config
-        self._accounts, self._slots = accounts, slots
+        self.regions, self.projects, self.config = prepared.regions, prepared.projects, config
+        self._accounts, self._slots, self._share = prepared.accounts, prepared.slots, prepared.share
         self._up_families |= {name: source.up_family for name, source in self.sources.items()}
 
     def _retire_all_but(self, new: dict[str, Source], old: dict[str, Source]) -> None:
@@ -262,7 +338,7 @@ class Application:
         for name, source in old.items():
             if new.get(name) is not source:
                 source.hide_token_expiry()
-                self._in_background(self._retire(name, source))
+                self._closing.start("close of a source", self._retire(name, source))
         for name, source in new.items():
             if old.get(name) is not source:
                 source.show_token_expiry()
@@ -282,7 +358,8 @@ class Application:
         self.poller.poll_soon([status.key for status in statuses if status.key.source == source and status.failures])
 
     async def _retire(self, name: str, source: Source) -> None:
-        """Close what is polled no longer."""
+        """Close a source that is polled no longer, once the polls that go on with it have ended."""
+        await self.poller.replaced_polls(name)
         await source.close()
         # Requests that were under way were counted meanwhile.
         if name not in self.sources:
@@ -293,24 +370,15 @@ class Application:
         self._services.exposition.remove(("up", source))
         self._services.exposition.remove(("dropped", source))
 
-    def _in_background(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    def _watch_secrets(self, config: Config) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-        watcher = SecretFiles(config.file_secrets(), self._clock, on_change=self._secret_changed)
-        self._watch = asyncio.create_task(supervise("secret watch", watcher.run, clock=self._clock, observer=self.own))
-
-    def _secret_changed(self, secret: FileSecret) -> None:
-        """Try at once again what may have failed for the old content; the new one may be another user's, too."""
-        keys = [key for source in self.sources.values() for key in source.secret_changed(secret)]
+    async def _use_changed(self, secrets: Sequence[FileSecret]) -> None:
+        """Try at once again what may have failed for the old contents; the new ones may be another user's, too."""
+        keys: dict[TargetKey, None] = {}
+        for secret in secrets:
+            for source in self.sources.values():
+                keys |= dict.fromkeys(source.secret_changed(secret))
+            await asyncio.sleep(0)
         self._update_targets()
-        task = asyncio.create_task(self._poll_soon(keys))
-        self._hurrying.add(task)
-        task.add_done_callback(self._hurrying.discard)
+        self._polling_soon.start("polls after a change of secrets", self._poll_soon(tuple(keys)))
 
     async def _poll_soon(self, keys: Sequence[TargetKey]) -> None:
         async for some in in_slices(keys):
@@ -318,11 +386,33 @@ class Application:
             # Thousands at once would only wait for each other.
             await self._clock.sleep(len(some) / POLLS_SOON_PER_SECOND)
 
-    def _note_reload(self, *, ok: bool) -> None:
-        self.reload_successful = ok
-        if ok:
+    def _note_reload(self, error: str | None) -> None:
+        self.reload_successful, self.reload_error = error is None, error
+        if error is None:
             self.reloaded_at = self._clock.now()
-        self.own.config_reload(ok, self._clock.now())
+        self.own.config_reload(error is None, self._clock.now())
+
+
+def raise_unless_open(opening: asyncio.Future[None], file: Path | None) -> None:
+    """Raise StateFileError if a state file could not be opened, or is not open yet."""
+    if not opening.done():
+        raise StateFileError(
+            f"state file {file}: is not open after {STATE_FILE_TIMEOUT:g} seconds: "
+            "is the disk or network share that it is on there?"
+        )
+    opening.result()
+
+
+def take_contents(fresh: Iterable[FileSecret], kept: Iterable[FileSecret]) -> list[FileSecret]:
+    """Let the `kept` secrets have the contents of the `fresh` ones in the same places; those that changed by it."""
+    changed = {
+        id(secret): (secret, new.value())
+        for new, secret in zip(fresh, kept, strict=True)
+        if new.value() != secret.value()
+    }
+    for secret, content in changed.values():
+        secret.update(content)
+    return [secret for secret, _ in changed.values()]
 
 
 def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:

@@ -2,10 +2,12 @@
 
 import ssl
 from functools import lru_cache
-from hashlib import blake2b
 
 from exporter.config import Tls
+from exporter.config.files import UnusableFileError, read_file
 from exporter.errors import ConfigurationError, Mistake
+
+_MAX_PEM_BYTES = 8 * 1024 * 1024
 
 
 def context_for(tls: Tls, place: str) -> ssl.SSLContext:
@@ -14,10 +16,10 @@ def context_for(tls: Tls, place: str) -> ssl.SSLContext:
     Blocks while it reads the CA file. Raises ConfigurationError naming a file it cannot use.
     """
     try:
-        digest = blake2b(tls.ca_file.read_bytes()).digest() if tls.ca_file is not None else b""
-        return _made(tls, digest)
-    except (OSError, ssl.SSLError) as error:
-        reason = error.strerror or type(error).__name__
+        pem = read_file(tls.ca_file, max_bytes=_MAX_PEM_BYTES) if tls.ca_file is not None else None
+        return _made(tls, pem)
+    except (UnusableFileError, ssl.SSLError, ValueError) as error:
+        reason = str(error) if isinstance(error, UnusableFileError) else "it holds no certificate in PEM form"
         raise ConfigurationError(
             [mistake_at(place, "tls.ca_file", f"{tls.ca_file} holds no usable CA: {reason}")]
         ) from None
@@ -25,8 +27,12 @@ def context_for(tls: Tls, place: str) -> ssl.SSLContext:
 
 # A region goes on over a reload with the context that it has: more than there are regions.
 @lru_cache(maxsize=1024)
-def _made(tls: Tls, _content: bytes) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca_file)
+def _made(tls: Tls, pem: bytes | None) -> ssl.SSLContext:
+    authorities = None if pem is None else pem.decode("ascii", "ignore")
+    if authorities == "":
+        # The system's authorities would stand in for none.
+        raise ValueError("no certificate")
+    context = ssl.create_default_context(cadata=authorities)
     if tls.insecure_skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

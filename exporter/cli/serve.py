@@ -2,21 +2,22 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
 
 from exporter import __version__
-from exporter.app import Application, Options, garbage
+from exporter.app import Application, Options
 from exporter.app.autoreload import AutoReload
 from exporter.cli import check, options
 from exporter.clock import Clock, SystemClock
-from exporter.errors import ConfigurationError
 from exporter.polling import WHOLE, Shard
 from exporter.supervise import TaskObserver, supervise
 from exporter.systemd import Manager, passed_sockets
@@ -122,9 +123,9 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     clock = SystemClock()
     manager = Manager()
     app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics, shard=shard))
-    app.around_reload = lambda: garbage.settled_after(manager.reloading())
+    app.around_reload = lambda: settled_after(manager.reloading())
     # Before anything takes time: a SIGHUP without a handler would end the process.
-    reload_on_sighup(app)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.request_reload)
     of_shards = {"shard": shard.ordinal, "total_shards": shard.total} if shard.total > 1 else {}
     log.info(
         "starting hpc-exporter", version=__version__, revision=revision(), config=str(args.config_file), **of_shards
@@ -133,21 +134,40 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "web configuration watch": policy.follow,
         "systemd watchdog": manager.show_life,
-        "garbage collection": lambda: garbage.stay_settled(app.poller.wait_ready, clock),
     }
-    if args.auto_reload:
-        watch = AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload)
+    watch = AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload) if args.auto_reload else None
+    if watch is not None:
         background["configuration watch"] = watch.run
-    async with running(background, clock, app.own):
-        garbage.settle()
-        await app.start()
-        garbage.settle()
-        try:
-            await serve_until(app, args, stop, announce, keeper=Doorkeeper(policy), manager=manager)
-        finally:
-            await app.stop()
+    try:
+        if await unless(stop, started(app, watch)):
+            async with running(background, clock, app.own):
+                await serve_until(app, args, stop, announce, keeper=Doorkeeper(policy), manager=manager)
+    finally:
+        await app.stop()
     log.info("stopped")
     return 0
+
+
+async def started(app: Application, watch: AutoReload | None) -> None:
+    if watch is not None:
+        await watch.remember()
+    await app.start()
+    settle_garbage_collector()
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work`, or cancel it when `stop` is set; whether it was done. Raises what it raises."""
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        doing.cancel()
+    await asyncio.wait({doing})
+    if doing.cancelled():
+        return False
+    doing.result()
+    return True
 
 
 @asynccontextmanager
@@ -190,6 +210,8 @@ async def serve_until(
         await stop.wait()
         manager.stopping()
         log.info("stopping")
+        # Requests of a reload would else wait for it.
+        await app.stop_reloading()
     finally:
         await runner.cleanup()
 
@@ -222,19 +244,19 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def reload_on_sighup(app: Application) -> None:
-    reloads: set[asyncio.Task[None]] = set()
+@contextmanager
+def settled_after(reload: AbstractContextManager[None]) -> Iterator[None]:
+    with reload:
+        yield
+    settle_garbage_collector()
 
-    async def reload() -> None:
-        try:
-            await app.reload()
-        except ConfigurationError as error:
-            # Its text says all; a traceback would only hide it.
-            log.error("the configuration was not reloaded; the old one goes on", error=str(error))  # noqa: TRY400
 
-    def start() -> None:
-        task = asyncio.ensure_future(reload())
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
+def settle_garbage_collector() -> None:
+    """Collect now, and never look again at what there is: nearly all of it stays until the next reload.
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, start)
+    Looking at everything for thousands of users would block the event loop again and again.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

@@ -1,13 +1,26 @@
-"""Reading a small file that somebody else wrote, without surprises."""
+"""Reading a small file that somebody else wrote, without surprises: not even where its disk does not answer."""
 
+import asyncio
 import errno
 import hashlib
 import os
 import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Final, TypeVar
 
 from exporter.errors import ExporterError
+from exporter.threads import in_daemon_thread
 
+T = TypeVar("T")
+
+# Seconds after which the read of one file counts as failed: a dead network file system never answers.
+READ_TIMEOUT: Final = 10.0
+# With so many of its files unanswered, the rest of a folder is not tried: each would cost another thread.
+_UNANSWERED_IN_FOLDER = 2
 _MAX_DIGESTED = 8 * 1024 * 1024
 _PLAIN_WORDS = {
     errno.ENOENT: "there is no such file",
@@ -23,26 +36,97 @@ class UnusableFileError(ExporterError):
     """A file cannot be read; the text says why, without its name."""
 
 
+class MissingFileError(UnusableFileError):
+    """There is no such file."""
+
+
+class UnansweredFileError(UnusableFileError):
+    """The disk that a file is on does not answer."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"reading it takes longer than {READ_TIMEOUT:g} seconds: is the disk or network share that it is on there?"
+        )
+        self.path = path
+
+
+class _Reader:
+    """A thread that reads: which file since when, and whether somebody still waits for it."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.since = 0.0
+        self.abandoned = False
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[None]:
+        self.path, self.since = path, time.monotonic()
+        _readers.add(self)
+        try:
+            yield
+        finally:
+            _readers.discard(self)
+            self.path = None
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the read under way counts as failed."""
+        return READ_TIMEOUT if self.path is None else self.since + READ_TIMEOUT - time.monotonic()
+
+
+# All that are reading at the moment.
+_readers: set[_Reader] = set()
+_current: ContextVar[_Reader | None] = ContextVar("_current", default=None)
+
+
 def read_file(path: Path, *, max_bytes: int) -> bytes:
-    """Return what a regular file holds.
+    """Return the content of a regular file. Blocks, for ever where the disk does not answer: see `read_in_thread`.
 
     Raises:
-        UnusableFileError: it is not there, not readable, not regular or too long.
+        UnusableFileError: it is not there, not readable, not regular or too long, or an earlier read of it still hangs.
 
     """
+    reader = _current.get() or _Reader()
+    if reader.abandoned or _unanswered(path):
+        raise UnansweredFileError(path)
+    with reader.reading(path):
+        try:
+            return _read(path, max_bytes)
+        except FileNotFoundError as error:
+            raise MissingFileError(why(error)) from None
+        except OSError as error:
+            raise UnusableFileError(why(error)) from None
+        except ValueError:
+            raise UnusableFileError("this is not a file's name") from None
+
+
+async def read_in_thread(read: Callable[[], T]) -> T:
+    """Return the result of `read`, which reads files one after another; it runs in a daemon thread.
+
+    A `read` of many files may take its time, each single one may not: the thread of one that hangs is left behind, and
+    further reads of that file fail until it ends.
+
+    Raises:
+        UnansweredFileError: a file was not read within `READ_TIMEOUT`.
+        Exception: whatever `read` raises.
+
+    """
+    reader = _Reader()
+
+    def run() -> T:
+        _current.set(reader)
+        return read()
+
+    running = in_daemon_thread(run, name="file reader")
     try:
-        # Not blocking: opening a pipe that nobody writes to would otherwise wait for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UnusableFileError("it is not a regular file")
-            content = file.read(max_bytes + 1)
-    except OSError as error:
-        raise UnusableFileError(why(error)) from None
-    except ValueError:
-        raise UnusableFileError("this is not a file's name") from None
-    if len(content) > max_bytes:
-        raise UnusableFileError(f"it is longer than {max_bytes} bytes")
-    return content
+        while not running.done():
+            path, remaining = reader.path, reader.remaining
+            if path is not None and remaining <= 0:
+                raise UnansweredFileError(path)
+            await asyncio.wait({running}, timeout=remaining)
+        return running.result()
+    finally:
+        reader.abandoned = True
 
 
 def digest(path: Path) -> bytes:
@@ -57,3 +141,34 @@ def why(error: OSError) -> str:
     """Say in plain words why a file cannot be read."""
     number = error.errno or errno.EIO
     return _PLAIN_WORDS.get(number, os.strerror(number))
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    # Not blocking: opening a pipe that nobody writes to would otherwise wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise UnusableFileError(_PLAIN_WORDS[errno.EISDIR])
+        if not stat.S_ISREG(mode):
+            raise UnusableFileError("it is not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > max_bytes:
+        raise UnusableFileError(f"it is longer than {_size(max_bytes)}")
+    return content
+
+
+def _size(length: int) -> str:
+    for unit, factor in (("MiB", 1024**2), ("KiB", 1024)):
+        if length % factor == 0:
+            return f"{length // factor} {unit}"
+    return f"{length} bytes"
+
+
+def _unanswered(path: Path) -> bool:
+    hanging = [reader.path for reader in tuple(_readers) if reader.path is not None and reader.remaining <= 0]
+    in_folder = sum(other.parent == path.parent for other in hanging)
+    return path in hanging or in_folder >= _UNANSWERED_IN_FOLDER

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from exporter.config import checks, tree
 from exporter.config.build import build
-from exporter.config.files import why
+from exporter.config.files import MissingFileError, UnusableFileError, read_file
 from exporter.config.model import Config
 from exporter.config.schema import Document
 from exporter.config.tree import Broken, Entry, Items, Keys, Node, Place, Report, Scalar, shown
@@ -68,17 +68,10 @@ def load_document(
 
 def _read(path: Path, report: Report, advice: str) -> str | None:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        hint = advice if isinstance(error, FileNotFoundError) else ""
-        report.add(Place(), (), f"the configuration cannot be read: {why(error)}{hint}")
-        return None
-    except ValueError:
-        report.add(Place(), (), "the configuration cannot be read: this is not a file's name")
-        return None
-    if len(content) > _MAX_BYTES:
-        report.add(Place(), (), f"the configuration is longer than {_MAX_BYTES // 1024 // 1024} MiB")
+        content = read_file(path, max_bytes=_MAX_BYTES)
+    except UnusableFileError as error:
+        hint = advice if isinstance(error, MissingFileError) else ""
+        report.add(Place(), (), f"the configuration cannot be read: {error}{hint}")
         return None
     try:
         return content.decode("utf-8-sig")

@@ -1,14 +1,13 @@
 """Secrets that never show themselves, and the watch over the files that some of them come from."""
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import structlog
 
 from exporter.clock import Clock
-from exporter.config.files import UnusableFileError, read_file
+from exporter.config.files import UnansweredFileError, UnusableFileError, read_file, read_in_thread
 from exporter.errors import ExporterError
 from exporter.redaction import hold
 
@@ -103,66 +102,58 @@ class FileSecret(Secret):
 class SecretFiles:
     """Reads secret files again and again, and tells of every change."""
 
-    # How long to wait for the disk before saying so: a dead network file system answers never.
-    patience = 30.0
-
     def __init__(
         self,
-        secrets: Iterable[FileSecret],
         clock: Clock,
         interval: float = 2.0,
-        on_change: Callable[[FileSecret], None] = lambda _: None,
+        *,
+        on_change: Callable[[Sequence[FileSecret]], Awaitable[None]],
     ) -> None:
-        """`interval` is the pause between two looks in seconds; `on_change` is called after the secret has changed."""
-        self._secrets = tuple({id(secret): secret for secret in secrets}.values())
+        """`interval` is the pause between two looks in seconds; `on_change` gets the secrets that have changed."""
+        self._secrets: tuple[FileSecret, ...] = ()
         self._clock = clock
         self._interval = interval
         self._on_change = on_change
-        self._broken: set[int] = set()
-        self._slow = False
+        self._broken: set[tuple[object, ...]] = set()
+        # Changes that `on_change` was not yet told of, because it failed.
+        self._changed: list[FileSecret] = []
+
+    def follow(self, secrets: Iterable[FileSecret]) -> None:
+        """Look at these from now on. The pause before the next look goes on: frequent reloads do not put it off."""
+        self._secrets = tuple({id(secret): secret for secret in secrets}.values())
+        self._broken.intersection_update(secret.identity for secret in self._secrets)
 
     async def run(self) -> None:
         """Look at the files until cancelled."""
-        while self._secrets:
+        while True:
             await self._clock.sleep(self._interval)
             await self.look()
 
     async def look(self) -> None:
         """Read all files once."""
-        for secret, content in zip(self._secrets, await self._read_all(), strict=True):
+        secrets = self._secrets
+        for secret, content in zip(secrets, await _read_all(secrets), strict=True):
             if isinstance(content, UnusableSecretError):
                 self._report_broken(secret, content)
-            else:
-                self._take(secret, content)
+            elif self._take(secret, content):
+                self._changed.append(secret)
+        if self._changed:
+            await self._on_change(self._changed)
+            self._changed = []
 
-    async def _read_all(self) -> list[str | UnusableSecretError]:
-        # One thread at a time, however long the disk takes: a second one would hang like the first.
-        reading = asyncio.create_task(asyncio.to_thread(_read_each, self._secrets))
-        try:
-            await asyncio.wait({reading}, timeout=self.patience)
-            if not reading.done():
-                self._slow = True
-                _log.warning("reading the secret files takes long; the last good secrets stay in use")
-            contents = await reading
-        finally:
-            reading.cancel()
-        if self._slow:
-            self._slow = False
-            _log.info("the secret files can be read again")
-        return contents
-
-    def _take(self, secret: FileSecret, content: str) -> None:
-        if id(secret) in self._broken:
-            self._broken.remove(id(secret))
+    def _take(self, secret: FileSecret, content: str) -> bool:
+        if secret.identity in self._broken:
+            self._broken.remove(secret.identity)
             _log.info("secret file can be read again", secret=secret.origin, path=str(secret.path))
-        if content != secret.value():
-            secret.update(content)
-            _log.info("secret file changed", secret=secret.origin, path=str(secret.path))
-            self._on_change(secret)
+        if content == secret.value():
+            return False
+        secret.update(content)
+        _log.info("secret file changed", secret=secret.origin, path=str(secret.path))
+        return True
 
     def _report_broken(self, secret: FileSecret, error: UnusableSecretError) -> None:
-        if id(secret) not in self._broken:
-            self._broken.add(id(secret))
+        if secret.identity not in self._broken:
+            self._broken.add(secret.identity)
             _log.warning(
                 "secret file cannot be used; its last good content stays in use",
                 secret=secret.origin,
@@ -199,8 +190,19 @@ def _read_text(path: Path) -> str:
         raise UnusableSecretError("it is not UTF-8 text") from None
 
 
-def _read_each(secrets: Iterable[FileSecret]) -> list[str | UnusableSecretError]:
-    return [_read_or_error(secret) for secret in secrets]
+async def _read_all(secrets: Sequence[FileSecret]) -> list[str | UnusableSecretError]:
+    """Read all files, one after another; those behind one that is not answered are read by another thread."""
+    contents: list[str | UnusableSecretError] = []
+    while len(contents) < len(secrets):
+        rest, read = secrets[len(contents) :], list[str | UnusableSecretError]()
+        try:
+            await read_in_thread(lambda rest=rest, read=read: read.extend(map(_read_or_error, rest)))  # type: ignore[misc]
+            contents += read
+        except UnansweredFileError as error:
+            contents += read
+            if len(contents) < len(secrets) and secrets[len(contents)].path == error.path:
+                contents.append(UnusableSecretError(str(error)))
+    return contents
 
 
 def _read_or_error(secret: FileSecret) -> str | UnusableSecretError:

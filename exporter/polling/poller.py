@@ -55,8 +55,10 @@ class Poller:
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
         self._statuses: dict[TargetKey, TargetStatus] = {}
         self._edges = EdgeLog()
-        self._polls: set[asyncio.Task[None]] = set()
+        # All that are under way, with what they poll: also of targets that were removed or replaced meanwhile.
+        self._polls: dict[asyncio.Task[None], Target] = {}
         self._stopped = False
+        self._updates = 0
         self._sources: dict[str, SourceHealth] = {}
         self._tried_all = asyncio.Event()
         # No success can become stale before this moment; spares looking at all of them at every scrape.
@@ -80,6 +82,7 @@ class Poller:
 
         A poll under way of a target that is gone, or is another one under its old name, is cancelled.
         """
+        self._updates += 1
         new = {target.key: target for target in targets}
         for key in [key for key, status in self._statuses.items() if not same_data(status.target, new.get(key))]:
             self._remove(key)
@@ -97,26 +100,42 @@ class Poller:
         self._stale_not_before = 0.0
         self._check_tried_all()
 
-    async def leave_others(self, targets: Iterable[Target]) -> None:
-        """Do bit by bit the first half of `update`: stop polling what is not among `targets`.
+    async def set_targets(self, targets: Sequence[Target]) -> None:
+        """Do the same as `update`, bit by bit; an `update` in between has the last word.
 
-        Thousands of targets at once would keep the event loop from everything else for too long. `update` has to follow.
+        Thousands of targets at once would keep the event loop from everything else for too long.
         """
+        updates = self._updates
         new = {target.key: target for target in targets}
         async for keys in in_slices(tuple(self._statuses)):
+            if self._updates != updates:
+                return
             for key in keys:
                 status = self._statuses.get(key)
                 if status is not None and not same_data(status.target, new.get(key)):
                     self._remove(key)
-
-    async def take(self, targets: Sequence[Target]) -> None:
-        """Do bit by bit the second half of `update`: poll `targets` from now on. `update` has to follow."""
         # All of them from the beginning, or a source would count as tried, and as up, after its first few targets.
         for target in targets:
             self._expect(target.key)
         async for some in in_slices(targets):
+            if self._updates != updates:
+                return
             for target in some:
                 self._take(target)
+        self.update(targets)
+
+    async def replaced_polls(self, source: str) -> None:
+        """Wait for the polls under way of a source's targets that were replaced since: they go on as they began.
+
+        Not longer than until what they bring would be too old to be shown.
+        """
+        polls = {
+            task: target
+            for task, target in self._polls.items()
+            if target.key.source == source and self._target(target.key) is not target
+        }
+        if polls:
+            await asyncio.wait(polls, timeout=max(target.stale_after for target in polls.values()))
 
     async def stop(self) -> None:
         """Stop polling for good; polls under way are cancelled."""
@@ -191,7 +210,7 @@ class Poller:
             status.timer.cancel()
         if status.task is not None:
             # It may not have begun, and then never will: it cannot take itself out of the set.
-            status.task.add_done_callback(self._polls.discard)
+            status.task.add_done_callback(self._forget_poll)
             status.task.cancel()
         self._sources[key.source].remove(key)
         self._edges.forget(key)
@@ -210,13 +229,20 @@ class Poller:
     def _start(self, status: TargetStatus) -> None:
         status.timer, status.next_poll = None, None
         status.task = task = asyncio.get_running_loop().create_task(self._poll(status))
-        # The set keeps the task alive after its target was removed: the event loop itself holds only a weak reference.
-        self._polls.add(task)
+        # This keeps the task alive after its target was removed: the event loop itself holds only a weak reference.
+        self._polls[task] = status.target
 
     def _ended(self, status: TargetStatus) -> None:
         if status.task is not None:
-            self._polls.discard(status.task)
+            self._forget_poll(status.task)
             status.task = None
+
+    def _forget_poll(self, task: asyncio.Task[None]) -> None:
+        self._polls.pop(task, None)
+
+    def _target(self, key: TargetKey) -> Target | None:
+        status = self._statuses.get(key)
+        return None if status is None else status.target
 
     def _current(self, status: TargetStatus) -> bool:
         return self._statuses.get(status.key) is status

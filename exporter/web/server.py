@@ -1,6 +1,5 @@
 """The routes of `serve`."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
@@ -136,8 +135,7 @@ class Routes:
 
     async def reload(self, _request: web.Request) -> web.Response:
         try:
-            # Shielded: whoever asked may hang up, but a reload is not left half done.
-            await asyncio.shield(self._face.reload())
+            await self._face.reload()
         except ConfigurationError as error:
             return web.Response(status=500, text=f"The configuration was not reloaded:\n{error}\n")
         return web.Response(text="The configuration was reloaded.\n")

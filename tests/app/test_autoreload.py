@@ -6,7 +6,9 @@ import pytest
 
 from exporter.app.autoreload import AutoReload
 from exporter.clock import SystemClock
+from exporter.config import files
 from exporter.errors import ConfigurationError, Mistake
+from tests.support.disk import DeadDisk
 
 
 def write(file: Path, text: str) -> None:
@@ -34,6 +36,12 @@ class Reloads:
             raise self.error
 
 
+async def watching(file: Path, reloads: Reloads) -> AutoReload:
+    auto = AutoReload(file, 30, SystemClock(), reloads)
+    await auto.remember()
+    return auto
+
+
 @pytest.fixture
 def reloads() -> Reloads:
     return Reloads()
@@ -47,7 +55,7 @@ def file(tmp_path: Path) -> Path:
 
 
 async def test_only_another_content_is_a_change(file: Path, reloads: Reloads) -> None:
-    auto = AutoReload(file, 30, SystemClock(), reloads)
+    auto = await watching(file, reloads)
     touch(file)
     await auto.look()
     unlink(file)
@@ -69,27 +77,50 @@ async def test_a_link_that_is_turned_to_another_file_is_a_change(tmp_path: Path,
         (tmp_path / str(number)).write_text(f"a: {number}\n")
     link = tmp_path / "exporter.yml"
     link.symlink_to(tmp_path / "1")
-    auto = AutoReload(link, 30, SystemClock(), reloads)
+    auto = await watching(link, reloads)
     link.unlink()
     link.symlink_to(tmp_path / "2")
     await auto.look()
     assert reloads.count == 1
 
 
-async def test_a_refused_file_is_tried_once_and_said_once(
-    file: Path, reloads: Reloads, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_file_with_mistakes_is_tried_once(file: Path, reloads: Reloads) -> None:
     reloads.error = ConfigurationError([Mistake("exporter.yml", 1, 1, "a", "is odd")])
-    auto = AutoReload(file, 30, SystemClock(), reloads)
+    auto = await watching(file, reloads)
     write(file, "a: broken\n")
     for _ in range(3):
         await auto.look()
     assert reloads.count == 1
-    assert capsys.readouterr().out.count("exporter.yml:1:1: a: is odd") == 1
+
+
+async def test_a_reload_that_failed_in_an_unforeseen_way_is_tried_again(file: Path, reloads: Reloads) -> None:
+    reloads.error = KeyError("unforeseen")
+    auto = await watching(file, reloads)
+    write(file, "a: 2\n")
+    with pytest.raises(KeyError):
+        await auto.look()
+    reloads.error = None
+    await auto.look()
+    await auto.look()
+    assert reloads.count == 2
+
+
+async def test_a_file_that_is_not_answered_is_a_change_and_so_is_its_return(
+    file: Path, reloads: Reloads, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "READ_TIMEOUT", 0.05)
+    auto = await watching(file, reloads)
+    dead_disk.file(file, "a: 1\n")
+    await auto.look()
+    await auto.look()
+    assert reloads.count == 1
+    await dead_disk.answers()
+    await auto.look()
+    assert reloads.count == 2
 
 
 async def test_a_file_that_is_gone_is_a_change_and_so_is_its_return(file: Path, reloads: Reloads) -> None:
-    auto = AutoReload(file, 30, SystemClock(), reloads)
+    auto = await watching(file, reloads)
     unlink(file)
     await auto.look()
     write(file, "a: 1\n")

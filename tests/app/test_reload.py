@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import pytest
 import trustme
 from aiohttp import web
+from structlog.testing import capture_logs
 
+from exporter.app import application
+from exporter.config import Config, Tls
 from exporter.errors import ConfigurationError
 from exporter.simulator import Simulator
 from tests.app.running import running
@@ -24,6 +28,7 @@ from tests.e2e.region import (
     queue,
     scripted_region,
 )
+from tests.support.clock import FakeClock
 from tests.support.platform import idle_regions
 
 UP = 'scnet_up{hpc_cluster="%s"}'
@@ -227,12 +232,132 @@ async def test_a_region_that_only_moved_within_the_file_goes_on(tmp_path: Path, 
         assert exporter.app.regions["kunshan"] is not kept
 
 
-async def test_reloads_at_the_same_time_are_done_one_after_the_other(tmp_path: Path, region: ScriptedRegion) -> None:
+class Loads:
+    """Counts how often a configuration is loaded; the first one waits until it may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.may_go_on = threading.Event()
+        self._load = application.load_with_tls
+        monkeypatch.setattr(application, "load_with_tls", self.load)
+
+    def load(self, path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
+        self.count += 1
+        loaded = self._load(path)
+        self.may_go_on.wait(30)
+        return loaded
+
+
+async def test_many_requests_share_two_reloads_and_what_was_written_before_them_counts(
+    tmp_path: Path, region: ScriptedRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is under way may have read the file already: who comes later gets the next one."""
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        await exporter.ready()
-        await asyncio.gather(*(exporter.app.reload() for _ in range(10)))
-        assert exporter.app.reload_successful
-        assert len(exporter.app.poller.statuses) == 3
+        loads = Loads(monkeypatch)
+        first = [asyncio.create_task(exporter.app.reload()) for _ in range(300)]
+        await eventually(lambda: loads.count == 1, "the first one reads")
+        exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
+        later = [asyncio.create_task(exporter.app.reload()) for _ in range(300)]
+        await asyncio.sleep(0)
+        loads.may_go_on.set()
+        await asyncio.gather(*first, *later)
+        assert loads.count == 2
+        assert list(exporter.app.regions) == ["xian"]
+
+
+async def test_a_reload_goes_on_when_all_who_requested_it_have_gone(
+    tmp_path: Path, region: ScriptedRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        loads = Loads(monkeypatch)
+        exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
+        requests = [asyncio.create_task(exporter.app.reload()) for _ in range(600)]
+        await eventually(lambda: loads.count == 1, "the file is read")
+        for request in requests:
+            request.cancel()
+        await asyncio.wait(requests)
+        loads.may_go_on.set()
+        await eventually(lambda: list(exporter.app.regions) == ["xian"], "it was reloaded")
+        assert loads.count == 1
+
+
+async def test_a_reload_that_nobody_waits_for_says_in_the_log_why_it_failed(
+    tmp_path: Path, region: ScriptedRegion
+) -> None:
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        exporter.file.write_text("clusters: [", encoding="utf-8")
+        with capture_logs() as logs:
+            exporter.app.request_reload()
+            await eventually(lambda: exporter.app.reload_successful is False, "it failed")
+        (line,) = [line for line in logs if line["log_level"] == "error"]
+        assert "exporter.yml:1:" in line["error"]
+
+
+async def test_an_unforeseen_failure_is_logged_and_told_and_the_next_reload_works(
+    tmp_path: Path, region: ScriptedRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr(application, "share_of", lambda *_: dict[str, Config]()["unforeseen"])
+            exporter.app.request_reload()
+            await eventually(lambda: exporter.app.reload_successful is False, "it failed")
+        assert [line["exc_info"] for line in logs if line["log_level"] == "error"] == [True]
+        assert (await exporter.samples())["hpc_exporter_config_last_reload_successful"] == 0
+        await exporter.app.reload()
+        assert (await exporter.samples())["hpc_exporter_config_last_reload_successful"] == 1
+
+
+async def test_a_reload_under_way_is_not_applied_once_the_exporter_has_stopped(
+    tmp_path: Path, region: ScriptedRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        loads = Loads(monkeypatch)
+        exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
+        exporter.app.request_reload()
+        await eventually(lambda: loads.count == 1, "the file is read")
+        tasks = asyncio.all_tasks()
+        await exporter.app.stop()
+        exporter.app.request_reload()
+        loads.may_go_on.set()
+        await asyncio.sleep(0.05)
+        assert list(exporter.app.regions) == ["kunshan"]
+        assert asyncio.all_tasks() <= tasks
+
+
+async def test_a_poll_under_way_of_a_region_that_is_replaced_brings_its_answer(
+    tmp_path: Path, region: ScriptedRegion
+) -> None:
+    arrived, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_request: web.Request) -> web.Response:
+        arrived.set()
+        await may_answer.wait()
+        return web.Response(body=envelope([queue("debug", R=5)]))
+
+    region.answers["queue_jobs"] = slowly
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        await arrived.wait()
+        await exporter.reload(configuration(cluster(region.url, requests_per_second=1000)))
+        may_answer.set()
+        samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "test") in samples, "the answer")
+        assert samples[RUNNING % ("kunshan", "test")] == 5
+        await eventually(lambda: not exporter.app._closing, "the old region is closed")
+        assert region.paths.count("/hpc/openapi/v2/view/queue/jobs?userName=test") == 1
+
+
+async def test_a_reload_uses_the_new_content_of_a_token_file_immediately(tmp_path: Path) -> None:
+    """Without waiting for the watch over secret files, which never looks on this clock unless it is moved."""
+    clock = FakeClock()
+    (tmp_path / "token").write_text("first", encoding="utf-8")
+    async with scripted_region({"queue_jobs": envelope(None, "911406", "no")}) as region:
+        text = configuration(cluster(region.url, token=None, token_file="token", members=[], collect=["queue_jobs"]))
+        async with running(tmp_path, text, clock) as exporter:
+            await clock.advance(1.0)
+            await eventually(lambda: exporter.app.poller.statuses[0].failures, "the first token is refused")
+            (tmp_path / "token").write_text("second", encoding="utf-8")
+            await exporter.app.reload()
+            await clock.advance(1.0)
+            await eventually(lambda: region.requests[-1].headers["token"] == "second", "the second token is used")
 
 
 async def test_a_token_file_that_changes_is_used_within_seconds(tmp_path: Path) -> None:

@@ -285,9 +285,17 @@ class TestFiles:
         with pytest.raises(ConfigurationError, match="not a file's name"):
             load(Path("a\0b"), {})
 
-    def test_an_endless_configuration_is_a_mistake(self) -> None:
+    def test_an_endless_configuration_is_a_mistake(self, folder: Path) -> None:
+        with (folder / "exporter.yml").open("wb") as file:
+            file.truncate(2**40)
         with pytest.raises(ConfigurationError, match="longer than 4 MiB"):
-            load(Path("/dev/zero"), {})
+            load(folder / "exporter.yml", {})
+
+    @pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
+    def test_a_configuration_that_is_no_file_is_a_mistake(self, name: str, folder: Path) -> None:
+        os.mkfifo(folder / "pipe")
+        with pytest.raises(ConfigurationError, match="cannot be read: it is not a regular file"):
+            load(folder / name, {})
 
     def test_a_byte_that_is_not_utf_8_is_named_with_its_place(self, folder: Path) -> None:
         path = folder / "exporter.yml"

@@ -4,8 +4,7 @@
 
 import asyncio
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,9 @@ from structlog.testing import capture_logs
 
 from exporter.clock import SystemClock
 from exporter.config import FileSecret, InlineSecret, Secret, SecretFiles, UnusableSecretError
+from exporter.config import files as config_files
+from tests.support.clock import FakeClock
+from tests.support.disk import DeadDisk
 
 
 @pytest.fixture
@@ -28,12 +30,14 @@ class Changes:
     def __init__(self) -> None:
         self.values: list[str] = []
 
-    def __call__(self, secret: FileSecret) -> None:
-        self.values.append(secret.value())
+    async def __call__(self, secrets: Sequence[FileSecret]) -> None:
+        self.values += [secret.value() for secret in secrets]
 
 
 def watch(secrets: Sequence[FileSecret], changes: Changes) -> SecretFiles:
-    return SecretFiles(secrets, SystemClock(), 0.01, changes)
+    files = SecretFiles(SystemClock(), on_change=changes)
+    files.follow(secrets)
+    return files
 
 
 @pytest.mark.parametrize("kind", ["inline", "file"])
@@ -176,43 +180,86 @@ async def test_one_broken_file_does_not_hide_the_change_of_another(path: Path) -
 
 
 async def test_the_watch_looks_again_and_again_until_it_is_cancelled(path: Path) -> None:
-    seen = asyncio.Queue[str]()
-    files = SecretFiles([FileSecret(path)], SystemClock(), 0.005, lambda secret: seen.put_nowait(secret.value()))
+    clock, changes = FakeClock(), Changes()
+    files = SecretFiles(clock, 2.0, on_change=changes)
     task = asyncio.create_task(files.run())
-    async with asyncio.timeout(10):
-        for content in ("second", "third"):
-            path.write_text(content, encoding="utf-8")
-            while await seen.get() != content:
-                pass
+    await clock.advance(10.0)
+    files.follow([FileSecret(path)])
+    for content in ("second", "third"):
+        path.write_text(content, encoding="utf-8")
+        await until(lambda content=content: content in changes.values, clock)  # type: ignore[misc]
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert changes.values == ["second", "third"]
 
 
-class Stuck(FileSecret):
-    """A file on a disk that does not answer before `answer` is set."""
-
-    answer: threading.Event | None = None
-
-    def read(self) -> str:
-        if self.answer:
-            self.answer.wait(30)
-        return super().read()
+async def until(condition: Callable[[], bool], clock: FakeClock) -> None:
+    """Let time pass until `condition` holds; a thread that reads takes real time."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await clock.advance(0.1)
+            await asyncio.sleep(0.001)
 
 
-async def test_a_disk_that_does_not_answer_blocks_nobody_and_is_logged_once(path: Path) -> None:
-    secret = Stuck(path)
-    secret.answer = threading.Event()
-    changes = Changes()
-    files = watch([secret], changes)
-    files.patience = 0.01
+async def test_frequent_reloads_do_not_put_off_the_next_look(path: Path) -> None:
+    clock, changes = FakeClock(), Changes()
+    files = SecretFiles(clock, 2.0, on_change=changes)
+    task = asyncio.create_task(files.run())
     path.write_text("second", encoding="utf-8")
-    with capture_logs() as logs:
-        looking = asyncio.create_task(files.look())
-        await asyncio.sleep(0.1)
-        assert [log["log_level"] for log in logs] == ["warning"]
-        assert secret.value() == "first"
-        secret.answer.set()
-        await looking
+    secret = FileSecret(path)
+    secret.update("first")
+    started = clock.monotonic()
+
+    def reloaded() -> bool:
+        files.follow([secret])
+        return bool(changes.values) or clock.monotonic() > started + 60
+
+    await until(reloaded, clock)
     assert changes.values == ["second"]
-    assert [log["log_level"] for log in logs] == ["warning", "info", "info"]
+    task.cancel()
+
+
+async def test_a_change_that_could_not_be_told_is_told_at_the_next_look(path: Path) -> None:
+    told = list[str]()
+
+    async def fail_once(secrets: Sequence[FileSecret]) -> None:
+        told.extend(secret.value() for secret in secrets)
+        if len(told) == 1:
+            raise KeyError("unforeseen")
+
+    files = SecretFiles(SystemClock(), on_change=fail_once)
+    files.follow([FileSecret(path)])
+    path.write_text("second", encoding="utf-8")
+    with pytest.raises(KeyError):
+        await files.look()
+    await files.look()
+    await files.look()
+    assert told == ["second", "second"]
+
+
+async def test_a_file_on_a_dead_disk_does_not_hide_the_changes_of_others(
+    path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_files, "READ_TIMEOUT", 0.05)
+    dead, changes = FileSecret(path), Changes()
+    other = path.with_name("other")
+    other.write_text("first", encoding="utf-8")
+    files = watch([dead, FileSecret(other)], changes)
+    dead_disk.file(path, "second")
+    with capture_logs() as logs:
+        for content in ("second", "third"):
+            other.write_text(content, encoding="utf-8")
+            await files.look()
+    assert changes.values == ["second", "third"]
+    assert dead.value() == "first"
+    assert [(log["log_level"], log["path"]) for log in logs if log["log_level"] == "warning"] == [
+        ("warning", str(path))
+    ]
+    assert dead_disk.waiting == 1
+
+    await dead_disk.answers()
+    with capture_logs() as logs:
+        await files.look()
+    assert dead.value() == "second"
+    assert [log["event"] for log in logs] == ["secret file can be read again", "secret file changed"]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import structlog
 import trustme
@@ -428,3 +429,47 @@ async def test_a_project_that_is_no_longer_configured_leaves_nothing(at_work: At
         shown = await exporter.metrics()
         assert 'project="riding"' in shown
         assert "driving" not in shown
+
+
+async def test_a_reload_during_a_read_of_many_pages_loses_nothing(at_work: AtWork, tmp_path: Path) -> None:
+    """The read goes on with the client that it began with, although the project has another one by then."""
+    at_work.hold((1, 850))
+    arrived, may_go_on = asyncio.Event(), asyncio.Event()
+    may_go_on.set()
+
+    async def forward(request: web.Request) -> web.Response:
+        if request.query["offset"] == "200":
+            arrived.set()
+            await may_go_on.wait()
+        async with aiohttp.ClientSession() as session:
+            headers = {"X-Auth-Token": request.headers["X-Auth-Token"]}
+            async with session.get(at_work.project.url + request.raw_path, headers=headers) as answer:
+                return web.Response(status=answer.status, body=await answer.read(), content_type="application/json")
+
+    text = configuration(at_work, "{queue_type: INTERNAL}", url=await at_work.network.serve(forward))
+    async with running(at_work, tmp_path, text) as exporter:
+        arrived.clear()
+        may_go_on.clear()
+        while not arrived.is_set():
+            await at_work.clock.advance(1.0)
+            await asyncio.sleep(0.002)
+        (begun,) = exporter.attempts()
+        exporter.path.write_text(text.replace("retries: 0", "retries: 1"), encoding="utf-8")
+        before = exporter.app.projects["driving"]
+        await exporter.app.reload()
+        assert exporter.app.projects["driving"] is not before
+        # The old connections have every chance to be closed before the next page.
+        await at_work.clock.settle()
+        may_go_on.set()
+        await exporter.idle()
+        assert exporter.attempts() != [begun]
+        assert await exporter.value("octopus_queue_length") == 850
+        assert await exporter.value("octopus_queue_listing_complete") == 1
+        assert await exporter.value("octopus_queued_requested_cpu_cores") == 850
+
+
+async def test_a_reload_that_changes_nothing_keeps_the_very_targets(at_work: AtWork, tmp_path: Path) -> None:
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        before = [status.target for status in exporter.app.poller.statuses]
+        await exporter.app.reload()
+        assert all(status.target is target for status, target in zip(exporter.app.poller.statuses, before, strict=True))

@@ -609,14 +609,6 @@ def test_no_backoff_is_longer_than_ten_intervals(failures: int) -> None:
 # Bit by bit
 
 
-async def settled(poller: Poller, *played: Played) -> None:
-    """What a reload does."""
-    targets = [target.target() for target in played]
-    await poller.leave_others(targets)
-    await poller.take(targets)
-    poller.update(targets)
-
-
 async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Poller, clock: FakeClock) -> None:
     """Others have their turn many times meanwhile, and it ends with exactly these targets, in their order."""
     many = [Played(clock, name=str(n)) for n in range(2000)]
@@ -629,11 +621,11 @@ async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Poller
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(others())
-    await settled(poller, *many)
+    await poller.set_targets([target.target() for target in many])
     assert turns >= 10
     assert [status.key for status in poller.statuses] == [target.key for target in many]
     turns = 0
-    await settled(poller, *reversed(many[:3]))
+    await poller.set_targets([target.target() for target in reversed(many[:3])])
     assert turns >= 10
     assert [status.key.target for status in poller.statuses] == ["2", "1", "0"]
     watching.cancel()
@@ -642,14 +634,13 @@ async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Poller
 async def test_what_is_taken_bit_by_bit_is_not_ready_before_its_last_target(poller: Poller, clock: FakeClock) -> None:
     """Nor does its source count as up, although the first targets were tried long ago."""
     many = [Played(clock, name=str(n)) for n in range(1000)]
-    taking = asyncio.create_task(poller.take([target.target() for target in many]))
+    taking = asyncio.create_task(poller.set_targets([target.target() for target in many]))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert 0 < len(poller.statuses) < len(many)
     await clock.advance(0.0)
     assert not poller.ready
     await taking
-    update(poller, *many)
     assert not poller.ready
     await clock.advance(2.0)
     assert poller.ready
@@ -658,10 +649,29 @@ async def test_what_is_taken_bit_by_bit_is_not_ready_before_its_last_target(poll
 async def test_an_update_in_between_has_the_last_word(poller: Poller, clock: FakeClock) -> None:
     """A target that was only announced is not waited for."""
     many = [Played(clock, name=str(n)) for n in range(1000)]
-    taking = asyncio.create_task(poller.take([target.target() for target in many]))
+    taking = asyncio.create_task(poller.set_targets([target.target() for target in many]))
     await asyncio.sleep(0)
-    taking.cancel()
     update(poller, many[0])
+    await taking
     await clock.advance(2.0)
     assert [status.key for status in poller.statuses] == [many[0].key]
     assert poller.ready
+
+
+async def test_replaced_polls_are_those_of_targets_that_have_been_replaced(poller: Poller, clock: FakeClock) -> None:
+    """They go on, and what they bring is shown; polls of other sources and of the new targets are not waited for."""
+    old, new = Played(clock, seconds=10), Played(clock, seconds=1000)
+    other = Played(clock, source="xian", seconds=1000)
+    update(poller, old, other)
+    await clock.advance(2)
+    assert old.under_way == other.under_way == 1
+    update(poller, new, other)
+    waiting = asyncio.create_task(poller.replaced_polls("kunshan"))
+    await clock.advance(5)
+    assert not waiting.done()
+    await clock.advance(10)
+    assert waiting.done()
+    assert old.published == [1]
+    await clock.advance(60)
+    assert new.under_way == 1
+    await poller.replaced_polls("kunshan")

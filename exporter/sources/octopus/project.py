@@ -56,6 +56,7 @@ class Project:
         )
         self._token = self._made_token()
         self._queues = [ObservedQueue(queue) for queue in project.queues]
+        self._made: list[Target] | None = None
         self._skew_told = False
         if before is not None:
             self._go_on_from(before)
@@ -65,8 +66,13 @@ class Project:
         return []
 
     def targets(self) -> list[Target]:
-        """A target for each queue, in the order of the configuration."""
-        return [self._target(queue) for queue in self._queues]
+        """A target for each queue, in the order of the configuration: the same targets every time."""
+        own = self._services.own
+        own.declare(self.name, QUEUING_JOBS)
+        own.poll_interval(self.name, QUEUING_JOBS, self.project.poll.interval)
+        if self._made is None:
+            self._made = [self._target(queue) for queue in self._queues]
+        return self._made
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
         """Use the new content of `secret`; the targets that may work again now."""
@@ -93,6 +99,8 @@ class Project:
         """Let requests in flight finish, then close the connections."""
         await self._upstream.close()
         await self._iam.close()
+        # They refer to the project: so all of it is gone at once instead of being left to the garbage collector.
+        self._made = None
 
     def _made_upstream(
         self,
@@ -135,8 +143,6 @@ class Project:
 
     def _target(self, queue: "ObservedQueue") -> Target:
         key, poll_settings, own = self._key(queue), self.project.poll, self._services.own
-        own.declare(self.name, QUEUING_JOBS)
-        own.poll_interval(self.name, QUEUING_JOBS, poll_settings.interval)
 
         async def poll() -> QueueListing:
             try:

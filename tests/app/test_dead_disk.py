@@ -1,0 +1,165 @@
+"""Files on a disk that does not answer: a reload fails and says so, and nothing else has to wait."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import trustme
+
+from exporter.app import application
+from exporter.config import files
+from exporter.errors import ConfigurationError
+from exporter.tracking import TrackingService
+from tests.app.running import Running, running
+from tests.e2e.process import eventually
+from tests.e2e.region import cluster, configuration, scripted_region
+from tests.support.disk import DeadDisk
+
+FOR_EVER = 3600.0
+FILES = ("exporter.yml", "token", "ca.pem")
+SUCCESSFUL = "hpc_exporter_config_last_reload_successful"
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    """A configuration that names files."""
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "token").write_text("first", encoding="utf-8")
+    section = cluster("http://127.0.0.1:9", token=None, token_file="token", tls={"ca_file": "ca.pem"})
+    return configuration(section)
+
+
+async def die(disk: DeadDisk, file: Path) -> None:
+    """Put a file on the dead disk, as it is."""
+    disk.file(file, await asyncio.to_thread(file.read_text, encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_a_reload_fails_and_names_the_file_until_the_disk_is_back(
+    name: str, text: str, tmp_path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "READ_TIMEOUT", 0.2)
+    async with running(tmp_path, text) as exporter:
+        await die(dead_disk, tmp_path / name)
+        for _ in range(3):
+            with pytest.raises(ConfigurationError, match=rf"{name}.*is the disk or network share"):
+                await exporter.app.reload()
+            assert (await exporter.samples())[SUCCESSFUL] == 0
+            assert name in (exporter.app.reload_error or "")
+        # The watch over secret files may read beside the reload.
+        assert dead_disk.waiting <= 2
+        await dead_disk.answers()
+        await exporter.app.reload()
+        assert (await exporter.samples())[SUCCESSFUL] == 1
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_metrics_are_answered_and_the_exporter_stops_while_a_reload_hangs(
+    name: str, text: str, tmp_path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "READ_TIMEOUT", FOR_EVER)
+    async with running(tmp_path, text) as exporter:
+        await die(dead_disk, tmp_path / name)
+        reload = asyncio.create_task(exporter.app.reload())
+        await eventually(lambda: dead_disk.waiting, "the disk is asked")
+        assert SUCCESSFUL in await exporter.samples()
+        await exporter.app.stop()
+        with pytest.raises(ConfigurationError, match="the exporter stops"):
+            await reload
+        with pytest.raises(ConfigurationError, match="the exporter stops"):
+            await exporter.app.reload()
+
+
+async def test_a_start_that_hangs_can_be_given_up(
+    text: str, tmp_path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "READ_TIMEOUT", FOR_EVER)
+    exporter = Running(tmp_path)
+    dead_disk.file(exporter.file, text)
+    start = asyncio.create_task(exporter.app.start())
+    await eventually(lambda: dead_disk.waiting, "the disk is asked")
+    start.cancel()
+    await asyncio.wait({start})
+    await exporter.app.stop()
+
+
+async def test_a_changed_token_is_used_although_another_file_is_not_answered(
+    tmp_path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "READ_TIMEOUT", 0.2)
+    for name in ("dead", "token"):
+        (tmp_path / name).write_text("first", encoding="utf-8")
+    async with scripted_region() as region:
+        text = configuration(
+            cluster(region.url, token=None, token_file="dead"),
+            cluster(region.url, name="xian", token=None, token_file="token"),
+        )
+        async with running(tmp_path, text) as exporter:
+            await exporter.ready()
+            await die(dead_disk, tmp_path / "dead")
+            (tmp_path / "token").write_text("second", encoding="utf-8")
+            await eventually(lambda: region.requests[-1].headers["token"] == "second", "the new token is used")
+
+
+class SlowStart:
+    """The start of a tracker whose state file is not opened before the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.may_go_on, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._start = TrackingService.start
+
+        async def slowly(service: TrackingService) -> None:
+            await self.start(service)
+
+        monkeypatch.setattr(TrackingService, "start", slowly)
+
+    async def start(self, service: TrackingService) -> None:
+        self.begun.set()
+        await self.may_go_on.wait()
+        await self._start(service)
+        self.ended.set()
+
+    async def go_on(self, exporter: Running) -> None:
+        """Let the file be opened, and wait until it is closed again."""
+        self.may_go_on.set()
+        await self.ended.wait()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await eventually(lambda: not exporter.app._closing, "the state file is closed")
+
+
+async def test_a_state_file_that_does_not_open_fails_the_reload_and_is_not_left_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it keep the next reload from opening it."""
+    async with scripted_region() as region:
+        old = configuration(cluster(region.url), tracking={"enabled": False})
+        new = configuration(cluster(region.url), tracking={"state_file": "state.db"})
+        async with running(tmp_path, old) as exporter:
+            slow = SlowStart(monkeypatch)
+            with monkeypatch.context() as patch:
+                patch.setattr(application, "STATE_FILE_TIMEOUT", 0.05)
+                with pytest.raises(ConfigurationError, match=r"tracking\.state_file: .*state\.db.*disk"):
+                    await exporter.reload(new)
+            await slow.go_on(exporter)
+            await exporter.app.reload()
+
+
+async def test_a_reload_that_is_given_up_leaves_no_state_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scripted_region() as region:
+        old = configuration(cluster(region.url), tracking={"enabled": False})
+        new = configuration(cluster(region.url), tracking={"state_file": "state.db"})
+        async with running(tmp_path, old) as exporter:
+            slow = SlowStart(monkeypatch)
+            exporter.file.write_text(new, encoding="utf-8")
+            reload = asyncio.create_task(exporter.app.reload())
+            await slow.begun.wait()
+            await exporter.app.stop_reloading()
+            with pytest.raises(ConfigurationError, match="stops"):
+                await reload
+            assert exporter.app._tracking is None
+            await slow.go_on(exporter)
+            async with running(tmp_path, new):
+                pass

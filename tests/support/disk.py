@@ -1,0 +1,42 @@
+"""A disk that does not answer, as a network share whose server is gone."""
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+
+class DeadDisk:
+    """Holds up whoever opens one of its files, until it answers again."""
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self.waiting = 0
+        self._answer = threading.Event()
+        self._open = os.open
+
+    def file(self, path: Path, content: str) -> Path:
+        """A file on this disk."""
+        path.write_text(content, encoding="utf-8")
+        self.paths.add(str(path))
+        return path
+
+    def open(self, path: Any, *arguments: Any, **named: Any) -> int:
+        """Take the place of `os.open`."""
+        if str(path) in self.paths:
+            self.waiting += 1
+            self._answer.wait()
+            self.waiting -= 1
+        return self._open(path, *arguments, **named)
+
+    async def answers(self) -> None:
+        """Let all go on that wait; return when they have."""
+        self.release()
+        async with asyncio.timeout(30):
+            while self.waiting:  # noqa: ASYNC110 - threads set no event of the loop
+                await asyncio.sleep(0.01)
+
+    def release(self) -> None:
+        self.paths.clear()
+        self._answer.set()
