@@ -44,9 +44,10 @@ class QueueCounts(Record, frozen=True, gc=False):
 
 
 class QueueStatistics(Record, frozen=True, gc=False):
-    """One user's queues. `rejected` counts rows left out as unreadable, `unknown_states` values not understood.
+    """One user's queues. `rejected` counts rows left out, `rejected_values` single values that could not be used.
 
-    Equal fingerprints mean equal answers of the upstream; None: do not compare.
+    `unknown_states` counts values of states that nobody knows, `unknown_words` are their names as the upstream spells
+    them. Equal fingerprints mean equal answers of the upstream; None: do not compare.
     """
 
     user: str
@@ -54,6 +55,8 @@ class QueueStatistics(Record, frozen=True, gc=False):
     rejected: int = 0
     unknown_states: int = 0
     fingerprint: int | None = None
+    rejected_values: int = 0
+    unknown_words: tuple[str, ...] = ()
 
 
 class Scheduler(Record, frozen=True, gc=False):
@@ -70,7 +73,10 @@ class Schedulers(Record, frozen=True, gc=False):
 
 
 class Job(Record, frozen=True, gc=False):
-    """A listed job. Requested and allocated (in use now) amounts are counts of nodes, cores or devices."""
+    """A listed job. Requested and allocated (in use now) amounts are counts of nodes, cores or devices.
+
+    `raw_state` is how the upstream spells a state that nobody knows; empty for all others.
+    """
 
     id: str
     name: str
@@ -82,18 +88,27 @@ class Job(Record, frozen=True, gc=False):
     allocated_cpus: int | None = None
     allocated_gpus: int | None = None
     allocated_dcus: int | None = None
+    raw_state: str = ""
 
 
 class JobListing(Record, frozen=True, gc=False):
-    """All jobs of one member that could be read; with `rejected` above 0 it is not complete.
+    """All jobs of one member that have a usable id; with `rejected` above 0 there are others.
 
-    `fingerprint` is as with `QueueStatistics`.
+    `rejected_values` and `fingerprint` are as with `QueueStatistics`.
     """
 
     jobs: tuple[Job, ...]
     rejected: int = 0
     unknown_states: int = 0
     fingerprint: int | None = None
+    rejected_values: int = 0
+
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """The states that nobody knows, as the upstream spells them; empty where a job comes without a state."""
+        if not self.unknown_states:
+            return ()
+        return tuple(sorted({job.raw_state for job in self.jobs if job.state is JobState.UNKNOWN}))
 
     @property
     def complete(self) -> bool:

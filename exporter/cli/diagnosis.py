@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from exporter.app.subjects import Subject
 from exporter.app.survey import Outcome
+from exporter.cli import summary
 from exporter.config import FileSecret
 from exporter.errors import (
     AuthenticationError,
@@ -172,7 +173,7 @@ def permission_advice(trial: Trial) -> str:
 
 def flaw(trial: Trial, outcome: Outcome) -> Finding | None:
     """What is wrong although the poll worked."""
-    unreadable = getattr(outcome.records, "rejected", 0)
+    unreadable = summary.unreadable(outcome)
     if unreadable:
         return Finding(
             "answer",

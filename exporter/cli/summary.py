@@ -61,8 +61,8 @@ def target_outcome(outcome: Outcome) -> shapes.TargetOutcome:
 
 
 def unreadable(outcome: Outcome) -> int:
-    """How many records of a good answer were left out."""
-    return getattr(outcome.records, "rejected", 0)
+    """How many records and single values of a good answer were left out."""
+    return getattr(outcome.records, "rejected", 0) + getattr(outcome.records, "rejected_values", 0)
 
 
 def schedulers(key: TargetKey, found: Schedulers) -> list[shapes.SchedulerRow]:

@@ -80,7 +80,7 @@ def read_jobs(response: Response) -> JobListing:
 
 def with_fingerprint(records: R, response: Response) -> R:
     """The records, marked with the answer that they were read from; not where each poll has to count flaws in it."""
-    if records.rejected or records.unknown_states:
+    if records.rejected or records.rejected_values or records.unknown_states:
         return records
     return msgspec.structs.replace(records, fingerprint=hash(response.body))
 

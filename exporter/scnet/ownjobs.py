@@ -3,16 +3,16 @@
 Source: the page 查询实时作业列表 (``GET /hpc/openapi/v2/jobs``), which lists ended jobs for five minutes.
 """
 
-from typing import Annotated
-
 import msgspec
 
-from exporter.errors import DecodeError
+from exporter.errors import DecodeError, RecordError
 from exporter.records import Job, JobListing, JobState
 from exporter.scnet import wire
 from exporter.scnet.client import encoded
 from exporter.scnet.envelope import open_envelope
+from exporter.scnet.states import state_of
 from exporter.upstream import Request, Response, TokenProvider, Upstream, call_with_token, excerpt
+from exporter.upstream.values import NULL, UNREADABLE, count_of, id_of, text_of, value_of, word_of
 
 OWN_JOBS = "own_jobs"
 PAGE_SIZE = 200
@@ -21,23 +21,33 @@ MAX_PAGES = 50
 
 
 class WirePage(msgspec.Struct, gc=False):
-    """``total`` is met as text, ``list`` as null."""
+    """Which name the list goes by differs between deployments; ``total`` is met as text."""
 
-    rows: list[msgspec.Raw] | None = msgspec.field(name="list", default=None)
-    total: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    list: msgspec.Raw = NULL
+    items: msgspec.Raw = NULL
+    rows: msgspec.Raw = NULL
+    records: msgspec.Raw = NULL
+    total: msgspec.Raw = NULL
 
 
-class WireOwnJob(msgspec.Struct, gc=False, rename="camel"):
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """`total` is None where the page does not say it, and -1 where it cannot be read."""
+
+    rows: list[msgspec.Raw]
+    total: int | None = None
+
+
+class RawOwnJob(msgspec.Struct, gc=False, rename="camel"):
     """Amounts are of what is in use. ``nodeUsed`` is left out: a number here, names there."""
 
-    job_id: int | str
-    job_name: str | int | None = None
-    job_status: str | None = None
-    proc_num_used: int | str | None = None
+    job_id: msgspec.Raw = NULL
+    job_name: msgspec.Raw = NULL
+    job_status: msgspec.Raw = NULL
+    proc_num_used: msgspec.Raw = NULL
 
 
-_page = msgspec.json.Decoder(WirePage | None, strict=False)
-_job = msgspec.json.Decoder(WireOwnJob)
+_page = msgspec.json.Decoder(WirePage)
+_job = msgspec.json.Decoder(RawOwnJob)
 
 
 async def own_jobs(
@@ -45,30 +55,32 @@ async def own_jobs(
 ) -> JobListing:
     """The jobs at a scheduler of the user that `tokens` belong to, or of `owner` where the region allows that.
 
-    Raises PollError. A listing that is not complete has `rejected` above 0.
+    Raises PollError; DecodeError if no row can be used. A listing that is not complete has `rejected` above 0.
     """
     jobs: dict[str, Job] = {}
     unread = 0
     for page in range(MAX_PAGES):
         found = await one_page(upstream, page_url(hpc_url, scheduler_id, page * PAGE_SIZE, owner), tokens)
-        rows = found.rows or []
         before = len(jobs)
-        for row in wire.read_each(rows, lambda raw: wire.read_one(_job.decode, raw)):
-            if row is None or row.job_id == "":
+        for job in wire.read_each(found.rows, read_job):
+            if job is None:
                 unread += 1
             else:
-                jobs[str(row.job_id)] = to_job(row)
-        missing = missing_rows(found, len(jobs) + unread, len(rows))
+                jobs[job.id] = job
+        missing = missing_rows(found, len(jobs) + unread)
         if missing == 0 or len(jobs) == before:
             break
-    return JobListing(tuple(jobs.values()), unread + missing)
+    if unread and not jobs:
+        raise DecodeError(f"none of the answer's {unread} rows can be read")
+    unknown = sum(job.state is JobState.UNKNOWN for job in jobs.values())
+    return JobListing(tuple(jobs.values()), unread + missing, unknown)
 
 
-def missing_rows(page: WirePage, seen: int, rows: int) -> int:
+def missing_rows(page: Page, seen: int) -> int:
     """How many rows are still to come, at least; without a total a page that is not full is the last one."""
     if page.total is None:
-        return int(rows >= PAGE_SIZE)
-    return max(0, page.total - seen)
+        return int(len(page.rows) >= PAGE_SIZE)
+    return max(0, page.total - seen) if page.total >= 0 else 1
 
 
 def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> str:
@@ -76,35 +88,43 @@ def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> 
     return f"{hpc_url}/hpc/openapi/v2/jobs?strClusterIDList={encoded(scheduler_id)}{of_owner}&start={start}&limit={PAGE_SIZE}"
 
 
-async def one_page(upstream: Upstream, url: str, tokens: TokenProvider) -> WirePage:
+async def one_page(upstream: Upstream, url: str, tokens: TokenProvider) -> Page:
     def request(token: str) -> Request:
         return Request(OWN_JOBS, url, headers={"token": token}, secrets=(token,))
 
     return await call_with_token(upstream, tokens, request, read_page)
 
 
-def read_page(response: Response) -> WirePage:
+def read_page(response: Response) -> Page:
     """One page of the list; null is one without jobs. Raises DecodeError for anything else that holds no list."""
     data = open_envelope(response)
+    if bytes(data).lstrip()[:1] in (b"[", b"n"):
+        return Page(wire.rows_of(data))
     try:
         page = _page.decode(data)
-    except wire.UNREADABLE:
+    except UNREADABLE:
         raise DecodeError(f"the answer is not a page of jobs: {excerpt(bytes(data))}") from None
-    if page is not None and page.rows is None and page.total is None:
+    lists = [raw for raw in (page.list, page.items, page.rows, page.records) if bytes(raw) != b"null"]
+    total, _ = count_of(page.total)
+    if not lists and total is None:
         raise DecodeError(f"the answer is not a page of jobs: {excerpt(bytes(data))}")
-    return page or WirePage()
+    if total is None and bytes(page.total) != b"null":
+        total = -1
+    return Page(wire.rows_of(lists[0]) if lists else [], total)
 
 
-def to_job(row: WireOwnJob) -> Job:
-    cores = row.proc_num_used if not isinstance(row.proc_num_used, str) else number(row.proc_num_used)
+def read_job(raw: msgspec.Raw) -> Job:
+    """One job. Raises RecordError for one without a usable id."""
+    row = wire.read_one(_job.decode, raw)
+    job_id = id_of(row.job_id)
+    if job_id is None:
+        raise RecordError("a job without a usable id")
+    word = value_of(row.job_status)
+    state = state_of(word) if isinstance(word, str) else JobState.UNKNOWN
     return Job(
-        str(row.job_id),
-        "" if row.job_name is None else str(row.job_name),
-        wire.JOB_STATUSES.get(row.job_status or "", JobState.UNKNOWN),
-        allocated_cpus=cores if cores is not None and cores >= 0 else None,
+        job_id,
+        text_of(row.job_name) or "",
+        state,
+        allocated_cpus=count_of(row.proc_num_used)[0],
+        raw_state=word_of(row.job_status) if state is JobState.UNKNOWN else "",
     )
-
-
-def number(text: str) -> int | None:
-    digits = text.strip()
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 15 else None  # noqa: PLR2004 - below 2^53

@@ -1,5 +1,6 @@
 """What all regions and projects of one process share."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ class Services:
     tracked: "Tracked" = field(init=False)
     # A queue once seen stays, at 0: the names outlive a reload with their target.
     queues_seen: dict[TargetKey, "SeenQueues"] = field(default_factory=dict)
+    # Spellings of states that nobody knows and that were logged, by region: a reload does not repeat them.
+    unknown_words_told: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     # The fingerprint of the answer that a target shows now: the same answer again needs no rendering.
     shown_answers: dict[TargetKey, int | None] = field(default_factory=dict)
     # The numbers for people: beside the exposition, changed together with it.

@@ -14,7 +14,7 @@ from exporter.cli import simulate
 from exporter.simulator import Fault, Region, Simulator
 from tests.app.running import Running, running
 from tests.e2e.process import eventually
-from tests.e2e.region import cluster, configuration, envelope, queue, scripted_region
+from tests.e2e.region import Answers, cluster, configuration, envelope, job, queue, scripted_region
 from tests.support.clock import FakeClock
 
 Polled = Callable[..., str]
@@ -292,3 +292,24 @@ async def test_a_wall_clock_that_jumps_makes_nothing_old_or_young(tmp_path: Path
             assert RUNNING in await exporter.samples()
             await another_round(120)
             assert RUNNING not in await exporter.samples()
+
+
+async def test_a_state_that_nobody_knows_is_logged_once_for_each_spelling(tmp_path: Path) -> None:
+    answers: Answers = {
+        "queue_jobs": envelope([{"name": "debug", "values": [{"metricName": "X", "metricValue": 1}]}]),
+        "member_jobs": envelope([job("1", status="statZZ"), job("2", status="statZZ"), job("3", status="LOST")]),
+    }
+    async with scripted_region(answers) as region:
+        with capture_logs() as lines:
+            text = configuration(cluster(region.url), poll={"interval": "100ms", "retries": 0})
+            async with running(tmp_path, text) as exporter:
+                polls = 'hpc_exporter_polls_total{source="kunshan",endpoint="member_jobs"}'
+                await exporter.shows(lambda samples: samples.get(polls, 0) > 3, "some polls")
+                await exporter.reload(configuration(cluster(region.url), poll={"interval": "110ms", "retries": 0}))
+                await exporter.shows(lambda samples: samples.get(polls, 0) > 6, "some polls after the reload")
+    states = [(line["source"], line["endpoint"], line["state"]) for line in lines if "nobody knows" in line["event"]]
+    assert sorted(states) == [
+        ("kunshan", "member_jobs", "LOST"),
+        ("kunshan", "member_jobs", "statZZ"),
+        ("kunshan", "queue_jobs", "X"),
+    ]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.app.running import running
 from tests.e2e.region import Answers, cluster, configuration, envelope, job, queue, scripted_region
 
@@ -72,8 +74,35 @@ async def test_an_amount_that_was_not_sent_is_absent(tmp_path: Path) -> None:
 
 async def test_a_job_that_cannot_be_read_spares_its_neighbours(tmp_path: Path) -> None:
     samples = await answered(tmp_path, member_jobs=[job("1"), job("2", cpuCore="two"), 7, job("3")])
-    assert member(samples, "jobs")["running"] == 2
+    assert member(samples, "jobs")["running"] == 3
+    assert "running" not in member(samples, "allocated_cpus"), "a sum without the second job's cores would be too small"
+    assert member(samples, "requested_nodes")["running"] == 3
     assert samples['hpc_exporter_records_rejected_total{source="kunshan",endpoint="member_jobs"}'] == 2
+
+
+@pytest.mark.parametrize("endpoint", ["cluster", "queue_jobs", "member_jobs"])
+async def test_a_list_of_which_no_row_can_be_read_is_a_failed_poll(tmp_path: Path, endpoint: str) -> None:
+    samples = await answered(tmp_path, **{endpoint: [7, {"text": "no id, no name"}]})
+    up = {
+        series: value
+        for series, value in samples.items()
+        if f'endpoint="{endpoint}"' in series and "target_up{" in series
+    }
+    assert set(up.values()) == {0}
+    assert samples[f'hpc_exporter_poll_failures_total{{source="kunshan",endpoint="{endpoint}",reason="decode"}}'] == 1
+
+
+async def test_a_value_that_cannot_be_read_leaves_queues_that_went_away_at_zero(tmp_path: Path) -> None:
+    async with scripted_region({"queue_jobs": envelope([queue("debug", R=2), queue("normal", R=3)])}) as region:
+        text = configuration(cluster(region.url, members=[], collect=["queue_jobs"]), poll=POLL)
+        async with running(tmp_path, text) as exporter:
+            await exporter.ready()
+            odd = {"metricName": None, "metricValue": 2}
+            region.answers["queue_jobs"] = envelope([{"name": "debug", "values": [odd]}])
+            samples = await exporter.shows(
+                lambda samples: queue_jobs(samples, "normal")["running"] == 0, "the new data"
+            )
+            assert queue_jobs(samples) == {}
 
 
 async def test_a_state_that_nobody_knows_is_counted_as_unknown(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import permutations
 
+import msgspec
 import pytest
 
 from exporter.metrics import families
@@ -178,7 +179,7 @@ def test_a_region_without_schedulers_has_no_lines() -> None:
 
 def job(number: int, state: JobState, **amounts: int | None) -> Job:
     known: dict[str, int | None] = dict.fromkeys(SCNET_JOB_AMOUNTS, 0)
-    return Job(str(number), "job", state, **(known | amounts))
+    return msgspec.structs.replace(Job(str(number), "job", state), **(known | amounts))
 
 
 @dataclass

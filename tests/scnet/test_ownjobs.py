@@ -56,7 +56,7 @@ async def test_all_pages_are_read(network: Network, count: int, with_total: bool
     assert found.complete
 
 
-@pytest.mark.parametrize("page", [{"total": 5}, {"total": "5"}])
+@pytest.mark.parametrize("page", [{"total": 5}, {"total": "5"}, {"total": -1}, {"total": "many"}])
 async def test_rows_that_the_total_promises_and_nobody_sends_make_it_incomplete(
     network: Network, page: dict[str, Any]
 ) -> None:
@@ -96,7 +96,7 @@ async def test_cores_that_are_no_number_are_unknown(network: Network, amount: An
     assert found.jobs[0].allocated_cpus is None
 
 
-@pytest.mark.parametrize("data", [b"{}", b"[]", b'"none"', b'{"total": -1, "list": []}'])
+@pytest.mark.parametrize("data", [b"{}", b"7", b'"none"', b'{"list": 7}', b'{"total": -1, "list": null}'])
 async def test_an_answer_without_a_list_says_nothing(network: Network, data: bytes) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=b'{"code":"0","data":%s}' % data)
@@ -112,3 +112,28 @@ async def test_null_is_an_empty_list(network: Network) -> None:
 
     url = await network.serve(answer)
     assert await own_jobs(network.upstream(), url, "1", StaticToken(InlineSecret("token"))) == JobListing(())
+
+
+@pytest.mark.parametrize(
+    "form", ['{"list": %s}', '{"items": %s}', '{"rows": %s}', '{"list": null, "records": %s}', "%s"]
+)
+async def test_the_list_goes_by_several_names(network: Network, form: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text='{"code":"0","data":' + form % '[{"jobId": 1638523853.0}]' + "}")
+
+    url = await network.serve(answer)
+    found = await own_jobs(network.upstream(), url, "1", StaticToken(InlineSecret("token")))
+    assert [job.id for job in found.jobs] == ["1638523853"]
+    assert found.unknown_states == 1
+
+
+async def test_a_list_without_a_readable_row_is_a_failure(network: Network) -> None:
+    with pytest.raises(DecodeError, match="none of the answer's 2 rows can be read"):
+        await listing(network, Pages([{"jobId": None}, 7]))
+
+
+async def test_one_odd_field_costs_that_field(network: Network) -> None:
+    odd = {"jobId": "2", "jobName": 7, "jobStatus": ["statR"], "procNumUsed": {}}
+    found = await listing(network, Pages([row(1), odd]))
+    assert found.jobs[1] == Job("2", "7", JobState.UNKNOWN, raw_state='["statR"]')
+    assert found.complete

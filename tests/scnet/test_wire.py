@@ -71,17 +71,25 @@ def test_data_that_is_no_list_is_undecodable_and_not_zero(data: bytes) -> None:
             for spelling in ("{0}", "{0}({1})", "'{0}({1})'", "‘{0}（{1}）’", " {0} ", '"{0}"')
         ),
         ("r", R),
-        ("X", JobState.UNKNOWN),
-        ("运行", JobState.UNKNOWN),
-        ("", JobState.UNKNOWN),
-        ("''", JobState.UNKNOWN),
     ],
 )
 def test_the_letter_names_the_state_in_every_spelling(letter: str, state: JobState) -> None:
     answer = queue(value(letter, 3))
-    assert answer.queues[0].counts == {**ZEROS, state: 3}
-    assert answer.unknown_states == (state is JobState.UNKNOWN)
-    assert answer.rejected == 0
+    assert answer == QueueStatistics("test", (QueueCounts("debug", {**ZEROS, state: 3}),))
+
+
+@pytest.mark.parametrize("letter", ["X", "PENDING", "运行"])
+def test_a_letter_that_nobody_knows_may_stand_for_one_that_is_not_sent(letter: str) -> None:
+    """The three jobs may be running, so 0 running would be wrong; the two that are queued are two all the same."""
+    answer = queue(value(letter, 3), value("Q", 2))
+    assert answer.queues[0].counts == {Q: 2, JobState.UNKNOWN: 3}
+    assert (answer.unknown_states, answer.unknown_words) == (1, (letter,))
+    every = queue(value(letter, 3), *(value(known, 1) for known in "RQHSO"))
+    assert every.queues[0].counts == {**dict.fromkeys(ZEROS, 1), JobState.UNKNOWN: 3}
+    assert queue(value(letter, 0), value("Q", 2)).queues[0].counts == {**ZEROS, Q: 2, JobState.UNKNOWN: 0}
+    unread = queue(value(letter, "?"), value("Q", 2))
+    assert unread.queues[0].counts == {Q: 2}
+    assert unread.rejected_values == 1
 
 
 @pytest.mark.parametrize(
@@ -91,18 +99,35 @@ def test_a_count_is_a_number_or_numeric_text(sent: object, count: int | None) ->
     assert queue(value("R", sent)).queues[0].counts.get(R) == count
 
 
-@pytest.mark.parametrize("sent", [None, "", "many", -1, "-1", 1.5, True, 2**53 + 1, 10**30, [], {}, "1,000", "１"])
+@pytest.mark.parametrize(
+    "sent",
+    [None, "", "many", -1, "-1", 1.5, True, 2**53 + 1, 10**30, [], {}, "1,000", "１", "--", "N/A", b"1e999", b"[[[]]]"],
+)
 def test_a_count_that_cannot_be_read_is_left_out_and_not_zero(sent: object) -> None:
-    answer = queue(value("R", sent), value("Q", 4))
+    odd = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    data = b'[{"name":"debug","values":[{"metricName":"R","metricValue":%s},{"metricName":"Q","metricValue":4}]}]' % odd
+    answer = wire.queue_statistics("test", raw(data))
     assert answer.queues[0].counts == {Q: 4, H: 0, S: 0, O: 0}
-    assert answer.rejected == 1
+    assert (answer.rejected, answer.rejected_values) == (0, 1)
 
 
-@pytest.mark.parametrize("bad", [7, "R", None, [], {}, {"metricValue": 2}, {"metricName": 7, "metricValue": 2}])
-def test_a_value_without_its_letter_makes_no_count_wrong(bad: object) -> None:
-    answer = queue(bad, value("R", 2))
+NO_LETTERS: list[object] = [7, None, "", "''", "?", ["R"], {}, True]
+
+
+@pytest.mark.parametrize("bad", [7, "R", None, [], {}, {"metricValue": 2}, *(value(name, 2) for name in NO_LETTERS)])
+def test_a_value_without_its_letter_may_have_been_any(bad: object) -> None:
+    """Not even what else was sent is sure: a letter can come twice and is then added up."""
+    answer = wire.queue_statistics(
+        "test", raw([{"name": "odd", "values": [bad, value("R", 2)]}, {"name": "good", "values": [value("R", 2)]}])
+    )
+    assert answer.queues == (QueueCounts("odd", {}), QueueCounts("good", {**ZEROS, R: 2}))
+    assert (answer.rejected, answer.rejected_values) == (0, 1)
+
+
+def test_a_value_of_nothing_without_its_letter_costs_nothing() -> None:
+    answer = queue(value(None, 0), value("R", 2))
     assert answer.queues[0].counts == {**ZEROS, R: 2}
-    assert answer.rejected == 1
+    assert answer.rejected_values == 1
 
 
 def test_a_letter_sent_twice_is_added_up_unless_one_of_them_is_unreadable() -> None:
@@ -111,13 +136,22 @@ def test_a_letter_sent_twice_is_added_up_unless_one_of_them_is_unreadable() -> N
 
 
 @pytest.mark.parametrize(
-    "bad", [7, None, "debug", [], {}, {"name": None}, {"name": "q", "values": {}}, {"name": ["q"]}]
+    "bad", [7, None, "debug", [], {}, {"name": None}, {"values": [value("R", 1)]}, {"name": ["q"]}]
 )
 def test_a_bad_queue_among_good_ones_is_dropped_and_counted(bad: object) -> None:
     good = {"name": "debug", "values": [value("R", 1)]}
     answer = wire.queue_statistics("test", raw([good, bad, good]))
     assert [row.queue for row in answer.queues] == ["debug", "debug"], "queues of one name are two schedulers'"
-    assert answer.rejected == 1
+    assert (answer.rejected, answer.rejected_values) == (1, 0)
+    with pytest.raises(DecodeError, match="none of the answer's 2 rows can be read"):
+        wire.queue_statistics("test", raw([bad, bad]))
+
+
+@pytest.mark.parametrize("values", ["none", 7, True, {}])
+def test_values_that_are_no_list_make_every_count_unknown(values: object) -> None:
+    answer = wire.queue_statistics("test", raw([{"name": "debug", "values": values}]))
+    assert answer.queues == (QueueCounts("debug", {}),)
+    assert (answer.rejected, answer.rejected_values) == (0, 1)
 
 
 @pytest.mark.parametrize("row", [{"name": "debug"}, {"name": "debug", "values": None}, {"name": "debug", "values": []}])
@@ -125,8 +159,12 @@ def test_a_queue_without_values_has_no_jobs(row: object) -> None:
     assert wire.queue_statistics("test", raw([row])).queues == (QueueCounts("debug", ZEROS),)
 
 
-def test_a_queues_name_may_be_a_number() -> None:
-    assert queue(name=7).queues[0].queue == "7"
+NAMES: list[tuple[object, str]] = [(7, "7"), (7.0, "7"), (7.5, "7.5"), (True, "true"), ("", ""), (" a ", " a ")]
+
+
+@pytest.mark.parametrize(("name", "shown"), NAMES)
+def test_a_queues_name_may_be_a_number(name: object, shown: str) -> None:
+    assert queue(name=name).queues[0].queue == shown
 
 
 # Schedulers
@@ -151,10 +189,17 @@ SLURM = {"id": 1638523853, "text": "Cluster", "JobManagerType": "SLURM"}
         ([{"id": 2**63}], Schedulers((Scheduler("9223372036854775808", "", ""),))),
         ([{"id": "1", "text": None, "JobManagerType": None}], Schedulers((Scheduler("1", "", ""),))),
         (
-            [{"text": "no id"}, None, 7, {"id": 1.5}, {"id": True}, SLURM],
-            Schedulers((Scheduler("1638523853", "Cluster", "SLURM"),), 5),
+            [{"text": "no id"}, None, 7, {"id": 1.5}, {"id": True}, {"id": " "}, SLURM],
+            Schedulers((Scheduler("1638523853", "Cluster", "SLURM"),), 6),
         ),
-        ({}, Schedulers((), 1)),
+        *(
+            ([{"id": same}], Schedulers((Scheduler("1638523853", "", ""),)))
+            for same in (1638523853.0, "1638523853.0", " 1638523853 ", "1638523853")
+        ),
+        (
+            [{"id": "1", "text": 7, "JobManagerType": ["SLURM"]}, {"id": "2", "text": False}],
+            Schedulers((Scheduler("1", "7", ""), Scheduler("2", "false", ""))),
+        ),
         (None, Schedulers(())),
         ([], Schedulers(())),
     ],
@@ -163,7 +208,7 @@ def test_schedulers_in_every_form(data: object, expected: Schedulers) -> None:
     assert wire.schedulers(raw(data)) == expected
 
 
-@pytest.mark.parametrize("data", ["", "none", 7, True])
+@pytest.mark.parametrize("data", ["", "none", 7, True, {}, [{}], [None, 7]])
 def test_schedulers_that_are_neither_list_nor_object_are_undecodable(data: object) -> None:
     with pytest.raises(DecodeError):
         wire.schedulers(raw(data))
@@ -198,33 +243,27 @@ def test_every_amount_goes_where_it_belongs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "state"),
-    [
-        ("statR", "running"),
-        ("statQ", "queued"),
-        ("statH", "held"),
-        ("statS", "suspended"),
-        ("statW", "waiting"),
-        ("statE", "exiting"),
-        ("statC", "completed"),
-        ("statX", "other"),
-        ("statDE", "deleted"),
-        ("statD", "failed"),
-        ("statT", "timeout"),
-        ("statN", "node_failure"),
-        ("statRQ", "requeued"),
-        ("statZZ", "unknown"),
-        ("R", "unknown"),
-        ("STATR", "unknown"),
-        ("", "unknown"),
-        (None, "unknown"),
-    ],
+    ("status", "raw_state"),
+    [("statZZ", "statZZ"), ("", ""), (None, ""), (7, "7"), (True, "true"), (["statR"], '["statR"]'), ({}, "{}")],
 )
-def test_every_status_and_those_of_tomorrow(status: object, state: str) -> None:
+def test_a_job_in_a_state_that_nobody_knows_is_there_all_the_same(status: object, raw_state: str) -> None:
     listing = job(status=status)
-    assert [job.state for job in listing.jobs] == [state]
-    assert listing.unknown_states == (state == "unknown")
-    assert listing.complete, "a job of an unknown state is there all the same"
+    assert [(job.state, job.raw_state) for job in listing.jobs] == [(JobState.UNKNOWN, raw_state)]
+    assert (listing.unknown_states, listing.unknown_words) == (1, (raw_state,))
+    assert listing.complete
+
+
+def test_a_job_without_a_status_is_in_a_state_that_nobody_knows() -> None:
+    listing = wire.job_listing(raw([{"id": "1"}, {"id": "2", "status": "statR"}]))
+    assert [job.state for job in listing.jobs] == [JobState.UNKNOWN, R]
+    assert listing.unknown_states == 1
+
+
+@pytest.mark.parametrize("word", ["x" * 10_000, "a\nb", "\x1b[31m"])
+def test_a_word_is_kept_in_one_printable_line_of_bounded_length(word: str) -> None:
+    kept = job(status=word).jobs[0].raw_state
+    assert 0 < len(kept) <= 200
+    assert kept.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -236,28 +275,83 @@ def test_an_amount_is_a_number_numeric_text_or_unknown(sent: object, count: int 
     assert (only.allocated_cpus, only.requested_cpus, only.requested_gpus) == (count, 1, None)
 
 
-@pytest.mark.parametrize("sent", ["two", -1, "-1", 1.5, True, 2**53 + 1, 10**30, [], {}, "1 2", "0x10"])
-def test_a_job_with_an_amount_that_makes_no_sense_is_dropped_and_its_neighbours_are_not(sent: object) -> None:
-    rows = [
-        {"id": "1", "status": "statR"},
-        {"id": "2", "status": "statR", "cpuCore": sent},
-        {"id": "3", "status": "statQ"},
-    ]
-    listing = wire.job_listing(raw(rows))
-    assert [job.id for job in listing.jobs] == ["1", "3"]
-    assert (listing.rejected, listing.complete) == (1, False)
+@pytest.mark.parametrize("sent", ["--", "-", "N/A", "n/a", "null", "None", -1, "-1", -1.0, "", None])
+def test_an_amount_that_is_said_to_be_unknown_is_nothing_odd(sent: object) -> None:
+    assert_unknown(json.dumps(sent).encode(), odd=0)
 
 
 @pytest.mark.parametrize(
-    "bad", [None, 7, "job", [], {}, {"id": None}, {"id": ""}, {"id": True}, {"id": "2", "status": 7}]
+    "sent",
+    [
+        *(
+            b'"two"',
+            b'"gpu:2"',
+            b"-2",
+            b"2.5",
+            b"true",
+            b"false",
+            b"9007199254740993",
+            b"1" * 30,
+            b"[]",
+            b"{}",
+            b'"1 2"',
+        ),
+        *(b'"0x10"', b'"NaN"', b'"2.5"', b"1e999", b"1" * 9999, b'{"a":[1,{}]}', b'"\xff"', b'"007"'),
+    ],
 )
-def test_what_is_no_job_is_dropped_and_counted(bad: object) -> None:
+def test_an_amount_that_makes_no_sense_is_unknown_and_counted(sent: bytes) -> None:
+    assert_unknown(sent, odd=1)
+
+
+def assert_unknown(sent: bytes, *, odd: int) -> None:
+    for name in wire.RawJob.__struct_encode_fields__[3:]:
+        row = b'{"id":"2","name":"n","status":"statR","%s":%s}' % (name.encode(), sent)
+        listing = wire.job_listing(raw(b'[{"id":"1","status":"statR"},%s,{"id":"3","status":"statQ"}]' % row))
+        assert listing.jobs == (Job("1", "", R), Job("2", "n", R), Job("3", "", Q))
+        assert (listing.rejected, listing.rejected_values, listing.complete) == (0, odd, True)
+
+
+@pytest.mark.parametrize("sent", [2, 2.0, "2", "2.0", " 2 "])
+def test_one_odd_field_costs_that_field(sent: object) -> None:
+    row = {"id": "1", "status": "statR", "cpuCore": "N/A", "gpuNum": "gpu:2", "procNumReq": sent, "name": 7}
+    assert job(**row).jobs == (Job("1", "7", R, requested_cpus=2),)
+
+
+@pytest.mark.parametrize(("name", "shown"), [*NAMES, (None, ""), ([], ""), ({}, "")])
+def test_a_name_may_be_anything(name: object, shown: str) -> None:
+    listing = job(name=name)
+    assert [job.name for job in listing.jobs] == [shown]
+    assert listing.rejected_values == isinstance(name, list | dict)
+
+
+def test_of_a_field_that_comes_twice_the_last_one_counts() -> None:
+    listing = wire.job_listing(raw(b'[{"id":"1","id":"2","status":"statR","cpuCore":"?","cpuCore":3}]'))
+    assert listing.jobs == (Job("2", "", R, allocated_cpus=3),)
+
+
+NO_IDS: list[object] = [None, "", " ", True, 1.5, 1e300, [], {}]
+BAD_JOBS: list[object] = [None, 7, "job", [], {}, *({"id": ident} for ident in NO_IDS)]
+
+
+@pytest.mark.parametrize("bad", BAD_JOBS)
+def test_what_has_no_usable_id_is_dropped_and_counted(bad: object) -> None:
     listing = wire.job_listing(raw([bad, {"id": "1", "status": "statR"}]))
     assert [job.id for job in listing.jobs] == ["1"]
-    assert listing.rejected == 1
+    assert (listing.rejected, listing.rejected_values, listing.complete) == (1, 0, False)
 
 
-@pytest.mark.parametrize("ident", ["007", "null", "1e3", "true", "533686286955839488[17]", "作业", " 1"])
+def test_a_list_of_which_no_row_can_be_read_says_nothing() -> None:
+    with pytest.raises(DecodeError, match=f"none of the answer's {len(BAD_JOBS)} rows can be read"):
+        wire.job_listing(raw(BAD_JOBS))
+
+
+@pytest.mark.parametrize("ident", [1638523853.0, "1638523853.0", " 1638523853 "])
+def test_one_id_in_every_form(ident: object) -> None:
+    assert job(id=ident).jobs[0].id == "1638523853"
+    assert job(id=ident, cpuCore="?").jobs[0].id == "1638523853"
+
+
+@pytest.mark.parametrize("ident", ["007", "null", "1e3", "true", "533686286955839488[17]", "作业", "1.5"])
 def test_an_id_in_text_stays_as_it_is(ident: str) -> None:
     (only,) = job(id=ident, name=ident).jobs
     assert (only.id, only.name) == (ident, ident)
@@ -291,8 +385,8 @@ ODD_JOB = st.fixed_dictionaries(
     {"id": st.one_of(st.text(), st.integers(), JSON)},
     optional={
         "name": st.one_of(st.text(), JSON),
-        "status": st.one_of(st.sampled_from(sorted(wire.JOB_STATUSES)), JSON),
-        **dict.fromkeys(wire.COUNT_FIELDS, AMOUNT),
+        "status": st.one_of(st.sampled_from(["statR", "statQ", "CANCELLED by 7"]), JSON),
+        **dict.fromkeys(wire.RawJob.__struct_encode_fields__[3:], AMOUNT),
     },
 )
 ODD_QUEUE = st.fixed_dictionaries(
@@ -321,13 +415,21 @@ def test_no_data_raises_anything_but_a_poll_error(data: bytes) -> None:
                 continue
 
 
+def listing_of(rows: list[object]) -> JobListing:
+    try:
+        return wire.job_listing(raw(rows))
+    except DecodeError:
+        assert rows
+        return JobListing((), rejected=len(rows))
+
+
 @given(st.lists(st.one_of(ODD_JOB, JSON)))
 def test_every_row_is_either_a_job_or_counted_and_amounts_are_counts(rows: list[object]) -> None:
-    listing = wire.job_listing(raw(rows))
+    listing = listing_of(rows)
     assert len(listing.jobs) + listing.rejected == len(rows)
     for job in listing.jobs:
         assert job.id
-        amounts = [getattr(job, name) for name in Job.__struct_fields__[3:]]
+        amounts = [getattr(job, name) for name in Job.__struct_fields__[3:-1]]
         assert all(amount is None or (type(amount) is int and 0 <= amount <= 2**53) for amount in amounts)
 
 
@@ -335,13 +437,16 @@ def test_every_row_is_either_a_job_or_counted_and_amounts_are_counts(rows: list[
 def test_a_long_list_is_read_as_a_short_one_is(rows: list[object]) -> None:
     """Long lists are decoded piece by piece, short ones in one go."""
     with pytest.MonkeyPatch.context() as patch:
-        short = wire.job_listing(raw(rows))
+        short = listing_of(rows)
         patch.setattr(wire, "ONE_GO_LIMIT", -1)
-        assert wire.job_listing(raw(rows)) == short
+        assert listing_of(rows) == short
 
 
 @given(st.lists(st.one_of(ODD_QUEUE, JSON)))
 def test_counts_of_a_queue_are_never_invented(rows: list[object]) -> None:
-    statistics = wire.queue_statistics("test", raw(rows))
+    try:
+        statistics = wire.queue_statistics("test", raw(rows))
+    except DecodeError:
+        return
     for row in statistics.queues:
         assert all(type(count) is int and count >= 0 for count in row.counts.values())

@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
+import structlog
+
 from exporter.config import Cluster, FileSecret, Member
 from exporter.errors import PermanentError, RejectedError
 from exporter.metrics import catalogue, families
@@ -27,6 +29,10 @@ from exporter.threads import off_loop
 from exporter.tracking import MemberKey
 from exporter.upstream import Settings, Upstream
 
+log = structlog.get_logger()
+
+# A region that spells its states differently all the time must not fill the log.
+UNKNOWN_WORDS_TOLD: Final = 50
 # Rendering this many jobs or queues takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT = 2_000
 
@@ -209,9 +215,7 @@ class Region:
         async def publish(records: QueueStatistics | None) -> None:
             if records is None:
                 return
-            own = self._services.own
-            own.rejected(self.name, QUEUE_JOBS, records.rejected)
-            own.unknown_states(self.name, QUEUE_JOBS, records.unknown_states)
+            self._count_flaws(QUEUE_JOBS, records)
             await self._show_queues(key, records)
             shown_answers[key] = records.fingerprint
 
@@ -230,6 +234,22 @@ class Region:
         self._services.figures.show(key, figures)
         self._services.queues_seen[key] = seen
         self._services.own.queues_dropped(self.name, dropped)
+
+    def _count_flaws(self, endpoint: str, records: QueueStatistics | JobListing) -> None:
+        """Count what could not be used of an answer; log a state that nobody knows once for each spelling."""
+        own = self._services.own
+        own.rejected(self.name, endpoint, records.rejected + records.rejected_values)
+        own.unknown_states(self.name, endpoint, records.unknown_states)
+        told = self._services.unknown_words_told[self.name]
+        for word in records.unknown_words:
+            if word not in told and len(told) < UNKNOWN_WORDS_TOLD:
+                told.add(word)
+                log.warning(
+                    "a state that nobody knows is shown as unknown and holds no resources; please report it",
+                    source=self.name,
+                    endpoint=endpoint,
+                    state=word,
+                )
 
     async def _make_way_for(self, owner: str, user: str) -> None:
         """Let a target of the right name take over from that of `user`, if the token is no longer theirs."""
@@ -254,9 +274,7 @@ class Region:
         key = member_key(self.cluster, member, user)
 
         async def publish(records: JobListing) -> None:
-            own = self._services.own
-            own.rejected(self.name, MEMBER_JOBS, records.rejected)
-            own.unknown_states(self.name, MEMBER_JOBS, records.unknown_states)
+            self._count_flaws(MEMBER_JOBS, records)
             # Which jobs have series of their own depends on other listings too: then the same answer is not enough.
             if self._services.per_job is not None or not self._shown(key, records.fingerprint):
                 await self._show_member(key, member.group, user, records)
