@@ -51,12 +51,15 @@ def read(path: Path) -> str:
 
 
 def values_schema() -> dict[str, Any]:
-    """The schema of the chart's values, with that of the configuration as its definition `Configuration`."""
+    """The schema of the chart's values, with that of the configuration as its definition `Configuration`, and the thresholds."""
     schema: dict[str, Any] = json.loads(read(ROOT / "deploy/values.schema.json"))
     configuration = exact(json.loads(read(ROOT / "config/exporter.schema.json")))
     del configuration["$schema"]
     schema["$defs"] |= configuration.pop("$defs")
     schema["$defs"]["Configuration"] = configuration
+    names = re.findall(r"record: hpc:threshold:(\w+)", read(ROOT / "config/rules/alerts.yml"))
+    numbers = schema["properties"]["prometheusRule"]["properties"]["thresholds"]["properties"]
+    numbers |= {name: {"type": "number"} for name in names}
     return schema
 
 

@@ -44,6 +44,11 @@ REASON_COLOURS = {
 }
 
 
+def of_exporters(expression: str) -> str:
+    """What a client library says of any process, of those that are exporters."""
+    return f"max by (instance) ({expression} and on (job, instance) hpc_exporter_build_info)"
+
+
 def each(name: str, *, by: str = "source, endpoint", window: str = "$__rate_interval") -> str:
     """How often something happened at each endpoint."""
     return f"sum by ({by}) (increase({name}{{{OF_SOURCE}}}[{window}]))"
@@ -60,7 +65,7 @@ FAILING = table(
     ),
     [
         Query(
-            f"max by (source, endpoint, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (instance, source, endpoint, target) "
+            f"max by (source, endpoint, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, endpoint, target) "
             f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0",
             table=True,
         ),
@@ -104,7 +109,11 @@ BOARD = Dashboard(
                 "Whether Prometheus can scrape it. Down: nothing at all is known, see the runbook HPCExporterDown.",
                 "Prometheus 能否抓取。宕机时一无所知：见运维手册 HPCExporterDown。",
             ),
-            Query('up{job="hpc-exporter"}', "{{instance}}", instant=True),
+            Query(
+                "max by (instance) (up and on (job, instance) last_over_time(hpc_exporter_build_info[$__range]))",
+                "{{instance}}",
+                instant=True,
+            ),
             width=6,
             height=4,
             steps=((None, VERMILION), (1, BLUE)),
@@ -315,7 +324,7 @@ BOARD = Dashboard(
                 "Growing for days without more series is a leak: please report it.",
                 "序列数不变而内存数日持续增长为泄漏：请反馈。",
             ),
-            [Query('process_resident_memory_bytes{job="hpc-exporter"}', "{{instance}}")],
+            [Query(of_exporters("process_resident_memory_bytes"), "{{instance}}")],
             unit="bytes",
             width=6,
             height=7,
@@ -326,7 +335,7 @@ BOARD = Dashboard(
                 "Cores used. Near 1: one event loop is full, divide the targets with --total-shards.",
                 "使用的核数。接近 1 时应使用 --total-shards 分片。",
             ),
-            [Query('rate(process_cpu_seconds_total{job="hpc-exporter"}[$__rate_interval])', "{{instance}}")],
+            [Query(of_exporters("rate(process_cpu_seconds_total[$__rate_interval])"), "{{instance}}")],
             axis=Text("cores", "核"),
             width=6,
             height=7,

@@ -51,7 +51,7 @@ STATE = tiles(
         "本页总数不含这些数据。处理：查看右侧列表，再按对应的运维手册操作。",
     ),
     Query(
-        "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (instance, source, endpoint, target) "
+        "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (source, endpoint, target) "
         "(1 - hpc_exporter_target_up), 2))",
         "{{source}}",
         instant=True,
@@ -76,7 +76,7 @@ PROBLEMS = table(
         "without a user means the whole region or endpoint.",
         "此刻成立的告警条件，最严重的在前。点击问题可打开运维手册。未注明用户的行表示整个区域或接口。",
     ),
-    [Query(problems.expression(), table=True)],
+    [Query(problems.expression(), table=True, once=False)],
     {"Value": SEVERITY, "problem": PROBLEM, "where": WHERE, "what": WHAT},
     sort=SEVERITY,
     width=16,

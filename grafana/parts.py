@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from grafana.duplicates import counted_once
+
 Json = dict[str, Any]
 LANGUAGES: Final = ("en", "zh")
 COLUMNS: Final = 24
@@ -51,12 +53,16 @@ MIN_STEP: Final = "2m"
 
 @dataclass(frozen=True)
 class Query:
-    """One query of a panel. `legend` may hold {{label}}; a `table` has a column for each label."""
+    """One query of a panel. `legend` may hold {{label}}; a `table` has a column for each label.
+
+    Unless `once` is false, `expr` is rewritten so that an exporter that several jobs scrape counts once.
+    """
 
     expr: str
     legend: str | Text = ""
     table: bool = False
     instant: bool = False
+    once: bool = True
 
 
 @dataclass(frozen=True)
@@ -347,7 +353,7 @@ def _target(query: Query, name: str) -> Json:
     return {
         "refId": name,
         "datasource": DATASOURCE,
-        "expr": " ".join(query.expr.split()),
+        "expr": counted_once(" ".join(query.expr.split())) if query.once else " ".join(query.expr.split()),
         "legendFormat": query.legend or "__auto",
         "format": "table" if query.table else "time_series",
         "instant": at_once,

@@ -33,6 +33,7 @@ from tests.deploy.chart import (
     workload,
 )
 from tests.e2e.real import real_part
+from tests.rules.test_rules import THRESHOLDS
 
 ROOT = Path(__file__).parents[2]
 README = (CHART / "README.md").read_text(encoding="utf-8")
@@ -288,7 +289,15 @@ def test_a_mapping_with_an_unknown_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"shard": 3}, {"shards": 0}, {"image": {"tags": "a"}}, {"dashboards": {"languages": ["de"]}}]
+    "values",
+    [
+        {"prometheusRule": {"thresholds": {"job_waiting": 1}}},
+        {"prometheusRule": {"thresholds": {"failed_jobs": "5)"}}},
+        {"shard": 3},
+        {"shards": 0},
+        {"image": {"tags": "a"}},
+        {"dashboards": {"languages": ["de"]}},
+    ],
 )
 def test_values_that_mean_nothing_are_refused(values: dict[str, Any]) -> None:
     assert "values don't meet the specifications of the schema" in refusal(values)
@@ -444,6 +453,21 @@ def test_the_rules_are_those_of_the_project(tmp_path: Path) -> None:
         assert promtool("check", "rules", path) == 0
 
 
+@pytest.mark.parametrize("value", [0, 0.25, 7, 259200, 12345678])
+def test_thresholds_of_the_rules_are_values(value: float) -> None:
+    """Each of them can be set, and nothing else changes."""
+    for name in THRESHOLDS:
+        values = {"prometheusRule": {"enabled": True, "thresholds": {name.removeprefix("hpc:threshold:"): value}}}
+        specs = [m["spec"] for m in rendered(values) if m["kind"] == "PrometheusRule"]
+        rules = [rule for spec in specs for group in spec["groups"] for rule in group["rules"]]
+        (set_one,) = [rule["expr"] for rule in rules if rule.get("record") == name]
+        assert float(set_one.removeprefix("vector(").removesuffix(")")) == value
+        alerts = yaml.safe_load((ROOT / "config/rules/alerts.yml").read_text(encoding="utf-8"))
+        for rule in alerts["groups"][0]["rules"]:
+            rule["expr"] = set_one if rule["record"] == name else rule["expr"]
+        assert alerts in specs
+
+
 @pytest.mark.parametrize(
     ("name", "languages"), [("dashboards", ["en"]), ("chinese dashboards", ["zh"]), ("everything", ["en", "zh"])]
 )
@@ -485,7 +509,7 @@ def test_the_network_policy_lets_in_scrapes_and_out_what_polls_need() -> None:
 
 def test_the_notes_lead_to_the_alert() -> None:
     assert "You do not have it yet" in notes({})
-    assert "scrape these as the job hpc-exporter: mon-hpc-exporter.hpc:9851" in notes({})
+    assert "scrape these: mon-hpc-exporter.hpc:9851" in notes({})
     sharded = notes({"shards": 2})
     assert "mon-hpc-exporter-1.mon-hpc-exporter-headless.hpc:9851" in sharded
     with_operator = notes(SETS["operator"])
