@@ -23,7 +23,7 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 from exporter.octopus.client import QUEUING_JOBS
-from exporter.scnet import read_claims
+from exporter.scnet import read_token
 from exporter.scnet.client import MEMBER_JOBS, QUEUE_JOBS
 from exporter.upstream import ALARMING_SKEW
 from exporter.upstream.probe import Reached
@@ -128,7 +128,7 @@ def login_advice(trial: Trial, error: PollError) -> str:
 def refused(trial: Trial, error: AuthenticationError, now: float) -> Finding:
     """A token that was refused: too old, or good but of somebody who may not ask this."""
     credential = trial.subject.credential
-    expires = None if credential is None else read_claims(credential.value()).expires
+    expires = None if credential is None else read_token(credential.value()).expires
     if expires is not None and expires <= now:
         ended = datetime.fromtimestamp(expires, UTC)
         reason = f"the token expired on {ended:%Y-%m-%d at %H:%M} UTC ({error})"

@@ -28,9 +28,8 @@ from exporter.config.values import Name
 from exporter.errors import ConfigurationError, ExporterError, PollError
 from exporter.scnet import AccessKeyLogin, PasswordLogin
 from exporter.scnet.discovery import Found, discover
-from exporter.scnet.login import Login
 from exporter.text import escaped, is_visible
-from exporter.upstream import Settings, Upstream
+from exporter.upstream import Login, Settings, Upstream
 
 # The public platform answers logins and everything else on two hosts.
 PUBLIC_AC_URL = "https://www.scnet.cn"
@@ -247,10 +246,10 @@ async def ask(account: Account, ac_url: str, tls: ssl.SSLContext, settings: Sett
 
 def login_of(account: Account, ac_url: str) -> Login:
     if account.password is not None:
-        return PasswordLogin(account.user, account.password, account.org_id or "", account.url or ac_url)
+        return PasswordLogin(account.user, account.password, account.org_id or "", account.url or ac_url, account.name)
     if account.access_key is None or account.secret_key is None:
         raise UsageError(f"account {account.name} has neither an access key nor a password")
-    return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url)
+    return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url, account.name)
 
 
 def checked_region(region: Found, account: Account, ac_url: str) -> Found:

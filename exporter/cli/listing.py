@@ -132,7 +132,7 @@ async def ask(assembly: Assembly, wanted: Wanted, advance: Callable[[], None]) -
     region = assembly.regions[wanted.key.source]
     _, group_id = summary.group_of(wanted.subject)
     try:
-        listing = await region.client.member_jobs(group_id, wanted.subject.user, region.tokens.own)
+        listing = await region.client.member_jobs(group_id, wanted.subject.user, region.tokens.members)
     except PollError as error:
         return Answer(wanted, JobListing(()), error)
     finally:

@@ -64,7 +64,7 @@ class Sights:
     async def _of_member(self, groups: list[str]) -> Sight:
         """The jobs that the user has as a member of each configured group."""
         listings = [
-            await self._region.client.member_jobs(group, self._user, self._region.tokens.own) for group in groups
+            await self._region.client.member_jobs(group, self._user, self._region.tokens.members) for group in groups
         ]
         jobs: dict[str, Job] = {}
         for listing in listings:
@@ -79,7 +79,7 @@ class Sights:
         token = self._region.tokens.of_user(self._user)
         # Asked first, because only a login may tell whose token it is.
         await token.current()
-        owner = token.claims().compute_user
+        owner = token.issued.owner
         if owner and owner != self._user:
             raise RejectedError(
                 f"the token from {token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of their "

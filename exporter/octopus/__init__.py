@@ -2,6 +2,6 @@
 
 from exporter.octopus.client import ProjectClient, Queue
 from exporter.octopus.flow import QueueTotals
-from exporter.octopus.iam import IamLogin, IamToken
+from exporter.octopus.iam import IamLogin
 
-__all__ = ["IamLogin", "IamToken", "ProjectClient", "Queue", "QueueTotals"]
+__all__ = ["IamLogin", "ProjectClient", "Queue", "QueueTotals"]

@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 
+from exporter.config import InlineSecret
 from exporter.errors import DecodeError, PollError
 from exporter.records import Scheduler
 from exporter.scnet import wire
 from exporter.scnet.client import RegionClient
 from exporter.scnet.envelope import open_envelope
-from exporter.scnet.login import Login, RegionToken, as_text, read_login
-from exporter.upstream import Request, Response, TokenProvider, Upstream, call_with_token, excerpt
+from exporter.scnet.login import RegionToken, read_login
+from exporter.scnet.tokens import as_text
+from exporter.upstream import Login, Request, Response, StaticToken, TokenProvider, Upstream, call_with_token, excerpt
 
 CENTER = "center"
 
@@ -71,21 +73,6 @@ class Found:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FixedToken:
-    """A token just obtained: there is no other."""
-
-    value: str
-    origin: str = "the login"
-
-    async def current(self) -> str:
-        return self.value
-
-    async def replace(self, refused: str) -> str | None:
-        del refused
-        return None
-
-
 def read_center(response: Response) -> Center:
     """The region in the answer to ``center``. Raises PollError."""
     data = open_envelope(response)
@@ -120,8 +107,9 @@ async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) ->
 async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:
     """What there is to know of one region; never fails."""
     if region.token is None:
-        return Found(region.cluster_id, region.cluster_name, problem="the account is disabled in this region")
-    tokens = FixedToken(region.token)
+        problem = "its token cannot be sent" if region.unsendable else "the account is disabled in this region"
+        return Found(region.cluster_id, region.cluster_name, problem=problem)
+    tokens = StaticToken(InlineSecret(region.token, "the login"))
     try:
         center = await ask_center(upstream, tokens, ac_url)
     except PollError as error:

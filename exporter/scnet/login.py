@@ -6,9 +6,10 @@ Sources: the pages 获取访问凭证(推荐), access key, and 获取访问凭�
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import msgspec
 
@@ -24,19 +25,32 @@ from exporter.errors import (
 )
 from exporter.scnet import wire
 from exporter.scnet.envelope import open_envelope
-from exporter.upstream import ALARMING_SKEW, Request, Response, clock_skew
+from exporter.scnet.tokens import as_text, read_token
+from exporter.upstream import (
+    ALARMING_SKEW,
+    Issued,
+    Renewal,
+    Request,
+    Response,
+    Upstream,
+    clock_skew,
+    describe_skew,
+    sendable,
+)
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
-# The platform's own token: HPC calls refuse it.
-PLATFORM_CLUSTER_ID = "0"
+# The platform's own token: HPC calls refuse it. It is known by either; a region could have that name, but not that id.
+PLATFORM_CLUSTER_ID, PLATFORM_NAME = "0", "ac"
+# The scope of the platform's token, which is none of a region's.
+PLATFORM = "platform"
 
 
 class WireToken(msgspec.Struct, gc=False, rename="camel"):
-    """``token`` null: the account is disabled in that region."""
+    """``token`` null: the account is disabled in that region. Each field is met in other types than text."""
 
-    cluster_id: str | int
-    cluster_name: str | None = None
-    token: str | None = None
+    cluster_id: Any = None
+    cluster_name: Any = None
+    token: Any = None
 
 
 _token = msgspec.json.Decoder(WireToken)
@@ -44,38 +58,72 @@ _token = msgspec.json.Decoder(WireToken)
 
 @dataclass(frozen=True, slots=True)
 class RegionToken:
-    """What a login gives for one region; `token` is None where the account is disabled."""
+    """What a login gives for one region; `token` is None where the account is disabled, or the token `unsendable`."""
 
     cluster_id: str
     cluster_name: str
     token: str | None
+    unsendable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LoginAnswer:
-    """The regions of an account by their id, without the platform itself.
-
-    `skew` is how far our clock is ahead of the server's, in seconds; None where the answer does not tell.
-    """
+    """The regions of an account by their id, without the platform itself, and the platform's token if there is one."""
 
     regions: Mapping[str, RegionToken]
-    skew: float | None
+    platform: str | None = None
 
 
-class Login(Protocol):
-    """A way to log in: a request made for the unix time `now`."""
+class ScnetLogin:
+    """What both ways to log in have in common: see `exporter.upstream.Login`."""
 
-    def request(self, now: float) -> Request: ...
+    __slots__ = ()
+    account: str
+    user: str
+
+    @property
+    def origin(self) -> str:
+        """The account by its configured name, else by its user's."""
+        return f"account {self.account or self.user}"
+
+    def read(self, response: Response) -> dict[str, Issued | str]:
+        """The tokens of the regions by their ids, and that of the PLATFORM."""
+        answer = read_login(response)
+        tokens: dict[str, Issued | str] = {each.cluster_id: self._issued(each) for each in answer.regions.values()}
+        if answer.platform is not None:
+            tokens[PLATFORM] = read_token(answer.platform)
+        return tokens
+
+    def _issued(self, region: RegionToken) -> Issued | str:
+        if region.token is not None:
+            return read_token(region.token)
+        if region.unsendable:
+            return (
+                f"the login of {self.origin} gives a token for region {region.cluster_id} that cannot be sent: it holds "
+                "a line break or another character that no HTTP header may have; report it to the platform"
+            )
+        return (
+            f"{self.origin} is disabled in region {region.cluster_id}: its login gives no token there; "
+            "settle its bill or have it enabled"
+        )
+
+    def missing(self, scope: str, known: Mapping[str, Issued | str]) -> str:
+        """Why there is no token for a region that the login does not name, or for the platform."""
+        if scope == PLATFORM:
+            return f"the login of {self.origin} gives no token of the platform itself"
+        regions = ", ".join(sorted(known.keys() - {PLATFORM})) or "none"
+        return f"{self.origin} has no region with cluster_id {scope}; it has: {regions}"
 
 
 @dataclass(frozen=True, slots=True)
-class AccessKeyLogin:
+class AccessKeyLogin(ScnetLogin):
     """Signs with the secret key, which itself does not travel."""
 
     user: str
     access_key: Secret
     secret_key: Secret
     url: str
+    account: str = ""
 
     def request(self, now: float) -> Request:
         access_key, secret_key = self.access_key.value(), self.secret_key.value()
@@ -86,13 +134,14 @@ class AccessKeyLogin:
 
 
 @dataclass(frozen=True, slots=True)
-class PasswordLogin:
+class PasswordLogin(ScnetLogin):
     """The older way; the password travels in a header."""
 
     user: str
     password: Secret
     org_id: str
     ac_url: str
+    account: str = ""
 
     def request(self, now: float) -> Request:
         del now
@@ -114,31 +163,72 @@ def read_login(response: Response) -> LoginAnswer:
     """The tokens in the answer to a login. A refusal names this machine's clock as the likely cause where it is off.
 
     The row of a region is found by its id: the order of the rows means nothing, and the token's own claim may differ.
+    Of two rows of one region the first usable one counts.
     """
-    skew = clock_skew(response)
     try:
         data = open_confidential(response)
     except (AuthenticationError, RejectedError, ApiError) as error:
         # Whatever the code: this credential gives no tokens.
-        raise refusal(error, skew) from None
+        raise refusal(error, clock_skew(response)) from None
     try:
         rows = wire.rows_of(data)
     except DecodeError:
         raise DecodeError("the answer to the login is not a list of tokens") from None
-    tokens = [row for row in wire.read_each(rows, read_token) if row is not None]
-    regions = [RegionToken(str(row.cluster_id), row.cluster_name or "", row.token or None) for row in tokens]
-    return LoginAnswer({each.cluster_id: each for each in regions if each.cluster_id != PLATFORM_CLUSTER_ID}, skew)
+    found: dict[str, RegionToken] = {}
+    platform: dict[str, str | None] = {}
+    for row in map(to_region, wire.read_each(rows, lambda raw: wire.read_one(_token.decode, raw))):
+        if row is None:
+            continue
+        mark = row.cluster_id if row.cluster_id == PLATFORM_CLUSTER_ID else row.cluster_name.lower()
+        platform[mark] = platform.get(mark) or row.token
+        if row.cluster_id and row.cluster_id != PLATFORM_CLUSTER_ID and better(row, found.get(row.cluster_id)):
+            found[row.cluster_id] = row
+    return LoginAnswer(found, platform.get(PLATFORM_CLUSTER_ID) or platform.get(PLATFORM_NAME))
 
 
-def as_text(value: object) -> str:
-    """A name or an id that is met as text and as a number, 11112.0 among them; empty for anything else."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+def to_region(row: WireToken | None) -> RegionToken | None:
+    """A row of a login; None where it could not be read."""
+    if row is None:
+        return None
+    token = row.token.strip() if isinstance(row.token, str) else ""
+    usable = sendable(token)
+    cluster_id = re.sub(r"\.0+$", "", as_text(row.cluster_id))
+    return RegionToken(cluster_id, as_text(row.cluster_name), token if usable else None, bool(token) and not usable)
 
 
-def read_token(raw: msgspec.Raw) -> WireToken:
-    return wire.read_one(_token.decode, raw)
+def better(row: RegionToken, than: RegionToken | None) -> bool:
+    return than is None or (than.token is None and (row.token is not None or (row.unsendable and not than.unsendable)))
+
+
+def renewal(upstream: Upstream, ac_url: str) -> Renewal:
+    """The way to the next token at a region's AC address (page 更新凭证)."""
+
+    def request(token: str) -> Request:
+        url = f"{ac_url}/ac/openapi/v2/tokens/next"
+        return Request(TOKEN, url, method="POST", headers={"token": token}, secrets=(token,))
+
+    return Renewal(upstream, request, read_renewal)
+
+
+class WireRenewed(msgspec.Struct, gc=False):
+    token: str
+
+
+_renewed = msgspec.json.Decoder(str | WireRenewed | list[WireRenewed])
+
+
+def read_renewal(response: Response) -> Issued:
+    """The token in the answer to ``tokens/next``, which is the token itself, in an object, or in an object in a list."""
+    data = open_confidential(response)
+    try:
+        answer = _renewed.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise DecodeError("the answer to tokens/next holds no token") from None
+    match answer:
+        case [WireRenewed(token=token), *_] | WireRenewed(token=token) | str(token) if sendable(token.strip()):
+            return read_token(token.strip())
+        case _:
+            raise DecodeError("the answer to tokens/next holds no token that can be sent")
 
 
 def open_confidential(response: Response) -> msgspec.Raw:
@@ -156,9 +246,3 @@ def refusal(error: PollError, skew: float | None) -> AuthenticationError:
     hint = "" if skew is None or abs(skew) < ALARMING_SKEW else f"; {describe_skew(skew)}"
     text = str(error).replace("the token was refused", "the credential was refused")
     return AuthenticationError(f"{text}{hint}", api_code=error.api_code)
-
-
-def describe_skew(skew: float) -> str:
-    """The words for a clock that is off."""
-    direction = "ahead of" if skew > 0 else "behind"
-    return f"this machine's clock is {abs(skew):.0f} s {direction} the server's, and signatures need the right time: set it"

@@ -1,4 +1,4 @@
-"""SCNet's tokens: reading their claims, and the ones that a person pastes.
+"""Reading the claims of SCNet's tokens.
 
 A token is a JWT signed by the server with a secret of its own: a client can decode it, never verify it.
 Source: the sample tokens of the official pages.
@@ -6,12 +6,11 @@ Source: the sample tokens of the official pages.
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from exporter.upstream import PastedToken, epoch_seconds
+from exporter.upstream import Issued, epoch_seconds
 
 JWT_PARTS = 3
 
@@ -19,46 +18,29 @@ JWT_PARTS = 3
 class WireClaims(msgspec.Struct, rename="camel", gc=False):
     """All claims are text; ``expireTime`` is in milliseconds since the epoch, elsewhere in seconds."""
 
-    compute_user: str | None = None
-    cluster_id: str | int | None = None
+    compute_user: Any = None
     expire_time: Any = None
-    account_status: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a token says of itself. `expires` is unix time in seconds; None and "" are unknown."""
-
-    compute_user: str = ""
-    cluster_id: str = ""
-    expires: float | None = None
-    account_status: str = ""
+_claims = msgspec.json.Decoder(WireClaims)
 
 
-UNKNOWN_CLAIMS = Claims()
-
-
-def read_claims(token: str) -> Claims:
-    """The claims of `token`; unknown ones where it does not decode, for it may still be accepted."""
+def read_token(token: str) -> Issued:
+    """The owner and the expiry of `token`; unknown where it does not decode, for it may still be accepted."""
     parts = token.split(".")
     if len(parts) != JWT_PARTS:
-        return UNKNOWN_CLAIMS
+        return Issued(token)
     payload = parts[1]
     try:
         body = base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True)
-        wire = msgspec.json.decode(body, type=WireClaims)
+        claims = _claims.decode(body)
     except (binascii.Error, msgspec.MsgspecError, ValueError, RecursionError):
-        return UNKNOWN_CLAIMS
-    return Claims(
-        wire.compute_user or "",
-        "" if wire.cluster_id is None else str(wire.cluster_id),
-        epoch_seconds(wire.expire_time),
-        wire.account_status or "",
-    )
+        return Issued(token)
+    return Issued(token, epoch_seconds(claims.expire_time), as_text(claims.compute_user))
 
 
-class StaticToken(PastedToken):
-    """A token that somebody pasted, and what it says of itself."""
-
-    def claims(self) -> Claims:
-        return read_claims(self._secret.value())
+def as_text(value: object) -> str:
+    """A name or an id that is met as text and as a number, 11112.0 among them; empty for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""

@@ -35,10 +35,6 @@ class Source(Protocol):
         """Take the ends of its tokens out of the metrics."""
         ...
 
-    def token_values(self) -> tuple[str, ...]:
-        """The tokens in use that are its own and in no file, in clear, for whoever must not show them."""
-        ...
-
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
         ...

@@ -3,33 +3,49 @@
 Knows nothing of vendors: what a body means is decided by the `decode` function that each call brings.
 """
 
+from exporter.upstream.auth_flow import EitherToken, TokenProvider, call_with_token
 from exporter.upstream.circuit_breaker import CircuitBreaker
 from exporter.upstream.http import Request, RequestObserver, Response, Settings, Upstream, on_response
-from exporter.upstream.renewal import Lifetime, Pause, TokenObserver
 from exporter.upstream.retry_after import parse_retry_after, retry_after_of
-from exporter.upstream.skew import ALARMING_SKEW, clock_skew
+from exporter.upstream.skew import ALARMING_SKEW, clock_skew, describe_skew
 from exporter.upstream.text import excerpt, one_line
-from exporter.upstream.tokens import PastedToken, TokenProvider, call_with_token, epoch_seconds
+from exporter.upstream.tokens import (
+    Issued,
+    Login,
+    Renewal,
+    StaticToken,
+    TokenCache,
+    TokenObserver,
+    TokenSource,
+    epoch_seconds,
+    sendable,
+)
 
 __all__ = [
     "ALARMING_SKEW",
     "CircuitBreaker",
-    "Lifetime",
-    "PastedToken",
-    "Pause",
+    "EitherToken",
+    "Issued",
+    "Login",
+    "Renewal",
     "Request",
     "RequestObserver",
     "Response",
     "Settings",
+    "StaticToken",
+    "TokenCache",
     "TokenObserver",
     "TokenProvider",
+    "TokenSource",
     "Upstream",
     "call_with_token",
     "clock_skew",
+    "describe_skew",
     "epoch_seconds",
     "excerpt",
     "on_response",
     "one_line",
     "parse_retry_after",
     "retry_after_of",
+    "sendable",
 ]

@@ -30,8 +30,8 @@ from exporter.errors import (
 )
 from exporter.redaction import remember
 from exporter.threads import off_loop
+from exporter.upstream.auth_failures import AuthFailures, RejectedTokens
 from exporter.upstream.circuit_breaker import CircuitBreaker
-from exporter.upstream.denials import Denials, Retired
 from exporter.upstream.names import Resolver
 from exporter.upstream.translation import translated
 
@@ -124,8 +124,8 @@ class Upstream:
         tls: ssl.SSLContext | bool = True,
     ) -> None:
         self.name = settings.name
-        self.denials = Denials(clock)
-        self.retired = Retired()
+        self.auth_failures = AuthFailures(clock)
+        self.rejected_tokens = RejectedTokens()
         self._settings = settings
         self._slots = slots
         self._own_slots = asyncio.Semaphore(settings.max_concurrency)
@@ -224,7 +224,7 @@ class Upstream:
                         await self._slots.acquire()
                 try:
                     self._raise_if_barred()
-                    self.retired.check(request.secrets)
+                    self.rejected_tokens.raise_if_any(request.secrets)
                     if not breaker.is_open:
                         return await self._exchange(request, url, breaker)
                     with breaker.probing():

@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
-from exporter.scnet import accounts as accounts_module
 from exporter.simulator import Account, Fault, Region, Simulator, default_regions
 from exporter.simulator.tokens import fingerprint
+from exporter.upstream import tokens as tokens_module
 from tests.app.running import Running, running
 from tests.e2e.process import eventually, run, serving
 from tests.support.clock import FakeClock
@@ -161,7 +161,7 @@ def lives_of(samples: dict[str, float]) -> float:
 
 async def test_tokens_that_end_unannounced_fail_no_poll_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Their lives are so short in this test alone.
-    monkeypatch.setattr(accounts_module, "EARLY", 0.0)
+    monkeypatch.setattr(tokens_module, "EARLY", 0.0)
     async with simulated(2) as simulator:
         kunshan, xian = simulator.regions.values()
         clusters = [cluster(region, members=members(region)) for region in (kunshan, xian)]

@@ -4,6 +4,8 @@ Requests travel over real sockets; time passes only when a test says so.
 """
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator, Awaitable
 from itertools import pairwise
 from typing import Any
@@ -14,9 +16,10 @@ from structlog.testing import capture_logs
 
 from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, PollError, ServerError, ThrottledError
-from exporter.scnet import AccessKeyLogin, Account, AccountToken, PasswordLogin
+from exporter.scnet import AccessKeyLogin, PasswordLogin, renewal
 from exporter.simulator import Fault, Quirks
 from exporter.simulator.tokens import fingerprint
+from exporter.upstream import Issued, TokenCache, TokenSource
 from tests.e2e.process import eventually
 from tests.support.clock import FakeClock
 from tests.support.http import Network
@@ -53,6 +56,12 @@ async def outcome(asked: Awaitable[str]) -> str:
         return error.reason
 
 
+def claimed_region(token: str) -> str:
+    """The clusterId that a token claims."""
+    payload = token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["clusterId"])
+
+
 # Obtaining
 
 
@@ -61,7 +70,7 @@ async def test_one_login_serves_all_regions(pair: AtWork) -> None:
     values = await asyncio.gather(*(token.current() for token in tokens for _ in range(25)))
     assert pair.count("login") == 1
     assert len(set(values)) == 2
-    assert [token.claims().cluster_id for token in tokens] == ["11112", "11136"]
+    assert [claimed_region(await token.current()) for token in tokens] == ["11112", "11136"]
     assert pair.refreshes.counts == {("kunshan", True): 1, ("xian", True): 1}
     ends = pair.clock.now() + DAY
     assert pair.refreshes.expiries == {("kunshan", ""): ends, ("xian", ""): ends}
@@ -77,7 +86,7 @@ async def test_the_users_of_a_region_with_one_account_share_its_token(lab: AtWor
 async def test_a_login_with_a_password_gives_the_same(pair: AtWork) -> None:
     known = pair.simulator.accounts[0]
     login = PasswordLogin(known.user, InlineSecret(known.password), known.org_id, pair.first.ac_url)
-    pair.account = Account("lab", login, pair.clock)
+    pair.account = TokenCache(login, pair.clock)
     await asyncio.gather(*(pair.token(region).current() for region in pair.regions))
     assert pair.count("login") == 1
     [record] = pair.first.requests.of("login")
@@ -98,7 +107,7 @@ async def test_the_claim_may_differ_from_the_rows_id() -> None:
     async with at_work(quirks=Quirks(token_cluster_id="98765")) as lab:
         token = lab.token(lab.first)
         await lab.client(lab.first).schedulers(token)
-        assert token.claims().cluster_id == "98765"
+        assert claimed_region(await token.current()) == "98765"
 
 
 async def test_a_disabled_region_is_said_and_the_others_go_on(pair: AtWork) -> None:
@@ -173,7 +182,7 @@ async def test_a_token_is_renewed_between_60_and_80_percent_of_its_life(form: An
         assert (lab.count("login"), lab.count("next")) == (1, 3)
         assert lab.refreshes.counts == {("kunshan", True): 4}
         await lab.client(lab.first).schedulers(token)
-        assert lab.refreshes.expiries["kunshan", ""] == token.claims().expires
+        assert lab.refreshes.expiries["kunshan", ""] == token.issued.expires
 
 
 async def test_a_renewal_is_asked_for_once_while_the_others_go_on_with_the_old_token(lab: AtWork) -> None:
@@ -231,9 +240,9 @@ async def test_the_whole_seconds_of_a_date_header_are_no_skew(lab: AtWork) -> No
     """A token that lives for a second is not taken for one that lives for two."""
     await lab.clock.advance(0.99)
     await lab.token(lab.first).current()
-    held = lab.account.holding("11112").held
+    held = lab.account.register("11112").held
     assert held is not None
-    assert held.life.ends_at - lab.clock.monotonic() == pytest.approx(DAY, abs=0.01)
+    assert held.life.expires_at - lab.clock.monotonic() == pytest.approx(DAY, abs=0.01)
 
 
 async def test_while_nothing_renews_it_the_old_token_goes_on_and_nobody_is_hammered(lab: AtWork) -> None:
@@ -248,7 +257,7 @@ async def test_while_nothing_renews_it_the_old_token_goes_on_and_nobody_is_hamme
     assert 3 <= lab.count("next") <= 25
     assert lab.count("login") <= lab.count("next") + 1
     assert lab.refreshes.counts["kunshan", False] == lab.count("login") - 1
-    assert lab.refreshes.expiries["kunshan", ""] == token.claims().expires
+    assert lab.refreshes.expiries["kunshan", ""] == token.issued.expires
     await lab.clock.advance(2 * MINUTE)
     assert await outcome(token.current()) == "http"
     lab.first.faults.clear()
@@ -265,7 +274,7 @@ async def test_a_token_renewed_by_one_region_survives_its_settings(lab: AtWork) 
     await lab.clock.advance(0.3 * DAY)
     after = lab.token(lab.first)
     after.show_expiry()
-    assert after.claims() == token.claims()
+    assert after.issued == token.issued
     assert await after.current() == renewed
     assert lab.count("login") == 1
     assert lab.refreshes.counts == {("kunshan", True): 2}
@@ -306,19 +315,17 @@ class Scripted:
         data = value if request.path.endswith("/next") else [{"clusterId": 1, "clusterName": "one", "token": value}]
         return rows_answer(data, lambda: self.clock.now() + self.ahead, code=0)
 
-    async def token(self) -> AccountToken:
+    async def token(self) -> TokenSource:
         url = await self.network.serve(self.handle)
         upstream = self.network.upstream(clock=self.clock)
-        return AccountToken(
-            Account("lab", AccessKeyLogin("a", InlineSecret("ak"), InlineSecret("sk"), f"{url}/tokens"), self.clock),
+        login = AccessKeyLogin("a", InlineSecret("ak"), InlineSecret("sk"), f"{url}/tokens", "lab")
+        return TokenSource(
+            TokenCache(login, self.clock),
+            "1",
             source="one",
-            user="",
-            cluster_id="1",
-            ac_url=url,
-            login_upstream=upstream,
-            region_upstream=upstream,
+            upstream=upstream,
             observer=self.refreshes,
-            clock=self.clock,
+            renewal=renewal(upstream, url),
         )
 
 
@@ -359,12 +366,12 @@ async def test_the_same_token_again_is_not_asked_for_again_and_again(network: Ne
 
 async def test_programs_that_end_each_other_s_tokens_do_not_log_in_at_every_poll(lab: AtWork) -> None:
     """Two with one account, at a platform where a login ends the tokens of the one before, polling every second."""
-    others = Account("lab", lab.login(), lab.clock)
-    ours, theirs = lab.token(lab.first), lab.token(lab.first)
-    theirs._account = others
+    ours = lab.token(lab.first)
+    lab.account = TokenCache(lab.login(), lab.clock)
+    theirs = lab.token(lab.first)
     valid, logins, errors, hours = "", 0, [], 2
 
-    async def poll(token: AccountToken) -> None:
+    async def poll(token: TokenSource) -> None:
         nonlocal valid, logins
         try:
             value = await token.current()
@@ -403,11 +410,11 @@ async def test_a_new_credential_ends_the_wait_of_those_who_contend(network: Netw
     while await outcome(replaced(token)) != "auth":
         pass
     dead = await token.current()
-    token._account.credential_changed()
+    token._cache.credential_changed()
     assert await token.replace(dead) not in (None, dead)
 
 
-async def replaced(token: AccountToken) -> str:
+async def replaced(token: TokenSource) -> str:
     """What the token in use is replaced with, refused as soon as it was obtained."""
     return await token.replace(await token.current()) or ""
 
@@ -423,7 +430,7 @@ async def test_with_a_wrong_clock_of_ours_tokens_are_renewed_in_time_and_it_is_s
         for region in lab.regions:
             region.wall_clock = lambda: server() + ahead
         lab.simulator._office._now = lambda: server() + ahead
-        lab.account = Account("lab", Forgiven(lab, ahead), lab.clock)
+        lab.account = TokenCache(Forgiven(lab, ahead), lab.clock)
         token = lab.token(lab.first)
         with capture_logs() as lines:
             for _ in range(5 * 60):
@@ -442,6 +449,8 @@ class Forgiven:
     def __init__(self, lab: AtWork, ahead: float) -> None:
         self._login = lab.login()
         self._ahead = ahead
+        self.origin = self._login.origin
+        self.read, self.missing = self._login.read, self._login.missing
 
     def request(self, now: float) -> Any:
         return self._login.request(now + self._ahead)
@@ -495,9 +504,9 @@ async def test_a_token_refused_in_any_form_is_replaced_once_and_the_call_repeate
     assert (lab.count("login"), lab.count("cluster")) == (2, 2)
 
 
-async def test_the_login_of_a_cancelled_poll_is_done_by_the_next(lab: AtWork) -> None:
+async def test_a_cancelled_poll_does_not_cancel_the_login_that_others_wait_for(lab: AtWork) -> None:
     """As when its target is removed by a reload while the login is under way."""
-    lab.first.faults.add(Fault(kind="hang", endpoint="login", times=1))
+    lab.first.faults.add(Fault(kind="delay", endpoint="login", seconds=0.2, times=1))
     token = lab.token(lab.first)
     polls = [asyncio.create_task(token.current()) for _ in range(3)]
     await eventually(lambda: lab.count("login"), "a login under way")
@@ -505,13 +514,26 @@ async def test_the_login_of_a_cancelled_poll_is_done_by_the_next(lab: AtWork) ->
     values = await asyncio.gather(*polls, return_exceptions=True)
     assert isinstance(values[0], asyncio.CancelledError)
     assert values[1] == values[2]
+    assert lab.count("login") == 1
+
+
+async def test_a_login_that_nothing_waits_for_ends_and_the_next_caller_makes_its_own(lab: AtWork) -> None:
+    lab.first.faults.add(Fault(kind="hang", endpoint="login", times=1))
+    token = lab.token(lab.first)
+    polls = [asyncio.create_task(token.current()) for _ in range(3)]
+    await eventually(lambda: lab.count("login"), "a login under way")
+    for poll in polls:
+        poll.cancel()
+    await asyncio.gather(*polls, return_exceptions=True)
+    async with asyncio.timeout(4):
+        assert (await token.current()).count(".") == 2
     assert lab.count("login") == 2
 
 
 # Logins that fail
 
 
-async def moments_of_logins(lab: AtWork, token: AccountToken, *, seconds: float) -> list[float]:
+async def moments_of_logins(lab: AtWork, token: TokenSource, *, seconds: float) -> list[float]:
     """Ask for the token every second; the times at which there was a login."""
     moments = []
     for _ in range(int(seconds)):
@@ -528,7 +550,7 @@ def pauses(moments: list[float]) -> list[int]:
 
 
 async def test_a_refused_login_is_tried_ever_more_slowly_up_to_ten_minutes(lab: AtWork) -> None:
-    lab.account = Account("lab", lab.login(secret_key="wrong"), lab.clock)
+    lab.account = TokenCache(lab.login(secret_key="wrong"), lab.clock)
     token = lab.token(lab.first)
     moments = await moments_of_logins(lab, token, seconds=HOUR)
     assert pauses(moments) == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600, 600]
@@ -542,10 +564,10 @@ async def test_a_refused_login_is_tried_ever_more_slowly_up_to_ten_minutes(lab: 
 
 
 async def test_a_new_credential_is_tried_at_once(lab: AtWork) -> None:
-    lab.account = Account("lab", lab.login(secret_key="wrong"), lab.clock)
+    lab.account = TokenCache(lab.login(secret_key="wrong"), lab.clock)
     token = lab.token(lab.first)
     await moments_of_logins(lab, token, seconds=1000)
-    lab.account._login = lab.login()
+    lab.account.login = lab.login()
     assert await outcome(token.current()) == "auth"
     lab.account.credential_changed()
     assert (await token.current()).count(".") == 2
@@ -612,7 +634,7 @@ def replace_name(lab: AtWork, name: str) -> Any:
 
 
 async def test_fifty_targets_of_a_dead_account_cause_one_login(lab: AtWork) -> None:
-    lab.account = Account("lab", lab.login(access_key="wrong"), lab.clock)
+    lab.account = TokenCache(lab.login(access_key="wrong"), lab.clock)
     token = lab.token(lab.first)
     assert set(await asyncio.gather(*(outcome(token.current()) for _ in range(50)))) == {"auth"}
     assert lab.count("login") == 1
@@ -620,7 +642,7 @@ async def test_fifty_targets_of_a_dead_account_cause_one_login(lab: AtWork) -> N
 
 
 async def test_the_accounts_name_is_the_culprit_of_all_that_fails_with_it(lab: AtWork) -> None:
-    lab.account = Account("lab", lab.login(access_key="wrong"), lab.clock)
+    lab.account = TokenCache(lab.login(access_key="wrong"), lab.clock)
     token, client = lab.token(lab.first), lab.client(lab.first)
     for _ in range(2):
         with pytest.raises(AuthenticationError) as caught:
@@ -632,7 +654,7 @@ async def test_a_hung_login_ends_with_the_time_allowed_for_a_request(lab: AtWork
     lab.first.faults.add(Fault(kind="hang", endpoint="login"))
     upstream = lab.network.upstream(timeout=0.05, clock=lab.clock)
     token = lab.token(lab.first)
-    token._login_upstream = upstream
+    token._upstream = upstream
     async with asyncio.timeout(5):
         assert await asyncio.gather(*(outcome(token.current()) for _ in range(20))) == ["timeout"] * 20
     assert lab.count("login") == 1
@@ -695,12 +717,12 @@ async def test_a_dead_token_among_denied_targets_comes_back_with_the_next_that_w
     await client.schedulers(token)
     lab.first.faults.clear()
     lab.first.revoke(await token.current())
-    lab.account.holding("11112").held = lab.account.token("opaque")
+    lab.account.register("11112").held = lab.account.held(Issued("opaque"))
     await lab.clock.advance(MINUTE)
     assert (await client.schedulers(token)).schedulers
 
 
-async def denied_poll(lab: AtWork, client: Any, token: AccountToken, group: str, reasons: set[str]) -> None:
+async def denied_poll(lab: AtWork, client: Any, token: TokenSource, group: str, reasons: set[str]) -> None:
     lab.first.faults.orders.clear()
     lab.first.faults.add(Fault(kind="refused", endpoint="member_jobs"))
     try:

@@ -9,8 +9,8 @@ from aiohttp import web
 from exporter.config import InlineSecret
 from exporter.errors import DecodeError
 from exporter.records import Job, JobListing, JobState
-from exporter.scnet import StaticToken
 from exporter.scnet.ownjobs import MAX_PAGES, PAGE_SIZE, own_jobs
+from exporter.upstream import StaticToken
 from tests.support.http import Network
 
 

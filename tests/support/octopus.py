@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.config import InlineSecret
-from exporter.octopus import IamLogin, IamToken, ProjectClient, Queue
+from exporter.octopus import IamLogin, ProjectClient, Queue
 from exporter.octopus.records import QueueListing
 from exporter.simulator import OctopusProject, ProjectSpec, Simulator, default_project
-from exporter.upstream import PastedToken
+from exporter.upstream import StaticToken, TokenCache, TokenSource
 from tests.support.clock import FakeClock
 from tests.support.http import Network, a_network
 
@@ -64,25 +64,24 @@ class AtWork:
         self.clock = clock
         self.refreshes = Refreshes()
         self.client = self.new_client()
-        self.pasted = PastedToken(InlineSecret(project.token()))
+        self.pasted = StaticToken(InlineSecret(project.token()))
 
     def new_client(self, **settings: Any) -> ProjectClient:
         upstream = self.network.upstream("driving", max_concurrency=1, clock=self.clock, **settings)
         spec = self.project.spec
         return ProjectClient(upstream, base_url=self.project.url, project_id=spec.project_id, clock=self.clock)
 
-    def iam(self, **changes: str) -> IamToken:
+    def iam(self, **changes: str) -> TokenSource:
+        upstream = self.network.upstream("driving", clock=self.clock)
+        return TokenSource(self.logins(**changes), source="driving", upstream=upstream, observer=self.refreshes)
+
+    def logins(self, **changes: str) -> TokenCache:
+        """The tokens of a login to IAM, with `changes` to what is right."""
         spec = self.project.spec
         known = {"domain": spec.domain, "user": spec.user, "password": spec.password, "project": spec.region}
         given = {"url": self.project.url, **known, **changes}
         password = InlineSecret(given.pop("password"), header=False)
-        return IamToken(
-            IamLogin(password=password, **given),
-            source="driving",
-            upstream=self.network.upstream("driving", clock=self.clock),
-            observer=self.refreshes,
-            clock=self.clock,
-        )
+        return TokenCache(IamLogin(password=password, **given), self.clock)
 
     def hold(self, *numbers: tuple[int, int], queue: Queue = INTERNAL) -> None:
         """Fill a queue with entries of the numbers from ... to ..."""

@@ -12,9 +12,9 @@ from typing import Any
 from aiohttp import web
 
 from exporter.config import InlineSecret
-from exporter.scnet import AccessKeyLogin, Account, AccountToken, RegionClient
-from exporter.scnet.login import Login
+from exporter.scnet import AccessKeyLogin, RegionClient, renewal
 from exporter.simulator import Quirks, Region, RegionSpec, Simulator, default_regions
+from exporter.upstream import Login, TokenCache, TokenSource
 from tests.support.clock import FakeClock
 from tests.support.http import Network, a_network
 
@@ -54,7 +54,7 @@ class AtWork:
         self.simulator = simulator
         self.clock = clock
         self.refreshes = Refreshes()
-        self.account = Account("lab", self.login(), clock)
+        self.account = TokenCache(self.login(), clock)
 
     @property
     def regions(self) -> list[Region]:
@@ -68,23 +68,21 @@ class AtWork:
         known = self.simulator.accounts[0]
         given = {"user": known.user, "access_key": known.access_key, "secret_key": known.secret_key, **changes}
         access_key, secret_key = (InlineSecret(given[name], name) for name in ("access_key", "secret_key"))
-        return AccessKeyLogin(given["user"], access_key, secret_key, self.simulator.token_url)
+        return AccessKeyLogin(given["user"], access_key, secret_key, self.simulator.token_url, "lab")
 
-    def token(self, region: Region, *, cluster_id: str = "", user: str = "", retries: int = 0) -> AccountToken:
+    def token(self, region: Region, *, cluster_id: str = "", user: str = "", retries: int = 0) -> TokenSource:
         """The way to a region's token."""
         login, calls = (
             self.network.upstream(region.name, clock=self.clock, retries=retries, timeout=5.0) for _ in range(2)
         )
-        return AccountToken(
+        return TokenSource(
             self.account,
+            cluster_id or str(region.cluster_id),
             source=region.name,
             user=user,
-            cluster_id=cluster_id or str(region.cluster_id),
-            ac_url=region.ac_url,
-            login_upstream=login,
-            region_upstream=calls,
+            upstream=login,
             observer=self.refreshes,
-            clock=self.clock,
+            renewal=renewal(calls, region.ac_url),
         )
 
     def client(self, region: Region) -> RegionClient:

@@ -22,8 +22,8 @@ class Tokens:
             raise AuthenticationError("the login failed", culprit="elsewhere")
         return self.tokens[0]
 
-    async def replace(self, refused: str) -> str | None:
-        self.refused.append(refused)
+    async def replace(self, rejected: str) -> str | None:
+        self.refused.append(rejected)
         self.tokens.pop(0)
         return self.tokens[0] if self.tokens else None
 
@@ -97,8 +97,8 @@ async def test_other_failures_are_not_the_tokens(network: Network) -> None:
 
 async def test_a_login_that_fails_for_a_passing_reason_stays_that(network: Network) -> None:
     class Unreachable(Tokens):
-        async def replace(self, refused: str) -> str | None:
-            raise UpstreamTimeoutError(f"no answer, instead of {refused!r}")
+        async def replace(self, rejected: str) -> str | None:
+            raise UpstreamTimeoutError(f"no answer, instead of {rejected!r}")
 
     with pytest.raises(UpstreamTimeoutError) as error:
         await ask(network, Unreachable("old"))

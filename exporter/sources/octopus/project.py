@@ -13,7 +13,7 @@ from exporter.metrics import catalogue
 from exporter.metrics import octopus as families
 from exporter.metrics.family import Family
 from exporter.metrics.octopus import QueueCounters, QueueLabels
-from exporter.octopus import IamLogin, IamToken, ProjectClient, Queue, QueueTotals
+from exporter.octopus import IamLogin, ProjectClient, Queue, QueueTotals
 from exporter.octopus.client import QUEUING_JOBS
 from exporter.octopus.records import QueueListing
 from exporter.polling import Target, TargetKey
@@ -21,7 +21,7 @@ from exporter.sources.figures import TaskFigures
 from exporter.sources.keys import octopus_key
 from exporter.sources.services import Services
 from exporter.threads import off_loop
-from exporter.upstream import ALARMING_SKEW, PastedToken, Settings, Upstream
+from exporter.upstream import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
 
 log = structlog.get_logger()
 
@@ -54,6 +54,7 @@ class Project:
         self._client = ProjectClient(
             self._upstream, base_url=project.base_url, project_id=project.project_id, clock=services.clock
         )
+        self._logins = self._made_logins()
         self._token = self._made_token()
         self._queues = [ObservedQueue(queue) for queue in project.queues]
         self._made: list[Target] | None = None
@@ -78,22 +79,18 @@ class Project:
         """Use the new content of `secret`; the targets that may work again now."""
         if not any(secret is used for used in self._secrets()):
             return []
-        if isinstance(self._token, IamToken):
-            self._token.credential_changed()
+        if self._logins is not None:
+            self._logins.credential_changed()
         return [self._key(queue) for queue in self._queues]
 
     def show_token_expiry(self) -> None:
         """Declare the token's metrics; a pasted token does not say when it ends."""
-        if isinstance(self._token, IamToken):
+        if self._logins is not None:
             self._services.own.declare_token(self.name)
 
     def hide_token_expiry(self) -> None:
         """Take the end of the token out of the metrics."""
         self._services.own.token_expiry(self.name, "", None)
-
-    def token_values(self) -> tuple[str, ...]:
-        """All tokens obtained, in clear, for whoever must not show them."""
-        return self._token.token_values() if isinstance(self._token, IamToken) else ()
 
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
@@ -113,19 +110,17 @@ class Project:
         settings = Settings(self.name, poll.timeout, poll.retries, max_concurrency, requests_per_second, poll.max_body)
         return Upstream(settings, slots=slots, observer=self._services.own, clock=self._services.clock, tls=tls)
 
-    def _made_token(self) -> PastedToken | IamToken:
+    def _made_token(self) -> StaticToken | TokenSource:
         if self.project.credential is not None:
-            return PastedToken(self.project.credential)
+            return StaticToken(self.project.credential)
+        assert self._logins is not None  # noqa: S101 - the configuration's checks see to it
+        return TokenSource(self._logins, source=self.name, upstream=self._iam, observer=self._services.own)
+
+    def _made_logins(self) -> TokenCache | None:
         iam = self.project.iam
-        assert iam is not None  # noqa: S101 - the configuration's checks see to it
-        login = IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project)
-        return IamToken(
-            login,
-            source=self.name,
-            upstream=self._iam,
-            observer=self._services.own,
-            clock=self._services.clock,
-        )
+        if iam is None:
+            return None
+        return TokenCache(IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project), self._services.clock)
 
     def _secrets(self) -> list[Secret | None]:
         return [self.project.credential, self.project.iam.password if self.project.iam else None]

@@ -21,13 +21,13 @@ from exporter.scnet import RegionClient
 from exporter.scnet.client import CLUSTER, MEMBER_JOBS, QUEUE_JOBS
 from exporter.sources.figures import MemberFigures, QueueFigures, member_figures, queue_figures
 from exporter.sources.keys import OWNER, member_key, queues_key, schedulers_key
-from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens, Token
+from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
 from exporter.sources.scnet.seen_queues import SeenQueues
 from exporter.sources.services import Services, show_jobs_dropped
 from exporter.sources.tracked import Followed
 from exporter.threads import off_loop
 from exporter.tracking import MemberKey
-from exporter.upstream import Settings, Upstream
+from exporter.upstream import Settings, StaticToken, TokenSource, Upstream
 
 log = structlog.get_logger()
 
@@ -97,7 +97,7 @@ class Region:
         """Whose queues are counted; OWNER stands for the token's own user while only a login can tell who that is."""
         if self.cluster.users is not None:
             return [user.name for user in self.cluster.users]
-        owner = self.tokens.own.claims().compute_user
+        owner = self.tokens.own.issued.owner
         if owner:
             return [owner]
         return [OWNER] if self.cluster.account is not None else []
@@ -155,10 +155,6 @@ class Region:
         """Take the ends of the tokens out of the metrics."""
         self.tokens.hide_expiry()
 
-    def token_values(self) -> tuple[str, ...]:
-        """None: the accounts hold those that are obtained."""
-        return ()
-
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
         await self.tokens.close()
@@ -206,10 +202,10 @@ class Region:
             try:
                 records = await ask()
             except PermanentError:
-                await self._make_way_for(token.claims().compute_user, user)
+                await self._make_way_for(token.issued.owner, user)
                 raise
             # A token that replaced a refused one may be another user's: what it says of this one is nothing.
-            await self._make_way_for(token.claims().compute_user, user)
+            await self._make_way_for(token.issued.owner, user)
             return records
 
         async def publish(records: QueueStatistics | None) -> None:
@@ -260,10 +256,10 @@ class Region:
         await asyncio.sleep(0)
         raise RejectedError(f"the token is no longer that of {user} but of {owner}")
 
-    async def _owner(self, token: Token) -> str:
+    async def _owner(self, token: StaticToken | TokenSource) -> str:
         """The scheduler user that `token` belongs to. Raises PollError where it does not say."""
         await token.current()
-        owner = token.claims().compute_user
+        owner = token.issued.owner
         if not owner:
             raise RejectedError(
                 f"the token from {token.origin} does not say whose it is: list the users of {self.name} in the configuration"
@@ -281,7 +277,7 @@ class Region:
             followed = Followed(key, MemberKey(self.name, member.group_id, user), member.group)
             self._services.tracked.observe(followed, records, self.cluster.poll.interval)
 
-        return self._target(key, lambda: self.client.member_jobs(member.group_id, user, self.tokens.own), publish)
+        return self._target(key, lambda: self.client.member_jobs(member.group_id, user, self.tokens.members), publish)
 
     async def _show_member(self, key: TargetKey, group: str, user: str, records: JobListing) -> None:
         def rendered() -> tuple[Chunks, MemberFigures]:

@@ -4,47 +4,38 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from exporter import config
 from exporter.config import Cluster, Secret
-from exporter.scnet import AccessKeyLogin, Account, AccountToken, Claims, PasswordLogin, StaticToken
+from exporter.scnet import PLATFORM, AccessKeyLogin, PasswordLogin, read_token, renewal
 from exporter.sources.services import Services
-from exporter.upstream import Settings, Upstream
-
-
-class Token(Protocol):
-    """A TokenProvider that also tells about itself."""
-
-    @property
-    def origin(self) -> str: ...
-    def claims(self) -> Claims: ...
-    async def current(self) -> str: ...
-    async def replace(self, refused: str) -> str | None: ...
+from exporter.upstream import EitherToken, Settings, StaticToken, TokenCache, TokenSource, Upstream
 
 
 @dataclass(frozen=True, slots=True)
 class AccountAtWork:
-    """A configured account, its login, and the TLS context for the host that it logs in at."""
+    """A configured account, the tokens of its login, and the TLS context for the host that it logs in at."""
 
     account: config.Account
-    login: Account
+    tokens: TokenCache
     tls: ssl.SSLContext
 
 
 def account_at_work(account: config.Account, services: Services, tls: ssl.SSLContext) -> AccountAtWork:
-    login: AccessKeyLogin | PasswordLogin
+    return AccountAtWork(account, TokenCache(login_of(account), services.clock), tls)
+
+
+def login_of(account: config.Account) -> AccessKeyLogin | PasswordLogin:
+    """The way that an account logs in."""
     if account.password is not None:
-        login = PasswordLogin(account.user, account.password, account.org_id or "", account.url or "")
-    else:
-        assert account.access_key is not None  # noqa: S101 - the configuration's checks see to it
-        assert account.secret_key is not None  # noqa: S101
-        login = AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url)
-    return AccountAtWork(account, Account(account.name, login, services.clock), tls)
+        return PasswordLogin(account.user, account.password, account.org_id or "", account.url or "", account.name)
+    assert account.access_key is not None  # noqa: S101 - the configuration's checks see to it
+    assert account.secret_key is not None  # noqa: S101
+    return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url, account.name)
 
 
 class RegionTokens:
-    """The tokens of one region: its own, and those of single users."""
+    """The tokens of one region: its own, those of single users, and those that the member lists take."""
 
     def __init__(
         self,
@@ -67,8 +58,10 @@ class RegionTokens:
             for user in cluster.users or ()
             if user.credential is not None or user.account is not None
         }
+        # No page says whether member lists take the region's token or the platform's.
+        self.members = self._either() if isinstance(self.own, TokenSource) else self.own
 
-    def of_user(self, user: str) -> Token:
+    def of_user(self, user: str) -> StaticToken | TokenSource:
         """The token to ask for a user's queues with."""
         return self._of_users.get(user, self.own)
 
@@ -77,27 +70,29 @@ class RegionTokens:
         return any(secret is used for used in self._secrets())
 
     def credential_changed(self, secret: Secret) -> None:
-        """End the pauses that the old content of `secret` caused, or show the end of the new token that it is."""
+        """End the pauses that the old content of `secret` caused, or show the expiry of the new token that it is."""
         for at_work in self._accounts.values():
             if any(secret is used for used in secrets_of(at_work.account)):
-                at_work.login.credential_changed()
-        self._show_pasted()
+                at_work.tokens.credential_changed()
+        if isinstance(self.members, EitherToken):
+            self.members.reset()
+        self._show_static()
 
     def show_expiry(self) -> None:
-        """Put the ends of all tokens into the metrics."""
-        self._show_pasted()
+        """Put the expiry of all tokens into the metrics."""
+        self._show_static()
         for token in (self.own, *self._of_users.values()):
-            if isinstance(token, AccountToken):
+            if isinstance(token, TokenSource):
                 self._services.own.declare_token(self._cluster.name)
                 token.show_expiry()
 
-    def _show_pasted(self) -> None:
+    def _show_static(self) -> None:
         for user, token in [("", self.own), *self._of_users.items()]:
             if isinstance(token, StaticToken):
-                self._services.own.token_expiry(self._cluster.name, user, token.claims().expires)
+                self._services.own.token_expiry(self._cluster.name, user, token.issued.expires)
 
     def hide_expiry(self) -> None:
-        """Take the ends of all tokens out of the metrics."""
+        """Take the expiry of all tokens out of the metrics."""
         for user in ("", *self._of_users):
             self._services.own.token_expiry(self._cluster.name, user, None)
 
@@ -105,20 +100,25 @@ class RegionTokens:
         for upstream in self._logins.values():
             await upstream.close()
 
-    def _token(self, credential: Secret | None, account: str | None, user: str) -> Token:
+    def _token(self, credential: Secret | None, account: str | None, user: str) -> StaticToken | TokenSource:
         if credential is not None:
-            return StaticToken(credential)
-        at_work = self._accounts[account or ""]
-        return AccountToken(
-            at_work.login,
+            return StaticToken(credential, read_token)
+        return self._source(account or "", self._cluster.cluster_id, user)
+
+    def _either(self) -> EitherToken:
+        platform = self._source(self._cluster.account or "", PLATFORM, None)
+        return EitherToken(self.own, platform, self._services.clock)
+
+    def _source(self, account: str, scope: str, user: str | None) -> TokenSource:
+        at_work = self._accounts[account]
+        return TokenSource(
+            at_work.tokens,
+            scope,
             source=self._cluster.name,
             user=user,
-            cluster_id=self._cluster.cluster_id,
-            ac_url=self._cluster.ac_url,
-            login_upstream=self._login_upstream(at_work),
-            region_upstream=self._upstream,
+            upstream=self._login_upstream(at_work),
             observer=self._services.own,
-            clock=self._services.clock,
+            renewal=renewal(self._upstream, self._cluster.ac_url),
         )
 
     def _login_upstream(self, at_work: AccountAtWork) -> Upstream:

@@ -1,0 +1,69 @@
+"""Negative knowledge from rejected tokens: which tokens not to send any more, and which requests no token helps."""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+
+from exporter.clock import Clock
+from exporter.errors import AuthenticationError
+
+# A fresh token did not help: the next one is requested after so many seconds, or sooner while nothing is answered.
+FIRST_TTL, NEGATIVE_CACHE_TTL = 15.0, 600.0
+
+
+class RejectedTokenError(AuthenticationError):
+    """The token was rejected elsewhere while the request waited its turn; it was not sent."""
+
+
+class RejectedTokens:
+    """The last tokens that were rejected and are being replaced: requests that wait with one of them are not sent."""
+
+    def __init__(self) -> None:
+        self._tokens: deque[str] = deque(maxlen=16)
+
+    def add(self, token: str) -> None:
+        self._tokens.append(token)
+
+    def discard(self, token: str) -> None:
+        """There is no other, or its source gives it out again."""
+        self._tokens = deque((each for each in self._tokens if each != token), maxlen=self._tokens.maxlen)
+
+    def raise_if_any(self, secrets: Iterable[str]) -> None:
+        """Raise RejectedTokenError if a request carries one of them."""
+        if self._tokens and any(secret in self._tokens for secret in secrets):
+            raise RejectedTokenError("the token was rejected while the request waited its turn")
+
+
+class AuthFailures:
+    """Tells an expired token from a request that no token may make, so that the latter costs few logins.
+
+    A token that was good for the very same request before has expired. Otherwise, once a fresh token has not helped,
+    rejections are taken as final for a while: for long where other requests are answered with the token, for a time
+    that grows with every token in vain where none is. So any number of rejected requests cost no more logins than one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._accepted: dict[str, str] = {}
+        self._in_vain = 0
+        self._since = -math.inf
+
+    def record_success(self, url: str, token: str) -> None:
+        """`url` was answered to the bearer of `token`."""
+        self._accepted[url] = token
+        self._in_vain = 0
+
+    def record_failure(self) -> None:
+        """A fresh token was rejected, too."""
+        self._in_vain += 1
+        self._since = self._clock.monotonic()
+
+    def is_final(self, url: str, token: str) -> bool:
+        """Whether a rejection of `url` with `token` says nothing against the token."""
+        if self._accepted.get(url) == token:
+            return False
+        known_as_good = token in self._accepted.values()
+        ttl = (
+            NEGATIVE_CACHE_TTL if known_as_good else min(FIRST_TTL * 2.0 ** min(self._in_vain, 10), NEGATIVE_CACHE_TTL)
+        )
+        return self._clock.monotonic() < self._since + ttl
