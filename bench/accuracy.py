@@ -189,8 +189,7 @@ def _moments(rng: random.Random, count: int, seconds: float) -> list[float]:
 
 async def _restarted(tracker: Tracker, path: Path) -> Tracker:
     for batch in (tracker.take_batch(), None):
-        store = await Store.open(path)
-        state = await store.load()
+        store, state = await Store.open(path)
         if batch is not None:
             await store.save(batch)
         await store.close()

@@ -282,7 +282,7 @@ class Application:
         service = TrackingService(
             state_file_of(config, self.options.shard),
             clock=self._clock,
-            on_write_failure=self.own.state_file_write_failed,
+            observer=self.own,
         )
         starting = asyncio.ensure_future(service.start())
         try:

@@ -4,11 +4,15 @@ import asyncio
 from collections import defaultdict
 from typing import NamedTuple
 
+import structlog
+
 from exporter.metrics import tracking as families
 from exporter.polling import TargetKey
 from exporter.records import JobListing
 from exporter.sources.services import Services
 from exporter.tracking import MemberKey, TrackingService
+
+log = structlog.get_logger()
 
 
 class Followed(NamedTuple):
@@ -28,6 +32,7 @@ class Tracked:
         self._shown: dict[TargetKey, Followed] = {}
         self._targets_of: defaultdict[tuple[str, str], set[TargetKey]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failing: set[TargetKey] = set()
 
     def observe(self, followed: Followed, listing: JobListing, interval: float) -> None:
         """Count what happened since the last listing. Shown a moment later, when it is on disk: no poll waits for that."""
@@ -59,7 +64,16 @@ class Tracked:
     async def _observe(
         self, service: TrackingService, followed: Followed, listing: JobListing, interval: float
     ) -> None:
-        await service.observe(followed.member, listing, service.time(), interval)
+        try:
+            await service.observe(followed.member, listing, service.time(), interval)
+        except Exception:
+            # The counts would stand still while the target goes on.
+            self.hide(followed.target)
+            if followed.target not in self._failing:
+                self._failing.add(followed.target)
+                log.exception("jobs cannot be followed; please report this", **followed.target._asdict())
+            return
+        self._failing.discard(followed.target)
         source = followed.member.source
         self._services.own.tracked_jobs(source, service.tracked_jobs(source))
         # It may have been hidden meanwhile, or a reload may have put another tracker in the place of this one.

@@ -1,9 +1,13 @@
 """Histograms that outlive the process and a later version's change of mind about their buckets."""
 
 from bisect import bisect_left
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+
+# Numbers as they are read from a file: anything else there is damage.
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 # Seconds: a minute to a week. Polls are seconds to minutes apart, so finer buckets would only show the rhythm of
 # the polls; the first one holds the waits of 0 of jobs that were submitted and started between two polls.
@@ -37,12 +41,12 @@ class HistogramView(msgspec.Struct, frozen=True):
         return self.cumulative[-1]
 
 
-class Histogram(msgspec.Struct):
+class Histogram(msgspec.Struct, forbid_unknown_fields=True):
     """Counts of observed seconds. `counts` has one more entry than `bounds`; they do not include one another."""
 
-    bounds: tuple[float, ...] = BUCKETS
-    counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
-    sum: float = 0.0
+    bounds: tuple[Seconds, ...] = BUCKETS
+    counts: list[Count] = msgspec.field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    sum: Seconds = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError where counts and bounds do not belong together, as after a file was damaged."""

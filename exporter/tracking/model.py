@@ -87,7 +87,7 @@ class Events(msgspec.Struct, kw_only=True):
     """
 
     transitions: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
-    finished: dict[str, int] = msgspec.field(default_factory=dict)
+    finished: dict[Outcome, int] = msgspec.field(default_factory=dict)
     waits: list[Spell] = msgspec.field(default_factory=list)
     runs: list[Spell] = msgspec.field(default_factory=list)
     censored: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)

@@ -1,17 +1,18 @@
 """The tracker with its file: takes listings in, writes them in the background, shows what is written."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Collection, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
 from exporter.clock import Clock, SystemClock
 from exporter.records import JobListing
+from exporter.supervise import TaskObserver, supervise
 from exporter.threads import off_loop
 from exporter.tracking.model import MemberKey
-from exporter.tracking.store import StateFileError, Store
+from exporter.tracking.store import StateFileError, StateFileLostError, Store
 from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, Step, TrackedMember, Tracker
 
 log = structlog.get_logger()
@@ -21,7 +22,20 @@ _LARGE: Final = 2000
 _RETRY_PAUSE: Final = 10.0  # after a write that failed
 # A disk that takes longer for one write hangs; what is counted is shown without it.
 _PATIENCE: Final = 5.0
+_STOP_TIMEOUT: Final = 5.0
 _FORGET_INTERVAL: Final = 3600.0
+
+
+class TrackingObserver(TaskObserver, Protocol):
+    """Receives what happens to the writer and its file."""
+
+    def state_file_write_failed(self) -> None: ...
+
+
+class _Unobserved:
+    def task_started(self, task: str) -> None: ...
+    def task_restarted(self, task: str) -> None: ...
+    def state_file_write_failed(self) -> None: ...
 
 
 class SteadyTime:
@@ -48,7 +62,7 @@ class TrackingService:
     """Counts what happens to jobs, and remembers it in `state_file`; without one, until the process ends.
 
     What `member` and `group` give is on disk already: a counter that was scraped does not step back when the process
-    is killed. While the file cannot be written they go on all the same, and `on_write_failure` is called each time.
+    is killed. While the file cannot be written they go on all the same, and the observer is told each time.
     """
 
     def __init__(
@@ -57,17 +71,19 @@ class TrackingService:
         *,
         clock: Clock | None = None,
         flush_interval: float = 1.0,
-        on_write_failure: Callable[[], None] = lambda: None,
+        observer: TrackingObserver | None = None,
     ) -> None:
         """`flush_interval` is the time between two writes in seconds: polls that come meanwhile share the next one."""
-        self._on_write_failure = on_write_failure
+        self._observer: TrackingObserver = observer or _Unobserved()
         self._state_file = state_file
         self._flush_interval = flush_interval
         self._clock = clock or SystemClock()
         self.time = SteadyTime(self._clock)
         self._tracker = Tracker(persistent=state_file is not None)
         self._store: Store | None = None
-        self._failing = False
+        # What was logged since the last write that succeeded: each trouble is told once.
+        self._told: set[str] = set()
+        self._left_out: set[MemberKey] = set()
         self._members: dict[MemberKey, MemberView] = {}
         self._groups: dict[GroupKey, GroupView] = {}
         self._staged = _Staged()
@@ -83,36 +99,50 @@ class TrackingService:
         """Open and read the state file. StateFileError if another process uses it or it cannot be opened."""
         if self._state_file is None:
             return
-        self._store = await Store.open(self._state_file)
-        try:
-            self._tracker = Tracker(await self._store.load())
-        except BaseException:
-            await self._store.close()
-            raise
+        self._store, state = await Store.open(self._state_file)
+        self._tracker = Tracker(state)
         self._members = {key: self._tracker.member(key) for key in self._tracker.members()}
         self._groups = {group: self._tracker.group(*group) for group in {(key[0], key[1]) for key in self._members}}
-        self._writer = asyncio.create_task(self._write_on())
+        self._writer = asyncio.create_task(
+            supervise("tracker writer", self._write_on, clock=self._clock, observer=self._observer)
+        )
 
     async def stop(self) -> None:
         """Finish what is under way, write what is not written, close the file; give up on a disk that hangs."""
         await asyncio.sleep(0)  # callers' tasks that wait for their first turn hand in what they have
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            async with asyncio.timeout(2 * _PATIENCE):
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await asyncio.gather(*self._tasks, return_exceptions=True)
                 await self._close()
         except TimeoutError:
-            log.error("state file takes too long to write; the last polls may be lost", path=str(self._state_file))  # noqa: TRY400 - a traceback would say nothing more
+            self._store = None
+            self._end_writer()
+            self._told.add(f"it takes longer than {_STOP_TIMEOUT:g} s to write; its disk may hang")
+        if self._told:
+            log.error(
+                "state file could not be written at the end; the last polls may be lost",
+                path=str(self._state_file),
+                error="; ".join(sorted(self._told)),
+            )
 
     async def _close(self) -> None:
-        if self._writer is not None:
-            async with self._flushing:  # it sleeps now: nothing is torn
-                self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
-            self._writer = None  # who comes too late counts in memory, and does not wait for a write
+        async with self._flushing:  # the writer sleeps now: nothing is torn
+            self._end_writer()
         if self._store is not None:
-            await self._flush()
+            try:
+                await self._flush()
+            except Exception:
+                log.exception("tracker writer failed at the end; please report this")
+                self._told.add("the writer failed")
             await self._store.close()
             self._store = None
+
+    def _end_writer(self) -> None:
+        """From now on what comes is counted in memory, and does not wait for a write."""
+        if self._writer is not None:
+            self._writer.cancel()
+            self._writer = None
+        self._show(self._take_staged())
 
     async def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
         """Take in a member's listing of the time `at` (see `time`); return when `member` and `group` show it.
@@ -154,8 +184,13 @@ class TrackingService:
 
     async def _take_in(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
         async with self._working:
-            step = await _worked(self._tracker.join(key), listing, at, interval)
-            self._tracker.record(key, step)
+            try:
+                step = await _worked(self._tracker.join(key), listing, at, interval)
+                self._tracker.record(key, step)
+            except BaseException:
+                # Whatever was taken in of it: the file gets it as a whole.
+                self._tracker.rewrite({key})
+                raise
             staged = self._stage(key)
         await staged.shown.wait()
 
@@ -164,7 +199,7 @@ class TrackingService:
         staged = self._staged
         staged.members[key] = self._tracker.member(key)
         staged.groups[group] = self._tracker.group(*group)
-        if self._writer is None or self._failing:
+        if self._writer is None or self._told:
             self._show(self._take_staged())
         self._news.set()
         return staged
@@ -179,44 +214,93 @@ class TrackingService:
         staged.shown.set()
 
     async def _write_on(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            await self._flush()
-            if self._failing:
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                await self._flush()
+                if self._told:
+                    self._news.set()
+                await self._clock.sleep(_RETRY_PAUSE if self._told else self._flush_interval)
+                if self._clock.monotonic() - self._forgotten_at > _FORGET_INTERVAL:
+                    self._forget_now()
+        except BaseException:
+            if self._writer is not None:
+                # Until it is started again and has written, nothing waits for it.
+                self._told.add("the writer failed")
+                self._show(self._take_staged())
                 self._news.set()
-            await self._clock.sleep(_RETRY_PAUSE if self._failing else self._flush_interval)
-            if self._clock.monotonic() - self._forgotten_at > _FORGET_INTERVAL:
-                self._forget_now()
+            raise
 
     async def _flush(self) -> None:
+        """Write what has changed, then show it; show it all the same where it cannot be written."""
         async with self._flushing:
             async with self._working:
                 batch, staged = self._tracker.take_batch(), self._take_staged()
-            if batch and self._store:
-                saving = asyncio.create_task(self._save(self._store, batch))
-                await asyncio.wait({saving}, timeout=_PATIENCE)
-                while not saving.done():
-                    self._show(staged)
-                    self._show(self._take_staged())
-                    self._tracker.give_back(Batch())
-                    await asyncio.wait({saving}, timeout=_PATIENCE)
-                await saving
-            self._show(staged)
+            try:
+                if self._store and (batch or self._told):
+                    await self._save(self._store, batch, staged)
+            finally:
+                self._show(staged)
 
-    async def _save(self, store: Store, batch: Batch) -> None:
+    async def _save(self, store: Store, batch: Batch, staged: _Staged) -> None:
         try:
-            await store.save(batch)
+            try:
+                left_out = await self._saved(store, batch, staged)
+            except StateFileLostError as error:
+                log.warning("state file is lost; everything is written anew", path=str(store.path), reason=str(error))
+                async with self._working:
+                    batch = self._tracker.take_everything()
+                left_out = await self._saved(store, batch, staged)
         except StateFileError as error:
-            self._tracker.give_back(batch)
-            self._on_write_failure()
-            if not self._failing:
-                log.error("state file cannot be written; counting goes on in memory", error=str(error))  # noqa: TRY400 - the same
-            self._failing = True
+            self._fail(str(error))
             return
-        if self._failing:
+        self._note_left_out(left_out)
+        if self._told:
+            self._told.clear()
             log.info("state file is written again", path=str(store.path))
-        self._failing = False
+
+    async def _saved(self, store: Store, batch: Batch, staged: _Staged) -> dict[MemberKey, str]:
+        try:
+            return await self._patiently(store, batch, staged)
+        except BaseException:
+            self._tracker.give_back(batch)
+            raise
+
+    async def _patiently(self, store: Store, batch: Batch, staged: _Staged) -> dict[MemberKey, str]:
+        """Write a batch. While the disk hangs, everything is shown without it, and nothing piles up."""
+        saving = asyncio.create_task(store.save(batch))
+        try:
+            while not (await asyncio.wait({saving}, timeout=_PATIENCE))[0]:
+                self._fail(
+                    f"state file {store.path}: no answer for {_PATIENCE:g} s; its disk or network file system hangs"
+                )
+                self._show(staged)
+                self._show(self._take_staged())
+                self._tracker.give_back(Batch())
+            return await saving
+        finally:
+            saving.cancel()
+
+    def _fail(self, error: str) -> None:
+        self._observer.state_file_write_failed()
+        if error not in self._told:
+            self._told.add(error)
+            log.error("state file cannot be written; counting goes on in memory", error=error)
+
+    def _note_left_out(self, left_out: dict[MemberKey, str]) -> None:
+        self._tracker.rewrite(left_out.keys())
+        for key in left_out.keys() - self._left_out:
+            log.error(
+                "a member cannot be written to the state file and starts at 0 after a restart; please report this",
+                source=key.source,
+                group_id=key.group_id,
+                user=key.user,
+                error=left_out[key],
+            )
+        if left_out:
+            self._observer.state_file_write_failed()
+        self._left_out = set(left_out)
 
     def _forget_now(self, others: Collection[MemberKey] = ()) -> None:
         self._forgotten_at = self._clock.monotonic()

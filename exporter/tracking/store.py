@@ -1,30 +1,32 @@
-"""The tracker's memory on disk: one SQLite file, read and written in one worker thread.
+"""The tracker's memory on disk: one SQLite file.
 
 The file is locked while it is open, and released by the system however the process ends. Every `save` is one
 transaction of whole polls, on disk when it returns: a process killed at any moment loses at most the polls since, and
 finds counters and open spells as they were at one and the same poll.
 """
 
-import asyncio
+import errno
+import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-import msgspec
 import structlog
 
 from exporter.errors import ExporterError
-from exporter.records import JobState
-from exporter.tracking.model import MemberKey, MemberState, Phase, TrackedJob
-from exporter.tracking.tracker import Batch, GroupTotals, MemberChange, MemberTotals, TrackedMember, TrackerState
+from exporter.threads import BlockingCalls
+from exporter.tracking import rows
+from exporter.tracking.model import MemberKey
+from exporter.tracking.rows import transaction
+from exporter.tracking.tracker import Batch, TrackerState
 
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
-Stored = str | bytes  # a name or id as it is in the file
 
 APPLICATION_ID: Final = int.from_bytes(b"hpcx")  # marks the file as ours
 VERSION: Final = 1
@@ -32,218 +34,385 @@ VERSION: Final = 1
 _LOG_BYTES: Final = 16 * 1024 * 1024
 # For a reader that looks into the file just now to get out of the way; another exporter does not.
 _LOCK_TIMEOUT: Final = 1.0
+_OPEN_TIMEOUT: Final = 30.0
+# A transaction that takes long may still succeed, so nothing shorter would tell what is on disk.
+_WRITE_TIMEOUT: Final = float("inf")
+# A file is of no use to anyone after so many others; a disk that damages each must not be filled with them.
+_MOST_SET_ASIDE: Final = 10
+_COMPANIONS: Final = ("-wal", "-shm", "-journal")
 
-_SCHEMA: Final = """
-CREATE TABLE member (
-    id INTEGER PRIMARY KEY,
-    source TEXT NOT NULL,
-    group_id TEXT NOT NULL,
-    user TEXT NOT NULL,
-    last REAL NOT NULL,
-    complete REAL NOT NULL,
-    oldest_waiting REAL,
-    totals TEXT NOT NULL,
-    UNIQUE (source, group_id, user)
-);
-CREATE TABLE member_group (
-    source TEXT NOT NULL,
-    group_id TEXT NOT NULL,
-    totals TEXT NOT NULL,
-    PRIMARY KEY (source, group_id)
-) WITHOUT ROWID;
-CREATE TABLE job (
-    member INTEGER NOT NULL,
-    id NOT NULL,
-    state TEXT NOT NULL,
-    phase TEXT NOT NULL,
-    since REAL,
-    seen REAL NOT NULL,
-    known REAL,
-    listed REAL,
-    missing REAL,
-    cpus INTEGER,
-    gpus INTEGER,
-    dcus INTEGER,
-    PRIMARY KEY (member, id)
-) WITHOUT ROWID;
-CREATE TABLE finished (
-    member INTEGER NOT NULL,
-    id NOT NULL,
-    time REAL NOT NULL,
-    PRIMARY KEY (member, id)
-) WITHOUT ROWID;
-"""
+# Results of SQLite that say something about the system, not about what is in the file.
+_ENVIRONMENT: Final = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_AUTH,
+    }
+)
 
 
 class StateFileError(ExporterError):
     """The state file cannot be used or written; the text names it and says what to do."""
 
 
+class StateFileLostError(StateFileError):
+    """The open state file is gone, replaced or damaged. The next `save` begins a new one and must hold everything."""
+
+
 class _UnusableError(Exception):
     """The file is there and can be read, but what is in it is not ours, or damaged."""
 
 
-class Store:
-    """The open state file. Calls are made one after the other."""
+class _Seen(NamedTuple):
+    """What the system says of an open file, to notice another program's doings."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+    identity: tuple[int, int]  # device, inode
+    size: int
+    changed: int  # nanoseconds
+
+
+class Store:
+    """The open state file. Calls are made one after the other, each in a thread that nobody waits for at the end."""
+
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = connection
-        self._thread = thread
+        self._calls = BlockingCalls()
+        self._connection: sqlite3.Connection | None = None
         self._ids: dict[MemberKey, int] = {}
+        # The file and the log beside it: as they were opened, and as they were left by the last write.
+        self._identities: list[tuple[int, int] | None] = []
+        self._seen: list[_Seen | None] = []
+        # A file in the place of ours that another process had open: it is left alone from then on.
+        self._foreign: tuple[int, int] | None = None
 
     @classmethod
-    async def open(cls, path: Path) -> "Store":
-        """Open the file, new if need be. One that is damaged, not ours, or of a later version is set aside.
+    async def open(cls, path: Path) -> tuple["Store", TrackerState]:
+        """Open the file, new if need be, and read it. One that is damaged, not ours, or of a later version is set aside.
 
-        StateFileError if another process has it open, or it cannot be opened or created.
+        A new file for which the disk has no room is begun by the first `save` that finds some. StateFileError if another
+        process has the file open, or it cannot be opened, created or set aside.
         """
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state-file")
-        try:
-            connection = await asyncio.get_running_loop().run_in_executor(thread, _open, path)
-        except BaseException:
-            thread.shutdown(wait=False)
-            raise
-        return cls(path, connection, thread)
+        store = cls(path)
+        return store, await store._call(store._open, timeout=_OPEN_TIMEOUT)
 
-    async def load(self) -> TrackerState:
-        """Everything in the file. If it turns out to be damaged it is set aside, and the answer is empty."""
-        return await self._call(self._load)
+    async def save(self, batch: Batch) -> dict[MemberKey, str]:
+        """Write a batch as one transaction.
 
-    async def save(self, batch: Batch) -> None:
-        """Write a batch as one transaction. StateFileError if that fails: then nothing of it is written."""
-        await self._call(lambda: self._save(batch))
+        Returns the members that hold a value which cannot be written, with the reason. They are not in the file any
+        more; their next change has to hold everything (`MemberChange.rewrite`). StateFileError if nothing of the batch
+        could be written, StateFileLostError if in addition the file has to be written anew.
+        """
+        return await self._call(lambda: self._save(batch), timeout=_WRITE_TIMEOUT)
 
     async def close(self) -> None:
-        await self._call(self._connection.close)
-        self._thread.shutdown(wait=False)
+        await self._call(self._close, timeout=_WRITE_TIMEOUT)
 
-    async def _call(self, function: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    def _load(self) -> TrackerState:
+    async def _call(self, function: Callable[[], Result], *, timeout: float) -> Result:  # noqa: ASYNC109 - handed on
         try:
-            return self._read()
-        except (sqlite3.Error, ValueError, msgspec.MsgspecError) as error:
-            self._connection.close()
-            if isinstance(error, sqlite3.Error) and isinstance(why := _explained(self.path, error), StateFileError):
-                raise why from error
-            _set_aside(self.path, f"it is damaged: {error}")
-            self._connection = _connect(self.path)
-            self._ids = {}
+            return await self._calls.run("state file", function, timeout=timeout)
+        except TimeoutError:
+            raise StateFileError(
+                f"state file {self.path}: no answer within {timeout:g} s; its disk or network file system hangs"
+            ) from None
+
+    def _open(self) -> TrackerState:
+        new = not (there := _look_at(self.path)) or not there.size
+        try:
+            return self._opened()
+        except _UnusableError as error:
+            _set_aside(self.path, str(error), "state file cannot be used and is set aside; counting starts at 0")
+        except StateFileError as error:
+            if not new or not _is_full(error.__cause__):
+                raise
+        try:
+            return self._opened()
+        except StateFileError as error:
+            if not _is_full(error.__cause__):
+                raise
+            log.error("no room for the state file; counting in memory until there is", error=str(error))  # noqa: TRY400 - a traceback would say nothing more
             return TrackerState()
 
-    def _read(self) -> TrackerState:
-        """ValueError or a MsgspecError where a row holds what was never written there."""
-        run = self._connection.execute
-        state, by_id = TrackerState(), dict[int, TrackedMember]()
-        for number, source, group_id, user, last, complete, oldest, totals in run("SELECT * FROM member"):
-            key = MemberKey(_text(source), _text(group_id), _text(user))
-            member = TrackedMember(
-                MemberState(last=float(last), complete=float(complete), oldest_waiting=oldest),
-                msgspec.json.decode(totals, type=MemberTotals),
+    def _opened(self, *, anew: bool = False) -> TrackerState:
+        """Open and read the file that is there, or a new one. _UnusableError if it is damaged, or `anew` and not new."""
+        connection = None
+        try:
+            _require_regular(self.path)
+            _create(self.path)
+            connection = sqlite3.connect(
+                self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
             )
-            self._ids[key] = number
-            state.members[key] = by_id[number] = member
-        for source, group_id, totals in run("SELECT * FROM member_group"):
-            state.groups[_text(source), _text(group_id)] = msgspec.json.decode(totals, type=GroupTotals)
-        for number, job_id, *row in run("SELECT * FROM job"):
-            if number in by_id:
-                by_id[number].state.jobs[_text(job_id)] = _job(*row)
-        for number, job_id, time in run("SELECT * FROM finished ORDER BY time"):
-            if number in by_id:
-                by_id[number].state.finished[_text(job_id)] = float(time)
+            _prepare(connection, only_new=anew)
+            state, self._ids = rows.read_all(connection)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, OSError | sqlite3.Error):
+                raise _explained(self.path, error) from error
+            if isinstance(error, ValueError | TypeError | ArithmeticError | RecursionError):
+                raise _UnusableError(f"it is damaged: {error}") from error
+            raise
+        self._connection, self._seen = connection, self._look()
+        self._identities = _identities(self._seen)
         return state
 
-    def _save(self, batch: Batch) -> None:
+    def _save(self, batch: Batch) -> dict[MemberKey, str]:
+        if self._connection is None:
+            self._begin_anew()
+        elif lost := self._lost():
+            raise self._abandoned(lost)
+        try:
+            left_out = self._write(batch)
+        except sqlite3.Error as error:
+            if rows.is_bad_value(error):
+                raise
+            if isinstance(why := _explained(self.path, error), _UnusableError):
+                raise self._abandoned(str(why)) from error
+            raise StateFileError(f"state file {self.path}: cannot be written: {error}") from error
+        finally:
+            self._seen = self._look()
+        # Looked at again: what was written to a file without a name is not on disk.
+        if _identities(self._seen) != self._identities:
+            raise self._abandoned("it was removed or replaced")
+        return left_out
+
+    def _write(self, batch: Batch) -> dict[MemberKey, str]:
+        try:
+            return self._write_once(batch, isolate=False)
+        except Exception as error:
+            if not rows.is_bad_value(error):
+                raise
+        return self._write_once(batch, isolate=True)
+
+    def _write_once(self, batch: Batch, *, isolate: bool) -> dict[MemberKey, str]:
         # Ids of members that are new in this batch count once the transaction is through.
         ids = dict(self._ids)
-        try:
-            with _transaction(self._connection) as connection:
-                for key in batch.forgotten_members:
-                    _forget(connection, ids.pop(key, None))
-                connection.executemany(
-                    "DELETE FROM member_group WHERE source = ? AND group_id = ?",
-                    [tuple(map(_stored, group)) for group in batch.forgotten_groups],
-                )
-                for key, change in batch.members.items():
-                    _write_member(connection, ids, key, change)
-                connection.executemany(
-                    "INSERT OR REPLACE INTO member_group VALUES (?, ?, ?)",
-                    [(*map(_stored, group), totals.decode()) for group, totals in batch.groups.items()],
-                )
-        except (sqlite3.Error, ValueError, OverflowError) as error:
-            raise StateFileError(f"state file {self.path}: cannot be written: {error}") from error
+        with transaction(self._open_file()) as connection:
+            left_out = rows.write_batch(connection, ids, batch, isolate=isolate)
         self._ids = ids
+        return left_out
 
+    def _look(self) -> list[_Seen | None]:
+        return [_look_at(self.path), _look_at(_beside(self.path, "-wal"))]
 
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(path)
-    except _UnusableError as error:
-        _set_aside(path, str(error))
-        return _connect(path)
+    def _lost(self) -> str:
+        """Why the open file is lost; empty if it is as it was left."""
+        now = self._look()
+        if _identities(now) != self._identities:
+            return "it was removed or replaced"
+        if _is_forbidden(self.path):
+            return "the permission to read and write it was taken away"
+        if _sizes(now) != _sizes(self._seen):
+            return "another program wrote to it"
+        if now != self._seen:
+            try:
+                # Another program wrote to it, or only touched it. Pages that were read before do not tell.
+                connection = self._open_file()
+                connection.execute("PRAGMA shrink_memory")
+                _require_whole(connection)
+            except (sqlite3.Error, _UnusableError) as error:
+                return f"another program wrote to it: {error}"
+        return ""
 
+    def _abandoned(self, why: str) -> StateFileLostError:
+        with suppress(sqlite3.Error):
+            # A file that was moved away is whole without the log that stays behind.
+            self._open_file().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._close()
+        main, log_beside = self._look()
+        if (
+            log_beside
+            and log_beside.identity in self._identities
+            and (not main or main.identity not in self._identities)
+        ):
+            # SQLite would take it for that of the file that is there now.
+            with suppress(OSError):
+                _beside(self.path, "-wal").unlink()
+        return StateFileLostError(f"state file {self.path}: {why}")
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = None
-    try:
-        # Job ids and user names are nobody else's business: SQLite would create it readable for all.
-        path.touch(mode=0o600)
-        connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT, isolation_level=None)
-        _prepare(connection)
-    except BaseException as error:
+    def _begin_anew(self) -> None:
+        """A new file. What lies in its place is set aside, unless another process has or had it open."""
+        there = _look_at(self.path)
+        if there is not None and there.identity == self._foreign:
+            raise self._taken()
+        try:
+            try:
+                _require_permission(self.path)
+                self._opened(anew=True)
+            except _UnusableError as error:
+                _set_aside(self.path, str(error), "state file is set aside and written anew from memory")
+                self._opened(anew=True)
+        except StateFileError as error:
+            if there is not None and _is_busy(error.__cause__):
+                self._foreign = there.identity
+                raise self._taken() from error
+            raise
+        except _UnusableError as error:
+            raise StateFileError(f"state file {self.path}: a new one cannot be used: {error}") from error
+
+    def _taken(self) -> StateFileError:
+        return StateFileError(
+            f"state file {self.path}: another process opened the file that was put in its place, probably another "
+            "exporter; give one of the two a state_file of its own and restart this one"
+        )
+
+    def _open_file(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise RuntimeError("the state file is not open")
+        return self._connection
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
-        if isinstance(error, OSError | sqlite3.Error):
-            raise _explained(path, error) from error
-        raise
-    return connection
+            # On a full disk the log beside the file cannot be copied into it, and stays.
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+def _look_at(path: Path) -> _Seen | None:
+    try:
+        there = path.stat()
+    except OSError:
+        return None
+    return _Seen((there.st_dev, there.st_ino), there.st_size, there.st_mtime_ns)
+
+
+def _identities(seen: list[_Seen | None]) -> list[tuple[int, int] | None]:
+    return [there and there.identity for there in seen]
+
+
+def _sizes(seen: list[_Seen | None]) -> list[int | None]:
+    return [there and there.size for there in seen]
+
+
+def _is_forbidden(path: Path) -> bool:
+    """Whether a file of ours could not be opened again, and another one can be put in its place.
+
+    On a file system that became read-only it cannot: there the open file will do when it is writable again.
+    """
+    with suppress(OSError):
+        mine = path.stat().st_uid == os.geteuid()
+        return mine and not os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)
+    return False
+
+
+def _require_permission(path: Path) -> None:
+    if _is_forbidden(path):
+        raise _UnusableError("it may not be read and written")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    # SQLite puts its files beside the file itself, not beside a link to it.
+    real = Path(os.path.realpath(path))
+    return real.with_name(real.name + suffix)
+
+
+def _require_regular(path: Path) -> None:
+    """Nothing but files can be opened: a pipe would hang, a device would be written to."""
+    for place in (path, *(_beside(path, suffix) for suffix in _COMPANIONS)):
+        with suppress(FileNotFoundError):
+            mode = place.stat().st_mode
+            if stat.S_ISREG(mode):
+                continue
+            if not stat.S_ISDIR(mode):
+                raise StateFileError(f"state file {path}: {place} is no regular file; remove it or name another one")
+            # Docker makes an empty folder of a file that is to be mounted and is not there.
+            if any(place.iterdir()):
+                raise StateFileError(f"state file {path}: {place} is a folder with files in it; name a file")
+            raise _UnusableError(f"{place.name} is a folder")
+
+
+def _create(path: Path) -> None:
+    """Job ids and user names are nobody else's business: SQLite would create it readable for all."""
+    # Not opened where it is there: to close it would release a lock that this process has on it.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _explained(path: Path, error: OSError | sqlite3.Error) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return _UnusableError(str(error))
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    code = _code(error)
+    if _is_busy(error):
         return StateFileError(
             f"state file {path}: another process has it open, probably another exporter; "
             "stop that one, or give this one a state_file of its own"
         )
-    return StateFileError(
-        f"state file {path}: cannot be opened: {error}; "
-        "its folder must exist, and both must be writable for the exporter's user"
-    )
+    # A header can say that the file must not be written.
+    forbids = code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    if isinstance(error, OSError) or (code & 0xFF in _ENVIRONMENT and not forbids):
+        return StateFileError(
+            f"state file {path}: cannot be opened: {error}; "
+            "its folder must exist, and both must be writable for the exporter's user"
+        )
+    return _UnusableError(f"it is damaged: {error}")
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _code(error: BaseException | None) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0))
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return _code(error) & 0xFF == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    return _code(error) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _prepare(connection: sqlite3.Connection, *, only_new: bool) -> None:
     """Lock the file, check that it is ours and whole, create what is in it if it is new."""
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    with _transaction(connection):
-        _check(connection)
+    with transaction(connection):
+        new = _check(connection)
+        if only_new and not new:
+            raise _UnusableError("it is not the file that was open")
     # The log is kept beside the file: a poll is one short write at its end, and a crash leaves the file whole.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     # Synced at every transaction, at most one a second: also after a power cut no counter steps back.
     connection.execute("PRAGMA synchronous = FULL")
-    if _number(connection, "user_version") == 0:
-        with _transaction(connection):
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
+    if new:
+        with transaction(connection):
+            rows.create_tables(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _check(connection: sqlite3.Connection) -> None:
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if tables and _number(connection, "application_id") != APPLICATION_ID:
+def _check(connection: sqlite3.Connection) -> bool:
+    """Whether the file is new. Raises _UnusableError where it is neither new nor whole and ours."""
+    tables = rows.tables_of(connection)
+    application, version = _number(connection, "application_id"), _number(connection, "user_version")
+    if not tables and application == version == 0:
+        return True
+    if application != APPLICATION_ID:
         raise _UnusableError("it is a database of another program")
-    version = _number(connection, "user_version")
     if version > VERSION:
         raise _UnusableError(f"it was written by a later version of the exporter (format {version}, known {VERSION})")
-    if tables and version != VERSION:
+    if version != VERSION:
         raise _UnusableError(f"its format is {version}, which no exporter wrote")
-    fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if tables != _tables():
+        raise _UnusableError("it is damaged: its tables are not those of its format")
+    _require_whole(connection)
+    return False
+
+
+@cache
+def _tables() -> list[tuple[str, ...]]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        rows.create_tables(connection)
+        return rows.tables_of(connection)
+    finally:
+        connection.close()
+
+
+def _require_whole(connection: sqlite3.Connection) -> None:
+    fault = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if fault != "ok":
         raise _UnusableError(f"it is damaged: {fault}")
 
@@ -252,96 +421,17 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
     return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    connection.execute("BEGIN IMMEDIATE")
+def _set_aside(path: Path, why: str, event: str) -> None:
+    """Rename the file, and what belongs to it, to the first name that is free."""
+    real = Path(os.path.realpath(path))
+    names = [real.with_name(f"{real.name}.set-aside-{number + 1}") for number in range(_MOST_SET_ASIDE)]
+    aside = next((name for name in names if not name.exists()), names[-1])
     try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        # A full disk may have ended the transaction already.
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _set_aside(path: Path, why: str) -> None:
-    """Rename the file, and the log that belongs to it, to the first name that is free."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.set-aside-{number}")).exists():
-        number += 1
-    try:
-        path.rename(aside)
-        for suffix in ("-wal", "-shm", "-journal"):
+        for suffix in ("", *_COMPANIONS):
             with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+                _beside(real, suffix).replace(_beside(aside, suffix))
     except OSError as error:
         raise StateFileError(
             f"state file {path}: cannot be used ({why}) and not be renamed: {error}; remove it or name another one"
         ) from error
-    log.warning(
-        "state file cannot be used and is set aside; counting starts at 0", path=str(path), aside=str(aside), reason=why
-    )
-
-
-def _write_member(
-    connection: sqlite3.Connection, ids: dict[MemberKey, int], key: MemberKey, change: MemberChange
-) -> None:
-    values = (change.last, change.complete, change.oldest_waiting, change.totals.decode())
-    number = ids.get(key)
-    if number is None:
-        cursor = connection.execute(
-            "INSERT INTO member VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", (*map(_stored, key), *values)
-        )
-        number = ids[key] = int(cursor.lastrowid or 0)
-    else:
-        connection.execute(
-            "UPDATE member SET last = ?, complete = ?, oldest_waiting = ?, totals = ? WHERE id = ?", (*values, number)
-        )
-    if change.rewrite:
-        _clear(connection, number)
-    write = connection.executemany
-    write("DELETE FROM job WHERE member = ? AND id = ?", _gone(number, change.jobs))
-    write("INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _job_rows(number, change.jobs))
-    write("DELETE FROM finished WHERE member = ? AND id = ?", _gone(number, change.finished))
-    write(
-        "INSERT OR REPLACE INTO finished VALUES (?, ?, ?)",
-        ((number, _stored(job_id), time) for job_id, time in change.finished.items() if time is not None),
-    )
-
-
-def _forget(connection: sqlite3.Connection, number: int | None) -> None:
-    _clear(connection, number)
-    connection.execute("DELETE FROM member WHERE id = ?", (number,))
-
-
-def _clear(connection: sqlite3.Connection, number: int | None) -> None:
-    connection.execute("DELETE FROM job WHERE member = ?", (number,))
-    connection.execute("DELETE FROM finished WHERE member = ?", (number,))
-
-
-def _gone(number: int, rows: dict[str, Any]) -> Iterable[tuple[int, Stored]]:
-    return ((number, _stored(job_id)) for job_id, row in rows.items() if row is None)
-
-
-def _job_rows(number: int, jobs: dict[str, TrackedJob | None]) -> Iterator[tuple[Any, ...]]:
-    for job_id, job in jobs.items():
-        if job is not None:
-            yield number, _stored(job_id), *msgspec.structs.astuple(job)
-
-
-def _job(state: str, phase: str, *rest: Any) -> TrackedJob:
-    return TrackedJob(JobState(state), Phase(phase), *rest)
-
-
-def _stored(name: str) -> Stored:
-    """Text where it is text; JSON and YAML can also carry halves of surrogate pairs, which SQLite refuses."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return name.encode(errors="surrogatepass")
-    return name
-
-
-def _text(name: Stored) -> str:
-    return name if isinstance(name, str) else bytes(name).decode(errors="surrogatepass")
+    log.warning(event, path=str(path), aside=str(aside), reason=why)

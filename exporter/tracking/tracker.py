@@ -1,11 +1,12 @@
 """All members' states and totals, in memory, and what has changed since it was last written to disk."""
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated
 
 import msgspec
 
-from exporter.records import JobListing
-from exporter.tracking.histogram import BUCKETS, Histogram, HistogramView
+from exporter.records import JobListing, JobState
+from exporter.tracking.histogram import BUCKETS, Count, Histogram, HistogramView, Seconds
 from exporter.tracking.machine import advance
 from exporter.tracking.model import (
     CENSOR_REASONS,
@@ -25,19 +26,24 @@ from exporter.tracking.model import (
 GroupKey = tuple[str, str]  # source, group_id
 
 
-class MemberTotals(msgspec.Struct):
+# `before>after` of a transition, `measure>reason` of a spell that could not be measured.
+_Transition = Annotated[str, msgspec.Meta(pattern=f"^(none|{'|'.join(JobState)})>(gone|{'|'.join(JobState)})$")]
+_Censored = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(MEASURES)})>({'|'.join(CENSOR_REASONS)})$")]
+
+
+class MemberTotals(msgspec.Struct, forbid_unknown_fields=True):
     """A member's counters since it was first polled.
 
     `transitions` by "from>to". Resource seconds are None until an amount was listed: what the upstream
     never sends is unknown, not 0.
     """
 
-    transitions: dict[str, int] = msgspec.field(default_factory=dict)
-    finished: dict[str, int] = msgspec.field(default_factory=dict)
-    cpu_seconds: float | None = None
-    gpu_seconds: float | None = None
-    dcu_seconds: float | None = None
-    unaccounted_seconds: float = 0.0
+    transitions: dict[_Transition, Count] = msgspec.field(default_factory=dict)
+    finished: dict[Outcome, Count] = msgspec.field(default_factory=dict)
+    cpu_seconds: Seconds | None = None
+    gpu_seconds: Seconds | None = None
+    dcu_seconds: Seconds | None = None
+    unaccounted_seconds: Seconds = 0.0
 
     def add(self, events: Events) -> None:
         for (before, after), count in events.transitions.items():
@@ -52,12 +58,12 @@ class MemberTotals(msgspec.Struct):
         self.unaccounted_seconds += events.unaccounted
 
 
-class GroupTotals(msgspec.Struct):
+class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
     """A group's histograms and counters; they outlive the members that they came from. `censored` by "measure>reason"."""
 
     waits: Histogram = msgspec.field(default_factory=Histogram)
     runs: Histogram = msgspec.field(default_factory=Histogram)
-    censored: dict[str, int] = msgspec.field(default_factory=dict)
+    censored: dict[_Censored, Count] = msgspec.field(default_factory=dict)
 
     def add(self, other: "GroupTotals") -> None:
         self.waits.add(other.waits)
@@ -282,12 +288,22 @@ class Tracker:
         Its members, and those that changed since, are written as a whole the next time: changes that nobody takes would
         pile up without end.
         """
-        self._rewrite |= self._members.keys() & {*batch.members, *self._batch.members}
+        self.rewrite({*batch.members, *self._batch.members})
         newer = self._batch
         self._batch = Batch(
             forgotten_members=batch.forgotten_members + newer.forgotten_members,
             forgotten_groups=batch.forgotten_groups + newer.forgotten_groups,
         )
+
+    def rewrite(self, keys: Collection[MemberKey]) -> None:
+        """Let everything that is known of these members be in the next batch, whatever is on disk."""
+        self._rewrite |= self._members.keys() & keys
+
+    def take_everything(self) -> Batch:
+        """A batch for an empty file."""
+        self._batch = Batch()
+        self.rewrite(self._members.keys())
+        return self.take_batch()
 
     def _count(self, source: str, difference: int) -> None:
         self._tracked[source] = self._tracked.get(source, 0) + difference

@@ -62,8 +62,7 @@ class AnyListings(RuleBasedStateMachine):
 
     async def _written_and_read(self) -> TrackerState:
         for attempt in ("write", "read"):
-            store = await Store.open(self.path)
-            state = await store.load()
+            store, state = await Store.open(self.path)
             if attempt == "write":
                 await store.save(self.tracker.take_batch())
             await store.close()

@@ -5,54 +5,24 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.clock import SystemClock
 from exporter.records import Job, JobListing, JobState
-from exporter.tracking import MemberKey, StateFileError, SteadyTime, Store, TrackingService
+from exporter.tracking import MemberKey, StateFileError, SteadyTime, Store, TrackingService, rows
 from exporter.tracking import service as service_module
 from exporter.tracking.model import REMEMBERED_SECONDS
 from exporter.tracking.tracker import Batch
-from tests.tracking.lives import INTERVAL, KEY, ended_by, listing, time_of
+from tests.tracking.files import Observer, SettableClock, fill, make_room, polled, started, written
+from tests.tracking.lives import INTERVAL, KEY, ended_by, time_of
 
 ROOT = Path(__file__).parents[2]
-
-
-class SettableClock(SystemClock):
-    """A clock that stands still until it is set, and sleeps a thousandth of the time."""
-
-    def __init__(self) -> None:
-        self.unix = time_of(0)
-        self.seconds = 0.0
-
-    def now(self) -> float:
-        return self.unix
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / 1000)
-
-
-def nothing() -> None:
-    """For whoever expects no failure."""
-
-
-async def started(state_file: Path | None, on_write_failure: Callable[[], None] = nothing) -> TrackingService:
-    service = TrackingService(state_file, clock=SettableClock(), on_write_failure=on_write_failure)
-    await service.start()
-    return service
-
-
-async def polled(service: TrackingService, polls: range, key: MemberKey = KEY) -> None:
-    for poll in polls:
-        await service.observe(key, listing(poll), time_of(poll), INTERVAL)
 
 
 async def test_restarts_in_the_middle_change_nothing(state_file: Path) -> None:
@@ -143,27 +113,13 @@ async def test_while_a_process_has_the_file_no_other_gets_it(state_file: Path) -
     await (await started(state_file)).stop()
 
 
-async def fill(service: TrackingService) -> None:
-    """Let the disk be full, as far as SQLite can tell."""
-    store = service._store
-    assert store is not None
-    pages = await store._call(lambda: store._connection.execute("PRAGMA page_count").fetchone()[0])
-    await store._call(lambda: store._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone())
-
-
-async def make_room(service: TrackingService) -> None:
-    store = service._store
-    assert store is not None
-    await store._call(lambda: store._connection.execute("PRAGMA max_page_count = 1000000").fetchone())
-
-
 def crowd(first: int, count: int = 500) -> JobListing:
     return JobListing(tuple(Job(str(number), "", JobState.RUNNING) for number in range(first, first + count)))
 
 
 async def test_a_full_disk_stops_nothing_and_is_told_on_the_edge(state_file: Path) -> None:
-    failures: list[str] = []
-    service = await started(state_file, on_write_failure=lambda: failures.append("failed"))
+    observer = Observer()
+    service = await started(state_file, observer)
     await polled(service, range(1, 5))
     await fill(service)
     with capture_logs() as logs:
@@ -171,11 +127,10 @@ async def test_a_full_disk_stops_nothing_and_is_told_on_the_edge(state_file: Pat
             await service.observe(KEY, crowd(1000 * poll), time_of(poll), INTERVAL)
             await asyncio.sleep(0.02)  # for a write to be tried, and fail
         assert service.member(KEY).transitions["none", "running"] == 25 * 500
-        assert failures
+        assert observer.failures
         await make_room(service)
         await polled(service, range(30, 31))
-        while service._failing:  # noqa: ASYNC110 - it has no event to wait for, and needs none
-            await asyncio.sleep(0.01)
+        await written(service)
     assert [line["log_level"] for line in logs] == ["error", "info"]
     assert "tracker.db: cannot be written" in logs[0]["error"]
     await polled(service, range(31, 33))
@@ -190,17 +145,18 @@ LIMITED = """
 import asyncio, resource, sys
 from pathlib import Path
 from exporter.tracking import TrackingService
+from tests.tracking.files import Observer, SettableClock, fill, make_room, polled, started, written
 from tests.tracking.lives import INTERVAL, KEY, listing, time_of
 
 async def main():
-    failures = []
-    service = TrackingService(Path(sys.argv[1]), flush_interval=0.001, on_write_failure=lambda: failures.append(1))
+    observer = Observer()
+    service = TrackingService(Path(sys.argv[1]), flush_interval=0.001, observer=observer)
     await service.start()
     await service.observe(KEY, listing(1), time_of(1), INTERVAL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
     for poll in range(2, 30):
         await service.observe(KEY, listing(poll), time_of(poll), INTERVAL)
-    print(bool(failures), service.member(KEY).finished["completed"])
+    print(bool(observer.failures), service.member(KEY).finished["completed"])
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     await service.stop()
 
@@ -219,24 +175,37 @@ async def test_a_file_that_the_system_does_not_let_grow_stops_nothing(state_file
     await service.stop()
 
 
-async def test_a_disk_that_hangs_does_not_hold_up_what_is_shown(
-    state_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def hanging_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Every write blocks its thread until the event is set."""
     monkeypatch.setattr(service_module, "_PATIENCE", 0.05)
-    hanging = asyncio.Event()
-    write = Store.save
+    answers = threading.Event()
+    write = rows.write_batch
 
-    async def save(store: Store, batch: Batch) -> None:
-        await hanging.wait()
-        await write(store, batch)
+    def write_batch(*args: Any, **options: Any) -> dict[MemberKey, str]:
+        answers.wait()
+        return write(*args, **options)
 
-    monkeypatch.setattr(Store, "save", save)
-    service = await started(state_file)
-    await polled(service, range(1, 8))
-    assert service.member(KEY).finished["completed"] == ended_by(7)
-    await asyncio.sleep(0.2)
-    assert not service._tracker._batch.members  # nor does what is to be written pile up meanwhile
-    hanging.set()
+    monkeypatch.setattr(rows, "write_batch", write_batch)
+    yield answers
+    answers.set()
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_what_is_shown(
+    state_file: Path, hanging_disk: threading.Event
+) -> None:
+    observer = Observer()
+    service = await started(state_file, observer)
+    with capture_logs() as logs:
+        await polled(service, range(1, 8))
+        assert service.member(KEY).finished["completed"] == ended_by(7)
+        while observer.failures < 3:  # noqa: ASYNC110 - nor has this
+            await asyncio.sleep(0.01)
+        assert not service._tracker._batch.members  # nor does what is to be written pile up meanwhile
+        hanging_disk.set()
+        await written(service)
+    assert [line["log_level"] for line in logs] == ["error", "info"]
+    assert "hangs" in logs[0]["error"]
     await service.stop()
     service = await started(state_file)
     assert service.member(KEY).finished["completed"] == ended_by(7)
@@ -244,19 +213,42 @@ async def test_a_disk_that_hangs_does_not_hold_up_what_is_shown(
 
 
 async def test_a_disk_that_hangs_for_ever_does_not_hold_up_the_end(
-    state_file: Path, monkeypatch: pytest.MonkeyPatch
+    state_file: Path, hanging_disk: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "_PATIENCE", 0.05)
-    monkeypatch.setattr(Store, "save", lambda _store, _batch: asyncio.sleep(3600))
+    monkeypatch.setattr(service_module, "_STOP_TIMEOUT", 0.2)
     service = await started(state_file)
     await polled(service, range(1, 2))
     with capture_logs() as logs:
-        await asyncio.wait_for(service.stop(), 5)
-    assert "takes too long" in logs[-1]["event"]
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()
-    assert service._store is not None
-    await service._store.close()
+        await asyncio.wait_for(service.stop(), 50)
+    assert not hanging_disk.is_set()
+    assert "could not be written" in logs[-1]["event"]
+    assert "may hang" in logs[-1]["error"]
+    await asyncio.wait_for(polled(service, range(2, 3)), 50)  # nor does anything wait for it afterwards
+
+
+HANGING = """
+import asyncio, sys, threading
+from pathlib import Path
+from exporter.tracking import TrackingService, rows, service
+from tests.tracking.lives import INTERVAL, KEY, listing, time_of
+
+async def main():
+    service._PATIENCE = service._STOP_TIMEOUT = 0.1
+    tracking = TrackingService(Path(sys.argv[1]))
+    await tracking.start()
+    rows.write_batch = lambda *args, **options: threading.Event().wait()
+    await tracking.observe(KEY, listing(1), time_of(1), INTERVAL)
+    await tracking.stop()
+
+asyncio.run(main())
+print("ended")
+"""
+
+
+def test_the_process_ends_although_its_disk_hangs(state_file: Path) -> None:
+    command = [sys.executable, "-c", HANGING, str(state_file)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=50)  # noqa: S603 - our own script
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "ended")
 
 
 async def test_nothing_is_shown_before_it_is_on_disk(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,9 +258,9 @@ async def test_nothing_is_shown_before_it_is_on_disk(state_file: Path, monkeypat
     write = Store.save
     seen: list[int] = []
 
-    async def save(store: Store, batch: Batch) -> None:
+    async def save(store: Store, batch: Batch) -> dict[MemberKey, str]:
         seen.append(service.member(KEY).finished["completed"])
-        await write(store, batch)
+        return await write(store, batch)
 
     monkeypatch.setattr(Store, "save", save)
     await polled(service, range(6, 7))
@@ -281,9 +273,9 @@ async def test_many_polls_share_a_write(state_file: Path, monkeypatch: pytest.Mo
     batches: list[int] = []
     write = Store.save
 
-    async def save(store: Store, batch: Batch) -> None:
+    async def save(store: Store, batch: Batch) -> dict[MemberKey, str]:
         batches.append(len(batch.members))
-        await write(store, batch)
+        return await write(store, batch)
 
     monkeypatch.setattr(Store, "save", save)
     service = await started(state_file)

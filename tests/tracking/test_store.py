@@ -1,16 +1,16 @@
 """What is written is read again; files that cannot be used are set aside or refused, in words."""
 
 import asyncio
+import os
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, StateFileError, Store, Tracker, TrackerState
 from exporter.tracking.histogram import BUCKETS, Histogram
+from tests.tracking.files import loaded, pragma, saved
 from tests.tracking.lives import INTERVAL, KEY, listing, time_of
 
 OTHER_REGION = MemberKey("xian", KEY.group_id, KEY.user)
@@ -20,20 +20,6 @@ OTHER_GROUP = MemberKey(KEY.source, "533686286955839489", KEY.user)
 def polled(tracker: Tracker, key: MemberKey, polls: range) -> None:
     for poll in polls:
         tracker.observe(key, listing(poll), time_of(poll), INTERVAL)
-
-
-async def saved(path: Path, tracker: Tracker) -> None:
-    store = await Store.open(path)
-    await store.load()
-    await store.save(tracker.take_batch())
-    await store.close()
-
-
-async def loaded(path: Path) -> TrackerState:
-    store = await Store.open(path)
-    state = await store.load()
-    await store.close()
-    return state
 
 
 async def test_what_was_saved_is_loaded_as_it_was(state_file: Path) -> None:
@@ -50,7 +36,7 @@ async def test_what_was_saved_is_loaded_as_it_was(state_file: Path) -> None:
 async def test_it_is_built_up_poll_by_poll(state_file: Path) -> None:
     """Writing each poll's changes gives the same as writing everything once."""
     whole, stepwise = Tracker(), Tracker()
-    store = await Store.open(state_file)
+    store, _ = await Store.open(state_file)
     for poll in range(1, 40):
         for tracker in (whole, stepwise):
             polled(tracker, KEY, range(poll, poll + 1))
@@ -95,101 +81,15 @@ async def test_a_member_forgotten_leaves_nothing_behind(state_file: Path) -> Non
 
 async def test_the_file_does_not_grow_with_the_number_of_polls(state_file: Path) -> None:
     """Rows come and go; after a month of jobs there are those listed and those of the last 7 days."""
-    tracker, store = Tracker(), await Store.open(state_file)
+    tracker, (store, _) = Tracker(), await Store.open(state_file)
     sizes = []
     for day in range(1, 61):
         polled(tracker, KEY, range(1440 * day, 1440 * day + 40))
         await store.save(tracker.take_batch())
-        sizes.append(await store._call(lambda: store._connection.execute("PRAGMA page_count").fetchone()[0]))
+        sizes.append(await pragma(store, "page_count"))
     await store.close()
     assert max(sizes[30:]) <= max(sizes[:30])
     assert len(tracker._members[KEY].state.finished) <= 7 * 49
-
-
-def write_text(path: Path) -> None:
-    path.write_text("not a database, but somebody's notes\n" * 100)
-
-
-def write_nothing_but_zeros(path: Path) -> None:
-    path.write_bytes(bytes(8192))
-
-
-def write_foreign(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE places (url TEXT)")
-    connection.close()
-
-
-def write_newer(path: Path) -> None:
-    write_ours(path, "PRAGMA user_version = 99")
-
-
-def write_unknown_rows(path: Path) -> None:
-    write_ours(path, "INSERT INTO member VALUES (1, 's', 'g', 'u', 0, 0, NULL, '{}')")
-    write_ours(path, "INSERT INTO job VALUES (1, '1', 'dancing', 'run', 0, 0, NULL, NULL, NULL, 0, 0, 0)")
-
-
-def write_broken_totals(path: Path) -> None:
-    write_ours(path, "INSERT INTO member_group VALUES ('s', 'g', '{\"waits\": {\"counts\": [1]}}')")
-
-
-def write_ours(path: Path, statement: str) -> None:
-    with sqlite3.connect(path) as connection:
-        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            from exporter.tracking.store import _prepare  # noqa: PLC0415 - only here
-
-            connection.isolation_level = None
-            _prepare(connection)
-        connection.execute(statement)
-    connection.close()
-
-
-def write_damaged(path: Path) -> None:
-    write_ours(path, "CREATE INDEX more ON job (state)")
-    with sqlite3.connect(path) as connection:
-        connection.executemany(
-            "INSERT INTO job VALUES (1, ?, 'running', 'run', 0, 0, NULL, NULL, NULL, 0, 0, 0)",
-            [(str(number),) for number in range(2000)],
-        )
-    connection.close()
-    content = bytearray(path.read_bytes())
-    content[20000:40000] = bytes(20000)
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("write", "reason"),
-    [
-        (write_text, "not a database"),
-        (write_nothing_but_zeros, "not a database"),
-        (write_foreign, "another program"),
-        (write_newer, "later version"),
-        (write_unknown_rows, "dancing"),
-        (write_broken_totals, "damaged"),
-        (write_damaged, "damaged"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_a_file_that_cannot_be_used_is_set_aside_and_counting_starts(
-    state_file: Path, write: Callable[[Path], None], reason: str
-) -> None:
-    write(state_file)
-    content = state_file.read_bytes()
-    with capture_logs() as logs:
-        assert asyncio.run(loaded(state_file)) == TrackerState()
-    aside = state_file.with_name("tracker.db.set-aside-1")
-    assert aside.read_bytes()[100:] == content[100:]  # but for SQLite's own header nothing of it was touched
-    assert [line["log_level"] for line in logs] == ["warning"]
-    assert reason in logs[0]["reason"]
-    assert logs[0]["aside"] == str(aside)
-    # The new file works, and a second mishap takes another name.
-    tracker = Tracker()
-    polled(tracker, KEY, range(1, 5))
-    asyncio.run(saved(state_file, tracker))
-    state_file.write_text("gone bad again")
-    asyncio.run(loaded(state_file))
-    assert state_file.with_name("tracker.db.set-aside-2").exists()
-    assert aside.exists()
 
 
 def test_an_empty_file_is_a_new_one(state_file: Path) -> None:
@@ -199,12 +99,12 @@ def test_an_empty_file_is_a_new_one(state_file: Path) -> None:
 
 
 async def test_a_file_in_use_by_another_exporter_is_refused(state_file: Path) -> None:
-    first = await Store.open(state_file)
+    first, _ = await Store.open(state_file)
     with pytest.raises(StateFileError, match="another process has it open") as caught:
         await Store.open(state_file)
     assert str(state_file) in str(caught.value)
     await first.close()
-    await (await Store.open(state_file)).close()
+    await loaded(state_file)
 
 
 async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -212,9 +112,19 @@ async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         await Store.open(tmp_path / "nowhere" / "tracker.db")
 
 
-async def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StateFileError, match="cannot be opened"):
-        await Store.open(tmp_path)
+async def test_a_folder_with_files_in_its_place_is_refused(state_file: Path) -> None:
+    """Somebody named the folder and meant a file in it: what else is in there must not be moved."""
+    (state_file / "exporter.yml").parent.mkdir()
+    (state_file / "exporter.yml").touch()
+    with pytest.raises(StateFileError, match="folder with files in it; name a file"):
+        await Store.open(state_file)
+    assert (state_file / "exporter.yml").exists()
+
+
+async def test_a_pipe_in_its_place_is_refused(state_file: Path) -> None:
+    os.mkfifo(state_file)
+    with pytest.raises(StateFileError, match="no regular file"):
+        await Store.open(state_file)
 
 
 def test_only_its_owner_can_read_it(state_file: Path) -> None:
@@ -223,12 +133,12 @@ def test_only_its_owner_can_read_it(state_file: Path) -> None:
 
 
 async def test_a_write_that_fails_writes_nothing(state_file: Path) -> None:
-    store = await Store.open(state_file)
+    store, _ = await Store.open(state_file)
     tracker = Tracker()
     polled(tracker, KEY, range(1, 5))
     await store.save(tracker.take_batch())
-    pages = await store._call(lambda: store._connection.execute("PRAGMA page_count").fetchone()[0])
-    await store._call(lambda: store._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    pages = await pragma(store, "page_count")
+    await pragma(store, f"max_page_count = {pages}")
     before = tracker._members[KEY].totals.finished.copy()
     many = JobListing(tuple(Job(str(number), "", JobState.RUNNING) for number in range(10_000, 12_000)))
     tracker.observe(KEY, many, time_of(5), INTERVAL)

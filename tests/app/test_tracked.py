@@ -1,0 +1,41 @@
+"""What the tracker counts is shown as long as it can be counted."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.snapshot import Exposition
+from exporter.polling import TargetKey
+from exporter.records import Job, JobListing, JobState
+from exporter.sources.services import Services
+from exporter.sources.tracked import Followed, Tracked
+from exporter.tracking import MemberKey, Tracker, TrackingService
+from tests.support.clock import FakeClock
+
+ALICE = Followed(TargetKey("kunshan", "member_jobs", "1/alice"), MemberKey("kunshan", "1", "alice"), "chemistry")
+LISTING = JobListing((Job("1", "", JobState.RUNNING),))
+
+
+async def test_a_listing_that_cannot_be_taken_in_hides_its_member_and_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services = Services(FakeClock(), OwnMetrics(), Exposition())
+    tracked = services.tracked = Tracked(services)
+    tracked.service = TrackingService(clock=services.clock)
+
+    async def series() -> int:
+        tracked.observe(ALICE, LISTING, 60.0)
+        await asyncio.gather(*tracked._tasks)
+        return services.exposition.series
+
+    def record(*_: object) -> None:
+        raise LookupError("unforeseen")
+
+    assert await series()
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(Tracker, "record", record)
+        assert [await series() for _ in range(3)] == [0, 0, 0]
+    assert [(line["log_level"], line["target"]) for line in logs] == [("error", "1/alice")]
+    assert await series()

@@ -1,0 +1,93 @@
+"""What tests do to a state file and its tracker."""
+
+import asyncio
+from pathlib import Path
+
+from exporter.clock import SystemClock
+from exporter.tracking import MemberKey, Store, Tracker, TrackerState, TrackingService
+from tests.tracking.lives import INTERVAL, KEY, listing, time_of
+
+
+class SettableClock(SystemClock):
+    """A clock that stands still until it is set, and sleeps a thousandth of the time."""
+
+    def __init__(self) -> None:
+        self.unix = time_of(0)
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.unix
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 1000)
+
+
+class Observer:
+    """Counts what the service tells."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.restarts: list[str] = []
+
+    def task_started(self, task: str) -> None: ...
+
+    def task_restarted(self, task: str) -> None:
+        self.restarts.append(task)
+
+    def state_file_write_failed(self) -> None:
+        self.failures += 1
+
+
+async def started(state_file: Path | None, observer: Observer | None = None) -> TrackingService:
+    service = TrackingService(state_file, clock=SettableClock(), observer=observer)
+    await service.start()
+    return service
+
+
+async def polled(service: TrackingService, polls: range, key: MemberKey = KEY) -> None:
+    for poll in polls:
+        await service.observe(key, listing(poll), time_of(poll), INTERVAL)
+
+
+async def written(service: TrackingService) -> None:
+    """Wait until everything is on disk again."""
+    while service._told:  # noqa: ASYNC110 - it has no event to wait for, and needs none
+        await asyncio.sleep(0.01)
+
+
+async def loaded(path: Path) -> TrackerState:
+    store, state = await Store.open(path)
+    await store.close()
+    return state
+
+
+async def saved(path: Path, tracker: Tracker) -> None:
+    store, _ = await Store.open(path)
+    await store.save(tracker.take_batch())
+    await store.close()
+
+
+async def pragma(store: Store, text: str) -> int:
+    """Ask or tell SQLite, in its turn."""
+
+    def call() -> int:
+        answer = int(store._open_file().execute(f"PRAGMA {text}").fetchone()[0])
+        store._seen = store._look()
+        return answer
+
+    return await store._call(call, timeout=60)
+
+
+async def fill(service: TrackingService) -> None:
+    """Let the disk be full, as far as SQLite can tell."""
+    assert service._store is not None
+    pages = await pragma(service._store, "page_count")
+    await pragma(service._store, f"max_page_count = {pages}")
+
+
+async def make_room(service: TrackingService) -> None:
+    assert service._store is not None
+    await pragma(service._store, "max_page_count = 1000000")

@@ -1,0 +1,254 @@
+"""A file that cannot be used is set aside, whatever is wrong with it, and counting starts at 0."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.records import Job, JobListing, JobState
+from exporter.tracking import MemberKey, Tracker, TrackerState
+from exporter.tracking.store import _MOST_SET_ASIDE, Store
+from tests.tracking.files import loaded, saved
+from tests.tracking.lives import INTERVAL, KEY, listing, time_of
+
+
+def some_polls() -> Tracker:
+    tracker = Tracker()
+    for poll in range(1, 12):
+        tracker.observe(KEY, listing(poll), time_of(poll), INTERVAL)
+    return tracker
+
+
+def write_text(path: Path) -> None:
+    path.write_text("not a database, but somebody's notes\n" * 100)
+
+
+def write_a_word(path: Path) -> None:
+    path.write_text("gone")
+
+
+def write_nothing_but_zeros(path: Path) -> None:
+    path.write_bytes(bytes(8192))
+
+
+def write_foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE places (url TEXT)")
+
+
+def write_foreign_with_our_table_names(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE member (id INTEGER)")
+
+
+def write_only_marks(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {int.from_bytes(b'hpcx')}")
+        connection.execute("PRAGMA user_version = 1")
+
+
+def changed(*statements: str) -> Callable[[Path], None]:
+    """A file of ours after some SQL."""
+
+    def write(path: Path) -> None:
+        asyncio.run(saved(path, some_polls()))
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            for statement in statements:
+                connection.execute(statement)
+
+    return write
+
+
+def write_damaged_pages(path: Path) -> None:
+    tracker = some_polls()
+    many = tuple(Job(str(number), "", JobState.RUNNING) for number in range(5000))
+    tracker.observe(KEY, JobListing(many), time_of(12), INTERVAL)
+    asyncio.run(saved(path, tracker))
+    content = bytearray(path.read_bytes())
+    content[20000:40000] = bytes(20000)
+    path.write_bytes(content)
+
+
+def write_truncated(path: Path) -> None:
+    write_damaged_pages(path)
+    path.write_bytes(path.read_bytes()[:30000])
+
+
+def write_with_log_of_another(path: Path) -> None:
+    """The log beside the file comes from another program's database."""
+    other = path.with_name("other.db")
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE places (url TEXT)")
+        connection.commit()
+        log = other.with_name("other.db-wal").read_bytes()
+    asyncio.run(saved(path, some_polls()))
+    path.with_name(path.name + "-wal").write_bytes(log)
+
+
+def write_with_a_folder_for_its_log(path: Path) -> None:
+    asyncio.run(saved(path, some_polls()))
+    path.with_name(path.name + "-wal").mkdir()
+
+
+def make_folder(path: Path) -> None:
+    """What Docker makes of a file that is to be mounted and is not there."""
+    path.mkdir()
+
+
+JOB = "INSERT INTO job VALUES (1, 'new', {state}, {phase}, {since}, {seen}, NULL, NULL, NULL, {cpus}, 0, 0)"
+GOOD = {"state": "'running'", "phase": "'run'", "since": "0", "seen": "0", "cpus": "0"}
+
+
+def job(**values: str) -> str:
+    return JOB.format(**{**GOOD, **values})
+
+
+def member_totals(text: str) -> str:
+    return f"UPDATE member SET totals = '{text}'"  # noqa: S608 - of a test
+
+
+def group_totals(text: str) -> str:
+    return f"UPDATE member_group SET totals = '{text}'"  # noqa: S608 - of a test
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (write_text, "not a database"),
+        (write_a_word, "not a database"),
+        (write_nothing_but_zeros, "not a database"),
+        (make_folder, "folder"),
+        (write_with_a_folder_for_its_log, "folder"),
+        (write_foreign, "another program"),
+        (write_foreign_with_our_table_names, "another program"),
+        (write_with_log_of_another, ""),
+        (write_only_marks, "tables"),
+        (write_damaged_pages, "damaged"),
+        (write_truncated, "damaged"),
+        (changed("PRAGMA user_version = 99"), "later version"),
+        (changed("PRAGMA user_version = -1"), "no exporter wrote"),
+        (changed("PRAGMA user_version = 0"), "no exporter wrote"),
+        (changed("PRAGMA application_id = 1"), "another program"),
+        (changed("DROP TABLE finished"), "tables"),
+        (changed("CREATE TABLE places (url TEXT)"), "tables"),
+        (changed("CREATE TRIGGER t AFTER DELETE ON job BEGIN DELETE FROM member; END"), "tables"),
+        (changed("ALTER TABLE job RENAME COLUMN cpus TO cores"), "tables"),
+        (changed("DROP TABLE job", "CREATE TABLE job (member, id)"), "tables"),
+        (changed("UPDATE sqlite_schema SET sql = replace(sql, 'REAL', 'REAM')"), "tables"),
+        (changed("UPDATE sqlite_schema SET sql = 'CREATE TABL'"), "damaged"),
+        (changed("UPDATE sqlite_schema SET rootpage = 2"), "damaged"),
+        (changed(job(state="'dancing'")), "dancing"),
+        (changed(job(phase="'asleep'")), "asleep"),
+        (changed(job(since="'noon'")), "noon"),
+        (changed(job(seen="-1")), "-1"),
+        (changed(job(seen="9e999")), "inf"),
+        (changed(job(seen="x'00'")), "damaged"),
+        (changed(job(cpus="-1")), "-1"),
+        (changed(job(cpus="0.5")), "0.5"),
+        (changed(job(cpus="'many'")), "many"),
+        (changed(job().replace("(1, ", "(77, ")), "77"),
+        (changed(job().replace("'new'", "5.5")), "5.5"),
+        (changed(job().replace("'new'", "cast(x'ff' AS TEXT)")), "damaged"),
+        (changed(job().replace("'new'", "x'ff'")), "damaged"),
+        (changed("INSERT INTO finished VALUES (1, 'x', 'yesterday')"), "yesterday"),
+        (changed("INSERT INTO finished VALUES (77, 'x', 0)"), "77"),
+        (changed("UPDATE member SET last = -5"), "-5"),
+        (changed("UPDATE member SET complete = 'never'"), "never"),
+        (changed("UPDATE member SET oldest_waiting = 'long ago'"), "long ago"),
+        (changed("UPDATE member SET source = x'ff'"), "damaged"),
+        (changed("UPDATE member SET totals = x'ff'"), "damaged"),
+        (changed("UPDATE member SET totals = 5"), "damaged"),
+        (changed(member_totals("[]")), "damaged"),
+        (changed(member_totals('{"transhtions": {}}')), "damaged"),
+        (changed(member_totals('{"transitions": {"queued>flying": 1}}')), "damaged"),
+        (changed(member_totals('{"finished": {"completed": -1}}')), "damaged"),
+        (changed(member_totals('{"finished": {"exploded": 1}}')), "damaged"),
+        (changed(member_totals('{"cpu_seconds": -0.5}')), "damaged"),
+        (changed(member_totals('{"cpu_seconds": 1e999}')), "damaged"),
+        (changed(member_totals('{"unaccounted_seconds": NaN}')), "damaged"),
+        (changed(group_totals('{"waits": {"counts": [1]}}')), "damaged"),
+        (changed(group_totals('{"waits": {"bounds": [1], "counts": [1, -1]}}')), "damaged"),
+        (changed(group_totals('{"waits": {"bounds": [2, 1], "counts": [1, 1, 1]}}')), "damaged"),
+        (changed(group_totals('{"censored": {"wait>boredom": 1}}')), "damaged"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_cannot_be_used_is_set_aside_and_counting_starts(
+    state_file: Path, write: Callable[[Path], None], reason: str
+) -> None:
+    write(state_file)
+    content = state_file.read_bytes() if state_file.is_file() else b""
+    with capture_logs() as logs:
+        assert asyncio.run(loaded(state_file)) == TrackerState()
+    aside = state_file.with_name("tracker.db.set-aside-1")
+    if content:
+        # But for SQLite's own header and a log beside it, nothing of it was touched.
+        assert aside.read_bytes()[100:] == content[100:] or write is write_with_log_of_another
+    assert [line["log_level"] for line in logs] == ["warning"]
+    assert reason in logs[0]["reason"]
+    assert logs[0]["aside"] == str(aside)
+    # The new file works, and a second mishap takes another name.
+    tracker = some_polls()
+    asyncio.run(saved(state_file, tracker))
+    assert asyncio.run(loaded(state_file)).members == tracker._members
+    state_file.write_text("gone bad again")
+    asyncio.run(loaded(state_file))
+    assert state_file.with_name("tracker.db.set-aside-2").exists()
+    assert aside.exists()
+
+
+def test_statistics_made_by_an_administrator_are_no_damage(state_file: Path) -> None:
+    changed("ANALYZE", "VACUUM")(state_file)
+    assert KEY in asyncio.run(loaded(state_file)).members
+    assert not list(state_file.parent.glob("*set-aside*"))
+
+
+def test_a_disk_that_damages_every_file_is_not_filled_with_them(state_file: Path) -> None:
+    for number in range(_MOST_SET_ASIDE + 3):
+        state_file.write_text(f"gone bad {number}")
+        assert asyncio.run(loaded(state_file)) == TrackerState()
+    assert len(list(state_file.parent.glob("*set-aside-*"))) == _MOST_SET_ASIDE
+    assert state_file.with_name("tracker.db.set-aside-1").read_text() == "gone bad 0"
+
+
+def test_any_flipped_bit_is_survived(tmp_path: Path) -> None:
+    """A start with a flipped bit anywhere either works or sets the file aside; another 300 bits in every run."""
+    good = tmp_path / "good.db"
+    asyncio.run(saved(good, some_polls()))
+    content = good.read_bytes()
+    rng = random.Random()  # noqa: S311 - any bit will do
+    header = range(100 * 8)
+    schema = rng.sample(range(100 * 8, 4096 * 8), 150)
+    rest = rng.sample(range(4096 * 8, len(content) * 8), 150)
+    for bit in (*header[::4], *schema, *rest):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path = tmp_path / f"{bit}.db"
+        path.write_bytes(flipped)
+        try:
+            survive(path)
+        except BaseException as error:
+            raise AssertionError(f"bit {bit}") from error
+
+
+def survive(path: Path) -> None:
+    store = Store(path)
+    with capture_logs() as logs:
+        state = store._open()
+    assert bool(logs) == (not state.members), "either works, or is told"
+    assert bool(logs) == path.with_name(f"{path.name}.set-aside-1").exists()
+    # It can be counted with.
+    tracker = Tracker(state)
+    for key in [*state.members, MemberKey("kunshan", "1", "another")]:
+        tracker.observe(key, listing(20), time_of(20), INTERVAL)
+    assert store._save(tracker.take_batch()) == {}
+    store._close()
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()

@@ -1,0 +1,397 @@
+"""A state file that is taken away, replaced or damaged while it is open is noticed, told, and written anew."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.tracking import StateFileError, Store, TrackingService
+from tests.tracking.files import Observer, fill, loaded, make_room, polled, pragma, started, written
+from tests.tracking.lives import KEY, ended_by
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def service(state_file: Path) -> AsyncIterator[TrackingService]:
+    service = await started(state_file)
+    await polled(service, range(1, 8))
+    yield service
+    await service.stop()
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def remove_with_log(path: Path) -> None:
+    for file in path.parent.glob("tracker.db*"):
+        file.unlink()
+
+
+def remove_log(path: Path) -> None:
+    path.with_name("tracker.db-wal").unlink()
+
+
+def rename(path: Path) -> None:
+    path.rename(path.with_name("moved-away"))
+
+
+def empty(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def empty_in_place(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def shorten_in_place(path: Path) -> None:
+    os.truncate(path, 5000)
+
+
+def overwrite(path: Path) -> None:
+    path.write_text("something else")
+
+
+def overwrite_to_the_byte(path: Path) -> None:
+    path.write_bytes(b"x" * path.stat().st_size)
+
+
+def overwrite_log(path: Path) -> None:
+    log = path.with_name("tracker.db-wal")
+    log.write_bytes(b"x" * log.stat().st_size)
+
+
+def replace_by_text(path: Path) -> None:
+    path.with_name("new").write_text("something else")
+    path.with_name("new").rename(path)
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_copy(path: Path) -> None:
+    shutil.copy(path, path.with_name("new"))
+    path.with_name("new").rename(path)
+
+
+def replace_by_foreign(path: Path) -> None:
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE places (url TEXT)")
+    connection.close()
+
+
+def replace_by_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere-too")
+
+
+def inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
+def set_aside(folder: Path) -> list[Path]:
+    return list(folder.glob("*set-aside*"))
+
+
+DOINGS = [
+    remove,
+    remove_with_log,
+    remove_log,
+    rename,
+    empty,
+    empty_in_place,
+    shorten_in_place,
+    overwrite,
+    overwrite_to_the_byte,
+    overwrite_log,
+    replace_by_text,
+    replace_by_folder,
+    replace_by_copy,
+    replace_by_foreign,
+    replace_by_link,
+]
+
+
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["pages in the log", "pages in the file"])
+@pytest.mark.parametrize("do", DOINGS, ids=lambda do: do.__name__)
+async def test_it_is_noticed_with_the_next_poll_told_and_written_anew(
+    service: TrackingService, state_file: Path, do: Callable[[Path], None], checkpointed: bool
+) -> None:
+    assert service._store is not None
+    if checkpointed:
+        await pragma(service._store, "wal_checkpoint")
+    elif do is overwrite_to_the_byte:
+        pytest.skip("the log holds every page: nothing is damaged")
+    await polled(service, range(8, 9))
+    do(state_file)
+    with capture_logs() as logs:
+        for poll in range(9, 12):
+            await polled(service, range(poll, poll + 1))
+    assert service.member(KEY).finished["completed"] == ended_by(11)
+    warnings = [line for line in logs if "lost" in line["event"]]
+    assert len(warnings) == 1, logs
+    assert str(state_file) in warnings[0]["reason"]
+    assert not [line for line in logs if line["log_level"] not in ("warning", "info")]
+    expected = service.member(KEY), service.group(KEY.source, KEY.group_id)
+    await service.stop()
+    again = await started(state_file)
+    assert (again.member(KEY), again.group(KEY.source, KEY.group_id)) == expected
+    await again.stop()
+
+
+async def test_what_was_put_in_its_place_is_kept(service: TrackingService, state_file: Path) -> None:
+    replace_by_text(state_file)
+    await polled(service, range(8, 9))
+    assert state_file.with_name("tracker.db.set-aside-1").read_text() == "something else"
+
+
+async def test_what_was_moved_away_is_whole(service: TrackingService, state_file: Path) -> None:
+    """Somebody's idea of a backup."""
+    rename(state_file)
+    await polled(service, range(8, 9))
+    backup = await loaded(state_file.with_name("moved-away"))
+    assert backup.members[KEY].totals.finished["completed"] == ended_by(7)
+
+
+async def test_a_file_that_was_only_touched_stays(service: TrackingService, state_file: Path) -> None:
+    """A change of its time alone is looked into, and is nothing to be told."""
+    assert service._store is not None
+    await pragma(service._store, "wal_checkpoint")
+    with capture_logs() as logs:
+        for poll in range(8, 12):
+            os.utime(state_file)
+            os.utime(state_file.with_name("tracker.db-wal"), (poll, poll))
+            await polled(service, range(poll, poll + 1))
+    assert not logs
+
+
+async def test_each_time_is_noticed(service: TrackingService, state_file: Path) -> None:
+    for poll in range(8, 12):
+        remove(state_file)
+        await polled(service, range(poll, poll + 1))
+    await service.stop()
+    assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(11)
+
+
+async def test_a_folder_that_is_gone_is_told_once_and_the_file_written_when_it_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    observer = Observer()
+    service = await started(folder / "tracker.db", observer)
+    await polled(service, range(1, 8))
+    shutil.rmtree(folder)
+    with capture_logs() as logs:
+        for poll in range(8, 12):
+            await polled(service, range(poll, poll + 1))
+            before = observer.failures
+            while observer.failures == before:  # noqa: ASYNC110 - it has no event to wait for, and needs none
+                await asyncio.sleep(0.01)
+        assert service.member(KEY).finished["completed"] == ended_by(11)
+        assert [line["log_level"] for line in logs] == ["warning", "error"]
+        assert "its folder must exist" in logs[1]["error"]
+        folder.mkdir()
+        await written(service)
+        assert [line["log_level"] for line in logs] == ["warning", "error", "info"]
+    await service.stop()
+    assert (await loaded(folder / "tracker.db")).members[KEY].totals.finished["completed"] == ended_by(11)
+
+
+async def test_a_file_that_another_process_opened_in_its_place_is_left_alone(
+    service: TrackingService, state_file: Path
+) -> None:
+    """Neither while that one has it open nor afterwards: it would find its own counts gone."""
+    remove(state_file)
+    command = [sys.executable, "-m", "tests.tracking.polls_until_killed", str(state_file), "1", "1000000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220, S603 - our own script
+    assert process.stdout is not None
+    process.stdout.readline()
+    identity = inode(state_file)
+    with capture_logs() as logs:
+        await polled(service, range(8, 12))
+        assert service.member(KEY).finished["completed"] == ended_by(11)
+        assert [line["log_level"] for line in logs] == ["warning", "error"]
+        assert "another process" in logs[1]["error"]
+        process.kill()
+        process.stdout.close()
+        process.wait()
+        await asyncio.sleep(0.1)  # for some more attempts
+        await polled(service, range(12, 13))
+        assert inode(state_file) == identity
+        assert len(logs) == 2
+        remove(state_file)
+        await written(service)
+    await service.stop()
+    assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(12)
+
+
+async def test_it_is_locked_again(service: TrackingService, state_file: Path) -> None:
+    remove(state_file)
+    await polled(service, range(8, 9))
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM member')"
+    result = subprocess.run(  # noqa: ASYNC221, S603 - our own script
+        [sys.executable, "-c", script, str(state_file)], capture_output=True, text=True, check=False
+    )
+    assert "database is locked" in result.stderr
+
+
+AS_NOBODY = """
+import asyncio, os, sys
+from pathlib import Path
+sys.path.insert(0, os.getcwd())
+from tests.tracking.files import polled, started
+from tests.tracking.lives import KEY
+
+async def main():
+    os.setuid(65534)
+    path = Path(sys.argv[1])
+    service = await started(path)
+    await polled(service, range(1, 8))
+    path.chmod(0)
+    await polled(service, range(8, 12))
+    await service.stop()
+    service = await started(path)
+    print(service.member(KEY).finished["completed"], flush=True)
+    await service.stop()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_file_that_may_no_longer_be_read_is_written_anew(tmp_path: Path) -> None:
+    folder = Path("/tmp") / f"hpc-exporter-{os.getpid()}"  # noqa: S108 - pytest's own folders are for root only
+    folder.mkdir()
+    try:
+        os.chown(folder, 65534, 65534)
+        result = subprocess.run(  # noqa: S603 - our own script
+            [sys.executable, "-c", AS_NOBODY, str(folder / "tracker.db")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        shutil.rmtree(folder)
+    assert "permission" in result.stdout, result.stderr
+    assert result.stdout.splitlines()[-1] == str(ended_by(11))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, with room for little."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:  # noqa: S603 - a test's folder
+        pytest.skip("mounting a file system is for root only")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S603, S607 - the same
+
+
+def take_all_room(disk: Path) -> Path:
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    return ballast
+
+
+async def test_a_disk_without_room_stops_nothing(small_disk: Path) -> None:
+    path = small_disk / "tracker.db"
+    observer = Observer()
+    service = await started(path, observer)
+    await polled(service, range(1, 3))
+    ballast = take_all_room(small_disk)
+    with capture_logs() as logs:
+        poll = 3
+        while not observer.failures:
+            await polled(service, range(poll, poll + 1), KEY)
+            poll += 1
+        for later in range(poll, poll + 5):
+            await polled(service, range(later, later + 1))
+        assert service.member(KEY).finished["completed"] == ended_by(poll + 4)
+        ballast.unlink()
+        await written(service)
+    assert [line["log_level"] for line in logs] == ["error", "info"]
+    await service.stop()
+    assert (await loaded(path)).members[KEY].totals.finished["completed"] == ended_by(poll + 4)
+
+
+async def test_a_start_without_room_counts_in_memory(small_disk: Path) -> None:
+    path = small_disk / "tracker.db"
+    ballast = take_all_room(small_disk)
+    with capture_logs() as logs:
+        service = await started(path)
+        await polled(service, range(1, 8))
+        assert service.member(KEY).finished["completed"] == ended_by(7)
+        assert {line["log_level"] for line in logs} == {"error"}
+        ballast.unlink()
+        await written(service)
+    await service.stop()
+    assert (await loaded(path)).members[KEY].totals.finished["completed"] == ended_by(7)
+    assert not set_aside(small_disk)
+
+
+async def test_a_start_without_room_reads_what_is_there(small_disk: Path) -> None:
+    path = small_disk / "tracker.db"
+    service = await started(path)
+    await polled(service, range(1, 8))
+    await service.stop()
+    take_all_room(small_disk)
+    service = await started(path)
+    assert service.member(KEY).finished["completed"] == ended_by(7)
+    await service.stop()
+
+
+async def test_an_end_without_room_says_so(state_file: Path) -> None:
+    service = await started(state_file)
+    await polled(service, range(1, 5))
+    await fill(service)
+    many = [KEY._replace(user=f"user{number}") for number in range(300)]
+    await asyncio.gather(*(polled(service, range(5, 6), key) for key in many))
+    with capture_logs() as logs:
+        await service.stop()
+    assert "may be lost" in logs[-1]["event"]
+    assert "full" in logs[-1]["error"]
+
+
+async def test_with_room_again_everything_is_written(state_file: Path) -> None:
+    service = await started(state_file)
+    await polled(service, range(1, 5))
+    await fill(service)
+    many = [KEY._replace(user=f"user{number}") for number in range(300)]
+    await asyncio.gather(*(polled(service, range(5, 6), key) for key in many))
+    await make_room(service)
+    await service.stop()
+    assert len((await loaded(state_file)).members) == 301
+
+
+async def test_a_file_that_does_not_answer_is_refused(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from exporter.tracking import store as store_module  # noqa: PLC0415 - the name is taken
+
+    monkeypatch.setattr(store_module, "_OPEN_TIMEOUT", 0.05)
+    answers = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def opened(_store: Store) -> None:
+        asyncio.run_coroutine_threadsafe(answers.wait(), loop).result()
+
+    monkeypatch.setattr(Store, "_open", opened)
+    with pytest.raises(StateFileError, match="hangs"):
+        await Store.open(state_file)
+    answers.set()
