@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from exporter import healthcheck
-from tests.web.guard.conftest import Authority, write
+from tests.support.web_config import Authority, write
 
 
 def answering(status: int) -> web.Application:

@@ -5,6 +5,7 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,14 +24,17 @@ from exporter.supervise import TaskObserver, supervise
 from exporter.systemd import Manager, passed_sockets
 from exporter.version import revision, version_text
 from exporter.web import bind, create_app, server_logger
-from exporter.web.guard import Door, Doorkeeper, PolicyFile, load_settings
-from exporter.web.guard.door import KEEPALIVE_TIMEOUT
+from exporter.web.connections import KEEPALIVE_TIMEOUT, ConnectionLimiter
 from exporter.web.listen import address_of
+from exporter.web.security import WebConfig
+from exporter.web.settings import load_settings
 
 log = structlog.get_logger()
 
-# A scrape in flight when the process is told to stop gets this long, in seconds.
-SHUTDOWN_TIMEOUT = 10.0
+# Seconds that a request in flight gets when the process is told to stop; twice, since aiohttp then cancels it and waits.
+SHUTDOWN_TIMEOUT = 1.5
+# Connections below which the log says that there may be few.
+FEW_CONNECTIONS = 100
 
 EXAMPLE = """example:
   hpc-exporter serve --config.file=exporter.yml
@@ -130,9 +134,9 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     log.info(
         "starting hpc-exporter", version=__version__, revision=revision(), config=str(args.config_file), **of_shards
     )
-    policy = await asyncio.to_thread(PolicyFile, args.web_config_file, clock)
+    web_config = await WebConfig.load(args.web_config_file, clock)
     background: dict[str, Callable[[], Awaitable[None]]] = {
-        "web configuration watch": policy.follow,
+        "web configuration watch": web_config.watch,
         "systemd watchdog": manager.show_life,
     }
     watch = AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload) if args.auto_reload else None
@@ -141,7 +145,7 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     try:
         if await unless(stop, started(app, watch)):
             async with running(background, clock, app.own):
-                await serve_until(app, args, stop, announce, keeper=Doorkeeper(policy), manager=manager)
+                await serve_until(app, args, stop, announce, web_config=web_config, manager=manager)
     finally:
         await app.stop()
     log.info("stopped")
@@ -190,12 +194,21 @@ async def serve_until(
     stop: asyncio.Event,
     announce: Callable[[str], None],
     *,
-    keeper: Doorkeeper,
+    web_config: WebConfig,
     manager: Manager,
 ) -> None:
     """Listen, and let scrapes in flight finish once `stop` is set."""
+    limiter = ConnectionLimiter()
+    if limiter.limit < FEW_CONNECTIONS:
+        log.warning("few clients can connect: raise the limit of open files (ulimit -n)", connections=limiter.limit)
     runner = web.AppRunner(
-        create_app(app, telemetry_path=args.telemetry_path, max_requests=args.max_requests, keeper=keeper),
+        create_app(
+            app,
+            telemetry_path=args.telemetry_path,
+            max_requests=args.max_requests,
+            config=web_config,
+            limiter=limiter,
+        ),
         access_log=None,
         logger=server_logger(),
         keepalive_timeout=KEEPALIVE_TIMEOUT,
@@ -203,8 +216,8 @@ async def serve_until(
     )
     await runner.setup()
     try:
-        scheme = "https" if keeper.policy.policy.settings.tls else "http"
-        for address in await listen(runner, keeper, listeners(args)):
+        scheme = "https" if web_config.context else "http"
+        for address in await listen(runner, listeners(args), limiter, web_config.context):
             announce(f"{scheme}://{address}")
         manager.ready()
         await stop.wait()
@@ -225,14 +238,15 @@ def listeners(args: argparse.Namespace) -> Iterator[socket.socket]:
         yield bind(host, port)
 
 
-async def listen(runner: web.AppRunner, keeper: Doorkeeper, sockets: Iterable[socket.socket]) -> list[str]:
+async def listen(
+    runner: web.AppRunner, sockets: Iterable[socket.socket], limiter: ConnectionLimiter, tls: ssl.SSLContext | None
+) -> list[str]:
     """Start serving on all sockets; their addresses, as HOST:PORT. Raises what `sockets` raises."""
     listening: list[str] = []
-    tls = keeper.policy.policy.settings.tls is not None
-    for listener in sockets:
-        await Door(runner, listener, keeper).start()
-        listening.append(address_of(listener))
-        log.info("Listening on", address=listening[-1], tls=tls)
+    for bound in sockets:
+        listening.append(address_of(bound))
+        await web.SockSite(runner, limiter.listener(bound), ssl_context=tls).start()
+        log.info("Listening on", address=listening[-1], tls=tls is not None)
     return listening
 
 

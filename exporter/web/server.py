@@ -1,7 +1,7 @@
 """The routes of `serve`."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -15,9 +15,12 @@ from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
 from exporter.metrics.negotiate import accepts_gzip, negotiate
 from exporter.metrics.render import Format
-from exporter.web.guard import Doorkeeper, Logins, PolicyFile, add_headers, connection, gate, send
+from exporter.web.connections import ConnectionLimiter
 from exporter.web.page import ROWS, StatusPage
+from exporter.web.passwords import WAITING, PasswordChecks
 from exporter.web.query import QueryError, selection_of
+from exporter.web.security import WebConfig, access, add_headers, connection, rejection, send
+from exporter.web.settings import WebSettings
 from exporter.web.static_files import PREFIX, answer_with, static_files
 from exporter.web.texts import Texts, chosen_language
 
@@ -39,7 +42,7 @@ PAGE_HEADERS: Final = {
 # Bytes of an answer above which it is compressed in a thread.
 COMPRESSED_ON_LOOP: Final = 16 * 1024
 # Seconds in which a scrape has to be read; no Prometheus waits nearly as long.
-SENDING_TIMEOUT: Final = 120.0
+SENDING_TIMEOUT: Final = 60.0
 
 
 class Face(Protocol):
@@ -60,29 +63,43 @@ def create_app(
     telemetry_path: str = "/metrics",
     max_requests: int = 40,
     sending_timeout: float = SENDING_TIMEOUT,
-    keeper: Doorkeeper | None = None,
+    config: WebConfig | None = None,
+    limiter: ConnectionLimiter | None = None,
 ) -> web.Application:
-    """The web application; at most `max_requests` scrapes are served at once (0: any number).
+    """Return the web application.
 
-    Who has not read an answer after `sending_timeout` seconds is hung up on. `keeper` knows who may come in; without
-    one everybody may.
+    At most `max_requests` scrapes are served simultaneously (0: any number), and as many requests for each of the
+    status page, the status as JSON and the configuration. A client that has not read an answer after `sending_timeout`
+    seconds is disconnected. `config` says which requests are allowed, by default all; `limiter` is that of the listeners.
     """
-    keeper = keeper or Doorkeeper(PolicyFile(None, SystemClock()))
-    logins = Logins()
+    config = config or WebConfig(None, SystemClock(), WebSettings(), {})
+    limiter = limiter or ConnectionLimiter()
+    # Clients that guess passwords must not hold all connections: most of them are answered, and then idle.
+    passwords = PasswordChecks(max(1, min(WAITING, limiter.limit // 4)))
     app = web.Application(
-        middlewares=[connection(keeper, sending_timeout), counting(face, telemetry_path), gate(keeper, logins)]
+        middlewares=[connection(limiter, sending_timeout), counting(face, telemetry_path), access(config, passwords)]
     )
     app.on_response_prepare.append(add_headers)
-    app.on_cleanup.append(logins.stop)
-    routes = Routes(face, telemetry_path, max_requests, sending_timeout)
-    app.router.add_get("/", routes.page)
-    app.router.add_get(telemetry_path, routes.metrics)
+    # Before requests in flight are waited for.
+    app.on_shutdown.append(passwords.stop)
+
+    async def close_silent(_app: object) -> None:
+        limiter.close_silent()
+
+    app.on_shutdown.append(close_silent)
+    routes = Routes(face, telemetry_path, sending_timeout)
+
+    def limited(handler: Handler) -> Handler:
+        return limit_requests(handler, max_requests, sending_timeout)
+
+    app.router.add_get("/", limited(routes.page))
+    app.router.add_get(telemetry_path, limited(routes.metrics))
     app.router.add_get("/-/healthy", routes.healthy)
     app.router.add_get("/-/ready", routes.ready)
     app.router.add_route("POST", "/-/reload", routes.reload)
     app.router.add_route("PUT", "/-/reload", routes.reload)
-    app.router.add_get("/api/v1/status", routes.status)
-    app.router.add_get("/config", routes.config)
+    app.router.add_get("/api/v1/status", limited(routes.status))
+    app.router.add_get("/config", limited(routes.config))
     app.router.add_get(f"{PREFIX}{{name}}", routes.static)
     return app
 
@@ -90,39 +107,20 @@ def create_app(
 class Routes:
     """One method a path."""
 
-    def __init__(self, face: Face, telemetry_path: str, max_requests: int, sending_timeout: float) -> None:
+    def __init__(self, face: Face, telemetry_path: str, sending_timeout: float) -> None:
         self._face = face
         self._telemetry_path = telemetry_path
-        self._max_requests = max_requests
         self._sending_timeout = sending_timeout
-        self._scrapes = 0
         self._static = static_files()
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        if self._max_requests and self._scrapes >= self._max_requests:
-            return web.Response(
-                status=503, text=f"Limit of concurrent requests reached ({self._max_requests}), try again later.\n"
-            )
-        self._scrapes += 1
-        try:
-            body = await self._body(request.headers)
-            answer = self._answer(request.headers, len(body))
-            # Here, not by whoever comes after: a slow reader takes one of the places, too.
-            await send(request, answer, self._sending_timeout, body)
-        finally:
-            self._scrapes -= 1
-        return answer
-
-    async def _body(self, headers: Mapping[str, str]) -> bytes:
-        compress = accepts_gzip(headers.get("Accept-Encoding"))
-        return await self._face.metrics(negotiate(headers.get("Accept")), compress=compress)
-
-    def _answer(self, headers: Mapping[str, str], length: int) -> web.StreamResponse:
-        fmt = negotiate(headers.get("Accept"))
+        fmt, compress = negotiate(request.headers.get("Accept")), accepts_gzip(request.headers.get("Accept-Encoding"))
+        body = await self._face.metrics(fmt, compress=compress)
         answer = web.StreamResponse(headers={"Content-Type": fmt.content_type, "Vary": "Accept, Accept-Encoding"})
-        answer.content_length = length
-        if accepts_gzip(headers.get("Accept-Encoding")):
+        answer.content_length = len(body)
+        if compress:
             answer.headers["Content-Encoding"] = "gzip"
+        await send(request, answer, self._sending_timeout, body)
         return answer
 
     async def healthy(self, _request: web.Request) -> web.Response:
@@ -178,8 +176,34 @@ class Routes:
         return answer_with(file, request)
 
 
+def limit_requests(handler: Handler, limit: int, sending_timeout: float) -> Handler:
+    """Return `handler` with a limit of simultaneous requests of its own; beyond it the answer is 503. 0: no limit.
+
+    A request counts until its answer is sent, so that slow readers count as well.
+    """
+    running = 0
+
+    async def limited(request: web.Request) -> web.StreamResponse:
+        nonlocal running
+        if limit and running >= limit:
+            text = f"Limit of concurrent requests reached ({limit}), try again later."
+            return rejection(503, text, {"Retry-After": "1"})
+        running += 1
+        try:
+            answer = await handler(request)
+            await send(request, answer, sending_timeout)
+        finally:
+            running -= 1
+        return answer
+
+    return limited
+
+
 def counting(face: Face, telemetry_path: str) -> Middleware:
-    """Middleware that counts requests by path and status. A path that is no route is `other`: strangers choose it."""
+    """Return middleware that counts requests by path and status.
+
+    A path that is no route is `other`: clients may send any.
+    """
     known = frozenset({"/", telemetry_path, "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
 
     @web.middleware
@@ -201,7 +225,7 @@ def counting(face: Face, telemetry_path: str) -> Middleware:
 
 
 def server_logger() -> logging.Logger:
-    """What aiohttp's server logs to: a stranger's malformed request is worth a line at most, never a traceback."""
+    """Return the logger for aiohttp's server: a malformed request is worth one line at most, never a traceback."""
     logger = logging.getLogger(__name__)
     logger.addFilter(without_malformed_requests)
     return logger

@@ -14,7 +14,7 @@ import yaml
 from exporter.app import validate
 from exporter.config.schema import Document
 from exporter.errors import ConfigurationError
-from exporter.web.guard.settings import WebDocument, load_settings
+from exporter.web.settings import WebDocument, load_settings
 from tests.docs.pages import PAGES, ROOT, Block, Page, none, taken_apart
 from tests.e2e.real import real_part
 

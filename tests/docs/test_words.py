@@ -14,7 +14,7 @@ from exporter.cli.options import TAKEN_PATHS
 from exporter.config.jsonschema import json_schema
 from exporter.config.schema import Document
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.web.guard.settings import WebDocument
+from exporter.web.settings import WebDocument
 from tests.docs.pages import PAGES, ROOT, Page, none, taken_apart
 from tests.docs.test_commands import fields_of
 from tests.support.promql import FOREIGN, family_of, strangers_in

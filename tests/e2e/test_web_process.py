@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.process import ExporterProcess, eventually, run, serving
 from tests.e2e.real import real_part
 from tests.e2e.region import Handler, cluster, configuration, envelope, queue, scripted_region
-from tests.web.guard.conftest import Authority, hashed, write
+from tests.support.web_config import Authority, hashed, write
 
 ANSWERS: dict[str | tuple[str, str], bytes | Handler] = {"queue_jobs": envelope([queue("debug", R=2)])}
 

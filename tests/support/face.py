@@ -16,7 +16,8 @@ from exporter.app.status import Selection
 from exporter.clock import Clock, SystemClock
 from exporter.metrics.render import Format
 from exporter.web import create_app, server_logger
-from exporter.web.guard import Door, Doorkeeper, PolicyFile
+from exporter.web.connections import ConnectionLimiter
+from exporter.web.security import WebConfig
 
 Made = TypeVar("Made")
 
@@ -32,7 +33,7 @@ class FakeFace:
         self.may_answer.set()
         self.scrapes = 0
         self.format: Format | None = None
-        self.reloads = 0
+        self.reloads = self.reloaded = 0
         self.reload_error: Exception | None = None
 
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
@@ -56,6 +57,7 @@ class FakeFace:
         }
 
     async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
+        await self.may_answer.wait()
         return made(self.status(selection))
 
     def effective_config(self) -> str:
@@ -63,6 +65,8 @@ class FakeFace:
 
     async def reload(self) -> None:
         self.reloads += 1
+        await self.may_answer.wait()
+        self.reloaded += 1
         if self.reload_error is not None:
             raise self.reload_error
 
@@ -71,11 +75,14 @@ class FakeFace:
 
 
 class Served:
-    """A web server behind its guard."""
+    """A running web server."""
 
-    def __init__(self, face: FakeFace, keeper: Doorkeeper, runner: web.AppRunner, port: int) -> None:
+    def __init__(
+        self, face: FakeFace, config: WebConfig, limiter: ConnectionLimiter, runner: web.AppRunner, port: int
+    ) -> None:
         self.face = face
-        self.keeper = keeper
+        self.config = config
+        self.limiter = limiter
         self.runner = runner
         self.port = port
 
@@ -121,15 +128,19 @@ async def guarded(
 ) -> AsyncIterator[Served]:
     """Served as `serve` does it."""
     face = face or FakeFace()
-    policy = PolicyFile(settings, clock or SystemClock())
-    keeper = Doorkeeper(policy, max_connections=max_connections)
-    app = create_app(face, keeper=keeper, **options)
+    config = await WebConfig.load(settings, clock or SystemClock())
+    limiter = ConnectionLimiter(max_connections)
+    app = create_app(face, config=config, limiter=limiter, **options)
     runner = web.AppRunner(app, access_log=None, logger=server_logger(), shutdown_timeout=0.1)
     await runner.setup()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     port = listener.getsockname()[1]
-    await Door(runner, listener, keeper).start()
+    await web.SockSite(runner, limiter.listener(listener), ssl_context=config.context).start()
+    watch = asyncio.create_task(config.watch())
     try:
-        yield Served(face, keeper, runner, port)
+        yield Served(face, config, limiter, runner, port)
     finally:
+        watch.cancel()
         await runner.cleanup()
+        if watch.done() and not watch.cancelled():
+            watch.result()

@@ -171,6 +171,66 @@ async def test_a_reload_that_failed_tells_every_mistake(face: FakeFace, client: 
     assert b"a.yml:1:2: poll: is odd\na.yml:3:4: no\n" in body
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "anything"},
+        {"Origin": "https://evil.example.com"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://{host}:1"},
+        {"Origin": "http://{host}.evil.example.com"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example.com"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://{host}"},
+    ],
+)
+async def test_pages_of_other_sites_cannot_reload(face: FakeFace, client: Client, headers: dict[str, str]) -> None:
+    host = f"127.0.0.1:{client.port}"
+    given = {name: value.format(host=host) for name, value in headers.items()}
+    for method in ("POST", "PUT"):
+        status, _, body = await client.ask("/-/reload", method, **given)
+        assert status == 403
+        assert b"other sites" in body
+    assert face.reloads == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://{host}"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://{host}"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+    ids=["a program", "an old browser", "a browser", "typed by hand"],
+)
+async def test_programs_and_pages_of_its_own_can_reload(
+    face: FakeFace, client: Client, headers: dict[str, str]
+) -> None:
+    given = {name: value.format(host=f"127.0.0.1:{client.port}") for name, value in headers.items()}
+    assert (await client.ask("/-/reload", "POST", **given))[0] == 200
+    assert face.reloads == 1
+
+
+async def test_a_page_of_another_site_may_be_followed_here(client: Client) -> None:
+    """A link changes nothing."""
+    assert (await client.ask("/", Sec_Fetch_Site="cross-site"))[0] == 200
+
+
+async def test_a_client_that_hangs_up_does_not_stop_the_reload(face: FakeFace) -> None:
+    face.may_answer.clear()
+    async with client_of(face) as client:
+        _, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(b"POST /-/reload HTTP/1.1\r\nHost: a\r\n\r\n")
+        await until(lambda: face.reloads == 1)
+        writer.transport.abort()
+        await asyncio.sleep(0)
+        face.may_answer.set()
+        await until(lambda: face.reloaded == 1)
+
+
 async def test_ready_is_503_until_it_is_ready(face: FakeFace, client: Client) -> None:
     face.ready = False
     assert await client.status("/-/ready") == 503
@@ -219,6 +279,24 @@ async def test_no_more_scrapes_at_once_than_allowed(face: FakeFace) -> None:
         assert [await task for task in first] == [200, 200]
         assert await client.status("/metrics") == 200
     assert face.requests["/metrics", 503] == 1
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/api/v1/status"])
+async def test_300_parallel_requests_of_a_path_block_no_other(face: FakeFace, path: str) -> None:
+    """Each has a limit of its own; beyond it requests are rejected, and told to come again."""
+    face.may_answer.clear()
+    async with client_of(face, max_requests=10) as client, asyncio.TaskGroup() as group:
+        asked = [group.create_task(client.ask(path)) for _ in range(300)]
+        await until(lambda: sum(each.done() for each in asked) == 290)
+        for status, headers, _ in [each.result() for each in asked if each.done()]:
+            assert (status, headers["Retry-After"]) == (503, "1")
+        assert await client.status("/-/healthy") == 200
+        others = {"/metrics", "/", "/api/v1/status", "/config"} - {path}
+        waiting = [group.create_task(client.status(other)) for other in others]
+        await until(lambda: face.requests[path, 503] == 290)
+        face.may_answer.set()
+        assert [await each for each in waiting] == [200] * 3
+        assert [each.result()[0] for each in asked if each.result()[0] != 503] == [200] * 10
 
 
 async def test_no_limit_where_it_is_0(face: FakeFace) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ConfigurationError
-from exporter.web.guard import load_settings
-from exporter.web.guard.settings import RateLimit
-from tests.web.guard.conftest import Authority, hashed, write
+from exporter.web.settings import RateLimit, load_settings
+from tests.support.web_config import Authority, hashed, write
 
 GOOD_HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
 

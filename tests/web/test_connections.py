@@ -1,11 +1,15 @@
 """Slow and many clients."""
 
 import asyncio
+import resource
+import socket
+import sys
 from contextlib import AsyncExitStack
 
 import pytest
 
-from exporter.web.guard import door
+from exporter.web import connections
+from exporter.web.connections import MAX_CONNECTIONS, connection_limit
 from tests.support.face import Served, guarded
 
 REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -23,8 +27,10 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 @pytest.mark.parametrize(
     "said", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: a\r\nX: "], ids=["nothing", "a line", "half"]
 )
-async def test_who_does_not_finish_the_headers_is_hung_up_on(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "FIRST_REQUEST_TIMEOUT", 0.2)
+async def test_a_client_that_does_not_finish_the_headers_is_disconnected(
+    said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "FIRST_REQUEST_TIMEOUT", 0.2)
     async with guarded() as served:
         reader, writer = await served.connect()
         dribbling = asyncio.create_task(dribble(writer, said))
@@ -41,8 +47,8 @@ async def dribble(writer: asyncio.StreamWriter, said: bytes) -> None:
         writer.write(b"x")
 
 
-async def test_who_asked_is_not_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "FIRST_REQUEST_TIMEOUT", 0.1)
+async def test_a_client_that_sent_a_request_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "FIRST_REQUEST_TIMEOUT", 0.1)
     async with guarded() as served:
         reader, writer = await served.connect()
         for _ in range(3):
@@ -67,7 +73,7 @@ async def test_many_silent_clients_give_way_to_one_that_asks() -> None:
         assert len(served.runner.server.connections) <= 20
 
 
-async def test_who_is_being_answered_does_not_give_way() -> None:
+async def test_a_request_in_flight_is_never_cut_off() -> None:
     async with guarded(max_connections=5) as served, AsyncExitStack() as stack:
         served.face.may_answer.clear()
         scrape = asyncio.create_task(served.status("/metrics"))
@@ -92,6 +98,85 @@ async def test_when_all_are_being_answered_one_more_is_still_bounded() -> None:
         served.face.may_answer.set()
         assert await asyncio.gather(*scrapes) == [200] * 5
         assert await served.status() == 200
+
+
+async def request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(REQUEST)
+    assert b" 200 " in await reader.readline()
+    await reader.readuntil(b"healthy.\n")
+
+
+async def test_the_connection_idle_for_longest_gives_way() -> None:
+    """Not the one that was made first: that one sent a request just now."""
+    async with guarded(max_connections=2) as served, AsyncExitStack() as stack:
+        clients = []
+        for _ in range(2):
+            clients.append(await served.connect())
+            stack.callback(clients[-1][1].close)
+            await request(*clients[-1])
+        await request(*clients[0])
+        assert await served.status() == 200
+        assert await ended(clients[1][0])
+        await request(*clients[0])
+
+
+async def test_a_connection_without_a_request_gives_way_to_keep_one_that_had_some() -> None:
+    async with guarded(max_connections=2) as served, AsyncExitStack() as stack:
+        kept, silent = await served.connect(), await served.connect()
+        for _, writer in (kept, silent):
+            stack.callback(writer.close)
+        await request(*kept)
+        await request(*kept)
+        assert await served.status() == 200
+        assert await ended(silent[0])
+        await request(*kept)
+
+
+@pytest.mark.parametrize(
+    ("open_files", "limit"),
+    [(20_000, MAX_CONNECTIONS), (1024, 512), (256, 128), (resource.RLIM_INFINITY, 1000), (1, 1)],
+)
+def test_the_limit_fits_the_open_files(open_files: int, limit: int) -> None:
+    assert connection_limit(open_files) == limit
+
+
+FEW_FILES = """
+import asyncio, resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from tests.support.face import guarded
+from exporter.web.connections import connection_limit
+
+async def main() -> None:
+    async with guarded(max_connections=MOST or connection_limit()) as served:
+        print(served.port, flush=True)
+        await asyncio.to_thread(input)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("most", ["None", "1000"])
+async def test_floods_of_connections_leave_descriptors_for_clients_that_ask(most: str) -> None:
+    """With the limit that fits, and even where descriptors run out before a limit that does not."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", FEW_FILES.replace("MOST", most)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    port = int(await process.stdout.readline())
+    flood = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(150)]
+    async with asyncio.timeout(40):
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            await request(reader, writer)
+            writer.close()
+    for client in flood:
+        client.close()
+    _, stderr = await process.communicate(b"\n")
+    assert (process.returncode, stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +224,7 @@ def buffered(served: Served) -> list[int]:
     return [t.get_write_buffer_size() for t in transports if isinstance(t, asyncio.WriteTransport)]
 
 
-async def test_it_stops_listening_and_answers_who_is_inside() -> None:
+async def test_it_stops_listening_and_answers_requests_in_flight() -> None:
     async with guarded() as served:
         served.face.may_answer.clear()
         scrape = asyncio.create_task(served.status("/metrics"))

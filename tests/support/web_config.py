@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import bcrypt
-import pytest
 import trustme
 
 
@@ -37,11 +36,6 @@ class Authority:
         if stem:
             context.load_cert_chain(self.folder / f"{stem}.pem", self.folder / f"{stem}.key")
         return context
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
 
 
 def hashed(password: str, cost: int = 4) -> str:

@@ -31,6 +31,32 @@ class TlsMaterial:
     key: str
 
 
+class ServerContext(ssl.SSLContext):
+    """A context that remembers the settings it was made from."""
+
+    settings: TlsSettings
+
+
+class CurrentContext(ssl.SSLContext):
+    """The context that a listener is given: every handshake is done by the one that is `current` then.
+
+    A certificate could be loaded into a context in use, but a pair that does not fit would spoil it, and an authority
+    cannot be removed from one.
+    """
+
+    current: ServerContext
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """Begin a handshake; asyncio calls it once for each connection."""
+        return self.current.wrap_bio(*args, **kwargs)
+
+
+def current_context(context: ServerContext) -> CurrentContext:
+    made = CurrentContext(ssl.PROTOCOL_TLS_SERVER)
+    made.current = context
+    return made
+
+
 class TlsMaterialError(ExporterError):
     """Certificate, key or authorities cannot be used; `part` is the one: cert, key or client_ca."""
 
@@ -39,11 +65,12 @@ class TlsMaterialError(ExporterError):
         self.part = part
 
 
-def make_context(settings: TlsSettings, material: TlsMaterial) -> ssl.SSLContext:
-    """A context for connections from now on. Blocks for a moment. Raises TlsMaterialError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def make_context(settings: TlsSettings, material: TlsMaterial) -> ServerContext:
+    """Return a context for connections from now on. Blocks for a moment. Raises TlsMaterialError."""
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.settings = settings
     context.minimum_version, context.maximum_version = settings.min_version, settings.max_version
-    # Who serves HTTP/1.1 says so; a client that insists on something else is told at once.
+    # A client that insists on another protocol is told in the handshake.
     context.set_alpn_protocols(["http/1.1"])
     _load_chain(context, material)
     context.verify_mode = settings.client_certificates
@@ -59,7 +86,7 @@ def _load_chain(context: ssl.SSLContext, material: TlsMaterial) -> None:
     if "CERTIFICATE-----" not in material.cert:
         raise TlsMaterialError("cert", "holds no certificate in PEM form")
     if "ENCRYPTED" in material.key:
-        raise TlsMaterialError("key", "the key is encrypted, and there is nobody to type its password: decrypt it")
+        raise TlsMaterialError("key", "the key is encrypted, and a server has no password to type: decrypt it")
     if "PRIVATE KEY-----" not in material.key:
         raise TlsMaterialError("key", "holds no private key in PEM form")
     with _as_file(f"{material.cert.rstrip()}\n{material.key}".encode("latin-1")) as path:
@@ -74,7 +101,7 @@ def _load_chain(context: ssl.SSLContext, material: TlsMaterial) -> None:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A file that nobody else can read and that is gone at once: Python takes certificates only from files."""
+    """A file that no other process can read and that is removed immediately: Python takes certificates only from files."""
     if hasattr(os, "memfd_create"):
         # In memory: a container's file system is often read-only.
         with os.fdopen(os.memfd_create("certificate"), "wb") as file:

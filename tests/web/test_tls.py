@@ -2,18 +2,19 @@
 
 import asyncio
 import ssl
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from exporter.web.guard.tls import subject_alternative_names
+from exporter.web.tls import subject_alternative_names
 from tests.support.face import Served, guarded
-from tests.web.guard.conftest import Authority, write
+from tests.support.web_config import Authority, write
 
 
 async def gets_in(served: Served, tls: ssl.SSLContext | None) -> bool:
-    """Whether the client is answered; one that is not is hung up on."""
+    """Whether the client is answered rather than disconnected."""
     try:
         return await served.status(tls=tls) == 200
     except (OSError, ssl.SSLError):
@@ -102,11 +103,28 @@ async def test_versions_older_than_allowed_are_refused(
         assert await gets_in(served, authority.client())
 
 
-async def test_a_client_that_never_finishes_the_handshake_is_hung_up_on(
+async def test_a_client_that_never_finishes_the_handshake_is_disconnected(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.web.guard.door.HANDSHAKE_TIMEOUT", 0.2)
     async with guarded(write(tmp_path / "web.yml", tls_server_config=authority.issue())) as served:
-        async with asyncio.timeout(10):
-            assert await served.say(b"") == b""
+        with monkeypatch.context() as patched:
+            patched.setattr("exporter.web.connections.FIRST_REQUEST_TIMEOUT", 0.2)
+            async with asyncio.timeout(20):
+                assert await served.say(b"") == b""
         assert await gets_in(served, authority.client())
+
+
+async def test_clients_stuck_in_the_handshake_give_way(tmp_path: Path, authority: Authority) -> None:
+    async with (
+        guarded(write(tmp_path / "web.yml", tls_server_config=authority.issue()), max_connections=5) as served,
+        AsyncExitStack() as stack,
+    ):
+        stuck = []
+        for _ in range(20):
+            reader, writer = await served.connect()
+            stack.callback(writer.close)
+            stuck.append(reader)
+        assert await gets_in(served, authority.client())
+        async with asyncio.timeout(20):
+            with suppress(ConnectionResetError):
+                assert await stuck[0].read() == b""

@@ -1,7 +1,7 @@
 """The file behind --web.config.file: the format of Prometheus' exporter-toolkit, as far as Python can honour it.
 
 The format: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. What Python's TLS
-cannot do is refused with words, for who asks for it must not believe to have it.
+cannot do is rejected with a message, so that nobody believes to have it.
 """
 
 import re
@@ -21,7 +21,7 @@ from exporter.config.tree import Path as TreePath
 from exporter.config.values import Duration, FilePath, Name, Section, between, integer, scalar
 from exporter.config.values import key as setting
 from exporter.errors import ConfigurationError
-from exporter.web.guard.tls import TlsMaterial, TlsMaterialError, TlsSettings, make_context
+from exporter.web.tls import ServerContext, TlsMaterial, TlsMaterialError, TlsSettings, make_context
 
 VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 # Those that exporter-toolkit lets people set, and the values of the ones that have few.
@@ -41,7 +41,7 @@ _MAX_PEM_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most one request in each `interval` seconds in the long run, and `burst` at once."""
+    """At most one request in each `interval` seconds in the long run, and `burst` simultaneously."""
 
     interval: float
     burst: int
@@ -49,10 +49,10 @@ class RateLimit:
 
 @dataclass(frozen=True)
 class WebSettings:
-    """What the file says. `users` gives each name's bcrypt hash; `files` are those that the file names."""
+    """The settings in the file. `users` gives each name's bcrypt hash; `files` are those that the file names."""
 
     tls: TlsSettings | None = None
-    context: ssl.SSLContext | None = field(default=None, compare=False)
+    context: ServerContext | None = field(default=None, compare=False, repr=False)
     users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     rate_limit: RateLimit | None = None
@@ -143,7 +143,7 @@ class TlsServerSection(Section):
 
 
 class HttpServerSection(Section):
-    """What every answer says besides."""
+    """Headers of every answer."""
 
     http2: Http2 | None = setting("HTTP/2 is not spoken.", default=False)
     headers: dict[str, HeaderValue] | None = setting("Headers added to every answer.")
@@ -166,7 +166,7 @@ class WebDocument(Section):
 
 
 def load_settings(path: Path) -> WebSettings:
-    """Return what the file at `path` says, TLS ready to be used.
+    """Return the settings in the file at `path`, TLS ready to be used.
 
     Blocks: it reads the file and every file that it names.
 
@@ -193,7 +193,7 @@ def load_settings(path: Path) -> WebSettings:
 
 def _tls(
     section: TlsServerSection, root: Keys, report: Report
-) -> tuple[TlsSettings | None, ssl.SSLContext | None, tuple[Path, ...]]:
+) -> tuple[TlsSettings | None, ServerContext | None, tuple[Path, ...]]:
     """The settings, their context, and the files that they came from; mistakes go to `report`."""
     path: TreePath = ("tls_server_config",)
 

@@ -1,0 +1,272 @@
+"""Access to the web server: --web.config.file, kept up to date, and the middleware that applies it to every request."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from aiolimiter import AsyncLimiter
+
+from exporter.clock import Clock
+from exporter.config.files import digest
+from exporter.errors import ConfigurationError, Mistake
+from exporter.threads import BlockingCalls
+from exporter.web.connections import Connection, ConnectionLimiter
+from exporter.web.passwords import PasswordChecks, TooManyChecksError
+from exporter.web.settings import WebSettings, load_settings
+from exporter.web.tls import CurrentContext, current_context, subject_alternative_names
+
+log = structlog.get_logger()
+
+# Pause in seconds between two looks at the files.
+WATCH_INTERVAL: Final = 1.0
+# Seconds that the disk may take to answer.
+READ_TIMEOUT: Final = 3.0
+CHALLENGE: Final = 'Basic realm="hpc-exporter", charset="UTF-8"'
+# A slow reader holds no more than this of an answer in buffers of its own, in bytes.
+CHUNK: Final = 128 * 1024
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAME_SITE: Final = frozenset({"same-origin", "none"})
+HEADERS: Final[web.RequestKey[Mapping[str, str]]] = web.RequestKey("HEADERS", Mapping)
+CONNECTION: Final[web.RequestKey[Connection]] = web.RequestKey("CONNECTION", Connection)
+
+_Fingerprint = dict[Path, bytes]
+
+
+class WebConfig:
+    """The web configuration in force: the last one that could be read.
+
+    `context` is the TLS context for listeners, None for plain HTTP; it follows every change.
+    """
+
+    def __init__(self, path: Path | None, clock: Clock, settings: WebSettings, fingerprint: _Fingerprint) -> None:
+        """`settings` are those in the file at `path`, read when its files had this `fingerprint`."""
+        self._path = path
+        self._clock = clock
+        self._calls = BlockingCalls()
+        self._loaded = self._seen = fingerprint
+        self._error = ""
+        self.settings = settings
+        self.context: CurrentContext | None = current_context(settings.context) if settings.context else None
+        self._limiter = make_rate_limiter(settings)
+        for warning in settings.warnings:
+            log.warning(warning)
+
+    @classmethod
+    async def load(cls, path: Path | None, clock: Clock) -> "WebConfig":
+        """Read the file at `path`; without one every client is served. Raises ConfigurationError."""
+        if path is None:
+            return cls(None, clock, WebSettings(), {})
+        try:
+            settings, found = await BlockingCalls().run(path, partial(read, path), timeout=READ_TIMEOUT)
+        except TimeoutError:
+            raise ConfigurationError([Mistake(str(path), 1, 1, "", no_answer())]) from None
+        return cls(path, clock, settings, found)
+
+    async def watch(self) -> None:
+        """Look at the files until cancelled."""
+        while self._path is not None:
+            await self._clock.sleep(WATCH_INTERVAL)
+            await self.refresh(self._path)
+
+    async def refresh(self, path: Path) -> None:
+        """Look at the files once, and apply them where they changed.
+
+        A change is applied when two successive looks found the same: half a file could demand less than the whole, and a
+        certificate is replaced before or after its key.
+        """
+        try:
+            found = await self._calls.run(path, partial(fingerprint, self._loaded), timeout=READ_TIMEOUT)
+            settled, self._seen = found == self._seen, found
+            # After a failure also files may matter that the settings before did not name.
+            if not settled or (found == self._loaded and not self._error):
+                return
+            settings, self._loaded = await self._calls.run(path, partial(read, path), timeout=READ_TIMEOUT)
+        except TimeoutError:
+            self._keep(f"{path}: {no_answer()}")
+        except ConfigurationError as error:
+            self._keep(str(error))
+        else:
+            self._seen, self._error = self._loaded, ""
+            self._apply(settings)
+
+    def admits(self, transport: asyncio.BaseTransport) -> bool:
+        """Return whether a connection meets the TLS settings in force, and its client has one of the names allowed."""
+        tls = self.settings.tls
+        if tls is None:
+            return True
+        tls_object = transport.get_extra_info("ssl_object")
+        if not isinstance(tls_object, ssl.SSLObject) or getattr(tls_object.context, "settings", None) != tls:
+            return False
+        certificate = transport.get_extra_info("peercert") or {}
+        return not tls.allowed_sans or bool(tls.allowed_sans & subject_alternative_names(certificate))
+
+    async def within_rate(self) -> bool:
+        """Return whether the rate limit allows one more request, and count it if so."""
+        if self._limiter is None:
+            return True
+        if not self._limiter.has_capacity():
+            return False
+        await self._limiter.acquire()
+        return True
+
+    def _apply(self, settings: WebSettings) -> None:
+        if (settings.tls is None) != (self.context is None):
+            log.warning(
+                "TLS is turned on or off in the web configuration, which needs a restart; all else in it is in force",
+                tls_now=self.context is not None,
+                tls_configured=settings.tls is not None,
+            )
+            settings = replace(settings, tls=self.settings.tls, context=self.settings.context)
+        if self.context is not None and settings.context is not None:
+            self.context.current = settings.context
+        if settings.rate_limit != self.settings.rate_limit:
+            self._limiter = make_rate_limiter(settings)
+        self.settings = settings
+        log.info("the web configuration was read again", file=str(self._path))
+        for warning in settings.warnings:
+            log.warning(warning)
+
+    def _keep(self, error: str) -> None:
+        if error != self._error:
+            log.error("the web configuration cannot be used; the one before stays in force", error=error)
+        self._error = error
+
+
+def make_rate_limiter(settings: WebSettings) -> AsyncLimiter | None:
+    """Return a full bucket, or None for no limit."""
+    rate = settings.rate_limit
+    return AsyncLimiter(rate.burst, rate.burst * rate.interval) if rate else None
+
+
+def no_answer() -> str:
+    return f"the disk did not answer within {READ_TIMEOUT:g} s"
+
+
+def read(path: Path) -> tuple[WebSettings, _Fingerprint]:
+    """Return the settings and a fingerprint of their files from before these were read. Blocks.
+
+    Raises ConfigurationError.
+    """
+    own = fingerprint([path])
+    named = fingerprint(load_settings(path).files)
+    # Read twice, since only the settings name the other files: a change in between is found by the next look.
+    settings = load_settings(path)
+    return settings, own | {file: named.get(file, b"") for file in settings.files}
+
+
+def fingerprint(paths: Iterable[Path]) -> _Fingerprint:
+    """Return values that tell the contents of files apart, unreadable ones included. Blocks."""
+    return {path: digest(path) for path in paths}
+
+
+def connection(limiter: ConnectionLimiter, sending_timeout: float) -> Middleware:
+    """Return the outermost middleware: a request's connection is not idle until its answer is sent.
+
+    A client that has not read the answer after `sending_timeout` seconds is disconnected.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        found = limiter.request_started(request.transport)
+        if found is not None:
+            request[CONNECTION] = found
+        try:
+            answer = await handler(request)
+            await send(request, answer, sending_timeout)
+        finally:
+            limiter.request_ended(found)
+        return answer
+
+    return middleware
+
+
+def access(config: WebConfig, passwords: PasswordChecks) -> Middleware:
+    """Return the middleware that rejects requests which the web configuration does not allow."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        settings = config.settings
+        request[HEADERS] = settings.headers
+        if request.transport is None or not config.admits(request.transport):
+            return disconnect(request)
+        rejected = await reject(request, config, passwords)
+        if CONNECTION in request:
+            request[CONNECTION].trusted = rejected is None
+            request[CONNECTION].suspicious = rejected is not None and "Authorization" in request.headers
+        return await handler(request) if rejected is None else rejected
+
+    return middleware
+
+
+async def reject(request: web.Request, config: WebConfig, passwords: PasswordChecks) -> web.Response | None:
+    """Return the answer to a request that is not allowed."""
+    if not await config.within_rate():
+        return rejection(429, "Too many requests: see rate_limit in the web configuration.", {"Retry-After": "1"})
+    users, authorization = config.settings.users, request.headers.get("Authorization")
+    suspicious = CONNECTION in request and request[CONNECTION].suspicious
+    try:
+        if users and not await passwords.check(
+            authorization, users, address=request.remote or "", suspicious=suspicious
+        ):
+            return rejection(401, "Unauthorized", {"WWW-Authenticate": CHALLENGE})
+    except TooManyChecksError:
+        return rejection(503, "Too many passwords to check, try again later.", {"Retry-After": "5"})
+    if request.method not in SAFE_METHODS and is_cross_site(request):
+        return rejection(403, "Requests that change something are not accepted from pages of other sites.")
+    return None
+
+
+def is_cross_site(request: web.Request) -> bool:
+    """Return whether a browser sent this request for a page of another origin.
+
+    Programs other than browsers send neither of these headers. A page of the exporter's own has the host and port that
+    the request is sent to.
+    """
+    sites = request.headers.getall("Sec-Fetch-Site", [])
+    origins = request.headers.getall("Origin", [])
+    return any(site not in SAME_SITE for site in sites) or any(
+        origin.partition("://")[2].lower() != request.headers.get("Host", "").lower() or "://" not in origin
+        for origin in origins
+    )
+
+
+async def add_headers(request: web.Request, answer: web.StreamResponse) -> None:
+    """Put the configured headers onto an answer that is about to be sent; an ``on_response_prepare`` handler."""
+    # Strangers need not know which software in which version runs here.
+    answer.headers.popall("Server", None)
+    answer.headers.update(request.get(HEADERS, {}))
+
+
+async def send(request: web.Request, answer: web.StreamResponse, sending_timeout: float, body: bytes = b"") -> None:
+    """Send an answer to its end. `body` is one without a copy of its own: it is handed over piece by piece."""
+    # A client that hung up is no error of ours; aiohttp ends the connection.
+    with suppress(ConnectionError):
+        try:
+            async with asyncio.timeout(sending_timeout):
+                await answer.prepare(request)
+                if body and request.method != "HEAD":
+                    view = memoryview(body)
+                    for start in range(0, len(body), CHUNK):
+                        await answer.write(view[start : start + CHUNK])
+                await answer.write_eof()
+        except TimeoutError:
+            disconnect(request)
+
+
+def rejection(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, text=f"{text}\n", headers=headers)
+
+
+def disconnect(request: web.Request) -> web.Response:
+    """End a connection without an answer, as a failed TLS handshake does."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=403)

@@ -1,0 +1,401 @@
+"""The web configuration: settings that change while the server runs, and files that cannot be read."""
+
+import asyncio
+import os
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.errors import ConfigurationError
+from exporter.web import security
+from exporter.web.security import WebConfig
+from exporter.web.settings import load_settings
+from tests.support.face import Served, guarded
+from tests.support.web_config import Authority, hashed, write
+from tests.web.test_passwords import basic
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "WATCH_INTERVAL", 0.02)
+
+
+class Disk:
+    """A file system that may stop answering."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def load(self, path: Path) -> Any:
+        self.answers.wait(30)
+        return load_settings(path)
+
+    def digest(self, path: Path) -> bytes:
+        self.answers.wait(30)
+        return path.read_bytes()
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    disk = Disk()
+    monkeypatch.setattr(security, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(security, "load_settings", disk.load)
+    monkeypatch.setattr(security, "digest", disk.digest)
+    yield disk
+    disk.answers.set()
+
+
+def users(password: str) -> dict[str, Any]:
+    return {"basic_auth_users": {"alice": hashed(password)}}
+
+
+async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():  # noqa: ASYNC110 - a file on the disk sets no event
+            await asyncio.sleep(0.01)
+
+
+async def answers(served: Served, wanted: int, password: str = "", tls: ssl.SSLContext | None = None) -> None:
+    """Wait until a request is answered with the status `wanted`."""
+    headers = {"Authorization": basic("alice", password)} if password else {}
+
+    async def answered() -> bool:
+        return await served.status(tls=tls, **headers) == wanted
+
+    await eventually(answered)
+
+
+async def logged(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    seen = ""
+
+    async def is_there() -> bool:
+        nonlocal seen
+        seen += capsys.readouterr().out
+        return text in seen
+
+    await eventually(is_there)
+
+
+async def serial_of(served: Served, tls: ssl.SSLContext) -> int:
+    """The number of the certificate that a new connection is shown."""
+    _, writer = await served.connect(tls)
+    try:
+        return int(writer.get_extra_info("peercert")["serialNumber"], 16)
+    finally:
+        writer.close()
+
+
+async def test_a_broken_file_at_the_start_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"web\.yml:1:1: the file cannot be read|there is no such file"):
+        await WebConfig.load(tmp_path / "web.yml", SystemClock())
+
+
+@pytest.mark.parametrize("at", ["the file itself", "a certificate"])
+async def test_a_pipe_at_the_start_is_an_error(tmp_path: Path, authority: Authority, at: str) -> None:
+    path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
+    pipe = path if at == "the file itself" else tmp_path / "server.pem"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        await WebConfig.load(path, SystemClock())
+
+
+async def test_a_disk_that_does_not_answer_at_the_start_is_an_error(tmp_path: Path, disk: Disk) -> None:
+    path = write(tmp_path / "web.yml", **users("pw"))
+    disk.answers.clear()
+    with pytest.raises(ConfigurationError, match=r"web\.yml:1:1: the disk did not answer within 0\.1 s"):
+        await WebConfig.load(path, SystemClock())
+
+
+async def test_a_change_applies_without_a_restart(tmp_path: Path) -> None:
+    path = write(tmp_path / "web.yml", **users("old"))
+    async with guarded(path) as served:
+        assert await served.status(Authorization=basic("alice", "old")) == 200
+        write(path, **users("new"))
+        await answers(served, 401, "old")
+        assert await served.status(Authorization=basic("alice", "new")) == 200
+
+
+@pytest.mark.parametrize(
+    "broken", ["basic_auth_users: [", "", "basic_auth_user: {}", "\0", None, "a pipe", "a directory"]
+)
+async def test_a_broken_file_changes_nothing_and_is_told_once(
+    tmp_path: Path, broken: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It neither opens the door nor stops scrapes."""
+    path = write(tmp_path / "web.yml", **users("pw"))
+    async with guarded(path) as served:
+        path.unlink()
+        if broken == "a pipe":
+            os.mkfifo(path)
+        elif broken == "a directory":
+            path.mkdir()
+        elif broken is not None:
+            path.write_text(broken)
+        await logged(capsys, "the web configuration cannot be used; the one before stays in force")
+        for _ in range(5):
+            assert await served.status(Authorization=basic("alice", "pw")) == 200
+            assert await served.status() == 401
+            await asyncio.sleep(0.02)
+        assert "cannot be used" not in capsys.readouterr().out
+        path.rmdir() if broken == "a directory" else path.unlink(missing_ok=True)
+        write(path, **users("mended"))
+        await answers(served, 200, "mended")
+
+
+async def test_a_disk_that_does_not_answer_holds_up_nobody_and_is_told(
+    tmp_path: Path, disk: Disk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The new password cannot be read yet: the old one goes on, and the log says so."""
+    path = write(tmp_path / "web.yml", **users("old"))
+    async with guarded(path) as served:
+        disk.answers.clear()
+        write(path, **users("new"))
+        await logged(capsys, "the disk did not answer within 0.1 s")
+        threads = threading.active_count()
+        for _ in range(10):
+            assert await served.status(Authorization=basic("alice", "old")) == 200
+            await asyncio.sleep(0.05)
+        assert threading.active_count() <= threads + 2
+        assert "did not answer" not in capsys.readouterr().out
+        disk.answers.set()
+        await answers(served, 200, "new")
+        assert await served.status(Authorization=basic("alice", "old")) == 401
+
+
+async def test_a_disk_that_answers_again_is_told_though_nothing_changed(
+    tmp_path: Path, disk: Disk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "web.yml", **users("pw"))
+    async with guarded(path):
+        disk.answers.clear()
+        await logged(capsys, "the disk did not answer")
+        disk.answers.set()
+        await logged(capsys, "the web configuration was read again")
+
+
+async def test_a_connection_from_before_is_bound_by_the_new_rules(tmp_path: Path) -> None:
+    path = write(tmp_path / "web.yml", http_server_config={})
+    async with guarded(path) as served:
+        reader, writer = await served.connect()
+        request = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
+        writer.write(request)
+        assert (await reader.readline()).endswith(b"200 OK\r\n")
+        await reader.readuntil(b"healthy.\n")
+        write(path, **users("pw"))
+        await answers(served, 401)
+        writer.write(request)
+        assert b" 401 " in await reader.readline()
+        writer.close()
+
+
+async def test_a_connection_that_no_longer_meets_the_tls_settings_is_ended(
+    tmp_path: Path, authority: Authority
+) -> None:
+    certificate = authority.issue()
+    authority.issue("prometheus", "prometheus")
+    path = write(tmp_path / "web.yml", tls_server_config=certificate)
+    async with guarded(path) as served:
+        reader, writer = await served.connect(authority.client())
+        demanding = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
+        write(path, tls_server_config={**certificate, **demanding})
+
+        async def refused() -> bool:
+            try:
+                return await served.status(tls=authority.client()) != 200
+            except (OSError, ssl.SSLError):
+                return True
+
+        await eventually(refused)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        with pytest.raises((ConnectionResetError, ssl.SSLError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        assert served.face.scrapes == 0
+        assert await served.status(tls=authority.client("prometheus")) == 200
+        with closing(writer):
+            pass
+
+
+async def test_an_authority_that_was_removed_is_trusted_no_longer(tmp_path: Path, authority: Authority) -> None:
+    other = Authority(tmp_path, "other")
+    other.issue("stranger", "prometheus")
+    authority.issue("client", "prometheus")
+    both = tmp_path / "both.pem"
+    both.write_bytes(authority.file.read_bytes() + other.file.read_bytes())
+    tls = {**authority.issue(), "client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "both.pem"}
+    stranger = authority.client()
+    stranger.load_cert_chain(tmp_path / "stranger.pem", tmp_path / "stranger.key")
+    async with guarded(write(tmp_path / "web.yml", tls_server_config=tls)) as served:
+        assert await served.status(tls=stranger) == 200
+        both.write_bytes(authority.file.read_bytes())
+
+        async def refused() -> bool:
+            try:
+                return await served.status(tls=stranger) != 200
+            except (OSError, ssl.SSLError):
+                return True
+
+        await eventually(refused)
+        assert await served.status(tls=authority.client("client")) == 200
+
+
+@pytest.mark.parametrize("turned", ["on", "off"])
+async def test_tls_is_turned_on_and_off_by_a_restart_only_and_all_else_applies(
+    tmp_path: Path, authority: Authority, turned: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tls = {"tls_server_config": authority.issue()}
+    before, after = ({}, tls) if turned == "on" else (tls, {})
+    client = authority.client() if turned == "off" else None
+    path = write(tmp_path / "web.yml", http_server_config={}, **before)
+    async with guarded(path) as served:
+        assert await served.status(tls=client) == 200
+        write(path, http_server_config={}, **after, **users("pw"))
+        await answers(served, 401, tls=client)
+        assert await served.status(tls=client, Authorization=basic("alice", "pw")) == 200
+        await logged(capsys, "TLS is turned on or off in the web configuration, which needs a restart")
+
+
+async def test_a_new_certificate_is_shown_to_the_next_client(tmp_path: Path, authority: Authority) -> None:
+    path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
+    async with guarded(path) as served:
+        first = await serial_of(served, authority.client())
+        assert await serial_of(served, authority.client()) == first
+        authority.issue()
+        await another_serial(served, authority, {first})
+
+
+async def another_serial(served: Served, authority: Authority, seen: set[int]) -> None:
+    """Wait for a certificate that was not seen, and add it."""
+
+    async def differs() -> bool:
+        known = len(seen)
+        seen.add(await serial_of(served, authority.client()))
+        return len(seen) > known
+
+    await eventually(differs)
+
+
+async def test_certificates_are_rotated_under_load(tmp_path: Path, authority: Authority) -> None:
+    """Clients with new connections, and one that keeps its own, notice nothing, though files change one by one."""
+    path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
+    client = authority.client()
+    done = asyncio.Event()
+
+    async def keep_asking(served: Served) -> list[int]:
+        statuses = []
+        while not done.is_set():
+            statuses.append(await served.status("/metrics", tls=client))
+        return statuses
+
+    async def keep_asking_on_one_connection(served: Served) -> int:
+        reader, writer = await served.connect(client)
+        answers = 0
+        while not done.is_set():
+            writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b" 200 " in await reader.readline()
+            await reader.readuntil(b"healthy.\n")
+            answers += 1
+        writer.close()
+        return answers
+
+    async with guarded(path) as served:
+        load = [asyncio.create_task(keep_asking(served)) for _ in range(4)]
+        kept = asyncio.create_task(keep_asking_on_one_connection(served))
+        serials = {await serial_of(served, client)}
+        for _ in range(5):
+            names = authority.issue("next")
+            for stem, name in (("server.pem", names["cert_file"]), ("server.key", names["key_file"])):
+                (tmp_path / stem).write_bytes((tmp_path / name).read_bytes())
+                await asyncio.sleep(0.05)
+            await another_serial(served, authority, serials)
+        done.set()
+        statuses = [status for statuses in await asyncio.gather(*load) for status in statuses]
+        assert await kept > 5
+    assert set(statuses) == {200}
+    assert len(statuses) > 8
+    assert len(serials) == 6
+
+
+async def test_a_certificate_that_stays_unfit_is_told_and_the_one_before_is_shown(
+    tmp_path: Path, authority: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
+    async with guarded(path) as served:
+        key = (tmp_path / "server.key").read_bytes()
+        (tmp_path / "server.key").unlink()
+        await logged(capsys, "key_file: cannot use")
+        assert await served.status(tls=authority.client()) == 200
+        (tmp_path / "server.key").write_bytes(key)
+        await logged(capsys, "the web configuration was read again")
+        assert await served.status(tls=authority.client()) == 200
+
+
+async def test_a_file_that_names_another_one_not_there_yet_applies_when_that_comes(
+    tmp_path: Path, authority: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
+    async with guarded(path) as served:
+        seen = {await serial_of(served, authority.client())}
+        write(path, tls_server_config={"cert_file": "later.pem", "key_file": "later.key"})
+        await logged(capsys, "cert_file: cannot use")
+        authority.issue("later")
+        await another_serial(served, authority, seen)
+
+
+async def test_half_a_file_is_not_believed(tmp_path: Path) -> None:
+    """Written bit by bit, it would demand less for a moment than before and after."""
+    path = write(tmp_path / "web.yml", http_server_config={}, **users("pw"))
+    config = await WebConfig.load(path, SystemClock())
+    whole = path.read_text()
+    path.write_text("http_server_config: {}\n")
+    await config.refresh(path)
+    assert config.settings.users
+    path.write_text(whole + "\n")
+    for _ in range(3):
+        await config.refresh(path)
+        assert config.settings.users
+    path.write_text("http_server_config: {}\n")
+    await config.refresh(path)
+    await config.refresh(path)
+    assert not config.settings.users
+
+
+async def test_requests_beyond_the_limit_are_429(tmp_path: Path) -> None:
+    path = write(tmp_path / "web.yml", rate_limit={"interval": "1h", "burst": 2})
+    async with guarded(path) as served:
+        assert [await served.status() for _ in range(4)] == [200, 200, 429, 429]
+        settings = served.config.settings
+        write(
+            path, rate_limit={"interval": "1h", "burst": 2}, http_server_config={"headers": {"X-Frame-Options": "deny"}}
+        )
+
+        async def applied() -> bool:
+            return served.config.settings is not settings
+
+        await eventually(applied)
+        assert await served.status() == 429
+        write(path, http_server_config={})
+        await answers(served, 200)
+
+
+async def test_configured_headers_are_on_every_answer(tmp_path: Path) -> None:
+    headers = {"X-Frame-Options": "deny", "Strict-Transport-Security": "max-age=31536000"}
+    path = write(tmp_path / "web.yml", http_server_config={"headers": headers}, **users("pw"))
+    async with guarded(path) as served:
+        good = basic("alice", "pw")
+        for request, authorization in (("/metrics", ""), ("/metrics", good), ("/", good), ("/nothing", good)):
+            _, found, _ = await served.ask(request, Authorization=authorization)
+            assert headers.items() <= found.items()
+
+
+async def test_no_answer_tells_what_software_this_is(tmp_path: Path) -> None:
+    async with guarded() as served:
+        for request in ("/", "/nothing"):
+            assert "Server" not in (await served.ask(request))[1]
