@@ -17,7 +17,7 @@ from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, DecodeError, PollError, ServerError, UpstreamBusyError
 from exporter.scnet import AccessKeyLogin, PasswordLogin
 from exporter.scnet.login import RegionToken, read_login, read_renewal, signature
-from exporter.upstream import Response, clock_skew
+from exporter.upstream import Issued, Response, clock_skew
 from tests.support.http import Network
 
 NOW = 1_700_000_000.0
@@ -124,6 +124,87 @@ def test_rows_are_found_by_their_id_and_the_platforms_own_is_none_of_them() -> N
             "11225": RegionToken("11225", "哈尔滨", None),
             "11250": RegionToken("11250", "乌镇", None),
         }
+
+
+@pytest.mark.parametrize("cluster_id", ["11112", 11112, 11112.0, "11112.0", " 11112 ", "11112.00"])
+def test_a_regions_id_is_met_as_text_and_as_a_number(cluster_id: object) -> None:
+    assert set(read_login(answer(envelope([{"clusterId": cluster_id, "token": "t"}]))).regions) == {"11112"}
+
+
+def test_an_id_above_what_floats_hold_stays_exact() -> None:
+    rows = [{"clusterId": 533686286955839489, "token": "t"}]
+    assert set(read_login(answer(envelope(rows))).regions) == {"533686286955839489"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [(7, "7"), (7.0, "7"), (None, ""), (["x"], ""), ({}, ""), (True, ""), (" 昆山 ", "昆山")]
+)
+def test_a_name_of_any_type_costs_no_token(name: object, expected: str) -> None:
+    rows = [{"clusterId": "1", "clusterName": name, "token": "t"}]
+    assert read_login(answer(envelope(rows))).regions == {"1": RegionToken("1", expected, "t")}
+
+
+@pytest.mark.parametrize("token", ["t\n", "t\r\n", " t", "\tt \n\n"])
+def test_white_space_around_a_token_is_none_of_it(token: str) -> None:
+    assert read_login(answer(envelope([{"clusterId": 1, "token": token}]))).regions["1"].token == "t"
+    assert read_renewal(answer(envelope(token))).value == "t"
+
+
+UNSENDABLE = ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "a\tb", "令牌", "a\x7fb", "t\u00a0t", "\ud83d\ude00"]
+
+
+@pytest.mark.parametrize("token", UNSENDABLE)
+def test_a_token_that_no_header_can_hold_is_none_and_said_to_be(token: str) -> None:
+    response = answer(envelope([{"clusterId": 1, "token": token}, {"clusterId": 2, "token": "good"}]))
+    assert read_login(response).regions["1"] == RegionToken("1", "", None, unsendable=True)
+    tokens = AccessKeyLogin("alice", secret("ak"), secret("sk"), "https://x", "lab").read(response)
+    assert "account lab gives a token for region 1 that cannot be sent" in str(tokens["1"])
+    assert token not in str(tokens["1"])
+    assert tokens["2"] == Issued("good")
+    with pytest.raises(DecodeError, match="holds no token"):
+        read_renewal(answer(envelope(token)))
+
+
+@pytest.mark.parametrize("token", [7, True, [], {}, "", "  ", None])
+def test_a_token_that_is_no_text_is_none(token: object) -> None:
+    assert read_login(answer(envelope([{"clusterId": 1, "token": token}]))).regions == {"1": RegionToken("1", "", None)}
+
+
+def test_of_a_region_named_twice_the_usable_row_counts() -> None:
+    rows = [
+        {"clusterId": 1, "clusterName": "null", "token": None},
+        {"clusterId": "1", "clusterName": "broken", "token": "a\nb"},
+        {"clusterId": 1.0, "clusterName": "usable", "token": "t"},
+        {"clusterId": "1", "clusterName": "second", "token": "u"},
+    ]
+    for order, name in ((rows, "usable"), (rows[::-1], "second")):
+        assert read_login(answer(envelope(order))).regions["1"].cluster_name == name
+    assert read_login(answer(envelope(rows[:2]))).regions["1"].unsendable
+    assert read_login(answer(envelope(rows[1::-1]))).regions["1"].unsendable
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"clusterId": "0", "clusterName": "ac"},
+        {"clusterId": 0},
+        {"clusterId": 0.0},
+        {"clusterId": None, "clusterName": "ac"},
+        {"clusterName": "AC"},
+    ],
+)
+def test_the_platforms_token_is_known_by_its_id_or_its_name(row: dict[str, Any]) -> None:
+    rows = [{"clusterId": 1, "token": "region"}, {**row, "token": "platform\n"}, {**row, "token": None}]
+    for order in (rows, rows[::-1]):
+        found = read_login(answer(envelope(order)))
+        assert found.platform == "platform"
+        assert set(found.regions) == {"1"}
+
+
+def test_a_region_that_is_called_as_the_platform_is_stays_a_region() -> None:
+    rows = [{"clusterId": 5, "clusterName": "ac", "token": "region"}, {"clusterId": 0, "token": "platform"}]
+    found = read_login(answer(envelope(rows)))
+    assert (found.platform, found.regions["5"].token) == ("platform", "region")
 
 
 @pytest.mark.parametrize("data", [None, []])

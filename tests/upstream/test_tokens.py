@@ -103,3 +103,51 @@ async def test_a_login_that_fails_for_a_passing_reason_stays_that(network: Netwo
     with pytest.raises(UpstreamTimeoutError) as error:
         await ask(network, Unreachable("old"))
     assert isinstance(error.value, PollError)
+
+
+# Tokens that are not evaluated
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (431, b""),
+        (431, b'{"code": 10004}'),
+        (400, b"<html><title>400 Request Header Or Cookie Too Large</title></html>"),
+        (494, b"<title>Request header too large</title>"),
+    ],
+)
+async def test_a_token_too_long_for_the_server_is_replaced(network: Network, status: int, body: bytes) -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.headers["token"])
+        too_long = len(request.headers["token"]) > 100
+        return web.Response(status=status, body=body) if too_long else web.Response(body=b"fine")
+
+    url = await network.serve(answer)
+
+    def request(token: str) -> Request:
+        return Request("cluster", url, headers={"token": token}, secrets=(token,))
+
+    upstream, tokens = network.upstream(), Tokens("k" * 101, "good")
+    assert await call_with_token(upstream, tokens, request, decode) == b"fine"
+    assert tokens.refused == ["k" * 101]
+    with pytest.raises(
+        AuthenticationError, match=f"^HTTP {status}: the server does not accept a header as long"
+    ) as error:
+        await call_with_token(upstream, Tokens("k" * 102), request, decode)
+    assert error.value.culprit == "account lab"
+    with pytest.raises(AuthenticationError, match="as long as the token"):
+        await call_with_token(upstream, Tokens("k" * 103, "k" * 104), request, decode)
+    assert len(seen) == 5
+
+
+async def test_a_bad_request_is_not_one_of_the_token(network: Network) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=400, body=b"a header is missing")
+
+    url, tokens = await network.serve(answer), Tokens("good", "other")
+    with pytest.raises(RejectedError):
+        await call_with_token(network.upstream(), tokens, lambda _: Request("cluster", url), decode)
+    assert tokens.refused == []
