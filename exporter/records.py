@@ -6,6 +6,7 @@ they are built several times faster and take less memory.
 """
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -27,6 +28,13 @@ class JobState(StrEnum):
     REQUEUED = "requeued"
     OTHER = "other"
     UNKNOWN = "unknown"
+
+
+ENDED: Final = frozenset(
+    {JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE}
+)
+# Ended jobs stay listed with what they had; one in a state that nobody knows may be over as well.
+HOLDS_NOTHING: Final = ENDED | {JobState.UNKNOWN}
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -44,6 +44,7 @@ OUTCOME_COLOURS: Final = {
     "node_failure": PURPLE,
     "vanished_running": BLUE,
     "vanished_queued": YELLOW,
+    "unknown": GREY,
 }
 
 DATASOURCE: Final[Json] = {"type": "prometheus", "uid": "${datasource}"}

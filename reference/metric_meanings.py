@@ -48,6 +48,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     ),
     "scnet_jobs_finished_total": (
         "结束的作业，每个作业号在第一次看到结束时计一次。vanished_running 和 vanished_queued：不再列出，也没有看到结束状态；"
+        "unknown：最后一次看到时处于本程序不认识的状态；"
         "completed 表示结束，不表示成功。"
     ),
     "scnet_job_observed_wait_seconds": (

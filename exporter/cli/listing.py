@@ -17,6 +17,9 @@ from exporter.polling import TargetKey
 from exporter.records import JobListing
 from exporter.scnet.client import MEMBER_JOBS
 
+# A state that nobody knows is shown with so much of its spelling: what Slurm's longest words need.
+LONGEST_WORD = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -177,10 +180,15 @@ def table(rows: list[shapes.JobRow]) -> str:
 def cells(row: shapes.JobRow) -> Sequence[Cell]:
     wanted, used = row.requested, row.allocated
     return (
-        *(row.cluster, row.group, row.user, row.id, row.state, wanted.nodes),
+        *(row.cluster, row.group, row.user, row.id, state_of(row), wanted.nodes),
         *(of(used.cpus, wanted.cpus), of(used.gpus, wanted.gpus), of(used.dcus, wanted.dcus)),
         row.name,
     )
+
+
+def state_of(row: shapes.JobRow) -> str:
+    """The state; one that nobody knows together with its spelling, cut to a width that leaves room for the rest."""
+    return f"{row.state} ({row.raw_state[:LONGEST_WORD]})" if row.raw_state else row.state
 
 
 def of(used: int | None, wanted: int | None) -> str:

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -16,7 +16,7 @@ from exporter.cli.progress import progress
 from exporter.cli.table import Cell, Column, number, rendered
 from exporter.errors import ExporterError
 from exporter.octopus.client import QUEUING_JOBS
-from exporter.records import JobState
+from exporter.records import HOLDS_NOTHING, JobState
 from exporter.scnet.client import MEMBER_JOBS, QUEUE_JOBS
 
 EXAMPLE = """examples:
@@ -166,10 +166,12 @@ def member_table(members: list[shapes.MemberRow]) -> tuple[list[Column], Rows]:
 
 
 def in_use(row: shapes.MemberRow, amount: str) -> int | None:
-    """The sum over all states, None where that of one is unknown."""
-    amounts: Iterable[int | None] = [getattr(state.allocated, amount) for state in row.states.values()]
+    """The sum over all states in which jobs hold something, None where that of one is unknown."""
+    amounts: list[int | None] = [
+        getattr(found.allocated, amount) for state, found in row.states.items() if state not in HOLDS_NOTHING
+    ]
     known = [each for each in amounts if each is not None]
-    return sum(known) if len(known) == len(row.states) else None
+    return sum(known) if len(known) == len(amounts) else None
 
 
 def octopus_table(queues: list[shapes.OctopusRow]) -> tuple[list[Column], Rows]:

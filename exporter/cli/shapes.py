@@ -144,6 +144,9 @@ class JobRow(Shape, frozen=True, kw_only=True):
     id: str
     name: str
     state: JobState
+    raw_state: Annotated[
+        str | None, Meta(description="a state that is unknown as the API spells it; null where it is known or not sent")
+    ]
     requested: Requested
     allocated: Allocated
 

@@ -2,17 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from exporter.cli.shapes import Verdict
 from exporter.errors import PollError, RejectedError
-from exporter.records import Job, JobListing, JobState
+from exporter.records import ENDED, Job, JobListing
 from exporter.scnet.ownjobs import own_jobs
 from exporter.sources.scnet.region import Region
-
-ENDED: Final = frozenset(
-    {JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE}
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,7 @@ def job_row(key: TargetKey, subject: Subject, job: Job) -> shapes.JobRow:
         id=job.id,
         name=job.name,
         state=job.state,
+        raw_state=job.raw_state or None,
         requested=row.requested,
         allocated=row.allocated,
     )

@@ -122,7 +122,8 @@ SCNET_JOBS_FINISHED: Final = _rendered(
     "scnet_jobs_finished_total",
     "counter",
     "Jobs that ended, each job id once, at the first sight of its end. vanished_running and vanished_queued: "
-    "no longer listed, without an ended state seen; completed means ended, not succeeded.",
+    "no longer listed, without an ended state seen; unknown: last seen in a state that nobody knows; completed means "
+    "ended, not succeeded.",
     f"{_TRACKED} outcome",
 )
 

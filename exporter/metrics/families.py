@@ -13,7 +13,7 @@ from typing import Any, Final
 from exporter.metrics import catalogue
 from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks, escape, label_block, number, sample, start, to_bytes
-from exporter.records import Job, JobListing, JobState, QueueStatistics, Schedulers
+from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, QueueStatistics, Schedulers
 
 # States that always have a sample, so that a sum or an alert over them never meets a missing series.
 _AMOUNT_STATES: Final = frozenset({JobState.RUNNING, JobState.QUEUED})
@@ -73,7 +73,10 @@ def schedulers(hpc_cluster: str, answer: Schedulers) -> Chunks:
 
 
 def member_jobs(hpc_cluster: str, group: str, user: str, listing: JobListing) -> Chunks:
-    """A member's jobs, and what they request and use, by state. A sum with an unknown summand is left out."""
+    """A member's jobs, and what they request and use, by state. A sum with an unknown summand is left out.
+
+    So is what a listing says that jobs use which hold nothing.
+    """
     jobs: dict[JobState, list[Job]] = {state: [] for state in _MEMBER_STATES}
     for job in listing.jobs:
         jobs.setdefault(job.state, []).append(job)
@@ -83,7 +86,7 @@ def member_jobs(hpc_cluster: str, group: str, user: str, listing: JobListing) ->
     lines = {family: [_by_state(start(family, hpc_cluster, group, user), counts, _MEMBER_STATES)]}
 
     with_amounts = [
-        (label, jobs[state])
+        (label, jobs[state], state in HOLDS_NOTHING)
         for state, label in _STATE_LABEL.items()
         if state in jobs and (jobs[state] or state in _AMOUNT_STATES)
     ]
@@ -91,8 +94,9 @@ def member_jobs(hpc_cluster: str, group: str, user: str, listing: JobListing) ->
         line_start = start(family, hpc_cluster, group, user)
         lines[family] = [
             f"{line_start}{label} {total}\n"
-            for label, in_state in with_amounts
-            if (total := _total(in_state, amount)) is not None
+            for label, in_state, holds_nothing in with_amounts
+            if not (holds_nothing and amount.startswith("allocated"))
+            and (total := _total(in_state, amount)) is not None
         ]
     return _chunks(lines)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.metrics.families import by_queue, usual_counts
 from exporter.polling import TargetKey
-from exporter.records import Job, JobListing, JobState, QueueStatistics
+from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, QueueStatistics
 
 STATES: Final = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER)
 Number = int | None
@@ -145,16 +145,17 @@ def counts_of(states: Mapping[JobState, int]) -> Iterable[Number]:
 
 
 def member_figures(listing: JobListing) -> MemberFigures:
-    """Listed jobs by state, and the sums of what they use. Takes a while for a large listing."""
+    """Listed jobs by state, and the sums of what is in use. Takes a while for a large listing."""
     by_state = dict.fromkeys(STATES, 0)
     for job in listing.jobs:
         by_state[job.state if job.state in by_state else JobState.OTHER] += 1
+    holding = [job for job in listing.jobs if job.state not in HOLDS_NOTHING]
     return MemberFigures(
         Counts(*by_state.values()),
-        InUse(*(total(listing.jobs, name) for name in ("allocated_cpus", "allocated_gpus", "allocated_dcus"))),
+        InUse(*(total(holding, name) for name in ("allocated_cpus", "allocated_gpus", "allocated_dcus"))),
     )
 
 
-def total(jobs: tuple[Job, ...], name: str) -> Number:
+def total(jobs: Iterable[Job], name: str) -> Number:
     values = [getattr(job, name) for job in jobs]
     return None if None in values else sum(values)

@@ -28,7 +28,8 @@ from exporter.tracking.model import (
     Update,
 )
 
-# What a state says about the phase. A suspended job stays where it was; other and unknown say nothing.
+# What a state says about the phase. A suspended job stays where it was; other and unknown say nothing. But a job in a
+# state that nobody knows may be over for good, so it holds nothing, and it is not said to wait.
 _PHASE_OF: Final[dict[JobState, Phase]] = {
     JobState.QUEUED: Phase.WAIT,
     JobState.HELD: Phase.WAIT,
@@ -159,7 +160,7 @@ class _Advance:
         since, seen = before.since, before.seen
         if phase is not before.phase:
             since, seen = self._change_phase(job, before, phase, certain_until), self.at
-        holds = phase not in _HOLDS_NOTHING
+        holds = phase not in _HOLDS_NOTHING and job.state is not JobState.UNKNOWN
         new = TrackedJob(
             state=job.state,
             phase=phase,
@@ -171,7 +172,7 @@ class _Advance:
             dcus=job.allocated_dcus if holds else 0,
         )
         self._integrate(before, new, self.at)
-        if phase is Phase.WAIT:
+        if phase is Phase.WAIT and job.state is not JobState.UNKNOWN:
             self.oldest = min(self.oldest, seen)
         if new != old:
             self.update.changed[job.id] = new
@@ -244,7 +245,7 @@ class _Advance:
         for index, (start, end) in enumerate(zip((old.cpus, old.gpus, old.dcus), amounts, strict=True)):
             if start is not None and end is not None:
                 self.seconds[index] += (start + end) * factor
-            if end is not None and new and new.phase not in _HOLDS_NOTHING:
+            if end is not None and new and new.phase not in _HOLDS_NOTHING and new.state is not JobState.UNKNOWN:
                 self.known[index] = True
 
     def _miss_all(self, listed: dict[str, Job]) -> None:
@@ -262,9 +263,9 @@ class _Advance:
         known = NEVER if old.known is None else old.known
         self.events.transition(old.state, "gone")
         self._close(job_id, old, Phase.ENDED, self._middle(known, old.missing))
-        if old.phase in _OUTCOME_OF_VANISHED:
-            self.events.finish(_OUTCOME_OF_VANISHED[old.phase])
-        if old.phase is not Phase.UNCLEAR:
+        if (outcome := _outcome_of_vanished(old)) is not None:
+            self.events.finish(outcome)
+        if old.phase is not Phase.UNCLEAR or outcome is not None:
             self.update.remembered[job_id] = self.at
         self._integrate(old, None, old.missing)
         self.update.changed[job_id] = None
@@ -278,7 +279,7 @@ class _Advance:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
             self.update.changed[job_id] = None
             return
-        if old.phase is Phase.WAIT and old.missing is None:
+        if old.phase is Phase.WAIT and old.missing is None and old.state is not JobState.UNKNOWN:
             self.oldest = min(self.oldest, old.seen)
         if old.listed is None:
             self.update.changed[job_id] = replace(old, known=known, listed=listed)
@@ -333,6 +334,13 @@ class _Advance:
         self.events.resource_seconds = (self.seconds[0], self.seconds[1], self.seconds[2])
         self.events.amounts_known = (self.known[0], self.known[1], self.known[2])
         self.update.oldest_waiting = None if self.oldest == inf else self.oldest
+
+
+def _outcome_of_vanished(job: TrackedJob) -> Outcome | None:
+    """How a job ended that is no longer listed; None if that was counted, or if it was only ever in state `other`."""
+    if job.state is JobState.UNKNOWN and job.phase is not Phase.ENDED:
+        return "unknown"
+    return _OUTCOME_OF_VANISHED.get(job.phase)
 
 
 def _by_id(jobs: tuple[Job, ...]) -> dict[str, Job]:

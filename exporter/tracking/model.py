@@ -16,7 +16,9 @@ NEVER: Final = float("-inf")
 
 Measure = Literal["wait", "run"]
 CensorReason = Literal["left_truncated", "gap", "vanished"]
-Outcome = Literal["completed", "deleted", "failed", "timeout", "node_failure", "vanished_running", "vanished_queued"]
+Outcome = Literal[
+    "completed", "deleted", "failed", "timeout", "node_failure", "vanished_running", "vanished_queued", "unknown"
+]
 
 MEASURES: Final[tuple[Measure, ...]] = ("wait", "run")
 CENSOR_REASONS: Final[tuple[CensorReason, ...]] = ("left_truncated", "gap", "vanished")
@@ -28,6 +30,7 @@ OUTCOMES: Final[tuple[Outcome, ...]] = (
     "node_failure",
     "vanished_running",
     "vanished_queued",
+    "unknown",
 )
 
 

@@ -39,12 +39,12 @@ async def test_all_jobs_of_all_members(command: Command) -> None:
     result = await command("jobs", "list", "--cluster=kunshan")
     assert (result.status, result.stderr) == (0, "")
     assert result.stdout == (
-        "cluster  group      user  id  state    nodes  cores  GPUs  DCUs  name\n"
-        "kunshan  chemistry  test  1   running      1    2/2     0     0  a job\n"
-        "kunshan  chemistry  test  2   queued       1    ?/2     0     0  job\n"
-        "kunshan  chemistry  王伟  3   held         1    2/2     0     0  分子动力学\n"
-        "kunshan  chemistry  王伟  4   unknown      1    2/2     0     0  job\n"
-        "kunshan  physics    bob   5   running      1  64/64     0     0  job\n"
+        "cluster  group      user  id  state              nodes  cores  GPUs  DCUs  name\n"
+        "kunshan  chemistry  test  1   running                1    2/2     0     0  a job\n"
+        "kunshan  chemistry  test  2   queued                 1    ?/2     0     0  job\n"
+        "kunshan  chemistry  王伟  3   held                   1    2/2     0     0  分子动力学\n"
+        "kunshan  chemistry  王伟  4   unknown (statXYZ)      1    2/2     0     0  job\n"
+        "kunshan  physics    bob   5   running                1  64/64     0     0  job\n"
     )
 
 
@@ -85,6 +85,7 @@ async def test_a_job_in_json(command: Command) -> None:
             "id": "5",
             "name": "job",
             "state": "running",
+            "raw_state": None,
             "requested": {"nodes": 1, "cpus": 64, "gpus": 0, "dcus": 0},
             "allocated": {"cpus": 64, "gpus": 0, "dcus": 0},
         }
@@ -149,3 +150,8 @@ async def test_without_members_there_is_nobody_to_list(region: ScriptedRegion, t
     result = await command("jobs", "list")
     assert result.status == 2
     assert "no members" in result.stderr
+
+
+async def test_a_state_that_nobody_knows_is_shown_as_the_api_spells_it(command: Command) -> None:
+    result = await command("jobs", "list", "--format=json", "--state=unknown", "--cluster=xian")
+    assert [(job["state"], job["raw_state"]) for job in json.loads(result.stdout)["jobs"]] == [("unknown", "statXYZ")]

@@ -351,3 +351,13 @@ def test_source_up(family: Family, up: bool | None, expected: str) -> None:
 
 def test_jobs_dropped() -> None:
     assert text(families.jobs_dropped("kunshan", 12)) == 'hpc_exporter_jobs_dropped{source="kunshan"} 12\n'
+
+
+@pytest.mark.parametrize("state", ["completed", "failed", "timeout", "unknown"])
+def test_a_job_that_holds_nothing_adds_nothing_to_what_is_in_use(state: str) -> None:
+    """Ended jobs stay listed with the cores that they had; a sum over all states must not count them."""
+    rows = (job(1, JobState.RUNNING, allocated_cpus=2), job(2, JobState(state), allocated_cpus=32, requested_cpus=32))
+    lines = text(families.member_jobs("kunshan", "chemistry", "test", JobListing(rows)))
+    in_use = [line.rpartition("state=")[2] for line in lines.splitlines() if "allocated_cpus{" in line]
+    assert in_use == ['"running"} 2', '"queued"} 0']
+    assert f'requested_cpus{{hpc_cluster="kunshan",group="chemistry",user="test",state="{state}"}} 32' in lines

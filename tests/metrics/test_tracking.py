@@ -33,6 +33,7 @@ def test_a_member_is_shown_with_every_outcome_and_the_transitions_that_occurred(
         f'scnet_jobs_finished_total{{{start},outcome="failed"}} 0\n'
         f'scnet_jobs_finished_total{{{start},outcome="node_failure"}} 0\n'
         f'scnet_jobs_finished_total{{{start},outcome="timeout"}} 0\n'
+        f'scnet_jobs_finished_total{{{start},outcome="unknown"}} 0\n'
         f'scnet_jobs_finished_total{{{start},outcome="vanished_queued"}} 0\n'
         f'scnet_jobs_finished_total{{{start},outcome="vanished_running"}} 0\n'
         f"scnet_member_cpu_seconds_total{{{start}}} 240.0\n"

@@ -101,7 +101,7 @@ def lives(job_id: str, history: list[Poll]) -> Iterator[Life]:
             life.entries.append(Entry(kind, poll, job))
             life.ended_by = how_it_ended(life)
             if life.ended_by:
-                if life.ended_by == "gone" and phases(life)[-1] != "unclear":
+                if life.ended_by == "gone" and (phases(life)[-1] != "unclear" or last_state(life) == "unknown"):
                     over_since = poll.at
                 yield life
                 life = None
@@ -145,13 +145,19 @@ def judge(life: Life, expected: Expected) -> None:
     judge_transitions(life, expected)
     judge_spells(life, expected)
     judge_resources(life, expected)
+    if life.ended_by == "gone" and last_state(life) == "unknown" and phases(life)[-1] != "ended":
+        expected.finished["unknown"] += 1
     if not life.ended_by:
         expected.followed += 1
         absent = any(entry.kind == "absent" for entry in after_last_sight(life))
-        if phases(life)[-1] == "wait" and not absent:
+        if phases(life)[-1] == "wait" and not absent and last_state(life) != "unknown":
             since = wait_seen(life)
             oldest = expected.oldest_waiting
             expected.oldest_waiting = since if oldest is None else min(oldest, since)
+
+
+def last_state(life: Life) -> str:
+    return [str(entry.job.state) for entry in life.entries if entry.job][-1]
 
 
 def after_last_sight(life: Life) -> list[Entry]:
@@ -220,7 +226,8 @@ def judge_spells(life: Life, expected: Expected) -> None:
         if start is not None:
             end_spell(phase, start, fact.phase, middle, expected)
         begin_spell(phase, fact.phase, middle, expected)
-        count_end(phase, fact, expected)
+        if fact.phase == "ended" or last_state(life) != "unknown":
+            count_end(phase, fact, expected)
         start = middle if fact.phase in ("wait", "run") else None
         phase, certain = fact.phase, fact.time
 
@@ -266,9 +273,10 @@ def judge_resources(life: Life, expected: Expected) -> None:
             if entry.kind == "broken":
                 points.append((NEVER, None, 0.0))
             elif entry.job:
-                amount = 0 if phase in ("wait", "ended") else getattr(entry.job, name)
+                nothing_held = phase in ("wait", "ended") or entry.job.state == "unknown"
+                amount = 0 if nothing_held else getattr(entry.job, name)
                 points.append((entry.poll.at, amount, entry.poll.limit))
-                expected.known[index] |= amount is not None and phase not in ("wait", "ended")
+                expected.known[index] |= amount is not None and not nothing_held
         if life.ended_by == "gone":
             first = next(entry for entry in after_last_sight(life) if entry.kind == "absent")
             points.append((first.poll.at, 0, life.entries[-1].poll.limit))

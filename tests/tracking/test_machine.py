@@ -154,9 +154,21 @@ def test_what_is_there_at_the_first_poll_is_left_truncated(first: str, censored:
         ("R - -", {"vanished_running": 1}),
         ("R E - -", {"vanished_running": 1}),
         ("Q - -", {"vanished_queued": 1}),
-        ("Q ? - -", {"vanished_queued": 1}),
-        ("? - -", {}),  # never seen in a state that says anything: nothing is claimed
-        ("? - - C", {"completed": 1}),
+        ("X - -", {}),  # never seen in a state that says anything: nothing is claimed
+        ("Q X - -", {"vanished_queued": 1}),
+        ("R X - -", {"vanished_running": 1}),
+        ("Q ? - -", {"unknown": 1}),  # a state that nobody knows may be how it ended
+        ("R ? ? - -", {"unknown": 1}),
+        ("E ? - -", {"unknown": 1}),
+        ("? - -", {"unknown": 1}),
+        ("? - - C", {"unknown": 1}),  # once a job id, whatever is learnt later
+        ("? - - ? - -", {"unknown": 1}),
+        ("R ? ? ?", {}),  # as long as it is listed it may go on
+        ("R ? R C", {"completed": 1}),
+        ("R ? C - -", {"completed": 1}),
+        ("R ? R - -", {"vanished_running": 1}),
+        ("C ? - -", {"completed": 1}),
+        ("R ? / / - -", {"unknown": 1}),
         ("R - - C", {"vanished_running": 1}),  # once a job id
         ("R - / -", {"vanished_running": 1}),
         ("R - / /", {}),
@@ -224,7 +236,9 @@ def test_a_job_that_no_listing_can_tell_about_is_dropped_after_a_week() -> None:
         ("R - -", 4 * 60, 0),
         ("R - R - -", 4 * 180, 0),
         ("R / R C", 4 * 180, 0),
-        ("R ? R C", 4 * 180, 0),  # its amounts are listed, whatever it does
+        ("R X R C", 4 * 180, 0),  # its amounts are listed, whatever it does
+        ("R ? ? ? R C", 4 * 120, 0),  # in a state that nobody knows it holds nothing
+        ("? ? ? - -", 0, 0),
     ],
 )
 def test_resources_are_integrated_between_polls(polls: str, cpu_seconds: float, unaccounted: float) -> None:
@@ -245,6 +259,19 @@ def test_an_unknown_amount_adds_nothing_and_is_not_taken_for_zero() -> None:
 def test_whether_any_amount_was_listed_is_told_apart_from_zero() -> None:
     update = advance(MemberState(), JobListing((Job("1", "", JobState.RUNNING, allocated_gpus=0),)), START, 60)
     assert update.events.amounts_known == (False, True, False)
+
+
+def test_amounts_in_a_state_that_nobody_knows_are_not_amounts_in_use() -> None:
+    update = advance(MemberState(), listing("?"), START, 60)
+    assert update.events.amounts_known == (False, False, False)
+
+
+def test_a_job_in_a_state_that_nobody_knows_is_not_said_to_wait() -> None:
+    story = Story("Q")
+    first = story.at
+    assert story.poll("?").state.oldest_waiting is None
+    assert story.poll("/").state.oldest_waiting is None
+    assert story.poll("Q").state.oldest_waiting == first
 
 
 def test_the_oldest_waiting_job_is_dated_to_its_first_sight() -> None:
