@@ -1,6 +1,7 @@
 """Accounts in the whole exporter: from one login to every region, over many lives of its tokens."""
 
 import asyncio
+import base64
 import json
 import re
 import ssl
@@ -383,6 +384,34 @@ async def test_without_users_the_tokens_owner_is_the_target_and_may_become_anoth
             assert counted(samples, "hpc_exporter_poll_failures_total") == 0
         assert "alice" in shown
         assert "test" not in shown
+
+
+async def test_member_lists_that_take_the_platforms_token_get_it(tmp_path: Path) -> None:
+    """Here a host of its own for the region's member lists, which knows tokens of the platform only."""
+    kinds: list[bool] = []
+
+    async def lists(request: web.Request) -> web.Response:
+        payload = request.headers["token"].split(".")[1]
+        kinds.append(json.loads(base64.urlsafe_b64decode(payload + "=="))["clusterId"] == "0")
+        return web.json_response({"code": "0", "data": []} if kinds[-1] else {"code": 401, "message": "用户未登录!"})
+
+    application = web.Application()
+    application.router.add_get("/ac/openapi/v2/clusters/{path:.*}", lists)
+    async with simulated() as simulator, TestServer(application) as host:
+        [region] = simulator.regions.values()
+        ac_url = str(host.make_url("/")).rstrip("/")
+        section = cluster(region, ac_url=ac_url, members=members(region), collect=["member_jobs"])
+        async with running(tmp_path, configured([account(simulator)], [section], interval="100ms")) as exporter:
+            await exporter.ready()
+            await eventually(lambda: kinds.count(True) > 20, "some polls")
+            samples = await exporter.samples()
+        assert counted(samples, "hpc_exporter_poll_failures_total") == 0
+        assert samples[REFRESHES % "kunshan"] == 2
+        assert [series for series in samples if series.startswith("hpc_exporter_token_expiry")] == [
+            EXPIRY % ("kunshan", "")
+        ]
+        assert logins(simulator) == 1
+        assert 1 <= kinds.count(False) <= 16, "no more than were under way"
 
 
 # Reloads
