@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import structlog
 
@@ -24,6 +24,8 @@ from exporter.upstream.http import Request, Response, Upstream
 from exporter.upstream.skew import ALARMING_SKEW, DATE_RESOLUTION, clock_skew, describe_skew
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 # Of what remains of a token's life when it is obtained, the part after which it is renewed.
 RENEW_EARLIEST, RENEW_LATEST = 0.6, 0.8
@@ -142,42 +144,26 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
-class Lifetime:
-    """When a token is to be renewed and when it expires, on the monotonic clock; infinite where that is unknown."""
-
-    renew_at: float
-    expires_at: float
-
-    @classmethod
-    def starting(cls, now: float, seconds: float, rng: random.Random) -> Self:
-        """The life of a token obtained `now` that is good for so many `seconds`.
-
-        A token fresh from the server is good, whatever it says of itself: one that seems expired never expires.
-        """
-        life = seconds if seconds > 0 else math.inf
-        return cls(now + life * rng.uniform(RENEW_EARLIEST, RENEW_LATEST), now + life)
-
-    def renewal_failed(self, now: float) -> Self:
-        """Not tried again at every poll: what is left of the life is divided once more."""
-        return replace(self, renew_at=now + (self.expires_at - now) / 4)
-
-
-@dataclass(frozen=True, slots=True)
 class Held:
-    """A token in use, obtained at that monotonic time.
+    """A token in use, with monotonic times: `renew_at` and `expires_at` are infinite where its expiry is unknown.
 
     `serial` tells it from its predecessors, `again` says that a login gave the same one as before.
     """
 
     serial: int
     issued: Issued
-    life: Lifetime
     obtained: float
+    renew_at: float
+    expires_at: float
     again: bool = False
 
     @property
     def value(self) -> str:
         return self.issued.value
+
+    def renewal_failed(self, now: float) -> Self:
+        """Not tried again at every poll: what is left of the life is divided once more."""
+        return replace(self, renew_at=now + (self.expires_at - now) / 4)
 
 
 class Slot:
@@ -259,13 +245,14 @@ class TokenCache:
         task = self._under_way
         self._waiting += 1
         try:
-            await asyncio.shield(task)
+            await asyncio.wait((task,))
         finally:
             self._waiting -= 1
             if self._waiting == 0 and not task.done():
                 task.cancel()
                 # Whoever comes next needs a login of its own, even before this one has ended.
                 self._under_way = None
+        task.result()
 
     def _log_in_done(self, task: asyncio.Task[None]) -> None:
         if self._under_way is task:
@@ -275,11 +262,8 @@ class TokenCache:
             task.exception()
 
     async def _log_in(self, upstream: Upstream, on_failure: Callable[[], None]) -> None:
-        def read(response: Response) -> tuple[Mapping[str, Issued | str], float | None]:
-            return self.login.read(response), clock_skew(response)
-
         try:
-            answer, skew = await upstream.call(self.login.request(self.clock.now()), read)
+            answer, skew = await upstream.call(self.login.request(self.clock.now()), with_skew(self.login.read))
         except PollError as error:
             error.culprit = self.origin
             error.args = (f"the login of {self.origin} failed: {error}",)
@@ -330,12 +314,14 @@ class TokenCache:
         return AuthenticationError(text, culprit=self.origin)
 
     def held(self, issued: Issued, *, again: bool = False) -> Held:
-        """A token that the server has just given."""
+        """A token that the server has just given: good, whatever it says of itself. One that seems expired never expires."""
         remember((issued.value,))
         seconds = math.inf if issued.expires is None else issued.expires + self._skew - self.clock.now()
+        life = seconds if seconds > 0 else math.inf
         self._serial += 1
         now = self.clock.monotonic()
-        return Held(self._serial, issued, Lifetime.starting(now, seconds, self._rng), now, again)
+        renew_at = now + life * self._rng.uniform(RENEW_EARLIEST, RENEW_LATEST)
+        return Held(self._serial, issued, now, renew_at, now + life, again)
 
     def note_skew(self, skew: float | None) -> None:
         """Remember how far our clock is ahead of the server's, in seconds; warn once where it is far."""
@@ -398,9 +384,9 @@ class TokenSource:
     async def current(self) -> str:
         held = self._look()
         now = self._cache.clock.monotonic()
-        if held is None or now >= held.life.expires_at:
+        if held is None or now >= held.expires_at:
             return await self._log_in()
-        if now >= held.life.renew_at and not self._slot.renewing:
+        if now >= held.renew_at and not self._slot.renewing:
             return await self._renew(held)
         return held.value
 
@@ -445,22 +431,27 @@ class TokenSource:
 
     async def _renew(self, held: Held) -> str:
         """Replace a token that will soon expire. Other callers go on with the old one meanwhile, and all while it fails."""
-        self._slot.renewing = True
+        slot = self._slot
+        slot.renewing = True
         try:
-            if self._renewal is not None and await self._next(held, self._renewal):
-                return self._value_or(held)
-            return await self._log_in_early(held)
+            if not await self._next(held) and slot.held is held:
+                await self._log_in()
+        except PollError:
+            if slot.held is None:
+                raise
+            if slot.held is held:
+                slot.held = held.renewal_failed(self._cache.clock.monotonic())
         finally:
-            self._slot.renewing = False
+            slot.renewing = False
+        return (self._look() or held).value
 
-    async def _next(self, held: Held, renewal: Renewal) -> bool:
-        """Ask for the token that follows `held`; False where the answer has none."""
-
-        def read(response: Response) -> tuple[Issued, float | None]:
-            return renewal.read(response), clock_skew(response)
-
+    async def _next(self, held: Held) -> bool:
+        """Ask for the token that follows `held`; False where there is no such way, or it fails."""
+        renewal = self._renewal
+        if renewal is None:
+            return False
         try:
-            issued, skew = await renewal.upstream.call(renewal.request(held.value), read)
+            issued, skew = await renewal.upstream.call(renewal.request(held.value), with_skew(renewal.read))
         except PollError as error:
             log.debug("renewing failed, logging in instead", source=self._source, error=str(error))
             return False
@@ -470,21 +461,10 @@ class TokenSource:
             self._slot.held = self._cache.held(issued)
         return True
 
-    async def _log_in_early(self, held: Held) -> str:
-        if self._slot.held is held:
-            try:
-                return await self._log_in()
-            except PollError:
-                if self._slot.held is None:
-                    raise
-                if self._slot.held is held:
-                    life = held.life.renewal_failed(self._cache.clock.monotonic())
-                    self._slot.held = replace(held, life=life)
-        return self._value_or(held)
 
-    def _value_or(self, held: Held) -> str:
-        latest = self._look()
-        return latest.value if latest else held.value
+def with_skew(read: Callable[[Response], T]) -> Callable[[Response], tuple[T, float | None]]:
+    """Read an answer, and how far our clock is ahead of that of its server."""
+    return lambda response: (read(response), clock_skew(response))
 
 
 def sendable(token: str) -> bool:

@@ -249,7 +249,7 @@ async def test_the_end_is_by_the_clock_of_iam(at_work: AtWork) -> None:
     await token.current()
     held = token._slot.held
     assert held is not None
-    left = held.life.expires_at - at_work.clock.monotonic()
+    left = held.expires_at - at_work.clock.monotonic()
     assert left == pytest.approx(DAY, abs=2)
 
 

@@ -242,7 +242,7 @@ async def test_the_whole_seconds_of_a_date_header_are_no_skew(lab: AtWork) -> No
     await lab.token(lab.first).current()
     held = lab.account.register("11112").held
     assert held is not None
-    assert held.life.expires_at - lab.clock.monotonic() == pytest.approx(DAY, abs=0.01)
+    assert held.expires_at - lab.clock.monotonic() == pytest.approx(DAY, abs=0.01)
 
 
 async def test_while_nothing_renews_it_the_old_token_goes_on_and_nobody_is_hammered(lab: AtWork) -> None:
