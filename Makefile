@@ -27,7 +27,7 @@ docs: $(VENV)/dev.done  ## the references in docs/: of the command line, the con
 	$(BIN)/python -m exporter.cli.reference > docs/cli.md
 	$(BIN)/python -m reference
 
-dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source; copies in the chart
+dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source; links in the chart
 	$(BIN)/python -m grafana
 	$(BIN)/python -m deploy
 
@@ -55,7 +55,7 @@ dist: $(VENV)/dev.done  ## dist/: wheel, sdist, list of ingredients (SBOM) and c
 image:  ## hpc-exporter:local, which knows its commit
 	docker build --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude='*')" -t hpc-exporter:local .
 
-deploy: $(VENV)/dev.done  ## the chart's copies of rules, dashboards and schema; the plain manifests
+deploy: $(VENV)/dev.done  ## the chart's links to rules and dashboards, the schema of its values, its version
 	$(BIN)/python -m deploy
 
 # Versions and hashes of everything that is installed; run after a change to pyproject.toml's dependencies.

@@ -1,12 +1,13 @@
 """``python -m deploy`` writes what is made from other files of the project; ``--check`` says whether what is there differs.
 
-That is, in the chart: copies of the rules and the dashboards (a chart cannot look outside of its folder), and the schema of
-the values, which takes in that of the configuration. The plain manifests, which are the chart with the values beside
-them. And the version, wherever it stands.
+That is the schema of the chart's values, which takes in that of the configuration, and the version, wherever it stands.
+The chart's ``files/`` are links to the rules and dashboards, one a file: Helm packs what they lead to. (A link to a folder
+would do for Helm, but the sdist would hold the folder at one of its places only.)
 """
 
 import argparse
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -16,25 +17,33 @@ from exporter import __version__
 
 ROOT: Final = Path(__file__).parents[1]
 CHART: Final = ROOT / "deploy" / "helm" / "hpc-exporter"
-PLAIN: Final = ROOT / "deploy" / "kubernetes"
-MADE: Final = "# Made by `make deploy` from the chart and values.yaml. Do not edit: a test compares.\n"
-MANIFESTS: Final = ("configmap", "poddisruptionbudget", "service", "service-headless", "statefulset")
+# Folder of the chart -> folder that it shows.
+LINKED: Final = {CHART / "files/rules": ROOT / "config/rules", CHART / "files/dashboards": ROOT / "grafana/provisioned"}
 # Where the version stands.
-VERSIONED: Final = (CHART / "Chart.yaml", CHART / "README.md", PLAIN / "kustomization.yaml")
+VERSIONED: Final = (CHART / "Chart.yaml", CHART / "README.md")
 # What Helm makes of a number keeps so many digits.
 LARGEST: Final = 10**15 - 1
 
 
 def documents() -> dict[Path, str]:
-    """What each file has to hold, except the plain manifests."""
-    rules = {CHART / "files/rules" / path.name: read(path) for path in (ROOT / "config/rules").glob("*.yml")}
-    boards = {
-        CHART / "files/dashboards" / path.parent.name / path.name: read(path)
-        for path in (ROOT / "grafana/provisioned").glob("*/*.json")
+    """What each file has to hold."""
+    schema = json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"
+    return {CHART / "values.schema.json": schema, **{path: with_version(read(path)) for path in VERSIONED}}
+
+
+def links() -> dict[Path, str]:
+    """Where each link has to lead."""
+    return {
+        here / path.relative_to(there): os.path.relpath(path, (here / path.relative_to(there)).parent)
+        for here, there in LINKED.items()
+        for path in there.rglob("*")
+        if path.is_file()
     }
-    schema = {CHART / "values.schema.json": json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"}
-    versioned = {path: with_version(read(path)) for path in VERSIONED}
-    return {**rules, **boards, **schema, **versioned}
+
+
+def strays() -> list[Path]:
+    """Links to what is no more."""
+    return sorted({path for path in (CHART / "files").rglob("*") if path.is_symlink()} - links().keys())
 
 
 def with_version(text: str) -> str:
@@ -42,7 +51,7 @@ def with_version(text: str) -> str:
     # Helm wants semantic versions: 0.2.0-rc.1 for 0.2.0rc1.
     chart = re.sub(r"\.?(a|b|rc|dev)(\d+)", r"-\1.\2", __version__)
     text = re.sub(r"(?m)^version: .*$", f"version: {chart}", text)
-    text = re.sub(r"(?m)^(appVersion|    newTag): .*$", rf"\1: {__version__}", text)
+    text = re.sub(r"(?m)^appVersion: .*$", f"appVersion: {__version__}", text)
     return re.sub(r"(?<=/hpc-exporter:)\d[\w.]*", __version__, text)
 
 
@@ -74,39 +83,11 @@ def exact(part: Any) -> Any:
     return {name: exact(each) for name, each in part.items()}
 
 
-def manifests() -> dict[Path, str]:
-    """What each of the plain manifests has to hold. Raises ImportError where Helm's engine is not to be had."""
-    import helm_python  # noqa: PLC0415 - not on every machine, and not needed for all the rest
-
-    with helm_python.Chart.load(CHART) as chart:
-        values = helm_python.values_from_yaml(read(PLAIN / "values.yaml"))
-        rendered = chart.render(values, name=chart.name, namespace="default")
-        return {
-            PLAIN / f"{name}.yaml": MADE + without_helm(rendered[f"{chart.name}/templates/{name}.yaml"])
-            for name in MANIFESTS
-        }
-
-
-def without_helm(manifest: str) -> str:
-    """A manifest without the labels by which Helm knows its own."""
-    return re.sub(r"(?m)^ +(?:helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n", "", manifest).strip() + "\n"
-
-
-def strays() -> list[Path]:
-    """Files of the chart that nothing is copied to any more."""
-    return sorted({path for path in (CHART / "files").rglob("*") if path.is_file()} - documents().keys())
-
-
 def differing() -> list[Path]:
     """Files that differ from what they have to hold, are missing, or are there without being made here."""
-    wanted = {**documents(), **manifests()}
-    return strays() + [path for path, text in wanted.items() if not path.is_file() or read(path) != text]
-
-
-def write(wanted: dict[Path, str]) -> None:
-    for path, text in wanted.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    texts = [path for path, text in documents().items() if not path.is_file() or read(path) != text]
+    astray = [path for path, target in links().items() if not path.is_symlink() or str(path.readlink()) != target]
+    return texts + astray + strays()
 
 
 def main() -> int:
@@ -116,14 +97,14 @@ def main() -> int:
         for path in differing():
             sys.stderr.write(f"{path.relative_to(ROOT)}: is not what it is made from; run: make deploy\n")
         return 1 if differing() else 0
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")
     for path in strays():
         path.unlink()
-    write(documents())
-    try:
-        # Rendered from what was just written.
-        write(manifests())
-    except ImportError:
-        sys.stderr.write("deploy/kubernetes was left as it is: helm-python-sdk is not made for this machine\n")
+    for path, target in links().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
     return 0
 
 

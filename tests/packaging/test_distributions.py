@@ -83,12 +83,12 @@ def in_wheel(made: Made) -> set[str]:
 
 
 def in_sdist(sdist: Path) -> dict[str, bytes]:
-    """Content by path in the archive's one folder."""
+    """Content by path in the archive's one folder; of links, of what they lead to there."""
     with tarfile.open(sdist) as archive:
         return {
             member.name.partition("/")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
             for member in archive
-            if member.isfile()
+            if member.isfile() or member.issym()
         }
 
 
