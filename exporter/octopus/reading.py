@@ -25,7 +25,8 @@ class Reading:
         self._oldest: int | None = None
         self._total = first.total
         self._skew = first.skew
-        self._rejected = 0
+        self._rejected = self._rejected_values = 0
+        self._rank_lost = False
         self._moved = False
         self._lost = ""
         self.add(first)
@@ -35,6 +36,8 @@ class Reading:
         self._moved = self._moved or page.total != self._total
         self._total = page.total
         self._rejected += page.rejected
+        self._rejected_values += page.rejected_values
+        self._rank_lost = self._rank_lost or page.rank_lost
         new = sum(self._take(row) for row in page.rows)
         if page.rows and not new:
             self._note(f"the page at offset {self.offset} holds only rows that came before")
@@ -67,6 +70,7 @@ class Reading:
             lost=self._lost,
             rejected=self._rejected,
             skew=self._skew,
+            rejected_values=self._rejected_values,
         )
 
     def _take(self, row: WireRow) -> bool:
@@ -95,7 +99,7 @@ class Reading:
         self._lost = self._lost or why
 
     def _content(self) -> QueueContent:
-        oldest = None if self._oldest is None else self._oldest / 1000
+        oldest = None if self._oldest is None or self._rank_lost else self._oldest / 1000
         return QueueContent(dict(self._jobs), requested(self._jobs), oldest)
 
 

@@ -20,7 +20,10 @@ class Requested(Record, frozen=True, gc=False):
 
 
 class QueueContent(Record, frozen=True, gc=False):
-    """What is in a queue. `oldest_rank` is the smallest ordering stamp, Unix seconds; None where no entry has one."""
+    """What is in a queue.
+
+    `oldest_rank` is the smallest ordering stamp, Unix seconds; None where no entry has one or one cannot be read.
+    """
 
     jobs: dict[Kind, int]
     requested: Requested
@@ -32,7 +35,8 @@ class QueueListing(Record, frozen=True, gc=False):
 
     `length` is what the API says, None where it says nothing. `content` is None where not everything could be read;
     `lost` then says why. `complete`: an entry that is not in `ids` was not in the queue; `certain`: and surely not,
-    because all entries came in one answer. `skew` is how far our clock is ahead of the server's, in seconds.
+    because all entries came in one answer. `rejected` counts rows without a usable id, `rejected_values` single values that
+    make no sense. `skew` is how far our clock is ahead of the server's, in seconds.
     """
 
     length: int | None
@@ -43,3 +47,4 @@ class QueueListing(Record, frozen=True, gc=False):
     lost: str = ""
     rejected: int = 0
     skew: float | None = None
+    rejected_values: int = 0

@@ -4,8 +4,6 @@ Source: the error tables of the official pages (查询队列作业统计信息, 
 codes that public clients report beside them (911404, 911406, 911009).
 """
 
-import re
-
 import msgspec
 
 from exporter.errors import (
@@ -20,6 +18,7 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.upstream import Response, excerpt, one_line, retry_after_of
+from exporter.upstream.body import without_nan
 
 SUCCESS = "0"
 PASSING = {
@@ -83,24 +82,12 @@ def is_bare_null(response: Response) -> bool:
 
 
 def _read(response: Response) -> Envelope | None:
-    try:
-        return _envelope.decode(with_whole_characters(response.body))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
-# An escape sequence: a surrogate pair, a surrogate on its own, or anything else.
-ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
-
-
-def with_whole_characters(body: bytes) -> bytes:
-    """`body` with U+FFFD for each half of a character: one name that was cut must not cost the whole answer."""
-    # The first is many times faster than the others, and nearly always enough.
-    if b"\\" not in body or (b"\\ud" not in body and b"\\uD" not in body):
-        return body
-    return ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
+    for mended in (bytes, without_nan):
+        try:
+            return _envelope.decode(mended(response.body))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            continue
+    return None
 
 
 def raise_for_status(response: Response) -> None:

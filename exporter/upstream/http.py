@@ -31,6 +31,7 @@ from exporter.errors import (
 from exporter.redaction import remember
 from exporter.threads import off_loop
 from exporter.upstream.auth_failures import AuthFailures, RejectedTokens
+from exporter.upstream.body import utf8_json
 from exporter.upstream.circuit_breaker import CircuitBreaker
 from exporter.upstream.names import Resolver
 from exporter.upstream.translation import translated
@@ -193,7 +194,7 @@ class Upstream:
         if (hook := _response_hook.get()) is not None:
             hook(response)
         try:
-            return await off_loop(len(response.body), DECODE_ON_LOOP_LIMIT, lambda: decode(response))
+            return await off_loop(len(response.body), DECODE_ON_LOOP_LIMIT, lambda: decode(readable(response)))
         except PollError as error:
             if error.api_code is not None:
                 self._observer.api_error(self.name, request.endpoint, error.api_code)
@@ -282,6 +283,12 @@ class Upstream:
                 headers={"User-Agent": "hpc-exporter", "Accept": "application/json"},
             )
         return self._session
+
+
+def readable(response: Response) -> Response:
+    """The answer with its body as JSON in UTF-8."""
+    body = utf8_json(response.body, response.headers)
+    return response if body is response.body else msgspec.structs.replace(response, body=body)
 
 
 @lru_cache(maxsize=32_768)

@@ -83,17 +83,61 @@ def test_a_field_that_nobody_reads_cannot_spoil_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{}, {"id": None}, {"id": ""}, {"id": [1]}, {"id": 1.5}, {"id": 2, "rank_stamp": -1}, 7, None, []]
+    "bad", [{}, {"id": None}, {"id": ""}, {"id": " "}, {"id": [1]}, {"id": 1.5}, {"id": True}, {"id": {}}, 7, None, []]
 )
 def test_a_bad_row_is_rejected_and_its_neighbours_survive(bad: Any) -> None:
     read = read_page(page([{"id": 1}, bad, {"id": 3}], 3))
     assert [row.id for row in read.rows] == [1, 3]
     assert (read.positions, read.rejected, read.total) == (3, 1, 3)
+    with pytest.raises(DecodeError, match="none of the page's 2 rows can be read"):
+        read_page(page([bad, bad], 2))
+
+
+@pytest.mark.parametrize("field", ["job_type", "processor_name", "resource_spec", "rank_stamp"])
+@pytest.mark.parametrize("odd", [b"[]", b"{}", b"1e999", b"[[1]]"])
+def test_one_odd_field_costs_that_field(field: str, odd: bytes) -> None:
+    fields = {"job_type": b'"A"', "processor_name": b'"B"', "resource_spec": b'"C"', "rank_stamp": b"5"} | {field: odd}
+    row = b",".join(b'"%s":%s' % (name.encode(), value) for name, value in fields.items())
+    read = read_page(answer(b'{"payload":{"list":[{"id":1,%s},{"id":2}],"page_info":{"total":2}}}' % row))
+    found = {"job_type": "A", "processor_name": "B", "resource_spec": "C", "rank_stamp": 5}
+    assert {name: getattr(read.rows[0], name) for name in found} == found | {field: None}
+    assert [row.id for row in read.rows] == [1, 2]
+    assert (read.rejected, read.rejected_values, read.rank_lost) == (0, 1, field == "rank_stamp")
+
+
+@pytest.mark.parametrize(
+    ("stamp", "odd"),
+    [("2022-01-01 08:08:29", 1), (-5, 1), (1.5, 1), (True, 1), (2**60, 1), ("--", 0), ("", 0), (-1, 0), (None, 0)],
+)
+def test_a_rank_stamp_that_is_no_number_is_unknown(stamp: Any, odd: int) -> None:
+    read = read_page(page([{"id": 1, "rank_stamp": stamp}, {"id": 2, "rank_stamp": " 7 "}], 2))
+    assert [row.rank_stamp for row in read.rows] == [None, 7]
+    assert read.rejected_values == odd
+
+
+@pytest.mark.parametrize("total", ["many", -2, 1.5, [], {}, True])
+def test_a_total_that_makes_no_sense_is_unknown(total: Any) -> None:
+    read = read_page(page([{"id": 1}], total))
+    assert ([row.id for row in read.rows], read.total, read.rejected_values) == ([1], None, 1)
+    assert read_page(answer({"payload": {"list": [{"id": 1}], "page_info": 7}})).rejected_values == 1
+
+
+@pytest.mark.parametrize("ident", [1638523853, 1638523853.0, "1638523853", "1638523853.0", " 1638523853 "])
+def test_one_id_in_every_form(ident: Any) -> None:
+    """The form may differ from page to page; a row must not come and go with it."""
+    for more in ({}, {"rank_stamp": "?"}):
+        assert read_page(page([{"id": ident, **more}])).rows[0].id == 1638523853
+    assert read_page(page([{"id": "007"}])).rows[0].id == "007"
+
+
+def test_what_is_no_json_number_is_null() -> None:
+    read = read_page(answer(b'{"payload":{"list":[{"id":1,"rank_stamp":NaN,"job_type":"NaN"}],"page_info":{}}}'))
+    assert (read.rows[0].rank_stamp, read.rows[0].job_type) == (None, "NaN")
 
 
 def test_numbers_as_text_are_numbers() -> None:
     read = read_page(page([{"id": "17", "rank_stamp": "1640966400000"}], "1"))
-    assert (read.rows[0].id, read.rows[0].rank_stamp, read.total) == ("17", 1640966400000, 1)
+    assert (read.rows[0].id, read.rows[0].rank_stamp, read.total) == (17, 1640966400000, 1)
 
 
 def test_an_empty_queue_is_empty_and_a_missing_total_is_unknown() -> None:

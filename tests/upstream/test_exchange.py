@@ -103,7 +103,7 @@ LIMIT = 3 * 1024**2
 
 async def test_the_largest_body_allowed_is_read(network: Network) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=bytes(LIMIT))
+        return web.Response(body=b"1" * LIMIT)
 
     assert len(await network.upstream(max_body=LIMIT).call(get(await network.serve(answer)), body_of)) == LIMIT
 

@@ -148,7 +148,7 @@ class Project:
                 ) from None
 
         async def publish(listing: QueueListing) -> None:
-            own.rejected(self.name, QUEUING_JOBS, listing.rejected)
+            own.rejected(self.name, QUEUING_JOBS, listing.rejected + listing.rejected_values)
             self._tell_skew(listing.skew)
             self._tell_lost(key, queue, listing)
             await self._conclude(queue, listing)
