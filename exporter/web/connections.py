@@ -17,6 +17,8 @@ MAX_CONNECTIONS: Final = 1000
 FIRST_REQUEST_TIMEOUT: Final = 10.0
 # Seconds that a connection is kept for the next request: more than the usual scrape interval of a minute.
 KEEPALIVE_TIMEOUT: Final = 75.0
+# Seconds that closing all connections may take.
+CLOSING_TIMEOUT: Final = 1.0
 # Connections shut down whose descriptors are not free yet; accepting waits for them.
 MAX_CLOSING: Final = 16
 _OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
@@ -134,10 +136,17 @@ class ConnectionLimiter:
         if self._connections.get(descriptor) is connection:
             self._connections.move_to_end(descriptor)
 
-    def close_silent(self) -> None:
-        """Close connections that have not sent a request, such as those in a TLS handshake."""
+    async def close(self, _app: object = None) -> None:
+        """Close all connections, also those in a TLS handshake that the web server does not know of.
+
+        Also as a handler of an application's ``on_cleanup``. Waits for `CLOSING_TIMEOUT` seconds at most.
+        """
         for connection in self.open_connections:
-            self._close_if_silent(connection)
+            connection.shut_down()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_TIMEOUT):
+                while self.open_connections:  # noqa: ASYNC110 - a socket that is closed sets no event
+                    await asyncio.sleep(0.01)
 
     def _close_if_silent(self, connection: Connection) -> None:
         if connection.silent and connection.is_open:

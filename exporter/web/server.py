@@ -82,11 +82,7 @@ def create_app(
     app.on_response_prepare.append(add_headers)
     # Before requests in flight are waited for.
     app.on_shutdown.append(passwords.stop)
-
-    async def close_silent(_app: object) -> None:
-        limiter.close_silent()
-
-    app.on_shutdown.append(close_silent)
+    app.on_cleanup.append(limiter.close)
     routes = Routes(face, telemetry_path, sending_timeout)
 
     def limited(handler: Handler) -> Handler:

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import aiohttp
@@ -68,6 +68,56 @@ async def test_a_broken_web_configuration_ends_it_with_status_1(tmp_path: Path) 
         assert "web.yml:2:23: tls_server_config: one of key_file, key is missing" in stderr
         assert "tls_server_config.cipher_suites: the names of Go's cipher suites mean nothing" in stderr
         assert "Traceback" not in stderr
+
+
+async def test_it_ends_on_sigterm_whatever_its_clients_do(tmp_path: Path) -> None:
+    """Clients stuck in the handshake, with half a request, with a password that takes hours, and that never read."""
+    authority = Authority(tmp_path)
+    certificate = authority.issue()
+    # A cost for hours: the check is under way when the process has to end.
+    slow = hashed("wonderland").replace("$04$", "$24$")
+    users = {"alice": hashed("wonderland"), "mallory": slow}
+    write(tmp_path / "web.yml", tls_server_config=certificate, basic_auth_users=users)
+    async with scripted_region(dict(ANSWERS)) as region:
+        text = configuration(cluster(region.url))
+        async with serving(tmp_path, text, "--web.config.file=web.yml") as exporter, AsyncExitStack() as stack:
+            port = int(exporter.addresses[0].rpartition(":")[2])
+            await eventually(lambda: exporter.log_lines("Listening on"), "that it listens")
+            client = authority.client()
+
+            async def connect(tls: ssl.SSLContext | None, text: bytes) -> None:
+                host = "localhost" if tls else None
+                _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=host, limit=2)
+                stack.callback(writer.close)
+                stack.callback(writer.transport.abort)
+                writer.write(text)
+
+            guess = aiohttp.encode_basic_auth("mallory", "x").encode()
+            right = aiohttp.encode_basic_auth("alice", "wonderland").encode()
+            for _ in range(20):
+                await connect(None, b"")
+                await connect(client, b"GET / HTTP/1.1\r\nHo")
+                await connect(client, b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: %s\r\n\r\n" % guess)
+                await connect(client, b"GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: %s\r\n\r\n" % right * 50)
+            exporter.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                assert await exporter.process.wait() == 0
+    assert "Traceback" not in exporter.stderr
+
+
+async def test_a_web_configuration_that_became_a_pipe_stops_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "web.yml", basic_auth_users={"alice": hashed("wonderland")})
+    async with (
+        scripted_region(dict(ANSWERS)) as region,
+        serving(tmp_path, configuration(cluster(region.url)), "--web.config.file=web.yml") as exporter,
+    ):
+        path.unlink()
+        os.mkfifo(path)
+        await eventually(lambda: exporter.log_lines("the web configuration cannot be used"), "that it is told")
+        headers = {"Authorization": aiohttp.encode_basic_auth("alice", "wonderland")}
+        for page in ("/metrics", "/-/healthy"):
+            assert (await exporter.ask(page, headers=headers)).status == 200
+        assert await exporter.stop() == 0
 
 
 async def test_systemd_starts_it_on_a_socket_and_hears_from_it(tmp_path: Path) -> None:
