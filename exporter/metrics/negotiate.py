@@ -5,87 +5,67 @@ prometheus-client's own negotiation ignores ``q`` and echoes any version that it
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.metrics.render import Format
 
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
 # A quote left open reaches to the end: looking for its end again from every later quote would take quadratic time.
-_ELEMENT: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+', re.DOTALL)
-_PARAMETERS_FORM = rf"((?:\s*;\s*{_WORD}=(?:{_WORD}|{_QUOTED})|\s*;)*)"
-_MEDIA_RANGE: Final = re.compile(rf"({_WORD}/{_WORD}){_PARAMETERS_FORM}")
-_CODING: Final = re.compile(rf"({_WORD}){_PARAMETERS_FORM}")
-_PARAMETER: Final = re.compile(rf"({_WORD})=({_WORD}|{_QUOTED})")
+_ELEMENT: Final = re.compile(r'(?:[^",]|"[^"]*(?:"|\Z))+')
+_PARAMETER: Final = re.compile(r'\s*([^=\s]+)=("[^"]*"|[^=\s"]+)\s*')
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
-# What has to fit where a range names it. Others, such as Prometheus' `escaping`, make no difference to our answer.
-_PARAMETERS: Final[Mapping[Format, Mapping[str, str]]] = {
-    Format.TEXT: {"version": "0.0.4", "charset": "utf-8"},
-    Format.OPENMETRICS: {"version": "1.0.0", "charset": "utf-8"},
-}
-_TYPES: Final[Mapping[Format, tuple[str, ...]]] = {
+# From the most general range to the most specific one. OpenMetrics must be named: wildcards mean text.
+_RANGES: Final = {
     Format.TEXT: ("*/*", "text/*", "text/plain"),
-    Format.OPENMETRICS: ("application/openmetrics-text",),  # must be asked for by name: wildcards mean text
+    Format.OPENMETRICS: ("application/openmetrics-text",),
 }
+# Parameters that have to fit where a range has them; others, such as `escaping`, make no difference to the answer.
+_VERSIONS: Final = {Format.TEXT: "0.0.4", Format.OPENMETRICS: "1.0.0"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """One element of a header: what it names, its parameters, and its weight `q`."""
-
+class _Range(NamedTuple):
     name: str
     parameters: Mapping[str, str]
     q: float
 
 
 def negotiate(accept: str | None) -> Format:
-    """The format to answer an Accept header with: OpenMetrics where it is asked for by name and text is not preferred.
+    """Return the format for an Accept header: OpenMetrics where it is named and text is not preferred.
 
-    A malformed element counts as not sent. Where nothing that was asked for fits, the answer is text rather than 406,
-    as everywhere in the Prometheus ecosystem.
+    A malformed element counts as not sent. Where nothing fits, the answer is text rather than 406, as everywhere in the
+    Prometheus ecosystem.
     """
-    ranges = _parse(accept, _MEDIA_RANGE)
+    ranges = _parse(accept)
     openmetrics = _quality(Format.OPENMETRICS, ranges)
     return Format.OPENMETRICS if openmetrics and openmetrics >= _quality(Format.TEXT, ranges) else Format.TEXT
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether the answer may be, and is not better left without being, a gzip file. Without the header it may not."""
-    weights = {coding.name: coding.q for coding in _parse(accept_encoding, _CODING)}
+    """Return whether gzip is acceptable, and not less welcome than no coding. Without the header it is not."""
+    weights = {coding.name: coding.q for coding in _parse(accept_encoding)}
     gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
     return gzip > 0 and gzip >= weights.get("identity", 0.0)
 
 
 def _quality(fmt: Format, ranges: list[_Range]) -> float:
-    """The weight of the most specific range that the format fits; 0 where there is none."""
-    fitting = [accepted for accepted in ranges if _fits(fmt, accepted)]
-    return max(((_specificity(fmt, accepted), accepted.q) for accepted in fitting), default=((0, 0), 0.0))[1]
+    """Return the weight of the most specific range that the format fits; 0 where there is none."""
+    fixed = {"version": _VERSIONS[fmt], "charset": "utf-8"}
+    fitting = [
+        (_RANGES[fmt].index(name), len(fixed.keys() & parameters.keys()), q)
+        for name, parameters, q in ranges
+        if name in _RANGES[fmt] and all(parameters.get(key, value) == value for key, value in fixed.items())
+    ]
+    return max(fitting, default=(0, 0, 0.0))[2]
 
 
-def _fits(fmt: Format, accepted: _Range) -> bool:
-    return accepted.name in _TYPES[fmt] and all(
-        accepted.parameters.get(name, value).lower() == value for name, value in _PARAMETERS[fmt].items()
-    )
-
-
-def _specificity(fmt: Format, accepted: _Range) -> tuple[int, int]:
-    return _TYPES[fmt].index(accepted.name), len(_PARAMETERS[fmt].keys() & accepted.parameters.keys())
-
-
-def _parse(value: str | None, form: re.Pattern[str]) -> list[_Range]:
-    """The well-formed elements of a header."""
-    matches = (form.fullmatch(element.strip()) for element in _ELEMENT.findall(value or ""))
-    ranges = (_range(match[1], match[2]) for match in matches if match)
-    return [accepted for accepted in ranges if accepted]
-
-
-def _range(name: str, parameters: str) -> _Range | None:
-    values = {key.lower(): _unquoted(text) for key, text in _PARAMETER.findall(parameters)}
-    weight = values.pop("q", "1")
-    return _Range(name.lower(), values, float(weight)) if _WEIGHT.fullmatch(weight) else None
-
-
-def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
+def _parse(header: str | None) -> list[_Range]:
+    """Return name, parameters and weight of the well-formed elements of a header, in lower case."""
+    found = []
+    for element in _ELEMENT.findall((header or "").lower()):
+        name, *rest = element.split(";")
+        matches = [_PARAMETER.fullmatch(part) for part in rest if part.strip()]
+        parameters = {match[1]: match[2].strip('"') for match in matches if match}
+        weight = parameters.pop("q", "1")
+        if all(matches) and _WEIGHT.fullmatch(weight) and " " not in name.strip():
+            found.append(_Range(name.strip(), parameters, float(weight)))
+    return found
