@@ -12,7 +12,7 @@ from aiohttp import web
 from bench._plan import GROUP_ID, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
-from exporter.cli.serve import settle_garbage_collector
+from exporter.cli.serve import collector_paused, tune_collector
 from exporter.web import create_app
 
 
@@ -41,8 +41,9 @@ async def running(plan: Plan) -> AsyncIterator[Application]:
         (Path(folder) / "token").write_text("none", encoding="utf-8")
         config_file.write_text(configuration(plan), encoding="utf-8")
         app = Application(Options(config_file))
-        await app.start()
-        settle_garbage_collector()
+        tune_collector()
+        with collector_paused():
+            await app.start()
         try:
             await app.poller.wait_ready()
             yield app

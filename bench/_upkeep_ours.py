@@ -7,7 +7,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 
 import aiohttp
 
@@ -15,7 +14,7 @@ from bench._exporter import configuration, running, serving
 from bench._plan import Plan
 from bench._watch import Watch
 from exporter.app import Application
-from exporter.cli.serve import settled_after
+from exporter.cli.serve import collector_paused
 
 # A token file is looked at every two seconds.
 UNTIL_SEEN = 3.0
@@ -69,7 +68,7 @@ async def measure(plan: Plan) -> dict[str, float]:
     """The longest block by what happened, in milliseconds of processor time without a break."""
     results = {}
     async with running(plan) as app, serving(app) as url:
-        app.around_reload = lambda: settled_after(nullcontext())
+        app.around_reload = collector_paused
         keeper, watch = Housekeeper(app, plan, url), Watch()
         watching = asyncio.create_task(watch.run())
         happenings: list[Callable[[], Awaitable[None]]] = [

@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     clock = SystemClock()
     manager = Manager()
     app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics, shard=shard))
-    app.around_reload = lambda: settled_after(manager.reloading())
+    app.around_reload = lambda: reloading(manager)
     # Before anything takes time: a SIGHUP without a handler would end the process.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.request_reload)
     of_shards = {"shard": shard.ordinal, "total_shards": shard.total} if shard.total > 1 else {}
@@ -155,8 +155,9 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
 async def started(app: Application, watch: AutoReload | None) -> None:
     if watch is not None:
         await watch.remember()
-    await app.start()
-    settle_garbage_collector()
+    tune_collector()
+    with collector_paused():
+        await app.start()
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -259,18 +260,26 @@ def stop_on_signals() -> asyncio.Event:
 
 
 @contextmanager
-def settled_after(reload: AbstractContextManager[None]) -> Iterator[None]:
-    with reload:
+def reloading(manager: Manager) -> Iterator[None]:
+    with collector_paused(), manager.reloading():
         yield
-    settle_garbage_collector()
 
 
-def settle_garbage_collector() -> None:
-    """Collect now, and never look again at what there is: nearly all of it stays until the next reload.
-
-    Looking at everything for thousands of users would block the event loop again and again.
-    """
-    gc.unfreeze()
+def tune_collector() -> None:
+    """Collect what the imports left behind; later, look less often than Python does: a poll alone is some forty objects."""
     gc.collect()
-    gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from what is made meanwhile, then and later: nearly all of it stays until the next reload.
+
+    One look at the objects of 30,000 users blocks the event loop for a second, in whatever thread it happens.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
