@@ -126,8 +126,9 @@ LABELS: Final[Mapping[str, Text]] = {
     "source": Text("the region's or project's `name` in the configuration", "区域或项目在配置中的 `name`"),
     "endpoint": Text("see the table above", "见上表"),
     "target": Text(
-        "the user, `GROUP/USER`, or the queue's type; empty for the schedulers of a region",
-        "用户、`GROUP/USER`，或队列的类型；区域的调度器为空",
+        "the user, `GROUP/USER` (a slash in the group's name is `%2F`, a percent sign `%25`), or the queue's type; empty for the "
+        "schedulers of a region",
+        "用户、`GROUP/USER`（组名中的斜杠写作 `%2F`，百分号写作 `%25`），或队列的类型；区域的调度器为空",
     ),
     "version": Text("of the exporter", "本程序的版本"),
     "revision": Text("of its sources", "源代码的版本"),

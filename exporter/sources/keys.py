@@ -18,7 +18,9 @@ def queues_key(cluster: Cluster, user: str) -> TargetKey:
 
 
 def member_key(cluster: Cluster, member: Member, user: str) -> TargetKey:
-    return TargetKey(cluster.name, MEMBER_JOBS, f"{member.group}/{user}")
+    # "a/b" of user c and "a" of user b/c are two: the first slash that stands there as such ends the group.
+    group = member.group.replace("%", "%25").replace("/", "%2F")
+    return TargetKey(cluster.name, MEMBER_JOBS, f"{group}/{user}")
 
 
 def octopus_key(project: OctopusProject, queue: OctopusQueue) -> TargetKey:

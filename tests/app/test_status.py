@@ -31,7 +31,7 @@ async def test_queues_members_and_totals_of_a_region(tmp_path: Path) -> None:
         ]
         member = {
             "jobs": {"running": 1, "queued": 1, "held": 0, "suspended": 0, "other": 1},
-            "in_use": {"cpus": 32 + 2 + 2, "gpus": 0, "dcus": 4},
+            "in_use": {"cpus": 32 + 2, "gpus": 0, "dcus": 4},
         }
         assert by_endpoint["member_jobs"]["member"] == member
         (source,) = status["sources"]

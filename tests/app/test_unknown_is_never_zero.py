@@ -105,6 +105,27 @@ async def test_a_value_that_cannot_be_read_leaves_queues_that_went_away_at_zero(
             assert queue_jobs(samples) == {}
 
 
+async def test_members_whose_group_and_user_share_a_slash_are_two_targets(tmp_path: Path) -> None:
+    members = [
+        {"group_id": "533686286955839488", "group": "a/b", "users": ["c"]},
+        {"group_id": "533686286955839489", "group": "a", "users": ["b/c"]},
+        {"group_id": "533686286955839490", "group": "a%2Fb", "users": ["c"]},
+    ]
+    async with scripted_region({"member_jobs": envelope([job("1")])}) as region:
+        text = configuration(cluster(region.url, members=members, collect=["member_jobs"]))
+        async with running(tmp_path, text) as exporter:
+            await exporter.ready()
+            samples = await exporter.samples()
+            status = exporter.app.status()
+    targets = {"a%2Fb/c", "a/b/c", "a%252Fb/c"}
+    assert {target["target"] for target in status["targets"]} == targets
+    for target in targets:
+        labels = f'{{source="kunshan",endpoint="member_jobs",target="{target}"}}'
+        assert samples[f"hpc_exporter_target_up{labels}"] == 1
+    for group, user in (("a/b", "c"), ("a", "b/c"), ("a%2Fb", "c")):
+        assert samples[f'scnet_member_jobs{{hpc_cluster="kunshan",group="{group}",user="{user}",state="running"}}'] == 1
+
+
 async def test_a_state_that_nobody_knows_is_counted_as_unknown(tmp_path: Path) -> None:
     samples = await answered(tmp_path, member_jobs=[job("1", status="statZZ"), job("2")])
     assert member(samples, "jobs") == {"running": 1, "queued": 0, "held": 0, "suspended": 0, "unknown": 1}
