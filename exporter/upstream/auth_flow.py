@@ -83,10 +83,9 @@ class EitherToken:
         """As `call_with_token`, with each of the two. Raises the error of the likelier one."""
         likely, other = self._order
         # Without the likelier one there is nothing to compare with: the account is disabled, or cannot log in.
-        url = request_for(await current_of(likely)).url
-        now = self._clock.monotonic()
+        await current_of(likely)
         attempts: list[tuple[TokenProvider, TokenProvider]] = [(likely, likely)]
-        tries_both = now >= self._in_vain.get(url, -math.inf)
+        tries_both = not self._in_vain or self._clock.monotonic() >= self._in_vain.get(request_for("").url, -math.inf)
         if tries_both:
             attempts.append((other, Unreplaced(other)))
             if not self._known:
@@ -102,7 +101,7 @@ class EitherToken:
                 self._known = True
                 return answer
         if tries_both:
-            self._in_vain[url] = now + NEGATIVE_CACHE_TTL
+            self._in_vain[request_for("").url] = self._clock.monotonic() + NEGATIVE_CACHE_TTL
         assert failure is not None  # noqa: S101 - there was an attempt
         try:
             raise failure

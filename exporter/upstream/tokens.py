@@ -195,6 +195,7 @@ class TokenCache:
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
         self._under_way: asyncio.Task[None] | None = None
         self._waiting = 0
+        self._credentials = 0
         self._backoff = Backoff(clock)
         self._contention = Backoff(clock)
         self._early = 0
@@ -211,7 +212,9 @@ class TokenCache:
         return self.login.origin
 
     def credential_changed(self) -> None:
-        """End all pauses: what failed with the old credential says nothing about the new one."""
+        """End all pauses, and wait no longer for a login under way: the old credential says nothing about the new one."""
+        self._credentials += 1
+        self._under_way = None
         self._backoff.reset()
         self._contention.reset()
         self._early = 0
@@ -237,22 +240,28 @@ class TokenCache:
         `rejected_early` says that it is for a token that did not live long: where that goes on, logins become rare.
         Raises PollError: that of the login, after calling `on_failure`, or the last one again during a backoff.
         """
+        credential, seen = self._credentials, self.logins
         if self._under_way is None:
             self._backoff.raise_if_active()
             self._give_way(rejected_early)
-            task = self._under_way = asyncio.create_task(self._log_in(upstream, on_failure), name="login")
-            task.add_done_callback(self._log_in_done)
+            self._under_way = asyncio.create_task(self._log_in(upstream, on_failure), name="login")
+            self._under_way.add_done_callback(self._log_in_done)
+            self._waiting = 0
         task = self._under_way
         self._waiting += 1
         try:
             await asyncio.wait((task,))
         finally:
-            self._waiting -= 1
-            if self._waiting == 0 and not task.done():
-                task.cancel()
-                # Whoever comes next needs a login of its own, even before this one has ended.
-                self._under_way = None
-        task.result()
+            if self._under_way is task:
+                self._waiting -= 1
+                if self._waiting == 0 and not task.done():
+                    task.cancel()
+                    # The next caller needs a login of its own, even before this one has ended.
+                    self._under_way = None
+        if credential == self._credentials:
+            task.result()
+        elif seen == self.logins:
+            await self.log_in(upstream, on_failure)
 
     def _log_in_done(self, task: asyncio.Task[None]) -> None:
         if self._under_way is task:
@@ -262,14 +271,18 @@ class TokenCache:
             task.exception()
 
     async def _log_in(self, upstream: Upstream, on_failure: Callable[[], None]) -> None:
+        credential = self._credentials
         try:
             answer, skew = await upstream.call(self.login.request(self.clock.now()), with_skew(self.login.read))
         except PollError as error:
             error.culprit = self.origin
             error.args = (f"the login of {self.origin} failed: {error}",)
-            self._backoff.record_failure(error)
-            on_failure()
+            if credential == self._credentials:
+                self._backoff.record_failure(error)
+                on_failure()
             raise
+        if credential != self._credentials:
+            return
         self._backoff.reset()
         self.logins += 1
         self._logged_in_at = self.clock.monotonic()

@@ -573,6 +573,24 @@ async def test_a_new_credential_is_tried_at_once(lab: AtWork) -> None:
     assert (await token.current()).count(".") == 2
 
 
+@pytest.mark.parametrize("old", ["wrong", "right"])
+async def test_a_new_credential_does_not_wait_for_a_login_with_the_old_one(lab: AtWork, old: str) -> None:
+    """Nor does the failure of that login, which comes later, count against the new one."""
+    lab.account.login = lab.login(secret_key="wrong") if old == "wrong" else lab.login()
+    lab.first.faults.add(Fault(kind="delay", endpoint="login", seconds=0.3, times=1))
+    token = lab.token(lab.first)
+    polls = [asyncio.create_task(outcome(token.current())) for _ in range(3)]
+    await eventually(lambda: lab.count("login"), "a login under way")
+    lab.account.login = lab.login()
+    lab.account.credential_changed()
+    fresh = await token.current()
+    assert fresh.count(".") == 2
+    assert set(await asyncio.gather(*polls)) == {fresh}
+    assert lab.count("login") == 2
+    assert await token.current() == fresh, "the answer to the old login does not replace it"
+    assert lab.refreshes.counts == {("kunshan", True): 1}
+
+
 async def test_a_new_credential_ends_the_pause_of_a_disabled_region_too(lab: AtWork) -> None:
     lab.simulator.disable("lab", "kunshan")
     token = lab.token(lab.first)
