@@ -61,7 +61,7 @@ FAILING = table(
     Text(
         "Targets whose last poll failed, and for how long there was no success. Missing: its data is too old and was taken "
         "away. The reason is in the graph beside, the words in /api/v1/status; see the runbook HPCTargetFailing.",
-        "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与运维手册 HPCTargetFailing。",
+        "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与处理手册 HPCTargetFailing。",
     ),
     [
         Query(
@@ -107,7 +107,7 @@ BOARD = Dashboard(
             Text("Exporter", "Exporter"),
             Text(
                 "Whether Prometheus can scrape it. Down: nothing at all is known, see the runbook HPCExporterDown.",
-                "Prometheus 能否抓取。宕机时一无所知：见运维手册 HPCExporterDown。",
+                "Prometheus 能否抓取。宕机时一无所知：见处理手册 HPCExporterDown。",
             ),
             Query(
                 "max by (instance) (up and on (job, instance) last_over_time(hpc_exporter_build_info[$__range]))",
@@ -152,7 +152,7 @@ BOARD = Dashboard(
             Text("Without data", "无数据目标"),
             Text(
                 "Targets whose data was too old and is gone. Alerts on it are blind: see the runbook HPCDataStale.",
-                "数据过旧已移除的目标数，其告警失效：见运维手册 HPCDataStale。",
+                "数据过旧已移除的目标数，其告警失效：见处理手册 HPCDataStale。",
             ),
             Query(f"sum(hpc_exporter_target_stale{{{OF_SOURCE}}})"),
             unit="short",
@@ -220,7 +220,7 @@ BOARD = Dashboard(
             Text("Errors that the API reports", "接口返回的错误码"),
             Text(
                 "By the API's own code; other: a code that no page lists. The runbook HPCTargetFailing says which mean what.",
-                "按接口错误码；other 为文档未列出的错误码。含义见运维手册 HPCTargetFailing。",
+                "按接口错误码；other 为文档未列出的错误码。含义见处理手册 HPCTargetFailing。",
             ),
             [Query(f"{each('hpc_exporter_api_errors_total', by='source, api_code')} > 0", "{{source}} {{api_code}}")],
             axis=Text("answers", "响应数"),
@@ -259,7 +259,7 @@ BOARD = Dashboard(
             Text("What could not be understood", "无法理解的内容"),
             Text(
                 "Records that were left out, and job states that are not known. Please report both: see the runbook HPCUnknownStates.",
-                "被忽略的记录与未知作业状态。请反馈：见运维手册 HPCUnknownStates。",
+                "被忽略的记录与未知作业状态。请反馈：见处理手册 HPCUnknownStates。",
             ),
             [
                 Query(
@@ -284,7 +284,7 @@ BOARD = Dashboard(
             Text("Life left of tokens", "令牌剩余时间"),
             Text(
                 "A saw-tooth is renewed by itself. A line that falls to 0 is a pasted token: replace it before. See the runbook HPCTokenExpiring.",
-                "锯齿形为自动续期。持续降到 0 为手工令牌，须提前更换。见运维手册 HPCTokenExpiring。",
+                "锯齿形为自动续期。持续降到 0 为手工令牌，须提前更换。见处理手册 HPCTokenExpiring。",
             ),
             [
                 Query(
@@ -300,7 +300,7 @@ BOARD = Dashboard(
             Text("Tokens obtained", "令牌获取"),
             Text(
                 "New tokens, and attempts that failed. Failures without success: see the runbook HPCTokenRefreshFailing.",
-                "新令牌与失败次数。只有失败：见运维手册 HPCTokenRefreshFailing。",
+                "新令牌与失败次数。只有失败：见处理手册 HPCTokenRefreshFailing。",
             ),
             [
                 Query(
@@ -345,7 +345,7 @@ BOARD = Dashboard(
             Text(
                 "Series in a scrape; jobs that the tracker follows; jobs without series of their own because of per_job.max_jobs: "
                 "see the runbook HPCSeriesDropped.",
-                "每次抓取的序列数、跟踪的作业数，以及因 per_job.max_jobs 而无独立序列的作业数：见运维手册 HPCSeriesDropped。",
+                "每次抓取的序列数、跟踪的作业数，以及因 per_job.max_jobs 而无独立序列的作业数：见处理手册 HPCSeriesDropped。",
             ),
             [
                 Query("hpc_exporter_series", Text("series", "序列")),

@@ -68,7 +68,7 @@ WHO_USES = table(
     Text(
         "Each member now. The longest-waiting job turns orange after half a day, red after a day: see the runbook "
         "HPCJobWaitingTooLong. Held jobs do not start by themselves.",
-        "各成员当前情况。等待超过半天橙色，超过一天红色：见运维手册 HPCJobWaitingTooLong。保留的作业不会自行启动。",
+        "各成员当前情况。等待超过半天橙色，超过一天红色：见处理手册 HPCJobWaitingTooLong。保留的作业不会自行启动。",
     ),
     [
         Query(listed("running"), table=True),
@@ -112,7 +112,7 @@ ENDED = ranking(
     Text(
         "Jobs that ended in the time on screen, all chosen members together. Vanished: no longer listed, how it ended is not "
         "known; completed means ended, not succeeded. Many that fail: see the runbook HPCJobsFailing.",
-        "所选时段内结束的作业。vanished：不再列出，结束方式未知；completed 表示已结束，不代表成功。失败较多：见运维手册 HPCJobsFailing。",
+        "所选时段内结束的作业。vanished：不再列出，结束方式未知；completed 表示已结束，不代表成功。失败较多：见处理手册 HPCJobsFailing。",
     ),
     f"sum by (outcome) (increase(scnet_jobs_finished_total{{{OF_MEMBER}}}[$__range]))",
     {"outcome": Text("Outcome", "结果")},
@@ -263,7 +263,7 @@ BOARD = Dashboard(
             Text("Jobs by state", "各状态作业数"),
             Text(
                 "Listed jobs of the chosen members. The state unknown is one that this version does not know: see the runbook HPCUnknownStates.",
-                "所选成员的作业。unknown 为本版本未知的状态：见运维手册 HPCUnknownStates。",
+                "所选成员的作业。unknown 为本版本未知的状态：见处理手册 HPCUnknownStates。",
             ),
             [Query(f"sum by (state) (scnet_member_jobs{{{OF_MEMBER}}})", "{{state}}")],
             stacked=True,

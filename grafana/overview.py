@@ -48,7 +48,7 @@ STATE = tiles(
         "shown. Incomplete: some data was too old and is gone, so sums on this page lack it. What to do: see the list "
         "beside, then the runbook of the problem.",
         "每个区域和项目。最新：最近一次轮询全部成功。失败：部分轮询失败，仍显示旧数据。不完整：部分数据过旧已移除，"
-        "本页总数不含这些数据。处理：查看右侧列表，再按对应的运维手册操作。",
+        "本页总数不含这些数据。处理：查看右侧列表，再按对应的处理手册操作。",
     ),
     Query(
         "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (source, endpoint, target) "
@@ -74,7 +74,7 @@ PROBLEMS = table(
     Text(
         "The conditions of the alerts that hold at this moment, worst first. A click on a problem opens its runbook. A line "
         "without a user means the whole region or endpoint.",
-        "此刻成立的告警条件，最严重的在前。点击问题可打开运维手册。未注明用户的行表示整个区域或接口。",
+        "此刻成立的告警条件，最严重的在前。点击问题可打开处理手册。未注明用户的行表示整个区域或接口。",
     ),
     [Query(problems.expression(), table=True, once=False)],
     {"Value": SEVERITY, "problem": PROBLEM, "where": WHERE, "what": WHAT},
@@ -100,7 +100,7 @@ PROBLEMS = table(
             ),
             links=[
                 {
-                    "title": Text("Runbook", "运维手册"),
+                    "title": Text("Runbook", "处理手册"),
                     "url": f"{problems.RUNBOOKS}/${{__data.fields.problem}}.md",
                     "targetBlank": True,
                 }
@@ -156,7 +156,7 @@ NUMBERS = [
         Text("Longest waiting", "最长等待"),
         Text(
             "How long the job that waits longest has been waiting. Over a day: see the runbook HPCJobWaitingTooLong.",
-            "等待最久的作业已等待多长时间。超过一天：见运维手册 HPCJobWaitingTooLong。",
+            "等待最久的作业已等待多长时间。超过一天：见处理手册 HPCJobWaitingTooLong。",
         ),
         Query(f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}})"),
         unit="s",
@@ -178,11 +178,11 @@ NUMBERS = [
         defaults={"decimals": 0},
     ),
     number(
-        Text("A token ends in", "最近令牌到期"),
+        Text("A token expires in", "最近令牌到期"),
         Text(
-            "Time until the first token ends. Tokens of an account are renewed by themselves; a pasted one has to be "
+            "Time until the first token expires. Tokens of an account are renewed by themselves; a pasted one has to be "
             "replaced in its file. See the runbook HPCTokenExpiring.",
-            "距最早到期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见运维手册 HPCTokenExpiring。",
+            "距最早到期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见处理手册 HPCTokenExpiring。",
         ),
         Query("min(hpc_exporter_token_expiry_timestamp_seconds - time())"),
         unit="s",
@@ -272,7 +272,7 @@ OVER_TIME = [
         Text("Who waits longest", "谁等待最久"),
         Text(
             "For each user, how long the longest-waiting job has been waiting. Ask, or see the runbook HPCJobWaitingTooLong.",
-            "每个用户等待最久的作业已等待多久。见运维手册 HPCJobWaitingTooLong。",
+            "每个用户等待最久的作业已等待多久。见处理手册 HPCJobWaitingTooLong。",
         ),
         f"topk(8, max by (hpc_cluster, user) (time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}}))",
         {"hpc_cluster": Text("Region", "区域"), "user": Text("User", "用户")},
@@ -283,14 +283,14 @@ OVER_TIME = [
         defaults={"decimals": 0},
     ),
     ranking(
-        Text("Tokens near their end", "即将到期的令牌"),
+        Text("Tokens that expire soon", "即将到期的令牌"),
         Text(
-            "The tokens that end first, without an owner: the region's own. Red has ended. See the runbook HPCTokenExpiring.",
-            "最先到期的令牌；无用户名者为区域自身令牌。红色表示已失效。见运维手册 HPCTokenExpiring。",
+            "The tokens that expire first, without an owner: the region's own. Red has expired. See the runbook HPCTokenExpiring.",
+            "最先到期的令牌；无用户名者为区域自身令牌。红色表示已失效。见处理手册 HPCTokenExpiring。",
         ),
         "bottomk(8, min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds - time()))",
         {"source": Text("Source", "来源"), "user": Text("Owner", "所有者")},
-        Text("Ends in", "剩余"),
+        Text("Expires in", "剩余"),
         rising=False,
         unit="s",
         steps=((None, VERMILION), (0, ORANGE), (14400, SKY)),

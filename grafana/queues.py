@@ -48,7 +48,7 @@ CLOGGED = table(
     Text(
         "Queues now, the fullest first. Startless: since when no start of a watched job was seen, within the last day. "
         "Orange after one hour with jobs queued, red after three: see the runbook HPCQueueStuck.",
-        "当前各队列，最满的在前。无启动时长：一天内多久没有看到作业启动。一小时以上橙色，三小时以上红色：见运维手册 HPCQueueStuck。",
+        "当前各队列，最满的在前。无启动时长：一天内多久没有看到作业启动。一小时以上橙色，三小时以上红色：见处理手册 HPCQueueStuck。",
     ),
     [
         Query(of_queues("queued", "hpc_cluster, queue"), table=True),
@@ -148,7 +148,7 @@ BOARD = Dashboard(
             Text("Jobs by state", "各状态作业数"),
             Text(
                 "All chosen queues together. Held jobs do not start by themselves: see the runbook HPCJobsHeld.",
-                "所选队列合计。保留的作业不会自行启动：见运维手册 HPCJobsHeld。",
+                "所选队列合计。保留的作业不会自行启动：见处理手册 HPCJobsHeld。",
             ),
             [Query(f"sum by (state) (scnet_queue_jobs{{{IN_QUEUE}}})", "{{state}}")],
             stacked=True,
@@ -172,7 +172,7 @@ BOARD = Dashboard(
             Text("Batch systems of the regions", "各区域的调度系统"),
             Text(
                 "What each region lists. A region that works and has no line here: see the runbook HPCNoSchedulers.",
-                "各区域列出的调度系统。区域正常但此处无记录：见运维手册 HPCNoSchedulers。",
+                "各区域列出的调度系统。区域正常但此处无记录：见处理手册 HPCNoSchedulers。",
             ),
             [Query(f"scnet_scheduler_info{{{IN_REGION}}}", table=True)],
             {
