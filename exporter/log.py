@@ -8,10 +8,13 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from exporter.redaction import redact
+from exporter.streams import on_lost_lines
 from exporter.text import escaped
 
 LogFormat = Literal["logfmt", "json"]
 LEVELS = ("debug", "info", "warning", "error")
+log = structlog.get_logger()
+
 KEY_ORDER = ["ts", "level", "msg"]
 
 
@@ -42,6 +45,7 @@ def setup(level: str = "info", fmt: LogFormat = "logfmt") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    on_lost_lines(lambda lines: log.error("log lines were lost: standard error did not take them", lines=lines))
 
 
 def plain_keys(_logger: Any, _method: str, event: EventDict) -> EventDict:

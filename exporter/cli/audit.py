@@ -3,7 +3,6 @@
 import errno
 import getpass
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -13,6 +12,8 @@ import msgspec
 from exporter.cli.output import OutputError, complain
 from exporter.cli.shapes import Audit
 from exporter.redaction import redact
+from exporter.streams import deliver_stderr
+from exporter.text import escaped
 
 
 class AuditLog:
@@ -40,7 +41,7 @@ class AuditLog:
 
     def write(self, records: list[Audit]) -> None:
         """Append a line for each record. Lines that the file does not take go to standard error; OutputError then."""
-        lines = "".join(f"{redact(msgspec.json.encode(record).decode())}\n" for record in records).encode()
+        lines = "".join(f"{escaped(redact(msgspec.json.encode(record).decode()))}\n" for record in records).encode()
         if self._stream is None:
             write_stderr(lines)
             return
@@ -62,8 +63,7 @@ class AuditLog:
 def write_stderr(lines: bytes) -> None:
     """Raises OutputError."""
     try:
-        sys.stderr.buffer.write(lines)
-        sys.stderr.buffer.flush()
+        deliver_stderr(lines.decode(errors="replace"))
     except OSError as error:
         raise OutputError(f"the deletion was not recorded on standard error: {error.strerror}") from None
 

@@ -1,11 +1,11 @@
 """`hpc-exporter check`: names every mistake in the configuration with its place."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from exporter.app import validate
 from exporter.cli import online, options
+from exporter.cli.output import print_text, say
 from exporter.errors import ConfigurationError
 
 EXAMPLE = """examples:
@@ -61,10 +61,9 @@ def check(path: Path) -> int:
         warnings = validate(path)
     except ConfigurationError as error:
         count = len(error.mistakes)
-        print(error)
-        print(f"{path}: {count} mistake{'s' if count > 1 else ''}", file=sys.stderr)
+        print_text(str(error))
+        say(f"{path}: {count} mistake{'s' if count > 1 else ''}")
         return 1
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{path}: the configuration is fine")
+    say(*(f"warning: {warning}" for warning in warnings))
+    print_text(f"{path}: the configuration is fine")
     return 0

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from exporter.cli import options, serve, simulate
+from exporter.cli.output import print_text
 from exporter.simulator import Simulator, default_projects, default_regions
 
 DEFAULT_LISTEN = "127.0.0.1:9851"
@@ -59,4 +60,4 @@ async def demo(args: argparse.Namespace) -> int:
 
 def announce(url: str, telemetry_path: str) -> None:
     """Say where to look."""
-    print(f"Status page: {url}/\nMetrics:     {url}{telemetry_path}", flush=True)
+    print_text(f"Status page: {url}/\nMetrics:     {url}{telemetry_path}")

@@ -6,7 +6,6 @@ import math
 import os
 import re
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from exporter.app.tls import context_for
 from exporter.cli import options
+from exporter.cli.output import say, write
 from exporter.clock import SystemClock
 from exporter.config import Account, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
 from exporter.config.durations import parse_duration
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         known = from_config(args) if args.config_file else from_arguments(args)
         tls = trusted(known.account.tls)
     except UsageError as error:
-        print(f"hpc-exporter discover: {error}", file=sys.stderr)
+        say(f"hpc-exporter discover: {error}")
         return 2
     ac_url = args.ac_url or known.account.url or default_ac_url(known.account.token_url)
     settings = Settings(name=known.account.name, timeout=args.timeout, retries=1)
@@ -143,17 +143,6 @@ def run(args: argparse.Namespace) -> int:
     if not any(region.hpc_url for region in regions):
         raise DiscoverError(f"no region of {known.account.user} can be polled; the configuration says why")
     return 0
-
-
-def write(text: str) -> None:
-    """Print in the encoding that a configuration has, whatever the terminal's. Raises DiscoverError."""
-    try:
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        # Python tries to write the rest when it ends, and complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise DiscoverError(f"cannot write the configuration: {error.strerror}") from None
 
 
 def from_config(args: argparse.Namespace) -> Known:

@@ -2,19 +2,34 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
+from exporter import streams
 from exporter.cli import check, completion, demo, discover, jobs, once, options, serve, simulate
+from exporter.cli.output import OutputError, complain, flush_stdout, say, show
 from exporter.errors import ConfigurationError, ExporterError
 from exporter.version import version_text
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 COMMANDS = (serve, check, once, jobs, discover, simulate, demo, completion)
 
 
+class Parser(argparse.ArgumentParser):
+    """One that does not swallow what goes wrong when it prints help or a version."""
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        if message and file is sys.stdout:
+            show(message)
+        else:
+            super()._print_message(message, file)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; documentation and completion are made from it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="hpc-exporter",
         description="Prometheus exporter for SCNet supercomputing regions. Without a command it serves.",
         epilog="hpc-exporter COMMAND --help explains each command.",
@@ -38,17 +53,17 @@ def with_default_command(arguments: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
-    args = build_parser().parse_args(with_default_command(given))
     try:
+        args = build_parser().parse_args(with_default_command(given))
         status: int = args.run(args)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         return 1
     except options.UsageError as error:
-        print(f"hpc-exporter: {error}", file=sys.stderr)
+        complain(str(error))
         return 2
     except ExporterError as error:
-        print(f"hpc-exporter: {error}", file=sys.stderr)
+        complain(str(error))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -56,5 +71,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry_point() -> NoReturn:
-    """What the installed command calls."""
-    sys.exit(main())
+    """Run the command line as a process of its own; what the installed command calls."""
+    streams.prepare()
+    sys.exit(status_of(main))
+
+
+def status_of(command: Callable[[], int]) -> int:
+    """The exit status of `command`: not 0 where its results could not be written."""
+    try:
+        status = command()
+    except SystemExit as end:
+        # argparse, after it has printed help, a version, or what is wrong with the usage.
+        status = end.code if isinstance(end.code, int) else 0
+    try:
+        flush_stdout()
+    except OutputError as error:
+        complain(str(error))
+        return status or 1
+    except SystemExit:
+        return status or 1
+    return status

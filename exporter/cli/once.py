@@ -11,7 +11,7 @@ from typing import TextIO
 from exporter.app import Assembly, assemble
 from exporter.app.survey import Outcome, all_targets, exposition, survey
 from exporter.cli import options, shapes, summary
-from exporter.cli.output import complain, replace_file, show, write, write_stdout
+from exporter.cli.output import complain, show, write
 from exporter.cli.progress import progress
 from exporter.cli.table import Cell, Column, number, rendered
 from exporter.errors import ExporterError
@@ -52,7 +52,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--output",
         type=Path,
         metavar="FILE",
-        help="replace this file, mode 0644, instead of printing; node_exporter reads names that end in .prom",
+        help="replace this file, mode 0644, instead of printing; node_exporter reads names that end in .prom. A pipe or device is "
+        "written into",
     )
     options.add_logging(parser, default="warning")
     parser.set_defaults(run=run)
@@ -74,7 +75,7 @@ async def once(assembly: Assembly, fmt: str, output: Path | None) -> int:
         await assembly.close()
     complain(*filter(None, map(complaint, outcomes)))
     if fmt == "prometheus":
-        write_stdout(text) if output is None else replace_file(output, text)
+        write(text.decode(), output)
     else:
         found = summary.once(assembly.config, outcomes, assembly.services.clock.now())
         hand_over(found, fmt, output)

@@ -1,7 +1,10 @@
-"""Where results go: standard output, or a file that is replaced as a whole."""
+"""Where results go: standard output, a file that is replaced as a whole, a pipe."""
 
 import contextlib
+import errno
 import os
+import re
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,9 +13,13 @@ from pathlib import Path
 
 from exporter.errors import ExporterError
 from exporter.redaction import redact
+from exporter.streams import drain_stderr
+from exporter.text import printable
 
 # Whoever collects the file, node_exporter say, is seldom the user who writes it.
 READABLE_BY_ALL = 0o644
+# Symbolic links that lead to another; the kernel follows as many.
+LONGEST_CHAIN = 40
 
 
 class OutputError(ExporterError):
@@ -20,44 +27,145 @@ class OutputError(ExporterError):
 
 
 def complain(*texts: str) -> None:
-    """Say each of these on standard error, without secrets. That nobody listens must not end what is under way."""
-    lines = "".join(f"hpc-exporter: {text}\n" for text in texts)
-    with contextlib.suppress(OSError):
-        print(redact(lines), end="", file=sys.stderr, flush=True)
+    """Say each of these on standard error. That nobody listens must not end what is under way."""
+    say(*(f"hpc-exporter: {text}" for text in texts))
+
+
+def say(*texts: str) -> None:
+    """The same without the name of the program, for texts that begin with a file's."""
+    for text in texts:
+        with contextlib.suppress(OSError):
+            print(plain(text), file=sys.stderr, flush=True)
+        drain_stderr()
+
+
+def plain(text: str) -> str:
+    """`text` without secrets, and without what steers a terminal. It may have several lines."""
+    return printable(redact(text), but="\n")
+
+
+def print_text(text: str) -> None:
+    """Print a line, or several, for a person. Raises OutputError."""
+    show(plain(text) + "\n")
 
 
 def write(text: str, file: Path | None = None) -> None:
     """Put `text`, in UTF-8, into `file` or else on standard output. Raises OutputError."""
-    content = text.encode(errors="replace")
     if file is not None:
-        replace_file(file, content)
+        write_file(file, text)
     else:
-        write_stdout(content)
+        write_stdout(fit_for(sys.stdout.isatty(), text).encode(errors="replace"))
+
+
+def fit_for(terminal: bool, text: str) -> str:
+    """Text for programs as it is; where a person looks at it, without what steers the terminal."""
+    return printable(text, but="\n") if terminal else text
 
 
 def show(text: str) -> None:
-    """Print `text` for a person, in whatever encoding the terminal has. Raises OutputError."""
+    """Print a table, which may have colours, in whatever encoding the terminal has. Raises OutputError."""
     write_stdout(text.encode(sys.stdout.encoding or "utf-8", errors="backslashreplace"))
 
 
 def write_stdout(content: bytes) -> None:
     """Raises OutputError where standard output is full; a reader that has left has seen enough: then status 1, quietly."""
-    if sys.stdout is None:
-        raise OutputError("standard output is closed")
-    try:
+    # What was said before on standard error comes before on a terminal, too.
+    drain_stderr()
+    with checked_stdout():
+        sys.stdout.flush()
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
+
+
+def flush_stdout() -> None:
+    """Write what others have printed. Raises like `write_stdout`."""
+    with checked_stdout():
+        sys.stdout.flush()
+
+
+@contextmanager
+def checked_stdout() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         abandon_stdout()
         raise SystemExit(1) from None
     except OSError as error:
         abandon_stdout()
-        raise OutputError(f"cannot write to standard output: {error.strerror}") from None
+        reason = "it is closed" if error.errno == errno.EBADF else error.strerror
+        raise OutputError(f"cannot write to standard output: {reason}") from None
 
 
 def abandon_stdout() -> None:
     """Python tries to write the rest when it ends, and complains."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_file(file: Path, text: str) -> None:
+    """Put `text` into `file`: a regular file is replaced, a pipe or a device is written into. Raises OutputError.
+
+    Where `file` is a symbolic link, its target is meant. A file that is not there is made.
+    """
+    if (descriptor := own_descriptor(file)) is not None:
+        write_descriptor(file, descriptor, text)
+        return
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except OSError as error:
+        raise OutputError(f"cannot write {file}: {error.strerror}") from None
+    if stat.S_ISREG(mode):
+        replace_file(Path(os.path.realpath(file)), text.encode(errors="replace"))
+    elif stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        write_special(file, text)
+    else:
+        kind = "a folder" if stat.S_ISDIR(mode) else "neither a file nor a pipe nor a terminal"
+        raise OutputError(f"cannot write {file}: it is {kind}")
+
+
+def own_descriptor(file: Path) -> int | None:
+    """The number of the open file of this process that `file` stands for, as /dev/stdout does; None for any other."""
+    for _ in range(LONGEST_CHAIN):
+        folder = file.absolute().parent.resolve()
+        if re.fullmatch(rf"/proc/{os.getpid()}(/task/\d+)?/fd|/dev/fd", str(folder)) and file.name.isdecimal():
+            return int(file.name)
+        try:
+            file = folder / file.readlink()
+        except OSError:
+            return None
+    return None
+
+
+def write_descriptor(file: Path, descriptor: int, text: str) -> None:
+    """To be written to as it is: the file behind it may be opened for appending, or shared."""
+    if descriptor == sys.stdout.fileno():
+        write(text)
+        return
+    try:
+        write_all(descriptor, text)
+    except OSError as error:
+        raise OutputError(f"cannot write {file}: {error.strerror}") from None
+
+
+def write_special(file: Path, text: str) -> None:
+    """Write into a pipe or a device. A pipe that nobody reads is an error: waiting for a reader might never end."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            os.set_blocking(descriptor, True)
+            write_all(descriptor, text)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        reason = "nobody reads this pipe" if error.errno == errno.ENXIO else error.strerror
+        raise OutputError(f"cannot write {file}: {reason}") from None
+
+
+def write_all(descriptor: int, text: str) -> None:
+    rest = memoryview(fit_for(os.isatty(descriptor), text).encode(errors="replace"))
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def replace_file(file: Path, content: bytes) -> None:

@@ -18,6 +18,7 @@ from exporter import __version__
 from exporter.app import Application, Options
 from exporter.app.autoreload import AutoReload
 from exporter.cli import check, options
+from exporter.cli.output import print_text
 from exporter.clock import Clock, SystemClock
 from exporter.polling import WHOLE, Shard
 from exporter.supervise import TaskObserver, supervise
@@ -117,7 +118,7 @@ def check_web(path: Path | None) -> int:
     """Check the file of --web.config.file, if there is one; the exit status. Raises ConfigurationError."""
     if path is not None:
         load_settings(path)
-        print(f"{path}: the web configuration is fine")
+        print_text(f"{path}: the web configuration is fine")
     return 0
 
 

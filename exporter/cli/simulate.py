@@ -4,10 +4,10 @@ import argparse
 import asyncio
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.cli.output import say, write
 from exporter.simulator.octopus import OctopusProject
 from exporter.simulator.octopus_spec import DataQueueSpec, default_projects
 from exporter.simulator.region import Region
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         asyncio.run(_serve(simulator, args.listen_address, args.config_output))
     except OSError as error:
-        sys.stderr.write(f"hpc-exporter simulate: {error}\n")
+        say(f"hpc-exporter simulate: {error}")
         return 1
     return 0
 
@@ -199,18 +199,10 @@ async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | 
     count = len(simulator.regions) + len(simulator.projects)
     await simulator.start(host, [port + index if port else 0 for index in range(count)])
     try:
-        _hand_out(configuration(simulator), output)
+        write(configuration(simulator), output)
         await stopped.wait()
     finally:
         await simulator.stop()
-
-
-def _hand_out(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        output.write_text(text, encoding="utf-8")
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -1,12 +1,14 @@
 """Results: in a file from one moment to the next, or on standard output."""
 
 import os
+import socket
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
-from exporter.cli.output import OutputError, replace_file
+from exporter.cli.output import OutputError, replace_file, write_file
 
 
 def test_a_file_is_replaced_and_readable_by_all(tmp_path: Path) -> None:
@@ -51,3 +53,94 @@ def test_a_failure_half_way_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         replace_file(file, b"new")
     assert file.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["hpc.prom"]
+
+
+def test_the_target_of_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    target = tmp_path / "folder" / "hpc.prom"
+    (tmp_path / "middle").symlink_to("folder/hpc.prom")
+    link = tmp_path / "hpc.prom"
+    link.symlink_to("middle")
+    for text in ("first", "second"):
+        write_file(link, text)
+        assert target.read_text() == text
+        assert link.is_symlink()
+        assert not target.is_symlink()
+    assert [each.name for each in target.parent.iterdir()] == ["hpc.prom"]
+
+
+def test_a_pipe_is_written_into(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    opened = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(opened, True)
+
+    def reader() -> None:
+        with os.fdopen(opened, encoding="utf-8") as stream:
+            read.append(stream.read())
+
+    thread = threading.Thread(target=reader, daemon=True)
+    thread.start()
+    write_file(pipe, text := "x" * 200_000)
+    thread.join(30)
+    assert read == [text]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_pipe_that_nobody_reads_is_an_error_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match=r"pipe: nobody reads this pipe$"):
+        write_file(pipe, "x")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_device_is_written_into(tmp_path: Path, link: bool) -> None:
+    def through(device: str) -> Path:
+        if not link:
+            return Path(device)
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(device)
+        return tmp_path / "link"
+
+    write_file(through("/dev/null"), "x")
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_file(through("/dev/full"), "x")
+    for device in ("/dev/null", "/dev/full"):
+        assert stat.S_ISCHR(Path(device).stat().st_mode)
+
+
+def test_a_terminal_is_written_into_and_not_steered() -> None:
+    main, terminal = os.openpty()
+    try:
+        for file in (Path(os.ttyname(terminal)), Path(f"/dev/fd/{terminal}")):
+            write_file(file, 'x{name="\u009b31m\u202e\a"} 1\n')
+            assert os.read(main, 1000).decode() == 'x{name="\ufffd31m\ufffd\ufffd"} 1\r\n'
+    finally:
+        os.close(main)
+        os.close(terminal)
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", "link"])
+def test_an_open_file_of_the_process_is_written_to_as_it_is(tmp_path: Path, name: str) -> None:
+    """As /dev/stdout where standard output goes to a file that is appended to."""
+    (tmp_path / "log").write_text("before\n")
+    with (tmp_path / "log").open("a") as log:
+        (tmp_path / "link").symlink_to(f"/dev/fd/{log.fileno()}")
+        write_file(tmp_path / name.format(log.fileno()), "after\n")
+    assert (tmp_path / "log").read_text() == "before\nafter\n"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_other_special_files_are_left_alone(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with pytest.raises(OutputError, match="neither a file nor a pipe"):
+            write_file(tmp_path / "socket", "x")
+    with pytest.raises(OutputError, match="it is a folder"):
+        write_file(tmp_path, "x")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OutputError, match="Too many levels"):
+        write_file(tmp_path / "loop", "x")

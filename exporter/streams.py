@@ -1,0 +1,216 @@
+"""Standard input, output and error that survive what is at their other end.
+
+A reader leaves, a disk is full, a pipe is full because nobody reads, a descriptor is closed from the beginning: none of these
+may cost more than the lines that cannot be written.
+"""
+
+import atexit
+import contextlib
+import errno
+import io
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from exporter.redaction import redact
+
+# So many characters wait for a reader; what comes then is lost.
+LONGEST_QUEUE = 1024 * 1024
+# Seconds to wait for lines to be written where they must come before something else, and at the end.
+DRAIN_TIMEOUT = 2.0
+NOBODY_READS = OSError(errno.EAGAIN, "nobody reads what was written before")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some lines, and whom to tell how it went."""
+
+    text: str
+    outcome: Future[None] | None = None
+
+
+class LineWriter(io.TextIOBase):
+    """A stream whose caller never waits and gets no error: a thread writes, secrets taken out, in the order of the calls.
+
+    Lines that cannot be written are counted in `lost`; `on_loss` is called with their number by that thread when writing works
+    again.
+    """
+
+    def __init__(self, descriptor: int, encoding: str = "utf-8", *, longest_queue: int = LONGEST_QUEUE) -> None:
+        super().__init__()
+        self.lost = 0
+        self.on_loss: Callable[[int], object] = lambda _lines: None
+        self._descriptor = descriptor
+        self._encoding = encoding
+        self._longest_queue = longest_queue
+        self._terminal = os.isatty(descriptor)
+        self._changed = threading.Condition()
+        self._unfinished = ""
+        self._queue: deque[Piece] = deque()
+        self._size = 0
+        self._stuck = False
+        self._told = 0
+        self._within_line = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a property of the class above, which says that it can be set
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        with self._changed:
+            lines, end, rest = (self._unfinished + text).rpartition("\n")
+            self._unfinished = rest
+            if end:
+                self._enqueue(Piece(lines + end))
+        if self._terminal:
+            self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Let go of a line without an end, too. Does not wait: see `drain`."""
+        with self._changed:
+            if self._unfinished:
+                unfinished, self._unfinished = self._unfinished, ""
+                self._enqueue(Piece(unfinished))
+
+    def drain(self, timeout: float = DRAIN_TIMEOUT) -> None:
+        """Wait until all is written, or lost; no longer than `timeout` seconds, and not at all while nobody reads."""
+        self.flush()
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while self._size and not self._stuck:
+                if not self._changed.wait(deadline - time.monotonic()):
+                    self._stuck = True
+
+    def deliver(self, text: str, timeout: float = DRAIN_TIMEOUT) -> None:
+        """Write `text` and wait until it is written. Raises OSError where it cannot be, or not within so many seconds."""
+        outcome: Future[None] = Future()
+        with self._changed:
+            self._enqueue(Piece(text, outcome))
+        try:
+            outcome.result(timeout)
+        except TimeoutError:
+            raise NOBODY_READS from None
+
+    def _enqueue(self, piece: Piece) -> None:
+        # One that is longer by itself passes when nothing else waits.
+        if self._size and self._size + len(piece.text) > self._longest_queue:
+            self._lose(piece, NOBODY_READS)
+            return
+        self._queue.append(piece)
+        self._size += len(piece.text)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="standard error", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _lose(self, piece: Piece, error: OSError) -> None:
+        self.lost += piece.text.count("\n") or 1
+        if piece.outcome is not None:
+            piece.outcome.set_exception(error)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue:
+                    self._changed.wait()
+                piece = self._queue.popleft()
+            error = self._written(piece.text)
+            with self._changed:
+                self._size -= len(piece.text)
+                self._stuck = False
+                if error is not None:
+                    self._lose(piece, error)
+                elif piece.outcome is not None:
+                    piece.outcome.set_result(None)
+                lost = 0
+                # Not in the midst of it: to tell takes a line, too.
+                if error is None and not self._queue:
+                    lost, self._told = self.lost - self._told, self.lost
+                self._changed.notify_all()
+            if lost:
+                self.on_loss(lost)
+
+    def _written(self, text: str) -> OSError | None:
+        """Write all of `text`; the error where that does not work."""
+        # What was cut off in the middle of a line must not become the beginning of this one.
+        text = f"\n{redact(text)}" if self._within_line else redact(text)
+        content = rest = memoryview(text.encode(self._encoding, errors="backslashreplace"))
+        try:
+            while rest:
+                rest = rest[self._write_some(rest) :]
+        except OSError as error:
+            self._within_line = self._within_line or len(rest) < len(content)
+            return error
+        self._within_line = False
+        return None
+
+    def _write_some(self, content: memoryview) -> int:
+        with contextlib.suppress(BlockingIOError):
+            return os.write(self._descriptor, content)
+        # Somebody who shares it made it so that it does not wait.
+        select.select([], [self._descriptor], [])
+        return 0
+
+
+# None where this process is not a command, but a program that uses a part of it.
+_stderr: LineWriter | None = None
+
+
+def prepare() -> None:
+    """Make the standard streams of this process fit for anything. To be called once, before anything is opened."""
+    global _stderr  # noqa: PLW0603 - there is one standard error in a process
+    occupy_standard_descriptors()
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - standard output for good
+    _stderr = LineWriter(2, sys.stderr.encoding if sys.stderr is not None else "utf-8")
+    sys.stderr = _stderr
+    atexit.register(_stderr.drain)
+
+
+def occupy_standard_descriptors() -> None:
+    """Open those of the numbers 0 to 2 that are closed, so that no socket or file gets one and log lines with it.
+
+    Nothing can be written to them: who tries is told so.
+    """
+    with contextlib.suppress(OSError):
+        while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:  # noqa: PLR2004 - standard error
+            pass
+        os.close(descriptor)
+
+
+def on_lost_lines(told: Callable[[int], object]) -> None:
+    """Call `told` with the number of lines that standard error did not take, when it takes lines again."""
+    if _stderr is not None:
+        _stderr.on_loss = told
+
+
+def drain_stderr() -> None:
+    """Let what was said on standard error be there before what follows elsewhere. Waits for a bounded time."""
+    if _stderr is not None:
+        _stderr.drain()
+
+
+def deliver_stderr(text: str) -> None:
+    """Write `text` on standard error and wait until it is there. Raises OSError where it cannot be written."""
+    if _stderr is not None:
+        _stderr.deliver(text)
+    else:
+        sys.stderr.write(text)
+        sys.stderr.flush()
