@@ -12,6 +12,7 @@ from exporter.metrics.catalogue import CATALOGUE
 from grafana import problems
 from grafana.__main__ import differing
 from grafana.boards import BOARDS as SOURCES
+from grafana.duplicates import counted_once
 from grafana.parts import STATE_COLOURS, Text, in_language
 from tests.dashboards.boards import BOARDS, ENGLISH, PROVISIONED, expressions, panels, targets, variables
 from tests.rules.test_rules import ALERTS, THRESHOLDS
@@ -230,3 +231,41 @@ def test_colours_are_told_apart_by_people_of_any_colour_vision(board: dict[str, 
 def json_text(board: dict[str, Any]) -> str:
 
     return json.dumps(board)
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        (
+            'sum(scnet_queue_jobs{state="queued"})',
+            'sum(max by (hpc_cluster, user, queue, state) (scnet_queue_jobs{state="queued"}))',
+        ),
+        (
+            "increase(hpc_exporter_polls_total[5m])",
+            "max by (source, endpoint) (sum by (job, source, endpoint) (increase(hpc_exporter_polls_total[5m])))",
+        ),
+        (
+            "rate(scnet_job_observed_wait_seconds_bucket[5m])",
+            (
+                "max by (hpc_cluster, group, le) (sum by (job, hpc_cluster, group, le) "
+                "(rate(scnet_job_observed_wait_seconds_bucket[5m])))"
+            ),
+        ),
+        (
+            "max_over_time(octopus_queued_unread_resource_specs[1h] offset 2h)",
+            (
+                "max by (project, queue_type, cluster_type, cluster_id) "
+                "(max_over_time(octopus_queued_unread_resource_specs[1h] offset 2h))"
+            ),
+        ),
+        # Each shard has a part of these, and its own of those.
+        ("sum(hpc_exporter_tracked_jobs)", "sum(max by (source) (sum by (job, source) (hpc_exporter_tracked_jobs)))"),
+        ("hpc_exporter_series", "max by (instance) (hpc_exporter_series)"),
+        ("scnet_up == 0", "min by (hpc_cluster) (scnet_up) == 0"),
+        # Not ours, or needed with job and instance.
+        ("up and on (job, instance) hpc_exporter_build_info", "up and on (job, instance) hpc_exporter_build_info"),
+        ("my_scnet_up + scnet_up_total", "my_scnet_up + scnet_up_total"),
+    ],
+)
+def test_queries_count_an_exporter_once_however_many_jobs_scrape_it(written: str, sent: str) -> None:
+    assert counted_once(written) == sent
