@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from exporter.sources.services import Services
 from exporter.sources.source import Source
 from exporter.sources.tracked import Tracked
 from exporter.supervise import ShortTasks, supervise
+from exporter.threads import in_daemon_thread
 from exporter.tracking import StateFileError, TrackingService
 
 log = structlog.get_logger()
@@ -45,6 +47,8 @@ POLLS_SOON_PER_SECOND = 2_000
 STATE_FILE_TIMEOUT = 10.0
 # Seconds for the ends of connections when the exporter stops.
 CLOSE_TIMEOUT = 3.0
+# Threads that make the status at a time: scrapes and polls need some as well.
+STATUS_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,9 @@ class Application:
         self._loading = asyncio.Lock()
         # Entered around every reload, for who has to be told.
         self.around_reload: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._status_threads = asyncio.Semaphore(STATUS_THREADS)
+        # What is shown of a configuration.
+        self._effective: tuple[Config, asyncio.Future[str]] | None = None
         self.started_at = self._clock.now()
         self.reload_successful: bool | None = None
         self.reload_error: str | None = None
@@ -195,8 +202,9 @@ class Application:
 
     async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
         """The same, made into something. In a thread: it takes a while for thousands of targets, and polls go on."""
-        self.poller.expire()
-        return await asyncio.to_thread(lambda: made(status_of(self, selection)))
+        async with self._status_threads:
+            self.poller.expire()
+            return await asyncio.to_thread(lambda: made(status_of(self, selection)))
 
     @property
     def figures(self) -> Figureboard:
@@ -212,9 +220,16 @@ class Application:
         """What is allowed in the configuration but may surprise."""
         return warnings_of(self.config, self.sources) if self.config else []
 
-    def effective_config(self) -> str:
-        """The configuration in use, as YAML, secrets hidden."""
-        return effective_yaml(self.config) if self.config else ""
+    async def effective_config(self) -> str:
+        """Return the configuration in use as YAML, secrets hidden. It is made once, in a thread."""
+        if self.config is None:
+            return ""
+        if self._effective is None or self._effective[0] is not self.config:
+            text = in_daemon_thread(partial(effective_yaml, self.config), name="effective configuration")
+            self._effective = self.config, text
+        _, text = self._effective
+        await asyncio.wait({text})
+        return text.result()
 
     async def _load_and_apply(self) -> None:
         loaded, contexts = await self._load()

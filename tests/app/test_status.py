@@ -1,12 +1,17 @@
 """What the whole application says of itself."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from exporter.app import application
+from exporter.app.status import Selection
+from exporter.config import Config
 from exporter.errors import ConfigurationError
 from tests.app.running import running
 from tests.e2e.region import Handler, cluster, configuration, envelope, job, queue, scripted_region
@@ -56,3 +61,36 @@ async def test_a_region_that_is_gone_takes_its_numbers_along(tmp_path: Path) -> 
         await made.reload(configuration(cluster(region.url, name="hefei", cluster_id=2)))
         assert [source["name"] for source in made.app.status()["sources"]] == ["hefei"]
         assert made.app.figures.totals("kunshan") == (None, None, None)
+
+
+async def test_many_status_requests_leave_threads_for_polls_and_scrapes(tmp_path: Path) -> None:
+    """Answers of regions are read, and scrapes compressed, by the same threads."""
+    async with running(tmp_path, configuration(cluster("http://127.0.0.1:9"))) as made:
+        done = threading.Event()
+        requests = [asyncio.create_task(made.app.status_as(lambda _: done.wait(30), Selection())) for _ in range(100)]
+        await asyncio.sleep(0.1)
+        try:
+            async with asyncio.timeout(20):
+                assert await asyncio.to_thread(lambda: "a scrape") == "a scrape"
+        finally:
+            done.set()
+        assert all(await asyncio.gather(*requests))
+
+
+async def test_the_effective_configuration_is_made_once_and_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With thousands of users it takes seconds."""
+    threads: list[threading.Thread] = []
+
+    def effective(_config: Config) -> str:
+        threads.append(threading.current_thread())
+        return f"made {len(threads)} times"
+
+    monkeypatch.setattr(application, "effective_yaml", effective)
+    async with running(tmp_path, configuration(cluster("http://127.0.0.1:9"))) as made:
+        texts = await asyncio.gather(*(made.app.effective_config() for _ in range(100)))
+        assert set(texts) == {"made 1 times"}
+        assert threads[0] is not threading.main_thread()
+        await made.reload(configuration(cluster("http://127.0.0.1:9", name="hefei", cluster_id=2)))
+        assert await made.app.effective_config() == "made 2 times"

@@ -60,7 +60,8 @@ class FakeFace:
         await self.may_answer.wait()
         return made(self.status(selection))
 
-    def effective_config(self) -> str:
+    async def effective_config(self) -> str:
+        await self.may_answer.wait()
         return "poll: {}\n"
 
     async def reload(self) -> None:

@@ -281,7 +281,7 @@ async def test_no_more_scrapes_at_once_than_allowed(face: FakeFace) -> None:
     assert face.requests["/metrics", 503] == 1
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/", "/api/v1/status"])
+@pytest.mark.parametrize("path", ["/metrics", "/", "/api/v1/status", "/config"])
 async def test_300_parallel_requests_of_a_path_block_no_other(face: FakeFace, path: str) -> None:
     """Each has a limit of its own; beyond it requests are rejected, and told to come again."""
     face.may_answer.clear()
