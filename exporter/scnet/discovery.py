@@ -4,13 +4,20 @@ Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster).
 """
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from exporter.config import InlineSecret
-from exporter.errors import DecodeError, PollError
+from exporter.errors import (
+    DecodeError,
+    PollError,
+    UntrustedCertificateError,
+    UpstreamConnectionError,
+    UpstreamTimeoutError,
+)
 from exporter.records import Scheduler
 from exporter.scnet import wire
 from exporter.scnet.client import RegionClient
@@ -20,6 +27,8 @@ from exporter.scnet.tokens import as_text
 from exporter.upstream import Login, Request, Response, StaticToken, TokenProvider, Upstream, call_with_token, excerpt
 
 CENTER = "center"
+# The next address of a region may do where one fails in these ways.
+UNREACHABLE = (UpstreamConnectionError, UpstreamTimeoutError, UntrustedCertificateError)
 
 
 class WireUrl(msgspec.Struct, gc=False):
@@ -58,7 +67,7 @@ class Center:
 
     name: str
     user: str
-    hpc_url: str
+    hpc_urls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +94,14 @@ def read_center(response: Response) -> Center:
             raise DecodeError("the answer describes no region")
         answer = answer[0]
     user = answer.cluster_user_info.user_name if answer.cluster_user_info else None
-    return Center(as_text(answer.name), as_text(user), first_enabled(answer.hpc_urls or []))
+    return Center(as_text(answer.name), as_text(user), tuple(enabled(answer.hpc_urls or [])))
 
 
-def first_enabled(rows: list[msgspec.Raw]) -> str:
-    """The first address that is in use, without the ``/hpc`` that its paths begin with; empty if there is none."""
+def enabled(rows: list[msgspec.Raw]) -> Iterator[str]:
+    """The addresses that are in use, without the ``/hpc`` that their paths begin with."""
     for url in wire.read_each(rows, lambda raw: wire.read_one(_url.decode, raw)):
         if url is not None and url.enabled and url.url.strip():
-            return url.url.strip().rstrip("/").removesuffix("/hpc").rstrip("/")
-    return ""
+            yield url.url.strip().rstrip("/").removesuffix("/hpc").rstrip("/")
 
 
 async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) -> list[Found]:
@@ -115,15 +123,19 @@ async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:
     except PollError as error:
         return Found(region.cluster_id, region.cluster_name, problem=str(error))
     name = center.name or region.cluster_name
-    if not center.hpc_url:
-        return Found(region.cluster_id, name, center.user, problem="it has no HPC address that is enabled")
-    client = RegionClient(upstream, cluster_id=region.cluster_id, hpc_url=center.hpc_url, ac_url=ac_url)
-    try:
-        schedulers = (await client.schedulers(tokens)).schedulers
-    except PollError as error:
-        problem = f"its schedulers could not be read: {error}"
-        return Found(region.cluster_id, name, center.user, center.hpc_url, problem=problem)
-    return Found(region.cluster_id, name, center.user, center.hpc_url, schedulers)
+    problem, address = "it has no HPC address that is enabled", ""
+    for hpc_url in center.hpc_urls:
+        client = RegionClient(upstream, cluster_id=region.cluster_id, hpc_url=hpc_url, ac_url=ac_url)
+        try:
+            found = await client.schedulers(tokens)
+        except PollError as error:
+            if not address:
+                problem, address = f"its schedulers could not be read: {error}", hpc_url
+            if not isinstance(error, UNREACHABLE):
+                break
+        else:
+            return Found(region.cluster_id, name, center.user, hpc_url, found.schedulers)
+    return Found(region.cluster_id, name, center.user, address, problem=problem)
 
 
 async def ask_center(upstream: Upstream, tokens: TokenProvider, ac_url: str) -> Center:

@@ -11,6 +11,7 @@ from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PermissionDeniedError, PollError
 from exporter.upstream.auth_failures import NEGATIVE_CACHE_TTL, RejectedTokenError
 from exporter.upstream.http import Request, Response, Upstream
+from exporter.upstream.tokens import TokenSource
 
 T = TypeVar("T")
 
@@ -51,27 +52,28 @@ class Unreplaced:
 
 
 class EitherToken:
-    """Two tokens of which requests take one: learnt by trying. A TokenProvider that gives the one accepted last.
+    """Two tokens of one login of which requests take one: learnt by trying. A TokenProvider of the one accepted last.
 
     While nothing is known, the other one is tried before there is a new login; later after it. A request that neither
-    helps is not sent with both again for NEGATIVE_CACHE_TTL.
+    helps is not sent with both again for NEGATIVE_CACHE_TTL. Without the `first` one nothing is sent.
     """
 
-    def __init__(self, likely: TokenProvider, other: TokenProvider, clock: Clock) -> None:
-        self._order = likely, other
-        self._known = False
+    def __init__(self, first: TokenSource, second: TokenSource, clock: Clock) -> None:
+        self._first, self._second = first, second
+        # The one that was accepted last, once one was.
+        self._accepted: TokenSource | None = None
         self._in_vain: dict[str, float] = {}
         self._clock = clock
 
     @property
     def origin(self) -> str:
-        return self._order[0].origin
+        return self._first.origin
 
     async def current(self) -> str:
-        return await self._order[0].current()
+        return await (self._accepted or self._first).current()
 
     async def replace(self, rejected: str) -> str | None:
-        return await self._order[0].replace(rejected)
+        return await (self._accepted or self._first).replace(rejected)
 
     def reset(self) -> None:
         """Forget which requests no token helped: there is a new credential."""
@@ -81,14 +83,20 @@ class EitherToken:
         self, upstream: Upstream, request_for: Callable[[str], Request], decode: Callable[[Response], T]
     ) -> T:
         """As `call_with_token`, with each of the two. Raises the error of the likelier one."""
-        likely, other = self._order
-        # Without the likelier one there is nothing to compare with: the account is disabled, or cannot log in.
-        await current_of(likely)
-        attempts: list[tuple[TokenProvider, TokenProvider]] = [(likely, likely)]
-        tries_both = not self._in_vain or self._clock.monotonic() >= self._in_vain.get(request_for("").url, -math.inf)
+        # It raises where the account cannot log in, or is disabled in the region.
+        await current_of(self._first)
+        known = self._accepted is not None
+        likely, other = self._first, self._second
+        if self._accepted is other and other.issued.value:
+            likely, other = other, likely
+        attempts: list[tuple[TokenSource, TokenProvider]] = [(likely, likely)]
+        # The other one comes with the same login. If it did not, another login is not worth its while.
+        tries_both = bool(other.issued.value) and (
+            not self._in_vain or self._clock.monotonic() >= self._in_vain.get(request_for("").url, -math.inf)
+        )
         if tries_both:
             attempts.append((other, Unreplaced(other)))
-            if not self._known:
+            if not known:
                 attempts = [(likely, Unreplaced(likely)), (other, Unreplaced(other)), *attempts]
         failure: AuthenticationError | PermissionDeniedError | None = None
         for provider, attempt in attempts:
@@ -97,8 +105,7 @@ class EitherToken:
             except (AuthenticationError, PermissionDeniedError) as error:
                 failure = error if provider is likely or failure is None else failure
             else:
-                self._order = (provider, other if provider is likely else likely)
-                self._known = True
+                self._accepted = provider
                 return answer
         if tries_both:
             self._in_vain[request_for("").url] = self._clock.monotonic() + NEGATIVE_CACHE_TTL

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, DecodeError, PollError
 from exporter.records import Scheduler
+from exporter.scnet import AccessKeyLogin
 from exporter.scnet.discovery import Center, Found, discover, read_center
 from exporter.simulator import Fault
 from exporter.upstream import Response
@@ -37,7 +39,7 @@ def test_a_centre_as_the_page_has_it() -> None:
         "hpcUrls": [url("https://hpc.example.com:65106/hpc")],
         "efileUrls": [url("https://efile.example.com")],
     }
-    expected = Center("华东一区【昆山】", "test", "https://hpc.example.com:65106")
+    expected = Center("华东一区【昆山】", "test", ("https://hpc.example.com:65106",))
     assert read_center(answer(center)) == expected
     assert read_center(answer([center], 0)) == expected
 
@@ -67,7 +69,7 @@ def test_a_centre_as_the_page_has_it() -> None:
     ],
 )
 def test_the_first_enabled_address_without_what_its_paths_begin_with(urls: object, expected: str) -> None:
-    assert read_center(answer({"hpcUrls": urls})).hpc_url == expected
+    assert next(iter(read_center(answer({"hpcUrls": urls})).hpc_urls), "") == expected
 
 
 @pytest.mark.parametrize("data", [None, [], 7, "text", {"hpcUrls": "x"}, {"clusterUserInfo": []}, [None], b"<html>"])
@@ -77,7 +79,7 @@ def test_what_is_no_centre_is_said_to_be_none(data: object) -> None:
 
 
 def test_a_centre_that_says_nothing_is_unknown_not_wrong() -> None:
-    assert read_center(answer({})) == Center("", "", "")
+    assert read_center(answer({})) == Center("", "", ())
 
 
 @given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(
@@ -189,3 +191,22 @@ async def test_a_region_without_an_enabled_address_says_so(network: Network) -> 
         lab.first.ac_url = address
         [region] = await discover(network.upstream(), lab.login(), address, 0.0)
     assert region == Found("1", "one", "", "", (), "it has no HPC address that is enabled")
+
+
+async def test_the_next_address_is_taken_where_the_first_cannot_be_reached(network: Network) -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if request.path.endswith("/center"):
+            urls = [url("http://127.0.0.1:1"), {"url": f"{address}/a/hpc"}, url(f"{address}/b/hpc")]
+            return web.json_response({"code": 0, "data": {"hpcUrls": urls}})
+        if request.path == "/a/hpc/openapi/v2/cluster":
+            return web.json_response({"code": 0, "data": {"id": 7, "text": "seven"}})
+        return web.json_response({"code": 0, "data": [{"clusterId": 1, "clusterName": "eins", "token": "t"}]})
+
+    address = await network.serve(handler)
+    login = AccessKeyLogin("a", InlineSecret("ak"), InlineSecret("sk"), f"{address}/tokens")
+    [region] = await discover(network.upstream(), login, address, 0.0)
+    assert (region.hpc_url, [each.id for each in region.schedulers]) == (f"{address}/a", ["7"])
+    assert not [path for path in asked if path.startswith("/b")]

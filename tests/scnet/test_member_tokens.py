@@ -157,12 +157,26 @@ async def test_an_account_that_may_ask_nothing_costs_ever_fewer_logins(platform:
 
 async def test_without_a_row_of_the_platform_the_regions_token_is_all_there_is(platform: Platform) -> None:
     platform.has_platform_row = False
-    assert await platform.poll() == "permission"
+    for _ in range(60):
+        assert await platform.poll() == "permission"
+        await platform.clock.advance(60)
+    assert platform.requests["login"] <= 2 + 5 + 6
+    assert platform.requests["platform"] == 0
     platform.takes = {"region"}
     await platform.clock.advance(NEGATIVE_CACHE_TTL)
     assert await platform.poll() == "ok"
     with pytest.raises(AuthenticationError, match="gives no token of the platform itself"):
-        await platform.tokens._order[1].current()
+        await platform.tokens._second.current()
+
+
+async def test_a_platform_that_gives_its_own_token_no_longer_leaves_the_regions(platform: Platform) -> None:
+    assert await platform.poll() == "ok"
+    platform.has_platform_row, platform.takes = False, {"region"}
+    platform.valid += 1
+    await platform.clock.advance(3600)
+    assert await platform.poll() == "ok"
+    assert await platform.poll() == "ok"
+    assert platform.requests["login"] == 2
 
 
 async def test_a_pasted_token_has_no_alternative(platform: Platform) -> None:

@@ -59,7 +59,7 @@ class RegionTokens:
             if user.credential is not None or user.account is not None
         }
         # No page says whether member lists take the region's token or the platform's.
-        self.members = self._either() if isinstance(self.own, TokenSource) else self.own
+        self.members = self._either(self.own) if isinstance(self.own, TokenSource) else self.own
 
     def of_user(self, user: str) -> StaticToken | TokenSource:
         """The token to ask for a user's queues with."""
@@ -105,9 +105,9 @@ class RegionTokens:
             return StaticToken(credential, read_token)
         return self._source(account or "", self._cluster.cluster_id, user)
 
-    def _either(self) -> EitherToken:
+    def _either(self, own: TokenSource) -> EitherToken:
         platform = self._source(self._cluster.account or "", PLATFORM, None)
-        return EitherToken(self.own, platform, self._services.clock)
+        return EitherToken(own, platform, self._services.clock)
 
     def _source(self, account: str, scope: str, user: str | None) -> TokenSource:
         at_work = self._accounts[account]
