@@ -52,7 +52,8 @@ stands for a literal `${`. A variable is always a value, or a part of one: nothi
 Every token, key and password can be given in three ways: in the file itself, as `${NAME}`, or in a file of its own by the
 key that ends in `_file`. Files are looked at every two seconds: a new content is used at once, without a reload, and what
 failed for the old one is tried again. A file that is broken later does no harm: its last good content stays in use, and the
-log says so. White space around a secret is dropped; a second line is a mistake.
+log says so. White space around a secret is dropped; a second line is a mistake. The file of `tls.ca_file` is looked at in the same
+way: new connections use its new content, and a broken one changes nothing.
 
 ### Reloading
 

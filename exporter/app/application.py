@@ -16,7 +16,7 @@ from exporter.app.publisher import Publisher
 from exporter.app.reload import SharedReload, StoppedError
 from exporter.app.share import share_of
 from exporter.app.status import Selection, status_of
-from exporter.app.tls import context_for
+from exporter.app.tls import AuthorityFiles, Contexts, context_for
 from exporter.clock import Clock, SystemClock
 from exporter.config import Account, Cluster, Config, FileSecret, OctopusProject, SecretFiles, Tls, effective_yaml, load
 from exporter.config.files import UnansweredFileError, read_in_thread
@@ -65,6 +65,7 @@ class Prepared:
     """A configuration that only has to be applied: as it was `loaded`, and with the secrets that are in use already."""
 
     loaded: Config
+    contexts: Contexts
     config: Config
     share: Config
     slots: asyncio.Semaphore
@@ -97,7 +98,9 @@ class Application:
         self.projects: dict[str, Project] = {}
         self._tracking: TrackingService | None = None
         self._secrets = SecretFiles(self._clock, on_change=self._use_changed)
-        self._watch: asyncio.Task[None] | None = None
+        self._authorities = AuthorityFiles(self._clock, on_change=self._use_authorities)
+        self._contexts: Contexts = {}
+        self._watches: list[asyncio.Task[None]] = []
         self._polling_soon, self._closing = ShortTasks(), ShortTasks()
         self._reloads = SharedReload(self._reload)
         # Held by the first load, too: what is requested meanwhile comes after it.
@@ -135,9 +138,10 @@ class Application:
         async with self._loading:
             await self._load_and_apply()
             self._note_reload(None)
-        self._watch = asyncio.create_task(
-            supervise("secret watch", self._secrets.run, clock=self._clock, observer=self.own)
-        )
+        self._watches = [
+            asyncio.create_task(supervise(name, run, clock=self._clock, observer=self.own))
+            for name, run in (("secret watch", self._secrets.run), ("CA watch", self._authorities.run))
+        ]
 
     async def reload(self) -> None:
         """Load the configuration anew, all or nothing, together with all who request it meanwhile.
@@ -177,9 +181,9 @@ class Application:
     async def stop(self) -> None:
         """Stop reloading and polling, write what the tracker knows, and close all connections."""
         await self.stop_reloading()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait({self._watch})
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         await self._polling_soon.stop()
         await self.poller.stop()
         if self._tracking is not None:
@@ -232,7 +236,16 @@ class Application:
         return text.result()
 
     async def _load_and_apply(self) -> None:
-        loaded, contexts = await self._load()
+        await self._replace(*await self._load())
+
+    async def _use_authorities(self, contexts: Contexts) -> None:
+        """Let sources whose CA file changed connect anew; connections of before are closed after their requests."""
+        async with self._loading:
+            # A reload that came first read the files itself.
+            if self.config is not None and contexts.keys() == self._contexts.keys():
+                await self._replace(self.config, contexts)
+
+    async def _replace(self, loaded: Config, contexts: Contexts) -> None:
         prepared = await self._prepare(loaded, contexts)
         # From here on nothing fails, and who cancels the reload has to wait: it is not left half done.
         applying = asyncio.ensure_future(self._apply(prepared))
@@ -251,7 +264,7 @@ class Application:
     def _unloadable(self, why: str) -> ConfigurationError:
         return ConfigurationError([Mistake(str(self.options.config_file), 1, 1, "", why)])
 
-    async def _prepare(self, loaded: Config, contexts: dict[Tls, ssl.SSLContext]) -> Prepared:
+    async def _prepare(self, loaded: Config, contexts: Contexts) -> Prepared:
         """Do everything that can fail or takes long, without touching anything that runs."""
         config = loaded if self.config is None else await asyncio.to_thread(loaded.keeping, self.config)
         share = await asyncio.to_thread(share_of, config, self.options.shard)
@@ -270,7 +283,7 @@ class Application:
             await region.prepare()
         # The last step: nothing can fail after it and leave a state file open.
         tracking = await self._tracking_for(config)
-        return Prepared(loaded, config, share, slots, accounts, regions, projects, tracking)
+        return Prepared(loaded, contexts, config, share, slots, accounts, regions, projects, tracking)
 
     async def _apply(self, prepared: Prepared) -> None:
         """Let the new configuration take over."""
@@ -281,6 +294,8 @@ class Application:
         await self.poller.set_targets(self._targets())
         self._retire_all_but(self.sources, old)
         self._secrets.follow(config.file_secrets())
+        self._contexts = prepared.contexts
+        self._authorities.follow(prepared.contexts)
         await asyncio.sleep(0)
         if changed:
             self._polling_soon.start("use of changed secrets", self._use_changed(changed))

@@ -1,12 +1,19 @@
-"""TLS settings of an upstream as Python wants them."""
+"""TLS settings of upstreams as Python wants them, and the watch over the CA files that they name."""
 
 import ssl
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache, partial
 
+import structlog
+
+from exporter.clock import Clock
 from exporter.config import Tls
-from exporter.config.files import UnusableFileError, read_file
+from exporter.config.files import UnansweredFileError, UnusableFileError, read_file, read_in_thread
 from exporter.errors import ConfigurationError, Mistake
 
+log = structlog.get_logger()
+
+Contexts = Mapping[Tls, ssl.SSLContext]
 _MAX_PEM_BYTES = 8 * 1024 * 1024
 
 
@@ -43,3 +50,56 @@ def mistake_at(place: str, path: str, message: str) -> Mistake:
     """A mistake found after loading, at the `place` (FILE:LINE:COL) of the part that it is in."""
     file, line, column = place.rsplit(":", 2)
     return Mistake(file, int(line), int(column), path, message)
+
+
+class AuthorityFiles:
+    """Reads the CA files in use again and again; a changed one gives a new context, a broken one changes nothing."""
+
+    def __init__(
+        self, clock: Clock, interval: float = 2.0, *, on_change: Callable[[Contexts], Awaitable[None]]
+    ) -> None:
+        """`interval` is the pause between two looks in seconds; `on_change` gets all contexts, with those that are new."""
+        self._clock = clock
+        self._interval = interval
+        self._on_change = on_change
+        self._contexts: Contexts = {}
+        self._broken: set[Tls] = set()
+
+    def follow(self, contexts: Contexts) -> None:
+        """Look at the files of these from now on."""
+        self._contexts = contexts
+        self._broken &= contexts.keys()
+
+    async def run(self) -> None:
+        """Look at the files until cancelled."""
+        while True:
+            await self._clock.sleep(self._interval)
+            await self.look()
+
+    async def look(self) -> None:
+        """Read all files once."""
+        contexts = self._contexts
+        changed: dict[Tls, ssl.SSLContext] = {}
+        for tls, context in contexts.items():
+            found = await self._read(tls) if tls.ca_file is not None else context
+            if found is not None and found is not context:
+                log.info("CA file changed; new connections use it", path=str(tls.ca_file))
+                changed[tls] = found
+        if changed:
+            await self._on_change({**contexts, **changed})
+
+    async def _read(self, tls: Tls) -> ssl.SSLContext | None:
+        try:
+            context = await read_in_thread(partial(context_for, tls, ":0:0"))
+        except (ConfigurationError, UnansweredFileError) as error:
+            if tls not in self._broken:
+                self._broken.add(tls)
+                reason = error.mistakes[0].message if isinstance(error, ConfigurationError) else str(error)
+                log.warning(
+                    "CA file cannot be used; its last good content stays in use", path=str(tls.ca_file), error=reason
+                )
+            return None
+        if tls in self._broken:
+            self._broken.remove(tls)
+            log.info("CA file can be used again", path=str(tls.ca_file))
+        return context

@@ -59,7 +59,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     probability: float = 1.0
     after: bool = False
     seconds: float = 1.0
-    mebibytes: int = 16
+    mebibytes: int = 64
     status: int = 500
     retry_after: float | None = None  # seconds
     retry_after_as_date: bool = False

@@ -48,7 +48,7 @@ def polled(simulator: Simulator) -> Polled:
     clusters = "\nclusters:" + simulate.configuration(simulator).partition("\nclusters:")[2]
 
     def configuration(interval: str = "200ms", stale_after: str = "1h", timeout: str = "2s") -> str:
-        poll = f"{{interval: {interval}, stale_after: {stale_after}, timeout: {timeout}, retries: 0}}"
+        poll = f"{{interval: {interval}, stale_after: {stale_after}, timeout: {timeout}, retries: 0, max_body: 16MiB}}"
         return f"poll: {poll}{clusters}"
 
     return configuration

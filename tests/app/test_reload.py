@@ -196,6 +196,41 @@ async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_nobo
         await simulator.stop()
 
 
+async def test_a_ca_file_that_is_replaced_is_used_without_a_reload_and_a_broken_one_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    new.issue_cert("127.0.0.1").configure_cert(context)
+    old.cert_pem.write_to_path(file)
+    simulator = Simulator(idle_regions())
+    await simulator.start(tls=context)
+    try:
+        [region] = simulator.regions.values()
+        section = cluster(region.hpc_url, token=region.token("test"), members=[], tls={"ca_file": "ca.pem"})
+        async with running(tmp_path, configuration(section, poll={"interval": "100ms", "retries": 0})) as exporter:
+            await exporter.ready()
+            assert (await exporter.samples())[UP % "kunshan"] == 0
+            new.cert_pem.write_to_path(file)
+            await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 1, "that the region is reached")
+            at_work = exporter.app.regions["kunshan"]
+            for broken in ("", "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n", None):
+                file.unlink()
+                if broken is not None:
+                    file.write_text(broken, encoding="ascii")
+                await exporter.app._authorities.look()
+                assert exporter.app.regions["kunshan"] is at_work, "the last good authority stays in use"
+            assert capsys.readouterr().out.count("CA file cannot be used") == 1, "it is told once"
+            new.cert_pem.write_to_path(file)
+            await exporter.app._authorities.look()
+            assert exporter.app.regions["kunshan"] is at_work, "the same content changes nothing"
+            assert "CA file can be used again" in capsys.readouterr().out
+            old.cert_pem.write_to_path(file)
+            await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 0, "that the authority is not trusted")
+    finally:
+        await simulator.stop()
+
+
 async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Path, region: ScriptedRegion) -> None:
     good = configuration(cluster(region.url))
     async with running(tmp_path, good) as exporter:
