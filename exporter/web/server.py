@@ -45,8 +45,8 @@ COMPRESSED_ON_LOOP: Final = 16 * 1024
 SENDING_TIMEOUT: Final = 60.0
 
 
-class Face(Protocol):
-    """What the web needs of the application."""
+class ExporterApi(Protocol):
+    """The part of the application that is served."""
 
     @property
     def ready(self) -> bool: ...
@@ -58,7 +58,7 @@ class Face(Protocol):
 
 
 def create_app(
-    face: Face,
+    face: ExporterApi,
     *,
     telemetry_path: str = "/metrics",
     max_requests: int = 40,
@@ -101,9 +101,9 @@ def create_app(
 
 
 class Routes:
-    """One method a path."""
+    """The handlers, one for each path."""
 
-    def __init__(self, face: Face, telemetry_path: str, sending_timeout: float) -> None:
+    def __init__(self, face: ExporterApi, telemetry_path: str, sending_timeout: float) -> None:
         self._face = face
         self._telemetry_path = telemetry_path
         self._sending_timeout = sending_timeout
@@ -195,7 +195,7 @@ def limit_requests(handler: Handler, limit: int, sending_timeout: float) -> Hand
     return limited
 
 
-def counting(face: Face, telemetry_path: str) -> Middleware:
+def counting(face: ExporterApi, telemetry_path: str) -> Middleware:
     """Return middleware that counts requests by path and status.
 
     A path that is no route is `other`: clients may send any.

@@ -120,6 +120,27 @@ async def test_a_web_configuration_that_became_a_pipe_stops_nothing(tmp_path: Pa
         assert await exporter.stop() == 0
 
 
+async def test_few_open_files_are_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "exporter.yml").write_text(configuration(cluster("http://127.0.0.1:9")))
+    command = (sys.executable, "-m", "exporter", "serve", "--web.listen-address=127.0.0.1:0")
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'ulimit -n 128; exec "$0" "$@"', *command),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(40):
+        while b"Listening on" not in (line := await process.stderr.readline()):
+            if b"few clients can connect: raise the limit of open files (ulimit -n)" in line:
+                assert b"connections=64" in line
+                break
+        else:
+            raise AssertionError("nothing was told")
+        process.terminate()
+        await process.communicate()
+
+
 async def test_systemd_starts_it_on_a_socket_and_hears_from_it(tmp_path: Path) -> None:
     """With systemd's own systemd-socket-activate, and a notification socket of ours."""
     activate = real_part("systemd-socket-activate", "systemd")
