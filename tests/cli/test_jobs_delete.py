@@ -502,7 +502,7 @@ async def test_an_interruption_after_the_delete_leaves_its_trace(
 
     region.on_delete = hang
     process = await command.start(*WHOM, "--yes", "--audit-file=audit.jsonl", "19")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         await sent.wait()
     process.send_signal(number)
     result = await ended(process)
@@ -524,7 +524,7 @@ async def test_a_reader_that_leaves_does_not_stop_the_deletion(
         stderr=write if closed == "stderr" else asyncio.subprocess.DEVNULL,
     )
     os.close(write)
-    assert await asyncio.wait_for(process.wait(), 30) in (0, 1)
+    assert await asyncio.wait_for(process.wait(), 30) in (0, 100)
     assert region.ids() == {"20", "21"}
     [line] = audit_lines((command.folder / "audit.jsonl").read_text())
     assert line["outcome"] == "gone"

@@ -57,7 +57,7 @@ async def test_a_process_that_serves_never_loads_it(tmp_path: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    stdout, _ = await asyncio.wait_for(process.communicate(), 30)
+    stdout, _ = await asyncio.wait_for(process.communicate(), 100)
     status, *loaded = stdout.decode().split()
     assert status == "0"
     assert "exporter.cli.serve" in loaded

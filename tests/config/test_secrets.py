@@ -196,7 +196,7 @@ async def test_the_watch_looks_again_and_again_until_it_is_cancelled(path: Path)
 
 async def until(condition: Callable[[], bool], clock: FakeClock) -> None:
     """Let time pass until `condition` holds; a thread that reads takes real time."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while not condition():
             await clock.advance(0.1)
             await asyncio.sleep(0.001)

@@ -20,7 +20,6 @@ from tests.support.history import PastPrometheus, remembering
 
 OVERVIEW = ENGLISH["en/hpc-overview"]
 # The polls of an hour and a half are done in seconds; what takes long is promtool's and Prometheus' work.
-pytestmark = pytest.mark.timeout(120)
 END = 1_750_000_000.0
 PENDING = (State.QUEUED, State.HELD, State.WAITING, State.REQUEUED)
 

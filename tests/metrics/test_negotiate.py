@@ -149,4 +149,4 @@ def test_long_headers_take_no_time(element: str) -> None:
     negotiate("a/b" + element * 8190)
     accepts_gzip("a" + element * 8190)
 
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 10

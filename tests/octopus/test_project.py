@@ -66,7 +66,7 @@ class Running:
 
     async def idle(self) -> None:
         """Wait, in real time, for the sockets; a poll that waits for the test's clock does not count."""
-        for _ in range(2000):
+        for _ in range(20_000):
             if not any(status.in_flight for status in self.app.poller.statuses):
                 return
             await asyncio.sleep(0.002)

@@ -110,7 +110,7 @@ async def test_ten_thousand_targets_that_heal_together_cost_no_more_than_polling
     await poll_everything_once(poller)
     assert all(status.up for status in poller.statuses)
     # About a second here; looking at every other target for each one would take minutes.
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 60
 
 
 async def poll_everything_once(poller: Poller) -> None:

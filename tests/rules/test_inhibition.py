@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from tests.e2e.process import eventually
 from tests.rules.test_live import Inbox, alertmanager, receiving
@@ -57,7 +56,6 @@ def arrived(inbox: Inbox) -> set[tuple[str, str]]:
     return {(alert["labels"]["alertname"], alert["labels"].get("source", "")) for alert in inbox.seen}
 
 
-@pytest.mark.timeout(120)
 async def test_a_region_of_which_nothing_works_makes_one_message_and_others_go_on(tmp_path: Path) -> None:
     """Also the exporter that is down keeps back that its shard is missing."""
     alerts = [{"alertname": name, **({"source": source} if source else {})} for name, source in DEAD_REGION]
@@ -72,7 +70,6 @@ async def test_a_region_of_which_nothing_works_makes_one_message_and_others_go_o
     assert arrived(inbox) == expected
 
 
-@pytest.mark.timeout(120)
 async def test_without_a_dead_region_nothing_is_kept_back(tmp_path: Path) -> None:
     down = ("HPCRegionDown", "HPCExporterDown")
     alerts = [{"alertname": name, "source": source} for name, source in DEAD_REGION if name not in down]
@@ -81,7 +78,6 @@ async def test_without_a_dead_region_nothing_is_kept_back(tmp_path: Path) -> Non
         await eventually(lambda: len(arrived(inbox)) == len(alerts), "all messages arrive")
 
 
-@pytest.mark.timeout(120)
 async def test_many_users_of_a_region_are_one_message(tmp_path: Path) -> None:
     alerts = [{"alertname": "HPCJobWaitingTooLong", "source": "kunshan", "user": f"user{n}"} for n in range(50)]
     async with receiving() as (inbox, webhook), alertmanager(tmp_path, webhook) as address:

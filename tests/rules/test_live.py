@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -310,7 +309,6 @@ async def comes(look: Callable[[], object], inbox: Inbox, what: str) -> None:
         raise AssertionError(f"{late}; missing: {EXPECTED - inbox.arrived()}; open: {inbox.open}") from None
 
 
-@pytest.mark.timeout(120)
 async def test_what_goes_wrong_reaches_somebody_and_so_does_its_end(tmp_path: Path) -> None:
     real_part("prometheus")
     real_part("prometheus-alertmanager")

@@ -33,7 +33,7 @@ class DeadDisk:
     async def answers(self) -> None:
         """Let all go on that wait; return when they have."""
         self.release()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while self.waiting:  # noqa: ASYNC110 - threads set no event of the loop
                 await asyncio.sleep(0.01)
 

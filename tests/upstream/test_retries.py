@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
+from exporter.clock import SystemClock
 from exporter.errors import (
     ApiError,
     AuthenticationError,
@@ -32,6 +33,20 @@ from tests.support.http import Network, body_of, get
 pytestmark = pytest.mark.usefixtures("short_backoff")
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJjb21wdXRlVXNlciI6InRlc3QifQ.c2lnbmF0dXJl"
+
+
+class SleeplessClock(SystemClock):
+    """Remembers for how long it was to sleep, and says that the time has passed."""
+
+    def __init__(self) -> None:
+        self.sleeps: list[float] = []
+
+    def monotonic(self) -> float:
+        return super().monotonic() + sum(self.sleeps)
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        await asyncio.sleep(0)
 
 
 class Answers:
@@ -128,25 +143,25 @@ async def test_what_changes_something_is_never_repeated(network: Network) -> Non
 
 async def test_attempts_are_apart_by_a_growing_pause(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "FIRST_BACKOFF", 0.1)
-    answers = Answers(500, 500)
-    await network.upstream(retries=2).call(get(await network.serve(answers)), by_status)
-    first, second, third = answers.times
-    assert 0.1 <= second - first <= 0.2 + 0.2
-    assert 0.2 <= third - second <= 0.3 + 0.2
+    clock = SleeplessClock()
+    await network.upstream(retries=2, clock=clock).call(get(await network.serve(Answers(500, 500))), by_status)
+    first, second = clock.sleeps
+    assert 0.1 <= first <= 0.2
+    assert 0.2 <= second <= 0.3
 
 
 async def test_a_pause_that_was_asked_for_is_made(network: Network) -> None:
-    answers = Answers(429, retry_after="1")
-    assert await network.upstream(retries=1).call(get(await network.serve(answers)), by_status) == b"200"
-    assert 1.0 <= answers.times[1] - answers.times[0] < 2.0
+    answers, clock = Answers(429, retry_after="1"), SleeplessClock()
+    upstream = network.upstream(retries=1, clock=clock)
+    assert await upstream.call(get(await network.serve(answers)), by_status) == b"200"
+    assert 1.0 <= sum(clock.sleeps) < 2.0
 
 
 async def test_a_pause_longer_than_a_poll_may_take_ends_the_poll_at_once(network: Network) -> None:
-    answers = Answers(429, retry_after="31")
-    started = time.monotonic()
+    answers, clock = Answers(429, retry_after="31"), SleeplessClock()
     with pytest.raises(ThrottledError) as error:
-        await network.upstream(retries=5).call(get(await network.serve(answers)), by_status)
-    assert time.monotonic() - started < 1
+        await network.upstream(retries=5, clock=clock).call(get(await network.serve(answers)), by_status)
+    assert not clock.sleeps
     assert error.value.retry_after == 31
     assert len(answers.times) == 1
 
@@ -238,15 +253,21 @@ async def test_text_without_a_secret_stays_as_it_is(network: Network) -> None:
 
 async def test_closing_lets_requests_in_flight_end_and_refuses_later_ones(network: Network) -> None:
     """A reload closes an old upstream while its polls still run."""
+    all_there, there = asyncio.Event(), 0
 
     async def slow(_: web.Request) -> web.Response:
-        await asyncio.sleep(0.2)
+        nonlocal there
+        there += 1
+        if there == 3:
+            all_there.set()
+        await all_there.wait()
+        await asyncio.sleep(0.1)
         return web.Response(body=b"ok")
 
-    url, upstream = await network.serve(slow), network.upstream(retries=2)
+    url, upstream = await network.serve(slow), network.upstream(timeout=50, retries=2)
     calls = [asyncio.create_task(upstream.call(get(url), body_of)) for _ in range(3)]
-    await asyncio.sleep(0.05)
-    await asyncio.wait_for(upstream.close(), 2)
+    await all_there.wait()
+    await asyncio.wait_for(upstream.close(), 100)
     assert await asyncio.gather(*calls) == [b"ok"] * 3
     with pytest.raises(UpstreamConnectionError, match="kunshan is no longer in use"):
         await upstream.call(get(url), body_of)
@@ -261,8 +282,8 @@ async def test_closing_does_not_wait_for_ever(network: Network) -> None:
     url, upstream = await network.serve(trickle), network.upstream(timeout=0.3, max_concurrency=1, retries=3)
     calls = [asyncio.create_task(upstream.call(get(url), body_of)) for _ in range(10)]
     await asyncio.sleep(0.05)
-    await asyncio.wait_for(upstream.close(), 1.5)
-    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 2)
+    await asyncio.wait_for(upstream.close(), 100)
+    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 100)
     assert all(isinstance(result, PollError) for result in results)
 
 

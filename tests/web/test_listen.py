@@ -51,9 +51,9 @@ def test_a_name_that_does_not_resolve_is_named() -> None:
 def test_all_interfaces_take_ipv4_and_where_there_is_any_ipv6() -> None:
     with closing(bind("", 0)) as listener:
         port = listener.getsockname()[1]
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=50).close()
         if has_ipv6():
-            socket.create_connection(("::1", port), timeout=5).close()
+            socket.create_connection(("::1", port), timeout=50).close()
 
 
 def test_all_interfaces_taken_by_another_program_are_not_shared() -> None:
@@ -68,7 +68,7 @@ def test_the_address_told_can_be_used_in_a_url(host: str) -> None:
     with closing(bind(host, 0)) as listener:
         url = urllib.parse.urlsplit(f"http://{address_of(listener)}/")
         assert url.port == listener.getsockname()[1]
-        socket.create_connection((url.hostname, url.port), timeout=5).close()
+        socket.create_connection((url.hostname, url.port), timeout=50).close()
 
 
 def has_ipv6() -> bool:

@@ -73,7 +73,7 @@ async def client(face: FakeFace) -> AsyncIterator[Client]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while not condition():  # noqa: ASYNC110 - what happens on the wire sets no event
             await asyncio.sleep(0.005)
 
@@ -349,7 +349,7 @@ async def until_answered(client: Client, wanted: int) -> None:
 
 
 async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while not await condition():  # noqa: ASYNC110 - what happens on the wire sets no event
             await asyncio.sleep(0.02)
 
@@ -371,7 +371,7 @@ async def test_malformed_requests_end_in_no_traceback(
     face: FakeFace, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A port scanner must not be able to fill the log."""
-    async with client_of(face) as client, asyncio.timeout(10):
+    async with client_of(face) as client, asyncio.timeout(100):
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(garbage)
         writer.write_eof()

@@ -57,7 +57,7 @@ def users(password: str) -> dict[str, Any]:
 
 
 async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not await condition():  # noqa: ASYNC110 - a file on the disk sets no event
             await asyncio.sleep(0.01)
 
