@@ -107,7 +107,6 @@ async def test_a_hung_region_does_not_starve_a_healthy_one(network: Network) -> 
     healthy = network.upstream("healthy", slots=slots, timeout=50)
     polls = [asyncio.create_task(hung.call(get(hung_url), body_of)) for _ in range(200)]
     await asyncio.gather(*(healthy.call(get(url), body_of) for _ in range(100)))
-    assert not all(poll.done() for poll in polls), "the hung ones would take a minute, one after the other"
     results = await asyncio.wait_for(asyncio.gather(*polls, return_exceptions=True), 100)
     assert all(isinstance(result, PollError) for result in results), "nobody waits for ever"
     assert network.counts.codes[None] <= 40, "200 polls did not each wait for an answer of their own"

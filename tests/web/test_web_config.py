@@ -34,22 +34,27 @@ class Disk:
         self.answers.set()
 
     def load(self, path: Path) -> Any:
-        self.answers.wait(30)
+        self.answers.wait(300)
         return load_settings(path)
 
     def digest(self, path: Path) -> bytes:
-        self.answers.wait(30)
+        self.answers.wait(300)
         return path.read_bytes()
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk = Disk()
-    monkeypatch.setattr(security, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(security, "READ_TIMEOUT", 1.0)
     monkeypatch.setattr(security, "load_settings", disk.load)
     monkeypatch.setattr(security, "digest", disk.digest)
     yield disk
     disk.answers.set()
+
+
+def daemons() -> int:
+    """Threads that may read files; those that check passwords are others."""
+    return sum(thread.daemon for thread in threading.enumerate())
 
 
 def users(password: str) -> dict[str, Any]:
@@ -110,7 +115,7 @@ async def test_a_pipe_at_the_start_is_an_error(tmp_path: Path, authority: Author
 async def test_a_disk_that_does_not_answer_at_the_start_is_an_error(tmp_path: Path, disk: Disk) -> None:
     path = write(tmp_path / "web.yml", **users("pw"))
     disk.answers.clear()
-    with pytest.raises(ConfigurationError, match=r"web\.yml:1:1: the disk did not answer within 0\.1 s"):
+    with pytest.raises(ConfigurationError, match=r"web\.yml:1:1: the disk did not answer within 1 s"):
         await WebConfig.load(path, SystemClock())
 
 
@@ -158,12 +163,12 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_and_is_told(
     async with guarded(path) as served:
         disk.answers.clear()
         write(path, **users("new"))
-        await logged(capsys, "the disk did not answer within 0.1 s")
-        threads = threading.active_count()
+        await logged(capsys, "the disk did not answer within 1 s")
+        threads = daemons()
         for _ in range(10):
             assert await served.status(Authorization=basic("alice", "old")) == 200
             await asyncio.sleep(0.05)
-        assert threading.active_count() <= threads + 2
+        assert daemons() <= threads + 2
         assert "did not answer" not in capsys.readouterr().out
         disk.answers.set()
         await answers(served, 200, "new")
