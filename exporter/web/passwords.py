@@ -24,7 +24,7 @@ T = TypeVar("T")
 LONGEST_PASSWORD: Final = 72
 # Passwords remembered, checks that may wait, and addresses whose passwords were wrong, at most.
 REMEMBERED: Final = 256
-WAITING: Final = 125
+WAITING: Final = 32
 SUSPICIOUS_ADDRESSES: Final = 1000
 # Checks at a time. bcrypt is slow on purpose: more would only take the processor from the polls.
 WORKERS: Final = 2
