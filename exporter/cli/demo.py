@@ -27,12 +27,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--regions", type=int, default=2, help="number of simulated regions (default: %(default)s)")
-    simulate.add_projects(parser)
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: %(default)s)")
-    parser.add_argument(
-        "--speed-up", type=float, default=60.0, help="simulated seconds in each second (default: %(default)s)"
-    )
+    simulate.add_world(parser, regions=2)
     options.add_web(parser, DEFAULT_LISTEN)
     options.add_logging(parser)
     parser.set_defaults(run=run, config_check=False, auto_reload=False)

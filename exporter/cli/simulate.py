@@ -45,16 +45,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         "picks free ones "
         "(default: 127.0.0.1:0)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: 1)")
-    parser.add_argument(
-        "--speed-up",
-        type=_speed,
-        default=60.0,
-        metavar="FACTOR",
-        help="simulated seconds in a second (default: 60)",
-    )
-    parser.add_argument("--regions", type=_count, default=1, metavar="N", help="how many regions (default: 1)")
-    add_projects(parser)
+    add_world(parser, regions=1)
     parser.add_argument(
         "--token-lifetime",
         type=_count,
@@ -71,8 +62,19 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser.set_defaults(run=run)
 
 
-def add_projects(parser: argparse.ArgumentParser) -> None:
-    """The flag that `demo` has as well."""
+def add_world(parser: argparse.ArgumentParser, *, regions: int) -> None:
+    """The flags of what is simulated, which `demo` has as well; `regions` is the default number of regions."""
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: %(default)s)")
+    parser.add_argument(
+        "--speed-up",
+        type=_speed,
+        default=60.0,
+        metavar="FACTOR",
+        help="simulated seconds in each second (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--regions", type=_count, default=regions, metavar="N", help="how many regions (default: %(default)s)"
+    )
     parser.add_argument(
         "--projects", type=_natural, default=1, metavar="N", help="how many Octopus projects (default: %(default)s)"
     )

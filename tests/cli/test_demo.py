@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.main import main
 from tests.e2e.process import ExporterProcess, eventually
 
 
@@ -49,3 +50,22 @@ async def test_its_own_tokens_are_in_no_page(demo: ExporterProcess) -> None:
     for path in ("/", "/config", "/api/v1/status", "/metrics"):
         assert "eyJ" not in (await demo.ask(path)).text
     assert "eyJ" not in demo.stderr + demo.stdout
+
+
+@pytest.mark.parametrize("command", ["demo", "simulate"])
+@pytest.mark.parametrize("speed", ["inf", "-inf", "nan", "0", "-1", "1e9", "fast", ""])
+def test_a_speed_that_no_clock_can_have_is_wrong_usage(
+    command: str, speed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main([command, f"--speed-up={speed}"])
+    assert raised.value.code == 2
+    assert "--speed-up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["demo", "simulate"])
+@pytest.mark.parametrize("flag", ["--regions=0", "--regions=-1", "--projects=-1"])
+def test_a_world_that_cannot_be_is_wrong_usage(command: str, flag: str) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main([command, flag])
+    assert raised.value.code == 2
