@@ -6,9 +6,11 @@ all others, and both ``asyncio.run`` and the interpreter wait for its threads be
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -70,5 +72,24 @@ def in_daemon_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(finish, value, error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    _CallThread(target=run, name=name, daemon=True).start()
     return result
+
+
+class _CallThread(threading.Thread):
+    """A thread of one call, told apart from others."""
+
+
+def exit_process(status: int) -> NoReturn:
+    """End the process with `status`, also while calls hang.
+
+    The usual end of the interpreter stops a daemon thread as soon as it wants to go on, and that aborts the process where
+    the thread is inside an extension written in Rust or C++, as most of those that load a configuration are.
+    """
+    if any(isinstance(thread, _CallThread) for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            # Whoever read it may be gone.
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)

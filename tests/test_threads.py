@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from exporter.threads import BlockingCalls
+from exporter.threads import BlockingCalls, exit_process
 
 
 async def test_results_and_errors_come_back() -> None:
@@ -62,3 +62,38 @@ asyncio.run(main())
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
     )
     assert ended.stdout == "gave up\n"
+
+
+def test_the_process_ends_well_while_a_call_works_inside_an_extension() -> None:
+    """The interpreter's own end aborts such a thread, and the process with it."""
+    program = """
+import asyncio, threading, time
+from typing import Annotated
+from pydantic import BaseModel, BeforeValidator
+from exporter.threads import BlockingCalls, exit_process
+started = threading.Event()
+def slow(value):
+    started.set()
+    while True:
+        time.sleep(0.001)
+class Model(BaseModel):
+    field: Annotated[int, BeforeValidator(slow)]
+async def main():
+    try:
+        await BlockingCalls().run("slow", lambda: Model.model_validate({"field": 1}), timeout=0.1)
+    except TimeoutError:
+        started.wait()
+        print("gave up")
+asyncio.run(main())
+exit_process(3)
+"""
+    ended = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "gave up\n", "")
+
+
+def test_a_process_without_such_calls_ends_as_usual() -> None:
+    with pytest.raises(SystemExit) as raised:
+        exit_process(2)
+    assert raised.value.code == 2

@@ -9,6 +9,7 @@ from exporter import streams
 from exporter.cli import check, completion, demo, discover, jobs, once, options, serve, simulate
 from exporter.cli.output import OutputError, complain, flush_stdout, say, show
 from exporter.errors import ConfigurationError, ExporterError
+from exporter.threads import exit_process
 from exporter.version import version_text
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry_point() -> NoReturn:
     """Run the command line as a process of its own; what the installed command calls."""
     streams.prepare()
-    sys.exit(status_of(main))
+    exit_process(status_of(main))
 
 
 def status_of(command: Callable[[], int]) -> int:
