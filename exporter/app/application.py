@@ -15,7 +15,7 @@ from exporter.app.handover import followed_elsewhere, left_alone, state_file_of,
 from exporter.app.publisher import Publisher
 from exporter.app.reload import SharedReload, StoppedError
 from exporter.app.share import share_of
-from exporter.app.status import Selection, status_of
+from exporter.app.status import Selection, Snapshot, status_of
 from exporter.app.tls import AuthorityFiles, Contexts, context_for
 from exporter.clock import Clock, SystemClock
 from exporter.config import Account, Cluster, Config, FileSecret, OctopusProject, SecretFiles, Tls, effective_yaml, load
@@ -26,7 +26,7 @@ from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
-from exporter.polling import WHOLE, Poller, Shard, Target, TargetKey, in_slices
+from exporter.polling import WHOLE, Poller, Shard, Target, TargetKey, TargetStatus, in_slices
 from exporter.sources.figures import Figureboard
 from exporter.sources.octopus.project import Project, build_projects
 from exporter.sources.scnet.region import Region
@@ -199,16 +199,35 @@ class Application:
         own = await self.own.document(fmt, exposition.series) if self.options.exporter_metrics else b""
         return await exposition.body(fmt, compress, own)
 
-    def status(self, selection: Selection | None = None) -> dict[str, Any]:
-        """What `/api/v1/status` says of the targets selected, and of the whole."""
-        self.poller.expire()
-        return status_of(self, selection)
-
     async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
-        """The same, made into something. In a thread: it takes a while for thousands of targets, and polls go on."""
+        """What `/api/v1/status` says of the targets selected and of the whole, made into something.
+
+        In a thread: it takes a while for thousands of targets, and polls go on.
+        """
         async with self._status_threads:
             self.poller.expire()
-            return await asyncio.to_thread(lambda: made(status_of(self, selection)))
+            snapshot = await self._snapshot()
+            return await asyncio.to_thread(lambda: made(status_of(snapshot, selection)))
+
+    async def _snapshot(self) -> Snapshot:
+        statuses: list[TargetStatus] = []
+        async for some in in_slices(self.poller.statuses):
+            statuses += [status.copy() for status in some]
+        return Snapshot(
+            now=self._clock.now(),
+            started_at=self.started_at,
+            ready=self.poller.ready,
+            shard=self.options.shard,
+            config_file=self.options.config_file,
+            reload_successful=self.reload_successful,
+            reloaded_at=self.reloaded_at,
+            reload_error=self.reload_error,
+            warnings=self.warnings,
+            kinds=dict.fromkeys(self.regions, "scnet") | dict.fromkeys(self.projects, "octopus"),
+            statuses=statuses,
+            figures=self.figures.copy(),
+            token_ends={source: dict(ends) for source, ends in self.own.token_ends.items()},
+        )
 
     @property
     def figures(self) -> Figureboard:

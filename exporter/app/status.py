@@ -5,18 +5,19 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter import __version__
-from exporter.sources.figures import Figures, MemberFigures, QueueFigures, TaskFigures
+from exporter.sources.figures import Figureboard, Figures, MemberFigures, QueueFigures, TaskFigures
 from exporter.version import revision
 
 if TYPE_CHECKING:
-    from exporter.app.application import Application
-    from exporter.polling import TargetStatus
+    from pathlib import Path
+
+    from exporter.polling import Shard, TargetStatus
 
 # In the order of urgency; see `state_of`.
 STATES: Final = ("stale", "failing", "pending", "up")
@@ -66,10 +67,35 @@ class Health:
     worst: TargetStatus | None = None
 
 
-def status_of(app: Application, selection: Selection | None = None) -> dict[str, Any]:
-    """Everything a person or a script asks about the exporter; times are RFC 3339 in UTC, null where unknown."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that a status is made of, taken on the event loop and safe to be read by a thread.
+
+    `kinds` are the sources and what they are, `token_ends` the ends of tokens by source and user; times are Unix seconds.
+    """
+
+    now: float
+    started_at: float
+    ready: bool
+    shard: Shard
+    config_file: Path
+    reload_successful: bool | None
+    reloaded_at: float | None
+    reload_error: str | None
+    warnings: Sequence[str]
+    kinds: Mapping[str, str]
+    statuses: Sequence[TargetStatus]
+    figures: Figureboard
+    token_ends: Mapping[str, Mapping[str, float]]
+
+
+def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[str, Any]:
+    """Everything a person or a script asks about the exporter; times are RFC 3339 in UTC, null where unknown.
+
+    Takes some 0.1 s for ten thousand targets.
+    """
     selection = selection or Selection()
-    statuses = app.poller.statuses
+    statuses = snapshot.statuses
     health = health_by_source(statuses)
     chosen = selection.chosen(statuses)
     page = chosen[selection.offset : selection.offset + selection.limit]
@@ -78,19 +104,19 @@ def status_of(app: Application, selection: Selection | None = None) -> dict[str,
         "version": __version__,
         "revision": revision(),
         "python_version": platform.python_version(),
-        "time": timestamp(app.now()),
-        "started": timestamp(app.started_at),
-        "ready": app.poller.ready,
-        "shard": {"ordinal": app.options.shard.ordinal, "total": app.options.shard.total},
+        "time": timestamp(snapshot.now),
+        "started": timestamp(snapshot.started_at),
+        "ready": snapshot.ready,
+        "shard": {"ordinal": snapshot.shard.ordinal, "total": snapshot.shard.total},
         "config": {
-            "file": str(app.options.config_file),
-            "last_reload_successful": app.reload_successful,
-            "last_successful_reload": timestamp(app.reloaded_at),
-            "last_reload_error": app.reload_error,
-            "warnings": app.warnings,
+            "file": str(snapshot.config_file),
+            "last_reload_successful": snapshot.reload_successful,
+            "last_successful_reload": timestamp(snapshot.reloaded_at),
+            "last_reload_error": snapshot.reload_error,
+            "warnings": snapshot.warnings,
         },
         "summary": state_counts(sum((of_source.states for of_source in health.values()), Counter())),
-        "sources": [source_facts(app, name, kind, health) for name, kind in kinds(app).items()],
+        "sources": [source_facts(snapshot, name, kind, health) for name, kind in snapshot.kinds.items()],
         "page": {
             "offset": selection.offset,
             "limit": selection.limit,
@@ -98,13 +124,8 @@ def status_of(app: Application, selection: Selection | None = None) -> dict[str,
             "total": len(statuses),
             "next_offset": end if page and end < len(chosen) else None,
         },
-        "targets": [target_facts(status, app.figures.of(status.key)) for status in page],
+        "targets": [target_facts(status, snapshot.figures.of(status.key)) for status in page],
     }
-
-
-def kinds(app: Application) -> dict[str, str]:
-    """All sources and what they are, in the order of the configuration."""
-    return dict.fromkeys(app.regions, "scnet") | dict.fromkeys(app.projects, "octopus")
 
 
 def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:
@@ -124,10 +145,10 @@ def state_counts(states: Counter[str]) -> dict[str, int]:
     return {"total": states.total(), **{state: states[state] for state in STATES}}
 
 
-def source_facts(app: Application, name: str, kind: str, health: Mapping[str, Health]) -> dict[str, Any]:
+def source_facts(snapshot: Snapshot, name: str, kind: str, health: Mapping[str, Health]) -> dict[str, Any]:
     of_source = health.get(name) or Health()
-    totals = app.figures.totals(name)
-    tokens = sorted(app.own.token_ends.get(name, {}).items(), key=lambda item: item[1])
+    totals = snapshot.figures.totals(name)
+    tokens = sorted(snapshot.token_ends.get(name, {}).items(), key=lambda item: item[1])
     return {
         "name": name,
         "kind": kind,

@@ -62,3 +62,17 @@ class TargetStatus:
     def in_flight(self) -> bool:
         """Whether a poll is under way."""
         return self.task is not None
+
+    def copy(self) -> "TargetStatus":
+        """What is known now, without what only the poller needs: it can be read while polls go on."""
+        return TargetStatus(
+            self.target,
+            self.up,
+            self.stale,
+            self.failures,
+            self.last_attempt,
+            self.last_success,
+            self.last_error,
+            self.last_error_at,
+            self.next_poll,
+        )

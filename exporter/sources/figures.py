@@ -85,6 +85,12 @@ class Figureboard:
     def __init__(self) -> None:
         self._shown: dict[str, dict[TargetKey, Figures]] = {}
 
+    def copy(self) -> "Figureboard":
+        """The board as it is now: what it shows is never changed, only replaced."""
+        copied = Figureboard()
+        copied._shown = {source: dict(shown) for source, shown in self._shown.items()}
+        return copied
+
     def show(self, key: TargetKey, figures: Figures) -> None:
         self._shown.setdefault(key.source, {})[key] = figures
 

@@ -3,12 +3,19 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from exporter.app import Application, Options
+from exporter.app.status import Selection
 from exporter.clock import Clock
 from exporter.metrics.render import Format
 from exporter.polling import WHOLE, Shard
 from tests.e2e.process import eventually, samples_of
+
+
+async def status_of(app: Application) -> dict[str, Any]:
+    """What /api/v1/status says of an application."""
+    return await app.status_as(lambda status: status, Selection())
 
 
 class Running:
@@ -21,6 +28,10 @@ class Running:
     async def reload(self, configuration: str) -> None:
         self.file.write_text(configuration, encoding="utf-8")
         await self.app.reload()
+
+    async def status(self) -> dict[str, Any]:
+        """What /api/v1/status says."""
+        return await status_of(self.app)
 
     async def text(self) -> str:
         return (await self.app.metrics(Format.TEXT, compress=False)).decode()

@@ -136,7 +136,7 @@ async def test_data_leaves_when_its_last_success_is_too_old(
         assert samples[UP] == 0
         stale = {value for series, value in samples.items() if series.startswith("hpc_exporter_target_stale")}
         assert stale == {1}
-        assert {target["state"] for target in exporter.app.status()["targets"]} == {"stale"}
+        assert {target["state"] for target in (await exporter.status())["targets"]} == {"stale"}
         region.faults.clear()
         await all_work(exporter)
         assert await known(exporter)

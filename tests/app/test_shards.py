@@ -138,7 +138,7 @@ async def test_the_shard_s_number_is_a_metric_and_a_fact(tmp_path: Path) -> None
             samples = await part.samples()
             assert samples["hpc_exporter_shard_ordinal"] == ordinal
             assert samples["hpc_exporter_total_shards"] == 2
-            assert part.app.status()["shard"] == {"ordinal": ordinal, "total": 2}
+            assert (await part.status())["shard"] == {"ordinal": ordinal, "total": 2}
             assert (await part.text()).count("hpc_exporter_total_shards 2") == 1
 
 

@@ -26,7 +26,7 @@ ANSWERS: dict[str | tuple[str, str], bytes | Handler] = {
 async def test_queues_members_and_totals_of_a_region(tmp_path: Path) -> None:
     async with scripted_region(dict(ANSWERS)) as region, running(tmp_path, configuration(cluster(region.url))) as made:
         await made.ready()
-        status: dict[str, Any] = made.app.status()
+        status: dict[str, Any] = await made.status()
         jsonschema.validate(status, closed(json.loads(SCHEMA.read_text())))
         by_endpoint = {target["endpoint"]: target for target in status["targets"]}
         zeros = {"held": 0, "suspended": 0, "other": 0}
@@ -50,16 +50,16 @@ async def test_a_refused_reload_is_told_until_one_works(tmp_path: Path) -> None:
         made.file.write_text("nonsense: 1")
         with pytest.raises(ConfigurationError) as caught:
             await made.app.reload()
-        assert made.app.status()["config"]["last_reload_error"] == str(caught.value)
+        assert (await made.status())["config"]["last_reload_error"] == str(caught.value)
         await made.reload(configuration(cluster(region.url)))
-        assert made.app.status()["config"]["last_reload_error"] is None
+        assert (await made.status())["config"]["last_reload_error"] is None
 
 
 async def test_a_region_that_is_gone_takes_its_numbers_along(tmp_path: Path) -> None:
     async with scripted_region(dict(ANSWERS)) as region, running(tmp_path, configuration(cluster(region.url))) as made:
         await made.ready()
         await made.reload(configuration(cluster(region.url, name="hefei", cluster_id=2)))
-        assert [source["name"] for source in made.app.status()["sources"]] == ["hefei"]
+        assert [source["name"] for source in (await made.status())["sources"]] == ["hefei"]
         assert made.app.figures.totals("kunshan") == (None, None, None)
 
 

@@ -225,7 +225,7 @@ async def test_a_refused_login_of_a_wrong_clock_says_so(tmp_path: Path) -> None:
             text = configured([account(simulator)], [cluster(*simulator.regions.values())])
             async with running(tmp_path, text) as exporter:
                 await exporter.ready()
-                errors = [target["last_error"]["message"] for target in exporter.app.status()["targets"]]
+                errors = [target["last_error"]["message"] for target in (await exporter.status())["targets"]]
         said = [re.search(r"this machine's clock is (\d+) s behind the server's.*set it", error) for error in errors]
         assert [found and int(found[1]) for found in said] == [pytest.approx(7200, abs=20)] * 2
         assert len([line for line in lines if "clock" in str(line)]) == 1

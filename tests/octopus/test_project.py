@@ -19,6 +19,7 @@ from exporter.metrics.render import Format
 from exporter.redaction import redact
 from exporter.simulator import Fault, OctopusQuirks
 from exporter.tracking.histogram import BUCKETS as HISTOGRAM_BUCKETS
+from tests.app.running import status_of
 from tests.support.octopus import AtWork, entries
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "octopus"
@@ -370,7 +371,7 @@ async def test_a_password_that_changes_in_its_file_is_tried_at_once(at_work: AtW
     async with running(at_work, tmp_path, text) as exporter:
         await exporter.polls(2)
         assert await exporter.value("octopus_up") == 0
-        assert "sesame" not in json.dumps(exporter.app.status())
+        assert "sesame" not in json.dumps(await status_of(exporter.app))
         secret.write_text("simulator-password")
         await at_work.clock.advance(2.0)
         await real_look(exporter)

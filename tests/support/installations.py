@@ -4,11 +4,9 @@ import random
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-from exporter.app.application import Application, Options
-from exporter.app.status import Selection, status_of
+from exporter.app.status import Selection, Snapshot, status_of
 from exporter.errors import AuthenticationError, PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.polling import WHOLE, Shard, Target, TargetKey, TargetStatus
 from exporter.sources.figures import Counts, Figureboard, InUse, MemberFigures, QueueFigures, TaskFigures
@@ -74,21 +72,22 @@ class Installation:
 
     def status(self, selection: Selection | None = None) -> dict[str, Any]:
         """What an application in this condition says."""
-        application = SimpleNamespace(
-            poller=SimpleNamespace(statuses=tuple(self.statuses), ready=all(s.up is not None for s in self.statuses)),
-            regions={name: None for name, kind in self.sources.items() if kind == "scnet"},
-            projects={name: None for name, kind in self.sources.items() if kind == "octopus"},
-            figures=self.figures,
-            own=SimpleNamespace(token_ends=self.token_ends),
-            options=Options(Path("/etc/hpc-exporter/exporter.yml"), shard=self.shard),
-            warnings=self.warnings,
-            reload_successful=self.reload_error is None,
-            reload_error=self.reload_error,
-            reloaded_at=self.now - 7200,
+        snapshot = Snapshot(
+            now=self.now,
             started_at=self.now - 86400 * 3,
-            now=lambda: self.now,
+            ready=all(status.up is not None for status in self.statuses),
+            shard=self.shard,
+            config_file=Path("/etc/hpc-exporter/exporter.yml"),
+            reload_successful=self.reload_error is None,
+            reloaded_at=self.now - 7200,
+            reload_error=self.reload_error,
+            warnings=self.warnings,
+            kinds=self.sources,
+            statuses=self.statuses,
+            figures=self.figures,
+            token_ends=self.token_ends,
         )
-        return status_of(cast("Application", application), selection)
+        return status_of(snapshot, selection)
 
 
 class StagedFace(FakeFace):
