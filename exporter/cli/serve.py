@@ -282,5 +282,27 @@ def collector_paused() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        _frozen.add()
         gc.enable()
+
+
+class Frozen:
+    """What the collector never looks at, kept from growing without end: garbage may be among what is frozen."""
+
+    def __init__(self) -> None:
+        self._usual = 0
+
+    def add(self) -> None:
+        """Freeze all that there is; look at everything, once in a long while, when that is twice as much as it was."""
+        gc.freeze()
+        if self._usual and gc.get_freeze_count() <= 2 * self._usual:
+            return
+        if self._usual:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+        self._usual = gc.get_freeze_count()
+
+
+# There is one collector in a process.
+_frozen = Frozen()

@@ -1,5 +1,7 @@
 """Reloading by itself."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,10 @@ from exporter.app.autoreload import AutoReload
 from exporter.clock import SystemClock
 from exporter.config import files
 from exporter.errors import ConfigurationError, Mistake
+from exporter.metrics.own import OwnMetrics
+from exporter.supervise import supervise
+from tests.e2e.process import eventually
+from tests.support.clock import FakeClock
 from tests.support.disk import DeadDisk
 
 
@@ -126,3 +132,34 @@ async def test_a_file_that_is_gone_is_a_change_and_so_is_its_return(file: Path, 
     write(file, "a: 1\n")
     await auto.look()
     assert reloads.count == 2
+
+
+async def test_the_watch_survives_what_nobody_foresaw_and_then_reloads(file: Path, reloads: Reloads) -> None:
+    clock, own = FakeClock(), OwnMetrics()
+    auto = AutoReload(file, 30, clock, reloads)
+    await auto.remember()
+    reloads.error = KeyError("unforeseen")
+    watch = asyncio.create_task(supervise("configuration watch", auto.run, clock=clock, observer=own))
+
+    def restarts() -> float | None:
+        return own.registry.get_sample_value("hpc_exporter_task_restarts_total", {"task": "configuration watch"})
+
+    async def restarted() -> bool:
+        await clock.advance(1.0)
+        return restarts() == 2
+
+    def reloaded(times: int) -> Callable[[], Awaitable[bool]]:
+        async def look() -> bool:
+            await clock.advance(1.0)
+            return reloads.count == times
+
+        return look
+
+    write(file, "a: 2\n")
+    await eventually(restarted, "it was started again twice")
+    reloads.error = None
+    await eventually(reloaded(3), "the change was reloaded")
+    write(file, "a: 3\n")
+    await eventually(reloaded(4), "so was the next one")
+    assert restarts() == 2
+    watch.cancel()

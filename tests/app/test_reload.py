@@ -13,7 +13,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from exporter.app import application
-from exporter.config import Config, Tls
+from exporter.config import Config, SecretFiles, Tls
 from exporter.errors import ConfigurationError
 from exporter.simulator import Simulator
 from tests.app.running import running
@@ -426,3 +426,30 @@ async def test_group_ids_that_a_float_cannot_tell_apart_are_two_groups(tmp_path:
             samples = await exporter.samples()
             assert (samples[series % GROUP_ID], samples[series % other]) == (1, 1)
         assert sorted(path.split("/")[7] for path in region.paths if "/groups/" in path) == [GROUP_ID, other]
+
+
+async def test_the_watch_over_secrets_survives_what_nobody_foresaw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, failures = FakeClock(), [KeyError("unforeseen"), RecursionError()]
+    look = SecretFiles.look
+
+    async def fail(files: SecretFiles) -> None:
+        if failures:
+            raise failures.pop()
+        await look(files)
+
+    monkeypatch.setattr(SecretFiles, "look", fail)
+    (tmp_path / "token").write_text("first", encoding="utf-8")
+    text = configuration(cluster("http://127.0.0.1:9", token=None, token_file="token"))
+    async with running(tmp_path, text, clock) as exporter:
+        assert exporter.app.config is not None
+        (secret,) = exporter.app.config.file_secrets()
+        (tmp_path / "token").write_text("second", encoding="utf-8")
+
+        async def seen() -> bool:
+            await clock.advance(1.0)
+            return secret.value() == "second"
+
+        await eventually(seen, "the change is seen")
+        assert (await exporter.samples())['hpc_exporter_task_restarts_total{task="secret watch"}'] == 2

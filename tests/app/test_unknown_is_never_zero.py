@@ -116,7 +116,7 @@ async def test_members_whose_group_and_user_share_a_slash_are_two_targets(tmp_pa
         async with running(tmp_path, text) as exporter:
             await exporter.ready()
             samples = await exporter.samples()
-            status = exporter.app.status()
+            status = await exporter.status()
     targets = {"a%2Fb/c", "a/b/c", "a%252Fb/c"}
     assert {target["target"] for target in status["targets"]} == targets
     for target in targets:

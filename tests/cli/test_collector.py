@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.serve import collector_paused
+from exporter.cli.serve import Frozen, collector_paused
 from tests.app.running import running
 from tests.e2e.process import eventually
 from tests.e2e.region import scripted_region
@@ -38,6 +38,19 @@ def test_an_error_switches_the_collector_on_again() -> None:
     with pytest.raises(LookupError), collector_paused():
         raise LookupError
     assert gc.isenabled()
+
+
+def test_garbage_that_is_frozen_time_and_again_does_not_fill_the_memory() -> None:
+    """As with a reload every second, while polls that fail leave cycles."""
+    frozen = Frozen()
+    frozen.add()
+    usual = gc.get_freeze_count()
+    for _ in range(30):
+        for _ in range(usual // 20):
+            cycle = list[object]()
+            cycle.append(cycle)
+        frozen.add()
+        assert gc.get_freeze_count() <= 2.2 * usual
 
 
 async def test_reloads_leave_no_garbage_that_only_the_collector_finds(tmp_path: Path) -> None:
