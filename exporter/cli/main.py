@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry_point() -> NoReturn:
     """Run the command line as a process of its own; what the installed command calls."""
     streams.prepare()
-    exit_process(status_of(main))
+    status = status_of(main)
+    streams.drain_stderr()
+    exit_process(status)
 
 
 def status_of(command: Callable[[], int]) -> int:
