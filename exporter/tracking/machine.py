@@ -7,13 +7,15 @@ waiting, running) was last certain: listings that do not complete, leave the job
 make it wider. Where it is wider than three poll intervals nothing is claimed: the spell counts as censored.
 """
 
-from itertools import takewhile
+from functools import cached_property
+from itertools import chain, takewhile
 from math import inf
 from typing import Final
 
 from msgspec.structs import replace
 
 from exporter.records import Job, JobListing, JobState
+from exporter.tracking.arrays import array_of_row, array_of_task, number_of, row_id
 from exporter.tracking.model import (
     MAX_GAP_INTERVALS,
     NEVER,
@@ -43,6 +45,7 @@ _PHASE_OF: Final[dict[JobState, Phase]] = {
     JobState.TIMEOUT: Phase.ENDED,
     JobState.NODE_FAILURE: Phase.ENDED,
 }
+_WAITS: Final = frozenset(state for state, phase in _PHASE_OF.items() if phase is Phase.WAIT)
 _SAYS_NOTHING: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
 
 _OUTCOME_OF: Final[dict[JobState, Outcome]] = {
@@ -100,6 +103,7 @@ class _Advance:
         self.seconds = [0.0, 0.0, 0.0]
         self.known = [False, False, False]
         self.oldest = inf
+        self.newcomers: list[Job] = []
 
     def run(self) -> Update:
         if self.at < self.last:
@@ -108,6 +112,8 @@ class _Advance:
         followed = self._see_all(listed)
         if followed < len(self.jobs):
             self._miss_all(listed)
+        if self.before.names is None:
+            self._name_all(listed)
         self._forget_finished()
         self._sum_up()
         return self.update
@@ -115,8 +121,27 @@ class _Advance:
     def _see_all(self, listed: dict[str, Job]) -> int:
         """Take in what is listed; return how many of the jobs were followed already."""
         jobs, followed = self.jobs, 0
+        rows: list[str] = []
         for job_id, job in listed.items():
             old = jobs.get(job_id)
+            if old is None and "[" in job_id and array_of_row(job_id) is not None:
+                rows.append(job_id)
+                continue
+            followed += old is not None
+            if old is None or not self._unchanged(old, job):
+                self._see(job, old)
+        return followed + self._see_rows(rows, listed)
+
+    def _see_rows(self, rows: list[str], listed: dict[str, Job]) -> int:
+        """As `_see_all`, for the rows of arrays: whatever tasks still wait, a row is the same one."""
+        followed = 0
+        for spelled in rows:
+            job = listed.pop(spelled)
+            job_id = row_id(array_of_row(spelled) or "")
+            if job_id in listed:
+                continue
+            job = listed[job_id] = replace(job, id=job_id)
+            old = self.jobs.get(job_id)
             followed += old is not None
             if old is None or not self._unchanged(old, job):
                 self._see(job, old)
@@ -174,6 +199,8 @@ class _Advance:
         self._integrate(before, new, self.at)
         if phase is Phase.WAIT and job.state is not JobState.UNKNOWN:
             self.oldest = min(self.oldest, seen)
+        if phase is Phase.WAIT or before.phase is Phase.WAIT:
+            self.update.names[job.id] = job.name if phase is Phase.WAIT else None
         if new != old:
             self.update.changed[job.id] = new
 
@@ -185,6 +212,9 @@ class _Advance:
         over = job.id in self.before.finished
         if over:
             self.update.remembered[job.id] = None
+        elif (row := self._row_of(job.id)) is not None:
+            return self._task(job, row)
+        self.newcomers.append(job)
         return TrackedJob(
             state=job.state,
             phase=Phase.ENDED if over else Phase.UNCLEAR,
@@ -194,6 +224,62 @@ class _Advance:
             listed=self.complete,
         )
 
+    def _row_of(self, task: str) -> TrackedJob | None:
+        """The waiting row that stood for an array's task until now."""
+        array = array_of_task(task)
+        if array is None:
+            return None
+        rows = (self.jobs.get(row_id(array)), self.jobs.get(array))
+        return next((row for row in rows if row is not None and row.phase is Phase.WAIT), None)
+
+    def _task(self, job: Job, row: TrackedJob) -> TrackedJob:
+        """A task as it was in the row: all tasks of an array are submitted together."""
+        if row.since is None:
+            self.events.censor("wait", "left_truncated")
+        return replace(row, state=job.state, missing=None)
+
+    def _may_be_task(self, job: Job) -> bool:
+        """Whether a job that comes running may have waited in the row of an array, under another number.
+
+        Slurm numbers all tasks, from the array's own number on, and they have one name.
+        """
+        number = number_of(job.id)
+        return number is not None and job.name != "" and number > self._waiting_by_name.get(job.name, number)
+
+    @cached_property
+    def _waiting_by_name(self) -> dict[str, int]:
+        """The smallest number of the jobs of a name that waited at the last listing."""
+        smallest: dict[str, int] = {}
+        for job_id, name in (self.before.names or {}).items():
+            if (number := number_of(job_id)) is not None:
+                smallest[name] = min(smallest.get(name, number), number)
+        return smallest
+
+    def _started_under_new_ids(self, job_id: str) -> bool:
+        """Whether a waiting job is missing because it was the row of an array whose tasks have come instead."""
+        name, number = (self.before.names or {}).get(job_id), number_of(job_id)
+        if not name or number is None:
+            return False
+        return any(
+            job.name == name and job.state not in _WAITS and (number_of(job.id) or 0) > number for job in self.newcomers
+        )
+
+    def _has_tasks(self, job_id: str) -> bool:
+        """Whether a job was the row of an array of which tasks are or were listed."""
+        return (array_of_row(job_id) or job_id) in self._arrays
+
+    @cached_property
+    def _arrays(self) -> set[str]:
+        followed = chain(self.jobs, self.update.changed, self.before.finished)
+        return {array for job_id in followed if (array := array_of_task(job_id)) is not None}
+
+    def _name_all(self, listed: dict[str, Job]) -> None:
+        """Note the names of all that waits, at the first listing since the start."""
+        for job_id, job in listed.items():
+            tracked = self.update.changed.get(job_id) or self.jobs.get(job_id)
+            if tracked is not None and tracked.phase is Phase.WAIT:
+                self.update.names[job_id] = job.name
+
     def _change_phase(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float) -> float | None:
         """End the old phase's spell, begin the new one's; return the latter's start, None if it cannot be measured."""
         middle = self._middle(certain_until, self.at)
@@ -201,7 +287,7 @@ class _Advance:
         if phase is Phase.ENDED:
             self.events.finish(_OUTCOME_OF[job.state])
         if phase is Phase.WAIT or phase is Phase.RUN:
-            self._open(job.id, old.phase, phase, middle)
+            self._open(job, old.phase, phase, middle)
             return middle
         return None
 
@@ -219,13 +305,15 @@ class _Advance:
         else:
             self._observe("wait", "vanished")
 
-    def _open(self, job_id: str, before: Phase, phase: Phase, middle: float | None) -> None:
+    def _open(self, job: Job, before: Phase, phase: Phase, middle: float | None) -> None:
         first = before in _BEFORE_FIRST_SPELL
         reason: CensorReason = "left_truncated" if first else "gap"
-        if phase is Phase.RUN and first:
+        if phase is Phase.RUN and first and self._may_be_task(job):
+            self.events.censor("wait", "left_truncated")
+        elif phase is Phase.RUN and first:
             # Submitted and started in one gap, and both are its middle: a wait of 0. A wait of w has a chance of w/gap
             # to be seen by a poll, and then counts as a whole gap; half a gap for all others would be too much.
-            self._observe("wait", Spell(job_id, middle, middle) if middle is not None else reason)
+            self._observe("wait", Spell(job.id, middle, middle) if middle is not None else reason)
         if middle is None:
             self.events.censor("run" if phase is Phase.RUN else "wait", reason)
 
@@ -258,7 +346,14 @@ class _Advance:
         """A complete listing is without the job: the second time it is gone, since the first."""
         if old.missing is None:
             known, listed = self._times(old)
+            if old.phase is Phase.WAIT and self._started_under_new_ids(job_id):
+                old = replace(old, phase=Phase.UNCLEAR, since=None)
             self.update.changed[job_id] = replace(old, known=known, listed=listed, missing=self.at)
+            return
+        self.update.names[job_id] = None
+        if old.phase is Phase.WAIT and self._has_tasks(job_id):
+            self.events.transition(old.state, "gone")
+            self.update.changed[job_id] = None
             return
         known = NEVER if old.known is None else old.known
         self.events.transition(old.state, "gone")

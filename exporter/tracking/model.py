@@ -112,7 +112,8 @@ class Update(msgspec.Struct, kw_only=True):
     """The step from one view of a member to the next; nothing has changed until `MemberState.apply`.
 
     `changed` are the jobs that are new or different, None for those no longer followed. `remembered` are the ids of
-    jobs that are over and no longer listed, with the time; None for those that came back or are forgotten.
+    jobs that are over and no longer listed, with the time; None for those that came back or are forgotten. `names` are those
+    of jobs that wait now, None for those that no longer do.
     """
 
     at: float
@@ -121,6 +122,7 @@ class Update(msgspec.Struct, kw_only=True):
     oldest_waiting: float | None = None
     changed: dict[str, TrackedJob | None] = msgspec.field(default_factory=dict)
     remembered: dict[str, float | None] = msgspec.field(default_factory=dict)
+    names: dict[str, str | None] = msgspec.field(default_factory=dict)
     growth: int = 0  # of the number of jobs followed; known once it is applied
 
 
@@ -129,7 +131,8 @@ class MemberState(msgspec.Struct):
 
     `last` is the time of the last listing, `complete` that of the last complete one, NEVER before the first.
     `finished` holds the ids of jobs that are over and no longer listed, with the time, oldest first.
-    `oldest_waiting` is when the longest-waiting job was first seen waiting; None where none waits.
+    `oldest_waiting` is when the longest-waiting job was first seen waiting; None where none waits. `names` are those of
+    waiting jobs; they are not written to disk, and None until the first listing.
     """
 
     jobs: dict[str, TrackedJob] = msgspec.field(default_factory=dict)
@@ -137,6 +140,15 @@ class MemberState(msgspec.Struct):
     last: float = NEVER
     complete: float = NEVER
     oldest_waiting: float | None = None
+    names: dict[str, str] | None = None
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same is remembered; `names` are only for as long as the process runs."""
+        if not isinstance(other, MemberState):
+            return NotImplemented
+        return msgspec.structs.astuple(self)[:-1] == msgspec.structs.astuple(other)[:-1]
 
     def apply(self, update: Update) -> None:
         before = len(self.jobs)
@@ -149,5 +161,11 @@ class MemberState(msgspec.Struct):
             self.finished.pop(job_id, None)
             if time is not None:
                 self.finished[job_id] = time
+        self.names = {} if self.names is None else self.names
+        for job_id, name in update.names.items():
+            if name is None:
+                self.names.pop(job_id, None)
+            else:
+                self.names[job_id] = name
         update.growth = len(self.jobs) - before
         self.last, self.complete, self.oldest_waiting = update.at, update.complete, update.oldest_waiting

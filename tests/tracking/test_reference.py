@@ -21,9 +21,10 @@ STATES = st.sampled_from([*JobState, *[JobState.QUEUED, JobState.RUNNING, JobSta
 
 @st.composite
 def jobs(draw: st.DrawFn) -> Job:
+    job_id = draw(st.sampled_from("12345"))
     return Job(
-        id=draw(st.sampled_from("12345")),
-        name="job",
+        id=job_id,
+        name=f"job {job_id}",
         state=draw(STATES),
         allocated_cpus=draw(AMOUNTS),
         allocated_gpus=draw(AMOUNTS),
