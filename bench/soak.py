@@ -33,9 +33,9 @@ TROUBLES: Final = (
     (Fault(kind="refused"),),
     (Fault(kind="broken_json", probability=0.5), Fault(kind="wrong_shape", probability=0.5)),
     (Fault(kind="status", status=429, retry_after=1), Fault(kind="delay", seconds=0.5)),
-    (Fault(kind="huge", mebibytes=17, probability=0.3), Fault(kind="drip", seconds=1.0)),
+    (Fault(kind="huge", mebibytes=65, probability=0.3), Fault(kind="drip", seconds=1.0)),
 )
-# So often each kind of trouble makes room for itself: answers of 16 MiB do not leave memory as they found it.
+# So often each kind of trouble makes room for itself: answers of 64 MiB do not leave memory as they found it.
 ROUNDS: Final = 2
 # A tenth more is a leak, if it is not a few.
 GROWTH, SLACK = 1.1, {"MiB": 4.0, "files": 8.0, "threads": 2.0}

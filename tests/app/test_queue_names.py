@@ -1,5 +1,7 @@
 """Queues are remembered, so that one without jobs is shown at 0; but not without bound where names change for ever."""
 
+import threading
+from collections.abc import Collection
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.metrics import families
+from exporter.metrics.render import Chunks
+from exporter.records import QueueStatistics
 from exporter.sources.scnet import seen_queues
 from exporter.sources.scnet.seen_queues import ABSENT_LIMIT, SeenQueues
 from tests.app.running import running
@@ -71,3 +76,31 @@ async def test_series_stay_bounded_where_every_answer_names_other_queues(tmp_pat
         region.answers["queue_jobs"] = b'{"code": "0", "data": []}'
         samples = await exporter.shows(lambda samples: not any(map(samples.get, shown)), "only queues at 0")
         assert len([series for series in samples if series.startswith("scnet_queue_jobs")]) == 5 * ABSENT_LIMIT
+
+
+async def test_large_answers_are_rendered_beside_the_event_loop_and_small_ones_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, set[bool]] = {}
+    original = families.queue_statistics
+
+    def rendered(hpc_cluster: str, statistics: QueueStatistics, seen: Collection[str]) -> Chunks:
+        on_loop = threading.current_thread() is threading.main_thread()
+        threads.setdefault(statistics.user, set()).add(on_loop)
+        return original(hpc_cluster, statistics, seen)
+
+    async def answer(request: web.Request) -> web.Response:
+        number = 3000 if request.query["userName"] == "large" else 10
+        return web.json_response({"code": "0", "data": [{"name": f"q{n}", "values": []} for n in range(number)]})
+
+    monkeypatch.setattr(families, "queue_statistics", rendered)
+    text = CONFIGURATION.replace("[test]", "[large, small]")
+    async with (
+        scripted_region({"queue_jobs": answer}) as region,
+        running(tmp_path, text.format(url=region.url)) as exporter,
+    ):
+        await exporter.shows(
+            lambda samples: len([series for series in samples if series.startswith("scnet_queue_jobs")]) == 5 * 3010,
+            "all queues of both users",
+        )
+    assert threads == {"large": {False}, "small": {True}}
