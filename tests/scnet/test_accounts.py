@@ -161,6 +161,15 @@ async def test_a_token_that_lay_unused_past_its_end_is_not_used(pair: AtWork) ->
     assert (pair.count("login"), pair.count("cluster")) == (2, 1)
 
 
+async def test_reading_what_a_token_says_changes_nothing(pair: AtWork) -> None:
+    """The status page reads it in a thread, while the event loop goes through the same tokens."""
+    tokens = [pair.token(region) for region in pair.regions]
+    before = dict(pair.account._slots)
+    assert [(token.issued, token.origin) for token in tokens] == [(Issued(""), "account lab")] * 2
+    assert pair.account._slots == before
+    assert pair.count("login") == 0
+
+
 # Renewing
 
 
