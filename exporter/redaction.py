@@ -43,6 +43,9 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 # A JSON Web Token is recognized also where nobody said that it is one.
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]*){0,2}")
 
+# What tokens are made of: a long word of letters and digits, or one so long that it is none.
+_LONG_WORD, _LONGEST_WORD, _MIXED = 16, 24, 3
+
 Spans = list[tuple[int, int]]
 
 
@@ -290,6 +293,27 @@ def replaced(text: str, spans: Spans) -> str:
         parts += [text[last:start], SUBSTITUTE]
         last = end
     return "".join([*parts, text[last:]])
+
+
+def resembles_secret(text: str) -> bool:
+    """Whether `text`, which stands in a wrong place, may be a token: nothing that a person would call a file or a number."""
+    if _JWT.search(text):
+        return True
+    # Paths from the root are what they seem to be, even with a token's name in them.
+    return not text.startswith("/") and any(map(is_random, re.findall(r"[\w.~+-]+", text, re.ASCII)))
+
+
+def is_random(word: str) -> bool:
+    digits = sum(character.isdigit() for character in word)
+    letters = sum(character.isalpha() for character in word)
+    if len(word) >= _LONG_WORD and min(digits, letters) >= _MIXED:
+        return True
+    return letters > 0 and any(len(part) >= _LONGEST_WORD for part in re.split(r"[-._]", word))
+
+
+def withheld(text: str) -> str:
+    """`text`, to be repeated to the person who wrote it, unless that may show a secret."""
+    return SUBSTITUTE if resembles_secret(text) else text
 
 
 # One for the process: it is what must not be shown, by whichever part of it.

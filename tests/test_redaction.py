@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import DecodeError
-from exporter.redaction import SHORTEST_PART, Redactor, known
+from exporter.redaction import SHORTEST_PART, Redactor, known, resembles_secret, withheld
 
 TOKEN = "eX0-s3cret.token_of/the+region=kunshan~0123456789"
 OTHER = "f00-another.token_of/a+user=of~xian~abcdefghijkl"
@@ -204,3 +204,40 @@ def test_threads_may_search_while_secrets_come_and_go() -> None:
 def test_the_text_of_an_error_holds_no_secret() -> None:
     known.remember([TOKEN])
     assert str(DecodeError(f"not JSON: {TOKEN}")) == "not JSON: <secret>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl",
+        "0123456789abcdef0123456789abcdef",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "aGVsbG8/d29ybGQ+aGVsbG8x0d29ybGQ=",
+        "sk-proj-a8Xk2Lm9Qp4Rt7Yw",
+        "abcdefghijklmnopqrstuvwxyz",
+        "AKIAIOSFODNN7EXAMPLE12",
+    ],
+)
+def test_a_token_in_a_wrong_place_is_recognized(text: str) -> None:
+    assert resembles_secret(text)
+    assert withheld(text) == "<secret>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exporter.yml",
+        "kunshan-token",
+        "secrets/hpc-exporter-kunshan-token.txt",
+        "/run/secrets/kunshan-0123456789abcdef",
+        "533686286955839488",
+        "5.33687E+17",
+        "insecure_skip_verify",
+        "2026-11-28T12:00:00Z",
+        "--web.listen-address=9851",
+        "not there",
+        "",
+    ],
+)
+def test_names_and_numbers_are_no_tokens(text: str) -> None:
+    assert withheld(text) == text

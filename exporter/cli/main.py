@@ -2,13 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from exporter import streams
 from exporter.cli import check, completion, demo, discover, jobs, once, options, serve, simulate
 from exporter.cli.output import OutputError, complain, flush_stdout, say, show
 from exporter.errors import ConfigurationError, ExporterError
+from exporter.redaction import remember, resembles_secret, withheld
 from exporter.threads import exit_process
 from exporter.version import version_text
 
@@ -26,6 +28,10 @@ class Parser(argparse.ArgumentParser):
             show(message)
         else:
             super()._print_message(message, file)
+
+    def error(self, message: str) -> NoReturn:
+        """Do not repeat a token that was given in a wrong place."""
+        super().error(" ".join(map(withheld, message.split(" "))))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         args = build_parser().parse_args(with_default_command(given))
+        remember(misplaced_tokens(args))
         status: int = args.run(args)
     except ConfigurationError as error:
         say(str(error))
@@ -69,6 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def misplaced_tokens(args: argparse.Namespace) -> Iterator[str]:
+    """Names of files that are not there and may be tokens, pasted in a wrong place: no message repeats them."""
+    for value in vars(args).values():
+        if isinstance(value, Path) and resembles_secret(str(value)) and not value.exists():
+            yield str(value)
 
 
 def entry_point() -> NoReturn:

@@ -2,6 +2,8 @@
 
 import re
 
+from exporter.redaction import withheld
+
 _MILLISECONDS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _DURATION = re.compile("".join(f"(?:([0-9]{{1,9}}){unit})?" for unit in _MILLISECONDS))
 _BARE_NUMBER = re.compile(r"[0-9]{1,9}")
@@ -21,7 +23,7 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if not match or not text:
         raise ValueError(
-            f"{text[:40]!r} is not a duration: write whole numbers with the units w, d, h, m, s, ms in this order,"
+            f"{withheld(text)[:40]!r} is not a duration: write whole numbers with the units w, d, h, m, s, ms in this order,"
             " like 30s or 1h30m"
         )
     amounts = zip(match.groups(default="0"), _MILLISECONDS.values(), strict=True)

@@ -41,7 +41,7 @@ from exporter.config.values import (
     integer,
     integer_schema,
     key,
-    path_of,
+    path_of_existing,
     scalar,
     surroundings_of,
     text_of,
@@ -127,7 +127,7 @@ def _secret_file(*, header: bool = True) -> BeforeValidator:
     def validate(value: object, info: ValidationInfo) -> Secret:
         written = text_of(value, "a path")
         try:
-            secret = FileSecret(path_of(written, info), f"{info.field_name} {shown(written)}", header=header)
+            secret = FileSecret(path_of_existing(written, info), f"{info.field_name} {shown(written)}", header=header)
             return surroundings_of(info).shared(secret)
         except UnusableSecretError as error:
             raise ValueError(f"cannot use {shown(written)}: {error}") from None
@@ -136,7 +136,7 @@ def _secret_file(*, header: bool = True) -> BeforeValidator:
 
 
 def _authorities(value: object, info: ValidationInfo) -> Path:
-    path = path_of(value, info)
+    path = path_of_existing(value, info)
     written = shown(text_of(value, "a path"))
     try:
         pem = read_file(path, max_bytes=_MAX_PEM_BYTES).decode("ascii", "ignore")

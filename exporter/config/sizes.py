@@ -2,6 +2,8 @@
 
 import re
 
+from exporter.redaction import withheld
+
 _BYTES = {"GiB": 1024**3, "GB": 1000**3, "MiB": 1024**2, "MB": 1000**2, "KiB": 1024, "kB": 1000, "B": 1}
 _SIZE = re.compile(f"([0-9]{{1,12}})({'|'.join(_BYTES)})")
 
@@ -18,7 +20,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if not match:
         raise ValueError(
-            f"{text[:40]!r} is not a size: write a whole number with a unit of B, kB, MB, GB, KiB, MiB, GiB, like 64MiB"
+            f"{withheld(text)[:40]!r} is not a size: write a whole number with a unit of B, kB, MB, GB, KiB, MiB, GiB, like 64MiB"
         )
     return int(match[1]) * _BYTES[match[2]]
 

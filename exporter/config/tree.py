@@ -13,6 +13,7 @@ from typing import Any, Self
 import yaml
 
 from exporter.errors import Mistake
+from exporter.redaction import withheld
 
 Path = tuple[str | int, ...]
 """Where in the tree: ``("clusters", 0, "name")``."""
@@ -110,7 +111,7 @@ def dotted(path: Path) -> str:
 
 def shown(text: str) -> str:
     """Return `text` on one line, as it stands in the file, and not too much of it."""
-    text = text.written if isinstance(text, Text) else text
+    text = withheld(text.written if isinstance(text, Text) else text)
     text = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
     return text if text.isprintable() else ascii(text)
 
@@ -339,7 +340,7 @@ class _Converter:
             mistakes.append("'${...}' does not hold a variable's name: write $${ if a literal ${ is meant")
         elif name not in self._environ:
             mistakes.append(
-                f"the environment variable {name} is not set: set it, or write $${{ if a literal ${{ is meant"
+                f"the environment variable {shown(name)} is not set: set it, or write $${{ if a literal ${{ is meant"
             )
         return self._environ.get(name, "")
 

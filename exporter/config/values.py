@@ -3,6 +3,7 @@
 Every scalar arrives as text; the type of its key decides how the text is read.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from exporter.config.durations import parse_duration
 from exporter.config.secrets import FileSecret
 from exporter.config.sizes import parse_size
 from exporter.config.tree import Text, shown
+from exporter.redaction import resembles_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,14 @@ def path_of(value: object, info: ValidationInfo) -> Path:
     if not text or not text.isprintable():
         raise ValueError("is not a path: it is empty or holds an invisible character")
     return surroundings_of(info).folder / text
+
+
+def path_of_existing(value: object, info: ValidationInfo) -> Path:
+    """Return the absolute path of a file that is to be read. One that is not there is not repeated if it may be a token."""
+    path = path_of(value, info)
+    if resembles_secret(text_of(value, "a path")) and not os.path.lexists(path):
+        raise ValueError("there is no such file, and its name may be a token: that belongs under the key without _file")
+    return path
 
 
 def surroundings_of(info: ValidationInfo) -> Surroundings:

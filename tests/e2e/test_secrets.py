@@ -73,7 +73,7 @@ ECHOES: dict[str, Callable[[str], web.Response]] = {
     "escapes": lambda token: answer(500, "".join(f"\\u{ord(letter):04x}" for letter in token)),
     "percent-encoding": lambda token: answer(404, "".join(f"%{ord(letter):02x}" for letter in token)),
     "another token": lambda _token: refusal(f"the session of {SECRETS['user']} has not ended"),
-    "another token's tail, cut": lambda _token: answer(500, "y" * 170 + SECRETS["obtained"][-30:]),
+    "another token's tail, cut": lambda _token: answer(500, "y" * 170 + SECRETS["file"][-30:]),
 }
 
 
@@ -200,6 +200,16 @@ def command_line(pid: int) -> str:
 
 
 BROKEN: dict[str, dict[str, Any]] = {
+    "a token in place of its file": {"token": None, "token_file": SECRETS["inline"]},
+    "a token in place of an authority": {"tls": {"ca_file": SECRETS["inline"]}},
+    "a token in place of a key": {SECRETS["inline"]: 1},
+    "a token in place of a number": {"requests_per_second": SECRETS["inline"]},
+    "a token in place of a duration": {"poll": {"interval": SECRETS["inline"]}},
+    "a token in place of a word": {"collect": [SECRETS["inline"]], "tls": {"insecure_skip_verify": SECRETS["inline"]}},
+    "a token in place of an account": {"token": None, "account": SECRETS["inline"]},
+    "a token in place of a variable's name": {"token": "${" + SECRETS["inline"].replace("-", "_") + "}"},
+    "a token in place of a list": {"users": SECRETS["inline"]},
+    "a token in place of an address": {"hpc_url": SECRETS["inline"], "ac_url": f"https://{SECRETS['inline']}@x"},
     "a token in a list": {"token": [SECRETS["inline"]]},
     "a token in a mapping": {"token": {SECRETS["inline"]: 1}},
     "a token under a wrong key": {"tokne": SECRETS["inline"]},
@@ -221,6 +231,27 @@ async def test_a_mistake_in_the_configuration_shows_no_secret(tmp_path: Path, mi
     status, stdout, stderr = await run(tmp_path, "check", env={"HARBIN_TOKEN": SECRETS["environment"]})
     assert status == 1
     assert "exporter.yml:1:" in stdout
+    assert leaks(stdout, stderr) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        f"check --config.file={SECRETS['inline']}",
+        f"--config.file={SECRETS['inline']}",
+        f"once --config.file={SECRETS['inline']}",
+        f"--config.check --web.config.file={SECRETS['inline']}",
+        f"check {SECRETS['inline']}",
+        f"--log.level={SECRETS['inline']}",
+        f"discover --user=lab --access-key-file={SECRETS['inline']} --secret-key-file=x",
+    ],
+)
+async def test_a_token_in_a_wrong_place_of_the_command_line_is_not_repeated(tmp_path: Path, arguments: str) -> None:
+    known = {"name": "kunshan", "cluster_id": 11112, "hpc_url": "https://hpc.example.com", "token": SECRETS["file"]}
+    (tmp_path / "exporter.yml").write_text(json.dumps({"clusters": [known]}))
+    status, stdout, stderr = await run(tmp_path, *arguments.split())
+    assert status in (1, 2)
+    assert stdout + stderr
     assert leaks(stdout, stderr) == []
 
 
