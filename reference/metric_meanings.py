@@ -111,7 +111,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "hpc_exporter_token_refresh_failures_total": "未能取得新令牌的尝试。",
     "hpc_exporter_queues_dropped_total": "不再以 0 显示的无作业队列：一个用户的这类队列超过 1000 个。",
     "hpc_exporter_unknown_states_total": "本程序不认识的作业状态；这些作业计入状态 unknown。",
-    "hpc_exporter_records_rejected_total": "应答本身正常，但其中读不懂而略去的记录。",
+    "hpc_exporter_records_rejected_total": "应答本身正常，但其中略去的内容：没有可用编号的记录，以及读不懂的单个值（其作业照常计数，含该值的合计不显示）。",
     "hpc_exporter_tracked_jobs": "跟踪器在两次采集之间跟踪的作业数。",
     "hpc_exporter_state_file_write_failures_total": "写入跟踪器状态文件失败的次数。计数在内存中继续，进程结束时丢失。",
     "hpc_exporter_task_restarts_total": "后台任务因未预见的错误而失败并被重新启动的次数，按任务分。",

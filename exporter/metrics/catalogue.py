@@ -403,7 +403,8 @@ UNKNOWN_STATES: Final = _held(
 RECORDS_REJECTED: Final = _held(
     "hpc_exporter_records_rejected_total",
     "counter",
-    "Records of otherwise good answers that could not be read and were left out.",
+    "What was left out of otherwise good answers: records without a usable id or name, and single values that make no sense. "
+    "Their jobs are counted, sums with them are absent.",
     "source endpoint",
 )
 

@@ -101,7 +101,7 @@ def read_answer(response: Response) -> str:
     """What a success says: the messages of the schedulers, in one line."""
     data = open_envelope(response)
     try:
-        messages = msgspec.json.decode(data, type=dict[str, str])
+        messages = msgspec.json.decode(data, type=dict[str, object])
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return text_of(data)
-    return one_line("; ".join(messages.values()))
+    return one_line("; ".join(message for message in messages.values() if isinstance(message, str)))

@@ -24,6 +24,8 @@ class Quirks:
     foreign_queue: Literal["denied", "empty"] = "denied"  # queue statistics of somebody else
     numbers_as_text: float = 0.0
     counts_missing: float = 0.0  # left out or null, in member job lists
+    amounts_odd: float = 0.0  # "N/A", "--", -1 or with a fraction of 0, in member job lists
+    slurm_words: bool = False  # RUNNING instead of statR, in member job lists
     scheduler_single: bool = False  # an object instead of a list of one
     code_as_int: bool = False
     chinese_messages: bool = False
@@ -66,6 +68,19 @@ MESSAGES: Final = {
 
 # Marks an envelope without `data`; None is an envelope whose `data` is null.
 ABSENT: Final = object()
+
+# What Slurm itself calls them; of a job that waits it tells the reason elsewhere.
+SLURM_WORDS: Final = dict.fromkeys((State.WAITING, State.HELD, State.QUEUED), "PENDING") | {
+    State.RUNNING: "RUNNING",
+    State.SUSPENDED: "SUSPENDED",
+    State.EXITING: "COMPLETING",
+    State.REQUEUED: "REQUEUED",
+    State.COMPLETED: "COMPLETED",
+    State.DELETED: "CANCELLED by 1000",
+    State.FAILED: "FAILED",
+    State.TIMEOUT: "TIMEOUT",
+    State.NODE_FAILURE: "NODE_FAIL",
+}
 
 
 class Writer:
@@ -122,13 +137,21 @@ class Writer:
             "dcuNumReq": requested.dcus,
             "dcuNumUsed": allocated.dcus,
         }
-        row: dict[str, Any] = {"id": str(job.id), "name": job.name, "status": STATUS[job.state]}
+        row: dict[str, Any] = {"id": str(job.id), "name": job.name, "status": self._status(job.state)}
         for name, count in counts.items():
             if not self._happens(self.quirks.counts_missing):
-                row[name] = self._number(count)
+                row[name] = self._amount(count)
             elif self._happens(0.5):
                 row[name] = None
         return row
+
+    def _status(self, state: State) -> str:
+        return SLURM_WORDS[state] if self.quirks.slurm_words else STATUS[state]
+
+    def _amount(self, amount: int) -> int | float | str:
+        if self._happens(self.quirks.amounts_odd):
+            return self._rng.choice(("N/A", "--", -1, float(amount)))
+        return self._number(amount)
 
     def _number(self, number: int) -> int | str:
         return str(number) if self._happens(self.quirks.numbers_as_text) else number

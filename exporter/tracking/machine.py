@@ -124,12 +124,14 @@ class _Advance:
         rows: list[str] = []
         for job_id, job in listed.items():
             old = jobs.get(job_id)
-            if old is None and "[" in job_id and array_of_row(job_id) is not None:
+            if old is not None:
+                followed += 1
+                if not self._unchanged(old, job):
+                    self._see(job, old)
+            elif "[" in job_id and array_of_row(job_id) is not None:
                 rows.append(job_id)
-                continue
-            followed += old is not None
-            if old is None or not self._unchanged(old, job):
-                self._see(job, old)
+            else:
+                self._see(job, None)
         return followed + self._see_rows(rows, listed)
 
     def _see_rows(self, rows: list[str], listed: dict[str, Job]) -> int:

@@ -117,6 +117,7 @@ async def test_in_the_query_there_is_no_body(network: Network) -> None:
             "jobManagerId : 1638523853, delete the jobs [test:19:] successfully!",
         ),
         ('{"1":"one","2":"two\\u001b[31m"}', "one; two [31m"),
+        ('{"1":"one","2":null,"3":7}', "one"),
         ('"text"', "text"),
         ("null", ""),
         ("[1]", ""),

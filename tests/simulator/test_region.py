@@ -11,7 +11,7 @@ import pytest
 
 from exporter.simulator import Region, Simulator, State, default_region, default_regions
 from exporter.simulator.batch import ENDED
-from exporter.simulator.forms import STATUS
+from exporter.simulator.forms import SLURM_WORDS, STATUS
 
 # The pages' examples of data.
 QUEUE_EXAMPLE = {
@@ -170,6 +170,14 @@ async def test_counts_can_be_missing_or_null(call: Call, region: Region) -> None
     assert any(value is None for job in jobs for value in job.values())
     assert any(len(job) < len(JOB_EXAMPLE) for job in jobs)
     assert all({"id", "name", "status"} <= set(job) for job in jobs)
+
+
+async def test_amounts_can_be_odd_and_states_in_slurm_s_words(call: Call, region: Region) -> None:
+    region.set_quirks(amounts_odd=0.5, slurm_words=True)
+    jobs = (await call("alice").members("alice"))["data"]
+    assert {value for job in jobs for value in job.values() if value in ("N/A", "--", -1)}
+    assert any(isinstance(value, float) for job in jobs for value in job.values())
+    assert {job["status"] for job in jobs} <= set(SLURM_WORDS.values())
 
 
 async def test_ended_jobs_are_listed_or_not(call: Call, region: Region, hands: Any) -> None:
