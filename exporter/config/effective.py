@@ -10,6 +10,7 @@ from exporter.config.durations import format_duration
 from exporter.config.model import Account, Config
 from exporter.config.secrets import FileSecret, Secret
 from exporter.config.sizes import format_size
+from exporter.redaction import redact
 
 _DURATIONS = frozenset({"interval", "timeout", "stale_after"})
 _HIDDEN = "<secret>"
@@ -33,6 +34,9 @@ def _section(part: BaseModel) -> dict[str, Any]:
             section |= _secret("token" if name == "credential" else name, value)
         elif name in _DURATIONS:
             section[name] = format_duration(value)
+        elif name.endswith("url") or isinstance(value, Path):
+            # Names are never secrets; a token may have been pasted into one of these.
+            section[name] = redact(_literal(str(value)))
         elif name == "max_body":
             section[name] = format_size(value)
         else:
@@ -46,7 +50,7 @@ def _logs_in_with_password(part: BaseModel) -> bool:
 
 def _secret(key: str, secret: Secret) -> dict[str, str]:
     if isinstance(secret, FileSecret):
-        return {f"{key}_file": _literal(str(secret.path))}
+        return {f"{key}_file": redact(_literal(str(secret.path)))}
     return {key: _HIDDEN}
 
 

@@ -88,3 +88,17 @@ def test_any_name_survives(name: str, tmp_path: Path) -> None:
     )
     config = from_text(tmp_path, source)
     assert reloaded(tmp_path, config) == config
+
+
+def test_a_token_in_an_address_is_not_shown(tmp_path: Path) -> None:
+    """Somebody pasted it there; a user who is called like a password is shown all the same."""
+    shown = effective_yaml(
+        from_text(
+            tmp_path,
+            "clusters: [{name: k, cluster_id: 1, hpc_url: 'https://hpc/t0ken-of-the-region/', token: t0ken-of-the-region,"
+            " users: [{name: alice1, token: alice1}]}]",
+        )
+    )
+    assert "t0ken-of-the" not in shown
+    assert "hpc_url: https://hpc/<secret>" in shown
+    assert "name: alice1" in shown

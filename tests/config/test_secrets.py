@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from exporter.clock import SystemClock
 from exporter.config import FileSecret, InlineSecret, Secret, SecretFiles, UnusableSecretError
 from exporter.config import files as config_files
+from exporter.redaction import redact
 from tests.support.clock import FakeClock
 from tests.support.disk import DeadDisk
 
@@ -263,3 +264,13 @@ async def test_a_file_on_a_dead_disk_does_not_hide_the_changes_of_others(
         await files.look()
     assert dead.value() == "second"
     assert [log["event"] for log in logs] == ["secret file can be read again", "secret file changed"]
+
+
+def test_a_secret_that_was_replaced_is_still_taken_out_of_texts(tmp_path: Path) -> None:
+    """An answer to a request that was sent with it may be on its way."""
+    (tmp_path / "token").write_text("the-first-token")
+    secret = FileSecret(tmp_path / "token")
+    secret.update("the-second-token")
+    assert redact("the-first-token, the-second-token") == "<secret>, <secret>"
+    del secret
+    assert redact("the-first-token, the-second-token") == "<secret>, <secret>"

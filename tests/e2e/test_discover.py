@@ -321,6 +321,7 @@ def test_whatever_regions_say_the_configuration_is_accepted(tmp_path: Path, text
 def test_quoted_text_is_that_very_text_on_one_line(text: str) -> None:
     assert yaml.safe_load(quoted(text)) == text.replace("${", "$${")
     assert len(quoted(text).splitlines()) == 1
+    assert quoted(text).isprintable()
 
 
 @given(st.text())
