@@ -11,13 +11,10 @@ import pytest
 from bench.accuracy import Result, Scenario, replay
 
 CLEAN = [
-    (Scenario("good polls", 60.0), 1),
     (Scenario("good polls", 300.0, days=2.5), 2),
     (Scenario("ended jobs are not listed", 120.0, days=2, ended_listed_for=0.0), 3),
 ]
 TROUBLED = [
-    (Scenario("failed polls", 120.0, days=1.2, failed=0.1), 4),
-    (Scenario("partial listings", 120.0, days=1.2, partial=0.1), 5),
     (Scenario("everything", 120.0, days=1.4, failed=0.1, partial=0.1, outages=5, restarts=10), 6),
 ]
 
@@ -47,8 +44,7 @@ def test_failed_polls_outages_and_restarts_falsify_nothing(scenario: Scenario, s
     assert len(result.wait_errors) > 2000
 
 
-@pytest.mark.parametrize("failed", [0.0, 0.1])
-def test_resource_seconds_of_long_runs_are_right(failed: float) -> None:
-    result = replay(Scenario("long runs", 300.0, days=2.5, failed=failed, longer_than=10), 7)
+def test_resource_seconds_of_long_runs_are_right() -> None:
+    result = replay(Scenario("long runs", 300.0, days=2.5, failed=0.1, longer_than=10), 7)
     assert result.true_cpu_seconds > 1e6
     assert abs(result.resource_error) < 0.01

@@ -66,7 +66,7 @@ def add(said: Expected, events: Events) -> None:
         said.known[index] |= events.amounts_known[index]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(histories())
 def test_agrees_with_the_reference_on_every_history(history: list[Poll]) -> None:
     said, _ = replay(history)

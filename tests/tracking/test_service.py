@@ -76,10 +76,10 @@ def run_until_killed(state_file: Path, first: int, shown: int, delay: float) -> 
 
 
 async def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(state_file: Path) -> None:
-    """A dozen times kill -9: every job that ended is counted once, no counter that was shown steps back."""
+    """Half a dozen times kill -9: every job that ended is counted once, no counter that was shown steps back."""
     rng = random.Random()  # noqa: S311 - any moment will do, and each run tries others
     poll, shown, cpu_seconds = 1, 0, 0.0
-    for _ in range(12):
+    for _ in range(6):
         # Each process writes a poll at least, so that the gaps between written polls stay small.
         said = run_until_killed(state_file, poll, rng.randint(1, 10), rng.uniform(0.0, 0.02))
         for word, number, *values in said:
