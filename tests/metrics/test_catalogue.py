@@ -97,4 +97,4 @@ def test_every_help_is_a_sentence_and_counters_alone_end_in_total() -> None:
 
 def test_families_of_amounts_show_the_fields_of_a_job() -> None:
     assert SCNET_MEMBER_AMOUNTS.keys() == SCNET_JOB_AMOUNTS.keys()
-    assert set(SCNET_JOB_AMOUNTS) == set(Job.__struct_fields__) - {"id", "name", "state"}
+    assert set(SCNET_JOB_AMOUNTS) == set(Job.__struct_fields__) - {"id", "name", "state", "raw_state"}
