@@ -524,7 +524,7 @@ async def test_a_reader_that_leaves_does_not_stop_the_deletion(
         stderr=write if closed == "stderr" else asyncio.subprocess.DEVNULL,
     )
     os.close(write)
-    assert await asyncio.wait_for(process.wait(), 30) in (0, 100)
+    assert await asyncio.wait_for(process.wait(), 100) in (0, 1)
     assert region.ids() == {"20", "21"}
     [line] = audit_lines((command.folder / "audit.jsonl").read_text())
     assert line["outcome"] == "gone"
