@@ -6,12 +6,14 @@ no thread is at work, nothing will happen before the next timer, and time can ju
 
 import asyncio
 import selectors
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple
 
 from exporter.clock import Timer
+from exporter.threads import CallThread
 
 _Result = TypeVar("_Result")
 _Arguments = TypeVarTuple("_Arguments")
@@ -28,6 +30,9 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self.busy_threads or timeout is None:
             return super().select(timeout)
+        if any(isinstance(thread, CallThread) for thread in threading.enumerate()):
+            # It tells when it ends; until then, time stands still.
+            return super().select(0.01)
         # Twice: what the first look itself let the kernel deliver is there at the second.
         ready = super().select(0) or super().select(0)
         if not ready and timeout > 0:

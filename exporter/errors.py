@@ -18,6 +18,7 @@
             ├── RejectedError       the API says that the question is wrong       reason rejected
             ├── UntrustedCertificateError  TLS: the person has to act            reason connection
             ├── UnexpectedStatusError  a redirect, 404 and the like               reason http
+            ├── NotThereError       an optional endpoint that a region does not have; no failure
             ├── ApiError            an API code that no page lists                reason upstream
             └── DecodeError         the answer is not what the API describes      reason decode
 
@@ -155,6 +156,12 @@ class UntrustedCertificateError(PermanentError):
 
 class UnexpectedStatusError(PermanentError):
     """An HTTP status that no page describes: a redirect, 404, 405."""
+
+    reason = "http"
+
+
+class NotThereError(PermanentError):
+    """The region does not have an endpoint that is optional (HTTP 404 or 405); it is asked for again rarely."""
 
     reason = "http"
 

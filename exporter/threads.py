@@ -39,7 +39,7 @@ class BlockingCalls:
         async with asyncio.timeout(timeout):
             while (earlier := self._running.get(key)) is not None:
                 await asyncio.wait({earlier})
-            running = in_daemon_thread(call, name=f"blocking call {key}")
+            running = in_daemon_thread(call, name=str(key))
             self._running[key] = running
             running.add_done_callback(lambda _: self._running.pop(key))
             await asyncio.wait({running})
@@ -72,11 +72,11 @@ def in_daemon_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(finish, value, error)
 
-    _CallThread(target=run, name=name, daemon=True).start()
+    CallThread(target=run, name=name, daemon=True).start()
     return result
 
 
-class _CallThread(threading.Thread):
+class CallThread(threading.Thread):
     """A thread of one call, told apart from others."""
 
 
@@ -86,7 +86,7 @@ def exit_process(status: int) -> NoReturn:
     The usual end of the interpreter stops a daemon thread as soon as it wants to go on, and that aborts the process where
     the thread is inside an extension written in Rust or C++, as most of those that load a configuration are.
     """
-    if any(isinstance(thread, _CallThread) for thread in threading.enumerate()):
+    if any(isinstance(thread, CallThread) for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             # Whoever read it may be gone.
             with contextlib.suppress(OSError, ValueError):

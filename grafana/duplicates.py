@@ -6,8 +6,10 @@ Each series then exists several times, with another ``job`` or ``instance``: sum
 import re
 from typing import Final
 
-from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.family import Family
+from exporter.sources.collector import catalogue
+
+CATALOGUE: Final = catalogue()
 
 # What a series gained in an instance adds up over those of a job: a shard has a part, a new pod goes on under another name.
 _GAINS: Final = ("increase", "rate", "resets", "changes")

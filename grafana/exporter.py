@@ -271,7 +271,7 @@ BOARD = Dashboard(
                     Text(f"{ENDPOINT_OF} states", f"{ENDPOINT_OF} 状态"),
                 ),
                 Query(
-                    "sum by (source) (increase(hpc_exporter_queues_dropped_total[$__rate_interval])) > 0",
+                    "sum by (source) (increase(hpc_exporter_queues_dropped_total[$__rate_interval]))",
                     Text("{{source}} forgotten queues", "{{source}} 遗忘的队列"),
                 ),
             ],

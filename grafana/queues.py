@@ -199,5 +199,18 @@ BOARD = Dashboard(
             width=12,
             height=6,
         ),
+        lines(
+            Text("Cores of the regions", "各区域核数"),
+            Text(
+                "CPU cores in use, free and unavailable in the chosen regions together, as the regions say. Needs the collector "
+                "region_cores.",
+                "所选区域中已使用、未使用和不可用的 CPU 核数合计，由区域给出。需要启用采集项 region_cores。",
+            ),
+            [Query(f"sum by (state) (max by (hpc_cluster, state) (hpc_cluster_cpus{{{IN_REGION}}}))", "{{state}}")],
+            stacked=True,
+            axis=Text("cores", "核数"),
+            width=12,
+            height=6,
+        ),
     ],
 )

@@ -80,7 +80,7 @@ KINDS: Final = {
     "secret": "密钥",
     "secret_file": "密钥文件的路径",
     "file": "路径",
-    "collected": "`queue_jobs`、`cluster`、`member_jobs`",
+    "collected": "[采集项](#采集项)",
 }
 
 SECTIONS: Final[Mapping[str, str]] = {
@@ -130,9 +130,7 @@ KEYS: Final[Mapping[str, str]] = {
     "clusters[].account": "提供令牌的账号的名字；令牌自动更新。",
     "clusters[].requests_per_second": "对该区域每秒最多发出的请求数，所有分片合计。不写则不限制。",
     "clusters[].tls": "如何校验区域的证书。",
-    "clusters[].collect": (
-        "采集什么：queue_jobs（按队列和状态统计的作业）、cluster（调度器）、member_jobs（成员的作业列表）。不写则全部采集。"
-    ),
+    "clusters[].collect": "对该区域启用的采集项。不写则为默认启用的采集项。",
     "clusters[].poll": "仅用于该区域的设置，优先于顶层的设置。",
     "clusters[].users": "按队列统计哪些用户的作业。不写则为令牌自己的用户。",
     "clusters[].members": "要列出作业的用户组及其成员；令牌的所有者必须是组管理员。",
@@ -196,6 +194,13 @@ CHINESE: Final = Language(
     exactly_one="{} 必须写一个，且只能写一个。",
     at_most_one="{} 最多写一个。",
     either="要么用 {}，要么用 {}：两组不能混用。",
+    collectors="采集项",
+    collectors_text="`collect` 可以写的名字。一个采集项以一种方式请求一个接口。默认不启用的采集项是可选的：区域返回 404 或 405 "
+    "表示没有这个接口，之后每小时再请求一次。",
+    collector_columns=("配置", "采集项", "默认", "每个", "提供", "指标"),
+    yes="是",
+    no="否",
+    say=lambda text: text.zh,
     of_section=of_section,
     of_key=of_key,
 )

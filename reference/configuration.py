@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from exporter.sources.collector import Collector, registry
 from reference.examples import EXAMPLES
 from reference.keys import Key, Part, parts
 from reference.language import Language
@@ -18,7 +19,23 @@ _CODE: Final = re.compile(
 
 def document(language: Language) -> str:
     """The whole page."""
-    return "\n\n".join([language.introduction.strip(), *(_section(part, language) for part in parts())]) + "\n"
+    sections = (_section(part, language) for part in parts())
+    return "\n\n".join([language.introduction.strip(), *sections, *_collectors(language)]) + "\n"
+
+
+def _collectors(language: Language) -> Iterator[str]:
+    """What `collect` can name, from the registry."""
+    yield f"## {language.collectors}"
+    yield language.collectors_text
+    head = [f"| {' | '.join(language.collector_columns)} |", "|---|---|---|---|---|---|"]
+    yield "\n".join([*head, *(_collector_row(collector, language) for collector in registry().values())])
+
+
+def _collector_row(collector: Collector, language: Language) -> str:
+    families = language.comma.join(f"`{family.name}`" for family in collector.families)
+    default = language.yes if collector.default else language.no
+    per, gives = language.say(collector.per.text), language.say(collector.gives)
+    return f"| `{collector.per.section}` | `{collector.name}` | {default} | {per} | {gives} | {families} |"
 
 
 def coded(text: str) -> str:

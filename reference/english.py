@@ -82,7 +82,7 @@ KINDS: Final = {
     "secret": "secret",
     "secret_file": "path of a secret",
     "file": "path",
-    "collected": "`queue_jobs`, `cluster`, `member_jobs`",
+    "collected": "[collectors](#collectors)",
 }
 
 
@@ -111,6 +111,13 @@ ENGLISH: Final = Language(
     exactly_one="Exactly one of {}.",
     at_most_one="At most one of {}.",
     either="Either {}, or {}: those of the one do not go with those of the other.",
+    collectors="Collectors",
+    collectors_text="What `collect` can name. A collector requests one endpoint in one way. Those that are not on by default are "
+    "optional: where a region answers 404 or 405, the endpoint is not there, and is requested again once an hour.",
+    collector_columns=("section", "collector", "default", "for each", "gives", "metrics"),
+    yes="yes",
+    no="no",
+    say=lambda text: text.en,
     of_section=of_section,
     of_key=of_key,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.metrics.family import Text
 from reference.keys import Key, Part
 
 
@@ -28,6 +29,12 @@ class Language:
     exactly_one: str
     at_most_one: str
     either: str
+    collectors: str
+    collectors_text: str
+    collector_columns: Sequence[str]
+    yes: str
+    no: str
+    say: Callable[[Text], str]
     of_section: Callable[[Part], str]
     of_key: Callable[[Key], str]
 

@@ -228,7 +228,17 @@ GROUPS: Final[Sequence[Group]] = (
         ),
         ("hpc_exporter_.*",),
     ),
+    Group(
+        Text("Further collectors", "其他采集项"),
+        Text(
+            "From collectors that are switched on with `collect`: [the list](configuration.md#collectors) says which.",
+            "来自用 `collect` 启用的采集项，见[列表](configuration.zh.md#采集项)。",
+        ),
+        (".*",),
+    ),
 )
+
+NO_TEXT: Final = Text("–", "–")
 
 # The first that fits the end of a name.
 UNITS: Final[Sequence[tuple[str, Text]]] = (

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import yaml
 
-from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.family import Family
+from exporter.sources.collector import catalogue
 from grafana.boards import BOARDS
 from grafana.parts import Text, dashboard, in_language
 from reference import metric_texts as texts
 from reference.configuration import coded
 from reference.metric_meanings import MEANINGS
-from reference.metric_texts import ABSENT, EXAMPLES, GROUPS, LABELS, UNITS, Group
+from reference.metric_texts import ABSENT, EXAMPLES, GROUPS, LABELS, NO_TEXT, UNITS, Group
 
 RULES: Final = Path(__file__).parent.parent / "config" / "rules"
 
@@ -49,7 +49,7 @@ class _Page:
 
     def _labels(self) -> str:
         used = dict.fromkeys(label for group in GROUPS for family in families_of(group) for label in family.labels)
-        rows = [f"| `{label}` | {self._say(LABELS[label])} |" for label in used]
+        rows = [f"| `{label}` | {self._say(LABELS.get(label, NO_TEXT))} |" for label in used]
         head = [f"## {self._say(texts.LABELS_HEADING)}", "", self._say(texts.LABEL_COLUMNS), "|---|---|"]
         return "\n".join([*head, *rows])
 
@@ -88,7 +88,7 @@ class _Page:
 
 def families_of(group: Group) -> list[Family]:
     """The catalogue's families of a group, in the order of its patterns, then by name."""
-    mine = [family for family in CATALOGUE.values() if group is next(each for each in GROUPS if holds(each, family))]
+    mine = [family for family in catalogue().values() if group is next(each for each in GROUPS if holds(each, family))]
     found = (family for pattern in group.families for family in mine if re.fullmatch(pattern, family.name))
     return list(dict.fromkeys(found))
 
@@ -98,11 +98,8 @@ def holds(group: Group, family: Family) -> bool:
 
 
 def unit_of(family: Family) -> Text:
-    """What a value counts; LookupError where nothing says so."""
-    unit = next((unit for end, unit in UNITS if re.search(rf"(?:{end})$", family.name)), None)
-    if unit is None:
-        raise LookupError(f"{family.name} has no unit: give it one in UNITS")
-    return unit
+    """What a value counts, as the end of the name says."""
+    return next((unit for end, unit in UNITS if re.search(rf"(?:{end})$", family.name)), Text("number", "数值"))
 
 
 def told(family: Family, language: str = "en") -> tuple[str, str]:
@@ -112,7 +109,7 @@ def told(family: Family, language: str = "en") -> tuple[str, str]:
         meaning, absent = _helped(family)
         absent = " ".join(filter(None, [absent, more]))
     else:
-        meaning, absent = MEANINGS.get(family.name, ""), more
+        meaning, absent = family.zh or MEANINGS.get(family.name, ""), family.absent_zh or more
     if not meaning or not absent:
         raise LookupError(f"{family.name} does not say what it means and when it is absent: MEANINGS, ABSENT")
     return meaning, absent
@@ -129,7 +126,7 @@ def uses(language: str = "en") -> Mapping[str, Uses]:
     """Who uses each family of the catalogue."""
     alerts, recordings, dashboards = _rules("alert"), _rules("record"), _dashboards(language)
     return {
-        name: Uses(_asking(name, alerts), _asking(name, recordings), _asking(name, dashboards)) for name in CATALOGUE
+        name: Uses(_asking(name, alerts), _asking(name, recordings), _asking(name, dashboards)) for name in catalogue()
     }
 
 

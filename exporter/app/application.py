@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from exporter.app.handover import followed_elsewhere, left_alone, state_file_of, tracked_members
+from exporter.app.handover import followed, left_alone, state_file_of
 from exporter.app.publisher import Publisher
 from exporter.app.reload import SharedReload, StoppedError
 from exporter.app.share import share_of
@@ -67,7 +67,6 @@ class Prepared:
     loaded: Config
     contexts: Contexts
     config: Config
-    share: Config
     slots: asyncio.Semaphore
     accounts: dict[str, AccountAtWork]
     regions: dict[str, Region]
@@ -87,9 +86,7 @@ class Application:
         self._services.tracked = Tracked(self._services)
         self._publisher = Publisher(self._services, up_family=lambda source: self._up_families[source])
         self.poller = Poller(self._clock, self._publisher)
-        # All that is configured, and what of it this instance polls.
         self.config: Config | None = None
-        self._share = Config()
         self._slots = asyncio.Semaphore()
         self._accounts: dict[str, AccountAtWork] = {}
         # Also of sources that are about to leave.
@@ -295,14 +292,17 @@ class Application:
         # Each of these steps takes some milliseconds for thousands of targets; between them, others have their turn.
         await asyncio.sleep(0)
         accounts = build_accounts(config, contexts, self._services, running=self._accounts)
-        regions = build_regions(share, accounts, contexts, self._services, slots, running=regions)
-        projects = build_projects(share, contexts, self._services, slots, running=projects, before=self.projects)
+        owns = self.options.shard.owns
+        regions = build_regions(share, accounts, contexts, self._services, slots, running=regions, owns=owns)
+        projects = build_projects(
+            share, contexts, self._services, slots, running=projects, before=self.projects, owns=owns
+        )
         await asyncio.sleep(0)
         for region in regions.values():
             await region.prepare()
         # The last step: nothing can fail after it and leave a state file open.
         tracking = await self._tracking_for(config)
-        return Prepared(loaded, contexts, config, share, slots, accounts, regions, projects, tracking)
+        return Prepared(loaded, contexts, config, slots, accounts, regions, projects, tracking)
 
     async def _apply(self, prepared: Prepared) -> None:
         """Let the new configuration take over."""
@@ -362,10 +362,9 @@ class Application:
             self._services.tracked.hide_all()
             self._closing.start("stop of the tracker", old.stop())
         if tracking is not None and self.config is not None:
-            others = followed_elsewhere(self.config, self._share)
+            mine, others = followed(self.config, self.options.shard)
             if old is not tracking:
-                others |= left_alone(self._share, self.options.shard, tracking)
-            mine = [key for cluster in self._share.clusters for key in tracked_members(cluster)]
+                others |= left_alone(self.config, mine, self.options.shard, tracking)
             tracking.forget_members(mine, others)
 
     def _swap(self, prepared: Prepared) -> None:
@@ -376,7 +375,7 @@ class Application:
             for name in self.sources:
                 self._services.exposition.remove(("dropped", name))
         self.regions, self.projects, self.config = prepared.regions, prepared.projects, config
-        self._accounts, self._slots, self._share = prepared.accounts, prepared.slots, prepared.share
+        self._accounts, self._slots = prepared.accounts, prepared.slots
         self._up_families |= {name: source.up_family for name, source in self.sources.items()}
 
     def _retire_all_but(self, new: dict[str, Source], old: dict[str, Source]) -> None:
@@ -511,6 +510,7 @@ def build_regions(
     slots: asyncio.Semaphore,
     *,
     running: Mapping[str, Region],
+    owns: Callable[[TargetKey], bool] = lambda _key: True,
 ) -> dict[str, Region]:
     """A region for each configured one: the running one where nothing of its CA or its accounts changed either.
 
@@ -524,7 +524,7 @@ def build_regions(
             or kept.tls is not contexts[cluster.tls]
             or any(accounts[name] is not at_work for name, at_work in kept.accounts.items())
         ):
-            kept = Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.tls])
+            kept = Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.tls], owns=owns)
         regions[cluster.name] = kept
     return regions
 

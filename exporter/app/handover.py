@@ -1,10 +1,11 @@
 """What the tracker remembers when members move from one shard to another: nothing may be counted by both."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from exporter.config import Cluster, Config
+from exporter.config import Config
 from exporter.polling import Shard
-from exporter.scnet.client import MEMBER_JOBS
+from exporter.sources.collector import subjects_of
 from exporter.tracking import MemberKey, TrackingService
 
 
@@ -16,21 +17,21 @@ def state_file_of(config: Config, shard: Shard) -> Path | None:
     return file.with_name(f"{file.name}.shard-{shard.ordinal}")
 
 
-def tracked_members(cluster: Cluster) -> list[MemberKey]:
-    """Whose jobs the tracker follows."""
-    members = cluster.members if MEMBER_JOBS in cluster.collect else ()
-    return [MemberKey(cluster.name, member.group_id, user) for member in members for user in member.users]
+def followed(config: Config, shard: Shard) -> tuple[list[MemberKey], set[MemberKey]]:
+    """Whose jobs the tracker follows: the members that `shard` polls, and those that other shards do."""
+    mine, others = list[MemberKey](), set[MemberKey]()
+    for cluster in config.clusters:
+        for collector, subject in subjects_of("clusters", cluster):
+            if collector.lists_jobs:
+                member = MemberKey(cluster.name, subject.group_id, subject.user)
+                if shard.owns(collector.configured_key(subject)):
+                    mine.append(member)
+                else:
+                    others.add(member)
+    return mine, others
 
 
-def followed_elsewhere(config: Config, share: Config) -> set[MemberKey]:
-    """The members of `config` that other shards poll, where this one polls `share`."""
-    if share is config:
-        return set()
-    everybody = {key for cluster in config.clusters for key in tracked_members(cluster)}
-    return everybody.difference(key for cluster in share.clusters for key in tracked_members(cluster))
-
-
-def left_alone(share: Config, shard: Shard, service: TrackingService) -> set[MemberKey]:
+def left_alone(config: Config, members: Iterable[MemberKey], shard: Shard, service: TrackingService) -> set[MemberKey]:
     """The members that nobody polled here for so long that another shard may have had them meanwhile.
 
     A shard that was taken away and comes back finds its old file: going on from there would count again what others
@@ -39,9 +40,9 @@ def left_alone(share: Config, shard: Shard, service: TrackingService) -> set[Mem
     if shard.total == 1:
         return set()
     now = service.time()
+    stale_after = {cluster.name: cluster.poll.stale_after for cluster in config.clusters}
     return {
         key
-        for cluster in share.clusters
-        for key in tracked_members(cluster)
-        if (last := service.last_listed(key)) is not None and now - last > cluster.poll.stale_after
+        for key in members
+        if (last := service.last_listed(key)) is not None and now - last > stale_after[key.source]
     }

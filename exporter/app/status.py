@@ -11,7 +11,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter import __version__
-from exporter.sources.figures import Figureboard, Figures, MemberFigures, QueueFigures, TaskFigures
+from exporter.metrics.family import Sample
+from exporter.sources.figures import (
+    Figureboard,
+    Figures,
+    MemberFigures,
+    QueueFigures,
+    SampleFigures,
+    TaskFigures,
+)
 from exporter.version import revision
 
 if TYPE_CHECKING:
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from exporter.polling import Shard, TargetStatus
 
 # In the order of urgency; see `state_of`.
-STATES: Final = ("stale", "failing", "pending", "up")
+STATES: Final = ("stale", "failing", "pending", "up", "absent")
 DEFAULT_LIMIT: Final = 1000
 MAX_LIMIT: Final = 10_000
 # Tokens told of each source, the ones that end first: with a token for each of thousands of users nobody reads more.
@@ -142,7 +150,7 @@ def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:
 
 
 def state_counts(states: Counter[str]) -> dict[str, int]:
-    return {"total": states.total(), **{state: states[state] for state in STATES}}
+    return {"total": states.total() - states["absent"], **{state: states[state] for state in STATES}}
 
 
 def source_facts(snapshot: Snapshot, name: str, kind: str, health: Mapping[str, Health]) -> dict[str, Any]:
@@ -165,7 +173,7 @@ def source_facts(snapshot: Snapshot, name: str, kind: str, health: Mapping[str, 
 
 def worst_of(states: Counter[str]) -> str:
     """The state of the whole: the most urgent of its targets', "up" where there is none."""
-    return next((state for state in STATES if states[state]), "up")
+    return next((state for state in STATES if states[state] and state != "absent"), "up")
 
 
 def target_facts(status: TargetStatus, figures: Figures | None) -> dict[str, Any]:
@@ -185,7 +193,15 @@ def target_facts(status: TargetStatus, figures: Figures | None) -> dict[str, Any
         else [{"queue": queue, **counts._asdict()} for queue, counts in figures.queues],
         "member": member_facts(figures) if isinstance(figures, MemberFigures) else None,
         "tasks": figures._asdict() if isinstance(figures, TaskFigures) else None,
+        "values": value_facts(figures.samples) if isinstance(figures, SampleFigures) else None,
     }
+
+
+def value_facts(samples: Iterable[Sample]) -> list[dict[str, Any]]:
+    return [
+        {"family": family.name, "labels": dict(zip(family.labels, values, strict=True)), "value": value}
+        for family, values, value in samples
+    ]
 
 
 def error_facts(status: TargetStatus) -> dict[str, Any] | None:
@@ -200,7 +216,9 @@ def member_facts(figures: MemberFigures) -> dict[str, Any]:
 
 
 def state_of(status: TargetStatus) -> str:
-    """One word: pending before the first try, then up, failing (its data still shown) or stale (no data shown)."""
+    """One word: absent without the optional endpoint, pending before the first try, then up, failing (its data still shown) or stale (no data shown)."""
+    if status.absent:
+        return "absent"
     if status.up is None:
         return "pending"
     if status.stale:

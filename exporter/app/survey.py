@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from exporter.app.assembly import Assembly
-from exporter.errors import DecodeError, PollError
+from exporter.errors import DecodeError, NotThereError, PollError
 from exporter.metrics import families
 from exporter.metrics.render import Format
 from exporter.polling import Target, TargetKey
@@ -30,7 +30,8 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        return self.error is None
+        """Whether nothing failed; an optional endpoint that is not there is no failure."""
+        return self.error is None or isinstance(self.error, NotThereError)
 
 
 def ignore(_outcome: Outcome) -> None:

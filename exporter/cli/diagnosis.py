@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from exporter.app.subjects import Subject
 from exporter.app.survey import Outcome
+from exporter.app.target_info import TargetInfo
 from exporter.cli import summary
 from exporter.config import FileSecret
 from exporter.errors import (
     AuthenticationError,
     DecodeError,
+    NotThereError,
     PermissionDeniedError,
     PollError,
     RejectedError,
@@ -22,9 +23,7 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.octopus.client import QUEUING_JOBS
 from exporter.scnet import read_token
-from exporter.scnet.client import MEMBER_JOBS, QUEUE_JOBS
 from exporter.upstream import ALARMING_SKEW
 from exporter.upstream.probe import Reached
 
@@ -43,7 +42,7 @@ class Trial:
     the same credential.
     """
 
-    subject: Subject
+    info: TargetInfo
     reached: Reached
     login_reached: Reached | None = None
     outcome: Outcome | None = None
@@ -63,13 +62,15 @@ class Finding:
 def diagnose(trial: Trial, now: float) -> Finding | None:
     """The first thing that is wrong with a target, None if nothing is; `now` is Unix time."""
     if trial.reached.failed is not None:
-        return unreachable(trial.reached, trial.subject.address.place)
+        return unreachable(trial.reached, trial.info.address.place)
     if trial.login_reached is not None and trial.login_reached.failed is not None:
-        assert trial.subject.login is not None  # noqa: S101 - otherwise there was nothing to reach
-        found = unreachable(trial.login_reached, trial.subject.login.place)
+        assert trial.info.login is not None  # noqa: S101 - otherwise there was nothing to reach
+        found = unreachable(trial.login_reached, trial.info.login.place)
         return Finding("login", f"{found.reason}, and tokens come from there", found.advice)
     if trial.outcome is None:
         return Finding("answer", "not done when the time was over", "give more time with --timeout")
+    if isinstance(trial.outcome.error, NotThereError):
+        return None
     if trial.outcome.error is not None:
         return of_error(trial, trial.outcome.error, now)
     return flaw(trial, trial.outcome)
@@ -98,13 +99,9 @@ def of_error(trial: Trial, error: PollError, now: float) -> Finding:
         case RejectedError():
             return Finding("permission", str(error), rejection_advice(trial, error))
         case UntrustedCertificateError():
-            return Finding(
-                "TLS", str(error), f"give the host's own CA with tls.ca_file at {trial.subject.address.place}"
-            )
+            return Finding("TLS", str(error), f"give the host's own CA with tls.ca_file at {trial.info.address.place}")
         case UnexpectedStatusError() | DecodeError():
-            advice = (
-                f"is the address at {trial.subject.address.place} the right one? If it is, please report this answer"
-            )
+            advice = f"is the address at {trial.info.address.place} the right one? If it is, please report this answer"
         case ThrottledError():
             advice = "set requests_per_second, or a longer poll.interval"
         case UpstreamTimeoutError():
@@ -117,7 +114,7 @@ def of_error(trial: Trial, error: PollError, now: float) -> Finding:
 
 
 def login_advice(trial: Trial, error: PollError) -> str:
-    place = trial.subject.login.place if trial.subject.login is not None else trial.subject.place
+    place = trial.info.login.place if trial.info.login is not None else trial.info.subject.place
     if isinstance(error, AuthenticationError):
         return f"check the user and the keys or the password at {place}"
     if isinstance(error, UpstreamConnectionError | UpstreamTimeoutError | ServerError | UpstreamBusyError):
@@ -127,7 +124,7 @@ def login_advice(trial: Trial, error: PollError) -> str:
 
 def refused(trial: Trial, error: AuthenticationError, now: float) -> Finding:
     """A token that was refused: too old, or good but of somebody who may not ask this."""
-    credential = trial.subject.credential
+    credential = trial.info.credential
     expires = None if credential is None else read_token(credential.value()).expires
     if expires is not None and expires <= now:
         ended = datetime.fromtimestamp(expires, UTC)
@@ -146,29 +143,24 @@ def refused(trial: Trial, error: AuthenticationError, now: float) -> Finding:
 
 def where(trial: Trial) -> str:
     """Where a pasted token is written."""
-    credential = trial.subject.credential
+    credential = trial.info.credential
     if isinstance(credential, FileSecret):
         return str(credential.path)
-    return f"the configuration at {trial.subject.credential_place}"
+    return f"the configuration at {trial.info.credential_place}"
 
 
 def rejection_advice(trial: Trial, error: RejectedError) -> str:
     if error.api_code == FROZEN:
         return "settle the bill, or have the user unfrozen"
-    return f"check the names and ids at {trial.subject.place}"
+    return f"check the names and ids at {trial.info.subject.place}"
 
 
 def permission_advice(trial: Trial) -> str:
     """Whose token it takes."""
-    subject = trial.subject
-    endpoint = trial.outcome.key.endpoint if trial.outcome is not None else ""
-    if endpoint == MEMBER_JOBS and subject.member is not None:
-        return f"use the token of an administrator of group {subject.member.group_id}"
-    if endpoint == QUEUE_JOBS:
-        return f"give {subject.user or 'the user'} a token of their own under users at {subject.place}"
-    if endpoint == QUEUING_JOBS:
-        return "let the IAM user read this project's Octopus data"
-    return "ask the region's support to let the token's owner use this interface"
+    whose = trial.info.collector.whose
+    return (
+        whose(trial.info.subject) if whose else "ask the region's support to let the token's owner use this interface"
+    )
 
 
 def flaw(trial: Trial, outcome: Outcome) -> Finding | None:

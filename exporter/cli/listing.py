@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from exporter.app import Assembly, assemble
-from exporter.app.subjects import Subject, subjects
+from exporter.app.target_info import target_infos
 from exporter.cli import options, shapes, summary
 from exporter.cli.output import complain, show, write
 from exporter.cli.progress import progress
@@ -15,7 +15,7 @@ from exporter.cli.table import Cell, Column, number, rendered
 from exporter.errors import PollError
 from exporter.polling import TargetKey
 from exporter.records import JobListing
-from exporter.scnet.client import MEMBER_JOBS
+from exporter.sources.collector import Subject
 
 # A state that nobody knows is shown with so much of its spelling: what Slurm's longest words need.
 LONGEST_WORD = 20
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def chosen(assembly: Assembly, filters: Filters) -> list[Wanted]:
     """The configured members that pass. Raises UsageError for a name that is none: nothing would pass for no jobs."""
     members = [
-        Wanted(key, subject) for key, subject in subjects(assembly.config).items() if key.endpoint == MEMBER_JOBS
+        Wanted(key, info.subject) for key, info in target_infos(assembly.config).items() if info.collector.lists_jobs
     ]
     if not members:
         raise options.UsageError("the configuration has no members, so there is nobody whose jobs can be listed")

@@ -14,10 +14,10 @@ from exporter.cli import options, shapes, summary
 from exporter.cli.output import complain, show, write
 from exporter.cli.progress import progress
 from exporter.cli.table import Cell, Column, number, rendered
-from exporter.errors import ExporterError
-from exporter.octopus.client import QUEUING_JOBS
-from exporter.records import HOLDS_NOTHING, JobState
-from exporter.scnet.client import MEMBER_JOBS, QUEUE_JOBS
+from exporter.errors import ExporterError, NotThereError
+from exporter.octopus.records import QueueListing
+from exporter.records import HOLDS_NOTHING, JobListing, JobState, QueueStatistics
+from exporter.sources.collector import Collector, Found, registry
 
 EXAMPLE = """examples:
   hpc-exporter once
@@ -78,7 +78,7 @@ async def once(assembly: Assembly, fmt: str, output: Path | None) -> int:
         write(text.decode(), output)
     else:
         found = summary.once(assembly.config, outcomes, assembly.services.clock.now())
-        hand_over(found, fmt, output)
+        hand_over(found, {type(outcome.records) for outcome in outcomes}, fmt, output)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
@@ -94,6 +94,8 @@ async def poll_all(assembly: Assembly) -> list[Outcome]:
 
 def complaint(outcome: Outcome) -> str:
     """What to say about a target that failed, or whose answer could not be read completely; empty for all others."""
+    if isinstance(outcome.error, NotThereError):
+        return f"{name_of(outcome)}: {outcome.error}; it is optional"
     if outcome.error is not None:
         return f"{name_of(outcome)} failed: {outcome.error}"
     if unreadable := summary.unreadable(outcome):
@@ -105,28 +107,32 @@ def name_of(outcome: Outcome) -> str:
     return " ".join(filter(None, outcome.key))
 
 
-def hand_over(found: shapes.Once, fmt: str, output: Path | None) -> None:
+def hand_over(found: shapes.Once, answered: set[type], fmt: str, output: Path | None) -> None:
     if fmt == "json":
         write(shapes.encoded(found), output)
     elif output is not None:
         # For a file: plain, and as wide as it needs to be.
-        write(tables(found, io.StringIO()), output)
+        write(tables(found, answered, io.StringIO()), output)
     else:
-        show(tables(found, sys.stdout))
+        show(tables(found, answered, sys.stdout))
 
 
-def tables(found: shapes.Once, stream: TextIO) -> str:
-    """All that was found, for a person."""
-    answered = {target.endpoint for target in found.targets if target.ok}
+def tables(found: shapes.Once, answered: set[type], stream: TextIO) -> str:
+    """All that was found, for a person; `answered` are the types of records that polls yielded."""
     sections = [
-        ("Jobs by queue", QUEUE_JOBS, *queue_table(found.queues), "no queue has a job"),
-        ("Members' jobs, and the cores, GPUs and DCUs in use", MEMBER_JOBS, *member_table(found.members), "no members"),
-        ("Octopus queues", QUEUING_JOBS, *octopus_table(found.octopus_queues), "no queues"),
+        ("Jobs by queue", QueueStatistics, *queue_table(found.queues), "no queue has a job"),
+        ("Members' jobs, and the cores, GPUs and DCUs in use", JobListing, *member_table(found.members), "no members"),
+        ("Octopus queues", QueueListing, *octopus_table(found.octopus_queues), "no queues"),
+        *(
+            (collector.title.en.capitalize(), Found, *value_table(collector, rows), "nothing")
+            for collector in registry().values()
+            if (rows := [row for row in found.values if row.collector == collector.name])
+        ),
     ]
     return "\n".join(
         f"{title}\n\n" + (rendered(columns, rows, stream) if rows else f"{nothing}\n")
-        for title, endpoint, columns, rows, nothing in sections
-        if endpoint in answered
+        for title, kind, columns, rows, nothing in sections
+        if kind in answered
     )
 
 
@@ -186,6 +192,21 @@ def octopus_table(queues: list[shapes.OctopusRow]) -> tuple[list[Column], Rows]:
             *(rounded(row.requested_cpu_cores), rounded(row.requested_memory_bytes, 2**30)),
         )
         for row in queues
+    ]
+
+
+def value_table(collector: Collector, values: list[shapes.ValueRow]) -> tuple[list[Column], Rows]:
+    """The values of a collector's families: a column for each label, and one for the value."""
+    labels = list(dict.fromkeys(label for family in collector.families for label in family.labels))
+    several = len(collector.families) > 1
+    columns = [*([Column("metric")] if several else []), *map(Column, labels), number("value")]
+    return columns, [
+        (
+            *([row.family] if several else []),
+            *(row.labels.get(label, "") for label in labels),
+            rounded(row.value),
+        )
+        for row in values
     ]
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.app import Assembly, assemble
-from exporter.app.subjects import Address, Subject, subject_of, subjects
 from exporter.app.survey import all_targets, polled
+from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli.diagnosis import STEPS, Finding, Step, Trial, diagnose
 from exporter.cli.output import complain, show
 from exporter.cli.progress import progress
+from exporter.errors import NotThereError
 from exporter.polling import Target, TargetKey
 from exporter.redaction import redact
 from exporter.text import printable
@@ -52,7 +53,7 @@ class Doctor:
 
     def __init__(self, assembly: Assembly) -> None:
         self._assembly = assembly
-        self._subjects = subjects(assembly.config)
+        self._infos = target_infos(assembly.config)
         self._probes: dict[tuple[str, str], asyncio.Task[Reached]] = {}
 
     async def examine(self, targets: Iterable[Target], seconds: float, advance: Callable[[], None]) -> Trials:
@@ -64,15 +65,15 @@ class Doctor:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         return [
-            task.result() if not task.cancelled() else (key, Trial(subject_of(self._subjects, key), Reached()))
+            task.result() if not task.cancelled() else (key, Trial(info_of(self._infos, key), Reached()))
             for key, task in tasks
         ]
 
     async def _try(self, target: Target, advance: Callable[[], None]) -> tuple[TargetKey, Trial]:
-        subject = subject_of(self._subjects, target.key)
-        trial = Trial(subject, await self._probe(subject.address, target))
-        if trial.reached.failed is None and subject.login is not None:
-            trial = replace(trial, login_reached=await self._probe(subject.login, target))
+        info = info_of(self._infos, target.key)
+        trial = Trial(info, await self._probe(info.address, target))
+        if trial.reached.failed is None and info.login is not None:
+            trial = replace(trial, login_reached=await self._probe(info.login, target))
         if trial.reached.failed is None and (trial.login_reached is None or trial.login_reached.failed is None):
             skews: list[float | None] = []
 
@@ -101,17 +102,13 @@ class Doctor:
 
 def with_hindsight(trials: Trials) -> Trials:
     """The trials, each with what the others tell about its credential."""
-    good = {
-        credential_of(key, trial.subject) for key, trial in trials if trial.outcome is not None and trial.outcome.ok
-    }
-    return [
-        (key, replace(trial, accepted_elsewhere=credential_of(key, trial.subject) in good)) for key, trial in trials
-    ]
+    good = {credential_of(key, trial.info) for key, trial in trials if trial.outcome is not None and trial.outcome.ok}
+    return [(key, replace(trial, accepted_elsewhere=credential_of(key, trial.info) in good)) for key, trial in trials]
 
 
-def credential_of(key: TargetKey, subject: Subject) -> tuple[str, object]:
+def credential_of(key: TargetKey, info: TargetInfo) -> tuple[str, object]:
     """What a target's token is or comes from, within its region: a token is good in one region only."""
-    return key.source, subject.credential or subject.login
+    return key.source, info.credential or info.login
 
 
 def passed(trial: Trial, finding: Finding | None, steps: list[Step]) -> list[Step]:
@@ -127,7 +124,7 @@ def passed(trial: Trial, finding: Finding | None, steps: list[Step]) -> list[Ste
 
 def line(key: TargetKey, trial: Trial, finding: Finding | None) -> str:
     """One line about one target."""
-    steps = [step for step in STEPS if step != "TLS" or trial.subject.address.url.startswith("https:")]
+    steps = [step for step in STEPS if step != "TLS" or trial.info.address.url.startswith("https:")]
     told = [f"{step} ok" for step in passed(trial, finding, steps) if step != "clock"]
     if finding is not None:
         told.append(f"{finding.step} FAILED: {finding.reason}; first: {finding.advice}")
@@ -135,6 +132,8 @@ def line(key: TargetKey, trial: Trial, finding: Finding | None) -> str:
         told.append(f"clock {trial.skew:+.0f} s")
     if trial.outcome is not None:
         told.append(f"took {trial.outcome.seconds:.2f} s")
-    verdict = "ok    " if finding is None else "FAILED"
     name = " ".join(filter(None, key))
+    if trial.outcome is not None and isinstance(trial.outcome.error, NotThereError):
+        return printable(f"absent  {name}: {trial.outcome.error}; it is optional") + "\n"
+    verdict = "ok    " if finding is None else "FAILED"
     return printable(f"{verdict}  {name}: {', '.join(told)}") + "\n"

@@ -122,6 +122,15 @@ class OctopusRow(Shape, frozen=True, kw_only=True):
     requested_memory_bytes: Annotated[float | None, Meta(description="null where not all pages could be read")]
 
 
+class ValueRow(Shape, frozen=True, kw_only=True):
+    """A value of a collector that has no list of its own above."""
+
+    collector: str
+    family: Annotated[str, Meta(description="the name of the metric")]
+    labels: dict[str, str]
+    value: float
+
+
 class Once(Shape, frozen=True, kw_only=True):
     """What `hpc-exporter once --format=json` prints."""
 
@@ -132,6 +141,7 @@ class Once(Shape, frozen=True, kw_only=True):
     queues: list[QueueRow]
     members: list[MemberRow]
     octopus_queues: list[OctopusRow]
+    values: list[ValueRow]
 
 
 class JobRow(Shape, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from exporter.simulator.octopus_spec import DataQueueSpec, default_projects
 from exporter.simulator.region import Region
 from exporter.simulator.server import Simulator, is_loopback
 from exporter.simulator.spec import DAY, default_regions
+from exporter.sources.collector import collectors_of
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no public name for it
@@ -147,6 +148,7 @@ def _cluster(region: Region) -> list[str]:
         f"    hpc_url: {_text(region.hpc_url)}",
         f"    ac_url: {_text(region.ac_url)}",
         f"    token: {_text(region.token(owner))}",
+        f"    collect: [{', '.join(collector.name for collector in collectors_of('clusters'))}]",
         "    users:",
     ]
     for user in spec.users:

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 
-from exporter.app.subjects import Subject, subject_of, subjects
 from exporter.app.survey import Outcome
+from exporter.app.target_info import info_of, target_infos
 from exporter.cli import shapes
-from exporter.config import Config
+from exporter.config import Config, OctopusQueue
 from exporter.errors import PollError
 from exporter.octopus.records import QueueListing
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Schedulers
+from exporter.sources.collector import Found, Subject
 
 USUAL_STATES = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED)
 
@@ -20,7 +21,7 @@ USUAL_STATES = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPE
 def once(config: Config, outcomes: Iterable[Outcome], now: float) -> shapes.Once:
     """All that the polls of `outcomes` found, at the Unix time `now`."""
     outcomes = list(outcomes)
-    known = subjects(config)
+    known = target_infos(config)
     found = [(outcome.key, outcome.records) for outcome in outcomes]
     return shapes.Once(
         time=timestamp(now),
@@ -31,13 +32,16 @@ def once(config: Config, outcomes: Iterable[Outcome], now: float) -> shapes.Once
         ],
         queues=[row for key, records in found if isinstance(records, QueueStatistics) for row in queues(key, records)],
         members=[
-            member(key, subject_of(known, key), records) for key, records in found if isinstance(records, JobListing)
+            member(key, info_of(known, key).subject, records)
+            for key, records in found
+            if isinstance(records, JobListing)
         ],
         octopus_queues=[
-            octopus_queue(key, subject_of(known, key), records)
+            octopus_queue(key, info_of(known, key).subject, records)
             for key, records in found
             if isinstance(records, QueueListing)
         ],
+        values=[row for key, records in found if isinstance(records, Found) for row in values(key, records)],
     )
 
 
@@ -110,8 +114,7 @@ def member(key: TargetKey, subject: Subject, listing: JobListing) -> shapes.Memb
 
 def group_of(subject: Subject) -> tuple[str, str]:
     """Label and id of the group that a member's target is of."""
-    assert subject.member is not None  # noqa: S101 - only members' targets give job listings
-    return subject.member.group, subject.member.group_id
+    return subject.group, subject.group_id
 
 
 def state_row(jobs: list[Job]) -> shapes.StateRow:
@@ -130,14 +133,26 @@ def total(jobs: Iterable[Job], amount: str) -> int | None:
     return None if None in values else sum(values)
 
 
+def values(key: TargetKey, found: Found) -> list[shapes.ValueRow]:
+    return [
+        shapes.ValueRow(
+            collector=key.endpoint,
+            family=family.name,
+            labels=dict(zip(family.labels, labels, strict=True)),
+            value=0 if value is None else value,
+        )
+        for family, labels, value in found.samples
+    ]
+
+
 def octopus_queue(key: TargetKey, subject: Subject, listing: QueueListing) -> shapes.OctopusRow:
-    assert subject.queue is not None  # noqa: S101 - only queues' targets give queue listings
+    queue: OctopusQueue = subject.section
     requested = listing.content.requested if listing.content else None
     return shapes.OctopusRow(
         project=key.source,
-        queue_type=subject.queue.queue_type,
-        cluster_type=subject.queue.cluster_type or "",
-        cluster_id=subject.queue.cluster_id or "",
+        queue_type=queue.queue_type,
+        cluster_type=queue.cluster_type or "",
+        cluster_id=queue.cluster_id or "",
         length=listing.length,
         requested_cpu_cores=requested.cpu_cores if requested else None,
         requested_memory_bytes=requested.memory_bytes if requested else None,

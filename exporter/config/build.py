@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from exporter.config.model import (
-    COLLECTABLE,
     TOKEN_URL,
     Account,
     Cluster,
@@ -34,6 +33,7 @@ from exporter.config.schema import (
 )
 from exporter.config.tree import Keys, Path, Report, dotted, find
 from exporter.config.values import Section
+from exporter.sources.collector import collected_by_default, collectors_of
 
 
 def build(document: Document, root: Keys, report: Report) -> Config:
@@ -93,7 +93,7 @@ class _Builder:
             account=section.account,
             requests_per_second=section.requests_per_second,
             tls=self._tls(section, path),
-            collect=COLLECTABLE if section.collect is None else section.collect,
+            collect=collected_by_default("clusters") if section.collect is None else section.collect,
             poll=_settings(self._document.poll, section.poll),
             users=self._users(section, path),
             members=tuple(
@@ -163,10 +163,10 @@ class _Builder:
             return
         if not section.collect:
             self._warnings.append(((*path, "collect"), "is empty: nothing is asked of this region"))
-        if section.members and "member_jobs" not in section.collect:
-            self._warnings.append(((*path, "members"), "is not used: collect leaves out member_jobs"))
-        if section.users and "queue_jobs" not in section.collect:
-            self._warnings.append(((*path, "users"), "is not used: collect leaves out queue_jobs"))
+        wanted = {each.per.key for each in collectors_of("clusters") if each.name in section.collect}
+        for each in collectors_of("clusters"):
+            if each.default and each.per.key and getattr(section, each.per.key) and each.per.key not in wanted:
+                self._warnings.append(((*path, each.per.key), f"is not used: collect leaves out {each.name}"))
 
     def _sorted_warnings(self) -> tuple[str, ...]:
         placed = sorted((find(self._root, path)[1].place, dotted(path), text) for path, text in self._warnings)

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from exporter.config.secrets import FileSecret, Secret
+from exporter.sources.collector import collected_by_default
 
-Collectable = Literal["queue_jobs", "cluster", "member_jobs"]
-COLLECTABLE: tuple[Collectable, ...] = ("queue_jobs", "cluster", "member_jobs")
 TOKEN_URL = "https://api.scnet.cn/api/user/v3/tokens"  # noqa: S105 - an address, not a token
 
 
@@ -89,7 +88,7 @@ class Cluster(PlacedPart):
     account: str | None = None
     requests_per_second: float | None = None
     tls: Tls = Tls()
-    collect: tuple[Collectable, ...] = COLLECTABLE
+    collect: tuple[str, ...] = Field(default_factory=lambda: collected_by_default("clusters"))
     poll: PollSettings = PollSettings()
     users: tuple[User, ...] | None = None
     members: tuple[Member, ...] = ()
@@ -124,6 +123,10 @@ class OctopusProject(PlacedPart):
     requests_per_second: float | None = None
     tls: Tls = Tls()
     poll: PollSettings = PollSettings()
+
+    @property
+    def collect(self) -> tuple[str, ...]:
+        return collected_by_default("octopus")
 
 
 class Tracking(Part):

@@ -9,7 +9,7 @@ import math
 import re
 import ssl
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -24,7 +24,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from exporter.config.files import UnusableFileError, read_file
-from exporter.config.model import COLLECTABLE, Collectable
 from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
 from exporter.config.tree import shown
 from exporter.config.values import (
@@ -46,6 +45,7 @@ from exporter.config.values import (
     surroundings_of,
     text_of,
 )
+from exporter.sources.collector import collected_by_default, collectors_of
 
 _MAX_PEM_BYTES = 8 * 1024 * 1024
 
@@ -70,9 +70,21 @@ def _number(text: str) -> float:
 
 
 def _collectable(text: str) -> str:
-    if text not in COLLECTABLE:
-        raise ValueError(f"{shown(text)} cannot be collected; what can is {', '.join(COLLECTABLE)}")
+    names = [collector.name for collector in collectors_of("clusters")]
+    if text not in names:
+        raise ValueError(f"{shown(text)} cannot be collected; what can is {', '.join(names)}")
     return text
+
+
+class _Collectors:
+    """Names the collectors in the JSON Schema."""
+
+    def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "enum": [collector.name for collector in collectors_of("clusters")]}
+
+
+def _default_collectors(schema: dict[str, Any]) -> None:
+    schema["default"] = list(collected_by_default("clusters"))
 
 
 def _positive(value: float) -> float:
@@ -169,9 +181,7 @@ Retries = Annotated[int, scalar(integer, "a whole number"), between(0, 10, "0", 
 MaxJobs = Annotated[
     int, scalar(integer, "a whole number"), between(0, 1_000_000, "0", "1000000"), integer_schema(0, 1_000_000)
 ]
-Collected = Annotated[
-    Collectable, scalar(_collectable, "text"), WithJsonSchema({"type": "string", "enum": list(COLLECTABLE)})
-]
+Collected = Annotated[str, scalar(_collectable, "text"), _Collectors()]
 HeaderSecret = Annotated[Secret, _secret(), WithJsonSchema(ANY_TEXT)]
 HeaderSecretFile = Annotated[Secret, _secret_file(), WithJsonSchema(SOME_TEXT)]
 BodySecret = Annotated[Secret, _secret(header=False), WithJsonSchema(ANY_TEXT)]
@@ -273,10 +283,10 @@ class ClusterSection(Section):
         "At most so many requests to the region, by all shards together. Left out: no limit."
     )
     tls: TlsSection | None = key("How the region's certificate is verified.")
-    collect: tuple[Collected, ...] | None = key(
-        "What to ask for: queue_jobs (jobs by queue and state), cluster (the schedulers), member_jobs (job lists of "
-        "members). Left out: everything.",
-        list(COLLECTABLE),
+    collect: tuple[Collected, ...] | None = Field(
+        default=None,
+        description="Collectors to run for this region. Left out: those that are on by default.",
+        json_schema_extra=_default_collectors,
     )
     poll: PollSection | None = key("Settings for this region alone, over those at the top level.")
     users: tuple[UserEntry, ...] | None = key("Users whose jobs are counted by queue. Left out: the token's own.")

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from exporter.clock import Clock
-from exporter.errors import DecodeError, PollError, TransientError
+from exporter.errors import DecodeError, NotThereError, PollError, TransientError
 from exporter.polling.edges import EdgeLog, Trouble
 from exporter.polling.schedule import backoff_delay, first_delay, regular_delay, second_delay
 from exporter.polling.source_health import SourceHealth
@@ -20,6 +20,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 # How many targets are dealt with before others have their turn; each takes up to some 10 us.
 SLICE = 200
+# Seconds until an optional endpoint that was not there is requested again.
+ABSENT_INTERVAL = 3600.0
 
 
 class Listener(Protocol):
@@ -268,17 +270,21 @@ class Poller:
         if self._current(status):
             seconds = self._clock.monotonic() - started
             self._settle(status, error)
-            self._listener.polled(target.key, seconds, error)
+            self._listener.polled(target.key, seconds, None if status.absent else error)
 
     def _settle(self, status: TargetStatus, error: PollError | None) -> None:
         """Note how a poll ended and plan the next one."""
-        first = status.up is None
+        first = status.up is None and not status.absent
         status.last_attempt = self._clock.now()
-        delay = self._settle_success(status, first) if error is None else self._settle_failure(status, error)
+        if isinstance(error, NotThereError):
+            delay = self._settle_absent(status, error)
+        else:
+            status.absent = False
+            delay = self._settle_success(status, first) if error is None else self._settle_failure(status, error)
         self._schedule(status, delay)
         source = self._sources[status.key.source]
         up_before = source.up
-        source.note(status.key, ok=error is None)
+        source.note(status.key, ok=error is None or status.absent)
         if first:
             self._check_tried_all()
         self._listener.health_changed(status)
@@ -303,6 +309,17 @@ class Poller:
         self._edges.failed(status.key, error, self._clock.now())
         retry_after = error.retry_after if isinstance(error, TransientError) else None
         return backoff_delay(status.failures, status.target.interval, retry_after, self._rng)
+
+    def _settle_absent(self, status: TargetStatus, error: NotThereError) -> float:
+        """Note that the source does not have the endpoint, once; it may get it one day."""
+        if not status.absent:
+            log.info("optional endpoint is not there", **status.key._asdict(), error=str(error))
+        if status.succeeded_at is not None:
+            self._listener.expired(status.key)
+        status.absent, status.up, status.stale, status.failures = True, None, False, 0
+        status.last_error, status.succeeded_at = None, None
+        self._edges.forget(status.key)
+        return max(status.target.interval, ABSENT_INTERVAL)
 
     def _hurry(self, trouble: Trouble) -> None:
         """What kept others of the same region from working is over: do not let them wait out their backoff."""

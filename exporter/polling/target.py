@@ -40,6 +40,8 @@ class TargetStatus:
     target: Target
     up: bool | None = None
     stale: bool = False
+    # The source does not have the endpoint, which is optional; `up` is None then.
+    absent: bool = False
     failures: int = 0
     last_attempt: float | None = None
     last_success: float | None = None
@@ -69,6 +71,7 @@ class TargetStatus:
             self.target,
             self.up,
             self.stale,
+            self.absent,
             self.failures,
             self.last_attempt,
             self.last_success,

@@ -289,6 +289,18 @@ class BatchSystem:
                 total[letter] += count
         return totals
 
+    def cores(self) -> tuple[int, int, int]:
+        """The region's cores: in use, free, and those of nodes that are down."""
+        used = unused = unavailable = 0
+        for partition in self._partitions.values():
+            for node in partition.nodes:
+                if node.up:
+                    unused += node.cores
+                    used += partition.queue.cores - node.cores
+                else:
+                    unavailable += partition.queue.cores
+        return used, unused, unavailable
+
     def delete(self, user: str, job_id: int, scheduler: int | None = None) -> bool:
         """Delete a user's job now; False where there is none, or it is ending or over."""
         for job in self.jobs(user):

@@ -17,7 +17,9 @@ from aiohttp import web
 
 from exporter.simulator.forms import NullForm
 
-RegionEndpoint = Literal["queue_jobs", "cluster", "member_jobs", "delete", "login", "state", "next", "center"]
+RegionEndpoint = Literal[
+    "queue_jobs", "cluster", "member_jobs", "region_cores", "delete", "login", "state", "next", "center"
+]
 OctopusEndpoint = Literal["queuing_jobs", "iam"]
 Endpoint = RegionEndpoint | OctopusEndpoint
 

@@ -119,6 +119,13 @@ class Writer:
         ]
         return self.envelope(data[0] if self.quirks.scheduler_single and len(data) == 1 else data)
 
+    def cores(self, used: int, unused: int, unavailable: int) -> bytes:
+        names = ("jobview_used_label", "jobview_unused_label", "jobview_unavailable_label")
+        if self.quirks.chinese_messages:
+            names = ("已使用", "未使用", "不可用")
+        counts = zip(names, (used, unused, unavailable), strict=True)
+        return self.envelope([{"name": name, "y": self._number(cores)} for name, cores in counts])
+
     def member_jobs(self, jobs: Iterable[SimJob]) -> bytes:
         return self.envelope([self._job(job) for job in jobs if self.quirks.list_ended or job.state not in ENDED])
 

@@ -152,6 +152,7 @@ class Region:
         return [
             web.get("/hpc/openapi/v2/view/queue/jobs", self._face("queue_jobs", self._queue_jobs)),
             web.get("/hpc/openapi/v2/cluster", self._face("cluster", self._cluster)),
+            web.get("/hpc/openapi/v2/view/cpucore/state", self._face("region_cores", self._cores)),
             web.delete("/hpc/openapi/v2/jobs", self._face("delete", self._delete)),
         ]
 
@@ -261,6 +262,10 @@ class Region:
     async def _cluster(self, request: web.Request) -> web.Response:
         self._caller(request)
         return self._json(self.writer.schedulers(self.spec.schedulers))
+
+    async def _cores(self, request: web.Request) -> web.Response:
+        self._caller(request)
+        return self._json(self.writer.cores(*self.batch.cores()))
 
     async def _delete(self, request: web.Request) -> web.Response:
         caller = self._caller(request)

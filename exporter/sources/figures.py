@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from exporter.metrics.families import by_queue, usual_counts
+from exporter.metrics.family import Sample
 from exporter.polling import TargetKey
 from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, QueueStatistics
 
@@ -68,7 +69,13 @@ class TaskFigures(NamedTuple):
     length: Number
 
 
-Figures = QueueFigures | MemberFigures | TaskFigures
+class SampleFigures(NamedTuple):
+    """The samples of a declared collector, as they are."""
+
+    samples: tuple[Sample, ...]
+
+
+Figures = QueueFigures | MemberFigures | TaskFigures | SampleFigures
 
 
 class Totals(NamedTuple):

@@ -20,7 +20,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "members": ("source", "member", "running", "queued", "cpus", "gpus", "dcus"),
 }
 NUMBERS: Final = frozenset({"running", "queued", "held", "suspended", "other", "cpus", "gpus", "dcus"})
-STATES: Final = ("stale", "failing", "pending", "up")
+STATES: Final = ("stale", "failing", "pending", "up", "absent")
 
 
 class StatusPage:

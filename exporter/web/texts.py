@@ -1,15 +1,32 @@
-"""The words of the status page, in the language of who reads it; `static/texts.json` holds them for the browser, too."""
+"""The words of the status page, in the language of who reads it; `as_json` has them for the browser."""
 
 import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
-_ALL: Final[Mapping[str, Mapping[str, str]]] = json.loads(
-    resources.files("exporter.web").joinpath("static", "texts.json").read_text(encoding="utf-8")
-)
+from exporter.sources.collector import registry
+
+FILE: Final = "texts.json"
+
+
+def _read() -> Mapping[str, Mapping[str, str]]:
+    """The file's words, and the titles of the collectors."""
+    words = json.loads(resources.files("exporter.web").joinpath("static", FILE).read_text(encoding="utf-8"))
+    return {
+        language: of_language | {f"endpoint_{each.name}": getattr(each.title, language) for each in registry().values()}
+        for language, of_language in words.items()
+    }
+
+
+_ALL: Final = _read()
 LANGUAGES: Final = tuple(_ALL)
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
+
+
+def as_json() -> bytes:
+    """All words, for the browser."""
+    return json.dumps(_ALL, ensure_ascii=False).encode()
 
 
 class Texts:

@@ -8,10 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.app.share import share_of
+from exporter.app.share import share_of, targets_of
 from exporter.config import Cluster, Config, OctopusProject, load
-from exporter.polling import Shard, TargetKey
-from exporter.sources.keys import collected
+from exporter.polling import WHOLE, Shard, TargetKey
 
 names = st.lists(st.sampled_from([f"user{n}" for n in range(12)]), unique=True, max_size=8)
 collects = st.lists(st.sampled_from(["queue_jobs", "cluster", "member_jobs"]), unique=True)
@@ -53,8 +52,8 @@ def sources(config: Config) -> list[Cluster | OctopusProject]:
     return [*config.clusters, *config.octopus]
 
 
-def targets(config: Config) -> list[TargetKey]:
-    return [key for source in sources(config) for key in collected(source)]
+def targets(config: Config, shard: Shard = WHOLE) -> list[TargetKey]:
+    return [key for source in sources(config) for key in targets_of(source) if shard.owns(key)]
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +66,18 @@ def test_the_shards_are_the_whole_and_nothing_is_in_two_of_them(
     folder: Path, document: dict[str, Any], total: int
 ) -> None:
     config = loaded(folder, document)
-    shares = [share_of(config, Shard(ordinal, total)) for ordinal in range(total)]
-    assert sorted(key for share in shares for key in targets(share)) == sorted(targets(config))
-    for ordinal, share in enumerate(shares):
-        assert all(Shard(ordinal, total).owns(key) for key in targets(share))
+    shards = [Shard(ordinal, total) for ordinal in range(total)]
+    polled = [key for shard in shards for key in targets(share_of(config, shard), shard)]
+    assert sorted(polled) == sorted(targets(config))
 
 
 @given(document=documents(), total=st.integers(min_value=2, max_value=7))
 def test_a_shard_has_no_region_that_it_asks_nothing(folder: Path, document: dict[str, Any], total: int) -> None:
     config = loaded(folder, document)
     for ordinal in range(total):
-        assert all(collected(source) for source in sources(share_of(config, Shard(ordinal, total))))
+        shard = Shard(ordinal, total)
+        for source in sources(share_of(config, shard)):
+            assert any(shard.owns(key) for key in targets_of(source))
 
 
 @given(document=documents(), total=st.integers(min_value=2, max_value=7))
@@ -86,7 +86,7 @@ def test_all_shards_together_keep_the_limits_of_requests(folder: Path, document:
     shares = [share_of(config, Shard(ordinal, total)) for ordinal in range(total)]
     for source in sources(config):
         parts = [part.requests_per_second for share in shares for part in sources(share) if part.name == source.name]
-        if source.requests_per_second is None or not collected(source):
+        if source.requests_per_second is None or not targets_of(source):
             assert not any(parts)
         else:
             assert sum(part or 0 for part in parts) == pytest.approx(source.requests_per_second)

@@ -65,7 +65,7 @@ def test_defaults_are_those_of_the_documentation(folder: Path) -> None:
     assert config.poll == PollSettings(
         interval=60, timeout=15, stale_after=180, max_concurrency=16, retries=2, max_body=2**26
     )
-    assert config.clusters[0].collect == ("queue_jobs", "cluster", "member_jobs")
+    assert config.clusters[0].collect == ("cluster", "queue_jobs", "member_jobs")
     assert config.clusters[0].users is None
     assert (config.tracking.enabled, config.tracking.state_file) == (True, None)
     assert (config.per_job.enabled, config.per_job.max_jobs) == (False, 500)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.sources.collector import catalogue
 from grafana import problems
 from grafana.__main__ import differing
 from grafana.boards import BOARDS as SOURCES
@@ -18,6 +18,8 @@ from tests.dashboards.boards import BOARDS, ENGLISH, PROVISIONED, expressions, p
 from tests.rules.test_rules import ALERTS, THRESHOLDS
 from tests.rules.test_rules import RECORDINGS as RECORDED
 from tests.support.promql import families_in, metrics_in, strangers_in
+
+CATALOGUE = catalogue()
 
 every_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS.keys())
 DRAWN = {"timeseries", "stat", "bargauge", "table", "text", "row"}

@@ -13,11 +13,13 @@ import yaml
 from exporter.cli.options import TAKEN_PATHS
 from exporter.config.jsonschema import json_schema
 from exporter.config.schema import Document
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.sources.collector import catalogue, registry
 from exporter.web.settings import WebDocument
 from tests.docs.pages import PAGES, ROOT, Page, none, taken_apart
 from tests.docs.test_commands import fields_of
 from tests.support.promql import FOREIGN, family_of, strangers_in
+
+CATALOGUE = catalogue()
 
 SCHEMA: Final = json_schema()
 RECORDINGS: Final = {
@@ -26,7 +28,10 @@ RECORDINGS: Final = {
     for rule in group["rules"]
 }
 # Series as programs print and ask for them; "..._member_" is followed by what is left open. Names of files go on.
-SERIES: Final = re.compile(r"(?<![\w:])(?:scnet|octopus|hpc_exporter)_[a-z0-9_]++(?!-|\.[a-z])")
+_OF_COLLECTORS: Final = "|".join(name for name in catalogue() if re.match("hpc_(?!exporter_)", name))
+SERIES: Final = re.compile(
+    rf"(?<![\w:])(?:(?:scnet|octopus|hpc_exporter)_[a-z0-9_]++|(?:{_OF_COLLECTORS})\b)(?!-|\.[a-z])"
+)
 PATH: Final = re.compile(r"(?:exporter|config|docs|tests|bench|grafana|deploy|reference|requirements|\.ci)/[\w./*<>-]*")
 SNAKE: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 PAGE_PATHS: Final = {*TAKEN_PATHS, "/metrics", "/static/", "/-/", "/api/"}
@@ -137,7 +142,7 @@ def schemas() -> Iterator[Any]:
 KEYS: Final = {word for schema in schemas() for word in fields_of(schema)}
 LABELS: Final = {label for family in CATALOGUE.values() for label in family.labels}
 # Words that stand in the help of a metric are the values of its labels.
-VALUES: Final = {word for family in CATALOGUE.values() for word in SNAKE.findall(family.help)}
+VALUES: Final = {word for family in CATALOGUE.values() for word in SNAKE.findall(family.help)} | registry().keys()
 STATES: Final = {"node_failure", "vanished_running", "vanished_queued", "queue_jobs", "member_jobs", "queuing_jobs"}
 WORDS: Final = KEYS | LABELS | VALUES | STATES | RECORDINGS | FOREIGN | FOREIGN_WORDS.keys()
 # These speak of the code.

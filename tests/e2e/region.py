@@ -61,6 +61,8 @@ def asked_for(request: web.Request) -> tuple[str, str]:
         return "queue_jobs", request.query["userName"]
     if request.path == "/hpc/openapi/v2/cluster":
         return "cluster", ""
+    if request.path == "/hpc/openapi/v2/view/cpucore/state":
+        return "region_cores", ""
     if request.path == "/api/user/v3/tokens":
         return "login", request.headers["user"]
     if request.path.endswith("/data/queuing-jobs"):

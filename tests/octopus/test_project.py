@@ -350,7 +350,7 @@ async def test_a_login_is_used_and_shown(at_work: AtWork, tmp_path: Path) -> Non
         expiry = await exporter.value("hpc_exporter_token_expiry_timestamp_seconds", source="driving", user="")
         assert expiry == pytest.approx(1_700_000_000 + 24 * 3600, abs=10)
         assert await exporter.value("hpc_exporter_api_requests_total", endpoint="token", code="201") == 1
-        token = await exporter.app.projects["driving"]._token.current()
+        token = await exporter.app.projects["driving"].token.current()
         assert redact(f"X-Auth-Token: {token}") == "X-Auth-Token: <secret>"
         assert token not in await exporter.metrics()
 

@@ -9,7 +9,16 @@ from typing import Any
 from exporter.app.status import Selection, Snapshot, status_of
 from exporter.errors import AuthenticationError, PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.polling import WHOLE, Shard, Target, TargetKey, TargetStatus
-from exporter.sources.figures import Counts, Figureboard, InUse, MemberFigures, QueueFigures, TaskFigures
+from exporter.sources.figures import (
+    Counts,
+    Figureboard,
+    InUse,
+    MemberFigures,
+    QueueFigures,
+    SampleFigures,
+    TaskFigures,
+)
+from exporter.sources.scnet.region_cores import CPUS
 from tests.support.face import FakeFace
 
 NOW = 1_790_000_000.0
@@ -135,6 +144,9 @@ def half_broken() -> Installation:
         made.token_ends[region] = {"": made.now + (20 * 3600 if state == "up" else -600)}
     made.add("new", "cluster", "", "pending")
     made.add_tasks("driving", "PROCESSOR", None)
+    key = TargetKey("kunshan", "cluster", "")
+    cores = [CPUS("kunshan", state, value=number) for state, number in (("unused", 90), ("used", 2_070))]
+    made.figures.show(key, SampleFigures(tuple(cores)))
     return made
 
 

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable
 
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.sources.collector import catalogue
+
+CATALOGUE = catalogue()
 
 _STRINGS = re.compile(r'"(?:\\.|[^"\\])*"')
 _MATCHERS = re.compile(r"\{[^{}]*\}")

@@ -1,0 +1,356 @@
+"""Collectors: each asks one endpoint in one way, and is declared in one file of a vendor's package.
+
+A collector says what it asks, for each of what, what a row of the answer looks like, and which families come of it. The
+values of ``collect``, targets and their labels, shards, lenient decoding, rendering, the rows of ``once`` and ``check
+--online``, the names on the status page, the references and the JSON Schema are derived from that declaration.
+docs/adding-a-collector.md shows a whole one.
+"""
+
+import importlib
+import pkgutil
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from exporter.errors import DecodeError, NotThereError, RecordError
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.family import Family, Sample, Text
+from exporter.metrics.render import Chunks, sample, to_bytes
+from exporter.polling import TargetKey
+from exporter.upstream import Response, excerpt
+
+R = TypeVar("R", bound=msgspec.Struct)
+T = TypeVar("T")
+
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+# Answers of an optional endpoint that a region does not have.
+NOT_THERE: Final = (404, 405)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What one target of a collector is asked about.
+
+    `source` is the name of the region or project and `target` the label of that name; `place` is FILE:LINE:COL in the
+    configuration. `user`, `group` and `group_id` are empty where the collector is not asked for each of these. `params` fill
+    the ``{names}`` of the collector's path. `configured` is the target as the configuration names it, where that differs.
+    """
+
+    source: str
+    target: str
+    place: str
+    user: str = ""
+    group: str = ""
+    group_id: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    configured: str | None = None
+    section: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Per:
+    """For each of what a collector is asked: a region, a user, a member, a queue.
+
+    `section` is the key of the configuration whose entries have such collectors; `subjects` yields what one of these entries
+    (and, where its users are left out, the owner of its token) names. `order` is that in which they are listed and polled,
+    and `key` the key of such an entry that names them, empty for the entry itself.
+    """
+
+    section: str
+    order: int
+    key: str
+    text: Text
+    subjects: Callable[[Any, str], Iterable[Subject]]
+
+
+class Rows(Generic[R]):
+    """The rows of an answer that could be read; `rejected` counts the others."""
+
+    def __init__(self, rows: list[R], rejected: int = 0) -> None:
+        self._rows = rows
+        self.rejected = rejected
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self._rows)
+
+    def reject(self) -> None:
+        """Count a row as not understood; the generator then leaves it out."""
+        self.rejected += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the poll of a declared collector found. Equal fingerprints mean equal answers; None: do not compare."""
+
+    samples: tuple[Sample, ...]
+    rejected: int = 0
+    fingerprint: int | None = None
+
+
+class Polling(Protocol):
+    """How a target is polled; see `exporter.polling.Target` for `poll` and `publish`."""
+
+    def poll(self) -> Awaitable[Any]: ...
+    def publish(self, records: Any) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Collector:
+    """A declared collector.
+
+    `start` makes the polling of one target of a region or project. With `optional`, HTTP 404 and 405 mean that a region does
+    not have the endpoint, which is no failure. `whose` says, given the subject, whose token the endpoint takes.
+    """
+
+    name: str
+    path: str
+    per: Per
+    title: Text
+    gives: Text
+    families: tuple[Family, ...]
+    start: Callable[[Any, Subject], Polling]
+    default: bool
+    optional: bool
+    whose: Callable[[Subject], str] | None = None
+    # Whether it lists jobs of members, which the tracker follows from poll to poll and `jobs list` shows.
+    lists_jobs: bool = False
+
+    def key(self, subject: Subject) -> TargetKey:
+        """The labels of a target."""
+        return TargetKey(subject.source, self.name, subject.target)
+
+    def configured_key(self, subject: Subject) -> TargetKey:
+        """The same by which shards share targets: it stays while the owner of a token turns out to be another."""
+        target = subject.target if subject.configured is None else subject.configured
+        return TargetKey(subject.source, self.name, target)
+
+
+_declared: dict[str, Collector] = {}
+
+
+def register(collector: Collector) -> Collector:
+    """Add a collector to the registry. Raises ValueError where the name is taken."""
+    if collector.name in _declared:
+        raise ValueError(f"there are two collectors {collector.name}")
+    _declared[collector.name] = collector
+    return collector
+
+
+@lru_cache(maxsize=1)
+def registry() -> Mapping[str, Collector]:
+    """All collectors by name: those on by default first, then in the order of their names.
+
+    Imports each module of each vendor's package, so that a collector is there as soon as its file is.
+    """
+    package = importlib.import_module("exporter.sources")
+    for vendor in pkgutil.iter_modules(package.__path__, "exporter.sources."):
+        if vendor.ispkg:
+            paths = importlib.import_module(vendor.name).__path__
+            for module in pkgutil.iter_modules(paths, f"{vendor.name}."):
+                importlib.import_module(module.name)
+    in_order = sorted(_declared.values(), key=lambda each: (not each.default, each.per.order, each.name))
+    return {collector.name: collector for collector in in_order}
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> Mapping[str, Family]:
+    """All families of the exporter by name, in the order of their names."""
+    declared = [family for each in registry().values() for family in each.families]
+    return dict(sorted({family.name: family for family in [*CATALOGUE.values(), *declared]}.items()))
+
+
+def collected_by_default(section: str) -> tuple[str, ...]:
+    """The names of the collectors of a section that are on where its `collect` is left out."""
+    return tuple(each.name for each in collectors_of(section) if each.default)
+
+
+def subjects_of(
+    section: str, entry: Any, owner: str = "", *, every: bool = False
+) -> Iterator[tuple[Collector, Subject]]:
+    """All targets that an entry of a section of the configuration has: what its `collect` names, for each subject.
+
+    With `every`, those of each collector, whether `collect` names it or not.
+    """
+    for each in collectors_of(section):
+        if every or each.name in entry.collect:
+            for subject in each.per.subjects(entry, owner):
+                yield each, subject
+
+
+def collectors_of(section: str) -> tuple[Collector, ...]:
+    """The collectors of a section of the configuration, in the order of the registry."""
+    return tuple(collector for collector in registry().values() if collector.per.section == section)
+
+
+class Source(Protocol):
+    """What the polling of a declared collector needs of a region or project."""
+
+    async def ask(self, collector: Collector, subject: Subject, decode: Callable[[Response], T]) -> T:
+        """Request the collector's path with the right token. Raises PollError."""
+        ...
+
+    def open(self, response: Response) -> msgspec.Raw:
+        """The data of a successful answer. Raises the PollError that says what to do about any other."""
+        ...
+
+    def shown(self, key: TargetKey) -> int | None:
+        """The fingerprint of the answer that the target shows now."""
+        ...
+
+    def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
+        """Let the target show this from now on."""
+        ...
+
+
+Generate = Callable[[Subject, Rows[R]], Iterator[Sample]]
+
+
+def collector(
+    name: str,
+    *,
+    path: str,
+    per: Per,
+    title: Text,
+    gives: Text,
+    families: tuple[Family, ...],
+    default: bool = False,
+    whose: Callable[[Subject], str] | None = None,
+) -> Callable[[Generate[R]], Generate[R]]:
+    """Declare a collector of rows, by a generator that turns a subject and its rows into samples.
+
+    The annotation of its parameter `rows` says what a row is, as ``Rows[Row]`` with a msgspec struct `Row`. Numbers may come as
+    text. A field that cannot be read takes its default, or rejects its row where it has none. A collector that is not on by
+    `default` is optional: regions without its endpoint are normal.
+    """
+
+    def declare(generate: Generate[R]) -> Generate[R]:
+        row = get_args(get_type_hints(generate)["rows"])[0]
+        declared: Collector
+
+        def start(source: Source, subject: Subject) -> Polling:
+            return RowPolling(source, declared, subject, row, generate)
+
+        declared = register(Collector(name, path, per, title, gives, families, start, default, not default, whose))
+        return generate
+
+    return declare
+
+
+class RowPolling(Generic[R]):
+    """Polls one target of a collector that is declared by `collector`."""
+
+    def __init__(
+        self, source: Source, declared: Collector, subject: Subject, row: type[R], generate: Generate[R]
+    ) -> None:
+        self._source = source
+        self._collector = declared
+        self._subject = subject
+        self._row = row
+        self._generate = generate
+        self._key = declared.key(subject)
+
+    async def poll(self) -> Found | None:
+        """What was found; None where the answer is the one that is shown. Raises PollError."""
+        known = self._source.shown(self._key)
+        found = await self._source.ask(self._collector, self._subject, lambda response: self._read(response, known))
+        if found is None and self._source.shown(self._key) != known:
+            # It got too old to be shown while it was requested again.
+            return await self._source.ask(self._collector, self._subject, lambda response: self._read(response, None))
+        return found
+
+    async def publish(self, found: Found | None) -> None:
+        if found is not None:
+            self._source.show(self._key, found, rendered(found.samples))
+
+    def _read(self, response: Response, known: int | None) -> Found | None:
+        fingerprint = hash(response.body)
+        if known == fingerprint:
+            return None
+        if self._collector.optional and response.status in NOT_THERE:
+            raise NotThereError(f"HTTP {response.status}: this region does not have {self._collector.path}")
+        rows = read_rows(self._source.open(response), self._row)
+        samples = self._samples(rows)
+        return Found(samples, rows.rejected, None if rows.rejected else fingerprint)
+
+    def _samples(self, rows: Rows[R]) -> tuple[Sample, ...]:
+        """Those with a known value, each series once: of two that claim the same labels nothing says which is right."""
+        found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
+        for each in self._generate(self._subject, rows):
+            if each.value is None:
+                continue
+            if found.setdefault((each.family, each.values), each) != each:
+                rows.reject()
+        return tuple(sorted(found.values(), key=lambda each: (each.family.name, each.values)))
+
+
+def rendered(samples: Iterable[Sample]) -> Chunks:
+    """The lines of samples, by family, in their order."""
+    lines: defaultdict[Family, list[str]] = defaultdict(list)
+    for family, values, value in samples:
+        assert value is not None  # noqa: S101 - unknown ones were left out
+        lines[family].append(sample(family, values, value))
+    return {family: to_bytes("".join(of_family)) for family, of_family in lines.items()}
+
+
+def read_rows(data: msgspec.Raw, row: type[R]) -> Rows[R]:
+    """The rows in an answer's ``data``: a list, an object that holds one, a single object, or null for none.
+
+    Raises DecodeError for anything else, and where there are rows but none can be read: that says nothing.
+    """
+    read, rejected = list[R](), 0
+    raws = raw_rows(data)
+    for raw in raws:
+        try:
+            read.append(read_row(raw, row))
+        except RecordError:
+            rejected += 1
+    if raws and not read:
+        raise DecodeError(f"no row of the answer can be read: {excerpt(bytes(data))}")
+    return Rows(read, rejected)
+
+
+# The names under which an object is known to hold its rows.
+LISTS: Final = ("list", "records", "rows", "items")
+
+
+def raw_rows(data: msgspec.Raw) -> list[msgspec.Raw]:
+    """Each row as it came. Raises DecodeError where there is no list of them."""
+    body = bytes(data).strip()
+    if body == b"null":
+        return []
+    try:
+        if body.startswith(b"{"):
+            held = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+            name = next((name for name in LISTS if name in held), None)
+            return [msgspec.Raw(body)] if name is None else raw_rows(held[name])
+        return msgspec.json.decode(body, type=list[msgspec.Raw])
+    except UNREADABLE:
+        raise DecodeError(f"the answer's data is not a list: {excerpt(body)}") from None
+
+
+def read_row(raw: msgspec.Raw, row: type[R]) -> R:
+    """One row; a field that cannot be read takes its default. Raises RecordError where it has none."""
+    try:
+        return msgspec.json.decode(raw, type=row, strict=False)
+    except UNREADABLE:
+        pass
+    try:
+        given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except UNREADABLE as error:
+        raise RecordError(str(error)) from None
+    values = {}
+    for each in msgspec.structs.fields(row):
+        try:
+            if each.encode_name in given:
+                values[each.name] = msgspec.json.decode(given[each.encode_name], type=each.type, strict=False)
+        except UNREADABLE as error:
+            if each.required:
+                raise RecordError(f"{each.encode_name}: {error}") from None
+    try:
+        return row(**values)
+    except TypeError as error:
+        raise RecordError(str(error)) from None

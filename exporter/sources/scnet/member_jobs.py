@@ -1,0 +1,92 @@
+"""The jobs of each member of a group (page 查询成员实时作业列表)."""
+
+from typing import Final
+
+from exporter.metrics import catalogue, families
+from exporter.metrics.family import Text
+from exporter.metrics.render import Chunks
+from exporter.records import JobListing
+from exporter.sources.collector import Collector, Subject, register
+from exporter.sources.figures import MemberFigures, member_figures
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.subjects import MEMBER
+from exporter.sources.services import show_jobs_dropped
+from exporter.sources.tracked import Followed
+from exporter.threads import off_loop
+from exporter.tracking import MemberKey
+
+# Rendering this many jobs takes a few milliseconds; more is done in a thread.
+RENDER_ON_LOOP_LIMIT = 2_000
+
+
+class MemberPolling:
+    """Polls the jobs of one member and hands them to the tracker."""
+
+    def __init__(self, region: Region, subject: Subject) -> None:
+        self._region = region
+        self._subject = subject
+        self._key = MEMBER_JOBS.key(subject)
+        member = MemberKey(region.name, subject.group_id, subject.user)
+        self._followed = Followed(self._key, member, subject.group)
+
+    async def poll(self) -> JobListing:
+        region, subject = self._region, self._subject
+        return await region.client.member_jobs(subject.group_id, subject.user, region.tokens.members)
+
+    async def publish(self, records: JobListing) -> None:
+        region, services = self._region, self._region.services
+        region.count_flaws(MEMBER_JOBS.name, records)
+        # Which jobs have series of their own depends on other listings too: then the same answer is not enough.
+        if services.per_job is not None or not self._is_shown(records.fingerprint):
+            await self._show(records)
+        services.tracked.observe(self._followed, records, region.cluster.poll.interval)
+
+    async def _show(self, records: JobListing) -> None:
+        region, subject, services = self._region, self._subject, self._region.services
+
+        def rendered() -> tuple[Chunks, MemberFigures]:
+            return families.member_jobs(region.name, subject.group, subject.user, records), member_figures(records)
+
+        chunks, figures = await off_loop(len(records.jobs), RENDER_ON_LOOP_LIMIT, rendered)
+        services.exposition.put(self._key, {**chunks, **self._per_job(records)})
+        services.figures.show(self._key, figures)
+        # Series of single jobs must leave when they are switched off, even if the answer stays the same.
+        services.shown_answers[self._key] = records.fingerprint if services.per_job is None else None
+
+    def _is_shown(self, fingerprint: int | None) -> bool:
+        """Whether what the target shows comes from an answer with this fingerprint."""
+        return fingerprint is not None and fingerprint == self._region.services.shown_answers.get(self._key)
+
+    def _per_job(self, records: JobListing) -> Chunks:
+        region, subject, services = self._region, self._subject, self._region.services
+        if services.per_job is None:
+            return {}
+        jobs = services.per_job.grant(self._key, region.name, subject.user, records.jobs)
+        show_jobs_dropped(services, region.name)
+        return families.per_job(region.name, subject.group, subject.user, jobs)
+
+
+def _whose(subject: Subject) -> str:
+    return f"use the token of an administrator of group {subject.group_id}"
+
+
+MEMBER_JOBS: Final = register(
+    Collector(
+        name="member_jobs",
+        path="/ac/openapi/v2/clusters/{cluster_id}/groups/{group_id}/clusterUserNames/{user}/jobs",
+        per=MEMBER,
+        title=Text("member jobs", "成员作业"),
+        gives=Text("job lists of members", "成员的作业列表"),
+        families=(
+            catalogue.SCNET_MEMBER_JOBS,
+            *catalogue.SCNET_MEMBER_AMOUNTS.values(),
+            catalogue.SCNET_JOB_INFO,
+            *catalogue.SCNET_JOB_AMOUNTS.values(),
+        ),
+        start=MemberPolling,
+        default=True,
+        optional=False,
+        whose=_whose,
+        lists_jobs=True,
+    )
+)

@@ -1,0 +1,114 @@
+"""Jobs of each user by queue and state (page 查询队列作业统计信息)."""
+
+import asyncio
+from typing import Final
+
+from exporter.errors import PermanentError, RejectedError
+from exporter.metrics import catalogue, families
+from exporter.metrics.family import Text
+from exporter.metrics.render import Chunks
+from exporter.records import QueueStatistics
+from exporter.sources.collector import Collector, Subject, register
+from exporter.sources.figures import QueueFigures, queue_figures
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.seen_queues import SeenQueues
+from exporter.sources.scnet.subjects import OWNER, USER
+from exporter.threads import off_loop
+
+# Rendering this many queues takes a few milliseconds; more is done in a thread.
+RENDER_ON_LOOP_LIMIT: Final = 2_000
+
+
+class UserPolling:
+    """Polls the queues of one user. An answer that is the same as the one shown is not even decoded."""
+
+    def __init__(self, region: Region, subject: Subject) -> None:
+        self._region = region
+        self._user = subject.user
+        self._key = QUEUE_JOBS.key(subject)
+        self._token = region.tokens.of_user(subject.user)
+        self._names_its_user = subject.configured != OWNER
+
+    async def poll(self) -> QueueStatistics | None:
+        if self._names_its_user:
+            return await self._ask()
+        await self._make_way_for(await self._owner())
+        try:
+            records = await self._ask()
+        except PermanentError:
+            await self._make_way_for(self._token.issued.owner)
+            raise
+        # A token that replaced a rejected one may be another user's: its answer says nothing about this one.
+        await self._make_way_for(self._token.issued.owner)
+        return records
+
+    async def publish(self, records: QueueStatistics | None) -> None:
+        if records is None:
+            return
+        self._region.count_flaws(QUEUE_JOBS.name, records)
+        await self._show(records)
+        self._region.services.shown_answers[self._key] = records.fingerprint
+
+    async def _show(self, records: QueueStatistics) -> None:
+        name, services = self._region.name, self._region.services
+        before = services.queues_seen.get(self._key, SeenQueues())
+
+        def rendered() -> tuple[Chunks, QueueFigures, SeenQueues, int]:
+            seen, dropped = before.after(queue.queue for queue in records.queues)
+            chunks = families.queue_statistics(name, records, seen.absent)
+            return chunks, queue_figures(records, seen.absent), seen, dropped
+
+        chunks, figures, seen, dropped = await off_loop(len(records.queues), RENDER_ON_LOOP_LIMIT, rendered)
+        services.exposition.put(self._key, chunks)
+        services.figures.show(self._key, figures)
+        services.queues_seen[self._key] = seen
+        services.own.queues_dropped(name, dropped)
+
+    async def _ask(self) -> QueueStatistics | None:
+        client, shown = self._region.client, self._region.services.shown_answers
+        known = shown.get(self._key)
+        records = await client.changed_queue_jobs(self._user, self._token, known=known)
+        if records is None and shown.get(self._key) != known:
+            # It got too old to be shown while it was requested again.
+            return await client.queue_jobs(self._user, self._token)
+        return records
+
+    async def _make_way_for(self, owner: str) -> None:
+        """Let a target of the right name take over from that of the user, if the token is no longer theirs."""
+        if owner in ("", self._user):
+            return
+        self._region.services.targets_changed()
+        # The poll is cancelled here, unless a reload was faster.
+        await asyncio.sleep(0)
+        raise RejectedError(f"the token is no longer that of {self._user} but of {owner}")
+
+    async def _owner(self) -> str:
+        """The scheduler user that the token belongs to. Raises PollError where it does not say."""
+        await self._token.current()
+        owner = self._token.issued.owner
+        if not owner:
+            raise RejectedError(
+                f"the token from {self._token.origin} does not say whose it is: list the users of {self._region.name} in the "
+                "configuration"
+            )
+        return owner
+
+
+def _whose(subject: Subject) -> str:
+    return f"give {subject.user or 'the user'} a token of their own under users at {subject.place}"
+
+
+QUEUE_JOBS: Final = register(
+    Collector(
+        name="queue_jobs",
+        path="/hpc/openapi/v2/view/queue/jobs?userName={user}",
+        per=USER,
+        title=Text("queue jobs", "队列作业"),
+        gives=Text("jobs by queue and state", "按队列和状态统计的作业数"),
+        families=(catalogue.SCNET_QUEUE_JOBS,),
+        start=UserPolling,
+        default=True,
+        optional=False,
+        whose=_whose,
+    )
+)
