@@ -27,7 +27,7 @@ from exporter.errors import (
     TransientError,
 )
 from exporter.records import Job, JobState
-from exporter.scnet.deletion import (
+from exporter.sources.scnet.deletion import (
     Deletion,
     UnsafeNameError,
     check_job_id,

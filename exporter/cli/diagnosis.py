@@ -23,9 +23,9 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.scnet import read_token
-from exporter.upstream import ALARMING_SKEW
-from exporter.upstream.probe import Reached
+from exporter.http import ALARMING_SKEW
+from exporter.http.probe import Reached
+from exporter.sources.scnet.tokens import read_token
 
 Step = Literal["address", "connection", "TLS", "login", "permission", "answer", "clock"]
 STEPS: Final[tuple[Step, ...]] = ("address", "connection", "TLS", "login", "permission", "answer", "clock")

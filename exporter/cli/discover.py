@@ -26,10 +26,10 @@ from exporter.config.model import TOKEN_URL
 from exporter.config.schema import AcUrl, ClusterSection, Url
 from exporter.config.values import Name
 from exporter.errors import ConfigurationError, ExporterError, PollError
-from exporter.scnet import AccessKeyLogin, PasswordLogin
-from exporter.scnet.discovery import Found, discover
+from exporter.http import Login, Settings, Upstream
+from exporter.sources.scnet.discovery import Found, discover
+from exporter.sources.scnet.login import AccessKeyLogin, PasswordLogin
 from exporter.text import escaped, is_visible
-from exporter.upstream import Login, Settings, Upstream
 
 # The public platform answers logins and everything else on two hosts.
 PUBLIC_AC_URL = "https://www.scnet.cn"

@@ -15,9 +15,9 @@ from exporter.cli.output import complain, show, write
 from exporter.cli.progress import progress
 from exporter.cli.table import Cell, Column, number, rendered
 from exporter.errors import ExporterError, NotThereError
-from exporter.octopus.records import QueueListing
 from exporter.records import HOLDS_NOTHING, JobListing, JobState, QueueStatistics
 from exporter.sources.collector import Collector, Found, registry
+from exporter.sources.octopus.records import QueueListing
 
 EXAMPLE = """examples:
   hpc-exporter once

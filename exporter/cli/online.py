@@ -12,11 +12,11 @@ from exporter.cli.diagnosis import STEPS, Finding, Step, Trial, diagnose
 from exporter.cli.output import complain, show
 from exporter.cli.progress import progress
 from exporter.errors import NotThereError
+from exporter.http import Response, clock_skew, on_response
+from exporter.http.probe import Reached, probe
 from exporter.polling import Target, TargetKey
 from exporter.redaction import redact
 from exporter.text import printable
-from exporter.upstream import Response, clock_skew, on_response
-from exporter.upstream.probe import Reached, probe
 
 
 def run(path: Path, seconds: float) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from exporter.cli.shapes import Verdict
 from exporter.errors import PollError, RejectedError
 from exporter.records import ENDED, Job, JobListing
-from exporter.scnet.ownjobs import own_jobs
+from exporter.sources.scnet.ownjobs import own_jobs
 from exporter.sources.scnet.region import Region
 
 

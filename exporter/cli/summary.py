@@ -10,10 +10,10 @@ from exporter.app.target_info import info_of, target_infos
 from exporter.cli import shapes
 from exporter.config import Config, OctopusQueue
 from exporter.errors import PollError
-from exporter.octopus.records import QueueListing
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Schedulers
 from exporter.sources.collector import Found, Subject
+from exporter.sources.octopus.records import QueueListing
 
 USUAL_STATES = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED)
 

@@ -17,11 +17,11 @@ from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hi
 import msgspec
 
 from exporter.errors import DecodeError, NotThereError, RecordError
+from exporter.http import Response, excerpt
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.family import Family, Sample, Text
 from exporter.metrics.render import Chunks, sample, to_bytes
 from exporter.polling import TargetKey
-from exporter.upstream import Response, excerpt
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from pathlib import Path
 import exporter
 
 PACKAGE = Path(exporter.__file__).parent
-DELETES = {"exporter.scnet.deletion", "exporter.cli.deleting"}
+DELETES = {"exporter.sources.scnet.deletion", "exporter.cli.deleting"}
 # All that leads there: the one function that `jobs delete` runs.
-ALLOWED = {("exporter.cli.jobs", "exporter.cli.deleting"), ("exporter.cli.deleting", "exporter.scnet.deletion")}
+ALLOWED = {("exporter.cli.jobs", "exporter.cli.deleting"), ("exporter.cli.deleting", "exporter.sources.scnet.deletion")}
 
 # What a process that serves has loaded when it is told to stop.
 SERVE = """
@@ -46,7 +46,7 @@ def test_only_jobs_delete_leads_to_what_deletes() -> None:
 
 def test_nothing_else_sends_a_delete() -> None:
     senders = {name for name, file in modules().items() if '"DELETE"' in file.read_text(encoding="utf-8")}
-    assert senders == {"exporter.scnet.deletion"}
+    assert senders == {"exporter.sources.scnet.deletion"}
 
 
 async def test_a_process_that_serves_never_loads_it(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
+from exporter.http import tokens as tokens_module
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.simulator import Account, Fault, Region, Simulator, default_regions
 from exporter.simulator.tokens import fingerprint
-from exporter.upstream import tokens as tokens_module
 from tests.app.running import Running, running
 from tests.e2e.process import eventually, run, serving
 from tests.support.clock import FakeClock

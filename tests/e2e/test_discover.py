@@ -21,8 +21,8 @@ from exporter.cli.main import main
 from exporter.config import Account as ConfiguredAccount
 from exporter.config import InlineSecret, load
 from exporter.records import Scheduler
-from exporter.scnet.discovery import Found
 from exporter.simulator import Account, Fault, Simulator, default_regions
+from exporter.sources.scnet.discovery import Found
 from tests.app.running import running
 from tests.e2e.process import run
 from tests.support.platform import idle_regions

@@ -7,14 +7,15 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics import families, octopus, tracking
+from exporter.metrics import families, tracking
 from exporter.metrics.catalogue import CATALOGUE, OCTOPUS_UP, SCNET_UP
-from exporter.metrics.octopus import QueueCounters, QueueLabels
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
-from exporter.octopus.records import QueueContent, QueueListing, Requested
 from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Scheduler, Schedulers
+from exporter.sources.octopus import samples as octopus
+from exporter.sources.octopus.records import QueueContent, QueueListing, Requested
+from exporter.sources.octopus.samples import QueueCounters, QueueLabels
 from exporter.tracking import MemberKey, Tracker
 from exporter.tracking.histogram import Histogram
 

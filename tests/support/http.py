@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from exporter.clock import Clock, SystemClock
-from exporter.upstream import Request, Response, Settings, Upstream
+from exporter.http import Request, Response, Settings, Upstream
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.config import InlineSecret
-from exporter.octopus import IamLogin, ProjectClient, Queue
-from exporter.octopus.records import QueueListing
+from exporter.http import StaticToken, TokenCache, TokenSource
 from exporter.simulator import OctopusProject, ProjectSpec, Simulator, default_project
-from exporter.upstream import StaticToken, TokenCache, TokenSource
+from exporter.sources.octopus.client import ProjectClient, Queue
+from exporter.sources.octopus.iam import IamLogin
+from exporter.sources.octopus.records import QueueListing
 from tests.support.clock import FakeClock
 from tests.support.http import Network, a_network
 

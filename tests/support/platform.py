@@ -12,9 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from exporter.config import InlineSecret
-from exporter.scnet import AccessKeyLogin, RegionClient, renewal
+from exporter.http import Login, TokenCache, TokenSource
 from exporter.simulator import Quirks, Region, RegionSpec, Simulator, default_regions
-from exporter.upstream import Login, TokenCache, TokenSource
+from exporter.sources.scnet.client import RegionClient
+from exporter.sources.scnet.login import AccessKeyLogin, renewal
 from tests.support.clock import FakeClock
 from tests.support.http import Network, a_network
 

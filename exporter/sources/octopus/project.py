@@ -8,13 +8,15 @@ from typing import Final
 import structlog
 
 from exporter.config import Config, FileSecret, OctopusProject, Secret, Tls
+from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.metrics import catalogue
 from exporter.metrics.family import Family
-from exporter.octopus import IamLogin, ProjectClient, Queue, QueueTotals
 from exporter.polling import Target, TargetKey
 from exporter.sources.collector import Collector, Subject, subjects_of
+from exporter.sources.octopus.client import ProjectClient, Queue
+from exporter.sources.octopus.flow import QueueTotals
+from exporter.sources.octopus.iam import IamLogin
 from exporter.sources.services import Services
-from exporter.upstream import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
 
 log = structlog.get_logger()
 

@@ -7,14 +7,15 @@ import structlog
 from exporter.config import OctopusQueue
 from exporter.errors import RejectedError
 from exporter.metrics import catalogue
-from exporter.metrics import octopus as families
 from exporter.metrics.family import Text
-from exporter.metrics.octopus import QueueCounters, QueueLabels
-from exporter.octopus import Queue, QueueTotals
-from exporter.octopus.records import QueueListing
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.figures import TaskFigures
+from exporter.sources.octopus import samples as families
+from exporter.sources.octopus.client import Queue
+from exporter.sources.octopus.flow import QueueTotals
 from exporter.sources.octopus.project import Project
+from exporter.sources.octopus.records import QueueListing
+from exporter.sources.octopus.samples import QueueCounters, QueueLabels
 from exporter.sources.octopus.subjects import QUEUE
 from exporter.threads import off_loop
 

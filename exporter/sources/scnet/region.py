@@ -9,20 +9,19 @@ import msgspec
 import structlog
 
 from exporter.config import Cluster, FileSecret
+from exporter.http import Request, Response, Settings, TokenProvider, Upstream, call_with_token
 from exporter.metrics import catalogue
 from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks
 from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import JobListing, QueueStatistics
-from exporter.scnet import RegionClient
-from exporter.scnet.client import encoded
-from exporter.scnet.envelope import open_envelope
 from exporter.sources.collector import Collector, Found, Subject, registry, subjects_of
 from exporter.sources.figures import SampleFigures
+from exporter.sources.scnet.client import RegionClient, encoded
+from exporter.sources.scnet.envelope import open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
 from exporter.sources.scnet.subjects import OWNER, USER
 from exporter.sources.services import Services
-from exporter.upstream import Request, Response, Settings, TokenProvider, Upstream, call_with_token
 
 T = TypeVar("T")
 log = structlog.get_logger()

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from exporter import config
 from exporter.config import Cluster, Secret
-from exporter.scnet import PLATFORM, AccessKeyLogin, PasswordLogin, read_token, renewal
+from exporter.http import EitherToken, Settings, StaticToken, TokenCache, TokenSource, Upstream
+from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, renewal
+from exporter.sources.scnet.tokens import read_token
 from exporter.sources.services import Services
-from exporter.upstream import EitherToken, Settings, StaticToken, TokenCache, TokenSource, Upstream
 
 
 @dataclass(frozen=True, slots=True)

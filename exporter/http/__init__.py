@@ -1,0 +1,51 @@
+"""The one choke point for HTTP: every request to an upstream passes here, and no aiohttp exception leaves.
+
+Knows nothing of vendors: what a body means is decided by the `decode` function that each call brings.
+"""
+
+from exporter.http.auth_flow import EitherToken, TokenProvider, call_with_token
+from exporter.http.circuit_breaker import CircuitBreaker
+from exporter.http.client import Request, RequestObserver, Response, Settings, Upstream, on_response
+from exporter.http.retry_after import parse_retry_after, retry_after_of
+from exporter.http.skew import ALARMING_SKEW, clock_skew, describe_skew
+from exporter.http.text import excerpt, one_line
+from exporter.http.tokens import (
+    Issued,
+    Login,
+    Renewal,
+    StaticToken,
+    TokenCache,
+    TokenObserver,
+    TokenSource,
+    epoch_seconds,
+    sendable,
+)
+
+__all__ = [
+    "ALARMING_SKEW",
+    "CircuitBreaker",
+    "EitherToken",
+    "Issued",
+    "Login",
+    "Renewal",
+    "Request",
+    "RequestObserver",
+    "Response",
+    "Settings",
+    "StaticToken",
+    "TokenCache",
+    "TokenObserver",
+    "TokenProvider",
+    "TokenSource",
+    "Upstream",
+    "call_with_token",
+    "clock_skew",
+    "describe_skew",
+    "epoch_seconds",
+    "excerpt",
+    "on_response",
+    "one_line",
+    "parse_retry_after",
+    "retry_after_of",
+    "sendable",
+]

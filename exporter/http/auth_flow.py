@@ -1,0 +1,211 @@
+"""Requests that carry a token, and the second attempt with another one."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from exporter.clock import Clock
+from exporter.errors import AuthenticationError, PermissionDeniedError, PollError
+from exporter.http.auth_failures import NEGATIVE_CACHE_TTL, RejectedTokenError
+from exporter.http.client import Request, Response, Upstream
+from exporter.http.tokens import TokenSource
+
+T = TypeVar("T")
+
+
+class TokenProvider(Protocol):
+    """Gives the token of one credential."""
+
+    @property
+    def origin(self) -> str:
+        """Where the token comes from, for messages."""
+        ...
+
+    async def current(self) -> str:
+        """The token to use now. Raises AuthenticationError or TransientError where there is none to be had."""
+        ...
+
+    async def replace(self, rejected: str) -> str | None:
+        """A token other than the `rejected` one, or None where there is no other."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unreplaced:
+    """A provider's present token alone."""
+
+    provider: TokenProvider
+
+    @property
+    def origin(self) -> str:
+        return self.provider.origin
+
+    async def current(self) -> str:
+        return await self.provider.current()
+
+    async def replace(self, rejected: str) -> str | None:
+        del rejected
+        return None
+
+
+class EitherToken:
+    """Two tokens of one login of which requests take one: learnt by trying. A TokenProvider of the one accepted last.
+
+    While nothing is known, the other one is tried before there is a new login; later after it. A request that neither
+    helps is not sent with both again for NEGATIVE_CACHE_TTL. Without the `first` one nothing is sent.
+    """
+
+    def __init__(self, first: TokenSource, second: TokenSource, clock: Clock) -> None:
+        self._first, self._second = first, second
+        # The one that was accepted last, once one was.
+        self._accepted: TokenSource | None = None
+        self._in_vain: dict[str, float] = {}
+        self._clock = clock
+
+    @property
+    def origin(self) -> str:
+        return self._first.origin
+
+    async def current(self) -> str:
+        return await (self._accepted or self._first).current()
+
+    async def replace(self, rejected: str) -> str | None:
+        return await (self._accepted or self._first).replace(rejected)
+
+    def reset(self) -> None:
+        """Forget which requests no token helped: there is a new credential."""
+        self._in_vain.clear()
+
+    async def call(
+        self, upstream: Upstream, request_for: Callable[[str], Request], decode: Callable[[Response], T]
+    ) -> T:
+        """As `call_with_token`, with each of the two. Raises the error of the likelier one."""
+        # It raises where the account cannot log in, or is disabled in the region.
+        await current_of(self._first)
+        known = self._accepted is not None
+        likely, other = self._first, self._second
+        if self._accepted is other and other.issued.value:
+            likely, other = other, likely
+        attempts: list[tuple[TokenSource, TokenProvider]] = [(likely, likely)]
+        # The other one comes with the same login. If it did not, another login is not worth its while.
+        tries_both = bool(other.issued.value) and (
+            not self._in_vain or self._clock.monotonic() >= self._in_vain.get(request_for("").url, -math.inf)
+        )
+        if tries_both:
+            attempts.append((other, Unreplaced(other)))
+            if not known:
+                attempts = [(likely, Unreplaced(likely)), (other, Unreplaced(other)), *attempts]
+        failure: AuthenticationError | PermissionDeniedError | None = None
+        for provider, attempt in attempts:
+            try:
+                answer = await call_with_token(upstream, attempt, request_for, decode)
+            except (AuthenticationError, PermissionDeniedError) as error:
+                failure = error if provider is likely or failure is None else failure
+            else:
+                self._accepted = provider
+                return answer
+        if tries_both:
+            self._in_vain[request_for("").url] = self._clock.monotonic() + NEGATIVE_CACHE_TTL
+        assert failure is not None  # noqa: S101 - there was an attempt
+        try:
+            raise failure
+        finally:
+            # Or it would refer to itself by its traceback.
+            del failure
+
+
+class UnusableTokenError(AuthenticationError):
+    """The token was not evaluated: the server does not accept a header as long as it is."""
+
+
+async def call_with_token(
+    upstream: Upstream, tokens: TokenProvider, request_for: Callable[[str], Request], decode: Callable[[Response], T]
+) -> T:
+    """Send the request with the current token; if that is rejected, once more with another.
+
+    Raises the PollErrors of `Upstream.call` and of `decode`; AuthenticationError where the only token was rejected,
+    PermissionDeniedError where a second one was rejected as well, now or lately.
+    """
+    if isinstance(tokens, EitherToken):
+        return await tokens.call(upstream, request_for, decode)
+    read = partial(decode_unless_unusable, decode)
+    replaced = False
+    try:
+        token = await tokens.current()
+        while True:
+            request = request_for(token)
+            try:
+                answer = await upstream.call(request, read)
+            except RejectedTokenError:
+                token = await successor(upstream, tokens, token)
+            except AuthenticationError as error:
+                if replaced:
+                    upstream.auth_failures.record_failure()
+                if replaced or upstream.auth_failures.is_final(request.url, token):
+                    raise denied(error) from None
+                fresh = await replacement(upstream, tokens, token)
+                if fresh is None:
+                    raise
+                token, replaced = fresh, True
+            else:
+                upstream.auth_failures.record_success(request.url, token)
+                return answer
+    except AuthenticationError as error:
+        # All polls with this credential fail together.
+        error.culprit = tokens.origin
+        raise
+
+
+async def current_of(tokens: TokenProvider) -> str:
+    """The current token. Raises as `call_with_token` does where there is none."""
+    try:
+        return await tokens.current()
+    except AuthenticationError as error:
+        error.culprit = tokens.origin
+        raise
+
+
+def decode_unless_unusable(decode: Callable[[Response], T], response: Response) -> T:
+    """Decode an answer, unless it says that the request's headers are too long: nothing in them is as long as a token."""
+    # nginx says it with 400, or its own 494.
+    if response.status == 431 or (response.status in (400, 494) and HEADER_TOO_LARGE.search(response.body)):  # noqa: PLR2004
+        raise UnusableTokenError(f"HTTP {response.status}: the server does not accept a header as long as the token")
+    return decode(response)
+
+
+HEADER_TOO_LARGE = re.compile(rb"(?i)header[^\n]{0,40} too (?:large|long)")
+
+
+async def replacement(upstream: Upstream, tokens: TokenProvider, rejected: str) -> str | None:
+    """Another token than the `rejected` one; requests that carry it and were not sent yet wait for the same."""
+    upstream.rejected_tokens.add(rejected)
+    fresh = None
+    try:
+        fresh = await tokens.replace(rejected)
+    finally:
+        if fresh is None:
+            # Nothing better is to be had, and it may be good for others.
+            upstream.rejected_tokens.discard(rejected)
+    return fresh
+
+
+async def successor(upstream: Upstream, tokens: TokenProvider, rejected: str) -> str:
+    """The token that another poll's rejection gets, or the `rejected` one again if it gets none."""
+    try:
+        fresh = await tokens.replace(rejected)
+    except PollError:
+        fresh = None
+    if fresh is None:
+        upstream.rejected_tokens.discard(rejected)
+    return fresh or rejected
+
+
+def denied(error: AuthenticationError) -> PollError:
+    if isinstance(error, UnusableTokenError):
+        return error
+    return PermissionDeniedError(
+        f"refused with a fresh token too, so its owner may not ask this: {error}", api_code=error.api_code
+    )

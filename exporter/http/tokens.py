@@ -1,0 +1,515 @@
+"""Tokens of all vendors: obtained once for everything that needs them, renewed early, replaced when rejected.
+
+A vendor brings a `Login` (the request, the tokens in its answer) and, where there is a cheaper way to the next token, a
+`Renewal`. A `TokenCache` holds what one login gives, by scope: a region, or "" where it gives a single token. A
+`TokenSource` hands out the token of one scope, a `StaticToken` one that cannot be renewed; either is a `TokenProvider`.
+"""
+
+import asyncio
+import math
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, tzinfo
+from typing import Protocol, Self, TypeVar
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import AuthenticationError, PollError, TransientError
+from exporter.http.auth_failures import NEGATIVE_CACHE_TTL
+from exporter.http.client import Request, Response, Upstream
+from exporter.http.skew import ALARMING_SKEW, DATE_RESOLUTION, clock_skew, describe_skew
+from exporter.redaction import remember
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+# Of what remains of a token's life when it is obtained, the part after which it is renewed.
+RENEW_EARLIEST, RENEW_LATEST = 0.6, 0.8
+FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 600.0
+# A login that fails for a transient reason is tried again sooner than one that is rejected.
+LONGEST_TRANSIENT_BACKOFF = 60.0
+# A token that is rejected sooner than so many seconds after it was obtained was ended by something else than its age.
+EARLY = 60.0
+# So many in a row may be a coincidence.
+EARLY_IN_A_ROW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A token and what it says of itself. `expires` is Unix time in seconds by the server's clock; None and "" are unknown."""
+
+    value: str = field(repr=False)
+    expires: float | None = None
+    owner: str = ""
+
+
+class Login(Protocol):
+    """How a vendor logs in. The tokens are by scope; text in the place of a token says why there is none."""
+
+    @property
+    def origin(self) -> str:
+        """Whose login it is, for messages."""
+        ...
+
+    def request(self, now: float) -> Request:
+        """The request to send at the Unix time `now`."""
+        ...
+
+    def read(self, response: Response) -> Mapping[str, Issued | str]:
+        """The tokens in the answer. Raises PollError."""
+        ...
+
+    def missing(self, scope: str, known: Mapping[str, Issued | str]) -> str:
+        """The words for a scope that an answer with the `known` ones does not have."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A way from a token to the next one without a login."""
+
+    upstream: Upstream
+    request: Callable[[str], Request]
+    read: Callable[[Response], Issued]
+
+
+class TokenObserver(Protocol):
+    """Counts and shows what happens to tokens."""
+
+    def token_refresh(self, source: str, ok: bool) -> None: ...
+    def token_expiry(self, source: str, user: str, seconds: float | None) -> None: ...
+
+
+class SecretText(Protocol):
+    """A secret that may change at any time."""
+
+    @property
+    def origin(self) -> str: ...
+    def value(self) -> str: ...
+
+
+class StaticToken:
+    """A token from the configuration: there is no other unless its file changes. A TokenProvider."""
+
+    def __init__(self, secret: SecretText, read: Callable[[str], Issued] = Issued) -> None:
+        self._secret = secret
+        self._read = read
+
+    @property
+    def origin(self) -> str:
+        return self._secret.origin
+
+    @property
+    def issued(self) -> Issued:
+        """The token as it is now, and what it says of itself."""
+        return self._read(self._secret.value())
+
+    async def current(self) -> str:
+        return self._secret.value()
+
+    async def replace(self, rejected: str) -> str | None:
+        value = self._secret.value()
+        return value if value != rejected else None
+
+
+class Backoff:
+    """Grows with every failure, so that a dead account is not hammered; reset by a success or a new credential."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._until = 0.0
+        self._error: PollError | None = None
+
+    def record_failure(self, error: PollError) -> None:
+        longest = LONGEST_TRANSIENT_BACKOFF if isinstance(error, TransientError) else LONGEST_BACKOFF
+        pause = min(FIRST_BACKOFF * 2.0 ** min(self._failures, 10), longest)
+        if isinstance(error, TransientError) and error.retry_after is not None:
+            pause = min(max(pause, error.retry_after), LONGEST_BACKOFF)
+        self._failures += 1
+        self._error = error
+        self._until = self._clock.monotonic() + pause
+
+    def reset(self) -> None:
+        self._failures, self._until, self._error = 0, 0.0, None
+
+    def raise_if_active(self) -> None:
+        """Raise the last failure again until the pause is over."""
+        if self._error is not None and self._clock.monotonic() < self._until:
+            raise type(self._error)(str(self._error), culprit=self._error.culprit)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A token in use, with monotonic times: `renew_at` and `expires_at` are infinite where its expiry is unknown.
+
+    `serial` tells it from its predecessors, `again` says that a login gave the same one as before.
+    """
+
+    serial: int
+    issued: Issued
+    obtained: float
+    renew_at: float
+    expires_at: float
+    again: bool = False
+
+    @property
+    def value(self) -> str:
+        return self.issued.value
+
+    def renewal_failed(self, now: float) -> Self:
+        """Not tried again at every poll: what is left of the life is divided once more."""
+        return replace(self, renew_at=now + (self.expires_at - now) / 4)
+
+
+class Slot:
+    """The token of one scope. `backoff` is that after logins which gave no token for it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.backoff = Backoff(clock)
+        self.held: Held | None = None
+        self.renewing = False
+        # The serial of the last token that was rejected, and when that was first.
+        self._rejection: tuple[int, float] = (0, 0.0)
+
+    def rejected_early(self, now: float) -> bool:
+        """Whether the token in use, which is rejected now, was rejected soon after it was obtained."""
+        if self.held is None:
+            return False
+        if self._rejection[0] != self.held.serial:
+            self._rejection = self.held.serial, now
+        return self._rejection[1] - self.held.obtained < EARLY
+
+
+class TokenCache:
+    """The tokens of one login. `logins` counts the successful ones."""
+
+    def __init__(self, login: Login, clock: Clock, rng: random.Random | None = None) -> None:
+        self.login = login
+        self.clock = clock
+        self.logins = 0
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
+        self._under_way: asyncio.Task[None] | None = None
+        self._waiting = 0
+        self._credentials = 0
+        self._backoff = Backoff(clock)
+        self._contention = Backoff(clock)
+        self._early = 0
+        self._answer: Mapping[str, Issued | str] = {}
+        self._slots: dict[str, Slot] = {}
+        self._logged_in_at = -math.inf
+        self._serial = 0
+        self._skew = 0.0
+        self._skew_told = False
+
+    @property
+    def origin(self) -> str:
+        """Whose login it is, for messages."""
+        return self.login.origin
+
+    def credential_changed(self) -> None:
+        """End all pauses, and wait no longer for a login under way: the old credential says nothing about the new one."""
+        self._credentials += 1
+        self._under_way = None
+        self._backoff.reset()
+        self._contention.reset()
+        self._early = 0
+        for slot in self._slots.values():
+            slot.backoff.reset()
+
+    def register(self, scope: str) -> Slot:
+        """The slot of a scope, filled by the last login if there was one."""
+        if scope not in self._slots:
+            self._slots[scope] = Slot(self.clock)
+            if self.logins:
+                self._fill(scope)
+        return self._slots[scope]
+
+    @property
+    def logged_in_lately(self) -> bool:
+        """Whether another login would hardly tell anything new."""
+        return self.clock.monotonic() < self._logged_in_at + NEGATIVE_CACHE_TTL
+
+    async def log_in(self, upstream: Upstream, on_failure: Callable[[], None], *, rejected_early: bool = False) -> None:
+        """Log in, or wait for the login under way, which goes on while a caller is left.
+
+        `rejected_early` says that it is for a token that did not live long: where that goes on, logins become rare.
+        Raises PollError: that of the login, after calling `on_failure`, or the last one again during a backoff.
+        """
+        credential, seen = self._credentials, self.logins
+        if self._under_way is None:
+            self._backoff.raise_if_active()
+            self._give_way(rejected_early)
+            self._under_way = asyncio.create_task(self._log_in(upstream, on_failure), name="login")
+            self._under_way.add_done_callback(self._log_in_done)
+            self._waiting = 0
+        task = self._under_way
+        self._waiting += 1
+        try:
+            await asyncio.wait((task,))
+        finally:
+            if self._under_way is task:
+                self._waiting -= 1
+                if self._waiting == 0 and not task.done():
+                    task.cancel()
+                    # The next caller needs a login of its own, even before this one has ended.
+                    self._under_way = None
+        if credential == self._credentials:
+            task.result()
+        elif seen == self.logins:
+            await self.log_in(upstream, on_failure)
+
+    def _log_in_done(self, task: asyncio.Task[None]) -> None:
+        if self._under_way is task:
+            self._under_way = None
+        if not task.cancelled():
+            # Every caller may be gone: then nothing else retrieves it.
+            task.exception()
+
+    async def _log_in(self, upstream: Upstream, on_failure: Callable[[], None]) -> None:
+        credential = self._credentials
+        try:
+            answer, skew = await upstream.call(self.login.request(self.clock.now()), with_skew(self.login.read))
+        except PollError as error:
+            error.culprit = self.origin
+            error.args = (f"the login of {self.origin} failed: {error}",)
+            if credential == self._credentials:
+                self._backoff.record_failure(error)
+                on_failure()
+            raise
+        if credential != self._credentials:
+            return
+        self._backoff.reset()
+        self.logins += 1
+        self._logged_in_at = self.clock.monotonic()
+        self.note_skew(skew)
+        self._answer = answer
+        for scope in self._slots.keys() | answer.keys():
+            self._fill(scope)
+
+    def _give_way(self, rejected_early: bool) -> None:
+        """Log in less often the longer tokens are rejected early. Raises AuthenticationError during that backoff.
+
+        Whether a login ends the tokens of earlier ones is not documented. If it does, two exporters with one account
+        end each other's tokens at every poll, and neither must answer with a login at every poll.
+        """
+        self._early = self._early + 1 if rejected_early else 0
+        if self._early <= EARLY_IN_A_ROW:
+            self._contention.reset()
+            return
+        self._contention.raise_if_active()
+        text = (
+            f"tokens of {self.origin} are refused soon after its logins: perhaps another program logs in with the "
+            "same account and that ends the tokens of this one; give each an account of its own"
+        )
+        self._contention.record_failure(AuthenticationError(text, culprit=self.origin))
+
+    def _fill(self, scope: str) -> None:
+        """Take over what the last login gave for a scope."""
+        slot = self._slots.setdefault(scope, Slot(self.clock))
+        issued = self._answer.get(scope)
+        if not isinstance(issued, Issued):
+            slot.held = None
+            slot.backoff.record_failure(self.problem(scope))
+            return
+        again = slot.held is not None and slot.held.value == issued.value
+        slot.held = self.held(issued, again=again)
+        slot.backoff.reset()
+
+    def problem(self, scope: str) -> AuthenticationError:
+        """Why the last login gave no token for a scope."""
+        reason = self._answer.get(scope)
+        text = reason if isinstance(reason, str) else self.login.missing(scope, self._answer)
+        return AuthenticationError(text, culprit=self.origin)
+
+    def held(self, issued: Issued, *, again: bool = False) -> Held:
+        """A token that the server has just given: good, whatever it says of itself. One that seems expired never expires."""
+        remember((issued.value,))
+        seconds = math.inf if issued.expires is None else issued.expires + self._skew - self.clock.now()
+        life = seconds if seconds > 0 else math.inf
+        self._serial += 1
+        now = self.clock.monotonic()
+        renew_at = now + life * self._rng.uniform(RENEW_EARLIEST, RENEW_LATEST)
+        return Held(self._serial, issued, now, renew_at, now + life, again)
+
+    def note_skew(self, skew: float | None) -> None:
+        """Remember how far our clock is ahead of the server's, in seconds; warn once where it is far."""
+        if skew is None:
+            return
+        # Less may be nothing, and tokens can be short-lived.
+        self._skew = skew if abs(skew) >= DATE_RESOLUTION else 0.0
+        alarming = abs(skew) >= ALARMING_SKEW
+        if alarming and not self._skew_told:
+            log.warning(describe_skew(skew), login=self.origin)
+        self._skew_told = alarming
+
+
+class TokenSource:
+    """The token of one scope of a login; a TokenProvider.
+
+    `source` and `user` are what its refreshes and its expiry are shown as; `user` None: the expiry is not shown.
+    Logins travel by `upstream`, renewals by the renewal's own.
+    """
+
+    def __init__(
+        self,
+        cache: TokenCache,
+        scope: str = "",
+        *,
+        source: str,
+        user: str | None = "",
+        upstream: Upstream,
+        observer: TokenObserver,
+        renewal: Renewal | None = None,
+    ) -> None:
+        self._cache = cache
+        self._slot = cache.register(scope)
+        self._scope = scope
+        self._source = source
+        self._user = user
+        self._upstream = upstream
+        self._observer = observer
+        self._renewal = renewal
+        # What was counted and shown last.
+        self._serial = 0
+        self._logins = 0
+
+    @property
+    def origin(self) -> str:
+        return self._cache.origin
+
+    @property
+    def issued(self) -> Issued:
+        """The token in use and what it says of itself; an empty one before the first login."""
+        held = self._slot.held
+        return held.issued if held else Issued("")
+
+    def show_expiry(self) -> None:
+        """Show the expiry of a token that the login gave before; that is no refresh."""
+        held = self._slot.held
+        self._serial, self._logins = held.serial if held else 0, self._cache.logins
+        self._show(held)
+
+    async def current(self) -> str:
+        held = self._look()
+        now = self._cache.clock.monotonic()
+        if held is None or now >= held.expires_at:
+            return await self._log_in()
+        if now >= held.renew_at and not self._slot.renewing:
+            return await self._renew(held)
+        return held.value
+
+    async def replace(self, rejected: str) -> str | None:
+        held = self._look()
+        if held is not None and held.value != rejected:
+            return held.value
+        if held is not None and held.again and self._cache.logged_in_lately:
+            return None
+        fresh = await self._log_in(rejected_early=self._slot.rejected_early(self._cache.clock.monotonic()))
+        return fresh if fresh != rejected else None
+
+    def _look(self) -> Held | None:
+        """The token in use. Counts and shows what happened since the last look, whichever source caused it."""
+        held = self._slot.held
+        if held is not None and held.serial != self._serial:
+            self._serial = held.serial
+            self._observer.token_refresh(self._source, True)
+            self._show(held)
+        elif held is None and self._cache.logins > self._logins:
+            self._observer.token_refresh(self._source, False)
+            self._show(None)
+        self._logins = self._cache.logins
+        return held
+
+    def _show(self, held: Held | None) -> None:
+        if self._user is not None:
+            self._observer.token_expiry(self._source, self._user, held.issued.expires if held else None)
+
+    async def _log_in(self, *, rejected_early: bool = False) -> str:
+        """The token of a login that ends after this call."""
+        self._slot.backoff.raise_if_active()
+        await self._cache.log_in(
+            self._upstream,
+            lambda: self._observer.token_refresh(self._source, False),
+            rejected_early=rejected_early,
+        )
+        held = self._look()
+        if held is None:
+            raise self._cache.problem(self._scope)
+        return held.value
+
+    async def _renew(self, held: Held) -> str:
+        """Replace a token that will soon expire. Other callers go on with the old one meanwhile, and all while it fails."""
+        slot = self._slot
+        slot.renewing = True
+        try:
+            if not await self._next(held) and slot.held is held:
+                await self._log_in()
+        except PollError:
+            if slot.held is None:
+                raise
+            if slot.held is held:
+                slot.held = held.renewal_failed(self._cache.clock.monotonic())
+        finally:
+            slot.renewing = False
+        return (self._look() or held).value
+
+    async def _next(self, held: Held) -> bool:
+        """Ask for the token that follows `held`; False where there is no such way, or it fails."""
+        renewal = self._renewal
+        if renewal is None:
+            return False
+        try:
+            issued, skew = await renewal.upstream.call(renewal.request(held.value), with_skew(renewal.read))
+        except PollError as error:
+            log.debug("renewing failed, logging in instead", source=self._source, error=str(error))
+            return False
+        self._cache.note_skew(skew)
+        # A login may have been faster.
+        if self._slot.held is held:
+            self._slot.held = self._cache.held(issued)
+        return True
+
+
+def with_skew(read: Callable[[Response], T]) -> Callable[[Response], tuple[T, float | None]]:
+    """Read an answer, and how far our clock is ahead of that of its server."""
+    return lambda response: (read(response), clock_skew(response))
+
+
+def sendable(token: str) -> bool:
+    """Whether a token arrives in a header as it was sent: printable ASCII only."""
+    return bool(token) and token.isascii() and token.isprintable()
+
+
+# A number as it is met, of at most 15 digits before the point.
+NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
+# In seconds: September 2001 to the year 5138. As milliseconds the same numbers mean days of 1970 to 1973.
+EARLIEST, FIRST_MILLISECONDS = 1e9, 1e11
+
+
+def epoch_seconds(value: object, zone: tzinfo | None = None) -> float | None:
+    """A moment in seconds since the epoch, met as seconds, milliseconds (numbers or text) or ISO 8601.
+
+    `zone` is that of ISO text without an offset; without a zone such text says nothing.
+    None for anything else, and for a moment before September 2001: no token ends there, 1970 is what zero looks like.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    text = str(value).strip()
+    seconds = None
+    if NUMBER.fullmatch(text):
+        # The two differ by so much that the magnitude tells.
+        number = float(text)
+        seconds = number if number < FIRST_MILLISECONDS else number / 1000
+    elif not text.isdigit():
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        moment = moment.replace(tzinfo=moment.tzinfo or zone)
+        seconds = moment.timestamp() if moment.tzinfo is not None else None
+    return seconds if seconds is not None and EARLIEST <= seconds < FIRST_MILLISECONDS else None

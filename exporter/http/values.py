@@ -1,0 +1,97 @@
+"""Single values of an answer, for records that could not be read in one go: an odd field must cost that field alone."""
+
+import re
+from typing import Annotated, Final
+
+import msgspec
+
+from exporter.http.text import one_line
+
+# More of anything than this is not a count. Numeric text is met as well: the decoders are lenient (strict=False).
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+NULL: Final = msgspec.Raw(b"null")
+
+# What APIs and the tools behind them write where they do not know an amount.
+_SAYS_NOTHING: Final = frozenset({"", "-", "--", "---", "n/a", "na", "none", "null", "unknown", "-1"})
+# What a program that knows only floating-point numbers makes of a whole one.
+_WHOLE: Final = re.compile(r"(-?[0-9]+)\.0+")
+_EXACT: Final = 2**53  # a floating-point number above it has lost digits
+
+_count = msgspec.json.Decoder(Count | None, strict=False)
+
+
+def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
+    """The count, None where it is unknown; and whether it is in a form in which nobody says that it is unknown."""
+    try:
+        return _count.decode(raw), False
+    except UNREADABLE:
+        value = value_of(raw)
+    if isinstance(value, str):
+        text = value.strip()
+        if text.casefold() in _SAYS_NOTHING:
+            return None, False
+        try:
+            return msgspec.convert(text, Count, strict=False), False
+        except UNREADABLE:
+            return None, True
+    return None, isinstance(value, bool) or value != -1
+
+
+def text_of(raw: msgspec.Raw) -> str | None:
+    """A name, "" where there is none; None for anything but text, number, boolean and null."""
+    match value_of(raw):
+        case None:
+            return "" if bytes(raw).strip() == b"null" else None
+        case str(text):
+            return text
+        case bool(flag):
+            return "true" if flag else "false"
+        case int(number) | float(number):
+            return whole(number)
+    return None
+
+
+def id_of(raw: msgspec.Raw) -> str | None:
+    """An id as text; None where it cannot be used."""
+    value = value_of(raw)
+    if isinstance(value, str):
+        return id_of_text(value)
+    return id_of_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def id_of_number(number: float) -> str | None:
+    """An id as text; None for a number with a fraction, and for one that may have lost digits."""
+    if isinstance(number, int):
+        return str(number)
+    return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else None
+
+
+def id_of_text(text: str) -> str | None:
+    """An id without blanks around it, 1638523853.0 as 1638523853; None if it is empty."""
+    text = text.strip()
+    if text.endswith("0") and (match := _WHOLE.fullmatch(text)):
+        return match[1]
+    return text or None
+
+
+def whole(number: float) -> str:
+    """A number as people write it: without a fraction where it has none."""
+    return id_of_number(number) or str(number)
+
+
+def word_of(raw: msgspec.Raw) -> str:
+    """A word that was expected here, or else what stands in its place, in one printable line of bounded length."""
+    value = value_of(raw)
+    if isinstance(value, str):
+        return one_line(value)
+    text = bytes(raw)[:200].decode(errors="replace")
+    return "" if text == "null" else one_line(text)
+
+
+def value_of(raw: msgspec.Raw) -> object:
+    """Whatever JSON value it is; None for null and for what cannot be read, such as a number beyond all numbers."""
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        return None

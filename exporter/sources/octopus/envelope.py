@@ -1,0 +1,152 @@
+"""Error answers, of Octopus and of the gateway before it, and what they mean.
+
+Sources: the pages QueryQueuedJobList (status codes) and 错误码 of the Octopus API, and the error table of the API gateway.
+An Octopus code says the same as the HTTP status that it comes with; a gateway's code says more.
+"""
+
+import random
+from collections.abc import Mapping
+
+import msgspec
+
+from exporter.errors import (
+    ApiError,
+    AuthenticationError,
+    DecodeError,
+    PermissionDeniedError,
+    PollError,
+    RejectedError,
+    ServerError,
+    ThrottledError,
+    UnexpectedStatusError,
+    UpstreamBusyError,
+)
+from exporter.http import Response, excerpt, one_line, retry_after_of
+
+# The HTTP status that the page lists with each code, for answers that come with a success.
+OCTOPUS_STATUS = {
+    "octopus.400000": 400,
+    "octopus.400001": 401,
+    "octopus.400003": 403,
+    "octopus.400004": 404,
+    "octopus.400005": 405,
+    "octopus.400009": 409,
+    "octopus.400100": 500,
+    "octopus.400102": 502,
+}
+TOKEN_REFUSED = {
+    "octopus.400001": "it is not valid",
+    "0301": "missing, expired or of another place",
+    "0307": "it must be renewed, or is of another region than base_url: a token is good in its own region only",
+}
+THROTTLED = "0308"
+_GATEWAY_NUMBERS = (
+    *("0101", "0103", "0104", "0105", "0106", "0201", "0301", "0302", "0303"),
+    *("0304", "0305", "0306", "0307", "0308", "0310", "0311"),
+)
+# Older gateways spell their name with a W.
+_GATEWAYS = ("APIG.", "APIGW.")
+LISTED_CODES = frozenset({*OCTOPUS_STATUS, *(gateway + n for gateway in _GATEWAYS for n in _GATEWAY_NUMBERS)})
+
+_CODE_NAMES = ("error_code", "errorCode", "code")
+_MESSAGE_NAMES = ("error_msg", "errorMsg", "errorMessage", "message")
+# A gateway that does not say when to come back means a few seconds.
+SHORTEST_PAUSE, LONGEST_PAUSE = 2.0, 5.0
+CODE_LIMIT = 40
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def error_of(response: Response) -> PollError:
+    """The error that an answer means which is not the one hoped for."""
+    code, message = read_error(response.body)
+    label = None if not code else code if code in LISTED_CODES else "other"
+    said = quoted(response.status, code, message)
+    key = gateway_number(code)
+    status = OCTOPUS_STATUS.get(code, 0) if 200 <= response.status < 300 else response.status  # noqa: PLR2004 - successes
+    if throttled := throttling(response, key, said, label):
+        return throttled
+    if key in TOKEN_REFUSED or status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
+        reason = TOKEN_REFUSED.get(key, "it was not accepted")
+        return AuthenticationError(f"the token was refused: {reason} ({said})", api_code=label)
+    if status == 0:
+        return without_status(response, code, said, label)
+    return error_for_status(status, said, label) if message or code else bare(status, response)
+
+
+def quoted(status: int, code: str, message: str) -> str:
+    """What an answer said, for messages."""
+    return ", ".join(filter(None, (f"HTTP {status}", code and f"code {code}", message)))
+
+
+def error_for_status(status: int, said: str, label: str | None) -> PollError:
+    """The error for an HTTP status of 400 or more. `label` is the error's code as a label, None if there is none."""
+    match status:
+        case 400:
+            return RejectedError(f"the request was refused: a parameter is missing or wrong ({said})", api_code=label)
+        case 403:
+            return PermissionDeniedError(f"the token's owner may not ask this ({said})", api_code=label)
+        case 404:
+            hint = "are base_url and project_id right?"
+            return UnexpectedStatusError(f"there is no such thing: {hint} ({said})", api_code=label)
+    if status < 500:  # noqa: PLR2004 - the class of server errors
+        return UnexpectedStatusError(said, api_code=label)
+    if label is None:
+        return ServerError(said)
+    return UpstreamBusyError(f"the service failed ({said})", api_code=label)
+
+
+def bare(status: int, response: Response) -> PollError:
+    """The error for an HTTP status whose body is none of the API's."""
+    return error_for_status(status, f"HTTP {status}: {excerpt(response.body)}", None)
+
+
+def without_status(response: Response, code: str, said: str, label: str | None) -> PollError:
+    """An HTTP success that is no answer to what was asked."""
+    if code:
+        return ApiError(f"an error that no page lists ({said})", api_code=label)
+    return DecodeError(f"the answer is not what the API describes: {excerpt(response.body)}")
+
+
+def throttling(response: Response, key: str, said: str, label: str | None) -> ThrottledError | None:
+    """The error for HTTP 429, for 503 that says when to come back, and for the gateway's own code."""
+    told = retry_after_of(response.headers, response.received)
+    if response.status != 429 and key != THROTTLED and (response.status != 503 or told is None):  # noqa: PLR2004 - HTTP
+        return None
+    pause = random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE) if told is None else told  # noqa: S311 - spreads load
+    return ThrottledError(f"asked to slow down for {pause:.0f} s ({said})", retry_after=pause, api_code=label)
+
+
+def gateway_number(code: str) -> str:
+    """The number of a gateway's code, which means the same whatever the gateway is called; other codes as they are."""
+    prefix = next((gateway for gateway in _GATEWAYS if code.startswith(gateway)), "")
+    return code.removeprefix(prefix)
+
+
+def read_error(body: bytes) -> tuple[str, str]:
+    """Code and message of an error body in each of its spellings, "" where there is none."""
+    fields = fields_of(body)
+    # IAM wraps them once more.
+    inner = fields_of(bytes(fields["error"])) if "error" in fields else {}
+    code = first(_CODE_NAMES, fields) or first(_CODE_NAMES, inner)
+    message = first(_MESSAGE_NAMES, fields) or first(_MESSAGE_NAMES, inner)
+    return code[:CODE_LIMIT], message
+
+
+def fields_of(body: bytes) -> Mapping[str, msgspec.Raw]:
+    try:
+        return _fields.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return {}
+
+
+def first(names: tuple[str, ...], fields: Mapping[str, msgspec.Raw]) -> str:
+    """The first of the named fields that holds text or a number, in one printable line."""
+    for name in names:
+        if name in fields:
+            try:
+                value = msgspec.json.decode(fields[name], type=str | int)
+            except (msgspec.MsgspecError, ValueError):
+                continue
+            return one_line(str(value))
+    return ""

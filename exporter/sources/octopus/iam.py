@@ -1,0 +1,104 @@
+"""The login to Huawei Cloud's IAM, with a password.
+
+Source: the IAM page 获取IAM用户Token(使用密码). A token is good for 24 hours, in one region.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+import msgspec
+
+from exporter.config import Secret
+from exporter.errors import AuthenticationError, DecodeError, PollError, RejectedError
+from exporter.http import Issued, Request, Response, epoch_seconds, sendable
+from exporter.sources.octopus.envelope import error_of, quoted, read_error
+
+TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
+TOKEN_HEADER = "X-Subject-Token"  # noqa: S105 - a header's name
+
+
+class WireToken(msgspec.Struct, gc=False):
+    expires_at: Any = None
+
+
+class WireBody(msgspec.Struct, gc=False):
+    token: WireToken = msgspec.field(default_factory=WireToken)
+
+
+_body = msgspec.json.Decoder(WireBody)
+
+
+@dataclass(frozen=True, slots=True)
+class IamLogin:
+    """A user of a domain (the account), and the project to scope its token to: a region's name. See `upstream.Login`."""
+
+    url: str
+    domain: str
+    user: str
+    password: Secret
+    project: str
+
+    @property
+    def origin(self) -> str:
+        return f"IAM user {self.user} of domain {self.domain} at {self.url}"
+
+    def read(self, response: Response) -> Mapping[str, Issued | str]:
+        return {"": read_login(response)}
+
+    def missing(self, scope: str, known: Mapping[str, Issued | str]) -> str:
+        del known
+        return f"{self.origin} has no token {scope!r}"
+
+    def request(self, now: float) -> Request:
+        del now
+        password = self.password.value()
+        user = {"domain": {"name": self.domain}, "name": self.user, "password": password}
+        body = {
+            "auth": {
+                "identity": {"methods": ["password"], "password": {"user": user}},
+                "scope": {"project": {"name": self.project}},
+            }
+        }
+        return Request(
+            TOKEN,
+            f"{self.url}/v3/auth/tokens",
+            method="POST",
+            headers={"Content-Type": "application/json"},
+            # An answer may repeat the request as it was sent.
+            secrets=(password, json.dumps(password)[1:-1], json.dumps(password, ensure_ascii=False)[1:-1]),
+            data=json.dumps(body).encode(),
+        )
+
+
+def read_login(response: Response) -> Issued:
+    """The token in the answer's header. Raises PollError; AuthenticationError where the login is wrong."""
+    if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes; 201 on the page
+        raise refusal(response)
+    # Nothing of a good answer is quoted: it is a secret.
+    token = response.headers.get(TOKEN_HEADER, "").strip()
+    if not sendable(token):
+        raise DecodeError(f"IAM's answer holds no token in its header {TOKEN_HEADER}")
+    return Issued(token, expiry(response.body))
+
+
+def refusal(response: Response) -> PollError:
+    """What a refusal means at a login."""
+    error, said = error_of(response), quoted(response.status, *read_error(response.body))
+    if isinstance(error, AuthenticationError):
+        return AuthenticationError(
+            f"the user, the domain or the password is wrong, or the user is locked ({said})", api_code=error.api_code
+        )
+    if isinstance(error, RejectedError):
+        return RejectedError(f"the login was refused; is there such a project? ({said})", api_code=error.api_code)
+    return error
+
+
+def expiry(body: bytes) -> float | None:
+    """``token.expires_at`` as Unix time; None where it cannot be read, for the token is good all the same."""
+    try:
+        return epoch_seconds(_body.decode(body).token.expires_at, UTC)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None

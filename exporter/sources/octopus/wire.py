@@ -1,0 +1,211 @@
+"""One page of the list of queued data jobs. Source: the page 查询排队作业列表-QueryQueuedJobList.
+
+Only what is used is named here: a field that nobody reads cannot spoil a row. All fields of a row but `id` are optional.
+"""
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from exporter.errors import DecodeError
+from exporter.http import Response, excerpt
+from exporter.http.body import without_nan
+from exporter.http.values import NULL, UNREADABLE, Count, count_of, id_of, id_of_text, text_of
+from exporter.sources.octopus.envelope import error_of
+
+# A number as JSON has it, of no more digits than a Long.
+PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+
+
+class WireRow(msgspec.Struct, gc=False):
+    """``rank_stamp`` is in milliseconds; it changes when the entry is moved."""
+
+    id: int | str
+    job_type: str | int | None = None
+    processor_name: str | int | None = None
+    resource_spec: str | int | None = None
+    rank_stamp: Count | None = None
+
+
+class WirePageInfo(msgspec.Struct, gc=False):
+    total: Count | None = None
+
+
+class WirePayload(msgspec.Struct, gc=False):
+    rows: list[WireRow] | None = msgspec.field(name="list", default=None)
+    page_info: WirePageInfo | None = None
+
+
+class WireMeta(msgspec.Struct, gc=False):
+    """ISO text in one example of the page, milliseconds in the other."""
+
+    current_time: str | int | float | None = None
+
+
+class WirePage(msgspec.Struct, gc=False):
+    payload: WirePayload
+    meta_info: msgspec.Raw = NULL
+
+
+class RawRow(msgspec.Struct, gc=False):
+    """The fields of a row, each to be read on its own: one that is odd must not cost the others."""
+
+    id: msgspec.Raw = NULL
+    job_type: msgspec.Raw = NULL
+    processor_name: msgspec.Raw = NULL
+    resource_spec: msgspec.Raw = NULL
+    rank_stamp: msgspec.Raw = NULL
+
+
+class RawPageInfo(msgspec.Struct, gc=False):
+    total: msgspec.Raw = NULL
+
+
+class RawPayload(msgspec.Struct, gc=False):
+    """A payload of which not all rows are readable."""
+
+    rows: list[msgspec.Raw] | None = msgspec.field(name="list", default=None)
+    page_info: msgspec.Raw = NULL
+
+
+class RawPage(msgspec.Struct, gc=False):
+    payload: RawPayload
+    meta_info: msgspec.Raw = NULL
+
+
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """A page as it was sent: `positions` rows of the queue, `rejected` of them unusable, of `total` in the queue.
+
+    `skew` is how far our clock is ahead of the server's in seconds, None where the page does not say what time it is.
+    `rejected_values` counts single values that make no sense; with `rank_lost` a ``rank_stamp`` is among them.
+    """
+
+    rows: list[WireRow]
+    positions: int
+    total: int | None
+    skew: float | None
+    rejected_values: int = 0
+    rank_lost: bool = False
+
+    @property
+    def rejected(self) -> int:
+        return self.positions - len(self.rows)
+
+
+_page = msgspec.json.Decoder(WirePage, strict=False)
+_raw_page = msgspec.json.Decoder(RawPage, strict=False)
+_row = msgspec.json.Decoder(WireRow, strict=False)
+_raw_row = msgspec.json.Decoder(RawRow)
+_page_info = msgspec.json.Decoder(RawPageInfo)
+_meta = msgspec.json.Decoder(WireMeta)
+
+
+def read_page(response: Response) -> Page:
+    """The page in a successful answer. Raises the PollError that says what to do about anything else."""
+    if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes
+        raise error_of(response)
+    page = decoded(response.body)
+    if page is None:
+        raise error_of(response)
+    result = plain_page(page, response.received) if isinstance(page, WirePage) else odd_page(page, response.received)
+    if page.payload.rows is None and result.total is None:
+        raise error_of(response)
+    if result.positions and not result.rows:
+        raise DecodeError(f"none of the page's {result.positions} rows can be read: {excerpt(response.body)}")
+    return result
+
+
+def decoded(body: bytes) -> WirePage | RawPage | None:
+    """The whole page in one go, else with its rows left for later; None if it is no page."""
+    for decode, mended in ((_page.decode, bytes), (_raw_page.decode, bytes), (_raw_page.decode, without_nan)):
+        try:
+            return decode(mended(body))
+        except UNREADABLE:
+            continue
+    return None
+
+
+def plain_page(page: WirePage, received: float) -> Page:
+    """A page about which nothing is odd."""
+    sent = page.payload.rows or []
+    total = page.payload.page_info.total if page.payload.page_info else None
+    return Page([row for row in sent if has_usable_id(row)], len(sent), total, skew_of(page.meta_info, received))
+
+
+def odd_page(page: RawPage, received: float) -> Page:
+    """A page of which each row, and each field of it where that is needed, is read on its own."""
+    sent = page.payload.rows or []
+    rows: list[WireRow] = []
+    total, odd = total_of(page.payload.page_info)
+    rank_lost = False
+    for raw in sent:
+        try:
+            row, odd_values, lost = read_row(raw)
+        except UNREADABLE:
+            continue
+        if has_usable_id(row):
+            rows.append(row)
+            odd += odd_values
+            rank_lost = rank_lost or lost
+    return Page(rows, len(sent), total, skew_of(page.meta_info, received), odd, rank_lost)
+
+
+def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:
+    """The length of the queue, None where it is unknown; and whether what was sent for it makes no sense."""
+    try:
+        total, odd = count_of(_page_info.decode(page_info).total)
+    except UNREADABLE:
+        return None, bytes(page_info) != b"null"
+    return total, odd
+
+
+def read_row(raw: msgspec.Raw) -> tuple[WireRow, int, bool]:
+    """A row, how many of its values make no sense, and whether its stamp is one of them. Raises one of UNREADABLE."""
+    try:
+        return _row.decode(raw), 0, False
+    except UNREADABLE:
+        fields = _raw_row.decode(raw)
+    stamp, lost = count_of(fields.rank_stamp)
+    job_type, name, spec = map(text_of, (fields.job_type, fields.processor_name, fields.resource_spec))
+    odd = (job_type, name, spec).count(None) + lost
+    return WireRow(id_of(fields.id) or "", job_type, name, spec, stamp), odd, lost
+
+
+def has_usable_id(row: WireRow) -> bool:
+    """Whether a row can be told from others; its id is then the same in whatever form it was sent."""
+    if isinstance(row.id, int):
+        return True
+    text = id_of_text(row.id)
+    if text is None:
+        return False
+    row.id = int(text) if PLAIN_NUMBER.fullmatch(text) else text
+    return True
+
+
+def skew_of(meta: msgspec.Raw, received: float) -> float | None:
+    """How far our clock is ahead of the server's; None where `meta` does not say or cannot be read."""
+    try:
+        told = _meta.decode(meta).current_time
+    except UNREADABLE:
+        return None
+    moment = moment_of(told)
+    return None if moment is None or not math.isfinite(moment) else received - moment
+
+
+def moment_of(told: str | float | None) -> float | None:
+    """Unix seconds of a ``current_time``: ISO 8601 (UTC if it names no zone), or milliseconds as number or text."""
+    if told is None:
+        return None
+    try:
+        if not isinstance(told, str):
+            return float(told) / 1000
+        text = told.strip()
+        if text.isascii() and text.isdigit():
+            return float(text) / 1000
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None

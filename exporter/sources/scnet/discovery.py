@@ -1,0 +1,147 @@
+"""From a login to all that a configuration needs to know of its regions.
+
+Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster).
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from exporter.config import InlineSecret
+from exporter.errors import (
+    DecodeError,
+    PollError,
+    UntrustedCertificateError,
+    UpstreamConnectionError,
+    UpstreamTimeoutError,
+)
+from exporter.http import Login, Request, Response, StaticToken, TokenProvider, Upstream, call_with_token, excerpt
+from exporter.records import Scheduler
+from exporter.sources.scnet import wire
+from exporter.sources.scnet.client import RegionClient
+from exporter.sources.scnet.envelope import open_envelope
+from exporter.sources.scnet.login import RegionToken, read_login
+from exporter.sources.scnet.tokens import as_text
+
+CENTER = "center"
+# The next address of a region may do where one fails in these ways.
+UNREACHABLE = (UpstreamConnectionError, UpstreamTimeoutError, UntrustedCertificateError)
+
+
+class WireUrl(msgspec.Struct, gc=False):
+    """``enable`` is met as text in any case, as a boolean and as 1; where it is missing the address is usable."""
+
+    url: str
+    enable: Any = None
+
+    @property
+    def enabled(self) -> bool:
+        return self.enable is None or str(self.enable).strip().lower() in ENABLED
+
+
+ENABLED = ("true", "1", "1.0")
+
+
+class WireUser(msgspec.Struct, gc=False, rename="camel"):
+    user_name: Any = None
+
+
+class WireCenter(msgspec.Struct, gc=False, rename="camel"):
+    """An address that cannot be read costs no other."""
+
+    name: Any = None
+    cluster_user_info: WireUser | None = None
+    hpc_urls: list[msgspec.Raw] | None = None
+
+
+_center = msgspec.json.Decoder(WireCenter | list[WireCenter])
+_url = msgspec.json.Decoder(WireUrl)
+
+
+@dataclass(frozen=True, slots=True)
+class Center:
+    """A region as its account sees it; what is not known is empty."""
+
+    name: str
+    user: str
+    hpc_urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A region with all that could be asked about it; `problem` says why something is missing."""
+
+    cluster_id: str
+    name: str
+    user: str = ""
+    hpc_url: str = ""
+    schedulers: tuple[Scheduler, ...] = ()
+    problem: str = ""
+
+
+def read_center(response: Response) -> Center:
+    """The region in the answer to ``center``. Raises PollError."""
+    data = open_envelope(response)
+    try:
+        answer = _center.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise DecodeError(f"the answer does not describe a region: {excerpt(bytes(data))}") from None
+    if isinstance(answer, list):
+        if not answer:
+            raise DecodeError("the answer describes no region")
+        answer = answer[0]
+    user = answer.cluster_user_info.user_name if answer.cluster_user_info else None
+    return Center(as_text(answer.name), as_text(user), tuple(enabled(answer.hpc_urls or [])))
+
+
+def enabled(rows: list[msgspec.Raw]) -> Iterator[str]:
+    """The addresses that are in use, without the ``/hpc`` that their paths begin with."""
+    for url in wire.read_each(rows, lambda raw: wire.read_one(_url.decode, raw)):
+        if url is not None and url.enabled and url.url.strip():
+            yield url.url.strip().rstrip("/").removesuffix("/hpc").rstrip("/")
+
+
+async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) -> list[Found]:
+    """All regions of the account, by id. Raises PollError where the login itself fails."""
+    answer = await upstream.call(login.request(now), read_login)
+    regions = sorted(answer.regions.values(), key=lambda region: region.cluster_id)
+    # All at once: a region that hangs costs its own time only.
+    return await asyncio.gather(*(find(upstream, region, ac_url) for region in regions))
+
+
+async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:
+    """What there is to know of one region; never fails."""
+    if region.token is None:
+        problem = "its token cannot be sent" if region.unsendable else "the account is disabled in this region"
+        return Found(region.cluster_id, region.cluster_name, problem=problem)
+    tokens = StaticToken(InlineSecret(region.token, "the login"))
+    try:
+        center = await ask_center(upstream, tokens, ac_url)
+    except PollError as error:
+        return Found(region.cluster_id, region.cluster_name, problem=str(error))
+    name = center.name or region.cluster_name
+    problem, address = "it has no HPC address that is enabled", ""
+    for hpc_url in center.hpc_urls:
+        client = RegionClient(upstream, cluster_id=region.cluster_id, hpc_url=hpc_url, ac_url=ac_url)
+        try:
+            found = await client.schedulers(tokens)
+        except PollError as error:
+            if not address:
+                problem, address = f"its schedulers could not be read: {error}", hpc_url
+            if not isinstance(error, UNREACHABLE):
+                break
+        else:
+            return Found(region.cluster_id, name, center.user, hpc_url, found.schedulers)
+    return Found(region.cluster_id, name, center.user, address, problem=problem)
+
+
+async def ask_center(upstream: Upstream, tokens: TokenProvider, ac_url: str) -> Center:
+    """Ask with a region's token: with the platform's own the answer is an internal error."""
+
+    def request(token: str) -> Request:
+        return Request(CENTER, f"{ac_url}/ac/openapi/v2/center", headers={"token": token}, secrets=(token,))
+
+    return await call_with_token(upstream, tokens, request, read_center)

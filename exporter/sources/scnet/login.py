@@ -1,0 +1,248 @@
+"""The two ways to log in to SCNet. Either answers with one token for each region of the account.
+
+Sources: the pages 获取访问凭证(推荐), access key, and 获取访问凭证, password.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from exporter.config import Secret
+from exporter.errors import (
+    ApiError,
+    AuthenticationError,
+    DecodeError,
+    PollError,
+    RejectedError,
+    ServerError,
+    UnexpectedStatusError,
+)
+from exporter.http import (
+    ALARMING_SKEW,
+    Issued,
+    Renewal,
+    Request,
+    Response,
+    Upstream,
+    clock_skew,
+    describe_skew,
+    sendable,
+)
+from exporter.sources.scnet import wire
+from exporter.sources.scnet.envelope import open_envelope
+from exporter.sources.scnet.tokens import as_text, read_token
+
+TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
+# The platform's own token: HPC calls refuse it. It is known by either; a region could have that name, but not that id.
+PLATFORM_CLUSTER_ID, PLATFORM_NAME = "0", "ac"
+# The scope of the platform's token, which is none of a region's.
+PLATFORM = "platform"
+
+
+class WireToken(msgspec.Struct, gc=False, rename="camel"):
+    """``token`` null: the account is disabled in that region. Each field is met in other types than text."""
+
+    cluster_id: Any = None
+    cluster_name: Any = None
+    token: Any = None
+
+
+_token = msgspec.json.Decoder(WireToken)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionToken:
+    """What a login gives for one region; `token` is None where the account is disabled, or the token `unsendable`."""
+
+    cluster_id: str
+    cluster_name: str
+    token: str | None
+    unsendable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAnswer:
+    """The regions of an account by their id, without the platform itself, and the platform's token if there is one."""
+
+    regions: Mapping[str, RegionToken]
+    platform: str | None = None
+
+
+class ScnetLogin:
+    """What both ways to log in have in common: see `exporter.http.Login`."""
+
+    __slots__ = ()
+    account: str
+    user: str
+
+    @property
+    def origin(self) -> str:
+        """The account by its configured name, else by its user's."""
+        return f"account {self.account or self.user}"
+
+    def read(self, response: Response) -> dict[str, Issued | str]:
+        """The tokens of the regions by their ids, and that of the PLATFORM."""
+        answer = read_login(response)
+        tokens: dict[str, Issued | str] = {each.cluster_id: self._issued(each) for each in answer.regions.values()}
+        if answer.platform is not None:
+            tokens[PLATFORM] = read_token(answer.platform)
+        return tokens
+
+    def _issued(self, region: RegionToken) -> Issued | str:
+        if region.token is not None:
+            return read_token(region.token)
+        if region.unsendable:
+            return (
+                f"the login of {self.origin} gives a token for region {region.cluster_id} that cannot be sent: it holds "
+                "a line break or another character that no HTTP header may have; report it to the platform"
+            )
+        return (
+            f"{self.origin} is disabled in region {region.cluster_id}: its login gives no token there; "
+            "settle its bill or have it enabled"
+        )
+
+    def missing(self, scope: str, known: Mapping[str, Issued | str]) -> str:
+        """Why there is no token for a region that the login does not name, or for the platform."""
+        if scope == PLATFORM:
+            return f"the login of {self.origin} gives no token of the platform itself"
+        regions = ", ".join(sorted(known.keys() - {PLATFORM})) or "none"
+        return f"{self.origin} has no region with cluster_id {scope}; it has: {regions}"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyLogin(ScnetLogin):
+    """Signs with the secret key, which itself does not travel."""
+
+    user: str
+    access_key: Secret
+    secret_key: Secret
+    url: str
+    account: str = ""
+
+    def request(self, now: float) -> Request:
+        access_key, secret_key = self.access_key.value(), self.secret_key.value()
+        timestamp = str(int(now))
+        signed = signature(self.user, access_key, secret_key, timestamp)
+        headers = {"user": self.user, "accessKey": access_key, "timestamp": timestamp, "signature": signed}
+        return Request(TOKEN, self.url, method="POST", headers=headers, secrets=(access_key, secret_key, signed))
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordLogin(ScnetLogin):
+    """The older way; the password travels in a header."""
+
+    user: str
+    password: Secret
+    org_id: str
+    ac_url: str
+    account: str = ""
+
+    def request(self, now: float) -> Request:
+        del now
+        password = self.password.value()
+        headers = {"user": self.user, "password": password, "orgId": self.org_id}
+        url = f"{self.ac_url}/ac/openapi/v2/tokens"
+        return Request(TOKEN, url, method="POST", headers=headers, secrets=(password,))
+
+
+def signature(user: str, access_key: str, secret_key: str, timestamp: str) -> str:
+    """Lowercase hex HMAC-SHA256 of the compact JSON of the three fields, in the page's order."""
+    message = json.dumps(
+        {"accessKey": access_key, "timestamp": timestamp, "user": user}, separators=(",", ":"), ensure_ascii=False
+    )
+    return hmac.new(secret_key.encode(), message.encode(), hashlib.sha256).hexdigest()
+
+
+def read_login(response: Response) -> LoginAnswer:
+    """The tokens in the answer to a login. A refusal names this machine's clock as the likely cause where it is off.
+
+    The row of a region is found by its id: the order of the rows means nothing, and the token's own claim may differ.
+    Of two rows of one region the first usable one counts.
+    """
+    try:
+        data = open_confidential(response)
+    except (AuthenticationError, RejectedError, ApiError) as error:
+        # Whatever the code: this credential gives no tokens.
+        raise refusal(error, clock_skew(response)) from None
+    try:
+        rows = wire.rows_of(data)
+    except DecodeError:
+        raise DecodeError("the answer to the login is not a list of tokens") from None
+    found: dict[str, RegionToken] = {}
+    platform: dict[str, str | None] = {}
+    for row in map(to_region, wire.read_each(rows, lambda raw: wire.read_one(_token.decode, raw))):
+        if row is None:
+            continue
+        mark = row.cluster_id if row.cluster_id == PLATFORM_CLUSTER_ID else row.cluster_name.lower()
+        platform[mark] = platform.get(mark) or row.token
+        if row.cluster_id and row.cluster_id != PLATFORM_CLUSTER_ID and better(row, found.get(row.cluster_id)):
+            found[row.cluster_id] = row
+    return LoginAnswer(found, platform.get(PLATFORM_CLUSTER_ID) or platform.get(PLATFORM_NAME))
+
+
+def to_region(row: WireToken | None) -> RegionToken | None:
+    """A row of a login; None where it could not be read."""
+    if row is None:
+        return None
+    token = row.token.strip() if isinstance(row.token, str) else ""
+    usable = sendable(token)
+    cluster_id = re.sub(r"\.0+$", "", as_text(row.cluster_id))
+    return RegionToken(cluster_id, as_text(row.cluster_name), token if usable else None, bool(token) and not usable)
+
+
+def better(row: RegionToken, than: RegionToken | None) -> bool:
+    return than is None or (than.token is None and (row.token is not None or (row.unsendable and not than.unsendable)))
+
+
+def renewal(upstream: Upstream, ac_url: str) -> Renewal:
+    """The way to the next token at a region's AC address (page 更新凭证)."""
+
+    def request(token: str) -> Request:
+        url = f"{ac_url}/ac/openapi/v2/tokens/next"
+        return Request(TOKEN, url, method="POST", headers={"token": token}, secrets=(token,))
+
+    return Renewal(upstream, request, read_renewal)
+
+
+class WireRenewed(msgspec.Struct, gc=False):
+    token: str
+
+
+_renewed = msgspec.json.Decoder(str | WireRenewed | list[WireRenewed])
+
+
+def read_renewal(response: Response) -> Issued:
+    """The token in the answer to ``tokens/next``, which is the token itself, in an object, or in an object in a list."""
+    data = open_confidential(response)
+    try:
+        answer = _renewed.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise DecodeError("the answer to tokens/next holds no token") from None
+    match answer:
+        case [WireRenewed(token=token), *_] | WireRenewed(token=token) | str(token) if sendable(token.strip()):
+            return read_token(token.strip())
+        case _:
+            raise DecodeError("the answer to tokens/next holds no token that can be sent")
+
+
+def open_confidential(response: Response) -> msgspec.Raw:
+    """Like `open_envelope`, for an answer that may hold tokens: no error quotes its body."""
+    try:
+        return open_envelope(response)
+    except DecodeError:
+        raise DecodeError("the answer is not the JSON envelope that the API describes") from None
+    except (ServerError, UnexpectedStatusError) as error:
+        raise type(error)(f"HTTP {response.status}") from None
+
+
+def refusal(error: PollError, skew: float | None) -> AuthenticationError:
+    # The page names no bound for the timestamp's age; public services that sign alike allow a few minutes.
+    hint = "" if skew is None or abs(skew) < ALARMING_SKEW else f"; {describe_skew(skew)}"
+    text = str(error).replace("the token was refused", "the credential was refused")
+    return AuthenticationError(f"{text}{hint}", api_code=error.api_code)

@@ -1,0 +1,95 @@
+"""Answers in other encodings than UTF-8: their text is read where that is possible, and never at the cost of the rest."""
+
+import json
+
+import msgspec
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.http import Request, Response
+from exporter.http.body import utf8_json, without_nan
+from tests.support.http import Network
+
+ROWS = [{"id": "1", "name": "分子动力学\\模拟"}, {"id": "2", "name": "联通"}, {"id": "3", "name": "job"}]
+TEXT = json.dumps(ROWS, ensure_ascii=False)
+
+
+def read(body: bytes, content_type: str = "application/json") -> object:
+    return msgspec.json.decode(utf8_json(body, {"Content-Type": content_type}))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize("text", [TEXT, json.dumps(ROWS)])
+def test_unicode_with_and_without_a_byte_order_mark(encoding: str, text: str) -> None:
+    assert read(text.encode(encoding)) == ROWS
+
+
+@pytest.mark.parametrize("name", ["GBK", "gb2312", "GB18030", "cp936", "x-gbk"])
+@pytest.mark.parametrize(
+    "form", ["application/json; charset={}", 'application/json;Charset="{}"', "text/html;charset={}"]
+)
+def test_a_body_in_gbk_that_says_so(name: str, form: str) -> None:
+    assert read(TEXT.encode("gbk"), form.format(name)) == ROWS
+
+
+def test_a_short_name_in_gbk_that_could_be_utf_8_as_well() -> None:
+    name = "一"
+    assert read(json.dumps([name], ensure_ascii=False).encode("gbk"), "application/json;charset=gbk") == [name]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json;charset=utf-8", "", "x;charset=latin1"])
+def test_a_body_in_gbk_that_does_not_say_so(content_type: str) -> None:
+    assert read(TEXT.encode("gbk"), content_type) == ROWS
+
+
+def test_utf_8_that_says_that_it_is_gbk_but_cannot_be() -> None:
+    body = TEXT.encode()
+    with pytest.raises(UnicodeDecodeError):
+        body.decode("gb18030")
+    assert read(body, "application/json;charset=gbk") == ROWS
+
+
+def test_a_character_that_was_cut_costs_that_character() -> None:
+    body = TEXT.encode().replace("模拟".encode(), "模拟".encode()[:-1])
+    assert read(body) == [{"id": "1", "name": "分子动力学\\模\ufffd"}, *ROWS[1:]]
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b'{"a":1}', TEXT.encode(), b'"\\n"'])
+def test_what_is_as_it_should_be_is_not_copied(body: bytes) -> None:
+    assert utf8_json(body, {}) is body
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        (r"\ud83d\ude00", "😀"),
+        (r"cut \ud83d", "cut �"),
+        (r"\ude00 alone", "� alone"),
+        (r"\uD83DA", "�A"),
+        (r"\uD83D\uDE00\uD83D", "😀�"),
+        (r"\\ud83d", r"\ud83d"),
+        (r"\n\\\udc00", "\n\\�"),
+    ],
+)
+def test_half_a_character_in_a_name_does_not_cost_the_whole_answer(sent: str, name: str) -> None:
+    """Upstreams cut long names anywhere, also within an emoji; JSON can say that, text cannot."""
+    assert read(b'["' + sent.encode() + b'", "neighbour"]') == [name, "neighbour"]
+
+
+@given(st.binary(), st.sampled_from(["", "charset=gbk", "charset=utf-16"]))
+def test_any_body_becomes_utf_8(body: bytes, content_type: str) -> None:
+    utf8_json(body, {"Content-Type": content_type}).decode()
+    without_nan(body)
+
+
+async def test_every_answer_is_read_so(network: Network) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=b"\xef\xbb\xbf" + TEXT.encode(), content_type="application/json")
+
+    def decode(response: Response) -> object:
+        return msgspec.json.decode(response.body)
+
+    url = await network.serve(answer)
+    assert await network.upstream().call(Request("queue_jobs", url + "/"), decode) == ROWS

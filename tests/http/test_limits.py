@@ -1,0 +1,181 @@
+"""How many requests are under way, how fast they follow, and who waits for whom."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+
+import pytest
+from aiohttp import web
+
+from exporter.errors import PollError
+from exporter.http import Response
+from exporter.sources.scnet import wire
+from exporter.sources.scnet.envelope import open_envelope
+from tests.support.http import Network, body_of, get
+
+pytestmark = pytest.mark.usefixtures("short_backoff")
+
+
+class Gauge:
+    """A server that knows how many requests it answers at a time, by first path segment."""
+
+    def __init__(self, seconds: float = 0.02) -> None:
+        self.seconds = seconds
+        self.now: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.times: list[float] = []
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        self.times.append(time.monotonic())
+        for key in (request.path.split("/")[1], "all"):
+            self.now[key] += 1
+            self.most[key] = max(self.most[key], self.now[key])
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            for key in (request.path.split("/")[1], "all"):
+                self.now[key] -= 1
+        return web.Response(body=b"ok")
+
+
+async def test_an_upstream_has_at_most_its_own_number_of_requests_under_way(network: Network) -> None:
+    gauge = Gauge()
+    url, upstream = await network.serve(gauge), network.upstream(max_concurrency=3)
+    await asyncio.gather(*(upstream.call(get(f"{url}/a"), body_of) for _ in range(20)))
+    assert gauge.most["all"] == 3
+
+
+async def test_all_upstreams_together_have_at_most_the_shared_number_under_way(network: Network) -> None:
+    gauge, slots = Gauge(), asyncio.Semaphore(5)
+    url = await network.serve(gauge)
+    upstreams = [network.upstream(name, slots=slots, max_concurrency=4) for name in ("a", "b", "c")]
+    await asyncio.gather(*(u.call(get(f"{url}/{u.name}"), body_of) for u in upstreams for _ in range(15)))
+    assert gauge.most["all"] == 5
+    assert max(gauge.most[u.name] for u in upstreams) <= 4
+    assert slots._value == 5, "every slot was given back"
+
+
+@pytest.mark.parametrize("rate", [10.0, 25.0])
+async def test_no_second_sees_more_than_the_rate_and_one(network: Network, rate: float) -> None:
+    gauge = Gauge(seconds=0)
+    url, upstream = await network.serve(gauge), network.upstream(requests_per_second=rate)
+    await asyncio.gather(*(upstream.call(get(url), body_of) for _ in range(int(1.5 * rate))))
+    assert most_within(1.0, gauge.times) <= rate + 1
+
+
+async def test_permits_do_not_pile_up_while_others_hold_all_slots(network: Network) -> None:
+    gauge, slots = Gauge(seconds=0), asyncio.Semaphore(2)
+    url, upstream = await network.serve(gauge), network.upstream(requests_per_second=20, slots=slots)
+    async with slots, slots:
+        calls = [asyncio.create_task(upstream.call(get(url), body_of)) for _ in range(20)]
+        await asyncio.sleep(0.8)
+    await asyncio.gather(*calls)
+    assert most_within(0.5, gauge.times) <= 0.5 * 20 + 2
+
+
+def most_within(seconds: float, times: list[float]) -> int:
+    # A hundredth less: the server's clock is read a little after the request was let go.
+    return max(sum(1 for t in times if start <= t < start + seconds * 0.99) for start in times)
+
+
+async def test_retries_keep_the_rate_too(network: Network) -> None:
+    times: list[float] = []
+
+    async def fail(request: web.Request) -> web.Response:
+        times.append(time.monotonic())
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    url, upstream = await network.serve(fail), network.upstream(requests_per_second=20, retries=1)
+    await asyncio.gather(*(upstream.call(get(url), body_of) for _ in range(3)), return_exceptions=True)
+    assert len(times) == 6
+    assert times[-1] - times[0] >= 5 / 20 * 0.9
+
+
+async def test_a_hung_region_does_not_starve_a_healthy_one(network: Network) -> None:
+    """For one time-out the hung one may hold every slot; then it gets one at a time."""
+
+    async def hang(_: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    slots, gauge = asyncio.Semaphore(8), Gauge(seconds=0.01)
+    hung_url, url = await network.serve(hang), await network.serve(gauge)
+    hung = network.upstream("hung", slots=slots, timeout=0.3, retries=2)
+    healthy = network.upstream("healthy", slots=slots, timeout=50)
+    polls = [asyncio.create_task(hung.call(get(hung_url), body_of)) for _ in range(200)]
+    await asyncio.gather(*(healthy.call(get(url), body_of) for _ in range(100)))
+    results = await asyncio.wait_for(asyncio.gather(*polls, return_exceptions=True), 100)
+    assert all(isinstance(result, PollError) for result in results), "nobody waits for ever"
+    assert network.counts.codes[None] <= 40, "200 polls did not each wait for an answer of their own"
+
+
+async def test_a_region_that_sends_its_head_and_then_hangs_is_found_out_as_well(network: Network) -> None:
+    async def head_only(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"{")
+        await asyncio.sleep(60)
+        return response
+
+    url, upstream = await network.serve(head_only), network.upstream(timeout=0.2, max_concurrency=8)
+    polls = [asyncio.create_task(upstream.call(get(url), body_of)) for _ in range(200)]
+    await asyncio.wait_for(asyncio.gather(*polls, return_exceptions=True), 100)
+    assert network.counts.codes[200] <= 40
+
+
+JOB = (
+    b'{"id":"1466591","name":"COMSOL_GUI_1031_103150","status":"statR","nodeNumReq":1,"cpuCore":2,"procNumReq":1,'
+    b'"gpuNumReq":0,"gpuNum":0,"dcuNumReq":0,"dcuNumUsed":0}'
+)
+LARGE_LIST = b'{"code":"0","msg":"success","data":[' + b",".join([JOB] * (15 * 1024**2 // len(JOB))) + b"]}"
+
+
+async def test_decoding_a_large_answer_leaves_the_event_loop_its_turn(network: Network) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=LARGE_LIST)
+
+    url, upstream = await network.serve(answer), network.upstream(timeout=30)
+    longest, decoding = 0.0, 0.0
+
+    def decode(response: Response) -> int:
+        nonlocal decoding
+        started = time.perf_counter()
+        jobs = len(wire.job_listing(open_envelope(response)).jobs)
+        decoding = time.perf_counter() - started
+        return jobs
+
+    async def watch() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+
+    watcher = asyncio.create_task(watch())
+    assert await upstream.call(get(url), decode) > 90_000
+    watcher.cancel()
+    # 15 to 20 ms of some 200 on an idle machine; a share, because this one may be busy.
+    assert longest < decoding / 2, f"the event loop was blocked for {longest * 1000:.0f} of {decoding * 1000:.0f} ms"
+
+
+async def test_a_large_answer_is_decoded_in_a_thread_and_a_small_one_is_not(network: Network) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=bytes(int(request.query["size"])))
+
+    url, upstream = await network.serve(answer), network.upstream()
+    small = await upstream.call(get(f"{url}/?size=1000"), lambda _: threading.current_thread())
+    large = await upstream.call(get(f"{url}/?size=1000000"), lambda _: threading.current_thread())
+    assert small is threading.main_thread()
+    assert large is not threading.main_thread()
+
+
+async def test_an_error_of_a_large_answer_is_treated_like_any_other(network: Network) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=b'{"code":"10004","msg":"' + b"x" * 1_000_000 + b'"}')
+
+    with pytest.raises(PollError):
+        await network.upstream().call(get(await network.serve(answer)), open_envelope)
+    assert network.counts.api_codes == {"10004": 1}

@@ -1,0 +1,476 @@
+"""A configured project from its file to the lines of /metrics: the whole exporter in this process, the project simulated."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+import trustme
+from aiohttp import web
+
+from exporter.app import Application, Options
+from exporter.metrics.render import Format
+from exporter.redaction import redact
+from exporter.simulator import Fault, OctopusQuirks
+from exporter.tracking.histogram import BUCKETS as HISTOGRAM_BUCKETS
+from tests.app.running import status_of
+from tests.support.octopus import AtWork, entries
+
+FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "octopus"
+INTERVAL = 60.0
+POOL = "{queue_type: PROCESSOR, cluster_type: MODELARTS, cluster_id: pool-1}"
+BUCKETS = (*(f"{seconds:.1f}" for seconds in HISTOGRAM_BUCKETS), "+Inf")
+
+
+class Running:
+    """The exporter with a configuration of one project, which tests may write anew."""
+
+    def __init__(self, app: Application, at_work: AtWork, path: Path) -> None:
+        self.app = app
+        self.at_work = at_work
+        self.path = path
+
+    async def metrics(self) -> str:
+        return (await self.app.metrics(Format.TEXT, compress=False)).decode()
+
+    async def lines(self, prefix: str) -> list[str]:
+        """The samples whose name begins so."""
+        return [line for line in (await self.metrics()).splitlines() if line.startswith(prefix)]
+
+    async def value(self, name: str, **labels: str) -> float | None:
+        """The one sample of that name that has these labels; None if there is none."""
+        found = [
+            float(line.rpartition(" ")[2])
+            for line in await self.lines(f"{name}{{")
+            if all(f'{label}="{value}"' in line for label, value in labels.items())
+        ]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    async def polls(self, count: int = 1) -> None:
+        """Let every queue be polled so many times more."""
+        for _ in range(count):
+            before = self.attempts()
+            while any(now == then for now, then in zip(self.attempts(), before, strict=True)):
+                await self.at_work.clock.advance(1.0)
+                await self.idle()
+            await self.idle()
+
+    def attempts(self) -> list[float | None]:
+        return [status.last_attempt for status in self.app.poller.statuses]
+
+    async def idle(self) -> None:
+        """Wait, in real time, for the sockets; a poll that waits for the test's clock does not count."""
+        for _ in range(20_000):
+            if not any(status.in_flight for status in self.app.poller.statuses):
+                return
+            await asyncio.sleep(0.002)
+
+
+def configuration(at_work: AtWork, queues: str, credential: str = "", url: str = "") -> str:
+    spec = at_work.project.spec
+    return (
+        f"poll: {{interval: {INTERVAL:.0f}s, retries: 0}}\n"
+        "octopus:\n"
+        "  - name: driving\n"
+        f"    base_url: {url or at_work.project.url}\n"
+        f"    project_id: {spec.project_id}\n"
+        f"    {credential or 'token: ' + at_work.project.token()}\n"
+        f"    queues: [{queues}]\n"
+    )
+
+
+def iam(at_work: AtWork, credential: str = "password: simulator-password") -> str:
+    spec = at_work.project.spec
+    where = f"url: {at_work.project.url}, domain: {spec.domain}, user: {spec.user}, project: {spec.region}"
+    return f"iam: {{{where}, {credential}}}"
+
+
+@asynccontextmanager
+async def running(at_work: AtWork, tmp_path: Path, text: str) -> AsyncIterator[Running]:
+    path = tmp_path / "exporter.yml"
+    path.write_text(text, encoding="utf-8")
+    app = Application(Options(path), clock=at_work.clock)
+    await app.start()
+    try:
+        exporter = Running(app, at_work, path)
+        await exporter.polls()
+        yield exporter
+    finally:
+        await app.stop()
+
+
+@pytest.fixture
+def said() -> Iterator[list[Any]]:
+    with structlog.testing.capture_logs() as logs:
+        yield logs
+
+
+async def exposition_of_example(at_work: AtWork, tmp_path: Path, name: str, queue: str) -> list[str]:
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(body=(FIXTURES / f"{name}.json").read_bytes(), content_type="application/json")
+
+    url = await at_work.network.serve(handler)
+    async with running(at_work, tmp_path, configuration(at_work, queue, url=url)) as exporter:
+        return await exporter.lines("octopus_")
+
+
+def expected_of_example(queue: str) -> list[str]:
+    labels = f'project="driving",{queue}'
+    buckets = [f'octopus_job_observed_queue_seconds_bucket{{{labels},le="{bound}"}} 0' for bound in BUCKETS]
+    kind = 'job_type="SCENARIO_AUTO_MINING",processor="",resource_spec="1Core_4GiB"'
+    return [
+        *buckets,
+        f"octopus_job_observed_queue_seconds_sum{{{labels}}} 0.0",
+        f"octopus_job_observed_queue_seconds_count{{{labels}}} 0",
+        f"octopus_queue_arrivals_total{{{labels}}} 0",
+        f"octopus_queue_departures_total{{{labels}}} 0",
+        f"octopus_queue_length{{{labels}}} 1",
+        f"octopus_queue_listing_complete{{{labels}}} 1",
+        f"octopus_queued_jobs{{{labels},{kind}}} 1",
+        f"octopus_queued_oldest_rank_timestamp_seconds{{{labels}}} 1640966400.0",
+        f"octopus_queued_requested_cpu_cores{{{labels}}} 1",
+        f"octopus_queued_requested_memory_bytes{{{labels}}} 4294967296",
+        f"octopus_queued_unread_resource_specs{{{labels}}} 0",
+        'octopus_up{project="driving"} 1',
+    ]
+
+
+async def test_the_first_example_of_the_page(at_work: AtWork, tmp_path: Path) -> None:
+    shown = await exposition_of_example(at_work, tmp_path, "internal", "{queue_type: INTERNAL}")
+    assert shown == expected_of_example('queue_type="INTERNAL",cluster_type="",cluster_id=""')
+
+
+async def test_the_second_example_of_the_page(at_work: AtWork, tmp_path: Path) -> None:
+    cluster = "087679f0aaxxxxxxxxxxxxxx2f5e902b"
+    queue = f"{{queue_type: PROCESSOR, cluster_type: CCE, cluster_id: {cluster}}}"
+    shown = await exposition_of_example(at_work, tmp_path, "processor", queue)
+    assert shown == expected_of_example(f'queue_type="PROCESSOR",cluster_type="CCE",cluster_id="{cluster}"')
+
+
+# What comes and goes
+
+
+async def test_arrivals_departures_and_time_in_the_queue(at_work: AtWork, tmp_path: Path) -> None:
+    at_work.hold((1, 5))
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        await exporter.polls()
+        at_work.hold((3, 7))
+        await exporter.polls()
+        at_work.hold((7, 7))
+        await exporter.polls()
+        assert await exporter.value("octopus_queue_arrivals_total") == 2
+        assert await exporter.value("octopus_queue_departures_total") == 6
+        # Entry 6 came and went: half an interval, as nearly as can be known.
+        assert await exporter.value("octopus_job_observed_queue_seconds_count") == 1
+        assert await exporter.value("octopus_job_observed_queue_seconds_sum") == pytest.approx(INTERVAL / 2, rel=0.01)
+        assert await exporter.value("octopus_queue_length") == 1
+
+
+async def test_a_lost_page_and_a_moving_queue_let_nothing_depart(
+    at_work: AtWork, tmp_path: Path, said: list[Any]
+) -> None:
+    at_work.hold((1, 450))
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        at_work.project.faults.add(Fault(kind="error", status=502, code="octopus.400102", offset=200, times=2))
+        await exporter.polls(2)
+        assert await exporter.value("octopus_queue_length") == 450
+        assert await exporter.value("octopus_queue_listing_complete") == 0
+        assert await exporter.lines("octopus_queued_") == []
+        assert await exporter.value("octopus_up") == 1
+        await exporter.polls()
+        assert await exporter.value("octopus_queue_listing_complete") == 1
+        assert await exporter.value("octopus_queue_departures_total") == 0
+        assert await exporter.value("octopus_queue_arrivals_total") == 0
+        assert (await exporter.value("octopus_queued_requested_cpu_cores")) == 450
+    lost = [line for line in said if "read as a whole" in line["event"]]
+    assert [(line["log_level"], line["event"]) for line in lost] == [
+        ("warning", "a queue was not read as a whole"),
+        ("info", "the queue is read as a whole again"),
+    ]
+    assert lost[0]["reason"].startswith("the page at offset 200 was lost: the service failed (HTTP 502")
+
+
+async def test_many_pages_that_leave_are_counted_once_a_second_listing_agrees(at_work: AtWork, tmp_path: Path) -> None:
+    at_work.hold((1, 450))
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        at_work.hold((31, 450))
+        await exporter.polls(2)
+        assert await exporter.value("octopus_queue_departures_total") == 30
+
+
+async def test_before_the_queue_was_known_as_a_whole_nothing_is_counted(at_work: AtWork, tmp_path: Path) -> None:
+    at_work.hold((1, 450))
+    at_work.project.faults.add(Fault(kind="error", status=502, code="octopus.400102", offset=200))
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        assert await exporter.value("octopus_queue_length") == 450
+        assert await exporter.lines("octopus_queue_arrivals_total") == []
+        at_work.project.faults.clear()
+        await exporter.polls()
+        assert await exporter.value("octopus_queue_arrivals_total") == 0
+
+
+async def test_counters_go_on_over_a_reload_that_changes_the_project(at_work: AtWork, tmp_path: Path) -> None:
+    at_work.hold((1, 5))
+    text = configuration(at_work, "{queue_type: INTERNAL}")
+    async with running(at_work, tmp_path, text) as exporter:
+        at_work.hold((1, 9))
+        await exporter.polls()
+        exporter.path.write_text(
+            text.replace("queues: [", f"queues: [{POOL}, ").replace("60s", "30s"), encoding="utf-8"
+        )
+        await exporter.app.reload()
+        at_work.hold((1, 10))
+        await exporter.polls()
+        assert await exporter.value("octopus_queue_arrivals_total", queue_type="INTERNAL") == 5
+        assert await exporter.value("octopus_queue_arrivals_total", queue_type="PROCESSOR") == 0
+
+
+# Labels
+
+
+async def test_queues_of_one_type_are_targets_of_their_own(at_work: AtWork, tmp_path: Path) -> None:
+    queues = f"{POOL}, {{queue_type: PROCESSOR}}, {{queue_type: PROCESSOR, cluster_id: a/b}}, {{queue_type: INTERNAL}}"
+    async with running(at_work, tmp_path, configuration(at_work, queues)) as exporter:
+        assert [status.key.target for status in exporter.app.poller.statuses] == [
+            "PROCESSOR/MODELARTS/pool-1",
+            "PROCESSOR",
+            "PROCESSOR//a%2Fb",
+            "INTERNAL",
+        ]
+        assert all(status.key[:2] == ("driving", "queuing_jobs") for status in exporter.app.poller.statuses)
+        assert len(await exporter.lines("octopus_queue_length")) == 4
+        assert len(await exporter.lines("hpc_exporter_target_up")) == 4
+
+
+# Errors
+
+
+async def test_a_400_names_the_place_of_the_queue(at_work: AtWork, tmp_path: Path) -> None:
+    at_work.project.faults.add(Fault(kind="error", status=400, code="octopus.400000"))
+    async with running(at_work, tmp_path, configuration(at_work, f"{{queue_type: INTERNAL}}, {POOL}")) as exporter:
+        errors = [str(status.last_error) for status in exporter.app.poller.statuses]
+    for error, column in zip(errors, (14, 38), strict=True):
+        assert "a parameter is missing or wrong (HTTP 400, code octopus.400000" in error
+        assert error.endswith(f"; the queue is at {exporter.path}:7:{column}")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (400, "octopus.400000", "rejected"),
+        (401, "APIG.0301", "auth"),
+        (403, "octopus.400003", "permission"),
+        (404, "APIG.0101", "http"),
+        (429, "APIG.0308", "throttled"),
+        (500, "octopus.400100", "upstream"),
+    ],
+)
+async def test_errors_are_counted_by_reason_and_code(
+    at_work: AtWork, tmp_path: Path, status: int, code: str, reason: str
+) -> None:
+    at_work.project.faults.add(Fault(kind="error", status=status, code=code))
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        labels = {"source": "driving", "endpoint": "queuing_jobs"}
+        assert await exporter.value("hpc_exporter_poll_failures_total", **labels, reason=reason) == 1
+        errors = await exporter.value("hpc_exporter_api_errors_total", **labels, api_code=code)
+        assert errors == (2 if status == 400 else 1)
+        assert await exporter.value("octopus_up") == 0
+        assert await exporter.lines("octopus_queue") == []
+
+
+async def test_a_bad_row_is_counted_and_lets_nothing_depart(at_work: AtWork, tmp_path: Path) -> None:
+    at_work.hold((1, 3))
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        at_work.project.rows["INTERNAL", "", ""] = [*entries(1, 2), {"job_type": "no id"}]
+        await exporter.polls()
+        rejected = await exporter.value("hpc_exporter_records_rejected_total", endpoint="queuing_jobs")
+        assert rejected == 1
+        assert await exporter.value("octopus_queue_length") == 3
+        assert await exporter.value("octopus_queue_departures_total") == 0
+
+
+async def test_old_data_leaves_and_comes_back(at_work: AtWork, tmp_path: Path) -> None:
+    at_work.hold((1, 3))
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        at_work.project.faults.add(Fault(kind="status", status=500))
+        await exporter.polls()
+        assert await exporter.value("octopus_queue_length") == 3
+        await at_work.clock.advance(3 * INTERVAL)
+        await exporter.idle()
+        assert await exporter.lines("octopus_queue") == []
+        at_work.project.faults.clear()
+        await exporter.polls(1)
+        assert await exporter.value("octopus_queue_length") == 3
+
+
+# Clocks
+
+
+async def test_a_clock_that_is_off_is_said_once_and_so_is_its_end(
+    at_work: AtWork, tmp_path: Path, said: list[Any]
+) -> None:
+    at_work.project.writer.quirks = OctopusQuirks(clock_ahead=90.0)
+    queues = f"{{queue_type: INTERNAL}}, {POOL}"
+    async with running(at_work, tmp_path, configuration(at_work, queues)) as exporter:
+        await exporter.polls(2)
+        at_work.project.writer.quirks = OctopusQuirks(clock_ahead=-59.0, time_form="iso")
+        await exporter.polls(2)
+        at_work.project.writer.quirks = OctopusQuirks(time_form="absent")
+        await exporter.polls()
+    lines = [line for line in said if "clock" in line["event"]]
+    assert [(line["log_level"], line["source"]) for line in lines] == [("warning", "driving"), ("info", "driving")]
+    assert lines[0]["ours_ahead_by_seconds"] == -90
+
+
+@pytest.mark.parametrize("form", ["iso", "milliseconds", "text", "absent"])
+async def test_a_clock_that_is_right_is_not_mentioned(
+    at_work: AtWork, tmp_path: Path, said: list[Any], form: Any
+) -> None:
+    at_work.project.writer.quirks = OctopusQuirks(time_form=form)
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        assert await exporter.value("octopus_queue_length") == 0
+    assert not [line for line in said if line["log_level"] == "warning"]
+
+
+# Tokens
+
+
+async def test_a_login_is_used_and_shown(at_work: AtWork, tmp_path: Path) -> None:
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}", iam(at_work))) as exporter:
+        await exporter.polls(3)
+        assert await exporter.value("octopus_up") == 1
+        assert await exporter.value("hpc_exporter_token_refreshes_total", source="driving") == 1
+        expiry = await exporter.value("hpc_exporter_token_expiry_timestamp_seconds", source="driving", user="")
+        assert expiry == pytest.approx(1_700_000_000 + 24 * 3600, abs=10)
+        assert await exporter.value("hpc_exporter_api_requests_total", endpoint="token", code="201") == 1
+        token = await exporter.app.projects["driving"].token.current()
+        assert redact(f"X-Auth-Token: {token}") == "X-Auth-Token: <secret>"
+        assert token not in await exporter.metrics()
+
+
+async def test_an_expired_token_costs_no_poll(at_work: AtWork, tmp_path: Path) -> None:
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}", iam(at_work))) as exporter:
+        at_work.project.expire_tokens()
+        await exporter.polls()
+        assert await exporter.value("octopus_up") == 1
+        assert await exporter.value("hpc_exporter_token_refreshes_total", source="driving") == 2
+        assert await exporter.value("hpc_exporter_poll_failures_total", reason="auth") == 0
+
+
+async def test_a_password_that_changes_in_its_file_is_tried_at_once(at_work: AtWork, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("sesame")
+    text = configuration(at_work, "{queue_type: INTERNAL}", iam(at_work, "password_file: password"))
+    async with running(at_work, tmp_path, text) as exporter:
+        await exporter.polls(2)
+        assert await exporter.value("octopus_up") == 0
+        assert "sesame" not in json.dumps(await status_of(exporter.app))
+        secret.write_text("simulator-password")
+        await at_work.clock.advance(2.0)
+        await real_look(exporter)
+        await exporter.polls()
+        assert await exporter.value("octopus_up") == 1
+
+
+async def test_a_pasted_token_that_is_refused_is_read_again_from_its_file(at_work: AtWork, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("stale")
+    text = configuration(at_work, "{queue_type: INTERNAL}", "token_file: token")
+    async with running(at_work, tmp_path, text) as exporter:
+        assert await exporter.value("hpc_exporter_poll_failures_total", reason="auth") == 1
+        secret.write_text(at_work.project.token())
+        await real_look(exporter)
+        await exporter.polls()
+        assert await exporter.value("octopus_up") == 1
+
+
+async def real_look(exporter: Running) -> None:
+    """Let the watch over the secret files, which reads in a thread, have its turn."""
+    await exporter.at_work.clock.advance(2.5)
+    for _ in range(50):
+        await asyncio.sleep(0.002)
+    await exporter.at_work.clock.settle()
+
+
+# Configuration
+
+
+async def test_the_project_and_its_iam_are_trusted_as_configured(at_work: AtWork, tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/v3/auth/tokens":
+            return web.json_response({}, status=201, headers={"X-Subject-Token": "MII"})
+        return web.json_response({"payload": {"list": [], "page_info": {"total": 0}}})
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    url = await at_work.network.serve(handler, context)
+    text = configuration(at_work, "{queue_type: INTERNAL}", iam(at_work), url).replace(at_work.project.url, url)
+    async with running(at_work, tmp_path, text) as exporter:
+        assert "certificate" in str(exporter.app.poller.statuses[0].last_error)
+    trusting = text.replace("    queues:", "    tls: {ca_file: ca.pem}\n    queues:")
+    async with running(at_work, tmp_path, trusting) as exporter:
+        assert await exporter.value("octopus_up") == 1
+
+
+async def test_a_project_that_is_no_longer_configured_leaves_nothing(at_work: AtWork, tmp_path: Path) -> None:
+    text = configuration(at_work, "{queue_type: INTERNAL}", iam(at_work))
+    async with running(at_work, tmp_path, text) as exporter:
+        exporter.path.write_text(text.replace("name: driving", "name: riding"), encoding="utf-8")
+        await exporter.app.reload()
+        await exporter.polls()
+        shown = await exporter.metrics()
+        assert 'project="riding"' in shown
+        assert "driving" not in shown
+
+
+async def test_a_reload_during_a_read_of_many_pages_loses_nothing(at_work: AtWork, tmp_path: Path) -> None:
+    """The read goes on with the client that it began with, although the project has another one by then."""
+    at_work.hold((1, 850))
+    arrived, may_go_on = asyncio.Event(), asyncio.Event()
+    may_go_on.set()
+
+    async def forward(request: web.Request) -> web.Response:
+        if request.query["offset"] == "200":
+            arrived.set()
+            await may_go_on.wait()
+        async with aiohttp.ClientSession() as session:
+            headers = {"X-Auth-Token": request.headers["X-Auth-Token"]}
+            async with session.get(at_work.project.url + request.raw_path, headers=headers) as answer:
+                return web.Response(status=answer.status, body=await answer.read(), content_type="application/json")
+
+    text = configuration(at_work, "{queue_type: INTERNAL}", url=await at_work.network.serve(forward))
+    async with running(at_work, tmp_path, text) as exporter:
+        arrived.clear()
+        may_go_on.clear()
+        while not arrived.is_set():
+            await at_work.clock.advance(1.0)
+            await asyncio.sleep(0.002)
+        (begun,) = exporter.attempts()
+        exporter.path.write_text(text.replace("retries: 0", "retries: 1"), encoding="utf-8")
+        before = exporter.app.projects["driving"]
+        await exporter.app.reload()
+        assert exporter.app.projects["driving"] is not before
+        # The old connections have every chance to be closed before the next page.
+        await at_work.clock.settle()
+        may_go_on.set()
+        await exporter.idle()
+        assert exporter.attempts() != [begun]
+        assert await exporter.value("octopus_queue_length") == 850
+        assert await exporter.value("octopus_queue_listing_complete") == 1
+        assert await exporter.value("octopus_queued_requested_cpu_cores") == 850
+
+
+async def test_a_reload_that_changes_nothing_keeps_the_very_targets(at_work: AtWork, tmp_path: Path) -> None:
+    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
+        before = [status.target for status in exporter.app.poller.statuses]
+        await exporter.app.reload()
+        assert all(status.target is target for status, target in zip(exporter.app.poller.statuses, before, strict=True))

@@ -1,0 +1,212 @@
+"""From a login to all that a configuration needs to know of its regions."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from exporter.config import InlineSecret
+from exporter.errors import AuthenticationError, DecodeError, PollError
+from exporter.http import Response
+from exporter.records import Scheduler
+from exporter.simulator import Fault
+from exporter.sources.scnet.discovery import Center, Found, discover, read_center
+from exporter.sources.scnet.login import AccessKeyLogin
+from tests.support.http import Network
+from tests.support.platform import AtWork, at_work
+
+
+def answer(data: object, code: str | int = "0") -> Response:
+    body = data if isinstance(data, bytes) else json.dumps({"code": code, "msg": "", "data": data}).encode()
+    return Response(200, body, CIMultiDict(), 0.0)
+
+
+def url(address: object, enable: object = "true") -> dict[str, Any]:
+    return {"url": address, "enable": enable, "version": "2.0"}
+
+
+def test_a_centre_as_the_page_has_it() -> None:
+    center = {
+        "id": 11112,
+        "name": "华东一区【昆山】",
+        "clusterUserInfo": {"userName": "test", "homePath": "/public/home/test"},
+        "hpcUrls": [url("https://hpc.example.com:65106/hpc")],
+        "efileUrls": [url("https://efile.example.com")],
+    }
+    expected = Center("华东一区【昆山】", "test", ("https://hpc.example.com:65106",))
+    assert read_center(answer(center)) == expected
+    assert read_center(answer([center], 0)) == expected
+
+
+@pytest.mark.parametrize(
+    ("urls", "expected"),
+    [
+        ([], ""),
+        (None, ""),
+        ([url("https://a", "false"), url("https://b", False), url("https://c", 0), url("https://d", "FALSE")], ""),
+        ([url("https://a", False), {"url": "https://b"}], "https://b"),
+        ([url("https://a", False), url("https://b", None)], "https://b"),
+        ([url("https://a", 0), url("https://b", 1)], "https://b"),
+        ([url("https://a", "0"), url("https://b", " 1 ")], "https://b"),
+        ([url("https://a", "maybe"), url("https://b", 1.0)], "https://b"),
+        (["https://x", None, 7, url(7), url("https://a")], "https://a"),
+        ([url(" https://a/hpc ")], "https://a"),
+        ([url("https://a", "false"), url("https://b", "true"), url("https://c", "true")], "https://b"),
+        ([url("https://a", False), url("https://b", True)], "https://b"),
+        ([url("https://a", "TRUE")], "https://a"),
+        ([url(None), url(""), url("https://a")], "https://a"),
+        ([url("https://a/hpc")], "https://a"),
+        ([url("https://a/hpc/")], "https://a"),
+        ([url("https://a//hpc//")], "https://a"),
+        ([url("https://a/")], "https://a"),
+        ([url("https://a/x/hpc")], "https://a/x"),
+    ],
+)
+def test_the_first_enabled_address_without_what_its_paths_begin_with(urls: object, expected: str) -> None:
+    assert next(iter(read_center(answer({"hpcUrls": urls})).hpc_urls), "") == expected
+
+
+@pytest.mark.parametrize("data", [None, [], 7, "text", {"hpcUrls": "x"}, {"clusterUserInfo": []}, [None], b"<html>"])
+def test_what_is_no_centre_is_said_to_be_none(data: object) -> None:
+    with pytest.raises(DecodeError):
+        read_center(answer(data))
+
+
+def test_a_centre_that_says_nothing_is_unknown_not_wrong() -> None:
+    assert read_center(answer({})) == Center("", "", ())
+
+
+@given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(
+    st.sampled_from(["id", "name", "clusterUserInfo", "userName", "hpcUrls", "url", "enable"]), inner)))  # fmt: skip
+def test_whatever_a_centre_is_raises_nothing_but_poll_errors(data: object) -> None:
+    try:
+        center = read_center(answer(data))
+    except PollError:
+        return
+    assert isinstance(center, Center)
+
+
+# Against a simulated platform
+
+
+@pytest.fixture
+async def three() -> AsyncIterator[AtWork]:
+    async with at_work(3) as lab:
+        yield lab
+
+
+async def found_by(lab: AtWork, *, patience: float = 5.0) -> list[Found]:
+    upstream = lab.network.upstream("lab", clock=lab.clock, timeout=patience)
+    return await discover(upstream, lab.login(), lab.first.ac_url, lab.clock.now())
+
+
+async def test_all_regions_with_their_addresses_users_and_schedulers(three: AtWork) -> None:
+    assert await found_by(three) == [
+        Found(
+            str(region.cluster_id),
+            region.spec.title,
+            "test",
+            region.hpc_url,
+            tuple(Scheduler(str(each.id), each.name, each.type) for each in region.spec.schedulers),
+        )
+        for region in three.regions
+    ]
+    assert three.count("login") == 1
+    assert three.first.requests.counts["center"] == 3, "one address serves all regions"
+    assert [region.requests.counts["cluster"] for region in three.regions] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("style", ["401", "10008"])
+async def test_a_region_that_refuses_its_token_is_no_reason_to_log_in_again(three: AtWork, style: Any) -> None:
+    three.regions[1].set_quirks(refusal_style=style)
+    three.regions[1].faults.add(Fault(kind="refused", endpoint="cluster"))
+    _, xian, harbin = await found_by(three)
+    assert (xian.hpc_url, xian.user, xian.schedulers) == (three.regions[1].hpc_url, "test", ())
+    assert xian.problem.startswith("its schedulers could not be read: ")
+    assert harbin.schedulers
+    assert three.count("login") == 1
+
+
+async def test_a_disabled_region_is_told_and_not_asked(three: AtWork) -> None:
+    three.simulator.disable("lab", "xian")
+    kunshan, xian, harbin = await found_by(three)
+    assert xian == Found("11136", three.regions[1].spec.title, problem="the account is disabled in this region")
+    assert kunshan.schedulers
+    assert harbin.schedulers
+    assert three.count("center") == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(kind="code", endpoint="center", code="10001"), "internal error"),
+        (Fault(kind="status", endpoint="center", status=404), "HTTP 404"),
+        (Fault(kind="wrong_shape", endpoint="center", data=[]), "describes no region"),
+        (Fault(kind="hang", endpoint="center"), "no complete answer"),
+        (Fault(kind="disconnect", endpoint="center"), "hung up"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fault) else "",
+)
+async def test_a_region_that_fails_is_told_with_the_reason(three: AtWork, fault: Fault, words: str) -> None:
+    three.first.faults.add(fault)
+    async with asyncio.timeout(100):
+        regions = await found_by(three, patience=0.2)
+    assert len(regions) == 3
+    for region in regions:
+        assert words in region.problem
+        assert (region.hpc_url, region.schedulers) == ("", ())
+        assert region.name.startswith(("华东", "西北", "东北")), "what the login says of it stays"
+
+
+async def test_a_region_that_hangs_costs_its_own_time_only(three: AtWork) -> None:
+    three.regions[1].faults.add(Fault(kind="hang", endpoint="cluster"))
+    async with asyncio.timeout(100):
+        kunshan, xian, harbin = await found_by(three, patience=0.3)
+    assert kunshan.schedulers
+    assert harbin.schedulers
+    assert "no complete answer" in xian.problem
+
+
+async def test_a_refused_login_is_raised(three: AtWork) -> None:
+    upstream = three.network.upstream(clock=three.clock)
+    with pytest.raises(AuthenticationError):
+        await discover(upstream, three.login(secret_key="wrong"), three.first.ac_url, three.clock.now())
+
+
+async def test_a_region_without_an_enabled_address_says_so(network: Network) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        if request.path.endswith("/center"):
+            return web.json_response({"code": 0, "data": {"name": "one", "hpcUrls": [url("https://a", "false")]}})
+        return web.json_response({"code": 0, "data": [{"clusterId": 1, "clusterName": "eins", "token": "t"}]})
+
+    address = await network.serve(handler)
+
+    async with at_work() as lab:
+        lab.first.ac_url = address
+        [region] = await discover(network.upstream(), lab.login(), address, 0.0)
+    assert region == Found("1", "one", "", "", (), "it has no HPC address that is enabled")
+
+
+async def test_the_next_address_is_taken_where_the_first_cannot_be_reached(network: Network) -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if request.path.endswith("/center"):
+            urls = [url("http://127.0.0.1:1"), {"url": f"{address}/a/hpc"}, url(f"{address}/b/hpc")]
+            return web.json_response({"code": 0, "data": {"hpcUrls": urls}})
+        if request.path == "/a/hpc/openapi/v2/cluster":
+            return web.json_response({"code": 0, "data": {"id": 7, "text": "seven"}})
+        return web.json_response({"code": 0, "data": [{"clusterId": 1, "clusterName": "eins", "token": "t"}]})
+
+    address = await network.serve(handler)
+    login = AccessKeyLogin("a", InlineSecret("ak"), InlineSecret("sk"), f"{address}/tokens")
+    [region] = await discover(network.upstream(), login, address, 0.0)
+    assert (region.hpc_url, [each.id for each in region.schedulers]) == (f"{address}/a", ["7"])
+    assert not [path for path in asked if path.startswith("/b")]

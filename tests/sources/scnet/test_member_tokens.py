@@ -1,0 +1,209 @@
+"""Member lists take the region's token or the platform's: learnt by trying, at the cost of few requests."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from aiohttp import web
+
+from exporter.config import InlineSecret
+from exporter.errors import AuthenticationError, PollError
+from exporter.http import EitherToken, StaticToken, TokenCache, TokenSource
+from exporter.http.auth_failures import NEGATIVE_CACHE_TTL
+from exporter.sources.scnet.client import RegionClient
+from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, renewal
+from tests.support.clock import FakeClock
+from tests.support.http import Network
+from tests.support.platform import Refreshes, rows_answer
+
+
+class Platform:
+    """Gives tokens called region-N and platform-N; its member lists take those of the kinds in `takes`."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.clock = FakeClock()
+        self.refreshes = Refreshes()
+        self.takes = {"platform"}
+        self.denied = ""
+        self.valid = 0
+        self.has_platform_row = True
+        self.requests: Counter[str] = Counter()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        if request.path == "/tokens":
+            self.requests["login"] += 1
+            self.valid += 1
+            rows = [{"clusterId": 1, "clusterName": "one", "token": f"region-{self.valid}"}]
+            if self.has_platform_row:
+                rows.insert(0, {"clusterId": "0", "clusterName": "ac", "token": f"platform-{self.valid}"})
+            return rows_answer(rows, self.clock.now)
+        kind, _, serial = request.headers["token"].partition("-")
+        self.requests[kind] += 1
+        if kind not in self.takes or int(serial) != self.valid or request.path.endswith(f"/{self.denied}/jobs"):
+            return rows_answer(None, self.clock.now, code="10008")
+        return rows_answer([], self.clock.now)
+
+    async def start(self) -> "Platform":
+        url = await self.network.serve(self.handle)
+        login = AccessKeyLogin("a", InlineSecret("ak"), InlineSecret("sk"), f"{url}/tokens", "lab")
+        upstream = self.network.upstream(clock=self.clock)
+        cache = TokenCache(login, self.clock)
+        region, platform = (
+            TokenSource(
+                cache,
+                scope,
+                source="one",
+                user=user,
+                upstream=upstream,
+                observer=self.refreshes,
+                renewal=renewal(upstream, url),
+            )
+            for scope, user in (("1", ""), (PLATFORM, None))
+        )
+        self.region = region
+        self.tokens = EitherToken(region, platform, self.clock)
+        self.client = RegionClient(upstream, cluster_id="1", hpc_url=url, ac_url=url)
+        return self
+
+    async def poll(self, user: str = "test") -> str:
+        try:
+            await self.client.member_jobs("7", user, self.tokens)
+        except PollError as error:
+            return error.reason
+        return "ok"
+
+
+@pytest.fixture
+async def platform(network: Network) -> Platform:
+    return await Platform(network).start()
+
+
+@pytest.mark.parametrize("kind", ["region", "platform"])
+async def test_the_kind_that_is_accepted_is_found_without_a_second_login_and_stays(
+    platform: Platform, kind: str
+) -> None:
+    platform.takes = {kind}
+    for _ in range(10):
+        assert await platform.poll() == "ok"
+    others = 0 if kind == "region" else 1
+    assert platform.requests == Counter({"login": 1, kind: 10, "region": 10 if kind == "region" else others})
+
+
+async def test_many_members_learn_together(platform: Platform) -> None:
+    assert set(await asyncio.gather(*(platform.poll(f"user{n}") for n in range(200)))) == {"ok"}
+    assert platform.requests["login"] == 1
+    assert platform.requests["platform"] == 200
+    assert await platform.poll() == "ok"
+    refused = platform.requests["region"]
+    await asyncio.gather(*(platform.poll(f"user{n}") for n in range(200)))
+    assert platform.requests["region"] == refused, "known by now"
+
+
+@pytest.mark.parametrize("kind", ["region", "platform"])
+async def test_it_is_learnt_anew_when_the_other_kind_is_taken(platform: Platform, kind: str) -> None:
+    platform.takes = {kind}
+    assert await platform.poll() == "ok"
+    for _ in range(4):
+        platform.takes = {"region", "platform"} - platform.takes
+        await platform.clock.advance(NEGATIVE_CACHE_TTL)
+        before = platform.requests.total()
+        assert await platform.poll() == "ok"
+        assert platform.requests.total() - before <= 4, "two requests, a login, and the one that is answered"
+        before = platform.requests.total()
+        assert await platform.poll() == "ok"
+        assert platform.requests.total() - before == 1
+
+
+@pytest.mark.parametrize("kind", ["region", "platform"])
+async def test_an_expired_token_of_the_right_kind_is_replaced(platform: Platform, kind: str) -> None:
+    platform.takes = {kind}
+    assert await platform.poll() == "ok"
+    await platform.clock.advance(3600)
+    platform.valid += 1
+    before = platform.requests.copy()
+    assert await platform.poll() == "ok"
+    assert platform.requests - before == Counter({"login": 1, kind: 2})
+
+
+async def test_tokens_that_expired_before_anything_was_learnt_are_replaced(platform: Platform) -> None:
+    await platform.region.current()
+    platform.valid += 1
+    assert await platform.poll() == "ok"
+    assert platform.requests["login"] == 2
+
+
+async def test_a_member_that_no_token_opens_costs_few_requests_and_no_login_storm(platform: Platform) -> None:
+    platform.denied = "eve"
+    for _ in range(60):
+        assert await platform.poll("eve") == "permission"
+        assert await platform.poll("test") == "ok"
+        await platform.clock.advance(60)
+    refused = platform.requests["region"] + platform.requests["platform"] - 60
+    assert refused <= 60 + 3 * 7, "one a poll, and both kinds every ten minutes"
+    assert platform.requests["login"] <= 1 + 6 + 1
+
+
+async def test_an_account_that_may_ask_nothing_costs_ever_fewer_logins(platform: Platform) -> None:
+    platform.takes = set()
+    for n in range(600):
+        assert await platform.poll(f"user{n % 50}") in ("permission", "auth")
+        await platform.clock.advance(6)
+    assert platform.requests["login"] <= 2 + 5 + 6
+    assert platform.requests.total() <= 600 + 50 * 4 * 7 + 20
+    platform.takes = {"platform"}
+    await platform.clock.advance(NEGATIVE_CACHE_TTL)
+    assert await platform.poll() == "ok"
+
+
+async def test_without_a_row_of_the_platform_the_regions_token_is_all_there_is(platform: Platform) -> None:
+    platform.has_platform_row = False
+    for _ in range(60):
+        assert await platform.poll() == "permission"
+        await platform.clock.advance(60)
+    assert platform.requests["login"] <= 2 + 5 + 6
+    assert platform.requests["platform"] == 0
+    platform.takes = {"region"}
+    await platform.clock.advance(NEGATIVE_CACHE_TTL)
+    assert await platform.poll() == "ok"
+    with pytest.raises(AuthenticationError, match="gives no token of the platform itself"):
+        await platform.tokens._second.current()
+
+
+async def test_a_platform_that_gives_its_own_token_no_longer_leaves_the_regions(platform: Platform) -> None:
+    assert await platform.poll() == "ok"
+    platform.has_platform_row, platform.takes = False, {"region"}
+    platform.valid += 1
+    await platform.clock.advance(3600)
+    assert await platform.poll() == "ok"
+    assert await platform.poll() == "ok"
+    assert platform.requests["login"] == 2
+
+
+async def test_a_pasted_token_has_no_alternative(platform: Platform) -> None:
+    platform.valid = 1
+    pasted = StaticToken(InlineSecret("region-1", "clusters[0].token"))
+    with pytest.raises(AuthenticationError) as caught:
+        await platform.client.member_jobs("7", "test", pasted)
+    assert caught.value.culprit == "clusters[0].token"
+    assert platform.requests == Counter({"region": 1})
+
+
+async def test_a_disabled_account_is_not_asked_for_with_the_platforms_token(platform: Platform) -> None:
+    async def disabled(request: web.Request) -> web.Response:
+        platform.requests[request.headers.get("token", "login")] += 1
+        rows = [{"clusterId": "0", "token": "platform-1"}, {"clusterId": 1, "clusterName": "one", "token": None}]
+        return rows_answer(rows, platform.clock.now)
+
+    platform.handle = disabled  # type: ignore[method-assign]  # another platform
+    await platform.start()
+    with pytest.raises(AuthenticationError, match="account lab is disabled in region 1") as caught:
+        await platform.client.member_jobs("7", "test", platform.tokens)
+    assert caught.value.culprit == "account lab"
+    assert platform.requests == Counter({"login": 1})
+
+
+async def test_the_platforms_token_is_counted_but_its_expiry_is_not_the_regions(platform: Platform) -> None:
+    assert await platform.poll() == "ok"
+    assert platform.refreshes.counts == {("one", True): 2}
+    assert platform.refreshes.expiries == {}
