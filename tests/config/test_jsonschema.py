@@ -14,10 +14,10 @@ import yaml
 
 from exporter.config import effective_yaml, load
 from exporter.config.jsonschema import as_text, json_schema
+from tests.config.invalid import CASES
 
 FOLDER = Path(__file__).parents[2] / "config"
 EXAMPLE = FOLDER / "exporter.example.yml"
-MUSEUM = Path(__file__).parent / "museum"
 
 
 def keys() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -60,7 +60,7 @@ def test_the_schema_accepts_the_effective_example(validator: jsonschema.Draft202
 
 
 @pytest.mark.parametrize(
-    "exhibit",
+    "name",
     [
         "unknown-key-near",
         "unknown-section",
@@ -78,9 +78,8 @@ def test_the_schema_accepts_the_effective_example(validator: jsonschema.Draft202
         "address-without-scheme",
     ],
 )
-def test_the_schema_refuses_what_a_schema_can_see(exhibit: str, validator: jsonschema.Draft202012Validator) -> None:
-    source = (MUSEUM / f"{exhibit}.yml").read_text(encoding="utf-8")
-    assert list(validator.iter_errors(yaml.safe_load(source)))
+def test_the_schema_refuses_what_a_schema_can_see(name: str, validator: jsonschema.Draft202012Validator) -> None:
+    assert list(validator.iter_errors(yaml.safe_load(CASES[name].text)))
 
 
 def test_the_example_loads_without_anything_set_up() -> None:
