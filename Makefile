@@ -32,7 +32,7 @@ dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source; links in t
 	$(BIN)/python -m deploy
 
 soak: $(VENV)/dev.done  ## half an hour of trouble: whether memory, open files and threads stay as they are
-	$(BIN)/python -m bench.soak
+	$(BIN)/python -m tools.soak
 
 # The wheel is made from the sdist, so that whoever has only that gets the same one. Both are the same bytes each time.
 DIST := dist

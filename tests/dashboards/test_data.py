@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.history import HOUR, MINUTE, Past, Record, Story, live
-from bench.virtualtime import run
 from exporter.simulator import SimJob, Simulator, State
 from exporter.tracking.histogram import BUCKETS
 from tests.dashboards.boards import ENGLISH, filled_in, panels, targets, variables
 from tests.e2e.real import real_part
 from tests.rules.test_rules import ALERTS, RECORDINGS, THRESHOLDS
 from tests.support.history import PastPrometheus, remembering
+from tools.history import HOUR, MINUTE, Past, Record, Story, live
+from tools.virtualtime import run
 
 OVERVIEW = ENGLISH["en/hpc-overview"]
 # The polls of an hour and a half are done in seconds; what takes long is promtool's and Prometheus' work.

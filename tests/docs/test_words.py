@@ -32,7 +32,9 @@ _OF_COLLECTORS: Final = "|".join(name for name in catalogue() if re.match("hpc_(
 SERIES: Final = re.compile(
     rf"(?<![\w:])(?:(?:scnet|octopus|hpc_exporter)_[a-z0-9_]++|(?:{_OF_COLLECTORS})\b)(?!-|\.[a-z])"
 )
-PATH: Final = re.compile(r"(?:exporter|config|docs|tests|bench|grafana|deploy|reference|requirements|\.ci)/[\w./*<>-]*")
+PATH: Final = re.compile(
+    r"(?:exporter|config|docs|tests|tools|bench|grafana|deploy|reference|requirements|\.ci)/[\w./*<>-]*"
+)
 SNAKE: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 PAGE_PATHS: Final = {*TAKEN_PATHS, "/metrics", "/static/", "/-/", "/api/"}
 
@@ -118,7 +120,7 @@ def names_in_code() -> frozenset[str]:
 
 
 def _identifiers() -> Iterator[str]:
-    for folder in ("exporter", "tests", "bench", "grafana", "reference"):
+    for folder in ("exporter", "tests", "bench", "tools", "grafana", "reference"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 yield from _names_of(node)

@@ -1,4 +1,4 @@
-"""A real Prometheus that holds a history written by `bench.history`."""
+"""A real Prometheus that holds a history written by `tools.history`."""
 
 import json
 import re
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.history import Past, blocks, prometheus_command
 from tests.e2e.real import real_part
+from tools.history import Past, blocks, prometheus_command
 
 DEADLINE = 120.0
 _LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')

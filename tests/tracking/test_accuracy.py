@@ -1,14 +1,14 @@
 """Against a simulated batch system that knows the truth: what is counted is right, what is measured is near.
 
 Thousands of jobs in each case, so that the limits hold for any seed (four standard errors and more); the seeds are
-not chosen. `python -m bench.accuracy` measures the same at length.
+not chosen. `python -m tools.accuracy` measures the same at length.
 """
 
 from statistics import fmean
 
 import pytest
 
-from bench.accuracy import Result, Scenario, replay
+from tools.accuracy import Result, Scenario, replay
 
 CLEAN = [
     (Scenario("good polls", 300.0, days=2.5), 2),

@@ -1,7 +1,7 @@
-"""A hundred thousand users: the schedule alone, in virtual time, on one instance and on several.
+"""``python -m tools.schedule``: the schedule of a hundred thousand users, in virtual time, on one instance and on several.
 
-The real poller and the real shards; a poll takes a request slot for as long as an answer does, and nothing else. So this
-says how many requests a second the API gets, in the mean and at the most, and what that asks of us.
+The poller and the shards are the exporter's; a poll holds a request slot for as long as an answer takes, and does nothing
+else. The figures are the requests a second that the API gets, on average and at most, and the resources that this takes.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench import virtualtime
 from bench._plan import QUEUE_JOBS, SOURCE
 from bench._process import region, standby
-from bench._report import Row, print_table
+from bench._report import Row, print_machine, print_table
 from exporter.errors import PollError
 from exporter.polling import Poller, Shard, Target, TargetKey, TargetStatus
+from tools import virtualtime
 
 USERS = 100_000
 INTERVAL, ANSWER = 60.0, 0.02  # seconds
@@ -55,6 +55,7 @@ class Polled:
 
 
 def main() -> None:
+    print_machine()
     print_table(f"{USERS:,} users every {INTERVAL:.0f} s, answers take {ANSWER * 1000:.0f} ms", rows())
 
 
@@ -109,3 +110,7 @@ async def poll(shard: Shard, slots: int) -> Polled:
     await asyncio.sleep(max(0.0, STEADY_TO - ready))
     await poller.stop()
     return Polled(requests, ready)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """How right the tracker is, measured against a simulated batch system that knows the truth.
 
-``python -m bench.accuracy`` prints the table, ``python -m bench.accuracy --write`` puts it into docs/accuracy.md.
+``python -m tools.accuracy`` prints the table, ``python -m tools.accuracy --write`` puts it into docs/accuracy.md.
 The tests replay smaller scenarios through the same functions.
 """
 
@@ -371,7 +371,7 @@ def main(seed: int = 1, days: float = 1.0, *, write: bool = False) -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.accuracy", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--days", type=float, default=3.0, help="simulated days for each line")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/accuracy.md")

@@ -1,6 +1,6 @@
 """Hours of history of simulated regions within seconds, for dashboards to be looked at and queries to be tried.
 
-``python -m bench.history --hours=8 --state=broken`` starts a Prometheus (its `prometheus` and `promtool` have to
+``python -m tools.history --hours=8 --state=broken`` starts a Prometheus (its `prometheus` and `promtool` have to
 be installed) that holds it. The exporter is the real one, polling a simulator over real sockets, on a loop of virtual
 time; Prometheus' scrapes are written as OpenMetrics with timestamps and made into blocks by promtool.
 """
@@ -20,7 +20,6 @@ from typing import Final
 
 import structlog
 
-from bench.virtualtime import VirtualClock, run
 from exporter.app import Application, Options
 from exporter.cli.simulate import configuration
 from exporter.metrics.render import Format
@@ -35,6 +34,7 @@ from exporter.simulator import (
     default_projects,
     default_regions,
 )
+from tools.virtualtime import VirtualClock, run
 
 MINUTE, HOUR = 60.0, 3600.0
 LABELS: Final = 'job="hpc-exporter",instance="hpc-exporter-{}:9851"'

@@ -1,4 +1,4 @@
-"""``python -m bench.soak [MINUTES]``: whether the exporter stays as it is: memory, open files, threads. Linux only.
+"""``python -m tools.soak [MINUTES]``: whether the exporter stays as it is: memory, open files, threads. Linux only.
 
 The real process polls simulated regions and projects four times a second. Every minute begins with trouble of all kinds, in
 turn; then it is reloaded, and recovers. Somebody scrapes and looks at the status page all the time. Exit status 1 if at the
