@@ -157,9 +157,9 @@ class Redactor:
         """Where secrets are in `text`, in no order; spans may overlap."""
         plain = Plain(text)
         spans = [plain.span(start, end) for start, end in self._found(plain.content)]
-        if text.isascii() and _ESCAPING.search(text):
-            # What looks like an escape may be a part of the secret.
-            spans += self._found(text.encode())
+        if _ESCAPING.search(text):
+            # What looks like an escape may be a part of the secret, or stand before it. One byte for each character.
+            spans += self._found(text.encode("latin-1", errors="replace"))
         for run in _BASE64.finditer(plain.content):
             for offset in range(4):
                 first = run.start() + offset

@@ -156,6 +156,12 @@ def test_every_long_part_is_found(secret: str, data: st.DataObject) -> None:
     assert secret[start:end] not in redactor(OTHER, secret).redact(text)
 
 
+@pytest.mark.parametrize("before", ["%", "\x80%", "王%", "&#", "\\u12"])
+def test_what_looks_like_the_beginning_of_an_escape_does_not_hide_a_secret(before: str) -> None:
+    secret = "00aB00aB00aB"
+    assert secret not in redactor(secret).redact(before + secret)
+
+
 @given(st.text(max_size=60))
 def test_any_text_can_be_searched(text: str) -> None:
     assert redactor(TOKEN).redact(text) == text

@@ -44,7 +44,7 @@ async def test_numbers_change_by_themselves(browser: Browser, exporter_url: str)
     async with tab(browser, exporter_url) as shown:
         await shown.page.clock.install()
         await shown.open()
-        assert await shown.text(".headline") == "All 28 targets work"
+        assert await shown.text(".headline") == "All 30 targets work"
         assert "Jobs in queues" in await shown.text("#sources")
         figures = "[...document.querySelectorAll('dd')].map(e => e.textContent).join()"
         known = await shown.page.evaluate(figures)
@@ -62,7 +62,7 @@ async def test_filters_sorts_and_looks_closer(browser: Browser, exporter_url: st
         page = shown.page
         await page.fill("#filter", "ALICE chemistry")
         assert await shown.column("target") == ["chemistry/alice"] * 2
-        assert await shown.text(".shown") == "2 of 28 rows"
+        assert await shown.text(".shown") == "2 of 30 rows"
         await page.fill("#filter", "no such thing")
         assert await shown.text("#view-targets .empty") == "Nothing matches the filter."
         await page.fill("#filter", "")
@@ -112,7 +112,7 @@ async def test_what_was_chosen_is_in_the_address_and_survives_the_other_language
 async def test_a_chinese_browser_is_answered_in_chinese(browser: Browser, exporter_url: str) -> None:
     async with tab(browser, exporter_url, locale="zh-CN") as shown:
         await shown.open()
-        assert await shown.text(".headline") == "全部 28 个目标正常"
+        assert await shown.text(".headline") == "全部 30 个目标正常"
         assert await shown.page.get_attribute("html", "lang") == "zh"
 
 
@@ -157,7 +157,7 @@ async def test_the_focus_stays_where_it_is_when_numbers_change(browser: Browser,
 async def test_without_javascript_the_first_state_is_there(browser: Browser, exporter_url: str) -> None:
     async with tab(browser, exporter_url, java_script_enabled=False) as shown:
         await shown.page.goto(exporter_url)
-        assert await shown.text(".headline") == "All 28 targets work"
+        assert await shown.text(".headline") == "All 30 targets work"
         for view in ("targets", "queues", "members"):
             assert await shown.page.locator(f"#view-{view} tbody tr").count() > 10
         await shown.page.fill("#filter", "alice")
