@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hi
 
 import msgspec
 
-from exporter.errors import DecodeError, NotThereError, RecordError
+from exporter.errors import DecodeError, NotThereError, PollError, RecordError
 from exporter.http import Response, excerpt
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.family import Family, Sample, Text
@@ -270,21 +270,33 @@ class RowPolling(Generic[R]):
         fingerprint = hash(response.body)
         if known == fingerprint:
             return None
-        if self._collector.optional and response.status in NOT_THERE:
-            raise NotThereError(f"HTTP {response.status}: this region does not have {self._collector.path}")
-        rows = read_rows(self._source.open(response), self._row)
+        rows = read_rows(self._open(response), self._row)
         samples = self._samples(rows)
         return Found(samples, rows.rejected, None if rows.rejected else fingerprint)
 
+    def _open(self, response: Response) -> msgspec.Raw:
+        """The data of the answer; a success is one whatever its HTTP status. Raises PollError."""
+        try:
+            return self._source.open(response)
+        except PollError:
+            if self._collector.optional and response.status in NOT_THERE:
+                path = self._collector.path
+                raise NotThereError(f"HTTP {response.status}: this region does not have {path}") from None
+            raise
+
     def _samples(self, rows: Rows[R]) -> tuple[Sample, ...]:
-        """Those with a known value, each series once: of two that claim the same labels nothing says which is right."""
+        """Those with a known value. Where several claim the same labels with other values, nothing says which is right."""
         found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
+        disputed = set[Sample]()
         for each in self._generate(self._subject, rows):
             if each.value is None:
                 continue
-            if found.setdefault((each.family, each.values), each) != each:
+            first = found.setdefault((each.family, each.values), each)
+            if first != each:
                 rows.reject()
-        return tuple(sorted(found.values(), key=lambda each: (each.family.name, each.values)))
+                disputed.add(first)
+        known = (each for each in found.values() if each not in disputed)
+        return tuple(sorted(known, key=lambda each: (each.family.name, each.values)))
 
 
 def rendered(samples: Iterable[Sample]) -> Chunks:

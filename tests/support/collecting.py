@@ -1,0 +1,130 @@
+"""One collector with answers that a test gives: from a configuration and the bytes of an answer to samples.
+
+All is real but what aioresponses puts in the place of the network: configuration, tokens, HTTP client, decoding, rendering.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple
+
+from aiohttp import ClientResponse
+from aioresponses import aioresponses
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.app.assembly import Assembly, assemble
+from exporter.errors import PollError
+from exporter.metrics.render import Format
+
+# Labels that say which target a sample is of.
+OF_TARGET: Final = {"hpc_cluster", "user", "group", "project", "queue_type", "cluster_type", "cluster_id"}
+ANYWHERE: Final = re.compile("")
+
+# Keys are the name without the prefix that all have, and the values of the labels that tell the samples of a target apart.
+Samples = Mapping[str, float]
+# Samples, or the reason of a failed poll and the beginning of its message.
+Expected = Samples | str
+
+
+class MockResponse(ClientResponse):
+    """A response of aiohttp 3.14, whose `stream_writer` aioresponses does not know yet."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        writer: Any = SimpleNamespace(output_size=0)
+        super().__init__(*args, stream_writer=writer, **kwargs)
+
+
+class Answer(NamedTuple):
+    """A whole answer; a `body` that is not bytes is sent as JSON."""
+
+    body: Any = b""
+    status: int = 200
+
+
+def envelope(data: Any) -> Answer:
+    """Data in SCNet's envelope of a success; bytes are JSON already."""
+    raw = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return Answer(b'{"code":"0","msg":"success","data":%s}' % raw)
+
+
+@dataclass(frozen=True)
+class Polled:
+    """What a poll did. `requests` are the paths and queries that were requested."""
+
+    samples: Samples
+    rejected: int
+    unknown_states: int
+    error: str
+    records: Any
+    requests: list[str]
+
+    def outcome(self, expected: Expected) -> tuple[Expected, int]:
+        """What is to be compared with `expected` and a number of rejected rows and values."""
+        found = self.error[: len(expected)] if isinstance(expected, str) else self.error or self.samples
+        return found, self.rejected
+
+
+class Collecting:
+    """The first target of a collector, to be polled as often as a test likes."""
+
+    def __init__(self, assembly: Assembly, collector: str, prefix: str) -> None:
+        (source,) = assembly.sources.values()
+        self._services = assembly.services
+        self._target = next(target for target in source.targets() if target.key.endpoint == collector)
+        self._prefix = prefix
+
+    async def poll(self, *answers: Answer) -> Polled:
+        """Poll once; each request takes the next of the answers."""
+        before = self._count("records_rejected"), self._count("unknown_states")
+        records, error = None, ""
+        with aioresponses() as mocked:
+            for answer in answers:
+                body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+                mocked.get(ANYWHERE, status=answer.status, body=body, response_class=MockResponse)
+            try:
+                records = await self._target.poll()
+                await self._target.publish(records)
+            except PollError as failure:
+                error = f"{failure.reason}: {failure}"
+            requests = [url.raw_path_qs for _, url in mocked.requests]
+        rejected, unknown = (
+            self._count(name) - was for name, was in zip(("records_rejected", "unknown_states"), before, strict=True)
+        )
+        return Polled(await self._samples(), rejected, unknown, error, records, requests)
+
+    async def _samples(self) -> Samples:
+        text = (await self._services.exposition.body(Format.TEXT, compress=False)).decode()
+        return {
+            " ".join(
+                [name.removeprefix(self._prefix), *(v for k, v in labels.items() if k not in OF_TARGET)]
+            ).strip(): value
+            for family in text_string_to_metric_families(text)
+            for name, labels, value, *_ in family.samples
+            if name.startswith(self._prefix)
+        }
+
+    def _count(self, name: str) -> int:
+        labels = {"source": self._target.key.source, "endpoint": self._target.key.endpoint}
+        return int(self._services.own.registry.get_sample_value(f"hpc_exporter_{name}_total", labels) or 0)
+
+
+def assembled(config: str) -> Assembly:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "exporter.yml")
+        path.write_text(config, encoding="utf-8")
+        return assemble(path, retries=0)
+
+
+@asynccontextmanager
+async def collecting(config: str, collector: str, prefix: str = "") -> AsyncIterator[Collecting]:
+    """A collector of the only region or project in `config`; samples whose names begin with `prefix` are compared."""
+    assembly = assembled(config)
+    try:
+        yield Collecting(assembly, collector, prefix)
+    finally:
+        await assembly.close()
