@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hi
 
 import msgspec
 
-from exporter.errors import DecodeError, NotThereError, PollError, RecordError
+from exporter.errors import AuthenticationError, DecodeError, NotThereError, PollError, RecordError
 from exporter.http import Response, excerpt
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.family import Family, Sample, Text
@@ -278,6 +278,8 @@ class RowPolling(Generic[R]):
         """The data of the answer; a success is one whatever its HTTP status. Raises PollError."""
         try:
             return self._source.open(response)
+        except AuthenticationError:
+            raise
         except PollError:
             if self._collector.optional and response.status in NOT_THERE:
                 path = self._collector.path
@@ -289,6 +291,8 @@ class RowPolling(Generic[R]):
         found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
         disputed = set[Sample]()
         for each in self._generate(self._subject, rows):
+            if each.family not in self._collector.families:
+                raise ValueError(f"{self._collector.name} does not declare {each.family.name}")
             if each.value is None:
                 continue
             first = found.setdefault((each.family, each.values), each)

@@ -1,0 +1,178 @@
+"""What every declared collector can rely on: lenient rows, each series once, absent endpoints, the registry."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from exporter.errors import AuthenticationError, DecodeError, NotThereError, RecordError
+from exporter.http import Response
+from exporter.metrics.family import Family, Sample, Text, gauge
+from exporter.polling import TargetKey
+from exporter.sources import collector as collectors
+from exporter.sources.collector import Collector, Found, Rows, Subject, collector, read_row, read_rows, registry
+from exporter.sources.scnet.envelope import open_envelope
+from exporter.sources.scnet.subjects import REGION
+
+T = TypeVar("T")
+ROOM = gauge("hpc_example_room", ("hpc_cluster", "kind"), "An example. Absent without an answer.", zh="示例。")
+OTHER = gauge("hpc_example_other", (), "Another example. Absent always.", zh="示例。")
+SUBJECT = Subject("kunshan", "", "exporter.yml:1:1")
+
+
+class Row(msgspec.Struct):
+    kind: str
+    room: int | None = None
+
+
+class OneAnswer:
+    """A Source that is given what it answers with."""
+
+    def __init__(self, body: bytes, status: int = 200) -> None:
+        self.response = Response(status, body, {}, 0.0)
+        self.known: dict[TargetKey, int | None] = {}
+
+    async def ask(self, _collector: Collector, _subject: Subject, decode: Callable[[Response], T]) -> T:
+        return decode(self.response)
+
+    def open(self, response: Response) -> msgspec.Raw:
+        return open_envelope(response)
+
+    def shown(self, key: TargetKey) -> int | None:
+        return self.known.get(key)
+
+    def show(self, key: TargetKey, found: Found, _chunks: Any) -> None:
+        self.known[key] = found.fingerprint
+
+
+@pytest.fixture
+def declared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Collector]]:
+    """Declares a collector of `Row` in a registry of its own."""
+    monkeypatch.setattr(collectors, "_declared", {})
+
+    def declare(*, default: bool = False, family: Family = ROOM) -> Collector:
+        @collector(
+            "example",
+            path="/hpc/openapi/v2/example",
+            per=REGION,
+            title=Text("room", "空间"),
+            gives=Text("room", "空间"),
+            families=(ROOM,),
+            default=default,
+        )
+        def example(subject: Subject, rows: Rows[Row]) -> Iterator[Sample]:
+            for row in rows:
+                if row.kind == "?":
+                    rows.reject()
+                else:
+                    values = (subject.source, row.kind)[: len(family.labels)]
+                    yield family(*values, value=row.room)
+
+        return collectors._declared["example"]
+
+    return declare  # type: ignore[return-value]
+
+
+def envelope(data: str, code: str = "0") -> bytes:
+    return f'{{"code": "{code}", "msg": "", "data": {data}}}'.encode()
+
+
+async def found(declared: Collector, body: bytes, status: int = 200) -> Found:
+    result: Found = await declared.start(OneAnswer(body, status), SUBJECT).poll()
+    return result
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '[{"kind": "a", "room": 2}]',
+        '{"kind": "a", "room": 2}',
+        '{"total": 1, "list": [{"kind": "a", "room": "2"}]}',
+        '{"records": [{"kind": "a", "room": 2.0}]}',
+        '[{"kind": "a", "room": 2, "fullName": "left unread"}]',
+    ],
+)
+async def test_rows_come_in_lists_in_objects_and_alone(declared: Callable[..., Collector], data: str) -> None:
+    assert (await found(declared(), envelope(data))).samples == (ROOM("kunshan", "a", value=2),)
+
+
+@pytest.mark.parametrize("data", ["null", "[]", '{"list": null}'])
+async def test_no_rows_are_no_samples_and_no_failure(declared: Callable[..., Collector], data: str) -> None:
+    assert await found(declared(), envelope(data)) == Found((), 0, hash(envelope(data)))
+
+
+async def test_an_odd_field_costs_that_field_and_an_odd_row_that_row(declared: Callable[..., Collector]) -> None:
+    rows = '[{"kind": "a", "room": "--"}, {"kind": "b", "room": 1}, {"room": 3}, 7, {"kind": "?", "room": 4}]'
+    result = await found(declared(), envelope(rows))
+    assert (result.samples, result.rejected) == ((ROOM("kunshan", "b", value=1),), 3)
+    assert result.fingerprint is None, "each poll counts what it rejects"
+
+
+@pytest.mark.parametrize("data", ['"text"', "[7]", '[{"room": 1}]', "[[]]"])
+async def test_an_answer_without_a_readable_row_says_nothing(declared: Callable[..., Collector], data: str) -> None:
+    with pytest.raises(DecodeError):
+        await found(declared(), envelope(data))
+
+
+async def test_of_two_samples_with_the_same_labels_none_is_shown(declared: Callable[..., Collector]) -> None:
+    """Unless they agree: nothing says which is right."""
+    result = await found(declared(), envelope('[{"kind": "a", "room": 1}, {"kind": "a", "room": 2}]'))
+    assert (result.samples, result.rejected) == ((), 1)
+    result = await found(declared(), envelope('[{"kind": "a", "room": 1}, {"kind": "a", "room": 1}]'))
+    assert (result.samples, result.rejected) == ((ROOM("kunshan", "a", value=1),), 0)
+
+
+async def test_the_same_answer_again_is_not_read_again(declared: Callable[..., Collector]) -> None:
+    source = OneAnswer(envelope('[{"kind": "a", "room": 1}]'))
+    polling = declared().start(source, SUBJECT)
+    await polling.publish(await polling.poll())
+    assert await polling.poll() is None
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_an_optional_endpoint_may_not_be_there(declared: Callable[..., Collector], status: int) -> None:
+    example = declared()
+    for body in (b"", b"<html>", envelope("null", "404")):
+        with pytest.raises(NotThereError):
+            await found(example, body, status)
+    assert (await found(example, envelope('[{"kind": "a", "room": 1}]'), status)).samples, "the envelope decides"
+    with pytest.raises(AuthenticationError):
+        await found(example, envelope("null", "10008"), status)
+
+
+async def test_an_endpoint_that_is_on_by_default_has_to_be_there(declared: Callable[..., Collector]) -> None:
+    with pytest.raises(Exception, match="HTTP 404") as raised:
+        await found(declared(default=True), b"", 404)
+    assert not isinstance(raised.value, NotThereError)
+
+
+async def test_a_family_has_to_be_declared(declared: Callable[..., Collector]) -> None:
+    with pytest.raises(ValueError, match="does not declare hpc_example_other"):
+        await found(declared(family=OTHER), envelope('[{"kind": "a", "room": 1}]'))
+
+
+def test_a_name_is_declared_once(declared: Callable[..., Collector]) -> None:
+    declared()
+    with pytest.raises(ValueError, match="two collectors example"):
+        declared()
+
+
+def test_a_sample_has_a_value_for_each_label() -> None:
+    with pytest.raises(ValueError, match="has the labels hpc_cluster, kind"):
+        ROOM("kunshan", value=1)
+
+
+def test_every_collector_is_complete() -> None:
+    """Both languages, and names that Prometheus and people can use."""
+    assert list(registry()) == [each.name for each in registry().values()]
+    for each in registry().values():
+        assert all((*each.title, *each.gives, *each.per.text)), each.name
+        assert each.families, each.name
+        assert each.default or each.optional
+
+
+def test_a_field_without_a_default_is_needed() -> None:
+    with pytest.raises(RecordError):
+        read_row(msgspec.Raw(b'{"kind": null, "room": 1}'), Row)
+    assert list(read_rows(msgspec.Raw(b'[{"kind": "a"}]'), Row)) == [Row("a")]
