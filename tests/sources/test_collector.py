@@ -117,9 +117,10 @@ async def test_an_answer_without_a_readable_row_says_nothing(declared: Callable[
 
 async def test_of_two_samples_with_the_same_labels_none_is_shown(declared: Callable[..., Collector]) -> None:
     """Unless they agree: nothing says which is right."""
-    result = await found(declared(), envelope('[{"kind": "a", "room": 1}, {"kind": "a", "room": 2}]'))
+    example = declared()
+    result = await found(example, envelope('[{"kind": "a", "room": 1}, {"kind": "a", "room": 2}]'))
     assert (result.samples, result.rejected) == ((), 1)
-    result = await found(declared(), envelope('[{"kind": "a", "room": 1}, {"kind": "a", "room": 1}]'))
+    result = await found(example, envelope('[{"kind": "a", "room": 1}, {"kind": "a", "room": 1}]'))
     assert (result.samples, result.rejected) == ((ROOM("kunshan", "a", value=1),), 0)
 
 
