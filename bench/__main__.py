@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from bench._report import print_machine
+from bench.report import print_machine
 
 # Modules with a function ``main() -> None``. Together they take about six minutes on a machine with nothing else to do.
 BENCHMARKS = (

@@ -1,11 +1,17 @@
 """How long anything keeps the event loop from turning to the next: a poll that is due, a scrape, a health check."""
 
-from bench._process import region, result_of
-from bench._report import Row, print_table
+import asyncio
+from statistics import median
 
-USERS, QUEUES = 10_000, 10
-INTERVAL = 20
-SECONDS = 5
+from bench import upstream
+from bench.contenders import Result, command, result_of, server
+from bench.exporter import Watch, running, serving, watching
+from bench.report import Row, print_table
+from bench.scrapes import Scraper, scraping
+from bench.upstream import Plan
+
+USERS, QUEUES, INTERVAL = 10_000, 10, 20
+SECONDS, WINDOWS = 5, 3
 AIM = 20.0
 
 
@@ -15,11 +21,39 @@ def main() -> None:
 
 
 def rows() -> list[Row]:
-    idle = result_of("_loop_bare", SECONDS)
-    with region(USERS, QUEUES, changing=True) as url:
-        ours = result_of("_loop_ours", url, USERS, INTERVAL, SECONDS)
+    of_idle = result_of(idle, SECONDS)
+    with server(upstream.changing, USERS, QUEUES) as url:
+        of_ours = result_of(ours, url, USERS, INTERVAL, SECONDS)
     return [
-        Row("processor time without a break", "ms", ours["cpu"], aim=AIM),
+        Row("processor time without a break", "ms", of_ours["cpu"], aim=AIM),
         # With waits for the interpreter's lock and, as the idle loop shows, for other processes: not ours to promise.
-        Row("on the clock; baseline: an idle event loop", "ms", ours["wall"], idle["wall"]),
+        Row("on the clock; baseline: an idle event loop", "ms", of_ours["wall"], of_idle["wall"]),
     ]
+
+
+async def idle(seconds: float) -> Result:
+    async with watching() as watch:
+        await asyncio.sleep(seconds)
+        return {"wall": watch.wall}
+
+
+async def ours(url: str, users: int, interval: float, seconds: float) -> Result:
+    """Poll all users in their rhythm while another process scrapes every second, by turns with gzip and without."""
+    async with running(Plan(url, users, interval)) as app, serving(app) as metrics, scraping(metrics) as scraper:
+        await asyncio.sleep(interval)  # past the start, when everything is new
+        async with watching() as watch:
+            windows = [await window(watch, scraper, round(seconds)) for _ in range(WINDOWS)]
+    return {key: median(each[key] for each in windows) for key in windows[0]}
+
+
+async def window(watch: Watch, scraper: Scraper, seconds: int) -> Result:
+    watch.reset()
+    for index in range(seconds):
+        scrape = asyncio.create_task(scraper.scrape(gzip=index % 2 == 0))
+        await asyncio.sleep(1)
+        await scrape
+    return {"wall": watch.wall, "cpu": watch.cpu}
+
+
+if __name__ == "__main__":
+    command(ours, idle)

@@ -1,10 +1,17 @@
-"""How much memory the exporter takes, and what of it a target and a series are to blame for."""
+"""How much memory the exporter takes, and what of it a target and a series are to blame for. Linux only."""
 
-from bench._process import region, result_of
-from bench._report import Row, print_table
+import asyncio
+
+from bench import upstream
+from bench.contenders import Result, command, result_of, server
+from bench.exporter import polls, resident, running, serving
+from bench.report import Row, print_table
+from bench.scrapes import scraping
+from bench.upstream import QUEUE_JOBS, Plan
 
 # Users, queues of each (5 states a queue, and 3 series about each user), and seconds between two polls.
 SMALL, MANY_SERIES, LARGE = (1_000, 10, 3), (1_000, 50, 3), (10_000, 10, 12)
+SCRAPES = 3
 MIB = 1024 * 1024
 AIM = 250.0
 
@@ -28,10 +35,28 @@ def rows() -> list[Row]:
     ]
 
 
-def measured(users: int, queues: int, interval: float) -> dict[str, float]:
-    with region(users, queues) as url:
-        return result_of("_memory_ours", url, users, interval)
+def measured(users: int, queues: int, interval: float) -> Result:
+    with server(upstream.unchanging, users, queues) as url:
+        return result_of(ours, url, users, interval)
 
 
 def series(users: int, queues: int, _interval: float) -> int:
     return users * (queues * 5 + 3)
+
+
+async def ours(url: str, users: int, interval: float) -> Result:
+    """After two polls of everything: without a scrape, after scrapes as Prometheus does them, at the worst in any scrape."""
+    async with running(Plan(url, users, interval)) as app, serving(app) as metrics, scraping(metrics) as scraper:
+        while polls(app, QUEUE_JOBS) < 2 * users:  # noqa: ASYNC110 - the exporter has no event for it
+            await asyncio.sleep(1)
+        results = {"polled": resident()}
+        for _ in range(SCRAPES):
+            await scraper.scrape(gzip=True)
+        results["scraped"] = resident()
+        for _ in range(SCRAPES):
+            await scraper.scrape(gzip=False)
+        return {**results, "highest": resident("VmHWM")}
+
+
+if __name__ == "__main__":
+    command(ours)

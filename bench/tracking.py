@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from bench._report import Row, print_table
+from bench.report import Row, print_table
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, Tracker, TrackingService
 

@@ -1,10 +1,22 @@
-"""What a reload, a token file that changes and the status page keep the event loop from, at ten thousand users."""
+"""How long a reload, a token file that changes and the status page block the event loop at ten thousand users."""
 
-from bench._process import region, result_of
-from bench._report import Row, print_table
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-USERS, QUEUES = 10_000, 5
-INTERVAL = 20
+import aiohttp
+
+from bench import upstream
+from bench.contenders import Result, command, result_of, server
+from bench.exporter import configuration, running, serving, watching
+from bench.report import Row, print_table
+from bench.upstream import Plan
+from exporter.app import Application
+from exporter.cli.serve import collector_paused
+
+USERS, QUEUES, INTERVAL = 10_000, 5, 20
+# Seconds; a token file is looked at every two.
+UNTIL_SEEN = 3.0
 AIM = 20.0
 
 
@@ -13,6 +25,54 @@ def main() -> None:
 
 
 def rows() -> list[Row]:
-    with region(USERS, QUEUES) as url:
-        blocks = result_of("_upkeep_ours", url, USERS, INTERVAL)
+    with server(upstream.unchanging, USERS + 1, QUEUES) as url:  # one more for a reload
+        blocks = result_of(ours, url, USERS, INTERVAL)
     return [Row(happening, "ms", milliseconds, aim=AIM) for happening, milliseconds in blocks.items()]
+
+
+async def ours(url: str, users: int, interval: float) -> Result:
+    """The longest block by what happened, in milliseconds, while all users are polled in their rhythm."""
+    plan, results = Plan(url, users, interval), {}
+    async with running(plan) as app, serving(app) as metrics, watching() as watch:
+        app.around_reload = collector_paused
+        for name, happening in happenings(app, plan, metrics.removesuffix("/metrics")).items():
+            await asyncio.sleep(0.5)
+            watch.reset()
+            await happening()
+            await asyncio.sleep(0.5)
+            results[name] = watch.cpu
+    return results
+
+
+def happenings(app: Application, plan: Plan, url: str) -> dict[str, Callable[[], Awaitable[None]]]:
+    file = app.options.config_file
+
+    async def reload(**changes: object) -> None:
+        text = configuration(replace(plan, **changes))  # type: ignore[arg-type]  # fields of the plan
+        await asyncio.to_thread(file.write_text, text, encoding="utf-8")
+        await app.reload()
+
+    async def change_token() -> None:
+        (file.parent / "token").write_text("another", encoding="utf-8")
+        await asyncio.sleep(UNTIL_SEEN)
+
+    async def get(path: str) -> None:
+        async with aiohttp.ClientSession() as session, session.get(url + path) as answer:
+            assert answer.status == 200
+            await answer.read()
+
+    return {
+        "reload of the same": reload,
+        "reload with one user more": lambda: reload(users=plan.users + 1),
+        "reload with another interval": lambda: reload(interval=plan.interval + 1),
+        "token file changed": change_token,
+        "status page": lambda: get("/"),
+        "status of 1000 targets": lambda: get("/api/v1/status"),
+        "status of 10000 targets": lambda: get("/api/v1/status?limit=10000"),
+        "reload without the region": lambda: reload(users=1, source="other"),
+        "reload with the region again": reload,
+    }
+
+
+if __name__ == "__main__":
+    command(ours)

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench._plan import QUEUE_JOBS, SOURCE
-from bench._process import region, standby
-from bench._report import Row, print_machine, print_table
+from bench import upstream
+from bench.contenders import Contender, server, standby
+from bench.polls import ours
+from bench.report import Row, print_machine, print_table
+from bench.upstream import QUEUE_JOBS, SOURCE
 from exporter.errors import PollError
 from exporter.polling import Poller, Shard, Target, TargetKey, TargetStatus
 from tools import virtualtime
@@ -77,14 +79,13 @@ def rows() -> Iterable[Row]:
 
 def processor_time() -> float:
     """Of one poll in three whose answer changed, with processor time to spare, in microseconds."""
-    args = (500, 2.0, QUEUE_JOBS, 1.0)
-    with region(500) as unchanged, standby("_polls_ours", unchanged, *args) as same:
-        same.sleep()
-        of_unchanged = same.measure()["cpu"]
-    with region(500, changing=True) as changing, standby("_polls_ours", changing, *args) as other:
-        other.sleep()
-        of_changed = other.measure()["cpu"]
-    return (2 * of_unchanged + of_changed) / 3
+    unchanged, changed = cpu_of_poll(upstream.unchanging), cpu_of_poll(upstream.changing)
+    return (2 * unchanged + changed) / 3
+
+
+def cpu_of_poll(region: Contender) -> float:
+    with server(region, 500) as url, standby(ours, url, 500, 2.0, QUEUE_JOBS, 1.0) as contender:
+        return contender.measure()["cpu"]
 
 
 def of_shard(shard: Shard, slots: int) -> Polled:

@@ -19,7 +19,7 @@ from typing import Final
 
 import aiohttp
 
-from bench._report import print_machine
+from bench.report import print_machine
 from exporter.cli.simulate import configuration
 from exporter.simulator import Fault, Simulator, default_projects, default_regions
 

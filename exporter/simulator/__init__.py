@@ -23,7 +23,6 @@ from exporter.simulator.spec import (
     default_region,
     default_regions,
 )
-from exporter.simulator.static import StaticRegion
 
 __all__ = [
     "Account",
@@ -47,7 +46,6 @@ __all__ = [
     "SimJob",
     "Simulator",
     "State",
-    "StaticRegion",
     "UserSpec",
     "default_project",
     "default_projects",

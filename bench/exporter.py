@@ -1,19 +1,23 @@
-"""The exporter as `hpc-exporter serve` runs it, in this process, polling a static region."""
+"""The exporter as `hpc-exporter serve` runs it, but in this process, and how to watch it."""
 
 import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
-from bench._plan import GROUP_ID, SOURCE, Plan
+from bench.upstream import GROUP_ID, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
 from exporter.cli.serve import collector_paused, tune_collector
 from exporter.web import create_app
+
+# Seconds between two looks at the clock; a shorter block is not seen.
+PULSE = 0.001
 
 
 def configuration(plan: Plan) -> str:
@@ -64,7 +68,7 @@ async def serving(app: Application) -> AsyncIterator[str]:
 
 
 def polls(app: Application, endpoint: str) -> float:
-    """How many polls have ended well."""
+    """The number of polls so far; AssertionError if one failed, as the figures would then mean nothing."""
     labels = {"source": SOURCE, "endpoint": endpoint}
     total = app.own.registry.get_sample_value("hpc_exporter_polls_total", labels) or 0.0
     failed = sum(
@@ -73,13 +77,46 @@ def polls(app: Application, endpoint: str) -> float:
         for sample in family.samples
         if sample.labels["endpoint"] == endpoint
     )
-    assert not failed, f"{failed:.0f} polls failed; the figures would mean nothing"
+    assert not failed, f"{failed:.0f} polls failed"
     return total
 
 
-async def cpu_per_poll(app: Application, endpoint: str, seconds: float) -> float:
-    """Processor time of the process for each poll over some seconds, in microseconds."""
-    before, cpu = polls(app, endpoint), time.process_time()
-    await asyncio.sleep(seconds)
-    cpu = time.process_time() - cpu
-    return cpu / (polls(app, endpoint) - before) * 1e6
+def resident(field: str = "VmRSS") -> float:
+    """Memory of this process in MiB: resident now, or with VmHWM the highest ever. Linux only."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
+
+
+@dataclass(slots=True)
+class Watch:
+    """The longest blocks of the event loop since the last `reset`, in milliseconds, by a look at the clock every millisecond.
+
+    `wall` holds other processes' share of the processors. `cpu` does not: it is processor time of the event loop's thread,
+    so it leaves out waits for the interpreter's lock as well.
+    """
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    def reset(self) -> None:
+        self.wall = self.cpu = 0.0
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        before, cpu_before = time.perf_counter(), time.thread_time()
+        while True:
+            await asyncio.sleep(PULSE)
+            now, cpu_now = time.perf_counter(), time.thread_time()
+            self.wall = max(self.wall, (now - before - PULSE) * 1000)
+            self.cpu = max(self.cpu, (cpu_now - cpu_before) * 1000)
+            before, cpu_before = now, cpu_now
+
+
+@asynccontextmanager
+async def watching() -> AsyncIterator[Watch]:
+    watch = Watch()
+    looking = asyncio.create_task(watch.run())
+    try:
+        yield watch
+    finally:
+        looking.cancel()
