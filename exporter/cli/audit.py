@@ -10,7 +10,7 @@ from typing import BinaryIO, Self
 import msgspec
 
 from exporter.cli.output import OutputError, complain
-from exporter.cli.shapes import Audit
+from exporter.cli.schemas import Audit
 from exporter.redaction import redact
 from exporter.streams import deliver_stderr
 from exporter.text import escaped

@@ -13,10 +13,9 @@ from exporter.app import Assembly, assemble
 from exporter.cli import options
 from exporter.cli.audit import AuditLog, operator
 from exporter.cli.output import complain, show
-from exporter.cli.shapes import Audit, Verdict
+from exporter.cli.schemas import Audit, Verdict, timestamp
 from exporter.cli.sight import Sight, Sights, ended, verdict
-from exporter.cli.summary import timestamp
-from exporter.cli.table import Cell, Column, number, rendered
+from exporter.cli.table import rendered
 from exporter.config import Cluster
 from exporter.errors import (
     AuthenticationError,
@@ -27,6 +26,7 @@ from exporter.errors import (
     TransientError,
 )
 from exporter.records import Job, JobState
+from exporter.sources.once import Cell, Column, number
 from exporter.sources.scnet.deletion import (
     Deletion,
     UnsafeNameError,

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from exporter.app.survey import Outcome
 from exporter.app.target_info import TargetInfo
-from exporter.cli import summary
+from exporter.cli.once import unreadable_of
 from exporter.config import FileSecret
 from exporter.errors import (
     AuthenticationError,
@@ -165,7 +165,7 @@ def permission_advice(trial: Trial) -> str:
 
 def flaw(trial: Trial, outcome: Outcome) -> Finding | None:
     """What is wrong although the poll worked."""
-    unreadable = summary.unreadable(outcome)
+    unreadable = unreadable_of(outcome)
     if unreadable:
         return Finding(
             "answer",

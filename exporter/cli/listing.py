@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 from exporter.app import Assembly, assemble
 from exporter.app.target_info import target_infos
-from exporter.cli import options, shapes, summary
+from exporter.cli import options
 from exporter.cli.output import complain, show, write
 from exporter.cli.progress import progress
-from exporter.cli.table import Cell, Column, number, rendered
+from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure, timestamp
+from exporter.cli.table import rendered
 from exporter.errors import PollError
 from exporter.polling import TargetKey
-from exporter.records import JobListing
+from exporter.records import Job, JobListing
 from exporter.sources.collector import Subject
+from exporter.sources.once import Cell, Column, number
+from exporter.sources.scnet.member_jobs import allocated, requested
 
 # A state that nobody knows is shown with so much of its spelling: what Slurm's longest words need.
 LONGEST_WORD = 20
@@ -87,7 +90,7 @@ def cluster_names(member: Wanted) -> tuple[str, ...]:
 
 
 def group_names(member: Wanted) -> tuple[str, ...]:
-    return summary.group_of(member.subject)
+    return member.subject.group, member.subject.group_id
 
 
 def user_names(member: Wanted) -> tuple[str, ...]:
@@ -113,7 +116,7 @@ async def list_jobs(assembly: Assembly, wanted: list[Wanted], filters: Filters, 
     finally:
         await assembly.close()
     rows = [
-        summary.job_row(answer.wanted.key, answer.wanted.subject, job)
+        _job_row(answer.wanted.subject, job)
         for answer in answers
         for job in answer.listing.jobs
         if filters.states is None or job.state in filters.states
@@ -122,20 +125,32 @@ async def list_jobs(assembly: Assembly, wanted: list[Wanted], filters: Filters, 
     complain(*(f"{name_of(answer)}: {what_is_missing(answer)}" for answer in unread))
     if fmt == "json":
         now = assembly.services.clock.now()
-        found = shapes.Jobs(
-            time=summary.timestamp(now), ok=not unread, jobs=rows, unread_members=list(map(unread_member, unread))
-        )
-        write(shapes.encoded(found))
+        found = Jobs(time=timestamp(now), ok=not unread, jobs=rows, unread_members=list(map(unread_member, unread)))
+        write(encoded(found))
     else:
         show(table(rows) if rows or unread else "no jobs\n")
     return 1 if unread else 0
 
 
+def _job_row(member: Subject, job: Job) -> JobRow:
+    return JobRow(
+        cluster=member.source,
+        group=member.group,
+        group_id=member.group_id,
+        user=member.user,
+        id=job.id,
+        name=job.name,
+        state=job.state,
+        raw_state=job.raw_state or None,
+        requested=requested([job]),
+        allocated=allocated([job]),
+    )
+
+
 async def ask(assembly: Assembly, wanted: Wanted, advance: Callable[[], None]) -> Answer:
     region = assembly.regions[wanted.key.source]
-    _, group_id = summary.group_of(wanted.subject)
     try:
-        listing = await region.client.member_jobs(group_id, wanted.subject.user, region.tokens.members)
+        listing = await region.client.member_jobs(wanted.subject.group_id, wanted.subject.user, region.tokens.members)
     except PollError as error:
         return Answer(wanted, JobListing(()), error)
     finally:
@@ -153,18 +168,17 @@ def what_is_missing(answer: Answer) -> str:
     return f"{answer.listing.rejected} of the jobs could not be read"
 
 
-def unread_member(answer: Answer) -> shapes.UnreadMember:
-    group, _ = summary.group_of(answer.wanted.subject)
-    return shapes.UnreadMember(
+def unread_member(answer: Answer) -> UnreadMember:
+    return UnreadMember(
         cluster=answer.wanted.key.source,
-        group=group,
+        group=answer.wanted.subject.group,
         user=answer.wanted.subject.user,
         unreadable_records=None if answer.error is not None else answer.listing.rejected,
-        error=summary.failure(answer.error),
+        error=failure(answer.error),
     )
 
 
-def table(rows: list[shapes.JobRow]) -> str:
+def table(rows: list[JobRow]) -> str:
     """The jobs, for a person."""
     if not rows:
         return "no jobs of the members that could be read\n"
@@ -177,7 +191,7 @@ def table(rows: list[shapes.JobRow]) -> str:
     return rendered(columns, list(map(cells, rows)), sys.stdout)
 
 
-def cells(row: shapes.JobRow) -> Sequence[Cell]:
+def cells(row: JobRow) -> Sequence[Cell]:
     wanted, used = row.requested, row.allocated
     return (
         *(row.cluster, row.group, row.user, row.id, state_of(row), wanted.nodes),
@@ -186,7 +200,7 @@ def cells(row: shapes.JobRow) -> Sequence[Cell]:
     )
 
 
-def state_of(row: shapes.JobRow) -> str:
+def state_of(row: JobRow) -> str:
     """The state; one that nobody knows together with its spelling, cut to a width that leaves room for the rest."""
     return f"{row.state} ({row.raw_state[:LONGEST_WORD]})" if row.raw_state else row.state
 

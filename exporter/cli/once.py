@@ -4,20 +4,24 @@ import argparse
 import asyncio
 import io
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from exporter.app import Assembly, assemble
 from exporter.app.survey import Outcome, all_targets, exposition, survey
-from exporter.cli import options, shapes, summary
+from exporter.app.target_info import info_of, target_infos
+from exporter.cli import options
 from exporter.cli.output import complain, show, write
 from exporter.cli.progress import progress
-from exporter.cli.table import Cell, Column, number, rendered
+from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows, timestamp
+from exporter.cli.table import rendered
+from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
-from exporter.records import HOLDS_NOTHING, JobListing, JobState, QueueStatistics
-from exporter.sources.collector import Collector, Found, registry
-from exporter.sources.octopus.records import QueueListing
+from exporter.sources.collector import Collector, Subject, registry
+from exporter.sources.collector import Found as Values
+from exporter.sources.once import Column, Once, Shape, Table, number, rounded
 
 EXAMPLE = """examples:
   hpc-exporter once
@@ -63,26 +67,31 @@ def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     assembly = assemble(args.config_file)
     output = None if args.output == Path("-") else args.output
-    return asyncio.run(once(assembly, args.format, output))
+    return asyncio.run(_once(assembly, args.format, output))
 
 
-async def once(assembly: Assembly, fmt: str, output: Path | None) -> int:
+async def _once(assembly: Assembly, fmt: str, output: Path | None) -> int:
     """Poll everything and print it; the exit status. Raises OutputError."""
     try:
-        outcomes = await poll_all(assembly)
+        outcomes = await _poll_all(assembly)
         text = await exposition(assembly, outcomes) if fmt == "prometheus" else b""
     finally:
         await assembly.close()
-    complain(*filter(None, map(complaint, outcomes)))
+    complain(*filter(None, map(_complaint, outcomes)))
+    rows = _rows(assembly.config, outcomes)
     if fmt == "prometheus":
         write(text.decode(), output)
+    elif fmt == "json":
+        write(encoded(_document(rows, outcomes, assembly.services.clock.now())), output)
+    elif output is not None:
+        # For a file: plain, and as wide as it needs to be.
+        write(_tables(rows, io.StringIO()), output)
     else:
-        found = summary.once(assembly.config, outcomes, assembly.services.clock.now())
-        hand_over(found, {type(outcome.records) for outcome in outcomes}, fmt, output)
+        show(_tables(rows, sys.stdout))
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
-async def poll_all(assembly: Assembly) -> list[Outcome]:
+async def _poll_all(assembly: Assembly) -> list[Outcome]:
     targets = all_targets(assembly)
     if not targets:
         raise ExporterError(
@@ -92,123 +101,99 @@ async def poll_all(assembly: Assembly) -> list[Outcome]:
         return await survey(assembly, targets, lambda _outcome: advance())
 
 
-def complaint(outcome: Outcome) -> str:
+def _complaint(outcome: Outcome) -> str:
     """What to say about a target that failed, or whose answer could not be read completely; empty for all others."""
+    name = " ".join(filter(None, outcome.key))
     if isinstance(outcome.error, NotThereError):
-        return f"{name_of(outcome)}: {outcome.error}; it is optional"
+        return f"{name}: {outcome.error}; it is optional"
     if outcome.error is not None:
-        return f"{name_of(outcome)} failed: {outcome.error}"
-    if unreadable := summary.unreadable(outcome):
-        return f"{name_of(outcome)}: {unreadable} record{'s' * (unreadable > 1)} left out as unreadable"
+        return f"{name} failed: {outcome.error}"
+    if unreadable := unreadable_of(outcome):
+        return f"{name}: {unreadable} record{'s' * (unreadable > 1)} left out as unreadable"
     return ""
 
 
-def name_of(outcome: Outcome) -> str:
-    return " ".join(filter(None, outcome.key))
+Found = Mapping[Once, list[Shape]]
 
 
-def hand_over(found: shapes.Once, answered: set[type], fmt: str, output: Path | None) -> None:
-    if fmt == "json":
-        write(shapes.encoded(found), output)
-    elif output is not None:
-        # For a file: plain, and as wide as it needs to be.
-        write(tables(found, answered, io.StringIO()), output)
-    else:
-        show(tables(found, answered, sys.stdout))
+def _rows(config: Config, outcomes: Iterable[Outcome]) -> Found:
+    """The rows of each kind for which at least one poll worked, in the order in which they are printed."""
+    infos = target_infos(config)
+    kinds = {each: each.once or _values(each) for each in registry().values()}
+    rows: defaultdict[Once, list[Shape]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.records is not None:
+            info = info_of(infos, outcome.key)
+            rows[kinds[info.collector]] += kinds[info.collector].rows(info.subject, outcome.records)
+    in_order = [*own_rows(), *kinds.values()]
+    return dict(sorted(rows.items(), key=lambda of_kind: in_order.index(of_kind[0])))
 
 
-def tables(found: shapes.Once, answered: set[type], stream: TextIO) -> str:
-    """All that was found, for a person; `answered` are the types of records that polls yielded."""
-    sections = [
-        ("Jobs by queue", QueueStatistics, *queue_table(found.queues), "no queue has a job"),
-        ("Members' jobs, and the cores, GPUs and DCUs in use", JobListing, *member_table(found.members), "no members"),
-        ("Octopus queues", QueueListing, *octopus_table(found.octopus_queues), "no queues"),
-        *(
-            (collector.title.en.capitalize(), Found, *value_table(collector, rows), "nothing")
-            for collector in registry().values()
-            if (rows := [row for row in found.values if row.collector == collector.name])
-        ),
-    ]
-    return "\n".join(
-        f"{title}\n\n" + (rendered(columns, rows, stream) if rows else f"{nothing}\n")
-        for title, kind, columns, rows, nothing in sections
-        if kind in answered
+def _values(collector: Collector) -> Once:
+    """The values of a collector that declares no rows of its own."""
+
+    def rows(_subject: Subject, found: Values) -> Iterator[ValueRow]:
+        for family, labels, value in found.samples:
+            yield ValueRow(
+                collector=collector.name,
+                family=family.name,
+                labels=dict(zip(family.labels, labels, strict=True)),
+                value=0 if value is None else value,
+            )
+
+    def table(values: Sequence[ValueRow]) -> Table:
+        """A column for each label, and one for the value."""
+        labels = list(dict.fromkeys(label for family in collector.families for label in family.labels))
+        several = len(collector.families) > 1
+        columns = [*([Column("metric")] if several else []), *map(Column, labels), number("value")]
+        return Table(
+            columns,
+            [
+                (
+                    *([row.family] if several else []),
+                    *(row.labels.get(label, "") for label in labels),
+                    rounded(row.value),
+                )
+                for row in values
+            ],
+        )
+
+    return Once("values", ValueRow, rows, collector.title.en.capitalize(), "", table)
+
+
+def _document(found: Found, outcomes: Sequence[Outcome], now: float) -> Shape:
+    """The JSON, at the Unix time `now`."""
+    lists: dict[str, list[Shape]] = {key: [] for key in [*(own.key for own in own_rows()), "values"]}
+    for kind, rows in found.items():
+        lists[kind.key] += rows
+    return once_shape()(
+        time=timestamp(now),
+        ok=all(outcome.ok for outcome in outcomes),
+        targets=list(map(_target_outcome, outcomes)),
+        **lists,
     )
 
 
-Rows = list[Sequence[Cell]]
+def _target_outcome(outcome: Outcome) -> TargetOutcome:
+    return TargetOutcome(
+        **outcome.key._asdict(),
+        ok=outcome.ok,
+        seconds=round(outcome.seconds, 3),
+        unreadable_records=unreadable_of(outcome),
+        error=failure(outcome.error),
+    )
 
 
-def queue_table(queues: list[shapes.QueueRow]) -> tuple[list[Column], Rows]:
-    states = states_to_show(JobState.OTHER, *(state for row in queues for state, jobs in row.jobs.items() if jobs))
-    columns = [Column("cluster"), Column("user"), Column("queue"), *map(number, states)]
-    return columns, [
-        (row.cluster, row.user, row.queue, *(row.jobs.get(state, absent(state)) for state in states)) for row in queues
-    ]
+def unreadable_of(outcome: Outcome) -> int:
+    """How many records and single values of a good answer were left out."""
+    return getattr(outcome.records, "rejected", 0) + getattr(outcome.records, "rejected_values", 0)
 
 
-def absent(state: JobState) -> int | None:
-    """What it means that a queue has no number for a state: unknown, or no such job where the state is seldom met."""
-    return 0 if state is JobState.UNKNOWN else None
-
-
-def states_to_show(*met: JobState) -> list[JobState]:
-    """The usual states and those that were met, in the order that people know."""
-    wanted = {*summary.USUAL_STATES, *met}
-    return [state for state in JobState if state in wanted]
-
-
-def member_table(members: list[shapes.MemberRow]) -> tuple[list[Column], Rows]:
-    states = states_to_show(*(state for row in members for state, found in row.states.items() if found.jobs))
-    titles = [*states, "cores", "GPUs", "DCUs"]
-    columns = [Column("cluster"), Column("group"), Column("user"), *map(number, titles)]
-    return columns, [
-        (
-            *(row.cluster, row.group, row.user),
-            *(row.states[state].jobs if state in row.states else 0 for state in states),
-            *(in_use(row, amount) for amount in ("cpus", "gpus", "dcus")),
-        )
-        for row in members
-    ]
-
-
-def in_use(row: shapes.MemberRow, amount: str) -> int | None:
-    """The sum over all states in which jobs hold something, None where that of one is unknown."""
-    amounts: list[int | None] = [
-        getattr(found.allocated, amount) for state, found in row.states.items() if state not in HOLDS_NOTHING
-    ]
-    known = [each for each in amounts if each is not None]
-    return sum(known) if len(known) == len(amounts) else None
-
-
-def octopus_table(queues: list[shapes.OctopusRow]) -> tuple[list[Column], Rows]:
-    columns = [
-        *(Column("project"), Column("queue type"), Column("cluster type"), Column("cluster id")),
-        *(number("length"), number("cores wanted"), number("GiB wanted")),
-    ]
-    return columns, [
-        (
-            *(row.project, row.queue_type, row.cluster_type, row.cluster_id, row.length),
-            *(rounded(row.requested_cpu_cores), rounded(row.requested_memory_bytes, 2**30)),
-        )
-        for row in queues
-    ]
-
-
-def value_table(collector: Collector, values: list[shapes.ValueRow]) -> tuple[list[Column], Rows]:
-    """The values of a collector's families: a column for each label, and one for the value."""
-    labels = list(dict.fromkeys(label for family in collector.families for label in family.labels))
-    several = len(collector.families) > 1
-    columns = [*([Column("metric")] if several else []), *map(Column, labels), number("value")]
-    return columns, [
-        (
-            *([row.family] if several else []),
-            *(row.labels.get(label, "") for label in labels),
-            rounded(row.value),
-        )
-        for row in values
-    ]
-
-
-def rounded(value: float | None, unit: int = 1) -> str | None:
-    return None if value is None else f"{value / unit:.10g}"
+def _tables(found: Found, stream: TextIO) -> str:
+    """All that was found, for a person."""
+    sections = []
+    for kind, rows in found.items():
+        if kind.table is not None and (rows or kind.nothing):
+            body = rendered(*kind.table(rows), stream) if rows else f"{kind.nothing}\n"
+            sections.append(f"{kind.heading}\n\n{body}")
+    return "\n".join(sections)

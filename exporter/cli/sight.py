@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from exporter.cli.shapes import Verdict
+from exporter.cli.schemas import Verdict
 from exporter.errors import PollError, RejectedError
 from exporter.records import ENDED, Job, JobListing
 from exporter.sources.scnet.ownjobs import own_jobs

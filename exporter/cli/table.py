@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal, TextIO
 
 from rich.cells import cell_len
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.records import JobState
+from exporter.sources.once import Cell, Column
 from exporter.text import printable
 
 UNKNOWN = "?"
@@ -32,23 +32,6 @@ STYLES = {
     "unverified": "yellow",
     "not found": "yellow",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`whole`: never folded, because half a number is a wrong number. `styled`: known words in it have colours."""
-
-    title: str
-    whole: bool = False
-    right: bool = False
-    styled: bool = False
-
-
-def number(title: str) -> Column:
-    return Column(title, whole=True, right=True)
-
-
-Cell = str | int | None
 
 
 def rendered(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], stream: TextIO) -> str:

@@ -22,6 +22,7 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.family import Family, Sample, Text
 from exporter.metrics.render import Chunks, sample, to_bytes
 from exporter.polling import TargetKey
+from exporter.sources.once import Once
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -103,7 +104,8 @@ class Collector:
     """A declared collector.
 
     `start` makes the polling of one target of a region or project. With `optional`, HTTP 404 and 405 mean that a region does
-    not have the endpoint, which is no failure. `whose` says, given the subject, whose token the endpoint takes.
+    not have the endpoint, which is no failure. `whose` says, given the subject, whose token the endpoint takes. `once` is how
+    the command of that name shows what was found; None: by the values of the families.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Collector:
     whose: Callable[[Subject], str] | None = None
     # Whether it lists jobs of members, which the tracker follows from poll to poll and `jobs list` shows.
     lists_jobs: bool = False
+    once: Once | None = None
 
     def key(self, subject: Subject) -> TargetKey:
         """The labels of a target."""

@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.cli import shapes
+from exporter.cli import schemas
 from exporter.cli.simulate import configuration as simulated
 from exporter.simulator import Simulator
 from tests.e2e.region import Answers, ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
@@ -291,12 +291,12 @@ async def test_a_narrow_terminal_gets_blocks(command: Command) -> None:
 
 def test_the_schemas_are_those_of_the_code() -> None:
     """`make schema` writes them."""
-    for name in shapes.SHAPES:
-        assert (SCHEMAS / f"{name}.schema.json").read_text() == shapes.schema(name)
+    for name in schemas.SCHEMAS:
+        assert (SCHEMAS / f"{name}.schema.json").read_text() == schemas.schema(name)
 
 
 def test_the_schema_refuses_what_is_not_documented() -> None:
-    schema: dict[str, Any] = json.loads(shapes.schema("once"))
+    schema: dict[str, Any] = json.loads(schemas.schema("once"))
     jsonschema.Draft202012Validator.check_schema(schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"time": "x"}, schema)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from exporter.cli.table import Column, blocks, folded, least_width, number, rendered, text_of, widths
+from exporter.cli.table import blocks, folded, least_width, rendered, text_of, widths
+from exporter.sources.once import Column, number
 
 COLUMNS = [Column("user"), Column("id", whole=True), number("cores"), Column("name")]
 ROWS = [["王伟", "1466591", "32", "化学反应模拟"], ["zhang-san", "19", "1024", "x"], ["bob", "7", "?", "a" * 60]]

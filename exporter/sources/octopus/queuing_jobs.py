@@ -1,8 +1,10 @@
 """The queued data jobs of each queue (page 查询排队作业列表-QueryQueuedJobList)."""
 
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
 
 import structlog
+from msgspec import Meta
 
 from exporter.config import OctopusQueue
 from exporter.errors import RejectedError
@@ -17,6 +19,7 @@ from exporter.sources.octopus.project import Project
 from exporter.sources.octopus.records import QueueListing
 from exporter.sources.octopus.samples import QueueCounters, QueueLabels
 from exporter.sources.octopus.subjects import QUEUE
+from exporter.sources.once import Column, Once, Shape, Table, number, rounded
 from exporter.threads import off_loop
 
 log = structlog.get_logger()
@@ -87,6 +90,49 @@ def _whose(_subject: Subject) -> str:
     return "let the IAM user read this project's Octopus data"
 
 
+class OctopusRow(Shape, frozen=True, kw_only=True):
+    """A queue of an Octopus project. Cluster type and id are empty where the configuration leaves them out."""
+
+    project: str
+    queue_type: str
+    cluster_type: str
+    cluster_id: str
+    length: Annotated[int | None, Meta(description="null where the API did not say")]
+    requested_cpu_cores: Annotated[float | None, Meta(description="null where not all pages could be read")]
+    requested_memory_bytes: Annotated[float | None, Meta(description="null where not all pages could be read")]
+
+
+def _rows(subject: Subject, listing: QueueListing) -> Iterator[OctopusRow]:
+    queue: OctopusQueue = subject.section
+    requested = listing.content.requested if listing.content else None
+    yield OctopusRow(
+        project=subject.source,
+        queue_type=queue.queue_type,
+        cluster_type=queue.cluster_type or "",
+        cluster_id=queue.cluster_id or "",
+        length=listing.length,
+        requested_cpu_cores=requested.cpu_cores if requested else None,
+        requested_memory_bytes=requested.memory_bytes if requested else None,
+    )
+
+
+def _table(rows: Sequence[OctopusRow]) -> Table:
+    columns = [
+        *(Column("project"), Column("queue type"), Column("cluster type"), Column("cluster id")),
+        *(number("length"), number("cores wanted"), number("GiB wanted")),
+    ]
+    return Table(
+        columns,
+        [
+            (
+                *(row.project, row.queue_type, row.cluster_type, row.cluster_id, row.length),
+                *(rounded(row.requested_cpu_cores), rounded(row.requested_memory_bytes, 2**30)),
+            )
+            for row in rows
+        ],
+    )
+
+
 QUEUING_JOBS: Final = register(
     Collector(
         name="queuing_jobs",
@@ -101,5 +147,6 @@ QUEUING_JOBS: Final = register(
         default=True,
         optional=False,
         whose=_whose,
+        once=Once("octopus_queues", OctopusRow, _rows, "Octopus queues", "no queues", _table),
     )
 )

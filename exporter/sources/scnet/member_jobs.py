@@ -1,13 +1,19 @@
 """The jobs of each member of a group (page 查询成员实时作业列表)."""
 
-from typing import Final
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from exporter.metrics import catalogue, families
 from exporter.metrics.family import Text
 from exporter.metrics.render import Chunks
-from exporter.records import JobListing
+from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.figures import MemberFigures, member_figures
+from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, number, states_to_show
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.subjects import MEMBER
 from exporter.sources.services import show_jobs_dropped
@@ -70,6 +76,99 @@ def _whose(subject: Subject) -> str:
     return f"use the token of an administrator of group {subject.group_id}"
 
 
+class Requested(Shape, frozen=True, kw_only=True):
+    """What jobs asked for: numbers of nodes, cores and devices; null where unknown."""
+
+    nodes: int | None
+    cpus: int | None
+    gpus: int | None
+    dcus: int | None
+
+
+class Allocated(Shape, frozen=True, kw_only=True):
+    """What jobs use now: numbers of cores and devices; null where unknown."""
+
+    cpus: int | None
+    gpus: int | None
+    dcus: int | None
+
+
+class StateRow(Shape, frozen=True, kw_only=True):
+    """A member's jobs in one state. A sum is null where one of its summands is unknown."""
+
+    jobs: int
+    requested: Requested
+    allocated: Allocated
+
+
+class MemberRow(Shape, frozen=True, kw_only=True):
+    """A group member's listed jobs."""
+
+    cluster: str
+    group: str
+    group_id: Annotated[str, Meta(description="text, because it is above 2^53")]
+    user: str
+    states: Annotated[
+        dict[JobState, StateRow],
+        Meta(description="running, queued, held and suspended always; others while a job is in them"),
+    ]
+
+
+def _rows(member: Subject, found: JobListing) -> Iterator[MemberRow]:
+    of_state = defaultdict[JobState, list[Job]](list, {state: [] for state in USUAL_STATES})
+    for job in found.jobs:
+        of_state[job.state].append(job)
+    states = {
+        state: StateRow(jobs=len(jobs), requested=requested(jobs), allocated=allocated(jobs))
+        for state, jobs in of_state.items()
+    }
+    yield MemberRow(
+        cluster=member.source, group=member.group, group_id=member.group_id, user=member.user, states=states
+    )
+
+
+def requested(jobs: Iterable[Job]) -> Requested:
+    """What all of `jobs` asked for."""
+    return Requested(**{name: _total(jobs, f"requested_{name}") for name in ("nodes", "cpus", "gpus", "dcus")})
+
+
+def allocated(jobs: Iterable[Job]) -> Allocated:
+    """What all of `jobs` use now."""
+    return Allocated(**{name: _total(jobs, f"allocated_{name}") for name in ("cpus", "gpus", "dcus")})
+
+
+def _total(jobs: Iterable[Job], amount: str) -> int | None:
+    """The sum over the jobs, None where that of one of them is unknown."""
+    values = list(map(attrgetter(amount), jobs))
+    return None if None in values else sum(values)
+
+
+def _table(rows: Sequence[MemberRow]) -> Table:
+    states = states_to_show(*(state for row in rows for state, found in row.states.items() if found.jobs))
+    titles = [*states, "cores", "GPUs", "DCUs"]
+    columns = [Column("cluster"), Column("group"), Column("user"), *map(number, titles)]
+    return Table(
+        columns,
+        [
+            (
+                *(row.cluster, row.group, row.user),
+                *(row.states[state].jobs if state in row.states else 0 for state in states),
+                *(_in_use(row, amount) for amount in ("cpus", "gpus", "dcus")),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _in_use(row: MemberRow, amount: str) -> int | None:
+    """The sum over all states in which jobs hold something, None where that of one is unknown."""
+    amounts: list[int | None] = [
+        getattr(found.allocated, amount) for state, found in row.states.items() if state not in HOLDS_NOTHING
+    ]
+    known = [each for each in amounts if each is not None]
+    return sum(known) if len(known) == len(amounts) else None
+
+
 MEMBER_JOBS: Final = register(
     Collector(
         name="member_jobs",
@@ -88,5 +187,8 @@ MEMBER_JOBS: Final = register(
         optional=False,
         whose=_whose,
         lists_jobs=True,
+        once=Once(
+            "members", MemberRow, _rows, "Members' jobs, and the cores, GPUs and DCUs in use", "no members", _table
+        ),
     )
 )

@@ -1,15 +1,20 @@
 """Jobs of each user by queue and state (page 查询队列作业统计信息)."""
 
 import asyncio
-from typing import Final
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from exporter.errors import PermanentError, RejectedError
 from exporter.metrics import catalogue, families
 from exporter.metrics.family import Text
 from exporter.metrics.render import Chunks
-from exporter.records import QueueStatistics
+from exporter.records import JobState, QueueCounts, QueueStatistics
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.figures import QueueFigures, queue_figures
+from exporter.sources.once import Column, Once, Shape, Table, number, states_to_show
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.seen_queues import SeenQueues
 from exporter.sources.scnet.subjects import OWNER, USER
@@ -98,6 +103,51 @@ def _whose(subject: Subject) -> str:
     return f"give {subject.user or 'the user'} a token of their own under users at {subject.place}"
 
 
+class QueueRow(Shape, frozen=True, kw_only=True):
+    """A user's jobs in one queue."""
+
+    cluster: str
+    user: str
+    queue: str
+    jobs: Annotated[
+        dict[JobState, int], Meta(description="number of jobs by state; a state whose number is unknown is left out")
+    ]
+
+
+def _rows(user: Subject, found: QueueStatistics) -> Iterator[QueueRow]:
+    """A row for each queue; those of one name, of two schedulers, are added up."""
+    by_name: defaultdict[str, list[QueueCounts]] = defaultdict(list)
+    for queue in found.queues:
+        by_name[queue.queue].append(queue)
+    for name, of_name in sorted(by_name.items()):
+        yield QueueRow(cluster=user.source, user=found.user, queue=name, jobs=_added([each.counts for each in of_name]))
+
+
+def _added(counts: list[dict[JobState, int]]) -> dict[JobState, int]:
+    """The sums; unknown in one is unknown in all. The state `unknown` itself is there only where a job is in it."""
+    known = [
+        state
+        for state in JobState
+        if any(state in each for each in counts)
+        and (state is JobState.UNKNOWN or all(state in each for each in counts))
+    ]
+    return {state: sum(each.get(state, 0) for each in counts) for state in known}
+
+
+def _table(rows: Sequence[QueueRow]) -> Table:
+    states = states_to_show(JobState.OTHER, *(state for row in rows for state, jobs in row.jobs.items() if jobs))
+    columns = [Column("cluster"), Column("user"), Column("queue"), *map(number, states)]
+    # A queue without a number for a state: unknown, or no such job where the state is seldom met.
+    absent = {JobState.UNKNOWN: 0}
+    return Table(
+        columns,
+        [
+            (row.cluster, row.user, row.queue, *(row.jobs.get(state, absent.get(state)) for state in states))
+            for row in rows
+        ],
+    )
+
+
 QUEUE_JOBS: Final = register(
     Collector(
         name="queue_jobs",
@@ -110,5 +160,6 @@ QUEUE_JOBS: Final = register(
         default=True,
         optional=False,
         whose=_whose,
+        once=Once("queues", QueueRow, _rows, "Jobs by queue", "no queue has a job", _table),
     )
 )

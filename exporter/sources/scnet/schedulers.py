@@ -1,11 +1,13 @@
 """The batch systems of each region (page 查询集群信息)."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from exporter.metrics import catalogue, families
 from exporter.metrics.family import Text
 from exporter.records import Schedulers
 from exporter.sources.collector import Collector, Subject, register
+from exporter.sources.once import Once, Shape
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.subjects import REGION
 
@@ -26,6 +28,20 @@ class SchedulersPolling:
         services.exposition.put(self._key, families.schedulers(self._region.name, records))
 
 
+class SchedulerRow(Shape, frozen=True, kw_only=True):
+    """A batch system of a region."""
+
+    cluster: str
+    id: str
+    name: str
+    type: str
+
+
+def _rows(region: Subject, found: Schedulers) -> Iterator[SchedulerRow]:
+    for each in found.schedulers:
+        yield SchedulerRow(cluster=region.source, id=each.id, name=each.name, type=each.type)
+
+
 SCHEDULERS: Final = register(
     Collector(
         name="cluster",
@@ -37,5 +53,6 @@ SCHEDULERS: Final = register(
         start=SchedulersPolling,
         default=True,
         optional=False,
+        once=Once("schedulers", SchedulerRow, _rows),
     )
 )

@@ -1,22 +1,28 @@
 """The JSON that commands print. Its shape is a promise: keys are added, never renamed, removed or given another meaning.
 
-``python -m exporter.cli.shapes once`` prints the JSON Schema of `once`; `jobs-list` and `audit` have one as well.
+``python -m exporter.cli.schemas once`` prints the JSON Schema of `once`; `jobs-list` and `audit` have one as well.
 """
 
 import json
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from functools import lru_cache
+from types import GenericAlias
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta
 
-from exporter.errors import Reason
+from exporter.errors import PollError, Reason
 from exporter.records import JobState
+from exporter.sources.collector import registry
+from exporter.sources.once import Once, Shape
+from exporter.sources.scnet.member_jobs import Allocated, Requested
 from exporter.text import escaped
 
 Time = Annotated[str, Meta(description="RFC 3339, in UTC", extra_json_schema={"format": "date-time"})]
-Unknown = "null where the API did not say"
 
 
 class Verdict(StrEnum):
@@ -29,15 +35,20 @@ class Verdict(StrEnum):
     NOT_SENT = "not sent"
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of what is printed."""
-
-
 class Failure(Shape, frozen=True, kw_only=True):
     """Why something could not be read."""
 
     reason: Annotated[Reason, Meta(description="as the label `reason` of hpc_exporter_poll_failures_total")]
     message: str
+
+
+def failure(error: PollError | None) -> Failure | None:
+    return None if error is None else Failure(reason=error.reason, message=str(error))
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339, in UTC, of Unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class TargetOutcome(Shape, frozen=True, kw_only=True):
@@ -52,76 +63,6 @@ class TargetOutcome(Shape, frozen=True, kw_only=True):
     error: Annotated[Failure | None, Meta(description="null where it worked")]
 
 
-class SchedulerRow(Shape, frozen=True, kw_only=True):
-    """A batch system of a region."""
-
-    cluster: str
-    id: str
-    name: str
-    type: str
-
-
-class QueueRow(Shape, frozen=True, kw_only=True):
-    """A user's jobs in one queue."""
-
-    cluster: str
-    user: str
-    queue: str
-    jobs: Annotated[
-        dict[JobState, int], Meta(description="number of jobs by state; a state whose number is unknown is left out")
-    ]
-
-
-class Requested(Shape, frozen=True, kw_only=True):
-    """What jobs asked for: numbers of nodes, cores and devices; null where unknown."""
-
-    nodes: int | None
-    cpus: int | None
-    gpus: int | None
-    dcus: int | None
-
-
-class Allocated(Shape, frozen=True, kw_only=True):
-    """What jobs use now: numbers of cores and devices; null where unknown."""
-
-    cpus: int | None
-    gpus: int | None
-    dcus: int | None
-
-
-class StateRow(Shape, frozen=True, kw_only=True):
-    """A member's jobs in one state. A sum is null where one of its summands is unknown."""
-
-    jobs: int
-    requested: Requested
-    allocated: Allocated
-
-
-class MemberRow(Shape, frozen=True, kw_only=True):
-    """A group member's listed jobs."""
-
-    cluster: str
-    group: str
-    group_id: Annotated[str, Meta(description="text, because it is above 2^53")]
-    user: str
-    states: Annotated[
-        dict[JobState, StateRow],
-        Meta(description="running, queued, held and suspended always; others while a job is in them"),
-    ]
-
-
-class OctopusRow(Shape, frozen=True, kw_only=True):
-    """A queue of an Octopus project. Cluster type and id are empty where the configuration leaves them out."""
-
-    project: str
-    queue_type: str
-    cluster_type: str
-    cluster_id: str
-    length: Annotated[int | None, Meta(description=Unknown)]
-    requested_cpu_cores: Annotated[float | None, Meta(description="null where not all pages could be read")]
-    requested_memory_bytes: Annotated[float | None, Meta(description="null where not all pages could be read")]
-
-
 class ValueRow(Shape, frozen=True, kw_only=True):
     """A value of a collector that has no list of its own above."""
 
@@ -131,17 +72,30 @@ class ValueRow(Shape, frozen=True, kw_only=True):
     value: float
 
 
-class Once(Shape, frozen=True, kw_only=True):
-    """What `hpc-exporter once --format=json` prints."""
+def own_rows() -> list[Once]:
+    """The rows of the collectors that have some of their own, in the order in which `once` prints them."""
+    declared = sorted(registry().values(), key=lambda each: each.per.section)
+    return [each.once for each in declared if each.once is not None]
 
-    time: Time
-    ok: Annotated[bool, Meta(description="whether every target could be polled")]
-    targets: list[TargetOutcome]
-    schedulers: list[SchedulerRow]
-    queues: list[QueueRow]
-    members: list[MemberRow]
-    octopus_queues: list[OctopusRow]
-    values: list[ValueRow]
+
+@lru_cache(maxsize=1)
+def once_shape() -> type[Shape]:
+    """What `once --format=json` prints: made of what the collectors declare."""
+    shape = msgspec.defstruct(
+        "Once",
+        [
+            ("time", Time),
+            ("ok", Annotated[bool, Meta(description="whether every target could be polled")]),
+            ("targets", list[TargetOutcome]),
+            *((own.key, GenericAlias(list, own.shape)) for own in own_rows()),
+            ("values", list[ValueRow]),
+        ],
+        bases=(Shape,),
+        namespace={"__doc__": "What `hpc-exporter once --format=json` prints."},
+        frozen=True,
+        kw_only=True,
+    )
+    return cast("type[Shape]", shape)
 
 
 class JobRow(Shape, frozen=True, kw_only=True):
@@ -204,7 +158,11 @@ class Audit(Shape, frozen=True, kw_only=True):
     outcome: Verdict
 
 
-SHAPES: Final[dict[str, type[Shape]]] = {"once": Once, "jobs-list": Jobs, "audit": Audit}
+SCHEMAS: Final[dict[str, Callable[[], type[Shape]]]] = {
+    "once": once_shape,
+    "jobs-list": lambda: Jobs,
+    "audit": lambda: Audit,
+}
 
 
 def encoded(value: Shape) -> str:
@@ -213,8 +171,8 @@ def encoded(value: Shape) -> str:
 
 
 def schema(name: str) -> str:
-    """The JSON Schema (draft 2020-12) of one of `SHAPES`."""
-    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(SHAPES[name])}
+    """The JSON Schema (draft 2020-12) of one of `SCHEMAS`."""
+    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(SCHEMAS[name]())}
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -2,15 +2,15 @@
 
 import json
 
-from exporter.cli import shapes
+from exporter.cli import schemas
 
 NAME = "job \u009b31m \u202e \x1b[2J 分子动力学"
 
 
 def test_what_steers_a_terminal_is_escaped_in_json() -> None:
-    member = shapes.UnreadMember(cluster=NAME, group="g", user="u", unreadable_records=None, error=None)
-    found = shapes.Jobs(time="2026-11-29T00:00:00Z", ok=True, jobs=[], unread_members=[member])
-    text = shapes.encoded(found)
+    member = schemas.UnreadMember(cluster=NAME, group="g", user="u", unreadable_records=None, error=None)
+    found = schemas.Jobs(time="2026-11-29T00:00:00Z", ok=True, jobs=[], unread_members=[member])
+    text = schemas.encoded(found)
     assert all(character.isprintable() or character == "\n" for character in text)
     assert "分子动力学" in text
     assert json.loads(text)["unread_members"][0]["cluster"] == NAME

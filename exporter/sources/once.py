@@ -1,0 +1,73 @@
+"""How `hpc-exporter once` shows what a collector found, where it has more to say than the values of its families."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from exporter.records import JobState
+
+if TYPE_CHECKING:
+    from exporter.sources.collector import Subject
+
+# States in which a job usually is: shown although no job is in them.
+USUAL_STATES = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED)
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of JSON objects that commands print. Keys are added, never renamed, removed or given another meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`whole`: never folded, because half a number is a wrong number. `styled`: known words in it have colours."""
+
+    title: str
+    whole: bool = False
+    right: bool = False
+    styled: bool = False
+
+
+def number(title: str) -> Column:
+    """A column of numbers."""
+    return Column(title, whole=True, right=True)
+
+
+# None is unknown, not zero.
+Cell = str | int | None
+
+
+class Table(NamedTuple):
+    """The rows of a table, with a cell for each of its columns."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Once:
+    """Rows of a collector's own.
+
+    `key` is that of the JSON list of them, `shape` what one of them is, and `rows` makes them from a target's subject and what
+    its poll found. `table` makes a table of the rows of all targets, under the heading `heading`; `nothing` stands there if
+    there is none. None: they are in the JSON only.
+    """
+
+    key: str
+    shape: type[Shape]
+    rows: "Callable[[Subject, Any], Iterable[Shape]]"
+    heading: str = ""
+    nothing: str = ""
+    table: Callable[[Sequence[Any]], Table] | None = None
+
+
+def states_to_show(*met: JobState) -> list[JobState]:
+    """The usual states and those that were met, in the order that people know."""
+    wanted = {*USUAL_STATES, *met}
+    return [state for state in JobState if state in wanted]
+
+
+def rounded(value: float | None, unit: int = 1) -> str | None:
+    """`value` in units of `unit`, with ten digits at most."""
+    return None if value is None else f"{value / unit:.10g}"
