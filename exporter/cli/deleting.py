@@ -27,7 +27,7 @@ from exporter.errors import (
 )
 from exporter.records import Job, JobState
 from exporter.sources.once import Cell, Column, number
-from exporter.sources.scnet.deletion import (
+from exporter.sources.scnet._deletion import (
     Deletion,
     UnsafeNameError,
     check_job_id,

@@ -147,14 +147,16 @@ def register(collector: Collector) -> Collector:
 def registry() -> Mapping[str, Collector]:
     """All collectors by name: those on by default first, then in the order of their names.
 
-    Imports each module of each vendor's package, so that a collector is there as soon as its file is.
+    Imports each module of each vendor's package, so that a collector is there as soon as its file is. Those whose names begin
+    with an underscore declare none, and only the command that needs one may load it.
     """
     package = importlib.import_module("exporter.sources")
     for vendor in pkgutil.iter_modules(package.__path__, "exporter.sources."):
         if vendor.ispkg:
             paths = importlib.import_module(vendor.name).__path__
-            for module in pkgutil.iter_modules(paths, f"{vendor.name}."):
-                importlib.import_module(module.name)
+            for module in pkgutil.iter_modules(paths):
+                if not module.name.startswith("_"):
+                    importlib.import_module(f"{vendor.name}.{module.name}")
     in_order = sorted(_declared.values(), key=lambda each: (not each.default, each.per.order, each.name))
     return {collector.name: collector for collector in in_order}
 
@@ -222,6 +224,7 @@ def collector(
     families: tuple[Family, ...],
     default: bool = False,
     whose: Callable[[Subject], str] | None = None,
+    once: Once | None = None,
 ) -> Callable[[Generate[R]], Generate[R]]:
     """Declare a collector of rows, by a generator that turns a subject and its rows into samples.
 
@@ -237,7 +240,9 @@ def collector(
         def start(source: Source, subject: Subject) -> Polling:
             return RowPolling(source, declared, subject, row, generate)
 
-        declared = register(Collector(name, path, per, title, gives, families, start, default, not default, whose))
+        declared = register(
+            Collector(name, path, per, title, gives, families, start, default, not default, whose, once=once)
+        )
         return generate
 
     return declare

@@ -8,15 +8,14 @@ from pathlib import Path
 import exporter
 
 PACKAGE = Path(exporter.__file__).parent
-DELETES = {"exporter.sources.scnet.deletion", "exporter.cli.deleting"}
+DELETES = {"exporter.sources.scnet._deletion", "exporter.cli.deleting"}
 # All that leads there: the one function that `jobs delete` runs.
-ALLOWED = {("exporter.cli.jobs", "exporter.cli.deleting"), ("exporter.cli.deleting", "exporter.sources.scnet.deletion")}
+ALLOWED = {("exporter.cli.jobs", "exporter.cli.deleting"), ("exporter.cli.deleting", "exporter.sources.scnet._deletion")}
 
 # What a process that serves has loaded when it is told to stop.
 SERVE = """
-import os, signal, sys, threading
+import sys
 from exporter.cli.main import main
-threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
 status = main(["serve", "--config.file=exporter.yml", "--web.listen-address=127.0.0.1:0"])
 print(status, *sorted(name for name in sys.modules if name.startswith("exporter.")))
 """
@@ -46,7 +45,7 @@ def test_only_jobs_delete_leads_to_what_deletes() -> None:
 
 def test_nothing_else_sends_a_delete() -> None:
     senders = {name for name, file in modules().items() if '"DELETE"' in file.read_text(encoding="utf-8")}
-    assert senders == {"exporter.sources.scnet.deletion"}
+    assert senders == {"exporter.sources.scnet._deletion"}
 
 
 async def test_a_process_that_serves_never_loads_it(tmp_path: Path) -> None:
@@ -55,8 +54,12 @@ async def test_a_process_that_serves_never_loads_it(tmp_path: Path) -> None:
         *(sys.executable, "-c", SERVE),
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
+    assert process.stderr is not None
+    while b"Listening on" not in (line := await asyncio.wait_for(process.stderr.readline(), 100)):
+        assert line
+    process.terminate()
     stdout, _ = await asyncio.wait_for(process.communicate(), 100)
     status, *loaded = stdout.decode().split()
     assert status == "0"

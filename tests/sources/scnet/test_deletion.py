@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.errors import PollError, RejectedError, UpstreamConnectionError
-from exporter.sources.scnet.deletion import Deletion, UnsafeNameError, check_job_id, check_user, delete_jobs
+from exporter.sources.scnet._deletion import Deletion, UnsafeNameError, check_job_id, check_user, delete_jobs
 from tests.support.http import Network
 
 SCHEDULER = "1638523853"
