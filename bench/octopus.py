@@ -74,10 +74,9 @@ def prepared(url: str) -> tuple[Any, Any]:
     """The exporter's project and its only target."""
     from exporter.clock import SystemClock
     from exporter.config import InlineSecret, OctopusProject, OctopusQueue, PollSettings
-    from exporter.metrics.own import OwnMetrics
     from exporter.metrics.snapshot import Exposition
     from exporter.sources.octopus.project import Project
-    from exporter.sources.services import Services
+    from exporter.sources.source import Context
 
     queue = OctopusQueue(queue_type="PROCESSOR", cluster_type="MODELARTS", cluster_id="pool-1", target="PROCESSOR")
     settings = OctopusProject(
@@ -88,7 +87,7 @@ def prepared(url: str) -> tuple[Any, Any]:
         queues=(queue,),
         poll=PollSettings(stale_after=3600.0),
     )
-    services = Services(SystemClock(), OwnMetrics(), Exposition())
+    services = Context(SystemClock(), Exposition())
     project = Project(settings, services, slots=asyncio.Semaphore(16), tls=True)
     (target,) = project.targets()
     return project, target

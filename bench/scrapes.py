@@ -71,7 +71,7 @@ async def ours(series: int) -> Result:
         # Nothing listens there; the poll is not before the interval is over, and the lines are ours.
         config_file.write_text(configuration(Plan("http://127.0.0.1:9", 1, 3600)), encoding="utf-8")
         app = Application(Options(config_file))
-        targets = Targets(app._services.exposition, series)  # noqa: SLF001 - where polls put their lines
+        targets = Targets(app._display.exposition, series)  # noqa: SLF001 - where polls put their lines
         async with serving(app) as url, scraping(url) as scraper:
             return await all_cases(targets, scraper)
 

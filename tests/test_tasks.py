@@ -16,10 +16,10 @@ SEEN = {
     "cli/online.py Doctor._probe": "awaited by the checks that share it",
     "cli/online.py Doctor.examine": "awaited there",
     "cli/serve.py unless": "awaited there",
-    "polling/poller.py Poller._start": "a poll logs what it did not foresee, and the target goes on",
+    "polling/scheduler.py Scheduler._start": "a poll logs what it did not foresee, and the target goes on",
     "sources/tracked.py Tracked.observe": "logs its own failures",
     "supervise.py ShortTasks.start": "its failure is logged by a callback",
-    "upstream/tokens.py TokenCache.log_in": "awaited by the polls that share it",
+    "http/tokens.py TokenCache.log_in": "awaited by the polls that share it",
     "tracking/service.py": "awaited by those who hand in a listing, and by the writer",
     "web/passwords.py": "one password each, awaited by its request",
 }

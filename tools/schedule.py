@@ -16,7 +16,7 @@ from bench.polls import ours
 from bench.report import Row, print_machine, print_table
 from bench.upstream import QUEUE_JOBS, SOURCE
 from exporter.errors import PollError
-from exporter.polling import Poller, Shard, Target, TargetKey, TargetStatus
+from exporter.polling import Scheduler, Shard, Target, TargetKey, TargetStatus
 from tools import virtualtime
 
 USERS = 100_000
@@ -42,7 +42,7 @@ class Nobody:
     """A listener that is told, and does nothing."""
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None: ...
-    def health_changed(self, status: TargetStatus) -> None: ...
+    def health_changed(self, status: TargetStatus, *, flipped: bool) -> None: ...
     def source_changed(self, source: str, up: bool | None) -> None: ...
     def expired(self, key: TargetKey) -> None: ...
     def removed(self, key: TargetKey) -> None: ...
@@ -104,7 +104,7 @@ async def poll(shard: Shard, slots: int) -> Polled:
     async def show(_: None) -> None: ...
 
     keys = (TargetKey(SOURCE, QUEUE_JOBS, f"user{index:06d}") for index in range(USERS))
-    poller = Poller(clock, Nobody())
+    poller = Scheduler(clock, Nobody())
     poller.update([Target(key, INTERVAL, 3 * INTERVAL, ask, show) for key in keys if shard.owns(key)])
     await poller.wait_ready()
     ready = clock.monotonic()

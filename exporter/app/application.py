@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import structlog
 
 from exporter.app.handover import followed, left_alone, state_file_of
-from exporter.app.publisher import Publisher
 from exporter.app.reload import SharedReload, StoppedError
 from exporter.app.share import share_of
 from exporter.app.status import Selection, Snapshot, status_of
@@ -26,14 +25,12 @@ from exporter.metrics.own import OwnMetrics
 from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
-from exporter.polling import WHOLE, Poller, Shard, Target, TargetKey, TargetStatus, in_slices
+from exporter.polling import WHOLE, Scheduler, Shard, Target, TargetKey, TargetStatus, in_slices
 from exporter.sources.figures import Figureboard
 from exporter.sources.octopus.project import Project, build_projects
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.region_tokens import AccountAtWork, account_at_work
-from exporter.sources.services import Services
-from exporter.sources.source import Source
-from exporter.sources.tracked import Tracked
+from exporter.sources.source import Context, Source
 from exporter.supervise import ShortTasks, supervise
 from exporter.threads import in_daemon_thread
 from exporter.tracking import StateFileError, TrackingService
@@ -80,17 +77,14 @@ class Application:
     def __init__(self, options: Options, clock: Clock | None = None) -> None:
         self.options = options
         self._clock = clock or SystemClock()
-        self._services = Services(self._clock, OwnMetrics(), Exposition(), exporter_metrics=options.exporter_metrics)
+        self._services = Context(self._clock, Exposition(), exporter_metrics=options.exporter_metrics)
         self._services.targets_changed = self._update_targets
+        self._display = self._services.display
         self.own.shard(options.shard.ordinal, options.shard.total)
-        self._services.tracked = Tracked(self._services)
-        self._publisher = Publisher(self._services, up_family=lambda source: self._up_families[source])
-        self.poller = Poller(self._clock, self._publisher)
+        self.poller = Scheduler(self._clock, self._display)
         self.config: Config | None = None
         self._slots = asyncio.Semaphore()
         self._accounts: dict[str, AccountAtWork] = {}
-        # Also of sources that are about to leave.
-        self._up_families: dict[str, Family] = {}
         self.regions: dict[str, Region] = {}
         self.projects: dict[str, Project] = {}
         self._tracking: TrackingService | None = None
@@ -192,7 +186,7 @@ class Application:
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
         """The body of a scrape."""
         self.poller.expire()
-        exposition = self._services.exposition
+        exposition = self._display.exposition
         own = await self.own.document(fmt, exposition.series) if self.options.exporter_metrics else b""
         return await exposition.body(fmt, compress, own)
 
@@ -229,7 +223,7 @@ class Application:
     @property
     def figures(self) -> Figureboard:
         """The numbers that are shown now."""
-        return self._services.figures
+        return self._display.figures
 
     def now(self) -> float:
         """Unix time."""
@@ -371,18 +365,17 @@ class Application:
         """Let the new configuration take over at once, from the event loop's point of view."""
         config = prepared.config
         if self.config is None or config.per_job != self.config.per_job:
-            self._services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
-            for name in self.sources:
-                self._services.exposition.remove(("dropped", name))
+            self._display.limit_jobs(job_budget(config), self.sources)
         self.regions, self.projects, self.config = prepared.regions, prepared.projects, config
         self._accounts, self._slots = prepared.accounts, prepared.slots
-        self._up_families |= {name: source.up_family for name, source in self.sources.items()}
+        # Also of sources that are about to leave.
+        self._display.up_families = {**self._display.up_families, **up_families(self.sources)}
 
     def _retire_all_but(self, new: dict[str, Source], old: dict[str, Source]) -> None:
         """Say goodbye to the sources that are polled no longer, and welcome to those that are polled since now."""
-        self._up_families = {name: source.up_family for name, source in new.items()}
+        self._display.up_families = up_families(new)
         for name in old.keys() - new.keys():
-            self._forget(name)
+            self._display.drop_source(name)
         for name, source in old.items():
             if new.get(name) is not source:
                 source.hide_token_expiry()
@@ -411,12 +404,7 @@ class Application:
         await source.close()
         # Requests that were under way were counted meanwhile.
         if name not in self.sources:
-            self._forget(name)
-
-    def _forget(self, source: str) -> None:
-        self.own.drop_source(source)
-        self._services.exposition.remove(("up", source))
-        self._services.exposition.remove(("dropped", source))
+            self._display.drop_source(name)
 
     async def _use_changed(self, secrets: Sequence[FileSecret]) -> None:
         """Try at once again what may have failed for the old contents; the new ones may be another user's, too."""
@@ -489,7 +477,7 @@ def unchanged(share: Config, running: Mapping[str, Region]) -> dict[str, Region]
 
 
 def build_accounts(
-    config: Config, contexts: Mapping[Tls, ssl.SSLContext], services: Services, *, running: Mapping[str, AccountAtWork]
+    config: Config, contexts: Mapping[Tls, ssl.SSLContext], services: Context, *, running: Mapping[str, AccountAtWork]
 ) -> dict[str, AccountAtWork]:
     """A login for each configured account: the running one, with its tokens, where nothing of it or its CA changed."""
     return {
@@ -506,7 +494,7 @@ def build_regions(
     config: Config,
     accounts: Mapping[str, AccountAtWork],
     contexts: Mapping[Tls, ssl.SSLContext],
-    services: Services,
+    services: Context,
     slots: asyncio.Semaphore,
     *,
     running: Mapping[str, Region],
@@ -527,6 +515,14 @@ def build_regions(
             kept = Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.tls], owns=owns)
         regions[cluster.name] = kept
     return regions
+
+
+def up_families(sources: Mapping[str, Source]) -> dict[str, Family]:
+    return {name: source.up_family for name, source in sources.items()}
+
+
+def job_budget(config: Config) -> PerJobBudget | None:
+    return PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
 
 
 def warnings_of(config: Config, sources: Mapping[str, Source]) -> list[str]:

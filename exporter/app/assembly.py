@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from exporter.app.application import build_accounts, build_regions, load_with_tls, warnings_of
+from exporter.app.application import build_accounts, build_regions, job_budget, load_with_tls, warnings_of
 from exporter.clock import SystemClock
 from exporter.config import Cluster, Config, OctopusProject, Tls
 from exporter.metrics.family import Family
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Chunks
 from exporter.metrics.snapshot import Exposition
 from exporter.sources.octopus.project import Project, build_projects
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.region_tokens import AccountAtWork
-from exporter.sources.services import Services
-from exporter.sources.source import Source
-from exporter.sources.tracked import Tracked
+from exporter.sources.source import Context, Source
 
 Polled = TypeVar("Polled", Cluster, OctopusProject)
 
@@ -43,7 +39,7 @@ class Assembly:
 
     config: Config
     contexts: Mapping[Tls, ssl.SSLContext]
-    services: Services
+    services: Context
     accounts: Mapping[str, AccountAtWork]
     regions: Mapping[str, Region]
     projects: Mapping[str, Project]
@@ -71,10 +67,9 @@ def assemble(path: Path, *, retries: int | None = None) -> Assembly:
     config, contexts = load_with_tls(path)
     if retries is not None:
         config = with_retries(config, retries)
-    services = Services(SystemClock(), OwnMetrics(), GaugesOnly())
-    # No tracker: it belongs to the service, and one look tells it nothing.
-    services.tracked = Tracked(services)
-    services.per_job = PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
+    # Without a tracker: it belongs to the service, and a single poll tells it nothing.
+    services = Context(SystemClock(), GaugesOnly())
+    services.display.per_job = job_budget(config)
     accounts = build_accounts(config, contexts, services, running={})
     slots = asyncio.Semaphore(config.poll.max_concurrency)
     regions = build_regions(config, accounts, contexts, services, slots, running={})

@@ -3,35 +3,12 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
-
-import structlog
 
 from exporter.app.assembly import Assembly
-from exporter.errors import DecodeError, NotThereError, PollError
 from exporter.metrics import families
 from exporter.metrics.render import Format
-from exporter.polling import Target, TargetKey
+from exporter.polling import Outcome, Target, poll_target
 from exporter.records import QueueStatistics
-
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the poll of a target ended: with `records` or with `error`. `at` is Unix time, `seconds` what it took."""
-
-    key: TargetKey
-    at: float
-    seconds: float
-    records: Any = None
-    error: PollError | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing failed; an optional endpoint that is not there is no failure."""
-        return self.error is None or isinstance(self.error, NotThereError)
 
 
 def ignore(_outcome: Outcome) -> None:
@@ -61,22 +38,7 @@ def all_targets(assembly: Assembly) -> list[Target]:
 
 async def polled(assembly: Assembly, target: Target) -> Outcome:
     """Poll one target and put what was found into the exposition."""
-    clock = assembly.services.clock
-    started = clock.monotonic()
-
-    def ended(**result: Any) -> Outcome:
-        return Outcome(target.key, clock.now(), clock.monotonic() - started, **result)
-
-    try:
-        records = await target.poll()
-        await target.publish(records)
-    except PollError as error:
-        return ended(error=error)
-    except Exception:
-        # One target's trouble must not hide the others.
-        log.exception("a poll failed in an unforeseen way; please report this", **target.key._asdict())
-        return ended(error=DecodeError("an error inside the exporter, see its log"))
-    return named(ended(records=records))
+    return named(await poll_target(target, assembly.services.clock))
 
 
 def named(outcome: Outcome) -> Outcome:
@@ -92,7 +54,7 @@ async def exposition(assembly: Assembly, outcomes: Iterable[Outcome]) -> bytes:
     Gauges only, without timestamps, and nothing about this process: fit for node_exporter's textfile collector, which has
     names of its own for that.
     """
-    shown = assembly.services.exposition
+    shown = assembly.services.display.exposition
     ups: dict[str, bool] = {}
     for outcome in outcomes:
         key = outcome.key

@@ -52,10 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    # Not at the top: the whole parser is made of this module, too.
-    from exporter.cli.main import build_parser  # noqa: PLC0415 - see above
-
-    write(script(build_parser(), args.shell))
+    write(script(args.parser, args.shell))
     return 0
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from exporter.app.survey import Outcome
 from exporter.app.target_info import TargetInfo
 from exporter.cli.once import unreadable_of
 from exporter.config import FileSecret
@@ -25,6 +24,7 @@ from exporter.errors import (
 )
 from exporter.http import ALARMING_SKEW
 from exporter.http.probe import Reached
+from exporter.polling import Outcome
 from exporter.sources.scnet.tokens import read_token
 
 Step = Literal["address", "connection", "TLS", "login", "permission", "answer", "clock"]

@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        args = build_parser().parse_args(with_default_command(given))
+        parser = build_parser()
+        args = parser.parse_args(with_default_command(given), argparse.Namespace(parser=parser))
         remember(misplaced_tokens(args))
         status: int = args.run(args)
     except ConfigurationError as error:

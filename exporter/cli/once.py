@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from exporter.app import Assembly, assemble
-from exporter.app.survey import Outcome, all_targets, exposition, survey
+from exporter.app.survey import all_targets, exposition, survey
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.output import complain, show, write
@@ -19,6 +19,7 @@ from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once
 from exporter.cli.table import rendered
 from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
+from exporter.polling import Outcome
 from exporter.sources.collector import Collector, Subject, registry
 from exporter.sources.collector import Found as Values
 from exporter.sources.once import Column, Once, Shape, Table, number, rounded

@@ -1,7 +1,20 @@
-"""Targets, who polls them and when: shards, jittered start, no overlap, backoff, staleness. Knows nothing of vendors."""
+"""Targets, their schedule and their health: jittered start, no overlap, backoff, staleness, shards. Knows nothing of vendors."""
 
-from exporter.polling.poller import SLICE, Listener, Poller, in_slices
-from exporter.polling.shards import WHOLE, Shard
-from exporter.polling.target import Target, TargetKey, TargetStatus
+from exporter.polling.health import Listener
+from exporter.polling.scheduler import SLICE, Scheduler, in_slices
+from exporter.polling.sharding import WHOLE, Shard
+from exporter.polling.target import Outcome, Target, TargetKey, TargetStatus, poll_target
 
-__all__ = ["SLICE", "WHOLE", "Listener", "Poller", "Shard", "Target", "TargetKey", "TargetStatus", "in_slices"]
+__all__ = [
+    "SLICE",
+    "WHOLE",
+    "Listener",
+    "Outcome",
+    "Scheduler",
+    "Shard",
+    "Target",
+    "TargetKey",
+    "TargetStatus",
+    "in_slices",
+    "poll_target",
+]

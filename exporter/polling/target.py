@@ -1,12 +1,17 @@
-"""One polled thing, and what is known of its polls."""
+"""What can be polled, what is known of its polls, and a single poll."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from exporter.clock import Timer
-from exporter.errors import PollError
+import structlog
+
+from exporter.clock import Clock, Timer
+from exporter.errors import DecodeError, NotThereError, PollError
+from exporter.supervise import cancelled_on_purpose
+
+log = structlog.get_logger()
 
 
 class TargetKey(NamedTuple):
@@ -79,3 +84,44 @@ class TargetStatus:
             self.last_error_at,
             self.next_poll,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the poll of a target ended: with `records` or with `error`. `at` is Unix time, `seconds` what it took."""
+
+    key: TargetKey
+    at: float
+    seconds: float
+    records: Any = None
+    error: PollError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed; an optional endpoint that is not there is no failure."""
+        return self.error is None or isinstance(self.error, NotThereError)
+
+
+async def poll_target(target: Target, clock: Clock, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
+    """Poll a target and show what was found, if that `is_wanted` then. Raises nothing but its own cancellation."""
+    started = clock.monotonic()
+    records, error = None, None
+    try:
+        records = await target.poll()
+        if is_wanted():
+            await target.publish(records)
+    except PollError as failure:
+        error = without_traceback(failure)
+    except (Exception, asyncio.CancelledError) as failure:
+        # A cancelled future that the poll awaited (a task that many share, say) is a failure of the poll.
+        if isinstance(failure, asyncio.CancelledError) and cancelled_on_purpose():
+            raise
+        log.exception("a poll failed in an unforeseen way; please report this", **target.key._asdict())
+        error = DecodeError("an error inside the exporter, see its log")
+    return Outcome(target.key, clock.now(), clock.monotonic() - started, None if error else records, error)
+
+
+def without_traceback(error: PollError) -> PollError:
+    """The error without where it came from: kept for as long as it is the last one, it would keep all that was in use."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from exporter.records import JobState
-
-if TYPE_CHECKING:
-    from exporter.sources.collector import Subject
 
 # States in which a job usually is: shown although no job is in them.
 USUAL_STATES = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED)
@@ -56,7 +53,7 @@ class Once:
 
     key: str
     shape: type[Shape]
-    rows: "Callable[[Subject, Any], Iterable[Shape]]"
+    rows: Callable[[Any, Any], Iterable[Shape]]
     heading: str = ""
     nothing: str = ""
     table: Callable[[Sequence[Any]], Table] | None = None

@@ -1,10 +1,32 @@
-"""What the application needs of anything that it polls, whoever the vendor is."""
+"""What the application and the sources that it polls need of each other, whoever the vendor is."""
 
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Protocol
 
+from exporter.clock import Clock
 from exporter.config import FileSecret
 from exporter.metrics.family import Family
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.snapshot import Exposition
 from exporter.polling import Target, TargetKey
+from exporter.sources.display import Display
+from exporter.sources.tracked import Tracked
+
+
+class Context:
+    """What all sources of one process share; it outlives reloads."""
+
+    def __init__(self, clock: Clock, exposition: Exposition, *, exporter_metrics: bool = True) -> None:
+        """`exporter_metrics`: whether metrics about the exporter and its targets are shown, besides what the sources say."""
+        self.clock = clock
+        self.own = OwnMetrics()
+        self.tracked = Tracked(exposition, self.own)
+        self.display = Display(self.own, exposition, self.tracked, exporter_metrics=exporter_metrics)
+        # Spellings of states that nobody knows and that were logged, by source: a reload does not repeat them.
+        self.unknown_words_told: defaultdict[str, set[str]] = defaultdict(set)
+        # To be called when a source has other targets than before without a reload.
+        self.targets_changed: Callable[[], None] = lambda: None
 
 
 class Source(Protocol):

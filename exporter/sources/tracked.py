@@ -7,9 +7,10 @@ from typing import NamedTuple
 import structlog
 
 from exporter.metrics import tracking as families
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.records import JobListing
-from exporter.sources.services import Services
 from exporter.tracking import MemberKey, TrackingService
 
 log = structlog.get_logger()
@@ -26,8 +27,9 @@ class Followed(NamedTuple):
 class Tracked:
     """The tracker's part of the exposition. Owners: ("tracked", target) and ("tracked group", source, group id)."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, exposition: Exposition, own: OwnMetrics) -> None:
+        self._exposition = exposition
+        self._own = own
         self.service: TrackingService | None = None
         self._shown: dict[TargetKey, Followed] = {}
         self._targets_of: defaultdict[tuple[str, str], set[TargetKey]] = defaultdict(set)
@@ -49,12 +51,12 @@ class Tracked:
         followed = self._shown.pop(target, None)
         if followed is None:
             return
-        self._services.exposition.remove(("tracked", target))
+        self._exposition.remove(("tracked", target))
         group = followed.member[:2]
         self._targets_of[group].discard(target)
         if not self._targets_of[group]:
             del self._targets_of[group]
-            self._services.exposition.remove(("tracked group", *group))
+            self._exposition.remove(("tracked group", *group))
 
     def hide_all(self) -> None:
         """Nobody counts any more."""
@@ -75,7 +77,7 @@ class Tracked:
             return
         self._failing.discard(followed.target)
         source = followed.member.source
-        self._services.own.tracked_jobs(source, service.tracked_jobs(source))
+        self._own.tracked_jobs(source, service.tracked_jobs(source))
         # It may have been hidden meanwhile, or a reload may have put another tracker in the place of this one.
         if self._shown.get(followed.target) == followed and self.service is service:
             self._show(service, followed)
@@ -84,5 +86,5 @@ class Tracked:
         source, group_id, user = followed.member
         of_member = families.tracked_member(source, followed.group, user, service.member(followed.member))
         of_group = families.tracked_group(source, followed.group, service.group(source, group_id))
-        self._services.exposition.put(("tracked", followed.target), of_member)
-        self._services.exposition.put(("tracked group", source, group_id), of_group)
+        self._exposition.put(("tracked", followed.target), of_member)
+        self._exposition.put(("tracked group", source, group_id), of_group)

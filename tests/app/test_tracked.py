@@ -9,7 +9,6 @@ from exporter.metrics.own import OwnMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState
-from exporter.sources.services import Services
 from exporter.sources.tracked import Followed, Tracked
 from exporter.tracking import MemberKey, Tracker, TrackingService
 from tests.support.clock import FakeClock
@@ -21,14 +20,14 @@ LISTING = JobListing((Job("1", "", JobState.RUNNING),))
 async def test_a_listing_that_cannot_be_taken_in_hides_its_member_and_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    services = Services(FakeClock(), OwnMetrics(), Exposition())
-    tracked = services.tracked = Tracked(services)
-    tracked.service = TrackingService(clock=services.clock)
+    exposition = Exposition()
+    tracked = Tracked(exposition, OwnMetrics())
+    tracked.service = TrackingService(clock=FakeClock())
 
     async def series() -> int:
         tracked.observe(ALICE, LISTING, 60.0)
         await asyncio.gather(*tracked._tasks)
-        return services.exposition.series
+        return exposition.series
 
     def record(*_: object) -> None:
         raise LookupError("unforeseen")

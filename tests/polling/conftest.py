@@ -8,7 +8,7 @@ import structlog
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from exporter.polling import Poller
+from exporter.polling import Scheduler
 from tests.support.clock import FakeClock
 from tests.support.polling import Heard
 
@@ -24,8 +24,8 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-async def poller(clock: FakeClock, heard: Heard) -> AsyncIterator[Poller]:
-    made = Poller(clock, heard, rng=random.Random(1))  # noqa: S311 - repeatable
+async def poller(clock: FakeClock, heard: Heard) -> AsyncIterator[Scheduler]:
+    made = Scheduler(clock, heard, rng=random.Random(1))  # noqa: S311 - repeatable
     yield made
     await made.stop()
 

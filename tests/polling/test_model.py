@@ -18,8 +18,8 @@ from exporter.errors import (
     ThrottledError,
     UpstreamConnectionError,
 )
-from exporter.polling import Poller, TargetKey
-from exporter.polling.source_health import SourceHealth
+from exporter.polling import Scheduler, TargetKey
+from exporter.polling.health import SourceHealth
 from tests.support.clock import FakeClock
 from tests.support.polling import Heard, Played
 
@@ -67,7 +67,7 @@ class PollerMachine(RuleBasedStateMachine):
         structlog.configure(
             logger_factory=structlog.ReturnLoggerFactory(), processors=[lambda _, __, event: str(event)]
         )
-        self.poller = Poller(self.clock, self.heard, rng=random.Random(0))  # noqa: S311 - repeatable
+        self.poller = Scheduler(self.clock, self.heard, rng=random.Random(0))  # noqa: S311 - repeatable
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.poller.stop())
@@ -209,11 +209,11 @@ def test_a_sources_health_is_that_of_its_targets(steps: list[tuple[str, str]]) -
             health.remove(key)
             del model[key]
         elif step in ("good", "bad") and key in model:
-            health.note(key, ok=step == "good")
+            health.record(key, ok=step == "good")
             model[key] = step == "good"
         states = list(model.values())
-        assert health.empty == (not states)
-        assert health.tried == (None not in states)
+        assert bool(health.known) == bool(states)
+        assert bool(health.untried) == (None in states)
         assert health.up is (False if False in states else None if None in states else True)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.polling import WHOLE, Shard, TargetKey
-from exporter.polling.shards import bucket, digest
+from exporter.polling.sharding import bucket, digest
 
 keys = st.builds(TargetKey, st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
 MANY = [TargetKey(f"region-{n % 6}", "queue_jobs", f"user-{n}") for n in range(6000)]
@@ -48,7 +48,7 @@ def test_shards_are_of_about_one_size_and_one_more_takes_its_share(total: int) -
 def test_other_processes_choose_the_same() -> None:
     """Python's own hash of a text is another one in every process."""
     program = (
-        "from exporter.polling.shards import TargetKey, bucket, digest;"
+        "from exporter.polling.sharding import TargetKey, bucket, digest;"
         "print([bucket(digest(TargetKey('kunshan', 'queue_jobs', f'用户{n}')), 5) for n in range(20)])"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - our own

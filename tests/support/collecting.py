@@ -98,7 +98,7 @@ class Collecting:
         return Polled(await self._samples(), rejected, unknown, error, records, requests)
 
     async def _samples(self) -> Samples:
-        text = (await self._services.exposition.body(Format.TEXT, compress=False)).decode()
+        text = (await self._services.display.exposition.body(Format.TEXT, compress=False)).decode()
         return {
             " ".join(
                 [name.removeprefix(self._prefix), *(v for k, v in labels.items() if k not in OF_TARGET)]

@@ -23,7 +23,7 @@ class Heard:
         self.polls.append((key, error))
         self.seconds.append(seconds)
 
-    def health_changed(self, status: TargetStatus) -> None:
+    def health_changed(self, status: TargetStatus, *, flipped: bool) -> None:  # noqa: ARG002 - a change is a change
         self.health.append((status.key, status.up, status.stale))
 
     def source_changed(self, source: str, up: bool | None) -> None:

@@ -16,7 +16,7 @@ from exporter.sources.collector import Collector, Subject, subjects_of
 from exporter.sources.octopus.client import ProjectClient, Queue
 from exporter.sources.octopus.flow import QueueTotals
 from exporter.sources.octopus.iam import IamLogin
-from exporter.sources.services import Services
+from exporter.sources.source import Context
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ class Project:
     def __init__(
         self,
         project: OctopusProject,
-        services: Services,
+        services: Context,
         *,
         slots: asyncio.Semaphore,
         tls: ssl.SSLContext | bool,
@@ -169,7 +169,7 @@ class Project:
 def build_projects(
     config: Config,
     contexts: Mapping[Tls, ssl.SSLContext],
-    services: Services,
+    services: Context,
     slots: asyncio.Semaphore,
     *,
     running: Mapping[str, Project],

@@ -58,8 +58,7 @@ class QueuePolling:
         counters = counters_of(self._totals)
         kinds = 0 if listing.content is None else len(listing.content.jobs)
         chunks = await off_loop(kinds, WORK_ON_LOOP_LIMIT, lambda: families.queue(self._labels, listing, counters))
-        services.exposition.put(self._key, chunks)
-        services.figures.show(self._key, TaskFigures(listing.length))
+        services.display.show(self._key, chunks, TaskFigures(listing.length))
 
     async def _conclude(self, listing: QueueListing) -> None:
         """Find out what came and went since the last listing."""

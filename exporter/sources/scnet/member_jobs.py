@@ -16,7 +16,6 @@ from exporter.sources.figures import MemberFigures, member_figures
 from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, number, states_to_show
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.subjects import MEMBER
-from exporter.sources.services import show_jobs_dropped
 from exporter.sources.tracked import Followed
 from exporter.threads import off_loop
 from exporter.tracking import MemberKey
@@ -43,32 +42,31 @@ class MemberPolling:
         region, services = self._region, self._region.services
         region.count_flaws(MEMBER_JOBS.name, records)
         # Which jobs have series of their own depends on other listings too: then the same answer is not enough.
-        if services.per_job is not None or not self._is_shown(records.fingerprint):
+        if services.display.per_job is not None or not self._is_shown(records.fingerprint):
             await self._show(records)
         services.tracked.observe(self._followed, records, region.cluster.poll.interval)
 
     async def _show(self, records: JobListing) -> None:
-        region, subject, services = self._region, self._subject, self._region.services
+        region, subject, display = self._region, self._subject, self._region.services.display
 
         def rendered() -> tuple[Chunks, MemberFigures]:
             return families.member_jobs(region.name, subject.group, subject.user, records), member_figures(records)
 
         chunks, figures = await off_loop(len(records.jobs), RENDER_ON_LOOP_LIMIT, rendered)
-        services.exposition.put(self._key, {**chunks, **self._per_job(records)})
-        services.figures.show(self._key, figures)
         # Series of single jobs must leave when they are switched off, even if the answer stays the same.
-        services.shown_answers[self._key] = records.fingerprint if services.per_job is None else None
+        answer = records.fingerprint if display.per_job is None else None
+        display.show(self._key, {**chunks, **self._per_job(records)}, figures, answer)
 
     def _is_shown(self, fingerprint: int | None) -> bool:
         """Whether what the target shows comes from an answer with this fingerprint."""
-        return fingerprint is not None and fingerprint == self._region.services.shown_answers.get(self._key)
+        return fingerprint is not None and fingerprint == self._region.services.display.answer(self._key)
 
     def _per_job(self, records: JobListing) -> Chunks:
-        region, subject, services = self._region, self._subject, self._region.services
-        if services.per_job is None:
+        region, subject, display = self._region, self._subject, self._region.services.display
+        if display.per_job is None:
             return {}
-        jobs = services.per_job.grant(self._key, region.name, subject.user, records.jobs)
-        show_jobs_dropped(services, region.name)
+        jobs = display.per_job.grant(self._key, region.name, subject.user, records.jobs)
+        display.show_jobs_dropped(region.name)
         return families.per_job(region.name, subject.group, subject.user, jobs)
 
 

@@ -52,11 +52,10 @@ class UserPolling:
             return
         self._region.count_flaws(QUEUE_JOBS.name, records)
         await self._show(records)
-        self._region.services.shown_answers[self._key] = records.fingerprint
 
     async def _show(self, records: QueueStatistics) -> None:
         name, services = self._region.name, self._region.services
-        before = services.queues_seen.get(self._key, SeenQueues())
+        before: SeenQueues = services.display.remembered.get(self._key, SeenQueues())
 
         def rendered() -> tuple[Chunks, QueueFigures, SeenQueues, int]:
             seen, dropped = before.after(queue.queue for queue in records.queues)
@@ -64,16 +63,15 @@ class UserPolling:
             return chunks, queue_figures(records, seen.absent), seen, dropped
 
         chunks, figures, seen, dropped = await off_loop(len(records.queues), RENDER_ON_LOOP_LIMIT, rendered)
-        services.exposition.put(self._key, chunks)
-        services.figures.show(self._key, figures)
-        services.queues_seen[self._key] = seen
+        services.display.show(self._key, chunks, figures, records.fingerprint)
+        services.display.remembered[self._key] = seen
         services.own.queues_dropped(name, dropped)
 
     async def _ask(self) -> QueueStatistics | None:
-        client, shown = self._region.client, self._region.services.shown_answers
-        known = shown.get(self._key)
+        client, display = self._region.client, self._region.services.display
+        known = display.answer(self._key)
         records = await client.changed_queue_jobs(self._user, self._token, known=known)
-        if records is None and shown.get(self._key) != known:
+        if records is None and display.answer(self._key) != known:
             # It got too old to be shown while it was requested again.
             return await client.queue_jobs(self._user, self._token)
         return records

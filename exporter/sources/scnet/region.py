@@ -21,7 +21,7 @@ from exporter.sources.scnet.client import RegionClient, encoded
 from exporter.sources.scnet.envelope import open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
 from exporter.sources.scnet.subjects import OWNER, USER
-from exporter.sources.services import Services
+from exporter.sources.source import Context
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class Region:
         self,
         cluster: Cluster,
         accounts: Mapping[str, AccountAtWork],
-        services: Services,
+        services: Context,
         *,
         slots: asyncio.Semaphore,
         tls: ssl.SSLContext,
@@ -186,14 +186,12 @@ class Region:
 
     def shown(self, key: TargetKey) -> int | None:
         """The fingerprint of the answer that the target shows now."""
-        return self.services.shown_answers.get(key)
+        return self.services.display.answer(key)
 
     def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
         """Let the target show this from now on."""
         self.services.own.rejected(self.name, key.endpoint, found.rejected)
-        self.services.exposition.put(key, chunks)
-        self.services.figures.show(key, SampleFigures(found.samples))
-        self.services.shown_answers[key] = found.fingerprint
+        self.services.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
         """Use the new content of `secret`; the targets that may work again now."""

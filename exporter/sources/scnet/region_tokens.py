@@ -10,7 +10,7 @@ from exporter.config import Cluster, Secret
 from exporter.http import EitherToken, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, renewal
 from exporter.sources.scnet.tokens import read_token
-from exporter.sources.services import Services
+from exporter.sources.source import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class AccountAtWork:
     tls: ssl.SSLContext
 
 
-def account_at_work(account: config.Account, services: Services, tls: ssl.SSLContext) -> AccountAtWork:
+def account_at_work(account: config.Account, services: Context, tls: ssl.SSLContext) -> AccountAtWork:
     return AccountAtWork(account, TokenCache(login_of(account), services.clock), tls)
 
 
@@ -42,7 +42,7 @@ class RegionTokens:
         self,
         cluster: Cluster,
         accounts: Mapping[str, AccountAtWork],
-        services: Services,
+        services: Context,
         *,
         upstream: Upstream,
         slots: asyncio.Semaphore,

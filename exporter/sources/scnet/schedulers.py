@@ -25,7 +25,7 @@ class SchedulersPolling:
     async def publish(self, records: Schedulers) -> None:
         services = self._region.services
         services.own.rejected(self._region.name, SCHEDULERS.name, records.rejected)
-        services.exposition.put(self._key, families.schedulers(self._region.name, records))
+        services.display.show(self._key, families.schedulers(self._region.name, records))
 
 
 class SchedulerRow(Shape, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Which failures are one trouble, and so one line in the log."""
+"""Which failures are one incident, and so one line in the log."""
 
 import time
 
@@ -20,8 +20,8 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.polling import Poller, TargetKey
-from exporter.polling.edges import EdgeLog
+from exporter.polling import Scheduler, TargetKey
+from exporter.polling.health import IncidentLog
 from tests.support.clock import FakeClock
 from tests.support.polling import Heard, Played
 
@@ -54,25 +54,25 @@ ELSEWHERE = TargetKey("wuzhen", "queue_jobs", "alice")
     ids=lambda value: type(value).__name__,
 )
 def test_how_far_a_failure_reaches(error: PollError, lines: int, logged: list[EventDict]) -> None:
-    """A line for every trouble, not for each of the thousands of targets that share it."""
-    edges = EdgeLog()
+    """A line for every incident, not for each of the thousands of targets that share it."""
+    incidents = IncidentLog()
     for _ in range(3):
         for key in (ALICE, BOB, CLUSTER, ELSEWHERE):
-            edges.failed(key, error, 0.0)
+            incidents.record_failure(key, error, 0.0)
     assert [entry["event"] for entry in logged] == ["polls fail"] * lines
 
 
 def test_a_host_that_fails_in_changing_ways_is_one_trouble(logged: list[EventDict]) -> None:
-    edges = EdgeLog()
+    incidents = IncidentLog()
     for error in (UpstreamTimeoutError("x"), ServerError("HTTP 502"), UpstreamConnectionError("x")) * 3:
-        edges.failed(ALICE, error, 0.0)
-    edges.succeeded(ALICE, 90.0)
+        incidents.record_failure(ALICE, error, 0.0)
+    incidents.record_success(ALICE, 90.0)
     assert [entry["event"] for entry in logged] == ["polls fail", "polls work again"]
     assert logged[1]["after_seconds"] == 90.0
 
 
 def test_the_line_says_where_and_why(logged: list[EventDict]) -> None:
-    EdgeLog().failed(ALICE, RejectedError("the region does not know this user"), 0.0)
+    IncidentLog().record_failure(ALICE, RejectedError("the region does not know this user"), 0.0)
     assert logged == [
         {
             "event": "polls fail",
@@ -88,17 +88,17 @@ def test_the_line_says_where_and_why(logged: list[EventDict]) -> None:
 
 def test_only_the_first_sign_of_healing_is_told_until_something_fails_again() -> None:
     """Whoever hurries the others need not look at thousands of them for each that heals."""
-    edges, error = EdgeLog(), UpstreamTimeoutError("x")
+    incidents, error = IncidentLog(), UpstreamTimeoutError("x")
     for key in (ALICE, BOB, CLUSTER):
-        edges.failed(key, error, 0.0)
-    told = [edges.succeeded(ALICE, 1.0) is not None, edges.succeeded(BOB, 1.0) is not None]
-    edges.failed(CLUSTER, error, 2.0)
-    told += [edges.succeeded(BOB, 3.0) is not None, edges.succeeded(CLUSTER, 3.0) is not None]
+        incidents.record_failure(key, error, 0.0)
+    told = [incidents.record_success(ALICE, 1.0) is not None, incidents.record_success(BOB, 1.0) is not None]
+    incidents.record_failure(CLUSTER, error, 2.0)
+    told += [incidents.record_success(BOB, 3.0) is not None, incidents.record_success(CLUSTER, 3.0) is not None]
     assert told == [True, False, False, True]
 
 
 async def test_ten_thousand_targets_that_heal_together_cost_no_more_than_polling_them(
-    poller: Poller, clock: FakeClock, heard: Heard
+    poller: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     """What is done for one target must not grow with the number of the others."""
     many = [Played(clock, str(n), error=UpstreamConnectionError("down")) for n in range(10_000)]
@@ -113,7 +113,7 @@ async def test_ten_thousand_targets_that_heal_together_cost_no_more_than_polling
     assert time.process_time() - started < 60
 
 
-async def poll_everything_once(poller: Poller) -> None:
+async def poll_everything_once(poller: Scheduler) -> None:
     for status in poller.statuses:
         if status.timer is not None:
             status.timer.cancel()

@@ -15,22 +15,22 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.polling import Poller, TargetStatus
-from exporter.polling.schedule import backoff_delay, first_delay, regular_delay, second_delay
+from exporter.polling import Scheduler, TargetStatus
+from exporter.polling.scheduler import backoff_delay, first_delay, regular_delay, second_delay
 from tests.support.clock import FakeClock, FakeTimer
 from tests.support.polling import Heard, Played, running_tasks
 
 DOWN = UpstreamConnectionError("cannot connect", culprit="h")
 
 
-def update(poller: Poller, *played: Played) -> None:
+def update(poller: Scheduler, *played: Played) -> None:
     poller.update([target.target() for target in played])
 
 
 # The start
 
 
-async def test_all_targets_are_tried_within_a_second_but_not_at_once(poller: Poller, clock: FakeClock) -> None:
+async def test_all_targets_are_tried_within_a_second_but_not_at_once(poller: Scheduler, clock: FakeClock) -> None:
     many = [Played(clock, name=str(n)) for n in range(200)]
     update(poller, *many)
     start = clock.monotonic()
@@ -41,7 +41,7 @@ async def test_all_targets_are_tried_within_a_second_but_not_at_once(poller: Pol
     assert 0.9 < max(moments) <= 1.0
 
 
-async def test_it_is_ready_once_everything_was_tried_whatever_came_of_it(poller: Poller, clock: FakeClock) -> None:
+async def test_it_is_ready_once_everything_was_tried_whatever_came_of_it(poller: Scheduler, clock: FakeClock) -> None:
     good, bad, slow = Played(clock, "a"), Played(clock, "b", error=DOWN), Played(clock, "c", seconds=5.0)
     waiting = asyncio.create_task(poller.wait_ready())
     seen = [poller.ready]
@@ -54,12 +54,12 @@ async def test_it_is_ready_once_everything_was_tried_whatever_came_of_it(poller:
     await asyncio.wait_for(waiting, 100)
 
 
-async def test_without_targets_it_is_ready(poller: Poller) -> None:
+async def test_without_targets_it_is_ready(poller: Scheduler) -> None:
     poller.update([])
     assert poller.ready
 
 
-async def test_readiness_is_not_taken_back_by_a_reload(poller: Poller, clock: FakeClock) -> None:
+async def test_readiness_is_not_taken_back_by_a_reload(poller: Scheduler, clock: FakeClock) -> None:
     first = Played(clock, "a")
     update(poller, first)
     await clock.advance(1)
@@ -67,7 +67,7 @@ async def test_readiness_is_not_taken_back_by_a_reload(poller: Poller, clock: Fa
     assert poller.ready
 
 
-async def test_it_becomes_ready_when_the_last_untried_target_is_removed(poller: Poller, clock: FakeClock) -> None:
+async def test_it_becomes_ready_when_the_last_untried_target_is_removed(poller: Scheduler, clock: FakeClock) -> None:
     tried, never = Played(clock, "a"), Played(clock, "b", source="other", seconds=1e6)
     update(poller, tried, never)
     await clock.advance(1)
@@ -79,7 +79,7 @@ async def test_it_becomes_ready_when_the_last_untried_target_is_removed(poller: 
 # The rhythm
 
 
-async def test_the_rhythm_is_steady_from_the_second_poll_on(poller: Poller, clock: FakeClock) -> None:
+async def test_the_rhythm_is_steady_from_the_second_poll_on(poller: Scheduler, clock: FakeClock) -> None:
     target = Played(clock, seconds=2.0)
     update(poller, target)
     await clock.advance(20 * 60)
@@ -102,7 +102,7 @@ async def test_phases_are_spread_over_the_interval_and_the_same_after_every_rest
 
 @pytest.mark.parametrize("seconds", [59.0, 60.0, 61.0, 150.0, 1000.0])
 async def test_a_slow_poll_never_overlaps_with_the_next_one_and_keeps_the_phase(
-    poller: Poller, clock: FakeClock, seconds: float
+    poller: Scheduler, clock: FakeClock, seconds: float
 ) -> None:
     target = Played(clock, seconds=seconds, stale_after=1e9)
     update(poller, target)
@@ -113,7 +113,7 @@ async def test_a_slow_poll_never_overlaps_with_the_next_one_and_keeps_the_phase(
     assert all(min(rest, 60 - rest) < 1e-3 for rest in off_phase)
 
 
-async def test_how_long_a_poll_took_is_reported(poller: Poller, clock: FakeClock, heard: Heard) -> None:
+async def test_how_long_a_poll_took_is_reported(poller: Scheduler, clock: FakeClock, heard: Heard) -> None:
     update(poller, Played(clock, seconds=2.5))
     await clock.advance(10)
     assert heard.seconds == pytest.approx([2.5])
@@ -123,7 +123,7 @@ async def test_how_long_a_poll_took_is_reported(poller: Poller, clock: FakeClock
 
 
 async def test_failures_slow_a_target_down_to_ten_intervals_and_a_success_ends_that(
-    poller: Poller, clock: FakeClock
+    poller: Scheduler, clock: FakeClock
 ) -> None:
     target = Played(clock, error=RejectedError("no such user"))
     update(poller, target)
@@ -142,7 +142,7 @@ async def test_failures_slow_a_target_down_to_ten_intervals_and_a_success_ends_t
 
 
 async def test_a_pause_that_the_upstream_asked_for_is_kept_but_not_beyond_ten_intervals(
-    poller: Poller, clock: FakeClock
+    poller: Scheduler, clock: FakeClock
 ) -> None:
     polite = Played(clock, "a", error=ThrottledError("slow down", retry_after=300.0))
     endless = Played(clock, "b", error=ThrottledError("slow down", retry_after=float("inf")))
@@ -152,7 +152,7 @@ async def test_a_pause_that_the_upstream_asked_for_is_kept_but_not_beyond_ten_in
     assert endless.gaps[0] == pytest.approx(600)
 
 
-async def test_a_failed_poll_publishes_nothing_and_says_why(poller: Poller, clock: FakeClock, heard: Heard) -> None:
+async def test_a_failed_poll_publishes_nothing_and_says_why(poller: Scheduler, clock: FakeClock, heard: Heard) -> None:
     target = Played(clock, error=DOWN)
     update(poller, target)
     await clock.advance(1)
@@ -165,7 +165,7 @@ async def test_a_failed_poll_publishes_nothing_and_says_why(poller: Poller, cloc
     assert status.next_poll is not None
 
 
-async def test_a_success_clears_the_error(poller: Poller, clock: FakeClock) -> None:
+async def test_a_success_clears_the_error(poller: Scheduler, clock: FakeClock) -> None:
     target = Played(clock, error=DOWN)
     update(poller, target)
     await clock.advance(1)
@@ -179,7 +179,7 @@ async def test_a_success_clears_the_error(poller: Poller, clock: FakeClock) -> N
 @pytest.mark.parametrize("where", ["error", "publish_error"])
 @pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("x"), asyncio.CancelledError()], ids=repr)
 async def test_what_nobody_foresaw_is_logged_and_does_not_stop_the_target(
-    poller: Poller, clock: FakeClock, logged: list[dict[str, object]], where: str, error: BaseException
+    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]], where: str, error: BaseException
 ) -> None:
     """Also a cancellation that is not ours: of a login that many polls wait for, say."""
     target = Played(clock)
@@ -198,7 +198,7 @@ async def test_what_nobody_foresaw_is_logged_and_does_not_stop_the_target(
     assert target.published[-1] == 2
 
 
-async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(poller: Poller, clock: FakeClock) -> None:
+async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(poller: Scheduler, clock: FakeClock) -> None:
     """The body of an answer, say: of ten thousand failing targets that would be much memory."""
 
     class Answer:
@@ -225,7 +225,7 @@ async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(polle
 
 
 async def test_the_first_success_after_an_outage_hurries_the_others_of_the_region(
-    poller: Poller, clock: FakeClock
+    poller: Scheduler, clock: FakeClock
 ) -> None:
     region = [Played(clock, str(n), error=DOWN) for n in range(50)]
     lonely = Played(clock, "lonely", error=RejectedError("no such user"))
@@ -242,7 +242,7 @@ async def test_the_first_success_after_an_outage_hurries_the_others_of_the_regio
     assert all(gap >= 540 for target in (lonely, elsewhere) for gap in target.gaps[4:]), "their trouble is another one"
 
 
-async def test_hurried_polls_do_not_come_all_at_once(poller: Poller, clock: FakeClock) -> None:
+async def test_hurried_polls_do_not_come_all_at_once(poller: Scheduler, clock: FakeClock) -> None:
     region = [Played(clock, str(n), error=DOWN) for n in range(100)]
     update(poller, *region)
     await clock.advance(3600)
@@ -253,7 +253,7 @@ async def test_hurried_polls_do_not_come_all_at_once(poller: Poller, clock: Fake
     assert max(sum(1 for t in last if start <= t < start + 5) for start in last) < 30
 
 
-async def test_a_region_that_breaks_again_while_it_heals_is_hurried_again(poller: Poller, clock: FakeClock) -> None:
+async def test_a_region_that_breaks_again_while_it_heals_is_hurried_again(poller: Scheduler, clock: FakeClock) -> None:
     first, second, third = (Played(clock, name, error=DOWN) for name in "abc")
     update(poller, first, second, third)
     await clock.advance(7200)
@@ -272,7 +272,7 @@ async def test_a_region_that_breaks_again_while_it_heals_is_hurried_again(poller
 
 
 async def test_poll_soon_brings_a_backing_off_target_forward_and_delays_nothing(
-    poller: Poller, clock: FakeClock
+    poller: Scheduler, clock: FakeClock
 ) -> None:
     slow, soon = Played(clock, "slow", error=RejectedError("x")), Played(clock, "soon")
     update(poller, slow, soon)
@@ -290,7 +290,7 @@ async def test_poll_soon_brings_a_backing_off_target_forward_and_delays_nothing(
 
 
 async def test_data_is_let_go_once_it_is_older_than_stale_after_and_comes_back(
-    poller: Poller, clock: FakeClock, heard: Heard
+    poller: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     target = Played(clock, interval=60, stale_after=180)
     update(poller, target)
@@ -319,7 +319,7 @@ async def test_data_is_let_go_once_it_is_older_than_stale_after_and_comes_back(
 
 
 async def test_a_target_that_never_worked_is_stale_and_has_nothing_to_let_go(
-    poller: Poller, clock: FakeClock, heard: Heard
+    poller: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     update(poller, Played(clock, error=DOWN))
     await clock.advance(10_000)
@@ -330,7 +330,7 @@ async def test_a_target_that_never_worked_is_stale_and_has_nothing_to_let_go(
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
 async def test_a_wall_clock_that_jumps_changes_neither_rhythm_nor_staleness(
-    poller: Poller, clock: FakeClock, heard: Heard, jump: float
+    poller: Scheduler, clock: FakeClock, heard: Heard, jump: float
 ) -> None:
     target = Played(clock)
     update(poller, target)
@@ -347,7 +347,7 @@ async def test_a_wall_clock_that_jumps_changes_neither_rhythm_nor_staleness(
 
 
 async def test_a_new_target_is_polled_a_kept_one_keeps_its_rhythm_and_a_removed_one_is_let_alone(
-    poller: Poller, clock: FakeClock, heard: Heard
+    poller: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     kept, removed, added = Played(clock, "kept"), Played(clock, "removed"), Played(clock, "added")
     update(poller, kept, removed)
@@ -364,7 +364,7 @@ async def test_a_new_target_is_polled_a_kept_one_keeps_its_rhythm_and_a_removed_
 
 
 async def test_a_removed_targets_poll_under_way_publishes_nothing(
-    poller: Poller, clock: FakeClock, heard: Heard
+    poller: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     asking, publishing = Played(clock, "a", seconds=5.0), Played(clock, "b", publish_seconds=5.0)
     update(poller, asking, publishing)
@@ -377,7 +377,7 @@ async def test_a_removed_targets_poll_under_way_publishes_nothing(
     assert clock.pending == []
 
 
-async def test_another_thing_under_the_same_name_starts_anew(poller: Poller, clock: FakeClock, heard: Heard) -> None:
+async def test_another_thing_under_the_same_name_starts_anew(poller: Scheduler, clock: FakeClock, heard: Heard) -> None:
     """A cluster's address was changed: what the old one said must not be shown as the new one's."""
     old = Played(clock, identity="old", seconds=5.0)
     update(poller, old)
@@ -394,7 +394,7 @@ async def test_another_thing_under_the_same_name_starts_anew(poller: Poller, clo
 
 
 async def test_a_kept_targets_poll_under_way_ends_and_the_next_uses_the_new_settings(
-    poller: Poller, clock: FakeClock
+    poller: Scheduler, clock: FakeClock
 ) -> None:
     old = Played(clock, seconds=5.0)
     update(poller, old)
@@ -408,7 +408,7 @@ async def test_a_kept_targets_poll_under_way_ends_and_the_next_uses_the_new_sett
     assert new.gaps == pytest.approx([10.0] * len(new.gaps))
 
 
-async def test_a_shorter_interval_takes_effect_within_it(poller: Poller, clock: FakeClock) -> None:
+async def test_a_shorter_interval_takes_effect_within_it(poller: Scheduler, clock: FakeClock) -> None:
     old = Played(clock, interval=3600, stale_after=1e5)
     update(poller, old)
     await clock.advance(2)
@@ -418,7 +418,7 @@ async def test_a_shorter_interval_takes_effect_within_it(poller: Poller, clock: 
     assert len(new.started) == 1
 
 
-async def test_a_shorter_stale_after_takes_effect_at_once(poller: Poller, clock: FakeClock, heard: Heard) -> None:
+async def test_a_shorter_stale_after_takes_effect_at_once(poller: Scheduler, clock: FakeClock, heard: Heard) -> None:
     update(poller, Played(clock, stale_after=1000))
     await clock.advance(1)
     poller.expire()
@@ -437,7 +437,7 @@ def fire(status: TargetStatus) -> None:
     timer.callback()
 
 
-async def test_an_update_between_a_timer_and_its_poll_does_not_poll_twice(poller: Poller, clock: FakeClock) -> None:
+async def test_an_update_between_a_timer_and_its_poll_does_not_poll_twice(poller: Scheduler, clock: FakeClock) -> None:
     """The timer has fired, the poll's task has not begun."""
     target = Played(clock, seconds=1.0)
     update(poller, target)
@@ -452,7 +452,7 @@ async def test_an_update_between_a_timer_and_its_poll_does_not_poll_twice(poller
     assert len(clock.pending) == 1, "the poll's own sleep, and no second timer"
 
 
-async def test_a_target_removed_between_a_timer_and_its_poll_is_not_polled(poller: Poller, clock: FakeClock) -> None:
+async def test_a_target_removed_between_a_timer_and_its_poll_is_not_polled(poller: Scheduler, clock: FakeClock) -> None:
     target = Played(clock)
     update(poller, target)
     fire(poller.statuses[0])
@@ -466,7 +466,7 @@ async def test_a_target_removed_between_a_timer_and_its_poll_is_not_polled(polle
 
 
 async def test_a_source_is_up_once_all_its_targets_worked_and_down_with_the_first_that_fails(
-    poller: Poller, clock: FakeClock, heard: Heard
+    poller: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     a, b = Played(clock, "a"), Played(clock, "b", seconds=10)
     update(poller, a, b)
@@ -485,7 +485,7 @@ async def test_a_source_is_up_once_all_its_targets_worked_and_down_with_the_firs
 # The end
 
 
-async def test_stopping_leaves_no_task_and_no_timer(poller: Poller, clock: FakeClock) -> None:
+async def test_stopping_leaves_no_task_and_no_timer(poller: Scheduler, clock: FakeClock) -> None:
     update(poller, Played(clock, "a", seconds=1000), Played(clock, "b", publish_seconds=1000), Played(clock, "c"))
     await clock.advance(10)
     await poller.stop()
@@ -502,7 +502,7 @@ async def test_a_poll_that_ignores_its_cancellation_is_not_followed_by_another(c
             except asyncio.CancelledError:
                 return 0
 
-    poller, target = Poller(clock, heard), Stubborn(clock, seconds=1000)
+    poller, target = Scheduler(clock, heard), Stubborn(clock, seconds=1000)
     update(poller, target)
     await clock.advance(10)
     await poller.stop()
@@ -519,7 +519,7 @@ def events(logged: list[dict[str, object]]) -> list[tuple[object, ...]]:
 
 
 async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
-    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     region = [Played(clock, str(n)) for n in range(100)]
     update(poller, *region)
@@ -538,7 +538,7 @@ async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
 
 
 async def test_a_refused_token_is_one_line_for_each_credential(
-    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     lab = [Played(clock, f"lab-{n}", error=AuthenticationError("refused", culprit="token of lab")) for n in range(5)]
     bob = [Played(clock, f"bob-{n}", error=AuthenticationError("refused", culprit="token of bob")) for n in range(5)]
@@ -552,7 +552,7 @@ async def test_a_refused_token_is_one_line_for_each_credential(
 
 
 async def test_a_targets_own_trouble_is_a_line_of_its_own(
-    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     update(poller, *(Played(clock, name, error=PermissionDeniedError("no")) for name in "abc"), Played(clock, "d"))
     await clock.advance(3600)
@@ -560,7 +560,7 @@ async def test_a_targets_own_trouble_is_a_line_of_its_own(
 
 
 async def test_a_trouble_that_turns_into_another_is_not_healed_between(
-    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     target = Played(clock, error=DOWN)
     update(poller, target)
@@ -573,7 +573,7 @@ async def test_a_trouble_that_turns_into_another_is_not_healed_between(
 
 
 async def test_a_removed_target_takes_its_trouble_along_silently(
-    poller: Poller, clock: FakeClock, logged: list[dict[str, object]]
+    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     update(poller, Played(clock, error=DOWN))
     await clock.advance(10)
@@ -609,7 +609,7 @@ def test_no_backoff_is_longer_than_ten_intervals(failures: int) -> None:
 # Bit by bit
 
 
-async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Poller, clock: FakeClock) -> None:
+async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Scheduler, clock: FakeClock) -> None:
     """Others have their turn many times meanwhile, and it ends with exactly these targets, in their order."""
     many = [Played(clock, name=str(n)) for n in range(2000)]
     turns = 0
@@ -631,7 +631,9 @@ async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Poller
     watching.cancel()
 
 
-async def test_what_is_taken_bit_by_bit_is_not_ready_before_its_last_target(poller: Poller, clock: FakeClock) -> None:
+async def test_what_is_taken_bit_by_bit_is_not_ready_before_its_last_target(
+    poller: Scheduler, clock: FakeClock
+) -> None:
     """Nor does its source count as up, although the first targets were tried long ago."""
     many = [Played(clock, name=str(n)) for n in range(1000)]
     taking = asyncio.create_task(poller.set_targets([target.target() for target in many]))
@@ -646,7 +648,7 @@ async def test_what_is_taken_bit_by_bit_is_not_ready_before_its_last_target(poll
     assert poller.ready
 
 
-async def test_an_update_in_between_has_the_last_word(poller: Poller, clock: FakeClock) -> None:
+async def test_an_update_in_between_has_the_last_word(poller: Scheduler, clock: FakeClock) -> None:
     """A target that was only announced is not waited for."""
     many = [Played(clock, name=str(n)) for n in range(1000)]
     taking = asyncio.create_task(poller.set_targets([target.target() for target in many]))
@@ -658,7 +660,7 @@ async def test_an_update_in_between_has_the_last_word(poller: Poller, clock: Fak
     assert poller.ready
 
 
-async def test_replaced_polls_are_those_of_targets_that_have_been_replaced(poller: Poller, clock: FakeClock) -> None:
+async def test_replaced_polls_are_those_of_targets_that_have_been_replaced(poller: Scheduler, clock: FakeClock) -> None:
     """They go on, and what they bring is shown; polls of other sources and of the new targets are not waited for."""
     old, new = Played(clock, seconds=10), Played(clock, seconds=1000)
     other = Played(clock, source="xian", seconds=1000)

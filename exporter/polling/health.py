@@ -1,0 +1,279 @@
+"""How targets do: the only place where their health changes, and where a change is logged and shown."""
+
+import asyncio
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import DecodeError, NotThereError, PollError, TransientError, UnexpectedStatusError
+from exporter.polling.target import TargetKey, TargetStatus
+
+log = structlog.get_logger()
+
+# A host in trouble times out, hangs up and answers 5xx by turns: that is one incident.
+UNREACHABLE = frozenset({"connection", "timeout", "http"})
+NOTHING: frozenset[TargetKey] = frozenset()
+
+
+class Listener(Protocol):
+    """Shows how the polls go. Called on the event loop; must be quick and must not fail."""
+
+    def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
+        """A poll ended."""
+        ...
+
+    def health_changed(self, status: TargetStatus, *, flipped: bool) -> None:
+        """`up` or `stale` of a target changed, or only its `last_success` where they have not `flipped`."""
+        ...
+
+    def source_changed(self, source: str, up: bool | None) -> None:
+        """Whether the last poll of every target of `source` worked; None while some were not tried and none failed."""
+        ...
+
+    def expired(self, key: TargetKey) -> None:
+        """The data of a target is too old to be shown."""
+        ...
+
+    def removed(self, key: TargetKey) -> None:
+        """The target is no longer configured."""
+        ...
+
+
+class Health:
+    """The health of all targets and of their sources.
+
+    A target is in one of five states, see `TargetStatus`. Failures of targets that have one reason are one incident, which
+    is logged once when it begins and once when it is over.
+    """
+
+    def __init__(self, clock: Clock, listener: Listener) -> None:
+        self._clock = clock
+        self._listener = listener
+        self._incidents = IncidentLog()
+        self._sources: dict[str, SourceHealth] = {}
+        # Set once every target was tried; a later reload does not take it back.
+        self.tried_all = asyncio.Event()
+        # No success can become stale before this moment; spares looking at all of them at every scrape.
+        self._stale_not_before = 0.0
+
+    def expect(self, key: TargetKey) -> None:
+        """Count a target as not tried yet, unless it is known."""
+        health = self._sources.get(key.source)
+        if health is None:
+            health = self._sources[key.source] = SourceHealth()
+        health.add(key)
+
+    def remove(self, key: TargetKey) -> None:
+        """The target is no longer polled."""
+        self._sources[key.source].remove(key)
+        self._incidents.forget(key)
+        self._listener.removed(key)
+
+    def keep_only(self, keys: Collection[TargetKey]) -> None:
+        """Forget targets that were expected and are not among `keys`, and show how the sources do."""
+        wanted = set(keys)
+        for health in self._sources.values():
+            for key in health.known - wanted:
+                health.remove(key)
+        self._sources = {source: health for source, health in self._sources.items() if health.known}
+        for source, health in self._sources.items():
+            self._listener.source_changed(source, health.up)
+        self._stale_not_before = 0.0
+        self._note_tried()
+
+    def record(self, status: TargetStatus, error: PollError | None) -> frozenset[TargetKey]:
+        """Note how a poll of the target ended.
+
+        Returns the targets that failed for a reason that seems to be over now: they may be polled again early.
+        """
+        before = status.up, status.stale, status.absent
+        status.last_attempt = self._clock.now()
+        recovering = NOTHING
+        if isinstance(error, NotThereError):
+            self._record_absence(status, error)
+        elif error is not None:
+            self._record_failure(status, error)
+        else:
+            recovering = self._record_success(status)
+        source = self._sources[status.key.source]
+        up_before = source.up
+        source.record(status.key, ok=status.up is not False)
+        if before == (None, False, False):
+            self._note_tried()
+        self._listener.health_changed(status, flipped=before != (status.up, status.stale, status.absent))
+        if source.up != up_before:
+            self._listener.source_changed(status.key.source, source.up)
+        return recovering
+
+    def expire(self, statuses: Iterable[TargetStatus]) -> None:
+        """Mark targets as stale whose data is older than their `stale_after`. Call it before anything is shown."""
+        now = self._clock.monotonic()
+        if now < self._stale_not_before:
+            return
+        earliest = float("inf")
+        for status in statuses:
+            if status.succeeded_at is None or status.stale:
+                continue
+            deadline = status.succeeded_at + status.target.stale_after
+            if deadline < now:
+                status.stale = True
+                self._listener.expired(status.key)
+                self._listener.health_changed(status, flipped=True)
+            else:
+                earliest = min(earliest, deadline)
+        self._stale_not_before = earliest
+
+    def _record_success(self, status: TargetStatus) -> frozenset[TargetKey]:
+        now = self._clock.monotonic()
+        status.up, status.stale, status.absent, status.failures, status.last_error = True, False, False, 0, None
+        status.last_success, status.succeeded_at = status.last_attempt, now
+        self._stale_not_before = min(self._stale_not_before, now + status.target.stale_after)
+        incident = self._incidents.record_success(status.key, self._clock.now())
+        return NOTHING if incident is None else self._incidents.affected_by(incident)
+
+    def _record_failure(self, status: TargetStatus, error: PollError) -> None:
+        status.up, status.absent, status.last_error, status.last_error_at = False, False, error, status.last_attempt
+        status.stale = status.stale or status.succeeded_at is None
+        status.failures += 1
+        self._incidents.record_failure(status.key, error, self._clock.now())
+
+    def _record_absence(self, status: TargetStatus, error: NotThereError) -> None:
+        """Note that the source does not have the endpoint, once; it may get it one day."""
+        if not status.absent:
+            log.info("optional endpoint is not there", **status.key._asdict(), error=str(error))
+        if status.succeeded_at is not None:
+            self._listener.expired(status.key)
+        status.absent, status.up, status.stale, status.failures = True, None, False, 0
+        status.last_error, status.succeeded_at = None, None
+        self._incidents.forget(status.key)
+
+    def _note_tried(self) -> None:
+        if not any(health.untried for health in self._sources.values()):
+            self.tried_all.set()
+
+
+class SourceHealth:
+    """The targets of one source by how they do, so that not all of them have to be looked at after every poll."""
+
+    def __init__(self) -> None:
+        self.known: set[TargetKey] = set()
+        self.untried: set[TargetKey] = set()
+        self._failing: set[TargetKey] = set()
+
+    def add(self, key: TargetKey) -> None:
+        """Expect `key` to be tried; nothing happens if it is known already."""
+        if key not in self.known:
+            self.known.add(key)
+            self.untried.add(key)
+
+    def remove(self, key: TargetKey) -> None:
+        self.known.discard(key)
+        self.untried.discard(key)
+        self._failing.discard(key)
+
+    def record(self, key: TargetKey, *, ok: bool) -> None:
+        """Note that a poll of `key` ended."""
+        self.untried.discard(key)
+        if ok:
+            self._failing.discard(key)
+        else:
+            self._failing.add(key)
+
+    @property
+    def up(self) -> bool | None:
+        """True if the last poll of every target worked; None while some were not tried and none failed."""
+        if self._failing:
+            return False
+        return None if self.untried else True
+
+
+class Incident(NamedTuple):
+    """A reason for failures: `culprit` is a credential, an endpoint, or an endpoint's target; empty for a whole source."""
+
+    source: str
+    kind: str
+    culprit: str
+
+
+@dataclass(slots=True)
+class Affected:
+    """The targets that an incident affects now, and the most that it did; `since` is Unix time."""
+
+    since: float
+    failing: set[TargetKey] = field(default_factory=set)
+    most: int = 0
+    # Whether a target left it since one failed last.
+    recovering: bool = False
+
+
+class IncidentLog:
+    """Groups failing targets by incident: one log line when an incident begins, one when it is over."""
+
+    def __init__(self) -> None:
+        self._affected: dict[Incident, Affected] = {}
+        self._incident_of: dict[TargetKey, Incident] = {}
+
+    def record_failure(self, key: TargetKey, error: PollError, now: float) -> None:
+        incident = incident_of(key, error)
+        previous = self._incident_of.get(key)
+        affected = self._affected.get(incident)
+        if affected is not None:
+            affected.recovering = False
+        if previous == incident:
+            return
+        if affected is None:
+            affected = self._affected[incident] = Affected(since=now)
+            log.warning("polls fail", **key._asdict(), reason=error.reason, error=str(error))
+        self._incident_of[key] = incident
+        affected.failing.add(key)
+        affected.most = max(affected.most, len(affected.failing))
+        # After the new one is there: an incident that turned into another is not over.
+        if previous is not None:
+            self._leave(key, previous)
+
+    def record_success(self, key: TargetKey, now: float) -> Incident | None:
+        """Note a success; the incident that affected `key`, if this is the first sign that it is over."""
+        incident = self._incident_of.pop(key, None)
+        if incident is None:
+            return None
+        affected = self._leave(key, incident)
+        if not affected.failing:
+            seconds = round(now - affected.since, 1)
+            log.info("polls work again", **key._asdict(), targets=affected.most, after_seconds=seconds)
+        first_sign = not affected.recovering
+        affected.recovering = True
+        return incident if first_sign else None
+
+    def forget(self, key: TargetKey) -> None:
+        """The target is no longer polled, or there is nothing to poll."""
+        incident = self._incident_of.pop(key, None)
+        if incident is not None:
+            self._leave(key, incident)
+
+    def affected_by(self, incident: Incident) -> frozenset[TargetKey]:
+        """The targets that still fail for this reason."""
+        affected = self._affected.get(incident)
+        return frozenset(affected.failing) if affected else NOTHING
+
+    def _leave(self, key: TargetKey, incident: Incident) -> Affected:
+        affected = self._affected[incident]
+        affected.failing.discard(key)
+        if not affected.failing:
+            del self._affected[incident]
+        return affected
+
+
+def incident_of(key: TargetKey, error: PollError) -> Incident:
+    """What is wrong, as widely as the error says: rather one line for too many targets than one for each of thousands."""
+    if error.reason == "auth":
+        return Incident(key.source, "auth", error.culprit)
+    if isinstance(error, UnexpectedStatusError | DecodeError):
+        return Incident(key.source, error.reason, key.endpoint)
+    if error.reason in UNREACHABLE:
+        return Incident(key.source, "unreachable", "")
+    if isinstance(error, TransientError):
+        return Incident(key.source, error.reason, "")
+    return Incident(key.source, error.reason, f"{key.endpoint} {key.target}")

@@ -1,0 +1,266 @@
+"""When each target is polled: spread over the interval, never twice at a time, less often while it fails."""
+
+import asyncio
+import random
+import zlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+from exporter.clock import Clock
+from exporter.errors import NotThereError, PollError, TransientError
+from exporter.polling.health import Health, Listener
+from exporter.polling.target import Target, TargetKey, TargetStatus, poll_target
+
+T = TypeVar("T")
+# How many targets are dealt with before others have their turn; each takes up to some 10 us.
+SLICE = 200
+# Seconds until an optional endpoint that was not there is requested again.
+ABSENT_INTERVAL = 3600.0
+# All targets are tried soon after the start, but not in the same instant.
+START_SPREAD = 1.0
+BACKOFF_CAP = 10
+
+
+class Scheduler:
+    """The schedule of all targets. Everything happens on the event loop that called `update`."""
+
+    def __init__(self, clock: Clock, listener: Listener, *, rng: random.Random | None = None) -> None:
+        self._clock = clock
+        self._listener = listener
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
+        self._health = Health(clock, listener)
+        self._statuses: dict[TargetKey, TargetStatus] = {}
+        # All that are under way, with what they poll: also of targets that were removed or replaced meanwhile.
+        self._polls: dict[asyncio.Task[None], Target] = {}
+        self._stopped = False
+        self._updates = 0
+
+    @property
+    def statuses(self) -> tuple[TargetStatus, ...]:
+        """All targets, in the order of the configuration."""
+        return tuple(self._statuses.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every target was tried at least once; a later reload does not take it back."""
+        return self._health.tried_all.is_set()
+
+    async def wait_ready(self) -> None:
+        await self._health.tried_all.wait()
+
+    async def set_targets(self, targets: Sequence[Target]) -> None:
+        """Poll these from now on. A target that was polled before keeps its data and, if it can, its rhythm.
+
+        A poll under way of a target that is gone, or is another one under its old name, is cancelled. Others have their turn
+        after every few targets; a later call has the last word.
+        """
+        self._updates += 1
+        update = self._updates
+        for _ in self._change_to(targets):
+            await asyncio.sleep(0)
+            if self._updates != update:
+                return
+
+    def update(self, targets: Iterable[Target]) -> None:
+        """Do the same without a pause."""
+        self._updates += 1
+        for _ in self._change_to(tuple(targets)):
+            pass
+
+    async def replaced_polls(self, source: str) -> None:
+        """Wait for the polls under way of a source's targets that were replaced since: they go on as they began.
+
+        Not longer than until what they bring would be too old to be shown.
+        """
+        polls = {
+            task: target
+            for task, target in self._polls.items()
+            if target.key.source == source and self._target(target.key) is not target
+        }
+        if polls:
+            await asyncio.wait(polls, timeout=max(target.stale_after for target in polls.values()))
+
+    async def stop(self) -> None:
+        """Stop polling for good; polls under way are cancelled."""
+        self._stopped = True
+        for status in self._statuses.values():
+            if status.timer is not None:
+                status.timer.cancel()
+        for task in self._polls:
+            task.cancel()
+        await asyncio.gather(*self._polls, return_exceptions=True)
+
+    def expire(self) -> None:
+        """Let go of data that is older than its `stale_after`. To be called before anything is shown."""
+        self._health.expire(self._statuses.values())
+
+    def poll_soon(self, keys: Iterable[TargetKey]) -> None:
+        """Bring forward the next polls of `keys` to within a second."""
+        for key in keys:
+            status = self._statuses.get(key)
+            if status is not None and not status.in_flight:
+                remaining = status.due - self._clock.monotonic()
+                self._schedule(status, min(remaining, first_delay(status.target.interval, self._rng)))
+
+    def _change_to(self, targets: Sequence[Target]) -> Iterator[None]:
+        """Poll `targets` from now on, with a pause after every `SLICE` of them."""
+        new = {target.key: target for target in targets}
+        for keys in slices(tuple(self._statuses)):
+            for key in keys:
+                if key in self._statuses and not same_data(self._statuses[key].target, new.get(key)):
+                    self._remove(key)
+            yield
+        # All of them from the beginning, or a source would count as tried, and as up, after its first few targets.
+        for key in new:
+            self._health.expect(key)
+        for some in slices(tuple(new.values())):
+            for target in some:
+                self._upsert(target)
+            yield
+        self._statuses = {key: self._statuses[key] for key in new}
+        self._health.keep_only(new.keys())
+
+    def _upsert(self, target: Target) -> None:
+        """Poll `target` from now on, whether it is new or not."""
+        status = self._statuses.get(target.key)
+        if status is None:
+            self._register(target)
+        elif status.target is not target:
+            rhythm_changed = target.interval != status.target.interval
+            status.target = target
+            if rhythm_changed and not status.in_flight:
+                self._schedule(status, min(status.due - self._clock.monotonic(), target.interval))
+
+    def _register(self, target: Target) -> None:
+        status = self._statuses[target.key] = TargetStatus(target)
+        status.start = partial(self._start, status)
+        self._schedule(status, first_delay(target.interval, self._rng))
+
+    def _remove(self, key: TargetKey) -> None:
+        status = self._statuses.pop(key)
+        # It refers to the status: without it, both are freed immediately instead of being left to the garbage collector.
+        status.start = nothing
+        if status.timer is not None:
+            status.timer.cancel()
+        if status.task is not None:
+            # It may not have begun, and then never will: it cannot take itself out of the set.
+            status.task.add_done_callback(self._forget_poll)
+            status.task.cancel()
+        self._health.remove(key)
+
+    def _schedule(self, status: TargetStatus, delay: float) -> None:
+        if status.timer is not None:
+            status.timer.cancel()
+        if self._stopped:
+            return
+        delay = max(0.0, delay)
+        status.due = self._clock.monotonic() + delay
+        status.next_poll = self._clock.now() + delay
+        status.timer = self._clock.call_later(delay, status.start)
+
+    def _start(self, status: TargetStatus) -> None:
+        status.timer, status.next_poll = None, None
+        status.task = task = asyncio.get_running_loop().create_task(self._poll(status))
+        # This keeps the task alive after its target was removed: the event loop itself holds only a weak reference.
+        self._polls[task] = status.target
+
+    async def _poll(self, status: TargetStatus) -> None:
+        try:
+            outcome = await poll_target(status.target, self._clock, partial(self._is_current, status))
+        finally:
+            if status.task is not None:
+                self._forget_poll(status.task)
+                status.task = None
+        if self._is_current(status):
+            self._record(status, outcome.error)
+            self._listener.polled(status.key, outcome.seconds, None if status.absent else outcome.error)
+
+    def _record(self, status: TargetStatus, error: PollError | None) -> None:
+        """Note how a poll ended and plan the next one."""
+        first = status.up is None and not status.absent
+        recovering = self._health.record(status, error)
+        self._schedule(status, self._delay(status, error, first=first))
+        for key in recovering:
+            self._reschedule(self._statuses[key])
+
+    def _delay(self, status: TargetStatus, error: PollError | None, *, first: bool) -> float:
+        """Seconds to the next poll."""
+        interval = status.target.interval
+        if isinstance(error, NotThereError):
+            return max(interval, ABSENT_INTERVAL)
+        if error is not None:
+            retry_after = error.retry_after if isinstance(error, TransientError) else None
+            return backoff_delay(status.failures, interval, retry_after, self._rng)
+        if first:
+            return second_delay(status.key, interval)
+        return regular_delay(status.due, self._clock.monotonic(), interval)
+
+    def _reschedule(self, status: TargetStatus) -> None:
+        """Cut a backoff short: its reason seems to be over."""
+        interval = status.target.interval
+        if not status.in_flight and status.due - self._clock.monotonic() > interval:
+            self._schedule(status, self._rng.uniform(0, interval))
+
+    def _forget_poll(self, task: asyncio.Task[None]) -> None:
+        self._polls.pop(task, None)
+
+    def _target(self, key: TargetKey) -> Target | None:
+        status = self._statuses.get(key)
+        return None if status is None else status.target
+
+    def _is_current(self, status: TargetStatus) -> bool:
+        return self._statuses.get(status.key) is status
+
+
+def same_data(old: Target, new: Target | None) -> bool:
+    """Whether what `old` yielded may still be shown under `new`."""
+    return new is old or (new is not None and new.identity == old.identity)
+
+
+def nothing() -> None:
+    """What a target that is no longer polled does when it is due."""
+
+
+def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The items, `SLICE` at a time."""
+    return (items[start : start + SLICE] for start in range(0, len(items), SLICE))
+
+
+async def in_slices(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """The items, some at a time; everybody else has a turn before each of them."""
+    for some in slices(items):
+        await asyncio.sleep(0)
+        yield some
+
+
+def first_delay(interval: float, rng: random.Random) -> float:
+    """Seconds from the start to a target's first poll."""
+    return rng.uniform(0, min(START_SPREAD, interval / 2))
+
+
+def second_delay(key: TargetKey, interval: float) -> float:
+    """Seconds from the first poll to the second: half to one and a half intervals.
+
+    From then on the target keeps its own phase, spread evenly over the interval and the same after every restart.
+    """
+    phase = zlib.crc32("\0".join(key).encode()) / 2**32
+    return interval * (0.5 + phase)
+
+
+def backoff_delay(failures: int, interval: float, retry_after: float | None, rng: random.Random) -> float:
+    """Seconds to the next poll after so many failures in a row (1 or more), never over ten intervals.
+
+    The first failure costs nothing: the next poll comes as usual. Then the pause doubles. An upstream that named a
+    pause gets it, up to the same bound.
+    """
+    doubled = interval * 2.0 ** min(failures - 1, BACKOFF_CAP)
+    longest = BACKOFF_CAP * interval
+    pause = min(doubled, longest) * (rng.uniform(0.9, 1.0) if failures > 1 else 1.0)
+    return max(pause, min(retry_after or 0.0, longest))
+
+
+def regular_delay(due: float, now: float, interval: float) -> float:
+    """Seconds to the next poll of the target's own rhythm; moments that were missed are not made up for."""
+    behind = max(0.0, now - due)
+    return interval - behind % interval

@@ -1,0 +1,99 @@
+"""All that is shown of targets: samples for Prometheus, the numbers for people beside them, and how the polls go."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from exporter.errors import PollError
+from exporter.metrics import catalogue, families
+from exporter.metrics.family import Family
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.perjob import PerJobBudget
+from exporter.metrics.render import Chunks
+from exporter.metrics.snapshot import Exposition
+from exporter.polling import TargetKey, TargetStatus
+from exporter.sources.figures import Figureboard, Figures
+from exporter.sources.tracked import Tracked
+
+
+class Display:
+    """What each target shows now; the scheduler's listener.
+
+    Owners in the exposition: a target's key for its data, ("health", key), ("up", source) and ("dropped", source).
+    """
+
+    def __init__(
+        self, own: OwnMetrics, exposition: Exposition, tracked: Tracked, *, exporter_metrics: bool = True
+    ) -> None:
+        """`exporter_metrics`: whether the health of targets is shown, besides what their sources say."""
+        self.exposition = exposition
+        self.figures = Figureboard()
+        # Which jobs have series of their own; None where no job has. A reload replaces it where its settings changed.
+        self.per_job: PerJobBudget | None = None
+        # The families that say whether a region or project works, by its name.
+        self.up_families: Mapping[str, Family] = {}
+        # What the polling of a target remembers over reloads, as long as there is the target.
+        self.remembered: dict[TargetKey, Any] = {}
+        self._own = own
+        self._tracked = tracked
+        self._exporter_metrics = exporter_metrics
+        self._answers: dict[TargetKey, int | None] = {}
+
+    def answer(self, key: TargetKey) -> int | None:
+        """The fingerprint of the answer that the target shows now: the same answer again needs no rendering."""
+        return self._answers.get(key)
+
+    def show(self, key: TargetKey, chunks: Chunks, figures: Figures | None = None, answer: int | None = None) -> None:
+        """Let the target show this from now on; `answer` is the fingerprint of where it comes from."""
+        self.exposition.put(key, chunks)
+        if figures is not None:
+            self.figures.show(key, figures)
+        self._answers[key] = answer
+
+    def show_jobs_dropped(self, source: str) -> None:
+        """Say how many jobs of `source` found no room among the per-job series."""
+        if self.per_job is not None and self._exporter_metrics:
+            self.exposition.put(("dropped", source), families.jobs_dropped(source, self.per_job.dropped(source)))
+
+    def limit_jobs(self, per_job: PerJobBudget | None, sources: Mapping[str, Any]) -> None:
+        """Use another budget for series of single jobs."""
+        self.per_job = per_job
+        for source in sources:
+            self.exposition.remove(("dropped", source))
+
+    def drop_source(self, source: str) -> None:
+        """The source is no longer polled."""
+        self._own.drop_source(source)
+        self.exposition.remove(("up", source))
+        self.exposition.remove(("dropped", source))
+
+    # How the polls go: see `exporter.polling.Listener`.
+
+    def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
+        self._own.poll(key.source, key.endpoint, seconds, error.reason if error else None)
+
+    def health_changed(self, status: TargetStatus, *, flipped: bool) -> None:
+        if not self._exporter_metrics:
+            return
+        owner, last_success = ("health", status.key), status.last_success
+        if flipped:
+            chunks = families.target_health(*status.key, up=status.up, stale=status.stale, last_success=last_success)
+            self.exposition.put(owner, chunks)
+        elif status.up and last_success is not None:
+            self.exposition.renew(owner, catalogue.TARGET_LAST_SUCCESS, last_success)
+
+    def source_changed(self, source: str, up: bool | None) -> None:
+        self.exposition.put(("up", source), families.source_up(self.up_families[source], source, up))
+
+    def expired(self, key: TargetKey) -> None:
+        self.exposition.remove(key)
+        self.figures.hide(key)
+        self._answers.pop(key, None)
+        self._tracked.hide(key)
+        if self.per_job is not None:
+            self.per_job.release(key)
+            self.show_jobs_dropped(key.source)
+
+    def removed(self, key: TargetKey) -> None:
+        self.expired(key)
+        self.exposition.remove(("health", key))
+        self.remembered.pop(key, None)
