@@ -5,6 +5,7 @@ All is real but what aioresponses puts in the place of the network: configuratio
 
 import json
 import re
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,13 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, StreamReader
 from aioresponses import aioresponses
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app.assembly import Assembly, assemble
 from exporter.errors import PollError
 from exporter.metrics.render import Format
+from exporter.sources.collector import collectors_of
 
 # Labels that say which target a sample is of.
 OF_TARGET: Final = {"hpc_cluster", "user", "group", "project", "queue_type", "cluster_type", "cluster_id"}
@@ -30,6 +32,21 @@ Samples = Mapping[str, float]
 # Samples, or the reason of a failed poll and the beginning of its message.
 Expected = Samples | str
 
+TOKEN: Final = "made-up-token"
+# A region with all collectors there are.
+REGION: Final = f"""
+clusters:
+  - name: kunshan
+    cluster_id: 11112
+    hpc_url: https://hpc.example.com
+    ac_url: https://ac.example.com
+    token: {TOKEN}
+    users: [test]
+    members: [{{group_id: 533686286955839488, users: [test]}}]
+    collect: [{", ".join(each.name for each in collectors_of("clusters"))}]
+per_job: {{enabled: true}}
+"""
+
 
 class MockResponse(ClientResponse):
     """A response of aiohttp 3.14, whose `stream_writer` aioresponses does not know yet."""
@@ -37,6 +54,16 @@ class MockResponse(ClientResponse):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         writer: Any = SimpleNamespace(output_size=0)
         super().__init__(*args, stream_writer=writer, **kwargs)
+
+    @property
+    def content(self) -> StreamReader:
+        """The body. No connection is there that could be told to wait while much of it is unread."""
+        return self._content
+
+    @content.setter
+    def content(self, content: StreamReader) -> None:
+        content._high_water = sys.maxsize
+        self._content = content
 
 
 class Answer(NamedTuple):
@@ -100,9 +127,7 @@ class Collecting:
     async def _samples(self) -> Samples:
         text = (await self._services.display.exposition.body(Format.TEXT, compress=False)).decode()
         return {
-            " ".join(
-                [name.removeprefix(self._prefix), *(v for k, v in labels.items() if k not in OF_TARGET)]
-            ).strip(): value
+            " ".join([name.removeprefix(self._prefix), *values_of(labels)]).removeprefix(" "): value
             for family in text_string_to_metric_families(text)
             for name, labels, value, *_ in family.samples
             if name.startswith(self._prefix)
@@ -111,6 +136,15 @@ class Collecting:
     def _count(self, name: str) -> int:
         labels = {"source": self._target.key.source, "endpoint": self._target.key.endpoint}
         return int(self._services.own.registry.get_sample_value(f"hpc_exporter_{name}_total", labels) or 0)
+
+
+def of(*values: Any) -> tuple[Any, ...]:
+    """Values of any types, for tables."""
+    return values
+
+
+def values_of(labels: Mapping[str, str]) -> list[str]:
+    return [value for name, value in labels.items() if name not in OF_TARGET]
 
 
 def assembled(config: str) -> Assembly:

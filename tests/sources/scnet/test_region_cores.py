@@ -4,11 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.collecting import Answer, Expected, collecting, envelope
+from tests.support.collecting import REGION, Answer, Expected, collecting, envelope
 
-CONFIG = """
-clusters: [{name: kunshan, cluster_id: 11112, hpc_url: https://hpc.example.com, token: t, collect: [region_cores]}]
-"""
 LABELS = {"jobview_used_label": "used", "jobview_unused_label": "unused", "jobview_unavailable_label": "unavailable"}
 
 
@@ -71,7 +68,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
 
 @pytest.mark.parametrize(("answer", "expected", "rejected"), CASES.values(), ids=CASES)
 async def test_region_cores(answer: Answer, expected: Expected, rejected: int) -> None:
-    async with collecting(CONFIG, "region_cores", "hpc_cluster_cpus") as cores:
+    async with collecting(REGION, "region_cores", "hpc_cluster_cpus") as cores:
         polled = await cores.poll(answer)
     assert polled.outcome(expected) == (expected, rejected)
     assert polled.requests == ["/hpc/openapi/v2/view/cpucore/state"]
