@@ -10,7 +10,10 @@ import exporter
 PACKAGE = Path(exporter.__file__).parent
 DELETES = {"exporter.sources.scnet._deletion", "exporter.cli.deleting"}
 # All that leads there: the one function that `jobs delete` runs.
-ALLOWED = {("exporter.cli.jobs", "exporter.cli.deleting"), ("exporter.cli.deleting", "exporter.sources.scnet._deletion")}
+ALLOWED = {
+    ("exporter.cli.jobs", "exporter.cli.deleting"),
+    ("exporter.cli.deleting", "exporter.sources.scnet._deletion"),
+}
 
 # What a process that serves has loaded when it is told to stop.
 SERVE = """
