@@ -1,12 +1,49 @@
-"""`hpc-exporter check`: names every mistake in the configuration with its place."""
+"""`hpc-exporter check`: names every mistake in the configuration with its place; with --online, tries every target once."""
 
 import argparse
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final, Literal
 
-from exporter.app import validate
-from exporter.cli import online, options
-from exporter.cli.output import print_text, say
-from exporter.errors import ConfigurationError
+from exporter.app import Assembly, assemble, validate
+from exporter.app.survey import all_targets, polled
+from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
+from exporter.cli import options
+from exporter.cli.once import unreadable_of
+from exporter.cli.output import complain, print_text, say, show
+from exporter.cli.progress import progress
+from exporter.config import FileSecret
+from exporter.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    NotThereError,
+    PermissionDeniedError,
+    PollError,
+    RejectedError,
+    ServerError,
+    ThrottledError,
+    UnexpectedStatusError,
+    UntrustedCertificateError,
+    UpstreamBusyError,
+    UpstreamConnectionError,
+    UpstreamTimeoutError,
+)
+from exporter.http import ALARMING_SKEW, Response, clock_skew, on_response
+from exporter.http.probe import Reached, probe
+from exporter.polling import Outcome, Target, TargetKey
+from exporter.redaction import redact
+from exporter.sources.scnet.tokens import read_token
+from exporter.text import printable
+
+Step = Literal["address", "connection", "TLS", "login", "permission", "answer", "clock"]
+STEPS: Final[tuple[Step, ...]] = ("address", "connection", "TLS", "login", "permission", "answer", "clock")
+
+FROZEN: Final = "10007"  # SCNet's code of a user who is frozen
+TRY_LATER: Final = "try again later; if it stays, tell the region's support"
 
 EXAMPLE = """examples:
   hpc-exporter check --config.file=exporter.yml
@@ -52,7 +89,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     status = check(args.config_file)
-    return online.run(args.config_file, args.timeout) if args.online and status == 0 else status
+    if status == 0 and args.online:
+        return asyncio.run(_check_online(assemble(args.config_file, retries=0), args.timeout))
+    return status
 
 
 def check(path: Path) -> int:
@@ -67,3 +106,269 @@ def check(path: Path) -> int:
     say(*(f"warning: {warning}" for warning in warnings))
     print_text(f"{path}: the configuration is fine")
     return 0
+
+
+async def _check_online(assembly: Assembly, seconds: float) -> int:
+    """A line for each target, in the order of the configuration; 0 if nothing is wrong with any."""
+    targets = all_targets(assembly)
+    try:
+        with progress("trying", len(targets)) as advance:
+            results = await Preflight(assembly).check(targets, seconds, advance)
+    finally:
+        await assembly.close()
+    now = assembly.services.clock.now()
+    findings = [(result, _finding(result, now)) for result in _with_credentials_compared(results)]
+    show(redact("".join(_line(result, finding) for result, finding in findings)))
+    failed = sum(finding is not None for _, finding in findings)
+    if failed:
+        complain(f"{failed} of {len(findings)} targets failed")
+    elif not findings:
+        complain("there is nothing to try: the configuration names no targets")
+    return 1 if failed else 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How the check of a target went, step by step; None is a step that was not reached.
+
+    `skew` is how far our clock is ahead of the host's, in seconds. `accepted_elsewhere`: another target's poll worked with
+    the same credential.
+    """
+
+    key: TargetKey
+    info: TargetInfo
+    reached: Reached = Reached()  # noqa: RUF009 - frozen
+    login_reached: Reached | None = None
+    outcome: Outcome | None = None
+    skew: float | None = None
+    accepted_elsewhere: bool = False
+
+    @property
+    def error(self) -> PollError | None:
+        return self.outcome.error if self.outcome else None
+
+    @property
+    def credential(self) -> tuple[str, object]:
+        """What the token is or comes from, within its region: a token is good in one region only."""
+        return self.key.source, self.info.credential or self.info.login
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong: at which step, why, and what to do first."""
+
+    step: Step
+    reason: str
+    advice: str
+
+
+class Preflight:
+    """Tries targets. Each address is probed once, however many targets share it."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._infos = target_infos(assembly.config)
+        self._probes: dict[tuple[str, str], asyncio.Task[Reached]] = {}
+
+    async def check(self, targets: Iterable[Target], seconds: float, advance: Callable[[], None]) -> list[CheckResult]:
+        """Try all simultaneously; those that are not done after so many `seconds` are given up."""
+        tasks = [(target.key, asyncio.create_task(self._try(target, advance))) for target in targets]
+        if tasks:
+            _, late = await asyncio.wait([task for _, task in tasks], timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        return [
+            CheckResult(key, info_of(self._infos, key)) if task.cancelled() else task.result() for key, task in tasks
+        ]
+
+    async def _try(self, target: Target, advance: Callable[[], None]) -> CheckResult:
+        info = info_of(self._infos, target.key)
+        result = CheckResult(target.key, info, await self._probe(info.address, target))
+        if result.reached.failed is None and info.login is not None:
+            result = replace(result, login_reached=await self._probe(info.login, target))
+        if not any(reached and reached.failed for reached in (result.reached, result.login_reached)):
+            result = await self._polled(target, result)
+        advance()
+        return result
+
+    async def _polled(self, target: Target, result: CheckResult) -> CheckResult:
+        skews: list[float] = []
+
+        def note_skew(response: Response) -> None:
+            if (skew := clock_skew(response)) is not None:
+                skews.append(skew)
+
+        with on_response(note_skew):
+            outcome = await polled(self._assembly, target)
+        return replace(result, key=outcome.key, outcome=outcome, skew=skews[-1] if skews else None)
+
+    async def _probe(self, address: Address, target: Target) -> Reached:
+        known = (address.url, address.place)
+        if known not in self._probes:
+            tls = self._assembly.contexts[address.tls]
+            self._probes[known] = asyncio.create_task(probe(address.url, tls, self._timeout(target)))
+        return await asyncio.shield(self._probes[known])
+
+    def _timeout(self, target: Target) -> float:
+        config = self._assembly.config
+        polls = {cluster.name: cluster.poll for cluster in config.clusters}
+        polls |= {project.name: project.poll for project in config.octopus}
+        return polls[target.key.source].timeout
+
+
+def _with_credentials_compared(results: list[CheckResult]) -> list[CheckResult]:
+    """The results, each with what the others tell about its credential."""
+    good = {result.credential for result in results if result.outcome is not None and result.outcome.ok}
+    return [replace(result, accepted_elsewhere=result.credential in good) for result in results]
+
+
+def _line(result: CheckResult, finding: Finding | None) -> str:
+    """One line about one target."""
+    name = " ".join(filter(None, result.key))
+    if isinstance(result.error, NotThereError):
+        return printable(f"absent  {name}: {result.error}; it is optional") + "\n"
+    told = [f"{step} ok" for step in _passed(result, finding)]
+    if finding is not None:
+        told.append(f"{finding.step} FAILED: {finding.reason}; first: {finding.advice}")
+    if result.skew is not None:
+        told.append(f"clock {result.skew:+.0f} s")
+    if result.outcome is not None:
+        told.append(f"took {result.outcome.seconds:.2f} s")
+    verdict = "ok    " if finding is None else "FAILED"
+    return printable(f"{verdict}  {name}: {', '.join(told)}") + "\n"
+
+
+def _passed(result: CheckResult, finding: Finding | None) -> list[Step]:
+    """The steps that are known to have gone well; the clock is not one of them, since its skew is shown."""
+    steps = [step for step in STEPS if step != "TLS" or result.info.address.url.startswith("https:")]
+    if finding is None:
+        return steps[:-1]
+    before = steps[: steps.index(finding.step)] if finding.step in steps else []
+    if finding.step != "answer" or (result.outcome is not None and result.error is None):
+        return before
+    # Given up, or an error that says nothing of the token: without an answer nobody said that it is any good.
+    return [] if result.outcome is None else [step for step in before if step not in ("login", "permission")]
+
+
+def _finding(result: CheckResult, now: float) -> Finding | None:
+    """The first thing that is wrong with a target, None if nothing is; `now` is Unix time."""
+    if result.reached.failed is not None:
+        return _unreachable(result.reached, result.info.address.place)
+    if result.login_reached is not None and result.login_reached.failed is not None:
+        assert result.info.login is not None  # noqa: S101 - otherwise there was nothing to reach
+        found = _unreachable(result.login_reached, result.info.login.place)
+        return Finding("login", f"{found.reason}, and tokens come from there", found.advice)
+    if result.outcome is None:
+        return Finding("answer", "not done when the time was over", "give more time with --timeout")
+    if isinstance(result.outcome.error, NotThereError):
+        return None
+    if result.outcome.error is not None:
+        return _of_error(result, result.outcome.error, now)
+    return _flaw(result, result.outcome)
+
+
+def _unreachable(reached: Reached, place: str) -> Finding:
+    """A host that does not even shake hands. `place` is where the configuration names it."""
+    step = reached.failed or "connection"
+    advice = {
+        "address": f"correct the address at {place}, or the name service of this machine",
+        "connection": f"check host and port at {place}, and firewalls on the way",
+        "TLS": f"give the host's own CA with tls.ca_file at {place}, or correct the address",
+    }[step]
+    return Finding(step, reached.reason, advice)
+
+
+def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
+    """What a failed poll means."""
+    if str(error).startswith("the login of "):
+        return Finding("login", str(error), _login_advice(result, error))
+    match error:
+        case AuthenticationError():
+            return _rejected_token(result, error, now)
+        case PermissionDeniedError():
+            return Finding("permission", str(error), _permission_advice(result))
+        case RejectedError():
+            return Finding("permission", str(error), _rejection_advice(result, error))
+        case UntrustedCertificateError():
+            return Finding("TLS", str(error), f"give the host's own CA with tls.ca_file at {result.info.address.place}")
+        case UnexpectedStatusError() | DecodeError():
+            advice = f"is the address at {result.info.address.place} the right one? If it is, please report this answer"
+        case ThrottledError():
+            advice = "set requests_per_second, or a longer poll.interval"
+        case UpstreamTimeoutError():
+            advice = "raise poll.timeout; if the host never answers, tell its support"
+        case UpstreamConnectionError() | ServerError() | UpstreamBusyError():
+            advice = TRY_LATER
+        case _:
+            advice = "look the code up with the region's support"
+    return Finding("answer", str(error), advice)
+
+
+def _login_advice(result: CheckResult, error: PollError) -> str:
+    place = result.info.login.place if result.info.login is not None else result.info.subject.place
+    if isinstance(error, AuthenticationError):
+        return f"check the user and the keys or the password at {place}"
+    if isinstance(error, UpstreamConnectionError | UpstreamTimeoutError | ServerError | UpstreamBusyError):
+        return "try again later; if it stays, tell the platform's support"
+    return f"check the address of the login at {place}"
+
+
+def _rejected_token(result: CheckResult, error: AuthenticationError, now: float) -> Finding:
+    """A token that was refused: too old, or good but of somebody who may not ask this."""
+    credential = result.info.credential
+    expires = None if credential is None else read_token(credential.value()).expires
+    if expires is not None and expires <= now:
+        ended = datetime.fromtimestamp(expires, UTC)
+        reason = f"the token expired on {ended:%Y-%m-%d at %H:%M} UTC ({error})"
+        return Finding("login", reason, f"put a fresh token into {_where(result)}")
+    if result.accepted_elsewhere:
+        return Finding("permission", f"{error}; elsewhere the same token is accepted", _permission_advice(result))
+    if credential is None:
+        return Finding("login", str(error), _login_advice(result, error))
+    return Finding(
+        "login",
+        str(error),
+        f"put a fresh token into {_where(result)}; if that does not help, " + _permission_advice(result),
+    )
+
+
+def _where(result: CheckResult) -> str:
+    """Where a pasted token is written."""
+    credential = result.info.credential
+    if isinstance(credential, FileSecret):
+        return str(credential.path)
+    return f"the configuration at {result.info.credential_place}"
+
+
+def _rejection_advice(result: CheckResult, error: RejectedError) -> str:
+    if error.api_code == FROZEN:
+        return "settle the bill, or have the user unfrozen"
+    return f"check the names and ids at {result.info.subject.place}"
+
+
+def _permission_advice(result: CheckResult) -> str:
+    """Whose token it takes."""
+    whose = result.info.collector.whose
+    return (
+        whose(result.info.subject) if whose else "ask the region's support to let the token's owner use this interface"
+    )
+
+
+def _flaw(result: CheckResult, outcome: Outcome) -> Finding | None:
+    """What is wrong although the poll worked."""
+    unreadable = unreadable_of(outcome)
+    if unreadable:
+        return Finding(
+            "answer",
+            f"{unreadable} record{'s' * (unreadable > 1)} of the answer could not be read",
+            "please report what this host sends",
+        )
+    if result.skew is not None and abs(result.skew) >= ALARMING_SKEW:
+        direction = "ahead of" if result.skew > 0 else "behind"
+        return Finding(
+            "clock",
+            f"this machine's clock is {abs(result.skew):.0f} s {direction} the host's",
+            "set this machine's clock (NTP); if it is right, tell the host's support",
+        )
+    return None
