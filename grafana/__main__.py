@@ -5,8 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from grafana.boards import BOARDS
-from grafana.parts import LANGUAGES, dashboard, in_language
+from grafana.boards import BOARDS, LANGUAGES, dashboard, in_language
 
 OUTPUT = Path(__file__).parent / "provisioned"
 

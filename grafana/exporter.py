@@ -3,16 +3,8 @@
 Does it get its data, how does the API behave, and how is the process itself?
 """
 
+from grafana.colours import BLUE, GREY, ORANGE, PURPLE, SKY, TEAL, VERMILION, WINE, YELLOW, shades
 from grafana.parts import (
-    BLUE,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    TEAL,
-    VERMILION,
-    WINE,
-    YELLOW,
     Dashboard,
     Query,
     Row,
@@ -22,7 +14,7 @@ from grafana.parts import (
     lines,
     number,
     override,
-    shades,
+    seconds,
     table,
     tiles,
     values,
@@ -58,21 +50,17 @@ FAILED_FOR = Text("No success for", "距上次成功")
 STATE = Text("State", "状态")
 FAILING = table(
     Text("What does not work?", "哪些目标异常？"),
-    Text(
-        "Targets whose last poll failed, and for how long there was no success. Missing: its data is too old and was taken "
-        "away. The reason is in the graph beside, the words in /api/v1/status; see the runbook HPCTargetFailing.",
-        "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与处理手册 HPCTargetFailing。",
-    ),
+    "Targets whose last poll failed, and for how long there was no success. Missing: its data is too old and was taken "
+    "away. The reason is in the graph beside, the words in /api/v1/status; see the runbook HPCTargetFailing.",
+    "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与处理手册 HPCTargetFailing。",
     [
-        Query(
+        (
             f"max by (source, endpoint, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, endpoint, target) "
-            f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0",
-            table=True,
+            f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0"
         ),
-        Query(
+        (
             f"max by (source, endpoint, target) (time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}) "
-            f"and on (source, endpoint, target) hpc_exporter_target_up{{{OF_SOURCE}}} == 0",
-            table=True,
+            f"and on (source, endpoint, target) hpc_exporter_target_up{{{OF_SOURCE}}} == 0"
         ),
     ],
     {
@@ -83,8 +71,7 @@ FAILING = table(
         "Value #B": FAILED_FOR,
     },
     sort=STATE,
-    width=12,
-    height=9,
+    size=(12, 9),
     no_value=Text("every target works, or was not tried yet", "所有目标正常（或尚未轮询）"),
     overrides=[
         override(
@@ -93,7 +80,7 @@ FAILING = table(
             custom__cellOptions={"type": "color-background", "mode": "basic"},
             custom__width=90,
         ),
-        override(FAILED_FOR, unit="s", decimals=0),
+        seconds(FAILED_FOR),
     ],
 )
 
@@ -105,94 +92,66 @@ BOARD = Dashboard(
     panels=[
         tiles(
             Text("Exporter", "Exporter"),
-            Text(
-                "Whether Prometheus can scrape it. Down: nothing at all is known, see the runbook HPCExporterDown.",
-                "Prometheus 能否抓取。宕机时一无所知：见处理手册 HPCExporterDown。",
-            ),
-            Query(
-                "max by (instance) (up and on (job, instance) last_over_time(hpc_exporter_build_info[$__range]))",
-                "{{instance}}",
-                instant=True,
-            ),
-            width=6,
-            height=4,
-            steps=((None, VERMILION), (1, BLUE)),
-            mappings=values(v0=(Text("down", "宕机"), VERMILION), v1=(Text("up", "正常"), BLUE)),
+            "Whether Prometheus can scrape it. Down: nothing at all is known, see the runbook HPCExporterDown.",
+            "Prometheus 能否抓取。宕机时一无所知：见处理手册 HPCExporterDown。",
+            "max by (instance) (up and on (job, instance) last_over_time(hpc_exporter_build_info[$__range]))",
+            legend="{{instance}}",
+            size=(6, 4),
+            states=[(Text("down", "宕机"), VERMILION), (Text("up", "正常"), BLUE)],
             no_value=Text("not scraped", "未抓取"),
         ),
         tiles(
             Text("Regions and projects", "区域与项目"),
-            Text(
-                "Whether the last poll of everything in it worked. Failing: see below what, and why.",
-                "最近一次轮询是否全部成功。失败：见下方详情。",
-            ),
-            Query(
-                # Of a region that several exporters share, each says how its own part does.
-                'min by (source) (label_replace(scnet_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)"))',
-                "{{source}}",
-                instant=True,
-            ),
-            width=9,
-            height=4,
-            steps=((None, ORANGE), (1, BLUE)),
-            mappings=values(v0=(Text("failing", "失败"), ORANGE), v1=(Text("working", "正常"), BLUE)),
+            "Whether the last poll of everything in it worked. Failing: see below what, and why.",
+            "最近一次轮询是否全部成功。失败：见下方详情。",
+            # Of a region that several exporters share, each says how its own part does.
+            'min by (source) (label_replace(scnet_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)"))',
+            legend="{{source}}",
+            size=(9, 4),
+            states=[(Text("failing", "失败"), ORANGE), (Text("working", "正常"), BLUE)],
             no_value=Text("nothing was polled yet", "尚未轮询"),
         ),
         number(
             Text("Targets failing", "失败目标"),
-            Text(
-                "Polled things whose last poll failed. One of many is a user or a right; all of a region is the region.",
-                "最近轮询失败的目标数。个别失败是用户或权限问题；整个区域失败是区域问题。",
-            ),
-            Query(f"count(hpc_exporter_target_up{{{OF_SOURCE}}} == 0) or vector(0)"),
-            unit="short",
+            "Polled things whose last poll failed. One of many is a user or a right; all of a region is the region.",
+            "最近轮询失败的目标数。个别失败是用户或权限问题；整个区域失败是区域问题。",
+            f"count(hpc_exporter_target_up{{{OF_SOURCE}}} == 0) or vector(0)",
             steps=((None, BLUE), (1, ORANGE)),
         ),
         number(
             Text("Without data", "无数据目标"),
-            Text(
-                "Targets whose data was too old and is gone. Alerts on it are blind: see the runbook HPCDataStale.",
-                "数据过旧已移除的目标数，其告警失效：见处理手册 HPCDataStale。",
-            ),
-            Query(f"sum(hpc_exporter_target_stale{{{OF_SOURCE}}})"),
-            unit="short",
+            "Targets whose data was too old and is gone. Alerts on it are blind: see the runbook HPCDataStale.",
+            "数据过旧已移除的目标数，其告警失效：见处理手册 HPCDataStale。",
+            f"sum(hpc_exporter_target_stale{{{OF_SOURCE}}})",
             steps=((None, BLUE), (1, VERMILION)),
         ),
         tiles(
             Text("Configuration", "配置"),
-            Text(
-                "Whether the last attempt to load the configuration worked. Refused: the one before is still in use; "
-                "hpc-exporter check names every mistake.",
-                "最近一次加载配置是否成功。被拒绝：仍使用旧配置；运行 hpc-exporter check 查看错误。",
-            ),
-            Query("hpc_exporter_config_last_reload_successful", Text("configuration", "配置"), instant=True),
-            width=3,
-            height=4,
-            steps=((None, VERMILION), (1, BLUE)),
-            mappings=values(v0=(Text("refused", "被拒绝"), VERMILION), v1=(Text("loaded", "已加载"), BLUE)),
+            "Whether the last attempt to load the configuration worked. Refused: the one before is still in use; "
+            "hpc-exporter check names every mistake.",
+            "最近一次加载配置是否成功。被拒绝：仍使用旧配置；运行 hpc-exporter check 查看错误。",
+            "hpc_exporter_config_last_reload_successful",
+            legend=Text("configuration", "配置"),
+            size=(3, 4),
+            states=[(Text("refused", "被拒绝"), VERMILION), (Text("loaded", "已加载"), BLUE)],
         ),
         FAILING,
         bars(
             Text("Failed polls, by reason", "失败的轮询（按原因）"),
-            Text(
-                "After all retries. auth: token; permission: right; throttled: asked too often; timeout, connection: network; "
-                "http, upstream: the region; decode: an answer we do not know.",
-                "重试后仍失败。auth 令牌；permission 权限；throttled 限流；timeout/connection 网络；http/upstream 区域；decode 未知格式。",
-            ),
+            "After all retries. auth: token; permission: right; throttled: asked too often; timeout, connection: network; "
+            "http, upstream: the region; decode: an answer we do not know.",
+            "重试后仍失败。auth 令牌；permission 权限；throttled 限流；timeout/connection 网络；http/upstream 区域；decode 未知格式。",
             [Query(each("hpc_exporter_poll_failures_total", by="reason"), "{{reason}}")],
             axis=Text("polls", "轮询次数"),
             custom={"axisSoftMax": 5},
-            width=12,
-            height=9,
+            size=(12, 9),
             overrides=coloured(REASON_COLOURS),
         ),
         Row(Text("The APIs", "接口")),
         lines(
             Text("How long polls take (p90)", "轮询耗时（p90）"),
-            Text(
-                "With retries and waits, so refused requests make it long, too. Near poll.timeout: polls will fail soon.",
-                "含重试与等待。接近 poll.timeout 时轮询即将失败。",
-            ),
+            "With retries and waits, so refused requests make it long, too. Near poll.timeout: polls will fail soon.",
+            "含重试与等待。接近 poll.timeout 时轮询即将失败。",
             [
                 Query(
                     f"histogram_quantile(0.9, sum by (source, endpoint, le) (rate(hpc_exporter_poll_duration_seconds_bucket{{{OF_SOURCE}}}[$__rate_interval]))) >= 0",
@@ -204,10 +163,8 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Requests by answer", "请求（按响应）"),
-            Text(
-                "HTTP requests a minute, by status; none: no answer came. 401 and 403: token; 429: asked too often; 5xx: the region.",
-                "每分钟 HTTP 请求数（按状态码）；none 为无响应。401/403 令牌；429 限流；5xx 区域故障。",
-            ),
+            "HTTP requests a minute, by status; none: no answer came. 401 and 403: token; 429: asked too often; 5xx: the region.",
+            "每分钟 HTTP 请求数（按状态码）；none 为无响应。401/403 令牌；429 限流；5xx 区域故障。",
             [
                 Query(
                     f"sum by (source, code) (rate(hpc_exporter_api_requests_total{{{OF_SOURCE}}}[$__rate_interval])) * 60",
@@ -218,10 +175,8 @@ BOARD = Dashboard(
         ),
         bars(
             Text("Errors that the API reports", "接口返回的错误码"),
-            Text(
-                "By the API's own code; other: a code that no page lists. The runbook HPCTargetFailing says which mean what.",
-                "按接口错误码；other 为文档未列出的错误码。含义见处理手册 HPCTargetFailing。",
-            ),
+            "By the API's own code; other: a code that no page lists. The runbook HPCTargetFailing says which mean what.",
+            "按接口错误码；other 为文档未列出的错误码。含义见处理手册 HPCTargetFailing。",
             [Query(f"{each('hpc_exporter_api_errors_total', by='source, api_code')} > 0", "{{source}} {{api_code}}")],
             axis=Text("answers", "响应数"),
             no_value=Text("none", "无"),
@@ -229,10 +184,8 @@ BOARD = Dashboard(
         ),
         bars(
             Text("Retries", "重试"),
-            Text(
-                "Further attempts within a poll. A few are normal; as many as polls means the region is in trouble.",
-                "单次轮询内的重试。少量正常；与轮询数相当说明区域异常。",
-            ),
+            "Further attempts within a poll. A few are normal; as many as polls means the region is in trouble.",
+            "单次轮询内的重试。少量正常；与轮询数相当说明区域异常。",
             [Query(each("hpc_exporter_api_retries_total"), ENDPOINT_OF)],
             axis=Text("attempts", "次数"),
             defaults=shades(ORANGE),
@@ -240,11 +193,9 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Polls a minute, against the plan", "每分钟轮询数与计划"),
-            Text(
-                "1 means every target is polled as often as configured. Below: failing targets are asked more slowly, or polls "
-                "take longer than their interval.",
-                "1 表示按配置频率轮询。低于 1：失败目标被降频，或轮询耗时超过间隔。",
-            ),
+            "1 means every target is polled as often as configured. Below: failing targets are asked more slowly, or polls "
+            "take longer than their interval.",
+            "1 表示按配置频率轮询。低于 1：失败目标被降频，或轮询耗时超过间隔。",
             [
                 Query(
                     f"sum by (source, endpoint) (rate(hpc_exporter_polls_total{{{OF_SOURCE}}}[$__rate_interval])) * on (source, endpoint) "
@@ -257,10 +208,8 @@ BOARD = Dashboard(
         ),
         bars(
             Text("What could not be understood", "无法理解的内容"),
-            Text(
-                "Records that were left out, and job states that are not known. Please report both: see the runbook HPCUnknownStates.",
-                "被忽略的记录与未知作业状态。请反馈：见处理手册 HPCUnknownStates。",
-            ),
+            "Records that were left out, and job states that are not known. Please report both: see the runbook HPCUnknownStates.",
+            "被忽略的记录与未知作业状态。请反馈：见处理手册 HPCUnknownStates。",
             [
                 Query(
                     each("hpc_exporter_records_rejected_total"),
@@ -282,10 +231,8 @@ BOARD = Dashboard(
         Row(Text("Tokens", "令牌")),
         lines(
             Text("Life left of tokens", "令牌剩余时间"),
-            Text(
-                "A saw-tooth is renewed by itself. A line that falls to 0 is a pasted token: replace it before. See the runbook HPCTokenExpiring.",
-                "锯齿形为自动续期。持续降到 0 为手工令牌，须提前更换。见处理手册 HPCTokenExpiring。",
-            ),
+            "A saw-tooth is renewed by itself. A line that falls to 0 is a pasted token: replace it before. See the runbook HPCTokenExpiring.",
+            "锯齿形为自动续期。持续降到 0 为手工令牌，须提前更换。见处理手册 HPCTokenExpiring。",
             [
                 Query(
                     f"min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds{{{OF_SOURCE}}} - time())",
@@ -293,15 +240,12 @@ BOARD = Dashboard(
                 )
             ],
             unit="s",
-            width=12,
-            height=7,
+            size=(12, 7),
         ),
         bars(
             Text("Tokens obtained", "令牌获取"),
-            Text(
-                "New tokens, and attempts that failed. Failures without success: see the runbook HPCTokenRefreshFailing.",
-                "新令牌与失败次数。只有失败：见处理手册 HPCTokenRefreshFailing。",
-            ),
+            "New tokens, and attempts that failed. Failures without success: see the runbook HPCTokenRefreshFailing.",
+            "新令牌与失败次数。只有失败：见处理手册 HPCTokenRefreshFailing。",
             [
                 Query(
                     each("hpc_exporter_token_refreshes_total", by="source"),
@@ -314,54 +258,42 @@ BOARD = Dashboard(
             ],
             axis=Text("tokens", "令牌数"),
             custom={"axisSoftMax": 5},
-            width=12,
-            height=7,
+            size=(12, 7),
         ),
         Row(Text("The process", "进程")),
         lines(
             Text("Memory", "内存"),
-            Text(
-                "Growing for days without more series is a leak: please report it.",
-                "序列数不变而内存数日持续增长为泄漏：请反馈。",
-            ),
+            "Growing for days without more series is a leak: please report it.",
+            "序列数不变而内存数日持续增长为泄漏：请反馈。",
             [Query(of_exporters("process_resident_memory_bytes"), "{{instance}}")],
             unit="bytes",
-            width=6,
-            height=7,
+            size=(6, 7),
         ),
         lines(
             Text("CPU", "CPU"),
-            Text(
-                "Cores used. Near 1: one event loop is full, divide the targets with --total-shards.",
-                "使用的核数。接近 1 时应使用 --total-shards 分片。",
-            ),
+            "Cores used. Near 1: one event loop is full, divide the targets with --total-shards.",
+            "使用的核数。接近 1 时应使用 --total-shards 分片。",
             [Query(of_exporters("rate(process_cpu_seconds_total[$__rate_interval])"), "{{instance}}")],
             axis=Text("cores", "核"),
-            width=6,
-            height=7,
+            size=(6, 7),
         ),
         lines(
             Text("Series, and jobs followed", "序列与跟踪作业"),
-            Text(
-                "Series in a scrape; jobs that the tracker follows; jobs without series of their own because of per_job.max_jobs: "
-                "see the runbook HPCSeriesDropped.",
-                "每次抓取的序列数、跟踪的作业数，以及因 per_job.max_jobs 而无独立序列的作业数：见处理手册 HPCSeriesDropped。",
-            ),
+            "Series in a scrape; jobs that the tracker follows; jobs without series of their own because of per_job.max_jobs: "
+            "see the runbook HPCSeriesDropped.",
+            "每次抓取的序列数、跟踪的作业数，以及因 per_job.max_jobs 而无独立序列的作业数：见处理手册 HPCSeriesDropped。",
             [
                 Query("hpc_exporter_series", Text("series", "序列")),
                 Query("sum(hpc_exporter_tracked_jobs)", Text("jobs followed", "跟踪作业")),
                 Query("sum(hpc_exporter_jobs_dropped)", Text("jobs without series", "无序列作业")),
             ],
             axis=Text("series, jobs", "序列、作业"),
-            width=6,
-            height=7,
+            size=(6, 7),
         ),
         lines(
             Text("Answers of the exporter", "exporter 的响应"),
-            Text(
-                "HTTP requests that it answered, by path and status. 503 on /metrics: too many at once; 401: a wrong password.",
-                "按路径与状态码统计的 HTTP 响应。/metrics 返回 503：并发过多；401：密码错误。",
-            ),
+            "HTTP requests that it answered, by path and status. 503 on /metrics: too many at once; 401: a wrong password.",
+            "按路径与状态码统计的 HTTP 响应。/metrics 返回 503：并发过多；401：密码错误。",
             [
                 Query(
                     "sum by (path, code) (rate(hpc_exporter_http_requests_total[$__rate_interval])) * 60",
@@ -369,17 +301,14 @@ BOARD = Dashboard(
                 )
             ],
             axis=Text("requests a minute", "请求/分钟"),
-            width=6,
-            height=7,
+            size=(6, 7),
         ),
         bars(
             Text("Failed writes and restarted tasks", "写入失败与任务重启"),
-            Text(
-                "Writes of tracking.state_file that failed: counting goes on in memory, and is lost at a restart; look for a full "
-                "disk or missing rights. Background tasks that failed and were started again: the log says why.",
-                "tracking.state_file 写入失败次数：计数仍在内存中进行，重启后丢失，请检查磁盘空间与权限。"
-                "因错误而被重新启动的后台任务：原因见日志。",
-            ),
+            "Writes of tracking.state_file that failed: counting goes on in memory, and is lost at a restart; look for a full "
+            "disk or missing rights. Background tasks that failed and were started again: the log says why.",
+            "tracking.state_file 写入失败次数：计数仍在内存中进行，重启后丢失，请检查磁盘空间与权限。"
+            "因错误而被重新启动的后台任务：原因见日志。",
             [
                 Query(
                     "sum by (instance) (increase(hpc_exporter_state_file_write_failures_total[$__rate_interval]))",
@@ -393,22 +322,17 @@ BOARD = Dashboard(
             axis=Text("number", "次数"),
             defaults=shades(VERMILION),
             custom={"axisSoftMax": 5},
-            width=8,
-            height=5,
+            size=(8, 5),
         ),
         table(
             Text("Instances", "实例"),
-            Text(
-                "What runs where. With shards, every number from 0 up to their count has to be here once.",
-                "各实例版本。使用分片时，从 0 起的每个编号都应各出现一次。",
-            ),
+            "What runs where. With shards, every number from 0 up to their count has to be here once.",
+            "各实例版本。使用分片时，从 0 起的每个编号都应各出现一次。",
             [
-                Query("max by (instance, version, revision, python_version) (hpc_exporter_build_info)", table=True),
-                Query("max by (instance) (hpc_exporter_shard_ordinal)", table=True),
-                Query("max by (instance) (hpc_exporter_total_shards)", table=True),
-                Query(
-                    "max by (instance) (time() - hpc_exporter_config_last_reload_success_timestamp_seconds)", table=True
-                ),
+                "max by (instance, version, revision, python_version) (hpc_exporter_build_info)",
+                "max by (instance) (hpc_exporter_shard_ordinal)",
+                "max by (instance) (hpc_exporter_total_shards)",
+                "max by (instance) (time() - hpc_exporter_config_last_reload_success_timestamp_seconds)",
             ],
             {
                 "instance": Text("Instance", "实例"),
@@ -421,10 +345,9 @@ BOARD = Dashboard(
             },
             sort=None,
             hidden=("Value #A",),
-            width=16,
-            height=5,
+            size=(16, 5),
             unit="none",
-            overrides=[override(Text("Loaded for", "配置已加载"), unit="s", decimals=0)],
+            overrides=[seconds(Text("Loaded for", "配置已加载"))],
         ),
     ],
 )

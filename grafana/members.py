@@ -3,12 +3,8 @@
 Who uses what, who waits how long, what did it add up to, how did jobs end?
 """
 
+from grafana.colours import OUTCOME_COLOURS, STATE_COLOURS, WAITING
 from grafana.parts import (
-    ORANGE,
-    OUTCOME_COLOURS,
-    SKY,
-    STATE_COLOURS,
-    VERMILION,
     Dashboard,
     Panel,
     Query,
@@ -20,8 +16,8 @@ from grafana.parts import (
     lines,
     override,
     ranking,
+    seconds,
     table,
-    thresholds,
 )
 from grafana.variables import GROUP, IN_REGION, MEMBER, OF_MEMBER, REGION
 
@@ -48,10 +44,8 @@ def held_now(resource: str) -> Panel:
     }[resource]
     return lines(
         name,
-        Text(
-            "What each user's jobs hold. Compare with what is asked for below: the difference is what waits.",
-            "各用户作业占用的资源。与下方申请量比较，差额即为等待中的需求。",
-        ),
+        "What each user's jobs hold. Compare with what is asked for below: the difference is what waits.",
+        "各用户作业占用的资源。与下方申请量比较，差额即为等待中的需求。",
         [Query(f"sum by (user) (scnet_member_allocated_{resource}{{{OF_MEMBER}}})", "{{user}}")],
         stacked=True,
         axis=unit,
@@ -65,20 +59,15 @@ def asked(resource: str) -> str:
 WAITS = Text("Waits for", "最长等待")
 WHO_USES = table(
     Text("Who uses what, and waits how long?", "谁在使用什么，等待多久？"),
-    Text(
-        "Each member now. The longest-waiting job turns orange after half a day, red after a day: see the runbook "
-        "HPCJobWaitingTooLong. Held jobs do not start by themselves.",
-        "各成员当前情况。等待超过半天橙色，超过一天红色：见处理手册 HPCJobWaitingTooLong。保留的作业不会自行启动。",
-    ),
+    "Each member now. The longest-waiting job turns orange after half a day, red after a day: see the runbook "
+    "HPCJobWaitingTooLong. Held jobs do not start by themselves.",
+    "各成员当前情况。等待超过半天橙色，超过一天红色：见处理手册 HPCJobWaitingTooLong。保留的作业不会自行启动。",
     [
-        Query(listed("running"), table=True),
-        Query(listed("queued"), table=True),
-        Query(listed("held"), table=True),
-        *(
-            Query(f"sum by ({WHO}) (scnet_member_allocated_{each}{{{OF_MEMBER}}})", table=True)
-            for each in ("cpus", "gpus", "dcus")
-        ),
-        Query(f"max by ({WHO}) (time() - scnet_member_oldest_queued_timestamp_seconds{{{OF_MEMBER}}})", table=True),
+        listed("running"),
+        listed("queued"),
+        listed("held"),
+        *(f"sum by ({WHO}) (scnet_member_allocated_{each}{{{OF_MEMBER}}})" for each in ("cpus", "gpus", "dcus")),
+        f"max by ({WHO}) (time() - scnet_member_oldest_queued_timestamp_seconds{{{OF_MEMBER}}})",
     ],
     {
         "hpc_cluster": REGION_NAME,
@@ -93,49 +82,32 @@ WHO_USES = table(
         "Value #G": WAITS,
     },
     sort=WAITS,
-    width=16,
-    height=9,
+    size=(16, 9),
     no_value=Text("-", "-"),
-    overrides=[
-        override(
-            WAITS,
-            unit="s",
-            decimals=0,
-            custom__cellOptions={"type": "color-text"},
-            thresholds=thresholds(((None, SKY), (43200, ORANGE), (86400, VERMILION))),
-        )
-    ],
+    overrides=[seconds(WAITS, WAITING)],
 )
 
 ENDED = ranking(
     Text("How jobs ended", "作业结束方式"),
-    Text(
-        "Jobs that ended in the time on screen, all chosen members together. Vanished: no longer listed, how it ended is not "
-        "known; completed means ended, not succeeded. Many that fail: see the runbook HPCJobsFailing.",
-        "所选时段内结束的作业。vanished：不再列出，结束方式未知；completed 表示已结束，不代表成功。失败较多：见处理手册 HPCJobsFailing。",
-    ),
+    "Jobs that ended in the time on screen, all chosen members together. Vanished: no longer listed, how it ended is not "
+    "known; completed means ended, not succeeded. Many that fail: see the runbook HPCJobsFailing.",
+    "所选时段内结束的作业。vanished：不再列出，结束方式未知；completed 表示已结束，不代表成功。失败较多：见处理手册 HPCJobsFailing。",
     f"sum by (outcome) (increase(scnet_jobs_finished_total{{{OF_MEMBER}}}[$__range]))",
-    {"outcome": Text("Outcome", "结果")},
-    Text("Jobs", "作业数"),
-    unit="short",
-    width=8,
-    height=9,
+    names={"outcome": Text("Outcome", "结果")},
+    value=Text("Jobs", "作业数"),
+    size=(8, 9),
     no_value=NONE_LISTED,
     defaults={"decimals": 0},
 )
 
 HOURS = table(
     Text("Resource-hours", "资源小时数"),
-    Text(
-        "What the members used in the time on screen, from the tracker: the mean of two polls times the time between them. "
-        "Unaccounted is time in long gaps between polls, of which nothing is counted: the hours are then a lower bound.",
-        "所选时段内各成员的资源用量：两次轮询均值乘以间隔。“未计入”为轮询长间隔中的时间，此时小时数为下限。",
-    ),
+    "What the members used in the time on screen, from the tracker: the mean of two polls times the time between them. "
+    "Unaccounted is time in long gaps between polls, of which nothing is counted: the hours are then a lower bound.",
+    "所选时段内各成员的资源用量：两次轮询均值乘以间隔。“未计入”为轮询长间隔中的时间，此时小时数为下限。",
     [
-        *(Query(hours(resource), table=True) for resource in ("cpu", "gpu", "dcu")),
-        Query(
-            f"sum by ({WHO}) (increase(scnet_member_unaccounted_seconds_total{{{OF_MEMBER}}}[$__range]))", table=True
-        ),
+        *(hours(resource) for resource in ("cpu", "gpu", "dcu")),
+        f"sum by ({WHO}) (increase(scnet_member_unaccounted_seconds_total{{{OF_MEMBER}}}[$__range]))",
     ],
     {
         "hpc_cluster": REGION_NAME,
@@ -147,11 +119,10 @@ HOURS = table(
         "Value #D": Text("Unaccounted", "未计入"),
     },
     sort=Text("Core-hours", "CPU 核时"),
-    width=13,
-    height=8,
+    size=(13, 8),
     no_value=Text("-", "-"),
     defaults={"decimals": 1},
-    overrides=[override(Text("Unaccounted", "未计入"), unit="s", decimals=0)],
+    overrides=[seconds(Text("Unaccounted", "未计入"))],
 )
 
 _JOB = "hpc_cluster, user, job_id"
@@ -167,18 +138,13 @@ _PER_JOB = (
 _IN_GROUP_NOW = f"scnet_job_info{{{OF_MEMBER}}}"
 JOBS = table(
     Text("Single jobs", "单个作业"),
-    Text(
-        "Only with per_job in the configuration, and at most max_jobs of them (see Exporter for how many were left out). "
-        "Amounts that the region did not send are empty.",
-        "仅在启用 per_job 时显示，最多 max_jobs 个（遗漏数见“Exporter”）。区域未提供的数值为空。",
-    ),
+    "Only with per_job in the configuration, and at most max_jobs of them (see Exporter for how many were left out). "
+    "Amounts that the region did not send are empty.",
+    "仅在启用 per_job 时显示，最多 max_jobs 个（遗漏数见“Exporter”）。区域未提供的数值为空。",
     [
-        Query(f"max by (hpc_cluster, group, user, job_id, job_name, state) ({_IN_GROUP_NOW})", table=True),
+        f"max by (hpc_cluster, group, user, job_id, job_name, state) ({_IN_GROUP_NOW})",
         *(
-            Query(
-                f'max by ({_JOB}) (scnet_job_{amount}{{{IN_REGION}, user=~"$user"}}) and on ({_JOB}) {_IN_GROUP_NOW}',
-                table=True,
-            )
+            f'max by ({_JOB}) (scnet_job_{amount}{{{IN_REGION}, user=~"$user"}}) and on ({_JOB}) {_IN_GROUP_NOW}'
             for amount, _ in _PER_JOB
         ),
     ],
@@ -197,8 +163,7 @@ JOBS = table(
         override(Text("Job", "作业"), unit="string"),
         override(Text("Name", "名称"), unit="string", custom__width=260),
     ],
-    width=24,
-    height=9,
+    size=(24, 9),
     no_value=Text("-", "-"),
 )
 
@@ -218,37 +183,31 @@ BOARD = Dashboard(
         Row(Text("Asked for by queued jobs", "排队作业的申请量")),
         lines(
             Text("CPU cores and nodes asked for", "申请的 CPU 核与节点"),
-            Text(
-                "What queued jobs want. More than a queue has will never start: its user has to ask for less.",
-                "排队作业的申请量。超过队列容量的作业永远不会启动，须减少申请。",
-            ),
+            "What queued jobs want. More than a queue has will never start: its user has to ask for less.",
+            "排队作业的申请量。超过队列容量的作业永远不会启动，须减少申请。",
             [
                 Query(asked("cpus"), Text("{{user}} cores", "{{user}} 核")),
                 Query(asked("nodes"), Text("{{user}} nodes", "{{user}} 节点")),
             ],
             axis=Text("cores, nodes", "核、节点"),
             overrides=[dashed("B")],
-            width=12,
+            size=(12, 8),
         ),
         lines(
             Text("GPUs and DCUs asked for", "申请的 GPU 与 DCU"),
-            Text(
-                "Cards that queued jobs want. Look whether cards are free while these wait: then something else is missing.",
-                "排队作业申请的加速卡。若有空闲卡却仍在等待，说明缺少其他资源。",
-            ),
+            "Cards that queued jobs want. Look whether cards are free while these wait: then something else is missing.",
+            "排队作业申请的加速卡。若有空闲卡却仍在等待，说明缺少其他资源。",
             [Query(asked("gpus"), "{{user}} GPU"), Query(asked("dcus"), "{{user}} DCU")],
             axis=CARDS,
             overrides=[dashed("B")],
-            width=12,
+            size=(12, 8),
         ),
         Row(Text("Over the time on screen", "所选时段")),
         HOURS,
         bars(
             Text("Finished jobs", "结束的作业"),
-            Text(
-                "Jobs that ended, by outcome. Failed, timed out and lost with their node are coloured warm: what burns compute time.",
-                "按结果统计的结束作业。失败、超时、节点故障以暖色显示：这些在浪费计算时间。",
-            ),
+            "Jobs that ended, by outcome. Failed, timed out and lost with their node are coloured warm: what burns compute time.",
+            "按结果统计的结束作业。失败、超时、节点故障以暖色显示：这些在浪费计算时间。",
             [
                 Query(
                     f"sum by (outcome) (increase(scnet_jobs_finished_total{{{OF_MEMBER}}}[$__rate_interval]))",
@@ -256,20 +215,17 @@ BOARD = Dashboard(
                 )
             ],
             axis=Text("jobs", "作业数"),
-            width=11,
+            size=(11, 8),
             overrides=coloured(OUTCOME_COLOURS),
         ),
         lines(
             Text("Jobs by state", "各状态作业数"),
-            Text(
-                "Listed jobs of the chosen members. The state unknown is one that this version does not know: see the runbook HPCUnknownStates.",
-                "所选成员的作业。unknown 为本版本未知的状态：见处理手册 HPCUnknownStates。",
-            ),
+            "Listed jobs of the chosen members. The state unknown is one that this version does not know: see the runbook HPCUnknownStates.",
+            "所选成员的作业。unknown 为本版本未知的状态：见处理手册 HPCUnknownStates。",
             [Query(f"sum by (state) (scnet_member_jobs{{{OF_MEMBER}}})", "{{state}}")],
             stacked=True,
             axis=Text("jobs", "作业数"),
-            width=24,
-            height=7,
+            size=(24, 7),
             overrides=coloured({**OUTCOME_COLOURS, **STATE_COLOURS}),
         ),
         Row(Text("Single jobs", "单个作业")),

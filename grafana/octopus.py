@@ -3,25 +3,13 @@
 What is queued, does it get more, what does it want, how long does it take?
 """
 
-from grafana.parts import (
-    BLUE,
-    ORANGE,
-    VERMILION,
-    Dashboard,
-    Query,
-    Row,
-    Text,
-    dashed,
-    lines,
-    number,
-    ranking,
-    tiles,
-    values,
-)
+from grafana.colours import BLUE, ORANGE
+from grafana.parts import Dashboard, Query, Row, Text, dashed, lines, number, p90_and_p50, quantile, ranking, tiles
 from grafana.variables import IN_PROJECT, PROJECT, QUEUE_TYPE
 
 QUEUE = "{{project}} {{queue_type}}"
 BY_QUEUE = "project, queue_type"
+TIMES = f"octopus_job_observed_queue_seconds_bucket{{{IN_PROJECT}}}"
 NONE = Text("no Octopus project", "无 Octopus 项目")
 ENTRIES = Text("entries", "条目数")
 
@@ -40,80 +28,58 @@ BOARD = Dashboard(
     panels=[
         tiles(
             Text("Are the lists complete?", "列表是否完整？"),
-            Text(
-                "Whether the last list of each queue held every entry. Where not, a page was lost, an entry could not be read, or "
-                "the queue moved meanwhile: what is asked for is then not shown. Incomplete all the time: shorten the queue's "
-                "pages, or look at the exporter's log.",
-                "每个队列最近一次列表是否包含全部条目。不完整：丢页、条目不可读或读取时队列变化，此时不显示申请量。"
-                "一直不完整：查看 exporter 日志。",
-            ),
-            Query(f"min by ({BY_QUEUE}) (octopus_queue_listing_complete{{{IN_PROJECT}}})", QUEUE, instant=True),
-            width=9,
-            height=4,
-            steps=((None, VERMILION), (1, BLUE)),
-            mappings=values(
-                v0=(Text("incomplete", "不完整"), ORANGE),
-                v1=(Text("complete", "完整"), BLUE),
-            ),
+            "Whether the last list of each queue held every entry. Where not, a page was lost, an entry could not be read, or "
+            "the queue moved meanwhile: what is asked for is then not shown. Incomplete all the time: shorten the queue's "
+            "pages, or look at the exporter's log.",
+            "每个队列最近一次列表是否包含全部条目。不完整：丢页、条目不可读或读取时队列变化，此时不显示申请量。"
+            "一直不完整：查看 exporter 日志。",
+            f"min by ({BY_QUEUE}) (octopus_queue_listing_complete{{{IN_PROJECT}}})",
+            legend=QUEUE,
+            size=(9, 4),
+            states=[(Text("incomplete", "不完整"), ORANGE), (Text("complete", "完整"), BLUE)],
             no_value=NONE,
         ),
         number(
             Text("Queued now", "当前排队"),
-            Text(
-                "Entries as the API counts them. Rising for hours: see below whether more arrives or less leaves.",
-                "API 统计的条目数。持续上升：见下方是到达增多还是离开减少。",
-            ),
-            Query(f"sum(octopus_queue_length{{{IN_PROJECT}}})"),
-            unit="short",
-            width=5,
+            "Entries as the API counts them. Rising for hours: see below whether more arrives or less leaves.",
+            "API 统计的条目数。持续上升：见下方是到达增多还是离开减少。",
+            f"sum(octopus_queue_length{{{IN_PROJECT}}})",
+            size=(5, 4),
             steps=((None, ORANGE),),
             no_value=NONE,
         ),
         number(
             Text("Half took at most", "一半排队时间不超过"),
-            Text(
-                "Median time in the queue of entries that left it in the time on screen.",
-                "所选时段内离开队列的条目的排队时间中位数。",
-            ),
-            Query(
-                f"histogram_quantile(0.5, sum by (le) (increase(octopus_job_observed_queue_seconds_bucket{{{IN_PROJECT}}}[$__range]))) >= 0",
-                instant=True,
-            ),
+            "Median time in the queue of entries that left it in the time on screen.",
+            "所选时段内离开队列的条目的排队时间中位数。",
+            quantile(0.5, TIMES, window="$__range"),
+            instant=True,
             unit="s",
-            width=5,
+            size=(5, 4),
             no_value=Text("none left", "无离开"),
-            options={"graphMode": "none"},
-            defaults={"decimals": 0},
         ),
         number(
             Text("Specs that could not be read", "无法解析的规格"),
-            Text(
-                "Queued jobs whose resource spec is missing or of an unknown form: cores and memory here leave them out. Please "
-                "report new forms.",
-                "资源规格缺失或格式未知的排队作业：核数与内存不含这些。请反馈新格式。",
-            ),
-            Query(f"sum(octopus_queued_unread_resource_specs{{{IN_PROJECT}}})"),
-            unit="short",
-            width=5,
+            "Queued jobs whose resource spec is missing or of an unknown form: cores and memory here leave them out. Please "
+            "report new forms.",
+            "资源规格缺失或格式未知的排队作业：核数与内存不含这些。请反馈新格式。",
+            f"sum(octopus_queued_unread_resource_specs{{{IN_PROJECT}}})",
+            size=(5, 4),
             no_value=Text("unknown", "未知"),
         ),
         Row(Text("Does it get more?", "是否在增加？")),
         lines(
             Text("Queue length", "队列长度"),
-            Text(
-                "Rising for two hours raises HPCOctopusBacklogGrowing. A step is a new data set, a slope a pool that is too small.",
-                "持续上升两小时将触发 HPCOctopusBacklogGrowing。台阶为新数据集，斜坡为资源池过小。",
-            ),
+            "Rising for two hours raises HPCOctopusBacklogGrowing. A step is a new data set, a slope a pool that is too small.",
+            "持续上升两小时将触发 HPCOctopusBacklogGrowing。台阶为新数据集，斜坡为资源池过小。",
             [Query(by_queue(f"octopus_queue_length{{{IN_PROJECT}}}"), QUEUE)],
             axis=ENTRIES,
-            width=12,
+            size=(12, 8),
         ),
         lines(
             Text("Arrivals and departures", "到达与离开"),
-            Text(
-                "Entries an hour. Departures at nothing with a queue: the pool is down. Arrivals above departures: it grows.",
-                "每小时条目数。有排队而离开为零：资源池故障。到达高于离开：积压增长。",
-            ),
+            "Entries an hour. Departures at nothing with a queue: the pool is down. Arrivals above departures: it grows.",
+            "每小时条目数。有排队而离开为零：资源池故障。到达高于离开：积压增长。",
             [
                 Query(
                     by_queue(f"rate(octopus_queue_{what}_total{{{IN_PROJECT}}}[$__rate_interval])") + " * 3600",
@@ -124,33 +90,22 @@ BOARD = Dashboard(
             axis=Text("entries an hour", "条目/小时"),
             min_step="15m",
             overrides=[dashed("B")],
-            width=12,
+            size=(12, 8),
         ),
         lines(
             Text("Time in the queue", "排队时间"),
-            Text(
-                "p50 and p90 of the entries that left within the hour before, as far as they were seen to come and to leave.",
-                "此前一小时内离开的条目的 p50 与 p90（仅含可见到达与离开者）。",
-            ),
-            [
-                Query(
-                    f"histogram_quantile({share}, sum by ({BY_QUEUE}, le) "
-                    f"(increase(octopus_job_observed_queue_seconds_bucket{{{IN_PROJECT}}}[1h]))) >= 0",
-                    f"{QUEUE} {name}",
-                )
-                for share, name in ((0.9, "p90"), (0.5, "p50"))
-            ],
+            "p50 and p90 of the entries that left within the hour before, as far as they were seen to come and to leave.",
+            "此前一小时内离开的条目的 p50 与 p90（仅含可见到达与离开者）。",
+            p90_and_p50(TIMES, by=BY_QUEUE, legend=QUEUE),
             unit="s",
             overrides=[dashed("B")],
-            width=12,
+            size=(12, 8),
         ),
         lines(
             Text("Age of the head of the queue", "队首时间"),
-            Text(
-                "Time since the smallest ordering stamp. It changes when an entry is moved, so it is a hint, not a wait. Growing "
-                "without end: the head is blocked.",
-                "距最小排序戳的时间。条目被移动时会变化，仅供参考。持续增长：队首被阻塞。",
-            ),
+            "Time since the smallest ordering stamp. It changes when an entry is moved, so it is a hint, not a wait. Growing "
+            "without end: the head is blocked.",
+            "距最小排序戳的时间。条目被移动时会变化，仅供参考。持续增长：队首被阻塞。",
             [
                 Query(
                     f"max by ({BY_QUEUE}) (time() - octopus_queued_oldest_rank_timestamp_seconds{{{IN_PROJECT}}})",
@@ -158,42 +113,35 @@ BOARD = Dashboard(
                 )
             ],
             unit="s",
-            width=12,
+            size=(12, 8),
         ),
         Row(Text("What is queued?", "排队了什么？")),
         ranking(
             Text("By type and processor", "按类型与处理器"),
-            Text(
-                "The largest kinds. One that makes up the backlog and is not urgent can be stopped in Octopus.",
-                "数量最多的类别。非紧急的大类可在 Octopus 中停止。",
-            ),
+            "The largest kinds. One that makes up the backlog and is not urgent can be stopped in Octopus.",
+            "数量最多的类别。非紧急的大类可在 Octopus 中停止。",
             f"topk(8, sum by (job_type, processor) (octopus_queued_jobs{{{IN_PROJECT}}}))",
-            {"job_type": Text("Type", "类型"), "processor": Text("Processor", "处理器")},
-            Text("Queued", "排队"),
-            unit="short",
-            width=12,
+            names={"job_type": Text("Type", "类型"), "processor": Text("Processor", "处理器")},
+            value=Text("Queued", "排队"),
+            size=(12, 8),
             steps=((None, ORANGE),),
             no_value=Text("nothing is queued", "无排队"),
         ),
         lines(
             Text("CPU cores asked for", "申请的 CPU 核"),
-            Text(
-                "What the queued jobs want, to compare with the pool's size.",
-                "排队作业的 CPU 核申请量，可与资源池规模比较。",
-            ),
+            "What the queued jobs want, to compare with the pool's size.",
+            "排队作业的 CPU 核申请量，可与资源池规模比较。",
             [Query(by_queue(f"octopus_queued_requested_cpu_cores{{{IN_PROJECT}}}"), QUEUE)],
             axis=Text("cores", "核"),
-            width=6,
+            size=(6, 8),
         ),
         lines(
             Text("Memory asked for", "申请的内存"),
-            Text(
-                "What the queued jobs want, to compare with the pool's size.",
-                "排队作业的内存申请量，可与资源池规模比较。",
-            ),
+            "What the queued jobs want, to compare with the pool's size.",
+            "排队作业的内存申请量，可与资源池规模比较。",
             [Query(by_queue(f"octopus_queued_requested_memory_bytes{{{IN_PROJECT}}}"), QUEUE)],
             unit="bytes",
-            width=6,
+            size=(6, 8),
         ),
     ],
 )

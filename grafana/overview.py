@@ -4,12 +4,8 @@ Is anything wrong, and where? What runs, what waits, what is in use?
 """
 
 from grafana import problems
+from grafana.colours import BLUE, GREEN, LEFT, ORANGE, SKY, VERMILION, WAITING, shades
 from grafana.parts import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    SKY,
-    VERMILION,
     Dashboard,
     Query,
     Row,
@@ -18,8 +14,9 @@ from grafana.parts import (
     lines,
     number,
     override,
+    p90_and_p50,
+    quantile,
     ranking,
-    shades,
     table,
     tiles,
     values,
@@ -27,6 +24,7 @@ from grafana.parts import (
 from grafana.variables import IN_REGION, REGION
 
 JOBS = Text("jobs", "作业数")
+WAITS = f"scnet_job_observed_wait_seconds_bucket{{{IN_REGION}}}"
 
 
 def jobs_in(state: str, by: str) -> str:
@@ -43,27 +41,20 @@ def total(state: str) -> str:
 
 STATE = tiles(
     Text("Is the data fresh?", "数据是否最新？"),
-    Text(
-        "Each region and project. Fresh: the last poll of everything worked. Failing: some polls fail, old data is still "
-        "shown. Incomplete: some data was too old and is gone, so sums on this page lack it. What to do: see the list "
-        "beside, then the runbook of the problem.",
-        "每个区域和项目。最新：最近一次轮询全部成功。失败：部分轮询失败，仍显示旧数据。不完整：部分数据过旧已移除，"
-        "本页总数不含这些数据。处理：查看右侧列表，再按对应的处理手册操作。",
-    ),
-    Query(
-        "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (source, endpoint, target) "
-        "(1 - hpc_exporter_target_up), 2))",
-        "{{source}}",
-        instant=True,
-    ),
-    width=8,
-    height=9,
-    steps=((None, BLUE), (1, ORANGE), (2, VERMILION)),
-    mappings=values(
-        v0=(Text("fresh", "最新"), BLUE),
-        v1=(Text("failing", "失败"), ORANGE),
-        v2=(Text("incomplete", "不完整"), VERMILION),
-    ),
+    "Each region and project. Fresh: the last poll of everything worked. Failing: some polls fail, old data is still "
+    "shown. Incomplete: some data was too old and is gone, so sums on this page lack it. What to do: see the list "
+    "beside, then the runbook of the problem.",
+    "每个区域和项目。最新：最近一次轮询全部成功。失败：部分轮询失败，仍显示旧数据。不完整：部分数据过旧已移除，"
+    "本页总数不含这些数据。处理：查看右侧列表，再按对应的处理手册操作。",
+    "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (source, endpoint, target) "
+    "(1 - hpc_exporter_target_up), 2))",
+    legend="{{source}}",
+    size=(8, 9),
+    states=[
+        (Text("fresh", "最新"), BLUE),
+        (Text("failing", "失败"), ORANGE),
+        (Text("incomplete", "不完整"), VERMILION),
+    ],
     no_value=Text("no data: is the exporter running?", "无数据：exporter 是否在运行？"),
 )
 
@@ -71,16 +62,13 @@ PROBLEM, WHERE, WHAT = Text("Problem", "问题"), Text("Where", "位置"), Text(
 SEVERITY = Text("Severity", "级别")
 PROBLEMS = table(
     Text("What is wrong right now?", "当前有哪些问题？"),
-    Text(
-        "The conditions of the alerts that hold at this moment, worst first. A click on a problem opens its runbook. A line "
-        "without a user means the whole region or endpoint.",
-        "此刻成立的告警条件，最严重的在前。点击问题可打开处理手册。未注明用户的行表示整个区域或接口。",
-    ),
+    "The conditions of the alerts that hold at this moment, worst first. A click on a problem opens its runbook. A line "
+    "without a user means the whole region or endpoint.",
+    "此刻成立的告警条件，最严重的在前。点击问题可打开处理手册。未注明用户的行表示整个区域或接口。",
     [Query(problems.expression(), table=True, once=False)],
     {"Value": SEVERITY, "problem": PROBLEM, "where": WHERE, "what": WHAT},
     sort=SEVERITY,
-    width=16,
-    height=9,
+    size=(16, 9),
     unit="none",
     overrides=[
         override(
@@ -112,93 +100,67 @@ PROBLEMS = table(
 NUMBERS = [
     number(
         Text("Running", "运行中"),
-        Text(
-            "Jobs running now, of all users that are polled. Fallen to nothing while jobs are queued? Look at Queues.",
-            "当前运行的作业数（所有被轮询的用户）。若有排队而无运行，请查看“队列”。",
-        ),
-        Query(total("running")),
-        unit="short",
+        "Jobs running now, of all users that are polled. Fallen to nothing while jobs are queued? Look at Queues.",
+        "当前运行的作业数（所有被轮询的用户）。若有排队而无运行，请查看“队列”。",
+        total("running"),
         steps=((None, GREEN),),
         no_value=Text("unknown", "未知"),
     ),
     number(
         Text("Queued", "排队中"),
-        Text(
-            "Jobs queued now. More than usual? Queues shows where they pile up, Waiting how long they take.",
-            "当前排队的作业数。比平时多？“队列”显示堆积位置，“等待”显示等待时长。",
-        ),
-        Query(total("queued")),
-        unit="short",
+        "Jobs queued now. More than usual? Queues shows where they pile up, Waiting how long they take.",
+        "当前排队的作业数。比平时多？“队列”显示堆积位置，“等待”显示等待时长。",
+        total("queued"),
         steps=((None, ORANGE),),
         no_value=Text("unknown", "未知"),
     ),
     number(
         Text("GPUs in use", "GPU 使用中"),
-        Text(
-            "GPUs that listed jobs hold. Members says whose. Less than you pay for? Look for queued jobs that want them.",
-            "作业占用的 GPU 数。“成员与用户组”显示归属。低于配额时，检查是否有作业在排队。",
-        ),
-        Query(f"sum(scnet_member_allocated_gpus{{{IN_REGION}}})"),
-        unit="short",
+        "GPUs that listed jobs hold. Members says whose. Less than you pay for? Look for queued jobs that want them.",
+        "作业占用的 GPU 数。“成员与用户组”显示归属。低于配额时，检查是否有作业在排队。",
+        f"sum(scnet_member_allocated_gpus{{{IN_REGION}}})",
         no_value=Text("unknown", "未知"),
     ),
     number(
         Text("DCUs in use", "DCU 使用中"),
-        Text(
-            "DCUs (accelerator cards) that listed jobs hold. Members says whose.",
-            "作业占用的 DCU（加速卡）数。“成员与用户组”显示归属。",
-        ),
-        Query(f"sum(scnet_member_allocated_dcus{{{IN_REGION}}})"),
-        unit="short",
+        "DCUs (accelerator cards) that listed jobs hold. Members says whose.",
+        "作业占用的 DCU（加速卡）数。“成员与用户组”显示归属。",
+        f"sum(scnet_member_allocated_dcus{{{IN_REGION}}})",
         no_value=Text("unknown", "未知"),
     ),
     number(
         Text("Longest waiting", "最长等待"),
-        Text(
-            "How long the job that waits longest has been waiting. Over a day: see the runbook HPCJobWaitingTooLong.",
-            "等待最久的作业已等待多长时间。超过一天：见处理手册 HPCJobWaitingTooLong。",
-        ),
-        Query(f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}})"),
+        "How long the job that waits longest has been waiting. Over a day: see the runbook HPCJobWaitingTooLong.",
+        "等待最久的作业已等待多长时间。超过一天：见处理手册 HPCJobWaitingTooLong。",
+        f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}})",
         unit="s",
-        steps=((None, SKY), (43200, ORANGE), (86400, VERMILION)),
+        steps=WAITING,
         no_value=Text("none waits", "无等待"),
-        defaults={"decimals": 0},
     ),
     number(
         Text("Wait, p90", "等待时间 p90"),
-        Text(
-            "Nine in ten jobs that started within an hour had waited at most so long. Waiting shows whether enough could be measured.",
-            "一小时内启动的作业中，90% 的等待时间不超过此值。“等待”显示测量覆盖率。",
-        ),
-        Query(
-            f"histogram_quantile(0.9, sum by (le) (increase(scnet_job_observed_wait_seconds_bucket{{{IN_REGION}}}[1h]))) >= 0"
-        ),
+        "Nine in ten jobs that started within an hour had waited at most so long. Waiting shows whether enough could be measured.",
+        "一小时内启动的作业中，90% 的等待时间不超过此值。“等待”显示测量覆盖率。",
+        quantile(0.9, WAITS),
         unit="s",
         no_value=Text("none started", "无启动"),
-        defaults={"decimals": 0},
     ),
     number(
         Text("A token expires in", "最近令牌到期"),
-        Text(
-            "Time until the first token expires. Tokens of an account are renewed by themselves; a pasted one has to be "
-            "replaced in its file. See the runbook HPCTokenExpiring.",
-            "距最早到期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见处理手册 HPCTokenExpiring。",
-        ),
-        Query("min(hpc_exporter_token_expiry_timestamp_seconds - time())"),
+        "Time until the first token expires. Tokens of an account are renewed by themselves; a pasted one has to be "
+        "replaced in its file. See the runbook HPCTokenExpiring.",
+        "距最早到期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见处理手册 HPCTokenExpiring。",
+        "min(hpc_exporter_token_expiry_timestamp_seconds - time())",
         unit="s",
-        steps=((None, VERMILION), (0, ORANGE), (14400, SKY)),
+        steps=LEFT,
         no_value=Text("unknown", "未知"),
         options={"graphMode": "none"},
-        defaults={"decimals": 0},
     ),
     number(
         Text("Octopus backlog", "Octopus 积压"),
-        Text(
-            "Entries in all queues of the Octopus projects. Rising for hours? The dashboard Octopus says which jobs.",
-            "所有 Octopus 项目队列中的条目数。持续数小时上升？见“Octopus”看板。",
-        ),
-        Query("sum(octopus_queue_length)"),
-        unit="short",
+        "Entries in all queues of the Octopus projects. Rising for hours? The dashboard Octopus says which jobs.",
+        "所有 Octopus 项目队列中的条目数。持续数小时上升？见“Octopus”看板。",
+        "sum(octopus_queue_length)",
         steps=((None, ORANGE),),
         no_value=Text("none", "无"),
     ),
@@ -207,31 +169,25 @@ NUMBERS = [
 OVER_TIME = [
     lines(
         Text("Running jobs by region", "各区域运行作业数"),
-        Text(
-            "A fall to 0 in one region is its trouble, in all of them at once probably ours: look at the list above. A gap "
-            "is time of which nothing is known.",
-            "单个区域降到 0 是该区域的问题；全部同时下降多半是监控自身问题。断线表示该时段无数据。",
-        ),
+        "A fall to 0 in one region is its trouble, in all of them at once probably ours: look at the list above. A gap "
+        "is time of which nothing is known.",
+        "单个区域降到 0 是该区域的问题；全部同时下降多半是监控自身问题。断线表示该时段无数据。",
         [Query(jobs_in("running", "hpc_cluster"), "{{hpc_cluster}}")],
         axis=JOBS,
-        width=12,
+        size=(12, 8),
     ),
     lines(
         Text("Queued jobs by region", "各区域排队作业数"),
-        Text(
-            "Rising while running stays flat: the region is full, or stuck. Queues tells which.",
-            "排队上升而运行持平：区域已满或停滞，见“队列”。",
-        ),
+        "Rising while running stays flat: the region is full, or stuck. Queues tells which.",
+        "排队上升而运行持平：区域已满或停滞，见“队列”。",
         [Query(jobs_in("queued", "hpc_cluster"), "{{hpc_cluster}}")],
         axis=JOBS,
-        width=12,
+        size=(12, 8),
     ),
     lines(
         Text("Accelerators in use", "加速卡使用量"),
-        Text(
-            "GPUs and DCUs that jobs hold, by region. Members says whose they are.",
-            "各区域作业占用的 GPU 与 DCU。归属见“成员与用户组”。",
-        ),
+        "GPUs and DCUs that jobs hold, by region. Members says whose they are.",
+        "各区域作业占用的 GPU 与 DCU。归属见“成员与用户组”。",
         [
             Query(f"sum by (hpc_cluster) (scnet_member_allocated_gpus{{{IN_REGION}}})", "{{hpc_cluster}} GPU"),
             Query(f"sum by (hpc_cluster) (scnet_member_allocated_dcus{{{IN_REGION}}})", "{{hpc_cluster}} DCU"),
@@ -241,28 +197,17 @@ OVER_TIME = [
     ),
     lines(
         Text("How long jobs waited", "作业等待时间"),
-        Text(
-            "Of the jobs that started within the hour before: half (p50) and nine in ten (p90) had waited at most so long. A "
-            "gap: none started.",
-            "此前一小时内启动的作业：一半（p50）与 90%（p90）的等待不超过此值。断线表示无作业启动。",
-        ),
-        [
-            Query(
-                f"histogram_quantile({share}, sum by (hpc_cluster, le) "
-                f"(increase(scnet_job_observed_wait_seconds_bucket{{{IN_REGION}}}[1h]))) >= 0",
-                f"{{{{hpc_cluster}}}} {name}",
-            )
-            for share, name in ((0.9, "p90"), (0.5, "p50"))
-        ],
+        "Of the jobs that started within the hour before: half (p50) and nine in ten (p90) had waited at most so long. A "
+        "gap: none started.",
+        "此前一小时内启动的作业：一半（p50）与 90%（p90）的等待不超过此值。断线表示无作业启动。",
+        p90_and_p50(WAITS, by="hpc_cluster", legend="{{hpc_cluster}}"),
         unit="s",
         overrides=[dashed("B")],
     ),
     lines(
         Text("Targets that fail", "失败的目标数"),
-        Text(
-            "Polled things (users, members, queues) whose last poll failed. Exporter says why.",
-            "最近一次轮询失败的目标（用户、成员、队列）数。原因见“Exporter”。",
-        ),
+        "Polled things (users, members, queues) whose last poll failed. Exporter says why.",
+        "最近一次轮询失败的目标（用户、成员、队列）数。原因见“Exporter”。",
         [Query("sum by (source) (1 - hpc_exporter_target_up)", "{{source}}")],
         axis=Text("targets", "目标数"),
         custom={"axisSoftMax": 5},
@@ -270,39 +215,31 @@ OVER_TIME = [
     ),
     ranking(
         Text("Who waits longest", "谁等待最久"),
-        Text(
-            "For each user, how long the longest-waiting job has been waiting. Ask, or see the runbook HPCJobWaitingTooLong.",
-            "每个用户等待最久的作业已等待多久。见处理手册 HPCJobWaitingTooLong。",
-        ),
+        "For each user, how long the longest-waiting job has been waiting. Ask, or see the runbook HPCJobWaitingTooLong.",
+        "每个用户等待最久的作业已等待多久。见处理手册 HPCJobWaitingTooLong。",
         f"topk(8, max by (hpc_cluster, user) (time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}}))",
-        {"hpc_cluster": Text("Region", "区域"), "user": Text("User", "用户")},
-        Text("Waits for", "已等待"),
+        names={"hpc_cluster": Text("Region", "区域"), "user": Text("User", "用户")},
+        value=Text("Waits for", "已等待"),
         unit="s",
-        steps=((None, SKY), (43200, ORANGE), (86400, VERMILION)),
+        steps=WAITING,
         no_value=Text("none waits", "无等待"),
-        defaults={"decimals": 0},
     ),
     ranking(
         Text("Tokens that expire soon", "即将到期的令牌"),
-        Text(
-            "The tokens that expire first, without an owner: the region's own. Red has expired. See the runbook HPCTokenExpiring.",
-            "最先到期的令牌；无用户名者为区域自身令牌。红色表示已失效。见处理手册 HPCTokenExpiring。",
-        ),
+        "The tokens that expire first, without an owner: the region's own. Red has expired. See the runbook HPCTokenExpiring.",
+        "最先到期的令牌；无用户名者为区域自身令牌。红色表示已失效。见处理手册 HPCTokenExpiring。",
         "bottomk(8, min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds - time()))",
-        {"source": Text("Source", "来源"), "user": Text("Owner", "所有者")},
-        Text("Expires in", "剩余"),
+        names={"source": Text("Source", "来源"), "user": Text("Owner", "所有者")},
+        value=Text("Expires in", "剩余"),
         rising=False,
         unit="s",
-        steps=((None, VERMILION), (0, ORANGE), (14400, SKY)),
+        steps=LEFT,
         no_value=Text("the region's own", "区域自身"),
-        defaults={"decimals": 0},
     ),
     lines(
         Text("Octopus backlog", "Octopus 积压"),
-        Text(
-            "Entries in each queue. Rising for hours: more arrives than leaves, see Octopus.",
-            "各队列条目数。持续上升表示到达多于离开，见“Octopus”。",
-        ),
+        "Entries in each queue. Rising for hours: more arrives than leaves, see Octopus.",
+        "各队列条目数。持续上升表示到达多于离开，见“Octopus”。",
         [Query("sum by (project, queue_type) (octopus_queue_length)", "{{project}} {{queue_type}}")],
         axis=Text("entries", "条目数"),
     ),

@@ -1,17 +1,12 @@
-"""What dashboards are made of: texts in two languages, queries, panels, variables, and their places on the grid.
-
-Everything is plain JSON, but for `Text`, which becomes a string when a language is chosen.
-"""
+"""The parts of dashboards: texts in two languages, queries, panels and their properties."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from grafana.duplicates import counted_once
+from grafana.colours import SKY, Steps, thresholds
 
 Json = dict[str, Any]
-LANGUAGES: Final = ("en", "zh")
-COLUMNS: Final = 24
 
 
 class Text(NamedTuple):
@@ -20,32 +15,6 @@ class Text(NamedTuple):
     en: str
     zh: str
 
-
-# Okabe and Ito's colours, told apart by people of any colour vision. Blue is well, orange wants a look, vermilion action.
-BLUE, SKY, GREEN, ORANGE, VERMILION = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00"
-PURPLE, YELLOW, GREY, TEAL, WINE = "#CC79A7", "#F0E442", "#999999", "#44AA99", "#882255"
-
-STATE_COLOURS: Final = {
-    "running": GREEN,
-    "queued": ORANGE,
-    "held": PURPLE,
-    "suspended": YELLOW,
-    # Two more of Tol's, for states that are rare.
-    "waiting": TEAL,
-    "exiting": BLUE,
-    "other": GREY,
-    "unknown": VERMILION,
-}
-OUTCOME_COLOURS: Final = {
-    "completed": SKY,
-    "deleted": GREY,
-    "failed": VERMILION,
-    "timeout": ORANGE,
-    "node_failure": PURPLE,
-    "vanished_running": BLUE,
-    "vanished_queued": YELLOW,
-    "unknown": GREY,
-}
 
 DATASOURCE: Final[Json] = {"type": "prometheus", "uid": "${datasource}"}
 # Samples come every half minute or so: a finer step would only show that.
@@ -75,9 +44,8 @@ class Panel:
     description: Text
     queries: Sequence[Query] = ()
     unit: str | Text = "short"
-    width: int = 8
-    height: int = 8
-    steps: Sequence[tuple[float | None, str]] = ()
+    size: tuple[int, int] = (8, 8)
+    steps: Steps = ()
     mappings: Sequence[Json] = ()
     no_value: Text | None = None
     min_step: str = MIN_STEP
@@ -118,16 +86,6 @@ def coloured(colours: dict[str, str]) -> list[Json]:
     return [override(name, color={"mode": "fixed", "fixedColor": colour}) for name, colour in colours.items()]
 
 
-def thresholds(steps: Sequence[tuple[float | None, str]]) -> Json:
-    """From each value on, its colour; the first is from None."""
-    return {"mode": "absolute", "steps": [{"value": start, "color": colour} for start, colour in steps]}
-
-
-def shades(colour: str) -> Json:
-    """Defaults that draw all series in shades of one colour: none of them is good news."""
-    return {"color": {"mode": "shades", "fixedColor": colour}}
-
-
 def dashed(query: str) -> Json:
     """An override that tells the series of one query (A, B, ...) from others of their colour."""
     style = {"fill": "dash", "dash": [6, 4]}
@@ -135,6 +93,22 @@ def dashed(query: str) -> Json:
         "matcher": {"id": "byFrameRefID", "options": query},
         "properties": [{"id": "custom.lineStyle", "value": style}],
     }
+
+
+def seconds(name: str | Text, steps: Steps = ()) -> Json:
+    """An override for a column of durations, coloured by `steps`."""
+    colour = {"custom__cellOptions": {"type": "color-text"}, "thresholds": thresholds(steps)} if steps else {}
+    return override(name, unit="s", decimals=0, **colour)
+
+
+def quantile(share: float, buckets: str, *, by: str = "", window: str = "1h") -> str:
+    """That quantile of a histogram, given its buckets; no value where nothing was observed in the window."""
+    grouped = f"{by}, le" if by else "le"
+    return f"histogram_quantile({share}, sum by ({grouped}) (increase({buckets}[{window}]))) >= 0"
+
+
+def p90_and_p50(buckets: str, *, by: str, legend: str) -> list[Query]:
+    return [Query(quantile(share, buckets, by=by), f"{legend} p{round(100 * share)}") for share in (0.9, 0.5)]
 
 
 def values(**texts: tuple[Text, str]) -> list[Json]:
@@ -150,7 +124,7 @@ def values(**texts: tuple[Text, str]) -> list[Json]:
     ]
 
 
-def lines(title: Text, description: Text, queries: Sequence[Query], *, stacked: bool = False, **more: Any) -> Panel:
+def lines(title: Text, en: str, zh: str, queries: Sequence[Query], *, stacked: bool = False, **more: Any) -> Panel:
     """A time series; `stacked` where the sum of its series means something. `axis` names what is counted."""
     axis = more.pop("axis", "")
     if more.get("unit") == "s":
@@ -175,55 +149,60 @@ def lines(title: Text, description: Text, queries: Sequence[Query], *, stacked: 
         {"matcher": {"id": "byType", "options": "time"}, "properties": [{"id": "custom.axisLabel", "value": ""}]},
         *more.pop("overrides", ()),
     ]
-    return Panel("timeseries", title, description, queries, custom=custom, options=options, overrides=overrides, **more)
+    return Panel(
+        "timeseries", title, Text(en, zh), queries, custom=custom, options=options, overrides=overrides, **more
+    )
 
 
-def bars(title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Panel:
+def bars(title: Text, en: str, zh: str, queries: Sequence[Query], **more: Any) -> Panel:
     """Stacked bars over time, for what happened in each of them."""
     custom = {"drawStyle": "bars", "lineWidth": 0, "fillOpacity": 90, **more.pop("custom", {})}
-    return lines(title, description, queries, stacked=True, custom=custom, min_step="15m", **more)
+    return lines(title, en, zh, queries, stacked=True, custom=custom, min_step="15m", **more)
 
 
-def number(title: Text, description: Text, query: Query, **more: Any) -> Panel:
-    """One number, with how it went."""
-    options = {
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "colorMode": "value",
-        "graphMode": "area",
-        "justifyMode": "center",
-        "orientation": "auto",
-        "textMode": "value",
-        **more.pop("options", {}),
-    }
+STAT: Final[Json] = {
+    "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+    "colorMode": "value",
+    "graphMode": "none",
+    "justifyMode": "center",
+    "orientation": "auto",
+    "textMode": "value",
+}
+
+
+def number(
+    title: Text, en: str, zh: str, expr: str, *, instant: bool = False, options: Json | None = None, **more: Any
+) -> Panel:
+    """One number, with its course unless it is `instant`: of the whole time on screen."""
+    defaults = {"decimals": 0} if more.get("unit") == "s" else {}
+    graph = {} if instant else {"graphMode": "area"}
+    more = {"size": (3, 4), "defaults": defaults, **more}
+    return Panel(
+        "stat", title, Text(en, zh), [Query(expr, instant=instant)], options=STAT | graph | (options or {}), **more
+    )
+
+
+def tiles(
+    title: Text, en: str, zh: str, expr: str, *, legend: str | Text, states: Sequence[tuple[Text, str]], **more: Any
+) -> Panel:
+    """A tile with its name for each series; the values 0, 1, ... are those of `states`, with their colours."""
     return Panel(
         "stat",
         title,
-        description,
-        [query],
-        width=more.pop("width", 3),
-        height=more.pop("height", 4),
-        options=options,
+        Text(en, zh),
+        [Query(expr, legend, instant=True)],
+        steps=[(value or None, colour) for value, (_, colour) in enumerate(states)],
+        mappings=values(**{f"v{value}": state for value, state in enumerate(states)}),
+        options=STAT | {"colorMode": "background_solid", "textMode": "value_and_name"},
         **more,
     )
 
 
-def tiles(title: Text, description: Text, query: Query, **more: Any) -> Panel:
-    """A coloured tile with its name for each series."""
-    options = {
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "colorMode": "background_solid",
-        "graphMode": "none",
-        "justifyMode": "center",
-        "orientation": "auto",
-        "textMode": "value_and_name",
-    }
-    return Panel("stat", title, description, [query], options=options, **more)
-
-
 def table(
     title: Text,
-    description: Text,
-    queries: Sequence[Query],
+    en: str,
+    zh: str,
+    queries: Sequence[str | Query],
     columns: dict[str, Text],
     *,
     sort: Text | None,
@@ -249,8 +228,8 @@ def table(
     return Panel(
         "table",
         title,
-        description,
-        queries,
+        Text(en, zh),
+        [query if isinstance(query, Query) else Query(query, table=True) for query in queries],
         options=options,
         transformations=transformations,
         **more,
@@ -258,9 +237,11 @@ def table(
 
 
 def ranking(
-    title: Text, description: Text, expr: str, names: dict[str, Text], value: Text, *, rising: bool = True, **more: Any
+    title: Text, en: str, zh: str, expr: str, *, names: dict[str, Text], value: Text, rising: bool = True, **more: Any
 ) -> Panel:
     """What is now, one bar a series: a table of the labels in `names` and a bar for the value, the largest first."""
+    if more.get("unit") == "s":
+        more.setdefault("defaults", {"decimals": 0})
     steps = more.pop("steps", ((None, SKY),))
     bar = override(
         value,
@@ -272,139 +253,6 @@ def ranking(
     )
     overrides = [bar, *more.pop("overrides", ())]
     columns = {**names, "Value": value}
-    board = table(title, description, [Query(expr, table=True)], columns, sort=value, overrides=overrides, **more)
+    board = table(title, en, zh, [expr], columns, sort=value, overrides=overrides, **more)
     board.options["sortBy"][0]["desc"] = rising
     return board
-
-
-def variable(name: str, label: Text, query: str, **more: Any) -> Json:
-    """A variable filled from Prometheus, of which several or all values can be chosen."""
-    return {
-        "type": "query",
-        "name": name,
-        "label": label,
-        "datasource": DATASOURCE,
-        "query": {"query": query, "refId": "variable"},
-        "refresh": 2,
-        "sort": 1,
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".*",
-        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
-        **more,
-    }
-
-
-DATASOURCE_VARIABLE: Final[Json] = {
-    "type": "datasource",
-    "name": "datasource",
-    "label": Text("Data source", "数据源"),
-    "query": "prometheus",
-    "refresh": 1,
-    "current": {},
-}
-
-
-def placed(panels: Sequence[Panel | Row]) -> list[Json]:
-    """Panels as Grafana's JSON, from left to right and from top to bottom, each row of them as high as its highest."""
-    done: list[Json] = []
-    x = y = height = 0
-    for number_, item in enumerate(panels, 1):
-        wide, high = (COLUMNS, 1) if isinstance(item, Row) else (item.width, item.height)
-        if x + wide > COLUMNS:
-            x, y, height = 0, y + height, 0
-        place = {"x": x, "y": y, "w": wide, "h": high}
-        x, height = x + wide, max(height, high)
-        made = (
-            {"type": "row", "title": item.title, "collapsed": False, "panels": []}
-            if isinstance(item, Row)
-            else _panel(item)
-        )
-        done.append({"id": number_, "gridPos": place, **made})
-    return done
-
-
-def _panel(panel: Panel) -> Json:
-    coloured_by = "palette-classic" if panel.kind == "timeseries" else "thresholds"
-    defaults: Json = {
-        "unit": panel.unit,
-        "color": {"mode": coloured_by},
-        "thresholds": thresholds(panel.steps or ((None, SKY),)),
-        "mappings": list(panel.mappings),
-        "custom": panel.custom,
-        **panel.defaults,
-    }
-    if panel.no_value is not None:
-        defaults["noValue"] = panel.no_value
-    return {
-        "type": panel.kind,
-        "title": panel.title,
-        "description": panel.description,
-        "datasource": DATASOURCE,
-        "interval": panel.min_step,
-        "fieldConfig": {"defaults": defaults, "overrides": list(panel.overrides)},
-        "options": panel.options,
-        "targets": [_target(query, chr(ord("A") + index)) for index, query in enumerate(panel.queries)],
-        "transformations": list(panel.transformations),
-    }
-
-
-def _target(query: Query, name: str) -> Json:
-    at_once = query.instant or query.table
-    return {
-        "refId": name,
-        "datasource": DATASOURCE,
-        "expr": counted_once(" ".join(query.expr.split())) if query.once else " ".join(query.expr.split()),
-        "legendFormat": query.legend or "__auto",
-        "format": "table" if query.table else "time_series",
-        "instant": at_once,
-        "range": not at_once,
-        "editorMode": "code",
-    }
-
-
-def dashboard(board: Dashboard, all_boards: Sequence[Dashboard]) -> Json:
-    """A dashboard as Grafana's JSON, with links to all the others."""
-    return {
-        "uid": Text(f"{board.uid}-en", f"{board.uid}-zh"),
-        "title": board.title,
-        "description": board.description,
-        "tags": ["hpc-exporter"],
-        "editable": True,
-        "graphTooltip": 1,
-        "schemaVersion": 41,
-        "version": 1,
-        "refresh": "1m",
-        "time": {"from": f"now-{board.hours}h", "to": "now"},
-        "timezone": "browser",
-        "links": [_link(other) for other in all_boards if other is not board],
-        "templating": {"list": [DATASOURCE_VARIABLE, *board.variables]},
-        "annotations": {"list": []},
-        "panels": placed(board.panels),
-    }
-
-
-def _link(board: Dashboard) -> Json:
-    return {
-        "type": "link",
-        "title": board.title,
-        "tooltip": board.description,
-        "url": Text(f"/d/{board.uid}-en", f"/d/{board.uid}-zh"),
-        "keepTime": True,
-        "includeVars": True,
-        "targetBlank": False,
-        "icon": "dashboard",
-        "tags": [],
-        "asDropdown": False,
-    }
-
-
-def in_language(value: Any, language: str) -> Any:
-    """`value` with each Text replaced by that language's string."""
-    if isinstance(value, Text):
-        return getattr(value, language)
-    if isinstance(value, dict):
-        return {in_language(key, language): in_language(each, language) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [in_language(each, language) for each in value]
-    return value

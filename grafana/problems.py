@@ -5,7 +5,8 @@ from typing import Final
 
 import yaml
 
-from grafana.parts import ORANGE, SKY, VERMILION, Json, Text
+from grafana.colours import ORANGE, SKY, VERMILION
+from grafana.parts import Json, Text
 
 ALERTS: Final = Path(__file__).parent.parent / "config" / "rules" / "alerts.yml"
 RUNBOOKS: Final = "https://github.com/hpc-exporter/hpc-exporter/blob/main/docs/runbooks"

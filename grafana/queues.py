@@ -3,24 +3,8 @@
 Which one is clogged, by whom, and since when?
 """
 
-from grafana.parts import (
-    ORANGE,
-    SKY,
-    STATE_COLOURS,
-    VERMILION,
-    Dashboard,
-    Query,
-    Row,
-    Text,
-    bars,
-    coloured,
-    lines,
-    number,
-    override,
-    ranking,
-    table,
-    thresholds,
-)
+from grafana.colours import ORANGE, SKY, STATE_COLOURS, VERMILION
+from grafana.parts import Dashboard, Query, Row, Text, bars, coloured, lines, number, override, ranking, seconds, table
 from grafana.variables import IN_QUEUE, IN_REGION, QUEUE, QUEUE_USER, REGION
 
 JOBS = Text("jobs", "作业数")
@@ -45,16 +29,14 @@ LAST_START = f"time() - max_over_time(((timestamp({_STARTS} > 0)))[1d:5m])"
 
 CLOGGED = table(
     Text("Which queue is clogged?", "哪个队列堵塞？"),
-    Text(
-        "Queues now, the fullest first. Startless: since when no start of a watched job was seen, within the last day. "
-        "Orange after one hour with jobs queued, red after three: see the runbook HPCQueueStuck.",
-        "当前各队列，最满的在前。无启动时长：一天内多久没有看到作业启动。一小时以上橙色，三小时以上红色：见处理手册 HPCQueueStuck。",
-    ),
+    "Queues now, the fullest first. Startless: since when no start of a watched job was seen, within the last day. "
+    "Orange after one hour with jobs queued, red after three: see the runbook HPCQueueStuck.",
+    "当前各队列，最满的在前。无启动时长：一天内多久没有看到作业启动。一小时以上橙色，三小时以上红色：见处理手册 HPCQueueStuck。",
     [
-        Query(of_queues("queued", "hpc_cluster, queue"), table=True),
-        Query(of_queues("running", "hpc_cluster, queue"), table=True),
-        Query(of_queues("held", "hpc_cluster, queue"), table=True),
-        Query(f"({LAST_START}) and {of_queues('queued', 'hpc_cluster, queue')} > 0", table=True),
+        of_queues("queued", "hpc_cluster, queue"),
+        of_queues("running", "hpc_cluster, queue"),
+        of_queues("held", "hpc_cluster, queue"),
+        f"({LAST_START}) and {of_queues('queued', 'hpc_cluster, queue')} > 0",
     ],
     {
         "hpc_cluster": REGION_NAME,
@@ -65,8 +47,7 @@ CLOGGED = table(
         "Value #D": STARTLESS,
     },
     sort=QUEUED,
-    width=12,
-    height=8,
+    size=(12, 8),
     no_value=Text("-", "-"),
     overrides=[
         override(
@@ -76,13 +57,7 @@ CLOGGED = table(
             min=0,
             fieldMinMax=True,
         ),
-        override(
-            STARTLESS,
-            unit="s",
-            decimals=0,
-            custom__cellOptions={"type": "color-text"},
-            thresholds=thresholds(((None, SKY), (3600, ORANGE), (10800, VERMILION))),
-        ),
+        seconds(STARTLESS, ((None, SKY), (3600, ORANGE), (10800, VERMILION))),
     ],
 )
 
@@ -95,86 +70,68 @@ BOARD = Dashboard(
         CLOGGED,
         number(
             Text("Queued for each running", "排队/运行比"),
-            Text(
-                "Queued jobs for each that runs. Above 1, new jobs wait at least as long as running ones take.",
-                "每个运行作业对应的排队作业数。大于 1 时，新作业至少要等一轮运行时间。",
-            ),
-            Query(
-                f'sum(scnet_queue_jobs{{{IN_QUEUE}, state="queued"}}) / (sum(scnet_queue_jobs{{{IN_QUEUE}, state="running"}}) > 0)'
-            ),
+            "Queued jobs for each that runs. Above 1, new jobs wait at least as long as running ones take.",
+            "每个运行作业对应的排队作业数。大于 1 时，新作业至少要等一轮运行时间。",
+            f'sum(scnet_queue_jobs{{{IN_QUEUE}, state="queued"}}) / (sum(scnet_queue_jobs{{{IN_QUEUE}, state="running"}}) > 0)',
             unit="none",
-            width=4,
-            height=8,
+            size=(4, 8),
             steps=((None, SKY), (1, ORANGE)),
             no_value=Text("none runs", "无运行"),
             defaults={"decimals": 1},
         ),
         ranking(
             Text("Who queues most", "谁排队最多"),
-            Text(
-                "Queued jobs by user. One user far ahead of all others may block them: ask, or set a limit in the region.",
-                "各用户的排队作业数。某个用户远多于他人时可能堵塞队列：请与其沟通或在区域设置限额。",
-            ),
+            "Queued jobs by user. One user far ahead of all others may block them: ask, or set a limit in the region.",
+            "各用户的排队作业数。某个用户远多于他人时可能堵塞队列：请与其沟通或在区域设置限额。",
             f"topk(8, {of_queues('queued', 'user')})",
-            {"user": Text("User", "用户")},
-            QUEUED,
-            unit="short",
-            width=8,
+            names={"user": Text("User", "用户")},
+            value=QUEUED,
+            size=(8, 8),
             steps=((None, ORANGE),),
             no_value=NOT_COUNTED,
         ),
         Row(Text("Over time", "变化趋势")),
         lines(
             Text("Queued jobs by queue", "各队列排队作业数"),
-            Text(
-                "Rising for hours is a clog; flat and high is a full queue; a saw-tooth is one that works through its backlog.",
-                "持续上升为堵塞；高位持平为已满；锯齿形为正常消化积压。",
-            ),
+            "Rising for hours is a clog; flat and high is a full queue; a saw-tooth is one that works through its backlog.",
+            "持续上升为堵塞；高位持平为已满；锯齿形为正常消化积压。",
             [Query(of_queues("queued", "hpc_cluster, queue"), "{{hpc_cluster}} {{queue}}")],
             axis=JOBS,
-            width=12,
+            size=(12, 8),
         ),
         lines(
             Text("Running jobs by queue", "各队列运行作业数"),
-            Text(
-                "Falling while jobs are queued: nodes are lost or set aside for maintenance. Ask the region.",
-                "有排队而运行下降：节点故障或被预留维护，请联系区域。",
-            ),
+            "Falling while jobs are queued: nodes are lost or set aside for maintenance. Ask the region.",
+            "有排队而运行下降：节点故障或被预留维护，请联系区域。",
             [Query(of_queues("running", "hpc_cluster, queue"), "{{hpc_cluster}} {{queue}}")],
             axis=JOBS,
-            width=12,
+            size=(12, 8),
         ),
         lines(
             Text("Jobs by state", "各状态作业数"),
-            Text(
-                "All chosen queues together. Held jobs do not start by themselves: see the runbook HPCJobsHeld.",
-                "所选队列合计。保留的作业不会自行启动：见处理手册 HPCJobsHeld。",
-            ),
+            "All chosen queues together. Held jobs do not start by themselves: see the runbook HPCJobsHeld.",
+            "所选队列合计。保留的作业不会自行启动：见处理手册 HPCJobsHeld。",
             [Query(f"sum by (state) (scnet_queue_jobs{{{IN_QUEUE}}})", "{{state}}")],
             stacked=True,
             axis=JOBS,
-            width=12,
+            size=(12, 8),
             overrides=coloured(STATE_COLOURS),
         ),
         bars(
             Text("Starts that could be seen", "可见的作业启动"),
-            Text(
-                "Times that a queue had fewer queued or more running jobs than at the poll before, in ten minutes: at least so "
-                "many jobs started or were taken back. Nothing for hours with jobs queued: the queue is stuck.",
-                "十分钟内队列的排队数减少或运行数增加的次数，即至少启动（或撤回）的作业数。数小时为零且有排队：队列停滞。",
-            ),
+            "Times that a queue had fewer queued or more running jobs than at the poll before, in ten minutes: at least so "
+            "many jobs started or were taken back. Nothing for hours with jobs queued: the queue is stuck.",
+            "十分钟内队列的排队数减少或运行数增加的次数，即至少启动（或撤回）的作业数。数小时为零且有排队：队列停滞。",
             [Query(_STARTS, "{{hpc_cluster}} {{queue}}")],
             axis=Text("starts", "启动次数"),
-            width=12,
+            size=(12, 8),
         ),
         Row(Text("Batch systems", "调度系统")),
         table(
             Text("Batch systems of the regions", "各区域的调度系统"),
-            Text(
-                "What each region lists. A region that works and has no line here: see the runbook HPCNoSchedulers.",
-                "各区域列出的调度系统。区域正常但此处无记录：见处理手册 HPCNoSchedulers。",
-            ),
-            [Query(f"scnet_scheduler_info{{{IN_REGION}}}", table=True)],
+            "What each region lists. A region that works and has no line here: see the runbook HPCNoSchedulers.",
+            "各区域列出的调度系统。区域正常但此处无记录：见处理手册 HPCNoSchedulers。",
+            [f"scnet_scheduler_info{{{IN_REGION}}}"],
             {
                 "hpc_cluster": REGION_NAME,
                 "scheduler_name": Text("Name", "名称"),
@@ -184,33 +141,26 @@ BOARD = Dashboard(
             sort=None,
             hidden=("Value",),
             no_value=Text("none listed", "未列出"),
-            width=12,
-            height=6,
+            size=(12, 6),
             unit="none",
         ),
         lines(
             Text("Jobs of each user", "各用户作业数"),
-            Text(
-                "Running and queued jobs of the chosen users and queues together. Pick a user above to see one alone.",
-                "所选用户和队列的运行与排队作业合计。可在上方选择单个用户。",
-            ),
+            "Running and queued jobs of the chosen users and queues together. Pick a user above to see one alone.",
+            "所选用户和队列的运行与排队作业合计。可在上方选择单个用户。",
             [Query(f'sum by (user) (scnet_queue_jobs{{{IN_QUEUE}, state=~"running|queued"}})', "{{user}}")],
             axis=JOBS,
-            width=12,
-            height=6,
+            size=(12, 6),
         ),
         lines(
             Text("Cores of the regions", "各区域核数"),
-            Text(
-                "CPU cores in use, free and unavailable in the chosen regions together, as the regions say. Needs the collector "
-                "region_cores.",
-                "所选区域中已使用、未使用和不可用的 CPU 核数合计，由区域给出。需要启用采集项 region_cores。",
-            ),
+            "CPU cores in use, free and unavailable in the chosen regions together, as the regions say. Needs the collector "
+            "region_cores.",
+            "所选区域中已使用、未使用和不可用的 CPU 核数合计，由区域给出。需要启用采集项 region_cores。",
             [Query(f"sum by (state) (max by (hpc_cluster, state) (hpc_cluster_cpus{{{IN_REGION}}}))", "{{state}}")],
             stacked=True,
             axis=Text("cores", "核数"),
-            width=12,
-            height=6,
+            size=(12, 6),
         ),
     ],
 )

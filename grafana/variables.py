@@ -1,8 +1,27 @@
 """The variables that dashboards share, and the matchers that use them."""
 
-from typing import Final
+from typing import Any, Final
 
-from grafana.parts import Text, variable
+from grafana.parts import DATASOURCE, Json, Text
+
+
+def variable(name: str, label: Text, query: str, **more: Any) -> Json:
+    """A variable filled from Prometheus, of which several or all values can be chosen."""
+    return {
+        "type": "query",
+        "name": name,
+        "label": label,
+        "datasource": DATASOURCE,
+        "query": {"query": query, "refId": "variable"},
+        "refresh": 2,
+        "sort": 1,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+        **more,
+    }
+
 
 REGION: Final = variable("region", Text("Region", "区域"), "label_values(scnet_up, hpc_cluster)")
 GROUP: Final = variable(

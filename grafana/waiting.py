@@ -3,15 +3,8 @@
 How long do jobs wait, how does that change, and how much of it could be measured?
 """
 
+from grafana.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, WAITING, YELLOW
 from grafana.parts import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    YELLOW,
     Dashboard,
     Query,
     Row,
@@ -22,12 +15,15 @@ from grafana.parts import (
     lines,
     number,
     override,
+    p90_and_p50,
+    quantile,
     ranking,
 )
 from grafana.variables import GROUP, IN_GROUP, REGION
 
 WAIT, RUN = "scnet_job_observed_wait_seconds", "scnet_job_observed_run_seconds"
 CENSORED = "scnet_job_observations_censored_total"
+WAITS = f"{WAIT}_bucket{{{IN_GROUP}}}"
 JOBS = Text("jobs", "作业数")
 NONE = Text("none started", "无启动")
 
@@ -55,11 +51,6 @@ def counted(family: str, start: str, end: str, window: str) -> str:
     return f'{upto} - sum(increase({family}_bucket{{{IN_GROUP}, le="{start}"}}[{window}]))' if start else upto
 
 
-def quantile(share: float, by: str = "", window: str = "1h") -> str:
-    grouped = f"{by}, le" if by else "le"
-    return f"histogram_quantile({share}, sum by ({grouped}) (increase({WAIT}_bucket{{{IN_GROUP}}}[{window}]))) >= 0"
-
-
 def ended(measure: str, window: str) -> str:
     """Waits or runs that could not be measured."""
     return f'sum(increase({CENSORED}{{{IN_GROUP}, measure="{measure}"}}[{window}]))'
@@ -82,110 +73,86 @@ BOARD = Dashboard(
     panels=[
         number(
             Text("Half waited at most", "一半作业等待不超过"),
-            Text(
-                "The median wait of jobs that started in the time on screen. To plan a deadline, go by p90.",
-                "所选时段内启动作业的等待中位数。规划期限请参考 p90。",
-            ),
-            Query(quantile(0.5, window="$__range"), instant=True),
+            "The median wait of jobs that started in the time on screen. To plan a deadline, go by p90.",
+            "所选时段内启动作业的等待中位数。规划期限请参考 p90。",
+            quantile(0.5, WAITS, window="$__range"),
+            instant=True,
             unit="s",
-            width=5,
+            size=(5, 4),
             no_value=NONE,
-            options={"graphMode": "none"},
-            defaults={"decimals": 0},
         ),
         number(
             Text("Nine in ten waited at most", "90% 作业等待不超过"),
-            Text(
-                "Of the jobs that started in the time on screen. Much above the median: large jobs wait far longer than small ones.",
-                "所选时段内启动的作业。远高于中位数：大作业比小作业等得久得多。",
-            ),
-            Query(quantile(0.9, window="$__range"), instant=True),
+            "Of the jobs that started in the time on screen. Much above the median: large jobs wait far longer than small ones.",
+            "所选时段内启动的作业。远高于中位数：大作业比小作业等得久得多。",
+            quantile(0.9, WAITS, window="$__range"),
+            instant=True,
             unit="s",
-            width=5,
+            size=(5, 4),
             no_value=NONE,
-            options={"graphMode": "none"},
-            defaults={"decimals": 0},
         ),
         number(
             Text("Waits measured", "等待测量覆盖率"),
-            Text(
-                "Of all waits that ended in the time on screen, the share that could be measured. Below 80 % do not trust "
-                "the numbers here: look for gaps between polls, or shorten poll.interval.",
-                "所选时段内结束的等待中可测量的比例。低于 80% 时不要相信本页数值：检查轮询间隔或缩短 poll.interval。",
-            ),
-            Query(coverage("wait"), instant=True),
+            "Of all waits that ended in the time on screen, the share that could be measured. Below 80 % do not trust "
+            "the numbers here: look for gaps between polls, or shorten poll.interval.",
+            "所选时段内结束的等待中可测量的比例。低于 80% 时不要相信本页数值：检查轮询间隔或缩短 poll.interval。",
+            coverage("wait"),
+            instant=True,
             unit="percentunit",
-            width=5,
+            size=(5, 4),
             steps=COVERED,
             no_value=NONE,
-            options={"graphMode": "none"},
             defaults={"decimals": 1},
         ),
         number(
             Text("Runs measured", "运行测量覆盖率"),
-            Text(
-                "The same for runs. Runs shorter than a poll interval are not seen at all, and not in here.",
-                "运行时间的覆盖率。短于轮询间隔的运行完全不可见，不计入。",
-            ),
-            Query(coverage("run"), instant=True),
+            "The same for runs. Runs shorter than a poll interval are not seen at all, and not in here.",
+            "运行时间的覆盖率。短于轮询间隔的运行完全不可见，不计入。",
+            coverage("run"),
+            instant=True,
             unit="percentunit",
-            width=4,
+            size=(4, 4),
             steps=COVERED,
             no_value=NONE,
-            options={"graphMode": "none"},
             defaults={"decimals": 1},
         ),
         number(
             Text("Waiting now, longest", "当前最长等待"),
-            Text(
-                "The job that waits longest at this moment; it is in none of the other numbers yet. Overview says whose.",
-                "此刻等待最久的作业，尚未计入其他数值。归属见“总览”。",
-            ),
-            Query(f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_GROUP}}})"),
+            "The job that waits longest at this moment; it is in none of the other numbers yet. Overview says whose.",
+            "此刻等待最久的作业，尚未计入其他数值。归属见“总览”。",
+            f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_GROUP}}})",
             unit="s",
-            width=5,
-            steps=((None, SKY), (43200, ORANGE), (86400, VERMILION)),
+            size=(5, 4),
+            steps=WAITING,
             no_value=Text("none waits", "无等待"),
-            defaults={"decimals": 0},
         ),
         Row(Text("The distribution of waits", "等待时间分布")),
         bars(
             Text("Started jobs, by how long they had waited", "启动的作业（按等待时长）"),
-            Text(
-                "Each bar is the jobs that started then; the warmer the colour, the longer they had waited. Growing warm parts: "
-                "the region gets fuller. No bars: nothing starts, look at Queues.",
-                "每根柱子为当时启动的作业，颜色越暖等待越久。暖色增多说明区域变满；无柱子说明没有启动，见“队列”。",
-            ),
+            "Each bar is the jobs that started then; the warmer the colour, the longer they had waited. Growing warm parts: "
+            "the region gets fuller. No bars: nothing starts, look at Queues.",
+            "每根柱子为当时启动的作业，颜色越暖等待越久。暖色增多说明区域变满；无柱子说明没有启动，见“队列”。",
             [Query(counted(WAIT, start, end, "$__rate_interval"), name) for start, end, name, _ in CLASSES],
             axis=JOBS,
-            width=14,
-            height=9,
+            size=(14, 9),
             overrides=[override(name, color={"mode": "fixed", "fixedColor": colour}) for _, _, name, colour in CLASSES],
         ),
         lines(
             Text("Waits by group", "各组等待时间"),
-            Text(
-                "p50 and p90 of the jobs that started within the hour before. One group far above the others: its quota or priority.",
-                "此前一小时内启动作业的 p50 与 p90。某组远高于其他组：检查其配额或优先级。",
-            ),
-            [
-                Query(quantile(share, "hpc_cluster, group"), f"{{{{hpc_cluster}}}} {{{{group}}}} {name}")
-                for share, name in ((0.9, "p90"), (0.5, "p50"))
-            ],
+            "p50 and p90 of the jobs that started within the hour before. One group far above the others: its quota or priority.",
+            "此前一小时内启动作业的 p50 与 p90。某组远高于其他组：检查其配额或优先级。",
+            p90_and_p50(WAITS, by="hpc_cluster, group", legend="{{hpc_cluster}} {{group}}"),
             unit="s",
             overrides=[dashed("B")],
-            width=10,
-            height=9,
+            size=(10, 9),
         ),
         Row(Text("Can it be believed?", "数据可信吗？")),
         bars(
             Text("Observed against censored waits", "已测量与未测量的等待"),
-            Text(
-                "Censored: the job was there before the first poll (left_truncated), changed in a long gap (gap), or was gone "
-                "without having run in sight (vanished). Mostly vanished is users who delete; mostly gap is failing polls.",
-                "未测量：首次轮询前已存在（left_truncated）、在长间隔中变化（gap）、未见运行即消失（vanished）。"
-                "vanished 多为用户删除；gap 多为轮询失败。",
-            ),
+            "Censored: the job was there before the first poll (left_truncated), changed in a long gap (gap), or was gone "
+            "without having run in sight (vanished). Mostly vanished is users who delete; mostly gap is failing polls.",
+            "未测量：首次轮询前已存在（left_truncated）、在长间隔中变化（gap）、未见运行即消失（vanished）。"
+            "vanished 多为用户删除；gap 多为轮询失败。",
             [
                 Query(f"sum(increase({WAIT}_count{{{IN_GROUP}}}[$__rate_interval]))", Text("observed", "已测量")),
                 Query(
@@ -201,13 +168,11 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Little's law: two ways to count who waits", "利特尔法则：两种方式计算等待作业"),
-            Text(
-                "The mean number of waiting jobs, once counted in the lists, once as arrivals times mean wait (over three hours). "
-                "Where both agree, the waits can be believed. Waits far below the lists: jobs wait that have not started yet, "
-                "or many waits are censored.",
-                "等待作业的平均数：一种来自列表计数，一种为到达率乘以平均等待（三小时窗口）。两者一致则等待时间可信；"
-                "后者远低于前者：许多作业尚未启动或未能测量。",
-            ),
+            "The mean number of waiting jobs, once counted in the lists, once as arrivals times mean wait (over three hours). "
+            "Where both agree, the waits can be believed. Waits far below the lists: jobs wait that have not started yet, "
+            "or many waits are censored.",
+            "等待作业的平均数：一种来自列表计数，一种为到达率乘以平均等待（三小时窗口）。两者一致则等待时间可信；"
+            "后者远低于前者：许多作业尚未启动或未能测量。",
             [
                 Query(
                     f'sum(avg_over_time(scnet_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[3h]))',
@@ -222,10 +187,8 @@ BOARD = Dashboard(
         ),
         bars(
             Text("What jobs did", "作业状态变化"),
-            Text(
-                "Changes of state from one poll to the next. Many from running to queued: jobs are preempted or lose their node.",
-                "相邻两次轮询之间的状态变化。running→queued 多：作业被抢占或节点故障。",
-            ),
+            "Changes of state from one poll to the next. Many from running to queued: jobs are preempted or lose their node.",
+            "相邻两次轮询之间的状态变化。running→queued 多：作业被抢占或节点故障。",
             [
                 Query(
                     f'sum by (from_state, to_state) (increase(scnet_job_transitions_total{{{IN_GROUP}, to_state!="gone"}}[$__rate_interval])) > 0',
@@ -237,31 +200,27 @@ BOARD = Dashboard(
         Row(Text("Runs", "运行时间")),
         bars(
             Text("Ended runs, by how long they were", "结束的运行（按时长）"),
-            Text(
-                "Very short ones in number: programs that fail at once, or jobs better put together. Runs that no poll caught are missing.",
-                "大量极短运行：程序立即失败，或应合并作业。未被轮询捕捉的运行不包含在内。",
-            ),
+            "Very short ones in number: programs that fail at once, or jobs better put together. Runs that no poll caught are missing.",
+            "大量极短运行：程序立即失败，或应合并作业。未被轮询捕捉的运行不包含在内。",
             [Query(counted(RUN, start, end, "$__rate_interval"), name) for start, end, name, _ in RUN_CLASSES],
             axis=JOBS,
-            width=14,
+            size=(14, 8),
             overrides=[
                 override(name, color={"mode": "fixed", "fixedColor": colour}) for _, _, name, colour in RUN_CLASSES
             ],
         ),
         ranking(
             Text("Mean wait for each mean run", "平均等待/平均运行"),
-            Text(
-                "How many times its own run a job waits, in the time on screen. Above 1: waiting takes longer than computing.",
-                "所选时段内作业等待时间与运行时间之比。大于 1：等待比计算更久。",
-            ),
+            "How many times its own run a job waits, in the time on screen. Above 1: waiting takes longer than computing.",
+            "所选时段内作业等待时间与运行时间之比。大于 1：等待比计算更久。",
             f"(sum by (hpc_cluster, group) (increase({WAIT}_sum{{{IN_GROUP}}}[$__range])) "
             f"/ sum by (hpc_cluster, group) (increase({WAIT}_count{{{IN_GROUP}}}[$__range]))) "
             f"/ (sum by (hpc_cluster, group) (increase({RUN}_sum{{{IN_GROUP}}}[$__range])) "
             f"/ sum by (hpc_cluster, group) (increase({RUN}_count{{{IN_GROUP}}}[$__range])))",
-            {"hpc_cluster": Text("Region", "区域"), "group": Text("Group", "用户组")},
-            Text("Wait / run", "等待/运行"),
+            names={"hpc_cluster": Text("Region", "区域"), "group": Text("Group", "用户组")},
+            value=Text("Wait / run", "等待/运行"),
             unit="none",
-            width=10,
+            size=(10, 8),
             steps=((None, SKY), (1, ORANGE)),
             no_value=NONE,
             defaults={"decimals": 2},

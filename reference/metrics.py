@@ -10,8 +10,8 @@ import yaml
 
 from exporter.metrics.family import Family
 from exporter.sources.collector import catalogue
-from grafana.boards import BOARDS
-from grafana.parts import Text, dashboard, in_language
+from grafana.boards import BOARDS, dashboard, in_language
+from grafana.parts import Text
 from reference import metric_texts as texts
 from reference.configuration import coded
 from reference.metric_meanings import MEANINGS

@@ -12,8 +12,10 @@ from exporter.sources.collector import catalogue
 from grafana import problems
 from grafana.__main__ import differing
 from grafana.boards import BOARDS as SOURCES
+from grafana.boards import in_language
+from grafana.colours import STATE_COLOURS
 from grafana.duplicates import counted_once
-from grafana.parts import STATE_COLOURS, Text, in_language
+from grafana.parts import Text
 from tests.dashboards.boards import BOARDS, ENGLISH, PROVISIONED, expressions, panels, targets, variables
 from tests.rules.test_rules import ALERTS, THRESHOLDS
 from tests.rules.test_rules import RECORDINGS as RECORDED
@@ -213,7 +215,7 @@ def test_every_state_has_its_colour() -> None:
 
 @every_board
 def test_colours_are_told_apart_by_people_of_any_colour_vision(board: dict[str, Any]) -> None:
-    """None of Grafana's named colours (its red and green are not): only those of the palette in grafana/parts.py."""
+    """None of Grafana's named colours (its red and green are not): only those of the palette in grafana/colours.py."""
     found = re.findall(r'"(?:color|fixedColor)": "([^"]+)"', json_text(board))
     allowed = {
         "#0072B2",
