@@ -35,14 +35,14 @@ def negotiate(accept: str | None) -> Format:
     A malformed element counts as not sent. Where nothing fits, the answer is text rather than 406, as everywhere in the
     Prometheus ecosystem.
     """
-    ranges = _parse(accept)
+    ranges = parse_accept(accept)
     openmetrics = _quality(Format.OPENMETRICS, ranges)
     return Format.OPENMETRICS if openmetrics and openmetrics >= _quality(Format.TEXT, ranges) else Format.TEXT
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
     """Return whether gzip is acceptable, and not less welcome than no coding. Without the header it is not."""
-    weights = {coding.name: coding.q for coding in _parse(accept_encoding)}
+    weights = {coding.name: coding.q for coding in parse_accept(accept_encoding)}
     gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
     return gzip > 0 and gzip >= weights.get("identity", 0.0)
 
@@ -58,7 +58,7 @@ def _quality(fmt: Format, ranges: list[_Range]) -> float:
     return max(fitting, default=(0, 0, 0.0))[2]
 
 
-def _parse(header: str | None) -> list[_Range]:
+def parse_accept(header: str | None) -> list[_Range]:
     """Return name, parameters and weight of the well-formed elements of a header, in lower case."""
     found = []
     for element in _ELEMENT.findall((header or "").lower()):

@@ -1,6 +1,11 @@
-"""HTML in which text is text: whatever is not made by `element` is escaped."""
+"""HTML in which text is text: everything that is not made by `element` is escaped. And the parts that recur on the page."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from html import escape
+from typing import Any
+
+from exporter.web.texts import Texts
 
 
 class Markup(str):
@@ -33,3 +38,30 @@ def together(*children: object) -> Markup:
     return Markup(
         "".join(child if isinstance(child, Markup) else escape(str(child)) for child in children if child is not None)
     )
+
+
+def moment(text: str) -> float:
+    """Unix time of an RFC 3339 text."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+class Parts:
+    """Parts of the page that recur, in the language of `texts`, as seen at `now`."""
+
+    def __init__(self, texts: Texts, now: float) -> None:
+        self._t = texts
+        self._now = now
+
+    def chip(self, state: str) -> Markup:
+        return element("span", self._t(f"state_{state}"), class_=f"chip {state}", title=self._t(f"explain_{state}"))
+
+    def reason(self, error: Mapping[str, Any]) -> str:
+        return f"{self._t('reason_' + error['reason'])}: {error['message']}"
+
+    def time(self, text: str | None, otherwise: str = "never", *, future: bool = False) -> Markup | str:
+        """How long ago it was, or how soon it will be. A moment of the `future` that is over is about to happen now."""
+        if text is None:
+            return self._t(otherwise)
+        seconds = self._now - moment(text)
+        shown = self._t.since(min(seconds, 0.0) if future else seconds)
+        return element("time", shown, datetime=text, title=text)

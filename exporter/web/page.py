@@ -1,37 +1,29 @@
-"""The status page at `/`, in the state of the moment: complete without JavaScript, kept up to date by static/page.js.
-
-What is here for one state, the script does for every later one: the two make the same elements and classes.
-"""
+"""The status page at `/` in the state of the moment. static/page.js asks for it again and again, and shows what changed."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from exporter.web.html import Markup, element, together, void
+from exporter.app.status import STATES
+from exporter.web.html import Markup, Parts, element, moment, together, void
+from exporter.web.lists import Lists
+from exporter.web.query import PageQuery
 from exporter.web.texts import LANGUAGES, Texts, number
 
-# Rows of each list in a page without JavaScript.
-ROWS: Final = 100
 LANGUAGE_NAMES: Final = {"en": "English", "zh": "中文"}
-COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
-    "targets": ("state", "source", "endpoint", "target", "last_success", "next_poll", "last_error"),
-    "queues": ("source", "user", "queue", "running", "queued", "held", "suspended", "other"),
-    "members": ("source", "member", "running", "queued", "cpus", "gpus", "dcus"),
-}
-NUMBERS: Final = frozenset({"running", "queued", "held", "suspended", "other", "cpus", "gpus", "dcus"})
-STATES: Final = ("stale", "failing", "pending", "up", "absent")
+# Regions named in the sentence that says where the trouble is.
+NAMED: Final = 3
 
 
 class StatusPage:
-    """One page for one reader: `status` is what the exporter says, `query` what was asked for after '?'."""
+    """One page for one reader: `status` is that of all targets. Addresses are relative: the page may be below a path."""
 
-    def __init__(self, status: Mapping[str, Any], texts: Texts, telemetry_path: str, query: Mapping[str, str]) -> None:
+    def __init__(self, status: Mapping[str, Any], texts: Texts, telemetry_path: str, query: PageQuery) -> None:
         self._status = status
         self._t = texts
         self._telemetry_path = telemetry_path
         self._query = query
         self._now = moment(status["time"])
+        self._parts = Parts(texts, self._now)
 
     def html(self) -> str:
         head = element(
@@ -40,17 +32,18 @@ class StatusPage:
             element("title", f"{self._t('title')} – {self._verdict()[1]}"),
             void("meta", name="viewport", content="width=device-width, initial-scale=1"),
             void("meta", name="color-scheme", content="light dark"),
-            void("link", rel="icon", href="/static/icon.svg", type="image/svg+xml"),
-            void("link", rel="stylesheet", href="/static/page.css"),
-            element("script", type="module", src="/static/page.js"),
+            void("link", rel="icon", href="./static/icon.svg", type="image/svg+xml"),
+            void("link", rel="stylesheet", href="./static/page.css"),
+            element("script", type="module", src="./static/page.js"),
         )
         main = element(
             "main",
             self._verdict_section(),
+            self._lost(),
             element("div", self._notices(), id="notices"),
             element("h2", self._t("sources"), class_="unseen"),
             element("div", *map(self._card, self._sources()), id="sources"),
-            self._lists(),
+            Lists(self._status, self._t, self._parts, self._query).html(),
         )
         body = element(
             "body", element("a", self._t("skip"), href="#lists", class_="skip"), self._header(), main, self._footer()
@@ -60,13 +53,13 @@ class StatusPage:
     def _header(self) -> Markup:
         t = self._t
         links = [
-            (self._telemetry_path, t("metrics")),
-            ("/api/v1/status", t("json")),
-            ("/config", t("configuration")),
+            (f".{self._telemetry_path}", t("metrics")),
+            ("./api/v1/status", t("json")),
+            ("./config", t("configuration")),
         ]
         return element(
             "header",
-            element("h1", void("img", src="/static/icon.svg", alt="", width=28, height=28), t("title")),
+            element("h1", void("img", src="./static/icon.svg", alt="", width=28, height=28), t("title")),
             element("nav", *(element("a", text, href=path) for path, text in links), aria_label=t("pages")),
             element(
                 "nav",
@@ -74,7 +67,7 @@ class StatusPage:
                     element(
                         "a",
                         LANGUAGE_NAMES[language],
-                        href="?" + urlencode({**self._query, "lang": language}),
+                        href=self._query.address(lang=language),
                         lang=language,
                         hreflang=language,
                         aria_current="true" if language == t.language else None,
@@ -87,7 +80,7 @@ class StatusPage:
         )
 
     def _footer(self) -> Markup:
-        started = self._time(self._status["started"], "never")
+        started = self._parts.time(self._status["started"])
         before, _, after = self._t("running_since", when="\0").partition("\0")
         return element(
             "footer",
@@ -108,12 +101,12 @@ class StatusPage:
         total, problems = summary["total"], summary["stale"] + summary["failing"]
         if problems:
             names = [source["name"] for source in self._status["sources"] if source["state"] in ("stale", "failing")]
-            shown = ", ".join(names[:3]) + (f", {t('and_more', len(names) - 3)}" if len(names) > 3 else "")  # noqa: PLR2004 - three fit a line
+            more = [t("and_more", len(names) - NAMED)] if len(names) > NAMED else []
             blind = any(look_of(source["targets"]) == "stale" for source in self._status["sources"])
             return (
                 "stale" if blind else "failing",
                 t("verdict_problem", problems, total=number(total)),
-                t("where", names=shown),
+                t("where", names=", ".join(names[:NAMED] + more)),
             )
         if summary["pending"]:
             return "pending", t("verdict_pending", summary["pending"]), ""
@@ -124,15 +117,15 @@ class StatusPage:
 
     def _verdict_section(self) -> Markup:
         state, headline, detail = self._verdict()
-        return element(
-            "section",
-            element("span", class_="mark", aria_hidden="true"),
-            element(
-                "div", element("p", headline, class_="headline"), element("p", element("bdi", detail), class_="detail")
-            ),
-            id="verdict",
-            class_=state,
-            role="status",
+        return banner(headline, element("bdi", detail) if detail else "", id="verdict", class_=state, role="status")
+
+    def _lost(self) -> Markup:
+        """Shown by the script in the place of the verdict, while there is no answer."""
+        before, _, after = self._t("lost_detail", when="\0").partition("\0")
+        since = self._status["time"]
+        when = element("time", f"{since[:10]} {since[11:19]} UTC", datetime=since)
+        return banner(
+            self._t("lost"), together(before, when, after), id="lost", class_="stale", role="alert", hidden=True
         )
 
     def _notices(self) -> Markup:
@@ -166,22 +159,29 @@ class StatusPage:
             "article",
             element(
                 "header",
-                element("h3", element("bdi", source["name"])),
+                element("h3", self._only(source["name"])),
                 element("span", t(source["kind"]), class_="kind"),
                 element("span", t("with_problem", problems), class_=f"chip {look}")
                 if 0 < problems < targets["total"]
-                else self._chip(source["state"]),
+                else self._parts.chip(source["state"]),
             ),
             *figures,
-            element("p", element("bdi", self._reason(error)), class_="error") if error else None,
+            element("p", element("bdi", self._parts.reason(error)), class_="error") if error else None,
             element(
                 "footer",
                 element("span", t("targets_up", targets["up"], total=number(targets["total"]))),
-                element("span", f"{t('last_success')}: ", self._time(source["last_success"], "never")),
+                element("span", f"{t('last_success')}: ", self._parts.time(source["last_success"])),
                 *(self._token(token) for token in source["tokens"][:1]),
             ),
             class_=f"card {look}",
+            data_key=source["name"],
         )
+
+    def _only(self, source: str) -> Markup:
+        """A link that shows the targets of this source alone, or again those of all."""
+        wanted = "" if self._query.selection.source == source else source
+        href = f"{self._query.address(source=wanted)}#lists"
+        return element("a", element("bdi", source), href=href, title=self._t("only", name=source) if wanted else None)
 
     def _figures(self, title: str, numbers: Mapping[str, int | None], names: Iterable[str]) -> Markup:
         pairs = (element("div", element("dt", self._t(name)), element("dd", number(numbers[name]))) for name in names)
@@ -193,154 +193,14 @@ class StatusPage:
         return element(
             "span",
             element("bdi", f"{self._t(name, user=token['user'])}: "),
-            self._time(token["expires"], "never"),
+            self._parts.time(token["expires"]),
             class_="failing" if expired else None,
         )
 
-    def _chip(self, state: str) -> Markup:
-        return element("span", self._t(f"state_{state}"), class_=f"chip {state}", title=self._t(f"explain_{state}"))
 
-    def _reason(self, error: Mapping[str, Any]) -> str:
-        return f"{self._t('reason_' + error['reason'])}: {error['message']}"
-
-    def _time(self, text: str | None, otherwise: str, *, future: bool = False) -> Markup | str:
-        """How long ago it was, or how soon it will be. What is `future` and over is about to happen now."""
-        if text is None:
-            return self._t(otherwise)
-        seconds = self._now - moment(text)
-        shown = self._t.since(min(seconds, 0.0) if future else seconds)
-        return element("time", shown, datetime=text, title=text, data_future=future)
-
-    def _lists(self) -> Markup:
-        views = [self._list(view, rows) for view, rows in self._rows().items()]
-        return element(
-            "section", element("h2", self._t("lists"), class_="unseen"), self._form(), *views, self._pager(), id="lists"
-        )
-
-    def _rows(self) -> dict[str, list[tuple[str, list[Markup | str]]]]:
-        """Of each list: the state of a row, and its cells."""
-        rows: dict[str, list[tuple[str, list[Markup | str]]]] = {view: [] for view in COLUMNS}
-        for target in self._status["targets"]:
-            state, source, name = target["state"], target["source"], target["target"]
-            rows["targets"].append((state, self._target_cells(target)))
-            for queue in target["queues"] or ():
-                cells = [source, name, *(cell(queue[key]) for key in COLUMNS["queues"][2:])]
-                rows["queues"].append((state, cells))
-            if target["tasks"]:
-                length = number(target["tasks"]["length"])
-                rows["queues"].append((state, [source, "", name, "–", length, "–", "–", "–"]))
-            if target["member"]:
-                numbers = {**target["member"]["jobs"], **target["member"]["in_use"]}
-                rows["members"].append((state, [source, name, *(cell(numbers[key]) for key in COLUMNS["members"][2:])]))
-        return rows
-
-    def _target_cells(self, target: Mapping[str, Any]) -> list[Markup | str]:
-        error = target["last_error"]
-        return [
-            self._chip(target["state"]),
-            target["source"],
-            self._t(f"endpoint_{target['endpoint']}"),
-            target["target"],
-            self._time(target["last_success"], "never"),
-            self._time(target["next_poll"], "now", future=True),
-            self._reason(error) if error else "",
-        ]
-
-    def _list(self, view: str, rows: list[tuple[str, list[Markup | str]]]) -> Markup:
-        names = COLUMNS[view]
-        head = element(
-            "tr",
-            *(
-                element("th", self._t.head(name), scope="col", role="columnheader", class_=f"{name}{numeric(name)}")
-                for name in names
-            ),
-            role="row",
-        )
-        body = [
-            element(
-                "tr",
-                *(
-                    element(
-                        "td",
-                        content if isinstance(content, Markup) else element("bdi", content),
-                        role="cell",
-                        class_=f"{name}{numeric(name)}",
-                        data_label=self._t(name),
-                    )
-                    for name, content in zip(names, cells, strict=True)
-                ),
-                role="row",
-                class_=state,
-            )
-            for state, cells in rows
-        ]
-        table = element(
-            "table",
-            element("thead", head, role="rowgroup"),
-            element("tbody", *body, role="rowgroup"),
-            role="table",
-            class_=view,
-            aria_labelledby=f"heading-{view}",
-        )
-        empty = None if rows else element("p", self._t("nothing_here"), class_="empty")
-        return element(
-            "section",
-            element("h3", self._t(view), id=f"heading-{view}"),
-            table,
-            empty,
-            id=f"view-{view}",
-            class_="view",
-        )
-
-    def _form(self) -> Markup:
-        t, query = self._t, self._query
-
-        def options(choices: Iterable[tuple[str, str]], chosen: str) -> list[Markup]:
-            return [element("option", text, value=value, selected=value == chosen) for value, text in choices]
-
-        states = [("", t("all_states")), ("stale,failing", t("problems")), *((s, t(f"state_{s}")) for s in STATES)]
-        sources = [("", t("all_sources")), *((s["name"], s["name"]) for s in self._status["sources"])]
-        text = void(
-            "input",
-            type="search",
-            name="filter",
-            id="filter",
-            value=query.get("filter", ""),
-            placeholder=t("filter_hint"),
-            autocomplete="off",
-            spellcheck="false",
-        )
-        return element(
-            "form",
-            element("label", t("filter"), for_="filter", class_="unseen"),
-            text,
-            element("label", t("state"), for_="state", class_="unseen"),
-            element("select", *options(states, query.get("state", "")), name="state", id="state"),
-            element("label", t("source"), for_="source", class_="unseen"),
-            element("select", *options(sources, query.get("source", "")), name="source", id="source"),
-            void("input", type="hidden", name="lang", value=t.language),
-            element("button", t("apply")),
-            method="get",
-            role="search",
-        )
-
-    def _pager(self) -> Markup | None:
-        page, limit = self._status["page"], self._status["page"]["limit"]
-        offsets = [
-            ("previous", max(0, page["offset"] - limit) if page["offset"] else None),
-            ("next", page["next_offset"]),
-        ]
-        links = [
-            element(
-                "a",
-                self._t(name),
-                href="?" + urlencode({**self._query, "offset": offset}),
-                rel="next" if name == "next" else "prev",
-            )
-            for name, offset in offsets
-            if offset is not None
-        ]
-        return element("nav", *links, class_="pager", aria_label=self._t("lists")) if links else None
+def banner(headline: str, detail: str, **attributes: object) -> Markup:
+    text = element("div", element("p", headline, class_="headline"), element("p", detail, class_="detail"))
+    return element("section", element("span", class_="mark", aria_hidden="true"), text, **attributes)
 
 
 def look_of(targets: Mapping[str, int]) -> str:
@@ -348,17 +208,3 @@ def look_of(targets: Mapping[str, int]) -> str:
     if targets["stale"] + targets["failing"]:
         return "stale" if targets["stale"] == targets["total"] else "failing"
     return "pending" if targets["pending"] else "up"
-
-
-def cell(value: object) -> str:
-    """A text as it is; a number, or one that is unknown, as people read it."""
-    return value if isinstance(value, str) else number(value if isinstance(value, int) else None)
-
-
-def numeric(name: str) -> str:
-    return " number" if name in NUMBERS else ""
-
-
-def moment(text: str) -> float:
-    """Unix time of an RFC 3339 text."""
-    return datetime.fromisoformat(text).timestamp()

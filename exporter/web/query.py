@@ -1,12 +1,26 @@
-"""What is asked of `/api/v1/status` and of the status page in the part after '?'."""
+"""The part after '?' in an address of the status page or of `/api/v1/status`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlencode
 
 from exporter.app.status import DEFAULT_LIMIT, MAX_LIMIT, STATES, Selection
 from exporter.errors import ExporterError
 
 LONGEST_TEXT: Final = 200
+# Rows of a list on one page, unless `limit` says otherwise.
+ROWS: Final = 100
+# The lists of the status page and their columns, which are what a list can be sorted by.
+VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
+    "targets": ("state", "source", "endpoint", "target", "last_success", "next_poll", "result"),
+    "queues": ("source", "user", "queue", "running", "queued", "held", "suspended", "other"),
+    "members": ("source", "member", "running", "queued", "cpus", "gpus", "dcus"),
+}
+# The first one shown, and the column that each is sorted by until another one is chosen; "-" is descending.
+FIRST_VIEW: Final = "targets"
+FIRST_SORT: Final = {"targets": "state", "queues": "-running", "members": "-running"}
+PARAMETERS: Final = ("view", "filter", "state", "source", "endpoint", "sort", "offset", "limit", "lang")
 
 
 class QueryError(ExporterError):
@@ -19,20 +33,53 @@ def selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -
     Raises QueryError.
     """
     states = frozenset(state for state in query.get("state", "").split(",") if state)
-    unknown = sorted(states - frozenset(STATES))
-    if unknown:
-        raise QueryError(f"state: {unknown[0][:LONGEST_TEXT]!r} is none of {', '.join(STATES)}")
+    for state in sorted(states):
+        _known("state", state, STATES)
     return Selection(
         text=query.get("filter", "")[:LONGEST_TEXT],
         states=states,
         source=query.get("source", ""),
         endpoint=query.get("endpoint", ""),
-        offset=number(query, "offset", 0, 0, 10**9),
-        limit=number(query, "limit", default_limit, 1, MAX_LIMIT),
+        offset=_number(query, "offset", 0, 0, 10**9),
+        limit=_number(query, "limit", default_limit, 1, MAX_LIMIT),
     )
 
 
-def number(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """The list that a page shows, and its rows: those selected, in the order of the column `sort`.
+
+    `given` are the parameters as they were sent.
+    """
+
+    selection: Selection
+    view: str
+    sort: str
+    descending: bool
+    given: Mapping[str, str]
+
+    def address(self, **changes: object) -> str:
+        """The address of the same page with some parameters changed, and on the first page of a list unless one is named."""
+        wanted = {**self.given, "offset": "", **changes}
+        return "?" + urlencode({name: value for name, value in wanted.items() if value})
+
+
+def page_query(query: Mapping[str, str]) -> PageQuery:
+    """The page asked for. Raises QueryError."""
+    view = query.get("view") or FIRST_VIEW
+    _known("view", view, VIEWS)
+    sort = query.get("sort") or FIRST_SORT[view]
+    _known("sort", sort.removeprefix("-"), VIEWS[view])
+    given = {name: query[name] for name in PARAMETERS if query.get(name)}
+    return PageQuery(selection_of(query, ROWS), view, sort.removeprefix("-"), sort.startswith("-"), given)
+
+
+def _known(name: str, value: str, known: Mapping[str, object] | tuple[str, ...]) -> None:
+    if value not in known:
+        raise QueryError(f"{name}: {value[:LONGEST_TEXT]!r} is none of {', '.join(known)}")
+
+
+def _number(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = query.get(name, "")
     if not text:
         return default

@@ -1,6 +1,7 @@
 """The routes of `serve`."""
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
@@ -16,9 +17,9 @@ from exporter.errors import ConfigurationError
 from exporter.metrics.negotiate import accepts_gzip, negotiate
 from exporter.metrics.render import Format
 from exporter.web.connections import ConnectionLimiter
-from exporter.web.page import ROWS, StatusPage
+from exporter.web.page import StatusPage
 from exporter.web.passwords import WAITING, PasswordChecks
-from exporter.web.query import QueryError, selection_of
+from exporter.web.query import QueryError, page_query, selection_of
 from exporter.web.security import WebConfig, access, add_headers, connection, rejection, send
 from exporter.web.settings import WebSettings
 from exporter.web.static_files import PREFIX, answer_with, static_files
@@ -153,17 +154,21 @@ class Routes:
 
     async def page(self, request: web.Request) -> web.Response:
         try:
-            selection = selection_of(request.query, default_limit=ROWS)
+            query = page_query(request.query)
         except QueryError as error:
             return web.Response(status=400, text=f"{error}\n")
-        language = chosen_language(request.query.get("lang"), request.headers.get("Accept-Language"))
-        query = request.query
+        texts = Texts(chosen_language(request.query.get("lang"), request.headers.get("Accept-Language")))
 
         def html(status: dict[str, Any]) -> str:
-            return StatusPage(status, Texts(language), self._telemetry_path, query).html()
+            return StatusPage(status, texts, self._telemetry_path, query).html()
 
-        page = await self._face.status_as(html, selection)
-        return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
+        # Of all targets: the lists are sorted, filtered and counted as a whole.
+        page = await self._face.status_as(html, Selection(limit=sys.maxsize))
+        answer = web.Response(
+            text=page, content_type="text/html", headers=PAGE_HEADERS, zlib_executor_size=COMPRESSED_ON_LOOP
+        )
+        answer.enable_compression()
+        return answer
 
     async def static(self, request: web.Request) -> web.Response:
         file = self._static.get(request.match_info["name"])

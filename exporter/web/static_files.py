@@ -7,15 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
-from exporter.web import texts
-
 PREFIX: Final = "/static/"
-_TYPES: Final = {
-    "css": "text/css",
-    "js": "text/javascript",
-    "json": "application/json",
-    "svg": "image/svg+xml",
-}
+_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +24,7 @@ def static_files() -> dict[str, StaticFile]:
     for file in resources.files("exporter.web").joinpath("static").iterdir():
         suffix = file.name.rpartition(".")[2]
         if suffix in _TYPES:
-            content = texts.as_json() if file.name == texts.FILE else file.read_bytes()
+            content = file.read_bytes()
             files[file.name] = StaticFile(content, _TYPES[suffix], hashlib.sha256(content).hexdigest()[:16])
     return files
 

@@ -1,18 +1,18 @@
-"""The words of the status page, in the language of who reads it; `as_json` has them for the browser."""
+"""The words of the status page, in the language of its reader."""
 
 import json
+import math
 from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
+from exporter.metrics.negotiate import parse_accept
 from exporter.sources.collector import registry
-
-FILE: Final = "texts.json"
 
 
 def _read() -> Mapping[str, Mapping[str, str]]:
     """The file's words, and the titles of the collectors."""
-    words = json.loads(resources.files("exporter.web").joinpath("static", FILE).read_text(encoding="utf-8"))
+    words = json.loads(resources.files("exporter.web").joinpath("texts.json").read_text(encoding="utf-8"))
     return {
         language: of_language | {f"endpoint_{each.name}": getattr(each.title, language) for each in registry().values()}
         for language, of_language in words.items()
@@ -22,11 +22,6 @@ def _read() -> Mapping[str, Mapping[str, str]]:
 _ALL: Final = _read()
 LANGUAGES: Final = tuple(_ALL)
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
-
-
-def as_json() -> bytes:
-    """All words, for the browser."""
-    return json.dumps(_ALL, ensure_ascii=False).encode()
 
 
 class Texts:
@@ -57,31 +52,17 @@ class Texts:
         return self(f"{kind}_{unit}", round(amount // size))
 
 
-def number(n: int | None) -> str:
+def number(value: float | None) -> str:
     """A number as people read it; a dash where it is unknown."""
-    return "–" if n is None else f"{n:,}"
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:,.6g}"
 
 
 def chosen_language(asked: str | None, accept_language: str | None) -> str:
     """The language to speak: `asked` for by the switch, else the first of Accept-Language that is known, else English."""
     if asked is not None and asked in _ALL:
         return asked
-    for part in ranges(accept_language or ""):
-        primary = part.partition("-")[0].lower()
-        if primary in _ALL:
-            return primary
-    return LANGUAGES[0]
-
-
-def ranges(accept_language: str) -> list[str]:
-    """The languages of the header, the preferred ones first; what is not wanted or not readable is left out."""
-    weighted = []
-    for part in accept_language.split(",")[:50]:
-        language, _, parameter = part.strip().partition(";")
-        try:
-            weight = float(parameter.strip().removeprefix("q=")) if parameter else 1.0
-        except ValueError:
-            continue
-        if language and weight > 0:
-            weighted.append((weight, language.strip()))
-    return [language for _, language in sorted(weighted, key=lambda item: -item[0])]
+    wanted = sorted(parse_accept(accept_language), key=lambda each: -each.q)
+    primary = (each.name.partition("-")[0] for each in wanted if each.q)
+    return next((language for language in primary if language in _ALL), LANGUAGES[0])

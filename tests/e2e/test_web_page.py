@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from exporter.cli import simulate
 from exporter.simulator import Simulator, default_projects, default_regions
@@ -16,7 +16,7 @@ from tests.e2e.process import eventually, serving
 from tests.e2e.region import cluster, configuration, envelope, job, queue, scripted_region
 from tests.support.browser import DESKTOP, PHONE, chromium, tab
 from tests.support.face import guarded
-from tests.support.installations import StagedFace, empty, half_broken, healthy, huge
+from tests.support.installations import Installation, StagedFace, empty, half_broken, healthy, huge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,143 +29,173 @@ async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bro
         yield browser
 
 
+class Stage:
+    """A web server, and the installation that it tells about."""
+
+    def __init__(self, face: StagedFace, url: str) -> None:
+        self._face = face
+        self.url = url
+
+    def show(self, installation: Installation) -> str:
+        self._face.installation = installation
+        return self.url
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def exporter_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """A real exporter that polls a simulated region in which an hour passes every few seconds."""
-    folder = tmp_path_factory.mktemp("exporter")
-    async with Simulator(default_regions(2), projects=default_projects(1), seed=1, speed_up=600) as simulator:
+async def stage() -> AsyncIterator[Stage]:
+    face = StagedFace(empty())
+    async with guarded(face=face) as served:
+        yield Stage(face, f"http://127.0.0.1:{served.port}")
+
+
+async def test_numbers_of_a_real_exporter_change_by_themselves(browser: Browser, tmp_path: Path) -> None:
+    """It polls a simulated region in which an hour passes every few seconds."""
+    async with Simulator(default_regions(1), seed=1, speed_up=600, projects=default_projects(1)) as simulator:
         text = simulate.configuration(simulator).replace("interval: 5s", "interval: 1s")
-        async with serving(folder, text) as exporter:
+        async with serving(tmp_path, text) as exporter, tab(browser, exporter.url) as shown:
             await exporter.ready()
-            yield exporter.url
+            await shown.page.clock.install()
+            await shown.open()
+            await expect(shown.page.locator(".headline").first).to_have_text(re.compile(r"All \d+ targets work"))
+            figures = "[...document.querySelectorAll('.card dd')].map(e => e.textContent).join()"
+            known = await shown.page.evaluate(figures)
+
+            async def changed() -> bool:
+                await shown.page.clock.fast_forward(6000)
+                return bool(await shown.page.evaluate(figures) != known)
+
+            await eventually(changed, "another number")
 
 
-async def test_numbers_change_by_themselves(browser: Browser, exporter_url: str) -> None:
-    async with tab(browser, exporter_url) as shown:
-        await shown.page.clock.install()
+async def test_it_filters_and_sorts_in_place(browser: Browser, stage: Stage) -> None:
+    async with tab(browser, stage.show(healthy())) as shown:
         await shown.open()
-        assert await shown.text(".headline") == "All 30 targets work"
-        assert "Jobs in queues" in await shown.text("#sources")
-        figures = "[...document.querySelectorAll('dd')].map(e => e.textContent).join()"
-        known = await shown.page.evaluate(figures)
-
-        async def changed() -> bool:
-            await shown.page.clock.fast_forward(6000)
-            return bool(await shown.page.evaluate(figures) != known)
-
-        await eventually(changed, "another number")
-
-
-async def test_filters_sorts_and_looks_closer(browser: Browser, exporter_url: str) -> None:
-    async with tab(browser, exporter_url) as shown:
-        await shown.open()
-        page = shown.page
+        page, told = shown.page, shown.page.locator(".shown")
+        await page.evaluate("document.body.dataset.loaded = 'once'; window.loaded = 'once'")
         await page.fill("#filter", "ALICE chemistry")
-        assert await shown.column("target") == ["chemistry/alice"] * 2
-        assert await shown.text(".shown") == "2 of 30 rows"
+        await expect(told).to_have_text("3 of 35 rows")
+        assert await shown.column("target") == ["chemistry/alice"] * 3
         await page.fill("#filter", "no such thing")
-        assert await shown.text("#view-targets .empty") == "Nothing matches the filter."
+        await expect(page.locator(".empty")).to_have_text("Nothing matches the filter.")
         await page.fill("#filter", "")
-        await page.click("#view-targets th.target button")
-        assert await page.get_attribute("#view-targets th.target", "aria-sort") == "ascending"
-        ascending = await shown.column("target")
-        await page.click("#view-targets th.target button")
-        assert await shown.column("target") != ascending
-        await page.click("#tab-queues")
-        # What is not known is at the end of a descending order.
-        running = [-1 if text == "–" else int(text) for text in await shown.column("running")]
+        await expect(told).to_have_text("35 rows")
+        head = page.locator("th.target")
+        for order in ("ascending", "descending"):
+            await page.click("th.target a")
+            await expect(head).to_have_attribute("aria-sort", order)
+        targets = await shown.column("target")
+        assert (targets[0], targets[-1]) == ("王伟", "hefei")
+        await page.click("#tabs a >> nth=1")
+        await expect(told).to_have_text("32 rows")
+        running = [int(text.replace("–", "-1")) for text in await shown.column("running")]
         assert running == sorted(running, reverse=True)
         await page.select_option("#source", "driving")
+        await expect(told).to_have_text("2 of 32 rows")
         assert sorted(await shown.column("queue")) == ["INTERNAL", "PROCESSOR"]
-        await page.click("#tab-targets")
-        await page.click("#view-targets td.target button >> nth=0")
-        await expect(page.locator("dialog")).to_contain_text("The last poll worked.")
-        await page.keyboard.press("Escape")
-        await expect(page.locator("dialog")).to_be_hidden()
+        await page.click(".card h3 a >> nth=0")
+        await expect(page.locator("#source")).to_have_value("kunshan")
+        await page.go_back()
+        await expect(page.locator("#source")).to_have_value("driving")
+        await expect(told).to_have_text("2 of 32 rows")
+        assert await page.evaluate("window.loaded") == "once"
 
 
-async def test_what_was_chosen_is_in_the_address_and_survives_the_other_language(
-    browser: Browser, exporter_url: str
-) -> None:
-    async with tab(browser, exporter_url) as shown:
+async def test_the_address_holds_what_was_chosen_for_the_other_language_too(browser: Browser, stage: Stage) -> None:
+    async with tab(browser, stage.show(healthy())) as shown:
         await shown.open()
         page = shown.page
-        await page.click("#tab-queues")
-        await page.click("#view-queues th.queued button")
+        await page.click("#tabs a >> nth=1")
+        await page.click("th.queued a")
         await page.fill("#filter", "alice")
-        await page.wait_for_url(re.compile(r"\?filter=alice#view=queues&sort=-queued$"))
-        rows = len(await shown.column("queue"))
-        assert rows
+        await page.wait_for_url(re.compile(r"\?(?=.*view=queues)(?=.*sort=-queued)(?=.*filter=alice)"))
+        await expect(page.locator("#languages a[lang=zh]")).to_have_attribute("href", re.compile("filter=alice"))
         await page.click("#languages a[lang=zh]")
         await page.wait_for_selector("html.alive[lang=zh]")
-        await expect(page.locator("#tab-queues")).to_have_attribute("aria-selected", "true")
-        await expect(page.locator("#tab-queues")).to_contain_text("队列")
-        await expect(page.locator("#view-queues th.queued")).to_have_attribute("aria-sort", "descending")
-        # A queue in which there was no job before may have come meanwhile.
-        await expect(page.locator("#view-queues td.queue").nth(rows - 1)).to_be_visible()
-        assert set(await shown.column("user")) == {"alice"}
-        assert set(await shown.column("user")) == {"alice"}
+        await expect(page.locator("#tabs [aria-current]")).to_contain_text("队列")
+        await expect(page.locator("th.queued")).to_have_attribute("aria-sort", "descending")
+        assert await shown.column("user") == ["alice"] * 6
         assert await page.input_value("#filter") == "alice"
-        assert "个目标正常" in await shown.text(".headline")
-
-
-async def test_a_chinese_browser_is_answered_in_chinese(browser: Browser, exporter_url: str) -> None:
-    async with tab(browser, exporter_url, locale="zh-CN") as shown:
+    async with tab(browser, stage.url, locale="zh-CN") as shown:
         await shown.open()
-        assert await shown.text(".headline") == "全部 30 个目标正常"
-        assert await shown.page.get_attribute("html", "lang") == "zh"
+        assert await shown.text(".headline") == "全部 35 个目标正常"
 
 
-async def test_it_can_be_used_from_the_keyboard(browser: Browser, exporter_url: str) -> None:
-    async with tab(browser, exporter_url) as shown:
+async def test_it_can_be_used_from_the_keyboard(browser: Browser, stage: Stage) -> None:
+    async with tab(browser, stage.show(half_broken())) as shown:
         await shown.open()
-        page, pressed = shown.page, ["Tab"] * 40
-        focused = "[document.activeElement.id, document.activeElement.className, document.activeElement.closest('td') !== null].join()"
-        seen = []
-        for key in pressed:
-            await page.keyboard.press(key)
-            seen.append(await page.evaluate(focused))
-        assert seen[0].startswith(",skip")
-        for stop in ("tab-targets", "filter", "state", "source"):
-            assert any(where.startswith(stop) for where in seen), stop
-        assert any(where.endswith("link,true") for where in seen)
-        await page.focus("#tab-targets")
-        await page.keyboard.press("ArrowRight")
-        await expect(page.locator("#view-queues")).to_be_visible()
-        await expect(page.locator("#tab-queues")).to_be_focused()
-        await page.keyboard.press("ArrowLeft")
-        await page.focus("#view-targets td.target button >> nth=1")
+        page, seen = shown.page, []
+        for _ in range(40):
+            await page.keyboard.press("Tab")
+            seen.append(
+                await page.evaluate(
+                    "(e => e.id || e.className || e.parentNode.id || e.localName)(document.activeElement)"
+                )
+            )
+        assert seen[0] == "skip"
+        assert {"tabs", "filter", "state", "source", "summary"} <= set(seen)
+        await page.focus("td summary >> nth=1")
         await page.keyboard.press("Enter")
-        await expect(page.locator("dialog")).to_be_visible()
+        await expect(page.locator("td dl >> nth=1")).to_contain_text("login refused: the token from token_file")
         await page.keyboard.press("Escape")
+        await expect(page.locator("td dl >> nth=1")).to_be_hidden()
         assert await page.evaluate("document.activeElement.closest('td')?.className") == "target"
 
 
-async def test_the_focus_stays_where_it_is_when_numbers_change(browser: Browser, exporter_url: str) -> None:
-    async with tab(browser, exporter_url) as shown:
-        await shown.page.clock.install()
+async def test_an_update_leaves_the_reader_alone(browser: Browser, stage: Stage) -> None:
+    """Focus, scroll position, what is open, what is typed and what is selected stay, even where rows change places."""
+    installation = half_broken()
+    async with tab(browser, stage.show(installation)) as shown:
+        page = shown.page
+        await page.clock.install()
         await shown.open()
-        for selector in ("#view-targets td.target button >> nth=2", "#sources .card button >> nth=0"):
-            await shown.page.focus(selector)
-            known = await shown.page.evaluate("document.activeElement.textContent")
-            async with shown.page.expect_response(re.compile("api/v1/status")):
-                await shown.page.clock.fast_forward(6000)
-            await shown.page.clock.fast_forward(1000)
-            assert await shown.page.evaluate("document.activeElement.textContent") == known
+        await page.click(".notice summary")
+        row = page.locator("tr", has_text="kunshan").filter(has_text="physics/bob")
+        await row.locator("summary").click()
+        await page.evaluate("getSelection().selectAllChildren(document.querySelector('.error'))")
+        selected = await page.evaluate("getSelection().toString()")
+        assert await page.evaluate("scrollY") > 0
+        installation.add("a", "cluster", "", "stale")
+        installation.statuses.insert(0, installation.statuses.pop())
+        (changed,) = [s for s in installation.statuses if s.key == ("kunshan", "member_jobs", "physics/bob")]
+        changed.up, changed.stale = False, True
+        await page.clock.fast_forward(6000)
+        await expect(page.locator("#verdict .headline")).to_have_text("19 of 30 targets have a problem")
+        await expect(row).to_have_class("stale")
+        await expect(row.locator("dl")).to_be_visible()
+        await expect(page.locator(".notice ul")).to_be_visible()
+        focused = "document.activeElement.localName + ' ' + document.activeElement.textContent"
+        assert await page.evaluate(focused) == "summary physics/bob"
+        assert await page.evaluate("getSelection().toString()") == selected
+        assert await page.evaluate("scrollY") > 0
+        await page.focus(".card a")
+        name = await page.evaluate(focused)
+        async with page.expect_response(re.compile(r"\d/(\?.*)?$")):
+            await page.clock.fast_forward(6000)
+        assert await page.evaluate(focused) == name
 
 
-async def test_without_javascript_the_first_state_is_there(browser: Browser, exporter_url: str) -> None:
-    async with tab(browser, exporter_url, java_script_enabled=False) as shown:
-        await shown.page.goto(exporter_url)
-        assert await shown.text(".headline") == "All 30 targets work"
-        for view in ("targets", "queues", "members"):
-            assert await shown.page.locator(f"#view-{view} tbody tr").count() > 10
-        await shown.page.fill("#filter", "alice")
-        await shown.page.click("form button")
-        assert await shown.page.locator("#view-targets tbody tr").count() == 4
-        await shown.page.click("#languages a[lang=zh]")
-        assert "个目标正常" in await shown.text(".headline")
-        assert await shown.page.locator("#view-targets tbody tr").count() == 4
+async def test_everything_works_without_javascript(browser: Browser, stage: Stage) -> None:
+    async with tab(browser, stage.show(huge(1000)), java_script_enabled=False) as shown:
+        page, rows = shown.page, shown.page.locator("tbody tr")
+        await page.goto(stage.url)
+        assert await shown.text(".headline") == "1 of 1,000 targets has a problem"
+        assert await rows.count() == 100
+        await page.click("a[rel=next]")
+        assert "101–200 of 1,000" in await shown.text(".pager")
+        await page.click("#tabs a >> nth=2")
+        await page.click("th.member a")
+        assert (await shown.column("member"))[0] == "group00/user00000"
+        await page.fill("#filter", "user0004")
+        await page.select_option("#source", "region-1")
+        await page.click("form button")
+        assert await shown.column("member") == ["group00/user00040"]
+        await page.click("#languages a[lang=zh]")
+        assert "个异常" in await shown.text(".headline")
+        assert await shown.column("member") == ["group00/user00040"]
+        stage.show(half_broken())
+        await page.goto(stage.url)
+        await page.click("td summary >> nth=0")
+        assert "login refused" in await shown.text("td dl")
 
 
 async def test_names_from_upstream_are_text(browser: Browser, tmp_path: Path) -> None:
@@ -179,118 +209,119 @@ async def test_names_from_upstream_are_text(browser: Browser, tmp_path: Path) ->
         text = configuration(cluster(region.url, members=members))
         async with serving(tmp_path, text) as exporter, tab(browser, exporter.url) as shown:
             await exporter.ready()
-            await shown.open("/#view=queues")
+            await shown.open("/?view=queues")
             assert await shown.column("queue") == [HOSTILE]
-            await shown.page.click("#tab-members")
-            assert [text.startswith("<img") for text in await shown.column("member")] == [True]
-            await shown.page.click("#tab-targets")
+            await shown.page.click("#tabs a >> nth=2")
+            await expect(shown.page.locator("td.member")).to_contain_text("<img")
+            await shown.page.click("#tabs a >> nth=0")
+            await shown.page.click("tr.stale summary")
+            assert "<img src=x" in await shown.text("tr.stale dl")
             assert await shown.page.locator("img").count() == 1
-            await shown.page.click("#view-targets tr.stale button")
-            assert "<img src=x" in await shown.text("dialog")
 
 
-@pytest.mark.parametrize("make", [empty, healthy, half_broken, huge])
-async def test_every_installation_looks_right(browser: Browser, make: Any) -> None:
-    """Light and dark, at a desk and on a phone: no complaint, nothing that sticks out, no barrier; and a picture."""
-    name = make.__name__.replace("_", "-")
-    async with guarded(face=StagedFace(make())) as served:
-        url = f"http://127.0.0.1:{served.port}"
-        for scheme, (device, viewport) in product(("light", "dark"), (("desktop", DESKTOP), ("phone", PHONE))):
-            locale = "zh-CN" if scheme == "dark" else "en-US"
-            async with tab(browser, url, color_scheme=scheme, viewport=viewport, locale=locale) as shown:
-                await shown.open()
-                await shown.screenshot(f"{name}-{scheme}-{device}")
-                assert await shown.sticks_out() <= 0
-                # Every colour and every layout, but not each with each: it takes its time.
-                if (scheme, device) in (("light", "desktop"), ("dark", "phone")):
-                    assert await shown.violations() == []
-
-
-@pytest.mark.parametrize("device", ["desktop", "phone"])
-async def test_every_list_looks_right(browser: Browser, device: str) -> None:
-    viewport = DESKTOP if device == "desktop" else PHONE
-    async with (
-        guarded(face=StagedFace(half_broken())) as served,
-        tab(browser, f"http://127.0.0.1:{served.port}", viewport=viewport) as shown,
-    ):
-        await shown.open()
-        for view in ("targets", "queues", "members"):
-            await shown.page.click(f"#tab-{view}")
-            await shown.page.evaluate("document.querySelector('#lists').scrollIntoView()")
-            await shown.screenshot(f"list-{device}-{view}")
-            assert await shown.violations() == []
-            assert await shown.sticks_out() <= 0
-
-
-async def test_a_closer_look_has_no_barrier_either(browser: Browser) -> None:
-    async with (
-        guarded(face=StagedFace(half_broken())) as served,
-        tab(browser, f"http://127.0.0.1:{served.port}") as shown,
-    ):
-        await shown.open()
-        await shown.page.click("#view-targets td.target button >> nth=0")
-        await shown.screenshot("half-broken-details")
+@pytest.mark.parametrize(
+    ("make", "view", "look"),
+    [
+        (empty, "targets", "light desktop"),
+        (healthy, "members", "dark phone"),
+        (half_broken, "targets", "light desktop"),
+        (half_broken, "targets", "dark phone"),
+        (half_broken, "queues", "dark desktop"),
+        (half_broken, "queues", "light phone"),
+        (huge, "members", "light desktop"),
+        (huge, "targets", "light phone"),
+    ],
+)
+async def test_it_looks_right(browser: Browser, stage: Stage, make: Any, view: str, look: str) -> None:
+    """Nothing sticks out, nothing is a barrier, also with details open; and there is a picture."""
+    dark = look.startswith("dark")
+    options: dict[str, Any] = {"viewport": PHONE if look.endswith("phone") else DESKTOP}
+    options |= {"color_scheme": "dark", "locale": "zh-CN"} if dark else {"color_scheme": "light"}
+    async with tab(browser, stage.show(make()), **options) as shown:
+        await shown.open(f"/?view={view}")
+        if make is half_broken and view == "targets":
+            await shown.page.click("td summary >> nth=0")
+        await shown.screenshot(f"{make.__name__}-{view}-{look}")
+        assert await shown.sticks_out() <= 0
         assert await shown.violations() == []
-        assert "login refused: the token from token_file" in await shown.text("dialog")
 
 
-async def test_of_ten_thousand_targets_only_those_in_sight_are_drawn(browser: Browser) -> None:
-    async with guarded(face=StagedFace(huge())) as served, tab(browser, f"http://127.0.0.1:{served.port}") as shown:
+async def test_ten_thousand_targets_are_shown_in_pages(browser: Browser, stage: Stage) -> None:
+    async with tab(browser, stage.show(huge())) as shown:
         await shown.open()
-        page = shown.page
-        await expect(page.locator("#tab-targets .count")).to_have_text("10,000")
+        page, pager = shown.page, shown.page.locator(".pager span")
+        assert await shown.text("#tabs a >> nth=0") == "Targets10,000"
         assert await shown.text(".headline") == "9 of 10,000 targets have a problem"
-        rows = page.locator("#view-targets tbody tr:not(.spacer)")
-        assert await page.get_attribute("#view-targets table", "aria-rowcount") == "10001"
-        await page.evaluate("scrollTo(0, 200000)")
-        await expect(rows.first).to_have_attribute("aria-rowindex", re.compile(r"^[45]\d\d\d$"))
-        assert await rows.count() < 80
-        assert await rows.first.evaluate("row => row.getBoundingClientRect().top") < 0
-        assert await rows.last.evaluate("row => row.getBoundingClientRect().bottom") > DESKTOP["height"]
-        await page.evaluate("scrollTo(0, document.body.scrollHeight)")
-        await expect(rows.last).to_have_attribute("aria-rowindex", "10001")
+        await expect(pager).to_have_text("1–100 of 10,000")
+        await page.click("a[rel=next]")
+        await expect(pager).to_have_text("101–200 of 10,000")
         await page.fill("#filter", "user04321")
+        await expect(pager).to_have_count(0)
         assert await shown.column("target") == ["user04321"]
         await page.fill("#filter", "")
         await page.select_option("#state", "stale,failing")
-        assert await rows.count() == 9
-        await page.click("#tab-queues")
-        await page.select_option("#state", "")
-        await expect(page.locator("#tab-queues .count")).to_have_text("15,998")
+        await expect(page.locator("tbody tr")).to_have_count(9)
+        assert await shown.text("#tabs a >> nth=1") == "Queues15,998"
 
 
-async def test_an_exporter_that_does_not_answer_is_told_and_so_is_its_return(browser: Browser) -> None:
-    async with guarded(face=StagedFace(healthy())) as served, tab(browser, f"http://127.0.0.1:{served.port}") as shown:
-        await shown.page.clock.install()
+async def instead(answer: dict[str, Any], route: Route) -> None:
+    await route.fulfill(**answer)
+
+
+async def test_an_exporter_that_does_not_answer_is_told_and_so_is_its_return(browser: Browser, stage: Stage) -> None:
+    async with tab(browser, stage.show(healthy())) as shown:
+        page = shown.page
+        await page.clock.install()
         await shown.open()
-        await shown.page.route("**/api/v1/status*", lambda route: route.abort())
-        await shown.page.clock.fast_forward(6000)
-        await expect(shown.page.locator(".headline")).to_have_text("The exporter does not answer")
-        await shown.screenshot("lost")
+        answers: list[dict[str, Any]] = [{"status": 503}, {"status": 200, "body": "<h1>a proxy's own page</h1>"}]
+        for answer in answers:
+            await page.route("**/*", partial(instead, answer))
+            await page.clock.fast_forward(6000)
+            await expect(page.locator("#lost")).to_contain_text("The exporter does not answer")
+            await expect(page.locator("#lost")).to_contain_text("from 2026-09-21 14:13:20 UTC")
+            await expect(page.locator("#verdict")).to_be_hidden()
+            await shown.screenshot("lost")
+            await page.unroute_all()
+            await page.clock.fast_forward(6000)
+            await expect(page.locator("#verdict .headline")).to_have_text("All 35 targets work")
+            await expect(page.locator("#lost")).to_be_hidden()
         # The browser itself says that the request failed.
-        assert {"ERR_FAILED" in complaint for complaint in shown.complaints} == {True}
+        assert {"503" in complaint for complaint in shown.complaints} == {True}
         shown.complaints.clear()
-        await shown.page.unroute("**/api/v1/status*")
-        await shown.page.clock.fast_forward(6000)
-        await expect(shown.page.locator(".headline")).to_have_text("All 35 targets work")
 
 
-async def test_targets_that_come_and_go_are_followed(browser: Browser) -> None:
+async def test_targets_that_come_and_go_are_followed(browser: Browser, stage: Stage) -> None:
     installation = healthy()
-    async with (
-        guarded(face=StagedFace(installation)) as served,
-        tab(browser, f"http://127.0.0.1:{served.port}") as shown,
-    ):
-        await shown.page.clock.install()
+    async with tab(browser, stage.show(installation)) as shown:
+        page, headline = shown.page, shown.page.locator("#verdict .headline")
+        await page.clock.install()
         await shown.open()
         installation.add_user("shenzhen", "dave", "failing")
-        await shown.page.clock.fast_forward(6000)
-        await expect(shown.page.locator(".headline")).to_have_text("1 of 36 targets has a problem")
-        await expect(shown.page.locator(".card h3").first).to_have_text("shenzhen")
-        await expect(shown.page.locator("#source option")).to_have_count(6)
+        await page.clock.fast_forward(6000)
+        await expect(headline).to_have_text("1 of 36 targets has a problem")
+        assert await page.title() == "HPC Exporter – 1 of 36 targets has a problem"
+        await expect(page.locator(".card h3").first).to_have_text("shenzhen")
+        await expect(page.locator("#source option")).to_have_count(6)
         installation.statuses = [status for status in installation.statuses if status.key.source == "xian"]
         installation.sources = {"xian": "scnet"}
-        await shown.page.clock.fast_forward(6000)
-        await expect(shown.page.locator(".headline")).to_have_text("All 11 targets work")
-        await expect(shown.page.locator(".card")).to_have_count(1)
-        await expect(shown.page.locator("#tab-targets .count")).to_have_text("11")
+        await page.clock.fast_forward(6000)
+        await expect(headline).to_have_text("All 11 targets work")
+        await expect(page.locator(".card")).to_have_count(1)
+        await expect(page.locator("tbody tr")).to_have_count(11)
+
+
+async def test_it_works_below_a_path_of_a_proxy(browser: Browser, stage: Stage) -> None:
+    async def below(route: Route) -> None:
+        await route.fulfill(response=await route.fetch(url=route.request.url.replace("/below/a/path/", "/")))
+
+    async with tab(browser, stage.show(healthy())) as shown:
+        asked = []
+        shown.page.on("request", lambda request: asked.append(request.url))
+        await shown.page.route("**/below/a/path/**", below)
+        await shown.open("/below/a/path/")
+        await shown.page.click("#tabs a >> nth=1")
+        await expect(shown.page.locator("tbody tr")).to_have_count(32)
+        assert len(asked) >= 4
+        assert not [url for url in asked if "/below/a/path/" not in url]
+        hrefs = await shown.page.eval_on_selector_all("nav a", "links => links.map(link => link.href)")
+        assert not [href for href in hrefs if "/below/a/path/" not in href]

@@ -107,7 +107,7 @@ def test_the_wheel_has_every_file_of_the_package(made: Made) -> None:
         if path.is_file() and path.suffix != ".pyc"
     }
     assert {name for name in in_wheel(made) if name.startswith("exporter/")} == package
-    assert {"exporter/py.typed", "exporter/web/static/texts.json", "exporter/web/static/icon.svg"} < package
+    assert {"exporter/py.typed", "exporter/web/texts.json", "exporter/web/static/icon.svg"} < package
 
 
 def test_the_wheel_brings_what_goes_with_it(made: Made) -> None:

@@ -63,17 +63,17 @@ class Tab:
         self.hosts.add(request.url.partition("//")[2].partition("/")[0])
 
     async def open(self, path: str = "/") -> None:
-        """Load the page and wait until its script has taken over and heard from the exporter."""
+        """Load the page and wait until its script has taken over."""
         await self.page.goto(self.url + path)
-        await self.page.wait_for_selector("html.alive #lists:not([aria-busy])")
+        await self.page.wait_for_selector("html.alive")
 
     async def text(self, selector: str) -> str:
         return (await self.page.inner_text(selector)).strip()
 
     async def column(self, name: str) -> list[str]:
-        """The texts of a column in the list that is looked at, of the rows that are drawn."""
+        """The texts of a column in the list."""
         found: list[str] = await self.page.eval_on_selector_all(
-            f"[role=tabpanel]:not([hidden]) td.{name}", "cells => cells.map(cell => cell.textContent)"
+            f"tbody td.{name}", "cells => cells.map(cell => (cell.querySelector('summary') ?? cell).textContent)"
         )
         return found
 

@@ -51,7 +51,8 @@ class Installation:
         status = TargetStatus(Target(key, 60.0, 180.0, nothing, nothing))
         ago = 7.0 + len(self.statuses) * 13 % 50
         status.next_poll = self.now + 60 - ago
-        if state != "pending":
+        status.absent = state == "absent"
+        if state not in ("pending", "absent"):
             status.up, status.stale = state == "up", state == "stale"
             status.last_attempt = self.now - ago
             status.last_success = self.now - (ago if state == "up" else 95.0 if state == "failing" else 4000.0)

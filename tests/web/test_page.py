@@ -1,5 +1,6 @@
 """The status page as it is without JavaScript."""
 
+import math
 from html.parser import HTMLParser
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.app.status import Selection
+from exporter.metrics.family import gauge
 from exporter.polling import Shard
+from exporter.sources.figures import SampleFigures
 from exporter.web.html import Markup, element, together, void
 from exporter.web.page import StatusPage
+from exporter.web.query import page_query
 from exporter.web.texts import Texts
 from tests.support.face import guarded
 from tests.support.installations import Installation, StagedFace, empty, half_broken, healthy, huge
@@ -50,8 +53,8 @@ class Reader(HTMLParser):
 
 
 def read(installation: Installation, language: str = "en", telemetry_path: str = "/metrics", **query: str) -> Reader:
-    status = installation.status(Selection(limit=100))
-    return Reader(StatusPage(status, Texts(language), telemetry_path, query).html())
+    page = StatusPage(installation.status(), Texts(language), telemetry_path, page_query(query))
+    return Reader(page.html())
 
 
 def named(text: str) -> Installation:
@@ -69,7 +72,7 @@ def test_no_text_from_outside_becomes_markup(text: str) -> None:
     plain, odd = read(named("plain")), read(named(text))
     assert odd.tags == plain.tags
     assert odd.attributes.keys() == plain.attributes.keys()
-    for name in ("class", "id", "href", "src", "role"):
+    for name in ("class", "id", "src", "role"):
         assert odd.attributes[name] == plain.attributes[name]
 
 
@@ -146,19 +149,155 @@ def test_trouble_comes_first() -> None:
 def test_numbers_that_are_not_known_are_a_dash_and_never_0() -> None:
     made = Installation()
     made.add_tasks("driving", "PROCESSOR", None)
+    page = read(made, view="queues")
+    assert rows(made, view="queues") == [["driving", "", "PROCESSOR", "–", "–", "–", "–", "–"]]
+    assert page.texts.count("–") == 1 + 5
+    # There are no members, which is known.
+    assert page.texts.count("0") == 1
+
+
+@pytest.mark.parametrize(
+    ("view", "heads"),
+    [
+        ("targets", ["State", "Region", "Endpoint", "Target", "Last success", "Next poll", "Values or last error"]),
+        ("queues", ["Region", "User", "Queue", "Running", "Queued", "Held", "Suspended", "Other"]),
+        ("members", ["Region", "Member", "Running", "Queued", "Cores in use", "GPUs in use", "DCUs in use"]),
+    ],
+)
+def test_every_list_has_its_columns(view: str, heads: list[str]) -> None:
+    page = read(healthy(), view=view)
+    start = page.texts.index(heads[0], page.texts.index("Apply"))
+    assert page.texts[start : start + len(heads)] == heads
+    assert {"Token expires: ", "in 20 h"} <= set(page.texts)
+
+
+def rows(installation: Installation, **query: str) -> list[list[str]]:
+    """The texts of the cells of each row."""
+    reader = Rows(StatusPage(installation.status(), Texts("en"), "/metrics", page_query(query)).html())
+    return reader.rows[1:]
+
+
+class Rows(Reader):
+    """Also keeps the texts of tables apart, without those of details."""
+
+    def __init__(self, page: str) -> None:
+        self.rows: list[list[str]] = []
+        super().__init__(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        super().handle_starttag(tag, attrs)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        super().handle_data(data)
+        if {"td", "th"} & set(self._open) and "dl" not in self._open:
+            self.rows[-1][-1] += data
+
+
+def targets(*names: str) -> Installation:
+    made = Installation()
+    for name in names:
+        made.add("kunshan", "queue_jobs", name)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("query", "column", "order"),
+    [
+        ({}, 3, ["bob", "user10", "user2", "Álice"]),
+        ({"sort": "target"}, 3, ["bob", "user2", "user10", "Álice"]),
+        ({"sort": "-target"}, 3, ["Álice", "user10", "user2", "bob"]),
+        ({"sort": "target", "limit": "2"}, 3, ["bob", "user2"]),
+        ({"sort": "target", "limit": "2", "offset": "2"}, 3, ["user10", "Álice"]),
+        ({"sort": "target", "offset": "4"}, 3, []),
+        ({"sort": "-last_success"}, 3, ["bob", "user10", "user2", "Álice"]),
+        ({"sort": "last_success"}, 3, ["Álice", "user2", "user10", "bob"]),
+        ({"filter": "USER", "sort": "next_poll"}, 3, ["user2", "user10"]),
+    ],
+)
+def test_rows_are_filtered_sorted_and_in_pages(query: dict[str, str], column: int, order: list[str]) -> None:
+    made = targets("bob", "user10", "user2", "Álice")
+    for state, status in enumerate(made.statuses):
+        status.last_success = made.now - state
+    assert [row[column] for row in rows(made, **query)] == order
+
+
+def test_trouble_leads_and_numbers_are_sorted_with_the_unknown_last() -> None:
+    states = [row[0] for row in rows(half_broken())]
+    assert states == sorted(states, key=["No data", "Failing", "Not tried yet", "Works"].index)
+    running = [row[3] for row in rows(half_broken(), view="queues")]
+    assert running[-1] == "–"
+    assert [int(text) for text in running[:-1]] == sorted(map(int, running[:-1]), reverse=True)
+    errors = [row[6] for row in rows(half_broken(), sort="result")]
+    assert errors[0].startswith("login refused")
+    assert errors[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "matching"),
+    [
+        ({"filter": "10009 xian"}, 9),
+        ({"filter": "debug", "view": "queues"}, 8),
+        ({"filter": "debug"}, 0),
+        ({"filter": "login refused"}, 9),
+        ({"filter": "queue jobs alice"}, 3),
+        ({"endpoint": "cluster"}, 4),
+        ({"source": "hefei", "state": "up,stale"}, 1),
+    ],
+)
+def test_a_filter_finds_names_titles_queues_and_errors(query: dict[str, str], matching: int) -> None:
+    assert len(rows(half_broken(), **query)) == matching
+
+
+def test_values_of_a_target_without_a_list_of_its_own_are_in_its_row() -> None:
+    made = Installation()
+    cpus = gauge("hpc_cluster_cpus", ("hpc_cluster", "state"), "CPUs.", zh="核")
+    nodes = gauge("hpc_cluster_nodes", ("hpc_cluster", "state"), "Nodes.", zh="节点")
+    about = gauge("hpc_cluster_info", ("hpc_cluster", "version"), "About.", zh="版本")
+    free = gauge("hpc_user_ratio", ("hpc_cluster", "user", "queue"), "Free.", zh="比例")
+    for endpoint, target, samples in (
+        ("region_cores", "", [cpus("a", "used", value=2070), cpus("a", "unused", value=90)]),
+        ("cluster", "", [cpus("a", "used", value=1), nodes("a", "down", value=0), about("a", "2.1", value=1)]),
+        ("queue_jobs", "bob", [free("a", "bob", "bob", value=0.25), free("a", "bob", "x", value=math.nan)]),
+        ("member_jobs", "g/bob", [cpus("a", f"state {number}", value=number) for number in range(8)]),
+    ):
+        made.figures.show(made.add("a", endpoint, target), SampleFigures(tuple(samples)))
+    assert [row[6] for row in rows(made)] == [
+        "used 2,070 · unused 90",
+        "cpus used 1 · nodes down 0 · info 2.1",
+        "bob 0.25 · x –",
+        "state 0 0 · state 1 1 · state 2 2 · state 3 3 · state 4 4 · state 5 5 · and 2 more",
+    ]
+    assert "state 7 7" in read(made).text
+
+
+def test_an_endpoint_that_the_region_does_not_have_is_told_quietly() -> None:
+    made = Installation()
+    made.add("kunshan", "region_cores", "", "absent")
+    made.add_user("kunshan", "bob")
     page = read(made)
-    assert "–" in page.texts
-    assert "0" not in page.texts
+    assert "The one target works" in page.texts
+    assert {"chip absent", "absent"} <= set(page.attributes["class"])
+    assert rows(made)[-1] == [
+        "Not there",
+        "kunshan",
+        "cores",
+        "kunshan",
+        "never",
+        "in 53 s",
+        "The region does not offer this.",
+    ]
+    assert "该区域不提供此接口。" in read(made, "zh").texts
 
 
-def test_every_number_of_queues_and_members_is_there() -> None:
-    page = read(healthy())
-    rows = [row for view in ("queues", "members") for row in page.attributes["class"] if row == f"{view}"]
-    assert rows == ["queues", "members"]
-    for name in ("Running", "Queued", "Held", "Suspended", "Other", "Cores in use", "GPUs in use", "DCUs in use"):
-        assert name in page.texts
-    assert "Token expires: " in page.texts
-    assert "in 20 h" in page.texts
+def test_a_target_has_details_without_javascript() -> None:
+    page = read(half_broken(), state="stale", filter="physics/bob")
+    details = page.texts[page.texts.index("physics/bob") :]
+    for fact in ("There is no data that is recent enough to be shown.", "Failures in a row", "5", "66 min ago"):
+        assert fact in details
 
 
 def test_an_expired_token_and_a_refused_configuration_are_told() -> None:
@@ -185,20 +324,28 @@ def test_nobody_is_told_to_mend_the_configuration_where_other_shards_poll_all_of
     assert "No target of the configuration falls to this shard" in empty
 
 
-def test_every_page_of_the_exporter_is_linked() -> None:
-    links = read(empty(), telemetry_path="/probe").attributes["href"]
-    assert {"/probe", "/api/v1/status", "/config"} <= set(links)
+def test_every_page_of_the_exporter_is_linked_from_below_any_path() -> None:
+    links = read(empty(), telemetry_path="/probe:all").attributes["href"]
+    assert {"./probe:all", "./api/v1/status", "./config"} <= set(links)
 
 
-def test_the_other_language_keeps_what_was_asked_for() -> None:
-    links = read(empty(), filter="a&b", state="up").attributes["href"]
-    assert "?filter=a%26b&state=up&lang=zh" in links
+def test_links_keep_what_was_asked_for() -> None:
+    page = read(huge(1000), filter="user", state="up", offset="100", nonsense="1")
+    links = page.attributes["href"]
+    assert "?filter=user&state=up&offset=200#lists" in links
+    assert "?filter=user&state=up#lists" in links
+    assert "?filter=user&state=up&lang=zh" in links
+    assert "?filter=user&state=up&view=queues" in links
+    assert "?filter=user&state=up&sort=-last_success" in links
+    assert "?filter=user&state=up&source=region-1#lists" in links
+    assert not [link for link in links if link and "nonsense" in link]
+    assert "?filter=a%26b&lang=zh" in read(empty(), filter="a&b").attributes["href"]
 
 
 def test_a_huge_installation_is_shown_in_part_with_a_way_on() -> None:
     page = read(huge(1000))
-    assert page.tags.count("tr") < 500
-    assert "?offset=100" in page.attributes["href"]
+    assert page.tags.count("tr") == 101
+    assert "1–100 of 1,000" in page.texts
 
 
 async def test_the_server_chooses_language_and_part() -> None:
@@ -206,10 +353,10 @@ async def test_the_server_chooses_language_and_part() -> None:
         _, headers, body = await served.ask("/?offset=100&limit=50", Accept_Language="fr, zh-CN;q=0.8, en;q=0.5")
         assert b'lang="zh"' in body
         assert headers["Vary"] == "Accept-Language"
-        assert body.count(b"<tr") < 200
-        assert b"?offset=150" in body
+        assert body.count(b"<tr") == 51
+        assert b"offset=150" in body
         assert (await served.ask("/?lang=en", Accept_Language="zh"))[2].count(b'<html lang="en">') == 1
-        for query in ("limit=0", "limit=x", "offset=-1", "state=sad"):
+        for query in ("limit=0", "limit=x", "offset=-1", "state=sad", "view=all", "sort=running", "sort=--state"):
             assert await served.status(f"/?{query}") == 400
 
 
@@ -219,10 +366,9 @@ async def test_the_page_loads_nothing_but_what_is_here() -> None:
         page = Reader(body.decode())
         assert "'unsafe" not in headers["Content-Security-Policy"]
         loaded = [*page.attributes["src"], *(href for href in page.attributes["href"] if href and "/static" in href)]
-        loaded.extend(f"/static/{name}" for name in ("page.js", "list.js", "words.js", "texts.json"))
         for path in loaded:
             assert path is not None
-            status, headers, content = await served.ask(path)
+            status, headers, content = await served.ask(path.removeprefix("."))
             assert status == 200
             assert content
             assert headers["X-Content-Type-Options"] == "nosniff"

@@ -256,7 +256,7 @@ async def test_the_metrics_can_be_elsewhere(face: FakeFace) -> None:
     async with client_of(face, telemetry_path="/probe/all") as client:
         assert await client.status("/probe/all") == 200
         assert await client.status("/metrics") == 404
-        assert b'href="/probe/all"' in (await client.ask("/"))[2]
+        assert b'href="./probe/all"' in (await client.ask("/"))[2]
     assert face.requests == {("/probe/all", 200): 1, ("other", 404): 1, ("/", 200): 1}
 
 

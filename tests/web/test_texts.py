@@ -1,5 +1,6 @@
 """Words in two languages."""
 
+import math
 import re
 from pathlib import Path
 
@@ -8,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter.web
+from exporter.web.query import VIEWS
 from exporter.web.texts import _ALL, Texts, chosen_language, number
-
-STATIC = Path(exporter.web.__file__).parent / "static"
 
 
 def test_both_languages_say_the_same_things() -> None:
@@ -27,15 +27,11 @@ def test_chinese_is_chinese() -> None:
 
 
 def test_no_word_is_there_for_nobody() -> None:
-    sources = "".join(
-        path.read_text() for path in (*STATIC.glob("*.js"), STATIC.parent / "page.py", STATIC.parent / "texts.py")
-    )
+    folder = Path(exporter.web.__file__).parent
+    sources = "".join((folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts"))
     made = ("state_", "explain_", "endpoint_", "reason_", "ago_", "in_", "head_", "verdict_", "scnet", "octopus")
-    unused = [
-        key
-        for key in _ALL["en"]
-        if not key.startswith(made) and not key.endswith("_one") and not re.search(rf'["\s(.]{key}["\s,\]:]', sources)
-    ]
+    named = {*re.findall(r'"(\w+)"', sources), *(column for columns in VIEWS.values() for column in columns), *VIEWS}
+    unused = [key for key in _ALL["en"] if not key.startswith(made) and key.removesuffix("_one") not in named]
     assert unused == []
 
 
@@ -87,4 +83,12 @@ def test_times_are_told_in_the_unit_that_people_would_use(seconds: float, text: 
 
 
 def test_an_unknown_number_is_a_dash() -> None:
-    assert [number(n) for n in (None, 0, 1234567)] == ["–", "0", "1,234,567"]
+    assert [number(n) for n in (None, 0, 1234567, 2070.0, 0.25, math.nan, math.inf)] == [
+        "–",
+        "0",
+        "1,234,567",
+        "2,070",
+        "0.25",
+        "–",
+        "inf",
+    ]
