@@ -1,7 +1,8 @@
 """Long-lived tasks: an unforeseen exception is logged and counted, and the work is started again after a pause."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import structlog
@@ -44,6 +45,20 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]], *, clock: Cl
             log.exception("background task failed, restarting it; please report this", task=name, pause_seconds=pause)
         await clock.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+@asynccontextmanager
+async def supervised(
+    works: Mapping[str, Callable[[], Awaitable[None]]], *, clock: Clock, observer: TaskObserver
+) -> AsyncIterator[None]:
+    """Run `works`, by name, under `supervise` for as long as the block runs."""
+    tasks = [asyncio.create_task(supervise(name, work, clock=clock, observer=observer)) for name, work in works.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def cancelled_on_purpose() -> bool:

@@ -5,11 +5,16 @@ import os
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 
 from exporter import redaction
 from tests.support.disk import DeadDisk
+
+# Nothing may depend on the speed of the machine.
+hypothesis.settings.register_profile("without deadlines", deadline=None)
+hypothesis.settings.load_profile("without deadlines")
 
 
 @pytest.fixture(scope="session", autouse=True)

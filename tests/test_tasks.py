@@ -11,8 +11,8 @@ STARTING = {"create_task", "ensure_future"}
 # Where a task is started other than under `supervise`, by module and function or by module, and who sees how it ends.
 SEEN = {
     "app/application.py Application._replace": "awaited by the reload",
-    "app/application.py Application._tracking_for": "awaited by the reload, or closed by a callback once it has ended",
     "app/reload.py SharedReload.request": "logs its own failures; those who requested it get them, too",
+    "app/tracker.py TrackerSwitch.open": "awaited by the reload, or closed by a callback once it has ended",
     "cli/check.py Preflight._probe": "awaited by the checks that share it",
     "cli/check.py Preflight.check": "awaited there",
     "cli/serve.py unless": "awaited there",

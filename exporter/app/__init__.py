@@ -1,6 +1,6 @@
-"""The composition root: wires the rooms together, reloads, shuts down."""
+"""The composition root: builds what a configuration names, serves it and reloads it, or polls it once."""
 
 from exporter.app.application import Application, Options
-from exporter.app.assembly import Assembly, assemble, validate
+from exporter.app.components import Components, assemble, validate
 
-__all__ = ["Application", "Assembly", "Options", "assemble", "validate"]
+__all__ = ["Application", "Components", "Options", "assemble", "validate"]

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from exporter.app import Assembly, assemble, validate
-from exporter.app.survey import all_targets, polled
+from exporter.app import Components, assemble, validate
+from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
 from exporter.cli.once import unreadable_of
@@ -108,7 +108,7 @@ def check(path: Path) -> int:
     return 0
 
 
-async def _check_online(assembly: Assembly, seconds: float) -> int:
+async def _check_online(assembly: Components, seconds: float) -> int:
     """A line for each target, in the order of the configuration; 0 if nothing is wrong with any."""
     targets = all_targets(assembly)
     try:
@@ -165,7 +165,7 @@ class Finding:
 class Preflight:
     """Tries targets. Each address is probed once, however many targets share it."""
 
-    def __init__(self, assembly: Assembly) -> None:
+    def __init__(self, assembly: Components) -> None:
         self._assembly = assembly
         self._infos = target_infos(assembly.config)
         self._probes: dict[tuple[str, str], asyncio.Task[Reached]] = {}
@@ -200,7 +200,7 @@ class Preflight:
                 skews.append(skew)
 
         with on_response(note_skew):
-            outcome = await polled(self._assembly, target)
+            outcome = await poll(self._assembly, target)
         return replace(result, key=outcome.key, outcome=outcome, skew=skews[-1] if skews else None)
 
     async def _probe(self, address: Address, target: Target) -> Reached:

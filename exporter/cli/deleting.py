@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.app import Assembly, assemble
+from exporter.app import Components, assemble
 from exporter.cli import options
 from exporter.cli.audit import AuditLog, operator
 from exporter.cli.output import complain, show
@@ -110,7 +110,7 @@ def ids_in(file: Path) -> list[str]:
     return [job_id for line in lines for job_id in line.partition("#")[0].split()]
 
 
-def cluster_named(assembly: Assembly, name: str) -> Cluster:
+def cluster_named(assembly: Components, name: str) -> Cluster:
     for cluster in assembly.config.clusters:
         if cluster.name == name:
             return cluster
@@ -118,7 +118,7 @@ def cluster_named(assembly: Assembly, name: str) -> Cluster:
     raise options.UsageError(f"the configuration has no cluster {name!r}; it has: {known}")
 
 
-async def preview(assembly: Assembly, cluster: Cluster, order: Order) -> int:
+async def preview(assembly: Components, cluster: Cluster, order: Order) -> int:
     """Show what `delete` would delete; 0 if all of it is there. Raises ExporterError where it cannot be looked up."""
     region = assembly.regions[cluster.name]
     try:
@@ -172,7 +172,7 @@ async def scheduler_for(region: Region, order: Order) -> str:
     return next(iter(known))
 
 
-async def delete(assembly: Assembly, cluster: Cluster, order: Order, audit_log: AuditLog) -> int:
+async def delete(assembly: Components, cluster: Cluster, order: Order, audit_log: AuditLog) -> int:
     """Delete what is there, look again, and report; 0 if all is gone. Raises ExporterError where nothing was sent."""
     stop_on_sigterm()
     region = assembly.regions[cluster.name]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from exporter.app import Assembly, assemble
+from exporter.app import Components, assemble
 from exporter.app.target_info import target_infos
 from exporter.cli import options
 from exporter.cli.output import complain, show, write
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(list_jobs(assembly, wanted, filters, args.format))
 
 
-def chosen(assembly: Assembly, filters: Filters) -> list[Wanted]:
+def chosen(assembly: Components, filters: Filters) -> list[Wanted]:
     """The configured members that pass. Raises UsageError for a name that is none: nothing would pass for no jobs."""
     members = [
         Wanted(key, info.subject) for key, info in target_infos(assembly.config).items() if info.collector.lists_jobs
@@ -108,7 +108,7 @@ def passes(member: Wanted, filters: Filters) -> bool:
     )
 
 
-async def list_jobs(assembly: Assembly, wanted: list[Wanted], filters: Filters, fmt: str) -> int:
+async def list_jobs(assembly: Components, wanted: list[Wanted], filters: Filters, fmt: str) -> int:
     """Ask for all members at once and print what they have; the exit status. Raises OutputError."""
     try:
         with progress("asking", len(wanted)) as advance:
@@ -147,7 +147,7 @@ def _job_row(member: Subject, job: Job) -> JobRow:
     )
 
 
-async def ask(assembly: Assembly, wanted: Wanted, advance: Callable[[], None]) -> Answer:
+async def ask(assembly: Components, wanted: Wanted, advance: Callable[[], None]) -> Answer:
     region = assembly.regions[wanted.key.source]
     try:
         listing = await region.client.member_jobs(wanted.subject.group_id, wanted.subject.user, region.tokens.members)

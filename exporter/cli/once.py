@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from exporter.app import Assembly, assemble
-from exporter.app.survey import all_targets, exposition, survey
+from exporter.app import Components, assemble
+from exporter.app.poll_once import all_targets, exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.output import complain, show, write
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(_once(assembly, args.format, output))
 
 
-async def _once(assembly: Assembly, fmt: str, output: Path | None) -> int:
+async def _once(assembly: Components, fmt: str, output: Path | None) -> int:
     """Poll everything and print it; the exit status. Raises OutputError."""
     try:
         outcomes = await _poll_all(assembly)
@@ -92,14 +92,14 @@ async def _once(assembly: Assembly, fmt: str, output: Path | None) -> int:
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
-async def _poll_all(assembly: Assembly) -> list[Outcome]:
+async def _poll_all(assembly: Components) -> list[Outcome]:
     targets = all_targets(assembly)
     if not targets:
         raise ExporterError(
             "there is nothing to poll: the configuration names accounts, but no clusters and no octopus"
         )
     with progress("polling", len(targets)) as advance:
-        return await survey(assembly, targets, lambda _outcome: advance())
+        return await poll_once(assembly, targets, lambda _outcome: advance())
 
 
 def _complaint(outcome: Outcome) -> str:

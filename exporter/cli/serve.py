@@ -6,8 +6,8 @@ import gc
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from aiohttp import web
 
 from exporter import __version__
 from exporter.app import Application, Options
-from exporter.app.autoreload import AutoReload
+from exporter.app.reload import AutoReload
 from exporter.cli import check, options
 from exporter.cli.output import print_text
-from exporter.clock import Clock, SystemClock
+from exporter.clock import SystemClock
 from exporter.polling import WHOLE, Shard
-from exporter.supervise import TaskObserver, supervise
+from exporter.supervise import supervised
 from exporter.systemd import Manager, passed_sockets
 from exporter.version import revision, version_text
 from exporter.web import bind, create_app, server_logger
@@ -145,7 +145,7 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
         background["configuration watch"] = watch.run
     try:
         if await unless(stop, started(app, watch)):
-            async with running(background, clock, app.own):
+            async with supervised(background, clock=clock, observer=app.own):
                 await serve_until(app, args, stop, announce, web_config=web_config, manager=manager)
     finally:
         await app.stop()
@@ -174,20 +174,6 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
         return False
     doing.result()
     return True
-
-
-@asynccontextmanager
-async def running(
-    works: Mapping[str, Callable[[], Awaitable[None]]], clock: Clock, observer: TaskObserver
-) -> AsyncIterator[None]:
-    """Let `works`, by name, run as long as the block does."""
-    tasks = [asyncio.create_task(supervise(name, work, clock=clock, observer=observer)) for name, work in works.items()]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def serve_until(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app.autoreload import AutoReload
+from exporter.app.reload import AutoReload
 from exporter.clock import SystemClock
 from exporter.config import files
 from exporter.errors import ConfigurationError, Mistake

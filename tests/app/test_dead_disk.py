@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from exporter.app import application
+from exporter.app import tracker
 from exporter.config import files
 from exporter.errors import ConfigurationError
 from exporter.tracking import TrackingService
@@ -138,7 +138,7 @@ async def test_a_state_file_that_does_not_open_fails_the_reload_and_is_not_left_
         async with running(tmp_path, old) as exporter:
             slow = SlowStart(monkeypatch)
             with monkeypatch.context() as patch:
-                patch.setattr(application, "STATE_FILE_TIMEOUT", 0.05)
+                patch.setattr(tracker, "STATE_FILE_TIMEOUT", 0.05)
                 with pytest.raises(ConfigurationError, match=r"tracking\.state_file: .*state\.db.*disk"):
                     await exporter.reload(new)
             await slow.go_on(exporter)
@@ -159,7 +159,7 @@ async def test_a_reload_that_is_given_up_leaves_no_state_file_open(
             await exporter.app.stop_reloading()
             with pytest.raises(ConfigurationError, match="stops"):
                 await reload
-            assert exporter.app._tracking is None
+            assert exporter.app._tracker.service is None
             await slow.go_on(exporter)
             async with running(tmp_path, new):
                 pass

@@ -5,7 +5,7 @@ from pathlib import Path
 from aiohttp import web
 
 from exporter.app import assemble
-from exporter.app.survey import all_targets
+from exporter.app.poll_once import all_targets
 from exporter.errors import DecodeError
 from tests.support.http import Network, a_network
 

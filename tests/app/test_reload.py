@@ -12,7 +12,7 @@ import trustme
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from exporter.app import application
+from exporter.app import application, components
 from exporter.config import Config, SecretFiles, Tls
 from exporter.errors import ConfigurationError
 from exporter.simulator import Simulator
@@ -273,7 +273,7 @@ class Loads:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         self.may_go_on = threading.Event()
-        self._load = application.load_with_tls
+        self._load = components.load_with_tls
         monkeypatch.setattr(application, "load_with_tls", self.load)
 
     def load(self, path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
@@ -333,7 +333,7 @@ async def test_an_unforeseen_failure_is_logged_and_told_and_the_next_reload_work
 ) -> None:
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
         with monkeypatch.context() as patch, capture_logs() as logs:
-            patch.setattr(application, "share_of", lambda *_: dict[str, Config]()["unforeseen"])
+            patch.setattr(components, "share_of", lambda *_: dict[str, Config]()["unforeseen"])
             exporter.app.request_reload()
             await eventually(lambda: exporter.app.reload_successful is False, "it failed")
         assert [line["exc_info"] for line in logs if line["log_level"] == "error"] == [True]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.app.share import share_of, targets_of
+from exporter.app.components import share_of, targets_of
 from exporter.config import Cluster, Config, OctopusProject, load
 from exporter.polling import WHOLE, Shard, TargetKey
 
@@ -61,7 +61,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("share")
 
 
-@settings(deadline=None)
 @given(document=documents(), total=st.integers(min_value=1, max_value=7))
 def test_the_shards_are_the_whole_and_nothing_is_in_two_of_them(
     folder: Path, document: dict[str, Any], total: int
@@ -72,7 +71,6 @@ def test_the_shards_are_the_whole_and_nothing_is_in_two_of_them(
     assert sorted(polled) == sorted(targets(config))
 
 
-@settings(deadline=None)
 @given(document=documents(), total=st.integers(min_value=2, max_value=7))
 def test_a_shard_has_no_region_that_it_asks_nothing(folder: Path, document: dict[str, Any], total: int) -> None:
     config = loaded(folder, document)
@@ -82,7 +80,6 @@ def test_a_shard_has_no_region_that_it_asks_nothing(folder: Path, document: dict
             assert any(shard.owns(key) for key in targets_of(source))
 
 
-@settings(deadline=None)
 @given(document=documents(), total=st.integers(min_value=2, max_value=7))
 def test_all_shards_together_keep_the_limits_of_requests(folder: Path, document: dict[str, Any], total: int) -> None:
     config = loaded(folder, document)

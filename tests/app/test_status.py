@@ -60,7 +60,7 @@ async def test_a_region_that_is_gone_takes_its_numbers_along(tmp_path: Path) -> 
         await made.ready()
         await made.reload(configuration(cluster(region.url, name="hefei", cluster_id=2)))
         assert [source["name"] for source in (await made.status())["sources"]] == ["hefei"]
-        assert made.app.figures.totals("kunshan") == (None, None, None)
+        assert made.app._display.figures.totals("kunshan") == (None, None, None)
 
 
 async def test_many_status_requests_leave_threads_for_polls_and_scrapes(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from aiohttp import ClientResponse, StreamReader
 from aioresponses import aioresponses
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app.assembly import Assembly, assemble
+from exporter.app import Components, assemble
 from exporter.errors import PollError
 from exporter.metrics.render import Format
 from exporter.sources.collector import collectors_of
@@ -99,7 +99,7 @@ class Polled:
 class Collecting:
     """The first target of a collector, to be polled as often as a test likes."""
 
-    def __init__(self, assembly: Assembly, collector: str, prefix: str) -> None:
+    def __init__(self, assembly: Components, collector: str, prefix: str) -> None:
         (source,) = assembly.sources.values()
         self._services = assembly.services
         self._target = next(target for target in source.targets() if target.key.endpoint == collector)
@@ -147,7 +147,7 @@ def values_of(labels: Mapping[str, str]) -> list[str]:
     return [value for name, value in labels.items() if name not in OF_TARGET]
 
 
-def assembled(config: str) -> Assembly:
+def assembled(config: str) -> Components:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "exporter.yml")
         path.write_text(config, encoding="utf-8")

@@ -2,12 +2,12 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from exporter.config import Config, FileSecret, OctopusProject, Secret, Tls
+from exporter.config import FileSecret, OctopusProject, Secret
 from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.metrics import catalogue
 from exporter.metrics.family import Family
@@ -164,26 +164,3 @@ class Project:
         elif self._skew_told and not alarming:
             log.info("this machine's clock agrees with the project's again", source=self.name)
         self._skew_told = alarming
-
-
-def build_projects(
-    config: Config,
-    contexts: Mapping[Tls, ssl.SSLContext],
-    services: Context,
-    slots: asyncio.Semaphore,
-    *,
-    running: Mapping[str, Project],
-    before: Mapping[str, Project],
-    owns: Callable[[TargetKey], bool] = lambda _key: True,
-) -> dict[str, Project]:
-    """A project for each configured one: the `running` one where nothing of it or its CA changed, else one that follows `before`."""
-    return {
-        project.name: kept
-        if (kept := running.get(project.name)) is not None
-        and kept.project == project
-        and kept.tls is contexts[project.tls]
-        else Project(
-            project, services, slots=slots, tls=contexts[project.tls], before=before.get(project.name), owns=owns
-        )
-        for project in config.octopus
-    }

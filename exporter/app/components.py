@@ -1,0 +1,251 @@
+"""All that a configuration names, made ready to be polled: by a service that reloads, or once by a command."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from exporter.app.tls import Contexts, context_for
+from exporter.clock import SystemClock
+from exporter.config import Account, Cluster, Config, OctopusProject, Tls, load
+from exporter.errors import ConfigurationError, Mistake
+from exporter.metrics.family import Family
+from exporter.metrics.perjob import PerJobBudget
+from exporter.metrics.render import Chunks
+from exporter.metrics.snapshot import Exposition
+from exporter.polling import WHOLE, Shard, TargetKey
+from exporter.sources.collector import subjects_of
+from exporter.sources.octopus.project import Project
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.region_tokens import AccountAtWork, account_at_work
+from exporter.sources.source import Context, Source
+
+
+class WithTls(Protocol):
+    """A part that connects to a host."""
+
+    @property
+    def tls(self) -> ssl.SSLContext | bool: ...
+
+
+Part = TypeVar("Part", bound=WithTls)
+Polled = TypeVar("Polled", Cluster, OctopusProject)
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The parts that a configuration names. `slots` limits the requests in flight; `contexts` are by TLS settings.
+
+    Of several instances, each has only the sources of which it polls a target; `config` is the whole all the same.
+    """
+
+    config: Config
+    contexts: Contexts
+    services: Context
+    slots: asyncio.Semaphore
+    accounts: Mapping[str, AccountAtWork]
+    regions: Mapping[str, Region]
+    projects: Mapping[str, Project]
+
+    @classmethod
+    def none(cls, services: Context) -> "Components":
+        """Those of an empty configuration."""
+        config = Config()
+        return cls(config, {}, services, asyncio.Semaphore(config.poll.max_concurrency), {}, {}, {})
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """All that is polled, by name, in the order of the configuration."""
+        return {**self.regions, **self.projects}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed in the configuration but may surprise."""
+        return [*self.config.warnings, *(warning for source in self.sources.values() for warning in source.warnings())]
+
+    @property
+    def up_families(self) -> dict[str, Family]:
+        """The families that say whether a source works, by its name."""
+        return {name: source.up_family for name, source in self.sources.items()}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await asyncio.gather(*(source.close() for source in self.sources.values()))
+
+
+class GaugesOnly(Exposition):
+    """What can be said of one moment: a counter that begins anew with every run of a command says nothing."""
+
+    def put(self, owner: object, chunks: Chunks) -> None:
+        """Take what is a gauge."""
+        super().put(owner, {family: lines for family, lines in chunks.items() if family.type == "gauge"})
+
+
+def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
+    """Load a configuration, and a context for each of the TLS settings in it. Blocks.
+
+    Raises ConfigurationError.
+    """
+    config = load(path)
+    contexts: dict[Tls, ssl.SSLContext] = {}
+    mistakes: list[Mistake] = []
+    parts: list[Account | Cluster | OctopusProject] = [*config.accounts, *config.clusters, *config.octopus]
+    for part in parts:
+        try:
+            contexts[part.tls] = context_for(part.tls, part.place)
+        except ConfigurationError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return config, contexts
+
+
+def assemble(path: Path, *, retries: int | None = None) -> Components:
+    """Do all that a start does with a configuration but poll and track. Blocks. Raises ConfigurationError.
+
+    `retries` replaces those of the configuration, for commands that try each target so often and no more.
+    """
+    config, contexts = load_with_tls(path)
+    if retries is not None:
+        config = with_retries(config, retries)
+    # Without a tracker: it belongs to the service, and a single poll tells it nothing.
+    services = Context(SystemClock(), GaugesOnly())
+    services.display.per_job = job_budget(config)
+    none = Components.none(services)
+    return build(config, config, unchanged(config, contexts, none), before=none)
+
+
+async def rebuilt(config: Config, contexts: Contexts, before: Components, shard: Shard) -> Components:
+    """What `shard` polls of a configuration; parts of `before` go on, with their tokens, where nothing of them changed.
+
+    Others have their turn in between: each step takes some milliseconds for thousands of targets.
+    """
+    share = await asyncio.to_thread(share_of, config, shard)
+    kept = await asyncio.to_thread(unchanged, share, contexts, before)
+    await asyncio.sleep(0)
+    components = build(config, share, kept, before=before, shard=shard)
+    await asyncio.sleep(0)
+    for region in components.regions.values():
+        await region.prepare()
+    return components
+
+
+def unchanged(share: Config, contexts: Contexts, before: Components) -> Components:
+    """The parts that can go on: configured as they were, with the same CA and, where they log in, with the same accounts.
+
+    Takes a while for thousands of users.
+    """
+
+    def same(running: Mapping[str, Part], sections: Iterable[Any], section_of: str) -> dict[str, Part]:
+        configured = attrgetter(section_of)
+        return {
+            section.name: part
+            for section in sections
+            if (part := running.get(section.name)) is not None
+            and part.tls is contexts[section.tls]
+            and configured(part) == section
+        }
+
+    accounts = same(before.accounts, share.accounts, "account")
+    kept = replace(before, contexts=contexts, accounts=accounts, regions={}, projects={})
+    if share.poll.max_concurrency != before.config.poll.max_concurrency:
+        return replace(kept, slots=asyncio.Semaphore(share.poll.max_concurrency))
+    regions = {
+        name: region
+        for name, region in same(before.regions, share.clusters, "cluster").items()
+        if all(accounts.get(account) is at_work for account, at_work in region.accounts.items())
+    }
+    return replace(kept, regions=regions, projects=same(before.projects, share.octopus, "project"))
+
+
+def build(config: Config, share: Config, kept: Components, *, before: Components, shard: Shard = WHOLE) -> Components:
+    """The parts of `share`, the `shard`'s part of `config`: those that are `kept` or else new ones.
+
+    A new project goes on counting where that of the same name `before` it stopped.
+    """
+    contexts, services, slots = kept.contexts, kept.services, kept.slots
+    accounts = {
+        account.name: kept.accounts.get(account.name) or account_at_work(account, services, contexts[account.tls])
+        for account in share.accounts
+    }
+    regions = {
+        cluster.name: kept.regions.get(cluster.name)
+        or Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.tls], owns=shard.owns)
+        for cluster in share.clusters
+    }
+    projects = {
+        project.name: kept.projects.get(project.name)
+        or Project(
+            project,
+            services,
+            slots=slots,
+            tls=contexts[project.tls],
+            before=before.projects.get(project.name),
+            owns=shard.owns,
+        )
+        for project in share.octopus
+    }
+    return Components(config, contexts, services, slots, accounts, regions, projects)
+
+
+def share_of(config: Config, shard: Shard) -> Config:
+    """`config` without the regions and projects of which `shard` has no target.
+
+    Where the requests per second are limited, each shard gets as much of them as it has of the targets.
+    """
+    if shard.total == 1:
+        return config
+    return config.model_copy(
+        update={
+            "clusters": tuple(part for cluster in config.clusters for part in part_of(cluster, shard)),
+            "octopus": tuple(part for project in config.octopus for part in part_of(project, shard)),
+        }
+    )
+
+
+def part_of(whole: Polled, shard: Shard) -> list[Polled]:
+    """The region or project with its part of the requests per second; nothing where no target is the shard's."""
+    keys = targets_of(whole)
+    mine = sum(map(shard.owns, keys))
+    if not mine:
+        return []
+    if whole.requests_per_second is None:
+        return [whole]
+    return [whole.model_copy(update={"requests_per_second": whole.requests_per_second * mine / len(keys)})]
+
+
+def targets_of(source: Cluster | OctopusProject) -> list[TargetKey]:
+    """All that is polled there; where no users are listed, the token's own user stands for them."""
+    section = "clusters" if isinstance(source, Cluster) else "octopus"
+    return [collector.configured_key(subject) for collector, subject in subjects_of(section, source)]
+
+
+def job_budget(config: Config) -> PerJobBudget | None:
+    """The budget for series of single jobs; None where they are not wanted."""
+    return PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
+
+
+def with_retries(config: Config, retries: int) -> Config:
+    """The configuration with other `retries` everywhere."""
+
+    def changed(polled: Polled) -> Polled:
+        return polled.model_copy(update={"poll": polled.poll.model_copy(update={"retries": retries})})
+
+    return config.model_copy(
+        update={"clusters": tuple(map(changed, config.clusters)), "octopus": tuple(map(changed, config.octopus))}
+    )
+
+
+def validate(path: Path) -> list[str]:
+    """Check a configuration as a start does, but for opening the state file; the warnings. Raises ConfigurationError."""
+    components = assemble(path)
+    tracking = components.config.tracking
+    file = tracking.state_file if tracking.enabled else None
+    if file is None or file.parent.is_dir():
+        return components.warnings
+    # This machine need not be the one that serves.
+    missing = f"{path}: tracking.state_file: there is no folder {file.parent}: serve does not start without it"
+    return [*components.warnings, missing]

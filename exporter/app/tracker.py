@@ -1,0 +1,125 @@
+"""The tracker of a service: opened, exchanged by a reload, and made to forget what another shard follows."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from exporter.config import Config
+from exporter.polling import Shard
+from exporter.sources.collector import subjects_of
+from exporter.sources.source import Context
+from exporter.supervise import ShortTasks
+from exporter.tracking import MemberKey, StateFileError, TrackingService
+
+# Seconds after which a state file that is not open counts as unusable.
+STATE_FILE_TIMEOUT = 10.0
+
+
+class TrackerSwitch:
+    """Exchanges the tracking service in use. What leaves is stopped by one of the tasks in `closing`."""
+
+    def __init__(self, services: Context, shard: Shard, closing: ShortTasks) -> None:
+        self._services = services
+        self._shard = shard
+        self._closing = closing
+        self._config = Config()
+
+    @property
+    def service(self) -> TrackingService | None:
+        """The service in use; None without tracking."""
+        return self._services.tracked.service
+
+    async def open(self, config: Config) -> TrackingService | None:
+        """The service that `config` asks for, started: the one in use where its settings are the same.
+
+        Raises StateFileError where the state file cannot be used.
+        """
+        if not config.tracking.enabled:
+            return None
+        if self.service is not None and self._config.tracking == config.tracking:
+            return self.service
+        file = state_file_of(config, self._shard)
+        service = TrackingService(file, clock=self._services.clock, observer=self._services.own)
+        starting = asyncio.ensure_future(service.start())
+        try:
+            await asyncio.wait({starting}, timeout=STATE_FILE_TIMEOUT)
+            raise_unless_open(starting, config.tracking.state_file)
+        except BaseException:
+            self._abandon(service, starting)
+            raise
+        return service
+
+    def use(self, service: TrackingService | None, config: Config) -> None:
+        """Let `service` count from now on, and tell it who is polled."""
+        old, self._services.tracked.service, self._config = self.service, service, config
+        if old is not None and old is not service:
+            self._services.tracked.hide_all()
+            self._closing.start("stop of the tracker", old.stop())
+        if service is not None:
+            mine, others = followed(config, self._shard)
+            if old is not service:
+                others |= left_alone(config, mine, self._shard, service)
+            service.forget_members(mine, others)
+
+    async def stop(self) -> None:
+        """Write what is known."""
+        if self.service is not None:
+            await self.service.stop()
+
+    def _abandon(self, service: TrackingService, starting: asyncio.Future[None]) -> None:
+        """Close the state file once it is open: cancelled in between, it would stay locked."""
+
+        def close(started: asyncio.Future[None]) -> None:
+            if not started.cancelled() and started.exception() is None:
+                self._closing.start("close of a state file", service.stop())
+
+        starting.add_done_callback(close)
+
+
+def raise_unless_open(opening: asyncio.Future[None], file: Path | None) -> None:
+    """Raise StateFileError if a state file could not be opened, or is not open yet."""
+    if not opening.done():
+        raise StateFileError(
+            f"state file {file}: is not open after {STATE_FILE_TIMEOUT:g} seconds: "
+            "is the disk or network share that it is on there?"
+        )
+    opening.result()
+
+
+def state_file_of(config: Config, shard: Shard) -> Path | None:
+    """The file of this shard's tracker: that of the configuration for shard 0, one beside it for any other."""
+    file = config.tracking.state_file
+    if file is None or shard.ordinal == 0:
+        return file
+    return file.with_name(f"{file.name}.shard-{shard.ordinal}")
+
+
+def followed(config: Config, shard: Shard) -> tuple[list[MemberKey], set[MemberKey]]:
+    """Whose jobs the tracker follows: the members that `shard` polls, and those that other shards do."""
+    mine, others = list[MemberKey](), set[MemberKey]()
+    for cluster in config.clusters:
+        for collector, subject in subjects_of("clusters", cluster):
+            if collector.lists_jobs:
+                member = MemberKey(cluster.name, subject.group_id, subject.user)
+                if shard.owns(collector.configured_key(subject)):
+                    mine.append(member)
+                else:
+                    others.add(member)
+    return mine, others
+
+
+def left_alone(config: Config, members: Iterable[MemberKey], shard: Shard, service: TrackingService) -> set[MemberKey]:
+    """The members that nobody polled here for so long that another shard may have had them meanwhile.
+
+    A shard that was taken away and comes back finds its old file: going on from there would count again what others
+    counted in between. A restart takes less than the time until data is too old to be shown.
+    """
+    if shard.total == 1:
+        return set()
+    now = service.time()
+    stale_after = {cluster.name: cluster.poll.stale_after for cluster in config.clusters}
+    return {
+        key
+        for key in members
+        if (last := service.last_listed(key)) is not None and now - last > stale_after[key.source]
+    }
