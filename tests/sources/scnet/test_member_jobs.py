@@ -36,11 +36,14 @@ def amounts(sent: bytes) -> Answer:
 
 NEIGHBOURS: Samples = {"info 0  running": 1, "info 2  queued": 1}
 CASES: dict[str, tuple[Answer, Expected, int]] = {
-    "each amount goes where it belongs": (
-        job(name="n", **{name: number for number, name in enumerate(AMOUNTS)}),
-        {"info 1 n running": 1, **{f"{amount} 1": number for number, amount in enumerate(AMOUNTS.values())}},
-        0,
-    ),
+    **{
+        f"each amount goes where it belongs, with the name {name!r}": (
+            job(name=name, **{field: number for number, field in enumerate(AMOUNTS)}),
+            {f"info 1 {shown} running": 1, **{f"{amount} 1": number for number, amount in enumerate(AMOUNTS.values())}},
+            rejected,
+        )
+        for name, shown, rejected in of(("n", "n", 0), ([], "", 1))
+    },
     **{
         f"amount {sent!r}": (
             job(cpuCore=sent, procNumReq=1),
