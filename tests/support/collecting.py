@@ -47,6 +47,15 @@ clusters:
 per_job: {{enabled: true}}
 """
 
+PROJECT: Final = f"""
+octopus:
+  - name: driving
+    base_url: https://octopus.example.com
+    project_id: 087679f0aa
+    token: {TOKEN}
+    queues: [{{queue_type: PROCESSOR, cluster_type: MODELARTS, cluster_id: pool-1}}]
+"""
+
 
 class MockResponse(ClientResponse):
     """A response of aiohttp 3.14, whose `stream_writer` aioresponses does not know yet."""
@@ -81,7 +90,7 @@ def envelope(data: Any) -> Answer:
 
 @dataclass(frozen=True)
 class Polled:
-    """What a poll did. `requests` are the paths and queries that were requested."""
+    """What a poll did. `requests` are the paths that were requested, with sorted queries."""
 
     samples: Samples
     rejected: int
