@@ -3,17 +3,24 @@
 Knows nothing of vendors: what a body means is decided by the `decode` function that each call brings.
 """
 
-from exporter.http.auth_flow import EitherToken, TokenProvider, call_with_token
-from exporter.http.circuit_breaker import CircuitBreaker
-from exporter.http.client import Request, RequestObserver, Response, Settings, Upstream, on_response
-from exporter.http.retry_after import parse_retry_after, retry_after_of
-from exporter.http.skew import ALARMING_SKEW, clock_skew, describe_skew
-from exporter.http.text import excerpt, one_line
+from exporter.http.auth import EitherToken, StaticToken, TokenProvider, call_with_token
+from exporter.http.client import RequestObserver, Settings, Upstream, on_response
+from exporter.http.failures import CircuitBreaker
+from exporter.http.message import (
+    ALARMING_SKEW,
+    Request,
+    Response,
+    clock_skew,
+    describe_skew,
+    excerpt,
+    one_line,
+    parse_retry_after,
+    retry_after_of,
+)
 from exporter.http.tokens import (
     Issued,
     Login,
     Renewal,
-    StaticToken,
     TokenCache,
     TokenObserver,
     TokenSource,

@@ -5,7 +5,7 @@ import random
 import re
 import ssl
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,9 +28,8 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamConnectionError,
 )
-from exporter.http.auth_failures import AuthFailures, RejectedTokens
-from exporter.http.body import utf8_json
-from exporter.http.circuit_breaker import CircuitBreaker
+from exporter.http.failures import AuthFailures, CircuitBreaker, RejectedTokens
+from exporter.http.message import Request, Response, utf8_json
 from exporter.http.names import Resolver
 from exporter.http.translation import translated
 from exporter.redaction import remember
@@ -49,33 +48,6 @@ LOOKUP_SHARE = 0.9
 LONGEST_PAUSE_WITHIN_POLL = 30.0
 # A Retry-After of days is a mistake of the upstream's; it must not silence a region until somebody restarts us.
 LONGEST_PAUSE = 600.0
-
-
-# Both are made at every poll: structs, because a frozen dataclass takes five times as long to make.
-class Request(msgspec.Struct, frozen=True):
-    """One HTTP request. `url` is complete and already percent-encoded; `secrets` are those that it carries."""
-
-    endpoint: str
-    url: str
-    method: str = "GET"
-    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
-    secrets: tuple[str, ...] = ()
-    data: bytes | None = None
-    # A call that changes something is never repeated by itself: its answer may be lost after it worked.
-    repeatable: bool = True
-
-    def __repr__(self) -> str:
-        """Without headers, secrets and data."""
-        return f"Request(endpoint={self.endpoint!r}, url={self.url!r}, method={self.method!r})"
-
-
-class Response(msgspec.Struct, frozen=True):
-    """A whole answer; `received` is the unix time at which it was there."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-    received: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PollError, TransientError
-from exporter.http.auth_failures import NEGATIVE_CACHE_TTL
-from exporter.http.client import Request, Response, Upstream
-from exporter.http.skew import ALARMING_SKEW, DATE_RESOLUTION, clock_skew, describe_skew
+from exporter.http.client import Upstream
+from exporter.http.failures import NEGATIVE_CACHE_TTL
+from exporter.http.message import ALARMING_SKEW, DATE_RESOLUTION, Request, Response, clock_skew, describe_skew
 from exporter.redaction import remember
 
 log = structlog.get_logger()
@@ -82,38 +82,6 @@ class TokenObserver(Protocol):
 
     def token_refresh(self, source: str, ok: bool) -> None: ...
     def token_expiry(self, source: str, user: str, seconds: float | None) -> None: ...
-
-
-class SecretText(Protocol):
-    """A secret that may change at any time."""
-
-    @property
-    def origin(self) -> str: ...
-    def value(self) -> str: ...
-
-
-class StaticToken:
-    """A token from the configuration: there is no other unless its file changes. A TokenProvider."""
-
-    def __init__(self, secret: SecretText, read: Callable[[str], Issued] = Issued) -> None:
-        self._secret = secret
-        self._read = read
-
-    @property
-    def origin(self) -> str:
-        return self._secret.origin
-
-    @property
-    def issued(self) -> Issued:
-        """The token as it is now, and what it says of itself."""
-        return self._read(self._secret.value())
-
-    async def current(self) -> str:
-        return self._secret.value()
-
-    async def replace(self, rejected: str) -> str | None:
-        value = self._secret.value()
-        return value if value != rejected else None
 
 
 class Backoff:

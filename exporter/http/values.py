@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from exporter.http.text import one_line
+from exporter.http.message import one_line
 
 # More of anything than this is not a count. Numeric text is met as well: the decoders are lenient (strict=False).
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.http import Request, Response
-from exporter.http.body import utf8_json, without_nan
+from exporter.http.message import utf8_json, without_nan
 from tests.support.http import Network
 
 ROWS = [{"id": "1", "name": "分子动力学\\模拟"}, {"id": "2", "name": "联通"}, {"id": "3", "name": "job"}]

@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.errors import DecodeError
 from exporter.http import Response, excerpt
-from exporter.http.body import without_nan
+from exporter.http.message import without_nan
 from exporter.http.values import NULL, UNREADABLE, Count, count_of, id_of, id_of_text, text_of
 from exporter.sources.octopus.envelope import error_of
 

@@ -18,7 +18,7 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Response, excerpt, one_line, retry_after_of
-from exporter.http.body import without_nan
+from exporter.http.message import without_nan
 
 SUCCESS = "0"
 PASSING = {

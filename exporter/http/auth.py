@@ -9,9 +9,10 @@ from typing import Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PermissionDeniedError, PollError
-from exporter.http.auth_failures import NEGATIVE_CACHE_TTL, RejectedTokenError
-from exporter.http.client import Request, Response, Upstream
-from exporter.http.tokens import TokenSource
+from exporter.http.client import Upstream
+from exporter.http.failures import NEGATIVE_CACHE_TTL, RejectedTokenError
+from exporter.http.message import Request, Response
+from exporter.http.tokens import Issued, TokenSource
 
 T = TypeVar("T")
 
@@ -31,6 +32,38 @@ class TokenProvider(Protocol):
     async def replace(self, rejected: str) -> str | None:
         """A token other than the `rejected` one, or None where there is no other."""
         ...
+
+
+class SecretText(Protocol):
+    """A secret that may change at any time."""
+
+    @property
+    def origin(self) -> str: ...
+    def value(self) -> str: ...
+
+
+class StaticToken:
+    """A token from the configuration: there is no other unless its file changes. A TokenProvider."""
+
+    def __init__(self, secret: SecretText, read: Callable[[str], Issued] = Issued) -> None:
+        self._secret = secret
+        self._read = read
+
+    @property
+    def origin(self) -> str:
+        return self._secret.origin
+
+    @property
+    def issued(self) -> Issued:
+        """The token as it is now, and what it says of itself."""
+        return self._read(self._secret.value())
+
+    async def current(self) -> str:
+        return self._secret.value()
+
+    async def replace(self, rejected: str) -> str | None:
+        value = self._secret.value()
+        return value if value != rejected else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,186 @@
+"""Requests and answers: the body as JSON in UTF-8, how long to wait, whether the clocks agree, and words fit for a message."""
+
+import email.utils
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC
+from typing import Final
+
+import msgspec
+
+from exporter.redaction import redact
+from exporter.text import is_visible
+
+MESSAGE_LIMIT = 200
+# The least difference of clocks that is worth a warning, in seconds. Below it are slow answers and clocks that are good enough.
+ALARMING_SKEW = 60.0
+# The Date header has whole seconds, and the answer was some time on its way.
+DATE_RESOLUTION = 2.0
+
+# All of them are parts of GB 18030.
+_GB_NAMES: Final = frozenset({"gbk", "x-gbk", "gb2312", "gb_2312-80", "gb18030", "cp936", "ms936", "windows-936"})
+_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+
+# An escape sequence: a surrogate pair, a surrogate on its own, or anything else.
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+# A string, or a number that JSON does not have but that some languages write.
+_NOT_A_NUMBER: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|(-?\b(?:NaN|Infinity)\b)', re.DOTALL)
+
+_SECONDS = re.compile(r"([0-9]+)(?:\.[0-9]*)?")
+_WEEKDAY = re.compile(r"(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?", re.IGNORECASE)
+# No upstream means a pause of more digits than this, and reading endless text would take long.
+_MOST_DIGITS = 9
+_MOST_VALUES = 20
+# Beside a shorter one, a pause longer than this (in seconds) is a mistake.
+_SENSIBLE = 86_400.0
+
+
+# Both are made at every poll: structs, because a frozen dataclass takes five times as long to make.
+class Request(msgspec.Struct, frozen=True):
+    """One HTTP request. `url` is complete and already percent-encoded; `secrets` are those that it carries."""
+
+    endpoint: str
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    data: bytes | None = None
+    # A call that changes something is never repeated by itself: its answer may be lost after it worked.
+    repeatable: bool = True
+
+    def __repr__(self) -> str:
+        """Without headers, secrets and data."""
+        return f"Request(endpoint={self.endpoint!r}, url={self.url!r}, method={self.method!r})"
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A whole answer; `received` is the unix time at which it was there."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+    received: float
+
+
+def utf8_json(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """`body` in UTF-8 without a byte order mark and without half a character; the very same if it is so already.
+
+    One name that was cut or is in another encoding must not cost the whole answer: what cannot be read of a text becomes
+    U+FFFD.
+    """
+    if not body.isascii() or b"\0" in body[:4]:
+        body = _transcoded(body, headers.get("Content-Type", ""))
+    # The first is many times faster than the others, and nearly always enough.
+    if b"\\" not in body or (b"\\ud" not in body and b"\\uD" not in body):
+        return body
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
+
+
+def without_nan(body: bytes) -> bytes:
+    """`body` with null in the place of NaN and Infinity, which are no JSON."""
+    return _NOT_A_NUMBER.sub(lambda found: b"null" if found[1] else found[0], body)
+
+
+def _transcoded(body: bytes, content_type: str) -> bytes:
+    # By the zeros and marks at the beginning, as RFC 4627 describes it.
+    unicode = json.detect_encoding(body)
+    if unicode != "utf-8":
+        return body.decode(unicode, "replace").encode()
+    named = _CHARSET.search(content_type)
+    if named and named[1].lower() in _GB_NAMES and (text := _gb(body)) is not None:
+        return text.encode()
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return _guessed(body).encode()
+    return body
+
+
+def _guessed(body: bytes) -> str:
+    """Text of a body that does not say how it is encoded, or says it wrongly.
+
+    UTF-8 with a broken character here and there has more whole ones; of text in GBK hardly anything is UTF-8.
+    """
+    text = body.decode(errors="replace")
+    broken = text.count("\ufffd")
+    whole = sum(character > "\x7f" for character in text) - broken
+    if broken > whole and (gb := _gb(body)) is not None:
+        return gb
+    return text
+
+
+def _gb(body: bytes) -> str | None:
+    try:
+        return body.decode("gb18030")
+    except UnicodeDecodeError:
+        return None
+
+
+def retry_after_of(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the pause in seconds that all Retry-After headers together ask for; see `parse_retry_after`."""
+    return parse_retry_after(",".join(value for name, value in headers.items() if name.lower() == "retry-after"), now)
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Return the pause in seconds that a Retry-After (RFC 9110, section 10.2.3) asks for, counted from `now` (unix time); None if nothing in it is usable.
+
+    Of several values in a list it is the longest of at most a day, or else the shortest.
+    """
+    pauses = [pause for each in _values(value or "") if (pause := _pause(each, now)) is not None]
+    sensible = [pause for pause in pauses if pause <= _SENSIBLE]
+    return max(sensible) if sensible else min(pauses, default=None)
+
+
+def _values(text: str) -> Iterator[str]:
+    """Yield the members of a list; the comma after the weekday belongs to a date."""
+    weekday = ""
+    for part in text.split(",", 2 * _MOST_VALUES)[: 2 * _MOST_VALUES]:
+        if _WEEKDAY.fullmatch(part.strip()):
+            weekday = part + ","
+        else:
+            yield weekday + part
+            weekday = ""
+
+
+def _pause(value: str, now: float) -> float | None:
+    text = value.strip()
+    if text.isascii() and (number := _SECONDS.fullmatch(text)):
+        return float(text) if len(number[1]) <= _MOST_DIGITS else math.inf
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+        # HTTP dates are in GMT; one that does not say so would be taken for this machine's local time.
+        return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def clock_skew(response: Response) -> float | None:
+    """How far our clock is ahead of the server's, in seconds, by its Date header (RFC 9110, section 6.6.1); None without one."""
+    try:
+        moment = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
+        # HTTP dates are in GMT; one that does not say so would be taken for this machine's local time.
+        return response.received - moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def describe_skew(skew: float) -> str:
+    """The words for a clock that is off."""
+    direction = "ahead of" if skew > 0 else "behind"
+    return f"this machine's clock is {abs(skew):.0f} s {direction} the server's, and signatures need the right time: set it"
+
+
+def excerpt(body: bytes) -> str:
+    """The start of a body that was not understood."""
+    return one_line(body[: 4 * MESSAGE_LIMIT].decode(errors="replace")) or "an empty body"
+
+
+def one_line(text: str) -> str:
+    """Printable text of bounded length, white space folded, without secrets: afterwards one may be cut in the middle."""
+    text = redact(text[: 4 * MESSAGE_LIMIT])
+    printable = "".join(char if is_visible(char) else " " for char in text)
+    return " ".join(printable.split())[:MESSAGE_LIMIT]
