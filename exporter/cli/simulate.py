@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.cli.output import say, write
-from exporter.simulator.octopus import OctopusProject
-from exporter.simulator.octopus_spec import DataQueueSpec, default_projects
-from exporter.simulator.region import Region
+from exporter.simulator.octopus import DataQueueSpec, OctopusProject, default_projects
+from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator, is_loopback
 from exporter.simulator.spec import DAY, default_regions
 from exporter.sources.collector import collectors_of

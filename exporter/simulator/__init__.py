@@ -3,14 +3,17 @@
 It knows nothing of the exporter.
 """
 
-from exporter.simulator.accounts import Account
 from exporter.simulator.batch import BatchSystem, JobTruth, Resources, Run, SimJob, State
 from exporter.simulator.faults import Fault
-from exporter.simulator.forms import Quirks
-from exporter.simulator.octopus import OctopusProject
-from exporter.simulator.octopus_forms import OctopusQuirks
-from exporter.simulator.octopus_spec import DataQueueSpec, ProjectSpec, default_project, default_projects
-from exporter.simulator.region import Region
+from exporter.simulator.octopus import (
+    DataQueueSpec,
+    OctopusProject,
+    OctopusQuirks,
+    ProjectSpec,
+    default_project,
+    default_projects,
+)
+from exporter.simulator.scnet import Account, Quirks, Region
 from exporter.simulator.server import Simulator
 from exporter.simulator.spec import (
     Demand,

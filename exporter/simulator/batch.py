@@ -18,8 +18,7 @@ from enum import StrEnum
 from functools import partial
 from operator import attrgetter
 
-from exporter.simulator.names import job_name
-from exporter.simulator.spec import Demand, Habits, QueueSpec, RegionSpec, SchedulerSpec, UserSpec
+from exporter.simulator.spec import Demand, Habits, QueueSpec, RegionSpec, SchedulerSpec, UserSpec, job_name
 
 
 class State(StrEnum):

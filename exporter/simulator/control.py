@@ -1,27 +1,13 @@
 """The simulator's own interface on every port: faults to order, the truth, what was asked. It takes no token."""
 
-from typing import Protocol
-
 import msgspec
 from aiohttp import web
 
-from exporter.simulator.batch import BatchSystem
-from exporter.simulator.faults import Fault, Faults
-from exporter.simulator.request_log import RequestLog
+from exporter.simulator.api_base import SimulatedApi
+from exporter.simulator.faults import Fault, json_response
 
 
-class Controlled(Protocol):
-    """A simulated region or project."""
-
-    faults: Faults
-    requests: RequestLog
-    batch: BatchSystem
-
-    async def advance(self) -> float: ...
-    def expire_tokens(self) -> None: ...
-
-
-def control_routes(region: Controlled) -> list[web.RouteDef]:
+def control_routes(region: SimulatedApi) -> list[web.RouteDef]:
     control = _Control(region)
     return [
         web.get("/simulator/faults", control.list_faults),
@@ -34,7 +20,7 @@ def control_routes(region: Controlled) -> list[web.RouteDef]:
 
 
 class _Control:
-    def __init__(self, region: Controlled) -> None:
+    def __init__(self, region: SimulatedApi) -> None:
         self._region = region
 
     async def list_faults(self, _: web.Request) -> web.Response:
@@ -76,6 +62,4 @@ class _Control:
 
 
 def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value), status=status, content_type="application/json", charset="utf-8"
-    )
+    return json_response(msgspec.json.encode(value), status)

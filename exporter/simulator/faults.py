@@ -6,6 +6,7 @@ The same over HTTP: ``POST /simulator/faults`` with ``{"kind": "status", "endpoi
 """
 
 import asyncio
+import json
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,8 +16,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 from aiohttp import web
 
-from exporter.simulator.forms import NullForm
-
+NullForm = Literal["null", "data_null", "data_absent", "data_empty"]
 RegionEndpoint = Literal[
     "queue_jobs", "cluster", "member_jobs", "region_cores", "delete", "login", "state", "next", "center"
 ]
@@ -152,7 +152,7 @@ async def strike(fault: Fault, stage: Stage, request: web.Request, answer: Answe
     if fault.after:
         await answer()
     if fault.kind in _BODIES:
-        return _json(_BODIES[fault.kind](fault, stage.writer))
+        return json_response(_BODIES[fault.kind](fault, stage.writer))
     if fault.kind in _RESPONSES:
         return _RESPONSES[fault.kind](fault, stage)
     return await _ON_THE_WIRE[fault.kind](fault, stage, request, answer)
@@ -166,8 +166,12 @@ async def pause(stage: Stage, seconds: float) -> None:
         return
 
 
-def _json(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="application/json", charset="utf-8")
+def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json", charset="utf-8")
+
+
+def dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _wrong_shape(fault: Fault, writer: EnvelopeWriter) -> bytes:
@@ -221,7 +225,7 @@ async def _disconnect(_fault: Fault, _stage: Stage, request: web.Request, _answe
 
 async def _broken_json(_fault: Fault, _stage: Stage, _request: web.Request, answer: Answer) -> web.StreamResponse:
     whole = await _whole(answer)
-    return _json(whole[: len(whole) // 2] + b"<")
+    return json_response(whole[: len(whole) // 2] + b"<")
 
 
 async def _truncated(_fault: Fault, _stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:

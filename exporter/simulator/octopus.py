@@ -1,31 +1,139 @@
 """A simulated Octopus project behind its HTTP interface, with the IAM that its tokens come from."""
 
-import asyncio
+import json
 import random
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from email.utils import formatdate
-from typing import Final
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from exporter.simulator.batch import BatchSystem, State
-from exporter.simulator.faults import Faults, pause, strike
-from exporter.simulator.forms import dump
-from exporter.simulator.octopus_forms import ERRORS, OctopusQuirks, OctopusWriter, Row
-from exporter.simulator.octopus_iam import IamOffice, iso, wanted_scope
-from exporter.simulator.octopus_spec import DataQueueSpec, ProjectSpec
-from exporter.simulator.request_log import RequestLog, RequestRecord
-from exporter.simulator.spec import DAY, HOUR
-from exporter.simulator.tokens import fingerprint
+from exporter.simulator.api_base import SimulatedApi, World
+from exporter.simulator.batch import SimJob, State
+from exporter.simulator.faults import NullForm, dump, json_response
+from exporter.simulator.spec import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Demand,
+    GroupSpec,
+    Habits,
+    QueueSpec,
+    RegionSpec,
+    SchedulerSpec,
+    UserSpec,
+)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Answer = Callable[[web.Request], Awaitable[web.Response]]
+Verdict = Literal["valid", "missing", "foreign", "expired", "elsewhere"]
 QueueKey = tuple[str, str, str]
+Row = dict[str, Any]
 
-_TOKEN: Final = "X-Auth-Token"  # noqa: S105 - a header's name
-_SLICE: Final = HOUR
-_SAID: Final = {
+
+@dataclass(frozen=True, slots=True)
+class DataQueueSpec:
+    """A queue of data jobs: those that wait in the batch system's queue `fed_by`; "" for a cluster that has no name."""
+
+    queue_type: str
+    fed_by: str
+    cluster_type: str = ""
+    cluster_id: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.queue_type, self.cluster_type, self.cluster_id
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSpec:
+    """A project. `batch` is what fills its queues; `region` is what its users' tokens are scoped to.
+
+    `max_limit` is the largest page that it serves; the login is of a service that does not exist.
+    """
+
+    name: str
+    project_id: str
+    batch: RegionSpec
+    queues: tuple[DataQueueSpec, ...]
+    region: str = "cn-north-11"
+    domain: str = "simulated-company"
+    user: str = "exporter"
+    password: str = "simulator-password"  # noqa: S105 - see above
+    max_limit: int = 200
+    default_limit: int = 10
+    other_regions: tuple[str, ...] = field(default=("cn-east-3",))
+
+
+def default_project(index: int = 0) -> ProjectSpec:
+    """A busy project: the queue of the processors takes several pages, the internal one comes and goes."""
+    name = "driving" if index == 0 else f"driving-{index + 1}"
+    processor = QueueSpec("processor", nodes=10, cores=32, time_limit=12 * HOUR)
+    internal = QueueSpec("internal", nodes=3, cores=16, time_limit=4 * HOUR)
+    scheduler = SchedulerSpec(id=1700000001 + index, queues=(processor, internal), name="DataCluster", first_job_id=1)
+    teams = tuple(
+        UserSpec(
+            team,
+            "data",
+            (
+                Demand("processor", 60, 20 * MINUTE, cores=(2, 4, 8, 8), max_pending=110),
+                Demand("internal", 40, 6 * MINUTE, cores=(1, 2, 4), max_pending=40),
+            ),
+        )
+        for team in ("mining", "labelling", "replay")
+    )
+    return ProjectSpec(
+        name=name,
+        project_id=f"{index:02x}7679f0aa05c0f0ad2f5e902b",
+        batch=RegionSpec(
+            name=name,
+            cluster_id=90_000 + index,
+            schedulers=(scheduler,),
+            groups=(GroupSpec(1, "data"),),
+            users=teams,
+            habits=Habits(oddly_named=0.0),
+        ),
+        queues=(
+            DataQueueSpec("PROCESSOR", "processor", "MODELARTS", "pool-1"),
+            DataQueueSpec("INTERNAL", "internal"),
+        ),
+    )
+
+
+def default_projects(count: int = 1, *, truth_kept_for: float = DAY) -> tuple[ProjectSpec, ...]:
+    projects = (default_project(index) for index in range(count))
+    return tuple(replace(each, batch=replace(each.batch, truth_kept_for=truth_kept_for)) for each in projects)
+
+
+Spelling = Literal["error_code", "errorCode", "code"]
+TimeForm = Literal["iso", "milliseconds", "text", "absent"]
+
+JOB_TYPES: Final = (
+    *("PACKAGE_IMPORT", "PACKAGE_DELETE", "SCENARIO_AUTO_MINING"),
+    *("SCENARIO_TO_SIM", "FRAME_EXTRACT", "SCENARIO_EXTRACT"),
+)
+OUTPUT_TYPES: Final = ("DATA_MARK", "OPEN_DATA", "DATA_SET", "REPLAY_SIM", "PLOT_DATA")
+PROCESSORS: Final = ("lane-detection", "pedestrian-mining", "点云标注", "image-dedup")
+# Forms of which no page tells: a client that guesses is wrong sooner or later.
+ODD_SPECS: Final = ("modelarts.vm.cpu.2u", "4U16G", "")
+
+# Status and message of each documented error.
+ERRORS: Final = {
+    "octopus.400000": (400, "Request parameter verification failed."),
+    "octopus.400001": (401, "The request token is invalid."),
+    "octopus.400003": (403, "Insufficient permission to operate."),
+    "octopus.400004": (404, "The resource does not exist."),
+    "octopus.400100": (500, "Internal server error."),
+    "octopus.400102": (502, "Bad gateway."),
+    "APIG.0101": (404, "The API does not exist or has not been published in the environment"),
+    "APIG.0201": (504, "Backend timeout"),
+    "APIG.0301": (401, "Incorrect IAM authentication information"),
+    "APIG.0307": (401, "The token must be updated"),
+    "APIG.0308": (429, "The throttling threshold has been reached"),
+}
+_MESSAGE_NAMES: Final = {"error_code": "error_msg", "errorCode": "errorMsg", "code": "message"}
+# Code and message for each verdict on a token.
+_REJECTIONS: Final = {
     "missing": ("APIG.0301", "Incorrect IAM authentication information: x-auth-token not found"),
     "foreign": ("APIG.0301", "Incorrect IAM authentication information: decrypt token fail"),
     "expired": ("APIG.0301", "Incorrect IAM authentication information: token expires"),
@@ -33,45 +141,151 @@ _SAID: Final = {
 }
 
 
-class OctopusProject:
-    """A project and all that a test may want to see or disturb; the parts are those of `Region`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OctopusQuirks:
+    """How a project deviates from the page's examples. `odd_specs` is a share from 0 to 1."""
+
+    spelling: Spelling = "error_code"
+    time_form: TimeForm = "milliseconds"
+    odd_specs: float = 0.05
+    clock_ahead: float = 0.0  # seconds
+
+
+class OctopusWriter:
+    """Writes a project's answers as its `quirks` say, which may be replaced at any moment."""
+
+    def __init__(self, quirks: OctopusQuirks, now: Callable[[], float]) -> None:
+        self.quirks = quirks
+        self._now = now
+
+    def envelope(self, data: Any = None, code: str = "0") -> bytes:
+        """An error; with "0" a page whose payload is `data`."""
+        if code == "0":
+            return dump(self._meta() | {"payload": data})
+        return self.error(code)
+
+    def no_jobs(self, form: NullForm) -> bytes:
+        """An answer without rows."""
+        return b"null" if form == "null" else self.page([], 0, 10, 0)
+
+    def error(self, code: str, message: str | None = None) -> bytes:
+        name = self.quirks.spelling
+        text = ERRORS.get(code, (0, "error"))[1] if message is None else message
+        return dump({name: code, _MESSAGE_NAMES[name]: text})
+
+    def page(self, rows: Sequence[Row], offset: int, limit: int, total: int) -> bytes:
+        info = {"offset": offset, "limit": limit, "total": total}
+        return dump(self._meta() | {"payload": {"list": list(rows), "page_info": info}})
+
+    def row(self, spec: ProjectSpec, queue: DataQueueSpec, job: SimJob) -> Row:
+        """A data job that waits. What it is follows from its number, so it stays the same from page to page."""
+        draw = random.Random(zlib.crc32(f"{queue.key}/{job.id}".encode()))
+        ranked, _ = job.changes[-1]
+        row: Row = {
+            "id": job.id,
+            "job_id": 1_000_000 + job.id,
+            "job_type": draw.choice(JOB_TYPES),
+            "data_id": f"DPK{job.id:07d}",
+            "rank_stamp": int(ranked * 1000),
+            "project_id": spec.project_id,
+            "resource_spec": f"{job.requested.cores}Core_{4 * job.requested.cores}GiB",
+            "priority": draw.choice((0, 0, 0, 10, -10)),
+            "queue_type": queue.queue_type,
+            "workspace_id": "0",
+        }
+        if queue.queue_type != "INTERNAL":
+            row |= {
+                "processor_id": 1 + draw.randrange(len(PROCESSORS)),
+                "processor_name": draw.choice(PROCESSORS),
+                "source": "API",
+                "output_type": draw.choice(OUTPUT_TYPES),
+            }
+        if queue.cluster_type:
+            row |= {"cluster_type": queue.cluster_type, "cluster_id": queue.cluster_id}
+        if draw.random() < self.quirks.odd_specs:
+            row["resource_spec"] = draw.choice(ODD_SPECS)
+        return row
+
+    def _meta(self) -> dict[str, Any]:
+        now = self._now() + self.quirks.clock_ahead
+        milliseconds = int(now * 1000)
+        forms = {"iso": iso(now), "milliseconds": milliseconds, "text": str(milliseconds)}
+        form = self.quirks.time_form
+        return {"meta_info": {} if form == "absent" else {"current_time": forms[form]}}
+
+
+class IamOffice:
+    """Issues and checks tokens. `now` gives Unix seconds, `lifetime` is in seconds and may be changed."""
+
+    def __init__(self, seed: str, now: Callable[[], float], lifetime: float) -> None:
+        self.lifetime = lifetime
+        self._now = now
+        self._rng = random.Random(f"iam/{seed}")
+        self._issued: dict[str, tuple[str, float]] = {}  # region and expiry (Unix seconds)
+
+    def issue(self, region: str) -> tuple[str, float]:
+        """A new token for that region, and the Unix time of its expiry."""
+        token, expires = "MII" + self._rng.randbytes(48).hex(), self._now() + self.lifetime
+        self._issued[token] = (region, expires)
+        return token, expires
+
+    def check(self, token: str, region: str) -> Verdict:
+        if token not in self._issued:
+            return "foreign" if token else "missing"
+        issued_for, expires = self._issued[token]
+        if expires <= self._now():
+            return "expired"
+        return "valid" if issued_for == region else "elsewhere"
+
+    def expire(self) -> None:
+        """From now on every token issued so far is expired."""
+        self._issued = {token: (region, self._now()) for token, (region, _) in self._issued.items()}
+
+
+def wanted_scope(body: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """User (name, password, domain) and project (name or id) of a login; None where it is not of the documented form."""
+    try:
+        auth = json.loads(body)["auth"]
+        if auth["identity"]["methods"] != ["password"]:
+            return None
+        user, project = auth["identity"]["password"]["user"], auth["scope"]["project"]
+        _ = user["name"], user["password"], user["domain"]["name"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return user, project
+
+
+def iso(moment: float) -> str:
+    """As IAM writes it: UTC, with microseconds."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class OctopusProject(SimulatedApi):
+    """A project with its IAM.
 
     `rows` holds queues whose content is not the batch system's, by (queue_type, cluster_type, cluster_id); `after_page`
     is called with that key after each page, and may move the queue. `url` is the address of Octopus and IAM.
     """
 
+    token_header = "X-Auth-Token"  # noqa: S105 - a header's name
+    writer: OctopusWriter
+
     def __init__(
         self,
         spec: ProjectSpec,
+        world: World,
         *,
-        seed: int = 1,
-        speed_up: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
         token_lifetime: float = DAY,
         quirks: OctopusQuirks | None = None,
     ) -> None:
+        super().__init__(spec.name, spec.batch, world)
         self.spec = spec
         self.url = ""
-        self.wall_clock = wall_clock
-        self.writer = OctopusWriter(quirks or OctopusQuirks(), wall_clock)
-        self.faults = Faults(random.Random(f"faults/{seed}/{spec.name}"), wall_clock)
-        self.requests = RequestLog()
-        self.stopping = asyncio.Event()
-        self.office = IamOffice(f"{seed}/{spec.name}", wall_clock, token_lifetime)
+        self.writer = OctopusWriter(quirks or OctopusQuirks(), world.wall_clock)
+        self.office = IamOffice(f"{world.seed}/{spec.name}", world.wall_clock, token_lifetime)
         self.max_limit = spec.max_limit
         self.rows: dict[QueueKey, list[Row]] = {}
         self.after_page: Callable[[QueueKey], None] = lambda _: None
-        self._clock = clock
-        self._began = clock()
-        self._speed_up = speed_up
-        self._start = wall_clock()
-        self.batch = BatchSystem(spec.batch, seed, self._start - spec.batch.warm_up)
-        self.batch.advance_to(self._start)
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
 
     def token(self) -> str:
         """A new token of the project's region."""
@@ -80,15 +294,6 @@ class OctopusProject:
     def expire_tokens(self) -> None:
         """Every token issued so far is expired from now on."""
         self.office.expire()
-
-    async def advance(self) -> float:
-        """Let simulated time catch up with the clock; every request does so first. Returns the simulated time."""
-        until = self._start + (self._clock() - self._began) * self._speed_up
-        while self.batch.now + _SLICE < until:
-            self.batch.advance_to(self.batch.now + _SLICE)
-            await asyncio.sleep(0)
-        self.batch.advance_to(until)
-        return self.batch.now
 
     def queued(self, queue: DataQueueSpec) -> list[Row]:
         """The queue now, in its order."""
@@ -105,49 +310,20 @@ class OctopusProject:
 
     # Routes
 
-    def routes(self) -> list[web.RouteDef]:
+    def servers(self) -> list[list[web.RouteDef]]:
         return [
-            web.get("/v1.0/{project_id}/data/queuing-jobs", self._face("queuing_jobs", self._queuing_jobs)),
-            web.post("/v3/auth/tokens", self._face("iam", self._login)),
+            [
+                web.get("/v1.0/{project_id}/data/queuing-jobs", self.handler("queuing_jobs", self._queuing_jobs)),
+                web.post("/v3/auth/tokens", self.handler("iam", self._login)),
+            ]
         ]
 
-    def _face(self, endpoint: str, answer: Answer) -> Handler:
-        """What every request goes through: the log, simulated time, faults, the answer."""
+    def listens_at(self, *urls: str) -> None:
+        (self.url,) = urls
 
-        async def handle(request: web.Request) -> web.StreamResponse:
-            began = self._clock()
-            record = self._record(endpoint, request)
-            with self.requests.note(record):
-                record.body = await request.text()
-                response = await self._disturbed(endpoint, request, answer)
-                if not response.prepared:
-                    response.headers["Date"] = formatdate(self.wall_clock(), usegmt=True)
-                record.status = response.status
-                record.duration = self._clock() - began
-            return response
-
-        return handle
-
-    async def _disturbed(self, endpoint: str, request: web.Request, answer: Answer) -> web.StreamResponse:
-        async def right() -> web.Response:
-            await self.advance()
-            return await answer(request)
-
-        offset = number(request.query.get("offset", "0"))
-        seconds, fault = self.faults.take(endpoint, request.query.get("queue_type", ""), offset)
-        if seconds:
-            await pause(self, seconds)
-        return await (right() if fault is None else strike(fault, self, request, right))
-
-    def _record(self, endpoint: str, request: web.Request) -> RequestRecord:
-        return RequestRecord(
-            time=self.wall_clock(),
-            endpoint=endpoint,
-            method=request.method,
-            path=request.raw_path,
-            user=request.query.get("queue_type", ""),
-            token=fingerprint(request.headers.get(_TOKEN, "")),
-        )
+    def concerned(self, request: web.Request) -> tuple[str, int | None]:
+        """The queue's type and the offset of the page."""
+        return request.query.get("queue_type", ""), number(request.query.get("offset", "0"))
 
     # Answers
 
@@ -156,9 +332,9 @@ class OctopusProject:
         return self._error("APIG.0301")
 
     async def _queuing_jobs(self, request: web.Request) -> web.Response:
-        verdict = self.office.check(request.headers.get(_TOKEN, ""), self.spec.region)
+        verdict = self.office.check(request.headers.get(self.token_header, ""), self.spec.region)
         if verdict != "valid":
-            return self._error(*_SAID[verdict])
+            return self._error(*_REJECTIONS[verdict])
         if request.match_info["project_id"] != self.spec.project_id:
             return self._error("octopus.400003")
         query = request.query
@@ -196,10 +372,8 @@ class OctopusProject:
         region = spec.region if project.get("id") == spec.project_id else project.get("name")
         if region not in (spec.region, *spec.other_regions):
             return iam_error(400, "The project does not exist.", "Bad Request")
-        token, issued = self.office.issue(region)
-        body = {
-            "token": {"expires_at": iso(issued.expires), "issued_at": iso(self.wall_clock()), "methods": ["password"]}
-        }
+        token, expires = self.office.issue(region)
+        body = {"token": {"expires_at": iso(expires), "issued_at": iso(self.wall_clock()), "methods": ["password"]}}
         return json_response(dump(body), 201, {"X-Subject-Token": token})
 
     def _error(self, code: str, message: str | None = None) -> web.Response:
@@ -213,7 +387,3 @@ def number(text: str) -> int | None:
 def iam_error(status: int, message: str, title: str) -> web.Response:
     """IAM wraps its errors in an object of its own."""
     return json_response(dump({"error": {"code": status, "message": message, "title": title}}), status)
-
-
-def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=body, status=status, headers=headers, content_type="application/json", charset="utf-8")

@@ -8,16 +8,12 @@ from typing import Self
 
 from aiohttp import web
 
-from exporter.simulator.accounts import Account
+from exporter.simulator.api_base import SimulatedApi, World
 from exporter.simulator.control import control_routes
-from exporter.simulator.forms import Quirks
-from exporter.simulator.octopus import OctopusProject
-from exporter.simulator.octopus_spec import ProjectSpec
-from exporter.simulator.region import Region
-from exporter.simulator.spec import RegionSpec, default_regions
+from exporter.simulator.octopus import OctopusProject, ProjectSpec
+from exporter.simulator.scnet import Account, Quirks, Region
+from exporter.simulator.spec import DAY, RegionSpec, default_regions
 from exporter.simulator.tokens import TokenOffice
-
-DAY = 24 * 3600.0
 
 
 class Simulator:
@@ -50,32 +46,13 @@ class Simulator:
         self.speed_up = speed_up
         self.accounts = (default_account(specs),) if accounts is None else tuple(accounts)
         self._office = TokenOffice(seed, wall_clock, token_lifetime)
+        world = World(seed, speed_up, clock, wall_clock)
         self.regions = {
-            spec.name: Region(
-                spec,
-                self._office,
-                seed=seed,
-                speed_up=speed_up,
-                clock=clock,
-                wall_clock=wall_clock,
-                quirks=quirks,
-                logins=self.accounts,
-            )
-            for spec in specs
+            spec.name: Region(spec, self._office, world, quirks=quirks, logins=self.accounts) for spec in specs
         }
         for region in self.regions.values():
             region.peers = tuple(self.regions.values())
-        self.projects = {
-            spec.name: OctopusProject(
-                spec,
-                seed=seed,
-                speed_up=speed_up,
-                clock=clock,
-                wall_clock=wall_clock,
-                token_lifetime=iam_token_lifetime,
-            )
-            for spec in projects
-        }
+        self.projects = {spec.name: OctopusProject(spec, world, token_lifetime=iam_token_lifetime) for spec in projects}
         self._runners: list[web.AppRunner] = []
 
     @property
@@ -93,22 +70,22 @@ class Simulator:
         if not is_loopback(host):
             raise ValueError(f"{host} is not a loopback address; the simulator serves only this machine")
         try:
-            for index, region in enumerate(self.regions.values()):
-                await self._serve(region, host, port_at(ports, index), tls)
-            for index, project in enumerate(self.projects.values(), len(self.regions)):
-                project.stopping.clear()
-                routes = [*project.routes(), *control_routes(project)]
-                project.url = await self._listen(routes, host, port_at(ports, index), tls)
+            for index, api in enumerate(self._apis()):
+                api.stopping.clear()
+                wanted = (ports[index] if index < len(ports) else 0, 0)
+                urls = [
+                    await self._listen([*routes, *control_routes(api)], host, port, tls)
+                    for routes, port in zip(api.servers(), wanted, strict=False)
+                ]
+                api.listens_at(*urls)
         except OSError:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Hang up on whoever still waits, and close the ports."""
-        for region in self.regions.values():
-            region.stopping.set()
-        for project in self.projects.values():
-            project.stopping.set()
+        for api in self._apis():
+            api.stopping.set()
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
@@ -125,14 +102,8 @@ class Simulator:
         users = {each.user: each.users for each in self.accounts}[account]
         self.regions[region].disable(users[region])
 
-    async def _serve(self, region: Region, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-        region.stopping.clear()
-        hpc, ac, control = region.hpc_routes(), region.ac_routes(), control_routes(region)
-        if region.spec.separate_ac_port:
-            region.hpc_url = await self._listen([*hpc, *control], host, port, tls)
-            region.ac_url = await self._listen([*ac, *control], host, 0, tls)
-        else:
-            region.hpc_url = region.ac_url = await self._listen([*hpc, *ac, *control], host, port, tls)
+    def _apis(self) -> list[SimulatedApi]:
+        return [*self.regions.values(), *self.projects.values()]
 
     async def _listen(self, routes: list[web.RouteDef], host: str, port: int, tls: ssl.SSLContext | None) -> str:
         application = web.Application()
@@ -144,11 +115,6 @@ class Simulator:
         await web.TCPSite(runner, host, port, ssl_context=tls).start()
         bound = runner.addresses[0][1]
         return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
-
-
-def port_at(ports: Sequence[int], index: int) -> int:
-    """The port for one server; 0, which lets the system choose, where none is given."""
-    return ports[index] if index < len(ports) else 0
 
 
 def is_loopback(host: str) -> bool:

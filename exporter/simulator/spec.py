@@ -4,6 +4,8 @@ Durations are in simulated seconds. Everything is frozen: change a part with `da
 """
 
 import math
+import random
+import time
 from dataclasses import dataclass, field, replace
 
 MINUTE = 60.0
@@ -130,6 +132,36 @@ def _check_fits(user: str, demand: Demand, queue: QueueSpec) -> None:
     wanted = (max(demand.nodes), cores, max(demand.gpus), max(demand.dcus))
     if any(want > have for want, have in zip(wanted, (queue.nodes, queue.cores, queue.gpus, queue.dcus), strict=True)):
         raise ValueError(f"user {user} asks for more than the queue {queue.name} has: {wanted}")
+
+
+# Names that people give to jobs: mostly plain, some that break careless programs.
+_PROGRAMS = ("COMSOL_GUI", "vasp_std", "lammps", "gromacs_md", "train-resnet50", "wrf.exe", "matlab_batch", "bash")
+
+# Each holds something that a log line, a label value, a URL, a table or a format string has to escape.
+ODD_NAMES = (
+    'run "final" v2',
+    "C:\\jobs\\new",
+    "two\nlines",
+    "back\\nslash-n",
+    "100%s done %d",
+    "../../etc/passwd",
+    "a/b/c",
+    "分子动力学_第3轮",
+    "🚀 train 🧪",
+    "{job='x'}",
+    "tab\there",
+    "<b>bold</b>",
+    "it's; rm -rf",
+    "",
+    "x" * 300,
+)
+
+
+def job_name(rng: random.Random, submitted: float, oddly_named: float) -> str:
+    """A name; `oddly_named` is the share of hostile ones, `submitted` the Unix time that plain ones carry."""
+    if rng.random() < oddly_named:
+        return rng.choice(ODD_NAMES)
+    return f"{rng.choice(_PROGRAMS)}_{time.strftime('%m%d_%H%M%S', time.gmtime(submitted))}"
 
 
 # Two groups whose ids differ only beyond the 53 bits of a float: a client that lets them become one mixes them up.

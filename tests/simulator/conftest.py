@@ -34,5 +34,5 @@ def region(simulator: Simulator) -> Region:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as opened:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as opened:
         yield opened

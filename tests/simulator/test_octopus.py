@@ -19,7 +19,8 @@ from exporter.simulator import (
     default_project,
     default_projects,
 )
-from exporter.simulator.octopus_forms import ERRORS
+from exporter.simulator.api_base import World
+from exporter.simulator.octopus import ERRORS
 
 POOL = {"queue_type": "PROCESSOR", "cluster_type": "MODELARTS", "cluster_id": "pool-1"}
 Answer = tuple[int, Any, dict[str, str]]
@@ -249,7 +250,7 @@ async def test_regions_and_projects_of_one_simulator_have_ports_of_their_own(han
 
 def test_equal_seeds_give_equal_queues(hands: Any) -> None:
     one, same, other = (
-        OctopusProject(default_project(), seed=seed, clock=hands, wall_clock=hands) for seed in (1, 1, 2)
+        OctopusProject(default_project(), World(seed, clock=hands, wall_clock=hands)) for seed in (1, 1, 2)
     )
     for queue in one.spec.queues:
         assert one.queued(queue) == same.queued(queue) != other.queued(queue)

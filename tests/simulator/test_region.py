@@ -10,8 +10,7 @@ import aiohttp
 import pytest
 
 from exporter.simulator import Region, Simulator, State, default_region, default_regions
-from exporter.simulator.batch import ENDED
-from exporter.simulator.forms import SLURM_WORDS, STATUS
+from exporter.simulator.scnet import STATUS
 
 # The pages' examples of data.
 QUEUE_EXAMPLE = {
@@ -146,50 +145,6 @@ async def test_no_jobs_is_said_in_each_possible_form(
     for job in region.batch.jobs("carol"):
         region.batch.delete("carol", job.id)
     assert await call("carol").queues("carol") == expected
-
-
-async def test_quirks_change_the_form_and_not_the_facts(call: Call, region: Region) -> None:
-    region.set_quirks(
-        numbers_as_text=1.0, scheduler_single=True, code_as_int=True, chinese_messages=True, spelled_letters=True
-    )
-    answer = await call("alice").queues("alice")
-    assert (answer["code"], answer["msg"]) == (0, "成功")
-    counts = {row["name"]: {v["metricName"][0]: int(v["metricValue"]) for v in row["values"]} for row in answer["data"]}
-    assert counts == region.batch.queue_counts("alice")
-    spelled = [value["metricName"] for value in answer["data"][0]["values"]]
-    assert spelled == ["R(运行)", "Q(排队)", "H(保留)", "S(挂起)", "O(其他)"]
-    assert isinstance(answer["data"][0]["values"][0]["metricValue"], str)
-    assert (await call("alice").schedulers())["data"] == SCHEDULER_EXAMPLE
-    jobs = (await call("alice").members("alice"))["data"]
-    assert {type(value) for job in jobs for value in job.values()} == {str}
-
-
-async def test_counts_can_be_missing_or_null(call: Call, region: Region) -> None:
-    region.set_quirks(counts_missing=0.5)
-    jobs = (await call("alice").members("alice"))["data"]
-    assert any(value is None for job in jobs for value in job.values())
-    assert any(len(job) < len(JOB_EXAMPLE) for job in jobs)
-    assert all({"id", "name", "status"} <= set(job) for job in jobs)
-
-
-async def test_amounts_can_be_odd_and_states_in_slurm_s_words(call: Call, region: Region) -> None:
-    region.set_quirks(amounts_odd=0.5, slurm_words=True)
-    jobs = (await call("alice").members("alice"))["data"]
-    assert {value for job in jobs for value in job.values() if value in ("N/A", "--", -1)}
-    assert any(isinstance(value, float) for job in jobs for value in job.values())
-    assert {job["status"] for job in jobs} <= set(SLURM_WORDS.values())
-
-
-async def test_ended_jobs_are_listed_or_not(call: Call, region: Region, hands: Any) -> None:
-    ended = {STATUS[state] for state in ENDED}
-    while not any(job.state in ENDED for job in region.batch.jobs("test")):
-        hands.time += 1
-        await region.advance()
-    listed = (await call("test").members("test"))["data"]
-    region.set_quirks(list_ended=False)
-    without = (await call("test").members("test"))["data"]
-    assert any(job["status"] in ended for job in listed)
-    assert without == [job for job in listed if job["status"] not in ended]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from exporter.simulator import BatchSystem, Quirks, Region, Simulator, default_regions
-from exporter.simulator.accounts import signature
+from exporter.simulator.scnet import signature
 from exporter.simulator.tokens import fingerprint, sign, verify
 
 DAY = 24 * 3600

@@ -20,7 +20,7 @@ from exporter.errors import (
 )
 from exporter.redaction import redact
 from exporter.simulator import Fault
-from exporter.simulator.octopus_iam import iso
+from exporter.simulator.octopus import iso
 from exporter.sources.octopus.client import ProjectClient
 from exporter.sources.octopus.iam import IamLogin
 from tests.support.octopus import INTERNAL, AtWork

@@ -1,89 +1,193 @@
-"""One simulated region behind its HTTP interfaces, HPC and AC. Paths and forms are those of the official pages."""
+"""A simulated SCNet region behind its HTTP interfaces, HPC and AC. Paths and forms are those of the official pages."""
 
-import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from email.utils import formatdate
-from typing import Any, Final
+import hmac
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from exporter.simulator import accounts
-from exporter.simulator.accounts import Account
-from exporter.simulator.batch import BatchSystem
-from exporter.simulator.faults import Faults, pause, strike
-from exporter.simulator.forms import Quirks, Writer
-from exporter.simulator.request_log import RequestLog, RequestRecord
-from exporter.simulator.spec import HOUR, RegionSpec, UserSpec
-from exporter.simulator.tokens import (
-    PLATFORM_CLUSTER_ID,
-    ROLE_ADMINISTRATOR,
-    ROLE_MEMBER,
-    Claims,
-    TokenOffice,
-    fingerprint,
-)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from exporter.simulator.api_base import RefusedError, SimulatedApi, World
+from exporter.simulator.batch import SimJob, State
+from exporter.simulator.faults import NullForm, dump, json_response
+from exporter.simulator.spec import RegionSpec, SchedulerSpec, UserSpec
+from exporter.simulator.tokens import PLATFORM_CLUSTER_ID, ROLE_ADMINISTRATOR, ROLE_MEMBER, Claims, TokenOffice
 
 _DELETE: Final = "5"  # the only jobMethod that is documented
-_SLICE: Final = HOUR  # simulated; a few milliseconds of work
+
+RefusalStyle = Literal["401", "403", "10008", "10009", "911406"]
+RenewalForm = Literal["text", "object", "list"]
 
 
-class RefusedError(Exception):
-    """The request is answered with this response instead."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """How a region deviates from the pages' examples."""
 
-    def __init__(self, response: web.Response) -> None:
-        super().__init__()
-        self.response = response
+    null_form: NullForm = "data_null"  # queue statistics of a user without jobs
+    refusal_style: RefusalStyle = "911406"  # of a token
+    renewal_form: RenewalForm = "text"
+    foreign_queue: Literal["denied", "empty"] = "denied"  # queue statistics of somebody else
+    token_cluster_id: str | None = None  # the claim in tokens, where it is not the region's own number
 
 
-class Region:
-    """A region, its batch systems and all that a test may want to see or disturb.
+# The member list's spelling of the states; DE, D, T, N and RQ were met but are on no page.
+STATUS: Final = {
+    State.RUNNING: "statR",
+    State.QUEUED: "statQ",
+    State.HELD: "statH",
+    State.SUSPENDED: "statS",
+    State.WAITING: "statW",
+    State.EXITING: "statE",
+    State.COMPLETED: "statC",
+    State.DELETED: "statDE",
+    State.FAILED: "statD",
+    State.TIMEOUT: "statT",
+    State.NODE_FAILURE: "statN",
+    State.REQUEUED: "statRQ",
+}
 
-    `batch` holds the jobs, `faults` what goes wrong, `requests` what was asked; `quirks` may be replaced at any
-    moment. `clock` gives monotonic seconds, `speed_up` simulated seconds pass in each; `wall_clock` gives Unix
-    seconds, for tokens. Addresses are empty until the simulator has started.
-    """
+MESSAGES: Final = {
+    "0": "success",
+    "10001": "internal error",
+    "10003": "parameters missing",
+    "10004": "invalid parameter",
+    "10007": "user is frozen",
+    "10008": "permission denied",
+    "10009": "no permission to call this interface",
+    "10012": "connection broken",
+    "10013": "operation timed out",
+    "911009": "region user does not exist",
+    "911404": "auth server unreachable",
+    "911406": "token is not accepted",
+}
+
+# Marks an envelope without `data`; None is an envelope whose `data` is null.
+ABSENT: Final = object()
+
+
+class Writer:
+    """Writes a region's answers as its `quirks` say, which may be replaced at any moment."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self.quirks = quirks
+
+    def envelope(self, data: Any = None, code: str = "0") -> bytes:
+        body = {"code": code, "msg": MESSAGES.get(code, "error")}
+        return dump(body if data is ABSENT else body | {"data": data})
+
+    def queue_jobs(self, rows: Iterable[tuple[str, dict[str, int]]]) -> bytes:
+        data = [
+            {"name": queue, "values": [{"metricName": letter, "metricValue": n} for letter, n in counts.items()]}
+            for queue, counts in rows
+        ]
+        return self.envelope(data) if data else self.no_jobs(self.quirks.null_form)
+
+    def no_jobs(self, form: NullForm) -> bytes:
+        """The page: "若队列均无作业,则返回null" - and leaves open what exactly is null."""
+        if form == "null":
+            return b"null"
+        return self.envelope({"data_null": None, "data_absent": ABSENT, "data_empty": []}[form])
+
+    def schedulers(self, schedulers: Iterable[SchedulerSpec]) -> bytes:
+        return self.envelope(
+            [
+                {
+                    "JobManagerAddr": scheduler.address,
+                    "JobManagerType": scheduler.type,
+                    "id": scheduler.id,
+                    "text": scheduler.name,
+                    "JobManagerPort": scheduler.port,
+                }
+                for scheduler in schedulers
+            ]
+        )
+
+    def cores(self, used: int, unused: int, unavailable: int) -> bytes:
+        counts = {"used": used, "unused": unused, "unavailable": unavailable}
+        return self.envelope([{"name": f"jobview_{name}_label", "y": cores} for name, cores in counts.items()])
+
+    def member_jobs(self, jobs: Iterable[SimJob]) -> bytes:
+        return self.envelope([self._job(job) for job in jobs])
+
+    def _job(self, job: SimJob) -> dict[str, Any]:
+        requested, allocated = job.requested, job.allocated
+        return {
+            "id": str(job.id),
+            "name": job.name,
+            "status": STATUS[job.state],
+            "nodeNumReq": requested.nodes,
+            "cpuCore": allocated.cores,
+            "procNumReq": requested.cores,
+            "gpuNumReq": requested.gpus,
+            "gpuNum": allocated.gpus,
+            "dcuNumReq": requested.dcus,
+            "dcuNumUsed": allocated.dcus,
+        }
+
+
+TIMESTAMP_TOLERANCE = 300.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A platform login. `users` maps a region's name to the scheduler user there, who has another name in general."""
+
+    user: str
+    access_key: str
+    secret_key: str
+    password: str
+    org_id: str = "sugon"
+    users: Mapping[str, str] = field(default_factory=dict)
+
+
+def signature(secret_key: str, *, access_key: str, timestamp: str, user: str) -> str:
+    """What the access-key login expects in the header `signature`."""
+    # Written out rather than dumped: the page fixes every character, also where a value would need an escape.
+    text = f'{{"accessKey":"{access_key}","timestamp":"{timestamp}","user":"{user}"}}'
+    return hmac.digest(secret_key.encode(), text.encode(), "sha256").hex()
+
+
+def access_key_accepted(account: Account, headers: Mapping[str, str], now: float) -> bool:
+    """Whether the headers accessKey, timestamp (Unix seconds) and signature are this account's, and fresh."""
+    timestamp = headers.get("timestamp", "")
+    if not timestamp.isdecimal() or abs(int(timestamp) - now) > TIMESTAMP_TOLERANCE:
+        return False
+    if headers.get("accessKey") != account.access_key:
+        return False
+    expected = signature(account.secret_key, access_key=account.access_key, timestamp=timestamp, user=account.user)
+    return hmac.compare_digest(expected.encode(), headers.get("signature", "").encode())
+
+
+def password_accepted(account: Account, headers: Mapping[str, str]) -> bool:
+    return headers.get("password") == account.password and headers.get("orgId") == account.org_id
+
+
+class Region(SimulatedApi):
+    """A region with its HPC and AC interfaces. `peers` are all regions of its platform, `logins` the platform's accounts."""
+
+    token_header = "token"  # noqa: S105 - a header's name
+    writer: Writer
 
     def __init__(
         self,
         spec: RegionSpec,
         office: TokenOffice,
+        world: World,
         *,
-        seed: int = 1,
-        speed_up: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
         quirks: Quirks | None = None,
         logins: Sequence[Account] = (),
     ) -> None:
+        super().__init__(spec.name, spec, world)
         self.spec = spec
-        self.wall_clock = wall_clock
         self.hpc_url = ""
         self.ac_url = ""
-        self.writer = Writer(quirks or Quirks(), random.Random(f"forms/{seed}/{spec.name}"))
-        self.faults = Faults(random.Random(f"faults/{seed}/{spec.name}"), wall_clock)
-        self.requests = RequestLog()
-        self.stopping = asyncio.Event()
+        self.writer = Writer(quirks or Quirks())
         self.disabled: set[str] = set()
         self.peers: Sequence[Region] = (self,)
         self._office = office
         self._logins = {account.user: account for account in logins}
         self._users = {user.name: user for user in spec.users}
-        self._clock = clock
-        self._began = clock()
-        self._speed_up = speed_up
-        self._start = wall_clock()
-        self.batch = BatchSystem(spec, seed, self._start - spec.warm_up)
-        self.batch.advance_to(self._start)
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
 
     @property
     def cluster_id(self) -> int:
@@ -100,16 +204,6 @@ class Region:
     def set_quirks(self, **changes: Any) -> None:
         """Change some of the `quirks`."""
         self.quirks = replace(self.quirks, **changes)
-
-    async def advance(self) -> float:
-        """Let simulated time catch up with the clock; every request does so first. Returns the simulated time."""
-        until = self._start + (self._clock() - self._began) * self._speed_up
-        # In slices: after a long pause without requests there is a lot to catch up with, and others want the loop.
-        while self.batch.now + _SLICE < until:
-            self.batch.advance_to(self.batch.now + _SLICE)
-            await asyncio.sleep(0)
-        self.batch.advance_to(until)
-        return self.batch.now
 
     # Tokens
 
@@ -148,75 +242,42 @@ class Region:
 
     # Routes
 
-    def hpc_routes(self) -> list[web.RouteDef]:
+    def servers(self) -> list[list[web.RouteDef]]:
+        """One for both interfaces, or one for each."""
+        hpc, ac = self._hpc_routes(), self._ac_routes()
+        return [hpc, ac] if self.spec.separate_ac_port else [hpc + ac]
+
+    def listens_at(self, *urls: str) -> None:
+        self.hpc_url, self.ac_url = urls[0], urls[-1]
+
+    def _hpc_routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/hpc/openapi/v2/view/queue/jobs", self._face("queue_jobs", self._queue_jobs)),
-            web.get("/hpc/openapi/v2/cluster", self._face("cluster", self._cluster)),
-            web.get("/hpc/openapi/v2/view/cpucore/state", self._face("region_cores", self._cores)),
-            web.delete("/hpc/openapi/v2/jobs", self._face("delete", self._delete)),
+            web.get("/hpc/openapi/v2/view/queue/jobs", self.handler("queue_jobs", self._queue_jobs)),
+            web.get("/hpc/openapi/v2/cluster", self.handler("cluster", self._cluster)),
+            web.get("/hpc/openapi/v2/view/cpucore/state", self.handler("region_cores", self._cores)),
+            web.delete("/hpc/openapi/v2/jobs", self.handler("delete", self._delete)),
         ]
 
-    def ac_routes(self) -> list[web.RouteDef]:
+    def _ac_routes(self) -> list[web.RouteDef]:
         members = "/ac/openapi/v2/clusters/{cluster_id}/groups/{group_id}/clusterUserNames/{user}/jobs"
         return [
-            web.get(members, self._face("member_jobs", self._member_jobs)),
-            web.post("/api/user/v3/tokens", self._face("login", self._access_key_login)),
-            web.post("/ac/openapi/v2/tokens", self._face("login", self._password_login)),
-            web.get("/ac/openapi/v2/tokens/state", self._face("state", self._token_state)),
-            web.post("/ac/openapi/v2/tokens/next", self._face("next", self._renew)),
-            web.get("/ac/openapi/v2/center", self._face("center", self._center)),
+            web.get(members, self.handler("member_jobs", self._member_jobs)),
+            web.post("/api/user/v3/tokens", self.handler("login", self._access_key_login)),
+            web.post("/ac/openapi/v2/tokens", self.handler("login", self._password_login)),
+            web.get("/ac/openapi/v2/tokens/state", self.handler("state", self._token_state)),
+            web.post("/ac/openapi/v2/tokens/next", self.handler("next", self._renew)),
+            web.get("/ac/openapi/v2/center", self.handler("center", self._center)),
         ]
 
-    def _face(self, endpoint: str, answer: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
-        """What every request to the API goes through: the log, simulated time, faults, the answer."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            record = self._record(endpoint, request)
-            began = self._clock()
-            with self.requests.note(record):
-                record.body = await request.text()
-                response = await self._disturbed(endpoint, request, answer)
-                if not response.prepared:
-                    response.headers["Date"] = formatdate(self.wall_clock(), usegmt=True)
-                if response.prepared or not (request.transport is None or request.transport.is_closing()):
-                    record.status = response.status
-                record.duration = self._clock() - began
-            return response
-
-        return handle
-
-    async def _disturbed(
-        self, endpoint: str, request: web.Request, answer: Callable[[web.Request], Awaitable[web.Response]]
-    ) -> web.StreamResponse:
-        async def right() -> web.Response:
-            await self.advance()
-            try:
-                return await answer(request)
-            except RefusedError as refused:
-                return refused.response
-
-        seconds, fault = self.faults.take(endpoint, self._concerned(request))
-        if seconds:
-            await pause(self, seconds)
-        return await (right() if fault is None else strike(fault, self, request, right))
-
-    def _record(self, endpoint: str, request: web.Request) -> RequestRecord:
-        token = request.headers.get("token", "")
-        return RequestRecord(
-            time=self.wall_clock(),
-            endpoint=endpoint,
-            method=request.method,
-            path=request.raw_path,
-            user=self._concerned(request),
-            token=fingerprint(token),
-        )
-
-    def _concerned(self, request: web.Request) -> str:
-        """The user asked about, or who asks where the request names none."""
+    def concerned(self, request: web.Request) -> tuple[str, None]:
+        """The user that the request is about, or who sends it where it names none."""
         if named := request.match_info.get("user") or request.query.get("userName") or request.headers.get("user"):
-            return named
-        _, claims = self._office.check(request.headers.get("token", ""), self._claimed_id)
-        return claims.compute_user if claims else ""
+            return named, None
+        _, claims = self._office.check(self._token(request), self._claimed_id)
+        return claims.compute_user if claims else "", None
+
+    def _token(self, request: web.Request) -> str:
+        return request.headers.get(self.token_header, "")
 
     # Who may ask what
 
@@ -224,25 +285,22 @@ class Region:
         """How this region says that it does not accept a token."""
         style = self.quirks.refusal_style
         if style in ("401", "403"):
-            return self._json(self.writer.envelope(None, "911406"), status=int(style))
-        return self._json(self.writer.envelope(None, style))
+            return json_response(self.writer.envelope(None, "911406"), status=int(style))
+        return json_response(self.writer.envelope(None, style))
 
     def _caller(self, request: web.Request) -> Claims:
-        verdict, claims = self._office.check(request.headers.get("token", ""), self._claimed_id)
+        verdict, claims = self._office.check(self._token(request), self._claimed_id)
         if verdict != "valid" or claims is None:
             raise RefusedError(self.refuse_token())
         if claims.compute_user in self.disabled:
             raise self._error("10007")
         return claims
 
-    def _json(self, body: bytes, status: int = 200) -> web.Response:
-        return web.Response(body=body, status=status, content_type="application/json", charset="utf-8")
-
     def _answer(self, data: Any) -> web.Response:
-        return self._json(self.writer.envelope(data))
+        return json_response(self.writer.envelope(data))
 
     def _error(self, code: str) -> RefusedError:
-        return RefusedError(self._json(self.writer.envelope(None, code)))
+        return RefusedError(json_response(self.writer.envelope(None, code)))
 
     # HPC
 
@@ -256,16 +314,16 @@ class Region:
         if user != caller.compute_user:
             if self.quirks.foreign_queue == "denied":
                 raise self._error("10008")
-            return self._json(self.writer.queue_jobs(()))
-        return self._json(self.writer.queue_jobs(self.batch.queue_rows(user)))
+            return json_response(self.writer.queue_jobs(()))
+        return json_response(self.writer.queue_jobs(self.batch.queue_rows(user)))
 
     async def _cluster(self, request: web.Request) -> web.Response:
         self._caller(request)
-        return self._json(self.writer.schedulers(self.spec.schedulers))
+        return json_response(self.writer.schedulers(self.spec.schedulers))
 
     async def _cores(self, request: web.Request) -> web.Response:
         self._caller(request)
-        return self._json(self.writer.cores(*self.batch.cores()))
+        return json_response(self.writer.cores(*self.batch.cores()))
 
     async def _delete(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
@@ -316,17 +374,17 @@ class Region:
             raise self._error("10008")
         if caller.role != ROLE_ADMINISTRATOR and caller.compute_user != user:
             raise self._error("10008")
-        return self._json(self.writer.member_jobs(self.batch.jobs(user)))
+        return json_response(self.writer.member_jobs(self.batch.jobs(user)))
 
     async def _access_key_login(self, request: web.Request) -> web.Response:
-        account = self._logins.get(request.headers.get("user", ""))
-        if account is None or not accounts.access_key_accepted(account, request.headers, self.wall_clock()):
-            raise self._error("10008")
-        return self._answer(self._login_rows(account))
+        return self._login(request, lambda account, sent: access_key_accepted(account, sent, self.wall_clock()))
 
     async def _password_login(self, request: web.Request) -> web.Response:
+        return self._login(request, password_accepted)
+
+    def _login(self, request: web.Request, accepted: Callable[[Account, Mapping[str, str]], bool]) -> web.Response:
         account = self._logins.get(request.headers.get("user", ""))
-        if account is None or not accounts.password_accepted(account, request.headers):
+        if account is None or not accepted(account, request.headers):
             raise self._error("10008")
         return self._answer(self._login_rows(account))
 
@@ -341,14 +399,14 @@ class Region:
         return self._answer("token is valid")
 
     async def _renew(self, request: web.Request) -> web.Response:
-        token = self._office.renew(request.headers.get("token", ""), self._meant(request)._claimed_id)  # noqa: SLF001 - as above
+        token = self._office.renew(self._token(request), self._meant(request)._claimed_id)  # noqa: SLF001 - as above
         if token is None:
             return self.refuse_token()
         form = self.quirks.renewal_form
         return self._answer({"text": token, "object": {"token": token}, "list": [{"token": token}]}[form])
 
     async def _center(self, request: web.Request) -> web.Response:
-        verdict, _ = self._office.check(request.headers.get("token", ""), PLATFORM_CLUSTER_ID)
+        verdict, _ = self._office.check(self._token(request), PLATFORM_CLUSTER_ID)
         if verdict == "valid":
             raise self._error("10001")
         meant = self._meant(request)
@@ -356,7 +414,7 @@ class Region:
 
     def _meant(self, request: web.Request) -> "Region":
         """The region that a request to an AC address concerns: the platform is one, and the token says which region."""
-        _, claims = self._office.check(request.headers.get("token", ""), self._claimed_id)
+        _, claims = self._office.check(self._token(request), self._claimed_id)
         if claims is None or claims.cluster_id == self._claimed_id:
             return self
         return next((peer for peer in self.peers if peer._claimed_id == claims.cluster_id), self)  # noqa: SLF001 - as above
