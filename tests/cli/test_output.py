@@ -1,6 +1,7 @@
 """Results: in a file from one moment to the next, or on standard output."""
 
 import os
+import select
 import socket
 import stat
 import threading
@@ -77,6 +78,8 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     os.set_blocking(opened, True)
 
     def reader() -> None:
+        # Before there is a writer, a read would be at the end at once.
+        select.select([opened], [], [])
         with os.fdopen(opened, encoding="utf-8") as stream:
             read.append(stream.read())
 
