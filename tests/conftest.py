@@ -17,11 +17,6 @@ hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
 
 
-# An example may take as long as it likes: the machine may be busy.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """Let the processes of tests notice a Ctrl-C, also where the tests themselves run in the background and do not."""
