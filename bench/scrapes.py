@@ -26,7 +26,8 @@ from exporter.app import Application, Options
 from exporter.metrics import families
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
-from exporter.records import JobState, QueueCounts, QueueStatistics
+from exporter.records import JobState
+from exporter.sources.scnet.queue_jobs import QueueCounts, rendered
 
 ROUNDS = {100_000: 3, 500_000: 1}
 SCRAPES = 5
@@ -112,7 +113,7 @@ class Targets:
         key = self._key(index)
         counts = [{JobState(state): self._rng.randrange(100) for state in STATES} for _ in range(QUEUES)]
         queues = tuple(QueueCounts(f"queue{number}", of_queue) for number, of_queue in enumerate(counts))
-        self._exposition.put(key, families.queue_statistics(SOURCE, QueueStatistics(key.target, queues), ()))
+        self._exposition.put(key, rendered(SOURCE, key.target, {queue.queue: queue.counts for queue in queues}))
 
     def _key(self, index: int) -> TargetKey:
         return TargetKey(SOURCE, QUEUE_JOBS, f"user{index:05d}")

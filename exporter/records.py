@@ -1,12 +1,13 @@
-"""What a poll yields: frozen values in the exporter's own words, the same for every vendor.
+"""Jobs as the collectors of every vendor list them and the tracker follows them: frozen values in the exporter's own words.
 
 A count that the upstream did not send is None: unknown, which is never zero.
 msgspec structs instead of dataclasses because a region can list a hundred thousand jobs in every poll:
 they are built several times faster and take less memory.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -44,40 +45,23 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """
 
 
-class QueueCounts(Record, frozen=True, gc=False):
-    """Jobs of one user in one queue, by state. A state that is not in `counts` is unknown."""
+class Answer(Record, frozen=True, gc=False, kw_only=True):
+    """What was read of an answer, and what could not be used of it.
 
-    queue: str
-    counts: dict[JobState, int]
-
-
-class QueueStatistics(Record, frozen=True, gc=False):
-    """One user's queues. `rejected` counts rows left out, `rejected_values` single values that could not be used.
-
-    `unknown_states` counts values of states that nobody knows, `unknown_words` are their names as the upstream spells
-    them. Equal fingerprints mean equal answers of the upstream; None: do not compare.
+    `rejected` counts rows left out, `rejected_values` single values, `unknown_states` states that nobody knows. Equal
+    fingerprints mean equal answers of the upstream; None: do not compare.
     """
 
-    user: str
-    queues: tuple[QueueCounts, ...]
     rejected: int = 0
+    rejected_values: int = 0
     unknown_states: int = 0
     fingerprint: int | None = None
-    rejected_values: int = 0
-    unknown_words: tuple[str, ...] = ()
 
-
-class Scheduler(Record, frozen=True, gc=False):
-    """A batch system inside a region."""
-
-    id: str
-    name: str
-    type: str
-
-
-class Schedulers(Record, frozen=True, gc=False):
-    schedulers: tuple[Scheduler, ...]
-    rejected: int = 0
+    def fingerprinted(self, body: bytes) -> Self:
+        """Return it marked with the body it was read from, unless each poll has to count flaws in that."""
+        if self.rejected or self.rejected_values or self.unknown_states:
+            return self
+        return msgspec.structs.replace(self, fingerprint=hash(body))
 
 
 class Job(Record, frozen=True, gc=False):
@@ -99,17 +83,10 @@ class Job(Record, frozen=True, gc=False):
     raw_state: str = ""
 
 
-class JobListing(Record, frozen=True, gc=False):
-    """All jobs of one member that have a usable id; with `rejected` above 0 there are others.
-
-    `rejected_values` and `fingerprint` are as with `QueueStatistics`.
-    """
+class JobListing(Answer, frozen=True, gc=False):
+    """All jobs of one member that have a usable id; with `rejected` above 0 there are others."""
 
     jobs: tuple[Job, ...]
-    rejected: int = 0
-    unknown_states: int = 0
-    fingerprint: int | None = None
-    rejected_values: int = 0
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
@@ -122,3 +99,9 @@ class JobListing(Record, frozen=True, gc=False):
     def complete(self) -> bool:
         """Whether a job missing from the listing is really no longer listed."""
         return self.rejected == 0
+
+
+def known_sum(amounts: Iterable[int | None]) -> int | None:
+    """The sum, None where one of the amounts is unknown."""
+    listed = list(amounts)
+    return None if None in listed else sum(listed)  # type: ignore[arg-type]  # none of them is None

@@ -3,20 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-_AMOUNTS: Final = {
-    "requested_nodes": "申请的节点数",
-    "requested_cpus": "申请的 CPU 核数",
-    "requested_gpus": "申请的 GPU 数",
-    "requested_dcus": "申请的 DCU（加速卡）数",
-    "allocated_cpus": "占用的 CPU 核数",
-    "allocated_gpus": "占用的 GPU 数",
-    "allocated_dcus": "占用的 DCU（加速卡）数",
-}
-_OF_MEMBER: Final = {
-    f"scnet_member_{amount}": f"用户组成员列出的作业{text}，按作业状态分。始终有运行和排队两种状态，其他状态在有作业时才有。"
-    for amount, text in _AMOUNTS.items()
-}
-_OF_JOB: Final = {f"scnet_job_{amount}": f"一个列出的作业{text}。需要 per_job。" for amount, text in _AMOUNTS.items()}
 _OVER_TIME: Final = {
     f"scnet_member_{resource}_seconds_total": (
         f"用户组成员的作业占用{text}的累计时间，单位为{unit}：两次采集的平均值乘以间隔，间隔最多按三个采集周期计。"
@@ -33,16 +19,6 @@ _TOLD: Final = "从第一次完整读取时开始计数：读取过程中变化�
 
 MEANINGS: Final[Mapping[str, str]] = {
     "scnet_up": "区域的每个目标最近一次采集是否都成功：1 为全部成功，0 为至少一个失败。",
-    "scnet_queue_jobs": (
-        "调度器用户在一个队列中的作业数，按状态分。区域内多个调度器的同名队列会相加。出现过的队列会一直保留，值为 0。"
-    ),
-    "scnet_scheduler_info": "区域的一个批处理系统，恒为 1。",
-    "scnet_member_jobs": (
-        "用户组成员列出的作业数，按状态分。始终有运行、排队、保留（held）和挂起（suspended）四种状态，其他状态在有作业时才有。"
-    ),
-    **_OF_MEMBER,
-    "scnet_job_info": "一个列出的作业及其名称和状态，恒为 1。需要 per_job，最多 max_jobs 个作业，见 hpc_exporter_jobs_dropped。",
-    **_OF_JOB,
     "scnet_job_transitions_total": (
         "相邻两次采集之间作业状态的变化。从 none：首次列出；到 gone：连续两次完整列表中都没有。两次采集之间经过的状态看不到。"
     ),

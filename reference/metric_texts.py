@@ -291,9 +291,6 @@ _FIRST_LISTING: Final = Text(
 # The first that fits a name. Where the help says it all there is only Chinese to add.
 ABSENT: Final[Sequence[tuple[str, Text]]] = (
     ("scnet_up", Text("", "该区域尚未采集过。")),
-    ("scnet_(queue|member)_jobs", Text("", "没有近期数据。")),
-    ("scnet_scheduler_info", Text("", "区域不再列出它，或没有近期数据。")),
-    ("scnet_member_(requested|allocated)_.*", Text("", "处于该状态的某个作业的数量未知。")),
     (
         "scnet_job_transitions_total",
         Text(
@@ -315,20 +312,6 @@ ABSENT: Final[Sequence[tuple[str, Text]]] = (
         Text(
             f"{_GROUP_GONE.en} Every reason is there at 0 from the first list on.",
             f"{_GROUP_GONE.zh}从第一次列表起，每种原因都从 0 开始。",
-        ),
-    ),
-    (
-        "scnet_job_info",
-        Text(
-            "where the job is listed no longer, there was no room left for it, or nothing recent is known.",
-            "作业不再列出、已没有名额，或没有近期数据。",
-        ),
-    ),
-    (
-        "scnet_job_(requested|allocated)_.*",
-        Text(
-            "where the amount is unknown, and where scnet_job_info of the job is absent.",
-            "数量未知，或该作业的 scnet_job_info 缺失。",
         ),
     ),
     (

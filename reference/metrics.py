@@ -107,9 +107,9 @@ def told(family: Family, language: str = "en") -> tuple[str, str]:
     more = next((getattr(text, language) for pattern, text in ABSENT if re.fullmatch(pattern, family.name)), "")
     if language == "en":
         meaning, absent = _helped(family)
-        absent = " ".join(filter(None, [absent, more]))
+        absent = " ".join(filter(None, [absent, more or family.absent.en]))
     else:
-        meaning, absent = family.zh or MEANINGS.get(family.name, ""), family.absent_zh or more
+        meaning, absent = family.zh or MEANINGS.get(family.name, ""), more or family.absent.zh
     if not meaning or not absent:
         raise LookupError(f"{family.name} does not say what it means and when it is absent: MEANINGS, ABSENT")
     return meaning, absent

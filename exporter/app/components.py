@@ -13,12 +13,12 @@ from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, Config, OctopusProject, Tls, load
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.family import Family
-from exporter.metrics.perjob import PerJobBudget
 from exporter.metrics.render import Chunks
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import WHOLE, Shard, TargetKey
 from exporter.sources.collector import subjects_of
 from exporter.sources.octopus.project import Project
+from exporter.sources.per_job import PerJobBudget
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.region_tokens import AccountAtWork, account_at_work
 from exporter.sources.source import Context, Source

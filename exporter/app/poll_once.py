@@ -8,7 +8,7 @@ from exporter.app.components import Components
 from exporter.metrics import families
 from exporter.metrics.render import Format
 from exporter.polling import Outcome, Target, poll_target
-from exporter.records import QueueStatistics
+from exporter.sources.scnet.queue_jobs import QueueStatistics
 
 
 def ignore(_outcome: Outcome) -> None:

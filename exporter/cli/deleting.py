@@ -36,6 +36,7 @@ from exporter.sources.scnet._deletion import (
     delete_jobs,
 )
 from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.schedulers import ask_schedulers
 
 # More than so many jobs need --i-mean: a slip of the pipeline must not delete everything.
 SAFE_NUMBER = 100
@@ -153,12 +154,13 @@ async def scheduler_for(region: Region, order: Order) -> str:
     Asked with the token that deletes, so that a token that has ended is found out, or replaced, before it matters.
     """
     try:
-        found = await region.client.schedulers(region.tokens.of_user(order.user))
+        tokens = region.tokens.of_user(order.user)
+        found = await ask_schedulers(region.upstream, tokens, region.cluster.hpc_url)
     except PollError as error:
         if order.scheduler_id is None or isinstance(error, REFUSALS):
             raise
         return order.scheduler_id
-    known = {each.id: f"{each.id} ({each.name}, {each.type})" for each in found.schedulers}
+    known: dict[str, str] = {each.id: f"{each.id} ({each.name}, {each.type})" for each in found}
     listed = ", ".join(known.values())
     if order.scheduler_id is not None:
         if known and order.scheduler_id not in known and not found.rejected:

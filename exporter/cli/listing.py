@@ -17,8 +17,9 @@ from exporter.errors import PollError
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing
 from exporter.sources.collector import Subject
+from exporter.sources.jobs import allocated, requested
 from exporter.sources.once import Cell, Column, number
-from exporter.sources.scnet.member_jobs import allocated, requested
+from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
 
 # A state that nobody knows is shown with so much of its spelling: what Slurm's longest words need.
 LONGEST_WORD = 20
@@ -150,7 +151,7 @@ def _job_row(member: Subject, job: Job) -> JobRow:
 async def ask(assembly: Components, wanted: Wanted, advance: Callable[[], None]) -> Answer:
     region = assembly.regions[wanted.key.source]
     try:
-        listing = await region.client.member_jobs(wanted.subject.group_id, wanted.subject.user, region.tokens.members)
+        listing = await region.ask(MEMBER_JOBS, wanted.subject, read_jobs)
     except PollError as error:
         return Answer(wanted, JobListing(()), error)
     finally:

@@ -18,8 +18,8 @@ from msgspec import Meta
 from exporter.errors import PollError, Reason
 from exporter.records import JobState
 from exporter.sources.collector import registry
+from exporter.sources.jobs import Allocated, Requested
 from exporter.sources.once import Once, Shape
-from exporter.sources.scnet.member_jobs import Allocated, Requested
 from exporter.text import escaped
 
 Time = Annotated[str, Meta(description="RFC 3339, in UTC", extra_json_schema={"format": "date-time"})]

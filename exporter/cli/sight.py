@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from exporter.cli.schemas import Verdict
 from exporter.errors import PollError, RejectedError
 from exporter.records import ENDED, Job, JobListing
+from exporter.sources.collector import Subject
+from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
 from exporter.sources.scnet.ownjobs import own_jobs
 from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.subjects import MEMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,9 @@ class Sights:
         self._region = region
         self._user = user
         self._scheduler_id = scheduler_id
-        groups = [member.group_id for member in region.cluster.members if user in member.users]
+        memberships = [subject for subject in MEMBER.subjects(region.cluster, "") if subject.user == user]
         # Member lists are documented better, but need a group's administrator and name no scheduler.
-        self._ways: list[Callable[[], Awaitable[Sight]]] = [lambda: self._of_member(groups)] if groups else []
+        self._ways: list[Callable[[], Awaitable[Sight]]] = [lambda: self._of_member(memberships)] if memberships else []
         self._ways.append(self._of_owner)
 
     async def look(self) -> Sight:
@@ -56,11 +59,9 @@ class Sights:
         assert first is not None  # noqa: S101 - there is at least one way
         raise first
 
-    async def _of_member(self, groups: list[str]) -> Sight:
+    async def _of_member(self, memberships: list[Subject]) -> Sight:
         """The jobs that the user has as a member of each configured group."""
-        listings = [
-            await self._region.client.member_jobs(group, self._user, self._region.tokens.members) for group in groups
-        ]
+        listings = [await self._region.ask(MEMBER_JOBS, membership, read_jobs) for membership in memberships]
         jobs: dict[str, Job] = {}
         for listing in listings:
             jobs |= by_id(listing)

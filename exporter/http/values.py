@@ -38,11 +38,33 @@ def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
     return None, isinstance(value, bool) or value != -1
 
 
+class Id(str):
+    """An id in a row: text, a number, or 1638523853.0. Decode with `lenient`."""
+
+    __slots__ = ()
+
+
+class Name(str):
+    """A name in a row: text, a number or a boolean; null is "". Decode with `lenient`."""
+
+    __slots__ = ()
+
+
+def lenient(kind: type, value: object) -> object:
+    """Decode `Id` and `Name`, as the ``dec_hook`` of msgspec. Raises ValueError for a value that is neither."""
+    found = _id(value) if kind is Id else "" if value is None else _text(value) if kind is Name else None
+    if found is None:
+        raise ValueError(f"not a usable {kind.__name__.lower()}")
+    return kind(found)
+
+
 def text_of(raw: msgspec.Raw) -> str | None:
     """A name, "" where there is none; None for anything but text, number, boolean and null."""
-    match value_of(raw):
-        case None:
-            return "" if bytes(raw).strip() == b"null" else None
+    return "" if bytes(raw).strip() == b"null" else _text(value_of(raw))
+
+
+def _text(value: object) -> str | None:
+    match value:
         case str(text):
             return text
         case bool(flag):
@@ -54,7 +76,10 @@ def text_of(raw: msgspec.Raw) -> str | None:
 
 def id_of(raw: msgspec.Raw) -> str | None:
     """An id as text; None where it cannot be used."""
-    value = value_of(raw)
+    return _id(value_of(raw))
+
+
+def _id(value: object) -> str | None:
     if isinstance(value, str):
         return id_of_text(value)
     return id_of_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,7 +1,7 @@
 """Metric families: what a name means, in two languages, and the samples that carry its values."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 FamilyType = Literal["gauge", "counter", "histogram"]
 
@@ -21,13 +21,17 @@ class Sample(NamedTuple):
     value: float | None
 
 
+# The Chinese of the most frequent "Absent while nothing recent is known."
+NOTHING_RECENT: Final = Text("", "没有近期数据。")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """One metric family. Compared and hashed by identity: each exists once, and is a key in hot dictionaries.
 
     `name` is the name in the text format: a counter's ends in ``_total``. `labels` is the order of rendered labels.
-    `help` and `zh` explain it in English and Chinese; a sentence of `help` that begins with "Absent" says when there is no
-    sample, and `absent_zh` says so in Chinese.
+    `help` and `zh` explain it in English and Chinese. A sentence of `help` that begins with "Absent" says when there is no
+    sample; `absent` adds to it in English, and says all of it in Chinese.
     """
 
     name: str
@@ -35,7 +39,7 @@ class Family:
     help: str
     labels: tuple[str, ...] = ()
     zh: str = ""
-    absent_zh: str = ""
+    absent: Text = NOTHING_RECENT
 
     def __call__(self, *values: object, value: float | None) -> Sample:
         """Return a sample with these label values. Raises ValueError where their number is not that of the labels."""
@@ -44,6 +48,16 @@ class Family:
         return Sample(self, tuple(map(str, values)), value)
 
 
-def gauge(name: str, labels: tuple[str, ...], text: str, *, zh: str, absent_zh: str = "没有近期数据。") -> Family:
-    """Declare a gauge that a collector exports. `text` is the HELP text, in English."""
-    return Family(name, "gauge", text, labels, zh, absent_zh)
+def gauge(name: str, labels: tuple[str, ...], text: str, *, zh: str, absent: Text = NOTHING_RECENT) -> Family:
+    """Declare a gauge. `text` is the HELP text, in English."""
+    return Family(name, "gauge", text, labels, zh, absent)
+
+
+def counter(name: str, labels: tuple[str, ...], text: str, *, zh: str, absent: Text = NOTHING_RECENT) -> Family:
+    """Declare a counter. `text` is the HELP text, in English."""
+    return Family(name, "counter", text, labels, zh, absent)
+
+
+def histogram(name: str, labels: tuple[str, ...], text: str, *, zh: str, absent: Text = NOTHING_RECENT) -> Family:
+    """Declare a histogram. `text` is the HELP text, in English."""
+    return Family(name, "histogram", text, labels, zh, absent)

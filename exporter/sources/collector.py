@@ -9,7 +9,7 @@ docs/adding-a-collector.md shows a whole one.
 import importlib
 import pkgutil
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
@@ -18,6 +18,7 @@ import msgspec
 
 from exporter.errors import AuthenticationError, DecodeError, NotThereError, PollError, RecordError
 from exporter.http import Response, excerpt
+from exporter.http.values import UNREADABLE, lenient
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.family import Family, Sample, Text
 from exporter.metrics.render import Chunks, sample, to_bytes
@@ -27,7 +28,6 @@ from exporter.sources.once import Once
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
 
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 # Answers of an optional endpoint that a region does not have.
 NOT_THERE: Final = (404, 405)
 
@@ -194,7 +194,7 @@ def collectors_of(section: str) -> tuple[Collector, ...]:
 class Source(Protocol):
     """What the polling of a declared collector needs of a region or project."""
 
-    async def ask(self, collector: Collector, subject: Subject, decode: Callable[[Response], T]) -> T:
+    def ask(self, collector: Collector, subject: Subject, decode: Callable[[Response], T]) -> Awaitable[T]:
         """Request the collector's path with the right token. Raises PollError."""
         ...
 
@@ -229,7 +229,8 @@ def collector(
     """Declare a collector of rows, by a generator that turns a subject and its rows into samples.
 
     The annotation of its parameter `rows` says what a row is, as ``Rows[Row]`` with a msgspec struct `Row`. Numbers may come as
-    text. A field that cannot be read takes its default, or rejects its row where it has none. A collector that is not on by
+    text; for ids and names in any form there are the types `Id` and `Name` of `exporter.http.values`. A field that cannot be
+    read takes its default, or rejects its row where it has none. A collector that is not on by
     `default` is optional: regions without its endpoint are normal.
     """
 
@@ -326,15 +327,19 @@ def read_rows(data: msgspec.Raw, row: type[R]) -> Rows[R]:
     Raises DecodeError for anything else, and where there are rows but none can be read: that says nothing.
     """
     read, rejected = list[R](), 0
-    raws = raw_rows(data)
-    for raw in raws:
+    for raw in raw_rows(data):
         try:
             read.append(read_row(raw, row))
         except RecordError:
             rejected += 1
-    if raws and not read:
-        raise DecodeError(f"no row of the answer can be read: {excerpt(bytes(data))}")
+    raise_if_all_rejected(read, rejected, data)
     return Rows(read, rejected)
+
+
+def raise_if_all_rejected(read: Sized, rejected: int, data: msgspec.Raw) -> None:
+    """Raise DecodeError for a list of which no row can be used: it says nothing, not that there is nothing."""
+    if rejected and not read:
+        raise DecodeError(f"none of the answer's {rejected} rows can be read: {excerpt(bytes(data))}")
 
 
 # The names under which an object is known to hold its rows.
@@ -342,26 +347,33 @@ LISTS: Final = ("list", "records", "rows", "items")
 
 
 def raw_rows(data: msgspec.Raw) -> list[msgspec.Raw]:
-    """Each row as it came. Raises DecodeError where there is no list of them."""
-    body = bytes(data).strip()
-    if body == b"null":
-        return []
+    """Each row as it came, in a list, an object that holds one, or on its own. Raises DecodeError for anything else."""
+    if not bytes(data).lstrip().startswith(b"{"):
+        return list_of(data)
     try:
-        if body.startswith(b"{"):
-            held = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-            name = next((name for name in LISTS if name in held), None)
-            return [msgspec.Raw(body)] if name is None else raw_rows(held[name])
-        return msgspec.json.decode(body, type=list[msgspec.Raw])
+        held = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     except UNREADABLE:
-        raise DecodeError(f"the answer's data is not a list: {excerpt(body)}") from None
+        raise DecodeError(f"the answer's data is not a list: {excerpt(bytes(data))}") from None
+    name = next((name for name in LISTS if name in held), None)
+    return [data] if name is None else raw_rows(held[name])
+
+
+def list_of(data: msgspec.Raw) -> list[msgspec.Raw]:
+    """The members of a list; null means that there are none. Raises DecodeError for anything else."""
+    try:
+        return msgspec.json.decode(data, type=list[msgspec.Raw] | None) or []
+    except UNREADABLE:
+        raise DecodeError(f"the answer's data is not a list: {excerpt(bytes(data))}") from None
 
 
 def read_row(raw: msgspec.Raw, row: type[R]) -> R:
     """One row; a field that cannot be read takes its default. Raises RecordError where it has none."""
     try:
-        return msgspec.json.decode(raw, type=row, strict=False)
+        decoded: R = _decoded(raw, row)
     except UNREADABLE:
         pass
+    else:
+        return decoded
     try:
         given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except UNREADABLE as error:
@@ -370,7 +382,7 @@ def read_row(raw: msgspec.Raw, row: type[R]) -> R:
     for each in msgspec.structs.fields(row):
         try:
             if each.encode_name in given:
-                values[each.name] = msgspec.json.decode(given[each.encode_name], type=each.type, strict=False)
+                values[each.name] = _decoded(given[each.encode_name], each.type)
         except UNREADABLE as error:
             if each.required:
                 raise RecordError(f"{each.encode_name}: {error}") from None
@@ -378,3 +390,7 @@ def read_row(raw: msgspec.Raw, row: type[R]) -> R:
         return row(**values)
     except TypeError as error:
         raise RecordError(str(error)) from None
+
+
+def _decoded(raw: msgspec.Raw, kind: Any) -> Any:
+    return msgspec.json.decode(raw, type=kind, strict=False, dec_hook=lenient)

@@ -7,11 +7,11 @@ from exporter.errors import PollError
 from exporter.metrics import catalogue, families
 from exporter.metrics.family import Family
 from exporter.metrics.own import OwnMetrics
-from exporter.metrics.perjob import PerJobBudget
-from exporter.metrics.render import Chunks
+from exporter.metrics.render import Chunks, sample, to_bytes
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey, TargetStatus
 from exporter.sources.figures import Figureboard, Figures
+from exporter.sources.per_job import PerJobBudget
 from exporter.sources.tracked import Tracked
 
 
@@ -52,7 +52,8 @@ class Display:
     def show_jobs_dropped(self, source: str) -> None:
         """Say how many jobs of `source` found no room among the per-job series."""
         if self.per_job is not None and self._exporter_metrics:
-            self.exposition.put(("dropped", source), families.jobs_dropped(source, self.per_job.dropped(source)))
+            line = sample(catalogue.JOBS_DROPPED, (source,), self.per_job.dropped(source))
+            self.exposition.put(("dropped", source), {catalogue.JOBS_DROPPED: to_bytes(line)})
 
     def limit_jobs(self, per_job: PerJobBudget | None, sources: Mapping[str, Any]) -> None:
         """Use another budget for series of single jobs."""

@@ -3,17 +3,15 @@
 A number is None where it is unknown, and so is a sum of which a part is: unknown is never zero.
 """
 
-import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
 import msgspec
 
-from exporter.metrics.families import by_queue, usual_counts
 from exporter.metrics.family import Sample
 from exporter.polling import TargetKey
-from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, QueueStatistics
+from exporter.records import JobState, known_sum
 
 STATES: Final = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER)
 Number = int | None
@@ -137,38 +135,4 @@ def batched(numbers: Iterable[Number]) -> Iterator[tuple[Number, ...]]:
 
 def added(rows: Sequence[tuple[Number, ...]], width: int) -> list[Number]:
     """The sums of columns; None where a value of the column is unknown."""
-    if not rows:
-        return [0] * width
-    return [None if None in column else sum(value or 0 for value in column) for column in zip(*rows, strict=True)]
-
-
-def queue_figures(statistics: QueueStatistics, seen: Collection[str]) -> QueueFigures:
-    """The same numbers as `families.queue_statistics` shows."""
-    queues = by_queue(statistics, seen)
-    names = tuple(map(sys.intern, sorted(queues)))
-    return QueueFigures(names, tuple(chain.from_iterable(counts_of(queues[name]) for name in names)))
-
-
-def counts_of(states: Mapping[JobState, int]) -> Iterable[Number]:
-    """The fields of a `Counts`: jobs by state; a state that is not there is unknown."""
-    try:
-        return usual_counts(states)
-    except KeyError:
-        return map(states.get, STATES)
-
-
-def member_figures(listing: JobListing) -> MemberFigures:
-    """Listed jobs by state, and the sums of what is in use. Takes a while for a large listing."""
-    by_state = dict.fromkeys(STATES, 0)
-    for job in listing.jobs:
-        by_state[job.state if job.state in by_state else JobState.OTHER] += 1
-    holding = [job for job in listing.jobs if job.state not in HOLDS_NOTHING]
-    return MemberFigures(
-        Counts(*by_state.values()),
-        InUse(*(total(holding, name) for name in ("allocated_cpus", "allocated_gpus", "allocated_dcus"))),
-    )
-
-
-def total(jobs: Iterable[Job], name: str) -> Number:
-    values = [getattr(job, name) for job in jobs]
-    return None if None in values else sum(values)
+    return [known_sum(column) for column in zip(*rows, strict=True)] if rows else [0] * width

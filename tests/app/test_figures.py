@@ -3,20 +3,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics import catalogue, families
 from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks
 from exporter.polling import TargetKey
-from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, QueueCounts, QueueStatistics
+from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState
+from exporter.sources import jobs as of_jobs
 from exporter.sources.figures import (
     Counts,
     Figureboard,
     InUse,
     MemberFigures,
     TaskFigures,
-    member_figures,
-    queue_figures,
 )
+from exporter.sources.scnet.queue_jobs import JOBS as QUEUE_JOBS
+from exporter.sources.scnet.queue_jobs import QueueCounts, QueueStatistics, by_queue, figures, rendered
 
 QUEUE_STATES = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER)
 NUMBERS = st.none() | st.integers(0, 1000)
@@ -45,10 +45,11 @@ def samples(chunks: Chunks, family: Family) -> dict[str, int]:
 )
 def test_queues_show_what_the_samples_show(rows: list[QueueCounts], seen: set[str], rejected: int) -> None:
     statistics = QueueStatistics("test", tuple(rows), rejected=rejected)
-    wanted = samples(families.queue_statistics("kunshan", statistics, seen), catalogue.SCNET_QUEUE_JOBS)
+    queues = by_queue(statistics, seen)
+    wanted = samples(rendered("kunshan", "test", queues), QUEUE_JOBS)
     found = {
         f'scnet_queue_jobs{{hpc_cluster="kunshan",user="test",queue="{queue}",state="{state}"}}': value
-        for queue, counts in queue_figures(statistics, seen).queues
+        for queue, counts in figures(queues).queues
         for state, value in counts._asdict().items()
         if value is not None
     }
@@ -58,15 +59,17 @@ def test_queues_show_what_the_samples_show(rows: list[QueueCounts], seen: set[st
 @given(st.lists(JOBS))
 def test_members_show_what_the_samples_show(jobs: list[Job]) -> None:
     listing = JobListing(tuple(jobs))
-    chunks = families.member_jobs("kunshan", "chemistry", "test", listing)
-    figures = member_figures(listing)
-    by_state = samples(chunks, catalogue.SCNET_MEMBER_JOBS)
+    chunks = of_jobs.member_jobs("kunshan", "chemistry", "test", jobs)
+    of_member = of_jobs.member_figures(listing)
+    by_state = samples(chunks, of_jobs.JOBS)
     for state in ("running", "queued", "held", "suspended"):
-        assert getattr(figures.jobs, state) == sum(n for series, n in by_state.items() if f'state="{state}"' in series)
-    assert sum(number or 0 for number in figures.jobs) == sum(by_state.values()) == len(jobs)
+        assert getattr(of_member.jobs, state) == sum(
+            n for series, n in by_state.items() if f'state="{state}"' in series
+        )
+    assert sum(number or 0 for number in of_member.jobs) == sum(by_state.values()) == len(jobs)
     for name in ("cpus", "gpus", "dcus"):
-        shown = samples(chunks, catalogue.SCNET_MEMBER_AMOUNTS[f"allocated_{name}"])
-        value = getattr(figures.in_use, name)
+        shown = samples(chunks, of_jobs.AMOUNTS[f"allocated_{name}"])
+        value = getattr(of_member.in_use, name)
         unknown = any(getattr(job, f"allocated_{name}") is None for job in jobs if job.state not in HOLDS_NOTHING)
         assert value == (None if unknown else sum(shown.values()))
 
@@ -99,7 +102,7 @@ def test_a_sum_with_an_unknown_part_is_unknown(users: list[list[tuple[str, Count
             for queue, counts in dict(queues).items()
         ]
         key = TargetKey("kunshan", "queue_jobs", str(number))
-        board.show(key, queue_figures(QueueStatistics("test", tuple(statistics)), set()))
+        board.show(key, figures(by_queue(QueueStatistics("test", tuple(statistics)))))
     found = board.totals("kunshan").queues
     if not users:
         assert found is None

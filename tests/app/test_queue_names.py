@@ -1,7 +1,7 @@
 """Queues are remembered, so that one without jobs is shown at 0; but not without bound where names change for ever."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics import families
 from exporter.metrics.render import Chunks
-from exporter.records import QueueStatistics
-from exporter.sources.scnet import seen_queues
-from exporter.sources.scnet.seen_queues import ABSENT_LIMIT, SeenQueues
+from exporter.sources.scnet import queue_jobs
+from exporter.sources.scnet.queue_jobs import ABSENT_LIMIT, Counts, SeenQueues
 from tests.app.running import running
 from tests.e2e.region import scripted_region
 
@@ -31,7 +29,7 @@ NAMES = st.lists(st.text(alphabet="abcdefgh", max_size=1), max_size=8)
 @given(st.lists(NAMES, max_size=12), st.integers(0, 5))
 def test_the_latest_absent_names_are_remembered(answers: list[list[str]], limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seen_queues, "ABSENT_LIMIT", limit)
+        patch.setattr(queue_jobs, "ABSENT_LIMIT", limit)
         seen, dropped_ever, last_in = SeenQueues(), 0, dict[str, int]()
         for at, names in enumerate(answers):
             seen, dropped = seen.after(names)
@@ -82,18 +80,18 @@ async def test_large_answers_are_rendered_beside_the_event_loop_and_small_ones_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: dict[str, set[bool]] = {}
-    original = families.queue_statistics
+    original = queue_jobs.rendered
 
-    def rendered(hpc_cluster: str, statistics: QueueStatistics, seen: Collection[str]) -> Chunks:
+    def rendered(hpc_cluster: str, user: str, queues: Mapping[str, Counts]) -> Chunks:
         on_loop = threading.current_thread() is threading.main_thread()
-        threads.setdefault(statistics.user, set()).add(on_loop)
-        return original(hpc_cluster, statistics, seen)
+        threads.setdefault(user, set()).add(on_loop)
+        return original(hpc_cluster, user, queues)
 
     async def answer(request: web.Request) -> web.Response:
         number = 3000 if request.query["userName"] == "large" else 10
         return web.json_response({"code": "0", "data": [{"name": f"q{n}", "values": []} for n in range(number)]})
 
-    monkeypatch.setattr(families, "queue_statistics", rendered)
+    monkeypatch.setattr(queue_jobs, "rendered", rendered)
     text = CONFIGURATION.replace("[test]", "[large, small]")
     async with (
         scripted_region({"queue_jobs": answer}) as region,

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from exporter.cli.main import main
-from exporter.metrics import catalogue
+from exporter.sources.collector import catalogue
 from tests.deploy.chart import (
     CHART,
     CONFIG,
@@ -412,7 +412,7 @@ def test_scraped_series_keep_the_exporters_own_labels(name: str) -> None:
     dropped = [rule["regex"] for rule in endpoint["relabelings"] if rule.get("action") == "labeldrop"]
     given = {"job", "instance", "namespace", "service", "endpoint", "pod", "container"}
     remaining = {label for label in given if not re.fullmatch(dropped[0], label)}
-    ours = {label for family in catalogue.CATALOGUE.values() for label in family.labels}
+    ours = {label for family in catalogue().values() for label in family.labels}
     assert "endpoint" in ours
     assert remaining == {"job", "instance", "namespace", "service"}
     assert not remaining & ours

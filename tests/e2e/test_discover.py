@@ -20,9 +20,10 @@ from exporter.cli.discover import Known, checked_region, comment, configuration,
 from exporter.cli.main import main
 from exporter.config import Account as ConfiguredAccount
 from exporter.config import InlineSecret, load
-from exporter.records import Scheduler
+from exporter.http.values import Id, Name
 from exporter.simulator import Account, Fault, Simulator, default_regions
 from exporter.sources.scnet.discovery import Found
+from exporter.sources.scnet.schedulers import Scheduler
 from tests.app.running import running
 from tests.e2e.process import run
 from tests.support.platform import idle_regions
@@ -282,7 +283,7 @@ def test_hostile_names_stay_what_and_where_they_are(tmp_path: Path, hostile: str
     """As name, id, user, scheduler and reason; the region beside is not disturbed. What cannot be used is left out."""
     url = "https://hpc.example.com"
     found = [
-        Found("1", hostile, "u1", url, (Scheduler(hostile, hostile, hostile),), hostile),
+        Found("1", hostile, "u1", url, (Scheduler(Id(hostile), Name(hostile), Name(hostile)),), hostile),
         Found("2", hostile, hostile, url),
         Found(hostile, "three", "u3", url),
         Found("4", "four", "u4", hostile),
@@ -308,7 +309,7 @@ def test_whatever_regions_say_the_configuration_is_accepted(tmp_path: Path, text
     name, user, region_id, problem, url = texts
     address = "https://hpc.example.com"
     found = [
-        Found("1", name, user, address, (Scheduler(name, user, problem),), problem),
+        Found("1", name, user, address, (Scheduler(Id(name), Name(user), Name(problem)),), problem),
         Found(region_id, name, user, address, problem=problem),
         Found("3", name, user, f"https://{url}", problem=problem),
         Found("4", name, "u", address),

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics import catalogue
+from exporter.sources.collector import catalogue
 from tests.e2e.process import Answer, ExporterProcess, serving
 from tests.e2e.region import (
     FIXTURES,
@@ -133,7 +133,7 @@ def read(file: Path) -> str:
 
 async def test_every_family_is_in_the_catalogue(answer: Answer) -> None:
     families = {line.split(" ")[2] for line in answer.text.splitlines() if line.startswith("# TYPE ")}
-    assert {family for family in families if not family.startswith("process_")} <= catalogue.CATALOGUE.keys()
+    assert {family for family in families if not family.startswith("process_")} <= catalogue().keys()
 
 
 def series_of(parse: Callable[[str], Iterable[Metric]], exposition: str) -> set[str]:

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from exporter.errors import PollError
 from exporter.http import Response
-from exporter.sources.scnet import wire
-from exporter.sources.scnet.envelope import open_envelope
+from exporter.sources.scnet.api import open_envelope
+from exporter.sources.scnet.member_jobs import job_listing
 from tests.support.http import Network, body_of, get
 
 pytestmark = pytest.mark.usefixtures("short_backoff")
@@ -143,7 +143,7 @@ async def test_decoding_a_large_answer_leaves_the_event_loop_its_turn(network: N
     def decode(response: Response) -> int:
         nonlocal decoding
         started = time.perf_counter()
-        jobs = len(wire.job_listing(open_envelope(response)).jobs)
+        jobs = len(job_listing(open_envelope(response)).jobs)
         decoding = time.perf_counter() - started
         return jobs
 

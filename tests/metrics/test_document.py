@@ -8,14 +8,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics import families, tracking
-from exporter.metrics.catalogue import CATALOGUE, OCTOPUS_UP, SCNET_UP
+from exporter.metrics.catalogue import JOBS_DROPPED, OCTOPUS_UP, SCNET_UP
 from exporter.metrics.own import OwnMetrics
-from exporter.metrics.render import Format
+from exporter.metrics.render import Format, to_bytes
+from exporter.metrics.render import sample as line
 from exporter.metrics.snapshot import Exposition
-from exporter.records import Job, JobListing, JobState, QueueCounts, QueueStatistics, Scheduler, Schedulers
+from exporter.records import Job, JobListing, JobState
+from exporter.sources.collector import catalogue, rendered
+from exporter.sources.jobs import member_jobs, per_job
 from exporter.sources.octopus import samples as octopus
 from exporter.sources.octopus.records import QueueContent, QueueListing, Requested
 from exporter.sources.octopus.samples import QueueCounters, QueueLabels
+from exporter.sources.scnet import queue_jobs
+from exporter.sources.scnet.region_cores import CPUS
+from exporter.sources.scnet.schedulers import INFO
 from exporter.tracking import MemberKey, Tracker
 from exporter.tracking.histogram import Histogram
 
@@ -32,17 +38,16 @@ def exposition() -> Exposition:
     """Everything that we render, at least once."""
     exposition = Exposition()
     jobs = tuple(Job(str(n), STRANGE, state, 1, 2, 3, 4, 5, 6, 7) for n, state in enumerate(JobState))
-    statistics = QueueStatistics("bob", (QueueCounts(STRANGE, {JobState.RUNNING: 1, JobState.UNKNOWN: 1}),))
     for owner, chunks in enumerate(
         (
-            families.queue_statistics("kunshan", statistics, {"seen before"}),
-            families.schedulers("kunshan", Schedulers((Scheduler("1638523853", "Cluster", "SLURM"),))),
-            families.member_jobs("kunshan", "chemistry", "bob", JobListing(jobs)),
-            families.per_job("kunshan", "chemistry", "bob", jobs),
+            queue_jobs.rendered("kunshan", "bob", {STRANGE: {JobState.RUNNING: 1, JobState.UNKNOWN: 1}}),
+            rendered([INFO("kunshan", "1638523853", STRANGE, "SLURM", value=1), CPUS("kunshan", "used", value=1)]),
+            member_jobs("kunshan", "chemistry", "bob", jobs),
+            per_job("kunshan", "chemistry", "bob", jobs),
             families.target_health("kunshan", "queue_jobs", "bob", up=True, stale=False, last_success=1.7e9),
             families.source_up(SCNET_UP, "kunshan", True),
             families.source_up(OCTOPUS_UP, "driving", True),
-            families.jobs_dropped("kunshan", 3),
+            {JOBS_DROPPED: to_bytes(line(JOBS_DROPPED, ("kunshan",), 3))},
             octopus.queue(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, COUNTERS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),
             tracking.tracked_group("kunshan", "chemistry", tracked(jobs).group(MEMBER.source, MEMBER.group_id)),
@@ -89,7 +94,7 @@ async def test_every_family_of_the_catalogue_stands_once_in_one_document(
     parse = parse_text if fmt is Format.TEXT else parse_openmetrics
     parsed = [family.name + "_total" * (family.type == "counter") for family in parse(text)]
     assert len(parsed) == len(set(parsed))
-    assert {name for name in parsed if not name.startswith("process_")} == CATALOGUE.keys()
+    assert {name for name in parsed if not name.startswith("process_")} == catalogue().keys()
     lines = [line for line in text.split("\n") if line and not line.startswith("#")]
     assert f"hpc_exporter_series {len(lines)}" in lines
     assert text.count("# EOF\n") == (fmt is Format.OPENMETRICS)

@@ -12,7 +12,7 @@ from exporter.metrics.family import Family, Sample, Text, gauge
 from exporter.polling import TargetKey
 from exporter.sources import collector as collectors
 from exporter.sources.collector import Collector, Found, Rows, Subject, collector, read_row, read_rows, registry
-from exporter.sources.scnet.envelope import open_envelope
+from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.subjects import REGION
 
 T = TypeVar("T")

@@ -12,10 +12,14 @@ from typing import Any
 from aiohttp import web
 
 from exporter.config import InlineSecret
-from exporter.http import Login, TokenCache, TokenSource
+from exporter.http import Login, TokenCache, TokenProvider, TokenSource, Upstream
+from exporter.records import JobListing
 from exporter.simulator import Quirks, Region, RegionSpec, Simulator, default_regions
-from exporter.sources.scnet.client import RegionClient
+from exporter.sources.scnet.api import address, get
 from exporter.sources.scnet.login import AccessKeyLogin, renewal
+from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
+from exporter.sources.scnet.queue_jobs import QUEUE_JOBS, QueueStatistics, read_queues
+from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
 from tests.support.clock import FakeClock
 from tests.support.http import Network, a_network
 
@@ -45,6 +49,28 @@ class Refreshes:
             self.expiries.pop((source, user), None)
         else:
             self.expiries[source, user] = seconds
+
+
+class RegionClient:
+    """Asks the collectors' endpoints of one region."""
+
+    def __init__(self, upstream: Upstream, *, cluster_id: str, hpc_url: str, ac_url: str) -> None:
+        self.upstream = upstream
+        self._cluster_id = cluster_id
+        self._urls = {"hpc_url": hpc_url, "ac_url": ac_url}
+
+    async def queue_jobs(self, user: str, tokens: TokenProvider) -> QueueStatistics:
+        url = address(QUEUE_JOBS.path, {"user": user}, **self._urls)
+        return await get(self.upstream, tokens, QUEUE_JOBS.name, url, lambda response: read_queues(user, response))
+
+    async def schedulers(self, tokens: TokenProvider) -> list[Scheduler]:
+        return list(await ask_schedulers(self.upstream, tokens, self._urls["hpc_url"]))
+
+    async def member_jobs(self, group_id: str, user: str, tokens: TokenProvider) -> JobListing:
+        params = {"cluster_id": self._cluster_id, "group_id": group_id, "user": user}
+        return await get(
+            self.upstream, tokens, MEMBER_JOBS.name, address(MEMBER_JOBS.path, params, **self._urls), read_jobs
+        )
 
 
 class AtWork:

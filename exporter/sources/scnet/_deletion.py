@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.errors import ExporterError
 from exporter.http import Request, Response, Upstream, one_line
-from exporter.sources.scnet.envelope import open_envelope, text_of
+from exporter.sources.scnet.api import open_envelope, text_of
 
 # What the endpoint is called in messages.
 DELETE_JOBS = "delete_jobs"

@@ -18,12 +18,11 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.http import Login, Request, Response, StaticToken, TokenProvider, Upstream, call_with_token, excerpt
-from exporter.records import Scheduler
-from exporter.sources.scnet import wire
-from exporter.sources.scnet.client import RegionClient
-from exporter.sources.scnet.envelope import open_envelope
+from exporter.http import Login, Response, StaticToken, TokenProvider, Upstream, excerpt
+from exporter.http.values import UNREADABLE
+from exporter.sources.scnet.api import get, open_envelope
 from exporter.sources.scnet.login import RegionToken, read_login
+from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
 from exporter.sources.scnet.tokens import as_text
 
 CENTER = "center"
@@ -87,7 +86,7 @@ def read_center(response: Response) -> Center:
     data = open_envelope(response)
     try:
         answer = _center.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         raise DecodeError(f"the answer does not describe a region: {excerpt(bytes(data))}") from None
     if isinstance(answer, list):
         if not answer:
@@ -99,8 +98,12 @@ def read_center(response: Response) -> Center:
 
 def enabled(rows: list[msgspec.Raw]) -> Iterator[str]:
     """The addresses that are in use, without the ``/hpc`` that their paths begin with."""
-    for url in wire.read_each(rows, lambda raw: wire.read_one(_url.decode, raw)):
-        if url is not None and url.enabled and url.url.strip():
+    for row in rows:
+        try:
+            url = _url.decode(row)
+        except UNREADABLE:
+            continue
+        if url.enabled and url.url.strip():
             yield url.url.strip().rstrip("/").removesuffix("/hpc").rstrip("/")
 
 
@@ -125,23 +128,18 @@ async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:
     name = center.name or region.cluster_name
     problem, address = "it has no HPC address that is enabled", ""
     for hpc_url in center.hpc_urls:
-        client = RegionClient(upstream, cluster_id=region.cluster_id, hpc_url=hpc_url, ac_url=ac_url)
         try:
-            found = await client.schedulers(tokens)
+            found = await ask_schedulers(upstream, tokens, hpc_url)
         except PollError as error:
             if not address:
                 problem, address = f"its schedulers could not be read: {error}", hpc_url
             if not isinstance(error, UNREACHABLE):
                 break
         else:
-            return Found(region.cluster_id, name, center.user, hpc_url, found.schedulers)
+            return Found(region.cluster_id, name, center.user, hpc_url, tuple(found))
     return Found(region.cluster_id, name, center.user, address, problem=problem)
 
 
 async def ask_center(upstream: Upstream, tokens: TokenProvider, ac_url: str) -> Center:
     """Ask with a region's token: with the platform's own the answer is an internal error."""
-
-    def request(token: str) -> Request:
-        return Request(CENTER, f"{ac_url}/ac/openapi/v2/center", headers={"token": token}, secrets=(token,))
-
-    return await call_with_token(upstream, tokens, request, read_center)
+    return await get(upstream, tokens, CENTER, f"{ac_url}/ac/openapi/v2/center", read_center)

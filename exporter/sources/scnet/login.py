@@ -34,8 +34,9 @@ from exporter.http import (
     describe_skew,
     sendable,
 )
-from exporter.sources.scnet import wire
-from exporter.sources.scnet.envelope import open_envelope
+from exporter.http.values import UNREADABLE
+from exporter.sources.collector import list_of
+from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.tokens import as_text, read_token
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
@@ -171,14 +172,12 @@ def read_login(response: Response) -> LoginAnswer:
         # Whatever the code: this credential gives no tokens.
         raise refusal(error, clock_skew(response)) from None
     try:
-        rows = wire.rows_of(data)
+        rows = list_of(data)
     except DecodeError:
         raise DecodeError("the answer to the login is not a list of tokens") from None
     found: dict[str, RegionToken] = {}
     platform: dict[str, str | None] = {}
-    for row in map(to_region, wire.read_each(rows, lambda raw: wire.read_one(_token.decode, raw))):
-        if row is None:
-            continue
+    for row in filter(None, map(to_region, rows)):
         mark = row.cluster_id if row.cluster_id == PLATFORM_CLUSTER_ID else row.cluster_name.lower()
         platform[mark] = platform.get(mark) or row.token
         if row.cluster_id and row.cluster_id != PLATFORM_CLUSTER_ID and better(row, found.get(row.cluster_id)):
@@ -186,9 +185,11 @@ def read_login(response: Response) -> LoginAnswer:
     return LoginAnswer(found, platform.get(PLATFORM_CLUSTER_ID) or platform.get(PLATFORM_NAME))
 
 
-def to_region(row: WireToken | None) -> RegionToken | None:
+def to_region(raw: msgspec.Raw) -> RegionToken | None:
     """A row of a login; None where it could not be read."""
-    if row is None:
+    try:
+        row = _token.decode(raw)
+    except UNREADABLE:
         return None
     token = row.token.strip() if isinstance(row.token, str) else ""
     usable = sendable(token)
@@ -222,7 +223,7 @@ def read_renewal(response: Response) -> Issued:
     data = open_confidential(response)
     try:
         answer = _renewed.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         raise DecodeError("the answer to tokens/next holds no token") from None
     match answer:
         case [WireRenewed(token=token), *_] | WireRenewed(token=token) | str(token) if sendable(token.strip()):

@@ -1,27 +1,161 @@
 """The jobs of each member of a group (page 查询成员实时作业列表)."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
-from typing import Annotated, Final
+from typing import Final
 
-from msgspec import Meta
+import msgspec
 
-from exporter.metrics import catalogue, families
+from exporter.errors import RecordError
+from exporter.http import Response, one_line
+from exporter.http.values import (
+    NULL,
+    UNREADABLE,
+    Count,
+    count_of,
+    id_of,
+    id_of_number,
+    id_of_text,
+    text_of,
+    value_of,
+    word_of,
+)
 from exporter.metrics.family import Text
-from exporter.metrics.render import Chunks
-from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState
-from exporter.sources.collector import Collector, Subject, register
-from exporter.sources.figures import MemberFigures, member_figures
-from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, number, states_to_show
+from exporter.records import Job, JobListing, JobState
+from exporter.sources import jobs
+from exporter.sources.collector import Collector, Subject, list_of, raise_if_all_rejected, register
+from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.states import PAGE_STATES, state_of
 from exporter.sources.scnet.subjects import MEMBER
 from exporter.sources.tracked import Followed
-from exporter.threads import off_loop
 from exporter.tracking import MemberKey
 
-# Rendering this many jobs takes a few milliseconds; more is done in a thread.
-RENDER_ON_LOOP_LIMIT = 2_000
+# Up to this size all jobs are decoded in one go, in about a millisecond; a longer list is decoded job by job,
+# so that the thread it is decoded in lets the event loop have its turn.
+ONE_GO_LIMIT: Final = 256 * 1024
+
+
+class _Job(msgspec.Struct, gc=False, rename="camel"):
+    """Requested: node, proc, gpu, dcu ``...NumReq``. In use: ``cpuCore``, ``gpuNum``, ``dcuNumUsed``."""
+
+    id: int | str | float
+    status: str | None = None
+    name: str | int | None = None
+    node_num_req: Count | None = None
+    proc_num_req: Count | None = None
+    gpu_num_req: Count | None = None
+    dcu_num_req: Count | None = None
+    cpu_core: Count | None = None
+    gpu_num: Count | None = None
+    dcu_num_used: Count | None = None
+
+
+# The same, with each field to be read on its own: one that is odd must not cost the others.
+_RawJob = msgspec.defstruct(
+    "_RawJob", [(name, msgspec.Raw, NULL) for name in _Job.__struct_fields__], gc=False, rename="camel"
+)
+
+_jobs = msgspec.json.Decoder(list[_Job], strict=False)
+_job = msgspec.json.Decoder(_Job, strict=False)
+_raw_job = msgspec.json.Decoder(_RawJob)
+
+
+def read_jobs(response: Response) -> JobListing:
+    """The jobs of one member in an answer. Raises PollError."""
+    listing = job_listing(open_envelope(response))
+    return listing.fingerprinted(response.body) if listing.jobs else listing
+
+
+def job_listing(data: msgspec.Raw) -> JobListing:
+    """The listed jobs. Raises DecodeError where the data is no list, or holds rows of which none can be read."""
+    listed = _in_one_go(data)
+    rejected = odd = 0
+    if listed is None:
+        listed, rows = [], list_of(data)
+        for raw in rows:
+            try:
+                job, odd_values = _read_job(raw)
+            except RecordError:
+                continue
+            listed.append(job)
+            odd += odd_values
+        rejected = len(rows) - len(listed)
+        raise_if_all_rejected(listed, rejected, data)
+    unknown = sum([job.state is JobState.UNKNOWN for job in listed])
+    return JobListing(tuple(listed), rejected=rejected, rejected_values=odd, unknown_states=unknown)
+
+
+def _in_one_go(data: msgspec.Raw) -> list[Job] | None:
+    """All jobs, if there are not too many and nothing about them is odd."""
+    body = bytes(data)
+    if len(body) > ONE_GO_LIMIT:
+        return None
+    try:
+        return list(map(_to_job, _jobs.decode(body)))
+    except (*UNREADABLE, RecordError):
+        return None
+
+
+def _read_job(raw: msgspec.Raw) -> tuple[Job, int]:
+    """One job and how many of its values cannot be used. Raises RecordError for one without a usable id."""
+    try:
+        return _to_job(_job.decode(raw)), 0
+    except UNREADABLE:
+        pass
+    try:
+        fields = msgspec.structs.astuple(_raw_job.decode(raw))
+    except UNREADABLE as error:
+        raise RecordError(str(error)) from None
+    return _piece_by_piece(*fields)
+
+
+def _piece_by_piece(
+    raw_id: msgspec.Raw, raw_status: msgspec.Raw, raw_name: msgspec.Raw, *amounts: msgspec.Raw
+) -> tuple[Job, int]:
+    """A job of which not all values can be read, and how many of them make no sense. Raises RecordError as `_read_job`."""
+    job_id = id_of(raw_id)
+    if job_id is None:
+        raise RecordError("a job without a usable id")
+    name = text_of(raw_name)
+    status = value_of(raw_status)
+    state = state_of(status) if isinstance(status, str) else JobState.UNKNOWN
+    word = word_of(raw_status) if state is JobState.UNKNOWN else ""
+    counts = [count_of(raw) for raw in amounts]
+    odd = (name is None) + sum(is_odd for _, is_odd in counts)
+    nodes, cpus, gpus, dcus, used_cpus, used_gpus, used_dcus = (count for count, _ in counts)
+    return Job(job_id, name or "", state, nodes, cpus, gpus, dcus, used_cpus, used_gpus, used_dcus, word), odd
+
+
+def _to_job(sent: _Job) -> Job:
+    """The job. Raises RecordError if its id cannot be used."""
+    # Nearly always the id is plain text and the state one of the page's: anything else is looked at more closely.
+    job_id, status = sent.id, sent.status
+    if type(job_id) is not str or not job_id.isalnum():
+        job_id = _plain_id(job_id)
+    state, word = PAGE_STATES.get(status or ""), ""
+    if state is None:
+        state = state_of(status or "")
+        word = "" if state is not JobState.UNKNOWN else one_line(status or "")
+    return Job(
+        job_id,
+        "" if sent.name is None else str(sent.name),
+        state,
+        sent.node_num_req,
+        sent.proc_num_req,
+        sent.gpu_num_req,
+        sent.dcu_num_req,
+        sent.cpu_core,
+        sent.gpu_num,
+        sent.dcu_num_used,
+        word,
+    )
+
+
+def _plain_id(value: str | float) -> str:
+    """An id as text. Raises RecordError for one that cannot be used."""
+    job_id = id_of_text(value) if isinstance(value, str) else id_of_number(value)
+    if job_id is None:
+        raise RecordError("a job without a usable id")
+    return job_id
 
 
 class MemberPolling:
@@ -30,141 +164,20 @@ class MemberPolling:
     def __init__(self, region: Region, subject: Subject) -> None:
         self._region = region
         self._subject = subject
-        self._key = MEMBER_JOBS.key(subject)
         member = MemberKey(region.name, subject.group_id, subject.user)
-        self._followed = Followed(self._key, member, subject.group)
+        followed = Followed(MEMBER_JOBS.key(subject), member, subject.group)
+        self._shown = jobs.ListedJobs(region.services, followed, region.cluster.poll.interval)
 
     async def poll(self) -> JobListing:
-        region, subject = self._region, self._subject
-        return await region.client.member_jobs(subject.group_id, subject.user, region.tokens.members)
+        return await self._region.ask(MEMBER_JOBS, self._subject, read_jobs)
 
     async def publish(self, records: JobListing) -> None:
-        region, services = self._region, self._region.services
-        region.count_flaws(MEMBER_JOBS.name, records)
-        # Which jobs have series of their own depends on other listings too: then the same answer is not enough.
-        if services.display.per_job is not None or not self._is_shown(records.fingerprint):
-            await self._show(records)
-        services.tracked.observe(self._followed, records, region.cluster.poll.interval)
-
-    async def _show(self, records: JobListing) -> None:
-        region, subject, display = self._region, self._subject, self._region.services.display
-
-        def rendered() -> tuple[Chunks, MemberFigures]:
-            return families.member_jobs(region.name, subject.group, subject.user, records), member_figures(records)
-
-        chunks, figures = await off_loop(len(records.jobs), RENDER_ON_LOOP_LIMIT, rendered)
-        # Series of single jobs must leave when they are switched off, even if the answer stays the same.
-        answer = records.fingerprint if display.per_job is None else None
-        display.show(self._key, {**chunks, **self._per_job(records)}, figures, answer)
-
-    def _is_shown(self, fingerprint: int | None) -> bool:
-        """Whether what the target shows comes from an answer with this fingerprint."""
-        return fingerprint is not None and fingerprint == self._region.services.display.answer(self._key)
-
-    def _per_job(self, records: JobListing) -> Chunks:
-        region, subject, display = self._region, self._subject, self._region.services.display
-        if display.per_job is None:
-            return {}
-        jobs = display.per_job.grant(self._key, region.name, subject.user, records.jobs)
-        display.show_jobs_dropped(region.name)
-        return families.per_job(region.name, subject.group, subject.user, jobs)
+        self._region.count_flaws(MEMBER_JOBS.name, records, records.unknown_words)
+        await self._shown.show(records)
 
 
 def _whose(subject: Subject) -> str:
     return f"use the token of an administrator of group {subject.group_id}"
-
-
-class Requested(Shape, frozen=True, kw_only=True):
-    """What jobs asked for: numbers of nodes, cores and devices; null where unknown."""
-
-    nodes: int | None
-    cpus: int | None
-    gpus: int | None
-    dcus: int | None
-
-
-class Allocated(Shape, frozen=True, kw_only=True):
-    """What jobs use now: numbers of cores and devices; null where unknown."""
-
-    cpus: int | None
-    gpus: int | None
-    dcus: int | None
-
-
-class StateRow(Shape, frozen=True, kw_only=True):
-    """A member's jobs in one state. A sum is null where one of its summands is unknown."""
-
-    jobs: int
-    requested: Requested
-    allocated: Allocated
-
-
-class MemberRow(Shape, frozen=True, kw_only=True):
-    """A group member's listed jobs."""
-
-    cluster: str
-    group: str
-    group_id: Annotated[str, Meta(description="text, because it is above 2^53")]
-    user: str
-    states: Annotated[
-        dict[JobState, StateRow],
-        Meta(description="running, queued, held and suspended always; others while a job is in them"),
-    ]
-
-
-def _rows(member: Subject, found: JobListing) -> Iterator[MemberRow]:
-    of_state = defaultdict[JobState, list[Job]](list, {state: [] for state in USUAL_STATES})
-    for job in found.jobs:
-        of_state[job.state].append(job)
-    states = {
-        state: StateRow(jobs=len(jobs), requested=requested(jobs), allocated=allocated(jobs))
-        for state, jobs in of_state.items()
-    }
-    yield MemberRow(
-        cluster=member.source, group=member.group, group_id=member.group_id, user=member.user, states=states
-    )
-
-
-def requested(jobs: Iterable[Job]) -> Requested:
-    """What all of `jobs` asked for."""
-    return Requested(**{name: _total(jobs, f"requested_{name}") for name in ("nodes", "cpus", "gpus", "dcus")})
-
-
-def allocated(jobs: Iterable[Job]) -> Allocated:
-    """What all of `jobs` use now."""
-    return Allocated(**{name: _total(jobs, f"allocated_{name}") for name in ("cpus", "gpus", "dcus")})
-
-
-def _total(jobs: Iterable[Job], amount: str) -> int | None:
-    """The sum over the jobs, None where that of one of them is unknown."""
-    values = list(map(attrgetter(amount), jobs))
-    return None if None in values else sum(values)
-
-
-def _table(rows: Sequence[MemberRow]) -> Table:
-    states = states_to_show(*(state for row in rows for state, found in row.states.items() if found.jobs))
-    titles = [*states, "cores", "GPUs", "DCUs"]
-    columns = [Column("cluster"), Column("group"), Column("user"), *map(number, titles)]
-    return Table(
-        columns,
-        [
-            (
-                *(row.cluster, row.group, row.user),
-                *(row.states[state].jobs if state in row.states else 0 for state in states),
-                *(_in_use(row, amount) for amount in ("cpus", "gpus", "dcus")),
-            )
-            for row in rows
-        ],
-    )
-
-
-def _in_use(row: MemberRow, amount: str) -> int | None:
-    """The sum over all states in which jobs hold something, None where that of one is unknown."""
-    amounts: list[int | None] = [
-        getattr(found.allocated, amount) for state, found in row.states.items() if state not in HOLDS_NOTHING
-    ]
-    known = [each for each in amounts if each is not None]
-    return sum(known) if len(known) == len(amounts) else None
 
 
 MEMBER_JOBS: Final = register(
@@ -174,19 +187,12 @@ MEMBER_JOBS: Final = register(
         per=MEMBER,
         title=Text("member jobs", "成员作业"),
         gives=Text("job lists of members", "成员的作业列表"),
-        families=(
-            catalogue.SCNET_MEMBER_JOBS,
-            *catalogue.SCNET_MEMBER_AMOUNTS.values(),
-            catalogue.SCNET_JOB_INFO,
-            *catalogue.SCNET_JOB_AMOUNTS.values(),
-        ),
+        families=jobs.FAMILIES,
         start=MemberPolling,
         default=True,
         optional=False,
         whose=_whose,
         lists_jobs=True,
-        once=Once(
-            "members", MemberRow, _rows, "Members' jobs, and the cores, GPUs and DCUs in use", "no members", _table
-        ),
+        once=jobs.ONCE,
     )
 )

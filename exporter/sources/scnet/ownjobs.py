@@ -6,12 +6,11 @@ Source: the page 查询实时作业列表 (``GET /hpc/openapi/v2/jobs``), which 
 import msgspec
 
 from exporter.errors import DecodeError, RecordError
-from exporter.http import Request, Response, TokenProvider, Upstream, call_with_token, excerpt
+from exporter.http import Response, TokenProvider, Upstream, excerpt
 from exporter.http.values import NULL, UNREADABLE, count_of, id_of, text_of, value_of, word_of
 from exporter.records import Job, JobListing, JobState
-from exporter.sources.scnet import wire
-from exporter.sources.scnet.client import encoded
-from exporter.sources.scnet.envelope import open_envelope
+from exporter.sources.collector import list_of
+from exporter.sources.scnet.api import encoded, get, open_envelope
 from exporter.sources.scnet.states import state_of
 
 OWN_JOBS = "own_jobs"
@@ -60,10 +59,14 @@ async def own_jobs(
     jobs: dict[str, Job] = {}
     unread = 0
     for page in range(MAX_PAGES):
-        found = await one_page(upstream, page_url(hpc_url, scheduler_id, page * PAGE_SIZE, owner), tokens)
+        found = await get(
+            upstream, tokens, OWN_JOBS, page_url(hpc_url, scheduler_id, page * PAGE_SIZE, owner), read_page
+        )
         before = len(jobs)
-        for job in wire.read_each(found.rows, read_job):
-            if job is None:
+        for row in found.rows:
+            try:
+                job = read_job(row)
+            except RecordError:
                 unread += 1
             else:
                 jobs[job.id] = job
@@ -73,7 +76,7 @@ async def own_jobs(
     if unread and not jobs:
         raise DecodeError(f"none of the answer's {unread} rows can be read")
     unknown = sum(job.state is JobState.UNKNOWN for job in jobs.values())
-    return JobListing(tuple(jobs.values()), unread + missing, unknown)
+    return JobListing(tuple(jobs.values()), rejected=unread + missing, unknown_states=unknown)
 
 
 def missing_rows(page: Page, seen: int) -> int:
@@ -88,18 +91,11 @@ def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> 
     return f"{hpc_url}/hpc/openapi/v2/jobs?strClusterIDList={encoded(scheduler_id)}{of_owner}&start={start}&limit={PAGE_SIZE}"
 
 
-async def one_page(upstream: Upstream, url: str, tokens: TokenProvider) -> Page:
-    def request(token: str) -> Request:
-        return Request(OWN_JOBS, url, headers={"token": token}, secrets=(token,))
-
-    return await call_with_token(upstream, tokens, request, read_page)
-
-
 def read_page(response: Response) -> Page:
     """One page of the list; null is one without jobs. Raises DecodeError for anything else that holds no list."""
     data = open_envelope(response)
     if bytes(data).lstrip()[:1] in (b"[", b"n"):
-        return Page(wire.rows_of(data))
+        return Page(list_of(data))
     try:
         page = _page.decode(data)
     except UNREADABLE:
@@ -110,12 +106,15 @@ def read_page(response: Response) -> Page:
         raise DecodeError(f"the answer is not a page of jobs: {excerpt(bytes(data))}")
     if total is None and bytes(page.total) != b"null":
         total = -1
-    return Page(wire.rows_of(lists[0]) if lists else [], total)
+    return Page(list_of(lists[0]) if lists else [], total)
 
 
 def read_job(raw: msgspec.Raw) -> Job:
     """One job. Raises RecordError for one without a usable id."""
-    row = wire.read_one(_job.decode, raw)
+    try:
+        row = _job.decode(raw)
+    except UNREADABLE as error:
+        raise RecordError(str(error)) from None
     job_id = id_of(row.job_id)
     if job_id is None:
         raise RecordError("a job without a usable id")

@@ -1,27 +1,360 @@
 """Jobs of each user by queue and state (page 查询队列作业统计信息)."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Final
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Annotated, Final, NamedTuple
 
+import msgspec
 from msgspec import Meta
 
-from exporter.errors import PermanentError, RejectedError
-from exporter.metrics import catalogue, families
-from exporter.metrics.family import Text
-from exporter.metrics.render import Chunks
-from exporter.records import JobState, QueueCounts, QueueStatistics
-from exporter.sources.collector import Collector, Subject, register
-from exporter.sources.figures import QueueFigures, queue_figures
+from exporter.errors import DecodeError, PermanentError, RecordError, RejectedError
+from exporter.http import Response
+from exporter.http.values import NULL, UNREADABLE, Count, count_of, text_of, value_of, word_of
+from exporter.metrics.family import Text, gauge
+from exporter.metrics.render import Chunks, escape, start, to_bytes
+from exporter.records import Answer, JobState, Record
+from exporter.sources.collector import Collector, Subject, list_of, raise_if_all_rejected, register
+from exporter.sources.figures import QueueFigures
+from exporter.sources.jobs import lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, number, states_to_show
+from exporter.sources.scnet.api import is_bare_null, open_envelope
 from exporter.sources.scnet.region import Region
-from exporter.sources.scnet.seen_queues import SeenQueues
 from exporter.sources.scnet.subjects import OWNER, USER
 from exporter.threads import off_loop
 
+JOBS: Final = gauge(
+    "scnet_queue_jobs",
+    ("hpc_cluster", "user", "queue", "state"),
+    "Jobs of a scheduler user in a queue, by state. Queues of one name in several schedulers of the region are added up. "
+    "A queue once seen stays, at 0. Absent while nothing recent is known.",
+    zh="调度器用户在一个队列中的作业数，按状态分。区域内多个调度器的同名队列会相加。出现过的队列会一直保留，值为 0。",
+)
+
+_LETTERS: Final = {
+    "R": JobState.RUNNING,
+    "Q": JobState.QUEUED,
+    "H": JobState.HELD,
+    "S": JobState.SUSPENDED,
+    "O": JobState.OTHER,
+}
+Counts = Mapping[JobState, int]
+# The five states that every queue has. A letter that is not sent is 0.
+_NO_JOBS: Final[dict[JobState, int]] = dict.fromkeys(_LETTERS.values(), 0)
+_STATES: Final = frozenset(_NO_JOBS)
+# The counts of the five states, in this order; KeyError where one is unknown.
+_five_counts: Final[Callable[[Counts], tuple[int, int, int, int, int]]] = itemgetter(*_LETTERS.values())
+
+# Up to this size all queues are decoded in one go, in about a millisecond; a longer list is decoded queue by queue,
+# so that the thread it is decoded in lets the event loop have its turn.
+ONE_GO_LIMIT: Final = 256 * 1024
 # Rendering this many queues takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT: Final = 2_000
+# Names without jobs that are remembered for each target: more than any region has, unless it invents new ones for ever.
+ABSENT_LIMIT: Final = 1000
+
+
+class QueueCounts(Record, frozen=True, gc=False):
+    """Jobs of one user in one queue, by state. A state that is not in `counts` is unknown."""
+
+    queue: str
+    counts: dict[JobState, int]
+
+
+class QueueStatistics(Answer, frozen=True, gc=False):
+    """One user's queues. `unknown_words` are the states that nobody knows, as the upstream spells them."""
+
+    user: str
+    queues: tuple[QueueCounts, ...]
+    unknown_words: tuple[str, ...] = ()
+
+
+# --- The answer -----------------------------------------------------------------------------------------------------------
+
+
+class _Value(msgspec.Struct, gc=False, rename="camel"):
+    metric_name: str
+    metric_value: Count
+
+
+class _Queue(msgspec.Struct, gc=False):
+    name: str | int
+    values: list[_Value] | None = None
+
+
+# The same, with each field to be read on its own: one that is odd must not cost the others.
+
+
+class _RawValue(msgspec.Struct, gc=False, rename="camel"):
+    metric_name: msgspec.Raw = NULL
+    metric_value: msgspec.Raw = NULL
+
+
+class _RawQueue(msgspec.Struct, gc=False):
+    name: msgspec.Raw = NULL
+    values: msgspec.Raw = NULL
+
+
+_queues = msgspec.json.Decoder(list[_Queue], strict=False)
+_queue = msgspec.json.Decoder(_Queue, strict=False)
+_raw_queue = msgspec.json.Decoder(_RawQueue)
+_raw_value = msgspec.json.Decoder(_RawValue)
+
+
+def read_queues(user: str, response: Response) -> QueueStatistics:
+    """Queue counts of one user in an answer. Raises PollError."""
+    if is_bare_null(response):
+        return QueueStatistics(user, ())
+    statistics = queue_statistics(user, open_envelope(response))
+    return statistics.fingerprinted(response.body) if statistics.queues else statistics
+
+
+def queue_statistics(user: str, data: msgspec.Raw) -> QueueStatistics:
+    """Queue counts of one user. Queues of one name (of two schedulers) are added up where they are shown.
+
+    Raises DecodeError where the data is no list, or holds rows of which none can be read.
+    """
+    if (plain := _in_one_go(data)) is not None:
+        return QueueStatistics(user, plain)
+    tallies, rows = [], list_of(data)
+    for raw in rows:
+        try:
+            tallies.append(_tallied(raw))
+        except RecordError:
+            continue
+    rejected = len(rows) - len(tallies)
+    raise_if_all_rejected(tallies, rejected, data)
+    return QueueStatistics(
+        user,
+        tuple([QueueCounts(tally.queue, tally.counts()) for tally in tallies]),
+        tuple(sorted({word for tally in tallies for word in tally.unknown_words})),
+        rejected=rejected,
+        rejected_values=sum(tally.rejected for tally in tallies),
+        unknown_states=sum(tally.unknown for tally in tallies),
+    )
+
+
+def _in_one_go(data: msgspec.Raw) -> tuple[QueueCounts, ...] | None:
+    """All queues, if there are not too many and nothing about them is odd."""
+    body = bytes(data)
+    if len(body) > ONE_GO_LIMIT:
+        return None
+    try:
+        return tuple([QueueCounts(str(queue.name), _plain_counts(queue)) for queue in _queues.decode(body)])
+    except (*UNREADABLE, KeyError):
+        return None
+
+
+def _plain_counts(queue: _Queue) -> dict[JobState, int]:
+    """The counts where every name is a bare letter, as nearly always; KeyError where not."""
+    counts = _NO_JOBS.copy()
+    for value in queue.values or ():
+        counts[_LETTERS[value.metric_name]] += value.metric_value
+    return counts
+
+
+def _tallied(raw: msgspec.Raw) -> "_Tally":
+    """A queue with its counts. Raises RecordError for one without a name."""
+    try:
+        queue = _queue.decode(raw)
+        return _Tally(str(queue.name), _plain_counts(queue))
+    except (*UNREADABLE, KeyError):
+        pass
+    try:
+        fields = _raw_queue.decode(raw)
+    except UNREADABLE as error:
+        raise RecordError(str(error)) from None
+    name = text_of(fields.name)
+    if name is None or bytes(fields.name) == b"null":
+        raise RecordError("a queue without a name")
+    tally = _Tally(name)
+    try:
+        tally.add(list_of(fields.values))
+    except DecodeError:
+        tally.lose_all()
+    return tally
+
+
+class _Tally:
+    """Adds up the values of one queue. A letter that is not sent is 0, unless something sent may have stood for it."""
+
+    def __init__(self, queue: str, counts: dict[JobState, int] | None = None) -> None:
+        self.queue = queue
+        self.rejected = 0
+        self.unknown = 0
+        self.unknown_words: set[str] = set()
+        self._counts = _NO_JOBS.copy() if counts is None else counts
+        self._sent: set[JobState] = set()
+        self._lost: set[JobState] = set()
+        self._all_lost = False
+
+    def add(self, values: Iterable[msgspec.Raw]) -> None:
+        for raw in values:
+            try:
+                value = _raw_value.decode(raw)
+            except UNREADABLE:
+                self.lose_all()
+            else:
+                self._add(value)
+
+    def _add(self, value: _RawValue) -> None:
+        name = value_of(value.metric_name)
+        state = _state_of(name) if isinstance(name, str) else None
+        count, _ = count_of(value.metric_value)
+        self.rejected += count is None or state is None
+        if state is None:
+            # It may have been any of them, unless it says that there is none.
+            self._all_lost = self._all_lost or count != 0
+            return
+        if state is JobState.UNKNOWN:
+            self.unknown += 1
+            self.unknown_words.add(word_of(value.metric_name))
+        self._sent.add(state)
+        if count is None:
+            self._lost.add(state)
+        else:
+            self._counts[state] = self._counts.get(state, 0) + count
+
+    def lose_all(self) -> None:
+        """Something was sent that cannot be read at all."""
+        self.rejected += 1
+        self._all_lost = True
+
+    def counts(self) -> dict[JobState, int]:
+        """The counts that are known."""
+        if self._all_lost:
+            return {}
+        lost = set(self._lost)
+        if JobState.UNKNOWN in self._sent and self._counts.get(JobState.UNKNOWN) != 0:
+            # A letter that nobody knows may be another name for one that was not sent.
+            lost |= _STATES - self._sent
+        return {state: count for state, count in self._counts.items() if state not in lost}
+
+
+def _state_of(metric_name: str) -> JobState | None:
+    """The state for "R", or for "R(运行)" and "'R(运行)'" as the page's table spells it; None where there is no letter."""
+    letter = metric_name.strip().strip("'\"‘’“”")[:1].upper()
+    if letter in _LETTERS:
+        return _LETTERS[letter]
+    return JobState.UNKNOWN if letter.isalpha() else None
+
+
+# --- What is shown of it --------------------------------------------------------------------------------------------------
+
+
+class SeenQueues(NamedTuple):
+    """Names in the latest answer (`present`), and earlier ones that are not in it (`absent`), longest gone first.
+
+    A queue that was there once is shown at 0 while it has no jobs.
+    """
+
+    present: frozenset[str] = frozenset()
+    absent: tuple[str, ...] = ()
+
+    def after(self, names: Iterable[str]) -> tuple["SeenQueues", int]:
+        """Return what is remembered after an answer with these names, and how many were dropped to stay below the limit."""
+        present = frozenset(names)
+        if present == self.present:
+            return self, 0
+        absent = [name for name in self.absent if name not in present] + sorted(self.present - present)
+        dropped = max(0, len(absent) - ABSENT_LIMIT)
+        return SeenQueues(present, tuple(absent[dropped:])), dropped
+
+
+def by_queue(statistics: QueueStatistics, seen: Collection[str] = ()) -> dict[str, Counts]:
+    """Jobs by queue and state, in the order of the queues' names. Queues of one name are added up.
+
+    `seen` names queues of earlier polls: one that is absent now has no jobs, unless it may be among the rows that could
+    not be read. A state without a count is unknown.
+    """
+    queues: dict[str, Counts] = {} if statistics.rejected else dict.fromkeys(seen, _NO_JOBS)
+    for row in statistics.queues:
+        known = queues.get(row.queue, _NO_JOBS)
+        queues[row.queue] = row.counts if known is _NO_JOBS else _added(known, row.counts)
+    return dict(sorted(queues.items()))
+
+
+def _added(one: Counts, other: Counts) -> Counts:
+    """The sums; of the states that every queue has, those that are known of both."""
+    known = (one.keys() & other.keys()) | ((one.keys() | other.keys()) - _STATES)
+    return {state: one.get(state, 0) + other.get(state, 0) for state in known}
+
+
+def rendered(hpc_cluster: str, user: str, queues: Mapping[str, Counts]) -> Chunks:
+    """The lines of a user's queues. Runs at every change of an answer, so what lines have in common is rendered once."""
+    lines_start = start(JOBS, hpc_cluster, user)
+    lines = "".join(
+        [_queue_lines(f'{lines_start},queue="{escape(queue)}"', counts) for queue, counts in queues.items()]
+    )
+    return {JOBS: to_bytes(lines)} if lines else {}
+
+
+def _queue_lines(line_start: str, counts: Counts) -> str:
+    """As `lines_by_state`. Nearly always a queue has five counts and no other: written out, that is thrice as fast."""
+    try:
+        running, queued, held, suspended, other = _five_counts(counts)
+    except KeyError:
+        return lines_by_state(line_start, counts, _STATES)
+    if len(counts) > len(_STATES):
+        return lines_by_state(line_start, counts, _STATES)
+    return (
+        f'{line_start},state="running"}} {running}\n'
+        f'{line_start},state="queued"}} {queued}\n'
+        f'{line_start},state="held"}} {held}\n'
+        f'{line_start},state="suspended"}} {suspended}\n'
+        f'{line_start},state="other"}} {other}\n'
+    )
+
+
+def figures(queues: Mapping[str, Counts]) -> QueueFigures:
+    """The same numbers as `rendered` shows."""
+    return QueueFigures(tuple(map(sys.intern, queues)), tuple(chain.from_iterable(map(_numbers, queues.values()))))
+
+
+def _numbers(counts: Counts) -> Iterable[int | None]:
+    try:
+        return _five_counts(counts)
+    except KeyError:
+        return map(counts.get, _NO_JOBS)
+
+
+# --- In the output of `once` ----------------------------------------------------------------------------------------------
+
+
+class QueueRow(Shape, frozen=True, kw_only=True):
+    """A user's jobs in one queue."""
+
+    cluster: str
+    user: str
+    queue: str
+    jobs: Annotated[
+        dict[JobState, int], Meta(description="number of jobs by state; a state whose number is unknown is left out")
+    ]
+
+
+def _rows(user: Subject, found: QueueStatistics) -> Iterator[QueueRow]:
+    for queue, counts in by_queue(found).items():
+        in_order = {state: counts[state] for state in JobState if state in counts}
+        yield QueueRow(cluster=user.source, user=found.user, queue=queue, jobs=in_order)
+
+
+def _table(rows: Sequence[QueueRow]) -> Table:
+    states = states_to_show(JobState.OTHER, *(state for row in rows for state, jobs in row.jobs.items() if jobs))
+    columns = [Column("cluster"), Column("user"), Column("queue"), *map(number, states)]
+    # A queue without a number for a state: unknown, or no such job where the state is seldom met.
+    absent = {JobState.UNKNOWN: 0}
+    return Table(
+        columns,
+        [
+            (row.cluster, row.user, row.queue, *(row.jobs.get(state, absent.get(state)) for state in states))
+            for row in rows
+        ],
+    )
+
+
+# --- The poll -------------------------------------------------------------------------------------------------------------
 
 
 class UserPolling:
@@ -29,6 +362,7 @@ class UserPolling:
 
     def __init__(self, region: Region, subject: Subject) -> None:
         self._region = region
+        self._subject = subject
         self._user = subject.user
         self._key = QUEUE_JOBS.key(subject)
         self._token = region.tokens.of_user(subject.user)
@@ -50,31 +384,37 @@ class UserPolling:
     async def publish(self, records: QueueStatistics | None) -> None:
         if records is None:
             return
-        self._region.count_flaws(QUEUE_JOBS.name, records)
+        self._region.count_flaws(QUEUE_JOBS.name, records, records.unknown_words)
         await self._show(records)
 
     async def _show(self, records: QueueStatistics) -> None:
         name, services = self._region.name, self._region.services
         before: SeenQueues = services.display.remembered.get(self._key, SeenQueues())
 
-        def rendered() -> tuple[Chunks, QueueFigures, SeenQueues, int]:
+        def made() -> tuple[Chunks, QueueFigures, SeenQueues, int]:
             seen, dropped = before.after(queue.queue for queue in records.queues)
-            chunks = families.queue_statistics(name, records, seen.absent)
-            return chunks, queue_figures(records, seen.absent), seen, dropped
+            queues = by_queue(records, seen.absent)
+            return rendered(name, records.user, queues), figures(queues), seen, dropped
 
-        chunks, figures, seen, dropped = await off_loop(len(records.queues), RENDER_ON_LOOP_LIMIT, rendered)
-        services.display.show(self._key, chunks, figures, records.fingerprint)
+        chunks, numbers, seen, dropped = await off_loop(len(records.queues), RENDER_ON_LOOP_LIMIT, made)
+        services.display.show(self._key, chunks, numbers, records.fingerprint)
         services.display.remembered[self._key] = seen
         services.own.queues_dropped(name, dropped)
 
     async def _ask(self) -> QueueStatistics | None:
-        client, display = self._region.client, self._region.services.display
-        known = display.answer(self._key)
-        records = await client.changed_queue_jobs(self._user, self._token, known=known)
-        if records is None and display.answer(self._key) != known:
+        known = self._region.shown(self._key)
+
+        def changed(response: Response) -> QueueStatistics | None:
+            return None if known == hash(response.body) else self._read(response)
+
+        records = await self._region.ask(QUEUE_JOBS, self._subject, changed)
+        if records is None and self._region.shown(self._key) != known:
             # It got too old to be shown while it was requested again.
-            return await client.queue_jobs(self._user, self._token)
+            return await self._region.ask(QUEUE_JOBS, self._subject, self._read)
         return records
+
+    def _read(self, response: Response) -> QueueStatistics:
+        return read_queues(self._user, response)
 
     async def _make_way_for(self, owner: str) -> None:
         """Let a target of the right name take over from that of the user, if the token is no longer theirs."""
@@ -101,51 +441,6 @@ def _whose(subject: Subject) -> str:
     return f"give {subject.user or 'the user'} a token of their own under users at {subject.place}"
 
 
-class QueueRow(Shape, frozen=True, kw_only=True):
-    """A user's jobs in one queue."""
-
-    cluster: str
-    user: str
-    queue: str
-    jobs: Annotated[
-        dict[JobState, int], Meta(description="number of jobs by state; a state whose number is unknown is left out")
-    ]
-
-
-def _rows(user: Subject, found: QueueStatistics) -> Iterator[QueueRow]:
-    """A row for each queue; those of one name, of two schedulers, are added up."""
-    by_name: defaultdict[str, list[QueueCounts]] = defaultdict(list)
-    for queue in found.queues:
-        by_name[queue.queue].append(queue)
-    for name, of_name in sorted(by_name.items()):
-        yield QueueRow(cluster=user.source, user=found.user, queue=name, jobs=_added([each.counts for each in of_name]))
-
-
-def _added(counts: list[dict[JobState, int]]) -> dict[JobState, int]:
-    """The sums; unknown in one is unknown in all. The state `unknown` itself is there only where a job is in it."""
-    known = [
-        state
-        for state in JobState
-        if any(state in each for each in counts)
-        and (state is JobState.UNKNOWN or all(state in each for each in counts))
-    ]
-    return {state: sum(each.get(state, 0) for each in counts) for state in known}
-
-
-def _table(rows: Sequence[QueueRow]) -> Table:
-    states = states_to_show(JobState.OTHER, *(state for row in rows for state, jobs in row.jobs.items() if jobs))
-    columns = [Column("cluster"), Column("user"), Column("queue"), *map(number, states)]
-    # A queue without a number for a state: unknown, or no such job where the state is seldom met.
-    absent = {JobState.UNKNOWN: 0}
-    return Table(
-        columns,
-        [
-            (row.cluster, row.user, row.queue, *(row.jobs.get(state, absent.get(state)) for state in states))
-            for row in rows
-        ],
-    )
-
-
 QUEUE_JOBS: Final = register(
     Collector(
         name="queue_jobs",
@@ -153,7 +448,7 @@ QUEUE_JOBS: Final = register(
         per=USER,
         title=Text("queue jobs", "队列作业"),
         gives=Text("jobs by queue and state", "按队列和状态统计的作业数"),
-        families=(catalogue.SCNET_QUEUE_JOBS,),
+        families=(JOBS,),
         start=UserPolling,
         default=True,
         optional=False,

@@ -1,24 +1,23 @@
-"""One SCNet region at work: its client, its tokens and its targets."""
+"""One SCNet region at work: its connections, its tokens and its targets."""
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
 
 from exporter.config import Cluster, FileSecret
-from exporter.http import Request, Response, Settings, TokenProvider, Upstream, call_with_token
+from exporter.http import Response, Settings, TokenProvider, Upstream
 from exporter.metrics import catalogue
 from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks
 from exporter.polling import SLICE, Target, TargetKey
-from exporter.records import JobListing, QueueStatistics
+from exporter.records import Answer
 from exporter.sources.collector import Collector, Found, Subject, registry, subjects_of
 from exporter.sources.figures import SampleFigures
-from exporter.sources.scnet.client import RegionClient, encoded
-from exporter.sources.scnet.envelope import open_envelope
+from exporter.sources.scnet.api import address, get, open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
 from exporter.sources.scnet.subjects import OWNER, USER
 from exporter.sources.source import Context
@@ -74,9 +73,6 @@ class Region:
             observer=services.own,
             clock=services.clock,
             tls=tls,
-        )
-        self.client = RegionClient(
-            self.upstream, cluster_id=cluster.cluster_id, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url
         )
         self._made: MadeTargets | None = None
         self.tokens = RegionTokens(cluster, self.accounts, services, upstream=self.upstream, slots=slots)
@@ -146,13 +142,13 @@ class Region:
                 identity=(cluster.cluster_id, cluster.hpc_url, cluster.ac_url, subject.target),
             )
 
-    def count_flaws(self, endpoint: str, records: QueueStatistics | JobListing) -> None:
+    def count_flaws(self, endpoint: str, answer: Answer, unknown_words: Iterable[str]) -> None:
         """Count what could not be used of an answer; log an unknown state once for each spelling."""
         own = self.services.own
-        own.rejected(self.name, endpoint, records.rejected + records.rejected_values)
-        own.unknown_states(self.name, endpoint, records.unknown_states)
+        own.rejected(self.name, endpoint, answer.rejected + answer.rejected_values)
+        own.unknown_states(self.name, endpoint, answer.unknown_states)
         told = self.services.unknown_words_told[self.name]
-        for word in records.unknown_words:
+        for word in unknown_words:
             if word not in told and len(told) < UNKNOWN_WORDS_TOLD:
                 told.add(word)
                 log.warning(
@@ -164,21 +160,16 @@ class Region:
 
     # For the polling of declared collectors: see `exporter.sources.collector.Source`.
 
-    async def ask(self, collector: Collector, subject: Subject, decode: Callable[[Response], T]) -> T:
+    def ask(self, collector: Collector, subject: Subject, decode: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         """Request the path of `collector` with the token of the subject's user, or else the region's. Raises PollError."""
-        base = self.cluster.ac_url if collector.path.startswith("/ac/") else self.cluster.hpc_url
-        params = {name: encoded(value) for name, value in subject.params.items()}
-        url = base + collector.path.format_map(params)
+        cluster = self.cluster
+        url = address(collector.path, subject.params, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url)
         tokens: TokenProvider
         if subject.group_id:
             tokens = self.tokens.members
         else:
             tokens = self.tokens.of_user(subject.user) if subject.user else self.tokens.own
-
-        def request(token: str) -> Request:
-            return Request(collector.name, url, headers={"token": token}, secrets=(token,))
-
-        return await call_with_token(self.upstream, tokens, request, decode)
+        return get(self.upstream, tokens, collector.name, url, decode)
 
     def open(self, response: Response) -> msgspec.Raw:
         """The data of a successful answer. Raises the PollError that says what to do about any other."""

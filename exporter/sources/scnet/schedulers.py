@@ -1,31 +1,36 @@
 """The batch systems of each region (page 查询集群信息)."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final
 
-from exporter.metrics import catalogue, families
-from exporter.metrics.family import Text
-from exporter.records import Schedulers
-from exporter.sources.collector import Collector, Subject, register
+import msgspec
+
+from exporter.http import TokenProvider, Upstream
+from exporter.http.values import Id, Name
+from exporter.metrics.family import Sample, Text, gauge
+from exporter.sources.collector import Found, Rows, Subject, collector, read_rows
 from exporter.sources.once import Once, Shape
-from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.api import get, open_envelope
 from exporter.sources.scnet.subjects import REGION
 
+NAME: Final = "cluster"
+PATH: Final = "/hpc/openapi/v2/cluster"
 
-class SchedulersPolling:
-    """Polls the list of schedulers of a region."""
+INFO: Final = gauge(
+    "scnet_scheduler_info",
+    ("hpc_cluster", "scheduler_id", "scheduler_name", "scheduler_type"),
+    "A batch system of the region; always 1. Absent when the region no longer lists it or nothing recent is known.",
+    zh="区域的一个批处理系统，恒为 1。",
+    absent=Text("", "区域不再列出它，或没有近期数据。"),
+)
 
-    def __init__(self, region: Region, subject: Subject) -> None:
-        self._region = region
-        self._key = SCHEDULERS.key(subject)
 
-    async def poll(self) -> Schedulers:
-        return await self._region.client.schedulers(self._region.tokens.own)
+class Scheduler(msgspec.Struct, frozen=True, gc=False):
+    """A batch system inside a region. A region with one of them may send it without a list around it."""
 
-    async def publish(self, records: Schedulers) -> None:
-        services = self._region.services
-        services.own.rejected(self._region.name, SCHEDULERS.name, records.rejected)
-        services.display.show(self._key, families.schedulers(self._region.name, records))
+    id: Id
+    name: Name = msgspec.field(name="text", default=Name(""))
+    type: Name = msgspec.field(name="JobManagerType", default=Name(""))
 
 
 class SchedulerRow(Shape, frozen=True, kw_only=True):
@@ -37,22 +42,28 @@ class SchedulerRow(Shape, frozen=True, kw_only=True):
     type: str
 
 
-def _rows(region: Subject, found: Schedulers) -> Iterator[SchedulerRow]:
-    for each in found.schedulers:
-        yield SchedulerRow(cluster=region.source, id=each.id, name=each.name, type=each.type)
+def _rows(_region: Subject, found: Found) -> Iterator[SchedulerRow]:
+    for sample in found.samples:
+        cluster, scheduler_id, name, kind = sample.values
+        yield SchedulerRow(cluster=cluster, id=scheduler_id, name=name, type=kind)
 
 
-SCHEDULERS: Final = register(
-    Collector(
-        name="cluster",
-        path="/hpc/openapi/v2/cluster",
-        per=REGION,
-        title=Text("schedulers", "调度器"),
-        gives=Text("the schedulers", "调度系统"),
-        families=(catalogue.SCNET_SCHEDULER_INFO,),
-        start=SchedulersPolling,
-        default=True,
-        optional=False,
-        once=Once("schedulers", SchedulerRow, _rows),
-    )
+@collector(
+    NAME,
+    path=PATH,
+    per=REGION,
+    title=Text("schedulers", "调度器"),
+    gives=Text("the schedulers", "调度系统"),
+    families=(INFO,),
+    default=True,
+    once=Once("schedulers", SchedulerRow, _rows),
 )
+def schedulers(region: Subject, rows: Rows[Scheduler]) -> Iterator[Sample]:
+    """Each id once: of those listed twice, the first."""
+    for row in {row.id: row for row in reversed(list(rows))}.values():
+        yield INFO(region.source, row.id, row.name, row.type, value=1)
+
+
+def ask_schedulers(upstream: Upstream, tokens: TokenProvider, hpc_url: str) -> Coroutine[Any, Any, Rows[Scheduler]]:
+    """Request the schedulers of the region at `hpc_url`, for use outside of polls. Raises PollError."""
+    return get(upstream, tokens, NAME, hpc_url + PATH, lambda response: read_rows(open_envelope(response), Scheduler))

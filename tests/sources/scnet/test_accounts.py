@@ -509,7 +509,7 @@ async def test_a_token_refused_in_any_form_is_replaced_once_and_the_call_repeate
     token, client = lab.token(lab.first), lab.client(lab.first)
     await token.current()
     lab.first.revoke(await token.current())
-    assert (await client.schedulers(token)).schedulers
+    assert await client.schedulers(token)
     assert (lab.count("login"), lab.count("cluster")) == (2, 2)
 
 
@@ -696,7 +696,7 @@ async def test_a_dead_token_and_a_failing_login_are_the_logins_failure(lab: AtWo
         await client.schedulers(token)
     lab.first.faults.clear()
     await lab.clock.advance(5)
-    assert (await client.schedulers(token)).schedulers
+    assert await client.schedulers(token)
 
 
 # Permission
@@ -746,7 +746,7 @@ async def test_a_dead_token_among_denied_targets_comes_back_with_the_next_that_w
     lab.first.revoke(await token.current())
     lab.account.register("11112").held = lab.account.held(Issued("opaque"))
     await lab.clock.advance(MINUTE)
-    assert (await client.schedulers(token)).schedulers
+    assert await client.schedulers(token)
 
 
 async def denied_poll(lab: AtWork, client: Any, token: TokenSource, group: str, reasons: set[str]) -> None:
@@ -765,12 +765,12 @@ async def test_a_denied_target_does_not_keep_a_dead_token_alive_for_the_others(l
         reasons: set[str] = set()
         await denied_poll(lab, client, token, "1", reasons)
         assert reasons == {"permission"}
-        assert (await client.schedulers(token)).schedulers
+        assert await client.schedulers(token)
         logins = lab.count("login")
         lab.first.expire_tokens()
         await denied_poll(lab, client, token, "1", reasons)
         assert lab.count("login") == logins
-        assert (await client.schedulers(token)).schedulers
+        assert await client.schedulers(token)
         assert lab.count("login") == logins + 1
         await lab.clock.advance(2 * MINUTE)
 

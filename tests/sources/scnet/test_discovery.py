@@ -14,10 +14,11 @@ from multidict import CIMultiDict
 from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, DecodeError, PollError
 from exporter.http import Response
-from exporter.records import Scheduler
+from exporter.http.values import Id, Name
 from exporter.simulator import Fault
 from exporter.sources.scnet.discovery import Center, Found, discover, read_center
 from exporter.sources.scnet.login import AccessKeyLogin
+from exporter.sources.scnet.schedulers import Scheduler
 from tests.support.http import Network
 from tests.support.platform import AtWork, at_work
 
@@ -113,7 +114,7 @@ async def test_all_regions_with_their_addresses_users_and_schedulers(three: AtWo
             region.spec.title,
             "test",
             region.hpc_url,
-            tuple(Scheduler(str(each.id), each.name, each.type) for each in region.spec.schedulers),
+            tuple(Scheduler(Id(each.id), Name(each.name), Name(each.type)) for each in region.spec.schedulers),
         )
         for region in three.regions
     ]

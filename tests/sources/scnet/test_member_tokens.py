@@ -10,11 +10,10 @@ from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, PollError
 from exporter.http import EitherToken, StaticToken, TokenCache, TokenSource
 from exporter.http.failures import NEGATIVE_CACHE_TTL
-from exporter.sources.scnet.client import RegionClient
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, renewal
 from tests.support.clock import FakeClock
 from tests.support.http import Network
-from tests.support.platform import Refreshes, rows_answer
+from tests.support.platform import Refreshes, RegionClient, rows_answer
 
 
 class Platform:

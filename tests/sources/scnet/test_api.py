@@ -19,7 +19,7 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Response
-from exporter.sources.scnet.envelope import is_bare_null, open_envelope
+from exporter.sources.scnet.api import is_bare_null, open_envelope
 
 
 def response(body: object, status: int = 200, **headers: str) -> Response:

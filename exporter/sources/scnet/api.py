@@ -1,8 +1,12 @@
-"""The envelope ``{"code", "msg", "data"}`` around every SCNet answer, and what its codes mean.
+"""What all calls of a SCNet region have in common: the token's header, the envelope of answers, and what its codes mean.
 
 Source: the error tables of the official pages (查询队列作业统计信息, 查询集群信息, 查询成员实时作业列表, 删除作业), and the
 codes that public clients report beside them (911404, 911406, 911009).
 """
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,8 +21,19 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamBusyError,
 )
-from exporter.http import Response, excerpt, one_line, retry_after_of
+from exporter.http import (
+    Request,
+    Response,
+    TokenProvider,
+    Upstream,
+    call_with_token,
+    excerpt,
+    one_line,
+    retry_after_of,
+)
 from exporter.http.message import without_nan
+
+T = TypeVar("T")
 
 SUCCESS = "0"
 PASSING = {
@@ -47,6 +62,31 @@ LISTED_CODES = frozenset({*PASSING, *TOKEN_REFUSED, *REJECTED})
 GATEWAY_REFUSED, GATEWAY_NOT_LOGGED_IN = "1001", "401"
 
 NOTHING = msgspec.Raw(b"null")
+
+
+def get(
+    upstream: Upstream, tokens: TokenProvider, endpoint: str, url: str, decode: Callable[[Response], T]
+) -> Coroutine[Any, Any, T]:
+    """Request `url` with a token, which is replaced once where it is refused. Raises PollError.
+
+    `endpoint` is what the request is counted as. Not a coroutine of its own, which would be run through at every step.
+    """
+
+    def request(token: str) -> Request:
+        return Request(endpoint, url, headers={"token": token}, secrets=(token,))
+
+    return call_with_token(upstream, tokens, request, decode)
+
+
+def address(path: str, params: Mapping[str, str], *, hpc_url: str, ac_url: str) -> str:
+    """The address of a collector's path: at the AC service if it begins with ``/ac/``. `params` fill its ``{names}``."""
+    base = ac_url if path.startswith("/ac/") else hpc_url
+    return base + path.format_map({name: encoded(value) for name, value in params.items()})
+
+
+def encoded(text: str) -> str:
+    """Percent-encoded for one path segment or query value: nothing but unreserved characters stays as it is."""
+    return quote(text, safe="")
 
 
 class Envelope(msgspec.Struct, gc=False):
