@@ -2,12 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from aiohttp import web
@@ -18,24 +17,23 @@ from exporter.clock import Clock
 from exporter.config.files import digest
 from exporter.errors import ConfigurationError, Mistake
 from exporter.threads import BlockingCalls
-from exporter.web.connections import Connection, ConnectionLimiter
+from exporter.web.middleware import CONNECTION, disconnect, rejection
 from exporter.web.passwords import PasswordChecks, TooManyChecksError
 from exporter.web.settings import WebSettings, load_settings
 from exporter.web.tls import CurrentContext, current_context, subject_alternative_names
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 # Pause in seconds between two looks at the files.
 WATCH_INTERVAL: Final = 1.0
 # Seconds that the disk may take to answer.
 READ_TIMEOUT: Final = 3.0
 CHALLENGE: Final = 'Basic realm="hpc-exporter", charset="UTF-8"'
-# A slow reader holds no more than this of an answer in buffers of its own, in bytes.
-CHUNK: Final = 128 * 1024
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 SAME_SITE: Final = frozenset({"same-origin", "none"})
 HEADERS: Final[web.RequestKey[Mapping[str, str]]] = web.RequestKey("HEADERS", Mapping)
-CONNECTION: Final[web.RequestKey[Connection]] = web.RequestKey("CONNECTION", Connection)
 
 _Fingerprint = dict[Path, bytes]
 
@@ -64,10 +62,7 @@ class WebConfig:
         """Read the file at `path`; without one every client is served. Raises ConfigurationError."""
         if path is None:
             return cls(None, clock, WebSettings(), {})
-        try:
-            settings, found = await BlockingCalls().run(path, partial(read, path), timeout=READ_TIMEOUT)
-        except TimeoutError:
-            raise ConfigurationError([Mistake(str(path), 1, 1, "", no_answer())]) from None
+        settings, found = await within_time(BlockingCalls(), path, partial(read, path))
         return cls(path, clock, settings, found)
 
     async def watch(self) -> None:
@@ -83,14 +78,12 @@ class WebConfig:
         certificate is replaced before or after its key.
         """
         try:
-            found = await self._calls.run(path, partial(fingerprint, self._loaded), timeout=READ_TIMEOUT)
+            found = await within_time(self._calls, path, partial(fingerprint, self._loaded))
             settled, self._seen = found == self._seen, found
             # After a failure also files may matter that the settings before did not name.
             if not settled or (found == self._loaded and not self._error):
                 return
-            settings, self._loaded = await self._calls.run(path, partial(read, path), timeout=READ_TIMEOUT)
-        except TimeoutError:
-            self._keep(f"{path}: {no_answer()}")
+            settings, self._loaded = await within_time(self._calls, path, partial(read, path))
         except ConfigurationError as error:
             self._keep(str(error))
         else:
@@ -146,8 +139,13 @@ def make_rate_limiter(settings: WebSettings) -> AsyncLimiter | None:
     return AsyncLimiter(rate.burst, rate.burst * rate.interval) if rate else None
 
 
-def no_answer() -> str:
-    return f"the disk did not answer within {READ_TIMEOUT:g} s"
+async def within_time(calls: BlockingCalls, path: Path, call: Callable[[], T]) -> T:
+    """Return what a call returns that reads the file at `path`. Raises ConfigurationError if the disk does not answer."""
+    try:
+        return await calls.run(path, call, timeout=READ_TIMEOUT)
+    except TimeoutError:
+        message = f"the disk did not answer within {READ_TIMEOUT:g} s"
+        raise ConfigurationError([Mistake(str(path), 1, 1, "", message)]) from None
 
 
 def read(path: Path) -> tuple[WebSettings, _Fingerprint]:
@@ -165,27 +163,6 @@ def read(path: Path) -> tuple[WebSettings, _Fingerprint]:
 def fingerprint(paths: Iterable[Path]) -> _Fingerprint:
     """Return values that tell the contents of files apart, unreadable ones included. Blocks."""
     return {path: digest(path) for path in paths}
-
-
-def connection(limiter: ConnectionLimiter, sending_timeout: float) -> Middleware:
-    """Return the outermost middleware: a request's connection is not idle until its answer is sent.
-
-    A client that has not read the answer after `sending_timeout` seconds is disconnected.
-    """
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        found = limiter.request_started(request.transport)
-        if found is not None:
-            request[CONNECTION] = found
-        try:
-            answer = await handler(request)
-            await send(request, answer, sending_timeout)
-        finally:
-            limiter.request_ended(found)
-        return answer
-
-    return middleware
 
 
 def access(config: WebConfig, passwords: PasswordChecks) -> Middleware:
@@ -243,30 +220,3 @@ async def add_headers(request: web.Request, answer: web.StreamResponse) -> None:
     # Strangers need not know which software in which version runs here.
     answer.headers.popall("Server", None)
     answer.headers.update(request.get(HEADERS, {}))
-
-
-async def send(request: web.Request, answer: web.StreamResponse, sending_timeout: float, body: bytes = b"") -> None:
-    """Send an answer to its end. `body` is one without a copy of its own: it is handed over piece by piece."""
-    # A client that hung up is no error of ours; aiohttp ends the connection.
-    with suppress(ConnectionError):
-        try:
-            async with asyncio.timeout(sending_timeout):
-                await answer.prepare(request)
-                if body and request.method != "HEAD":
-                    view = memoryview(body)
-                    for start in range(0, len(body), CHUNK):
-                        await answer.write(view[start : start + CHUNK])
-                await answer.write_eof()
-        except TimeoutError:
-            disconnect(request)
-
-
-def rejection(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, text=f"{text}\n", headers=headers)
-
-
-def disconnect(request: web.Request) -> web.Response:
-    """End a connection without an answer, as a failed TLS handshake does."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=403)

@@ -1,15 +1,17 @@
 """The routes of `serve`."""
 
+import hashlib
 import logging
 import sys
 from collections.abc import Callable
+from importlib import resources
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from exporter.app.status import Selection
 from exporter.clock import SystemClock
@@ -17,18 +19,23 @@ from exporter.errors import ConfigurationError
 from exporter.metrics.negotiate import accepts_gzip, negotiate
 from exporter.metrics.render import Format
 from exporter.web.connections import ConnectionLimiter
+from exporter.web.middleware import connection, counting, limit_requests, send
 from exporter.web.page import StatusPage
 from exporter.web.passwords import WAITING, PasswordChecks
 from exporter.web.query import QueryError, page_query, selection_of
-from exporter.web.security import WebConfig, access, add_headers, connection, rejection, send
+from exporter.web.security import WebConfig, access, add_headers
 from exporter.web.settings import WebSettings
-from exporter.web.static_files import PREFIX, answer_with, static_files
 from exporter.web.texts import Texts, chosen_language
 
 log = structlog.get_logger()
 
 Made = TypeVar("Made")
 TEXT: Final = "text/plain"
+STATIC_TYPES: Final = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
 # The page runs and shows nothing but our own files; names from anywhere are text.
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
@@ -77,8 +84,13 @@ def create_app(
     limiter = limiter or ConnectionLimiter()
     # Clients that guess passwords must not hold all connections: most of them are answered, and then idle.
     passwords = PasswordChecks(max(1, min(WAITING, limiter.limit // 4)))
+    known = frozenset({"/", telemetry_path, "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
     app = web.Application(
-        middlewares=[connection(limiter, sending_timeout), counting(face, telemetry_path), access(config, passwords)]
+        middlewares=[
+            connection(limiter, sending_timeout),
+            counting(face.http_request, known),
+            access(config, passwords),
+        ]
     )
     app.on_response_prepare.append(add_headers)
     # Before requests in flight are waited for.
@@ -89,15 +101,19 @@ def create_app(
     def limited(handler: Handler) -> Handler:
         return limit_requests(handler, max_requests, sending_timeout)
 
-    app.router.add_get("/", limited(routes.page))
-    app.router.add_get(telemetry_path, limited(routes.metrics))
-    app.router.add_get("/-/healthy", routes.healthy)
-    app.router.add_get("/-/ready", routes.ready)
-    app.router.add_route("POST", "/-/reload", routes.reload)
-    app.router.add_route("PUT", "/-/reload", routes.reload)
-    app.router.add_get("/api/v1/status", limited(routes.status))
-    app.router.add_get("/config", limited(routes.config))
-    app.router.add_get(f"{PREFIX}{{name}}", routes.static)
+    app.add_routes(
+        [
+            web.get("/", limited(routes.page)),
+            web.get(telemetry_path, limited(routes.metrics)),
+            web.get("/-/healthy", routes.healthy),
+            web.get("/-/ready", routes.ready),
+            web.post("/-/reload", routes.reload),
+            web.put("/-/reload", routes.reload),
+            web.get("/api/v1/status", limited(routes.status)),
+            web.get("/config", limited(routes.config)),
+            web.get("/static/{name}", routes.static),
+        ]
+    )
     return app
 
 
@@ -108,7 +124,7 @@ class Routes:
         self._face = face
         self._telemetry_path = telemetry_path
         self._sending_timeout = sending_timeout
-        self._static = static_files()
+        self._static = read_static()
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         fmt, compress = negotiate(request.headers.get("Accept")), accepts_gzip(request.headers.get("Accept-Encoding"))
@@ -171,58 +187,25 @@ class Routes:
         return answer
 
     async def static(self, request: web.Request) -> web.Response:
-        file = self._static.get(request.match_info["name"])
-        if file is None:
+        if request.match_info["name"] not in self._static:
             raise web.HTTPNotFound
-        return answer_with(file, request)
+        content_type, content = self._static[request.match_info["name"]]
+        tag = hashlib.sha256(content).hexdigest()[:16]
+        # Browsers ask each time: an exporter that was updated must not meet a script of before.
+        headers = {"Cache-Control": "no-cache", "ETag": f'"{tag}"', "X-Content-Type-Options": "nosniff"}
+        if any(each.value in (tag, "*") for each in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=content, headers={"Content-Type": content_type, **headers})
 
 
-def limit_requests(handler: Handler, limit: int, sending_timeout: float) -> Handler:
-    """Return `handler` with a limit of simultaneous requests of its own; beyond it the answer is 503. 0: no limit.
-
-    A request counts until its answer is sent, so that slow readers count as well.
-    """
-    running = 0
-
-    async def limited(request: web.Request) -> web.StreamResponse:
-        nonlocal running
-        if limit and running >= limit:
-            text = f"Limit of concurrent requests reached ({limit}), try again later."
-            return rejection(503, text, {"Retry-After": "1"})
-        running += 1
-        try:
-            answer = await handler(request)
-            await send(request, answer, sending_timeout)
-        finally:
-            running -= 1
-        return answer
-
-    return limited
-
-
-def counting(face: ExporterApi, telemetry_path: str) -> Middleware:
-    """Return middleware that counts requests by path and status.
-
-    A path that is no route is `other`: clients may send any.
-    """
-    known = frozenset({"/", telemetry_path, "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        path = "/static" if request.path.startswith(PREFIX) else request.path if request.path in known else "other"
-        try:
-            answer = await handler(request)
-        except web.HTTPException as refusal:
-            face.http_request(path, refusal.status)
-            raise
-        except Exception:
-            # aiohttp logs it and answers so.
-            face.http_request(path, 500)
-            raise
-        face.http_request(path, answer.status)
-        return answer
-
-    return middleware
+def read_static() -> dict[str, tuple[str, bytes]]:
+    """Return type and content of each file in the package's folder `static`, by name. Blocks."""
+    files = resources.files("exporter.web").joinpath("static").iterdir()
+    return {
+        file.name: (STATIC_TYPES[suffix], file.read_bytes())
+        for file in files
+        if (suffix := file.name.rpartition(".")[2]) in STATIC_TYPES
+    }
 
 
 def server_logger() -> logging.Logger:
