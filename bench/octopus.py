@@ -78,12 +78,12 @@ def prepared(url: str) -> tuple[Any, Any]:
     from exporter.sources.octopus.project import Project
     from exporter.sources.source import Context
 
-    queue = OctopusQueue(queue_type="PROCESSOR", cluster_type="MODELARTS", cluster_id="pool-1", target="PROCESSOR")
+    queue = OctopusQueue(queue_type="PROCESSOR", cluster_type="MODELARTS", cluster_id="pool-1")
     settings = OctopusProject(
         name="bench",
         base_url=url,
         project_id="bench",
-        credential=InlineSecret("none"),
+        token=InlineSecret("none"),
         queues=(queue,),
         poll=PollSettings(stale_after=3600.0),
     )

@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 
 from reference import configuration, metrics
-from reference.chinese import CHINESE
-from reference.english import ENGLISH
 
 OUTPUT = Path(__file__).parent.parent / "docs"
 
@@ -14,8 +12,8 @@ OUTPUT = Path(__file__).parent.parent / "docs"
 def documents() -> dict[Path, str]:
     """What each file has to hold."""
     return {
-        OUTPUT / "configuration.md": configuration.document(ENGLISH),
-        OUTPUT / "configuration.zh.md": configuration.document(CHINESE),
+        OUTPUT / "configuration.md": configuration.document("en"),
+        OUTPUT / "configuration.zh.md": configuration.document("zh"),
         OUTPUT / "metrics.md": metrics.document("en"),
         OUTPUT / "metrics.zh.md": metrics.document("zh"),
     }

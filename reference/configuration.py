@@ -1,41 +1,103 @@
-"""The reference of the configuration in Markdown, in any language."""
+"""The reference of the configuration in Markdown, made of its models and of the texts and examples beside this file."""
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
+from exporter.config.model import Account, Config, OrName
+from exporter.config.section import Section
+from exporter.config.values import Bounds
+from exporter.metrics.family import Text
 from exporter.sources.collector import Collector, registry
-from reference.examples import EXAMPLES
-from reference.keys import Key, Part, parts
-from reference.language import Language
+
+Language = Literal["en", "zh"]
+FOLDER: Final = Path(__file__).parent
 
 # What is code already; YAML, paths of addresses, names of keys and metrics, of labels, and words of the APIs.
 _CODE: Final = re.compile(
     r"`[^`]*`|\{[^}]*\}|(?<![\w:/])/(?:metrics|hpc|ac)\b|\b(?:[a-z]+(?:_[a-z]+)+|url)\b"
     r"|(?<=[Ll]abel )\w+|(?<=标签 )\w+|\b(?:PROCESSOR|INTERNAL|RESIM|CCE|MODELARTS)\b"
 )
+_COLUMNS: Final = Text("key | value | default | meaning", "键 | 值 | 默认 | 含义")
+_BOUNDS: Final = Text("{}, `{}` to `{}`", "{}，`{}` 到 `{}`")
+_LIST_OF: Final = Text("list: {}", "列表：{}")
+_REQUIRED: Final = Text("required", "必填")
+_SECTION: Final = Text("see {}", "见 {}")
+_NAME_OR_SECTION: Final = Text("list: name, or see {}", "列表：名字，或见 {}")
+_ALSO: Final = Text("Also {}, with the same keys.", "{} 的键与此相同。")
+_EXACTLY_ONE: Final = Text("Exactly one of {}.", "{} 必须写一个，且只能写一个。")
+_AT_MOST_ONE: Final = Text("At most one of {}.", "{} 最多写一个。")
+_EITHER: Final = Text(
+    "Either {}, or {}: those of the one do not go with those of the other.",
+    "要么用 {}，要么用 {}：两组不能混用。",
+)
+_COLLECTORS: Final = Text("Collectors", "采集项")
+_ABOUT_COLLECTORS: Final = Text(
+    "What `collect` can name. A collector requests one endpoint in one way. Those that are not on by default are "
+    "optional: where a region answers 404 or 405, the endpoint is not there, and is requested again once an hour.",
+    "`collect` 可以写的名字。一个采集项以一种方式请求一个接口。默认不启用的采集项是可选的：区域返回 404 或 405 "
+    "表示没有这个接口，之后每小时再请求一次。",
+)
+_COLLECTOR_COLUMNS: Final = Text(
+    "section | collector | default | for each | gives | metrics", "配置 | 采集项 | 默认 | 每个 | 提供 | 指标"
+)
+_YES, _NO = Text("yes", "是"), Text("no", "否")
+_COMMA, _AND = Text(", ", "、"), Text(" and ", " 和 ")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key. `path` is like ``clusters[].users``; `section` is that which it holds, or each item of its list."""
+
+    path: str
+    name: str
+    text: Text
+    value: Text | None
+    is_list: bool
+    is_required: bool
+    default: Any
+    bounds: Bounds | None
+    section: type[Section] | None
+    or_name: bool
+
+
+@dataclass
+class Part:
+    """A section, the places where it stands (an empty one for the document itself), and its keys."""
+
+    section: type[Section]
+    paths: list[str] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+
+
+def parts() -> dict[type[Section], Part]:
+    """The document itself and all its sections, in the order in which they come first."""
+    found: dict[type[Section], Part] = {}
+    _survey(Config, "", found)
+    return found
+
+
+def keys() -> list[Key]:
+    """Every key of every section."""
+    return [key for part in parts().values() for key in part.keys]
+
+
+def examples() -> Mapping[str, str]:
+    """The YAML of an example for each section, by its path."""
+    _, *documents = (FOLDER / "examples.yml").read_text(encoding="utf-8").split("--- # ")
+    return dict(document.rstrip().split("\n", 1) for document in documents)
 
 
 def document(language: Language) -> str:
     """The whole page."""
-    sections = (_section(part, language) for part in parts())
-    return "\n\n".join([language.introduction.strip(), *sections, *_collectors(language)]) + "\n"
-
-
-def _collectors(language: Language) -> Iterator[str]:
-    """What `collect` can name, from the registry."""
-    yield f"## {language.collectors}"
-    yield language.collectors_text
-    head = [f"| {' | '.join(language.collector_columns)} |", "|---|---|---|---|---|---|"]
-    yield "\n".join([*head, *(_collector_row(collector, language) for collector in registry().values())])
-
-
-def _collector_row(collector: Collector, language: Language) -> str:
-    families = language.comma.join(f"`{family.name}`" for family in collector.families)
-    default = language.yes if collector.default else language.no
-    per, gives = language.say(collector.per.text), language.say(collector.gives)
-    return f"| `{collector.per.section}` | `{collector.name}` | {default} | {per} | {gives} | {families} |"
+    introduction = (FOLDER / f"configuration.{language}.md.in").read_text(encoding="utf-8").strip()
+    return "\n\n".join([introduction, *_Page(language).paragraphs()]) + "\n"
 
 
 def coded(text: str) -> str:
@@ -43,59 +105,124 @@ def coded(text: str) -> str:
     return _CODE.sub(lambda match: match[0] if match[0][0] == "`" else f"`{match[0]}`", text)
 
 
-def anchor(path: str) -> str:
-    """The anchor of a section's heading, which is its path as code."""
-    return re.sub(r"[^\w-]", "", path)
+def _survey(section: type[Section], path: str, found: dict[type[Section], Part]) -> None:
+    part = found.setdefault(section, Part(section))
+    part.paths.append(path)
+    if len(part.paths) > 1:
+        return
+    for name, each in section.model_fields.items():
+        key = _key(f"{path}.{name}".lstrip("."), each)
+        part.keys.append(key)
+        if key.section is not None:
+            _survey(key.section, f"{key.path}[]" if key.is_list else key.path, found)
 
 
-def _section(part: Part, language: Language) -> str:
-    return "\n\n".join(_paragraphs(part, language))
+def _key(path: str, of: FieldInfo) -> Key:
+    extra = of.json_schema_extra if isinstance(of.json_schema_extra, dict) else {}
+    value, marks, is_list = _value(of.annotation, tuple(of.metadata))
+    is_section = isinstance(value, type) and issubclass(value, Section)
+    bounds = (getattr(mark, "func", None) for mark in marks)
+    return Key(
+        path=path,
+        name=path.rpartition(".")[2],
+        text=Text(of.description or "", str(extra["zh"])),
+        value=next((mark for mark in reversed(marks) if isinstance(mark, Text)), None),
+        is_list=is_list,
+        is_required=of.is_required(),
+        default=of.default,
+        bounds=next((mark for mark in bounds if isinstance(mark, Bounds)), None),
+        section=value if is_section else None,
+        or_name=any(isinstance(mark, OrName) for mark in marks),
+    )
 
 
-def _paragraphs(part: Part, language: Language) -> Iterator[str]:
-    if part.path:
-        yield f"{'##' if part.path.count('.') == 0 else '###'} `{part.path}`"
-        yield coded(language.of_section(part))
-    if part.also:
-        yield language.also.format(language.listed([f"`{path}`" for path in part.also]))
-    head = [f"| {' | '.join(language.columns)} |", "|---|---|---|---|"]
-    yield "\n".join([*head, *(_row(key, language) for key in part.keys)])
-    rules = list(_rules(part, language))
-    if rules:
-        yield "\n".join(f"- {rule}" for rule in rules)
-    if part.path:
-        yield f"```yaml\n{EXAMPLES[part.path].strip()}\n```"
+def _value(kind: Any, marks: tuple[Any, ...], *, is_list: bool = False) -> tuple[Any, tuple[Any, ...], bool]:
+    """The type of a key or of each item of its list, what it is annotated with, and whether it is a list."""
+    inner = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return _value(inner[0], (*inner[1:], *marks), is_list=is_list)
+    if get_origin(kind) in (Union, UnionType):
+        return _value(next(choice for choice in inner if choice is not type(None)), marks, is_list=is_list)
+    return _value(inner[0], (), is_list=True) if get_origin(kind) is tuple else (kind, marks, is_list)
 
 
-def _rules(part: Part, language: Language) -> Iterator[str]:
-    for text, sets in ((language.exactly_one, part.exactly_one), (language.at_most_one, part.at_most_one)):
-        for names in sets:
-            yield text.format(language.listed([f"`{name}`" for name in names]))
-    if part.either:
-        yield language.either.format(*(language.listed([f"`{name}`" for name in names]) for names in part.either))
+class _Page:
+    def __init__(self, language: Language) -> None:
+        self._language = language
+        self._parts = parts()
+        self._examples = examples()
 
+    def paragraphs(self) -> Iterator[str]:
+        for part in self._parts.values():
+            yield from self._section(part)
+        yield f"## {self._say(_COLLECTORS)}"
+        yield self._say(_ABOUT_COLLECTORS)
+        yield self._table(_COLLECTOR_COLUMNS, (self._collector(each) for each in registry().values()))
 
-def _row(key: Key, language: Language) -> str:
-    default = language.required if key.is_required else "" if key.default is None else f"`{_written(key)}`"
-    # Keys of the top level have a heading of their own.
-    place = f'<a id="{key.path.replace("[]", "")}"></a>' if "." in key.path else ""
-    return f"| {place}`{key.name}` | {_value(key, language)} | {default} | {coded(language.of_key(key))} |"
+    def _say(self, text: Text) -> str:
+        said: str = getattr(text, self._language)
+        return said
 
+    def _listed(self, texts: list[str] | tuple[str, ...]) -> str:
+        *some, last = (f"`{text}`" for text in texts)
+        return self._say(_AND).join([self._say(_COMMA).join(some), last] if some else [last])
 
-def _written(key: Key) -> str:
-    """A default as it would be written."""
-    if isinstance(key.default, list):
-        return f"[{', '.join(key.default)}]"
-    return key.default if isinstance(key.default, str) else json.dumps(key.default)
+    def _table(self, columns: Text, rows: Iterator[str]) -> str:
+        head = self._say(columns)
+        return "\n".join([f"| {head} |", "|" + "---|" * (head.count("|") + 1), *rows])
 
+    def _section(self, part: Part) -> Iterator[str]:
+        path, *also = part.paths
+        if path:
+            yield f"{'###' if '.' in path else '##'} `{path}`"
+            yield coded(self._say(part.section.text()))
+        if also:
+            yield self._say(_ALSO).format(self._listed(also))
+        yield self._table(_COLUMNS, map(self._row, part.keys))
+        rules = [f"- {rule}" for rule in self._rules(part.section)]
+        if rules:
+            yield "\n".join(rules)
+        if path:
+            yield f"```yaml\n{self._examples[path]}\n```"
 
-def _value(key: Key, language: Language) -> str:
-    """What a key takes."""
-    if key.section is not None:
-        link = f"[`{key.section}`](#{anchor(key.section)})"
-        return (language.name_or_section if key.kind == "name_or_section" else language.section).format(link)
-    kind = coded(language.kinds[key.kind])
-    if key.bounds:
-        bounds = language.bounds.format(f"`{key.bounds.low_text}`", f"`{key.bounds.high_text}`")
-        kind = f"{kind}{language.clause}{bounds}"
-    return language.list_of.format(kind) if key.is_list else kind
+    def _rules(self, section: type[Section]) -> Iterator[str]:
+        for text, groups in ((_EXACTLY_ONE, section.exactly_one), (_AT_MOST_ONE, section.at_most_one)):
+            yield from (self._say(text).format(self._listed(names)) for names in groups)
+        if section is Account:
+            yield self._say(_EITHER).format(self._listed(Account.by_key), self._listed(Account.by_password))
+
+    def _row(self, key: Key) -> str:
+        # Keys of the top level have a heading of their own.
+        anchor = f'<a id="{key.path.replace("[]", "")}"></a>' if "." in key.path else ""
+        cells = (f"{anchor}`{key.name}`", self._value(key), self._default(key), coded(self._say(key.text)))
+        return f"| {' | '.join(cells)} |"
+
+    def _default(self, key: Key) -> str:
+        if key.is_required:
+            return self._say(_REQUIRED)
+        if key.default is None or not isinstance(key.default, str | int):
+            return ""
+        return f"`{key.default if isinstance(key.default, str) else json.dumps(key.default)}`"
+
+    def _value(self, key: Key) -> str:
+        """What a key takes."""
+        if key.section is not None:
+            path = self._parts[key.section].paths[0]
+            anchor = re.sub(r"[^\w-]", "", path)
+            return self._say(_NAME_OR_SECTION if key.or_name else _SECTION).format(f"[`{path}`](#{anchor})")
+        assert key.value is not None, f"what is a value of {key.path}?"  # noqa: S101 - a mistake of ours
+        value = coded(self._say(key.value))
+        if key.bounds is not None:
+            value = self._say(_BOUNDS).format(value, key.bounds.low_text, key.bounds.high_text)
+        return self._say(_LIST_OF).format(value) if key.is_list else value
+
+    def _collector(self, collector: Collector) -> str:
+        cells = (
+            f"`{collector.per.section}`",
+            f"`{collector.name}`",
+            self._say(_YES if collector.default else _NO),
+            self._say(collector.per.text),
+            self._say(collector.gives),
+            self._say(_COMMA).join(f"`{family.name}`" for family in collector.families),
+        )
+        return f"| {' | '.join(cells)} |"

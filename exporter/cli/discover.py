@@ -20,11 +20,10 @@ from exporter.app.tls import context_for
 from exporter.cli import options
 from exporter.cli.output import say, write
 from exporter.clock import SystemClock
-from exporter.config import Account, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
-from exporter.config.durations import parse_duration
+from exporter.config import Account, Cluster, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
 from exporter.config.model import TOKEN_URL
-from exporter.config.schema import AcUrl, ClusterSection, Url
-from exporter.config.values import Name
+from exporter.config.units import parse_duration
+from exporter.config.values import AcUrl, Name, Url
 from exporter.errors import ConfigurationError, ExporterError, PollError
 from exporter.http import Login, Settings, Upstream
 from exporter.sources.scnet.discovery import Found, discover
@@ -249,7 +248,7 @@ def checked_region(region: Found, account: Account, ac_url: str) -> Found:
     urls = {"hpc_url": region.hpc_url, "ac_url": ac_url}
     users = {"users": [region.user]} if region.user else {}
     try:
-        ClusterSection.model_validate({**values, **urls, **users, "account": account.name})
+        Cluster.model_validate({**values, **urls, **users, "account": account.name})
     except ValidationError as error:
         key = error.errors(include_url=False, include_input=False)[0]["loc"][0]
         return replace(region, hpc_url="", problem=f"what it says of itself cannot be used: {key} {reason(error)}")

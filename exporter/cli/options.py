@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from exporter.config.durations import parse_duration
+from exporter.config.units import parse_duration
 from exporter.errors import ExporterError
 from exporter.log import LEVELS, setup
 from exporter.web import parse_listen_address

@@ -1,6 +1,5 @@
 """The configuration: what people write, checked with line and column, as frozen values for the other rooms."""
 
-from exporter.config.durations import format_duration, parse_duration
 from exporter.config.effective import effective_yaml
 from exporter.config.loading import load
 from exporter.config.model import (
@@ -18,6 +17,7 @@ from exporter.config.model import (
     User,
 )
 from exporter.config.secrets import FileSecret, InlineSecret, Secret, SecretFiles, UnusableSecretError
+from exporter.config.units import format_duration, parse_duration
 
 __all__ = [
     "Account",

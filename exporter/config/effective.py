@@ -6,32 +6,27 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from exporter.config.durations import format_duration
 from exporter.config.model import Account, Config
 from exporter.config.secrets import FileSecret, Secret
-from exporter.config.sizes import format_size
+from exporter.config.units import format_duration, format_size
 from exporter.redaction import redact
 
 _DURATIONS = frozenset({"interval", "timeout", "stale_after"})
 _HIDDEN = "<secret>"
-# What nobody writes.
-_DERIVED = frozenset({"place", "target"})
 
 
 def effective_yaml(config: Config) -> str:
     """Return `config` in the form of a configuration file; a secret's file is named, any other is ``<secret>``."""
-    content = _section(config)
-    del content["warnings"]
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(_section(config), sort_keys=False, allow_unicode=True)
 
 
 def _section(part: BaseModel) -> dict[str, Any]:
     section: dict[str, Any] = {}
     for name, value in part:
-        if value is None or name in _DERIVED or (name == "token_url" and _logs_in_with_password(part)):
+        if value is None or (name == "token_url" and _logs_in_with_password(part)):
             continue
         if isinstance(value, Secret):
-            section |= _secret("token" if name == "credential" else name, value)
+            section |= _secret(name, value)
         elif name in _DURATIONS:
             section[name] = format_duration(value)
         elif name.endswith("url") or isinstance(value, Path):

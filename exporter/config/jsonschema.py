@@ -4,13 +4,13 @@ import json
 import sys
 from typing import Any
 
-from exporter.config.schema import Document
+from exporter.config.model import Config
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what `load` accepts, as far as a schema can say it."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hpc-exporter configuration"}
-    return schema | _cleaned(Document.model_json_schema())
+    return schema | _cleaned(Config.model_json_schema())
 
 
 def as_text() -> str:
@@ -19,11 +19,11 @@ def as_text() -> str:
 
 
 def _cleaned(schema: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what pydantic adds for itself: titles made from names, and null as the default of every key."""
+    """Leave out the Chinese texts, and what pydantic adds: titles made from names, and null as the default of keys."""
     return {
         key: _cleaned_value(value)
         for key, value in schema.items()
-        if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
+        if not (key in {"title", "zh"} and isinstance(value, str)) and not (key == "default" and value is None)
     }
 
 

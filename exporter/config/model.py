@@ -1,157 +1,563 @@
-"""The configuration as the rest of the exporter sees it: complete, checked, frozen, comparable part by part."""
+"""The configuration, section by section: keys with their defaults and meanings, and what makes them go together.
+
+It is what people write, and what the rest of the exporter sees: complete, checked, frozen, comparable part by part. The
+messages about mistakes, the JSON Schema and the reference in docs/ are made from it. Left out and null mean the same.
+"""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from exporter.config.secrets import FileSecret, Secret
-from exporter.sources.collector import collected_by_default
+from exporter.config.section import FirstOnes, Section, check_one_of, key, needed
+from exporter.config.tree import Keys, Null, Position, Report, Text, shown
+from exporter.config.units import parse_duration
+from exporter.config.values import (
+    ANY_TEXT,
+    TRUE,
+    AcUrl,
+    AuthoritiesFile,
+    BodySecret,
+    BodySecretFile,
+    BodySize,
+    Boolean,
+    Concurrency,
+    FilePath,
+    HeaderSecret,
+    HeaderSecretFile,
+    HpcUrl,
+    Id,
+    Interval,
+    MaxJobs,
+    Name,
+    Rate,
+    Retries,
+    Segment,
+    Surroundings,
+    Timeout,
+    Url,
+    scalar,
+)
+from exporter.metrics.family import Text as Words
+from exporter.sources.collector import collected_by_default, collectors_of
 
+_S = TypeVar("_S", bound=Section)
 TOKEN_URL = "https://api.scnet.cn/api/user/v3/tokens"  # noqa: S105 - an address, not a token
+_TOKEN_OF_REGION = ("token", "token_file", "account")
 
 
-class Part(BaseModel):
-    """A frozen piece of the configuration."""
+class PollSettings(Section):
+    """How often and how patiently to ask.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    Times are in seconds, sizes in bytes.
+    """
 
+    zh = "多久采集一次，以及有多大的耐心。"
 
-class PlacedPart(Part):
-    """A part that can be blamed later: `place` is its FILE:LINE:COL and takes no part in comparisons."""
+    interval: Interval = key("Pause between two polls of each target.", "同一目标两次采集之间的间隔。", "60s")
+    timeout: Timeout = key("Longest time that one request may take.", "单个请求最多用多长时间。", "15s")
+    stale_after: Interval = key(
+        "Data older than this leaves /metrics; not shorter than the interval. Left out: 3 x interval.",
+        "数据比这更旧时从 /metrics 消失；不能短于采集间隔。不写则为间隔的 3 倍。",
+        factory=lambda before: 3 * before["interval"],
+    )
+    max_concurrency: Concurrency = key(
+        "Requests in flight at a time: at the top level to all upstreams together, else to this one.",
+        "同时进行的请求数：写在顶层时指所有上游合计，否则指该上游。",
+        16,
+    )
+    retries: Retries = key(
+        "Further attempts of one poll after a failure that may pass: 0 gives up at once.",
+        "遇到可能自行恢复的故障时，一次采集最多再试几次；0 表示立即放弃。",
+        2,
+    )
+    max_body: BodySize = key(
+        "Longest answer that is accepted, after decompression: a longer one is a failed poll.",
+        "解压后允许的最大响应；更长的响应算作采集失败。",
+        "64MiB",
+    )
 
-    place: str = Field(default="", exclude=True, repr=False)
-
-    def _content(self) -> tuple[object, ...]:
-        return tuple(value for name, value in self.__dict__.items() if name != "place")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PlacedPart) and type(self) is type(other) and self._content() == other._content()
-
-    def __hash__(self) -> int:
-        return hash(self._content())
-
-
-class PollSettings(Part):
-    """How one source is polled; times in seconds, sizes in bytes."""
-
-    interval: float = 60.0
-    timeout: float = 15.0
-    stale_after: float = Field(default_factory=lambda data: 3 * data["interval"])
-    max_concurrency: int = 16
-    retries: int = 2
-    max_body: int = 64 * 1024**2
-
-
-class Tls(Part):
-    ca_file: Path | None = None
-    insecure_skip_verify: bool = False
-
-
-class Account(PlacedPart):
-    """An SCNet login: either `access_key` and `secret_key`, or `password`, `org_id` and `url`; the others are None."""
-
-    name: str
-    user: str
-    access_key: Secret | None = None
-    secret_key: Secret | None = None
-    token_url: str = TOKEN_URL
-    password: Secret | None = None
-    org_id: str | None = None
-    url: str | None = None
-    tls: Tls = Tls()
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        interval, stale_after = _seconds(given, "interval") or cls().interval, _seconds(given, "stale_after")
+        # Not those inherited from the top level.
+        own = [name for name in given.given(("stale_after", "interval")) if given[name].at.path[:-1] == given.at.path]
+        if own and stale_after and stale_after < interval:
+            message = "stale_after is shorter than the interval: data would be gone before the next poll"
+            report.add(given[own[0]].at, message)
 
 
-class User(PlacedPart):
-    """A scheduler user whose queues are counted; without `credential` and `account` the region's own is used."""
-
-    name: str
-    credential: Secret | None = None
-    account: str | None = None
-
-
-class Member(PlacedPart):
-    group_id: str
-    group: str
-    users: tuple[str, ...]
+def _seconds(given: Keys, name: str) -> float | None:
+    text = given.text(name)
+    try:
+        return parse_duration(text) if text else None
+    except ValueError:
+        return None
 
 
-class Cluster(PlacedPart):
-    """An SCNet region. Exactly one of `credential` and `account` is set; `users` None is the token's own user."""
+class Tls(Section):
+    """How the upstream's certificate is verified."""
 
-    name: str
-    cluster_id: str
-    hpc_url: str
-    ac_url: str
-    credential: Secret | None = None
-    account: str | None = None
-    requests_per_second: float | None = None
-    tls: Tls = Tls()
-    collect: tuple[str, ...] = Field(default_factory=lambda: collected_by_default("clusters"))
-    poll: PollSettings = PollSettings()
-    users: tuple[User, ...] | None = None
-    members: tuple[Member, ...] = ()
+    zh = "如何校验上游的证书。"
 
+    ca_file: AuthoritiesFile | None = key(
+        "PEM file of the certificate authorities to trust instead of the system's.",
+        "PEM 文件，其中的证书颁发机构代替系统信任的机构。",
+    )
+    insecure_skip_verify: Boolean = key(
+        "Do not verify the certificate at all: whoever is in between can read the token.",
+        "完全不校验证书：途中任何人都能读到令牌。",
+        default=False,
+    )
 
-class Iam(Part):
-    url: str
-    domain: str
-    user: str
-    password: Secret
-    project: str
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        unverified = given.text("insecure_skip_verify")
+        if unverified and unverified.lower() in TRUE:
+            message = "certificates are not verified: whoever is in between can read the secrets; prefer ca_file"
+            report.warn(unverified.at, message)
 
 
-class OctopusQueue(PlacedPart):
-    """A queue of a project; `target` is the label of what polls it, no other queue of the project has the same."""
+class Account(Section):
+    """An SCNet login; it gives one token per region.
 
-    queue_type: str
-    cluster_type: str | None = None
-    cluster_id: str | None = None
-    target: str = Field(exclude=True, repr=False)
+    Either `access_key` and `secret_key` are set, or `password`, `org_id` and `url`; the others are None.
+    """
+
+    zh = "SCNet 登录账号。一次登录可得到每个区域的令牌。"
+    at_most_one = (("access_key", "access_key_file"), ("secret_key", "secret_key_file"), ("password", "password_file"))
+    # The two ways to log in, of which only one may be begun.
+    by_key: ClassVar = ("access_key", "access_key_file", "secret_key", "secret_key_file", "token_url")
+    by_password: ClassVar = ("password", "password_file", "org_id", "url")
+
+    name: Name = needed(
+        "How clusters and users refer to this account; unique among accounts.",
+        "区域和用户用这个名字引用该账号；账号之间不能重名。",
+    )
+    user: Name = needed(
+        "The login at the platform, which may differ from the scheduler user.",
+        "平台登录名，可能与调度器用户名不同。",
+    )
+    access_key: HeaderSecret | None = key(
+        "Access key, for the newer way to log in.", "访问密钥（Access Key），较新的登录方式。"
+    )
+    access_key_file: HeaderSecretFile | None = key("File that holds the access key.", "存放访问密钥的文件。")
+    secret_key: BodySecret | None = key(
+        "Secret key that belongs to the access key; it is never sent.",
+        "与访问密钥配对的 Secret Key；它绝不会被发送。",
+    )
+    secret_key_file: BodySecretFile | None = key("File that holds the secret key.", "存放 Secret Key 的文件。")
+    token_url: Url = key("Where an access key is exchanged for tokens.", "用访问密钥换取令牌的地址。", TOKEN_URL)
+    password: HeaderSecret | None = key(
+        "Password, for the older way to log in; needs org_id and url.",
+        "密码，较旧的登录方式；需要同时写 org_id 和 url。",
+    )
+    password_file: HeaderSecretFile | None = key("File that holds the password.", "存放密码的文件。")
+    org_id: Name | None = key(
+        "Id of the organisation that the login belongs to; with a password only.",
+        "登录所属组织的编号；只与密码一起使用。",
+    )
+    url: AcUrl | None = key(
+        "AC address to log in at; with a password only.", "用密码登录时的 AC 地址；只与密码一起使用。"
+    )
+    tls: Tls = key(
+        "How the certificate of token_url or url is verified.", "如何校验 token_url 或 url 的证书。", factory=Tls
+    )
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        by_key, by_password = given.given(cls.by_key), given.given(cls.by_password)
+        if by_key and by_password:
+            message = f"does not go with {by_key[0]}: log in with a key or with a password"
+            report.add(given[by_password[0]].at, message, key=True)
+        elif by_password:
+            check_one_of(given, ("password", "password_file"), report)
+            for name in ("org_id", "url"):
+                if name not in given:
+                    report.add(given.at, f"{name} is missing: a login with a password needs it")
+        elif by_key:
+            check_one_of(given, ("access_key", "access_key_file"), report)
+            check_one_of(given, ("secret_key", "secret_key_file"), report)
+        else:
+            report.add(given.at, "needs access_key and secret_key, or password, org_id and url")
 
 
-class OctopusProject(PlacedPart):
-    """A Huawei Octopus project. Exactly one of `credential` and `iam` is set."""
+class User(Section):
+    """A scheduler user whose jobs are counted by queue."""
 
-    name: str
-    base_url: str
-    project_id: str
-    credential: Secret | None = None
-    iam: Iam | None = None
-    queues: tuple[OctopusQueue, ...]
-    requests_per_second: float | None = None
-    tls: Tls = Tls()
-    poll: PollSettings = PollSettings()
+    zh = "按队列统计作业的调度器用户。"
+    at_most_one = (_TOKEN_OF_REGION,)
+
+    name: Segment = needed(
+        "The scheduler user; label user. A name alone stands for {name: ...}.",
+        "调度器用户；标签 user。只写名字等同于 {name: ...}。",
+    )
+    token: HeaderSecret | None = key(
+        "The user's own token. Left out: the region's.", "该用户自己的令牌。不写则使用区域的令牌。"
+    )
+    token_file: HeaderSecretFile | None = key("File that holds the user's own token.", "存放该用户令牌的文件。")
+    account: Name | None = key("Name of the account that gives the user's own token.", "提供该用户令牌的账号的名字。")
 
     @property
-    def collect(self) -> tuple[str, ...]:
-        return collected_by_default("octopus")
+    def credential(self) -> Secret | None:
+        return self.token
 
 
-class Tracking(Part):
-    enabled: bool = True
-    state_file: Path | None = None
+def _user(value: object) -> object:
+    if isinstance(value, Null):
+        raise ValueError("is empty: write a user's name")  # noqa: TRY004 - pydantic's way
+    if isinstance(value, Text):
+        return Keys({"name": value}, value.at)
+    return {"name": value} if isinstance(value, str) else value
 
 
-class PerJob(Part):
-    enabled: bool = False
-    max_jobs: int = 500
+class OrName:
+    """Says in the JSON Schema what `_user` accepts."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [ANY_TEXT, handler(core)]}
 
 
-class Config(Part):
-    """Everything. `warnings` are sentences about what is allowed but unwise, each with its place."""
+class Member(Section):
+    """Members of a group whose jobs are listed."""
 
-    poll: PollSettings = PollSettings()
-    accounts: tuple[Account, ...] = ()
-    clusters: tuple[Cluster, ...] = ()
-    octopus: tuple[OctopusProject, ...] = ()
-    tracking: Tracking = Tracking()
-    per_job: PerJob = PerJob()
-    warnings: tuple[str, ...] = ()
+    zh = "要列出作业的用户组成员。"
+
+    group_id: Id = needed("The group's id, with every digit.", "用户组编号，每一位数字都要写。")
+    group: Name = key(
+        "Label group, one for each id. Left out: the id.",
+        "标签 group，每个编号一个。不写则为编号。",
+        factory=lambda before: before["group_id"],
+    )
+    users: tuple[Segment, ...] = needed(
+        "Scheduler users who are members of the group; label user.",
+        "组内成员的调度器用户名；标签 user。",
+    )
+
+
+class Collectable:
+    """Reads the name of a collector of a section of the configuration."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def _read(self, text: str) -> str:
+        names = [collector.name for collector in collectors_of(self.section)]
+        if text not in names:
+            raise ValueError(f"{shown(text)} cannot be collected; what can is {', '.join(names)}")
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        read: Any = scalar(self._read, "text").func
+        return core_schema.no_info_before_validator_function(read, handler(source))
+
+    def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "enum": [collector.name for collector in collectors_of(self.section)]}
+
+
+class _DefaultCollectors:
+    """Says in the JSON Schema which collectors of a section are on by default."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(core) | {"default": list(collected_by_default(self.section))}
+
+
+_COLLECTORS = Words("[collectors](#collectors)", "[采集项](#采集项)")
+RegionCollector = Annotated[str, Collectable("clusters"), _COLLECTORS]
+ProjectCollector = Annotated[str, Collectable("octopus"), _COLLECTORS]
+
+
+def _check_collect(given: Keys, section: str, report: Report) -> None:
+    """Report what `collect` names twice, and warn of what it leaves without use."""
+    if "collect" not in given:
+        return
+    first = FirstOnes(report)
+    names = given.texts("collect")
+    for name in names:
+        first.add(name, name.at, shown(name))
+    if given["collect"] == []:
+        report.warn(given["collect"].at, f"is empty: nothing is asked of this {_ONE_OF[section]}")
+    wanted = {each.per.key for each in collectors_of(section) if each.name in names}
+    for each in collectors_of(section):
+        if each.default and each.per.key not in {"", *wanted} and given.get(each.per.key):
+            report.warn(given[each.per.key].at, f"is not used: collect leaves out {each.name}")
+
+
+_ONE_OF = {"clusters": "region", "octopus": "project"}
+
+
+class Cluster(Section):
+    """An SCNet region.
+
+    Exactly one of `credential` and `account` is set; `users` None is the token's own user.
+    """
+
+    zh = "SCNet 区域（计算中心）。"
+    exactly_one = (_TOKEN_OF_REGION,)
+
+    name: Name = needed(
+        "Label hpc_cluster; unique among clusters and octopus.", "标签 hpc_cluster；在 clusters 和 octopus 中不能重名。"
+    )
+    cluster_id: Id = needed(
+        "The region's number (clusterId), with every digit.", "区域编号（clusterId），每一位数字都要写。"
+    )
+    hpc_url: HpcUrl = needed(
+        "The region's HPC address (hpcUrls); a path /hpc at its end can be left out.",
+        "区域的 HPC 地址（hpcUrls）；末尾的 /hpc 可以不写。",
+    )
+    ac_url: AcUrl = key(
+        "The AC address, for job lists of members and logins; a path /ac at its end can be left out. Left out: hpc_url.",
+        "AC 地址，用于成员作业列表和登录；末尾的 /ac 可以不写。不写则与 hpc_url 相同。",
+        factory=lambda before: before["hpc_url"],
+    )
+    token: HeaderSecret | None = key("A token of the region; nothing renews it.", "该区域的令牌；不会自动更新。")
+    token_file: HeaderSecretFile | None = key(
+        "File that holds a token; read again when it changes.", "存放令牌的文件；内容改变后重新读取。"
+    )
+    account: Name | None = key(
+        "Name of the account that gives the token, renewed by itself.", "提供令牌的账号的名字；令牌自动更新。"
+    )
+    requests_per_second: Rate | None = key(
+        "At most so many requests to the region, by all shards together. Left out: no limit.",
+        "对该区域每秒最多发出的请求数，所有分片合计。不写则不限制。",
+    )
+    tls: Tls = key("How the region's certificate is verified.", "如何校验区域的证书。", factory=Tls)
+    collect: Annotated[tuple[RegionCollector, ...], _DefaultCollectors("clusters")] = key(
+        "Collectors to run for this region. Left out: those that are on by default.",
+        "对该区域启用的采集项。不写则为默认启用的采集项。",
+        factory=lambda: collected_by_default("clusters"),
+    )
+    poll: PollSettings = key(
+        "Settings for this region alone, over those at the top level.",
+        "仅用于该区域的设置，优先于顶层的设置。",
+        factory=PollSettings,
+    )
+    users: tuple[Annotated[User, BeforeValidator(_user), OrName()], ...] | None = key(
+        "Users whose jobs are counted by queue. Left out: the token's own.",
+        "按队列统计哪些用户的作业。不写则为令牌自己的用户。",
+    )
+    members: tuple[Member, ...] = key(
+        "Groups and those of their members whose jobs are listed; the token's owner has to administer them.",
+        "要列出作业的用户组及其成员；令牌的所有者必须是组管理员。",
+        factory=tuple,
+    )
+
+    @property
+    def credential(self) -> Secret | None:
+        return self.token
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        _check_collect(given, "clusters", report)
+        first = FirstOnes(report)
+        for user in given.get("users") or ():
+            name = user.text("name") if isinstance(user, Keys) else user if isinstance(user, Text) else None
+            if name:
+                first.add(name, user.at, f"user {shown(name)}")
+        _check_members(given.mappings("members"), report)
+
+
+def _check_members(members: list[Keys], report: Report) -> None:
+    first = FirstOnes(report)
+    by_label: dict[str, tuple[Text, Text]] = {}
+    by_id: dict[str, tuple[Text, Text]] = {}
+    for member in members:
+        group_id = member.text("group_id")
+        if not group_id:
+            continue
+        for user in member.texts("users"):
+            first.add((group_id, user), user.at, f"user {shown(user)} of group {shown(group_id)}")
+        label = member.text("group") or group_id
+        at = Position(label.at.place, path=(*member.at.path, "group"))
+        other_id, other = by_label.setdefault(label, (group_id, label))
+        if other_id != group_id:
+            message = (
+                f"the group_id on line {other.at.place.line} has the same label group {shown(label)}: the series of the"
+                " two groups would be the same; give them different labels"
+            )
+            report.add(at, message)
+        _, other = by_id.setdefault(group_id, (group_id, label))
+        if other != label:
+            line = other.at.place.line
+            report.add(at, f"group_id {shown(group_id)} has another label on line {line}: give it one label")
+
+
+class Iam(Section):
+    """A Huawei Cloud login; the tokens are renewed by itself."""
+
+    zh = "华为云登录，令牌会自动更新。"
+    exactly_one = (("password", "password_file"),)
+
+    url: Url = needed(
+        "The IAM address, like https://iam.cn-north-4.myhuaweicloud.com.",
+        "IAM 地址，例如 https://iam.cn-north-4.myhuaweicloud.com。",
+    )
+    domain: Name = needed("The account (domain) of the user.", "用户所属的账号（domain）。")
+    user: Name = needed("The IAM user.", "IAM 用户。")
+    password: BodySecret | None = key("The user's password.", "用户的密码。")
+    password_file: BodySecretFile | None = key("File that holds the password.", "存放密码的文件。")
+    project: Name = needed(
+        "The project to scope the token to: a region's name like cn-north-4.",
+        "令牌限定的项目，即区域名，例如 cn-north-4。",
+    )
+
+
+class OctopusQueue(Section):
+    """A queue of data jobs."""
+
+    zh = "数据作业的队列。"
+
+    queue_type: Name = needed(
+        "PROCESSOR, INTERNAL or RESIM; label queue_type.", "PROCESSOR、INTERNAL 或 RESIM；标签 queue_type。"
+    )
+    cluster_type: Name | None = key("CCE or MODELARTS; label cluster_type.", "CCE 或 MODELARTS；标签 cluster_type。")
+    cluster_id: Name | None = key(
+        "The cluster's id; label cluster_id. MODELARTS needs it.", "集群编号；标签 cluster_id。MODELARTS 必须写。"
+    )
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        if given.text("cluster_type") == "MODELARTS" and "cluster_id" not in given:
+            report.add(given.at, "cluster_id is missing: cluster_type MODELARTS needs it")
+
+
+class OctopusProject(Section):
+    """A Huawei Octopus project.
+
+    Exactly one of `credential` and `iam` is set.
+    """
+
+    zh = "华为云 Octopus 项目。"
+    exactly_one = (("token", "token_file", "iam"),)
+
+    name: Name = needed(
+        "Label project; unique among clusters and octopus.", "标签 project；在 clusters 和 octopus 中不能重名。"
+    )
+    base_url: Url = needed("The Octopus address of the project's region.", "项目所在区域的 Octopus 地址。")
+    project_id: Segment = needed(
+        "The project's id, which becomes a part of the address.", "项目编号，会成为请求地址的一部分。"
+    )
+    token: HeaderSecret | None = key("An IAM token.", "IAM 令牌。")
+    token_file: HeaderSecretFile | None = key(
+        "File that holds an IAM token; read again when it changes.", "存放 IAM 令牌的文件；内容改变后重新读取。"
+    )
+    iam: Iam | None = key("Login that gives the token.", "用来获取令牌的登录。")
+    queues: tuple[OctopusQueue, ...] = needed("The queues to watch.", "要观察的队列。")
+    requests_per_second: Rate | None = key(
+        "At most so many requests to the project, by all shards together. Left out: no limit.",
+        "对该项目每秒最多发出的请求数，所有分片合计。不写则不限制。",
+    )
+    tls: Tls = key("How the certificate is verified.", "如何校验证书。", factory=Tls)
+    collect: Annotated[tuple[ProjectCollector, ...], _DefaultCollectors("octopus")] = key(
+        "Collectors to run for this project. Left out: those that are on by default.",
+        "对该项目启用的采集项。不写则为默认启用的采集项。",
+        factory=lambda: collected_by_default("octopus"),
+    )
+    poll: PollSettings = key(
+        "Settings for this project alone, over those at the top level.",
+        "仅用于该项目的设置，优先于顶层的设置。",
+        factory=PollSettings,
+    )
+
+    @property
+    def credential(self) -> Secret | None:
+        return self.token
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        _check_collect(given, "octopus", report)
+        first = FirstOnes(report)
+        for queue in given.mappings("queues"):
+            first.add(tuple(map(queue.text, OctopusQueue.model_fields)), queue.at, "this queue")
+
+
+class Tracking(Section):
+    """Following jobs from poll to poll: transitions, waits, runs."""
+
+    zh = "逐次采集地跟踪作业：状态变化、等待和运行时间。"
+
+    enabled: Boolean = key(
+        "Whether to follow jobs. No state file is needed for it.",
+        "是否跟踪作业。没有状态文件也可以跟踪。",
+        default=True,
+    )
+    state_file: FilePath | None = key(
+        "File (SQLite) from which counting goes on after a restart. Left out: kept in memory, lost at a restart.",
+        "状态文件（SQLite），重启后从这里接着计数。不写则保存在内存中，重启后丢失。",
+    )
+
+
+class PerJob(Section):
+    """Series of single jobs."""
+
+    zh = "单个作业的时间序列。"
+
+    enabled: Boolean = key(
+        "Whether each listed job has series of its own.", "是否为列出的每个作业提供各自的时间序列。", default=False
+    )
+    max_jobs: MaxJobs = key(
+        "At most so many jobs over the whole process; hpc_exporter_jobs_dropped tells how many were left out.",
+        "整个进程最多多少个作业；hpc_exporter_jobs_dropped 给出被省略的作业数。",
+        500,
+    )
+
+
+class Config(Section):
+    """Configuration of hpc-exporter. At least one of clusters, octopus and accounts is needed."""
+
+    poll: PollSettings = key(
+        "How often and how patiently to ask; each region and project can have settings of its own.",
+        "多久采集一次，以及有多大的耐心；每个区域和项目还可以有自己的设置。",
+        factory=PollSettings,
+    )
+    accounts: tuple[Account, ...] = key("SCNet logins.", "SCNet 登录账号。", factory=tuple)
+    clusters: tuple[Cluster, ...] = key("SCNet regions.", "SCNet 区域。", factory=tuple)
+    octopus: tuple[OctopusProject, ...] = key("Huawei Octopus projects.", "华为云 Octopus 项目。", factory=tuple)
+    tracking: Tracking = key("Following jobs from poll to poll.", "逐次采集地跟踪作业。", factory=Tracking)
+    per_job: PerJob = key("Series of single jobs.", "单个作业的时间序列。", factory=PerJob)
+
+    _warnings: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what is allowed but unwise, each with its place."""
+        return self._warnings
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        if all(given.get(name) in (None, []) for name in ("clusters", "octopus", "accounts")):
+            report.add(given.at, "there is nothing to poll: give at least one of clusters, octopus and accounts")
+        accounts, clusters, projects = map(given.mappings, ("accounts", "clusters", "octopus"))
+        # Regions and projects share the label source of the exporter's own metrics.
+        for parts in (accounts, [*clusters, *projects]):
+            first = FirstOnes(report)
+            for name in filter(None, (part.text("name") for part in parts)):
+                first.add(name, name.at, f"the name {shown(name)}")
+        _check_accounts(given, accounts, clusters, report)
+        for part in (*clusters, *projects):
+            _inherit_poll(part, given)
+
+    @model_validator(mode="after")
+    def _take_warnings(self, info: ValidationInfo) -> Self:
+        if info.context is not None:
+            self._warnings = Surroundings.of(info).report.warnings()
+        return self
 
     def secrets(self) -> tuple[Secret, ...]:
-        return tuple(secret for secret in self._all_secrets() if secret is not None)
+        return tuple(_secrets_in(self))
 
     def file_secrets(self) -> tuple[FileSecret, ...]:
         """Return what `SecretFiles` has to watch."""
@@ -169,22 +575,37 @@ class Config(Part):
         known = {secret.identity: secret for secret in previous.file_secrets()}
         return _with_secrets(self, known)
 
-    def _all_secrets(self) -> Iterator[Secret | None]:
-        for account in self.accounts:
-            yield from (account.access_key, account.secret_key, account.password)
-        for cluster in self.clusters:
-            yield cluster.credential
-            yield from (user.credential for user in cluster.users or ())
-        for project in self.octopus:
-            yield project.credential
-            yield project.iam.password if project.iam else None
+
+def _check_accounts(given: Keys, accounts: list[Keys], clusters: list[Keys], report: Report) -> None:
+    names = [str(name) for account in accounts if (name := account.text("name"))]
+    # One that cannot be read may be the one that is missed.
+    if len(names) != len(given.get("accounts", ())):
+        return
+    for part in [*clusters, *(user for cluster in clusters for user in cluster.mappings("users"))]:
+        name = part.text("account")
+        if name and name not in names:
+            report.add(name.at, f"there is no account {shown(name)}: add it under accounts")
+
+
+def _inherit_poll(part: Keys, root: Keys) -> None:
+    """Let a region or project have the settings of the top level where it has none of its own."""
+    general, own = root.get("poll"), part.get("poll", Keys({}, part.at))
+    if isinstance(general, Keys) and isinstance(own, Keys):
+        part["poll"] = Keys({**general, **own}, own.at, own.empty)
+
+
+def _secrets_in(part: object) -> Iterator[Secret]:
+    if isinstance(part, Secret):
+        yield part
+    values = part if isinstance(part, tuple) else [value for _, value in part] if isinstance(part, Section) else ()
+    for value in values:
+        yield from _secrets_in(value)
 
 
 _Known = Mapping[tuple[object, ...], FileSecret]
-_P = TypeVar("_P", bound=BaseModel)
 
 
-def _with_secrets(part: _P, known: _Known) -> _P:
+def _with_secrets(part: _S, known: _Known) -> _S:
     changed = {name: new for name, value in part if (new := _with_known(value, known)) is not value}
     return part.model_copy(update=changed) if changed else part
 
@@ -192,7 +613,7 @@ def _with_secrets(part: _P, known: _Known) -> _P:
 def _with_known(value: object, known: _Known) -> object:
     if isinstance(value, FileSecret):
         return known.get(value.identity, value)
-    if isinstance(value, BaseModel):
+    if isinstance(value, Section):
         return _with_secrets(value, known)
     if isinstance(value, tuple):
         items = tuple(_with_known(item, known) for item in value)

@@ -1,7 +1,7 @@
-"""A configuration file as a tree in which every key and value knows its place.
+"""A YAML file as plain data in which every value knows its place.
 
 YAML's implicit types are not used: a scalar stays the text that was written (a user named 1234 or ``on``, a group id
-beyond 2^53), only an unquoted null is None. ``${NAME}`` is replaced here, inside a scalar that is already one: what
+beyond 2^53), only an unquoted null is none. ``${NAME}`` is replaced here, inside a scalar that is already one: what
 the environment holds can never become YAML structure.
 """
 
@@ -12,11 +12,11 @@ from typing import Any, Self
 
 import yaml
 
-from exporter.errors import Mistake
+from exporter.errors import ConfigurationError, Mistake
 from exporter.redaction import withheld
 
 Path = tuple[str | int, ...]
-"""Where in the tree: ``("clusters", 0, "name")``."""
+"""Where in the file: ``("clusters", 0, "name")``."""
 
 _MAX_DEPTH = 50
 _MAX_REPEATED = 100_000
@@ -34,73 +34,121 @@ class Place:
     column: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a value stands: its place, that of its key (the same for what has none), and its path."""
+
+    place: Place = Place()
+    key: Place = Place()
+    path: Path = ()
+
+
 class Text(str):
     """A scalar's text. `written` is what stands in the file: fit to be shown where the text itself may be a secret."""
 
-    __slots__ = ("written",)
+    __slots__ = ("at", "written")
+    at: Position
     written: str
 
-    def __new__(cls, text: str, written: str) -> Self:
+    def __new__(cls, text: str, written: str, at: Position) -> Self:
         self = super().__new__(cls, text)
         self.written = written
+        self.at = at
         return self
 
 
+class Items(list[Any]):
+    """The values of a list."""
+
+    def __init__(self, values: list[Any], at: Position) -> None:
+        super().__init__(values)
+        self.at = at
+
+
+class Keys(dict[str, Any]):
+    """The values of a mapping. Keys without a value, which mean the same as absent ones, are in `empty` instead."""
+
+    def __init__(self, values: Mapping[str, Any], at: Position, empty: Mapping[str, Position] | None = None) -> None:
+        super().__init__(values)
+        self.at = at
+        self.empty = empty or {}
+
+    def text(self, key: str) -> Text | None:
+        """Return the value of a key, if that is a scalar."""
+        value = self.get(key)
+        return value if isinstance(value, Text) else None
+
+    def texts(self, key: str) -> list[Text]:
+        """Return the scalars in the list that a key holds."""
+        return [item for item in self._list(key) if isinstance(item, Text)]
+
+    def mappings(self, key: str) -> "list[Keys]":
+        """Return the mappings in the list that a key holds."""
+        return [item for item in self._list(key) if isinstance(item, Keys)]
+
+    def positions(self) -> Iterator[tuple[str, Position]]:
+        """Yield each key with where its value stands, or would stand."""
+        yield from ((key, value.at) for key, value in self.items())
+        yield from self.empty.items()
+
+    def given(self, names: tuple[str, ...]) -> list[str]:
+        """Return those of the names that have a value."""
+        return [name for name in names if name in self]
+
+    def _list(self, key: str) -> list[Any]:
+        value = self.get(key)
+        return value if isinstance(value, Items) else []
+
+
 @dataclass(frozen=True, slots=True)
-class Scalar:
-    place: Place
-    text: Text | None
+class Null:
+    """An item of a list that has no value."""
+
+    at: Position
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
     """A value whose mistake is reported already: nothing more is said of it."""
 
-    place: Place
+    at: Position
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
-    place: Place
-    items: "tuple[Node, ...]"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    key_place: Place
-    node: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    place: Place
-    entries: dict[str, Entry]
-
-    def given(self, key: str) -> Entry | None:
-        """Return the entry, unless it is absent or null, which mean the same."""
-        entry = self.entries.get(key)
-        return None if entry is None or (isinstance(entry.node, Scalar) and entry.node.text is None) else entry
-
-    def text(self, key: str) -> Text | None:
-        entry = self.given(key)
-        return entry.node.text if entry and isinstance(entry.node, Scalar) else None
-
-
-Node = Scalar | Broken | Items | Keys
+Value = Text | Items | Keys | Null | Broken
 
 
 @dataclass(slots=True)
 class Report:
-    """Collects the mistakes of one file."""
+    """Collects the mistakes of one file, and what is allowed in it but unwise."""
 
     file: str
-    mistakes: list[Mistake] = field(default_factory=list)
+    mistakes: dict[Mistake, None] = field(default_factory=dict)
+    _warnings: list[Mistake] = field(default_factory=list)
 
-    def add(self, place: Place, path: Path, message: str) -> None:
-        self.mistakes.append(Mistake(self.file, place.line, place.column, dotted(path), message))
+    def add(self, at: Position, message: str, *, key: bool = False) -> None:
+        """Add a mistake in the value, or in its key, at a position."""
+        self.mistakes[self._made(at, message, key=key)] = None
 
-    def where(self, place: Place) -> str:
-        return f"{self.file}:{place.line}:{place.column}"
+    def warn(self, at: Position, message: str) -> None:
+        """Add what is unwise."""
+        self._warnings.append(self._made(at, message, key=False))
+
+    def raise_if_any(self) -> None:
+        """Raise ConfigurationError if there are mistakes."""
+        if self.mistakes:
+            raise ConfigurationError(list(self.mistakes))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is unwise, in the order of the file."""
+        return tuple(map(str, sorted(self._warnings)))
+
+    def where(self, at: Position) -> str:
+        """Return FILE:LINE:COL."""
+        return f"{self.file}:{at.place.line}:{at.place.column}"
+
+    def _made(self, at: Position, message: str, *, key: bool) -> Mistake:
+        place = at.key if key else at.place
+        return Mistake(self.file, place.line, place.column, dotted(at.path), message)
 
 
 def dotted(path: Path) -> str:
@@ -116,51 +164,19 @@ def shown(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def find(root: Node, path: Path) -> tuple[Path, Node]:
-    """Return the node at `path`, or the deepest one on the way there, with its own path."""
-    node = root
-    for depth, step in enumerate(path):
-        below = _child(node, step)
-        if below is None:
-            return path[:depth], node
-        node = below
-    return path, node
-
-
-def _child(node: Node, step: str | int) -> Node | None:
-    if isinstance(node, Keys) and step in node.entries:
-        return node.entries[str(step)].node
-    if isinstance(node, Items) and isinstance(step, int):
-        return node.items[step]
-    return None
-
-
-def plain(node: Node) -> object:
-    """Return the tree as dicts, lists and `Text`; keys without a value are left out."""
-    match node:
-        case Scalar(text=text):
-            return text
-        case Items(items=items):
-            return [plain(item) for item in items]
-        case Keys(entries=entries):
-            return {key: plain(entry.node) for key, entry in entries.items() if node.given(key)}
-        case Broken():
-            return Text("", "")
-
-
 def parse(source: str, environ: Mapping[str, str], report: Report) -> Keys | None:
-    """Return the tree of a whole file, or None if it is so broken that there is none; mistakes go to `report`."""
+    """Return the content of a whole file, or None if it is so broken that there is none; mistakes go to `report`."""
     root = _compose(source, report)
     if root is None:
         return None
-    tree = _Converter(environ, report).convert(root, ())
-    match tree:
+    value = _Converter(environ, report).convert(root, _position(root, ()))
+    match value:
         case Keys():
-            return tree
-        case Scalar(text=None):
-            report.add(Place(), (), "the file is empty")
-        case Scalar() | Items():
-            report.add(tree.place, (), "the file must hold keys with values, like 'clusters:', at its top level")
+            return value
+        case Null():
+            report.add(Position(), "the file is empty")
+        case Text() | Items():
+            report.add(value.at, "the file must hold keys with values, like 'clusters:', at its top level")
     return None
 
 
@@ -188,24 +204,21 @@ def _compose(source: str, report: Report) -> yaml.Node | None:
     try:
         loader = _Loader(source)
     except yaml.reader.ReaderError as error:
-        report.add(_place_of(source, error.position), (), "the file holds a control character: remove it")
+        report.add(Position(_place_of(source, error.position)), "the file holds a control character: remove it")
         return None
     try:
         if not loader.check_node():
-            report.add(Place(), (), "the file is empty")
+            report.add(Position(), "the file is empty")
             return None
         root = loader.get_node()
         if loader.check_node():
-            report.add(
-                _place(_next_mark(loader)),
-                (),
-                "a second document starts here ('---'): one file holds one configuration",
-            )
+            place = _place(_next_mark(loader))
+            report.add(Position(place), "a second document starts here ('---'): one file holds one configuration")
     except yaml.MarkedYAMLError as error:
         report.add(*_in_plain_words(error))
     except (ValueError, OverflowError):
         # The library passes an escape like "\UFFFFFFFF" on to chr() as it is.
-        report.add(_place(loader.get_mark()), (), _ESCAPE)
+        report.add(Position(_place(loader.get_mark())), _ESCAPE)
     else:
         return root
     return None
@@ -254,18 +267,18 @@ _PLAIN_WORDS = {
 }
 
 
-def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[Place, Path, str]:
+def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[Position, str]:
     problem = error.problem or "it cannot be read"
     # Where something begins that never ends says more than where the file does.
     unfinished = problem.startswith(("found unexpected", "expected ','"))
     mark = error.context_mark if unfinished else error.problem_mark
     fallback = f"not valid YAML: {problem.partition(', but')[0]}"
     words = next((words for part, words in _PLAIN_WORDS.items() if part in problem), fallback)
-    return _place(mark) if mark else Place(), (), words
+    return Position(_place(mark) if mark else Place()), words
 
 
 class _Converter:
-    """Turns PyYAML's nodes into ours, replaces variables, and reports what YAML allows and we do not."""
+    """Turns PyYAML's nodes into values, replaces variables, and reports what YAML allows and we do not."""
 
     def __init__(self, environ: Mapping[str, str], report: Report) -> None:
         self._environ = environ
@@ -274,24 +287,26 @@ class _Converter:
         self._seen: set[int] = set()
         self._repeated = 0
 
-    def convert(self, node: yaml.Node, path: Path) -> Node:
+    def convert(self, node: yaml.Node, at: Position) -> Value:
         complaint = self._complaint(node)
         if complaint:
-            self._report.add(_place(node.start_mark), path, complaint)
+            self._report.add(at, complaint)
         if complaint or self._repeated > _MAX_REPEATED:
-            return Broken(_place(node.start_mark))
+            return Broken(at)
         self._around.add(id(node))
-        converted = self._converted(node, path)
+        converted = self._converted(node, at)
         self._around.remove(id(node))
         return converted
 
-    def _converted(self, node: yaml.Node, path: Path) -> Node:
-        place = _place(node.start_mark)
+    def _converted(self, node: yaml.Node, at: Position) -> Value:
         if isinstance(node, yaml.MappingNode):
-            return Keys(place, dict(self._entries(node, path)))
+            values = dict(self._entries(node, at.path))
+            empty = {key: value.at for key, value in values.items() if isinstance(value, Null)}
+            return Keys({key: value for key, value in values.items() if key not in empty}, at, empty)
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, path, place)
-        return Items(place, tuple(self.convert(item, (*path, index)) for index, item in enumerate(node.value)))
+            return self._scalar(node, at)
+        items = enumerate(node.value)
+        return Items([self.convert(item, _position(item, (*at.path, index))) for index, item in items], at)
 
     def _complaint(self, node: yaml.Node) -> str | None:
         if node.tag != f"tag:yaml.org,2002:{_KINDS[type(node)]}":
@@ -305,30 +320,30 @@ class _Converter:
             return f"aliases ('*') repeat more than {_MAX_REPEATED} values: write them out, or use fewer"
         return None
 
-    def _entries(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Entry]]:
+    def _entries(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Value]]:
         first: dict[str, Place] = {}
         for key_node, value_node in node.value:
             place = _place(key_node.start_mark)
             key = key_node.value
             if not isinstance(key, str) or not key or not _is_unicode(key):
-                self._report.add(place, path, "a key must be a word")
+                self._report.add(Position(place, place, path), "a key must be a word")
             elif key in first:
                 message = f"this key is given twice; the first one is on line {first[key].line}"
-                self._report.add(place, (*path, key), message)
+                self._report.add(Position(place, place, (*path, key)), message)
             else:
                 first[key] = place
-                yield key, Entry(place, self.convert(value_node, (*path, key)))
+                yield key, self.convert(value_node, _position(value_node, (*path, key), place))
 
-    def _scalar(self, node: yaml.ScalarNode, path: Path, place: Place) -> Scalar | Broken:
+    def _scalar(self, node: yaml.ScalarNode, at: Position) -> Text | Null | Broken:
         if node.style is None and node.value in _NULLS:
-            return Scalar(place, None)
+            return Null(at)
         mistakes: list[str] = []
         text = _VARIABLE.sub(lambda match: self._replacement(match, mistakes), node.value)
         if not _is_unicode(text):
             mistakes.append("it holds half a character (a lone surrogate)")
         for message in mistakes:
-            self._report.add(place, path, message)
-        return Broken(place) if mistakes else Scalar(place, Text(text, node.value))
+            self._report.add(at, message)
+        return Broken(at) if mistakes else Text(text, node.value, at)
 
     def _replacement(self, match: re.Match[str], mistakes: list[str]) -> str:
         name = match["name"]
@@ -346,6 +361,11 @@ class _Converter:
 
 
 _KINDS = {yaml.ScalarNode: "str", yaml.SequenceNode: "seq", yaml.MappingNode: "map"}
+
+
+def _position(node: yaml.Node, path: Path, key: Place | None = None) -> Position:
+    place = _place(node.start_mark)
+    return Position(place, key or place, path)
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,37 +1,66 @@
-"""Values as people write them, whatever the file: how a scalar becomes a number, a path, a yes or no.
+"""Values as people write them, whatever the file: how a scalar becomes a number, a path, a secret.
 
-Every scalar arrives as text; the type of its key decides how the text is read.
+Every scalar arrives as text; the type of its key decides how the text is read. What is of that type already, as in a
+configuration that a program makes, is taken as it is. Each type says in both languages what its values are.
 """
 
+import ipaddress
+import math
 import os
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
 
-from exporter.config.durations import parse_duration
-from exporter.config.secrets import FileSecret
-from exporter.config.sizes import parse_size
-from exporter.config.tree import Text, shown
+from exporter.config.files import UnusableFileError, read_file
+from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
+from exporter.config.tree import Broken, Null, Report, Text, shown
+from exporter.config.units import parse_duration, parse_size
+from exporter.metrics.family import Text as Words
 from exporter.redaction import resembles_secret
+
+_MAX_PEM_BYTES = 8 * 1024 * 1024
+TRUE = ("true", "yes", "on")
+
+VARIABLE = {"type": "string", "pattern": r"\$\{"}
+ANY_TEXT = {"type": ["string", "number", "boolean"]}
+SOME_TEXT = {"type": "string", "minLength": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a value's meaning depends on: the validation context of `Document`. Relative paths start at `folder`."""
+    """What a file's values depend on: the validation context. Relative paths start at `folder`."""
 
     folder: Path
+    report: Report
     secrets: dict[tuple[object, ...], FileSecret] = field(default_factory=dict)
 
     def shared(self, secret: FileSecret) -> FileSecret:
         """Return the one secret that stands for all that come from the same file in the same way."""
         return self.secrets.setdefault(secret.identity, secret)
 
+    @staticmethod
+    def of(info: ValidationInfo) -> "Surroundings":
+        """Return the context of a validation."""
+        return cast("Surroundings", info.context)
 
-VARIABLE = {"type": "string", "pattern": r"\$\{"}
+
+def kind_of(value: object) -> str:
+    """Return the word for what was written where something else belongs."""
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else "empty"
+
+
+def text_of(value: object, kind: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be {kind}, but is {kind_of(value)}")  # noqa: TRY004 - pydantic's way
+    return value
 
 
 def scalar(read: Callable[[str], object], kind: str, *, repeats: bool = True) -> BeforeValidator:
@@ -42,6 +71,8 @@ def scalar(read: Callable[[str], object], kind: str, *, repeats: bool = True) ->
     """
 
     def validate(value: object) -> object:
+        if not isinstance(value, str | list | dict | Null | Broken):
+            return value
         text = text_of(value, kind)
         try:
             return read(text)
@@ -51,36 +82,6 @@ def scalar(read: Callable[[str], object], kind: str, *, repeats: bool = True) ->
             raise
 
     return BeforeValidator(validate)
-
-
-def text_of(value: object, kind: str) -> str:
-    if isinstance(value, str):
-        return value
-    found = "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else "empty"
-    raise ValueError(f"must be {kind}, but is {found}")
-
-
-def name(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty")
-    if text != text.strip():
-        raise ValueError("has white space at its beginning or end")
-    if not text.isprintable():
-        raise ValueError("holds a line break or another invisible character")
-    return text
-
-
-def integer(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,9}", text):
-        raise ValueError(f"{shown(text)} is not a whole number")
-    return int(text)
-
-
-def boolean(text: str) -> bool:
-    word = text.lower()
-    if word not in ("true", "yes", "on", "false", "no", "off"):
-        raise ValueError(f"{shown(text)} is neither true nor false")
-    return word in ("true", "yes", "on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,60 +103,212 @@ def between(low: float, high: float, low_text: str, high_text: str) -> AfterVali
     return AfterValidator(Bounds(low, high, low_text, high_text))
 
 
-def path_of(value: object, info: ValidationInfo) -> Path:
+def _integer_schema(low: int, high: int) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, VARIABLE]})
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    if text != text.strip():
+        raise ValueError("has white space at its beginning or end")
+    if not text.isprintable():
+        raise ValueError("holds a line break or another invisible character")
+    return text
+
+
+def _segment(text: str) -> str:
+    if text in (".", ".."):
+        raise ValueError("cannot be '.' or '..': it becomes a part of the address that is asked")
+    return text
+
+
+def _whole_id(text: str) -> str:
+    # A spreadsheet turns 533686286955839488 into 5.33687E+17: its digits are lost.
+    if re.fullmatch(r"[0-9]+\.[0-9]*|[0-9.]+[eE][+-]?[0-9]+", text):
+        raise ValueError("is a rounded number: write every digit of the id")
+    return text
+
+
+def integer(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        raise ValueError(f"{shown(text)} is not a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)", text) or math.isinf(float(text)):
+        raise ValueError(f"{shown(text)} is not a number")
+    return float(text)
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be greater than 0; leave it out for no limit")
+    return value
+
+
+def boolean(text: str) -> bool:
+    word = text.lower()
+    if word not in (*TRUE, "false", "no", "off"):
+        raise ValueError(f"{shown(text)} is neither true nor false")
+    return word in TRUE
+
+
+def _url(value: object, info: ValidationInfo) -> str:
+    """Return an address without a trailing slash. The messages do not repeat it: it may hold a password."""
+    text = text_of(value, "an address")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        raise ValueError("is not an address like https://host:port") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable() or " " in text:
+        raise ValueError("is not an address like https://host:port")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user name or a password: they would be sent to the wrong place")
+    if parts.query or parts.fragment or text[-1] in "?#":
+        raise ValueError("must end before '?' or '#'")
+    if isinstance(text, Text) and parts.scheme == "http" and not _is_this_machine(parts.hostname):
+        message = "http is not encrypted: whoever is in between can read the token; use https"
+        Surroundings.of(info).report.warn(text.at, message)
+    return text.rstrip("/")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _without(suffix: str) -> AfterValidator:
+    return AfterValidator(lambda url: url.removesuffix(suffix).rstrip("/"))
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
     """Return an absolute path."""
+    if isinstance(value, Path):
+        return value
     text = text_of(value, "a path")
     if text.startswith("eyJ"):
         raise ValueError("holds a token where a file's path belongs: use the key without _file for it")
     if not text or not text.isprintable():
         raise ValueError("is not a path: it is empty or holds an invisible character")
-    return surroundings_of(info).folder / text
+    return Surroundings.of(info).folder / text
 
 
-def path_of_existing(value: object, info: ValidationInfo) -> Path:
+def _path_of_existing(value: object, info: ValidationInfo) -> Path:
     """Return the absolute path of a file that is to be read. One that is not there is not repeated if it may be a token."""
-    path = path_of(value, info)
+    path = _path(value, info)
     if resembles_secret(text_of(value, "a path")) and not os.path.lexists(path):
         raise ValueError("there is no such file, and its name may be a token: that belongs under the key without _file")
     return path
 
 
-def surroundings_of(info: ValidationInfo) -> Surroundings:
-    return cast("Surroundings", info.context)
+def _secret(*, header: bool = True) -> BeforeValidator:
+    def validate(value: object, info: ValidationInfo) -> Secret:
+        try:
+            if isinstance(value, Secret):
+                return value
+            return InlineSecret(text_of(value, "text"), info.field_name or "secret", header=header)
+        except UnusableSecretError as error:
+            raise ValueError(f"cannot be used: {error}") from None
+
+    return BeforeValidator(validate)
 
 
-ANY_TEXT = {"type": ["string", "number", "boolean"]}
-SOME_TEXT = {"type": "string", "minLength": 1}
+def _secret_file(*, header: bool = True) -> BeforeValidator:
+    def validate(value: object, info: ValidationInfo) -> Secret:
+        written = text_of(value, "a path")
+        try:
+            secret = FileSecret(_path_of_existing(written, info), f"{info.field_name} {shown(written)}", header=header)
+            return Surroundings.of(info).shared(secret)
+        except UnusableSecretError as error:
+            raise ValueError(f"cannot use {shown(written)}: {error}") from None
 
-DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^([0-9]+(w|d|h|m|s|ms))+$"}, VARIABLE]}
-SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^[0-9]+([kMG]B|[KMG]iB|B)$"}, VARIABLE]}
+    return BeforeValidator(validate)
 
 
-def integer_schema(low: int, high: int) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, VARIABLE]})
+def _authorities(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    path = _path_of_existing(value, info)
+    written = shown(text_of(value, "a path"))
+    try:
+        pem = read_file(path, max_bytes=_MAX_PEM_BYTES).decode("ascii", "ignore")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except UnusableFileError as error:
+        raise ValueError(f"cannot use {written}: {error}") from None
+    except (ssl.SSLError, ValueError):
+        raise ValueError(f"cannot use {written}: it holds no certificate in PEM form") from None
+    return path
 
 
-Name = Annotated[str, scalar(name, "text", repeats=False), WithJsonSchema(ANY_TEXT)]
+_WHOLE = scalar(integer, "a whole number")
+_SECRET, _SECRET_FILE, _FILE = (
+    Words("secret", "密钥"),
+    Words("path of a secret", "密钥文件的路径"),
+    Words("path", "路径"),
+)
+_DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^([0-9]+(w|d|h|m|s|ms))+$"}, VARIABLE]}
+_SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^[0-9]+([kMG]B|[KMG]iB|B)$"}, VARIABLE]}
+_RATE_SCHEMA = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, VARIABLE]}
+_BOOLEAN_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": ["yes", "no", "on", "off"]}, VARIABLE]}
+_URL_SCHEMA = {"type": "string", "pattern": r"^https?://|\$\{"}
 
+Name = Annotated[str, scalar(_name, "text", repeats=False), Words("text", "文本"), WithJsonSchema(ANY_TEXT)]
+Segment = Annotated[Name, AfterValidator(_segment)]
+Id = Annotated[Segment, AfterValidator(_whole_id), Words("id", "编号")]
 Boolean = Annotated[
-    bool,
-    scalar(boolean, "true or false"),
-    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["yes", "no", "on", "off"]}, VARIABLE]}),
+    bool, scalar(boolean, "true or false"), Words("true or false", "是或否"), WithJsonSchema(_BOOLEAN_SCHEMA)
 ]
-
-Duration = Annotated[float, scalar(parse_duration, "a duration like 30s"), WithJsonSchema(DURATION_SCHEMA)]
-
-Size = Annotated[int, scalar(parse_size, "a size like 64MiB"), WithJsonSchema(SIZE_SCHEMA)]
-
-FilePath = Annotated[Path, BeforeValidator(path_of), WithJsonSchema(SOME_TEXT)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-def key(description: str, default: Any = None) -> Any:
-    """Declare a key that can be left out. `default` is shown to people; a test holds it against `model`."""
-    return Field(
-        default=None, description=description, json_schema_extra={} if default is None else {"default": default}
-    )
+Duration = Annotated[
+    float,
+    scalar(parse_duration, "a duration like 30s"),
+    Words("duration", "时长"),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+Interval = Annotated[Duration, between(0.1, 86_400 * 366, "100ms", "366d")]
+Timeout = Annotated[Duration, between(0.001, 3600, "1ms", "1h")]
+BodySize = Annotated[
+    int,
+    scalar(parse_size, "a size like 64MiB"),
+    between(1024, 1024**3, "1KiB", "1GiB"),
+    Words("size", "大小"),
+    WithJsonSchema(_SIZE_SCHEMA),
+]
+Concurrency = Annotated[
+    int,
+    _WHOLE,
+    between(1, 1000, "1", "1000"),
+    Words("whole number of requests", "整数（请求数）"),
+    _integer_schema(1, 1000),
+]
+Retries = Annotated[
+    int, _WHOLE, between(0, 10, "0", "10"), Words("whole number of attempts", "整数（次数）"), _integer_schema(0, 10)
+]
+MaxJobs = Annotated[
+    int,
+    _WHOLE,
+    between(0, 1_000_000, "0", "1000000"),
+    Words("whole number of jobs", "整数（作业数）"),
+    _integer_schema(0, 1_000_000),
+]
+Rate = Annotated[
+    float,
+    scalar(_number, "a number"),
+    AfterValidator(_positive),
+    Words("number above 0: requests per second", "大于 0 的数：每秒请求数"),
+    WithJsonSchema(_RATE_SCHEMA),
+]
+Url = Annotated[str, BeforeValidator(_url), Words("address", "地址"), WithJsonSchema(_URL_SCHEMA)]
+HpcUrl = Annotated[Url, _without("/hpc")]
+AcUrl = Annotated[Url, _without("/ac")]
+HeaderSecret = Annotated[Secret, _secret(), _SECRET, WithJsonSchema(ANY_TEXT)]
+HeaderSecretFile = Annotated[Secret, _secret_file(), _SECRET_FILE, WithJsonSchema(SOME_TEXT)]
+BodySecret = Annotated[Secret, _secret(header=False), _SECRET, WithJsonSchema(ANY_TEXT)]
+BodySecretFile = Annotated[Secret, _secret_file(header=False), _SECRET_FILE, WithJsonSchema(SOME_TEXT)]
+FilePath = Annotated[Path, BeforeValidator(_path), _FILE, WithJsonSchema(SOME_TEXT)]
+AuthoritiesFile = Annotated[Path, BeforeValidator(_authorities), _FILE, WithJsonSchema(SOME_TEXT)]

@@ -6,21 +6,19 @@ cannot do is rejected with a message, so that nobody believes to have it.
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
 
-from exporter.config.checks import check_one_of
 from exporter.config.files import UnusableFileError, read_file
 from exporter.config.loading import load_document
-from exporter.config.tree import Keys, Report, find, shown
-from exporter.config.tree import Path as TreePath
-from exporter.config.values import Duration, FilePath, Name, Section, between, integer, scalar
-from exporter.config.values import key as setting
-from exporter.errors import ConfigurationError
+from exporter.config.section import Section
+from exporter.config.section import key as setting
+from exporter.config.tree import Keys, Report, shown
+from exporter.config.values import Duration, FilePath, Name, between, integer, scalar
 from exporter.web.tls import ServerContext, TlsMaterial, TlsMaterialError, TlsSettings, make_context
 
 VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -125,35 +123,76 @@ Http2 = Annotated[bool, scalar(_http2, "true or false")]
 class TlsServerSection(Section):
     """TLS of the server, and certificates of clients."""
 
+    exactly_one = (("cert_file", "cert"), ("key_file", "key"))
+    at_most_one = (("client_ca_file", "client_ca"),)
+
     cert: Pem | None = setting("The server's certificate, with those that it needs, in PEM.")
     key: Pem | None = setting("The certificate's private key, in PEM.")
     client_ca: Pem | None = setting("Authorities of the clients' certificates, in PEM.")
     cert_file: FilePath | None = setting("File that holds the server's certificate.")
     key_file: FilePath | None = setting("File that holds the private key.")
     client_ca_file: FilePath | None = setting("File that holds the authorities of the clients' certificates.")
-    client_auth_type: ClientAuth | None = setting("Whether clients need a certificate.", "NoClientCert")
+    client_auth_type: ClientAuth = setting("Whether clients need a certificate.", default="NoClientCert")
     client_allowed_sans: tuple[Name, ...] | None = setting(
         "Subject alternative names, one of which a client must have."
     )
-    min_version: Version | None = setting("Oldest version of TLS.", "TLS12")
-    max_version: Version | None = setting("Newest version of TLS.", "TLS13")
+    min_version: Version = setting("Oldest version of TLS.", default="TLS12")
+    max_version: Version = setting("Newest version of TLS.", default="TLS13")
     cipher_suites: _refused(_CIPHERS) = None  # type: ignore[valid-type]  # a type that a function makes
     prefer_server_cipher_suites: _refused(_ORDER) = None  # type: ignore[valid-type]  # the same
     curve_preferences: _refused(_CURVES) = None  # type: ignore[valid-type]  # the same
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        auth = given.text("client_auth_type") or "NoClientCert"
+        ca = next(iter(given.given(("client_ca_file", "client_ca"))), None)
+        if ca and auth == "NoClientCert":
+            message = "has no effect without client_auth_type: RequireAndVerifyClientCert"
+            report.add(given[ca].at, message, key=True)
+        if not ca and auth in _VERIFYING:
+            message = f"{auth} needs client_ca_file: the authorities whose certificates are accepted"
+            report.add(given["client_auth_type"].at, message)
+        if auth == "RequestClientCert":
+            message = "RequestClientCert: no certificate is asked for, since none would be refused"
+            report.warn(given["client_auth_type"].at, message)
+        if "client_allowed_sans" in given and auth != "RequireAndVerifyClientCert":
+            message = "needs client_auth_type: RequireAndVerifyClientCert, or a client without a certificate is let in"
+            report.add(given["client_allowed_sans"].at, message, key=True)
+        if given.text("min_version") == "TLS13" and given.text("max_version") == "TLS12":
+            report.add(given["max_version"].at, "is older than min_version")
 
 
 class HttpServerSection(Section):
     """Headers of every answer."""
 
     http2: Http2 | None = setting("HTTP/2 is not spoken.", default=False)
-    headers: dict[str, HeaderValue] | None = setting("Headers added to every answer.")
+    headers: dict[str, HeaderValue] = setting("Headers added to every answer.", factory=dict)
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        headers = given.get("headers")
+        if not isinstance(headers, Keys):
+            return
+        for name, at in headers.positions():
+            text = headers.text(name) or ""
+            if name not in HEADERS:
+                report.add(at, f"cannot be set; the headers that can are {', '.join(HEADERS)}", key=True)
+            elif text and HEADERS[name] and text not in HEADERS[name]:
+                report.add(at, f"must be {' or '.join(HEADERS[name])}")
+            elif not (text.isascii() and (text.isprintable() or not text)):
+                report.add(at, "holds a character that cannot stand in a header")
 
 
 class RateLimitSection(Section):
     """Requests beyond it are answered with 429."""
 
-    interval: Duration | None = setting("Time between two requests in the long run. 0: no limit.", "0")
+    interval: Duration = setting("Time between two requests in the long run. 0: no limit.", default="0")
     burst: Burst | None = setting("Requests allowed at once.")
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        if "interval" in given and given.text("interval") not in ("0", "0s") and "burst" not in given:
+            report.add(given.at, "burst is missing: without it no request at all is allowed")
 
 
 class WebDocument(Section):
@@ -161,8 +200,21 @@ class WebDocument(Section):
 
     tls_server_config: TlsServerSection | None = setting("TLS.")
     http_server_config: HttpServerSection | None = setting("HTTP.")
-    basic_auth_users: dict[str, PasswordHash] | None = setting("Users and their passwords, hashed with bcrypt.")
+    basic_auth_users: dict[str, PasswordHash] = setting("Users and their passwords, hashed with bcrypt.", factory=dict)
     rate_limit: RateLimitSection | None = setting("How often the server may be asked.")
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        users = given.get("basic_auth_users")
+        if not isinstance(users, Keys):
+            return
+        for name, at in users.positions():
+            if ":" in name or not name.isprintable():
+                report.add(at, "nobody can log in with this name: it holds ':' or an invisible character", key=True)
+            if name in users.empty:
+                report.add(at, "is empty: it must be a password hashed with bcrypt")
+        if users and "tls_server_config" not in given:
+            report.warn(users.at, "passwords travel unencrypted without tls_server_config")
 
 
 def load_settings(path: Path) -> WebSettings:
@@ -174,34 +226,32 @@ def load_settings(path: Path) -> WebSettings:
         ConfigurationError: with every mistake in it.
 
     """
-    document, root, report = load_document(path, WebDocument, _check)
+    document, root, report = load_document(path, WebDocument)
     section = document.tls_server_config
-    tls, context, files = (None, None, ()) if section is None else _tls(section, root, report)
-    if report.mistakes:
-        raise ConfigurationError(report.mistakes)
+    tls, context, files = (None, None, ()) if section is None else _tls(section, root["tls_server_config"], report)
+    report.raise_if_any()
     http, rate = document.http_server_config, document.rate_limit
     return WebSettings(
         tls=tls,
         context=context,
-        users=document.basic_auth_users or {},
-        headers={name: value for name, value in ((http and http.headers) or {}).items() if value},
+        users=document.basic_auth_users,
+        headers={name: value for name, value in (http.headers if http else {}).items() if value},
         rate_limit=RateLimit(rate.interval, rate.burst) if rate and rate.interval and rate.burst else None,
         files=files,
-        warnings=_warnings(document, root, report),
+        warnings=report.warnings(),
     )
 
 
 def _tls(
-    section: TlsServerSection, root: Keys, report: Report
+    section: TlsServerSection, given: Keys, report: Report
 ) -> tuple[TlsSettings | None, ServerContext | None, tuple[Path, ...]]:
     """The settings, their context, and the files that they came from; mistakes go to `report`."""
-    path: TreePath = ("tls_server_config",)
 
     def material(name: str, inline: str | None, file: Path | None) -> str:
         try:
             return inline or (read_file(file, max_bytes=_MAX_PEM_BYTES).decode("latin-1") if file else "")
         except UnusableFileError as error:
-            report.add(find(root, (*path, name))[1].place, (*path, name), f"cannot use {shown(str(file))}: {error}")
+            report.add(given[name].at, f"cannot use {shown(str(file))}: {error}")
             return ""
 
     cert = material("cert_file", section.cert, section.cert_file)
@@ -219,90 +269,12 @@ def _tls(
         else ssl.CERT_OPTIONAL,
         client_ca=client_ca if verifying else "",
         allowed_sans=frozenset(section.client_allowed_sans or ()),
-        min_version=VERSIONS[section.min_version or "TLS12"],
-        max_version=VERSIONS[section.max_version or "TLS13"],
+        min_version=VERSIONS[section.min_version],
+        max_version=VERSIONS[section.max_version],
     )
     try:
         return settings, make_context(settings, TlsMaterial(cert, private_key)), files
     except TlsMaterialError as error:
-        given = next(name for name in (error.part, f"{error.part}_file") if getattr(section, name) is not None)
-        place = find(root, (*path, given))[1].place
-        report.add(place, (*path, given), str(error))
+        name = next(iter(given.given((error.part, f"{error.part}_file"))))
+        report.add(given[name].at, str(error))
         return None, None, files
-
-
-def _check(root: Keys, report: Report) -> None:
-    """Report what the format's parts cannot say each by itself."""
-    for name, check in _CHECKS.items():
-        entry = root.given(name)
-        if entry and isinstance(entry.node, Keys):
-            check(entry.node, (name,), report)
-
-
-def _check_tls(tls: Keys, path: TreePath, report: Report) -> None:
-    check_one_of(tls, path, ("cert_file", "cert"), report)
-    check_one_of(tls, path, ("key_file", "key"), report)
-    check_one_of(tls, path, ("client_ca_file", "client_ca"), report, needed=False)
-    auth = tls.text("client_auth_type") or "NoClientCert"
-    ca = next((name for name in ("client_ca_file", "client_ca") if tls.given(name)), None)
-    if ca and auth == "NoClientCert":
-        message = "has no effect without client_auth_type: RequireAndVerifyClientCert"
-        report.add(tls.entries[ca].key_place, (*path, ca), message)
-    if not ca and auth in _VERIFYING:
-        message = f"{auth} needs client_ca_file: the authorities whose certificates are accepted"
-        report.add(tls.entries["client_auth_type"].node.place, (*path, "client_auth_type"), message)
-    if tls.given("client_allowed_sans") and auth != "RequireAndVerifyClientCert":
-        message = "needs client_auth_type: RequireAndVerifyClientCert, or a client without a certificate is let in"
-        report.add(tls.entries["client_allowed_sans"].key_place, (*path, "client_allowed_sans"), message)
-    if tls.text("min_version") == "TLS13" and tls.text("max_version") == "TLS12":
-        report.add(tls.entries["max_version"].node.place, (*path, "max_version"), "is older than min_version")
-
-
-def _check_http(http: Keys, path: TreePath, report: Report) -> None:
-    headers = http.given("headers")
-    if headers is None or not isinstance(headers.node, Keys):
-        return
-    for name, entry in headers.node.entries.items():
-        text = headers.node.text(name) or ""
-        where = (*path, "headers", name)
-        if name not in HEADERS:
-            report.add(entry.key_place, where, f"cannot be set; the headers that can are {', '.join(HEADERS)}")
-        elif text and HEADERS[name] and text not in HEADERS[name]:
-            report.add(entry.node.place, where, f"must be {' or '.join(HEADERS[name])}")
-        elif not (text.isascii() and (text.isprintable() or not text)):
-            report.add(entry.node.place, where, "holds a character that cannot stand in a header")
-
-
-def _check_users(users: Keys, path: TreePath, report: Report) -> None:
-    for name, entry in users.entries.items():
-        if ":" in name or not name.isprintable():
-            message = "nobody can log in with this name: it holds ':' or an invisible character"
-            report.add(entry.key_place, (*path, name), message)
-        if users.given(name) is None:
-            report.add(entry.node.place, (*path, name), "is empty: it must be a password hashed with bcrypt")
-
-
-def _check_rate(rate: Keys, path: TreePath, report: Report) -> None:
-    if rate.given("interval") and rate.text("interval") not in ("0", "0s") and not rate.given("burst"):
-        report.add(rate.place, path, "burst is missing: without it no request at all is allowed")
-
-
-_CHECKS: Final[Mapping[str, Callable[[Keys, TreePath, Report], None]]] = {
-    "tls_server_config": _check_tls,
-    "http_server_config": _check_http,
-    "basic_auth_users": _check_users,
-    "rate_limit": _check_rate,
-}
-
-
-def _warnings(document: WebDocument, root: Keys, report: Report) -> tuple[str, ...]:
-    tls, warnings = document.tls_server_config, []
-    if tls is not None and tls.client_auth_type == "RequestClientCert":
-        place = find(root, ("tls_server_config", "client_auth_type"))[1].place
-        message = "RequestClientCert: no certificate is asked for, since none would be refused"
-        warnings.append(f"{report.where(place)}: tls_server_config.client_auth_type: {message}")
-    if tls is None and document.basic_auth_users:
-        place = find(root, ("basic_auth_users",))[1].place
-        message = "passwords travel unencrypted without tls_server_config"
-        warnings.append(f"{report.where(place)}: basic_auth_users: {message}")
-    return tuple(warnings)

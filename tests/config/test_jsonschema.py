@@ -97,20 +97,22 @@ def test_the_defaults_that_are_explained_are_those_in_effect(tmp_path: Path) -> 
     path = tmp_path / "exporter.yml"
     path.write_text(
         "clusters: [{name: a, cluster_id: 1, hpc_url: https://h.example.com, token: t}]\n"
-        "accounts: [{name: a, user: a, access_key: a, secret_key: a}]\n",
+        "accounts: [{name: a, user: a, access_key: a, secret_key: a}]\n"
+        "octopus: [{name: p, base_url: https://o.example.com, project_id: 1, token: t, queues: [{queue_type: RESIM}]}]\n",
         encoding="utf-8",
     )
     effective = yaml.safe_load(effective_yaml(load(path, {})))
     sections = {
-        "PollSection": effective["poll"] | {"interval": "60s"},
-        "TlsSection": effective["clusters"][0]["tls"],
-        "AccountSection": effective["accounts"][0],
-        "ClusterSection": effective["clusters"][0],
-        "TrackingSection": effective["tracking"],
-        "PerJobSection": effective["per_job"],
+        "PollSettings": effective["poll"] | {"interval": "60s"},
+        "Tls": effective["clusters"][0]["tls"],
+        "Account": effective["accounts"][0],
+        "Cluster": effective["clusters"][0],
+        "OctopusProject": effective["octopus"][0],
+        "Tracking": effective["tracking"],
+        "PerJob": effective["per_job"],
     }
     explained = [(section, key, value["default"]) for section, key, value in keys() if "default" in value]
-    assert len(explained) == 11
+    assert len(explained) == 12
     assert effective["poll"]["interval"] == "1m"
     assert explained == [(section, key, sections[section][key]) for section, key, _ in explained]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.config import Account, Cluster, Config, FileSecret, InlineSecret, Member, PollSettings, load
 from exporter.errors import ConfigurationError, Mistake
+from exporter.sources.collector import subjects_of
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "exporter.example.yml"
 REGION = """
@@ -54,7 +55,7 @@ def test_a_region_needs_little(folder: Path) -> None:
                 cluster_id="11112",
                 hpc_url="https://hpc.example.com:65106",
                 ac_url="https://hpc.example.com:65106",
-                credential=InlineSecret("made-up"),
+                token=InlineSecret("made-up"),
             ),
         )
     )
@@ -233,6 +234,24 @@ octopus:
         assert project.iam.password == InlineSecret("密码", header=False)
         assert [queue.cluster_id for queue in project.queues] == ["pool-1", None]
         assert project.poll.stale_after == 30
+
+    def test_what_is_collected_can_be_chosen(self, folder: Path) -> None:
+        assert loaded(folder, self.SOURCE).octopus[0].collect == ("queuing_jobs",)
+        nothing = loaded(folder, self.SOURCE + "    collect: []\n")
+        assert nothing.octopus[0].collect == ()
+        assert list(subjects_of("octopus", nothing.octopus[0])) == []
+        assert [warning.partition(": ")[2] for warning in nothing.warnings] == [
+            "octopus[0].queues: is not used: collect leaves out queuing_jobs",
+            "octopus[0].collect: is empty: nothing is asked of this project",
+        ]
+
+    def test_a_collector_of_a_region_is_none_of_a_project(self, folder: Path) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            loaded(folder, self.SOURCE + "    collect: [queue_jobs, queuing_jobs, queuing_jobs]\n")
+        assert [str(mistake).removeprefix(f"{folder}/exporter.yml:") for mistake in caught.value.mistakes] == [
+            "11:15: octopus[0].collect[0]: queue_jobs cannot be collected; what can is queuing_jobs",
+            "11:41: octopus[0].collect[2]: queuing_jobs is given twice; the first one is on line 11",
+        ]
 
     def test_a_password_can_come_from_a_file(self, folder: Path) -> None:
         (folder / "iam-password").write_text("密码\n", encoding="utf-8")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.sizes import format_size, parse_size
+from exporter.config.units import format_size, parse_size
 
 
 @pytest.mark.parametrize(

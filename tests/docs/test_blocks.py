@@ -12,14 +12,14 @@ import trustme
 import yaml
 
 from exporter.app import validate
-from exporter.config.schema import Document
+from exporter.config import Config
 from exporter.errors import ConfigurationError
 from exporter.web.settings import WebDocument, load_settings
 from tests.docs.pages import PAGES, ROOT, Block, Page, none, taken_apart
 from tests.e2e.real import real_part
 
 LANGUAGES = {"console", "sh", "bash", "yaml", "json", "promql", "text", "ini", "toml", "python", "dockerfile"}
-OURS = set(Document.model_fields)
+OURS = set(Config.model_fields)
 WEB = set(WebDocument.model_fields)
 PROMETHEUS = {"global", "scrape_configs", "rule_files", "alerting", "remote_write", "remote_read", "storage"}
 ALERTMANAGER = {"route", "receivers", "inhibit_rules"}

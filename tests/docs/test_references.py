@@ -10,20 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.config import load
+from exporter.config import Account, load
 from exporter.config.jsonschema import json_schema
 from exporter.errors import ConfigurationError
 from exporter.metrics.family import Family
 from exporter.sources.collector import catalogue
 from reference import __main__ as command
-from reference import chinese, english, metric_meanings, metric_texts, metrics
-from reference.configuration import coded
-from reference.examples import EXAMPLES
-from reference.keys import Key, Part, keys, parts
+from reference import metric_meanings, metric_texts, metrics
+from reference.configuration import Key, coded, examples, keys, parts
 
 CATALOGUE = catalogue()
 
-PARTS = {part.path: part for part in parts()}
+PARTS = {part.paths[0]: part for part in parts().values()}
 
 
 @pytest.mark.parametrize("path", list(command.documents()), ids=lambda path: path.name)
@@ -46,17 +44,17 @@ def test_every_key_of_the_schema_is_in_the_reference() -> None:
     assert sum(len(section.get("properties", ())) for section in sections) == len(list(keys())) > 60
 
 
-def test_every_key_and_section_has_its_chinese_text_and_every_text_its_key() -> None:
-    """reference/chinese.py."""
-    assert [key.path for key in keys() if key.path not in chinese.KEYS] == []
-    assert chinese.KEYS.keys() - {key.path for key in keys()} == set()
-    assert chinese.SECTIONS.keys() == PARTS.keys() - {""}
-    assert chinese.KINDS.keys() == english.KINDS.keys()
+@pytest.mark.parametrize("path", [path for path in PARTS if path])
+def test_every_section_is_explained_in_both_languages(path: str) -> None:
+    text = PARTS[path].section.text()
+    assert text.en.endswith(".")
+    assert text.zh.endswith("。")
 
 
-@pytest.mark.parametrize("key", list(keys()), ids=lambda key: key.path)
+@pytest.mark.parametrize("key", keys(), ids=lambda key: key.path)
 def test_a_chinese_text_names_the_same_things_as_the_english_one(key: Key) -> None:
-    assert names(chinese.KEYS[key.path]) == names(key.description)
+    assert key.text.zh.endswith("。")
+    assert names(key.text.zh) == names(key.text.en)
 
 
 def names(text: str) -> set[str]:
@@ -73,9 +71,10 @@ def at(path: str, value: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("path", [path for path in PARTS if path])
 def test_the_example_of_a_section_shows_each_of_its_keys(path: str) -> None:
-    example = yaml.safe_load(EXAMPLES[path])
-    places = [path, *PARTS[path].also]
-    shown = {key for place in places for item in at(place, example) if isinstance(item, dict) for key in item}
+    example = yaml.safe_load(examples()[path])
+    shown = {
+        key for place in PARTS[path].paths for item in at(place, example) if isinstance(item, dict) for key in item
+    }
     assert shown == {key.name for key in PARTS[path].keys}
 
 
@@ -126,8 +125,7 @@ def mistakes(part: str, given: tuple[str, ...], folder: Path) -> str:
 
 
 def sets(kind: str) -> list[tuple[str, tuple[str, ...]]]:
-    found: list[tuple[Part, tuple[tuple[str, ...], ...]]] = [(part, getattr(part, kind)) for part in PARTS.values()]
-    return [(part.path, names) for part, groups in found for names in groups]
+    return [(path, names) for path, part in PARTS.items() for names in getattr(part.section, kind)]
 
 
 @pytest.mark.parametrize(("part", "together"), sets("exactly_one") + sets("at_most_one"))
@@ -147,9 +145,8 @@ def test_keys_of_which_exactly_one_is_needed_are_enough_alone(
 
 
 def test_the_two_ways_to_log_in_do_not_mix(tmp_path: Path) -> None:
-    by_key, by_password = PARTS["accounts[]"].either
-    for name in by_key:
-        for other in by_password:
+    for name in Account.by_key:
+        for other in Account.by_password:
             assert f"does not go with {name}" in mistakes("accounts[]", (name, other), tmp_path)
 
 

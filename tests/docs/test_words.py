@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from exporter.cli.options import TAKEN_PATHS
+from exporter.config import Config
 from exporter.config.jsonschema import json_schema
-from exporter.config.schema import Document
 from exporter.sources.collector import catalogue, registry
 from exporter.web.settings import WebDocument
 from tests.docs.pages import PAGES, ROOT, Page, none, taken_apart
@@ -174,7 +174,7 @@ def _section(schema: Any, definitions: Any) -> Any:
     return schema
 
 
-KEY_PATH: Final = re.compile(rf"(?:{'|'.join(Document.model_fields)})(?:\[\w*\])?(?:\.[a-z_]+(?:\[\w*\])?)+")
+KEY_PATH: Final = re.compile(rf"(?:{'|'.join(Config.model_fields)})(?:\[\w*\])?(?:\.[a-z_]+(?:\[\w*\])?)+")
 FILE: Final = re.compile(r"\.(?:py|md|yml|yaml|json|db|pem|prom)$")
 
 

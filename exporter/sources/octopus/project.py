@@ -121,6 +121,7 @@ class Project:
         iam = self.project.iam
         if iam is None:
             return None
+        assert iam.password is not None  # noqa: S101 - the configuration's checks see to it
         return TokenCache(IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project), self.services.clock)
 
     def _secrets(self) -> list[Secret | None]:

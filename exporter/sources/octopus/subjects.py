@@ -1,15 +1,29 @@
 """For each of what the collectors of a project are asked: a queue."""
 
+from collections import Counter
 from collections.abc import Iterator
 
-from exporter.config.model import OctopusProject
+from exporter.config.model import OctopusProject, OctopusQueue
 from exporter.metrics.family import Text
 from exporter.sources.collector import Per, Subject
 
 
 def _queues(project: OctopusProject, _owner: str) -> Iterator[Subject]:
+    types = Counter(queue.queue_type for queue in project.queues)
     for queue in project.queues:
-        yield Subject(project.name, queue.target, queue.place, section=queue)
+        target = _target_of(queue, alone=types[queue.queue_type] == 1)
+        yield Subject(project.name, target, queue.place, section=queue)
+
+
+def _target_of(queue: OctopusQueue, *, alone: bool) -> str:
+    """The type of a queue, with the type and the id of the cluster where other queues are of the same type."""
+    parts = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
+    return "/".join(map(_escaped, parts[:1] if alone else parts)).rstrip("/")
+
+
+def _escaped(part: str) -> str:
+    """Without slashes, so that no two queues get one name."""
+    return part.replace("%", "%25").replace("/", "%2F")
 
 
 QUEUE = Per("octopus", 0, "queues", Text("queue", "队列"), _queues)
