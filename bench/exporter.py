@@ -14,7 +14,7 @@ from bench.upstream import GROUP_ID, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
 from exporter.cli.serve import collector_paused, tune_collector
-from exporter.web import create_app
+from exporter.web.server import create_app
 
 # Seconds between two looks at the clock; a shorter block is not seen.
 PULSE = 0.001

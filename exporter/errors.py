@@ -38,7 +38,12 @@ Reason = Literal["auth", "permission", "rejected", "throttled", "timeout", "conn
 
 
 class ExporterError(Exception):
-    """The root: everything below was foreseen, and its text is fit for a person: secrets are taken out of it."""
+    """The root: everything below was foreseen, and its text is fit for a person: secrets are taken out of it.
+
+    A command that ends with one has its `exit_status`.
+    """
+
+    exit_status: ClassVar[int] = 1
 
     def __init__(self, message: str = "") -> None:
         super().__init__(redact(message))

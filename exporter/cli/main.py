@@ -3,11 +3,11 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from exporter import streams
-from exporter.cli import check, completion, demo, discover, jobs, once, options, serve, simulate
 from exporter.cli.output import OutputError, complain, flush_stdout, say, show
 from exporter.errors import ConfigurationError, ExporterError
 from exporter.redaction import remember, resembles_secret, withheld
@@ -17,7 +17,8 @@ from exporter.version import version_text
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-COMMANDS = (serve, check, once, jobs, discover, simulate, demo, completion)
+# A module of this package each. Only that of the command that runs is loaded: all together take longer than many commands.
+COMMANDS = ("serve", "check", "once", "jobs", "discover", "simulate", "demo", "completion")
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,8 +35,8 @@ class Parser(argparse.ArgumentParser):
         super().error(" ".join(map(withheld, message.split(" "))))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; documentation and completion are made from it."""
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line with these commands; documentation and completion are made from the whole."""
     parser = Parser(
         prog="hpc-exporter",
         description="Prometheus exporter for SCNet supercomputing regions. Without a command it serves.",
@@ -45,9 +46,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=version_text())
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(subparsers)
+    for command in commands:
+        import_module(f"exporter.cli.{command}").add_parser(subparsers)
     return parser
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse `arguments`, of which the first is a command or a flag for all."""
+    first = arguments[0]
+    alone = first in COMMANDS and first != "completion"
+    parser = build_parser((first,) if alone else () if first == "--version" else COMMANDS)
+    return parser.parse_args(arguments, argparse.Namespace(parser=parser))
 
 
 def with_default_command(arguments: Sequence[str]) -> list[str]:
@@ -61,19 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        parser = build_parser()
-        args = parser.parse_args(with_default_command(given), argparse.Namespace(parser=parser))
+        args = parsed(with_default_command(given))
         remember(misplaced_tokens(args))
         status: int = args.run(args)
     except ConfigurationError as error:
         say(str(error))
         return 1
-    except options.UsageError as error:
-        complain(str(error))
-        return 2
     except ExporterError as error:
         complain(str(error))
-        return 1
+        return error.exit_status
     except KeyboardInterrupt:
         return 130
     return status

@@ -6,7 +6,7 @@ from pathlib import Path
 from exporter.config.units import parse_duration
 from exporter.errors import ExporterError
 from exporter.log import LEVELS, setup
-from exporter.web import parse_listen_address
+from exporter.web.listen import parse_listen_address
 
 DEFAULT_CONFIG = Path("exporter.yml")
 DEFAULT_LISTEN = ":9851"
@@ -14,6 +14,8 @@ DEFAULT_LISTEN = ":9851"
 
 class UsageError(ExporterError):
     """What was asked for does not fit the configuration: wrong usage, though it could be parsed."""
+
+    exit_status = 2
 
 
 def add_config_file(parser: argparse.ArgumentParser) -> None:

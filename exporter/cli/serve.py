@@ -24,10 +24,10 @@ from exporter.polling import WHOLE, Shard
 from exporter.supervise import supervised
 from exporter.systemd import Manager, passed_sockets
 from exporter.version import revision, version_text
-from exporter.web import bind, create_app, server_logger
 from exporter.web.connections import KEEPALIVE_TIMEOUT, ConnectionLimiter
-from exporter.web.listen import address_of
+from exporter.web.listen import address_of, bind
 from exporter.web.security import WebConfig
+from exporter.web.server import create_app, server_logger
 from exporter.web.settings import load_settings
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.completion import script
-from exporter.cli.main import build_parser
+from exporter.cli.main import build_parser, main
 
 # What bash does at a TAB: it takes the line apart, also at "=", and asks the function.
 TAB = """
@@ -68,6 +68,11 @@ def test_other_shells_get_a_script_with_all_commands(shell: str) -> None:
     text = script(build_parser(), shell)
     for word in ("jobs", "delete", "parameters-in", "once"):
         assert word in text
+
+
+def test_the_command_prints_the_script_of_the_whole_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "zsh"]) == 0
+    assert capsys.readouterr().out == script(build_parser(), "zsh")
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

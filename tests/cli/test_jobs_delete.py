@@ -17,7 +17,7 @@ from aiohttp import web
 from exporter.cli.main import main
 from tests.e2e.region import cluster, configuration, envelope
 from tests.support.batch_region import BatchRegion, batch_region, reply
-from tests.support.command import Command, Ended, ended
+from tests.support.command import DEADLINE, Command, Ended
 
 THERE = ("19", "20", "21")
 WHOM = ("jobs", "delete", "--cluster=kunshan", "--user=test")
@@ -501,11 +501,11 @@ async def test_an_interruption_after_the_delete_leaves_its_trace(
         return web.Response()
 
     region.on_delete = hang
-    process = await command.start(*WHOM, "--yes", "--audit-file=audit.jsonl", "19")
-    async with asyncio.timeout(100):
+    running = await command.start(*WHOM, "--yes", "--audit-file=audit.jsonl", "19")
+    async with asyncio.timeout(DEADLINE):
         await sent.wait()
-    process.send_signal(number)
-    result = await ended(process)
+    running.process.send_signal(number)
+    result = await running.ended()
     assert (result.status, outcomes(result)) == (status, {"19": "unverified"})
     [line] = audit_lines((command.folder / "audit.jsonl").read_text())
     assert (line["sent"], line["outcome"]) == (True, "unverified")

@@ -39,10 +39,7 @@ def test_the_version_is_told_as_prometheus_programs_do(
     assert second.startswith("  python version: 3.")
 
 
-COMMAND_NAMES = [module.__name__.rpartition(".")[2] for module in COMMANDS]
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], *([name, "--help"] for name in COMMAND_NAMES)])
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], *([name, "--help"] for name in COMMANDS)])
 def test_help_is_a_result(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)
@@ -54,7 +51,7 @@ def test_help_is_a_result(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 def test_every_command_has_a_line_in_the_help() -> None:
     text = build_parser().format_help()
-    for name in COMMAND_NAMES:
+    for name in COMMANDS:
         assert re.search(rf"^    {name}\s+\S", text, re.MULTILINE)
 
 

@@ -23,7 +23,7 @@ from exporter.cli import schemas
 from exporter.cli.simulate import configuration as simulated
 from exporter.simulator import Simulator
 from tests.e2e.region import Answers, ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
-from tests.support.command import DEADLINE, Command, ended
+from tests.support.command import DEADLINE, Command
 
 SCHEMAS = Path(__file__).parent.parent.parent / "config"
 
@@ -210,10 +210,10 @@ async def test_ctrl_c_ends_it_without_a_word(region: ScriptedRegion, command: Co
         return web.Response()
 
     region.answers["queue_jobs"] = hang
-    process = await command.start("once", "--output=x")
+    running = await command.start("once", "--output=x")
     await asyncio.wait_for(asked.wait(), DEADLINE)
-    process.send_signal(signal.SIGINT)
-    result = await ended(process)
+    running.process.send_signal(signal.SIGINT)
+    result = await running.ended()
     assert (result.status, result.stdout, result.stderr) == (130, "", "")
     assert not (command.folder / "x").exists()
 

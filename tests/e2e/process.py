@@ -1,10 +1,8 @@
 """The exporter as its users run it: a process of its own, steered by signals and asked over HTTP."""
 
 import asyncio
-import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from typing import Any
 
 import aiohttp
 import msgspec
+
+from tests.support import forks
 
 # Generous: the machine may be busy with other tests. Nothing waits so long unless it is broken.
 DEADLINE = 120.0
@@ -66,18 +66,13 @@ class ExporterProcess:
         self.config = folder / "exporter.yml"
         if configuration:
             self.config.write_text(configuration, encoding="utf-8")
-        self.process: asyncio.subprocess.Process
+        self.process: forks.Process
         self._http: aiohttp.ClientSession | None = None
 
     async def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         with (self.folder / "stdout").open("wb") as stdout, (self.folder / "stderr").open("wb") as stderr:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-W", "always", "-m", "exporter", *arguments),
-                cwd=self.folder,
-                env={**os.environ, **(env or {})},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
+            self.process = await forks.start(
+                *arguments, cwd=self.folder, env=env or {}, stdout=stdout, stderr=stderr, warning="always"
             )
 
     async def serve(self, *arguments: str, env: Mapping[str, str] | None = None, listeners: int = 1) -> None:

@@ -25,6 +25,7 @@ from exporter.simulator.tokens import fingerprint
 from tests.app.running import Running, running
 from tests.e2e.process import eventually, run, serving
 from tests.support.clock import FakeClock
+from tests.support.forks import OWN_INTERPRETER
 from tests.support.platform import DAY, idle_regions
 
 LAB = Account("lab", "ak-lab", "sk-lab", "pw-lab", users={"kunshan": "test", "xian": "test", "harbin": "test"})
@@ -537,7 +538,9 @@ async def test_no_secret_is_ever_written_by_the_process(tmp_path: Path) -> None:
         ]
         kunshan.faults.add(Fault(kind="wrong_shape", endpoint="next", data=["x"], times=2))
         text = configured(accounts, clusters, interval="200ms")
-        async with serving(tmp_path, text, "--log.level=debug", env={"AK": lab.access_key}) as exporter:
+        async with serving(
+            tmp_path, text, "--log.level=debug", env={"AK": lab.access_key, **OWN_INTERPRETER}
+        ) as exporter:
             await exporter.ready()
             written = await pages(exporter)
             (tmp_path / "sk").write_text(lab.secret_key)

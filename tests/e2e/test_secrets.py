@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tests.e2e.process import ExporterProcess, run, serving
 from tests.e2e.region import GROUP_ID, Answers, ScriptedRegion, asked_for, envelope, scripted_region
+from tests.support.forks import OWN_INTERPRETER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -156,7 +157,7 @@ async def exporter(region: ScriptedRegion, tmp_path_factory: pytest.TempPathFact
     """One that was told everything, talks a lot, and has asked everybody once."""
     folder = tmp_path_factory.mktemp("exporter")
     (folder / "token").write_text(SECRETS["file"] + "\n")
-    env = {"HARBIN_TOKEN": SECRETS["environment"]}
+    env = {"HARBIN_TOKEN": SECRETS["environment"], **OWN_INTERPRETER}
     async with serving(folder, configuration(region.url), "--log.level=debug", env=env) as exporter:
         await exporter.ready()
         yield exporter

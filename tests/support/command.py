@@ -1,11 +1,13 @@
 """Commands as people run them: processes of their own."""
 
 import asyncio
-import os
-import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from tests.support import forks
 
 # Generous: the machine may be busy with other tests.
 DEADLINE = 120.0
@@ -25,6 +27,34 @@ class Ended:
         return [line.split() for line in self.stdout.splitlines()[1:]]
 
 
+class Running:
+    """A command that was started."""
+
+    def __init__(self, process: forks.Process, stdout: IO[bytes], stderr: IO[bytes]) -> None:
+        self.process = process
+        self._stdout = stdout
+        self._stderr = stderr
+
+    async def ended(self) -> Ended:
+        """Wait for its end. Whatever happens, it must not be a traceback."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                status = await self.process.wait()
+        finally:
+            if self.process.returncode is None:
+                self.process.kill()
+                await self.process.wait()
+        stdout, stderr = map(text_of, (self._stdout, self._stderr))
+        assert "Traceback" not in stderr, stderr
+        return Ended(status, stdout, stderr)
+
+
+def text_of(file: IO[bytes]) -> str:
+    with file:
+        file.seek(0)
+        return file.read().decode()
+
+
 class Command:
     """Runs the command line in `folder`, where its configuration is."""
 
@@ -33,32 +63,15 @@ class Command:
         self.config = folder / "exporter.yml"
         self.config.write_text(configuration, encoding="utf-8")
 
-    async def start(
-        self, *arguments: str, env: Mapping[str, str] | None = None, stdin: int = asyncio.subprocess.PIPE
-    ) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", "exporter", *arguments),
-            cwd=self.folder,
-            env={**os.environ, **(env or {})},
-            stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    async def start(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Running:
+        given, stdout, stderr = (tempfile.TemporaryFile() for _ in range(3))  # noqa: SIM115 - closed at the command's end
+        with given:
+            given.write(stdin.encode())
+            given.seek(0)
+            process = await forks.start(
+                *arguments, cwd=self.folder, env=env or {}, stdin=given, stdout=stdout, stderr=stderr, warning="error"
+            )
+        return Running(process, stdout, stderr)
 
     async def __call__(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ended:
-        """Run it to its end. Whatever happens, it must not be a traceback."""
-        return await ended(await self.start(*arguments, env=env), stdin)
-
-
-async def ended(process: asyncio.subprocess.Process, stdin: str = "") -> Ended:
-    """Wait for a command's end."""
-    try:
-        async with asyncio.timeout(DEADLINE):
-            stdout, stderr = await process.communicate(stdin.encode())
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    assert b"Traceback" not in stderr, stderr.decode()
-    return Ended(process.returncode, stdout.decode(), stderr.decode())
+        return await (await self.start(*arguments, stdin=stdin, env=env)).ended()

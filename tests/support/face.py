@@ -15,9 +15,9 @@ from aiohttp import web
 from exporter.app.status import Selection
 from exporter.clock import Clock, SystemClock
 from exporter.metrics.render import Format
-from exporter.web import create_app, server_logger
 from exporter.web.connections import ConnectionLimiter
 from exporter.web.security import WebConfig
+from exporter.web.server import create_app, server_logger
 
 Made = TypeVar("Made")
 

@@ -6,8 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from exporter.web import ListenError, bind, parse_listen_address
-from exporter.web.listen import address_of
+from exporter.web.listen import ListenError, address_of, bind, parse_listen_address
 
 
 @pytest.mark.parametrize(

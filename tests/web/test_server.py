@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.render import Format
-from exporter.web import create_app, server_logger
+from exporter.web.server import create_app, server_logger
 from tests.support.face import FakeFace
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
