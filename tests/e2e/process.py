@@ -106,6 +106,11 @@ class ExporterProcess:
     def log_lines(self, text: str) -> list[str]:
         return [line for line in self.stderr.splitlines() if text in line]
 
+    async def logged(self, text: str, number: int = 1) -> list[str]:
+        """Wait for so many lines with `text`, which are written a moment after what they tell; the lines then."""
+        await eventually(lambda: len(self.log_lines(text)) >= number, f"{number} lines with {text!r}")
+        return self.log_lines(text)
+
     async def ask(self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
         """Send exactly the headers given (beside Host), follow nothing, decode nothing."""
         if self._http is None:

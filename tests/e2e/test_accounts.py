@@ -275,7 +275,7 @@ async def test_a_dead_account_heals_as_soon_as_its_file_is_right(tmp_path: Path)
             assert time.monotonic() - began < 100
             assert [samples[REFRESHES % name] for name in NAMES] == [1, 1, 1]
             assert logins(simulator) == 6
-            assert len(exporter.log_lines("polls fail")) == len(exporter.log_lines("polls work again")) == 3
+            assert len(await exporter.logged("polls work again", 3)) == len(exporter.log_lines("polls fail")) == 3
 
 
 NAMES = ("kunshan", "xian", "harbin")
@@ -478,10 +478,10 @@ async def test_private_authorities_and_none_at_all(tmp_path: Path) -> None:
             assert counted(samples, "hpc_exporter_poll_failures_total", 'reason="connection"') == 4
             assert logins(simulator) == 1
             page = (await exporter.ask("/")).text
-            [warning] = exporter.log_lines("certificates are not verified")
+            [warning] = await exporter.logged("certificates are not verified")
             assert "level=warning" in warning
             assert "clusters[1].tls.insecure_skip_verify: certificates are not verified" in page
-            for line in exporter.log_lines("polls fail"):
+            for line in await exporter.logged("polls fail"):
                 assert "was not accepted" in line
                 assert "tls.ca_file" in line
 

@@ -82,7 +82,7 @@ async def test_a_scrape_in_flight_is_answered_to_its_end_before_the_exporter_sto
         scrape = await scrape_without_reading(exporter)
         headers = await scrape.headers()
         exporter.process.send_signal(number)
-        await eventually(lambda: exporter.log_lines("msg=stopping"), "it noticed the signal")
+        await exporter.logged("msg=stopping")
         assert exporter.process.returncode is None
         body = await scrape.body(headers)
         scrape.close()
@@ -153,7 +153,7 @@ async def test_a_hangup_signal_with_a_broken_file_is_one_line_and_changes_nothin
         failed = "hpc_exporter_config_last_reload_successful"
         samples = await exporter.shows(lambda samples: samples[failed] == 0, "the failed reload")
         assert samples['scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"}'] == 2
-        (line,) = exporter.log_lines("was not reloaded")
+        (line,) = await exporter.logged("was not reloaded")
         assert all(mistake in line for mistake in MISTAKES)
 
 

@@ -82,7 +82,7 @@ async def test_it_ends_on_sigterm_whatever_its_clients_do(tmp_path: Path) -> Non
         text = configuration(cluster(region.url))
         async with serving(tmp_path, text, "--web.config.file=web.yml") as exporter, AsyncExitStack() as stack:
             port = int(exporter.addresses[0].rpartition(":")[2])
-            await eventually(lambda: exporter.log_lines("Listening on"), "that it listens")
+            await exporter.logged("Listening on")
             client = authority.client()
 
             async def connect(tls: ssl.SSLContext | None, text: bytes) -> None:
@@ -113,7 +113,7 @@ async def test_a_web_configuration_that_became_a_pipe_stops_nothing(tmp_path: Pa
     ):
         path.unlink()
         os.mkfifo(path)
-        await eventually(lambda: exporter.log_lines("the web configuration cannot be used"), "that it is told")
+        await exporter.logged("the web configuration cannot be used")
         headers = {"Authorization": aiohttp.encode_basic_auth("alice", "wonderland")}
         for page in ("/metrics", "/-/healthy"):
             assert (await exporter.ask(page, headers=headers)).status == 200
@@ -218,7 +218,7 @@ async def test_it_reloads_by_itself_when_the_file_says_something_else(tmp_path: 
             successful = "hpc_exporter_config_last_reload_successful"
             await exporter.shows(lambda samples: samples[successful] == 0, "that the broken file was refused")
             assert 'scnet_up{hpc_cluster="hefei"}' in await exporter.samples()
-            assert len(exporter.log_lines("was not reloaded")) == 1
+            assert len(await exporter.logged("was not reloaded")) == 1
 
 
 async def test_reloads_under_load_lose_no_sample(tmp_path: Path) -> None:
