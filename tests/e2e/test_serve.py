@@ -33,10 +33,13 @@ async def region() -> AsyncIterator[ScriptedRegion]:
         yield region
 
 
+# Whose scrape is far larger than what the sockets between can hold, and can be read within the moment that a stop lasts.
+JOBS = 8_000
+
+
 @asynccontextmanager
 async def big_exporter(folder: Path, *arguments: str) -> AsyncIterator[ExporterProcess]:
-    """One whose scrape is far larger than what the sockets between can hold."""
-    jobs = [job(str(index), "x" * 1000) for index in range(12_000)]
+    jobs = [job(str(index), "x" * 1000) for index in range(JOBS)]
     async with scripted_region({"member_jobs": envelope(jobs)}) as region:
         text = configuration(cluster(region.url), per_job={"enabled": True, "max_jobs": len(jobs)})
         async with serving(folder, text, *arguments) as exporter:
@@ -55,6 +58,7 @@ class Scrape:
         return await self._reader.readuntil(b"\r\n\r\n")
 
     async def body(self, headers: bytes) -> bytes:
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
         length = int(headers.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         return await self._reader.readexactly(length)
 
@@ -69,7 +73,7 @@ async def scrape_without_reading(exporter: ExporterProcess) -> Scrape:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
     client.setblocking(False)
     await asyncio.get_running_loop().sock_connect(client, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=client, limit=16_384)
+    reader, writer = await asyncio.open_connection(sock=client, limit=1024 * 1024)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
     return Scrape(reader, writer)
 
@@ -87,7 +91,7 @@ async def test_a_scrape_in_flight_is_answered_to_its_end_before_the_exporter_sto
         body = await scrape.body(headers)
         scrape.close()
         assert headers.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert body.count(b"scnet_job_info{") == 12_000
+        assert body.count(b"scnet_job_info{") == JOBS
         assert body.endswith(b"\n")
         assert await exporter.wait() == 0
         assert exporter.log_lines("msg=stopped")
