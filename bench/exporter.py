@@ -49,7 +49,7 @@ async def running(plan: Plan) -> AsyncIterator[Application]:
         with collector_paused():
             await app.start()
         try:
-            await app.poller.wait_ready()
+            await app.scheduler.wait_ready()
             yield app
         finally:
             await app.stop()

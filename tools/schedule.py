@@ -1,6 +1,6 @@
 """``python -m tools.schedule``: the schedule of a hundred thousand users, in virtual time, on one instance and on several.
 
-The poller and the shards are the exporter's; a poll holds a request slot for as long as an answer takes, and does nothing
+The scheduler and the shards are the exporter's; a poll holds a request slot for as long as an answer takes, and does nothing
 else. The figures are the requests a second that the API gets, on average and at most, and the resources that this takes.
 """
 
@@ -104,12 +104,12 @@ async def poll(shard: Shard, slots: int) -> Polled:
     async def show(_: None) -> None: ...
 
     keys = (TargetKey(SOURCE, QUEUE_JOBS, f"user{index:06d}") for index in range(USERS))
-    poller = Scheduler(clock, Nobody())
-    poller.update([Target(key, INTERVAL, 3 * INTERVAL, ask, show) for key in keys if shard.owns(key)])
-    await poller.wait_ready()
+    scheduler = Scheduler(clock, Nobody())
+    scheduler.update([Target(key, INTERVAL, 3 * INTERVAL, ask, show) for key in keys if shard.owns(key)])
+    await scheduler.wait_ready()
     ready = clock.monotonic()
     await asyncio.sleep(max(0.0, STEADY_TO - ready))
-    await poller.stop()
+    await scheduler.stop()
     return Polled(requests, ready)
 
 

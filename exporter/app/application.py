@@ -13,7 +13,7 @@ import structlog
 
 from exporter.app.components import Components, job_budget, load_with_tls, rebuilt
 from exporter.app.reload import SharedReload, StoppedError
-from exporter.app.status import Selection, Snapshot, status_of
+from exporter.app.status import LastReload, Selection, Snapshot, status_of
 from exporter.app.tls import AuthorityFiles, Contexts
 from exporter.app.tracker import TrackerSwitch
 from exporter.clock import Clock, SystemClock
@@ -24,8 +24,6 @@ from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Format
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import WHOLE, Scheduler, Shard, Target, TargetKey, TargetStatus, in_slices
-from exporter.sources.octopus.project import Project
-from exporter.sources.scnet.region import Region
 from exporter.sources.source import Context, Source
 from exporter.supervise import ShortTasks, supervised
 from exporter.threads import in_daemon_thread
@@ -70,8 +68,8 @@ class Application:
         self._services.targets_changed = self._update_targets
         self._display = self._services.display
         self.own.shard(options.shard.ordinal, options.shard.total)
-        self.poller = Scheduler(self._clock, self._display)
-        self._components = Components.none(self._services)
+        self.scheduler = Scheduler(self._clock, self._display)
+        self.components = Components.none(self._services)
         self._secrets = SecretFiles(self._clock, on_change=self._use_changed)
         self._authorities = AuthorityFiles(self._clock, on_change=self._use_authorities)
         self._background = AsyncExitStack()
@@ -86,40 +84,16 @@ class Application:
         # What is shown of a configuration.
         self._effective: tuple[Config, asyncio.Future[str]] | None = None
         self.started_at = self._clock.now()
-        self.reload_successful: bool | None = None
-        self.reload_error: str | None = None
-        self.reloaded_at: float | None = None
+        self.last_reload = LastReload()
 
     @property
     def ready(self) -> bool:
         """Whether every target was tried once."""
-        return self.poller.ready
-
-    @property
-    def config(self) -> Config:
-        """The configuration in use; an empty one before the first is loaded."""
-        return self._components.config
-
-    @property
-    def regions(self) -> Mapping[str, Region]:
-        return self._components.regions
-
-    @property
-    def projects(self) -> Mapping[str, Project]:
-        return self._components.projects
+        return self.scheduler.ready
 
     @property
     def own(self) -> OwnMetrics:
         return self._services.own
-
-    @property
-    def warnings(self) -> list[str]:
-        """What is allowed in the configuration but may surprise."""
-        return self._components.warnings
-
-    def now(self) -> float:
-        """Unix time."""
-        return self._clock.now()
 
     def http_request(self, path: str, code: int) -> None:
         """Count a request that was answered."""
@@ -157,15 +131,15 @@ class Application:
         await self.stop_reloading()
         await self._background.aclose()
         await self._polling_soon.stop()
-        await self.poller.stop()
+        await self.scheduler.stop()
         await self._tracker.stop()
-        for name, source in self._components.sources.items():
+        for name, source in self.components.sources.items():
             self._closing.start(f"close of {name}", source.close())
         await self._closing.finish(CLOSE_TIMEOUT)
 
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
         """The body of a scrape."""
-        self.poller.expire()
+        self.scheduler.expire()
         exposition = self._display.exposition
         own = await self.own.document(fmt, exposition.series) if self.options.exporter_metrics else b""
         return await exposition.body(fmt, compress, own)
@@ -176,34 +150,32 @@ class Application:
         In a thread: it takes a while for thousands of targets, and polls go on.
         """
         async with self._status_threads:
-            self.poller.expire()
+            self.scheduler.expire()
             snapshot = await self._snapshot()
             return await asyncio.to_thread(lambda: made(status_of(snapshot, selection)))
 
     async def effective_config(self) -> str:
         """Return the configuration in use as YAML, secrets hidden. It is made once, in a thread."""
-        if self._effective is None or self._effective[0] is not self.config:
-            text = in_daemon_thread(partial(effective_yaml, self.config), name="effective configuration")
-            self._effective = self.config, text
+        if self._effective is None or self._effective[0] is not self.components.config:
+            text = in_daemon_thread(partial(effective_yaml, self.components.config), name="effective configuration")
+            self._effective = self.components.config, text
         _, text = self._effective
         await asyncio.wait({text})
         return text.result()
 
     async def _snapshot(self) -> Snapshot:
         statuses: list[TargetStatus] = []
-        async for some in in_slices(self.poller.statuses):
+        async for some in in_slices(self.scheduler.statuses):
             statuses += [status.copy() for status in some]
         return Snapshot(
             now=self._clock.now(),
             started_at=self.started_at,
-            ready=self.poller.ready,
+            ready=self.scheduler.ready,
             shard=self.options.shard,
             config_file=self.options.config_file,
-            reload_successful=self.reload_successful,
-            reloaded_at=self.reloaded_at,
-            reload_error=self.reload_error,
-            warnings=self.warnings,
-            kinds=dict.fromkeys(self.regions, "scnet") | dict.fromkeys(self.projects, "octopus"),
+            reload=self.last_reload,
+            warnings=self.components.warnings,
+            kinds=self.components.kinds,
             statuses=statuses,
             figures=self._display.figures.copy(),
             token_ends={source: dict(ends) for source, ends in self.own.token_ends.items()},
@@ -237,10 +209,9 @@ class Application:
         return ConfigurationError([Mistake(str(self.options.config_file), 1, 1, key, why)])
 
     def _note_reload(self, error: str | None) -> None:
-        self.reload_successful, self.reload_error = error is None, error
-        if error is None:
-            self.reloaded_at = self._clock.now()
-        self.own.config_reload(error is None, self._clock.now())
+        now, succeeded = self._clock.now(), error is None
+        self.last_reload = LastReload(succeeded, now if succeeded else self.last_reload.succeeded_at, error)
+        self.own.config_reload(succeeded, now)
 
     # Compare with what runs, and apply.
 
@@ -256,8 +227,8 @@ class Application:
 
     async def _prepare(self, loaded: Config, contexts: Contexts) -> Prepared:
         """Do everything that can fail or takes long, without touching anything that runs."""
-        config = await asyncio.to_thread(loaded.keeping, self.config)
-        components = await rebuilt(config, contexts, self._components, self.options.shard)
+        config = await asyncio.to_thread(loaded.keeping, self.components.config)
+        components = await rebuilt(config, contexts, self.components, self.options.shard)
         # The last step: nothing can fail after it and leave a state file open.
         try:
             tracking = await self._tracker.open(config)
@@ -267,18 +238,18 @@ class Application:
 
     async def _apply(self, prepared: Prepared) -> None:
         """Let the new configuration take over."""
-        old, new = self._components, prepared.components
+        old, new = self.components, prepared.components
         changed = take_contents(prepared.loaded.file_secrets(), new.config.file_secrets())
         if new.config.per_job != old.config.per_job:
             self._display.limit_jobs(job_budget(new.config), old.sources)
         # Also of sources that are about to leave.
         self._display.up_families = old.up_families | new.up_families
-        self._components = new
+        self.components = new
         self._tracker.use(prepared.tracking, new.config)
-        await self.poller.set_targets(self._targets())
+        await self.scheduler.set_targets(self._targets())
         self._display.up_families = new.up_families
         self._exchange_sources(old.sources, new.sources)
-        for warning in self.warnings:
+        for warning in new.warnings:
             log.warning(warning)
         self._secrets.follow(new.config.file_secrets())
         self._authorities.follow(new.contexts)
@@ -297,22 +268,22 @@ class Application:
         for name, source in new.items():
             if old.get(name) is not source:
                 source.show_token_expiry()
-                failed = [each.key for each in self.poller.statuses if each.key.source == name and each.failures]
-                self.poller.poll_soon(failed)
+                failed = [each.key for each in self.scheduler.statuses if each.key.source == name and each.failures]
+                self.scheduler.poll_soon(failed)
 
     async def _retire(self, name: str, source: Source) -> None:
         """Close a source that is polled no longer, once the polls that go on with it have ended."""
-        await self.poller.replaced_polls(name)
+        await self.scheduler.replaced_polls(name)
         await source.close()
         # Requests that were under way were counted meanwhile.
-        if name not in self._components.sources:
+        if name not in self.components.sources:
             self._display.drop_source(name)
 
     def _targets(self) -> list[Target]:
-        return [target for source in self._components.sources.values() for target in source.targets()]
+        return [target for source in self.components.sources.values() for target in source.targets()]
 
     def _update_targets(self) -> None:
-        self.poller.update(self._targets())
+        self.scheduler.update(self._targets())
 
     # Files that change between reloads.
 
@@ -320,14 +291,14 @@ class Application:
         """Let sources whose CA file changed connect anew; connections of before are closed after their requests."""
         async with self._loading:
             # A reload that came first read the files itself.
-            if contexts.keys() == self._components.contexts.keys():
-                await self._replace(self.config, contexts)
+            if contexts.keys() == self.components.contexts.keys():
+                await self._replace(self.components.config, contexts)
 
     async def _use_changed(self, secrets: Sequence[FileSecret]) -> None:
         """Retry immediately what may have failed for the old contents; the new ones may be another user's, too."""
         keys: dict[TargetKey, None] = {}
         for secret in secrets:
-            for source in self._components.sources.values():
+            for source in self.components.sources.values():
                 keys |= dict.fromkeys(source.secret_changed(secret))
             await asyncio.sleep(0)
         self._update_targets()
@@ -335,7 +306,7 @@ class Application:
 
     async def _poll_soon(self, keys: Sequence[TargetKey]) -> None:
         async for some in in_slices(keys):
-            self.poller.poll_soon(some)
+            self.scheduler.poll_soon(some)
             # Thousands simultaneously would only wait for each other.
             await self._clock.sleep(len(some) / POLLS_SOON_PER_SECOND)
 

@@ -67,6 +67,11 @@ class Components:
         return [*self.config.warnings, *(warning for source in self.sources.values() for warning in source.warnings())]
 
     @property
+    def kinds(self) -> dict[str, str]:
+        """What each source is, by name: scnet or octopus."""
+        return dict.fromkeys(self.regions, "scnet") | dict.fromkeys(self.projects, "octopus")
+
+    @property
     def up_families(self) -> dict[str, Family]:
         """The families that say whether a source works, by its name."""
         return {name: source.up_family for name, source in self.sources.items()}

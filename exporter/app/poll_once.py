@@ -1,8 +1,9 @@
 """Every target polled once, for commands that print what they found and end."""
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Iterable
+
+import msgspec
 
 from exporter.app.components import Components
 from exporter.metrics import families
@@ -39,7 +40,7 @@ async def poll(components: Components, target: Target) -> Outcome:
     """
     outcome = await poll_target(target, components.services.clock)
     if isinstance(outcome.records, QueueStatistics):
-        return dataclasses.replace(outcome, key=outcome.key._replace(target=outcome.records.user))
+        return msgspec.structs.replace(outcome, key=outcome.key._replace(target=outcome.records.user))
     return outcome
 
 

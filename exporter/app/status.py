@@ -1,17 +1,17 @@
 """The facts behind `/api/v1/status` and the status page. Their form is in docs/status.schema.json."""
 
-from __future__ import annotations
-
 import platform
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from exporter import __version__
 from exporter.metrics.family import Sample
+from exporter.polling import Shard, TargetStatus
 from exporter.sources.figures import (
     Figureboard,
     Figures,
@@ -21,11 +21,6 @@ from exporter.sources.figures import (
     TaskFigures,
 )
 from exporter.version import revision
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from exporter.polling import Shard, TargetStatus
 
 # In the order of urgency; see `state_of`.
 STATES: Final = ("stale", "failing", "pending", "up", "absent")
@@ -75,6 +70,15 @@ class Health:
     worst: TargetStatus | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LastReload:
+    """How the last reload ended, the start included; `succeeded_at` is Unix time, that of the last one that succeeded."""
+
+    successful: bool | None = None
+    succeeded_at: float | None = None
+    error: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All that a status is made of, taken on the event loop and safe to be read by a thread.
@@ -87,9 +91,7 @@ class Snapshot:
     ready: bool
     shard: Shard
     config_file: Path
-    reload_successful: bool | None
-    reloaded_at: float | None
-    reload_error: str | None
+    reload: LastReload
     warnings: Sequence[str]
     kinds: Mapping[str, str]
     statuses: Sequence[TargetStatus]
@@ -118,9 +120,9 @@ def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[st
         "shard": {"ordinal": snapshot.shard.ordinal, "total": snapshot.shard.total},
         "config": {
             "file": str(snapshot.config_file),
-            "last_reload_successful": snapshot.reload_successful,
-            "last_successful_reload": timestamp(snapshot.reloaded_at),
-            "last_reload_error": snapshot.reload_error,
+            "last_reload_successful": snapshot.reload.successful,
+            "last_successful_reload": timestamp(snapshot.reload.succeeded_at),
+            "last_reload_error": snapshot.reload.error,
             "warnings": snapshot.warnings,
         },
         "summary": state_counts(sum((of_source.states for of_source in health.values()), Counter())),

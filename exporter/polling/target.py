@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from exporter.clock import Clock, Timer
@@ -53,7 +54,7 @@ class TargetStatus:
     last_error: PollError | None = None
     last_error_at: float | None = None
     next_poll: float | None = None
-    # The poller's own: on the monotonic clock.
+    # The scheduler's own: on the monotonic clock.
     succeeded_at: float | None = None
     due: float = 0.0
     # Kept, because one made anew for every poll of every target is much for the garbage collector to look at.
@@ -71,7 +72,7 @@ class TargetStatus:
         return self.task is not None
 
     def copy(self) -> "TargetStatus":
-        """What is known now, without what only the poller needs: it can be read while polls go on."""
+        """What is known now, without what only the scheduler needs: it can be read while polls go on."""
         return TargetStatus(
             self.target,
             self.up,
@@ -86,8 +87,8 @@ class TargetStatus:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+# One is made at every poll: a struct, because a frozen dataclass takes five times as long to make.
+class Outcome(msgspec.Struct, frozen=True):
     """How the poll of a target ended: with `records` or with `error`. `at` is Unix time, `seconds` what it took."""
 
     key: TargetKey

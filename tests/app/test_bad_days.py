@@ -73,13 +73,13 @@ def is_known(series: str) -> bool:
 
 async def all_fail(exporter: Running, rounds: int = 1) -> None:
     await eventually(
-        lambda: all(status.failures >= rounds for status in exporter.app.poller.statuses),
+        lambda: all(status.failures >= rounds for status in exporter.app.scheduler.statuses),
         f"every target failed {rounds} times",
     )
 
 
 async def all_work(exporter: Running) -> None:
-    await eventually(lambda: all(status.up for status in exporter.app.poller.statuses), "every target works")
+    await eventually(lambda: all(status.up for status in exporter.app.scheduler.statuses), "every target works")
 
 
 FAULTS = {
@@ -234,7 +234,7 @@ async def test_a_target_that_keeps_failing_is_asked_less_often_and_heals(
         await all_fail(exporter, rounds=5)
         pauses = [
             status.next_poll - status.last_attempt
-            for status in exporter.app.poller.statuses
+            for status in exporter.app.scheduler.statuses
             if status.next_poll and status.last_attempt and status.failures >= 5
         ]
         assert pauses
@@ -243,7 +243,7 @@ async def test_a_target_that_keeps_failing_is_asked_less_often_and_heals(
         await all_work(exporter)
         region.requests.clear()
         await eventually(lambda: region.requests.counts["cluster"] >= 5, "it is asked in its own rhythm again")
-        assert all(status.failures == 0 for status in exporter.app.poller.statuses)
+        assert all(status.failures == 0 for status in exporter.app.scheduler.statuses)
 
 
 async def test_a_retry_after_is_kept(tmp_path: Path) -> None:
@@ -276,7 +276,9 @@ async def test_a_wall_clock_that_jumps_makes_nothing_old_or_young(tmp_path: Path
                 asked = len(region.requests)
                 await clock.advance(seconds)
                 await eventually(lambda: len(region.requests) >= asked + 3, "three requests")
-                await eventually(lambda: not any(status.in_flight for status in exporter.app.poller.statuses), "ended")
+                await eventually(
+                    lambda: not any(status.in_flight for status in exporter.app.scheduler.statuses), "ended"
+                )
                 return await exporter.samples()
 
             first = await another_round(2)

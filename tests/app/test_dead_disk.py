@@ -45,7 +45,7 @@ async def test_a_reload_fails_and_names_the_file_until_the_disk_is_back(
             with pytest.raises(ConfigurationError, match=rf"{name}.*is the disk or network share"):
                 await exporter.app.reload()
             assert (await exporter.samples())[SUCCESSFUL] == 0
-            assert name in (exporter.app.reload_error or "")
+            assert name in (exporter.app.last_reload.error or "")
         # The watch over secret files may read beside the reload.
         assert dead_disk.waiting <= 2
         await dead_disk.answers()

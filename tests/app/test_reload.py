@@ -48,14 +48,14 @@ async def test_unchanged_targets_keep_their_data_and_their_rhythm(tmp_path: Path
         await exporter.ready()
         before = await exporter.domain()
         asked = len(region.requests)
-        planned = [status.next_poll for status in exporter.app.poller.statuses]
+        planned = [status.next_poll for status in exporter.app.scheduler.statuses]
         await exporter.reload(
             configuration(cluster(region.url), cluster(region.url, name="xian", users=[], members=[]))
         )
         assert before.items() <= (await exporter.domain()).items()
-        assert [status.next_poll for status in exporter.app.poller.statuses][: len(planned)] == planned
+        assert [status.next_poll for status in exporter.app.scheduler.statuses][: len(planned)] == planned
         await eventually(lambda: len(region.requests) > asked, "the new region was polled")
-        await eventually(lambda: all(status.up for status in exporter.app.poller.statuses), "all are up")
+        await eventually(lambda: all(status.up for status in exporter.app.scheduler.statuses), "all are up")
         assert len(region.requests) == asked + 1
 
 
@@ -162,12 +162,12 @@ async def test_a_configuration_in_which_only_lines_moved_disturbs_nobody(
     text = configuration(cluster(region.url))
     async with running(tmp_path, text) as exporter:
         await exporter.ready()
-        kept = exporter.app.regions["kunshan"]
+        kept = exporter.app.components.regions["kunshan"]
         await exporter.reload(f"# a comment\n\n{text}")
-        assert exporter.app.regions["kunshan"] is kept
+        assert exporter.app.components.regions["kunshan"] is kept
         # A new region now stands where the other one stood.
         await exporter.reload(f"\n{configuration(cluster(region.url, name='xian'), cluster(region.url))}")
-        assert exporter.app.regions["kunshan"] is kept
+        assert exporter.app.components.regions["kunshan"] is kept
         await exporter.shows(lambda samples: samples.get(UP % "xian") == 1, "the new region")
 
 
@@ -189,9 +189,9 @@ async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_nobo
             new.cert_pem.write_to_path(file)
             await exporter.reload(text)
             await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 1, "that the region is reached")
-            kept = exporter.app.regions["kunshan"]
+            kept = exporter.app.components.regions["kunshan"]
             await exporter.reload(text)
-            assert exporter.app.regions["kunshan"] is kept
+            assert exporter.app.components.regions["kunshan"] is kept
     finally:
         await simulator.stop()
 
@@ -213,17 +213,17 @@ async def test_a_ca_file_that_is_replaced_is_used_without_a_reload_and_a_broken_
             assert (await exporter.samples())[UP % "kunshan"] == 0
             new.cert_pem.write_to_path(file)
             await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 1, "that the region is reached")
-            at_work = exporter.app.regions["kunshan"]
+            at_work = exporter.app.components.regions["kunshan"]
             for broken in ("", "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n", None):
                 file.unlink()
                 if broken is not None:
                     file.write_text(broken, encoding="ascii")
                 await exporter.app._authorities.look()
-                assert exporter.app.regions["kunshan"] is at_work, "the last good authority stays in use"
+                assert exporter.app.components.regions["kunshan"] is at_work, "the last good authority stays in use"
             assert capsys.readouterr().out.count("CA file cannot be used") == 1, "it is told once"
             new.cert_pem.write_to_path(file)
             await exporter.app._authorities.look()
-            assert exporter.app.regions["kunshan"] is at_work, "the same content changes nothing"
+            assert exporter.app.components.regions["kunshan"] is at_work, "the same content changes nothing"
             assert "CA file can be used again" in capsys.readouterr().out
             old.cert_pem.write_to_path(file)
             await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 0, "that the authority is not trusted")
@@ -236,7 +236,7 @@ async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Pa
     async with running(tmp_path, good) as exporter:
         await exporter.ready()
         await exporter.shows(lambda samples: any("transitions" in series for series in samples), "what the tracker saw")
-        before, tasks, config = await exporter.domain(), exporter.app.poller.statuses, exporter.app.config
+        before, tasks, config = await exporter.domain(), exporter.app.scheduler.statuses, exporter.app.components.config
         for broken in (
             configuration(cluster(region.url, name="xian"), cluster(region.url, name="xian")),
             configuration(cluster(region.url, users=["bob"]), per_job={"max_jobs": -1}),
@@ -247,8 +247,8 @@ async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Pa
         ):
             with pytest.raises(ConfigurationError):
                 await exporter.reload(broken)
-            assert exporter.app.config is config
-            assert exporter.app.poller.statuses == tasks
+            assert exporter.app.components.config is config
+            assert exporter.app.scheduler.statuses == tasks
             assert await exporter.domain() == before
         await exporter.reload(good)
         assert await exporter.domain() == before
@@ -257,14 +257,14 @@ async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Pa
 async def test_a_region_that_only_moved_within_the_file_goes_on(tmp_path: Path, region: ScriptedRegion) -> None:
     """And whoever blames a part of the configuration names its new place."""
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        kept, config = exporter.app.regions["kunshan"], exporter.app.config
+        kept, config = exporter.app.components.regions["kunshan"], exporter.app.components.config
         assert config is not None
         await exporter.reload("# A line.\n" + configuration(cluster(region.url)))
-        assert exporter.app.regions["kunshan"] is kept
-        assert exporter.app.config is not None
-        assert exporter.app.config.clusters[0].place != config.clusters[0].place
+        assert exporter.app.components.regions["kunshan"] is kept
+        assert exporter.app.components.config is not None
+        assert exporter.app.components.config.clusters[0].place != config.clusters[0].place
         await exporter.reload(configuration(cluster(region.url, users=["test", "bob"])))
-        assert exporter.app.regions["kunshan"] is not kept
+        assert exporter.app.components.regions["kunshan"] is not kept
 
 
 class Loads:
@@ -297,7 +297,7 @@ async def test_many_requests_share_two_reloads_and_what_was_written_before_them_
         loads.may_go_on.set()
         await asyncio.gather(*first, *later)
         assert loads.count == 2
-        assert list(exporter.app.regions) == ["xian"]
+        assert list(exporter.app.components.regions) == ["xian"]
 
 
 async def test_a_reload_goes_on_when_all_who_requested_it_have_gone(
@@ -312,7 +312,7 @@ async def test_a_reload_goes_on_when_all_who_requested_it_have_gone(
             request.cancel()
         await asyncio.wait(requests)
         loads.may_go_on.set()
-        await eventually(lambda: list(exporter.app.regions) == ["xian"], "it was reloaded")
+        await eventually(lambda: list(exporter.app.components.regions) == ["xian"], "it was reloaded")
         assert loads.count == 1
 
 
@@ -323,7 +323,7 @@ async def test_a_reload_that_nobody_waits_for_says_in_the_log_why_it_failed(
         exporter.file.write_text("clusters: [", encoding="utf-8")
         with capture_logs() as logs:
             exporter.app.request_reload()
-            await eventually(lambda: exporter.app.reload_successful is False, "it failed")
+            await eventually(lambda: exporter.app.last_reload.successful is False, "it failed")
         (line,) = [line for line in logs if line["log_level"] == "error"]
         assert "exporter.yml:1:" in line["error"]
 
@@ -335,7 +335,7 @@ async def test_an_unforeseen_failure_is_logged_and_told_and_the_next_reload_work
         with monkeypatch.context() as patch, capture_logs() as logs:
             patch.setattr(components, "share_of", lambda *_: dict[str, Config]()["unforeseen"])
             exporter.app.request_reload()
-            await eventually(lambda: exporter.app.reload_successful is False, "it failed")
+            await eventually(lambda: exporter.app.last_reload.successful is False, "it failed")
         assert [line["exc_info"] for line in logs if line["log_level"] == "error"] == [True]
         assert (await exporter.samples())["hpc_exporter_config_last_reload_successful"] == 0
         await exporter.app.reload()
@@ -355,7 +355,7 @@ async def test_a_reload_under_way_is_not_applied_once_the_exporter_has_stopped(
         exporter.app.request_reload()
         loads.may_go_on.set()
         await asyncio.sleep(0.05)
-        assert list(exporter.app.regions) == ["kunshan"]
+        assert list(exporter.app.components.regions) == ["kunshan"]
         assert asyncio.all_tasks() <= tasks
 
 
@@ -388,7 +388,7 @@ async def test_a_reload_uses_the_new_content_of_a_token_file_immediately(tmp_pat
         text = configuration(cluster(region.url, token=None, token_file="token", members=[], collect=["queue_jobs"]))
         async with running(tmp_path, text, clock) as exporter:
             await clock.advance(1.0)
-            await eventually(lambda: exporter.app.poller.statuses[0].failures, "the first token is refused")
+            await eventually(lambda: exporter.app.scheduler.statuses[0].failures, "the first token is refused")
             (tmp_path / "token").write_text("second", encoding="utf-8")
             await exporter.app.reload()
             await clock.advance(1.0)
@@ -443,8 +443,8 @@ async def test_the_watch_over_secrets_survives_what_nobody_foresaw(
     (tmp_path / "token").write_text("first", encoding="utf-8")
     text = configuration(cluster("http://127.0.0.1:9", token=None, token_file="token"))
     async with running(tmp_path, text, clock) as exporter:
-        assert exporter.app.config is not None
-        (secret,) = exporter.app.config.file_secrets()
+        assert exporter.app.components.config is not None
+        (secret,) = exporter.app.components.config.file_secrets()
         (tmp_path / "token").write_text("second", encoding="utf-8")
 
         async def seen() -> bool:

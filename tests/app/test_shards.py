@@ -92,7 +92,7 @@ def of_group(series: str) -> bool:
 
 async def all_tracked(exporter: Running) -> None:
     """Wait until the tracker shows every member that this instance polls."""
-    members = sum(status.key.endpoint == "member_jobs" for status in exporter.app.poller.statuses)
+    members = sum(status.key.endpoint == "member_jobs" for status in exporter.app.scheduler.statuses)
     await exporter.shows(
         lambda samples: sum("from_state" in series for series in samples) == members, "what was tracked"
     )
@@ -100,7 +100,7 @@ async def all_tracked(exporter: Running) -> None:
 
 async def test_a_shard_without_targets_is_ready_and_says_nothing_of_regions(tmp_path: Path) -> None:
     async with scripted_region() as region, shards(tmp_path, configuration(cluster(region.url)), 20) as parts:
-        empty = [part for part in parts if not part.app.poller.statuses]
+        empty = [part for part in parts if not part.app.scheduler.statuses]
         assert empty
         for part in empty:
             samples = await part.samples()
@@ -125,9 +125,9 @@ async def test_the_token_s_own_user_stays_with_one_shard_when_the_name_is_found_
         ]
         text = configuration(*sections, accounts=[account])
         async with shards(tmp_path, text, 3) as parts:
-            polled = [status.key for part in parts for status in part.app.poller.statuses]
+            polled = [status.key for part in parts for status in part.app.scheduler.statuses]
             assert sorted(polled) == [TargetKey(name, "queue_jobs", "test") for name in ("one", "three", "two")]
-            busy = sum(bool(part.app.poller.statuses) for part in parts)
+            busy = sum(bool(part.app.scheduler.statuses) for part in parts)
         assert region.requests.counts["login"] == busy
         assert region.requests.counts["queue_jobs"] == 3
 

@@ -121,7 +121,7 @@ async def let_pass(exporter: Running, clock: FakeClock, seconds: float) -> None:
     """Let time pass in steps; it stands still while there is a request under way that is slower than a step."""
     for _ in range(int(seconds / STEP)):
         await clock.advance(STEP)
-        while any(status.in_flight for status in exporter.app.poller.statuses):  # noqa: ASYNC110 - sockets set no event
+        while any(status.in_flight for status in exporter.app.scheduler.statuses):  # noqa: ASYNC110 - sockets set no event
             await asyncio.sleep(0.001)
 
 
@@ -372,7 +372,7 @@ async def test_without_users_the_tokens_owner_is_the_target_and_may_become_anoth
         async with running(tmp_path, text) as exporter:
 
             def owned_by(name: str) -> bool:
-                [status] = exporter.app.poller.statuses
+                [status] = exporter.app.scheduler.statuses
                 return status.key.target == name and status.up is True
 
             await eventually(lambda: owned_by("test"), "the owner's name is the target's")

@@ -1,4 +1,4 @@
-"""A poller on fake time, targets whose polls do as they are told, and a listener that remembers."""
+"""A scheduler on fake time, targets whose polls do as they are told, and a listener that remembers."""
 
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +24,7 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-async def poller(clock: FakeClock, heard: Heard) -> AsyncIterator[Scheduler]:
+async def scheduler(clock: FakeClock, heard: Heard) -> AsyncIterator[Scheduler]:
     made = Scheduler(clock, heard, rng=random.Random(1))  # noqa: S311 - repeatable
     yield made
     await made.stop()

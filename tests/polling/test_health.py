@@ -98,24 +98,24 @@ def test_only_the_first_sign_of_healing_is_told_until_something_fails_again() ->
 
 
 async def test_ten_thousand_targets_that_heal_together_cost_no_more_than_polling_them(
-    poller: Scheduler, clock: FakeClock, heard: Heard
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     """What is done for one target must not grow with the number of the others."""
     many = [Played(clock, str(n), error=UpstreamConnectionError("down")) for n in range(10_000)]
-    poller.update([played.target() for played in many])
-    await poll_everything_once(poller)
+    scheduler.update([played.target() for played in many])
+    await poll_everything_once(scheduler)
     for played in many:
         played.error = None
     started = time.process_time()
-    await poll_everything_once(poller)
-    assert all(status.up for status in poller.statuses)
+    await poll_everything_once(scheduler)
+    assert all(status.up for status in scheduler.statuses)
     # About a second here; looking at every other target for each one would take minutes.
     assert time.process_time() - started < 60
 
 
-async def poll_everything_once(poller: Scheduler) -> None:
-    for status in poller.statuses:
+async def poll_everything_once(scheduler: Scheduler) -> None:
+    for status in scheduler.statuses:
         if status.timer is not None:
             status.timer.cancel()
-        poller._start(status)
+        scheduler._start(status)
     await FakeClock().settle()

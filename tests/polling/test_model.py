@@ -1,4 +1,4 @@
-"""The poller against a plain model, whatever happens in whatever order."""
+"""The scheduler against a plain model, whatever happens in whatever order."""
 
 import asyncio
 import random
@@ -49,7 +49,7 @@ class Known:
     unpublished: list[int] = field(default_factory=list)
 
 
-class PollerMachine(RuleBasedStateMachine):
+class SchedulerMachine(RuleBasedStateMachine):
     """Targets come, go and change; polls work, fail, hang; time passes."""
 
     def __init__(self) -> None:
@@ -67,10 +67,10 @@ class PollerMachine(RuleBasedStateMachine):
         structlog.configure(
             logger_factory=structlog.ReturnLoggerFactory(), processors=[lambda _, __, event: str(event)]
         )
-        self.poller = Scheduler(self.clock, self.heard, rng=random.Random(0))  # noqa: S311 - repeatable
+        self.scheduler = Scheduler(self.clock, self.heard, rng=random.Random(0))  # noqa: S311 - repeatable
 
     def teardown(self) -> None:
-        self.loop.run_until_complete(self.poller.stop())
+        self.loop.run_until_complete(self.scheduler.stop())
         assert self.clock.pending == []
         assert not asyncio.all_tasks(self.loop)
         self.loop.close()
@@ -78,7 +78,7 @@ class PollerMachine(RuleBasedStateMachine):
 
     def configure(self) -> None:
         async def update() -> None:
-            self.poller.update([known.played.target() for known in self.known.values()])
+            self.scheduler.update([known.played.target() for known in self.known.values()])
 
         self.loop.run_until_complete(update())
 
@@ -127,14 +127,14 @@ class PollerMachine(RuleBasedStateMachine):
     @rule(keys=st.lists(KEYS))
     def hurry(self, keys: list[tuple[str, str]]) -> None:
         async def poll_soon() -> None:
-            self.poller.poll_soon([TargetKey(source, "queue_jobs", name) for source, name in keys])
+            self.scheduler.poll_soon([TargetKey(source, "queue_jobs", name) for source, name in keys])
 
         self.loop.run_until_complete(poll_soon())
 
     @rule()
     def scrape(self) -> None:
-        self.poller.expire()
-        for status in self.poller.statuses:
+        self.scheduler.expire()
+        for status in self.scheduler.statuses:
             if status.succeeded_at is not None:
                 too_old = self.clock.monotonic() - status.succeeded_at > status.target.stale_after
                 assert status.stale or not too_old
@@ -155,7 +155,7 @@ class PollerMachine(RuleBasedStateMachine):
     @invariant()
     def states_are_those_of_the_last_polls(self) -> None:
         self.take_in_what_was_heard()
-        assert {status.key: status.up for status in self.poller.statuses} == {k: v.up for k, v in self.known.items()}
+        assert {status.key: status.up for status in self.scheduler.statuses} == {k: v.up for k, v in self.known.items()}
 
     @invariant()
     def sources_are_up_when_all_of_theirs_are(self) -> None:
@@ -167,11 +167,11 @@ class PollerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_and_nothing_runs_twice(self) -> None:
-        for status in self.poller.statuses:
+        for status in self.scheduler.statuses:
             assert (status.timer is not None) != status.in_flight, "each has a poll ahead or under way"
             if not status.in_flight:
                 assert status.due - self.clock.monotonic() <= 10 * status.target.interval + 1e-6
-        asleep = sum(1 for status in self.poller.statuses if status.in_flight)
+        asleep = sum(1 for status in self.scheduler.statuses if status.in_flight)
         assert len(self.clock.pending) <= len(self.known) + len(self.retired)
         assert len(self.clock.pending) >= len(self.known) - asleep
         assert all(known.played.most_under_way <= 1 for known in self.known.values())
@@ -187,10 +187,10 @@ class PollerMachine(RuleBasedStateMachine):
             bool(self.known) and all(known.up is not None for known in self.known.values())
         )
         if self.everything_tried:
-            assert self.poller.ready
+            assert self.scheduler.ready
 
 
-TestPoller = PollerMachine.TestCase
+TestScheduler = SchedulerMachine.TestCase
 
 KEY_NAMES = st.sampled_from("abcd")
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "remove", "good", "bad"]), KEY_NAMES))

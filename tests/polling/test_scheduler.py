@@ -23,16 +23,16 @@ from tests.support.polling import Heard, Played, running_tasks
 DOWN = UpstreamConnectionError("cannot connect", culprit="h")
 
 
-def update(poller: Scheduler, *played: Played) -> None:
-    poller.update([target.target() for target in played])
+def update(scheduler: Scheduler, *played: Played) -> None:
+    scheduler.update([target.target() for target in played])
 
 
 # The start
 
 
-async def test_all_targets_are_tried_within_a_second_but_not_at_once(poller: Scheduler, clock: FakeClock) -> None:
+async def test_all_targets_are_tried_within_a_second_but_not_at_once(scheduler: Scheduler, clock: FakeClock) -> None:
     many = [Played(clock, name=str(n)) for n in range(200)]
-    update(poller, *many)
+    update(scheduler, *many)
     start = clock.monotonic()
     await clock.advance(1.0)
     moments = {target.started[0] - start for target in many}
@@ -41,47 +41,49 @@ async def test_all_targets_are_tried_within_a_second_but_not_at_once(poller: Sch
     assert 0.9 < max(moments) <= 1.0
 
 
-async def test_it_is_ready_once_everything_was_tried_whatever_came_of_it(poller: Scheduler, clock: FakeClock) -> None:
+async def test_it_is_ready_once_everything_was_tried_whatever_came_of_it(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
     good, bad, slow = Played(clock, "a"), Played(clock, "b", error=DOWN), Played(clock, "c", seconds=5.0)
-    waiting = asyncio.create_task(poller.wait_ready())
-    seen = [poller.ready]
-    update(poller, good, bad, slow)
+    waiting = asyncio.create_task(scheduler.wait_ready())
+    seen = [scheduler.ready]
+    update(scheduler, good, bad, slow)
     await clock.advance(4.9)
-    seen.append(poller.ready)
+    seen.append(scheduler.ready)
     await clock.advance(1.2)
-    seen.append(poller.ready)
+    seen.append(scheduler.ready)
     assert seen == [False, False, True]
     await asyncio.wait_for(waiting, 100)
 
 
-async def test_without_targets_it_is_ready(poller: Scheduler) -> None:
-    poller.update([])
-    assert poller.ready
+async def test_without_targets_it_is_ready(scheduler: Scheduler) -> None:
+    scheduler.update([])
+    assert scheduler.ready
 
 
-async def test_readiness_is_not_taken_back_by_a_reload(poller: Scheduler, clock: FakeClock) -> None:
+async def test_readiness_is_not_taken_back_by_a_reload(scheduler: Scheduler, clock: FakeClock) -> None:
     first = Played(clock, "a")
-    update(poller, first)
+    update(scheduler, first)
     await clock.advance(1)
-    update(poller, first, Played(clock, "b"))
-    assert poller.ready
+    update(scheduler, first, Played(clock, "b"))
+    assert scheduler.ready
 
 
-async def test_it_becomes_ready_when_the_last_untried_target_is_removed(poller: Scheduler, clock: FakeClock) -> None:
+async def test_it_becomes_ready_when_the_last_untried_target_is_removed(scheduler: Scheduler, clock: FakeClock) -> None:
     tried, never = Played(clock, "a"), Played(clock, "b", source="other", seconds=1e6)
-    update(poller, tried, never)
+    update(scheduler, tried, never)
     await clock.advance(1)
-    assert not poller.ready
-    update(poller, tried)
-    assert poller.ready
+    assert not scheduler.ready
+    update(scheduler, tried)
+    assert scheduler.ready
 
 
 # The rhythm
 
 
-async def test_the_rhythm_is_steady_from_the_second_poll_on(poller: Scheduler, clock: FakeClock) -> None:
+async def test_the_rhythm_is_steady_from_the_second_poll_on(scheduler: Scheduler, clock: FakeClock) -> None:
     target = Played(clock, seconds=2.0)
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(20 * 60)
     assert 30 <= target.gaps[0] <= 90 + 2.0
     assert target.gaps[1:] == pytest.approx([60.0] * len(target.gaps[1:]))
@@ -102,10 +104,10 @@ async def test_phases_are_spread_over_the_interval_and_the_same_after_every_rest
 
 @pytest.mark.parametrize("seconds", [59.0, 60.0, 61.0, 150.0, 1000.0])
 async def test_a_slow_poll_never_overlaps_with_the_next_one_and_keeps_the_phase(
-    poller: Scheduler, clock: FakeClock, seconds: float
+    scheduler: Scheduler, clock: FakeClock, seconds: float
 ) -> None:
     target = Played(clock, seconds=seconds, stale_after=1e9)
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(20_000)
     assert target.most_under_way == 1
     assert len(target.started) > 20_000 / (seconds + 61) - 1
@@ -113,8 +115,8 @@ async def test_a_slow_poll_never_overlaps_with_the_next_one_and_keeps_the_phase(
     assert all(min(rest, 60 - rest) < 1e-3 for rest in off_phase)
 
 
-async def test_how_long_a_poll_took_is_reported(poller: Scheduler, clock: FakeClock, heard: Heard) -> None:
-    update(poller, Played(clock, seconds=2.5))
+async def test_how_long_a_poll_took_is_reported(scheduler: Scheduler, clock: FakeClock, heard: Heard) -> None:
+    update(scheduler, Played(clock, seconds=2.5))
     await clock.advance(10)
     assert heard.seconds == pytest.approx([2.5])
 
@@ -123,10 +125,10 @@ async def test_how_long_a_poll_took_is_reported(poller: Scheduler, clock: FakeCl
 
 
 async def test_failures_slow_a_target_down_to_ten_intervals_and_a_success_ends_that(
-    poller: Scheduler, clock: FakeClock
+    scheduler: Scheduler, clock: FakeClock
 ) -> None:
     target = Played(clock, error=RejectedError("no such user"))
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(3 * 3600)
     gaps = target.gaps
     assert gaps[0] == pytest.approx(60)
@@ -142,21 +144,23 @@ async def test_failures_slow_a_target_down_to_ten_intervals_and_a_success_ends_t
 
 
 async def test_a_pause_that_the_upstream_asked_for_is_kept_but_not_beyond_ten_intervals(
-    poller: Scheduler, clock: FakeClock
+    scheduler: Scheduler, clock: FakeClock
 ) -> None:
     polite = Played(clock, "a", error=ThrottledError("slow down", retry_after=300.0))
     endless = Played(clock, "b", error=ThrottledError("slow down", retry_after=float("inf")))
-    update(poller, polite, endless)
+    update(scheduler, polite, endless)
     await clock.advance(1300)
     assert polite.gaps[0] == pytest.approx(300)
     assert endless.gaps[0] == pytest.approx(600)
 
 
-async def test_a_failed_poll_publishes_nothing_and_says_why(poller: Scheduler, clock: FakeClock, heard: Heard) -> None:
+async def test_a_failed_poll_publishes_nothing_and_says_why(
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
+) -> None:
     target = Played(clock, error=DOWN)
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(1)
-    (status,) = poller.statuses
+    (status,) = scheduler.statuses
     assert target.published == []
     assert heard.polls == [(target.key, DOWN)]
     assert (status.up, status.last_error, status.last_error_at) == (False, DOWN, status.last_attempt)
@@ -165,13 +169,13 @@ async def test_a_failed_poll_publishes_nothing_and_says_why(poller: Scheduler, c
     assert status.next_poll is not None
 
 
-async def test_a_success_clears_the_error(poller: Scheduler, clock: FakeClock) -> None:
+async def test_a_success_clears_the_error(scheduler: Scheduler, clock: FakeClock) -> None:
     target = Played(clock, error=DOWN)
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(1)
     target.error = None
     await clock.advance(61)
-    (status,) = poller.statuses
+    (status,) = scheduler.statuses
     assert (status.up, status.last_error, status.failures, status.stale) == (True, None, 0, False)
     assert target.published == [2]
 
@@ -179,26 +183,28 @@ async def test_a_success_clears_the_error(poller: Scheduler, clock: FakeClock) -
 @pytest.mark.parametrize("where", ["error", "publish_error"])
 @pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("x"), asyncio.CancelledError()], ids=repr)
 async def test_what_nobody_foresaw_is_logged_and_does_not_stop_the_target(
-    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]], where: str, error: BaseException
+    scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]], where: str, error: BaseException
 ) -> None:
     """Also a cancellation that is not ours: of a login that many polls wait for, say."""
     target = Played(clock)
     setattr(target, where, error)
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(1)
     assert [entry["event"] for entry in logged] == [
         "a poll failed in an unforeseen way; please report this",
         "polls fail",
     ]
     assert {"source": "kunshan", "endpoint": "queue_jobs", "target": "alice"}.items() <= logged[0].items()
-    assert poller.ready
+    assert scheduler.ready
     setattr(target, where, None)
     await clock.advance(61)
-    assert poller.statuses[0].up
+    assert scheduler.statuses[0].up
     assert target.published[-1] == 2
 
 
-async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(poller: Scheduler, clock: FakeClock) -> None:
+async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
     """The body of an answer, say: of ten thousand failing targets that would be much memory."""
 
     class Answer:
@@ -215,9 +221,9 @@ async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(polle
             raise UpstreamConnectionError("hung up", culprit="h") from error
 
     played = Played(clock)
-    poller.update([replace(played.target(), poll=poll)])
+    scheduler.update([replace(played.target(), poll=poll)])
     await clock.advance(2)
-    assert str(poller.statuses[0].last_error) == "hung up"
+    assert str(scheduler.statuses[0].last_error) == "hung up"
     assert [answer() for answer in answers] == [None]
 
 
@@ -225,26 +231,26 @@ async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(polle
 
 
 async def test_the_first_success_after_an_outage_hurries_the_others_of_the_region(
-    poller: Scheduler, clock: FakeClock
+    scheduler: Scheduler, clock: FakeClock
 ) -> None:
     region = [Played(clock, str(n), error=DOWN) for n in range(50)]
     lonely = Played(clock, "lonely", error=RejectedError("no such user"))
     elsewhere = Played(clock, "0", source="other", error=DOWN)
-    update(poller, *region, lonely, elsewhere)
+    update(scheduler, *region, lonely, elsewhere)
     await clock.advance(3600)
-    due = [status.due for status in poller.statuses]
+    due = [status.due for status in scheduler.statuses]
     for target in region:
         target.error = None
     first = min(due[:50]) - clock.monotonic()
     await clock.advance(first + 60.001)
-    assert all(status.up for status in poller.statuses[:50])
-    assert [poller.statuses[n].up for n in (50, 51)] == [False, False]
+    assert all(status.up for status in scheduler.statuses[:50])
+    assert [scheduler.statuses[n].up for n in (50, 51)] == [False, False]
     assert all(gap >= 540 for target in (lonely, elsewhere) for gap in target.gaps[4:]), "their trouble is another one"
 
 
-async def test_hurried_polls_do_not_come_all_at_once(poller: Scheduler, clock: FakeClock) -> None:
+async def test_hurried_polls_do_not_come_all_at_once(scheduler: Scheduler, clock: FakeClock) -> None:
     region = [Played(clock, str(n), error=DOWN) for n in range(100)]
-    update(poller, *region)
+    update(scheduler, *region)
     await clock.advance(3600)
     for target in region:
         target.error = None
@@ -253,36 +259,38 @@ async def test_hurried_polls_do_not_come_all_at_once(poller: Scheduler, clock: F
     assert max(sum(1 for t in last if start <= t < start + 5) for start in last) < 30
 
 
-async def test_a_region_that_breaks_again_while_it_heals_is_hurried_again(poller: Scheduler, clock: FakeClock) -> None:
+async def test_a_region_that_breaks_again_while_it_heals_is_hurried_again(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
     first, second, third = (Played(clock, name, error=DOWN) for name in "abc")
-    update(poller, first, second, third)
+    update(scheduler, first, second, third)
     await clock.advance(7200)
     first.error = None
-    poller.poll_soon([first.key])
+    scheduler.poll_soon([first.key])
     await clock.advance(62)
     assert third.started[-1] > clock.monotonic() - 62, "hurried by the first success, and failed again"
     await clock.advance(3 * 3600)
-    waits = [status.due - clock.monotonic() for status in poller.statuses[1:]]
+    waits = [status.due - clock.monotonic() for status in scheduler.statuses[1:]]
     second.error = third.error = None
     if max(waits) <= 120:
         await clock.advance(121)
-    poller.poll_soon([second.key])
+    scheduler.poll_soon([second.key])
     await clock.advance(62)
-    assert poller.statuses[2].up
+    assert scheduler.statuses[2].up
 
 
 async def test_poll_soon_brings_a_backing_off_target_forward_and_delays_nothing(
-    poller: Scheduler, clock: FakeClock
+    scheduler: Scheduler, clock: FakeClock
 ) -> None:
     slow, soon = Played(clock, "slow", error=RejectedError("x")), Played(clock, "soon")
-    update(poller, slow, soon)
+    update(scheduler, slow, soon)
     await clock.advance(3600)
-    poller.poll_soon([slow.key, soon.key, Played(clock, "unknown").key])
+    scheduler.poll_soon([slow.key, soon.key, Played(clock, "unknown").key])
     await clock.advance(1.0)
     assert slow.started[-1] >= clock.monotonic() - 1
-    status = poller.statuses[1]
-    poller._schedule(status, 0.001)
-    poller.poll_soon([soon.key])
+    status = scheduler.statuses[1]
+    scheduler._schedule(status, 0.001)
+    scheduler.poll_soon([soon.key])
     assert status.due - clock.monotonic() == pytest.approx(0.001)
 
 
@@ -290,72 +298,72 @@ async def test_poll_soon_brings_a_backing_off_target_forward_and_delays_nothing(
 
 
 async def test_data_is_let_go_once_it_is_older_than_stale_after_and_comes_back(
-    poller: Scheduler, clock: FakeClock, heard: Heard
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     target = Played(clock, interval=60, stale_after=180)
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(1)
-    (status,) = poller.statuses
+    (status,) = scheduler.statuses
     assert status.succeeded_at is not None
     target.error = DOWN
     await clock.advance(status.succeeded_at + 180 - clock.monotonic())
-    poller.expire()
+    scheduler.expire()
     assert heard.expirations == [], "exactly as old is not older"
     await clock.advance(0.01)
-    poller.expire()
-    poller.expire()
+    scheduler.expire()
+    scheduler.expire()
     assert heard.expirations == [target.key]
     assert heard.health[-1] == (target.key, False, True)
     await clock.advance(4000)
-    poller.expire()
+    scheduler.expire()
     assert heard.expirations == [target.key], "it is said once"
     target.error = None
     await clock.advance(601)
     assert (status.up, status.stale) == (True, False)
     target.error = DOWN
     await clock.advance(10_000)
-    poller.expire()
+    scheduler.expire()
     assert heard.expirations == [target.key] * 2
 
 
 async def test_a_target_that_never_worked_is_stale_and_has_nothing_to_let_go(
-    poller: Scheduler, clock: FakeClock, heard: Heard
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
-    update(poller, Played(clock, error=DOWN))
+    update(scheduler, Played(clock, error=DOWN))
     await clock.advance(10_000)
-    poller.expire()
-    assert poller.statuses[0].stale
+    scheduler.expire()
+    assert scheduler.statuses[0].stale
     assert heard.expirations == []
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
 async def test_a_wall_clock_that_jumps_changes_neither_rhythm_nor_staleness(
-    poller: Scheduler, clock: FakeClock, heard: Heard, jump: float
+    scheduler: Scheduler, clock: FakeClock, heard: Heard, jump: float
 ) -> None:
     target = Played(clock)
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(200)
     clock.jump(jump)
     await clock.advance(600)
-    poller.expire()
+    scheduler.expire()
     assert target.gaps[1:] == pytest.approx([60.0] * len(target.gaps[1:]))
     assert heard.expirations == []
-    assert poller.statuses[0].last_success == pytest.approx(clock.now(), abs=60)
+    assert scheduler.statuses[0].last_success == pytest.approx(clock.now(), abs=60)
 
 
 # Reloads
 
 
 async def test_a_new_target_is_polled_a_kept_one_keeps_its_rhythm_and_a_removed_one_is_let_alone(
-    poller: Scheduler, clock: FakeClock, heard: Heard
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     kept, removed, added = Played(clock, "kept"), Played(clock, "removed"), Played(clock, "added")
-    update(poller, kept, removed)
+    update(scheduler, kept, removed)
     await clock.advance(300)
-    due = poller.statuses[0].due
-    update(poller, added, kept)
-    assert [status.key.target for status in poller.statuses] == ["added", "kept"]
-    assert poller.statuses[1].due == due
+    due = scheduler.statuses[0].due
+    update(scheduler, added, kept)
+    assert [status.key.target for status in scheduler.statuses] == ["added", "kept"]
+    assert scheduler.statuses[1].due == due
     assert heard.removals == [removed.key]
     polls = len(removed.started)
     await clock.advance(300)
@@ -364,12 +372,12 @@ async def test_a_new_target_is_polled_a_kept_one_keeps_its_rhythm_and_a_removed_
 
 
 async def test_a_removed_targets_poll_under_way_publishes_nothing(
-    poller: Scheduler, clock: FakeClock, heard: Heard
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     asking, publishing = Played(clock, "a", seconds=5.0), Played(clock, "b", publish_seconds=5.0)
-    update(poller, asking, publishing)
+    update(scheduler, asking, publishing)
     await clock.advance(2)
-    poller.update([])
+    scheduler.update([])
     await clock.advance(100)
     assert (asking.published, publishing.published) == ([], [])
     assert heard.polls == []
@@ -377,15 +385,17 @@ async def test_a_removed_targets_poll_under_way_publishes_nothing(
     assert clock.pending == []
 
 
-async def test_another_thing_under_the_same_name_starts_anew(poller: Scheduler, clock: FakeClock, heard: Heard) -> None:
+async def test_another_thing_under_the_same_name_starts_anew(
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
+) -> None:
     """A cluster's address was changed: what the old one said must not be shown as the new one's."""
     old = Played(clock, identity="old", seconds=5.0)
-    update(poller, old)
+    update(scheduler, old)
     await clock.advance(3)
     new = Played(clock, identity="new")
-    update(poller, new)
+    update(scheduler, new)
     assert heard.removals == [old.key]
-    assert poller.statuses[0].up is None
+    assert scheduler.statuses[0].up is None
     await clock.advance(1.0)
     assert (old.published, new.published) == ([], [1])
     await clock.advance(600)
@@ -394,13 +404,13 @@ async def test_another_thing_under_the_same_name_starts_anew(poller: Scheduler, 
 
 
 async def test_a_kept_targets_poll_under_way_ends_and_the_next_uses_the_new_settings(
-    poller: Scheduler, clock: FakeClock
+    scheduler: Scheduler, clock: FakeClock
 ) -> None:
     old = Played(clock, seconds=5.0)
-    update(poller, old)
+    update(scheduler, old)
     await clock.advance(3)
     new = Played(clock, interval=10.0, stale_after=30.0)
-    update(poller, new)
+    update(scheduler, new)
     await clock.advance(3)
     assert old.published == [1]
     await clock.advance(100)
@@ -408,24 +418,24 @@ async def test_a_kept_targets_poll_under_way_ends_and_the_next_uses_the_new_sett
     assert new.gaps == pytest.approx([10.0] * len(new.gaps))
 
 
-async def test_a_shorter_interval_takes_effect_within_it(poller: Scheduler, clock: FakeClock) -> None:
+async def test_a_shorter_interval_takes_effect_within_it(scheduler: Scheduler, clock: FakeClock) -> None:
     old = Played(clock, interval=3600, stale_after=1e5)
-    update(poller, old)
+    update(scheduler, old)
     await clock.advance(2)
     new = Played(clock, interval=10.0)
-    update(poller, new)
+    update(scheduler, new)
     await clock.advance(10)
     assert len(new.started) == 1
 
 
-async def test_a_shorter_stale_after_takes_effect_at_once(poller: Scheduler, clock: FakeClock, heard: Heard) -> None:
-    update(poller, Played(clock, stale_after=1000))
+async def test_a_shorter_stale_after_takes_effect_at_once(scheduler: Scheduler, clock: FakeClock, heard: Heard) -> None:
+    update(scheduler, Played(clock, stale_after=1000))
     await clock.advance(1)
-    poller.expire()
+    scheduler.expire()
     failing = Played(clock, stale_after=20, interval=60)
-    update(poller, failing)
+    update(scheduler, failing)
     await clock.advance(25)
-    poller.expire()
+    scheduler.expire()
     assert heard.expirations == [failing.key]
 
 
@@ -437,26 +447,30 @@ def fire(status: TargetStatus) -> None:
     timer.callback()
 
 
-async def test_an_update_between_a_timer_and_its_poll_does_not_poll_twice(poller: Scheduler, clock: FakeClock) -> None:
+async def test_an_update_between_a_timer_and_its_poll_does_not_poll_twice(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
     """The timer has fired, the poll's task has not begun."""
     target = Played(clock, seconds=1.0)
-    update(poller, target)
-    (status,) = poller.statuses
+    update(scheduler, target)
+    (status,) = scheduler.statuses
     await clock.advance(100)
     fire(status)
-    poller.poll_soon([target.key])
-    update(poller, Played(clock, interval=1.0, seconds=1.0))
+    scheduler.poll_soon([target.key])
+    update(scheduler, Played(clock, interval=1.0, seconds=1.0))
     await clock.advance(0.9)
     assert target.most_under_way == 1
     assert clock.pending != []
     assert len(clock.pending) == 1, "the poll's own sleep, and no second timer"
 
 
-async def test_a_target_removed_between_a_timer_and_its_poll_is_not_polled(poller: Scheduler, clock: FakeClock) -> None:
+async def test_a_target_removed_between_a_timer_and_its_poll_is_not_polled(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
     target = Played(clock)
-    update(poller, target)
-    fire(poller.statuses[0])
-    poller.update([])
+    update(scheduler, target)
+    fire(scheduler.statuses[0])
+    scheduler.update([])
     await clock.advance(100)
     assert target.started == []
     assert running_tasks() == 0
@@ -466,10 +480,10 @@ async def test_a_target_removed_between_a_timer_and_its_poll_is_not_polled(polle
 
 
 async def test_a_source_is_up_once_all_its_targets_worked_and_down_with_the_first_that_fails(
-    poller: Scheduler, clock: FakeClock, heard: Heard
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     a, b = Played(clock, "a"), Played(clock, "b", seconds=10)
-    update(poller, a, b)
+    update(scheduler, a, b)
     assert heard.sources == [("kunshan", None)]
     await clock.advance(5)
     assert heard.sources == [("kunshan", None)]
@@ -478,20 +492,20 @@ async def test_a_source_is_up_once_all_its_targets_worked_and_down_with_the_firs
     b.error = DOWN
     await clock.advance(120)
     assert heard.sources[2:] == [("kunshan", False)]
-    update(poller, a)
+    update(scheduler, a)
     assert heard.sources[3:] == [("kunshan", True)], "the failing target is gone"
 
 
 # The end
 
 
-async def test_stopping_leaves_no_task_and_no_timer(poller: Scheduler, clock: FakeClock) -> None:
-    update(poller, Played(clock, "a", seconds=1000), Played(clock, "b", publish_seconds=1000), Played(clock, "c"))
+async def test_stopping_leaves_no_task_and_no_timer(scheduler: Scheduler, clock: FakeClock) -> None:
+    update(scheduler, Played(clock, "a", seconds=1000), Played(clock, "b", publish_seconds=1000), Played(clock, "c"))
     await clock.advance(10)
-    await poller.stop()
+    await scheduler.stop()
     assert running_tasks() == 0
     assert clock.pending == []
-    await poller.stop()
+    await scheduler.stop()
 
 
 async def test_a_poll_that_ignores_its_cancellation_is_not_followed_by_another(clock: FakeClock, heard: Heard) -> None:
@@ -502,10 +516,10 @@ async def test_a_poll_that_ignores_its_cancellation_is_not_followed_by_another(c
             except asyncio.CancelledError:
                 return 0
 
-    poller, target = Scheduler(clock, heard), Stubborn(clock, seconds=1000)
-    update(poller, target)
+    scheduler, target = Scheduler(clock, heard), Stubborn(clock, seconds=1000)
+    update(scheduler, target)
     await clock.advance(10)
-    await poller.stop()
+    await scheduler.stop()
     await clock.advance(1000)
     assert len(target.started) == 1
     assert clock.pending == []
@@ -519,10 +533,10 @@ def events(logged: list[dict[str, object]]) -> list[tuple[object, ...]]:
 
 
 async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
-    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
+    scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     region = [Played(clock, str(n)) for n in range(100)]
-    update(poller, *region)
+    update(scheduler, *region)
     await clock.advance(200)
     for n, target in enumerate(region):
         target.error = DOWN if n % 2 else UpstreamTimeoutError("no answer", culprit="h")
@@ -538,11 +552,11 @@ async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
 
 
 async def test_a_refused_token_is_one_line_for_each_credential(
-    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
+    scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     lab = [Played(clock, f"lab-{n}", error=AuthenticationError("refused", culprit="token of lab")) for n in range(5)]
     bob = [Played(clock, f"bob-{n}", error=AuthenticationError("refused", culprit="token of bob")) for n in range(5)]
-    update(poller, *lab, *bob)
+    update(scheduler, *lab, *bob)
     await clock.advance(3600)
     assert events(logged) == [("warning", "polls fail", "kunshan", "auth")] * 2
     for target in lab:
@@ -552,18 +566,18 @@ async def test_a_refused_token_is_one_line_for_each_credential(
 
 
 async def test_a_targets_own_trouble_is_a_line_of_its_own(
-    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
+    scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
-    update(poller, *(Played(clock, name, error=PermissionDeniedError("no")) for name in "abc"), Played(clock, "d"))
+    update(scheduler, *(Played(clock, name, error=PermissionDeniedError("no")) for name in "abc"), Played(clock, "d"))
     await clock.advance(3600)
     assert sorted(str(entry["target"]) for entry in logged) == ["a", "b", "c"]
 
 
 async def test_a_trouble_that_turns_into_another_is_not_healed_between(
-    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
+    scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     target = Played(clock, error=DOWN)
-    update(poller, target)
+    update(scheduler, target)
     await clock.advance(10)
     target.error = RejectedError("no such user")
     await clock.advance(600)
@@ -573,12 +587,12 @@ async def test_a_trouble_that_turns_into_another_is_not_healed_between(
 
 
 async def test_a_removed_target_takes_its_trouble_along_silently(
-    poller: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
+    scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
-    update(poller, Played(clock, error=DOWN))
+    update(scheduler, Played(clock, error=DOWN))
     await clock.advance(10)
-    poller.update([])
-    update(poller, Played(clock, error=DOWN))
+    scheduler.update([])
+    update(scheduler, Played(clock, error=DOWN))
     await clock.advance(10)
     assert [entry["event"] for entry in logged] == ["polls fail", "polls fail"]
 
@@ -609,7 +623,7 @@ def test_no_backoff_is_longer_than_ten_intervals(failures: int) -> None:
 # Bit by bit
 
 
-async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Scheduler, clock: FakeClock) -> None:
+async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(scheduler: Scheduler, clock: FakeClock) -> None:
     """Others have their turn many times meanwhile, and it ends with exactly these targets, in their order."""
     many = [Played(clock, name=str(n)) for n in range(2000)]
     turns = 0
@@ -621,54 +635,56 @@ async def test_thousands_of_targets_are_taken_and_left_bit_by_bit(poller: Schedu
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(others())
-    await poller.set_targets([target.target() for target in many])
+    await scheduler.set_targets([target.target() for target in many])
     assert turns >= 10
-    assert [status.key for status in poller.statuses] == [target.key for target in many]
+    assert [status.key for status in scheduler.statuses] == [target.key for target in many]
     turns = 0
-    await poller.set_targets([target.target() for target in reversed(many[:3])])
+    await scheduler.set_targets([target.target() for target in reversed(many[:3])])
     assert turns >= 10
-    assert [status.key.target for status in poller.statuses] == ["2", "1", "0"]
+    assert [status.key.target for status in scheduler.statuses] == ["2", "1", "0"]
     watching.cancel()
 
 
 async def test_what_is_taken_bit_by_bit_is_not_ready_before_its_last_target(
-    poller: Scheduler, clock: FakeClock
+    scheduler: Scheduler, clock: FakeClock
 ) -> None:
     """Nor does its source count as up, although the first targets were tried long ago."""
     many = [Played(clock, name=str(n)) for n in range(1000)]
-    taking = asyncio.create_task(poller.set_targets([target.target() for target in many]))
+    taking = asyncio.create_task(scheduler.set_targets([target.target() for target in many]))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert 0 < len(poller.statuses) < len(many)
+    assert 0 < len(scheduler.statuses) < len(many)
     await clock.advance(0.0)
-    assert not poller.ready
+    assert not scheduler.ready
     await taking
-    assert not poller.ready
+    assert not scheduler.ready
     await clock.advance(2.0)
-    assert poller.ready
+    assert scheduler.ready
 
 
-async def test_an_update_in_between_has_the_last_word(poller: Scheduler, clock: FakeClock) -> None:
+async def test_an_update_in_between_has_the_last_word(scheduler: Scheduler, clock: FakeClock) -> None:
     """A target that was only announced is not waited for."""
     many = [Played(clock, name=str(n)) for n in range(1000)]
-    taking = asyncio.create_task(poller.set_targets([target.target() for target in many]))
+    taking = asyncio.create_task(scheduler.set_targets([target.target() for target in many]))
     await asyncio.sleep(0)
-    update(poller, many[0])
+    update(scheduler, many[0])
     await taking
     await clock.advance(2.0)
-    assert [status.key for status in poller.statuses] == [many[0].key]
-    assert poller.ready
+    assert [status.key for status in scheduler.statuses] == [many[0].key]
+    assert scheduler.ready
 
 
-async def test_replaced_polls_are_those_of_targets_that_have_been_replaced(poller: Scheduler, clock: FakeClock) -> None:
+async def test_replaced_polls_are_those_of_targets_that_have_been_replaced(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
     """They go on, and what they bring is shown; polls of other sources and of the new targets are not waited for."""
     old, new = Played(clock, seconds=10), Played(clock, seconds=1000)
     other = Played(clock, source="xian", seconds=1000)
-    update(poller, old, other)
+    update(scheduler, old, other)
     await clock.advance(2)
     assert old.under_way == other.under_way == 1
-    update(poller, new, other)
-    waiting = asyncio.create_task(poller.replaced_polls("kunshan"))
+    update(scheduler, new, other)
+    waiting = asyncio.create_task(scheduler.replaced_polls("kunshan"))
     await clock.advance(5)
     assert not waiting.done()
     await clock.advance(10)
@@ -676,4 +692,4 @@ async def test_replaced_polls_are_those_of_targets_that_have_been_replaced(polle
     assert old.published == [1]
     await clock.advance(60)
     assert new.under_way == 1
-    await poller.replaced_polls("kunshan")
+    await scheduler.replaced_polls("kunshan")

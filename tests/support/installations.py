@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from exporter.app.status import Selection, Snapshot, status_of
+from exporter.app.status import LastReload, Selection, Snapshot, status_of
 from exporter.errors import AuthenticationError, PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.polling import WHOLE, Shard, Target, TargetKey, TargetStatus
 from exporter.sources.figures import (
@@ -88,9 +88,7 @@ class Installation:
             ready=all(status.up is not None for status in self.statuses),
             shard=self.shard,
             config_file=Path("/etc/hpc-exporter/exporter.yml"),
-            reload_successful=self.reload_error is None,
-            reloaded_at=self.now - 7200,
-            reload_error=self.reload_error,
+            reload=LastReload(self.reload_error is None, self.now - 7200, self.reload_error),
             warnings=self.warnings,
             kinds=self.sources,
             statuses=self.statuses,

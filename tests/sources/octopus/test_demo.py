@@ -15,7 +15,7 @@ async def test_the_demo_shows_a_project(tmp_path: Path) -> None:
         app = Application(Options(path))
         await app.start()
         try:
-            await app.poller.wait_ready()
+            await app.scheduler.wait_ready()
             shown = (await app.metrics(Format.TEXT, compress=False)).decode()
         finally:
             await app.stop()

@@ -63,12 +63,12 @@ class Running:
             await self.idle()
 
     def attempts(self) -> list[float | None]:
-        return [status.last_attempt for status in self.app.poller.statuses]
+        return [status.last_attempt for status in self.app.scheduler.statuses]
 
     async def idle(self) -> None:
         """Wait, in real time, for the sockets; a poll that waits for the test's clock does not count."""
         for _ in range(20_000):
-            if not any(status.in_flight for status in self.app.poller.statuses):
+            if not any(status.in_flight for status in self.app.scheduler.statuses):
                 return
             await asyncio.sleep(0.002)
 
@@ -238,13 +238,13 @@ async def test_counters_go_on_over_a_reload_that_changes_the_project(at_work: At
 async def test_queues_of_one_type_are_targets_of_their_own(at_work: AtWork, tmp_path: Path) -> None:
     queues = f"{POOL}, {{queue_type: PROCESSOR}}, {{queue_type: PROCESSOR, cluster_id: a/b}}, {{queue_type: INTERNAL}}"
     async with running(at_work, tmp_path, configuration(at_work, queues)) as exporter:
-        assert [status.key.target for status in exporter.app.poller.statuses] == [
+        assert [status.key.target for status in exporter.app.scheduler.statuses] == [
             "PROCESSOR/MODELARTS/pool-1",
             "PROCESSOR",
             "PROCESSOR//a%2Fb",
             "INTERNAL",
         ]
-        assert all(status.key[:2] == ("driving", "queuing_jobs") for status in exporter.app.poller.statuses)
+        assert all(status.key[:2] == ("driving", "queuing_jobs") for status in exporter.app.scheduler.statuses)
         assert len(await exporter.lines("octopus_queue_length")) == 4
         assert len(await exporter.lines("hpc_exporter_target_up")) == 4
 
@@ -255,7 +255,7 @@ async def test_queues_of_one_type_are_targets_of_their_own(at_work: AtWork, tmp_
 async def test_a_400_names_the_place_of_the_queue(at_work: AtWork, tmp_path: Path) -> None:
     at_work.project.faults.add(Fault(kind="error", status=400, code="octopus.400000"))
     async with running(at_work, tmp_path, configuration(at_work, f"{{queue_type: INTERNAL}}, {POOL}")) as exporter:
-        errors = [str(status.last_error) for status in exporter.app.poller.statuses]
+        errors = [str(status.last_error) for status in exporter.app.scheduler.statuses]
     for error, column in zip(errors, (14, 38), strict=True):
         assert "a parameter is missing or wrong (HTTP 400, code octopus.400000" in error
         assert error.endswith(f"; the queue is at {exporter.path}:7:{column}")
@@ -350,7 +350,7 @@ async def test_a_login_is_used_and_shown(at_work: AtWork, tmp_path: Path) -> Non
         expiry = await exporter.value("hpc_exporter_token_expiry_timestamp_seconds", source="driving", user="")
         assert expiry == pytest.approx(1_700_000_000 + 24 * 3600, abs=10)
         assert await exporter.value("hpc_exporter_api_requests_total", endpoint="token", code="201") == 1
-        token = await exporter.app.projects["driving"].token.current()
+        token = await exporter.app.components.projects["driving"].token.current()
         assert redact(f"X-Auth-Token: {token}") == "X-Auth-Token: <secret>"
         assert token not in await exporter.metrics()
 
@@ -415,7 +415,7 @@ async def test_the_project_and_its_iam_are_trusted_as_configured(at_work: AtWork
     url = await at_work.network.serve(handler, context)
     text = configuration(at_work, "{queue_type: INTERNAL}", iam(at_work), url).replace(at_work.project.url, url)
     async with running(at_work, tmp_path, text) as exporter:
-        assert "certificate" in str(exporter.app.poller.statuses[0].last_error)
+        assert "certificate" in str(exporter.app.scheduler.statuses[0].last_error)
     trusting = text.replace("    queues:", "    tls: {ca_file: ca.pem}\n    queues:")
     async with running(at_work, tmp_path, trusting) as exporter:
         assert await exporter.value("octopus_up") == 1
@@ -456,9 +456,9 @@ async def test_a_reload_during_a_read_of_many_pages_loses_nothing(at_work: AtWor
             await asyncio.sleep(0.002)
         (begun,) = exporter.attempts()
         exporter.path.write_text(text.replace("retries: 0", "retries: 1"), encoding="utf-8")
-        before = exporter.app.projects["driving"]
+        before = exporter.app.components.projects["driving"]
         await exporter.app.reload()
-        assert exporter.app.projects["driving"] is not before
+        assert exporter.app.components.projects["driving"] is not before
         # The old connections have every chance to be closed before the next page.
         await at_work.clock.settle()
         may_go_on.set()
@@ -471,6 +471,8 @@ async def test_a_reload_during_a_read_of_many_pages_loses_nothing(at_work: AtWor
 
 async def test_a_reload_that_changes_nothing_keeps_the_very_targets(at_work: AtWork, tmp_path: Path) -> None:
     async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
-        before = [status.target for status in exporter.app.poller.statuses]
+        before = [status.target for status in exporter.app.scheduler.statuses]
         await exporter.app.reload()
-        assert all(status.target is target for status, target in zip(exporter.app.poller.statuses, before, strict=True))
+        assert all(
+            status.target is target for status, target in zip(exporter.app.scheduler.statuses, before, strict=True)
+        )
