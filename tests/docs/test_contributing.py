@@ -12,54 +12,40 @@ from tests.docs.pages import PAGES, ROOT, Page, none
 from tests.docs.test_words import names_in_code
 
 PACKAGE = ROOT / "exporter"
-ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
+ROW = re.compile(r"^\| (`[\w/]+`(?:, `[\w/]+`)*) \| [^|]+ \|$", re.MULTILINE)
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def parts() -> dict[str, int]:
+    """The parts in CONTRIBUTING.md's list, and their rows."""
+    rows = ROW.findall(PAGES["CONTRIBUTING.md"].text.partition("| part | holds |")[2].partition("\n\n")[0])
+    return {part: row for row, cell in enumerate(rows) for part in re.findall(r"`([\w/]+)`", cell)}
 
 
 def modules_imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == "exporter":
-            yield from (f"exporter.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rooms_imported() -> dict[str, set[str]]:
-    """Rooms of the package by the room that imports them."""
-    rooms = {room_of(path) for path in PACKAGE.rglob("*.py")}
-    found: dict[str, set[str]] = {room: set() for room in rooms}
+def row_of(name: str, known: dict[str, int]) -> int | None:
+    """The row of a module, as parts of its path; None for the package itself."""
+    steps = name.split(".")
+    return next((known[part] for n in (2, 1) if (part := "/".join(steps[:n])) in known), None)
+
+
+def test_parts_import_only_what_stands_above_them() -> None:
+    known = parts()
+    assert {
+        path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("_", "py.typed", "revision"))
+    } <= known.keys()
     for path in PACKAGE.rglob("*.py"):
-        imported = (module.split(".") for module in modules_imported(path))
-        found[room_of(path)] |= {parts[1] for parts in imported if parts[0] == "exporter" and len(parts) > 1}
-    return {room: (others & rooms) - {room} for room, others in found.items() if not room.startswith("__")}
-
-
-def allowed() -> dict[str, set[str]]:
-    """What CONTRIBUTING.md says of each room; "anything" stands for all."""
-    rows = ROW.findall(PAGES["CONTRIBUTING.md"].text)
-    rooms = {room for room, _ in rows}
-    return {room: rooms if text.strip() == "anything" else set(re.findall(r"`(\w+)`", text)) for room, text in rows}
-
-
-def test_rooms_import_what_the_map_says_and_no_more() -> None:
-    """Also the other way round: what no room imports any more leaves the map."""
-    actual, told = rooms_imported(), allowed()
-    assert actual.keys() == told.keys()
-    none(
-        f"exporter/{room}: imports {', '.join(sorted(actual[room] - told[room]))}, which CONTRIBUTING.md does not allow"
-        for room in actual
-        if actual[room] - told[room]
-    )
-    none(
-        f"CONTRIBUTING.md: {room} no longer imports {', '.join(sorted(told[room] - actual[room]))}"
-        for room in actual
-        if told[room] - actual[room] and room != "cli"
-    )
+        mine = row_of(".".join(path.relative_to(PACKAGE).with_suffix("").parts), known)
+        for module in modules_imported(path):
+            row = row_of(module.removeprefix("exporter."), known) if module.startswith("exporter.") else None
+            wrong = row is not None and mine is not None and (row > mine or (mine == known["simulator"] != row))
+            assert not wrong, f"{path.relative_to(ROOT)} imports {module}, which stands below it in CONTRIBUTING.md"
 
 
 def test_every_folder_of_the_repository_is_on_the_map() -> None:
