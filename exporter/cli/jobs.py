@@ -1,10 +1,30 @@
 """`hpc-exporter jobs`: lists the jobs of configured members, and deletes jobs when told so twice."""
 
 import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from exporter.cli import listing, options
-from exporter.records import JobState
+from exporter.app import Components, assemble
+from exporter.app.target_info import target_infos
+from exporter.cli import options
+from exporter.cli.options import UsageError
+from exporter.cli.output import complain, show, write
+from exporter.cli.progress import progress
+from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure, timestamp
+from exporter.cli.table import rendered
+from exporter.errors import PollError
+from exporter.records import Job, JobListing, JobState
+from exporter.sources.collector import Subject
+from exporter.sources.jobs import allocated, requested
+from exporter.sources.once import Cell, Column, number
+from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
+
+# A state that nobody knows is shown with so much of its spelling: what Slurm's longest words need.
+LONGEST_WORD = 20
 
 LIST_EXAMPLE = """examples:
   hpc-exporter jobs list --cluster=kunshan --user=bob
@@ -54,11 +74,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="jobs_command", metavar="COMMAND", required=True)
-    add_list(commands)
-    add_delete(commands)
+    _add_list(commands)
+    _add_delete(commands)
 
 
-def add_list(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_list(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser(
         "list",
         help="list the jobs of configured members",
@@ -86,10 +106,10 @@ def add_list(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--format", choices=("table", "json"), default="table", help="what to print (default: %(default)s)"
     )
     options.add_logging(parser, default="warning")
-    parser.set_defaults(run=listing.run)
+    parser.set_defaults(run=run_list)
 
 
-def add_delete(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_delete(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser(
         "delete",
         help="delete jobs of one user; without --yes only shows them",
@@ -134,8 +154,148 @@ def add_delete(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(run=run_delete)
 
 
+def run_list(args: argparse.Namespace) -> int:
+    options.setup_logging(args)
+    assembly = assemble(args.config_file)
+    members = _chosen(assembly, {flag: getattr(args, flag) for flag in NAMES})
+    return asyncio.run(_list(assembly, members, args.state, args.format))
+
+
 def run_delete(args: argparse.Namespace) -> int:
     # Not at the top: a process that serves loads this module, but must not even hold what deletes.
-    from exporter.cli import deleting  # noqa: PLC0415 - see above
+    from exporter.cli import jobs_delete  # noqa: PLC0415 - see above
 
-    return deleting.run(args)
+    return jobs_delete.run(args)
+
+
+# What each filter compares with.
+NAMES: Final[dict[str, Callable[[Subject], tuple[str, ...]]]] = {
+    "cluster": lambda member: (member.source,),
+    "group": lambda member: (member.group, member.group_id),
+    "user": lambda member: (member.user,),
+}
+
+
+def _chosen(assembly: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Subject]:
+    """The configured members that pass. Raises UsageError for a name that is none: nothing would pass for no jobs."""
+    members = [info.subject for info in target_infos(assembly.config).values() if info.collector.lists_jobs]
+    if not members:
+        raise UsageError("the configuration has no members, so there is nobody whose jobs can be listed")
+    for flag, names in NAMES.items():
+        known = dict.fromkeys(name for member in members for name in names(member))
+        for name in filters[flag] or ():
+            if name not in known:
+                raise UsageError(f"no {flag} {name!r} has configured members; there are: {', '.join(known)}")
+    found = [
+        member
+        for member in members
+        if all(given is None or any(name in given for name in NAMES[flag](member)) for flag, given in filters.items())
+    ]
+    if not found:
+        raise UsageError("no configured member passes all filters together")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was found of a member: a listing, or the reason why there is none."""
+
+    member: Subject
+    listing: JobListing
+    error: PollError | None = None
+
+    @property
+    def missing(self) -> str:
+        """What is missing of the member's jobs; empty if nothing is."""
+        if self.error is not None:
+            return f"the jobs could not be read: {self.error}"
+        return "" if self.listing.complete else f"{self.listing.rejected} of the jobs could not be read"
+
+
+async def _list(assembly: Components, members: list[Subject], states: Sequence[str] | None, fmt: str) -> int:
+    """Ask for all members simultaneously and print what they have; the exit status. Raises OutputError."""
+    try:
+        with progress("asking", len(members)) as advance:
+            answers = list(await asyncio.gather(*(_ask(assembly, member, advance) for member in members)))
+    finally:
+        await assembly.close()
+    rows = [
+        _job_row(answer.member, job)
+        for answer in answers
+        for job in answer.listing.jobs
+        if states is None or job.state in states
+    ]
+    unread = [answer for answer in answers if answer.missing]
+    complain(*(f"{answer.member.source} {answer.member.target}: {answer.missing}" for answer in unread))
+    if fmt == "json":
+        now = timestamp(assembly.services.clock.now())
+        write(encoded(Jobs(time=now, ok=not unread, jobs=rows, unread_members=list(map(_unread_member, unread)))))
+    else:
+        show(_job_table(rows) if rows or unread else "no jobs\n")
+    return 1 if unread else 0
+
+
+async def _ask(assembly: Components, member: Subject, advance: Callable[[], None]) -> _Answer:
+    region = assembly.regions[member.source]
+    try:
+        return _Answer(member, await region.ask(MEMBER_JOBS, member, read_jobs))
+    except PollError as error:
+        return _Answer(member, JobListing(()), error)
+    finally:
+        advance()
+
+
+def _job_row(member: Subject, job: Job) -> JobRow:
+    return JobRow(
+        cluster=member.source,
+        group=member.group,
+        group_id=member.group_id,
+        user=member.user,
+        id=job.id,
+        name=job.name,
+        state=job.state,
+        raw_state=job.raw_state or None,
+        requested=requested([job]),
+        allocated=allocated([job]),
+    )
+
+
+def _unread_member(answer: _Answer) -> UnreadMember:
+    return UnreadMember(
+        cluster=answer.member.source,
+        group=answer.member.group,
+        user=answer.member.user,
+        unreadable_records=None if answer.error is not None else answer.listing.rejected,
+        error=failure(answer.error),
+    )
+
+
+def _job_table(rows: list[JobRow]) -> str:
+    """The jobs, for a person."""
+    if not rows:
+        return "no jobs of the members that could be read\n"
+    columns = [
+        *(Column("cluster"), Column("group"), Column("user"), Column("id", whole=True)),
+        *(Column("state", whole=True, styled=True), *map(number, ("nodes", "cores", "GPUs", "DCUs"))),
+        # Last: there is no telling how long it is.
+        Column("name"),
+    ]
+    return rendered(columns, list(map(_cells, rows)), sys.stdout)
+
+
+def _cells(row: JobRow) -> Sequence[Cell]:
+    wanted, used = row.requested, row.allocated
+    # A state that nobody knows together with its spelling, cut to a width that leaves room for the rest.
+    state = f"{row.state} ({row.raw_state[:LONGEST_WORD]})" if row.raw_state else row.state
+    return (
+        *(row.cluster, row.group, row.user, row.id, state, wanted.nodes),
+        *(_share(used.cpus, wanted.cpus), _share(used.gpus, wanted.gpus), _share(used.dcus, wanted.dcus)),
+        row.name,
+    )
+
+
+def _share(used: int | None, wanted: int | None) -> str:
+    """How much is in use of what was requested."""
+    if used == wanted == 0:
+        return "0"
+    return "/".join("?" if amount is None else str(amount) for amount in (used, wanted))

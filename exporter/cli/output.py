@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import select
 import stat
 import sys
 import tempfile
@@ -20,10 +21,21 @@ from exporter.text import printable
 READABLE_BY_ALL = 0o644
 # Symbolic links that lead to another; the kernel follows as many.
 LONGEST_CHAIN = 40
+# Seconds that a pipe may be full before its reader counts as gone.
+PATIENCE = 10.0
+NOBODY_READS = "nobody reads this pipe"
 
 
 class OutputError(ExporterError):
     """A result could not be handed over."""
+
+
+class IncompleteWriteError(ExporterError):
+    """Not all could be written, but for `rest`."""
+
+    def __init__(self, reason: str, rest: bytes) -> None:
+        super().__init__(reason)
+        self.rest = rest
 
 
 def complain(*texts: str) -> None:
@@ -141,31 +153,50 @@ def write_descriptor(file: Path, descriptor: int, text: str) -> None:
     """To be written to as it is: the file behind it may be opened for appending, or shared."""
     if descriptor == sys.stdout.fileno():
         write(text)
-        return
-    try:
-        write_all(descriptor, text)
-    except OSError as error:
-        raise OutputError(f"cannot write {file}: {error.strerror}") from None
+    else:
+        _write_open(file, descriptor, text)
 
 
 def write_special(file: Path, text: str) -> None:
-    """Write into a pipe or a device. A pipe that nobody reads is an error: waiting for a reader might never end."""
+    """Write into a pipe or a device."""
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            os.set_blocking(descriptor, True)
-            write_all(descriptor, text)
-        finally:
-            os.close(descriptor)
+        descriptor = open_to_write(file)
     except OSError as error:
-        reason = "nobody reads this pipe" if error.errno == errno.ENXIO else error.strerror
-        raise OutputError(f"cannot write {file}: {reason}") from None
+        raise OutputError(f"cannot write {file}: {error.strerror}") from None
+    try:
+        _write_open(file, descriptor, text)
+    finally:
+        os.close(descriptor)
 
 
-def write_all(descriptor: int, text: str) -> None:
-    rest = memoryview(fit_for(os.isatty(descriptor), text).encode(errors="replace"))
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+def _write_open(file: Path, descriptor: int, text: str) -> None:
+    try:
+        write_all(descriptor, fit_for(os.isatty(descriptor), text).encode(errors="replace"))
+    except IncompleteWriteError as error:
+        raise OutputError(f"cannot write {file}: {error}") from None
+
+
+def open_to_write(file: Path, flags: int = 0) -> int:
+    """A descriptor of `file` for `write_all`. Raises OSError.
+
+    A pipe that nobody reads is an error, to open it and to write into it: waiting for a reader might never end.
+    """
+    try:
+        return os.open(file, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | flags, 0o666)
+    except OSError as error:
+        raise OSError(error.errno, NOBODY_READS) from None if error.errno == errno.ENXIO else error
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write `content`, in one piece where the file takes it so. Raises IncompleteWriteError."""
+    rest = content
+    try:
+        while rest:
+            if not select.select([], [descriptor], [], PATIENCE)[1]:
+                raise IncompleteWriteError(NOBODY_READS, rest)
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError as error:
+        raise IncompleteWriteError(error.strerror or type(error).__name__, rest) from None
 
 
 def replace_file(file: Path, content: bytes) -> None:

@@ -482,6 +482,24 @@ async def test_what_cannot_be_recorded_is_not_begun(region: BatchRegion, command
     assert region.deletions == []
 
 
+async def test_a_pipe_that_nobody_reads_keeps_a_deletion_from_beginning(region: BatchRegion, command: Command) -> None:
+    os.mkfifo(command.folder / "audit")
+    result = await command(*WHOM, "--yes", "--audit-file=audit", "19")
+    assert (result.status, region.deletions) == (1, [])
+    assert "cannot open audit, so nothing was sent: nobody reads this pipe" in result.stderr
+
+
+async def test_a_pipe_that_is_read_gets_the_audit_lines(region: BatchRegion, command: Command) -> None:
+    os.mkfifo(command.folder / "audit")
+    reader = os.open(command.folder / "audit", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        result = await command(*WHOM, "--yes", "--audit-file=audit", "19")
+        [line] = audit_lines(os.read(reader, 10_000).decode())
+    finally:
+        os.close(reader)
+    assert (result.status, line["outcome"]) == (0, "gone")
+
+
 async def test_lines_that_the_audit_file_does_not_take_are_not_lost(region: BatchRegion, command: Command) -> None:
     result = await command(*WHOM, "--yes", "--audit-file=/dev/full", "19")
     assert result.status == 1

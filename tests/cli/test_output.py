@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli import output
 from exporter.cli.output import OutputError, replace_file, write_file
 
 
@@ -97,6 +98,18 @@ def test_a_pipe_that_nobody_reads_is_an_error_and_stays_a_pipe(tmp_path: Path) -
     with pytest.raises(OutputError, match=r"pipe: nobody reads this pipe$"):
         write_file(pipe, "x")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_pipe_that_is_no_longer_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "PATIENCE", 0.01)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(OutputError, match=r"pipe: nobody reads this pipe$"):
+            write_file(pipe, "x" * 2_000_000)
+    finally:
+        os.close(reader)
 
 
 @pytest.mark.parametrize("link", [False, True])

@@ -8,11 +8,11 @@ from pathlib import Path
 import exporter
 
 PACKAGE = Path(exporter.__file__).parent
-DELETES = {"exporter.sources.scnet._deletion", "exporter.cli.deleting"}
+DELETES = {"exporter.sources.scnet._deletion", "exporter.cli.jobs_delete"}
 # All that leads there: the one function that `jobs delete` runs.
 ALLOWED = {
-    ("exporter.cli.jobs", "exporter.cli.deleting"),
-    ("exporter.cli.deleting", "exporter.sources.scnet._deletion"),
+    ("exporter.cli.jobs", "exporter.cli.jobs_delete"),
+    ("exporter.cli.jobs_delete", "exporter.sources.scnet._deletion"),
 }
 
 # What a process that serves has loaded when it is told to stop.

@@ -1,4 +1,4 @@
-"""Looking whether a user's jobs are there: which lists show them, and what a list proves."""
+"""Looking up a user's jobs: which lists show them, and what a list proves."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from exporter.sources.scnet.subjects import MEMBER
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What one look showed. `complete`: a job that is not in `jobs` is not there."""
+class JobSnapshot:
+    """The jobs that a list showed, by id. `complete`: a job that is not in `jobs` is not there."""
 
     jobs: Mapping[str, Job]
     complete: bool
@@ -26,17 +26,17 @@ def ended(job: Job) -> bool:
     return job.state in ENDED
 
 
-def verdict(job_id: str, sight: Sight | None) -> Verdict:
-    """What a look says of a job; None: it failed."""
-    if sight is None:
+def verdict(job_id: str, snapshot: JobSnapshot | None) -> Verdict:
+    """What a lookup says of a job; None: it failed."""
+    if snapshot is None:
         return Verdict.UNVERIFIED
-    job = sight.jobs.get(job_id)
+    job = snapshot.jobs.get(job_id)
     if job is not None:
         return Verdict.GONE if ended(job) else Verdict.STILL_THERE
-    return Verdict.GONE if sight.complete else Verdict.UNVERIFIED
+    return Verdict.GONE if snapshot.complete else Verdict.UNVERIFIED
 
 
-class Sights:
+class JobLookup:
     """The lists in which a user's jobs can be seen, the better one first."""
 
     def __init__(self, region: Region, user: str, scheduler_id: str) -> None:
@@ -45,11 +45,13 @@ class Sights:
         self._scheduler_id = scheduler_id
         memberships = [subject for subject in MEMBER.subjects(region.cluster, "") if subject.user == user]
         # Member lists are documented better, but need a group's administrator and name no scheduler.
-        self._ways: list[Callable[[], Awaitable[Sight]]] = [lambda: self._of_member(memberships)] if memberships else []
+        self._ways: list[Callable[[], Awaitable[JobSnapshot]]] = (
+            [lambda: self._of_member(memberships)] if memberships else []
+        )
         self._ways.append(self._of_owner)
 
-    async def look(self) -> Sight:
-        """What the first list shows that can be read. Raises PollError: that of the first one, where none can be."""
+    async def fetch(self) -> JobSnapshot:
+        """The first list that can be read. Raises PollError: that of the first one, where none can be."""
         first: PollError | None = None
         for way in self._ways:
             try:
@@ -59,15 +61,15 @@ class Sights:
         assert first is not None  # noqa: S101 - there is at least one way
         raise first
 
-    async def _of_member(self, memberships: list[Subject]) -> Sight:
+    async def _of_member(self, memberships: list[Subject]) -> JobSnapshot:
         """The jobs that the user has as a member of each configured group."""
         listings = [await self._region.ask(MEMBER_JOBS, membership, read_jobs) for membership in memberships]
         jobs: dict[str, Job] = {}
         for listing in listings:
-            jobs |= by_id(listing)
-        return Sight(jobs, all(listing.complete for listing in listings))
+            jobs |= _by_id(listing)
+        return JobSnapshot(jobs, all(listing.complete for listing in listings))
 
-    async def _of_owner(self) -> Sight:
+    async def _of_owner(self) -> JobSnapshot:
         """The jobs of the token's own user, where that is the user in question; an absence proves something only then.
 
         A token that does not say whose it is may list the user's jobs.
@@ -89,7 +91,7 @@ class Sights:
             token,
             owner=None if mine else self._user,
         )
-        return Sight(by_id(listing), mine and listing.complete)
+        return JobSnapshot(_by_id(listing), mine and listing.complete)
 
     def _has_own_token(self) -> bool:
         """Whether the configuration gives the user a token."""
@@ -97,7 +99,7 @@ class Sights:
         return any(user.name == self._user and (user.credential or user.account) for user in users)
 
 
-def by_id(listing: JobListing) -> dict[str, Job]:
+def _by_id(listing: JobListing) -> dict[str, Job]:
     """The jobs by their id. Of several with one id, those of two schedulers say, the one that has not ended counts."""
     jobs: dict[str, Job] = {}
     for job in listing.jobs:

@@ -1,0 +1,449 @@
+"""`hpc-exporter jobs delete`: shows jobs; with --yes deletes them, once, and looks whether they are gone."""
+
+import argparse
+import asyncio
+import errno
+import getpass
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from exporter.app import Components, assemble
+from exporter.cli import options
+from exporter.cli.job_lookup import JobLookup, JobSnapshot, ended, verdict
+from exporter.cli.options import UsageError
+from exporter.cli.output import IncompleteWriteError, OutputError, complain, open_to_write, show, write_all
+from exporter.cli.schemas import Audit, Verdict, timestamp
+from exporter.cli.table import rendered
+from exporter.config import Cluster
+from exporter.errors import (
+    AuthenticationError,
+    ExporterError,
+    PermissionDeniedError,
+    PollError,
+    RejectedError,
+    TransientError,
+)
+from exporter.records import Job, JobState
+from exporter.redaction import redact
+from exporter.sources.once import Cell, Column, number
+from exporter.sources.scnet._deletion import (
+    Deletion,
+    UnsafeNameError,
+    check_job_id,
+    check_scheduler_id,
+    check_user,
+    delete_jobs,
+)
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.schedulers import ask_schedulers
+from exporter.streams import deliver_stderr
+from exporter.text import escaped
+
+# More than so many jobs need --i-mean: a slip of the pipeline must not delete everything.
+SAFE_NUMBER = 100
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
+# What the shell reports of a process that SIGTERM ended.
+TERMINATED = 128 + signal.SIGTERM
+# The region understood and did nothing: looking once is enough.
+REJECTIONS = (AuthenticationError, PermissionDeniedError, RejectedError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What was asked for on the command line, checked; times in seconds."""
+
+    user: str
+    job_ids: tuple[str, ...]
+    scheduler_id: str | None
+    wait: float
+    in_query: bool
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show or delete; the exit status. Raises UsageError before anything is sent, ExporterError where nothing was."""
+    options.setup_logging(args)
+    order = _checked(args)
+    assembly = assemble(args.config_file)
+    cluster = _cluster_named(assembly, args.cluster)
+    try:
+        if args.yes:
+            with AuditLog(args.audit_file) as audit_log:
+                return asyncio.run(_delete(assembly, cluster, order, audit_log))
+        return asyncio.run(_preview(assembly, cluster, order))
+    except asyncio.CancelledError:
+        return TERMINATED
+
+
+def _checked(args: argparse.Namespace) -> _Order:
+    """Everything about the command line that can be known to be wrong before anybody is asked. Raises UsageError."""
+    ids = [*args.job_ids, *(_ids_in(args.from_file) if args.from_file is not None else ())]
+    try:
+        check_user(args.user)
+        for job_id in ids:
+            check_job_id(job_id)
+        if args.scheduler_id is not None:
+            check_scheduler_id(args.scheduler_id)
+    except UnsafeNameError as error:
+        raise UsageError(f"{error}; nothing was sent") from None
+    job_ids = tuple(dict.fromkeys(ids))
+    if not job_ids:
+        raise UsageError("no job ids were given, so nothing was sent")
+    _check_number(len(job_ids), args.i_mean, needed=args.yes)
+    return _Order(args.user, job_ids, args.scheduler_id, args.wait, args.parameters_in == "query")
+
+
+def _check_number(given: int, meant: int | None, *, needed: bool) -> None:
+    """Raise UsageError where more jobs are named than somebody may have meant."""
+    if meant is not None and meant != given:
+        raise UsageError(f"--i-mean={meant}, but {given} jobs are named; nothing was sent")
+    if needed and meant is None and given > SAFE_NUMBER:
+        raise UsageError(
+            f"{given} jobs are named: more than {SAFE_NUMBER} need --i-mean={given} as well; nothing was sent"
+        )
+
+
+def _ids_in(file: Path) -> list[str]:
+    """The ids in a file, "-" for standard input; what follows # is a comment. Raises UsageError."""
+    try:
+        text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    lines = text.decode(errors="replace").splitlines()
+    return [job_id for line in lines for job_id in line.partition("#")[0].split()]
+
+
+def _cluster_named(assembly: Components, name: str) -> Cluster:
+    for cluster in assembly.config.clusters:
+        if cluster.name == name:
+            return cluster
+    known = ", ".join(cluster.name for cluster in assembly.config.clusters) or "none"
+    raise UsageError(f"the configuration has no cluster {name!r}; it has: {known}")
+
+
+async def _preview(assembly: Components, cluster: Cluster, order: _Order) -> int:
+    """Show what `delete` would delete; 0 if all of it is there. Raises ExporterError where it cannot be looked up."""
+    region = assembly.regions[cluster.name]
+    try:
+        scheduler_id = await _scheduler_for(region, order)
+        snapshot = await JobLookup(region, order.user, scheduler_id).fetch()
+    except PollError as error:
+        raise ExporterError(f"the jobs cannot be looked up: {error}") from None
+    finally:
+        await assembly.close()
+    listed = [snapshot.jobs[job_id] for job_id in order.job_ids if job_id in snapshot.jobs]
+    show(_job_table(listed) if listed else "none of these jobs is listed\n")
+    missing = [job_id for job_id in order.job_ids if job_id not in snapshot.jobs]
+    if missing:
+        listing = "not listed" if snapshot.complete else "not in the part of the list that could be read"
+        complain(f"{listing}: {' '.join(missing)}")
+    would = [job for job in listed if not ended(job)]
+    needed = f" --i-mean={len(order.job_ids)}" if len(order.job_ids) > SAFE_NUMBER else ""
+    complain(
+        f"nothing was deleted. With --yes{needed}, {_jobs(len(would))} of {order.user} would be, "
+        f"at scheduler {scheduler_id} of {cluster.name}"
+    )
+    return 1 if missing else 0
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
+
+
+async def _scheduler_for(region: Region, order: _Order) -> str:
+    """The scheduler to delete at. Raises ExporterError where the region has several, PollError where it does not say.
+
+    Asked with the token that deletes, so that a token that has ended is found out, or replaced, before it matters.
+    """
+    try:
+        token = region.tokens.of_user(order.user)
+        found = await ask_schedulers(region.upstream, token, region.cluster.hpc_url)
+    except PollError as error:
+        if order.scheduler_id is None or isinstance(error, REJECTIONS):
+            raise
+        return order.scheduler_id
+    known: dict[str, str] = {each.id: f"{each.id} ({each.name}, {each.type})" for each in found}
+    listed = ", ".join(known.values())
+    if order.scheduler_id is not None:
+        if known and order.scheduler_id not in known and not found.rejected:
+            raise ExporterError(f"{region.name} has no scheduler {order.scheduler_id}; it has: {listed}")
+        return order.scheduler_id
+    if not known:
+        raise ExporterError(f"{region.name} lists no scheduler; say which one with --scheduler-id")
+    if len(known) > 1 or found.rejected:
+        raise ExporterError(f"{region.name} has several schedulers; say which one with --scheduler-id: {listed}")
+    check_scheduler_id(next(iter(known)))
+    return next(iter(known))
+
+
+class AuditLog:
+    """Where audit lines go, one of JSON for each job: a file that is only ever appended to, or standard error.
+
+    To be entered before anything is sent: a deletion that cannot be recorded is not begun. Raises OutputError.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        if self._file is not None:
+            try:
+                self._descriptor = open_to_write(self._file, os.O_APPEND | os.O_CREAT)
+            except OSError as error:
+                raise OutputError(f"cannot open {self._file}, so nothing was sent: {error.strerror}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def write(self, records: list[Audit]) -> None:
+        """Append a line for each record. Lines that the file does not take go to standard error; OutputError then."""
+        lines = "".join(f"{escaped(redact(msgspec.json.encode(record).decode()))}\n" for record in records)
+        if self._descriptor is None:
+            _write_stderr(lines)
+            return
+        try:
+            # In one piece, so that two commands at the same time do not mix theirs.
+            write_all(self._descriptor, lines.encode())
+            _synchronize(self._descriptor)
+        except IncompleteWriteError as error:
+            complain(f"cannot write to {self._file}: {error}; the lines that are missing there:")
+            _write_stderr(error.rest.decode(errors="replace"))
+            raise OutputError(f"the deletion was not recorded in {self._file}") from None
+
+
+def _synchronize(descriptor: int) -> None:
+    """Bring what was written to the disk, where there is one: pipes and terminals refuse. Raises IncompleteWriteError."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS, errno.ENOTSUP):
+            raise IncompleteWriteError(error.strerror or type(error).__name__, b"") from None
+
+
+def _write_stderr(lines: str) -> None:
+    """Raises OutputError."""
+    try:
+        deliver_stderr(lines)
+    except OSError as error:
+        raise OutputError(f"the deletion was not recorded on standard error: {error.strerror}") from None
+
+
+def operator() -> str:
+    """The login of the person who runs this, and behind sudo the one before."""
+    name = f"uid {os.getuid()}"
+    # KeyError up to Python 3.12: a user without an entry among the users, as in a container.
+    with suppress(OSError, KeyError):
+        name = getpass.getuser()
+    before = os.environ.get("SUDO_USER")
+    return f"{before} as {name}" if before else name
+
+
+async def _delete(assembly: Components, cluster: Cluster, order: _Order, audit_log: AuditLog) -> int:
+    """Delete what is there, look again, and report; 0 if all is gone. Raises ExporterError where nothing was sent."""
+    _stop_on_sigterm()
+    region = assembly.regions[cluster.name]
+    try:
+        try:
+            scheduler_id = await _scheduler_for(region, order)
+            lookup = JobLookup(region, order.user, scheduler_id)
+            before = await _look_before(lookup)
+        except PollError as error:
+            raise ExporterError(f"the jobs cannot be looked up, so nothing was sent: {error}") from None
+        return await _Run(region, order, scheduler_id, lookup, before).carry_out(audit_log)
+    finally:
+        await assembly.close()
+
+
+def _stop_on_sigterm() -> None:
+    """End as with Ctrl-C: after the audit lines were written."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this is called from a coroutine
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+async def _look_before(lookup: JobLookup) -> JobSnapshot:
+    """What is there before. Nothing, and not completely, where lists cannot be read however often one asks.
+
+    Raises TransientError where they cannot be read just now.
+    """
+    try:
+        return await lookup.fetch()
+    except TransientError:
+        raise
+    except PollError as error:
+        complain(f"the jobs cannot be looked up, their ids are taken as they are: {error}")
+        return JobSnapshot({}, complete=False)
+
+
+def _job_table(listed: Sequence[Job]) -> str:
+    """Jobs with what they asked for and what they use."""
+    columns = [
+        *(Column("id", whole=True), Column("state", whole=True, styled=True)),
+        *map(number, ("nodes", "cores", "GPUs", "DCUs", "cores in use", "GPUs in use", "DCUs in use")),
+        Column("name"),
+    ]
+    return rendered(columns, [_amounts(job) for job in listed], sys.stdout)
+
+
+def _amounts(job: Job) -> Sequence[Cell]:
+    return (
+        *(job.id, job.state),
+        *(job.requested_nodes, job.requested_cpus, job.requested_gpus, job.requested_dcus),
+        *(job.allocated_cpus, job.allocated_gpus, job.allocated_dcus, job.name),
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """One deletion under way.
+
+    `sent` are the ids that were sent, `answer` what came back, `after` what the last lookup showed, `gone` the jobs that any
+    lookup proved to be gone.
+    """
+
+    region: Region
+    order: _Order
+    scheduler_id: str
+    lookup: JobLookup
+    before: JobSnapshot
+    sent: tuple[str, ...] = ()
+    answer: str = ""
+    after: JobSnapshot | None = None
+    gone: set[str] = field(default_factory=set)
+
+    async def carry_out(self, audit_log: AuditLog) -> int:
+        """Send the DELETE, look until all is gone or the time is over, and report, whatever happens in between."""
+        wanted = tuple(job_id for job_id in self.order.job_ids if self._worth_sending(job_id))
+        try:
+            if wanted:
+                await self._watch(await self._send(wanted))
+        finally:
+            # Also when interrupted: what was sent must leave a trace.
+            audit_log.write(self._audits())
+            show(self._table())
+        for kind in (Verdict.STILL_THERE, Verdict.UNVERIFIED, Verdict.NOT_FOUND, Verdict.NOT_SENT):
+            named = [job_id for job_id in self.order.job_ids if self._verdict(job_id) is kind]
+            if named:
+                complain(f"{kind}: {' '.join(named)}")
+        return 0 if all(self._verdict(job_id) is Verdict.GONE for job_id in self.order.job_ids) else 1
+
+    def _worth_sending(self, job_id: str) -> bool:
+        """Whether a job is listed and has not ended, or nobody knows."""
+        job = self.before.jobs.get(job_id)
+        return not self.before.complete if job is None else not ended(job)
+
+    async def _send(self, job_ids: tuple[str, ...]) -> float:
+        """Send the one DELETE; the seconds for which it is worth looking. Never raises PollError: looking decides."""
+        region, order = self.region, self.order
+        deletion = Deletion(self.scheduler_id, order.user, job_ids)
+        try:
+            token = await region.tokens.of_user(order.user).current()
+        except PollError as error:
+            complain(f"there is no token, so nothing was sent: {error}")
+            return 0.0
+        self.sent = job_ids
+        # The trace of a process that is killed before it can write its audit lines.
+        complain(f"asking {region.name} to delete {_jobs(len(job_ids))} of {order.user}: {' '.join(job_ids)}")
+        try:
+            said = await delete_jobs(region.upstream, region.cluster.hpc_url, deletion, token, in_query=order.in_query)
+        except REJECTIONS as error:
+            self.answer = f"refused: {error}"
+            complain(f"{region.name} refused: {error}")
+            return 0.0
+        except PollError as error:
+            self.answer = f"no good answer: {error}"
+            complain(f"whether it worked is open, looking: {error}")
+            return order.wait
+        self.answer = said
+        complain(f"{region.name} says: {said or 'nothing'}")
+        return order.wait
+
+    async def _watch(self, wait: float) -> None:
+        """Look again and again for so many seconds, at least once, until nothing that was sent is there any more."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        pause = FIRST_PAUSE
+        if self.sent:
+            await self._look_again()
+        while not self.gone.issuperset(self.sent) and loop.time() < deadline:
+            await asyncio.sleep(min(pause, deadline - loop.time()))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            try:
+                async with asyncio.timeout_at(max(deadline, loop.time() + FIRST_PAUSE)):
+                    await self._look_again()
+            except TimeoutError:
+                self.after = None
+
+    async def _look_again(self) -> None:
+        try:
+            self.after = await self.lookup.fetch()
+        except PollError as error:
+            self.after = None
+            complain(f"cannot look: {error}")
+        self.gone |= {job_id for job_id in self.sent if verdict(job_id, self.after) is Verdict.GONE}
+
+    def _verdict(self, job_id: str) -> Verdict:
+        """What can be said of a job now."""
+        if job_id in self.gone:
+            return Verdict.GONE
+        if job_id in self.sent:
+            return verdict(job_id, self.after)
+        if job_id not in self.before.jobs:
+            return Verdict.NOT_FOUND if self.before.complete else Verdict.NOT_SENT
+        return Verdict.GONE if ended(self.before.jobs[job_id]) else Verdict.NOT_SENT
+
+    def _states(self, job_id: str) -> tuple[JobState | None, JobState | None]:
+        """The states of a job before and after; None where it is not listed."""
+        before, after = (snapshot and snapshot.jobs.get(job_id) for snapshot in (self.before, self.after))
+        return before.state if before else None, after.state if after else None
+
+    def _name(self, job_id: str) -> str:
+        after = self.after.jobs.get(job_id) if self.after else None
+        job = after or self.before.jobs.get(job_id)
+        return "" if job is None else job.name
+
+    def _table(self) -> str:
+        """What came of each job."""
+        columns = [
+            *(Column("id", whole=True), Column("state before", whole=True, styled=True)),
+            *(Column("state now", whole=True, styled=True), Column("outcome", whole=True, styled=True), Column("name")),
+        ]
+        rows = [
+            (job_id, *(state or "-" for state in self._states(job_id)), self._verdict(job_id), self._name(job_id))
+            for job_id in self.order.job_ids
+        ]
+        return rendered(columns, rows, sys.stdout)
+
+    def _audits(self) -> list[Audit]:
+        """A record for every job that was named."""
+        now, who = timestamp(time.time()), operator()
+        return [
+            Audit(
+                time=now,
+                operator=who,
+                cluster=self.region.name,
+                cluster_id=self.region.cluster.cluster_id,
+                scheduler_id=self.scheduler_id,
+                user=self.order.user,
+                job_id=job_id,
+                job_name=self._name(job_id),
+                state_before=self._states(job_id)[0],
+                state_after=self._states(job_id)[1],
+                sent=job_id in self.sent,
+                # A success is no word about a job that was not sent.
+                answer=self.answer if job_id in self.sent or not self.sent else "",
+                outcome=self._verdict(job_id),
+            )
+            for job_id in self.order.job_ids
+        ]
