@@ -77,6 +77,8 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     read: list[str] = []
     opened = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(opened, True)
+    # A reader that is faster than the writer would see the end.
+    other = os.open(pipe, os.O_WRONLY)
 
     def reader() -> None:
         # Before there is a writer, a read would be at the end at once.
@@ -87,6 +89,7 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     thread = threading.Thread(target=reader, daemon=True)
     thread.start()
     write_file(pipe, text := "x" * 200_000)
+    os.close(other)
     thread.join(30)
     assert read == [text]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
