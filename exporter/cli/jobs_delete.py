@@ -170,7 +170,7 @@ async def _scheduler_for(region: Region, order: _Order) -> str:
         if order.scheduler_id is None or isinstance(error, REJECTIONS):
             raise
         return order.scheduler_id
-    known: dict[str, str] = {each.id: f"{each.id} ({each.name}, {each.type})" for each in found}
+    known = {str(each.id): f"{each.id} ({each.name}, {each.type})" for each in found}
     listed = ", ".join(known.values())
     if order.scheduler_id is not None:
         if known and order.scheduler_id not in known and not found.rejected:
