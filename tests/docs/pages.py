@@ -1,12 +1,11 @@
 """The documentation taken apart: headings, links, blocks of code and words in code, each with its line."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
@@ -20,62 +19,25 @@ _HTML_NAME: Final = re.compile(r"""<a\s[^>]*\b(?:id|name)=["']([^"']+)["']""")
 _HTML_LINK: Final = re.compile(r"""<(?:a|img)\s[^>]*\b(?:href|src)=["']([^"']+)["']""")
 
 
-@dataclass(frozen=True)
-class Heading:
-    """`anchor` is what GitHub makes of it."""
-
-    level: int
-    text: str
-    anchor: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Link:
-    """A link or an image, wherever it goes."""
-
-    target: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A fenced block; `line` is that of its first line of code."""
 
     language: str
     text: str
     line: int
 
-    def numbered(self) -> Iterator[tuple[int, str]]:
-        """Its lines with their numbers in the page."""
-        return enumerate(self.text.splitlines(), self.line)
-
-
-@dataclass(frozen=True)
-class Term:
-    """A `word` in code."""
-
-    text: str
-    line: int
-
 
 @dataclass(repr=False)
 class Page:
-    """One Markdown file."""
+    """One Markdown file. Headings are level and line; links (also of images) and words in code, text and line."""
 
     path: Path
     text: str
-    headings: list[Heading] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
+    headings: list[tuple[int, int]] = field(default_factory=list)
+    links: list[tuple[str, int]] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
-    terms: list[Term] = field(default_factory=list)
-    # Anchors written in HTML, and all of them.
-    ids: list[str] = field(default_factory=list)
-    anchors: set[str] = field(default_factory=set)
-    rows: int = 0
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
+    terms: list[tuple[str, int]] = field(default_factory=list)
+    anchors: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -86,38 +48,20 @@ class Page:
         """A place that editors and people find."""
         return f"{self.name}:{line}"
 
-    def blocks_of(self, *languages: str) -> list[Block]:
-        return [block for block in self.blocks if block.language in languages]
-
-
-def paths() -> list[Path]:
-    """Every Markdown file that people may read."""
-    found = (path for path in ROOT.rglob("*.md") if _is_ours(path.relative_to(ROOT)))
-    return sorted(found, key=lambda path: path.relative_to(ROOT).as_posix())
-
-
-def _is_ours(path: Path) -> bool:
-    return not any(part.startswith(".") or part in _NOT_OURS for part in path.parts[:-1])
+    def blocks_of(self, *languages: str) -> Iterator[Block]:
+        return (block for block in self.blocks if block.language in languages)
 
 
 @cache
 def read(path: Path) -> Page:
     """Take a file apart."""
-    return taken_apart(path.read_text(encoding="utf-8"), path)
-
-
-def taken_apart(text: str, path: Path = ROOT / "page.md") -> Page:
-    """Take a text apart; `path` is where it lies."""
-    page = Page(path, text)
+    page = Page(path, path.read_text(encoding="utf-8"))
+    slugs: list[str] = []
     level = 0
-    for token in _MARKDOWN.parse(text):
+    for token in _MARKDOWN.parse(page.text):
         line = token.map[0] + 1 if token.map else 0
-        if token.type == "heading_open":
-            level = int(token.tag[1:])
-        elif token.type == "heading_close":
-            level = 0
-        elif token.type == "tr_open":
-            page.rows += 1
+        if token.type in ("heading_open", "heading_close"):
+            level = int(token.tag[1:]) if token.type == "heading_open" else 0
         elif token.type == "fence":
             page.blocks.append(Block(token.info.strip(), token.content, line + 1))
         elif token.type == "html_block":
@@ -125,7 +69,11 @@ def taken_apart(text: str, path: Path = ROOT / "page.md") -> Page:
         elif token.type == "inline":
             _take_inline(page, token, line)
             if level:
-                _take_heading(page, token, level, line)
+                anchor = slug("".join(child.content for child in token.children or ()))
+                page.headings.append((level, line))
+                # GitHub numbers those that are there already.
+                page.anchors.append(f"{anchor}-{slugs.count(anchor)}" if anchor in slugs else anchor)
+                slugs.append(anchor)
     return page
 
 
@@ -134,29 +82,16 @@ def _take_inline(page: Page, inline: Token, line: int) -> None:
         if token.type in ("softbreak", "hardbreak"):
             line += 1
         elif token.type == "code_inline":
-            page.terms.append(Term(token.content.strip(), line))
-        elif token.type == "link_open":
-            page.links.append(Link(unquote(str(token.attrs["href"])), line))
-        elif token.type == "image":
-            page.links.append(Link(unquote(str(token.attrs["src"])), line))
+            page.terms.append((token.content.strip(), line))
+        elif token.type in ("link_open", "image"):
+            page.links.append((unquote(str(token.attrs["href" if token.type == "link_open" else "src"])), line))
         elif token.type == "html_inline":
             _take_html(page, token.content, line)
 
 
 def _take_html(page: Page, html: str, line: int) -> None:
-    page.ids += _HTML_NAME.findall(html)
-    page.anchors.update(page.ids)
-    page.links += [Link(unquote(target), line) for target in _HTML_LINK.findall(html)]
-
-
-def _take_heading(page: Page, inline: Token, level: int, line: int) -> None:
-    text = "".join(token.content for token in inline.children or ())
-    anchor = slug(text)
-    # GitHub numbers those that are there already.
-    earlier = Counter(slug(heading.text) for heading in page.headings)[anchor]
-    anchor = f"{anchor}-{earlier}" if earlier else anchor
-    page.headings.append(Heading(level, text, anchor, line))
-    page.anchors.add(anchor)
+    page.anchors += _HTML_NAME.findall(html)
+    page.links += [(unquote(target), line) for target in _HTML_LINK.findall(html)]
 
 
 def slug(heading: str) -> str:
@@ -170,4 +105,8 @@ def none(problems: Iterable[str]) -> None:
     assert not found, "\n" + "\n".join(found)
 
 
-PAGES: Final = {page.name: page for page in map(read, paths())}
+PAGES: Final = {
+    page.name: page
+    for page in map(read, sorted(ROOT.rglob("*.md")))
+    if not any(part.startswith(".") or part in _NOT_OURS for part in page.path.relative_to(ROOT).parts[:-1])
+}

@@ -1,15 +1,11 @@
 """What contributors are told about the code is so."""
 
 import ast
-import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.docs.pages import PAGES, ROOT, Page, none
-from tests.docs.test_words import names_in_code
+from tests.docs.pages import PAGES, ROOT
 
 PACKAGE = ROOT / "exporter"
 ROW = re.compile(r"^\| (`[\w/]+`(?:, `[\w/]+`)*) \| [^|]+ \|$", re.MULTILINE)
@@ -53,20 +49,3 @@ def test_every_folder_of_the_repository_is_on_the_map() -> None:
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.rglob("*.py"))}
     ours = {name for name in folders if not name.startswith((".", "_")) and name not in {"build", "dist"}}
     assert ours - {"requirements"} <= set(re.findall(r"`(\w+)/", text))
-
-
-def wrong_names(page: Page, known: frozenset[str]) -> Iterator[str]:
-    """Names of classes, functions and modules in code that do not exist."""
-    for term in page.terms:
-        if re.fullmatch(r"(?:exporter|grafana|reference)(?:\.\w+)+", term.text):
-            try:
-                pkgutil.resolve_name(term.text)
-            except (ImportError, AttributeError) as error:
-                yield f"{page.at(term.line)}: `{term.text}`: {error}"
-        elif re.fullmatch(r"_*[A-Z]\w*[a-z]\w*(?:\.\w+)?", term.text) and not set(term.text.split(".")) <= known:
-            yield f"{page.at(term.line)}: `{term.text}` is no class or function of ours"
-
-
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md"])
-def test_classes_and_modules_that_are_named_exist(name: str) -> None:
-    none(wrong_names(PAGES[name], names_in_code() | {"None"}))
