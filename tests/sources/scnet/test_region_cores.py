@@ -48,7 +48,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
         f"a success under HTTP {status}": (Answer({"code": "0", "data": [USED]}, status), {"used": 5}, 0)
         for status in (201, 404, 405, 500)
     },
-    "no readable row": (envelope([7, {}]), "decode: no row of the answer can be read", 0),
+    "no readable row": (envelope([7, {}]), "decode: none of the answer's 2 rows can be read", 0),
     "no list": (envelope("none"), "decode: the answer's data is not a list", 0),
     "null for a body": (Answer(b"null"), "decode: ", 0),
     "not there": (
