@@ -70,7 +70,9 @@ def page_query(query: Mapping[str, str]) -> PageQuery:
     _known("view", view, VIEWS)
     sort = query.get("sort") or FIRST_SORT[view]
     _known("sort", sort.removeprefix("-"), VIEWS[view])
-    given = {name: query[name] for name in PARAMETERS if query.get(name)}
+    # A choice that is the usual one is written in one way: not at all.
+    usual = {"view": FIRST_VIEW, "sort": FIRST_SORT[view]}
+    given = {name: query[name] for name in PARAMETERS if query.get(name) not in ("", None, usual.get(name))}
     return PageQuery(selection_of(query, ROWS), view, sort.removeprefix("-"), sort.startswith("-"), given)
 
 

@@ -117,7 +117,7 @@ class WebConfig:
                 tls_now=self.context is not None,
                 tls_configured=settings.tls is not None,
             )
-            settings = replace(settings, tls=self.settings.tls, context=self.settings.context)
+            settings = replace(settings, context=self.settings.context)
         if self.context is not None and settings.context is not None:
             self.context.current = settings.context
         if settings.rate_limit != self.settings.rate_limit:

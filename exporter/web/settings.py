@@ -30,8 +30,26 @@ HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     "X-XSS-Protection": (),
     "Content-Security-Policy": (),
 }
-_CLIENT_AUTH = ("NoClientCert", "RequestClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
-_VERIFYING = ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
+# What Python asks of clients, by the word of the format for it; the other words ask for nothing.
+VERIFYING: Final = {
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+# Words and keys of the format that mean nothing here, and why.
+_NO_VERIFYING = (
+    "Python cannot demand a certificate without verifying it; use RequireAndVerifyClientCert, with client_ca_file"
+)
+_OLD_TLS = "it is no longer secure, and the TLS library does not speak it; use TLS12 or TLS13"
+NOT_HERE: Final = {
+    "RequireAnyClientCert": _NO_VERIFYING,
+    "RequireClientCert": _NO_VERIFYING,
+    "TLS10": _OLD_TLS,
+    "TLS11": _OLD_TLS,
+    "cipher_suites": "the names of Go's cipher suites mean nothing to Python's TLS: leave it out; min_version: TLS13 has"
+    " only safe ones",
+    "prefer_server_cipher_suites": "the order of cipher suites cannot be set here: leave it out",
+    "curve_preferences": "elliptic curves cannot be chosen here: leave it out",
+}
 _BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
 _BCRYPT_COSTS = range(4, 32)
 _MAX_PEM_BYTES = 8 * 1024 * 1024
@@ -49,28 +67,24 @@ class RateLimit:
 class WebSettings:
     """The settings in the file. `users` gives each name's bcrypt hash; `files` are those that the file names."""
 
-    tls: TlsSettings | None = None
-    context: ServerContext | None = field(default=None, compare=False, repr=False)
+    context: ServerContext | None = field(default=None, repr=False)
     users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     rate_limit: RateLimit | None = None
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
 
-
-def _refused(why: str) -> Any:
-    def refuse(_: object) -> None:
-        raise ValueError(why)
-
-    return Annotated[None, BeforeValidator(refuse)]
+    @property
+    def tls(self) -> TlsSettings | None:
+        return self.context.settings if self.context else None
 
 
-def _one_of(known: tuple[str, ...], others: Mapping[str, str]) -> BeforeValidator:
-    """Read one of the words in `known`; `others` says why a word of the format cannot be used here."""
+def _one_of(*known: str) -> BeforeValidator:
+    """Read one of the words in `known`."""
 
     def read(text: str) -> str:
-        if text in others:
-            raise ValueError(f"{text} cannot be used: {others[text]}")
+        if text in NOT_HERE:
+            raise ValueError(f"{text} cannot be used: {NOT_HERE[text]}")
         if text not in known:
             raise ValueError(f"{shown(text)} is none of {', '.join(known)}")
         return text
@@ -98,22 +112,9 @@ def _http2(text: str) -> bool:
     return False
 
 
-_NO_VERIFYING = (
-    "Python cannot demand a certificate without verifying it; use RequireAndVerifyClientCert, with client_ca_file"
-)
-_OLD_TLS = "it is no longer secure, and the TLS library does not speak it; use TLS12 or TLS13"
-_CIPHERS = (
-    "the names of Go's cipher suites mean nothing to Python's TLS: leave it out; min_version: TLS13 has only safe ones"
-)
-_ORDER = "the order of cipher suites cannot be set here: leave it out"
-_CURVES = "elliptic curves cannot be chosen here: leave it out"
-
 Pem = Annotated[str, scalar(_pem, "text", repeats=False)]
-ClientAuth = Annotated[
-    str,
-    _one_of(_CLIENT_AUTH, {"RequireAnyClientCert": _NO_VERIFYING, "RequireClientCert": _NO_VERIFYING}),
-]
-Version = Annotated[str, _one_of(tuple(VERSIONS), {"TLS10": _OLD_TLS, "TLS11": _OLD_TLS})]
+ClientAuth = Annotated[str, _one_of("NoClientCert", "RequestClientCert", *VERIFYING)]
+Version = Annotated[str, _one_of(*VERSIONS)]
 PasswordHash = Annotated[bytes, scalar(_bcrypt, "text", repeats=False)]
 HeaderValue = Annotated[str, scalar(str, "text")]
 Burst = Annotated[int, scalar(integer, "a whole number"), between(1, 1_000_000, "1", "1000000")]
@@ -138,18 +139,20 @@ class TlsServerSection(Section):
     )
     min_version: Version = setting("Oldest version of TLS.", default="TLS12")
     max_version: Version = setting("Newest version of TLS.", default="TLS13")
-    cipher_suites: _refused(_CIPHERS) = None  # type: ignore[valid-type]  # a type that a function makes
-    prefer_server_cipher_suites: _refused(_ORDER) = None  # type: ignore[valid-type]  # the same
-    curve_preferences: _refused(_CURVES) = None  # type: ignore[valid-type]  # the same
+    cipher_suites: Any = None
+    prefer_server_cipher_suites: Any = None
+    curve_preferences: Any = None
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
+        for name in given.given(tuple(NOT_HERE)):
+            report.add(given[name].at, NOT_HERE[name])
         auth = given.text("client_auth_type") or "NoClientCert"
         ca = next(iter(given.given(("client_ca_file", "client_ca"))), None)
         if ca and auth == "NoClientCert":
             message = "has no effect without client_auth_type: RequireAndVerifyClientCert"
             report.add(given[ca].at, message, key=True)
-        if not ca and auth in _VERIFYING:
+        if not ca and auth in VERIFYING:
             message = f"{auth} needs client_ca_file: the authorities whose certificates are accepted"
             report.add(given["client_auth_type"].at, message)
         if auth == "RequestClientCert":
@@ -227,25 +230,21 @@ def load_settings(path: Path) -> WebSettings:
 
     """
     document, root, report = load_document(path, WebDocument)
-    section = document.tls_server_config
-    tls, context, files = (None, None, ()) if section is None else _tls(section, root["tls_server_config"], report)
+    tls, http, rate = document.tls_server_config, document.http_server_config, document.rate_limit
+    context = _context(tls, root["tls_server_config"], report) if tls else None
     report.raise_if_any()
-    http, rate = document.http_server_config, document.rate_limit
     return WebSettings(
-        tls=tls,
         context=context,
         users=document.basic_auth_users,
         headers={name: value for name, value in (http.headers if http else {}).items() if value},
         rate_limit=RateLimit(rate.interval, rate.burst) if rate and rate.interval and rate.burst else None,
-        files=files,
+        files=tuple(file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file) if tls else (),
         warnings=report.warnings(),
     )
 
 
-def _tls(
-    section: TlsServerSection, given: Keys, report: Report
-) -> tuple[TlsSettings | None, ServerContext | None, tuple[Path, ...]]:
-    """The settings, their context, and the files that they came from; mistakes go to `report`."""
+def _context(section: TlsServerSection, given: Keys, report: Report) -> ServerContext | None:
+    """The context of the settings, or None where there is a mistake, which goes to `report`."""
 
     def material(name: str, inline: str | None, file: Path | None) -> str:
         try:
@@ -257,24 +256,18 @@ def _tls(
     cert = material("cert_file", section.cert, section.cert_file)
     private_key = material("key_file", section.key, section.key_file)
     client_ca = material("client_ca_file", section.client_ca, section.client_ca_file)
-    files = tuple(file for file in (section.cert_file, section.key_file, section.client_ca_file) if file)
     if report.mistakes:
-        return None, None, files
-    verifying = section.client_auth_type in _VERIFYING
+        return None
     settings = TlsSettings(
-        client_certificates=ssl.CERT_NONE
-        if not verifying
-        else ssl.CERT_REQUIRED
-        if section.client_auth_type == "RequireAndVerifyClientCert"
-        else ssl.CERT_OPTIONAL,
-        client_ca=client_ca if verifying else "",
+        client_certificates=VERIFYING.get(section.client_auth_type, ssl.CERT_NONE),
+        client_ca=client_ca if section.client_auth_type in VERIFYING else "",
         allowed_sans=frozenset(section.client_allowed_sans or ()),
         min_version=VERSIONS[section.min_version],
         max_version=VERSIONS[section.max_version],
     )
     try:
-        return settings, make_context(settings, TlsMaterial(cert, private_key)), files
+        return make_context(settings, TlsMaterial(cert, private_key))
     except TlsMaterialError as error:
         name = next(iter(given.given((error.part, f"{error.part}_file"))))
         report.add(given[name].at, str(error))
-        return None, None, files
+        return None

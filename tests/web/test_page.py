@@ -339,6 +339,8 @@ def test_links_keep_what_was_asked_for() -> None:
     assert "?filter=user&state=up&sort=-last_success" in links
     assert "?filter=user&state=up&source=region-1#lists" in links
     assert not [link for link in links if link and "nonsense" in link]
+    usual = read(empty(), view="queues", sort="-running").attributes["href"]
+    assert "?view=queues&lang=zh" in usual
     assert "?filter=a%26b&lang=zh" in read(empty(), filter="a&b").attributes["href"]
 
 

@@ -1,5 +1,6 @@
 """Words in two languages."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter.web
+from exporter.app.status import STATES
 from exporter.web.query import VIEWS
 from exporter.web.texts import _ALL, Texts, chosen_language, number
 
@@ -24,6 +26,19 @@ def test_both_languages_say_the_same_things() -> None:
 def test_chinese_is_chinese() -> None:
     same = {key for key in _ALL["en"] if _ALL["zh"].get(key) == _ALL["en"][key]}
     assert same == {"title"}
+
+
+def test_every_word_of_the_status_has_a_text() -> None:
+    """Or a page that meets it would be an error."""
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "status.schema.json").read_text())
+    kinds = schema["properties"]["sources"]["items"]["properties"]["kind"]["enum"]
+    states = schema["$defs"]["state"]["enum"]
+    reasons = schema["$defs"]["error"]["properties"]["reason"]["enum"]
+    needed = {*kinds, *(f"reason_{reason}" for reason in reasons)}
+    needed |= {f"{prefix}_{state}" for prefix in ("state", "explain") for state in states}
+    assert set(states) == set(STATES)
+    for texts in _ALL.values():
+        assert needed <= texts.keys()
 
 
 def test_no_word_is_there_for_nobody() -> None:
