@@ -279,15 +279,6 @@ class BatchSystem:
                 row[letter] += 1
         return [(queue, rows[key]) for key in sorted(rows) for queue in key[1:]]
 
-    def queue_counts(self, user: str) -> dict[str, dict[str, int]]:
-        """{queue: {letter: jobs}}; queues of one name are added up, a queue without jobs is left out."""
-        totals: dict[str, dict[str, int]] = {}
-        for queue, row in self.queue_rows(user):
-            total = totals.setdefault(queue, dict.fromkeys(LETTERS, 0))
-            for letter, count in row.items():
-                total[letter] += count
-        return totals
-
     def cores(self) -> tuple[int, int, int]:
         """The region's cores: in use, free, and those of nodes that are down."""
         used = unused = unavailable = 0

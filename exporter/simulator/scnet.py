@@ -24,7 +24,6 @@ RenewalForm = Literal["text", "object", "list"]
 class Quirks:
     """How a region deviates from the pages' examples."""
 
-    null_form: NullForm = "data_null"  # queue statistics of a user without jobs
     refusal_style: RefusalStyle = "911406"  # of a token
     renewal_form: RenewalForm = "text"
     foreign_queue: Literal["denied", "empty"] = "denied"  # queue statistics of somebody else
@@ -81,7 +80,7 @@ class Writer:
             {"name": queue, "values": [{"metricName": letter, "metricValue": n} for letter, n in counts.items()]}
             for queue, counts in rows
         ]
-        return self.envelope(data) if data else self.no_jobs(self.quirks.null_form)
+        return self.envelope(data) if data else self.no_jobs("data_null")
 
     def no_jobs(self, form: NullForm) -> bytes:
         """The page: "若队列均无作业,则返回null" - and leaves open what exactly is null."""
