@@ -1,15 +1,13 @@
-"""``python -m deploy`` writes what is made from other files of the project; ``--check`` says whether what is there differs.
+"""``python -m deploy`` writes what the chart holds of other files of the project.
 
 That is the schema of the chart's values, which takes in that of the configuration, and the version, wherever it stands.
 The chart's ``files/`` are links to the rules and dashboards, one a file: Helm packs what they lead to. (A link to a folder
 would do for Helm, but the sdist would hold the folder at one of its places only.)
 """
 
-import argparse
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,25 +23,25 @@ VERSIONED: Final = (CHART / "Chart.yaml", CHART / "README.md")
 LARGEST: Final = 10**15 - 1
 
 
-def documents() -> dict[Path, str]:
-    """What each file has to hold."""
-    schema = json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"
-    return {CHART / "values.schema.json": schema, **{path: with_version(read(path)) for path in VERSIONED}}
+def wanted() -> dict[Path, str | Path]:
+    """What each made file has to hold, or where it has to lead."""
+    made: dict[Path, str | Path] = {path: with_version(read(path)) for path in VERSIONED}
+    made[CHART / "values.schema.json"] = json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"
+    for here, there in LINKED.items():
+        for path in filter(Path.is_file, there.rglob("*")):
+            link = here / path.relative_to(there)
+            made[link] = Path(os.path.relpath(path, link.parent))
+    return made
 
 
-def links() -> dict[Path, str]:
-    """Where each link has to lead."""
-    return {
-        here / path.relative_to(there): os.path.relpath(path, (here / path.relative_to(there)).parent)
-        for here, there in LINKED.items()
-        for path in there.rglob("*")
-        if path.is_file()
+def differing() -> list[Path]:
+    """Files that differ from what they have to be, are missing, or lead to what is no more."""
+    made = wanted()
+    links = {path for path in (CHART / "files").rglob("*") if path.is_symlink()}
+    there = {
+        path: path.readlink() if path.is_symlink() else read(path) for path in links | {*filter(Path.exists, made)}
     }
-
-
-def strays() -> list[Path]:
-    """Links to what is no more."""
-    return sorted({path for path in (CHART / "files").rglob("*") if path.is_symlink()} - links().keys())
+    return sorted(path for path in made.keys() | there.keys() if made.get(path) != there.get(path))
 
 
 def with_version(text: str) -> str:
@@ -83,30 +81,17 @@ def exact(part: Any) -> Any:
     return {name: exact(each) for name, each in part.items()}
 
 
-def differing() -> list[Path]:
-    """Files that differ from what they have to hold, are missing, or are there without being made here."""
-    texts = [path for path, text in documents().items() if not path.is_file() or read(path) != text]
-    astray = [path for path, target in links().items() if not path.is_symlink() or str(path.readlink()) != target]
-    return texts + astray + strays()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; 1 if a file differs")
-    if parser.parse_args().check:
-        for path in differing():
-            sys.stderr.write(f"{path.relative_to(ROOT)}: is not what it is made from; run: make deploy\n")
-        return 1 if differing() else 0
-    for path, text in documents().items():
-        path.write_text(text, encoding="utf-8")
-    for path in strays():
-        path.unlink()
-    for path, target in links().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
+def main() -> None:
+    made = wanted()
+    for path in differing():
         path.unlink(missing_ok=True)
-        path.symlink_to(target)
-    return 0
+        target = made.get(path)
+        if isinstance(target, Path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(target)
+        elif target is not None:
+            path.write_text(target, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

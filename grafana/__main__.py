@@ -1,8 +1,6 @@
-"""``python -m grafana`` writes the dashboards; ``--check`` says whether what is there differs."""
+"""``python -m grafana`` writes the dashboards."""
 
-import argparse
 import json
-import sys
 from pathlib import Path
 
 from grafana.boards import BOARDS, LANGUAGES, dashboard, in_language
@@ -29,22 +27,15 @@ def differing() -> list[Path]:
     return sorted(path for path in wanted.keys() | there.keys() if wanted.get(path) != there.get(path))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; 1 if a file differs")
-    if parser.parse_args().check:
-        for path in differing():
-            sys.stderr.write(f"{path}: is not what grafana/*.py makes; run: make dashboards\n")
-        return 1 if differing() else 0
-    wanted = documents()
+def main() -> None:
+    made = documents()
     for path in differing():
-        if path in wanted:
+        if path in made:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(wanted[path], encoding="utf-8")
+            path.write_text(made[path], encoding="utf-8")
         else:
             path.unlink()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
