@@ -59,7 +59,7 @@ class Prepared:
 
 
 class Application:
-    """Made on the event loop that it lives on. `load` comes first, then `start`, at the end `stop`."""
+    """Made on the event loop that it lives on. `start` comes first, at the end `stop`."""
 
     def __init__(self, options: Options, clock: Clock | None = None) -> None:
         self.options = options

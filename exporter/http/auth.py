@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -66,24 +66,6 @@ class StaticToken:
         return value if value != rejected else None
 
 
-@dataclass(frozen=True, slots=True)
-class Unreplaced:
-    """A provider's present token alone."""
-
-    provider: TokenProvider
-
-    @property
-    def origin(self) -> str:
-        return self.provider.origin
-
-    async def current(self) -> str:
-        return await self.provider.current()
-
-    async def replace(self, rejected: str) -> str | None:
-        del rejected
-        return None
-
-
 class EitherToken:
     """Two tokens of one login of which requests take one: learnt by trying. A TokenProvider of the one accepted last.
 
@@ -122,19 +104,20 @@ class EitherToken:
         likely, other = self._first, self._second
         if self._accepted is other and other.issued.value:
             likely, other = other, likely
-        attempts: list[tuple[TokenSource, TokenProvider]] = [(likely, likely)]
+        # Each token, and whether it is replaced where it is rejected.
+        attempts = [(likely, True)]
         # The other one comes with the same login. If it did not, another login is not worth its while.
         tries_both = bool(other.issued.value) and (
             not self._in_vain or self._clock.monotonic() >= self._in_vain.get(request_for("").url, -math.inf)
         )
         if tries_both:
-            attempts.append((other, Unreplaced(other)))
+            attempts.append((other, False))
             if not known:
-                attempts = [(likely, Unreplaced(likely)), (other, Unreplaced(other)), *attempts]
+                attempts = [(likely, False), (other, False), *attempts]
         failure: AuthenticationError | PermissionDeniedError | None = None
-        for provider, attempt in attempts:
+        for provider, replaceable in attempts:
             try:
-                answer = await call_with_token(upstream, attempt, request_for, decode)
+                answer = await call_with_token(upstream, provider, request_for, decode, replaceable=replaceable)
             except (AuthenticationError, PermissionDeniedError) as error:
                 failure = error if provider is likely or failure is None else failure
             else:
@@ -155,9 +138,14 @@ class UnusableTokenError(AuthenticationError):
 
 
 async def call_with_token(
-    upstream: Upstream, tokens: TokenProvider, request_for: Callable[[str], Request], decode: Callable[[Response], T]
+    upstream: Upstream,
+    tokens: TokenProvider,
+    request_for: Callable[[str], Request],
+    decode: Callable[[Response], T],
+    *,
+    replaceable: bool = True,
 ) -> T:
-    """Send the request with the current token; if that is rejected, once more with another.
+    """Send the request with the current token; if that is rejected, once more with another, where it is `replaceable`.
 
     Raises the PollErrors of `Upstream.call` and of `decode`; AuthenticationError where the only token was rejected,
     PermissionDeniedError where a second one was rejected as well, now or lately.
@@ -173,13 +161,13 @@ async def call_with_token(
             try:
                 answer = await upstream.call(request, read)
             except RejectedTokenError:
-                token = await successor(upstream, tokens, token)
+                token = await successor(upstream, tokens, token, replaceable=replaceable)
             except AuthenticationError as error:
                 if replaced:
                     upstream.auth_failures.record_failure()
                 if replaced or upstream.auth_failures.is_final(request.url, token):
                     raise denied(error) from None
-                fresh = await replacement(upstream, tokens, token)
+                fresh = await replacement(upstream, tokens, token) if replaceable else None
                 if fresh is None:
                     raise
                 token, replaced = fresh, True
@@ -225,12 +213,12 @@ async def replacement(upstream: Upstream, tokens: TokenProvider, rejected: str) 
     return fresh
 
 
-async def successor(upstream: Upstream, tokens: TokenProvider, rejected: str) -> str:
+async def successor(upstream: Upstream, tokens: TokenProvider, rejected: str, *, replaceable: bool) -> str:
     """The token that another poll's rejection gets, or the `rejected` one again if it gets none."""
-    try:
-        fresh = await tokens.replace(rejected)
-    except PollError:
-        fresh = None
+    fresh = None
+    if replaceable:
+        with suppress(PollError):
+            fresh = await tokens.replace(rejected)
     if fresh is None:
         upstream.rejected_tokens.discard(rejected)
     return fresh or rejected

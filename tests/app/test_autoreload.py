@@ -145,12 +145,12 @@ async def test_the_watch_survives_what_nobody_foresaw_and_then_reloads(file: Pat
         return own.registry.get_sample_value("hpc_exporter_task_restarts_total", {"task": "configuration watch"})
 
     async def restarted() -> bool:
-        await clock.advance(1.0)
+        await clock.advance(10.0)
         return restarts() == 2
 
     def reloaded(times: int) -> Callable[[], Awaitable[bool]]:
         async def look() -> bool:
-            await clock.advance(1.0)
+            await clock.advance(10.0)
             return reloads.count == times
 
         return look
