@@ -242,6 +242,7 @@ class Application:
         changed = take_contents(prepared.loaded.file_secrets(), new.config.file_secrets())
         if new.config.per_job != old.config.per_job:
             self._display.limit_jobs(job_budget(new.config), old.sources)
+        self._display.exclude(new.config.metrics.exclude)
         # Also of sources that are about to leave.
         self._display.up_families = old.up_families | new.up_families
         self.components = new

@@ -51,6 +51,7 @@ async def exposition(components: Components, outcomes: Iterable[Outcome]) -> byt
     names of its own for that.
     """
     shown = components.services.display.exposition
+    shown.exclude(components.config.metrics.exclude)
     ups: dict[str, bool] = {}
     for outcome in outcomes:
         key = outcome.key

@@ -4,6 +4,7 @@ It is what people write, and what the rest of the exporter sees: complete, check
 messages about mistakes, the JSON Schema and the reference in docs/ are made from it. Left out and null mean the same.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     PrivateAttr,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -24,6 +26,7 @@ from exporter.config.tree import Keys, Null, Position, Report, Text, shown
 from exporter.config.units import parse_duration
 from exporter.config.values import (
     ANY_TEXT,
+    SOME_TEXT,
     TRUE,
     AcUrl,
     AuthoritiesFile,
@@ -49,7 +52,7 @@ from exporter.config.values import (
     scalar,
 )
 from exporter.metrics.family import Text as Words
-from exporter.sources.collector import collected_by_default, collectors_of
+from exporter.sources.collector import catalogue, collected_by_default, collectors_of
 
 _S = TypeVar("_S", bound=Section)
 TOKEN_URL = "https://api.scnet.cn/api/user/v3/tokens"  # noqa: S105 - an address, not a token
@@ -515,6 +518,39 @@ class PerJob(Section):
     )
 
 
+def _family(text: str) -> str:
+    names = catalogue()
+    if text not in names:
+        near = difflib.get_close_matches(text, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else "docs/metrics.md lists them"
+        raise ValueError(f"{shown(text)} is no metric of this exporter; {hint}")
+    return text
+
+
+FamilyName = Annotated[
+    str, scalar(_family, "the name of a metric"), Words("name of a metric", "指标名"), WithJsonSchema(SOME_TEXT)
+]
+
+
+class Metrics(Section):
+    """Which metrics are shown."""
+
+    zh = "显示哪些指标。"
+
+    exclude: tuple[FamilyName, ...] = key(
+        "Metrics that are not shown, by the names that their HELP lines have in the text format. Dashboards and alerts that "
+        "need one of these stay empty and silent.",
+        "不显示的指标，按文本格式中 HELP 行的名字填写。用到这些指标的仪表盘会是空的，告警不会触发。",
+        factory=tuple,
+    )
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        first = FirstOnes(report)
+        for name in given.texts("exclude"):
+            first.add(name, name.at, shown(name))
+
+
 class Config(Section):
     """Configuration of hpc-exporter. At least one of clusters, octopus and accounts is needed."""
 
@@ -528,6 +564,8 @@ class Config(Section):
     octopus: tuple[OctopusProject, ...] = key("Huawei Octopus projects.", "华为云 Octopus 项目。", factory=tuple)
     tracking: Tracking = key("Following jobs from poll to poll.", "逐次采集地跟踪作业。", factory=Tracking)
     per_job: PerJob = key("Series of single jobs.", "单个作业的时间序列。", factory=PerJob)
+
+    metrics: Metrics = key("Which metrics are shown.", "显示哪些指标。", factory=Metrics)
 
     _warnings: tuple[str, ...] = PrivateAttr(())
 

@@ -1,6 +1,7 @@
 """The exporter's own metrics: counters, histograms and gauges held by prometheus-client, in a registry of ours."""
 
 import platform
+from collections.abc import Iterable
 from typing import Final, TypeVar, cast, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
@@ -39,6 +40,7 @@ class OwnMetrics:
         # The same as `token_expiry_timestamp`, by source and user, for who is not Prometheus.
         self.token_ends: dict[str, dict[str, float]] = {}
         self._not_shown: set[Gauge] = set()
+        self._excluded: frozenset[str] = frozenset()
         # How many there were the last time.
         self._series = 0
         # What every poll counts with. To have the library look it up takes longer than all the rest of counting.
@@ -194,16 +196,22 @@ class OwnMetrics:
         self.shard_ordinal.set(ordinal)
         self.total_shards.set(total)
 
+    def exclude(self, names: Iterable[str]) -> None:
+        """Show no families of these names from now on, and all others. They count on, in case they are shown again."""
+        self._excluded = frozenset(names)
+
     async def document(self, fmt: Format, series: int = 0) -> bytes:
         """As `render`, in a thread where that takes a while, as with a hundred regions."""
         return await off_loop(self._series, _QUICK, lambda: self.render(fmt, series))
 
     def render(self, fmt: Format, series: int = 0) -> bytes:
         """All of it as one document. `series` counts those that the same answer holds besides these."""
-        metrics = [metric for metric in self.registry.collect() if metric.samples]
-        self._series = sum(len(metric.samples) for metric in metrics) + 1
-        series += self._series
-        metrics.append(GaugeMetricFamily(catalogue.SERIES.name, catalogue.SERIES.help, value=series))
+        excluded = self._excluded
+        metrics = [metric for metric in self.registry.collect() if metric.samples and _name(metric) not in excluded]
+        self._series = sum(len(metric.samples) for metric in metrics)
+        if catalogue.SERIES.name not in excluded:
+            self._series += 1
+            metrics.append(GaugeMetricFamily(catalogue.SERIES.name, catalogue.SERIES.help, value=series + self._series))
         document = b"".join(_rendered(metric, fmt) for metric in sorted(metrics, key=lambda metric: metric.name))
         return document + EOF if fmt is Format.OPENMETRICS else document
 
@@ -233,8 +241,12 @@ class OwnMetrics:
         return gauge
 
 
+def _name(metric: Metric) -> str:
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
 def _rendered(metric: Metric, fmt: Format) -> bytes:
     """A family of prometheus-client's, by our renderer: twice as fast as its own, and one way of writing numbers."""
-    name = metric.name + "_total" if metric.type == "counter" else metric.name
+    name = _name(metric)
     lines = [named_sample(sample.name, sample.labels, sample.value) for sample in metric.samples]
     return header(Family(name, cast("FamilyType", metric.type), metric.documentation), fmt) + to_bytes("".join(lines))

@@ -6,7 +6,7 @@ is the state of one moment: lines put while it is being compressed wait for the 
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Final
 
 from exporter.metrics import deflate
@@ -22,13 +22,14 @@ _LARGE: Final = 64 * 1024
 class _FamilyLines:
     """One family's lines by owner. `piece` is what they compress to, None since the latest change."""
 
-    __slots__ = ("header_pieces", "headers", "lines", "piece", "size", "version")
+    __slots__ = ("header_pieces", "headers", "lines", "piece", "series", "size", "version")
 
     def __init__(self, family: Family) -> None:
         self.headers = {fmt: header(family, fmt) for fmt in Format}
         self.header_pieces = {fmt: deflate.compress([text]) for fmt, text in self.headers.items()}
         self.lines: dict[Hashable, bytes] = {}
         self.size = 0
+        self.series = 0
         self.version = 0
         self.piece: Piece | None = None
 
@@ -38,6 +39,7 @@ class _FamilyLines:
         else:
             del self.lines[owner]
         self.size += len(new) - len(old)
+        self.series += new.count(b"\n") - old.count(b"\n")
         self.version += 1
         self.piece = None
 
@@ -49,7 +51,7 @@ class Exposition:
         self._families: dict[Family, _FamilyLines] = {}  # in the order of their names
         self._owned: dict[Hashable, frozenset[Family]] = {}
         self._combinations: dict[frozenset[Family], frozenset[Family]] = {}
-        self._series = 0
+        self._excluded: frozenset[str] = frozenset()
         self._version = 0
         # Made of the present lines and nothing else: emptied at every change.
         self._compressed: dict[Format, Piece] = {}
@@ -61,8 +63,15 @@ class Exposition:
 
     @property
     def series(self) -> int:
-        """Number of sample lines that are there now."""
-        return self._series
+        """Number of sample lines that are shown now."""
+        return sum(of_family.series for of_family in self._present())
+
+    def exclude(self, names: Iterable[str]) -> None:
+        """Show no families of these names from now on, and all others. Their lines are kept, in case they are shown again."""
+        excluded = frozenset(names)
+        if excluded != self._excluded:
+            self._excluded = excluded
+            self._changed()
 
     def put(self, owner: Hashable, chunks: Chunks) -> None:
         """Replace all that the owner has. Costs next to nothing where the lines are the same as before."""
@@ -122,7 +131,6 @@ class Exposition:
         if lines == old:
             return
         of_family.replace(owner, old, lines)
-        self._series += lines.count(b"\n") - old.count(b"\n")
         self._changed()
 
     def _changed(self) -> None:
@@ -131,7 +139,10 @@ class Exposition:
         self._bodies.clear()
 
     def _present(self) -> list[_FamilyLines]:
-        return [of_family for of_family in self._families.values() if of_family.lines]
+        excluded = self._excluded
+        return [
+            of_family for family, of_family in self._families.items() if of_family.lines and family.name not in excluded
+        ]
 
     async def _text(self, fmt: Format, tail: bytes) -> bytes:
         chunks: list[bytes] = []

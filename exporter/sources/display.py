@@ -1,6 +1,6 @@
 """All that is shown of targets: samples for Prometheus, the numbers for people beside them, and how the polls go."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exporter.errors import PollError
@@ -48,6 +48,11 @@ class Display:
         if figures is not None:
             self.figures.show(key, figures)
         self._answers[key] = answer
+
+    def exclude(self, names: Iterable[str]) -> None:
+        """Show no metric families of these names from now on, and all others."""
+        self.exposition.exclude(names)
+        self._own.exclude(names)
 
     def show_jobs_dropped(self, source: str) -> None:
         """Say how many jobs of `source` found no room among the per-job series."""

@@ -1,6 +1,7 @@
 """What a reload keeps, adds and takes away."""
 
 import asyncio
+import gzip
 import ssl
 import threading
 from collections.abc import AsyncIterator
@@ -15,9 +16,11 @@ from structlog.testing import capture_logs
 from exporter.app import application, components
 from exporter.config import Config, SecretFiles, Tls
 from exporter.errors import ConfigurationError
+from exporter.metrics.render import Format
 from exporter.simulator import Simulator
+from exporter.sources.collector import catalogue
 from tests.app.running import running
-from tests.e2e.process import eventually
+from tests.e2e.process import eventually, samples_of
 from tests.e2e.region import (
     GROUP_ID,
     ScriptedRegion,
@@ -33,6 +36,7 @@ from tests.support.platform import idle_regions
 
 UP = 'scnet_up{hpc_cluster="%s"}'
 RUNNING = 'scnet_queue_jobs{hpc_cluster="%s",user="%s",queue="debug",state="running"}'
+POLLED = '{source="kunshan",endpoint="queue_jobs"}'
 PER_JOB: dict[str, Any] = {"enabled": True, "max_jobs": 10}
 
 
@@ -154,6 +158,38 @@ async def test_per_job_series_can_be_switched_on_and_off(tmp_path: Path, region:
         await exporter.shows(per_job, "series of jobs")
         await exporter.reload(configuration(cluster(region.url), poll=poll, per_job={"enabled": False}))
         await exporter.shows(lambda samples: not per_job(samples), "no series of jobs")
+
+
+async def test_excluded_metrics_leave_and_return_at_a_reload_without_a_poll(
+    tmp_path: Path, region: ScriptedRegion
+) -> None:
+    """Of the regions and of the exporter, in either form; what counts the series counts those that are shown."""
+    excluded = ["scnet_queue_jobs", "hpc_exporter_polls_total", "hpc_exporter_poll_duration_seconds"]
+    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
+        await exporter.ready()
+        before, polled = await exporter.domain(), len(region.requests)
+        await exporter.reload(configuration(cluster(region.url), metrics={"exclude": excluded}))
+        plain = await exporter.text()
+        samples = samples_of(plain)
+        assert not [name for name in excluded if name in plain]
+        assert samples["hpc_exporter_series"] == len(samples)
+        assert await exporter.domain() == {
+            series: value for series, value in before.items() if excluded[0] not in series
+        }
+        for fmt in Format:
+            text = gzip.decompress(await exporter.app.metrics(fmt, compress=True)).decode()
+            assert not [name for name in excluded if name.removesuffix("_total") in text]
+        await exporter.reload(configuration(cluster(region.url)))
+        assert await exporter.domain() == before
+        assert (await exporter.samples())["hpc_exporter_poll_duration_seconds_count" + POLLED] == 1
+        assert len(region.requests) == polled
+
+
+async def test_all_metrics_can_be_excluded(tmp_path: Path, region: ScriptedRegion) -> None:
+    everything = configuration(cluster(region.url), per_job=PER_JOB, metrics={"exclude": list(catalogue())})
+    async with running(tmp_path, everything) as exporter:
+        await exporter.ready()
+        assert all(series.startswith("process_") for series in await exporter.samples())
 
 
 async def test_a_configuration_in_which_only_lines_moved_disturbs_nobody(

@@ -167,6 +167,17 @@ async def test_the_prometheus_text_is_fit_for_the_textfile_collector(region: Scr
     assert ("hpc_exporter_target_last_success_timestamp_seconds", "kunshan", "queue_jobs", "test") not in values
 
 
+async def test_the_prometheus_text_lacks_excluded_metrics(region: ScriptedRegion, command: Command) -> None:
+    shown = (await command("once", "--format=prometheus")).stdout
+    excluded = {"metrics": {"exclude": ["scnet_queue_jobs", "hpc_exporter_target_up"]}}
+    command.config.write_text(json.dumps({**json.loads(command.config.read_text()), **excluded}))
+    rest = (await command("once", "--format=prometheus")).stdout
+    assert [name for name in ("scnet_queue_jobs", "hpc_exporter_target_up") if name in shown and name not in rest] == [
+        *excluded["metrics"]["exclude"]
+    ]
+    assert "scnet_member_jobs" in rest
+
+
 async def test_a_mistake_in_the_configuration_leaves_the_old_file(command: Command) -> None:
     (command.folder / "hpc.prom").write_text("old")
     command.config.write_text("clusters: [{}]")

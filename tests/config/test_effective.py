@@ -52,6 +52,7 @@ def test_defaults_are_filled_in_and_durations_readable(tmp_path: Path) -> None:
         "octopus": [],
         "tracking": {"enabled": True},
         "per_job": {"enabled": False, "max_jobs": 500},
+        "metrics": {"exclude": []},
     }
 
 

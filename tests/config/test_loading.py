@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.config import Account, Cluster, Config, FileSecret, InlineSecret, Member, PollSettings, load
 from exporter.errors import ConfigurationError, Mistake
-from exporter.sources.collector import subjects_of
+from exporter.sources.collector import catalogue, subjects_of
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "exporter.example.yml"
 REGION = """
@@ -258,6 +258,11 @@ octopus:
         config = loaded(folder, self.SOURCE.replace("password: 密码", "password_file: iam-password"))
         assert config.secret_values() == ("密码",)
         assert config.file_secrets() == (FileSecret(folder / "iam-password", header=False),)
+
+
+def test_every_metric_of_the_exporter_can_be_excluded(folder: Path) -> None:
+    names = tuple(catalogue())
+    assert loaded(folder, f"{REGION}metrics: {{exclude: [{', '.join(names)}]}}").metrics.exclude == names
 
 
 class TestFiles:
