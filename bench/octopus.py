@@ -87,8 +87,8 @@ def prepared(url: str) -> tuple[Any, Any]:
         queues=(queue,),
         poll=PollSettings(stale_after=3600.0),
     )
-    services = Context(SystemClock(), Exposition())
-    project = Project(settings, services, slots=asyncio.Semaphore(16), tls=True)
+    context = Context(SystemClock(), Exposition())
+    project = Project(settings, context, slots=asyncio.Semaphore(16), tls=True)
     (target,) = project.targets()
     return project, target
 

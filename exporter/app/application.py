@@ -64,17 +64,17 @@ class Application:
     def __init__(self, options: Options, clock: Clock | None = None) -> None:
         self.options = options
         self._clock = clock or SystemClock()
-        self._services = Context(self._clock, Exposition(), exporter_metrics=options.exporter_metrics)
-        self._services.targets_changed = self._update_targets
-        self._display = self._services.display
+        self._context = Context(self._clock, Exposition(), exporter_metrics=options.exporter_metrics)
+        self._context.targets_changed = self._update_targets
+        self._display = self._context.display
         self.own.shard(options.shard.ordinal, options.shard.total)
         self.scheduler = Scheduler(self._clock, self._display)
-        self.components = Components.none(self._services)
+        self.components = Components.none(self._context)
         self._secrets = SecretFiles(self._clock, on_change=self._use_changed)
         self._authorities = AuthorityFiles(self._clock, on_change=self._use_authorities)
         self._background = AsyncExitStack()
         self._polling_soon, self._closing = ShortTasks(), ShortTasks()
-        self._tracker = TrackerSwitch(self._services, options.shard, self._closing)
+        self._tracker = TrackerSwitch(self._context, options.shard, self._closing)
         self._reloads = SharedReload(self._reload)
         # Held by the first load, too: what is requested meanwhile comes after it.
         self._loading = asyncio.Lock()
@@ -93,7 +93,7 @@ class Application:
 
     @property
     def own(self) -> OwnMetrics:
-        return self._services.own
+        return self._context.own
 
     def http_request(self, path: str, code: int) -> None:
         """Count a request that was answered."""

@@ -44,17 +44,17 @@ class Components:
 
     config: Config
     contexts: Contexts
-    services: Context
+    context: Context
     slots: asyncio.Semaphore
     accounts: Mapping[str, AccountAtWork]
     regions: Mapping[str, Region]
     projects: Mapping[str, Project]
 
     @classmethod
-    def none(cls, services: Context) -> "Components":
+    def none(cls, context: Context) -> "Components":
         """Those of an empty configuration."""
         config = Config()
-        return cls(config, {}, services, asyncio.Semaphore(config.poll.max_concurrency), {}, {}, {})
+        return cls(config, {}, context, asyncio.Semaphore(config.poll.max_concurrency), {}, {}, {})
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -117,9 +117,9 @@ def assemble(path: Path, *, retries: int | None = None) -> Components:
     if retries is not None:
         config = with_retries(config, retries)
     # Without a tracker: it belongs to the service, and a single poll tells it nothing.
-    services = Context(SystemClock(), GaugesOnly())
-    services.display.per_job = job_budget(config)
-    none = Components.none(services)
+    context = Context(SystemClock(), GaugesOnly())
+    context.display.per_job = job_budget(config)
+    none = Components.none(context)
     return build(config, config, unchanged(config, contexts, none), before=none)
 
 
@@ -171,21 +171,21 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
 
     A new project goes on counting where that of the same name `before` it stopped.
     """
-    contexts, services, slots = kept.contexts, kept.services, kept.slots
+    contexts, context, slots = kept.contexts, kept.context, kept.slots
     accounts = {
-        account.name: kept.accounts.get(account.name) or account_at_work(account, services, contexts[account.tls])
+        account.name: kept.accounts.get(account.name) or account_at_work(account, context, contexts[account.tls])
         for account in share.accounts
     }
     regions = {
         cluster.name: kept.regions.get(cluster.name)
-        or Region(cluster, accounts, services, slots=slots, tls=contexts[cluster.tls], owns=shard.owns)
+        or Region(cluster, accounts, context, slots=slots, tls=contexts[cluster.tls], owns=shard.owns)
         for cluster in share.clusters
     }
     projects = {
         project.name: kept.projects.get(project.name)
         or Project(
             project,
-            services,
+            context,
             slots=slots,
             tls=contexts[project.tls],
             before=before.projects.get(project.name),
@@ -193,7 +193,7 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
         )
         for project in share.octopus
     }
-    return Components(config, contexts, services, slots, accounts, regions, projects)
+    return Components(config, contexts, context, slots, accounts, regions, projects)
 
 
 def share_of(config: Config, shard: Shard) -> Config:

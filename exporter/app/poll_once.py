@@ -38,7 +38,7 @@ async def poll(components: Components, target: Target) -> Outcome:
 
     The outcome is under its user's name, also where only the poll has found out whose queues they are.
     """
-    outcome = await poll_target(target, components.services.clock)
+    outcome = await poll_target(target, components.context.clock)
     if isinstance(outcome.records, QueueStatistics):
         return msgspec.structs.replace(outcome, key=outcome.key._replace(target=outcome.records.user))
     return outcome
@@ -50,7 +50,7 @@ async def exposition(components: Components, outcomes: Iterable[Outcome]) -> byt
     Gauges only, without timestamps, and nothing about this process: fit for node_exporter's textfile collector, which has
     names of its own for that.
     """
-    shown = components.services.display.exposition
+    shown = components.context.display.exposition
     shown.exclude(components.config.metrics.exclude)
     ups: dict[str, bool] = {}
     for outcome in outcomes:

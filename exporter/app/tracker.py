@@ -18,8 +18,8 @@ STATE_FILE_TIMEOUT = 10.0
 class TrackerSwitch:
     """Exchanges the tracking service in use. What leaves is stopped by one of the tasks in `closing`."""
 
-    def __init__(self, services: Context, shard: Shard, closing: ShortTasks) -> None:
-        self._services = services
+    def __init__(self, context: Context, shard: Shard, closing: ShortTasks) -> None:
+        self._context = context
         self._shard = shard
         self._closing = closing
         self._config = Config()
@@ -27,7 +27,7 @@ class TrackerSwitch:
     @property
     def service(self) -> TrackingService | None:
         """The service in use; None without tracking."""
-        return self._services.tracked.service
+        return self._context.tracked.service
 
     async def open(self, config: Config) -> TrackingService | None:
         """The service that `config` asks for, started: the one in use where its settings are the same.
@@ -39,7 +39,7 @@ class TrackerSwitch:
         if self.service is not None and self._config.tracking == config.tracking:
             return self.service
         file = state_file_of(config, self._shard)
-        service = TrackingService(file, clock=self._services.clock, observer=self._services.own)
+        service = TrackingService(file, clock=self._context.clock, observer=self._context.own)
         starting = asyncio.ensure_future(service.start())
         try:
             await asyncio.wait({starting}, timeout=STATE_FILE_TIMEOUT)
@@ -51,9 +51,9 @@ class TrackerSwitch:
 
     def use(self, service: TrackingService | None, config: Config) -> None:
         """Let `service` count from now on, and tell it who is polled."""
-        old, self._services.tracked.service, self._config = self.service, service, config
+        old, self._context.tracked.service, self._config = self.service, service, config
         if old is not None and old is not service:
-            self._services.tracked.hide_all()
+            self._context.tracked.hide_all()
             self._closing.start("stop of the tracker", old.stop())
         if service is not None:
             mine, others = followed(config, self._shard)

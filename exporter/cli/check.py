@@ -116,7 +116,7 @@ async def _check_online(assembly: Components, seconds: float) -> int:
             results = await Preflight(assembly).check(targets, seconds, advance)
     finally:
         await assembly.close()
-    now = assembly.services.clock.now()
+    now = assembly.context.clock.now()
     findings = [(result, _finding(result, now)) for result in _with_credentials_compared(results)]
     show(redact("".join(_line(result, finding) for result, finding in findings)))
     failed = sum(finding is not None for _, finding in findings)

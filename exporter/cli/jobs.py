@@ -228,7 +228,7 @@ async def _list(assembly: Components, members: list[Subject], states: Sequence[s
     unread = [answer for answer in answers if answer.missing]
     complain(*(f"{answer.member.source} {answer.member.target}: {answer.missing}" for answer in unread))
     if fmt == "json":
-        now = timestamp(assembly.services.clock.now())
+        now = timestamp(assembly.context.clock.now())
         write(encoded(Jobs(time=now, ok=not unread, jobs=rows, unread_members=list(map(_unread_member, unread)))))
     else:
         show(_job_table(rows) if rows or unread else "no jobs\n")

@@ -83,7 +83,7 @@ async def _once(assembly: Components, fmt: str, output: Path | None) -> int:
     if fmt == "prometheus":
         write(text.decode(), output)
     elif fmt == "json":
-        write(encoded(_document(rows, outcomes, assembly.services.clock.now())), output)
+        write(encoded(_document(rows, outcomes, assembly.context.clock.now())), output)
     elif output is not None:
         # For a file: plain, and as wide as it needs to be.
         write(_tables(rows, io.StringIO()), output)

@@ -160,10 +160,10 @@ def _chunks(lines: Mapping[Family, list[str]]) -> Chunks:
 class ListedJobs:
     """What is shown of the jobs of one member, as a target lists them; they are handed to the tracker as well."""
 
-    def __init__(self, services: Context, followed: Followed, interval: float) -> None:
+    def __init__(self, context: Context, followed: Followed, interval: float) -> None:
         """`interval` is the time between two polls in seconds."""
-        self._display = services.display
-        self._tracked = services.tracked
+        self._display = context.display
+        self._tracked = context.tracked
         self._followed = followed
         self._interval = interval
 

@@ -110,7 +110,7 @@ class Collecting:
 
     def __init__(self, assembly: Components, collector: str, prefix: str) -> None:
         (source,) = assembly.sources.values()
-        self._services = assembly.services
+        self._context = assembly.context
         self._target = next(target for target in source.targets() if target.key.endpoint == collector)
         self._prefix = prefix
 
@@ -134,7 +134,7 @@ class Collecting:
         return Polled(await self._samples(), rejected, unknown, error, records, requests)
 
     async def _samples(self) -> Samples:
-        text = (await self._services.display.exposition.body(Format.TEXT, compress=False)).decode()
+        text = (await self._context.display.exposition.body(Format.TEXT, compress=False)).decode()
         return {
             " ".join([name.removeprefix(self._prefix), *values_of(labels)]).removeprefix(" "): value
             for family in text_string_to_metric_families(text)
@@ -144,7 +144,7 @@ class Collecting:
 
     def _count(self, name: str) -> int:
         labels = {"source": self._target.key.source, "endpoint": self._target.key.endpoint}
-        return int(self._services.own.registry.get_sample_value(f"hpc_exporter_{name}_total", labels) or 0)
+        return int(self._context.own.registry.get_sample_value(f"hpc_exporter_{name}_total", labels) or 0)
 
 
 def of(*values: Any) -> tuple[Any, ...]:

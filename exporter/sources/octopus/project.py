@@ -29,7 +29,7 @@ class Project:
     def __init__(
         self,
         project: OctopusProject,
-        services: Context,
+        context: Context,
         *,
         slots: asyncio.Semaphore,
         tls: ssl.SSLContext | bool,
@@ -43,12 +43,12 @@ class Project:
         self.project = project
         self.tls = tls
         self.name = project.name
-        self.services = services
+        self.context = context
         self._upstream = self._made_upstream(1, slots, tls, project.requests_per_second)
         # Logins go to another host than the project's calls, but count as the project's.
         self._iam = self._made_upstream(1, slots, tls, None)
         self.client = ProjectClient(
-            self._upstream, base_url=project.base_url, project_id=project.project_id, clock=services.clock
+            self._upstream, base_url=project.base_url, project_id=project.project_id, clock=context.clock
         )
         self._logins = self._made_logins()
         self.token = self._made_token()
@@ -72,8 +72,8 @@ class Project:
                 if self._owns(collector.configured_key(subject))
             ]
         for name in dict.fromkeys(target.key.endpoint for target in self._targets):
-            self.services.own.declare(self.name, name)
-            self.services.own.poll_interval(self.name, name, self.project.poll.interval)
+            self.context.own.declare(self.name, name)
+            self.context.own.poll_interval(self.name, name, self.project.poll.interval)
         return self._targets
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
@@ -87,11 +87,11 @@ class Project:
     def show_token_expiry(self) -> None:
         """Declare the token's metrics; a pasted token does not say when it ends."""
         if self._logins is not None:
-            self.services.own.declare_token(self.name)
+            self.context.own.declare_token(self.name)
 
     def hide_token_expiry(self) -> None:
         """Take the end of the token out of the metrics."""
-        self.services.own.token_expiry(self.name, "", None)
+        self.context.own.token_expiry(self.name, "", None)
 
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
@@ -109,20 +109,20 @@ class Project:
     ) -> Upstream:
         poll = self.project.poll
         settings = Settings(self.name, poll.timeout, poll.retries, max_concurrency, requests_per_second, poll.max_body)
-        return Upstream(settings, slots=slots, observer=self.services.own, clock=self.services.clock, tls=tls)
+        return Upstream(settings, slots=slots, observer=self.context.own, clock=self.context.clock, tls=tls)
 
     def _made_token(self) -> StaticToken | TokenSource:
         if self.project.credential is not None:
             return StaticToken(self.project.credential)
         assert self._logins is not None  # noqa: S101 - the configuration's checks see to it
-        return TokenSource(self._logins, source=self.name, upstream=self._iam, observer=self.services.own)
+        return TokenSource(self._logins, source=self.name, upstream=self._iam, observer=self.context.own)
 
     def _made_logins(self) -> TokenCache | None:
         iam = self.project.iam
         if iam is None:
             return None
         assert iam.password is not None  # noqa: S101 - the configuration's checks see to it
-        return TokenCache(IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project), self.services.clock)
+        return TokenCache(IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project), self.context.clock)
 
     def _secrets(self) -> list[Secret | None]:
         return [self.project.credential, self.project.iam.password if self.project.iam else None]

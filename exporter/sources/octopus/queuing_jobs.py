@@ -50,19 +50,19 @@ class QueuePolling:
             raise RejectedError(f"{error}; the queue is at {self._place}", api_code=error.api_code) from None
 
     async def publish(self, listing: QueueListing) -> None:
-        project, services = self._project, self._project.services
-        services.own.rejected(project.name, QUEUING_JOBS.name, listing.rejected + listing.rejected_values)
+        project, context = self._project, self._project.context
+        context.own.rejected(project.name, QUEUING_JOBS.name, listing.rejected + listing.rejected_values)
         project.tell_skew(listing.skew)
         self._tell_lost(listing)
         await self._conclude(listing)
         counters = counters_of(self._totals)
         kinds = 0 if listing.content is None else len(listing.content.jobs)
         chunks = await off_loop(kinds, WORK_ON_LOOP_LIMIT, lambda: families.queue(self._labels, listing, counters))
-        services.display.show(self._key, chunks, TaskFigures(listing.length))
+        context.display.show(self._key, chunks, TaskFigures(listing.length))
 
     async def _conclude(self, listing: QueueListing) -> None:
         """Find out what came and went since the last listing."""
-        at, longest_gap = self._project.services.clock.monotonic(), self._project.project.poll.stale_after
+        at, longest_gap = self._project.context.clock.monotonic(), self._project.project.poll.stale_after
         totals = self._totals
         size = len(listing.ids) + len(totals.flow.present)
         totals.take(await off_loop(size, WORK_ON_LOOP_LIMIT, lambda: totals.conclusion(listing, at, longest_gap)))

@@ -166,7 +166,7 @@ class MemberPolling:
         self._subject = subject
         member = MemberKey(region.name, subject.group_id, subject.user)
         followed = Followed(MEMBER_JOBS.key(subject), member, subject.group)
-        self._shown = jobs.ListedJobs(region.services, followed, region.cluster.poll.interval)
+        self._shown = jobs.ListedJobs(region.context, followed, region.cluster.poll.interval)
 
     async def poll(self) -> JobListing:
         return await self._region.ask(MEMBER_JOBS, self._subject, read_jobs)

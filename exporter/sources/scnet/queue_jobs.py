@@ -388,8 +388,8 @@ class UserPolling:
         await self._show(records)
 
     async def _show(self, records: QueueStatistics) -> None:
-        name, services = self._region.name, self._region.services
-        before: SeenQueues = services.display.remembered.get(self._key, SeenQueues())
+        name, context = self._region.name, self._region.context
+        before: SeenQueues = context.display.remembered.get(self._key, SeenQueues())
 
         def made() -> tuple[Chunks, QueueFigures, SeenQueues, int]:
             seen, dropped = before.after(queue.queue for queue in records.queues)
@@ -397,9 +397,9 @@ class UserPolling:
             return rendered(name, records.user, queues), figures(queues), seen, dropped
 
         chunks, numbers, seen, dropped = await off_loop(len(records.queues), RENDER_ON_LOOP_LIMIT, made)
-        services.display.show(self._key, chunks, numbers, records.fingerprint)
-        services.display.remembered[self._key] = seen
-        services.own.queues_dropped(name, dropped)
+        context.display.show(self._key, chunks, numbers, records.fingerprint)
+        context.display.remembered[self._key] = seen
+        context.own.queues_dropped(name, dropped)
 
     async def _ask(self) -> QueueStatistics | None:
         known = self._region.shown(self._key)
@@ -420,7 +420,7 @@ class UserPolling:
         """Let a target of the right name take over from that of the user, if the token is no longer theirs."""
         if owner in ("", self._user):
             return
-        self._region.services.targets_changed()
+        self._region.context.targets_changed()
         # The poll is cancelled here, unless a reload was faster.
         await asyncio.sleep(0)
         raise RejectedError(f"the token is no longer that of {self._user} but of {owner}")

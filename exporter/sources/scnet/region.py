@@ -47,7 +47,7 @@ class Region:
         self,
         cluster: Cluster,
         accounts: Mapping[str, AccountAtWork],
-        services: Context,
+        context: Context,
         *,
         slots: asyncio.Semaphore,
         tls: ssl.SSLContext,
@@ -59,7 +59,7 @@ class Region:
         self.tls = tls
         self.accounts = {name: accounts[name] for name in account_names(cluster)}
         self.name = cluster.name
-        self.services = services
+        self.context = context
         self.upstream = Upstream(
             Settings(
                 name=cluster.name,
@@ -70,12 +70,12 @@ class Region:
                 max_body=cluster.poll.max_body,
             ),
             slots=slots,
-            observer=services.own,
-            clock=services.clock,
+            observer=context.own,
+            clock=context.clock,
             tls=tls,
         )
         self._made: MadeTargets | None = None
-        self.tokens = RegionTokens(cluster, self.accounts, services, upstream=self.upstream, slots=slots)
+        self.tokens = RegionTokens(cluster, self.accounts, context, upstream=self.upstream, slots=slots)
 
     def warnings(self) -> list[str]:
         """What is allowed but may surprise."""
@@ -106,10 +106,10 @@ class Region:
             users = self._queue_users()
             made = self._made = MadeTargets(users, list(self._make_targets(users)))
         for endpoint in made.endpoints:
-            self.services.own.declare(self.name, endpoint)
+            self.context.own.declare(self.name, endpoint)
             if registry()[endpoint].per is USER:
-                self.services.own.declare_queues(self.name)
-            self.services.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
+                self.context.own.declare_queues(self.name)
+            self.context.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
         return made.targets
 
     async def prepare(self) -> None:
@@ -144,10 +144,10 @@ class Region:
 
     def count_flaws(self, endpoint: str, answer: Answer, unknown_words: Iterable[str]) -> None:
         """Count what could not be used of an answer; log an unknown state once for each spelling."""
-        own = self.services.own
+        own = self.context.own
         own.rejected(self.name, endpoint, answer.rejected + answer.rejected_values)
         own.unknown_states(self.name, endpoint, answer.unknown_states)
-        told = self.services.unknown_words_told[self.name]
+        told = self.context.unknown_words_told[self.name]
         for word in unknown_words:
             if word not in told and len(told) < UNKNOWN_WORDS_TOLD:
                 told.add(word)
@@ -177,12 +177,12 @@ class Region:
 
     def shown(self, key: TargetKey) -> int | None:
         """The fingerprint of the answer that the target shows now."""
-        return self.services.display.answer(key)
+        return self.context.display.answer(key)
 
     def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
         """Let the target show this from now on."""
-        self.services.own.rejected(self.name, key.endpoint, found.rejected)
-        self.services.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
+        self.context.own.rejected(self.name, key.endpoint, found.rejected)
+        self.context.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
         """Use the new content of `secret`; the targets that may work again now."""

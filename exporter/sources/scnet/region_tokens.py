@@ -22,8 +22,8 @@ class AccountAtWork:
     tls: ssl.SSLContext
 
 
-def account_at_work(account: config.Account, services: Context, tls: ssl.SSLContext) -> AccountAtWork:
-    return AccountAtWork(account, TokenCache(login_of(account), services.clock), tls)
+def account_at_work(account: config.Account, context: Context, tls: ssl.SSLContext) -> AccountAtWork:
+    return AccountAtWork(account, TokenCache(login_of(account), context.clock), tls)
 
 
 def login_of(account: config.Account) -> AccessKeyLogin | PasswordLogin:
@@ -42,14 +42,14 @@ class RegionTokens:
         self,
         cluster: Cluster,
         accounts: Mapping[str, AccountAtWork],
-        services: Context,
+        context: Context,
         *,
         upstream: Upstream,
         slots: asyncio.Semaphore,
     ) -> None:
         self._cluster = cluster
         self._accounts = accounts
-        self._services = services
+        self._context = context
         self._upstream = upstream
         self._slots = slots
         self._logins: dict[str, Upstream] = {}
@@ -84,18 +84,18 @@ class RegionTokens:
         self._show_static()
         for token in (self.own, *self._of_users.values()):
             if isinstance(token, TokenSource):
-                self._services.own.declare_token(self._cluster.name)
+                self._context.own.declare_token(self._cluster.name)
                 token.show_expiry()
 
     def _show_static(self) -> None:
         for user, token in [("", self.own), *self._of_users.items()]:
             if isinstance(token, StaticToken):
-                self._services.own.token_expiry(self._cluster.name, user, token.issued.expires)
+                self._context.own.token_expiry(self._cluster.name, user, token.issued.expires)
 
     def hide_expiry(self) -> None:
         """Take the expiry of all tokens out of the metrics."""
         for user in ("", *self._of_users):
-            self._services.own.token_expiry(self._cluster.name, user, None)
+            self._context.own.token_expiry(self._cluster.name, user, None)
 
     async def close(self) -> None:
         for upstream in self._logins.values():
@@ -108,7 +108,7 @@ class RegionTokens:
 
     def _either(self, own: TokenSource) -> EitherToken:
         platform = self._source(self._cluster.account or "", PLATFORM, None)
-        return EitherToken(own, platform, self._services.clock)
+        return EitherToken(own, platform, self._context.clock)
 
     def _source(self, account: str, scope: str, user: str | None) -> TokenSource:
         at_work = self._accounts[account]
@@ -118,7 +118,7 @@ class RegionTokens:
             source=self._cluster.name,
             user=user,
             upstream=self._login_upstream(at_work),
-            observer=self._services.own,
+            observer=self._context.own,
             renewal=renewal(self._upstream, self._cluster.ac_url),
         )
 
@@ -130,7 +130,7 @@ class RegionTokens:
                 name=self._cluster.name, timeout=self._cluster.poll.timeout, retries=self._cluster.poll.retries
             )
             self._logins[name] = Upstream(
-                settings, slots=self._slots, observer=self._services.own, clock=self._services.clock, tls=at_work.tls
+                settings, slots=self._slots, observer=self._context.own, clock=self._context.clock, tls=at_work.tls
             )
         return self._logins[name]
 
