@@ -23,7 +23,7 @@ from bench.report import Row, print_table
 from bench.upstream import QUEUE_JOBS, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
-from exporter.metrics import families
+from exporter.metrics import health
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.records import JobState
@@ -106,7 +106,7 @@ class Targets:
 
     def _poll(self, index: int) -> None:
         key = self._key(index)
-        chunks = families.target_health(*key, up=True, stale=False, last_success=time.time())
+        chunks = health.target_health(*key, up=True, stale=False, last_success=time.time())
         self._exposition.put(("health", key), chunks)
 
     def _change(self, index: int) -> None:

@@ -1,26 +1,25 @@
-"""What the catalogue does not say of the metrics, in both languages: groups, labels, units, absences, and questions."""
+"""What the declarations of the metrics do not say, in both languages: groups, labels, units, and questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
 from exporter.errors import Reason
+from exporter.metrics import health, self_metrics, tracking
+from exporter.metrics.family import Family, Text
 from exporter.records import JobState
+from exporter.sources import jobs
+from exporter.sources.collector import collectors_of, registry
 from exporter.tracking.model import CENSOR_REASONS, MEASURES, OUTCOMES
-from grafana.parts import Text
 
 
 @dataclass(frozen=True)
 class Group:
-    """Families with one heading; a family is in the first group of which a pattern fits its name."""
+    """Families with one heading."""
 
     title: Text
     text: Text
-    families: Sequence[str]
-
-
-def _same(text: str) -> Text:
-    return Text(text, text)
+    families: Sequence[Family]
 
 
 def _words(values: Sequence[str]) -> Text:
@@ -31,7 +30,7 @@ INTRODUCTION: Final = Text(
     """
 # Metrics
 
-<!-- Made by `make docs` from exporter/metrics/catalogue.py, config/rules/ and grafana/. Do not edit: a test compares them. -->
+<!-- Made by `make docs` from the declarations in exporter/, config/rules/ and grafana/. Do not edit: a test compares them. -->
 
 *[中文](metrics.zh.md)*
 
@@ -45,16 +44,11 @@ text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels
 
 | what is asked | endpoint | of the API |
 |---|---|---|
-| jobs of a scheduler user by queue and state | `queue_jobs` | `GET HPC_URL/hpc/openapi/v2/view/queue/jobs` |
-| schedulers of a region | `cluster` | `GET HPC_URL/hpc/openapi/v2/cluster` |
-| jobs of a group's member | `member_jobs` | `GET AC_URL/ac/openapi/v2/clusters/ID/groups/ID/clusterUserNames/USER/jobs` |
-| entries of an Octopus queue | `queuing_jobs` | `GET BASE_URL/v1.0/PROJECT_ID/data/queuing-jobs` |
-| tokens, by logging in or renewing | `token` | by the kind of login |
 """,
     """
 # 指标
 
-<!-- Made by `make docs` from exporter/metrics/catalogue.py, config/rules/ and grafana/. Do not edit: a test compares them. -->
+<!-- Made by `make docs` from the declarations in exporter/, config/rules/ and grafana/. Do not edit: a test compares them. -->
 
 *[English](metrics.md)*
 
@@ -67,12 +61,12 @@ OpenMetrics 1.0.0 回答，两者的名称、标签和数值相同。
 
 | 采集什么 | 接口 | 对应的 API |
 |---|---|---|
-| 调度器用户按队列和状态统计的作业 | `queue_jobs` | `GET HPC_URL/hpc/openapi/v2/view/queue/jobs` |
-| 区域的调度器 | `cluster` | `GET HPC_URL/hpc/openapi/v2/cluster` |
-| 用户组成员的作业 | `member_jobs` | `GET AC_URL/ac/openapi/v2/clusters/ID/groups/ID/clusterUserNames/USER/jobs` |
-| Octopus 队列中的条目 | `queuing_jobs` | `GET BASE_URL/v1.0/PROJECT_ID/data/queuing-jobs` |
-| 令牌：登录或更新 | `token` | 取决于登录方式 |
 """,
+)
+
+TOKENS: Final = Text(
+    "| tokens, by logging in or renewing | `token` | by the kind of login |",
+    "| 令牌：登录或更新 | `token` | 取决于登录方式 |",
 )
 
 _STATES: Final = _words([state.value for state in JobState])
@@ -140,6 +134,18 @@ LABELS: Final[Mapping[str, Text]] = {
     "path": Text("a path that the exporter serves, or `other`", "本程序提供的路径，其余为 `other`"),
 }
 
+
+def _default(section: str, without: Sequence[Family] = ()) -> tuple[Family, ...]:
+    """The families of the collectors of a section that are on by default."""
+    collectors = [each for each in collectors_of(section) if each.default]
+    found = [family for each in collectors for family in (each.per.up, *each.families) if family not in without]
+    return tuple(dict.fromkeys(found))
+
+
+def _further() -> tuple[Family, ...]:
+    return tuple(family for each in registry().values() if not each.default for family in each.families)
+
+
 GROUPS: Final[Sequence[Group]] = (
     Group(
         Text("SCNet: now", "SCNet：此刻"),
@@ -148,14 +154,7 @@ GROUPS: Final[Sequence[Group]] = (
             "about members from `member_jobs`.",
             "区域此刻的情况。队列统计来自 `queue_jobs`，调度器来自 `cluster`，成员的一切来自 `member_jobs`。",
         ),
-        (
-            "scnet_up",
-            "scnet_queue_jobs",
-            "scnet_scheduler_info",
-            "scnet_member_jobs",
-            "scnet_member_requested_.*",
-            "scnet_member_allocated_.*",
-        ),
+        _default("clusters", without=jobs.OF_SINGLE_JOBS),
     ),
     Group(
         Text("SCNet: from poll to poll", "SCNet：逐次采集"),
@@ -167,13 +166,7 @@ GROUPS: Final[Sequence[Group]] = (
             "[跟踪器知道什么、有多准](accuracy.md)。需要 `tracking.enabled`，默认已开启。设置了 `tracking.state_file` 时，"
             "重启后接着计数。",
         ),
-        (
-            "scnet_job_transitions_total",
-            "scnet_jobs_finished_total",
-            "scnet_job_observed_.*",
-            "scnet_job_observations_.*",
-            "scnet_member_.*",
-        ),
+        tracking.FAMILIES,
     ),
     Group(
         Text("SCNet: single jobs", "SCNet：单个作业"),
@@ -183,23 +176,16 @@ GROUPS: Final[Sequence[Group]] = (
             "需要 `per_job.enabled`，整个进程最多 `per_job.max_jobs` 个作业：先是运行中的，然后是排队的。有了序列的作业在列表中"
             "期间一直保留。来自 `member_jobs`。",
         ),
-        ("scnet_job_info", "scnet_job_requested_.*", "scnet_job_allocated_.*"),
+        jobs.OF_SINGLE_JOBS,
     ),
     Group(
-        _same("Octopus"),
+        Text("Octopus", "Octopus"),
         Text(
             "From `queuing_jobs`, one target a queue. A queue of many pages can move while it is read; what would then be "
             "wrong is left out.",
             "来自 `queuing_jobs`，每个队列一个目标。页数多的队列在读取过程中可能变化，因此会出错的数值不予给出。",
         ),
-        (
-            "octopus_up",
-            "octopus_queue_length",
-            "octopus_queue_listing_complete",
-            "octopus_queued_.*",
-            "octopus_queue_.*",
-            "octopus_job_.*",
-        ),
+        _default("octopus"),
     ),
     Group(
         Text("How the polls go", "采集情况"),
@@ -208,15 +194,7 @@ GROUPS: Final[Sequence[Group]] = (
             "`--web.disable-exporter-metrics`.",
             "上面的数字是否可信。使用 `--web.disable-exporter-metrics` 时，本节和下一节的指标都不提供。",
         ),
-        (
-            "hpc_exporter_target_.*",
-            "hpc_exporter_poll.*",
-            "hpc_exporter_api_.*",
-            "hpc_exporter_unknown_states_total",
-            "hpc_exporter_records_rejected_total",
-            "hpc_exporter_queues_dropped_total",
-            "hpc_exporter_token_.*",
-        ),
+        (*health.FAMILIES, *(each for each in self_metrics.FAMILIES if "source" in each.labels)),
     ),
     Group(
         Text("The exporter itself", "本程序自身"),
@@ -226,7 +204,7 @@ GROUPS: Final[Sequence[Group]] = (
             "此外，在 Linux 上还有 prometheus-client 的 `process_*` 指标：`process_cpu_seconds_total`、"
             "`process_resident_memory_bytes`、`process_open_fds` 等。",
         ),
-        ("hpc_exporter_.*",),
+        tuple(each for each in self_metrics.FAMILIES if "source" not in each.labels),
     ),
     Group(
         Text("Further collectors", "其他采集项"),
@@ -234,7 +212,7 @@ GROUPS: Final[Sequence[Group]] = (
             "From collectors that are switched on with `collect`: [the list](configuration.md#collectors) says which.",
             "来自用 `collect` 启用的采集项，见[列表](configuration.zh.md#采集项)。",
         ),
-        (".*",),
+        _further(),
     ),
 )
 
@@ -269,90 +247,6 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"write_failures_total", Text("writes", "写入次数")),
     (r"_series", Text("series", "序列数")),
     (r"shard_ordinal|total_shards", Text("shards", "分片")),
-)
-
-_MEMBER_GONE: Final = Text(
-    "while nothing recent is known of the member; counting goes on when it is back.",
-    "没有该成员的近期数据；恢复后接着计数。",
-)
-_GROUP_GONE: Final = Text(
-    "while nothing recent is known of any member of the group; counting goes on when one is back.",
-    "没有该组任何成员的近期数据；恢复后接着计数。",
-)
-_DECLARED: Final = Text(
-    "never, for an endpoint that is polled: it is there at 0 from the start.",
-    "只要该接口被采集就不会缺失：从一开始就是 0。",
-)
-_AFTER_FIRST: Final = Text("until the first of its kind.", "第一次发生之前。")
-_FIRST_LISTING: Final = Text(
-    "until a first complete listing, and while none is recent.", "第一次完整读取之前，以及近期没有完整读取时。"
-)
-
-# The first that fits a name. Where the help says it all there is only Chinese to add.
-ABSENT: Final[Sequence[tuple[str, Text]]] = (
-    ("scnet_up", Text("", "该区域尚未采集过。")),
-    (
-        "scnet_job_transitions_total",
-        Text(
-            f"before the first change between two states, which an increase therefore misses, and {_MEMBER_GONE.en}",
-            f"两个状态之间第一次变化之前（因此 increase 看不到这第一次）；{_MEMBER_GONE.zh}",
-        ),
-    ),
-    (
-        "scnet_jobs_finished_total",
-        Text(
-            f"{_MEMBER_GONE.en} Every outcome is there at 0 from the first list on.",
-            f"{_MEMBER_GONE.zh}从第一次列表起，每种结局都从 0 开始。",
-        ),
-    ),
-    ("scnet_member_unaccounted_seconds_total", _MEMBER_GONE),
-    ("scnet_job_observed_.*", _GROUP_GONE),
-    (
-        "scnet_job_observations_.*",
-        Text(
-            f"{_GROUP_GONE.en} Every reason is there at 0 from the first list on.",
-            f"{_GROUP_GONE.zh}从第一次列表起，每种原因都从 0 开始。",
-        ),
-    ),
-    (
-        "scnet_member_(cpu|gpu|dcu)_seconds_total",
-        Text(f"Also {_MEMBER_GONE.en}", f"第一次列出数量之前；{_MEMBER_GONE.zh}"),
-    ),
-    (
-        "scnet_member_oldest_queued_timestamp_seconds",
-        Text("Also while nothing recent is known.", "没有作业在等待，或没有近期数据。"),
-    ),
-    ("octopus_up", Text("", "该项目尚未采集过。")),
-    ("octopus_queue_length", Text("", "接口没有返回，或没有近期数据。")),
-    ("octopus_queue_listing_complete", Text("while nothing recent is known.", "没有近期数据。")),
-    ("octopus_queued_oldest_.*", Text("", "没有条目带排序时间戳，或未能读到队列的所有页，或没有近期数据。")),
-    ("octopus_queued_.*", Text("", "未能读到队列的所有页，或没有近期数据。")),
-    ("octopus_queue_(arrivals|departures)_total", _FIRST_LISTING),
-    ("octopus_job_observed_queue_seconds", _FIRST_LISTING),
-    ("hpc_exporter_target_up", Text("", "该目标尚未尝试过。")),
-    ("hpc_exporter_target_stale", Text("until the target was tried.", "该目标尚未尝试过。")),
-    ("hpc_exporter_target_last_success_.*", Text("", "该目标尚未成功过。")),
-    (
-        "hpc_exporter_poll_interval_seconds",
-        Text("never, for an endpoint that is polled.", "只要该接口被采集就不会缺失。"),
-    ),
-    ("hpc_exporter_(polls|poll_failures|api_retries|unknown_states|records_rejected)_total", _DECLARED),
-    ("hpc_exporter_poll_duration_seconds", _DECLARED),
-    ("hpc_exporter_api_(requests|errors)_total", _AFTER_FIRST),
-    ("hpc_exporter_token_expiry_.*", Text("", "到期时间未知。")),
-    (
-        "hpc_exporter_token_refresh.*",
-        Text("for a source that only has tokens which nobody renews.", "该来源只有无人更新的令牌。"),
-    ),
-    ("hpc_exporter_queues_dropped_total", Text("for a source without queue statistics.", "该来源没有队列统计。")),
-    ("hpc_exporter_jobs_dropped", Text("without per_job.", "没有开启 per_job。")),
-    (
-        "hpc_exporter_tracked_jobs",
-        Text("until a first list of the source was followed.", "尚未跟踪过该来源的作业列表。"),
-    ),
-    ("hpc_exporter_http_requests_total", _AFTER_FIRST),
-    ("hpc_exporter_task_restarts_total", Text("the task does not run.", "该任务没有运行。")),
-    ("hpc_exporter_.*(build_info|series|shard.*|config_.*|state_file_.*)", Text("never.", "不会缺失。")),
 )
 
 EXAMPLES: Final[Mapping[str, tuple[Text, str]]] = {

@@ -1,4 +1,4 @@
-"""The reference of the metrics in Markdown, in two languages: the catalogue, and who uses what of it."""
+"""The reference of the metrics in Markdown, in two languages: their declarations, and who uses what of them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,14 +8,12 @@ from typing import Any, Final
 
 import yaml
 
-from exporter.metrics.family import Family
-from exporter.sources.collector import catalogue
+from exporter.metrics.family import Family, Text
+from exporter.sources.collector import catalogue, registry
 from grafana.boards import BOARDS, dashboard, in_language
-from grafana.parts import Text
 from reference import metric_texts as texts
 from reference.configuration import coded
-from reference.metric_meanings import MEANINGS
-from reference.metric_texts import ABSENT, EXAMPLES, GROUPS, LABELS, NO_TEXT, UNITS, Group
+from reference.metric_texts import EXAMPLES, GROUPS, LABELS, NO_TEXT, UNITS, Group
 
 RULES: Final = Path(__file__).parent.parent / "config" / "rules"
 
@@ -40,21 +38,25 @@ class _Page:
         self._users = uses(language)
 
     def text(self) -> str:
-        introduction = self._say(texts.INTRODUCTION).strip()
+        introduction = "\n".join([self._say(texts.INTRODUCTION).strip(), *self._endpoints(), self._say(texts.TOKENS)])
         return "\n\n".join([introduction, self._labels(), *(self._group(group) for group in GROUPS)]) + "\n"
 
     def _say(self, text: Text) -> str:
         said: str = getattr(text, self._language)
         return said
 
+    def _endpoints(self) -> Iterator[str]:
+        for name, collector in registry().items():
+            yield f"| {self._say(collector.gives)} | `{name}` | `GET {collector.path}` |"
+
     def _labels(self) -> str:
-        used = dict.fromkeys(label for group in GROUPS for family in families_of(group) for label in family.labels)
+        used = dict.fromkeys(label for group in GROUPS for family in group.families for label in family.labels)
         rows = [f"| `{label}` | {self._say(LABELS.get(label, NO_TEXT))} |" for label in used]
         head = [f"## {self._say(texts.LABELS_HEADING)}", "", self._say(texts.LABEL_COLUMNS), "|---|---|"]
         return "\n".join([*head, *rows])
 
     def _group(self, group: Group) -> str:
-        families = [self._family(family) for family in families_of(group)]
+        families = [self._family(family) for family in group.families]
         return "\n\n".join([f"## {self._say(group.title)}", self._say(group.text), *families])
 
     def _family(self, family: Family) -> str:
@@ -86,17 +88,6 @@ class _Page:
         return self._say(texts.COMMA).join(words)
 
 
-def families_of(group: Group) -> list[Family]:
-    """The catalogue's families of a group, in the order of its patterns, then by name."""
-    mine = [family for family in catalogue().values() if group is next(each for each in GROUPS if holds(each, family))]
-    found = (family for pattern in group.families for family in mine if re.fullmatch(pattern, family.name))
-    return list(dict.fromkeys(found))
-
-
-def holds(group: Group, family: Family) -> bool:
-    return any(re.fullmatch(pattern, family.name) for pattern in group.families)
-
-
 def unit_of(family: Family) -> Text:
     """What a value counts, as the end of the name says."""
     return next((unit for end, unit in UNITS if re.search(rf"(?:{end})$", family.name)), Text("number", "数值"))
@@ -104,14 +95,13 @@ def unit_of(family: Family) -> Text:
 
 def told(family: Family, language: str = "en") -> tuple[str, str]:
     """What the family means, and when it is absent. LookupError where a text is missing."""
-    more = next((getattr(text, language) for pattern, text in ABSENT if re.fullmatch(pattern, family.name)), "")
     if language == "en":
         meaning, absent = _helped(family)
-        absent = " ".join(filter(None, [absent, more or family.absent.en]))
+        absent = " ".join(filter(None, [absent, family.absent.en]))
     else:
-        meaning, absent = family.zh or MEANINGS.get(family.name, ""), more or family.absent.zh
+        meaning, absent = family.zh, family.absent.zh
     if not meaning or not absent:
-        raise LookupError(f"{family.name} does not say what it means and when it is absent: MEANINGS, ABSENT")
+        raise LookupError(f"the declaration of {family.name} does not say what it means and when it is absent")
     return meaning, absent
 
 

@@ -20,8 +20,8 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import Config, FileSecret, SecretFiles, Tls, effective_yaml
 from exporter.config.files import UnansweredFileError, read_in_thread
 from exporter.errors import ConfigurationError, Mistake
-from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Format
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import WHOLE, Scheduler, Shard, Target, TargetKey, TargetStatus, in_slices
 from exporter.sources.source import Context, Source
@@ -92,7 +92,7 @@ class Application:
         return self.scheduler.ready
 
     @property
-    def own(self) -> OwnMetrics:
+    def own(self) -> SelfMetrics:
         return self._context.own
 
     def http_request(self, path: str, code: int) -> None:

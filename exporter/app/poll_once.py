@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from exporter.app.components import Components
-from exporter.metrics import families
+from exporter.metrics import health
 from exporter.metrics.render import Format
 from exporter.polling import Outcome, Target, poll_target
 from exporter.sources.scnet.queue_jobs import QueueStatistics
@@ -59,8 +59,8 @@ async def exposition(components: Components, outcomes: Iterable[Outcome]) -> byt
         last_success = outcome.at if outcome.ok else None
         shown.put(
             ("health", key),
-            families.target_health(*key, up=outcome.ok, stale=not outcome.ok, last_success=last_success),
+            health.target_health(*key, up=outcome.ok, stale=not outcome.ok, last_success=last_success),
         )
     for source, up in ups.items():
-        shown.put(("up", source), families.source_up(components.sources[source].up_family, source, up))
+        shown.put(("up", source), health.source_up(components.sources[source].up_family, source, up))
     return await shown.body(Format.TEXT, compress=False)

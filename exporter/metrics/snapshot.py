@@ -103,7 +103,7 @@ class Exposition:
     async def body(self, fmt: Format, compress: bool, own: bytes = b"") -> bytes:
         """A complete document in the format, as it is or as gzip; the same object again if nothing changed.
 
-        `own` is a document of further families in the same format (see `OwnMetrics.render`), appended to ours.
+        `own` is a document of further families in the same format (see `SelfMetrics.render`), appended to ours.
         """
         ready = self._bodies.get((fmt, compress))
         if ready is not None and ready[0] == own:

@@ -1,33 +1,158 @@
-"""What the tracker counted as samples. Pure functions like those of `families`; they know the tracker's views only."""
+"""What the tracker counted as samples. Pure functions, which know the tracker's views only."""
 
+from collections.abc import Mapping
 from typing import Final
 
-from exporter.metrics import catalogue
-from exporter.metrics.family import Family
-from exporter.metrics.render import Chunks, histogram, sample, to_bytes
+from exporter.metrics.family import Family, Text, counter, gauge, histogram
+from exporter.metrics.render import Chunks, sample, to_bytes
+from exporter.metrics.render import histogram as histogram_lines
 from exporter.tracking import GroupView, HistogramView, MemberView
 
-_HISTOGRAMS: Final = (("waits", catalogue.SCNET_JOB_OBSERVED_WAIT), ("runs", catalogue.SCNET_JOB_OBSERVED_RUN))
+_GROUP: Final = ("hpc_cluster", "group")
+_MEMBER: Final = (*_GROUP, "user")
+_MEMBER_GONE: Final = Text(
+    "while nothing recent is known of the member; counting goes on when it is back.",
+    "没有该成员的近期数据；恢复后接着计数。",
+)
+_GROUP_GONE: Final = Text(
+    "while nothing recent is known of any member of the group; counting goes on when one is back.",
+    "没有该组任何成员的近期数据；恢复后接着计数。",
+)
+
+JOB_TRANSITIONS: Final = counter(
+    "scnet_job_transitions_total",
+    (*_MEMBER, "from_state", "to_state"),
+    "Changes of a job's state from one poll to the next. From none: first listed; to gone: missing from two "
+    "complete listings. States that a job passed through between two polls are not seen.",
+    zh="相邻两次采集之间作业状态的变化。从 none：首次列出；到 gone：连续两次完整列表中都没有。"
+    "两次采集之间经过的状态看不到。",
+    absent=Text(
+        f"before the first change between two states, which an increase therefore misses, and {_MEMBER_GONE.en}",
+        f"两个状态之间第一次变化之前（因此 increase 看不到这第一次）；{_MEMBER_GONE.zh}",
+    ),
+)
+
+JOBS_FINISHED: Final = counter(
+    "scnet_jobs_finished_total",
+    (*_MEMBER, "outcome"),
+    "Jobs that ended, each job id once, at the first sight of its end. vanished_running and vanished_queued: "
+    "no longer listed, without an ended state seen; unknown: last seen in a state that nobody knows; "
+    "completed means ended, not succeeded.",
+    zh="结束的作业，每个作业号在第一次看到结束时计一次。vanished_running 和 vanished_queued：不再列出，"
+    "也没有看到结束状态；unknown：最后一次看到时处于本程序不认识的状态；completed 表示结束，不表示成功。",
+    absent=Text(
+        f"{_MEMBER_GONE.en} Every outcome is there at 0 from the first list on.",
+        f"{_MEMBER_GONE.zh}从第一次列表起，每种结局都从 0 开始。",
+    ),
+)
+
+JOB_OBSERVED_WAIT: Final = histogram(
+    "scnet_job_observed_wait_seconds",
+    _GROUP,
+    "Time that jobs waited (queued, held, waiting, or suspended before the first run) until they were seen "
+    "running, in seconds, between the middles of the gaps between two polls: each wait is wrong by at most "
+    "one such gap. A job submitted and started in one gap counts as 0. See "
+    "scnet_job_observations_censored_total for what is not in here.",
+    zh="作业等待（排队、保留、等待其他作业，或首次运行前被挂起）到被看到运行为止的时间（秒），"
+    "从一个采集间隔的中点到另一个的中点：每次等待的误差不超过一个这样的间隔。"
+    "在同一间隔内提交并开始运行的作业记为 0。没有计入的见 scnet_job_observations_censored_total。",
+    absent=_GROUP_GONE,
+)
+
+JOB_OBSERVED_RUN: Final = histogram(
+    "scnet_job_observed_run_seconds",
+    _GROUP,
+    "Time that jobs ran (running, or suspended meanwhile) until they were seen no longer running, in "
+    "seconds, between the middles of the gaps between two polls: each run is wrong by at most one such gap. "
+    "Runs that began and ended in one gap are not seen.",
+    zh="作业运行（含其间被挂起）到被看到不再运行为止的时间（秒），从一个采集间隔的中点到另一个的中点："
+    "每次运行的误差不超过一个这样的间隔。在同一间隔内开始并结束的运行看不到。",
+    absent=_GROUP_GONE,
+)
+
+JOB_OBSERVATIONS_CENSORED: Final = counter(
+    "scnet_job_observations_censored_total",
+    (*_GROUP, "measure", "reason"),
+    "Waits and runs that could not be measured. left_truncated: the job was there at the first poll, or new "
+    "after more than three intervals without one; gap: it changed in such a time; vanished: it waited and "
+    "never ran in sight.",
+    zh="未能测得的等待和运行。left_truncated：第一次采集时作业已经在，或在三个以上周期没有采集之后才出现；gap："
+    "变化发生在这样一段时间里；vanished：作业等待过，但没有看到它运行。",
+    absent=Text(
+        (
+            "while nothing recent is known of any member of the group; counting goes on when one is back. Every "
+            "reason is there at 0 from the first list on."
+        ),
+        "没有该组任何成员的近期数据；恢复后接着计数。从第一次列表起，每种原因都从 0 开始。",
+    ),
+)
+
+MEMBER_OLDEST_QUEUED: Final = gauge(
+    "scnet_member_oldest_queued_timestamp_seconds",
+    _MEMBER,
+    "Unix time at which the longest-waiting listed job of a group member was first seen waiting, in seconds. "
+    "Absent when none waits.",
+    zh="用户组成员等得最久的作业首次被看到等待的 Unix 时间（秒）。",
+    absent=Text("Also while nothing recent is known.", "没有作业在等待，或没有近期数据。"),
+)
+
+MEMBER_UNACCOUNTED: Final = counter(
+    "scnet_member_unaccounted_seconds_total",
+    _MEMBER,
+    "Time for which a group member's resource seconds are not counted, in seconds: what exceeds three "
+    "intervals in the gaps between two successful polls.",
+    zh="没有计入成员资源时间的时长（秒）：两次成功采集的间隔超出三个采集周期的部分。",
+    absent=_MEMBER_GONE,
+)
+
+# By the attribute of tracking.MemberView that they show.
+RESOURCE_SECONDS: Final[Mapping[str, Family]] = {
+    f"{resource}_seconds": counter(
+        f"scnet_member_{resource}_seconds_total",
+        _MEMBER,
+        f"{text.en} in use by a group member's jobs over time, in seconds times {text.en}: the mean of two polls times the "
+        "time between them, at most three intervals of it. Jobs whose amount is unknown add nothing. "
+        "Absent until an amount was listed.",
+        zh=f"用户组成员的作业占用{text.zh}的累计时间，单位为{unit}：两次采集的平均值乘以间隔，间隔最多按三个采集周期计。"
+        "数量未知的作业不计入。",
+        absent=Text(f"Also {_MEMBER_GONE.en}", f"第一次列出数量之前；{_MEMBER_GONE.zh}"),
+    )
+    for resource, text, unit in (
+        ("cpu", Text("CPU cores", " CPU 核"), "核秒"),
+        ("gpu", Text("GPUs", " GPU "), " GPU 秒"),
+        ("dcu", Text("DCUs", " DCU "), " DCU 秒"),
+    )
+}
+FAMILIES: Final = (
+    JOB_TRANSITIONS,
+    JOBS_FINISHED,
+    JOB_OBSERVED_WAIT,
+    JOB_OBSERVED_RUN,
+    JOB_OBSERVATIONS_CENSORED,
+    MEMBER_OLDEST_QUEUED,
+    *RESOURCE_SECONDS.values(),
+    MEMBER_UNACCOUNTED,
+)
+
+_HISTOGRAMS: Final = (("waits", JOB_OBSERVED_WAIT), ("runs", JOB_OBSERVED_RUN))
 
 
 def tracked_member(hpc_cluster: str, group: str, user: str, view: MemberView) -> Chunks:
     """A member's counters. Every outcome has a sample from the start, a transition once it occurred."""
     labels = (hpc_cluster, group, user)
     lines: dict[Family, list[str]] = {
-        catalogue.SCNET_JOB_TRANSITIONS: [
-            sample(catalogue.SCNET_JOB_TRANSITIONS, (*labels, *states), count)
-            for states, count in sorted(view.transitions.items())
+        JOB_TRANSITIONS: [
+            sample(JOB_TRANSITIONS, (*labels, *states), count) for states, count in sorted(view.transitions.items())
         ],
-        catalogue.SCNET_JOBS_FINISHED: [
-            sample(catalogue.SCNET_JOBS_FINISHED, (*labels, outcome), count)
-            for outcome, count in sorted(view.finished.items())
+        JOBS_FINISHED: [
+            sample(JOBS_FINISHED, (*labels, outcome), count) for outcome, count in sorted(view.finished.items())
         ],
     }
     values: dict[Family, float | None] = {
-        catalogue.SCNET_MEMBER_OLDEST_QUEUED: view.oldest_queued,
-        catalogue.SCNET_MEMBER_UNACCOUNTED: view.unaccounted_seconds,
+        MEMBER_OLDEST_QUEUED: view.oldest_queued,
+        MEMBER_UNACCOUNTED: view.unaccounted_seconds,
     }
-    for attribute, family in catalogue.SCNET_MEMBER_RESOURCE_SECONDS.items():
+    for attribute, family in RESOURCE_SECONDS.items():
         values[family] = getattr(view, attribute)
     for family, value in values.items():
         if value is not None:
@@ -39,13 +164,13 @@ def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
     """A group's waits and runs. Every kind of censored observation has a sample from the start."""
     labels = (hpc_cluster, group)
     lines = {family: [_histogram(family, labels, getattr(view, attribute))] for attribute, family in _HISTOGRAMS}
-    censored = catalogue.SCNET_JOB_OBSERVATIONS_CENSORED
+    censored = JOB_OBSERVATIONS_CENSORED
     lines[censored] = [sample(censored, (*labels, *kind), count) for kind, count in sorted(view.censored.items())]
     return _chunks(lines)
 
 
 def _histogram(family: Family, labels: tuple[str, ...], view: HistogramView) -> str:
-    return histogram(family, labels, view.bounds, view.cumulative, view.sum)
+    return histogram_lines(family, labels, view.bounds, view.cumulative, view.sum)
 
 
 def _chunks(lines: dict[Family, list[str]]) -> Chunks:

@@ -19,7 +19,7 @@ import msgspec
 from exporter.errors import AuthenticationError, DecodeError, NotThereError, PollError, RecordError
 from exporter.http import Response, excerpt
 from exporter.http.values import UNREADABLE, lenient
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics import health, self_metrics, tracking
 from exporter.metrics.family import Family, Sample, Text
 from exporter.metrics.render import Chunks, sample, to_bytes
 from exporter.polling import TargetKey
@@ -57,11 +57,13 @@ class Per:
     """For each of what a collector is asked: a region, a user, a member, a queue.
 
     `section` is the key of the configuration whose entries have such collectors; `subjects` yields what one of these entries
-    (and, where its users are left out, the owner of its token) names. `order` is that in which they are listed and polled,
+    (and, where its users are left out, the owner of its token) names. `up` is the family that says whether all targets of such an
+    entry work. `order` is that in which they are listed and polled,
     and `key` the key of such an entry that names them, empty for the entry itself.
     """
 
     section: str
+    up: Family
     order: int
     key: str
     text: Text
@@ -164,8 +166,9 @@ def registry() -> Mapping[str, Collector]:
 @lru_cache(maxsize=1)
 def catalogue() -> Mapping[str, Family]:
     """All families of the exporter by name, in the order of their names."""
-    declared = [family for each in registry().values() for family in each.families]
-    return dict(sorted({family.name: family for family in [*CATALOGUE.values(), *declared]}.items()))
+    declared = [family for each in registry().values() for family in (each.per.up, *each.families)]
+    families = [*declared, *tracking.FAMILIES, *health.FAMILIES, *self_metrics.FAMILIES]
+    return dict(sorted({family.name: family for family in families}.items()))
 
 
 def collected_by_default(section: str) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exporter.errors import PollError
-from exporter.metrics import catalogue, families
+from exporter.metrics import health
 from exporter.metrics.family import Family
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.render import Chunks, sample, to_bytes
+from exporter.metrics.render import Chunks
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey, TargetStatus
 from exporter.sources.figures import Figureboard, Figures
@@ -22,7 +22,7 @@ class Display:
     """
 
     def __init__(
-        self, own: OwnMetrics, exposition: Exposition, tracked: Tracked, *, exporter_metrics: bool = True
+        self, own: SelfMetrics, exposition: Exposition, tracked: Tracked, *, exporter_metrics: bool = True
     ) -> None:
         """`exporter_metrics`: whether the health of targets is shown, besides what their sources say."""
         self.exposition = exposition
@@ -57,8 +57,7 @@ class Display:
     def show_jobs_dropped(self, source: str) -> None:
         """Say how many jobs of `source` found no room among the per-job series."""
         if self.per_job is not None and self._exporter_metrics:
-            line = sample(catalogue.JOBS_DROPPED, (source,), self.per_job.dropped(source))
-            self.exposition.put(("dropped", source), {catalogue.JOBS_DROPPED: to_bytes(line)})
+            self.exposition.put(("dropped", source), health.jobs_dropped(source, self.per_job.dropped(source)))
 
     def limit_jobs(self, per_job: PerJobBudget | None, sources: Mapping[str, Any]) -> None:
         """Use another budget for series of single jobs."""
@@ -82,13 +81,13 @@ class Display:
             return
         owner, last_success = ("health", status.key), status.last_success
         if flipped:
-            chunks = families.target_health(*status.key, up=status.up, stale=status.stale, last_success=last_success)
+            chunks = health.target_health(*status.key, up=status.up, stale=status.stale, last_success=last_success)
             self.exposition.put(owner, chunks)
         elif status.up and last_success is not None:
-            self.exposition.renew(owner, catalogue.TARGET_LAST_SUCCESS, last_success)
+            self.exposition.renew(owner, health.TARGET_LAST_SUCCESS, last_success)
 
     def source_changed(self, source: str, up: bool | None) -> None:
-        self.exposition.put(("up", source), families.source_up(self.up_families[source], source, up))
+        self.exposition.put(("up", source), health.source_up(self.up_families[source], source, up))
 
     def expired(self, key: TargetKey) -> None:
         self.exposition.remove(key)

@@ -77,7 +77,8 @@ JOB_AMOUNTS: Final[Mapping[str, Family]] = {
     )
     for amount, text in _AMOUNTS.items()
 }
-FAMILIES: Final = (JOBS, *AMOUNTS.values(), JOB_INFO, *JOB_AMOUNTS.values())
+OF_SINGLE_JOBS: Final = (JOB_INFO, *JOB_AMOUNTS.values())
+FAMILIES: Final = (JOBS, *AMOUNTS.values(), *OF_SINGLE_JOBS)
 
 # States that always have a sample, so that a sum or an alert over them never meets a missing series.
 _AMOUNT_STATES: Final = frozenset({JobState.RUNNING, JobState.QUEUED})

@@ -7,7 +7,7 @@ from typing import Protocol
 from exporter.clock import Clock
 from exporter.config import FileSecret
 from exporter.metrics.family import Family
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import Target, TargetKey
 from exporter.sources.display import Display
@@ -20,7 +20,7 @@ class Context:
     def __init__(self, clock: Clock, exposition: Exposition, *, exporter_metrics: bool = True) -> None:
         """`exporter_metrics`: whether metrics about the exporter and its targets are shown, besides what the sources say."""
         self.clock = clock
-        self.own = OwnMetrics()
+        self.own = SelfMetrics()
         self.tracked = Tracked(exposition, self.own)
         self.display = Display(self.own, exposition, self.tracked, exporter_metrics=exporter_metrics)
         # Spellings of states that nobody knows and that were logged, by source: a reload does not repeat them.

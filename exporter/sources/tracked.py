@@ -7,7 +7,7 @@ from typing import NamedTuple
 import structlog
 
 from exporter.metrics import tracking as families
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.records import JobListing
@@ -27,7 +27,7 @@ class Followed(NamedTuple):
 class Tracked:
     """The tracker's part of the exposition. Owners: ("tracked", target) and ("tracked group", source, group id)."""
 
-    def __init__(self, exposition: Exposition, own: OwnMetrics) -> None:
+    def __init__(self, exposition: Exposition, own: SelfMetrics) -> None:
         self._exposition = exposition
         self._own = own
         self.service: TrackingService | None = None

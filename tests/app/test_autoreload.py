@@ -10,7 +10,7 @@ from exporter.app.reload import AutoReload
 from exporter.clock import SystemClock
 from exporter.config import files
 from exporter.errors import ConfigurationError, Mistake
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.supervise import supervise
 from tests.e2e.process import eventually
 from tests.support.clock import FakeClock
@@ -135,7 +135,7 @@ async def test_a_file_that_is_gone_is_a_change_and_so_is_its_return(file: Path, 
 
 
 async def test_the_watch_survives_what_nobody_foresaw_and_then_reloads(file: Path, reloads: Reloads) -> None:
-    clock, own = FakeClock(), OwnMetrics()
+    clock, own = FakeClock(), SelfMetrics()
     auto = AutoReload(file, 30, clock, reloads)
     await auto.remember()
     reloads.error = KeyError("unforeseen")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState
@@ -21,7 +21,7 @@ async def test_a_listing_that_cannot_be_taken_in_hides_its_member_and_is_told_on
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exposition = Exposition()
-    tracked = Tracked(exposition, OwnMetrics())
+    tracked = Tracked(exposition, SelfMetrics())
     tracked.service = TrackingService(clock=FakeClock())
 
     async def series() -> int:

@@ -7,11 +7,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics import families, tracking
-from exporter.metrics.catalogue import JOBS_DROPPED, OCTOPUS_UP, SCNET_UP
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.render import Format, to_bytes
-from exporter.metrics.render import sample as line
+from exporter.metrics import health, tracking
+from exporter.metrics.render import Format
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import catalogue, rendered
@@ -19,9 +17,11 @@ from exporter.sources.jobs import member_jobs, per_job
 from exporter.sources.octopus import samples as octopus
 from exporter.sources.octopus.records import QueueContent, QueueListing, Requested
 from exporter.sources.octopus.samples import QueueCounters, QueueLabels
+from exporter.sources.octopus.subjects import UP as OCTOPUS_UP
 from exporter.sources.scnet import queue_jobs
 from exporter.sources.scnet.region_cores import CPUS
 from exporter.sources.scnet.schedulers import INFO
+from exporter.sources.scnet.subjects import UP as SCNET_UP
 from exporter.tracking import MemberKey, Tracker
 from exporter.tracking.histogram import Histogram
 
@@ -44,10 +44,10 @@ def exposition() -> Exposition:
             rendered([INFO("kunshan", "1638523853", STRANGE, "SLURM", value=1), CPUS("kunshan", "used", value=1)]),
             member_jobs("kunshan", "chemistry", "bob", jobs),
             per_job("kunshan", "chemistry", "bob", jobs),
-            families.target_health("kunshan", "queue_jobs", "bob", up=True, stale=False, last_success=1.7e9),
-            families.source_up(SCNET_UP, "kunshan", True),
-            families.source_up(OCTOPUS_UP, "driving", True),
-            {JOBS_DROPPED: to_bytes(line(JOBS_DROPPED, ("kunshan",), 3))},
+            health.target_health("kunshan", "queue_jobs", "bob", up=True, stale=False, last_success=1.7e9),
+            health.source_up(SCNET_UP, "kunshan", True),
+            health.source_up(OCTOPUS_UP, "driving", True),
+            health.jobs_dropped("kunshan", 3),
             octopus.queue(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, COUNTERS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),
             tracking.tracked_group("kunshan", "chemistry", tracked(jobs).group(MEMBER.source, MEMBER.group_id)),
@@ -65,8 +65,8 @@ def tracked(jobs: tuple[Job, ...]) -> Tracker:
 
 
 @pytest.fixture
-def own() -> OwnMetrics:
-    own = OwnMetrics()
+def own() -> SelfMetrics:
+    own = SelfMetrics()
     own.declare("kunshan", "queue_jobs")
     own.declare_queues("kunshan")
     own.declare_token("kunshan")
@@ -86,7 +86,7 @@ def own() -> OwnMetrics:
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("fmt", Format)
 async def test_every_family_of_the_catalogue_stands_once_in_one_document(
-    exposition: Exposition, own: OwnMetrics, fmt: Format, compress: bool
+    exposition: Exposition, own: SelfMetrics, fmt: Format, compress: bool
 ) -> None:
     body = await exposition.body(fmt, compress=compress, own=own.render(fmt, exposition.series))
 
@@ -101,7 +101,7 @@ async def test_every_family_of_the_catalogue_stands_once_in_one_document(
 
 
 async def test_promtool_finds_nothing_to_complain_about(
-    exposition: Exposition, own: OwnMetrics, run_real_part: Callable[[list[str], bytes], bytes]
+    exposition: Exposition, own: SelfMetrics, run_real_part: Callable[[list[str], bytes], bytes]
 ) -> None:
     """Prometheus' own parser reads it, and its own rules of naming are kept."""
     body = await exposition.body(Format.TEXT, compress=False, own=own.render(Format.TEXT, exposition.series))

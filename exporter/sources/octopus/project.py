@@ -9,13 +9,13 @@ import structlog
 
 from exporter.config import FileSecret, OctopusProject, Secret
 from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
-from exporter.metrics import catalogue
 from exporter.metrics.family import Family
 from exporter.polling import Target, TargetKey
 from exporter.sources.collector import Collector, Subject, subjects_of
 from exporter.sources.octopus.client import ProjectClient, Queue
 from exporter.sources.octopus.flow import QueueTotals
 from exporter.sources.octopus.iam import IamLogin
+from exporter.sources.octopus.subjects import UP
 from exporter.sources.source import Context
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 class Project:
     """A configured project at work. Making one has no effect yet."""
 
-    up_family: Final[Family] = catalogue.OCTOPUS_UP
+    up_family: Final[Family] = UP
 
     def __init__(
         self,

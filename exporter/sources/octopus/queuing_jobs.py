@@ -8,7 +8,6 @@ from msgspec import Meta
 
 from exporter.config import OctopusQueue
 from exporter.errors import RejectedError
-from exporter.metrics import catalogue
 from exporter.metrics.family import Text
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.figures import TaskFigures
@@ -139,9 +138,7 @@ QUEUING_JOBS: Final = register(
         per=QUEUE,
         title=Text("queued data jobs", "排队的数据作业"),
         gives=Text("queued data jobs", "排队的数据作业"),
-        families=tuple(
-            family for name, family in catalogue.DOMAIN.items() if name.startswith("octopus_") and name != "octopus_up"
-        ),
+        families=families.FAMILIES,
         start=QueuePolling,
         default=True,
         optional=False,

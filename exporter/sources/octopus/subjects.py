@@ -2,10 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from exporter.config.model import OctopusProject, OctopusQueue
-from exporter.metrics.family import Text
+from exporter.metrics.family import Text, gauge
 from exporter.sources.collector import Per, Subject
+
+UP: Final = gauge(
+    "octopus_up",
+    ("project",),
+    "Whether the last poll of every queue of the project worked (1) or at least one failed (0). "
+    "Absent until the project was polled.",
+    zh="项目的每个队列最近一次采集是否都成功：1 为全部成功，0 为至少一个失败。",
+    absent=Text("", "该项目尚未采集过。"),
+)
 
 
 def _queues(project: OctopusProject, _owner: str) -> Iterator[Subject]:
@@ -26,4 +36,4 @@ def _escaped(part: str) -> str:
     return part.replace("%", "%25").replace("/", "%2F")
 
 
-QUEUE = Per("octopus", 0, "queues", Text("queue", "队列"), _queues)
+QUEUE = Per("octopus", UP, 0, "queues", Text("queue", "队列"), _queues)

@@ -10,7 +10,6 @@ import structlog
 
 from exporter.config import Cluster, FileSecret
 from exporter.http import Response, Settings, TokenProvider, Upstream
-from exporter.metrics import catalogue
 from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks
 from exporter.polling import SLICE, Target, TargetKey
@@ -19,7 +18,7 @@ from exporter.sources.collector import Collector, Found, Subject, registry, subj
 from exporter.sources.figures import SampleFigures
 from exporter.sources.scnet.api import address, get, open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
-from exporter.sources.scnet.subjects import OWNER, USER
+from exporter.sources.scnet.subjects import OWNER, UP, USER
 from exporter.sources.source import Context
 
 T = TypeVar("T")
@@ -41,7 +40,7 @@ class MadeTargets:
 class Region:
     """A configured region at work. Making one has no effect yet."""
 
-    up_family: Final[Family] = catalogue.SCNET_UP
+    up_family: Final[Family] = UP
 
     def __init__(
         self,

@@ -1,10 +1,20 @@
 """For each of what the collectors of a region are asked: the region, a user, a member of a group."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from exporter.config.model import Cluster
-from exporter.metrics.family import Text
+from exporter.metrics.family import Text, gauge
 from exporter.sources.collector import Per, Subject
+
+UP: Final = gauge(
+    "scnet_up",
+    ("hpc_cluster",),
+    "Whether the last poll of every target of the region worked (1) or at least one failed (0). "
+    "Absent until the region was polled.",
+    zh="区域的每个目标最近一次采集是否都成功：1 为全部成功，0 为至少一个失败。",
+    absent=Text("", "该区域尚未采集过。"),
+)
 
 # Stands for the token's own user until a login tells the name.
 OWNER = ""
@@ -38,6 +48,6 @@ def _members(cluster: Cluster, _owner: str) -> Iterator[Subject]:
             )
 
 
-REGION = Per("clusters", 0, "", Text("region", "区域"), _region)
-USER = Per("clusters", 1, "users", Text("user", "用户"), _users)
-MEMBER = Per("clusters", 2, "members", Text("member", "用户组成员"), _members)
+REGION = Per("clusters", UP, 0, "", Text("region", "区域"), _region)
+USER = Per("clusters", UP, 1, "users", Text("user", "用户"), _users)
+MEMBER = Per("clusters", UP, 2, "members", Text("member", "用户组成员"), _members)

@@ -11,18 +11,19 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter import __version__
 from exporter.errors import Reason
-from exporter.metrics.catalogue import OWN
-from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Format
+from exporter.metrics.self_metrics import FAMILIES, SelfMetrics
 from exporter.version import revision
+
+OWN = {family.name: family for family in FAMILIES}
 
 
 @pytest.fixture
-def own() -> OwnMetrics:
-    return OwnMetrics()
+def own() -> SelfMetrics:
+    return SelfMetrics()
 
 
-def lines(own: OwnMetrics, *containing: str) -> list[str]:
+def lines(own: SelfMetrics, *containing: str) -> list[str]:
     """Sample lines with all of these texts, without those of histogram buckets."""
     text = own.render(Format.TEXT).decode().splitlines()
     return [
@@ -30,7 +31,7 @@ def lines(own: OwnMetrics, *containing: str) -> list[str]:
     ]
 
 
-def exercise(own: OwnMetrics) -> None:
+def exercise(own: SelfMetrics) -> None:
     """Everything once."""
     own.declare("kunshan", "queue_jobs")
     own.declare_token("kunshan")
@@ -52,14 +53,14 @@ def exercise(own: OwnMetrics) -> None:
     own.http_request("/metrics", 200)
 
 
-def test_failed_writes_of_the_state_file_are_counted_from_0(own: OwnMetrics) -> None:
+def test_failed_writes_of_the_state_file_are_counted_from_0(own: SelfMetrics) -> None:
     """A rate over them needs the 0 before the first."""
     assert "hpc_exporter_state_file_write_failures_total 0.0\n" in own.render(Format.TEXT).decode()
     own.state_file_write_failed()
     assert "hpc_exporter_state_file_write_failures_total 1.0\n" in own.render(Format.TEXT).decode()
 
 
-def test_every_family_of_the_catalogue_can_be_exported(own: OwnMetrics) -> None:
+def test_every_family_of_the_catalogue_can_be_exported(own: SelfMetrics) -> None:
     """And nothing else but the process collector's: a family that nothing exports would be a lie."""
     exercise(own)
     for fmt, parse in ((Format.TEXT, parse_text), (Format.OPENMETRICS, parse_openmetrics)):
@@ -75,18 +76,18 @@ def test_every_family_of_the_catalogue_can_be_exported(own: OwnMetrics) -> None:
 
 
 @pytest.mark.parametrize("fmt", Format)
-def test_no_created_series(own: OwnMetrics, fmt: Format) -> None:
+def test_no_created_series(own: SelfMetrics, fmt: Format) -> None:
     """They double the number of counters, and nobody asked for them."""
     exercise(own)
 
     assert b"_created" not in own.render(fmt)
 
 
-def test_a_family_without_series_has_no_header(own: OwnMetrics) -> None:
+def test_a_family_without_series_has_no_header(own: SelfMetrics) -> None:
     assert b"hpc_exporter_polls_total" not in own.render(Format.TEXT)
 
 
-def test_declared_counters_start_at_zero(own: OwnMetrics) -> None:
+def test_declared_counters_start_at_zero(own: SelfMetrics) -> None:
     """Including every reason of failure, so that a rate sees the first one; nothing is declared twice."""
     own.declare("kunshan", "queue_jobs")
     own.declare("kunshan", "queue_jobs")
@@ -98,7 +99,7 @@ def test_declared_counters_start_at_zero(own: OwnMetrics) -> None:
     assert len(declared) == 9 + 4 + 2
 
 
-def test_a_source_that_is_configured_no_longer_leaves_no_series(own: OwnMetrics) -> None:
+def test_a_source_that_is_configured_no_longer_leaves_no_series(own: SelfMetrics) -> None:
     exercise(own)
     own.poll("dongjiang", "queue_jobs", 0.3, "timeout")
     kept = lines(own, "dongjiang")
@@ -110,7 +111,7 @@ def test_a_source_that_is_configured_no_longer_leaves_no_series(own: OwnMetrics)
     assert b"kunshan" not in own.render(Format.TEXT)
 
 
-def test_a_source_that_comes_back_is_counted_anew(own: OwnMetrics) -> None:
+def test_a_source_that_comes_back_is_counted_anew(own: SelfMetrics) -> None:
     exercise(own)
     own.drop_source("kunshan")
 
@@ -122,7 +123,7 @@ def test_a_source_that_comes_back_is_counted_anew(own: OwnMetrics) -> None:
     assert 'hpc_exporter_api_requests_total{source="kunshan",endpoint="queue_jobs",code="200"} 1.0' in shown
 
 
-Call = Callable[[OwnMetrics], None]
+Call = Callable[[SelfMetrics], None]
 
 
 @pytest.mark.parametrize(
@@ -167,13 +168,13 @@ Call = Callable[[OwnMetrics], None]
         (lambda own: own.http_request("/k", 503), 'hpc_exporter_http_requests_total{path="/k",code="503"} 1.0'),
     ],
 )
-def test_what_is_told_is_shown(own: OwnMetrics, call: Call, expected: str) -> None:
+def test_what_is_told_is_shown(own: SelfMetrics, call: Call, expected: str) -> None:
     call(own)
 
     assert expected in lines(own, '"k"') + lines(own, '"/k"')
 
 
-def test_a_token_without_known_expiry_has_no_series(own: OwnMetrics) -> None:
+def test_a_token_without_known_expiry_has_no_series(own: SelfMetrics) -> None:
     """Unknown is never zero; nor is it what was known of the token before."""
     own.token_expiry("k", "bob", None)
     own.token_expiry("k", "alice", 1.7e9)
@@ -182,7 +183,7 @@ def test_a_token_without_known_expiry_has_no_series(own: OwnMetrics) -> None:
     assert lines(own, "token_expiry") == []
 
 
-def test_reloads(own: OwnMetrics) -> None:
+def test_reloads(own: SelfMetrics) -> None:
     """Absent before the first; a refused configuration leaves the time of the one in use."""
     name = "hpc_exporter_config_last_reload_success"
     assert lines(own, name) == []
@@ -193,20 +194,20 @@ def test_reloads(own: OwnMetrics) -> None:
     assert lines(own, name) == [f"{name}_timestamp_seconds 1600000000.0", f"{name}ful 0.0"]
 
 
-def test_build_info(own: OwnMetrics) -> None:
+def test_build_info(own: SelfMetrics) -> None:
     """The same version and revision as `--version` tells."""
     about = f'version="{__version__}",revision="{revision()}",python_version="{platform.python_version()}"'
     assert lines(own, "build_info") == [f"hpc_exporter_build_info{{{about}}} 1.0"]
 
 
-def test_shards(own: OwnMetrics) -> None:
+def test_shards(own: SelfMetrics) -> None:
     assert lines(own, "shard") == ["hpc_exporter_shard_ordinal 0.0", "hpc_exporter_total_shards 1.0"]
     own.shard(2, 3)
     assert lines(own, "shard") == ["hpc_exporter_shard_ordinal 2.0", "hpc_exporter_total_shards 3.0"]
 
 
 @pytest.mark.parametrize("fmt", Format)
-def test_series_counts_every_sample_line_of_the_answer(own: OwnMetrics, fmt: Format) -> None:
+def test_series_counts_every_sample_line_of_the_answer(own: SelfMetrics, fmt: Format) -> None:
     """Its own line too, and those of the families that we render."""
     exercise(own)
 
@@ -218,20 +219,20 @@ def test_series_counts_every_sample_line_of_the_answer(own: OwnMetrics, fmt: For
 
 def test_two_instances_do_not_share_anything() -> None:
     """A test, or a demo beside a real exporter, must not add to the other's counters."""
-    one, other = OwnMetrics(), OwnMetrics()
+    one, other = SelfMetrics(), SelfMetrics()
 
     one.retry("k", "e")
 
     assert lines(other, '"k"') == []
 
 
-def test_the_process_is_shown(own: OwnMetrics) -> None:
+def test_the_process_is_shown(own: SelfMetrics) -> None:
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= {
         line.split()[0] for line in lines(own, "process_")
     }
 
 
-async def test_a_long_document_is_rendered_without_holding_up_the_loop(own: OwnMetrics) -> None:
+async def test_a_long_document_is_rendered_without_holding_up_the_loop(own: SelfMetrics) -> None:
     """Other tasks go on meanwhile, and it is the same document."""
     for region in range(200):
         own.declare(f"region{region}", "queue_jobs")

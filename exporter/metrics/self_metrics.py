@@ -11,11 +11,232 @@ from prometheus_client.metrics_core import Metric
 
 from exporter import __version__
 from exporter.errors import Reason
-from exporter.metrics import catalogue
-from exporter.metrics.family import Family, FamilyType
+from exporter.metrics.family import Family, FamilyType, Text, counter, gauge, histogram
 from exporter.metrics.render import EOF, Format, header, named_sample, to_bytes
 from exporter.threads import off_loop
 from exporter.version import revision
+
+_SOURCE: Final = ("source",)
+_ENDPOINT: Final = ("source", "endpoint")
+_NEVER: Final = Text("never.", "不会缺失。")
+_DECLARED: Final = Text(
+    "never, for an endpoint that is polled: it is there at 0 from the start.",
+    "只要该接口被采集就不会缺失：从一开始就是 0。",
+)
+_NOT_RENEWED: Final = Text("for a source that only has tokens which nobody renews.", "该来源只有无人更新的令牌。")
+_AFTER_FIRST: Final = Text("until the first of its kind.", "第一次发生之前。")
+
+BUILD_INFO: Final = gauge(
+    "hpc_exporter_build_info",
+    ("version", "revision", "python_version"),
+    "What is running: the exporter's version, source revision and Python version; always 1.",
+    zh="正在运行的程序：版本、源代码版本和 Python 版本，恒为 1。",
+    absent=_NEVER,
+)
+
+POLL_INTERVAL: Final = gauge(
+    "hpc_exporter_poll_interval_seconds",
+    _ENDPOINT,
+    "Configured time between two polls of one target, in seconds.",
+    zh="配置中同一目标两次采集的间隔（秒）。",
+    absent=Text("never, for an endpoint that is polled.", "只要该接口被采集就不会缺失。"),
+)
+
+POLLS: Final = counter(
+    "hpc_exporter_polls_total",
+    _ENDPOINT,
+    "Polls that ended, successful or not. A poll can take several requests.",
+    zh="已结束的采集，不论成败。一次采集可能需要多个请求。",
+    absent=_DECLARED,
+)
+
+POLL_FAILURES: Final = counter(
+    "hpc_exporter_poll_failures_total",
+    (*_ENDPOINT, "reason"),
+    "Polls that failed after all their retries, by reason.",
+    zh="重试之后仍然失败的采集，按原因分。",
+    absent=_DECLARED,
+)
+
+POLL_DURATION: Final = histogram(
+    "hpc_exporter_poll_duration_seconds",
+    _ENDPOINT,
+    "Duration of a poll in seconds, successful or not, with its retries and waits.",
+    zh="一次采集的用时（秒），不论成败，包括重试和等待。",
+    absent=_DECLARED,
+)
+
+API_REQUESTS: Final = counter(
+    "hpc_exporter_api_requests_total",
+    (*_ENDPOINT, "code"),
+    "HTTP requests sent upstream, by status code of the answer; none where no answer came.",
+    zh="发往上游的 HTTP 请求，按应答的状态码分；没有应答的为 none。",
+    absent=_AFTER_FIRST,
+)
+
+API_ERRORS: Final = counter(
+    "hpc_exporter_api_errors_total",
+    (*_ENDPOINT, "api_code"),
+    "Answers in which the API itself reported an error, by its code; codes that no API page lists count as other.",
+    zh="接口自己报错的应答，按错误码分；接口文档没有列出的错误码记为 other。",
+    absent=_AFTER_FIRST,
+)
+
+API_RETRIES: Final = counter(
+    "hpc_exporter_api_retries_total",
+    _ENDPOINT,
+    "Further attempts after a transient failure within one poll.",
+    zh="一次采集中遇到临时故障后的再次尝试。",
+    absent=_DECLARED,
+)
+
+TOKEN_EXPIRY: Final = gauge(
+    "hpc_exporter_token_expiry_timestamp_seconds",
+    ("source", "user"),
+    "Unix time at which the token now in use expires, in seconds; user is the token's owner, empty for the "
+    "region's own. Absent where it is unknown.",
+    zh="当前令牌到期的 Unix 时间（秒）；user 是令牌的所有者，区域自己的令牌为空。",
+    absent=Text("", "到期时间未知。"),
+)
+
+TOKEN_REFRESHES: Final = counter(
+    "hpc_exporter_token_refreshes_total",
+    _SOURCE,
+    "New tokens obtained, at the start or in place of an older one.",
+    zh="取得的新令牌，包括启动时的和替换旧令牌的。",
+    absent=_NOT_RENEWED,
+)
+
+TOKEN_REFRESH_FAILURES: Final = counter(
+    "hpc_exporter_token_refresh_failures_total",
+    _SOURCE,
+    "Attempts to obtain a new token that failed.",
+    zh="未能取得新令牌的尝试。",
+    absent=_NOT_RENEWED,
+)
+
+UNKNOWN_STATES: Final = counter(
+    "hpc_exporter_unknown_states_total",
+    _ENDPOINT,
+    "States of jobs that the exporter does not know; such jobs are counted in the state unknown.",
+    zh="本程序不认识的作业状态；这些作业计入状态 unknown。",
+    absent=_DECLARED,
+)
+
+RECORDS_REJECTED: Final = counter(
+    "hpc_exporter_records_rejected_total",
+    _ENDPOINT,
+    "What was left out of otherwise good answers: records without a usable id or name, and single values "
+    "that make no sense. Their jobs are counted, sums with them are absent.",
+    zh="应答本身正常，但其中略去的内容：没有可用编号的记录，以及读不懂的单个值（其作业照常计数，含该值的合计不显示）。",
+    absent=_DECLARED,
+)
+
+QUEUES_DROPPED: Final = counter(
+    "hpc_exporter_queues_dropped_total",
+    _SOURCE,
+    "Queues without jobs that are no longer shown at 0, because a user had more than 1000 of them.",
+    zh="不再以 0 显示的无作业队列：一个用户的这类队列超过 1000 个。",
+    absent=Text("for a source without queue statistics.", "该来源没有队列统计。"),
+)
+
+TRACKED_JOBS: Final = gauge(
+    "hpc_exporter_tracked_jobs",
+    _SOURCE,
+    "Jobs that the tracker follows between polls.",
+    zh="跟踪器在两次采集之间跟踪的作业数。",
+    absent=Text("until a first list of the source was followed.", "尚未跟踪过该来源的作业列表。"),
+)
+
+STATE_FILE_WRITE_FAILURES: Final = counter(
+    "hpc_exporter_state_file_write_failures_total",
+    (),
+    "Writes of the tracker's state file that failed. Counting goes on in memory, and is lost with the process.",
+    zh="写入跟踪器状态文件失败的次数。计数在内存中继续，进程结束时丢失。",
+    absent=_NEVER,
+)
+
+SERIES: Final = gauge(
+    "hpc_exporter_series",
+    (),
+    "Series in this answer of the exporter, all families together.",
+    zh="本次应答中的序列总数，包括所有指标。",
+    absent=_NEVER,
+)
+
+CONFIG_RELOAD_SUCCESSFUL: Final = gauge(
+    "hpc_exporter_config_last_reload_successful",
+    (),
+    "Whether the last attempt to load the configuration worked (1) or the one before it is still in use (0).",
+    zh="最近一次加载配置是成功（1），还是仍在使用之前的配置（0）。",
+    absent=_NEVER,
+)
+
+CONFIG_RELOAD_TIMESTAMP: Final = gauge(
+    "hpc_exporter_config_last_reload_success_timestamp_seconds",
+    (),
+    "Unix time at which the configuration in use was loaded, in seconds.",
+    zh="加载当前配置的 Unix 时间（秒）。",
+    absent=_NEVER,
+)
+
+SHARD_ORDINAL: Final = gauge(
+    "hpc_exporter_shard_ordinal",
+    (),
+    "Number of this instance's shard of the targets, counted from 0.",
+    zh="本实例负责的分片的序号，从 0 开始。",
+    absent=_NEVER,
+)
+
+TOTAL_SHARDS: Final = gauge(
+    "hpc_exporter_total_shards",
+    (),
+    "Number of shards that the targets are divided into; 1 means that this instance polls all of them.",
+    zh="目标被分成的分片数；1 表示本实例采集全部目标。",
+    absent=_NEVER,
+)
+
+TASK_RESTARTS: Final = counter(
+    "hpc_exporter_task_restarts_total",
+    ("task",),
+    "Background tasks that failed in an unforeseen way and were started again, by task.",
+    zh="后台任务因未预见的错误而失败并被重新启动的次数，按任务分。",
+    absent=Text("the task does not run.", "该任务没有运行。"),
+)
+
+HTTP_REQUESTS: Final = counter(
+    "hpc_exporter_http_requests_total",
+    ("path", "code"),
+    "HTTP requests that the exporter answered, by path and status code; paths it does not serve count as other.",
+    zh="本程序回答的 HTTP 请求，按路径和状态码分；不提供的路径记为 other。",
+    absent=_AFTER_FIRST,
+)
+
+FAMILIES: Final = (
+    BUILD_INFO,
+    POLL_INTERVAL,
+    POLLS,
+    POLL_FAILURES,
+    POLL_DURATION,
+    API_REQUESTS,
+    API_ERRORS,
+    API_RETRIES,
+    TOKEN_EXPIRY,
+    TOKEN_REFRESHES,
+    TOKEN_REFRESH_FAILURES,
+    UNKNOWN_STATES,
+    RECORDS_REJECTED,
+    QUEUES_DROPPED,
+    TRACKED_JOBS,
+    STATE_FILE_WRITE_FAILURES,
+    SERIES,
+    CONFIG_RELOAD_SUCCESSFUL,
+    CONFIG_RELOAD_TIMESTAMP,
+    SHARD_ORDINAL,
+    TOTAL_SHARDS,
+    TASK_RESTARTS,
+    HTTP_REQUESTS,
+)
 
 # From a query on the local network to the longest that a request, with its retries, usually takes.
 POLL_DURATION_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -25,8 +246,8 @@ _QUICK: Final = 1_000
 _REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
 
-class OwnMetrics:
-    """Every family of `catalogue.OWN`, each an attribute, and what other rooms do with them.
+class SelfMetrics:
+    """All of `FAMILIES`, and what is counted in them.
 
     `source` is a region's or project's name, `endpoint` what is polled there.
     """
@@ -47,28 +268,28 @@ class OwnMetrics:
         self._of_requests: dict[tuple[str, str, int | None], Counter] = {}
         self._of_polls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
-        self.build_info = self._gauge(catalogue.BUILD_INFO)
-        self.poll_interval_seconds = self._gauge(catalogue.POLL_INTERVAL)
-        self.polls = self._counter(catalogue.POLLS)
-        self.poll_failures = self._counter(catalogue.POLL_FAILURES)
-        self.poll_duration = self._histogram(catalogue.POLL_DURATION, POLL_DURATION_BUCKETS)
-        self.api_requests = self._counter(catalogue.API_REQUESTS)
-        self.api_errors = self._counter(catalogue.API_ERRORS)
-        self.api_retries = self._counter(catalogue.API_RETRIES)
-        self.token_expiry_timestamp = self._gauge(catalogue.TOKEN_EXPIRY)
-        self.token_refreshes = self._counter(catalogue.TOKEN_REFRESHES)
-        self.token_refresh_failures = self._counter(catalogue.TOKEN_REFRESH_FAILURES)
-        self.unknown_states_seen = self._counter(catalogue.UNKNOWN_STATES)
-        self.records_rejected = self._counter(catalogue.RECORDS_REJECTED)
-        self.queues_left_out = self._counter(catalogue.QUEUES_DROPPED)
-        self.tracked = self._gauge(catalogue.TRACKED_JOBS)
-        self.state_file_write_failures = self._counter(catalogue.STATE_FILE_WRITE_FAILURES)
-        self.config_reload_successful = self._gauge(catalogue.CONFIG_RELOAD_SUCCESSFUL, shown=False)
-        self.config_reload_timestamp = self._gauge(catalogue.CONFIG_RELOAD_TIMESTAMP, shown=False)
-        self.shard_ordinal = self._gauge(catalogue.SHARD_ORDINAL)
-        self.total_shards = self._gauge(catalogue.TOTAL_SHARDS)
-        self.task_restarts = self._counter(catalogue.TASK_RESTARTS)
-        self.http_requests = self._counter(catalogue.HTTP_REQUESTS)
+        self.build_info = self._gauge(BUILD_INFO)
+        self.poll_interval_seconds = self._gauge(POLL_INTERVAL)
+        self.polls = self._counter(POLLS)
+        self.poll_failures = self._counter(POLL_FAILURES)
+        self.poll_duration = self._histogram(POLL_DURATION, POLL_DURATION_BUCKETS)
+        self.api_requests = self._counter(API_REQUESTS)
+        self.api_errors = self._counter(API_ERRORS)
+        self.api_retries = self._counter(API_RETRIES)
+        self.token_expiry_timestamp = self._gauge(TOKEN_EXPIRY)
+        self.token_refreshes = self._counter(TOKEN_REFRESHES)
+        self.token_refresh_failures = self._counter(TOKEN_REFRESH_FAILURES)
+        self.unknown_states_seen = self._counter(UNKNOWN_STATES)
+        self.records_rejected = self._counter(RECORDS_REJECTED)
+        self.queues_left_out = self._counter(QUEUES_DROPPED)
+        self.tracked = self._gauge(TRACKED_JOBS)
+        self.state_file_write_failures = self._counter(STATE_FILE_WRITE_FAILURES)
+        self.config_reload_successful = self._gauge(CONFIG_RELOAD_SUCCESSFUL, shown=False)
+        self.config_reload_timestamp = self._gauge(CONFIG_RELOAD_TIMESTAMP, shown=False)
+        self.shard_ordinal = self._gauge(SHARD_ORDINAL)
+        self.total_shards = self._gauge(TOTAL_SHARDS)
+        self.task_restarts = self._counter(TASK_RESTARTS)
+        self.http_requests = self._counter(HTTP_REQUESTS)
 
         self.build_info.labels(__version__, revision(), platform.python_version()).set(1)
         self.shard(0, 1)
@@ -209,9 +430,9 @@ class OwnMetrics:
         excluded = self._excluded
         metrics = [metric for metric in self.registry.collect() if metric.samples and _name(metric) not in excluded]
         self._series = sum(len(metric.samples) for metric in metrics)
-        if catalogue.SERIES.name not in excluded:
+        if SERIES.name not in excluded:
             self._series += 1
-            metrics.append(GaugeMetricFamily(catalogue.SERIES.name, catalogue.SERIES.help, value=series + self._series))
+            metrics.append(GaugeMetricFamily(SERIES.name, SERIES.help, value=series + self._series))
         document = b"".join(_rendered(metric, fmt) for metric in sorted(metrics, key=lambda metric: metric.name))
         return document + EOF if fmt is Format.OPENMETRICS else document
 
@@ -219,14 +440,14 @@ class OwnMetrics:
         return self._made(Counter(family.name, family.help, family.labels, registry=self.registry), family)
 
     def _histogram(self, family: Family, buckets: tuple[float, ...]) -> Histogram:
-        histogram = Histogram(family.name, family.help, family.labels, buckets=buckets, registry=self.registry)
-        return self._made(histogram, family)
+        made = Histogram(family.name, family.help, family.labels, buckets=buckets, registry=self.registry)
+        return self._made(made, family)
 
     def _gauge(self, family: Family, *, shown: bool = True) -> Gauge:
-        gauge = Gauge(family.name, family.help, family.labels, registry=self.registry if shown else None)
+        made = Gauge(family.name, family.help, family.labels, registry=self.registry if shown else None)
         if not shown:
-            self._not_shown.add(gauge)
-        return self._made(gauge, family)
+            self._not_shown.add(made)
+        return self._made(made, family)
 
     def _made(self, metric: _Metric, family: Family) -> _Metric:
         if "source" in family.labels:

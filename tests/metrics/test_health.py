@@ -2,10 +2,11 @@
 
 import pytest
 
-from exporter.metrics import families
-from exporter.metrics.catalogue import OCTOPUS_UP, SCNET_UP
+from exporter.metrics import health
 from exporter.metrics.family import Family
 from exporter.metrics.render import Chunks
+from exporter.sources.octopus.subjects import UP as OCTOPUS_UP
+from exporter.sources.scnet.subjects import UP as SCNET_UP
 
 
 def text(chunks: Chunks) -> str:
@@ -40,7 +41,7 @@ hpc_exporter_target_up{source="kunshan",endpoint="queue_jobs",target="test"} 0
     ids=["never tried", "works", "failed, never worked"],
 )
 def test_target_health(up: bool | None, stale: bool, last_success: float | None, expected: str) -> None:
-    chunks = families.target_health("kunshan", "queue_jobs", "test", up=up, stale=stale, last_success=last_success)
+    chunks = health.target_health("kunshan", "queue_jobs", "test", up=up, stale=stale, last_success=last_success)
 
     assert text(chunks) == expected
 
@@ -55,4 +56,4 @@ def test_target_health(up: bool | None, stale: bool, last_success: float | None,
     ],
 )
 def test_source_up(family: Family, up: bool | None, expected: str) -> None:
-    assert text(families.source_up(family, "kunshan", up)) == expected
+    assert text(health.source_up(family, "kunshan", up)) == expected

@@ -1,0 +1,69 @@
+"""How targets, and the regions and projects that they are of, do: rendered like domain series, for there can be tens of thousands."""
+
+from typing import Final
+
+from exporter.metrics.family import Family, Text, gauge
+from exporter.metrics.render import Chunks, label_block, number, sample, to_bytes
+
+_TARGET: Final = ("source", "endpoint", "target")
+
+TARGET_UP: Final = gauge(
+    "hpc_exporter_target_up",
+    _TARGET,
+    "Whether the last poll of the target worked (1) or failed (0). Absent until it was tried. The target is "
+    "a user, GROUP/USER, or a queue's type: QUEUE_TYPE/CLUSTER_TYPE/CLUSTER_ID where several queues of a "
+    "project share a type.",
+    zh="目标最近一次采集是成功（1）还是失败（0）。目标是一个用户、GROUP/USER，或队列的类型；"
+    "项目中多个队列类型相同时为 QUEUE_TYPE/CLUSTER_TYPE/CLUSTER_ID。",
+    absent=Text("", "该目标尚未尝试过。"),
+)
+
+TARGET_STALE: Final = gauge(
+    "hpc_exporter_target_stale",
+    _TARGET,
+    "Whether the target's domain series are left out because its last success is older than stale_after (1) "
+    "or not (0).",
+    zh="目标的数据是否因最近一次成功早于 stale_after 而不再提供：1 为是，0 为否。",
+    absent=Text("until the target was tried.", "该目标尚未尝试过。"),
+)
+
+TARGET_LAST_SUCCESS: Final = gauge(
+    "hpc_exporter_target_last_success_timestamp_seconds",
+    _TARGET,
+    "Unix time of the target's last successful poll, in seconds. Absent until one succeeded.",
+    zh="目标最近一次成功采集的 Unix 时间（秒）。",
+    absent=Text("", "该目标尚未成功过。"),
+)
+
+JOBS_DROPPED: Final = gauge(
+    "hpc_exporter_jobs_dropped",
+    ("source",),
+    "Listed jobs of a region without series of their own because max_jobs was reached. Only with per_job.",
+    zh="区域中因达到 max_jobs 而没有单独序列的作业数。需要 per_job。",
+    absent=Text("without per_job.", "没有开启 per_job。"),
+)
+
+FAMILIES: Final = (TARGET_UP, TARGET_STALE, TARGET_LAST_SUCCESS, JOBS_DROPPED)
+
+
+def source_up(family: Family, source: str, up: bool | None) -> Chunks:
+    """Whether all targets of a region or project work, in the `family` of its kind; `up` is None while not known yet."""
+    return {} if up is None else {family: to_bytes(sample(family, (source,), up))}
+
+
+def target_health(
+    source: str, endpoint: str, target: str, *, up: bool | None, stale: bool, last_success: float | None
+) -> Chunks:
+    """How a target's polls go. `up` is None before the first one, `last_success` (Unix seconds) before the first good one."""
+    values = {TARGET_STALE: stale, TARGET_UP: up, TARGET_LAST_SUCCESS: last_success}
+    labels = label_block(TARGET_STALE.labels, (source, endpoint, target))
+    return {
+        family: to_bytes(f"{family.name}{{{labels}}} {number(value)}\n")
+        for family, value in values.items()
+        if value is not None
+    }
+
+
+def jobs_dropped(source: str, jobs: int) -> Chunks:
+    """Jobs of a region that the cap on per-job series left out."""
+    return {JOBS_DROPPED: to_bytes(sample(JOBS_DROPPED, (source,), jobs))}
