@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass, field
 
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -191,6 +191,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=50, stateful_step_count=40)
 
 KEY_NAMES = st.sampled_from("abcd")
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "remove", "good", "bad"]), KEY_NAMES))
