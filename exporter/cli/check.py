@@ -14,7 +14,7 @@ from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
 from exporter.cli.once import unreadable_of
 from exporter.cli.output import complain, print_text, say, show
-from exporter.cli.progress import progress
+from exporter.cli.terminal import progress
 from exporter.config import FileSecret
 from exporter.errors import (
     AuthenticationError,

@@ -1,8 +1,6 @@
 """`hpc-exporter completion`: scripts with which shells complete the command line."""
 
 import argparse
-from collections.abc import Iterator
-from pathlib import Path
 
 import shtab
 
@@ -58,17 +56,4 @@ def run(args: argparse.Namespace) -> int:
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """The completion script for a shell."""
-    for action in all_actions(parser):
-        if action.type is Path:
-            # shtab's way to say what completes an argument; argparse has no word for it.
-            action.complete = shtab.FILE  # type: ignore[attr-defined]  # see above
     return str(shtab.complete(parser, shell=shell)) + (BASH_EQUALS if shell == "bash" else "")
-
-
-def all_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Every flag and argument of a parser and of its commands."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public name for it
-        yield action
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
-            for command in dict.fromkeys(action.choices.values()):
-                yield from all_actions(command)

@@ -18,11 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from exporter.app.tls import context_for
 from exporter.cli import options
+from exporter.cli.options import UsageError
 from exporter.cli.output import say, write
 from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
 from exporter.config.model import TOKEN_URL
-from exporter.config.units import parse_duration
 from exporter.config.values import AcUrl, Name, Url
 from exporter.errors import ConfigurationError, ExporterError, PollError
 from exporter.http import Login, Settings, Upstream
@@ -50,10 +50,6 @@ class DiscoverError(ExporterError):
     """The account could not be asked."""
 
 
-class UsageError(ExporterError):
-    """What was given does not say which account to ask for."""
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
     """An account, and the lines with which a configuration refers to its secrets."""
@@ -73,12 +69,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         allow_abbrev=False,
     )
     parser.add_argument("--user", type=checked(TypeAdapter(Name)), help="the platform login")
-    parser.add_argument(
-        "--access-key-file", type=Path, metavar="FILE", help=f"holds the access key (default: ${ACCESS_KEY})"
-    )
-    parser.add_argument(
-        "--secret-key-file", type=Path, metavar="FILE", help=f"holds the secret key (default: ${SECRET_KEY})"
-    )
+    options.add_path(parser, "--access-key-file", help=f"holds the access key (default: ${ACCESS_KEY})")
+    options.add_path(parser, "--secret-key-file", help=f"holds the secret key (default: ${SECRET_KEY})")
     parser.add_argument(
         "--token-url", type=checked(TypeAdapter(Url)), metavar="URL", help=f"where to log in (default: {TOKEN_URL})"
     )
@@ -88,14 +80,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="URL",
         help=f"where regions are asked for (default: {PUBLIC_AC_URL}, or the host of another --token-url)",
     )
-    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="private CA of these hosts")
+    options.add_path(parser, "--ca-file", help="private CA of these hosts")
     parser.add_argument("--insecure-skip-verify", action="store_true", help="do not verify certificates")
-    parser.add_argument(
-        "--config.file", dest="config_file", type=Path, metavar="FILE", help="take the account from this configuration"
-    )
+    options.add_path(parser, "--config.file", dest="config_file", help="take the account from this configuration")
     parser.add_argument("--account", metavar="NAME", help="which account of the configuration (default: its first)")
     parser.add_argument(
-        "--timeout", type=duration, default=10.0, metavar="DURATION", help="of one request (default: 10s)"
+        "--timeout", type=options.duration, default=10.0, metavar="DURATION", help="of one request (default: 10s)"
     )
     options.add_logging(parser)
     parser.set_defaults(run=run)
@@ -116,14 +106,6 @@ def checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
 def reason(error: ValidationError) -> str:
     """The first thing that is wrong, without the value: that may be hostile, or a secret."""
     return error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
-
-
-def duration(text: str) -> float:
-    """An argparse type."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from exporter.app import Components, assemble
@@ -13,9 +12,8 @@ from exporter.app.target_info import target_infos
 from exporter.cli import options
 from exporter.cli.options import UsageError
 from exporter.cli.output import complain, show, write
-from exporter.cli.progress import progress
 from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure, timestamp
-from exporter.cli.table import rendered
+from exporter.cli.terminal import progress, rendered
 from exporter.errors import PollError
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import Subject
@@ -120,14 +118,14 @@ def _add_delete(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     options.add_config_file(parser)
     parser.add_argument("job_ids", nargs="*", metavar="JOB_ID", help="which jobs; one given twice counts once")
-    parser.add_argument("--cluster", required=True, metavar="NAME", help="the region, as the configuration names it")
-    parser.add_argument("--user", required=True, metavar="NAME", help="the scheduler user whose jobs they are")
     parser.add_argument(
-        "--from-file",
-        type=Path,
-        metavar="FILE",
-        help="more ids, one a line; - is standard input; what follows # is a comment",
+        "--cluster", required=True, metavar="NAME", help="the region, as the configuration names it; required"
     )
+    parser.add_argument(
+        "--user", required=True, metavar="NAME", help="the scheduler user whose jobs they are; required"
+    )
+    text = "more ids, one a line; - is standard input; what follows # is a comment"
+    options.add_path(parser, "--from-file", help=text)
     parser.add_argument("--yes", action="store_true", help="delete; without it nothing is")
     parser.add_argument(
         "--i-mean", type=options.non_negative, metavar="N", help="the exact number of jobs, needed above 100"
@@ -147,9 +145,7 @@ def _add_delete(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         help="where the DELETE carries its parameters; query is for regions that drop the bodies of DELETE requests "
         "(default: %(default)s)",
     )
-    parser.add_argument(
-        "--audit-file", type=Path, metavar="FILE", help="append the audit lines here (default: standard error)"
-    )
+    options.add_output(parser, "--audit-file", "append the audit lines here (default: standard error)")
     options.add_logging(parser, default="warning")
     parser.set_defaults(run=run_delete)
 

@@ -22,7 +22,7 @@ from exporter.cli.job_lookup import JobLookup, JobSnapshot, ended, verdict
 from exporter.cli.options import UsageError
 from exporter.cli.output import IncompleteWriteError, OutputError, complain, open_to_write, show, write_all
 from exporter.cli.schemas import Audit, Verdict, timestamp
-from exporter.cli.table import rendered
+from exporter.cli.terminal import rendered
 from exporter.config import Cluster
 from exporter.errors import (
     AuthenticationError,

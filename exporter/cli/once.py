@@ -14,9 +14,8 @@ from exporter.app.poll_once import all_targets, exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.output import complain, show, write
-from exporter.cli.progress import progress
 from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows, timestamp
-from exporter.cli.table import rendered
+from exporter.cli.terminal import progress, rendered
 from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
 from exporter.polling import Outcome
@@ -53,11 +52,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default="table",
         help="what to print (default: %(default)s)",
     )
-    parser.add_argument(
+    options.add_output(
+        parser,
         "--output",
-        type=Path,
-        metavar="FILE",
-        help="replace this file, mode 0644, instead of printing; node_exporter reads names that end in .prom. A pipe or device is "
+        "replace this file, mode 0644, instead of printing; node_exporter reads names that end in .prom. A pipe or device is "
         "written into",
     )
     options.add_logging(parser, default="warning")
@@ -67,8 +65,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     assembly = assemble(args.config_file)
-    output = None if args.output == Path("-") else args.output
-    return asyncio.run(_once(assembly, args.format, output))
+    return asyncio.run(_once(assembly, args.format, args.output))
 
 
 async def _once(assembly: Components, fmt: str, output: Path | None) -> int:

@@ -1,7 +1,9 @@
 """Flags that several commands share, spelled as in Prometheus' own programs."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from exporter.config.units import parse_duration
 from exporter.errors import ExporterError
@@ -18,15 +20,21 @@ class UsageError(ExporterError):
     exit_status = 2
 
 
+def add_path(parser: argparse.ArgumentParser, flag: str, *, type: Callable[[str], Any] = Path, **settings: Any) -> None:  # noqa: A002 - as argparse names it
+    """Add a flag that takes the name of a file, which shells complete."""
+    action = parser.add_argument(flag, type=type, metavar="FILE", **settings)
+    # shtab's way to say what completes an argument; argparse has no word for it.
+    action.complete = "file"  # type: ignore[attr-defined]  # see above
+
+
+def add_output(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
+    """Add a flag for where results go instead of a standard stream; "-" is that stream, and None in the namespace."""
+    add_path(parser, flag, type=lambda name: None if name == "-" else Path(name), help=text)
+
+
 def add_config_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config.file",
-        dest="config_file",
-        type=Path,
-        default=DEFAULT_CONFIG,
-        metavar="FILE",
-        help="the configuration (default: %(default)s)",
-    )
+    text = "the configuration (default: %(default)s)"
+    add_path(parser, "--config.file", dest="config_file", default=DEFAULT_CONFIG, help=text)
 
 
 def add_logging(parser: argparse.ArgumentParser, default: str = "info") -> None:
@@ -75,11 +83,10 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
         action="store_true",
         help="listen on the sockets that systemd passes, not on --web.listen-address",
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "--web.config.file",
         dest="web_config_file",
-        type=Path,
-        metavar="FILE",
         help="TLS, client certificates, passwords and limits of the server, in the format of Prometheus' "
         "exporter-toolkit; read again when it changes",
     )

@@ -1,16 +1,17 @@
-"""The reference of the command line, made of the parser: ``python -m exporter.cli.reference > docs/cli.md``."""
+"""The reference of the command line, made of what --help prints: ``python -m exporter.cli.reference > docs/cli.md``."""
 
-import argparse
-import re
+import io
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 
-from exporter.cli.main import build_parser
+from exporter.cli.main import COMMANDS, build_parser
 
 INTRODUCTION = """\
 # The command line
 
-<!-- Made by `make docs` from the parser. Do not edit: a test compares the two. -->
+<!-- Made by `make docs` of what --help prints. Do not edit: a test compares the two. -->
 
     hpc-exporter COMMAND [FLAGS]
 
@@ -31,68 +32,41 @@ promises: [`once`](../config/once.schema.json), [`jobs list`](../config/jobs-lis
 [audit lines](../config/audit.schema.json) of `jobs delete`.
 """
 
+# Commands of commands.
+SUBCOMMANDS = {"jobs": ("list", "delete")}
+
 
 def reference() -> str:
     """The whole reference in Markdown."""
-    return "\n".join([INTRODUCTION, *sections(build_parser(), level=2)])
+    parser = build_parser()
+    parts = [INTRODUCTION]
+    for words in _command_lines():
+        printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        with _width(100), redirect_stdout(printed), suppress(SystemExit):
+            parser.parse_args([*words, "--help"])
+        # Without the usage, which Python's versions fold differently.
+        _, _, text = printed.buffer.getvalue().decode().partition("\n\n")
+        parts.append(f"## hpc-exporter {' '.join(words)}\n\n```text\n{text.strip()}\n```\n")
+    return "\n".join(parts)
 
 
-def sections(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
-    """A section for each command below `parser`."""
-    for command, summary in commands_of(parser):
-        yield section(command, summary, level)
-        yield from sections(command, level + 1)
+def _command_lines() -> Iterator[list[str]]:
+    for command in COMMANDS:
+        yield [command]
+        yield from ([command, each] for each in SUBCOMMANDS.get(command, ()))
 
 
-def commands_of(parser: argparse.ArgumentParser) -> list[tuple[argparse.ArgumentParser, str]]:
-    """The commands of a parser with their summaries, in the order of the help."""
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse has no public names for them
-    return [
-        (group.choices[choice.dest], choice.help or "")
-        for group in groups
-        for choice in group._choices_actions  # noqa: SLF001 - as above
-    ]
-
-
-def section(parser: argparse.ArgumentParser, summary: str, level: int) -> str:
-    parts = [f"{'#' * level} {parser.prog}", f"{summary[:1].upper()}{summary[1:]}.", parser.description or ""]
-    flags = [flag_row(parser, action) for action in parser._actions if shown(action)]  # noqa: SLF001 - as above
-    if flags:
-        parts.append("\n".join(["| flag | meaning |", "|---|---|", *flags]))
-    parts.append(f"```text\n{(parser.epilog or '').strip()}\n```")
-    return "\n\n".join(parts) + "\n"
-
-
-def shown(action: argparse.Action) -> bool:
-    return not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)  # noqa: SLF001 - as above
-
-
-def flag_row(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
-    meaning = (action.help or "") % {"prog": parser.prog, **vars(action)}
-    needed = "; required" if action.required and action.option_strings else ""
-    return f"| {spelled(action)} | {cell(meaning)}{needed} |"
-
-
-def spelled(action: argparse.Action) -> str:
-    """A flag with what it takes, or a positional argument."""
-    if not action.option_strings:
-        name = (
-            action.metavar if isinstance(action.metavar, str) else "|".join(map(str, action.choices or [action.dest]))
-        )
-        return f"`{cell(name)}`" + (" ..." if action.nargs == "*" else "")
-    value = "" if action.nargs == 0 else f"={value_of(action)}"
-    return ", ".join(f"`{cell(flag + value)}`" for flag in action.option_strings)
-
-
-def value_of(action: argparse.Action) -> str:
-    if isinstance(action.metavar, str):
-        return action.metavar
-    return "|".join(map(str, action.choices)) if action.choices else action.dest.upper()
-
-
-def cell(text: str) -> str:
-    """Text that stays within its cell of a table."""
-    return re.sub(r"\s+", " ", text).replace("|", "\\|")
+@contextmanager
+def _width(columns: int) -> Iterator[None]:
+    """Let help texts be so wide, whatever the terminal."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(columns)
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 if __name__ == "__main__":

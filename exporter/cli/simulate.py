@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.cli import options
 from exporter.cli.output import say, write
 from exporter.simulator.octopus import DataQueueSpec, OctopusProject, default_projects
 from exporter.simulator.scnet import Region
@@ -48,17 +49,12 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_world(parser, regions=1)
     parser.add_argument(
         "--token-lifetime",
-        type=_count,
+        type=options.positive,
         default=int(30 * DAY),
         metavar="SECONDS",
         help="how long tokens are good, in real seconds (default: 30 days)",
     )
-    parser.add_argument(
-        "--config-output",
-        type=Path,
-        metavar="FILE",
-        help="write the configuration to this file instead of standard output",
-    )
+    options.add_output(parser, "--config-output", "write the configuration to this file instead of standard output")
     parser.set_defaults(run=run)
 
 
@@ -73,10 +69,14 @@ def add_world(parser: argparse.ArgumentParser, *, regions: int) -> None:
         help="simulated seconds in each second (default: %(default)s)",
     )
     parser.add_argument(
-        "--regions", type=_count, default=regions, metavar="N", help="how many regions (default: %(default)s)"
+        "--regions", type=options.positive, default=regions, metavar="N", help="how many regions (default: %(default)s)"
     )
     parser.add_argument(
-        "--projects", type=_natural, default=1, metavar="N", help="how many Octopus projects (default: %(default)s)"
+        "--projects",
+        type=options.non_negative,
+        default=1,
+        metavar="N",
+        help="how many Octopus projects (default: %(default)s)",
     )
 
 
@@ -223,17 +223,3 @@ def _speed(text: str) -> float:
     if not 0 < speed <= DAY:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {DAY:.0f}")
     return speed
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return count
-
-
-def _natural(text: str) -> int:
-    count = int(text)
-    if count < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 0")
-    return count

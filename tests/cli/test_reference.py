@@ -1,29 +1,28 @@
 """The reference says what the parser says, and every command explains itself with an example."""
 
 import argparse
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
 import pytest
 
 from exporter.cli.main import build_parser
-from exporter.cli.reference import commands_of, reference
+from exporter.cli.reference import reference
+from tests.support.parser import all_commands, flags_of
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "cli.md"
 
 
-def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    for command, _ in commands_of(parser):
-        yield command
-        yield from commands(command)
+COMMANDS = {command.prog: command for command in all_commands(build_parser())}
 
 
-COMMANDS = {command.prog: command for command in commands(build_parser())}
-
-
-def test_the_document_is_what_the_parser_says() -> None:
+def test_the_document_is_what_the_help_says() -> None:
     """`make docs` writes it."""
     assert DOCUMENT.read_text(encoding="utf-8") == reference()
+
+
+def test_the_document_has_all_commands_in_their_order() -> None:
+    assert re.findall("^## (.*)$", reference(), re.MULTILINE) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -37,12 +36,7 @@ def test_every_command_shows_an_example_of_itself(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_flag_of_an_example_exists(name: str) -> None:
     """As far as an example calls the command itself."""
-    flags = {
-        flag.partition("=")[0]
-        for command in COMMANDS.values()
-        for action in command._actions
-        for flag in action.option_strings
-    }
+    flags = flags_of(build_parser())
     for line in (COMMANDS[name].epilog or "").splitlines():
         if line.startswith("  ") and "hpc-exporter" in line:
             words = line.partition("|")[0].split()

@@ -1,6 +1,5 @@
 """Commands and flags in the documentation can be typed as they are written."""
 
-import argparse
 import contextlib
 import importlib.util
 import io
@@ -13,9 +12,9 @@ from typing import Any
 import pytest
 
 from exporter.cli.main import build_parser, with_default_command
-from exporter.cli.reference import commands_of
 from tests.docs.commands import Command, commands, simple_commands
 from tests.docs.pages import PAGES, ROOT, none
+from tests.support.parser import commands_of, flags_of
 
 TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 PARSER = build_parser()
@@ -28,12 +27,6 @@ SHAPES = {
     "/api/v1/status": "docs/status.schema.json",
 }
 JQ = {"select", "map", "length", "sort_by", "group_by", "add", "tsv", "csv", "not", "and", "or", "keys", "if", "then"}
-
-
-def flags_of(parser: argparse.ArgumentParser) -> set[str]:
-    """The flags of a command and of those below it."""
-    own = {flag for action in parser._actions for flag in action.option_strings}
-    return own.union(*(flags_of(command) for command, _ in commands_of(parser)))
 
 
 def refusal(arguments: Sequence[str]) -> str | None:
@@ -72,7 +65,7 @@ def wrong_with_term(text: str) -> str | None:
         return None if words[1] in TARGETS else f"the Makefile has no {words[1]}"
     parser = PARSER
     for word in words[1:] if words[0] == "hpc-exporter" else ():
-        below = {command.prog.rpartition(" ")[2]: command for command, _ in commands_of(parser)}
+        below = {command.prog.rpartition(" ")[2]: command for command in commands_of(parser)}
         if word in below:
             parser = below[word]
         elif word.startswith("-") and word.partition("=")[0] not in flags_of(parser) | {"--help", "--version"}:
@@ -149,4 +142,4 @@ def test_a_word_that_is_nothing_would_be_found(text: str) -> None:
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
 def test_every_command_has_its_row_in_the_readme(name: str) -> None:
     named = [text for text, _ in PAGES[name].terms]
-    none(each.prog for each, _ in commands_of(PARSER) if not any(term.startswith(each.prog) for term in named))
+    none(each.prog for each in commands_of(PARSER) if not any(term.startswith(each.prog) for term in named))

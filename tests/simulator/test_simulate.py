@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ("--speed-up=0", "0 is not above 0"),
         ("--speed-up=nan", "nan is not above 0"),
         ("--speed-up=fast", "invalid"),
-        ("--regions=0", "0 is not at least 1"),
+        ("--regions=0", "must be 1 or more"),
         ("--seed=x", "invalid int value"),
     ],
 )

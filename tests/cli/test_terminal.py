@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from exporter.cli.table import blocks, folded, least_width, rendered, text_of, widths
+from exporter.cli.terminal import blocks, folded, least_width, rendered, text_of, widths
 from exporter.sources.once import Column, number
 
 COLUMNS = [Column("user"), Column("id", whole=True), number("cores"), Column("name")]

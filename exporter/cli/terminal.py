@@ -1,12 +1,18 @@
-"""Tables for people: as wide as the terminal, or as wide as they need to be where a program reads them."""
+"""Tables and progress for people.
+
+A table is as wide as the terminal, or as wide as it needs to be where a program reads it.
+"""
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -142,3 +148,19 @@ def has_colours(stream: TextIO) -> bool:
 def can_move(stream: TextIO) -> bool:
     """Whether this is a terminal that understands escape sequences."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show how much of `total` is done, until the end of the block; yields what to call when one more is.
+
+    Only on a terminal that can move its cursor: elsewhere nothing is shown.
+    """
+    if not can_move(sys.stderr):
+        yield lambda: None
+        return
+    console = Console(stderr=True, force_terminal=True, no_color=not has_colours(sys.stderr))
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True)
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
