@@ -6,12 +6,13 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
 from exporter.simulator.api_base import SimulatedApi, World
-from exporter.simulator.batch import SimJob, State
+from exporter.simulator.batch import State
 from exporter.simulator.faults import NullForm, dump, json_response
 from exporter.simulator.spec import (
     DAY,
@@ -115,6 +116,7 @@ JOB_TYPES: Final = (
 OUTPUT_TYPES: Final = ("DATA_MARK", "OPEN_DATA", "DATA_SET", "REPLAY_SIM", "PLOT_DATA")
 PROCESSORS: Final = ("lane-detection", "pedestrian-mining", "点云标注", "image-dedup")
 # Forms of which no page tells: a client that guesses is wrong sooner or later.
+ODD_SHARE: Final = 0.05
 ODD_SPECS: Final = ("modelarts.vm.cpu.2u", "4U16G", "")
 
 # Status and message of each documented error.
@@ -143,11 +145,10 @@ _REJECTIONS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OctopusQuirks:
-    """How a project deviates from the page's examples. `odd_specs` is a share from 0 to 1."""
+    """How a project deviates from the page's examples."""
 
     spelling: Spelling = "error_code"
     time_form: TimeForm = "milliseconds"
-    odd_specs: float = 0.05
     clock_ahead: float = 0.0  # seconds
 
 
@@ -177,41 +178,43 @@ class OctopusWriter:
         info = {"offset": offset, "limit": limit, "total": total}
         return dump(self._meta() | {"payload": {"list": list(rows), "page_info": info}})
 
-    def row(self, spec: ProjectSpec, queue: DataQueueSpec, job: SimJob) -> Row:
-        """A data job that waits. What it is follows from its number, so it stays the same from page to page."""
-        draw = random.Random(zlib.crc32(f"{queue.key}/{job.id}".encode()))
-        ranked, _ = job.changes[-1]
-        row: Row = {
-            "id": job.id,
-            "job_id": 1_000_000 + job.id,
-            "job_type": draw.choice(JOB_TYPES),
-            "data_id": f"DPK{job.id:07d}",
-            "rank_stamp": int(ranked * 1000),
-            "project_id": spec.project_id,
-            "resource_spec": f"{job.requested.cores}Core_{4 * job.requested.cores}GiB",
-            "priority": draw.choice((0, 0, 0, 10, -10)),
-            "queue_type": queue.queue_type,
-            "workspace_id": "0",
-        }
-        if queue.queue_type != "INTERNAL":
-            row |= {
-                "processor_id": 1 + draw.randrange(len(PROCESSORS)),
-                "processor_name": draw.choice(PROCESSORS),
-                "source": "API",
-                "output_type": draw.choice(OUTPUT_TYPES),
-            }
-        if queue.cluster_type:
-            row |= {"cluster_type": queue.cluster_type, "cluster_id": queue.cluster_id}
-        if draw.random() < self.quirks.odd_specs:
-            row["resource_spec"] = draw.choice(ODD_SPECS)
-        return row
-
     def _meta(self) -> dict[str, Any]:
         now = self._now() + self.quirks.clock_ahead
         milliseconds = int(now * 1000)
         forms = {"iso": iso(now), "milliseconds": milliseconds, "text": str(milliseconds)}
         form = self.quirks.time_form
         return {"meta_info": {} if form == "absent" else {"current_time": forms[form]}}
+
+
+# Each page is cut out of the whole queue, whose rows would be drawn anew for each.
+@lru_cache(4096)
+def data_row(project_id: str, queue: DataQueueSpec, job_id: int, cores: int, ranked: float) -> Row:
+    """A data job that waits, drawn by its number, so that it stays the same from page to page."""
+    draw = random.Random(zlib.crc32(f"{queue.key}/{job_id}".encode()))
+    row: Row = {
+        "id": job_id,
+        "job_id": 1_000_000 + job_id,
+        "job_type": draw.choice(JOB_TYPES),
+        "data_id": f"DPK{job_id:07d}",
+        "rank_stamp": int(ranked * 1000),
+        "project_id": project_id,
+        "resource_spec": f"{cores}Core_{4 * cores}GiB",
+        "priority": draw.choice((0, 0, 0, 10, -10)),
+        "queue_type": queue.queue_type,
+        "workspace_id": "0",
+    }
+    if queue.queue_type != "INTERNAL":
+        row |= {
+            "processor_id": 1 + draw.randrange(len(PROCESSORS)),
+            "processor_name": draw.choice(PROCESSORS),
+            "source": "API",
+            "output_type": draw.choice(OUTPUT_TYPES),
+        }
+    if queue.cluster_type:
+        row |= {"cluster_type": queue.cluster_type, "cluster_id": queue.cluster_id}
+    if draw.random() < ODD_SHARE:
+        row["resource_spec"] = draw.choice(ODD_SPECS)
+    return row
 
 
 class IamOffice:
@@ -305,7 +308,8 @@ class OctopusProject(SimulatedApi):
             for job in self.batch.jobs(user.name)
             if job.queue == queue.fed_by and job.state is State.QUEUED
         ]
-        rows = [self.writer.row(self.spec, queue, job) for job in waiting]
+        project = self.spec.project_id
+        rows = [data_row(project, queue, job.id, job.requested.cores, job.changes[-1][0]) for job in waiting]
         return sorted(rows, key=lambda row: (-row["priority"], row["rank_stamp"], row["id"]))
 
     # Routes
