@@ -17,7 +17,6 @@ SEEN = {
     "cli/check.py Preflight.check": "awaited there",
     "cli/serve.py unless": "awaited there",
     "polling/scheduler.py Scheduler._start": "a poll logs what it did not foresee, and the target goes on",
-    "sources/tracked.py Tracked.observe": "logs its own failures",
     "supervise.py ShortTasks.start": "its failure is logged by a callback",
     "http/tokens.py TokenCache.log_in": "awaited by the polls that share it",
     "tracking/service.py": "awaited by those who hand in a listing, and by the writer",

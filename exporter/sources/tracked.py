@@ -1,6 +1,5 @@
 """Hands job listings to the tracker, and shows what it counts as long as the listings' targets are shown."""
 
-import asyncio
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.records import JobListing
+from exporter.supervise import ShortTasks
 from exporter.tracking import MemberKey, TrackingService
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Tracked:
         self.service: TrackingService | None = None
         self._shown: dict[TargetKey, Followed] = {}
         self._targets_of: defaultdict[tuple[str, str], set[TargetKey]] = defaultdict(set)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = ShortTasks()
         self._failing: set[TargetKey] = set()
 
     def observe(self, followed: Followed, listing: JobListing, interval: float) -> None:
@@ -42,9 +42,7 @@ class Tracked:
             return
         self._shown[followed.target] = followed
         self._targets_of[followed.member[:2]].add(followed.target)
-        task = asyncio.get_running_loop().create_task(self._observe(self.service, followed, listing, interval))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start("observation of jobs", self._observe(self.service, followed, listing, interval))
 
     def hide(self, target: TargetKey) -> None:
         """The target's data is too old, or it is no longer polled; the counts go on when it is back."""

@@ -1,7 +1,5 @@
 """What the tracker counts is shown as long as it can be counted."""
 
-import asyncio
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -26,7 +24,7 @@ async def test_a_listing_that_cannot_be_taken_in_hides_its_member_and_is_told_on
 
     async def series() -> int:
         tracked.observe(ALICE, LISTING, 60.0)
-        await asyncio.gather(*tracked._tasks)
+        await tracked._tasks.finish(60)
         return exposition.series
 
     def record(*_: object) -> None:
