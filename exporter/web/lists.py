@@ -93,6 +93,7 @@ class Lists:
             type="search",
             name="filter",
             id="filter",
+            aria_label=t("filter"),
             value=query.given.get("filter", ""),
             placeholder=t("filter_hint"),
             autocomplete="off",
@@ -101,7 +102,6 @@ class Lists:
         kept = (name for name in ("view", "endpoint", "limit", "lang") if name in query.given)
         return element(
             "form",
-            element("label", t("filter"), for_="filter", class_="unseen"),
             text,
             self._select("state", [("", t("all_states")), ("stale,failing", t("problems"))], STATES, "state_"),
             self._select("source", [("", t("all_sources"))], [each["name"] for each in self._status["sources"]]),
@@ -125,8 +125,8 @@ class Lists:
         given = self._query.given.get(name, "")
         choices = [*choices, *((value, self._t(prefix + value) if prefix else value) for value in values)]
         options = [element("option", text, value=value, selected=value == given) for value, text in choices]
-        label = element("label", self._t("sort_by" if name == "sort" else name), for_=name, class_="unseen")
-        return together(label, element("select", *options, name=name, id=name))
+        label = self._t("sort_by" if name == "sort" else name)
+        return element("select", *options, name=name, id=name, aria_label=label)
 
     def _table(self, rows: list[Row]) -> Markup:
         columns = VIEWS[self._query.view]

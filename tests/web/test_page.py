@@ -22,13 +22,14 @@ VOID = {"meta", "link", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects what a browser would: tags, attributes and text. Fails where tags do not fit."""
+    """Collects what a browser would: tags, attributes, texts, and rows without details. Fails where tags do not fit."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.attributes: dict[str, list[str | None]] = {}
         self.texts: list[str] = []
+        self.rows: list[list[str]] = []
         self._open: list[str] = []
         self.feed(page)
         self.close()
@@ -38,6 +39,10 @@ class Reader(HTMLParser):
         self.tags.append(tag)
         if tag not in VOID:
             self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag == "td":
+            self.rows[-1].append("")
         for name, value in attrs:
             self.attributes.setdefault(name, []).append(value)
 
@@ -46,6 +51,8 @@ class Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
+        if "td" in self._open and "dl" not in self._open:
+            self.rows[-1][-1] += data
 
     @property
     def text(self) -> str:
@@ -173,28 +180,7 @@ def test_every_list_has_its_columns(view: str, heads: list[str]) -> None:
 
 def rows(installation: Installation, **query: str) -> list[list[str]]:
     """The texts of the cells of each row."""
-    reader = Rows(StatusPage(installation.status(), Texts("en"), "/metrics", page_query(query)).html())
-    return reader.rows[1:]
-
-
-class Rows(Reader):
-    """Also keeps the texts of tables apart, without those of details."""
-
-    def __init__(self, page: str) -> None:
-        self.rows: list[list[str]] = []
-        super().__init__(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        super().handle_starttag(tag, attrs)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        super().handle_data(data)
-        if {"td", "th"} & set(self._open) and "dl" not in self._open:
-            self.rows[-1][-1] += data
+    return read(installation, **query).rows[1:]
 
 
 def targets(*names: str) -> Installation:
@@ -366,6 +352,8 @@ async def test_the_page_loads_nothing_but_what_is_here() -> None:
     async with guarded(face=StagedFace(healthy())) as served:
         _, headers, body = await served.ask("/")
         page = Reader(body.decode())
+        assert headers["Content-Type"] == "text/html; charset=utf-8"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; ")
         assert "'unsafe" not in headers["Content-Security-Policy"]
         loaded = [*page.attributes["src"], *(href for href in page.attributes["href"] if href and "/static" in href)]
         for path in loaded:
