@@ -26,7 +26,7 @@ from exporter.errors import (
 )
 from exporter.http import Response, parse_retry_after
 from exporter.http import client as http
-from exporter.sources.octopus.wire import read_page
+from exporter.sources.octopus.pages import read_page
 from exporter.sources.scnet.api import open_envelope
 from tests.support.clock import FakeClock
 from tests.support.http import Network, body_of, get

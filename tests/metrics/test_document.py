@@ -14,9 +14,9 @@ from exporter.metrics.snapshot import Exposition
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import catalogue, rendered
 from exporter.sources.jobs import member_jobs, per_job
-from exporter.sources.octopus import samples as octopus
-from exporter.sources.octopus.records import QueueContent, QueueListing, Requested
-from exporter.sources.octopus.samples import QueueCounters, QueueLabels
+from exporter.sources.octopus import queuing_jobs
+from exporter.sources.octopus.queuing_jobs import QueueCounters, QueueLabels
+from exporter.sources.octopus.reading import QueueContent, QueueListing, Requested
 from exporter.sources.octopus.subjects import UP as OCTOPUS_UP
 from exporter.sources.scnet import queue_jobs
 from exporter.sources.scnet.region_cores import CPUS
@@ -48,7 +48,7 @@ def exposition() -> Exposition:
             health.source_up(SCNET_UP, "kunshan", True),
             health.source_up(OCTOPUS_UP, "driving", True),
             health.jobs_dropped("kunshan", 3),
-            octopus.queue(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, COUNTERS),
+            queuing_jobs.rendered(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, COUNTERS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),
             tracking.tracked_group("kunshan", "chemistry", tracked(jobs).group(MEMBER.source, MEMBER.group_id)),
         )

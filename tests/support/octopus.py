@@ -9,9 +9,9 @@ from typing import Any
 from exporter.config import InlineSecret
 from exporter.http import StaticToken, TokenCache, TokenSource
 from exporter.simulator import OctopusProject, ProjectSpec, Simulator, default_project
-from exporter.sources.octopus.client import ProjectClient, Queue
-from exporter.sources.octopus.iam import IamLogin
-from exporter.sources.octopus.records import QueueListing
+from exporter.sources.octopus.auth import IamLogin
+from exporter.sources.octopus.queuing_jobs import QUEUING_JOBS
+from exporter.sources.octopus.reading import Queue, QueueListing, QueueReader
 from tests.support.clock import FakeClock
 from tests.support.http import Network, a_network
 
@@ -67,10 +67,10 @@ class AtWork:
         self.client = self.new_client()
         self.pasted = StaticToken(InlineSecret(project.token()))
 
-    def new_client(self, **settings: Any) -> ProjectClient:
+    def new_client(self, **settings: Any) -> QueueReader:
         upstream = self.network.upstream("driving", max_concurrency=1, clock=self.clock, **settings)
         spec = self.project.spec
-        return ProjectClient(upstream, base_url=self.project.url, project_id=spec.project_id, clock=self.clock)
+        return QueueReader(upstream, base_url=self.project.url, project_id=spec.project_id, clock=self.clock)
 
     def iam(self, **changes: str) -> TokenSource:
         upstream = self.network.upstream("driving", clock=self.clock)
@@ -90,7 +90,7 @@ class AtWork:
         self.project.rows[key] = [row for first, last in numbers for row in entries(first, last)]
 
     async def read(self, queue: Queue = INTERNAL) -> QueueListing:
-        return await self.client.queuing_jobs(queue, self.pasted)
+        return await self.client.read(QUEUING_JOBS, queue, self.pasted)
 
     @property
     def asked(self) -> list[str]:

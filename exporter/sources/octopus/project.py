@@ -1,4 +1,4 @@
-"""One Octopus project at work: its client, its token and its queues."""
+"""One Octopus project at work: its connections, its token and its queues."""
 
 import asyncio
 import ssl
@@ -12,9 +12,9 @@ from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, Toke
 from exporter.metrics.family import Family
 from exporter.polling import Target, TargetKey
 from exporter.sources.collector import Collector, Subject, subjects_of
-from exporter.sources.octopus.client import ProjectClient, Queue
-from exporter.sources.octopus.flow import QueueTotals
-from exporter.sources.octopus.iam import IamLogin
+from exporter.sources.octopus.auth import IamLogin
+from exporter.sources.octopus.queue_diff import QueueTotals
+from exporter.sources.octopus.reading import Queue, QueueReader
 from exporter.sources.octopus.subjects import UP
 from exporter.sources.source import Context
 
@@ -47,7 +47,7 @@ class Project:
         self._upstream = self._made_upstream(1, slots, tls, project.requests_per_second)
         # Logins go to another host than the project's calls, but count as the project's.
         self._iam = self._made_upstream(1, slots, tls, None)
-        self.client = ProjectClient(
+        self.reader = QueueReader(
             self._upstream, base_url=project.base_url, project_id=project.project_id, clock=context.clock
         )
         self._logins = self._made_logins()

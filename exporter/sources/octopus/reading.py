@@ -1,15 +1,174 @@
-"""Puts the pages of one reading of a queue together. No I/O.
+"""Reads a queue page by page, and puts the pages together (page 查询排队作业列表-QueryQueuedJobList).
 
 Rows shift between pages while the queue moves: one can come twice, one can be missed. Adding a page takes well below a
 millisecond, so a queue of any length is read without a long stop.
 """
 
+import re
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote, urlencode
 
-from exporter.sources.octopus.records import EntryId, Kind, QueueContent, QueueListing, Requested
-from exporter.sources.octopus.specs import read_spec
-from exporter.sources.octopus.wire import Page, WireRow
+from exporter.clock import Clock
+from exporter.errors import (
+    AuthenticationError,
+    DecodeError,
+    PermissionDeniedError,
+    PollError,
+    RejectedError,
+    ThrottledError,
+    TransientError,
+)
+from exporter.http import Request, TokenProvider, Upstream, call_with_token
+from exporter.records import Record
+from exporter.sources.collector import Collector
+from exporter.sources.octopus.pages import Page, WireRow, read_page
+
+# The most that the newer page allows; what the older one's example shows, for deployments that refuse the former.
+PAGE_SIZE, SMALL_PAGE_SIZE = 200, 10
+# A refusal of the larger page is believed for so many seconds: deployments are updated.
+SMALL_FOR = 3600.0
+# A queue that grows while it is read must come to an end: twice as many pages as it seemed to have, and a few.
+SPARE_PAGES = 10
+MAX_PAGES = 1000
+# So many lost pages are bad luck; with more the service is in trouble, and asking on would make it worse.
+LOST_LIMIT = 3
+
+
+# The queue entry's number, or text where an API sends that.
+EntryId = int | str
+# Job type, processor and resource spec as the API spells them; "" where it says nothing.
+Kind = tuple[str, str, str]
+
+
+class Requested(Record, frozen=True, gc=False):
+    """What the queued jobs ask for. `unread` counts those whose resource spec is missing or was not understood."""
+
+    cpu_cores: float
+    memory_bytes: float
+    unread: int
+
+
+class QueueContent(Record, frozen=True, gc=False):
+    """What is in a queue.
+
+    `oldest_rank` is the smallest ordering stamp, Unix seconds; None where no entry has one or one cannot be read.
+    """
+
+    jobs: dict[Kind, int]
+    requested: Requested
+    oldest_rank: float | None
+
+
+class QueueListing(Record, frozen=True, gc=False):
+    """One reading of a queue.
+
+    `length` is what the API says, None where it says nothing. `content` is None where not everything could be read;
+    `lost` then says why. `complete`: an entry that is not in `ids` was not in the queue; `certain`: and surely not,
+    because all entries came in one answer. `rejected` counts rows without a usable id, `rejected_values` single values that
+    make no sense. `skew` is how far our clock is ahead of the server's, in seconds.
+    """
+
+    length: int | None
+    content: QueueContent | None
+    ids: frozenset[EntryId]
+    complete: bool
+    certain: bool
+    lost: str = ""
+    rejected: int = 0
+    skew: float | None = None
+    rejected_values: int = 0
+
+
+class Queue(NamedTuple):
+    """A queue as the API is asked for it; "" for what is left out."""
+
+    queue_type: str
+    cluster_type: str = ""
+    cluster_id: str = ""
+
+
+class QueueReader:
+    """Reads the queues of one project, one request at a time if its upstream is made so. Raises PollError."""
+
+    def __init__(self, upstream: Upstream, *, base_url: str, project_id: str, clock: Clock) -> None:
+        self._upstream = upstream
+        self._base_url = base_url
+        self._project_id = quote(project_id, safe="")
+        self._clock = clock
+        self._small_until = 0.0
+
+    async def read(self, collector: Collector, queue: Queue, tokens: TokenProvider) -> QueueListing:
+        """Read all that is in `queue`, by requests for the path of `collector`.
+
+        Raises the PollError of the first page; a later page that fails is lost, and the listing is then not complete.
+        """
+        ask = self._asking(collector, queue, tokens)
+        size, page = await self._first_page(ask)
+        reading = Reading(page)
+        bound = pages_allowed(page.total, size)
+        while reading.goes_on:
+            if reading.pages >= bound:
+                reading.stop(f"it grew while it was read, so reading stopped after {bound} pages")
+                break
+            try:
+                reading.add(await ask(reading.offset, size))
+            except (AuthenticationError, PermissionDeniedError):
+                raise
+            except PollError as error:
+                reading.lose(size, str(error))
+                if reading.lost_pages >= LOST_LIMIT or not worth_going_on(error):
+                    reading.stop(str(error))
+        return reading.listing()
+
+    async def _first_page(self, ask: "Ask") -> tuple[int, Page]:
+        """The size of pages, and the first of them.
+
+        No page says how a size is refused. So any 400 for the large one is answered with the small one: if that is
+        refused as well, the reason was another.
+        """
+        if self._clock.monotonic() < self._small_until:
+            return SMALL_PAGE_SIZE, await ask(0, SMALL_PAGE_SIZE)
+        try:
+            return PAGE_SIZE, await ask(0, PAGE_SIZE)
+        except RejectedError:
+            page = await ask(0, SMALL_PAGE_SIZE)
+        self._small_until = self._clock.monotonic() + SMALL_FOR
+        return SMALL_PAGE_SIZE, page
+
+    def _asking(self, collector: Collector, queue: Queue, tokens: TokenProvider) -> "Ask":
+        """Return the way to a page, by its offset and size."""
+        base = self._base_url + collector.path.format(project_id=self._project_id)
+
+        def ask(offset: int, limit: int) -> Awaitable[Page]:
+            wanted = {**queue._asdict(), "limit": limit, "offset": offset}
+            given = {name: value for name, value in wanted.items() if value != ""}
+            url = f"{base}?{urlencode(given, quote_via=quote, safe='')}"
+
+            def request(token: str) -> Request:
+                return Request(collector.name, url, headers={"X-Auth-Token": token}, secrets=(token,))
+
+            return call_with_token(self._upstream, tokens, request, read_page)
+
+        return ask
+
+
+Ask = Callable[[int, int], Awaitable[Page]]
+
+
+def pages_allowed(total: int | None, size: int) -> int:
+    """How many pages of a queue are read at most that had `total` entries at the beginning, or nobody knows how many."""
+    if total is None:
+        return MAX_PAGES
+    return min(MAX_PAGES, 2 * -(-total // size) + SPARE_PAGES)
+
+
+def worth_going_on(error: PollError) -> bool:
+    """Whether the next page may come where this one did not."""
+    return isinstance(error, TransientError | DecodeError) and not isinstance(error, ThrottledError)
 
 
 class Reading:
@@ -125,3 +284,28 @@ def requested(jobs: Counter[Kind]) -> Requested:
 def number(amount: Fraction) -> float:
     """A whole number stays exact, whatever its size."""
     return int(amount) if amount.denominator == 1 else float(amount)
+
+
+# Resource specs: `1Core_4GiB`, and other forms that are beyond doubt. The page has examples of this form only.
+# GB is left out: the vendor's pages use it for powers of 1000 and of 1024.
+BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+# At most 9 digits: no machine has more, and endless ones take long to read.
+_NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+_SPEC = re.compile(rf"{_NUMBER}Cores?_{_NUMBER}(KiB|MiB|GiB|TiB)")
+
+
+class Resources(NamedTuple):
+    """What a job asks for, exactly."""
+
+    cpu_cores: Fraction
+    memory_bytes: Fraction
+
+
+@lru_cache(maxsize=4096)
+def read_spec(spec: str) -> Resources | None:
+    """The resources that `spec` names; None for a form that is not understood."""
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        return None
+    cores, amount, unit = match.groups()
+    return Resources(Fraction(cores), Fraction(amount) * BYTES[unit])

@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.sources.octopus.flow import Events, Flow, QueueTotals, follow
-from exporter.sources.octopus.records import QueueListing
+from exporter.sources.octopus.queue_diff import Events, QueueState, QueueTotals, diff
+from exporter.sources.octopus.reading import QueueListing
 
 GAP = 180.0
 
 
 def step(
-    flow: Flow, ids: Collection[int], at: float, *, complete: bool = True, certain: bool = True
-) -> tuple[Flow, Events]:
-    return follow(flow, frozenset(ids), at=at, complete=complete, certain=complete and certain, longest_gap=GAP)
+    flow: QueueState, ids: Collection[int], at: float, *, complete: bool = True, certain: bool = True
+) -> tuple[QueueState, Events]:
+    return diff(flow, frozenset(ids), at=at, complete=complete, certain=complete and certain, longest_gap=GAP)
 
 
-def started(ids: Collection[int] = (), at: float = 1000.0) -> Flow:
-    flow, events = step(Flow(), ids, at)
+def started(ids: Collection[int] = (), at: float = 1000.0) -> QueueState:
+    flow, events = step(QueueState(), ids, at)
     assert events == Events()
     return flow
 
@@ -59,7 +59,7 @@ def test_the_wait_of_what_an_incomplete_listing_lacked_ends_after_it_was_last_se
 
 
 def test_before_the_first_complete_listing_nothing_can_be_said() -> None:
-    flow, events = step(Flow(), {1}, 1000.0, complete=False)
+    flow, events = step(QueueState(), {1}, 1000.0, complete=False)
     assert (events, flow.complete_at) == (Events(), None)
     flow, events = step(flow, {1, 2}, 1060.0)
     assert (events, flow.complete_at) == (Events(), 1060.0)

@@ -14,7 +14,7 @@ import msgspec
 from exporter.config import Secret
 from exporter.errors import AuthenticationError, DecodeError, PollError, RejectedError
 from exporter.http import Issued, Request, Response, epoch_seconds, sendable
-from exporter.sources.octopus.envelope import error_of, quoted, read_error
+from exporter.sources.octopus.api import error_of, quoted, read_error
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
 TOKEN_HEADER = "X-Subject-Token"  # noqa: S105 - a header's name

@@ -9,7 +9,7 @@ the next one confirms; the departure counts for the first.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from exporter.sources.octopus.records import EntryId, QueueListing
+from exporter.sources.octopus.reading import EntryId, QueueListing
 from exporter.tracking.histogram import Histogram
 
 
@@ -23,7 +23,7 @@ class Unseen:
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class QueueState:
     """What is known of a queue after a listing at the time `at`.
 
     `present` are the entries listed then, with the time each was first seen, None where it came at an unknown time.
@@ -45,9 +45,9 @@ class Events:
     waits: tuple[float, ...] = ()
 
 
-def follow(
-    flow: Flow, ids: Collection[EntryId], *, at: float, complete: bool, certain: bool, longest_gap: float
-) -> tuple[Flow, Events]:
+def diff(
+    flow: QueueState, ids: Collection[EntryId], *, at: float, complete: bool, certain: bool, longest_gap: float
+) -> tuple[QueueState, Events]:
     """Conclude from a listing of `ids` at the time `at` (see QueueListing for `complete` and `certain`).
 
     What happens during more than `longest_gap` seconds without a complete listing is counted, but not timed; and without
@@ -55,7 +55,7 @@ def follow(
     """
     in_touch = flow.complete_at is not None and at - flow.complete_at <= longest_gap
     if not complete and not in_touch:
-        return Flow({entry: came_of(flow, entry) for entry in ids}, {}, at, None), Events()
+        return QueueState({entry: came_of(flow, entry) for entry in ids}, {}, at, None), Events()
 
     present: dict[EntryId, float | None] = {}
     arrivals = 0
@@ -68,13 +68,13 @@ def follow(
     unseen = {entry: Unseen(came, flow.at) for entry, came in flow.present.items() if entry not in present}
     unseen.update((entry, was) for entry, was in flow.unseen.items() if entry not in present)
     if not complete:
-        return Flow(present, unseen, at, flow.complete_at), Events(arrivals)
-    gone, suspected = judged(unseen, at, certain=certain)
+        return QueueState(present, unseen, at, flow.complete_at), Events(arrivals)
+    gone, suspected = classify_missing(unseen, at, certain=certain)
     waits = tuple(wait for was in gone if (wait := wait_of(was, longest_gap)) is not None)
-    return Flow(present, suspected, at, at), Events(arrivals, len(gone), waits)
+    return QueueState(present, suspected, at, at), Events(arrivals, len(gone), waits)
 
 
-def came_of(flow: Flow, entry: EntryId) -> float | None:
+def came_of(flow: QueueState, entry: EntryId) -> float | None:
     """When a known entry was first seen; None for others."""
     if entry in flow.present:
         return flow.present[entry]
@@ -82,7 +82,9 @@ def came_of(flow: Flow, entry: EntryId) -> float | None:
     return was.came if was else None
 
 
-def judged(unseen: Mapping[EntryId, Unseen], at: float, *, certain: bool) -> tuple[list[Unseen], dict[EntryId, Unseen]]:
+def classify_missing(
+    unseen: Mapping[EntryId, Unseen], at: float, *, certain: bool
+) -> tuple[list[Unseen], dict[EntryId, Unseen]]:
     """Those that are gone, and those of which a complete listing at the time `at` only makes us think so."""
     gone: list[Unseen] = []
     suspected: dict[EntryId, Unseen] = {}
@@ -109,11 +111,11 @@ class QueueTotals:
         self.arrivals = 0
         self.departures = 0
         self.waits = Histogram()
-        self.flow = Flow()
+        self.flow = QueueState()
 
-    def conclusion(self, listing: QueueListing, at: float, longest_gap: float) -> tuple[Flow, Events]:
-        """What `follow` says to the listing. Changes nothing, so it may run in a thread; see `take`."""
-        return follow(
+    def conclusion(self, listing: QueueListing, at: float, longest_gap: float) -> tuple[QueueState, Events]:
+        """What `diff` says to the listing. Changes nothing, so it may run in a thread; see `take`."""
+        return diff(
             self.flow,
             listing.ids,
             at=at,
@@ -122,7 +124,7 @@ class QueueTotals:
             longest_gap=longest_gap,
         )
 
-    def take(self, conclusion: tuple[Flow, Events]) -> None:
+    def take(self, conclusion: tuple[QueueState, Events]) -> None:
         """Count what `conclusion` found."""
         self.flow, events = conclusion
         self.arrivals += events.arrivals

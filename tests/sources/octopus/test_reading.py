@@ -16,8 +16,8 @@ from exporter.errors import (
     UpstreamConnectionError,
 )
 from exporter.simulator import Fault, OctopusQuirks
-from exporter.sources.octopus.client import LOST_LIMIT, MAX_PAGES, SMALL_FOR, Queue, pages_allowed
-from exporter.sources.octopus.records import QueueListing
+from exporter.sources.octopus.queuing_jobs import QUEUING_JOBS
+from exporter.sources.octopus.reading import LOST_LIMIT, MAX_PAGES, SMALL_FOR, Queue, QueueListing, pages_allowed
 from tests.support.octopus import INTERNAL, PROCESSOR, AtWork, entries
 
 KEY = ("INTERNAL", "", "")
@@ -106,7 +106,7 @@ async def test_a_service_that_sends_smaller_pages_than_asked_for_is_read_to_the_
         return web.json_response({"payload": {"list": rows[offset : offset + 20], "page_info": info}})
 
     at_work.project.url = await at_work.network.serve(handler)
-    listing = await at_work.new_client().queuing_jobs(INTERNAL, at_work.pasted)
+    listing = await at_work.new_client().read(QUEUING_JOBS, INTERNAL, at_work.pasted)
     assert (listing.length, len(listing.ids), listing.complete, listing.skew) == (45, 45, True, None)
 
 
@@ -222,7 +222,7 @@ async def test_a_service_in_trouble_is_not_asked_for_all_pages(at_work: AtWork) 
 async def test_a_lost_page_is_asked_for_again_first(at_work: AtWork) -> None:
     at_work.hold((1, 450))
     at_work.project.faults.add(lost_page(200, times=1))
-    reading = asyncio.ensure_future(at_work.new_client(retries=1).queuing_jobs(INTERNAL, at_work.pasted))
+    reading = asyncio.ensure_future(at_work.new_client(retries=1).read(QUEUING_JOBS, INTERNAL, at_work.pasted))
     while not at_work.clock.pending:  # noqa: ASYNC110 - the pages come over a real socket
         await asyncio.sleep(0.01)
     await at_work.clock.advance(1)
@@ -290,7 +290,7 @@ async def test_the_token_is_never_repeated_in_an_error(at_work: AtWork) -> None:
 
     at_work.project.url = await at_work.network.serve(handler)
     with pytest.raises(PermissionDeniedError) as raised:
-        await at_work.new_client().queuing_jobs(INTERNAL, at_work.pasted)
+        await at_work.new_client().read(QUEUING_JOBS, INTERNAL, at_work.pasted)
     assert token[:12] not in str(raised.value)
     assert "<secret>" in str(raised.value)
 
@@ -324,4 +324,4 @@ async def test_a_pause_without_a_length_is_two_to_five_seconds(at_work: AtWork) 
 async def test_an_address_where_nobody_answers(at_work: AtWork) -> None:
     at_work.project.url = "http://127.0.0.1:1"
     with pytest.raises(UpstreamConnectionError):
-        await at_work.new_client().queuing_jobs(INTERNAL, at_work.pasted)
+        await at_work.new_client().read(QUEUING_JOBS, INTERNAL, at_work.pasted)

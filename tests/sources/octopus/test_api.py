@@ -19,7 +19,7 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Response
-from exporter.sources.octopus.envelope import LISTED_CODES, OCTOPUS_STATUS, error_of, read_error
+from exporter.sources.octopus.api import LISTED_CODES, OCTOPUS_STATUS, error_of, read_error
 
 NOW = 1_700_000_000.0
 
