@@ -13,7 +13,7 @@ from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
 from exporter.cli.once import unreadable_of
-from exporter.cli.output import complain, print_text, say, show
+from exporter.cli.output import print_error, print_line, print_text, warn
 from exporter.cli.terminal import progress
 from exporter.config import FileSecret
 from exporter.errors import (
@@ -64,14 +64,12 @@ Every target is asked once, without retries.
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "check",
         help="check the configuration",
         description="Load the configuration and name every mistake as FILE:LINE:COL: path: what is wrong.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     options.add_config_file(parser)
     parser.add_argument("--online", action="store_true", help="also try every target once")
@@ -100,11 +98,11 @@ def check(path: Path) -> int:
         warnings = validate(path)
     except ConfigurationError as error:
         count = len(error.mistakes)
-        print_text(str(error))
-        say(f"{path}: {count} mistake{'s' if count > 1 else ''}")
+        print_line(str(error))
+        print_error(f"{path}: {count} mistake{'s' if count > 1 else ''}")
         return 1
-    say(*(f"warning: {warning}" for warning in warnings))
-    print_text(f"{path}: the configuration is fine")
+    print_error(*(f"warning: {warning}" for warning in warnings))
+    print_line(f"{path}: the configuration is fine")
     return 0
 
 
@@ -118,12 +116,12 @@ async def _check_online(assembly: Components, seconds: float) -> int:
         await assembly.close()
     now = assembly.context.clock.now()
     findings = [(result, _finding(result, now)) for result in _with_credentials_compared(results)]
-    show(redact("".join(_line(result, finding) for result, finding in findings)))
+    print_text(redact("".join(_line(result, finding) for result, finding in findings)))
     failed = sum(finding is not None for _, finding in findings)
     if failed:
-        complain(f"{failed} of {len(findings)} targets failed")
+        warn(f"{failed} of {len(findings)} targets failed")
     elif not findings:
-        complain("there is nothing to try: the configuration names no targets")
+        warn("there is nothing to try: the configuration names no targets")
     return 1 if failed else 0
 
 

@@ -4,6 +4,7 @@ import argparse
 
 import shtab
 
+from exporter.cli import options
 from exporter.cli.output import write
 
 EXAMPLE = """examples:
@@ -35,15 +36,13 @@ complete -o bashdefault -F _hpc_exporter hpc-exporter
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "completion",
         help="print a completion script for a shell",
         description="Print a script that lets a shell complete commands, flags and file names. It starts no Python at a TAB, "
         "so print it again after an update.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")
     parser.set_defaults(run=run)

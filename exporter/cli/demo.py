@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from exporter.cli import options, serve, simulate
-from exporter.cli.output import print_text
+from exporter.cli.output import print_line
 from exporter.simulator import Simulator, default_projects, default_regions
 
 DEFAULT_LISTEN = "127.0.0.1:9851"
@@ -17,15 +17,13 @@ EXAMPLE = """example:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "demo",
         help="see it work: a simulated region and Octopus project, polled and served on loopback",
         description="Run simulated SCNet regions, a simulated Octopus project and an exporter that polls them, in one "
         "process, until interrupted.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     simulate.add_world(parser, regions=2)
     options.add_web(parser, DEFAULT_LISTEN)
@@ -55,4 +53,4 @@ async def demo(args: argparse.Namespace) -> int:
 
 def announce(url: str, telemetry_path: str) -> None:
     """Say where to look."""
-    print_text(f"Status page: {url}/\nMetrics:     {url}{telemetry_path}")
+    print_line(f"Status page: {url}/\nMetrics:     {url}{telemetry_path}")

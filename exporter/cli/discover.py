@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from exporter.app.tls import context_for
 from exporter.cli import options
 from exporter.cli.options import UsageError
-from exporter.cli.output import say, write
+from exporter.cli.output import print_error, write
 from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
 from exporter.config.model import TOKEN_URL
@@ -58,25 +58,23 @@ class Known:
     references: tuple[str, ...]
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "discover",
         help="write a configuration from an account's access key",
         description="Log in with an access key, ask every region of the account for its addresses, scheduler user and "
         "schedulers, and print a configuration. A region that cannot be asked is a comment with the reason.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.add_argument("--user", type=checked(TypeAdapter(Name)), help="the platform login")
+    parser.add_argument("--user", type=_checked(TypeAdapter(Name)), help="the platform login")
     options.add_path(parser, "--access-key-file", help=f"holds the access key (default: ${ACCESS_KEY})")
     options.add_path(parser, "--secret-key-file", help=f"holds the secret key (default: ${SECRET_KEY})")
     parser.add_argument(
-        "--token-url", type=checked(TypeAdapter(Url)), metavar="URL", help=f"where to log in (default: {TOKEN_URL})"
+        "--token-url", type=_checked(TypeAdapter(Url)), metavar="URL", help=f"where to log in (default: {TOKEN_URL})"
     )
     parser.add_argument(
         "--ac-url",
-        type=checked(TypeAdapter(AcUrl)),
+        type=_checked(TypeAdapter(AcUrl)),
         metavar="URL",
         help=f"where regions are asked for (default: {PUBLIC_AC_URL}, or the host of another --token-url)",
     )
@@ -91,19 +89,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(run=run)
 
 
-def checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
+def _checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
     """An argparse type: what the configuration accepts in such a place."""
 
     def check(text: str) -> str:
         try:
             return adapter.validate_python(text)
         except ValidationError as error:
-            raise argparse.ArgumentTypeError(reason(error)) from None
+            raise argparse.ArgumentTypeError(_reason(error)) from None
 
     return check
 
 
-def reason(error: ValidationError) -> str:
+def _reason(error: ValidationError) -> str:
     """The first thing that is wrong, without the value: that may be hostile, or a secret."""
     return error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
 
@@ -111,14 +109,14 @@ def reason(error: ValidationError) -> str:
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     try:
-        known = from_config(args) if args.config_file else from_arguments(args)
-        tls = trusted(known.account.tls)
+        known = _from_config(args) if args.config_file else _from_arguments(args)
+        tls = _trusted(known.account.tls)
     except UsageError as error:
-        say(f"hpc-exporter discover: {error}")
+        print_error(f"hpc-exporter discover: {error}")
         return 2
-    ac_url = args.ac_url or known.account.url or default_ac_url(known.account.token_url)
+    ac_url = args.ac_url or known.account.url or _default_ac_url(known.account.token_url)
     settings = Settings(name=known.account.name, timeout=args.timeout, retries=1)
-    found = asyncio.run(ask(known.account, ac_url, tls, settings))
+    found = asyncio.run(_ask(known.account, ac_url, tls, settings))
     regions = [checked_region(region, known.account, ac_url) for region in found]
     write("".join(f"{line}\n" for line in configuration(known, ac_url, regions)))
     if not any(region.hpc_url for region in regions):
@@ -126,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def from_config(args: argparse.Namespace) -> Known:
+def _from_config(args: argparse.Namespace) -> Known:
     """The account named on the command line, or the first one, of a configuration. Raises ConfigurationError."""
     for flag in ("user", "access_key_file", "secret_key_file", "token_url", "ca_file", "insecure_skip_verify"):
         if getattr(args, flag):
@@ -142,17 +140,17 @@ def from_config(args: argparse.Namespace) -> Known:
         else [("access_key", account.access_key), ("secret_key", account.secret_key)]
     )
     names = {"password": "SCNET_PASSWORD", "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-    return Known(account, tuple(reference(key, secret, names[key]) for key, secret in keys if secret is not None))
+    return Known(account, tuple(_reference(key, secret, names[key]) for key, secret in keys if secret is not None))
 
 
-def from_arguments(args: argparse.Namespace) -> Known:
+def _from_arguments(args: argparse.Namespace) -> Known:
     """The account of the flags and the environment."""
     if args.account:
         raise UsageError("--account chooses from a configuration: give it with --config.file")
     if not args.user:
         raise UsageError("say which login with --user, or give a configuration with --config.file")
-    access_key = given_secret("access_key", args.access_key_file, ACCESS_KEY)
-    secret_key = given_secret("secret_key", args.secret_key_file, SECRET_KEY)
+    access_key = _given_secret("access_key", args.access_key_file, ACCESS_KEY)
+    secret_key = _given_secret("secret_key", args.secret_key_file, SECRET_KEY)
     account = Account(
         name=slug(args.user, set()),
         user=args.user,
@@ -162,11 +160,11 @@ def from_arguments(args: argparse.Namespace) -> Known:
         tls=Tls(ca_file=args.ca_file, insecure_skip_verify=args.insecure_skip_verify),
     )
     return Known(
-        account, (reference("access_key", access_key, ACCESS_KEY), reference("secret_key", secret_key, SECRET_KEY))
+        account, (_reference("access_key", access_key, ACCESS_KEY), _reference("secret_key", secret_key, SECRET_KEY))
     )
 
 
-def trusted(tls: Tls) -> ssl.SSLContext:
+def _trusted(tls: Tls) -> ssl.SSLContext:
     """The context for the account's hosts. Raises UsageError for a CA file that cannot be used."""
     try:
         return context_for(tls, ":0:0")
@@ -174,7 +172,7 @@ def trusted(tls: Tls) -> ssl.SSLContext:
         raise UsageError(error.mistakes[0].message) from None
 
 
-def given_secret(key: str, file: Path | None, variable: str) -> Secret:
+def _given_secret(key: str, file: Path | None, variable: str) -> Secret:
     """A key from its file or from the environment. Raises UsageError."""
     try:
         if file is not None:
@@ -186,7 +184,7 @@ def given_secret(key: str, file: Path | None, variable: str) -> Secret:
         raise UsageError(f"no usable key in {where}: {error}; give a file with {flag} or set {variable}") from None
 
 
-def reference(key: str, secret: Secret, variable: str) -> str:
+def _reference(key: str, secret: Secret, variable: str) -> str:
     """How a configuration refers to a secret: never with the secret itself."""
     if isinstance(secret, FileSecret):
         return f"{key}_file: {quoted(str(secret.path.absolute()))}"
@@ -194,7 +192,7 @@ def reference(key: str, secret: Secret, variable: str) -> str:
     return f"{key}: ${{{variable}}}{missing}"
 
 
-def default_ac_url(token_url: str) -> str:
+def _default_ac_url(token_url: str) -> str:
     """The public platform's AC host, or the host that logs in where that is another."""
     if token_url == TOKEN_URL:
         return PUBLIC_AC_URL
@@ -202,19 +200,19 @@ def default_ac_url(token_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-async def ask(account: Account, ac_url: str, tls: ssl.SSLContext, settings: Settings) -> list[Found]:
+async def _ask(account: Account, ac_url: str, tls: ssl.SSLContext, settings: Settings) -> list[Found]:
     """Log in and ask for all regions. Raises DiscoverError where the login fails."""
     slots = asyncio.Semaphore(settings.max_concurrency)
     upstream = Upstream(settings, slots=slots, observer=Nobody(), clock=SystemClock(), tls=tls)
     try:
-        return await discover(upstream, login_of(account, ac_url), ac_url, time.time())
+        return await discover(upstream, _login_of(account, ac_url), ac_url, time.time())
     except PollError as error:
         raise DiscoverError(f"the login of {account.user} failed: {error}") from None
     finally:
         await upstream.close()
 
 
-def login_of(account: Account, ac_url: str) -> Login:
+def _login_of(account: Account, ac_url: str) -> Login:
     if account.password is not None:
         return PasswordLogin(account.user, account.password, account.org_id or "", account.url or ac_url, account.name)
     if account.access_key is None or account.secret_key is None:
@@ -233,7 +231,7 @@ def checked_region(region: Found, account: Account, ac_url: str) -> Found:
         Cluster.model_validate({**values, **urls, **users, "account": account.name})
     except ValidationError as error:
         key = error.errors(include_url=False, include_input=False)[0]["loc"][0]
-        return replace(region, hpc_url="", problem=f"what it says of itself cannot be used: {key} {reason(error)}")
+        return replace(region, hpc_url="", problem=f"what it says of itself cannot be used: {key} {_reason(error)}")
     return region
 
 
@@ -259,26 +257,26 @@ def configuration(known: Known, ac_url: str, found: list[Found]) -> Iterable[str
     else:
         yield f"    org_id: {quoted(account.org_id or '')}"
         yield f"    url: {quoted(account.url or '')}"
-    yield from tls_lines(account.tls)
+    yield from _tls_lines(account.tls)
     usable = [region for region in found if region.hpc_url]
     if usable:
         yield "clusters:"
     taken: set[str] = set()
     for region in usable:
-        yield from region_lines(region, slug(region.name or region.cluster_id, taken), account, ac_url)
+        yield from _region_lines(region, slug(region.name or region.cluster_id, taken), account, ac_url)
     for region in found:
         if not region.hpc_url:
             yield f"# Left out: {comment(region.name)} (cluster_id {comment(region.cluster_id)}): {comment(region.problem)}"
 
 
-def region_lines(region: Found, name: str, account: Account, ac_url: str) -> Iterable[str]:
+def _region_lines(region: Found, name: str, account: Account, ac_url: str) -> Iterable[str]:
     yield f"  # {comment(region.name)}; its name is the label hpc_cluster: change it to your liking"
     yield f"  - name: {quoted(name)}"
     yield f"    cluster_id: {quoted(region.cluster_id)}"
     yield f"    hpc_url: {quoted(region.hpc_url)}"
     yield f"    ac_url: {quoted(ac_url)}"
     yield f"    account: {quoted(account.name)}"
-    yield from tls_lines(account.tls)
+    yield from _tls_lines(account.tls)
     for scheduler in region.schedulers:
         yield f"    # scheduler {comment(scheduler.id)}: {comment(scheduler.name)} ({comment(scheduler.type)})"
     if region.problem:
@@ -291,7 +289,7 @@ def region_lines(region: Found, name: str, account: Account, ac_url: str) -> Ite
     yield "    #     users: [test, bob]"
 
 
-def tls_lines(tls: Tls) -> Iterable[str]:
+def _tls_lines(tls: Tls) -> Iterable[str]:
     settings = [f"ca_file: {quoted(str(tls.ca_file.absolute()))}"] if tls.ca_file is not None else []
     if tls.insecure_skip_verify:
         settings.append("insecure_skip_verify: true")

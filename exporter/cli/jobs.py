@@ -11,7 +11,7 @@ from exporter.app import Components, assemble
 from exporter.app.target_info import target_infos
 from exporter.cli import options
 from exporter.cli.options import UsageError
-from exporter.cli.output import complain, show, write
+from exporter.cli.output import print_text, warn, write
 from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure, timestamp
 from exporter.cli.terminal import progress, rendered
 from exporter.errors import PollError
@@ -62,29 +62,25 @@ own user. The token is the user's own, where `users` in the configuration gives 
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "jobs",
         help="list the jobs of members; delete jobs",
         description="Work with single jobs.",
         epilog="example:\n  hpc-exporter jobs list --help\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="jobs_command", metavar="COMMAND", required=True)
     _add_list(commands)
     _add_delete(commands)
 
 
-def _add_list(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_list(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "list",
         help="list the jobs of configured members",
         description="List the jobs of the members in the configuration. A filter given several times lets any of its "
         "values pass; different filters must all agree.",
         epilog=LIST_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     options.add_config_file(parser)
     for flag, text in (
@@ -107,14 +103,12 @@ def _add_list(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.set_defaults(run=run_list)
 
 
-def _add_delete(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_delete(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "delete",
         help="delete jobs of one user; without --yes only shows them",
         description="Show jobs of one user, and delete them with --yes.",
         epilog=DELETE_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     options.add_config_file(parser)
     parser.add_argument("job_ids", nargs="*", metavar="JOB_ID", help="which jobs; one given twice counts once")
@@ -222,12 +216,12 @@ async def _list(assembly: Components, members: list[Subject], states: Sequence[s
         if states is None or job.state in states
     ]
     unread = [answer for answer in answers if answer.missing]
-    complain(*(f"{answer.member.source} {answer.member.target}: {answer.missing}" for answer in unread))
+    warn(*(f"{answer.member.source} {answer.member.target}: {answer.missing}" for answer in unread))
     if fmt == "json":
         now = timestamp(assembly.context.clock.now())
         write(encoded(Jobs(time=now, ok=not unread, jobs=rows, unread_members=list(map(_unread_member, unread)))))
     else:
-        show(_job_table(rows) if rows or unread else "no jobs\n")
+        print_text(_job_table(rows) if rows or unread else "no jobs\n")
     return 1 if unread else 0
 
 

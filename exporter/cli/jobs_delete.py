@@ -20,7 +20,7 @@ from exporter.app import Components, assemble
 from exporter.cli import options
 from exporter.cli.job_lookup import JobLookup, JobSnapshot, ended, verdict
 from exporter.cli.options import UsageError
-from exporter.cli.output import IncompleteWriteError, OutputError, complain, open_to_write, show, write_all
+from exporter.cli.output import IncompleteWriteError, OutputError, open_to_write, print_text, warn, write_all
 from exporter.cli.schemas import Audit, Verdict, timestamp
 from exporter.cli.terminal import rendered
 from exporter.config import Cluster
@@ -140,14 +140,14 @@ async def _preview(assembly: Components, cluster: Cluster, order: _Order) -> int
     finally:
         await assembly.close()
     listed = [snapshot.jobs[job_id] for job_id in order.job_ids if job_id in snapshot.jobs]
-    show(_job_table(listed) if listed else "none of these jobs is listed\n")
+    print_text(_job_table(listed) if listed else "none of these jobs is listed\n")
     missing = [job_id for job_id in order.job_ids if job_id not in snapshot.jobs]
     if missing:
         listing = "not listed" if snapshot.complete else "not in the part of the list that could be read"
-        complain(f"{listing}: {' '.join(missing)}")
+        warn(f"{listing}: {' '.join(missing)}")
     would = [job for job in listed if not ended(job)]
     needed = f" --i-mean={len(order.job_ids)}" if len(order.job_ids) > SAFE_NUMBER else ""
-    complain(
+    warn(
         f"nothing was deleted. With --yes{needed}, {_jobs(len(would))} of {order.user} would be, "
         f"at scheduler {scheduler_id} of {cluster.name}"
     )
@@ -217,7 +217,7 @@ class AuditLog:
             write_all(self._descriptor, lines.encode())
             _synchronize(self._descriptor)
         except IncompleteWriteError as error:
-            complain(f"cannot write to {self._file}: {error}; the lines that are missing there:")
+            warn(f"cannot write to {self._file}: {error}; the lines that are missing there:")
             _write_stderr(error.rest.decode(errors="replace"))
             raise OutputError(f"the deletion was not recorded in {self._file}") from None
 
@@ -282,7 +282,7 @@ async def _look_before(lookup: JobLookup) -> JobSnapshot:
     except TransientError:
         raise
     except PollError as error:
-        complain(f"the jobs cannot be looked up, their ids are taken as they are: {error}")
+        warn(f"the jobs cannot be looked up, their ids are taken as they are: {error}")
         return JobSnapshot({}, complete=False)
 
 
@@ -331,11 +331,11 @@ class _Run:
         finally:
             # Also when interrupted: what was sent must leave a trace.
             audit_log.write(self._audits())
-            show(self._table())
+            print_text(self._table())
         for kind in (Verdict.STILL_THERE, Verdict.UNVERIFIED, Verdict.NOT_FOUND, Verdict.NOT_SENT):
             named = [job_id for job_id in self.order.job_ids if self._verdict(job_id) is kind]
             if named:
-                complain(f"{kind}: {' '.join(named)}")
+                warn(f"{kind}: {' '.join(named)}")
         return 0 if all(self._verdict(job_id) is Verdict.GONE for job_id in self.order.job_ids) else 1
 
     def _worth_sending(self, job_id: str) -> bool:
@@ -350,23 +350,23 @@ class _Run:
         try:
             token = await region.tokens.of_user(order.user).current()
         except PollError as error:
-            complain(f"there is no token, so nothing was sent: {error}")
+            warn(f"there is no token, so nothing was sent: {error}")
             return 0.0
         self.sent = job_ids
         # The trace of a process that is killed before it can write its audit lines.
-        complain(f"asking {region.name} to delete {_jobs(len(job_ids))} of {order.user}: {' '.join(job_ids)}")
+        warn(f"asking {region.name} to delete {_jobs(len(job_ids))} of {order.user}: {' '.join(job_ids)}")
         try:
             said = await delete_jobs(region.upstream, region.cluster.hpc_url, deletion, token, in_query=order.in_query)
         except REJECTIONS as error:
             self.answer = f"refused: {error}"
-            complain(f"{region.name} refused: {error}")
+            warn(f"{region.name} refused: {error}")
             return 0.0
         except PollError as error:
             self.answer = f"no good answer: {error}"
-            complain(f"whether it worked is open, looking: {error}")
+            warn(f"whether it worked is open, looking: {error}")
             return order.wait
         self.answer = said
-        complain(f"{region.name} says: {said or 'nothing'}")
+        warn(f"{region.name} says: {said or 'nothing'}")
         return order.wait
 
     async def _watch(self, wait: float) -> None:
@@ -390,7 +390,7 @@ class _Run:
             self.after = await self.lookup.fetch()
         except PollError as error:
             self.after = None
-            complain(f"cannot look: {error}")
+            warn(f"cannot look: {error}")
         self.gone |= {job_id for job_id in self.sent if verdict(job_id, self.after) is Verdict.GONE}
 
     def _verdict(self, job_id: str) -> Verdict:

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from exporter import streams
-from exporter.cli.output import OutputError, complain, flush_stdout, say, show
+from exporter.cli.output import OutputError, flush_stdout, print_error, print_text, warn
 from exporter.errors import ConfigurationError, ExporterError
 from exporter.redaction import remember, resembles_secret, withheld
 from exporter.threads import exit_process
@@ -22,11 +22,14 @@ COMMANDS = ("serve", "check", "once", "jobs", "discover", "simulate", "demo", "c
 
 
 class Parser(argparse.ArgumentParser):
-    """One that does not swallow what goes wrong when it prints help or a version."""
+    """One that takes flags as they are written, and does not swallow what goes wrong when it prints help or a version."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
     def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
         if message and file is sys.stdout:
-            show(message)
+            print_text(message)
         else:
             super()._print_message(message, file)
 
@@ -41,8 +44,6 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         prog="hpc-exporter",
         description="Prometheus exporter for SCNet supercomputing regions. Without a command it serves.",
         epilog="hpc-exporter COMMAND --help explains each command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version_text())
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -74,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         remember(misplaced_tokens(args))
         status: int = args.run(args)
     except ConfigurationError as error:
-        say(str(error))
+        print_error(str(error))
         return 1
     except ExporterError as error:
-        complain(str(error))
+        warn(str(error))
         return error.exit_status
     except KeyboardInterrupt:
         return 130
@@ -109,7 +110,7 @@ def status_of(command: Callable[[], int]) -> int:
     try:
         flush_stdout()
     except OutputError as error:
-        complain(str(error))
+        warn(str(error))
         return status or 1
     except SystemExit:
         return status or 1

@@ -13,7 +13,7 @@ from exporter.app import Components, assemble
 from exporter.app.poll_once import all_targets, exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
-from exporter.cli.output import complain, show, write
+from exporter.cli.output import print_text, warn, write
 from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows, timestamp
 from exporter.cli.terminal import progress, rendered
 from exporter.config import Config
@@ -35,15 +35,13 @@ replaced as a whole. Counters and waits need a process that keeps watching: that
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "once",
         help="poll every target once and print what it says",
         description="Poll every target of the configuration once and print a table, JSON or the Prometheus text format. "
         "Nothing is kept: the tracker of `serve` and its state file are not touched.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     options.add_config_file(parser)
     parser.add_argument(
@@ -75,7 +73,7 @@ async def _once(assembly: Components, fmt: str, output: Path | None) -> int:
         text = await exposition(assembly, outcomes) if fmt == "prometheus" else b""
     finally:
         await assembly.close()
-    complain(*filter(None, map(_complaint, outcomes)))
+    warn(*filter(None, map(_complaint, outcomes)))
     rows = _rows(assembly.config, outcomes)
     if fmt == "prometheus":
         write(text.decode(), output)
@@ -85,7 +83,7 @@ async def _once(assembly: Components, fmt: str, output: Path | None) -> int:
         # For a file: plain, and as wide as it needs to be.
         write(_tables(rows, io.StringIO()), output)
     else:
-        show(_tables(rows, sys.stdout))
+        print_text(_tables(rows, sys.stdout))
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 

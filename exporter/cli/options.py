@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from exporter.config.units import parse_duration
 from exporter.errors import ExporterError
@@ -18,6 +18,14 @@ class UsageError(ExporterError):
     """What was asked for does not fit the configuration: wrong usage, though it could be parsed."""
 
     exit_status = 2
+
+
+class Subparsers(Protocol):
+    """The commands of a parser, for whose type argparse has no public name."""
+
+    def add_parser(self, name: str, *, help: str, description: str, epilog: str) -> argparse.ArgumentParser:  # noqa: A002 - as argparse names it
+        """Add a command; its parser."""
+        ...
 
 
 def add_path(parser: argparse.ArgumentParser, flag: str, *, type: Callable[[str], Any] = Path, **settings: Any) -> None:  # noqa: A002 - as argparse names it

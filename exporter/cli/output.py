@@ -38,27 +38,27 @@ class IncompleteWriteError(ExporterError):
         self.rest = rest
 
 
-def complain(*texts: str) -> None:
+def warn(*texts: str) -> None:
     """Say each of these on standard error. That nobody listens must not end what is under way."""
-    say(*(f"hpc-exporter: {text}" for text in texts))
+    print_error(*(f"hpc-exporter: {text}" for text in texts))
 
 
-def say(*texts: str) -> None:
+def print_error(*texts: str) -> None:
     """The same without the name of the program, for texts that begin with a file's."""
     for text in texts:
         with contextlib.suppress(OSError):
-            print(plain(text), file=sys.stderr, flush=True)
+            print(_plain(text), file=sys.stderr, flush=True)
         drain_stderr()
 
 
-def plain(text: str) -> str:
+def _plain(text: str) -> str:
     """`text` without secrets, and without what steers a terminal. It may have several lines."""
     return printable(redact(text), but="\n")
 
 
-def print_text(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line, or several, for a person. Raises OutputError."""
-    show(plain(text) + "\n")
+    print_text(_plain(text) + "\n")
 
 
 def write(text: str, file: Path | None = None) -> None:
@@ -66,24 +66,24 @@ def write(text: str, file: Path | None = None) -> None:
     if file is not None:
         write_file(file, text)
     else:
-        write_stdout(fit_for(sys.stdout.isatty(), text).encode(errors="replace"))
+        _write_stdout(_fit_for(sys.stdout.isatty(), text).encode(errors="replace"))
 
 
-def fit_for(terminal: bool, text: str) -> str:
+def _fit_for(terminal: bool, text: str) -> str:
     """Text for programs as it is; where a person looks at it, without what steers the terminal."""
     return printable(text, but="\n") if terminal else text
 
 
-def show(text: str) -> None:
+def print_text(text: str) -> None:
     """Print a table, which may have colours, in whatever encoding the terminal has. Raises OutputError."""
-    write_stdout(text.encode(sys.stdout.encoding or "utf-8", errors="backslashreplace"))
+    _write_stdout(text.encode(sys.stdout.encoding or "utf-8", errors="backslashreplace"))
 
 
-def write_stdout(content: bytes) -> None:
+def _write_stdout(content: bytes) -> None:
     """Raises OutputError where standard output is full; a reader that has left has seen enough: then status 1, quietly."""
     # What was said before on standard error comes before on a terminal, too.
     drain_stderr()
-    with checked_stdout():
+    with _checked_stdout():
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -91,24 +91,24 @@ def write_stdout(content: bytes) -> None:
 
 def flush_stdout() -> None:
     """Write what others have printed. Raises like `write_stdout`."""
-    with checked_stdout():
+    with _checked_stdout():
         sys.stdout.flush()
 
 
 @contextmanager
-def checked_stdout() -> Iterator[None]:
+def _checked_stdout() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        abandon_stdout()
+        _abandon_stdout()
         raise SystemExit(1) from None
     except OSError as error:
-        abandon_stdout()
+        _abandon_stdout()
         reason = "it is closed" if error.errno == errno.EBADF else error.strerror
         raise OutputError(f"cannot write to standard output: {reason}") from None
 
 
-def abandon_stdout() -> None:
+def _abandon_stdout() -> None:
     """Python tries to write the rest when it ends, and complains."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -118,8 +118,8 @@ def write_file(file: Path, text: str) -> None:
 
     Where `file` is a symbolic link, its target is meant. A file that is not there is made.
     """
-    if (descriptor := own_descriptor(file)) is not None:
-        write_descriptor(file, descriptor, text)
+    if (descriptor := _own_descriptor(file)) is not None:
+        _write_descriptor(file, descriptor, text)
         return
     try:
         mode = file.stat().st_mode
@@ -130,13 +130,13 @@ def write_file(file: Path, text: str) -> None:
     if stat.S_ISREG(mode):
         replace_file(Path(os.path.realpath(file)), text.encode(errors="replace"))
     elif stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-        write_special(file, text)
+        _write_special(file, text)
     else:
         kind = "a folder" if stat.S_ISDIR(mode) else "neither a file nor a pipe nor a terminal"
         raise OutputError(f"cannot write {file}: it is {kind}")
 
 
-def own_descriptor(file: Path) -> int | None:
+def _own_descriptor(file: Path) -> int | None:
     """The number of the open file of this process that `file` stands for, as /dev/stdout does; None for any other."""
     for _ in range(LONGEST_CHAIN):
         folder = file.absolute().parent.resolve()
@@ -149,7 +149,7 @@ def own_descriptor(file: Path) -> int | None:
     return None
 
 
-def write_descriptor(file: Path, descriptor: int, text: str) -> None:
+def _write_descriptor(file: Path, descriptor: int, text: str) -> None:
     """To be written to as it is: the file behind it may be opened for appending, or shared."""
     if descriptor == sys.stdout.fileno():
         write(text)
@@ -157,7 +157,7 @@ def write_descriptor(file: Path, descriptor: int, text: str) -> None:
         _write_open(file, descriptor, text)
 
 
-def write_special(file: Path, text: str) -> None:
+def _write_special(file: Path, text: str) -> None:
     """Write into a pipe or a device."""
     try:
         descriptor = open_to_write(file)
@@ -171,7 +171,7 @@ def write_special(file: Path, text: str) -> None:
 
 def _write_open(file: Path, descriptor: int, text: str) -> None:
     try:
-        write_all(descriptor, fit_for(os.isatty(descriptor), text).encode(errors="replace"))
+        write_all(descriptor, _fit_for(os.isatty(descriptor), text).encode(errors="replace"))
     except IncompleteWriteError as error:
         raise OutputError(f"cannot write {file}: {error}") from None
 
@@ -205,7 +205,7 @@ def replace_file(file: Path, content: bytes) -> None:
     Raises OutputError; the old file then stays as it is.
     """
     try:
-        with beside(file) as (descriptor, temporary):
+        with _beside(file) as (descriptor, temporary):
             with os.fdopen(descriptor, "wb") as stream:
                 os.fchmod(stream.fileno(), READABLE_BY_ALL)
                 stream.write(content)
@@ -217,7 +217,7 @@ def replace_file(file: Path, content: bytes) -> None:
 
 
 @contextmanager
-def beside(file: Path) -> Iterator[tuple[int, Path]]:
+def _beside(file: Path) -> Iterator[tuple[int, Path]]:
     """A new file in the folder of `file`, open for writing; removed at the end if it is still there.
 
     A reader that collects ``*.prom`` does not see it: its name begins with a dot and ends otherwise.

@@ -18,7 +18,7 @@ from exporter import __version__
 from exporter.app import Application, Options
 from exporter.app.reload import AutoReload
 from exporter.cli import check, options
-from exporter.cli.output import print_text
+from exporter.cli.output import print_line
 from exporter.clock import SystemClock
 from exporter.polling import WHOLE, Shard
 from exporter.supervise import supervised
@@ -43,14 +43,12 @@ EXAMPLE = """example:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="poll and serve /metrics (what runs without a command)",
         description="Poll all configured targets and serve their metrics until SIGTERM or SIGINT; SIGHUP reloads.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     options.add_config_file(parser)
     parser.add_argument(
@@ -118,7 +116,7 @@ def check_web(path: Path | None) -> int:
     """Check the file of --web.config.file, if there is one; the exit status. Raises ConfigurationError."""
     if path is not None:
         load_settings(path)
-        print_text(f"{path}: the web configuration is fine")
+        print_line(f"{path}: the web configuration is fine")
     return 0
 
 

@@ -5,18 +5,14 @@ import asyncio
 import json
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exporter.cli import options
-from exporter.cli.output import say, write
+from exporter.cli.output import print_error, write
 from exporter.simulator.octopus import DataQueueSpec, OctopusProject, default_projects
 from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator, is_loopback
 from exporter.simulator.spec import DAY, default_regions
 from exporter.sources.collector import collectors_of
-
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no public name for it
 
 EXAMPLE = """example:
   hpc-exporter simulate --config-output=simulated.yml &
@@ -26,7 +22,7 @@ EXAMPLE = """example:
 _TRUTH_KEPT_FOR = DAY  # simulated, so that a simulator left running stays small
 
 
-def add_parser(subparsers: "Subparsers") -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     """Add the subcommand; its namespace's `run` is a function from the namespace to the exit status."""
     parser = subparsers.add_parser(
         "simulate",
@@ -34,8 +30,6 @@ def add_parser(subparsers: "Subparsers") -> None:
         description="Serves simulated SCNet regions and Octopus projects on this machine until SIGINT or SIGTERM, and "
         "prints a configuration with which the exporter can poll them.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--listen-address",
@@ -93,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         asyncio.run(_serve(simulator, args.listen_address, args.config_output))
     except OSError as error:
-        say(f"hpc-exporter simulate: {error}")
+        print_error(f"hpc-exporter simulate: {error}")
         return 1
     return 0
 

@@ -43,17 +43,17 @@ STYLES = {
 def rendered(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], stream: TextIO) -> str:
     """The table as `stream` can show it; None as a cell is unknown, not zero."""
     texts = [[text_of(cell) for cell in row] for row in rows]
-    width = terminal_width(stream)
-    colours = has_colours(stream)
+    width = _terminal_width(stream)
+    colours = _has_colours(stream)
     sizes = widths(columns, texts)
     if width is None or sum(sizes) + GAP * (len(sizes) - 1) <= width:
-        return grid(columns, texts, sizes, colours=colours)
+        return _grid(columns, texts, sizes, colours=colours)
     if least_width(columns, sizes) <= width:
         return folded(columns, texts, width, colours=colours)
     return blocks(columns, texts)
 
 
-def grid(columns: Sequence[Column], rows: list[list[str]], sizes: Sequence[int], *, colours: bool) -> str:
+def _grid(columns: Sequence[Column], rows: list[list[str]], sizes: Sequence[int], *, colours: bool) -> str:
     """Aligned columns of the given `sizes` under their titles. By hand: rich takes a millisecond a row."""
 
     def line(cells: Sequence[str], styles: Sequence[str]) -> str:
@@ -65,7 +65,7 @@ def grid(columns: Sequence[Column], rows: list[list[str]], sizes: Sequence[int],
         return (" " * GAP).join(parts).rstrip() + "\n"
 
     titles = line([column.title for column in columns], ["bold"] * len(columns))
-    return titles + "".join([line(row, list(map(style_of, columns, row))) for row in rows])
+    return titles + "".join([line(row, list(map(_style_of, columns, row))) for row in rows])
 
 
 def folded(columns: Sequence[Column], rows: list[list[str]], width: int, *, colours: bool) -> str:
@@ -76,7 +76,7 @@ def folded(columns: Sequence[Column], rows: list[list[str]], width: int, *, colo
         # Text, not str: what somebody named a job must not be taken for markup.
         table.add_column(Text(column.title), justify=justify, no_wrap=column.whole, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=style_of(column, cell)) for column, cell in zip(columns, row, strict=True)))
+        table.add_row(*(Text(cell, style=_style_of(column, cell)) for column, cell in zip(columns, row, strict=True)))
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -89,7 +89,7 @@ def folded(columns: Sequence[Column], rows: list[list[str]], width: int, *, colo
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
-def style_of(column: Column, cell: str) -> str:
+def _style_of(column: Column, cell: str) -> str:
     return STYLES.get(cell, "") if column.styled else ""
 
 
@@ -127,7 +127,7 @@ def least_width(columns: Sequence[Column], sizes: Sequence[int]) -> int:
     return sum(needed) + GAP * (len(columns) - 1)
 
 
-def terminal_width(stream: TextIO) -> int | None:
+def _terminal_width(stream: TextIO) -> int | None:
     """Cells in a line of the terminal; None where the text goes elsewhere. COLUMNS has the last word, as elsewhere."""
     if not stream.isatty():
         return None
@@ -140,12 +140,12 @@ def terminal_width(stream: TextIO) -> int | None:
         return USUAL_WIDTH
 
 
-def has_colours(stream: TextIO) -> bool:
+def _has_colours(stream: TextIO) -> bool:
     """Whether to use colours and bold: on a terminal that can, unless NO_COLOR (https://no-color.org) says otherwise."""
-    return can_move(stream) and not os.environ.get("NO_COLOR")
+    return _can_move(stream) and not os.environ.get("NO_COLOR")
 
 
-def can_move(stream: TextIO) -> bool:
+def _can_move(stream: TextIO) -> bool:
     """Whether this is a terminal that understands escape sequences."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -156,10 +156,10 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
     Only on a terminal that can move its cursor: elsewhere nothing is shown.
     """
-    if not can_move(sys.stderr):
+    if not _can_move(sys.stderr):
         yield lambda: None
         return
-    console = Console(stderr=True, force_terminal=True, no_color=not has_colours(sys.stderr))
+    console = Console(stderr=True, force_terminal=True, no_color=not _has_colours(sys.stderr))
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True)
     with bar:
         task = bar.add_task(what, total=total)
