@@ -366,7 +366,7 @@ class Cluster(Section):
     def prepare(cls, given: Keys, report: Report) -> None:
         _check_collect(given, "clusters", report)
         first = FirstOnes(report)
-        for user in given.get("users") or ():
+        for user in given.listed("users"):
             name = user.text("name") if isinstance(user, Keys) else user if isinstance(user, Text) else None
             if name:
                 first.add(name, user.at, f"user {shown(name)}")
@@ -617,7 +617,7 @@ class Config(Section):
 def _check_accounts(given: Keys, accounts: list[Keys], clusters: list[Keys], report: Report) -> None:
     names = [str(name) for account in accounts if (name := account.text("name"))]
     # One that cannot be read may be the one that is missed.
-    if len(names) != len(given.get("accounts", ())):
+    if len(names) != len(given.listed("accounts")) or not isinstance(given.get("accounts", []), list):
         return
     for part in [*clusters, *(user for cluster in clusters for user in cluster.mappings("users"))]:
         name = part.text("account")

@@ -80,11 +80,11 @@ class Keys(dict[str, Any]):
 
     def texts(self, key: str) -> list[Text]:
         """Return the scalars in the list that a key holds."""
-        return [item for item in self._list(key) if isinstance(item, Text)]
+        return [item for item in self.listed(key) if isinstance(item, Text)]
 
     def mappings(self, key: str) -> "list[Keys]":
         """Return the mappings in the list that a key holds."""
-        return [item for item in self._list(key) if isinstance(item, Keys)]
+        return [item for item in self.listed(key) if isinstance(item, Keys)]
 
     def positions(self) -> Iterator[tuple[str, Position]]:
         """Yield each key with where its value stands, or would stand."""
@@ -95,7 +95,8 @@ class Keys(dict[str, Any]):
         """Return those of the names that have a value."""
         return [name for name in names if name in self]
 
-    def _list(self, key: str) -> list[Any]:
+    def listed(self, key: str) -> list[Any]:
+        """Return what is in the list that a key holds."""
         value = self.get(key)
         return value if isinstance(value, Items) else []
 

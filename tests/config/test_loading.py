@@ -476,6 +476,10 @@ def test_random_bytes_do_no_worse_than_a_list_of_mistakes(content: bytes, folder
 @example(content="a: 2001-01-01\nb: !!binary x")
 @example(content="clusters: [{users: [{}, [], '', ~, {name: []}], members: [[], {users: {}}], poll: [], tls: x}]")
 @example(content="octopus: [{queues: [[]], iam: [], tls: {ca_file: []}}, x]\naccounts: {}\npoll: {interval: {}}")
+@example(
+    content="accounts: !t []\nclusters: [{account: x, users: !t [], members: !t [], collect: !t []}]\nmetrics: !t {}"
+)
+@example(content="poll: !t {}\nclusters: [{poll: {interval: 1s}, tls: !t {}}]\noctopus: [{queues: !t [], poll: !t {}}]")
 @example(content="%YAML 1.2\n---\n{}")
 @anything_goes
 def test_random_yaml_does_no_worse_than_a_list_of_mistakes(content: str, folder: Path) -> None:
