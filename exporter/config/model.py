@@ -608,7 +608,7 @@ class Config(Section):
     def keeping(self, previous: "Config") -> "Config":
         """Return this configuration with the very file secrets of `previous`, where they are the same files.
 
-        Whoever still holds a secret from before a reload then sees its file change, by the watch over `file_secrets`.
+        A secret that is still in use from before a reload then sees its file change, by the watch over `file_secrets`.
         """
         known = {secret.identity: secret for secret in previous.file_secrets()}
         return _with_secrets(self, known)

@@ -11,7 +11,9 @@ from pydantic import (
     GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
+    model_serializer,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -42,10 +44,10 @@ def needed(en: str, zh: str) -> Any:
 
 
 class Section(BaseModel):
-    """A frozen, complete part of the configuration. What it holds is equal wherever it stands.
+    """A frozen, complete part of the configuration, equal to another of the same content wherever that stands.
 
-    The docstring of each section is what users read about it, up to its first empty line, in English; `zh` is the same in
-    Chinese. A secret that came from a file, by a key ending in ``_file``, is found under the key without that.
+    The docstring of each section is the text that users read about it, up to its first empty line, in English; `zh` is the same
+    in Chinese. A secret that came from a file, by a key ending in ``_file``, is found under the key without that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -59,7 +61,7 @@ class Section(BaseModel):
 
     @property
     def place(self) -> str:
-        """FILE:LINE:COL, for whoever blames it later; empty where no file was read."""
+        """FILE:LINE:COL, for later messages; empty where no file was read."""
         return self._place
 
     @classmethod
@@ -97,6 +99,13 @@ class Section(BaseModel):
             section = section.model_copy(update=dict.fromkeys(files) | secrets)
         section._place = report.where(given.at)  # noqa: SLF001 - of this class
         return section
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written = handler(self)
+        return {
+            f"{name}_file" if isinstance(getattr(self, name), FileSecret) else name: written[name] for name in written
+        }
 
     @classmethod
     def _check_names(cls, given: Keys, report: Report) -> None:

@@ -1,7 +1,8 @@
 """Values as people write them, whatever the file: how a scalar becomes a number, a path, a secret.
 
-Every scalar arrives as text; the type of its key decides how the text is read. What is of that type already, as in a
-configuration that a program makes, is taken as it is. Each type says in both languages what its values are.
+Every scalar arrives as text; the type of its key decides how the text is read. A value of that
+type, as in a configuration that a program makes, is taken as it is. Each type says in both languages what its values are, and how
+they are written in the effective configuration.
 """
 
 import ipaddress
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import Annotated, cast
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from exporter.config.files import UnusableFileError, read_file
 from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
 from exporter.config.tree import Broken, Null, Report, Text, shown
-from exporter.config.units import parse_duration, parse_size
+from exporter.config.units import format_duration, format_size, parse_duration, parse_size
 from exporter.metrics.family import Text as Words
-from exporter.redaction import resembles_secret
+from exporter.redaction import redact, resembles_secret
 
 _MAX_PEM_BYTES = 8 * 1024 * 1024
 TRUE = ("true", "yes", "on")
@@ -246,12 +247,22 @@ def _authorities(value: object, info: ValidationInfo) -> Path:
     return path
 
 
+def _written_secret(secret: Secret) -> str:
+    return _without_secrets(secret.path) if isinstance(secret, FileSecret) else "<secret>"
+
+
+def _without_secrets(value: str | Path) -> str:
+    """Return a path or an address; a token may have been pasted into one. Names are never secrets."""
+    return redact(str(value))
+
+
 _WHOLE = scalar(integer, "a whole number")
 _SECRET, _SECRET_FILE, _FILE = (
     Words("secret", "密钥"),
     Words("path of a secret", "密钥文件的路径"),
     Words("path", "路径"),
 )
+_HIDDEN, _SAFE = PlainSerializer(_written_secret), PlainSerializer(_without_secrets)
 _DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^([0-9]+(w|d|h|m|s|ms))+$"}, VARIABLE]}
 _SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^[0-9]+([kMG]B|[KMG]iB|B)$"}, VARIABLE]}
 _RATE_SCHEMA = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, VARIABLE]}
@@ -268,6 +279,7 @@ Duration = Annotated[
     float,
     scalar(parse_duration, "a duration like 30s"),
     Words("duration", "时长"),
+    PlainSerializer(format_duration),
     WithJsonSchema(_DURATION_SCHEMA),
 ]
 Interval = Annotated[Duration, between(0.1, 86_400 * 366, "100ms", "366d")]
@@ -277,6 +289,7 @@ BodySize = Annotated[
     scalar(parse_size, "a size like 64MiB"),
     between(1024, 1024**3, "1KiB", "1GiB"),
     Words("size", "大小"),
+    PlainSerializer(format_size),
     WithJsonSchema(_SIZE_SCHEMA),
 ]
 Concurrency = Annotated[
@@ -303,12 +316,12 @@ Rate = Annotated[
     Words("number above 0: requests per second", "大于 0 的数：每秒请求数"),
     WithJsonSchema(_RATE_SCHEMA),
 ]
-Url = Annotated[str, BeforeValidator(_url), Words("address", "地址"), WithJsonSchema(_URL_SCHEMA)]
+Url = Annotated[str, BeforeValidator(_url), Words("address", "地址"), _SAFE, WithJsonSchema(_URL_SCHEMA)]
 HpcUrl = Annotated[Url, _without("/hpc")]
 AcUrl = Annotated[Url, _without("/ac")]
-HeaderSecret = Annotated[Secret, _secret(), _SECRET, WithJsonSchema(ANY_TEXT)]
-HeaderSecretFile = Annotated[Secret, _secret_file(), _SECRET_FILE, WithJsonSchema(SOME_TEXT)]
-BodySecret = Annotated[Secret, _secret(header=False), _SECRET, WithJsonSchema(ANY_TEXT)]
-BodySecretFile = Annotated[Secret, _secret_file(header=False), _SECRET_FILE, WithJsonSchema(SOME_TEXT)]
-FilePath = Annotated[Path, BeforeValidator(_path), _FILE, WithJsonSchema(SOME_TEXT)]
-AuthoritiesFile = Annotated[Path, BeforeValidator(_authorities), _FILE, WithJsonSchema(SOME_TEXT)]
+HeaderSecret = Annotated[Secret, _secret(), _SECRET, _HIDDEN, WithJsonSchema(ANY_TEXT)]
+HeaderSecretFile = Annotated[Secret, _secret_file(), _SECRET_FILE, _HIDDEN, WithJsonSchema(SOME_TEXT)]
+BodySecret = Annotated[Secret, _secret(header=False), _SECRET, _HIDDEN, WithJsonSchema(ANY_TEXT)]
+BodySecretFile = Annotated[Secret, _secret_file(header=False), _SECRET_FILE, _HIDDEN, WithJsonSchema(SOME_TEXT)]
+FilePath = Annotated[Path, BeforeValidator(_path), _FILE, _SAFE, WithJsonSchema(SOME_TEXT)]
+AuthoritiesFile = Annotated[Path, BeforeValidator(_authorities), _FILE, _SAFE, WithJsonSchema(SOME_TEXT)]

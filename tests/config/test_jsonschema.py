@@ -12,8 +12,9 @@ import jsonschema
 import pytest
 import yaml
 
-from exporter.config import effective_yaml, load
+from exporter.config import Account, effective_yaml, load
 from exporter.config.jsonschema import as_text, json_schema
+from exporter.sources.collector import collected_by_default
 from tests.config.invalid import CASES
 
 FOLDER = Path(__file__).parents[2] / "config"
@@ -93,28 +94,13 @@ def test_the_example_names_every_key() -> None:
     assert not [(section, key) for section, key, _ in keys() if not re.search(rf"\b{key}:", source)]
 
 
-def test_the_defaults_that_are_explained_are_those_in_effect(tmp_path: Path) -> None:
-    path = tmp_path / "exporter.yml"
-    path.write_text(
-        "clusters: [{name: a, cluster_id: 1, hpc_url: https://h.example.com, token: t}]\n"
-        "accounts: [{name: a, user: a, access_key: a, secret_key: a}]\n"
-        "octopus: [{name: p, base_url: https://o.example.com, project_id: 1, token: t, queues: [{queue_type: RESIM}]}]\n",
-        encoding="utf-8",
-    )
-    effective = yaml.safe_load(effective_yaml(load(path, {})))
-    sections = {
-        "PollSettings": effective["poll"] | {"interval": "60s"},
-        "Tls": effective["clusters"][0]["tls"],
-        "Account": effective["accounts"][0],
-        "Cluster": effective["clusters"][0],
-        "OctopusProject": effective["octopus"][0],
-        "Tracking": effective["tracking"],
-        "PerJob": effective["per_job"],
-    }
-    explained = [(section, key, value["default"]) for section, key, value in keys() if "default" in value]
+def test_the_defaults_that_are_explained_are_those_in_effect() -> None:
+    """They are written once; those of `collect` are the registry's."""
+    explained = {(section, key): value["default"] for section, key, value in keys() if "default" in value}
     assert len(explained) == 12
-    assert effective["poll"]["interval"] == "1m"
-    assert explained == [(section, key, sections[section][key]) for section, key, _ in explained]
+    assert explained["PollSettings", "interval"] == "60s"
+    assert explained["Account", "token_url"] == Account(name="a", user="a").token_url
+    assert explained["Cluster", "collect"] == list(collected_by_default("clusters"))
 
 
 def test_the_schema_is_stable_text() -> None:
