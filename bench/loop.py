@@ -6,7 +6,7 @@ from statistics import median
 from bench import upstream
 from bench.contenders import Result, command, result_of, server
 from bench.exporter import Watch, running, serving, watching
-from bench.report import Row, print_table
+from bench.report import Row, Tables
 from bench.scrapes import Scraper, scraping
 from bench.upstream import Plan
 
@@ -15,20 +15,19 @@ SECONDS, WINDOWS = 5, 3
 AIM = 20.0
 
 
-def main() -> None:
+def tables() -> Tables:
     series = USERS * (QUEUES * 5 + 3)
-    print_table(f"Longest block, {USERS:,} users, {series:,} series, {USERS // INTERVAL} polls/s, 1 scrape/s", rows())
-
-
-def rows() -> list[Row]:
     of_idle = result_of(idle, SECONDS)
     with server(upstream.changing, USERS, QUEUES) as url:
         of_ours = result_of(ours, url, USERS, INTERVAL, SECONDS)
-    return [
-        Row("processor time without a break", "ms", of_ours["cpu"], aim=AIM),
-        # With waits for the interpreter's lock and, as the idle loop shows, for other processes: not ours to promise.
-        Row("on the clock; baseline: an idle event loop", "ms", of_ours["wall"], of_idle["wall"]),
-    ]
+    yield (
+        f"Longest block, {USERS:,} users, {series:,} series, {USERS // INTERVAL} polls/s, 1 scrape/s",
+        [
+            Row("processor time without a break", "ms", of_ours["cpu"], aim=AIM),
+            # With waits for the interpreter's lock and, as the idle loop shows, for other processes: not ours to promise.
+            Row("on the clock; baseline: an idle event loop", "ms", of_ours["wall"], of_idle["wall"]),
+        ],
+    )
 
 
 async def idle(seconds: float) -> Result:

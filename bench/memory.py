@@ -5,7 +5,7 @@ import asyncio
 from bench import upstream
 from bench.contenders import Result, command, result_of, server
 from bench.exporter import polls, resident, running, serving
-from bench.report import Row, print_table
+from bench.report import Row, Tables
 from bench.scrapes import scraping
 from bench.upstream import QUEUE_JOBS, Plan
 
@@ -16,23 +16,22 @@ MIB = 1024 * 1024
 AIM = 250.0
 
 
-def main() -> None:
-    print_table("Resident memory", rows())
-
-
-def rows() -> list[Row]:
+def tables() -> Tables:
     small, many_series, large = (measured(*size) for size in (SMALL, MANY_SERIES, LARGE))
     a_series = (many_series["polled"] - small["polled"]) * MIB / (series(*MANY_SERIES) - series(*SMALL))
     targets = LARGE[0] - SMALL[0]
     a_target = ((large["polled"] - small["polled"]) * MIB - a_series * (series(*LARGE) - series(*SMALL))) / targets
     what = f"{LARGE[0]:,} users, {series(*LARGE):,} series"
-    return [
-        Row(f"{what}: polled", "MiB", large["polled"]),
-        Row(f"{what}: scraped with gzip", "MiB", large["scraped"], aim=AIM),
-        Row(f"{what}: highest, scraped without", "MiB", large["highest"]),
-        Row("a target without its series", "bytes", a_target),
-        Row("a series", "bytes", a_series),
-    ]
+    yield (
+        "Resident memory",
+        [
+            Row(f"{what}: polled", "MiB", large["polled"]),
+            Row(f"{what}: scraped with gzip", "MiB", large["scraped"], aim=AIM),
+            Row(f"{what}: highest, scraped without", "MiB", large["highest"]),
+            Row("a target without its series", "bytes", a_target),
+            Row("a series", "bytes", a_series),
+        ],
+    )
 
 
 def measured(users: int, queues: int, interval: float) -> Result:

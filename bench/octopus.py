@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from bench.contenders import Result, by_turns, command, result_of, server
-from bench.report import Row, print_table
+from bench.report import Row, Tables
 from bench.upstream import response, serve
 
 ENTRIES, PAGE_SIZE = 50_000, 200
@@ -23,23 +23,27 @@ MANY_READINGS = 40
 CHURN = 500
 
 
-def main() -> None:
-    print_table(f"An Octopus queue of {ENTRIES:,} entries, 250 pages", rows())
-
-
-def rows() -> list[Row]:
+def tables() -> Tables:
     with server(queue, ENTRIES, 0) as resting, server(queue, ENTRIES, CHURN) as moving:
         same, bare_same = by_turns(ROUNDS, (ours, resting, READINGS), (bare, resting, READINGS))
         moved, bare_moved = by_turns(ROUNDS, (ours, moving, READINGS), (bare, moving, READINGS))
         long = result_of(ours, moving, MANY_READINGS)
-    return [
-        Row("CPU of a poll, nothing changed", "ms", same["cpu"], bare_same["cpu"], 2.0),
-        Row(f"CPU of a poll, {CHURN} entries left and {CHURN} came", "ms", moved["cpu"], bare_moved["cpu"], 2.0),
-        Row("time of a poll, nothing changed", "ms", same["wall"], bare_same["wall"], 2.0),
-        Row("longest block of the event loop", "ms", max(same["block"], moved["block"]), aim=20.0),
-        Row("memory of the process", "MiB", long["memory"]),
-        Row(f"memory grown from poll {MANY_READINGS // 2} to poll {MANY_READINGS}", "blocks", long["grown"], aim=1000),
-    ]
+    yield (
+        f"An Octopus queue of {ENTRIES:,} entries, 250 pages",
+        [
+            Row("CPU of a poll, nothing changed", "ms", same["cpu"], bare_same["cpu"], 2.0),
+            Row(f"CPU of a poll, {CHURN} entries left and {CHURN} came", "ms", moved["cpu"], bare_moved["cpu"], 2.0),
+            Row("time of a poll, nothing changed", "ms", same["wall"], bare_same["wall"], 2.0),
+            Row("longest block of the event loop", "ms", max(same["block"], moved["block"]), aim=20.0),
+            Row("memory of the process", "MiB", long["memory"]),
+            Row(
+                f"memory grown from poll {MANY_READINGS // 2} to poll {MANY_READINGS}",
+                "blocks",
+                long["grown"],
+                aim=1000,
+            ),
+        ],
+    )
 
 
 async def ours(url: str, readings: int) -> Result:

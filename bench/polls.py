@@ -11,7 +11,7 @@ import msgspec
 
 from bench import upstream
 from bench.contenders import Result, command, pairs, server, take_turns
-from bench.report import Row, paired, print_table
+from bench.report import Row, Tables, paired
 from bench.upstream import MEMBER_JOBS, QUEUE_JOBS, Plan
 
 USERS = 500
@@ -22,19 +22,18 @@ SECONDS = 0.6
 PACED, FLAT_OUT = 2.0, 0.1
 
 
-def main() -> None:
-    print_table("CPU of a poll, whole process", rows())
-
-
-def rows() -> list[Row]:
+def tables() -> Tables:
     with server(upstream.unchanging, USERS) as unchanged, server(upstream.changing, USERS) as changing:
-        return [
-            compared("queue_jobs, nothing changed, 250 polls/s", unchanged, PACED, QUEUE_JOBS, aim=1.3),
-            compared("queue_jobs, nothing changed, flat out", unchanged, FLAT_OUT, QUEUE_JOBS, aim=1.3),
-            compared("queue_jobs, every value changed, 250 polls/s", changing, PACED, QUEUE_JOBS, aim=1.6),
-            compared("queue_jobs, every value changed, flat out", changing, FLAT_OUT, QUEUE_JOBS, aim=1.6),
-            compared("member_jobs, nothing changed, 250 polls/s", unchanged, PACED, MEMBER_JOBS, aim=1.3),
-        ]
+        yield (
+            "CPU of a poll, whole process",
+            [
+                compared("queue_jobs, nothing changed, 250 polls/s", unchanged, PACED, QUEUE_JOBS, aim=1.3),
+                compared("queue_jobs, nothing changed, flat out", unchanged, FLAT_OUT, QUEUE_JOBS, aim=1.3),
+                compared("queue_jobs, every value changed, 250 polls/s", changing, PACED, QUEUE_JOBS, aim=1.6),
+                compared("queue_jobs, every value changed, flat out", changing, FLAT_OUT, QUEUE_JOBS, aim=1.6),
+                compared("member_jobs, nothing changed, 250 polls/s", unchanged, PACED, MEMBER_JOBS, aim=1.3),
+            ],
+        )
 
 
 def compared(what: str, url: str, interval: float, endpoint: str, *, aim: float) -> Row:

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from statistics import median, quantiles
@@ -42,6 +42,10 @@ class Row:
         if self.aim is None:
             return ""
         return "met" if self.judged <= self.aim else "NOT met"
+
+
+# Of each table its title and its rows.
+Tables = Iterator[tuple[str, Iterable[Row]]]
 
 
 def paired(what: str, unit: str, rounds: Sequence[tuple[float, float]], aim: float) -> Row:

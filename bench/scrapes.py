@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from bench.contenders import Result, arguments, by_turns, command
 from bench.exporter import configuration, serving
-from bench.report import Row, print_table
+from bench.report import Row, Tables
 from bench.upstream import QUEUE_JOBS, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
@@ -36,14 +36,11 @@ AIMED_AT, UNCHANGED, CHANGED = 500_000, 1 / 1000, 1 / 60
 QUEUES, STATES, HEALTH_SERIES = 5, ("running", "queued", "held", "suspended", "other"), 3
 
 
-def main() -> None:
+def tables() -> Tables:
     for series, rounds in ROUNDS.items():
-        print_table(f"CPU of a scrape of {series:,} series", rows(series, rounds))
-
-
-def rows(series: int, rounds: int) -> list[Row]:
-    of_ours, of_bare = by_turns(rounds, (ours, series), (bare, series))
-    return [Row(case, "ms", cpu, of_bare["cpu"], aim_of(case, series)) for case, cpu in of_ours.items()]
+        of_ours, of_bare = by_turns(rounds, (ours, series), (bare, series))
+        rows = [Row(case, "ms", cpu, of_bare["cpu"], aim_of(case, series)) for case, cpu in of_ours.items()]
+        yield f"CPU of a scrape of {series:,} series", rows
 
 
 def aim_of(case: str, series: int) -> float | None:

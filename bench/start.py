@@ -6,7 +6,7 @@ import time
 from bench import upstream
 from bench.contenders import Contender, command, run, server
 from bench.polls import BareLoop
-from bench.report import Row, print_table
+from bench.report import Row, Tables
 from bench.upstream import Plan
 
 USERS, INTERVAL = 10_000, 60
@@ -16,14 +16,10 @@ SPREAD = 1.0
 AIM = 3.0
 
 
-def main() -> None:
+def tables() -> Tables:
     title = f"From start to ready, {USERS:,} users, answers take {MILLISECONDS} ms, 16 requests at a time"
-    print_table(title, rows())
-
-
-def rows() -> list[Row]:
     with server(upstream.unchanging, USERS, 5, MILLISECONDS / 1000) as url:
-        return [Row("until ready", "s", seconds(ours, url), seconds(bare, url), AIM)]
+        yield title, [Row("until ready", "s", seconds(ours, url), seconds(bare, url), AIM)]
 
 
 def seconds(contender: Contender, url: str) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from bench.report import Row, print_table
+from bench.report import Row, Tables
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, Tracker, TrackingService
 
@@ -21,9 +21,9 @@ KEY = MemberKey("bench", "533686286955839488", "test")
 STATES = (JobState.RUNNING, JobState.QUEUED)
 
 
-def main() -> None:
-    print_table(f"CPU of a poll round with {JOBS:,} listed jobs", [*rounds()])
-    print_table("Longest pause of the event loop meanwhile", [*pauses()])
+def tables() -> Tables:
+    yield f"CPU of a poll round with {JOBS:,} listed jobs", rounds()
+    yield "Longest pause of the event loop meanwhile", pauses()
 
 
 def listing(first: int = 0, turned: int = 0) -> JobListing:
@@ -110,7 +110,3 @@ async def longest_pause(service: TrackingService, jobs: JobListing, at: float) -
         await asyncio.sleep(0)
         longest = max(longest, time.perf_counter() - before)
     return longest
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ import aiohttp
 from bench import upstream
 from bench.contenders import Result, command, result_of, server
 from bench.exporter import configuration, running, serving, watching
-from bench.report import Row, print_table
+from bench.report import Row, Tables
 from bench.upstream import Plan
 from exporter.app import Application
 from exporter.cli.serve import collector_paused
@@ -20,14 +20,13 @@ UNTIL_SEEN = 3.0
 AIM = 20.0
 
 
-def main() -> None:
-    print_table(f"Longest block, processor time without a break, {USERS:,} users, {USERS // INTERVAL} polls/s", rows())
-
-
-def rows() -> list[Row]:
+def tables() -> Tables:
     with server(upstream.unchanging, USERS + 1, QUEUES) as url:  # one more for a reload
         blocks = result_of(ours, url, USERS, INTERVAL)
-    return [Row(happening, "ms", milliseconds, aim=AIM) for happening, milliseconds in blocks.items()]
+    yield (
+        f"Longest block, processor time without a break, {USERS:,} users, {USERS // INTERVAL} polls/s",
+        [Row(happening, "ms", milliseconds, aim=AIM) for happening, milliseconds in blocks.items()],
+    )
 
 
 async def ours(url: str, users: int, interval: float) -> Result:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from bench import upstream
 from bench.contenders import Result, command, result_beside, result_of, server
 from bench.exporter import running, serving
-from bench.report import Row, print_table
+from bench.report import Row, Tables
 from bench.upstream import Plan
 
 USERS = 10_000
@@ -24,19 +24,18 @@ AIM = 1.0
 RUNNING = re.compile(rb'^scnet_queue_jobs\{.*user="([^"]+)".*state="running"\} (\d+)$', re.MULTILINE)
 
 
-def main() -> None:
+def tables() -> Tables:
     title = f"Seconds after one interval until a change is seen, {USERS:,} users, {USERS // INTERVAL} polls/s"
-    print_table(title, rows())
-
-
-def rows() -> list[Row]:
     with server(upstream.clock) as url:
         late = result_of(ours, url, USERS, INTERVAL)
-    return [
-        Row("p50", "s", late["p50"]),
-        Row("p99", "s", late["p99"], aim=AIM),
-        Row("the latest of all", "s", late["worst"]),
-    ]
+    yield (
+        title,
+        [
+            Row("p50", "s", late["p50"]),
+            Row("p99", "s", late["p99"], aim=AIM),
+            Row("the latest of all", "s", late["worst"]),
+        ],
+    )
 
 
 async def ours(url: str, users: int, interval: float) -> Result:
