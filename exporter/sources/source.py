@@ -1,15 +1,16 @@
 """What the application and the sources that it polls need of each other, whoever the vendor is."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
 
 from exporter.clock import Clock
-from exporter.config import FileSecret
+from exporter.config import FileSecret, PollSettings
 from exporter.metrics.family import Family
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.snapshot import Exposition
 from exporter.polling import Target, TargetKey
+from exporter.sources.collector import Collector, Subject
 from exporter.sources.display import Display
 from exporter.sources.tracked import Tracked
 
@@ -60,3 +61,9 @@ class Source(Protocol):
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
         ...
+
+
+def target_of(source: Any, collector: Collector, subject: Subject, poll: PollSettings, identity: Hashable) -> Target:
+    """The target that polls `subject` of a source; see `Target` for its `identity`."""
+    polling = collector.start(source, subject)
+    return Target(collector.key(subject), poll.interval, poll.stale_after, polling.poll, polling.publish, identity)

@@ -11,12 +11,12 @@ from exporter.config import FileSecret, OctopusProject, Secret
 from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.metrics.family import Family
 from exporter.polling import Target, TargetKey
-from exporter.sources.collector import Collector, Subject, subjects_of
+from exporter.sources.collector import subjects_of
 from exporter.sources.octopus.auth import IamLogin
 from exporter.sources.octopus.queue_diff import QueueTotals
 from exporter.sources.octopus.reading import Queue, QueueReader
 from exporter.sources.octopus.subjects import UP
-from exporter.sources.source import Context
+from exporter.sources.source import Context, target_of
 
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ class Project:
         """A target for each queue, in the order of the configuration."""
         if self._targets is None:
             self._targets = [
-                self._make_target(collector, subject)
+                target_of(self, collector, subject, self.project.poll, (*self._asked, subject.section))
                 for collector, subject in subjects_of("octopus", self.project)
                 if self._owns(collector.configured_key(subject))
             ]
@@ -98,7 +98,7 @@ class Project:
         await self._upstream.close()
         await self._iam.close()
         # They refer to the project: so all of it is gone at once instead of being left to the garbage collector.
-        self._made = None
+        self._targets = None
 
     def _made_upstream(
         self,
@@ -138,18 +138,6 @@ class Project:
     @property
     def _asked(self) -> tuple[str, str]:
         return self.project.base_url, self.project.project_id
-
-    def _make_target(self, collector: Collector, subject: Subject) -> Target:
-        poll = self.project.poll
-        polling = collector.start(self, subject)
-        return Target(
-            key=collector.key(subject),
-            interval=poll.interval,
-            stale_after=poll.stale_after,
-            poll=polling.poll,
-            publish=polling.publish,
-            identity=(*self._asked, subject.section),
-        )
 
     def tell_skew(self, skew: float | None) -> None:
         """Say once that the clocks differ, and once that they no longer do."""

@@ -19,7 +19,7 @@ from exporter.sources.figures import SampleFigures
 from exporter.sources.scnet.api import address, get, open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
 from exporter.sources.scnet.subjects import OWNER, UP, USER
-from exporter.sources.source import Context
+from exporter.sources.source import Context, target_of
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -131,15 +131,8 @@ class Region:
         for collector, subject in subjects_of("clusters", cluster, owner):
             if not self._owns(collector.configured_key(subject)) or (subject.configured is not None and not users):
                 continue
-            polling = collector.start(self, subject)
-            yield Target(
-                key=collector.key(subject),
-                interval=cluster.poll.interval,
-                stale_after=cluster.poll.stale_after,
-                poll=polling.poll,
-                publish=polling.publish,
-                identity=(cluster.cluster_id, cluster.hpc_url, cluster.ac_url, subject.target),
-            )
+            identity = (cluster.cluster_id, cluster.hpc_url, cluster.ac_url, subject.target)
+            yield target_of(self, collector, subject, cluster.poll, identity)
 
     def count_flaws(self, endpoint: str, answer: Answer, unknown_words: Iterable[str]) -> None:
         """Count what could not be used of an answer; log an unknown state once for each spelling."""
