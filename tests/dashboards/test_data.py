@@ -66,23 +66,28 @@ def past_of(story: Story) -> Past:
     return run(live(story))
 
 
-def test_every_query_of_every_panel_returns_data(bad_day: Past, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def prometheus(bad_day: Past, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PastPrometheus]:
+    with remembering(bad_day, tmp_path_factory.mktemp("bad_day")) as prometheus:
+        yield prometheus
+
+
+def test_every_query_of_every_panel_returns_data(prometheus: PastPrometheus) -> None:
     """On a bad day, on which every kind of thing happens, of several exporters that share the targets."""
     story = BAD_DAY
-    with remembering(bad_day, tmp_path) as prometheus:
-        empty = [
-            f"{name}: {title}: {target['expr']}"
-            for name, board in ENGLISH.items()
-            for title, target in targets(board)
-            if not answers(prometheus, target["expr"], instant=target["instant"], story=story)
-        ]
-        empty += [
-            f"{name}: variable {each['name']}"
-            for name, board in ENGLISH.items()
-            for each in variables(board)
-            if not prometheus.over(filled_in(selector(each["query"]["query"]), 3600), story.seconds, 300)
-        ]
-        problems = prometheus.at_the_end(overview("What is wrong right now?"))
+    empty = [
+        f"{name}: {title}: {target['expr']}"
+        for name, board in ENGLISH.items()
+        for title, target in targets(board)
+        if not answers(prometheus, target["expr"], instant=target["instant"], story=story)
+    ]
+    empty += [
+        f"{name}: variable {each['name']}"
+        for name, board in ENGLISH.items()
+        for each in variables(board)
+        if not prometheus.over(filled_in(selector(each["query"]["query"]), 3600), story.seconds, 300)
+    ]
+    problems = prometheus.at_the_end(overview("What is wrong right now?"))
     assert empty == []
     assert {dict(labels)["problem"] for labels in problems} >= {
         "HPCDataStale",
@@ -100,14 +105,11 @@ def test_every_query_of_every_panel_returns_data(bad_day: Past, tmp_path: Path) 
     assert not [trouble for trouble in troubles if trouble[:2] == ("HPCDataStale", "xian")]
 
 
-def test_an_exporter_that_three_jobs_scrape_counts_once(bad_day: Past, tmp_path: Path) -> None:
+def test_an_exporter_that_three_jobs_scrape_counts_once(
+    bad_day: Past, prometheus: PastPrometheus, tmp_path: Path
+) -> None:
     """In every panel and every rule: nothing is many-to-many, and nothing is added up twice."""
-    (tmp_path / "once").mkdir()
-    (tmp_path / "thrice").mkdir()
-    with (
-        remembering(bad_day, tmp_path / "once") as once,
-        remembering(replace(bad_day, record=Thrice(bad_day.record)), tmp_path / "thrice") as thrice,
-    ):
+    with remembering(replace(bad_day, record=Thrice(bad_day.record)), tmp_path) as thrice:
         panels_asked = {
             (name, title, target["expr"]): filled_in(target["expr"], int(BAD_DAY.seconds))
             for name, board in ENGLISH.items()
@@ -115,7 +117,7 @@ def test_an_exporter_that_three_jobs_scrape_counts_once(bad_day: Past, tmp_path:
         }
         rules_asked = {("rule", name, ""): alone(rule["expr"]) for name, rule in {**ALERTS, **RECORDINGS}.items()}
         asked = panels_asked | rules_asked
-        found = {key: (alike(once, asked[key]), alike(thrice, asked[key])) for key in asked}
+        found = {key: (alike(prometheus, asked[key]), alike(thrice, asked[key])) for key in asked}
     assert len(panels_asked) > 100
     assert sum(bool(single) for single, _ in found.values()) > 100
     assert {key: both for key, both in found.items() if both[0] != both[1]} == {}
