@@ -3,7 +3,9 @@
 import logging
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -43,3 +45,15 @@ def dead_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadDisk]:
     monkeypatch.setattr(os, "open", disk.open)
     yield disk
     disk.release()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, with room for little."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:  # noqa: S603 - a test's folder
+        pytest.skip("mounting a file system is for root only")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S603, S607 - the same

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.e2e.process import ExporterProcess, eventually, run, serving
 from tests.e2e.region import GROUP_ID, TOKEN, ScriptedRegion, envelope, job, scripted_region
+from tests.support.disk import take_all_room
 
 MEMBER = 'hpc_cluster="kunshan",group="chemistry",user="test"'
 GROUP = 'hpc_cluster="kunshan",group="chemistry"'
@@ -106,6 +107,38 @@ async def test_counters_go_on_after_a_kill(tmp_path: Path) -> None:
             samples = await again.shows(lambda found: found.get(transition("queued", "running")) == 1, "the start")
             assert samples[transition("none", "queued")] == 1
             assert samples[finished("completed")] == 1
+
+
+async def test_log_and_state_on_one_full_disk(small_disk: Path) -> None:
+    """Counting goes on while there is room for neither; both are written when there is room again."""
+    async with scripted_region() as region:
+        region.answers["member_jobs"] = listing(a="statQ")
+        text = configuration(region, tracking="{state_file: tracker.db}")
+        async with serving(small_disk, text) as exporter:
+            await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 1, "the job")
+            exporter.config.write_text("clusters: [", encoding="utf-8")
+            ballast = take_all_room(small_disk)
+            jobs = {"a": "statR"}
+
+            async def write_fails() -> bool:
+                jobs.update({f"job{len(jobs) + number}": "statQ" for number in range(10)})
+                region.answers["member_jobs"] = listing(**jobs)
+                return (await exporter.samples())["hpc_exporter_state_file_write_failures_total"] > 0
+
+            await eventually(write_fails, "there is no room for the state")
+            queued = len(jobs)
+            await exporter.shows(lambda samples: samples[transition("none", "queued")] == queued, "all jobs")
+            # Each is a line of the log; a few fit into the last page of the file.
+            for _ in range(60):
+                assert (await exporter.ask("/-/reload", "POST")).status == 500
+            ballast.unlink()
+            await exporter.logged("state file is written again")
+            await exporter.logged("log lines were lost")
+            assert len(exporter.log_lines("was not reloaded")) < 60
+        async with serving(small_disk, text) as again:
+            samples = await again.shows(lambda found: transition("none", "queued") in found, "what was counted")
+            assert samples[transition("none", "queued")] == queued
+            assert samples[transition("queued", "running")] == 1
 
 
 async def test_tracked_series_leave_with_their_target_and_come_back(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A disk that does not answer, as a network share whose server is gone."""
+"""Disks that do not answer, as a network share whose server is gone, or have no room."""
 
 import asyncio
 import os
@@ -40,3 +40,15 @@ class DeadDisk:
     def release(self) -> None:
         self.paths.clear()
         self._answer.set()
+
+
+def take_all_room(disk: Path) -> Path:
+    """Fill `disk`; the file that does it."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    return ballast

@@ -6,13 +6,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from exporter.tracking import StateFileError, Store, TrackingService
+from tests.support.disk import take_all_room
 from tests.tracking.files import Observer, fill, loaded, make_room, polled, pragma, started, written
 from tests.tracking.lives import KEY, ended_by
 
@@ -250,7 +251,9 @@ AS_NOBODY = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, os.getcwd())
+from tests.support.disk import take_all_room
 from tests.tracking.files import polled, started
+from tests.support.disk import take_all_room
 from tests.tracking.lives import KEY
 
 async def main():
@@ -286,29 +289,6 @@ def test_a_file_that_may_no_longer_be_read_is_written_anew(tmp_path: Path) -> No
         shutil.rmtree(folder)
     assert "permission" in result.stdout, result.stderr
     assert result.stdout.splitlines()[-1] == str(ended_by(11))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, with room for little."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:  # noqa: S603 - a test's folder
-        pytest.skip("mounting a file system is for root only")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S603, S607 - the same
-
-
-def take_all_room(disk: Path) -> Path:
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
-    return ballast
 
 
 async def test_a_disk_without_room_stops_nothing(small_disk: Path) -> None:
