@@ -6,6 +6,7 @@ characters without a glyph nobody knows that they are there. None of them is let
 
 import json
 import re
+from collections.abc import Callable
 
 # Printable, says Unicode, and yet nothing is seen of them.
 _WITHOUT_GLYPH = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0"
@@ -13,20 +14,27 @@ _SUSPECT = re.compile(r"[^\x20-\x7e]")
 _HIDDEN = re.compile(f"[{_WITHOUT_GLYPH}]")
 
 
-def is_visible(character: str) -> bool:
-    """Whether a character is a blank, or shows itself and nothing else."""
-    return character.isprintable() and _HIDDEN.match(character) is None
-
-
 def printable(text: str, *, but: str = "") -> str:
     """`text` with a replacement character for each one that is not visible, except those in `but`."""
-    return _SUSPECT.sub(lambda found: found[0] if found[0] in but or is_visible(found[0]) else "\ufffd", text)
+    return _replaced(text, but, lambda _character: "\ufffd")
 
 
 def escaped(text: str, *, but: str = "") -> str:
     r"""`text` with ``\uXXXX``, as JSON has it, for each character that is not visible, except those in `but`."""
+    return _replaced(text, but, lambda character: json.dumps(character)[1:-1])
 
-    def shown(found: re.Match[str]) -> str:
-        return found[0] if found[0] in but or is_visible(found[0]) else json.dumps(found[0])[1:-1]
 
-    return _SUSPECT.sub(shown, text)
+def on_one_line(text: str) -> str:
+    """`text` with a blank for what is not visible, white space folded."""
+    return " ".join(_replaced(text, "", lambda _character: " ").split())
+
+
+def _replaced(text: str, but: str, replacement: Callable[[str], str]) -> str:
+    """`text` with a replacement of each character that does not show itself and nothing else, but blanks."""
+
+    def replaced(found: re.Match[str]) -> str:
+        character = found[0]
+        visible = character.isprintable() and _HIDDEN.match(character) is None
+        return character if visible or character in but else replacement(character)
+
+    return _SUSPECT.sub(replaced, text)

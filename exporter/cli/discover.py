@@ -28,7 +28,7 @@ from exporter.errors import ConfigurationError, ExporterError, PollError
 from exporter.http import Login, Settings, Upstream
 from exporter.sources.scnet.discovery import Found, discover
 from exporter.sources.scnet.login import AccessKeyLogin, PasswordLogin
-from exporter.text import escaped, is_visible
+from exporter.text import escaped, on_one_line
 
 # The public platform answers logins and everything else on two hosts.
 PUBLIC_AC_URL = "https://www.scnet.cn"
@@ -266,11 +266,11 @@ def configuration(known: Known, ac_url: str, found: list[Found]) -> Iterable[str
         yield from _region_lines(region, slug(region.name or region.cluster_id, taken), account, ac_url)
     for region in found:
         if not region.hpc_url:
-            yield f"# Left out: {comment(region.name)} (cluster_id {comment(region.cluster_id)}): {comment(region.problem)}"
+            yield f"# Left out: {on_one_line(region.name)} (cluster_id {on_one_line(region.cluster_id)}): {on_one_line(region.problem)}"
 
 
 def _region_lines(region: Found, name: str, account: Account, ac_url: str) -> Iterable[str]:
-    yield f"  # {comment(region.name)}; its name is the label hpc_cluster: change it to your liking"
+    yield f"  # {on_one_line(region.name)}; its name is the label hpc_cluster: change it to your liking"
     yield f"  - name: {quoted(name)}"
     yield f"    cluster_id: {quoted(region.cluster_id)}"
     yield f"    hpc_url: {quoted(region.hpc_url)}"
@@ -278,9 +278,9 @@ def _region_lines(region: Found, name: str, account: Account, ac_url: str) -> It
     yield f"    account: {quoted(account.name)}"
     yield from _tls_lines(account.tls)
     for scheduler in region.schedulers:
-        yield f"    # scheduler {comment(scheduler.id)}: {comment(scheduler.name)} ({comment(scheduler.type)})"
+        yield f"    # scheduler {on_one_line(scheduler.id)}: {on_one_line(scheduler.name)} ({on_one_line(scheduler.type)})"
     if region.problem:
-        yield f"    # {comment(region.problem)}"
+        yield f"    # {on_one_line(region.problem)}"
     if region.user:
         yield f"    users: [{quoted(region.user)}]"
     yield "    # members:                      # to see the jobs of a group that you administer"
@@ -303,11 +303,6 @@ def quoted(text: str) -> str:
     dumped = yaml.safe_dump(literal, default_style='"', allow_unicode=True, width=math.inf).strip()
     # Direction marks, which it lets through; the escapes are those of YAML, too.
     return escaped(dumped)
-
-
-def comment(text: str) -> str:
-    """Text that stays within its comment."""
-    return " ".join("".join(char if is_visible(char) else " " for char in text).split())
 
 
 def slug(text: str, taken: set[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from exporter.redaction import redact
-from exporter.text import is_visible
+from exporter.text import on_one_line
 
 MESSAGE_LIMIT = 200
 # The least difference of clocks that is worth a warning, in seconds. Below it are slow answers and clocks that are good enough.
@@ -181,6 +181,4 @@ def excerpt(body: bytes) -> str:
 
 def one_line(text: str) -> str:
     """Printable text of bounded length, white space folded, without secrets: afterwards one may be cut in the middle."""
-    text = redact(text[: 4 * MESSAGE_LIMIT])
-    printable = "".join(char if is_visible(char) else " " for char in text)
-    return " ".join(printable.split())[:MESSAGE_LIMIT]
+    return on_one_line(redact(text[: 4 * MESSAGE_LIMIT]))[:MESSAGE_LIMIT]

@@ -16,7 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.cli.discover import Known, checked_region, comment, configuration, quoted, slug
+from exporter.cli.discover import Known, checked_region, configuration, quoted, slug
 from exporter.cli.main import main
 from exporter.config import Account as ConfiguredAccount
 from exporter.config import InlineSecret, load
@@ -24,6 +24,7 @@ from exporter.http.values import Id, Name
 from exporter.simulator import Account, Fault, Simulator, default_regions
 from exporter.sources.scnet.discovery import Found
 from exporter.sources.scnet.schedulers import Scheduler
+from exporter.text import on_one_line
 from tests.app.running import running
 from tests.e2e.process import run
 from tests.support.platform import idle_regions
@@ -327,7 +328,7 @@ def test_quoted_text_is_that_very_text_on_one_line(text: str) -> None:
 
 @given(st.text())
 def test_a_comment_stays_one(text: str) -> None:
-    assert yaml.safe_load(f"a: 1 # {comment(text)}\nb: 2") == {"a": 1, "b": 2}
+    assert yaml.safe_load(f"a: 1 # {on_one_line(text)}\nb: 2") == {"a": 1, "b": 2}
 
 
 def test_names_are_made_unique() -> None:
