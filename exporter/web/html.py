@@ -56,7 +56,7 @@ class Parts:
         return element("span", self._t(f"state_{state}"), class_=f"chip {state}", title=self._t(f"explain_{state}"))
 
     def reason(self, error: Mapping[str, Any]) -> str:
-        return f"{self._t('reason_' + error['reason'])}: {error['message']}"
+        return self._t("labelled", name=self._t(f"reason_{error['reason']}"), value=error["message"])
 
     def time(self, text: str | None, otherwise: str = "never", *, future: bool = False) -> Markup | str:
         """How long ago it was, or how soon it will be. A moment of the `future` that is over is about to happen now."""

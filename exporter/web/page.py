@@ -170,7 +170,9 @@ class StatusPage:
             element(
                 "footer",
                 element("span", t("targets_up", targets["up"], total=number(targets["total"]))),
-                element("span", f"{t('last_success')}: ", self._parts.time(source["last_success"])),
+                element(
+                    "span", t("labelled", name=t("last_success"), value=""), self._parts.time(source["last_success"])
+                ),
                 *(self._token(token) for token in source["tokens"][:1]),
             ),
             class_=f"card {look}",
@@ -192,7 +194,7 @@ class StatusPage:
         name = "token_expired" if expired else "token_expires_of" if token["user"] else "token_expires"
         return element(
             "span",
-            element("bdi", f"{self._t(name, user=token['user'])}: "),
+            element("bdi", self._t("labelled", name=self._t(name, user=token["user"]), value="")),
             self._parts.time(token["expires"]),
             class_="failing" if expired else None,
         )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Final
@@ -35,9 +36,9 @@ class Texts:
         """The text of `key`, its ``{n}`` and other places filled; with `n` 1 the one for a single thing, if there is one."""
         text = self._texts.get(f"{key}_one") if n == 1 else None
         text = text or self._texts[key]
-        for name, value in {"n": None if n is None else number(n), **values}.items():
-            text = text.replace(f"{{{name}}}", str(value))
-        return text
+        places = {"n": number(n), **values}
+        # In one go: a value that looks like a place is none.
+        return re.sub(r"\{(\w+)\}", lambda place: str(places[place[1]]), text)
 
     def head(self, column: str) -> str:
         """The head of a column, which may say more than the word alone."""

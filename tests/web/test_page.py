@@ -84,10 +84,12 @@ def test_no_text_from_outside_becomes_markup(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&lt;b&gt;", "'\" onload="]
+    "text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&lt;b&gt;", "'\" onload=", "{value}{n}"]
 )
 def test_a_hostile_name_is_shown_as_it_is(text: str) -> None:
-    assert text in read(named(text)).texts
+    page = read(named(text))
+    assert text in page.texts
+    assert f"Token of {text} expires: " in page.texts
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
