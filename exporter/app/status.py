@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from exporter import __version__
 from exporter.metrics.family import Sample
-from exporter.polling import Shard, TargetStatus
+from exporter.polling import STATES, Shard, TargetStatus
 from exporter.sources.figures import (
     Figureboard,
     Figures,
@@ -22,8 +22,6 @@ from exporter.sources.figures import (
 )
 from exporter.version import revision
 
-# In the order of urgency; see `state_of`.
-STATES: Final = ("stale", "failing", "pending", "up", "absent")
 DEFAULT_LIMIT: Final = 1000
 MAX_LIMIT: Final = 10_000
 # Tokens told of each source, the ones that end first: with a token for each of thousands of users nobody reads more.
@@ -51,7 +49,7 @@ class Selection:
             for status in statuses
             if (not self.source or status.key.source == self.source)
             and (not self.endpoint or status.key.endpoint == self.endpoint)
-            and (not self.states or state_of(status) in self.states)
+            and (not self.states or status.state in self.states)
             and (not self.text or self._in_words(status))
         ]
 
@@ -142,7 +140,7 @@ def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:
     found: defaultdict[str, Health] = defaultdict(Health)
     for status in statuses:
         health = found[status.key.source]
-        health.states[state_of(status)] += 1
+        health.states[status.state] += 1
         success = status.last_success
         if success is not None and (health.last_success is None or success > health.last_success):
             health.last_success = success
@@ -183,7 +181,7 @@ def target_facts(status: TargetStatus, figures: Figures | None) -> dict[str, Any
         "source": status.key.source,
         "endpoint": status.key.endpoint,
         "target": status.key.target,
-        "state": state_of(status),
+        "state": status.state,
         "interval_seconds": status.target.interval,
         "consecutive_failures": status.failures,
         "last_attempt": timestamp(status.last_attempt),
@@ -215,17 +213,6 @@ def error_facts(status: TargetStatus) -> dict[str, Any] | None:
 
 def member_facts(figures: MemberFigures) -> dict[str, Any]:
     return {"jobs": figures.jobs._asdict(), "in_use": figures.in_use._asdict()}
-
-
-def state_of(status: TargetStatus) -> str:
-    """One word: absent without the optional endpoint, pending before the first try, then up, failing (its data still shown) or stale (no data shown)."""
-    if status.absent:
-        return "absent"
-    if status.up is None:
-        return "pending"
-    if status.stale:
-        return "stale"
-    return "up" if status.up else "failing"
 
 
 def timestamp(seconds: float | None) -> str | None:

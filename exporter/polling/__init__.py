@@ -3,10 +3,11 @@
 from exporter.polling.health import Listener
 from exporter.polling.scheduler import SLICE, Scheduler, in_slices
 from exporter.polling.sharding import WHOLE, Shard
-from exporter.polling.target import Outcome, Target, TargetKey, TargetStatus, poll_target
+from exporter.polling.target import STATES, Outcome, Target, TargetKey, TargetStatus, poll_target
 
 __all__ = [
     "SLICE",
+    "STATES",
     "WHOLE",
     "Listener",
     "Outcome",

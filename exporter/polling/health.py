@@ -45,7 +45,7 @@ class Listener(Protocol):
 class Health:
     """The health of all targets and of their sources.
 
-    A target is in one of five states, see `TargetStatus`. Failures of targets that have one reason are one incident, which
+    The state of a target is `TargetStatus.state`. Failures of targets that have one reason are one incident, which
     is logged once when it begins and once when it is over.
     """
 

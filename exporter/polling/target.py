@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -13,6 +13,9 @@ from exporter.errors import DecodeError, NotThereError, PollError
 from exporter.supervise import cancelled_on_purpose
 
 log = structlog.get_logger()
+
+# The states of targets in the order of urgency.
+STATES: Final = ("stale", "failing", "pending", "up", "absent")
 
 
 class TargetKey(NamedTuple):
@@ -65,6 +68,21 @@ class TargetStatus:
     @property
     def key(self) -> TargetKey:
         return self.target.key
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`.
+
+        Absent without the optional endpoint, pending before the first try, then up, failing (its data is still shown) or stale
+        (it is not).
+        """
+        if self.absent:
+            return "absent"
+        if self.up is None:
+            return "pending"
+        if self.stale:
+            return "stale"
+        return "up" if self.up else "failing"
 
     @property
     def in_flight(self) -> bool:

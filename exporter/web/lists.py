@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from exporter.app.status import STATES
+from exporter.polling import STATES
 from exporter.web.html import Markup, Parts, element, together, void
 from exporter.web.query import FIRST_SORT, FIRST_VIEW, VIEWS, PageQuery
 from exporter.web.texts import Texts, number

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from exporter.app.status import STATES
+from exporter.polling import STATES
 from exporter.web.html import Markup, Parts, element, moment, together, void
 from exporter.web.lists import Lists
 from exporter.web.query import PageQuery

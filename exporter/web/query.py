@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
-from exporter.app.status import DEFAULT_LIMIT, MAX_LIMIT, STATES, Selection
+from exporter.app.status import DEFAULT_LIMIT, MAX_LIMIT, Selection
 from exporter.errors import ExporterError
+from exporter.polling import STATES
 
 LONGEST_TEXT: Final = 200
 # Rows of a list on one page, unless `limit` says otherwise.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter.web
-from exporter.app.status import STATES
+from exporter.polling import STATES
 from exporter.web.query import VIEWS
 from exporter.web.texts import _ALL, Texts, chosen_language, number
 
