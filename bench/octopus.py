@@ -78,7 +78,7 @@ def prepared(url: str) -> tuple[Any, Any]:
     """The exporter's project and its only target."""
     from exporter.clock import SystemClock
     from exporter.config import InlineSecret, OctopusProject, OctopusQueue, PollSettings
-    from exporter.metrics.snapshot import Exposition
+    from exporter.metrics.exposition import Exposition
     from exporter.sources.octopus.project import Project
     from exporter.sources.source import Context
 

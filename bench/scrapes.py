@@ -24,7 +24,7 @@ from bench.upstream import QUEUE_JOBS, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
 from exporter.metrics import health
-from exporter.metrics.snapshot import Exposition
+from exporter.metrics.exposition import Exposition
 from exporter.polling import TargetKey
 from exporter.records import JobState
 from exporter.sources.scnet.queue_jobs import QueueCounts, rendered

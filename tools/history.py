@@ -22,7 +22,7 @@ import structlog
 
 from exporter.app import Application, Options
 from exporter.cli.simulate import configuration
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.polling import Shard
 from exporter.simulator import (
     Fault,

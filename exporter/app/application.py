@@ -20,9 +20,9 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import Config, FileSecret, SecretFiles, Tls, effective_yaml
 from exporter.config.files import UnansweredFileError, read_in_thread
 from exporter.errors import ConfigurationError, Mistake
-from exporter.metrics.render import Format
+from exporter.metrics.exposition import Exposition
+from exporter.metrics.format import Format
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.snapshot import Exposition
 from exporter.polling import WHOLE, Scheduler, Shard, Target, TargetKey, TargetStatus, in_slices
 from exporter.sources.source import Context, Source
 from exporter.supervise import ShortTasks, supervised

@@ -12,9 +12,9 @@ from exporter.app.tls import Contexts, context_for
 from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, Config, OctopusProject, Tls, load
 from exporter.errors import ConfigurationError, Mistake
+from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
-from exporter.metrics.render import Chunks
-from exporter.metrics.snapshot import Exposition
+from exporter.metrics.format import Chunks
 from exporter.polling import WHOLE, Shard, TargetKey
 from exporter.sources.collector import subjects_of
 from exporter.sources.octopus.project import Project

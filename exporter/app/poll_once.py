@@ -7,7 +7,7 @@ import msgspec
 
 from exporter.app.components import Components
 from exporter.metrics import health
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.polling import Outcome, Target, poll_target
 from exporter.sources.scnet.queue_jobs import QueueStatistics
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from exporter.metrics.family import Family, Text, gauge
-from exporter.metrics.render import Chunks, label_block, number, sample, to_bytes
+from exporter.metrics.format import Chunks, label_block, number, sample, to_bytes
 
 _TARGET: Final = ("source", "endpoint", "target")
 

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from exporter import __version__
 from exporter.errors import Reason
 from exporter.metrics.family import Family, FamilyType, Text, counter, gauge, histogram
-from exporter.metrics.render import EOF, Format, header, named_sample, to_bytes
+from exporter.metrics.format import EOF, Format, header, named_sample, to_bytes
 from exporter.threads import off_loop
 from exporter.version import revision
 

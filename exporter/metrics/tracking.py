@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
-from exporter.metrics.render import Chunks, sample, to_bytes
-from exporter.metrics.render import histogram as histogram_lines
+from exporter.metrics.format import Chunks, sample, to_bytes
+from exporter.metrics.format import histogram as histogram_lines
 from exporter.tracking import GroupView, HistogramView, MemberView
 
 _GROUP: Final = ("hpc_cluster", "group")

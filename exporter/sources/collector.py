@@ -21,7 +21,7 @@ from exporter.http import Response, excerpt
 from exporter.http.values import UNREADABLE, lenient
 from exporter.metrics import health, self_metrics, tracking
 from exporter.metrics.family import Family, Sample, Text
-from exporter.metrics.render import Chunks, sample, to_bytes
+from exporter.metrics.format import Chunks, sample, to_bytes
 from exporter.polling import TargetKey
 from exporter.sources.once import Once
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from exporter.errors import PollError
 from exporter.metrics import health
+from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
-from exporter.metrics.render import Chunks
+from exporter.metrics.format import Chunks
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey, TargetStatus
 from exporter.sources.figures import Figureboard, Figures
 from exporter.sources.per_job import PerJobBudget

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from exporter.metrics.family import Family, Text, gauge
-from exporter.metrics.render import Chunks, sample, start, to_bytes
+from exporter.metrics.format import Chunks, sample, start, to_bytes
 from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, known_sum
 from exporter.sources.collector import Subject
 from exporter.sources.figures import STATES, Counts, InUse, MemberFigures

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from exporter.clock import Clock
 from exporter.config import FileSecret, PollSettings
+from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.snapshot import Exposition
 from exporter.polling import Target, TargetKey
 from exporter.sources.collector import Collector, Subject
 from exporter.sources.display import Display

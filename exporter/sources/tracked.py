@@ -6,8 +6,8 @@ from typing import NamedTuple
 import structlog
 
 from exporter.metrics import tracking as families
+from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.records import JobListing
 from exporter.supervise import ShortTasks

@@ -16,10 +16,10 @@ from aiohttp.typedefs import Handler
 from exporter.app.status import Selection
 from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
-from exporter.metrics.negotiate import accepts_gzip, negotiate
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.web.connections import ConnectionLimiter
 from exporter.web.middleware import connection, counting, limit_requests, send
+from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import StatusPage
 from exporter.web.passwords import WAITING, PasswordChecks
 from exporter.web.query import QueryError, page_query, selection_of

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
-from exporter.metrics.negotiate import parse_accept
 from exporter.sources.collector import registry
+from exporter.web.negotiation import parse_accept
 
 
 def _read() -> Mapping[str, Mapping[str, str]]:

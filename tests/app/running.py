@@ -8,7 +8,7 @@ from typing import Any
 from exporter.app import Application, Options
 from exporter.app.status import Selection
 from exporter.clock import Clock
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.polling import WHOLE, Shard
 from tests.e2e.process import eventually, samples_of
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.metrics.family import Family
-from exporter.metrics.render import Chunks
+from exporter.metrics.format import Chunks
 from exporter.polling import TargetKey
 from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState
 from exporter.sources import jobs as of_jobs

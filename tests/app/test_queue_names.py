@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.render import Chunks
+from exporter.metrics.format import Chunks
 from exporter.sources.scnet import queue_jobs
 from exporter.sources.scnet.queue_jobs import ABSENT_LIMIT, Counts, SeenQueues
 from tests.app.running import running

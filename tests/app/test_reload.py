@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from exporter.app import application, components
 from exporter.config import Config, SecretFiles, Tls
 from exporter.errors import ConfigurationError
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.simulator import Simulator
 from exporter.sources.collector import catalogue
 from tests.app.running import running

@@ -3,8 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
+from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.snapshot import Exposition
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.tracked import Followed, Tracked

@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from exporter.http import tokens as tokens_module
-from exporter.metrics.snapshot import Exposition
+from exporter.metrics.exposition import Exposition
 from exporter.polling import TargetKey
 from exporter.simulator import Account, Fault, Region, Simulator, default_regions
 from exporter.simulator.tokens import fingerprint

@@ -8,9 +8,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics import health, tracking
-from exporter.metrics.render import Format
+from exporter.metrics.exposition import Exposition
+from exporter.metrics.format import Format
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.snapshot import Exposition
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import catalogue, rendered
 from exporter.sources.jobs import member_jobs, per_job

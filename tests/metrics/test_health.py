@@ -4,7 +4,7 @@ import pytest
 
 from exporter.metrics import health
 from exporter.metrics.family import Family
-from exporter.metrics.render import Chunks
+from exporter.metrics.format import Chunks
 from exporter.sources.octopus.subjects import UP as OCTOPUS_UP
 from exporter.sources.scnet.subjects import UP as SCNET_UP
 

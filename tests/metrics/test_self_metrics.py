@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter import __version__
 from exporter.errors import Reason
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.metrics.self_metrics import FAMILIES, SelfMetrics
 from exporter.version import revision
 

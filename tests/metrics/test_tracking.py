@@ -1,6 +1,6 @@
 """What the tracker counted -> the exact lines that it becomes."""
 
-from exporter.metrics.render import Chunks
+from exporter.metrics.format import Chunks
 from exporter.metrics.tracking import tracked_group, tracked_member
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, Tracker

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.render import Chunks
+from exporter.metrics.format import Chunks
 from exporter.records import Job, JobState
 from exporter.sources.jobs import AMOUNTS, JOB_AMOUNTS, member_jobs, per_job
 from exporter.sources.per_job import PerJobBudget

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import Components, assemble
 from exporter.errors import PollError
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.sources.collector import collectors_of
 
 # Labels that say which target a sample is of.

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from exporter.app.status import Selection
 from exporter.clock import Clock, SystemClock
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.web.connections import ConnectionLimiter
 from exporter.web.security import WebConfig
 from exporter.web.server import create_app, server_logger

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from exporter.errors import ConfigurationError, Mistake
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.web.server import create_app, server_logger
 from tests.support.face import FakeFace
 

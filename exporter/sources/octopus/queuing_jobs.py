@@ -9,8 +9,8 @@ from msgspec import Meta
 from exporter.config import OctopusQueue
 from exporter.errors import RejectedError
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
-from exporter.metrics.render import Chunks, escape, number, sample, start, to_bytes
-from exporter.metrics.render import histogram as histogram_lines
+from exporter.metrics.format import Chunks, escape, number, sample, start, to_bytes
+from exporter.metrics.format import histogram as histogram_lines
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.figures import TaskFigures
 from exporter.sources.octopus.project import Project

@@ -14,7 +14,7 @@ from exporter.errors import DecodeError, PermanentError, RecordError, RejectedEr
 from exporter.http import Response
 from exporter.http.values import NULL, UNREADABLE, Count, count_of, text_of, value_of, word_of
 from exporter.metrics.family import Text, gauge
-from exporter.metrics.render import Chunks, escape, start, to_bytes
+from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
 from exporter.sources.collector import Collector, Subject, list_of, raise_if_all_rejected, register
 from exporter.sources.figures import QueueFigures

@@ -11,7 +11,7 @@ import structlog
 from exporter.config import Cluster, FileSecret
 from exporter.http import Response, Settings, TokenProvider, Upstream
 from exporter.metrics.family import Family
-from exporter.metrics.render import Chunks
+from exporter.metrics.format import Chunks
 from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import Answer
 from exporter.sources.collector import Collector, Found, Subject, registry, subjects_of

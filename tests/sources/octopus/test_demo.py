@@ -4,7 +4,7 @@ from pathlib import Path
 
 from exporter.app import Application, Options
 from exporter.cli import simulate
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.simulator import Simulator, default_projects, default_regions
 
 

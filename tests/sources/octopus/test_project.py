@@ -15,7 +15,7 @@ import trustme
 from aiohttp import web
 
 from exporter.app import Application, Options
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 from exporter.redaction import redact
 from exporter.simulator import Fault, OctopusQuirks
 from exporter.tracking.histogram import BUCKETS as HISTOGRAM_BUCKETS

@@ -12,7 +12,7 @@ from typing import Final
 from exporter.metrics import deflate
 from exporter.metrics.deflate import Piece
 from exporter.metrics.family import Family
-from exporter.metrics.render import EOF, Chunks, Format, header, number
+from exporter.metrics.format import EOF, Chunks, Format, header, number
 from exporter.threads import off_loop
 
 # More than so many bytes are handled in a thread; below, changing threads would take longer than the work.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.negotiate import accepts_gzip, negotiate
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
+from exporter.web.negotiation import accepts_gzip, negotiate
 
 TEXT, OPENMETRICS = Format.TEXT, Format.OPENMETRICS
 

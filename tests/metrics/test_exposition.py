@@ -15,9 +15,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics import deflate
+from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
-from exporter.metrics.render import Chunks, Format, sample, to_bytes
-from exporter.metrics.snapshot import Exposition
+from exporter.metrics.format import Chunks, Format, sample, to_bytes
 
 APPLES = Family("scnet_apples", "gauge", "Apples.", ("owner", "n"))
 PEARS = Family("scnet_pears_total", "counter", "Pears.", ("owner", "n"))

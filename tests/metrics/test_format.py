@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics.family import Family
-from exporter.metrics.render import EOF, Format, escape, header, number, sample, start, to_bytes
+from exporter.metrics.format import EOF, Format, escape, header, number, sample, start, to_bytes
 
 PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
     Format.TEXT: parse_text,

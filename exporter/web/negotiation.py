@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from exporter.metrics.render import Format
+from exporter.metrics.format import Format
 
 # A quote left open reaches to the end: looking for its end again from every later quote would take quadratic time.
 _ELEMENT: Final = re.compile(r'(?:[^",]|"[^"]*(?:"|\Z))+')
