@@ -12,7 +12,6 @@ from exporter.app import Components, assemble, validate
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
-from exporter.cli.once import unreadable_of
 from exporter.cli.output import print_error, print_line, print_text, warn
 from exporter.cli.terminal import progress
 from exporter.config import FileSecret
@@ -355,8 +354,7 @@ def _permission_advice(result: CheckResult) -> str:
 
 def _flaw(result: CheckResult, outcome: Outcome) -> Finding | None:
     """What is wrong although the poll worked."""
-    unreadable = unreadable_of(outcome)
-    if unreadable:
+    if unreadable := outcome.unreadable:
         return Finding(
             "answer",
             f"{unreadable} record{'s' * (unreadable > 1)} of the answer could not be read",

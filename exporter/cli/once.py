@@ -104,7 +104,7 @@ def _complaint(outcome: Outcome) -> str:
         return f"{name}: {outcome.error}; it is optional"
     if outcome.error is not None:
         return f"{name} failed: {outcome.error}"
-    if unreadable := unreadable_of(outcome):
+    if unreadable := outcome.unreadable:
         return f"{name}: {unreadable} record{'s' * (unreadable > 1)} left out as unreadable"
     return ""
 
@@ -175,14 +175,9 @@ def _target_outcome(outcome: Outcome) -> TargetOutcome:
         **outcome.key._asdict(),
         ok=outcome.ok,
         seconds=round(outcome.seconds, 3),
-        unreadable_records=unreadable_of(outcome),
+        unreadable_records=outcome.unreadable,
         error=failure(outcome.error),
     )
-
-
-def unreadable_of(outcome: Outcome) -> int:
-    """How many records and single values of a good answer were left out."""
-    return getattr(outcome.records, "rejected", 0) + getattr(outcome.records, "rejected_values", 0)
 
 
 def _tables(found: Found, stream: TextIO) -> str:

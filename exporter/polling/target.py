@@ -120,6 +120,11 @@ class Outcome(msgspec.Struct, frozen=True):
         """Whether nothing failed; an optional endpoint that is not there is no failure."""
         return self.error is None or isinstance(self.error, NotThereError)
 
+    @property
+    def unreadable(self) -> int:
+        """The number of records and of single values of a good answer that were left out."""
+        return getattr(self.records, "rejected", 0) + getattr(self.records, "rejected_values", 0)
+
 
 async def poll_target(target: Target, clock: Clock, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
     """Poll a target and show what was found, if that `is_wanted` then. Raises nothing but its own cancellation."""
