@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from exporter.config.files import MissingFileError, UnusableFileError, read_file
 from exporter.config.model import Config
 from exporter.config.section import Section
-from exporter.config.tree import Broken, Keys, Place, Position, Report, parse, shown
+from exporter.config.tree import Broken, Keys, Position, Report, parse, position_of, shown
 from exporter.config.values import Surroundings, kind_of
 from exporter.errors import ConfigurationError
 
@@ -67,8 +67,7 @@ def _read(path: Path, report: Report, advice: str) -> str | None:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8-sig")
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        report.add(Position(place), "this byte is not UTF-8: save the file as UTF-8")
+        report.add(position_of(before), "this byte is not UTF-8: save the file as UTF-8")
         return None
 
 
@@ -88,8 +87,8 @@ def _report(detail: ErrorDetails, report: Report) -> None:
         case "missing":
             name = str(detail["loc"][-1])
             at = value.empty.get(name)
-            path = (*value.at.path, name)
-            report.add(at or Position(value.at.place, path=path), "is missing" if at is None else "is empty")
+            missing = Position(value.at.line, value.at.column, (*value.at.path, name))
+            report.add(at or missing, "is missing" if at is None else "is empty")
         case "extra_forbidden" | "default_factory_not_called":
             pass
         case _ if not isinstance(value, Broken):

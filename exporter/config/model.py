@@ -384,17 +384,17 @@ def _check_members(members: list[Keys], report: Report) -> None:
         for user in member.texts("users"):
             first.add((group_id, user), user.at, f"user {shown(user)} of group {shown(group_id)}")
         label = member.text("group") or group_id
-        at = Position(label.at.place, path=(*member.at.path, "group"))
+        at = Position(label.at.line, label.at.column, (*member.at.path, "group"))
         other_id, other = by_label.setdefault(label, (group_id, label))
         if other_id != group_id:
             message = (
-                f"the group_id on line {other.at.place.line} has the same label group {shown(label)}: the series of the"
+                f"the group_id on line {other.at.line} has the same label group {shown(label)}: the series of the"
                 " two groups would be the same; give them different labels"
             )
             report.add(at, message)
         _, other = by_id.setdefault(group_id, (group_id, label))
         if other != label:
-            line = other.at.place.line
+            line = other.at.line
             report.add(at, f"group_id {shown(group_id)} has another label on line {line}: give it one label")
 
 

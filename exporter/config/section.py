@@ -145,7 +145,7 @@ class FirstOnes:
         """Note that `value` stands there; `subject` names it in a message."""
         first = self._first.setdefault(value, at)
         if first is not at:
-            self._report.add(at, f"{subject} is given twice; the first one is on line {first.place.line}")
+            self._report.add(at, f"{subject} is given twice; the first one is on line {first.line}")
 
 
 def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:

@@ -26,21 +26,14 @@ _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A line and a column, counted from 1."""
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a value stands: line and column, counted from 1, its path, and line and column of its key, if it has one."""
 
     line: int = 1
     column: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a value stands: its place, that of its key (the same for what has none), and its path."""
-
-    place: Place = Place()
-    key: Place = Place()
     path: Path = ()
+    key: tuple[int, int] | None = None
 
 
 class Text(str):
@@ -145,11 +138,11 @@ class Report:
 
     def where(self, at: Position) -> str:
         """Return FILE:LINE:COL."""
-        return f"{self.file}:{at.place.line}:{at.place.column}"
+        return f"{self.file}:{at.line}:{at.column}"
 
     def _made(self, at: Position, message: str, *, key: bool) -> Mistake:
-        place = at.key if key else at.place
-        return Mistake(self.file, place.line, place.column, dotted(at.path), message)
+        line, column = at.key if key and at.key else (at.line, at.column)
+        return Mistake(self.file, line, column, dotted(at.path), message)
 
 
 def dotted(path: Path) -> str:
@@ -170,7 +163,7 @@ def parse(source: str, environ: Mapping[str, str], report: Report) -> Keys | Non
     root = _compose(source, report)
     if root is None:
         return None
-    value = _Converter(environ, report).convert(root, _position(root, ()))
+    value = _Converter(environ, report).convert(root, _position(root.start_mark))
     match value:
         case Keys():
             return value
@@ -205,7 +198,7 @@ def _compose(source: str, report: Report) -> yaml.Node | None:
     try:
         loader = _Loader(source)
     except yaml.reader.ReaderError as error:
-        report.add(Position(_place_of(source, error.position)), "the file holds a control character: remove it")
+        report.add(position_of(source[: error.position]), "the file holds a control character: remove it")
         return None
     try:
         if not loader.check_node():
@@ -213,25 +206,26 @@ def _compose(source: str, report: Report) -> yaml.Node | None:
             return None
         root = loader.get_node()
         if loader.check_node():
-            place = _place(_next_mark(loader))
-            report.add(Position(place), "a second document starts here ('---'): one file holds one configuration")
+            report.add(
+                _position(_next_mark(loader)), "a second document starts here ('---'): one file holds one configuration"
+            )
     except yaml.MarkedYAMLError as error:
         report.add(*_in_plain_words(error))
     except (ValueError, OverflowError):
         # The library passes an escape like "\UFFFFFFFF" on to chr() as it is.
-        report.add(Position(_place(loader.get_mark())), _ESCAPE)
+        report.add(_position(loader.get_mark()), _ESCAPE)
     else:
         return root
     return None
 
 
-def _place(mark: yaml.Mark) -> Place:
-    return Place(mark.line + 1, mark.column + 1)
+def _position(mark: yaml.Mark, path: Path = (), key: Position | None = None) -> Position:
+    return Position(mark.line + 1, mark.column + 1, path, (key.line, key.column) if key else None)
 
 
-def _place_of(source: str, position: int) -> Place:
-    before = source[:position]
-    return Place(before.count("\n") + 1, position - before.rfind("\n"))
+def position_of(before: str) -> Position:
+    """Return the position behind the beginning of a file."""
+    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 _QUOTE_IT = "put the value in quotes"
@@ -275,7 +269,7 @@ def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[Position, str]:
     mark = error.context_mark if unfinished else error.problem_mark
     fallback = f"not valid YAML: {problem.partition(', but')[0]}"
     words = next((words for part, words in _PLAIN_WORDS.items() if part in problem), fallback)
-    return Position(_place(mark) if mark else Place()), words
+    return _position(mark) if mark else Position(), words
 
 
 class _Converter:
@@ -307,7 +301,7 @@ class _Converter:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, at)
         items = enumerate(node.value)
-        return Items([self.convert(item, _position(item, (*at.path, index))) for index, item in items], at)
+        return Items([self.convert(item, _position(item.start_mark, (*at.path, index))) for index, item in items], at)
 
     def _complaint(self, node: yaml.Node) -> str | None:
         if node.tag != f"tag:yaml.org,2002:{_KINDS[type(node)]}":
@@ -322,18 +316,18 @@ class _Converter:
         return None
 
     def _entries(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Value]]:
-        first: dict[str, Place] = {}
+        first: dict[str, Position] = {}
         for key_node, value_node in node.value:
-            place = _place(key_node.start_mark)
             key = key_node.value
             if not isinstance(key, str) or not key or not _is_unicode(key):
-                self._report.add(Position(place, place, path), "a key must be a word")
-            elif key in first:
-                message = f"this key is given twice; the first one is on line {first[key].line}"
-                self._report.add(Position(place, place, (*path, key)), message)
+                self._report.add(_position(key_node.start_mark, path), "a key must be a word")
+                continue
+            at = _position(key_node.start_mark, (*path, key))
+            if key in first:
+                self._report.add(at, f"this key is given twice; the first one is on line {first[key].line}")
             else:
-                first[key] = place
-                yield key, self.convert(value_node, _position(value_node, (*path, key), place))
+                first[key] = at
+                yield key, self.convert(value_node, _position(value_node.start_mark, at.path, at))
 
     def _scalar(self, node: yaml.ScalarNode, at: Position) -> Text | Null | Broken:
         if node.style is None and node.value in _NULLS:
@@ -362,11 +356,6 @@ class _Converter:
 
 
 _KINDS = {yaml.ScalarNode: "str", yaml.SequenceNode: "seq", yaml.MappingNode: "map"}
-
-
-def _position(node: yaml.Node, path: Path, key: Place | None = None) -> Position:
-    place = _place(node.start_mark)
-    return Position(place, key or place, path)
 
 
 def _is_unicode(text: str) -> bool:
