@@ -1,7 +1,6 @@
 """The configuration: what people write, checked with line and column, as frozen values for the other rooms."""
 
-from exporter.config.effective import effective_yaml
-from exporter.config.loading import load
+from exporter.config.loading import effective_yaml, load
 from exporter.config.model import (
     Account,
     Cluster,

@@ -4,13 +4,16 @@ import json
 import sys
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
 from exporter.config.model import Config
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what `load` accepts, as far as a schema can say it."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hpc-exporter configuration"}
-    return schema | _cleaned(Config.model_json_schema())
+    schema = {"$schema": GenerateJsonSchema.schema_dialect, "title": "hpc-exporter configuration"}
+    return schema | Config.model_json_schema(schema_generator=_Generator)
 
 
 def as_text() -> str:
@@ -18,19 +21,29 @@ def as_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _cleaned(schema: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the Chinese texts, and what pydantic adds: titles made from names, and null as the default of keys."""
-    return {
-        key: _cleaned_value(value)
-        for key, value in schema.items()
-        if not (key in {"title", "zh"} and isinstance(value, str)) and not (key == "default" and value is None)
-    }
+class _Generator(GenerateJsonSchema):
+    """Says of sections and keys what they mean, and that keys can be without a value; makes no titles of names."""
+
+    def field_title_should_be_set(self, _schema: object) -> bool:
+        return False
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        section, described = schema["cls"], super().model_schema(schema)
+        del described["title"]
+        rules = [f"Give exactly one of {', '.join(names[:-1])} and {names[-1]}." for names in section.exactly_one]
+        described["description"] = " ".join([section.text().en, *rules])
+        for name, field in section.model_fields.items():
+            key = described["properties"][name] | {"description": field.description}
+            del key["zh"]
+            described["properties"][name] = key if field.is_required() else _or_null(key)
+        return described
 
 
-def _cleaned_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _cleaned(value)
-    return [_cleaned_value(item) for item in value] if isinstance(value, list) else value
+def _or_null(key: JsonSchemaValue) -> JsonSchemaValue:
+    about = {name: key.pop(name) for name in ("default", "description") if key.get(name) is not None}
+    key.pop("default", None)
+    choices = [choice for choice in key.get("anyOf", [key]) if choice != {"type": "null"}]
+    return {"anyOf": [*choices, {"type": "null"}], **about}
 
 
 if __name__ == "__main__":

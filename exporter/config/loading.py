@@ -1,10 +1,11 @@
-"""Loads the configuration file, and finds everything that is wrong with it in one go."""
+"""Loads the configuration file, finding everything that is wrong with it in one go; writes the one in effect."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -31,6 +32,19 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
     """
     return load_document(path, Config, environ, advice=_WITHOUT_FILE)[0]
+
+
+def effective_yaml(config: Config) -> str:
+    """Return `config` with every default as a configuration file; a secret's file is named, any other is ``<secret>``.
+
+    Each type in `exporter.config.values` says how it is written.
+    """
+    content = config.model_dump(exclude_none=True)
+    for account in content["accounts"]:
+        # Its default does not go with a login by password.
+        if "org_id" in account:
+            del account["token_url"]
+    return yaml.safe_dump(_literal(content), sort_keys=False, allow_unicode=True)
 
 
 def load_document(
@@ -104,3 +118,12 @@ def _in_plain_words(detail: ErrorDetails) -> str:
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"must be a mapping of 'key: value' lines, but is {kind_of(detail['input'])}"
     return f"cannot be used: {shown(detail['msg'])}"
+
+
+def _literal(value: Any) -> Any:
+    """Keep what looks like a variable from being replaced when the text is loaded again."""
+    if isinstance(value, str):
+        return value.replace("${", "$${")
+    if isinstance(value, dict):
+        return {key: _literal(each) for key, each in value.items()}
+    return [_literal(each) for each in value] if isinstance(value, list | tuple) else value

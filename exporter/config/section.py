@@ -1,14 +1,13 @@
 """The base of all sections of a configuration file: what each key means, and which of them go together."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PrivateAttr,
     SerializerFunctionWrapHandler,
@@ -16,8 +15,6 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from exporter.config.secrets import FileSecret
 from exporter.config.tree import Keys, Position, Report
@@ -72,17 +69,6 @@ class Section(BaseModel):
     def text(cls) -> Words:
         """Return what users read about the section."""
         return Words(" ".join((cls.__doc__ or "").partition("\n\n")[0].split()), cls.zh)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        reference = handler(core)
-        schema = handler.resolve_ref_schema(reference)
-        rules = [f"Give exactly one of {listed(names)}." for names in cls.exactly_one]
-        schema["description"] = " ".join([cls.text().en, *rules])
-        for name, field in cls.model_fields.items():
-            if not field.is_required():
-                schema["properties"][name] = _or_null(schema["properties"][name]) | {"description": field.description}
-        return reference
 
     @model_validator(mode="wrap")
     @classmethod
@@ -146,19 +132,6 @@ class FirstOnes:
         first = self._first.setdefault(value, at)
         if first is not at:
             self._report.add(at, f"{subject} is given twice; the first one is on line {first.line}")
-
-
-def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
-    """Say of a key that it can be without a value."""
-    about: JsonSchemaValue = {name: schema.pop(name) for name in ("default", "description") if name in schema}
-    choices = [choice for choice in schema.get("anyOf", [schema]) if choice != {"type": "null"}]
-    return {"anyOf": [*choices, {"type": "null"}], **about}
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return A, B and C."""
-    *some, last = names
-    return f"{', '.join(some)} and {last}" if some else last
 
 
 def _unknown(name: str, known: Mapping[str, object]) -> str:
