@@ -72,7 +72,14 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
         f"name {name!r}": (job(name=name), {f"info 1 {shown} running": 1}, rejected)
         for name, shown, rejected in of(
             *((7, "7", 0), (7.0, "7", 0), (7.5, "7.5", 0), (True, "true", 0), ("", "", 0), (" a ", " a ", 0)),
-            *((None, "", 0), ([], "", 1), ({}, "", 1), ('a"\\', 'a"\\', 0), ("模拟", "模拟", 0)),
+            *(
+                (None, "", 0),
+                ([], "", 1),
+                ({}, "", 1),
+                ('a"\\\n', 'a"\\\n', 0),
+                ("\ud800", "\ufffd", 0),
+                ("模拟", "模拟", 0),
+            ),
         )
     },
     "field twice": (
@@ -121,6 +128,62 @@ async def test_the_example_of_the_page(page_example: dict[str, bytes]) -> None:
     expected |= {"jobs held": 0, "jobs suspended": 0, **{f"{name} running": value for name, value in running.items()}}
     assert polled.outcome(expected) == (expected, 0)
     assert polled.requests == ["/ac/openapi/v2/clusters/11112/groups/533686286955839488/clusterUserNames/test/jobs"]
+
+
+def jobs(*rows: tuple[str, dict[str, Any]]) -> Answer:
+    return envelope([{"id": str(number), "status": status, **more} for number, (status, more) in enumerate(rows)])
+
+
+SUMS: dict[str, tuple[Answer, str, Samples]] = {
+    "without jobs, four states are at 0": (
+        jobs(),
+        "jobs",
+        {"running": 0, "queued": 0, "held": 0, "suspended": 0},
+    ),
+    "further states are there while a job is in them": (
+        jobs(("statC", {}), ("statQ", {}), ("statZZ", {}), ("statQ", {})),
+        "jobs",
+        {"running": 0, "queued": 2, "held": 0, "suspended": 0, "completed": 1, "unknown": 1},
+    ),
+    "without jobs, sums of running and queued are a true 0": (jobs(), "allocated_gpus", {"running": 0, "queued": 0}),
+    "sums are by state, in further states while a job is in them": (
+        jobs(("statR", {"cpuCore": 2}), ("statR", {"cpuCore": 64}), ("statH", {"cpuCore": 1})),
+        "allocated_cpus",
+        {"running": 66, "queued": 0, "held": 1},
+    ),
+    "a sum with an unknown summand is unknown, in that state alone": (
+        jobs(("statR", {"nodeNumReq": 2}), ("statR", {}), ("statQ", {"nodeNumReq": 5})),
+        "requested_nodes",
+        {"queued": 5},
+    ),
+    "where nothing is known there is no sum": (jobs(("statR", {}), ("statQ", {})), "requested_dcus", {}),
+    **{
+        f"a job in {status} holds nothing of what it is listed with": (
+            jobs(("statR", {"cpuCore": 2}), (status, {"cpuCore": 32})),
+            "allocated_cpus",
+            {"running": 2, "queued": 0},
+        )
+        for status in ("statC", "statF", "TIMEOUT", "statZZ")
+    },
+    "it requested it all the same": (
+        jobs(("statR", {"procNumReq": 2}), ("statC", {"procNumReq": 32})),
+        "requested_cpus",
+        {"running": 2, "queued": 0, "completed": 32},
+    ),
+    **{
+        f"{amount} are summed up under their own name": (
+            jobs(*(("statR", {**dict.fromkeys(AMOUNTS, 0), field: number}) for number in (7, 4))),
+            amount,
+            {"running": 11, "queued": 0},
+        )
+        for field, amount in AMOUNTS.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("answer", "name", "expected"), SUMS.values(), ids=SUMS)
+async def test_sums(answer: Answer, name: str, expected: Samples) -> None:
+    assert (await poll(answer, f"scnet_member_{name}")).outcome(expected) == (expected, 0)
 
 
 @pytest.mark.parametrize(

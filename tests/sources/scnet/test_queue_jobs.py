@@ -1,14 +1,9 @@
 """Tables: what a region answers about a user's queues -> samples."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
 import pytest
 
-from exporter.records import JobState
-from exporter.sources.scnet.queue_jobs import JOBS, QueueCounts, QueueStatistics, by_queue, rendered
 from tests.support.collecting import REGION, Answer, Expected, Polled, collecting, envelope, of
 
 STATES = {"R": "running", "Q": "queued", "H": "held", "S": "suspended", "O": "other"}
@@ -143,7 +138,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
             (True, "true"),
             ("", ""),
             (" a ", " a "),
-            ('"\\', '"\\'),
+            ('队"\\\n', '队"\\\n'),
         )
     },
 }
@@ -192,130 +187,15 @@ async def test_a_queue_that_was_there_once_has_no_jobs_where_it_is_missing() -> 
             assert (await queue_jobs.poll(answer)).outcome(expected) == (expected, rejected)
 
 
-# What is shown
-
-R, Q, H, S, O = JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER  # noqa: E741 - the API's letters
-U = JobState.UNKNOWN
-ZEROS = {R: 0, Q: 0, H: 0, S: 0, O: 0}
-
-
-def shown(statistics: QueueStatistics, seen: Collection[str] = ()) -> str:
-    return rendered("kunshan", "test", by_queue(statistics, seen)).get(JOBS, b"").decode()
+async def test_queues_of_one_name_are_added_up_as_far_as_both_are_known() -> None:
+    """Two schedulers may each have a queue of the name."""
+    rows = [("a", {"R": 1, "X": 4}), ("b", {"Q": 1}), ("a", {"R": 2, "H": 3, "X": 1})]
+    answer = envelope([{"name": name, "values": [value(*each) for each in known.items()]} for name, known in rows])
+    expected = {"a running": 3, "a unknown": 5, **counts("b", Q=1)}
+    assert (await poll(answer)).outcome(expected) == (expected, 0)
 
 
-def jobs(known: dict[JobState, int]) -> dict[JobState, int]:
-    """The counts as an upstream sends them: all five of the page, 0 where nothing is said."""
-    return ZEROS | known
-
-
-@dataclass
-class QueueCase:
-    promise: str
-    queues: tuple[QueueCounts, ...]
-    seen: Collection[str]
-    expected: str
-
-
-QUEUE_CASES = [
-    QueueCase("no queue, none seen: nothing to say", (), (), ""),
-    QueueCase(
-        "the example of the API page",
-        (QueueCounts("debug", {R: 2, Q: 0, H: 0, S: 0, O: 0}),),
-        (),
-        """\
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"} 2
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="queued"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="held"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="suspended"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="other"} 0
-""",
-    ),
-    QueueCase(
-        "a queue seen before and absent now has no jobs; its five states stay",
-        (),
-        {"debug"},
-        """\
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="queued"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="held"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="suspended"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="other"} 0
-""",
-    ),
-    QueueCase(
-        "two schedulers' queues of one name are added up; unknown is shown while it is above 0",
-        (
-            QueueCounts("a", jobs({R: 1, U: 4})),
-            QueueCounts("b", jobs({Q: 1, U: 0})),
-            QueueCounts("a", jobs({R: 2, H: 3})),
-        ),
-        ["b", "a"],
-        """\
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="running"} 3
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="queued"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="held"} 3
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="suspended"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="other"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="unknown"} 4
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="b",state="running"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="b",state="queued"} 1
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="b",state="held"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="b",state="suspended"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="b",state="other"} 0
-""",
-    ),
-    QueueCase(
-        "names are escaped",
-        (QueueCounts('队"列\\\n', jobs({R: 1})),),
-        (),
-        """\
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="队\\"列\\\\\\n",state="running"} 1
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="队\\"列\\\\\\n",state="queued"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="队\\"列\\\\\\n",state="held"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="队\\"列\\\\\\n",state="suspended"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="队\\"列\\\\\\n",state="other"} 0
-""",
-    ),
-]
-
-
-@pytest.mark.parametrize("case", QUEUE_CASES, ids=lambda case: case.promise)
-def test_queue_statistics(case: QueueCase) -> None:
-    assert shown(QueueStatistics("test", case.queues), case.seen) == case.expected
-
-
-def test_a_count_that_is_not_known_has_no_sample() -> None:
-    """Neither alone nor added to one that is known: unknown is never zero."""
-    rows = (QueueCounts("a", {R: 1, Q: 2}), QueueCounts("a", {R: 1, H: 1}), QueueCounts("b", {S: 1}))
-
-    assert (
-        shown(QueueStatistics("test", rows))
-        == """\
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="a",state="running"} 2
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="b",state="suspended"} 1
-"""
-    )
-
-
-def test_a_queue_that_may_be_among_the_unreadable_rows_is_not_shown_as_empty() -> None:
-    """Only an answer that was read completely says that a queue seen before has no jobs now."""
-    answer = QueueStatistics("test", (), rejected=1)
-
-    assert shown(answer, {"debug"}) == ""
-
-
-def test_queue_statistics_do_not_depend_on_the_order_of_the_answer() -> None:
+async def test_the_order_of_the_answer_does_not_show() -> None:
     """An unchanged answer must give unchanged bytes, or every scrape compresses everything again."""
-    rows = (QueueCounts("a", {R: 1}), QueueCounts("b", {Q: 1}), QueueCounts("c", {H: 1}))
-
-    assert len({shown(QueueStatistics("test", order), {"z", "b"}) for order in permutations(rows)}) == 1
-
-
-def test_queue_statistics_leave_the_records_alone() -> None:
-    """Records are shared with the tracker; adding up must not write into them."""
-    counts = {R: 1}
-    rows = (QueueCounts("a", counts), QueueCounts("a", {R: 5}))
-
-    shown(QueueStatistics("test", rows))
-
-    assert counts == {R: 1}
+    rows = [{"name": name, "values": [value("R", 1), value("Q", 2)]} for name in "abc"]
+    assert list((await poll(envelope(rows))).samples) == list((await poll(envelope(rows[::-1]))).samples)
