@@ -30,24 +30,10 @@ class WireRow(msgspec.Struct, gc=False):
     rank_stamp: Count | None = None
 
 
-class WirePageInfo(msgspec.Struct, gc=False):
-    total: Count | None = None
-
-
-class WirePayload(msgspec.Struct, gc=False):
-    rows: list[WireRow] | None = msgspec.field(name="list", default=None)
-    page_info: WirePageInfo | None = None
-
-
 class WireMeta(msgspec.Struct, gc=False):
     """ISO text in one example of the page, milliseconds in the other."""
 
     current_time: str | int | float | None = None
-
-
-class WirePage(msgspec.Struct, gc=False):
-    payload: WirePayload
-    meta_info: msgspec.Raw = NULL
 
 
 class RawRow(msgspec.Struct, gc=False):
@@ -60,19 +46,19 @@ class RawRow(msgspec.Struct, gc=False):
     rank_stamp: msgspec.Raw = NULL
 
 
-class RawPageInfo(msgspec.Struct, gc=False):
+class WirePageInfo(msgspec.Struct, gc=False):
     total: msgspec.Raw = NULL
 
 
-class RawPayload(msgspec.Struct, gc=False):
-    """A payload of which not all rows are readable."""
-
+class WirePayload(msgspec.Struct, gc=False):
     rows: list[msgspec.Raw] | None = msgspec.field(name="list", default=None)
     page_info: msgspec.Raw = NULL
 
 
-class RawPage(msgspec.Struct, gc=False):
-    payload: RawPayload
+class WirePage(msgspec.Struct, gc=False):
+    """Rows are read one by one: one that is odd must not cost the others."""
+
+    payload: WirePayload
     meta_info: msgspec.Raw = NULL
 
 
@@ -96,10 +82,9 @@ class Page(msgspec.Struct, frozen=True, gc=False):
 
 
 _page = msgspec.json.Decoder(WirePage, strict=False)
-_raw_page = msgspec.json.Decoder(RawPage, strict=False)
 _row = msgspec.json.Decoder(WireRow, strict=False)
 _raw_row = msgspec.json.Decoder(RawRow)
-_page_info = msgspec.json.Decoder(RawPageInfo)
+_page_info = msgspec.json.Decoder(WirePageInfo)
 _meta = msgspec.json.Decoder(WireMeta)
 
 
@@ -110,7 +95,7 @@ def read_page(response: Response) -> Page:
     page = decoded(response.body)
     if page is None:
         raise error_of(response)
-    result = plain_page(page, response.received) if isinstance(page, WirePage) else odd_page(page, response.received)
+    result = opened(page, response.received)
     if page.payload.rows is None and result.total is None:
         raise error_of(response)
     if result.positions and not result.rows:
@@ -118,25 +103,18 @@ def read_page(response: Response) -> Page:
     return result
 
 
-def decoded(body: bytes) -> WirePage | RawPage | None:
-    """The whole page in one go, else with its rows left for later; None if it is no page."""
-    for decode, mended in ((_page.decode, bytes), (_raw_page.decode, bytes), (_raw_page.decode, without_nan)):
+def decoded(body: bytes) -> WirePage | None:
+    """The page with its rows left for later; None if it is no page."""
+    for mended in (bytes, without_nan):
         try:
-            return decode(mended(body))
+            return _page.decode(mended(body))
         except UNREADABLE:
             continue
     return None
 
 
-def plain_page(page: WirePage, received: float) -> Page:
-    """A page about which nothing is odd."""
-    sent = page.payload.rows or []
-    total = page.payload.page_info.total if page.payload.page_info else None
-    return Page([row for row in sent if has_usable_id(row)], len(sent), total, skew_of(page.meta_info, received))
-
-
-def odd_page(page: RawPage, received: float) -> Page:
-    """A page of which each row, and each field of it where that is needed, is read on its own."""
+def opened(page: WirePage, received: float) -> Page:
+    """The page with its rows read. A row that cannot be told from others is left out."""
     sent = page.payload.rows or []
     rows: list[WireRow] = []
     total, odd = total_of(page.payload.page_info)
