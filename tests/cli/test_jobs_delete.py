@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from aiohttp import web
 from exporter.cli.main import main
 from tests.e2e.region import cluster, configuration, envelope
 from tests.support.batch_region import BatchRegion, batch_region, reply
-from tests.support.command import DEADLINE, Command, Ended
+from tests.support.command import DEADLINE, Command, Ended, abandoned_pipe
 
 THERE = ("19", "20", "21")
 WHOM = ("jobs", "delete", "--cluster=kunshan", "--user=test")
@@ -533,16 +532,9 @@ async def test_an_interruption_after_the_delete_leaves_its_trace(
 async def test_a_reader_that_leaves_does_not_stop_the_deletion(
     region: BatchRegion, command: Command, closed: str
 ) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "exporter", *WHOM, "--yes", "--audit-file=audit.jsonl", "19"),
-        cwd=command.folder,
-        stdout=write if closed == "stdout" else asyncio.subprocess.DEVNULL,
-        stderr=write if closed == "stderr" else asyncio.subprocess.DEVNULL,
-    )
-    os.close(write)
-    assert await asyncio.wait_for(process.wait(), 100) in (0, 1)
+    with abandoned_pipe() as pipe:
+        running = await command.start(*WHOM, "--yes", "--audit-file=audit.jsonl", "19", to={closed: pipe})
+        assert (await running.ended()).status in (0, 1)
     assert region.ids() == {"20", "21"}
     [line] = audit_lines((command.folder / "audit.jsonl").read_text())
     assert line["outcome"] == "gone"

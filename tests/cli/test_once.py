@@ -8,7 +8,6 @@ import pty
 import signal
 import stat
 import struct
-import sys
 import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from exporter.cli import schemas
 from exporter.cli.simulate import configuration as simulated
 from exporter.simulator import Simulator
 from tests.e2e.region import Answers, ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
-from tests.support.command import DEADLINE, Command
+from tests.support.command import DEADLINE, Command, abandoned_pipe
 
 SCHEMAS = Path(__file__).parent.parent.parent / "config"
 
@@ -233,17 +232,9 @@ async def test_a_reader_that_has_seen_enough_is_no_failure_worth_a_word(
     region: ScriptedRegion, command: Command
 ) -> None:
     region.answers["queue_jobs"] = envelope([queue(f"queue{number}", R=1) for number in range(5000)])
-    read, write = os.pipe()
-    os.close(read)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "exporter", "once"),
-        cwd=command.folder,
-        stdout=write,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    os.close(write)
-    _, stderr = await asyncio.wait_for(process.communicate(), DEADLINE)
-    assert (process.returncode, stderr) == (1, b"")
+    with abandoned_pipe() as pipe:
+        result = await (await command.start("once", to={"stdout": pipe})).ended()
+    assert (result.status, result.stderr) == (1, "")
 
 
 async def in_terminal(command: Command, *arguments: str, columns: int, **env: str) -> tuple[str, str]:
@@ -251,21 +242,15 @@ async def in_terminal(command: Command, *arguments: str, columns: int, **env: st
     masters, slaves = zip(*(pty.openpty() for _ in range(2)), strict=True)
     for slave in slaves:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color", **env}
-    for name in ("COLUMNS", "NO_COLOR"):
-        if name not in env:
-            environment.pop(name, None)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "exporter", *arguments),
-        cwd=command.folder,
-        env=environment,
-        stdout=slaves[0],
-        stderr=slaves[1],
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COLUMNS", "NO_COLOR"):
+            patch.delenv(name, raising=False)
+        environment = {"TERM": "xterm-256color", **env}
+        running = await command.start(*arguments, env=environment, to={"stdout": slaves[0], "stderr": slaves[1]})
     for slave in slaves:
         os.close(slave)
     seen = await asyncio.gather(*(asyncio.to_thread(everything, master) for master in masters))
-    await process.wait()
+    await running.ended()
     return seen[0], seen[1]
 
 

@@ -6,9 +6,8 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,50 +16,39 @@ from aiohttp import web
 
 from tests.e2e.process import DEADLINE, ExporterProcess, eventually
 from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, queue, scripted_region
+from tests.support import forks
+from tests.support.command import Command, Ended, Running, abandoned_pipe
 
-# How a command's output can come to nothing; what a shell writes for it.
-BROKEN = {"a full disk": "{0}>/dev/full", "closed": "{0}>&-", "nobody reads": "{0}>&{1}"}
+# How a command's output can come to nothing.
+BROKEN = ("a full disk", "closed", "nobody reads")
 EXPORTER = f"{sys.executable} -W error -m exporter"
 GOOD = (
     "clusters: [{name: k, cluster_id: 1, hpc_url: 'http://127.0.0.1:1', token: t, users: [a], collect: [queue_jobs]}]\n"
 )
 
 
-@contextmanager
-def abandoned_pipe() -> Iterator[int]:
-    """A pipe whose reader has left."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    os.set_inheritable(writer, True)
-    try:
-        yield writer
-    finally:
-        os.close(writer)
+async def run(folder: Path, arguments: str, stream: str, how: str) -> Ended:
+    """Run a command with one of its streams broken."""
+    command = Command(folder, GOOD)
+    with abandoned_pipe() as pipe, Path("/dev/full").open("wb") as full:  # noqa: ASYNC230 - no disk
+        if how == "closed":
+            return await with_closed(folder, arguments, stream)
+        running = await command.start(*arguments.split(), to={stream: full if how == "a full disk" else pipe})
+        return await running.ended()
 
 
-async def run(folder: Path, arguments: str, stream: int, how: str) -> tuple[int, str, str]:
-    """Run a command with one of its streams broken: status, and what is on both."""
-    (folder / "exporter.yml").write_text(GOOD)
-    with abandoned_pipe() as pipe:
-        process = await asyncio.create_subprocess_shell(
-            f"exec {EXPORTER} {arguments} {BROKEN[how].format(stream, pipe)}",
-            cwd=folder,
-            # Others know descriptors of one digit only.
-            executable="/bin/bash",
-            pass_fds=[pipe],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(DEADLINE):
-                stdout, stderr = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    assert process.returncode is not None
-    return process.returncode, stdout.decode(), stderr.decode()
+async def with_closed(folder: Path, arguments: str, stream: str) -> Ended:
+    """The same for a stream that is closed before the interpreter starts."""
+    stdout, stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed at its end
+    closed = {"stdout": "1>&-", "stderr": "2>&-"}[stream]
+    process = await asyncio.create_subprocess_shell(
+        f"exec {EXPORTER} {arguments} {closed}",
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+    )
+    return await Running(process, stdout, stderr).ended()
 
 
 @pytest.mark.parametrize("how", BROKEN)
@@ -78,14 +66,13 @@ async def run(folder: Path, arguments: str, stream: int, how: str) -> tuple[int,
     ],
 )
 async def test_results_that_cannot_be_written_are_a_failure(tmp_path: Path, arguments: str, how: str) -> None:
-    status, _, stderr = await run(tmp_path, arguments, 1, how)
-    assert status == 1
-    assert "Traceback" not in stderr
-    assert "Exception ignored" not in stderr
+    ended = await run(tmp_path, arguments, "stdout", how)
+    assert ended.status == 1
+    assert "Exception ignored" not in ended.stderr
     # A reader that has left has seen enough.
     told = {"a full disk": "No space left on device", "closed": "it is closed", "nobody reads": ""}[how]
-    assert ("cannot write to standard output" in stderr) == bool(told)
-    assert told in stderr
+    assert ("cannot write to standard output" in ended.stderr) == bool(told)
+    assert told in ended.stderr
 
 
 @pytest.mark.parametrize("how", BROKEN)
@@ -96,9 +83,9 @@ async def test_results_that_cannot_be_written_are_a_failure(tmp_path: Path, argu
 async def test_complaints_that_cannot_be_written_change_nothing(
     tmp_path: Path, arguments: str, status: int, result: str, how: str
 ) -> None:
-    ended, stdout, _ = await run(tmp_path, arguments, 2, how)
-    assert ended == status
-    assert result in stdout
+    ended = await run(tmp_path, arguments, "stderr", how)
+    assert ended.status == status
+    assert result in ended.stdout
 
 
 # serve
@@ -117,16 +104,21 @@ class Unheard(ExporterProcess):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        arguments = f"--web.listen-address=127.0.0.1:{self.port} --log.level=debug --config.enable-auto-reload"
-        broken = {**BROKEN, "nobody reads any more": "{0}>&{1}"}[how].format(2, pipe)
-        self.process = await asyncio.create_subprocess_shell(
-            f"exec {EXPORTER} {arguments} --config.auto-reload-interval=100ms {broken}",
-            cwd=self.folder,
-            # Others know descriptors of one digit only.
-            executable="/bin/bash",
-            pass_fds=[pipe],
-            stdin=asyncio.subprocess.DEVNULL,
-        )
+        auto = "--config.enable-auto-reload --config.auto-reload-interval=100ms"
+        arguments = f"serve --web.listen-address=127.0.0.1:{self.port} --log.level=debug {auto}"
+        with (self.folder / "stdout").open("wb") as stdout, Path("/dev/full").open("wb") as full:  # noqa: ASYNC230 - no disk
+            if how == "closed":
+                self.process = await asyncio.create_subprocess_shell(
+                    f"exec {EXPORTER} {arguments} 2>&-",
+                    cwd=self.folder,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=stdout,
+                )
+            else:
+                stderr = full if how == "a full disk" else pipe
+                self.process = await forks.start(
+                    *arguments.split(), cwd=self.folder, env={}, stdout=stdout, stderr=stderr, warning="error"
+                )
         await eventually(self._answers, "it answers")
 
     async def _answers(self) -> bool:

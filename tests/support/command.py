@@ -1,8 +1,10 @@
 """Commands as people run them: processes of their own."""
 
 import asyncio
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,7 +30,7 @@ class Ended:
 
 
 class Running:
-    """A command that was started."""
+    """A command that was started, with the files that its output goes to unless it goes elsewhere."""
 
     def __init__(self, process: forks.Process, stdout: IO[bytes], stderr: IO[bytes]) -> None:
         self.process = process
@@ -63,15 +65,39 @@ class Command:
         self.config = folder / "exporter.yml"
         self.config.write_text(configuration, encoding="utf-8")
 
-    async def start(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Running:
-        given, stdout, stderr = (tempfile.TemporaryFile() for _ in range(3))  # noqa: SIM115 - closed at the command's end
+    async def start(
+        self,
+        *arguments: str,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        to: Mapping[str, forks.File] = {},
+    ) -> Running:
+        """Start it, with "stdout" or "stderr" going where `to` says."""
+        given, out, err = (tempfile.TemporaryFile() for _ in range(3))  # noqa: SIM115 - closed at the command's end
         with given:
             given.write(stdin.encode())
             given.seek(0)
             process = await forks.start(
-                *arguments, cwd=self.folder, env=env or {}, stdin=given, stdout=stdout, stderr=stderr, warning="error"
+                *arguments,
+                cwd=self.folder,
+                env=env or {},
+                stdin=given,
+                stdout=to.get("stdout", out),
+                stderr=to.get("stderr", err),
+                warning="error",
             )
-        return Running(process, stdout, stderr)
+        return Running(process, out, err)
 
     async def __call__(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ended:
         return await (await self.start(*arguments, stdin=stdin, env=env)).ended()
+
+
+@contextmanager
+def abandoned_pipe() -> Iterator[int]:
+    """A pipe whose reader has left."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        yield writer
+    finally:
+        os.close(writer)

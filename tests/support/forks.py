@@ -33,6 +33,8 @@ READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG")
 # For a process that has an interpreter of its own, and so its own command line.
 OWN_INTERPRETER = {"PYTHONUNBUFFERED": "1"}
 
+File = int | IO[bytes]
+
 
 class Fork:
     """A running command: what tests use of `asyncio.subprocess.Process`."""
@@ -85,8 +87,8 @@ async def start(
     cwd: Path,
     env: Mapping[str, str],
     stdin: IO[bytes] | None = None,
-    stdout: IO[bytes],
-    stderr: IO[bytes],
+    stdout: File,
+    stderr: File,
     warning: str,
 ) -> Process:
     """Start ``python -W warning -m exporter arguments``, with `env` beside the environment of the tests."""
@@ -98,7 +100,11 @@ async def start(
                 *command, cwd=cwd, env=environment, stdin=given, stdout=stdout, stderr=stderr
             )
         request = {"arguments": arguments, "cwd": str(cwd), "env": environment, "warning": warning}
-        return server().fork(request, [file.fileno() for file in (given, stdout, stderr)])
+        return server().fork(request, [descriptor(file) for file in (given, stdout, stderr)])
+
+
+def descriptor(file: File) -> int:
+    return file if isinstance(file, int) else file.fileno()
 
 
 class Server:
