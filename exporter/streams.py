@@ -15,8 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
 
 from exporter.redaction import redact
 
@@ -25,14 +23,6 @@ LONGEST_QUEUE = 1024 * 1024
 # Seconds to wait for lines to be written where they must come before something else, and at the end.
 DRAIN_TIMEOUT = 2.0
 NOBODY_READS = OSError(errno.EAGAIN, "nobody reads what was written before")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some lines, and whom to tell how it went."""
-
-    text: str
-    outcome: Future[None] | None = None
 
 
 class LineWriter(io.TextIOBase):
@@ -52,9 +42,10 @@ class LineWriter(io.TextIOBase):
         self._terminal = os.isatty(descriptor)
         self._changed = threading.Condition()
         self._unfinished = ""
-        self._queue: deque[Piece] = deque()
+        self._queue: deque[str] = deque()
         self._size = 0
         self._stuck = False
+        self._error = NOBODY_READS
         self._told = 0
         self._within_line = False
         self._thread: threading.Thread | None = None
@@ -77,7 +68,7 @@ class LineWriter(io.TextIOBase):
             lines, end, rest = (self._unfinished + text).rpartition("\n")
             self._unfinished = rest
             if end:
-                self._enqueue(Piece(lines + end))
+                self._enqueue(lines + end)
         if self._terminal:
             self.flush()
         return len(text)
@@ -87,7 +78,7 @@ class LineWriter(io.TextIOBase):
         with self._changed:
             if self._unfinished:
                 unfinished, self._unfinished = self._unfinished, ""
-                self._enqueue(Piece(unfinished))
+                self._enqueue(unfinished)
 
     def drain(self, timeout: float = DRAIN_TIMEOUT) -> None:
         """Wait until all is written, or lost; no longer than `timeout` seconds, and not at all while nobody reads."""
@@ -100,45 +91,44 @@ class LineWriter(io.TextIOBase):
 
     def deliver(self, text: str, timeout: float = DRAIN_TIMEOUT) -> None:
         """Write `text` and wait until it is written. Raises OSError where it cannot be, or not within so many seconds."""
-        outcome: Future[None] = Future()
         with self._changed:
-            self._enqueue(Piece(text, outcome))
-        try:
-            outcome.result(timeout)
-        except TimeoutError:
-            raise NOBODY_READS from None
+            lost = self.lost
+            self._enqueue(text)
+        self.drain(timeout)
+        with self._changed:
+            if self._size:
+                raise NOBODY_READS
+            if self.lost > lost:
+                raise self._error
 
-    def _enqueue(self, piece: Piece) -> None:
+    def _enqueue(self, text: str) -> None:
         # One that is longer by itself passes when nothing else waits.
-        if self._size and self._size + len(piece.text) > self._longest_queue:
-            self._lose(piece, NOBODY_READS)
+        if self._size and self._size + len(text) > self._longest_queue:
+            self._lose(text, NOBODY_READS)
             return
-        self._queue.append(piece)
-        self._size += len(piece.text)
+        self._queue.append(text)
+        self._size += len(text)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="standard error", daemon=True)
             self._thread.start()
         self._changed.notify_all()
 
-    def _lose(self, piece: Piece, error: OSError) -> None:
-        self.lost += piece.text.count("\n") or 1
-        if piece.outcome is not None:
-            piece.outcome.set_exception(error)
+    def _lose(self, text: str, error: OSError) -> None:
+        self.lost += text.count("\n") or 1
+        self._error = error
 
     def _work(self) -> None:
         while True:
             with self._changed:
                 while not self._queue:
                     self._changed.wait()
-                piece = self._queue.popleft()
-            error = self._written(piece.text)
+                text = self._queue.popleft()
+            error = self._written(text)
             with self._changed:
-                self._size -= len(piece.text)
+                self._size -= len(text)
                 self._stuck = False
                 if error is not None:
-                    self._lose(piece, error)
-                elif piece.outcome is not None:
-                    piece.outcome.set_result(None)
+                    self._lose(text, error)
                 lost = 0
                 # Not in the midst of it: to tell takes a line, too.
                 if error is None and not self._queue:
