@@ -46,7 +46,7 @@ class Scenario:
 
 
 @dataclass
-class Sights:
+class Observed:
     """What the polls showed of one job, without what the tracker made of it."""
 
     states: list[State] = field(default_factory=list)
@@ -215,7 +215,7 @@ class _Comparison:
         self.scenario = scenario
         self.truth = truth
         self.result = Result(scenario)
-        self.sights: dict[int, Sights] = {}
+        self.observed: dict[int, Observed] = {}
         self.listed: defaultdict[str, set[int]] = defaultdict(set)  # by user, not yet gone
         self.times: defaultdict[str, list[float]] = defaultdict(list)
         self.waits: list[Spell] = []
@@ -230,30 +230,30 @@ class _Comparison:
         self.runs += events.runs
         self.result.censored.update(events.censored)
         self.times[poll.user].append(poll.at)
-        self._see(poll, {int(job.id) for job in listing.jobs})
+        self._note(poll, {int(job.id) for job in listing.jobs})
 
-    def _see(self, poll: Poll, ids: set[int]) -> None:
+    def _note(self, poll: Poll, ids: set[int]) -> None:
         """Note what the truth was at this time, of the jobs that the poll showed."""
         open_ids = self.listed[poll.user]
         for job_id in ids:
-            sights = self.sights.setdefault(job_id, Sights())
-            sights.states.append(_state_at(self.truth[job_id], poll.at))
-            sights.missed = 0
+            observed = self.observed.setdefault(job_id, Observed())
+            observed.states.append(_state_at(self.truth[job_id], poll.at))
+            observed.missed = 0
         if poll.complete:
             for job_id in open_ids - ids:
-                self.sights[job_id].missed += 1
-        self.listed[poll.user] = {job_id for job_id in open_ids | ids if self.sights[job_id].missed < 2}
+                self.observed[job_id].missed += 1
+        self.listed[poll.user] = {job_id for job_id in open_ids | ids if self.observed[job_id].missed < 2}
 
     def conclude(self, tracker: Tracker) -> None:
         result = self.result
-        result.jobs = len(self.sights)
+        result.jobs = len(self.observed)
         for key in tracker.members():
             view = tracker.member(key)
             result.finished_counted.update({o: n for o, n in view.finished.items() if n})
             result.transitions_counted.update(view.transitions)
             result.cpu_seconds += view.cpu_seconds or 0.0
-        for job_id, sights in self.sights.items():
-            self._expect(sights)
+        for job_id, observed in self.observed.items():
+            self._expect(observed)
             job = self.truth[job_id]
             result.true_cpu_seconds += sum(
                 ((run.ended or self._end()) - run.started) * job.allocated.cores for run in job.runs
@@ -267,16 +267,16 @@ class _Comparison:
     def _end(self) -> float:
         return START + self.scenario.days * 86400
 
-    def _expect(self, sights: Sights) -> None:
+    def _expect(self, observed: Observed) -> None:
         """What the polls could see of a job's end and of its changes."""
-        words = ["none", *map(str, sights.states)] + (["gone"] if sights.missed >= 2 else [])
+        words = ["none", *map(str, observed.states)] + (["gone"] if observed.missed >= 2 else [])
         self.result.transitions_visible.update((a, b) for a, b in pairwise(words) if a != b)
-        last = sights.states[-1]
+        last = observed.states[-1]
         if last in ENDED:
             self.result.finished_visible[str(last)] += 1
-        elif sights.missed >= 2:
+        elif observed.missed >= 2:
             # A job that is suspended before any poll saw it run counts as waiting.
-            started = any(state in {State.RUNNING, State.EXITING} for state in _since_requeue(sights.states))
+            started = any(state in {State.RUNNING, State.EXITING} for state in _since_requeue(observed.states))
             self.result.finished_visible["vanished_running" if started else "vanished_queued"] += 1
 
     def _compare(self, spell: Spell, measure: str, widths: dict[str, dict[float, float]]) -> None:
@@ -302,7 +302,7 @@ class _Comparison:
 
     def _hides_something(self, job: JobTruth) -> bool:
         """Whether a job that ran or waited more than once did so between two polls, or is suspended at first sight."""
-        seen = self.sights[job.id].states
+        seen = self.observed[job.id].states
         first_on_nodes = next((state for state in seen if state in ON_NODES), None)
         if first_on_nodes is State.SUSPENDED:
             return True
