@@ -72,7 +72,7 @@ class PollSettings(Section):
     stale_after: Interval = key(
         "Data older than this leaves /metrics; not shorter than the interval. Left out: 3 x interval.",
         "数据比这更旧时从 /metrics 消失；不能短于采集间隔。不写则为间隔的 3 倍。",
-        factory=lambda before: 3 * before["interval"],
+        factory=lambda before: 3 * before.get("interval", 0.0),
     )
     max_concurrency: Concurrency = key(
         "Requests in flight at a time: at the top level to all upstreams together, else to this one.",
@@ -240,7 +240,7 @@ class Member(Section):
     group: Name = key(
         "Label group, one for each id. Left out: the id.",
         "标签 group，每个编号一个。不写则为编号。",
-        factory=lambda before: before["group_id"],
+        factory=lambda before: before.get("group_id"),
     )
     users: tuple[Segment, ...] = needed(
         "Scheduler users who are members of the group; label user.",
@@ -324,7 +324,7 @@ class Cluster(Section):
     ac_url: AcUrl = key(
         "The AC address, for job lists of members and logins; a path /ac at its end can be left out. Left out: hpc_url.",
         "AC 地址，用于成员作业列表和登录；末尾的 /ac 可以不写。不写则与 hpc_url 相同。",
-        factory=lambda before: before["hpc_url"],
+        factory=lambda before: before.get("hpc_url"),
     )
     token: HeaderSecret | None = key("A token of the region; nothing renews it.", "该区域的令牌；不会自动更新。")
     token_file: HeaderSecretFile | None = key(

@@ -27,7 +27,8 @@ Groups = tuple[tuple[str, ...], ...]
 def key(en: str, zh: str = "", default: Any = None, *, factory: Callable[..., Any] | None = None) -> Any:
     """Declare a key that can be left out, with its meaning in English and Chinese.
 
-    `default` is written as people write it. `factory` makes the default instead, of the keys before it if it takes an argument.
+    `default` is written as people write it. `factory` makes the default instead, of the keys before it if it takes an argument,
+    which lacks those with a mistake in them.
     """
     if factory is not None:
         return Field(default_factory=factory, description=en, json_schema_extra={"zh": zh})
