@@ -23,7 +23,7 @@ from grafana.variables import GROUP, IN_REGION, MEMBER, OF_MEMBER, REGION
 
 NONE_LISTED = Text("no member lists", "无成员列表")
 WHO = "hpc_cluster, group, user"
-REGION_NAME, GROUP_NAME, USER = Text("Region", "区域"), Text("Group", "用户组"), Text("User", "用户")
+NAMES = {"hpc_cluster": Text("Region", "区域"), "group": Text("Group", "用户组"), "user": Text("User", "用户")}
 CORES, CARDS = Text("cores", "核"), Text("cards", "卡")
 
 
@@ -70,9 +70,7 @@ WHO_USES = table(
         f"max by ({WHO}) (time() - scnet_member_oldest_queued_timestamp_seconds{{{OF_MEMBER}}})",
     ],
     {
-        "hpc_cluster": REGION_NAME,
-        "group": GROUP_NAME,
-        "user": USER,
+        **NAMES,
         "Value #A": Text("Running", "运行"),
         "Value #B": Text("Queued", "排队"),
         "Value #C": Text("Held", "保留"),
@@ -110,9 +108,7 @@ HOURS = table(
         f"sum by ({WHO}) (increase(scnet_member_unaccounted_seconds_total{{{OF_MEMBER}}}[$__range]))",
     ],
     {
-        "hpc_cluster": REGION_NAME,
-        "group": GROUP_NAME,
-        "user": USER,
+        **NAMES,
         "Value #A": Text("Core-hours", "CPU 核时"),
         "Value #B": Text("GPU-hours", "GPU 卡时"),
         "Value #C": Text("DCU-hours", "DCU 卡时"),
@@ -149,9 +145,7 @@ JOBS = table(
         ),
     ],
     {
-        "hpc_cluster": REGION_NAME,
-        "group": GROUP_NAME,
-        "user": USER,
+        **NAMES,
         "job_id": Text("Job", "作业"),
         "job_name": Text("Name", "名称"),
         "state": Text("State", "状态"),
