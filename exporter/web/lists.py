@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from exporter.polling import STATES
@@ -31,8 +31,8 @@ class Lists:
         self._query = query
 
     def html(self) -> Markup:
-        query, rows = self._query, rows_by_view(self._status["targets"])
-        every = rows[query.view]
+        query, targets = self._query, self._status["targets"]
+        every = rows_of(query.view, targets)
         chosen = [row for row in every if self._matches(row)]
         chosen.sort(key=lambda row: sort_key(query.sort, row), reverse=query.descending)
         offset, limit = query.selection.offset, query.selection.limit
@@ -47,7 +47,7 @@ class Lists:
         return element(
             "section",
             element("h2", self._t("lists"), class_="unseen"),
-            element("div", self._tabs(rows), self._form(len(chosen), len(every)), class_="choices"),
+            element("div", self._tabs(sizes(targets)), self._form(len(chosen), len(every)), class_="choices"),
             view,
             self._pager(len(chosen)),
             id="lists",
@@ -70,12 +70,12 @@ class Lists:
     def _title(self, row: Row) -> str:
         return self._t(f"endpoint_{row['endpoint']}")
 
-    def _tabs(self, rows: Mapping[str, list[Row]]) -> Markup:
+    def _tabs(self, counts: Mapping[str, int]) -> Markup:
         links = [
             element(
                 "a",
                 self._t(view),
-                element("span", number(len(rows[view])), class_="count"),
+                element("span", number(counts[view]), class_="count"),
                 href=self._query.address(view="" if view == FIRST_VIEW else view, sort=""),
                 aria_current="page" if view == self._query.view else None,
             )
@@ -232,21 +232,32 @@ class Lists:
         )
 
 
-def rows_by_view(targets: Iterable[Mapping[str, Any]]) -> dict[str, list[Row]]:
-    """The rows of every list. ``key`` tells a row from all others of its list."""
-    rows: dict[str, list[Row]] = {view: [] for view in VIEWS}
+def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """The rows of a list. ``key`` tells a row from all others of its list."""
+    rows: list[Row] = []
     for target in targets:
         name, key = target["target"], (target["source"], target["endpoint"], target["target"])
         row = {**target, "key": key, "result": target["last_error"]}
-        rows["targets"].append(row)
-        for queue in target["queues"] or ():
-            rows["queues"].append({**row, **queue, "user": name, "key": (*key, queue["queue"])})
-        if target["tasks"]:
+        if view == "targets":
+            rows.append(row)
+        elif view == "members" and target["member"]:
+            rows.append({**row, **target["member"]["jobs"], **target["member"]["in_use"], "member": name})
+        elif view == "queues" and target["tasks"]:
             unknown = dict.fromkeys(("running", "held", "suspended", "other"))
-            rows["queues"].append({**row, **unknown, "queued": target["tasks"]["length"], "user": "", "queue": name})
-        if target["member"]:
-            rows["members"].append({**row, **target["member"]["jobs"], **target["member"]["in_use"], "member": name})
+            rows.append({**row, **unknown, "queued": target["tasks"]["length"], "user": "", "queue": name})
+        elif view == "queues":
+            queues = target["queues"] or ()
+            rows += [{**row, **queue, "user": name, "key": (*key, queue["queue"])} for queue in queues]
     return rows
+
+
+def sizes(targets: Collection[Mapping[str, Any]]) -> dict[str, int]:
+    """How many rows each list has."""
+    return {
+        "targets": len(targets),
+        "queues": sum(len(target["queues"] or ()) + (target["tasks"] is not None) for target in targets),
+        "members": sum(target["member"] is not None for target in targets),
+    }
 
 
 def sort_key(column: str, row: Row) -> Any:

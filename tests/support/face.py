@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import inspect
 import socket
 import ssl
 from collections import Counter
@@ -73,6 +74,16 @@ class FakeFace:
 
     def http_request(self, path: str, code: int) -> None:
         self.requests[path, code] += 1
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait until a function returns, or a coroutine function's result is, something true: most of what is waited for sets no event."""
+    async with asyncio.timeout(100):
+        while True:
+            found = condition()
+            if await found if inspect.isawaitable(found) else found:
+                return
+            await asyncio.sleep(0.01)
 
 
 class Served:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.web import connections
 from exporter.web.connections import MAX_CONNECTIONS, connection_limit
-from tests.support.face import Served, guarded
+from tests.support.face import Served, eventually, guarded
 
 REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -77,8 +77,7 @@ async def test_a_request_in_flight_is_never_cut_off() -> None:
     async with guarded(max_connections=5) as served, AsyncExitStack() as stack:
         served.face.may_answer.clear()
         scrape = asyncio.create_task(served.status("/metrics"))
-        while not served.face.scrapes:  # noqa: ASYNC110 - it sets no event
-            await asyncio.sleep(0.01)
+        await eventually(lambda: served.face.scrapes)
         for _ in range(20):
             _, writer = await served.connect()
             stack.callback(writer.close)
@@ -91,8 +90,7 @@ async def test_when_all_are_being_answered_one_more_is_still_bounded() -> None:
     async with guarded(max_connections=5, max_requests=0) as served:
         served.face.may_answer.clear()
         scrapes = [asyncio.create_task(served.status("/metrics")) for _ in range(5)]
-        while served.face.scrapes < 5:  # noqa: ASYNC110 - it sets no event
-            await asyncio.sleep(0.01)
+        await eventually(lambda: served.face.scrapes == 5)
         with pytest.raises(ConnectionError):
             await served.status()
         served.face.may_answer.set()
@@ -228,8 +226,7 @@ async def test_it_stops_listening_and_answers_requests_in_flight() -> None:
     async with guarded() as served:
         served.face.may_answer.clear()
         scrape = asyncio.create_task(served.status("/metrics"))
-        while not served.face.scrapes:  # noqa: ASYNC110 - it sets no event
-            await asyncio.sleep(0.01)
+        await eventually(lambda: served.face.scrapes)
         asyncio.get_running_loop().call_later(0.05, served.face.may_answer.set)
         await served.runner.cleanup()
         assert await scrape == 200

@@ -73,10 +73,15 @@ def named(text: str) -> Installation:
     return made
 
 
-@given(st.text())
+@pytest.fixture(scope="module")
+def plain() -> Reader:
+    return read(named("plain"))
+
+
+@given(text=st.text())
 @settings(deadline=None)
-def test_no_text_from_outside_becomes_markup(text: str) -> None:
-    plain, odd = read(named("plain")), read(named(text))
+def test_no_text_from_outside_becomes_markup(plain: Reader, text: str) -> None:
+    odd = read(named(text))
     assert odd.tags == plain.tags
     assert odd.attributes.keys() == plain.attributes.keys()
     for name in ("class", "id", "src", "role"):
@@ -211,6 +216,12 @@ def test_rows_are_filtered_sorted_and_in_pages(query: dict[str, str], column: in
     for state, status in enumerate(made.statuses):
         status.last_success = made.now - state
     assert [row[column] for row in rows(made, **query)] == order
+
+
+def test_every_list_tells_how_many_rows_it_has() -> None:
+    for view, place in (("targets", 0), ("queues", 1), ("members", 2)):
+        texts = read(half_broken(), view=view).texts
+        assert texts[texts.index("Targets") + 1 + 2 * place] == str(len(rows(half_broken(), view=view)))
 
 
 def test_trouble_leads_and_numbers_are_sorted_with_the_unknown_last() -> None:

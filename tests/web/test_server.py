@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from aiohttp import ClientSession, web
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.format import Format
 from exporter.web.server import create_app, server_logger
-from tests.support.face import FakeFace
+from tests.support.face import FakeFace, eventually
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -70,12 +70,6 @@ def face() -> FakeFace:
 async def client(face: FakeFace) -> AsyncIterator[Client]:
     async with client_of(face) as client:
         yield client
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(100):
-        while not condition():  # noqa: ASYNC110 - what happens on the wire sets no event
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(
@@ -214,11 +208,11 @@ async def test_a_client_that_hangs_up_does_not_stop_the_reload(face: FakeFace) -
     async with client_of(face) as client:
         _, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(b"POST /-/reload HTTP/1.1\r\nHost: a\r\n\r\n")
-        await until(lambda: face.reloads == 1)
+        await eventually(lambda: face.reloads == 1)
         writer.transport.abort()
         await asyncio.sleep(0)
         face.may_answer.set()
-        await until(lambda: face.reloaded == 1)
+        await eventually(lambda: face.reloaded == 1)
 
 
 async def test_ready_is_503_until_it_is_ready(face: FakeFace, client: Client) -> None:
@@ -254,7 +248,7 @@ async def test_no_more_scrapes_at_once_than_allowed(face: FakeFace) -> None:
     face.may_answer.clear()
     async with client_of(face, max_requests=2) as client, asyncio.TaskGroup() as group:
         first = [group.create_task(client.status("/metrics")) for _ in range(2)]
-        await until(lambda: face.scrapes == 2)
+        await eventually(lambda: face.scrapes == 2)
         status, _, body = await client.ask("/metrics")
         assert status == 503
         assert body == b"Limit of concurrent requests reached (2), try again later.\n"
@@ -271,13 +265,13 @@ async def test_300_parallel_requests_of_a_path_block_no_other(face: FakeFace, pa
     face.may_answer.clear()
     async with client_of(face, max_requests=10) as client, asyncio.TaskGroup() as group:
         asked = [group.create_task(client.ask(path)) for _ in range(300)]
-        await until(lambda: sum(each.done() for each in asked) == 290)
+        await eventually(lambda: sum(each.done() for each in asked) == 290)
         for status, headers, _ in [each.result() for each in asked if each.done()]:
             assert (status, headers["Retry-After"]) == (503, "1")
         assert await client.status("/-/healthy") == 200
         others = {"/metrics", "/", "/api/v1/status", "/config"} - {path}
         waiting = [group.create_task(client.status(other)) for other in others]
-        await until(lambda: face.requests[path, 503] == 290)
+        await eventually(lambda: face.requests[path, 503] == 290)
         face.may_answer.set()
         assert [await each for each in waiting] == [200] * 3
         assert [each.result()[0] for each in asked if each.result()[0] != 503] == [200] * 10
@@ -287,7 +281,7 @@ async def test_no_limit_where_it_is_0(face: FakeFace) -> None:
     face.may_answer.clear()
     async with client_of(face, max_requests=0) as client, asyncio.TaskGroup() as group:
         scrapes = [group.create_task(client.status("/metrics")) for _ in range(60)]
-        await until(lambda: face.scrapes == 60)
+        await eventually(lambda: face.scrapes == 60)
         face.may_answer.set()
         assert {await task for task in scrapes} == {200}
 
@@ -307,7 +301,7 @@ async def slow_reader(port: int) -> AsyncIterator[socket.socket]:
 async def test_a_slow_reader_takes_one_of_the_places_until_it_is_hung_up_on(face: FakeFace) -> None:
     face.body = b"#" * 16 * 2**20
     async with client_of(face, max_requests=1, sending_timeout=0.5) as client, slow_reader(client.port):
-        await until(lambda: face.scrapes == 1)
+        await eventually(lambda: face.scrapes == 1)
         assert await client.status("/metrics") == 503
         face.body = b"apples 1\n"
         await until_answered(client, 200)
@@ -319,16 +313,17 @@ async def test_a_reader_that_hung_up_gives_its_place_back_without_a_word(
     face.body = b"#" * 16 * 2**20
     async with client_of(face, max_requests=1) as client:
         async with slow_reader(client.port):
-            await until(lambda: face.scrapes == 1)
+            await eventually(lambda: face.scrapes == 1)
         face.body = b"apples 1\n"
         await until_answered(client, 200)
     assert not caplog.records
 
 
 async def until_answered(client: Client, wanted: int) -> None:
-    async with asyncio.timeout(100):
-        while await client.status("/metrics") != wanted:  # noqa: ASYNC110 - what happens on the wire sets no event
-            await asyncio.sleep(0.02)
+    async def answered() -> bool:
+        return await client.status("/metrics") == wanted
+
+    await eventually(answered)
 
 
 @pytest.mark.parametrize(

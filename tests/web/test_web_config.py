@@ -4,7 +4,7 @@ import asyncio
 import os
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from exporter.errors import ConfigurationError
 from exporter.web import security
 from exporter.web.security import WebConfig
 from exporter.web.settings import load_settings
-from tests.support.face import Served, guarded
+from tests.support.face import Served, eventually, guarded
 from tests.support.web_config import Authority, hashed, write
 from tests.web.test_passwords import basic
 
@@ -59,12 +59,6 @@ def daemons() -> int:
 
 def users(password: str) -> dict[str, Any]:
     return {"basic_auth_users": {"alice": hashed(password)}}
-
-
-async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(100):
-        while not await condition():  # noqa: ASYNC110 - a file on the disk sets no event
-            await asyncio.sleep(0.01)
 
 
 async def answers(served: Served, wanted: int, password: str = "", tls: ssl.SSLContext | None = None) -> None:
