@@ -184,7 +184,9 @@ def open_to_write(file: Path, flags: int = 0) -> int:
     try:
         return os.open(file, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | flags, 0o666)
     except OSError as error:
-        raise OSError(error.errno, NOBODY_READS) from None if error.errno == errno.ENXIO else error
+        if error.errno == errno.ENXIO and file.is_fifo():
+            error.strerror = NOBODY_READS
+        raise
 
 
 def write_all(descriptor: int, content: bytes) -> None:

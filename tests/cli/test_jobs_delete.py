@@ -474,11 +474,15 @@ async def test_an_audit_line_is_of_the_documented_shape(region: BatchRegion, com
         jsonschema.validate(line, schema)
 
 
-async def test_what_cannot_be_recorded_is_not_begun(region: BatchRegion, command: Command) -> None:
-    result = await command(*WHOM, "--yes", "--audit-file=no/such/folder/audit", "19")
-    assert result.status == 1
-    assert "nothing was sent" in result.stderr
-    assert region.deletions == []
+@pytest.mark.parametrize(
+    ("file", "reason"), [("no/such/folder/audit", "No such file or directory"), (".", "Is a directory")]
+)
+async def test_what_cannot_be_recorded_is_not_begun(
+    region: BatchRegion, command: Command, file: str, reason: str
+) -> None:
+    result = await command(*WHOM, "--yes", f"--audit-file={file}", "19")
+    assert (result.status, region.deletions) == (1, [])
+    assert f"cannot open {file}, so nothing was sent: {reason}" in result.stderr
 
 
 async def test_a_pipe_that_nobody_reads_keeps_a_deletion_from_beginning(region: BatchRegion, command: Command) -> None:
