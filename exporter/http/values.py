@@ -39,7 +39,7 @@ def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
 
 
 class Id(str):
-    """An id in a row: text, a number, or 1638523853.0. Decode with `lenient`."""
+    """An id in a row: text, a number, or 1638523853.0. Decode with `lenient`; ``str()`` makes it text that msgspec encodes."""
 
     __slots__ = ()
 

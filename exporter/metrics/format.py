@@ -98,6 +98,11 @@ def to_bytes(text: str) -> bytes:
         return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode()
 
 
+def chunks_of(lines: Mapping[Family, Sequence[str]]) -> Chunks:
+    """The lines of each family that has some."""
+    return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}
+
+
 def header(family: Family, fmt: Format) -> bytes:
     """HELP and TYPE. OpenMetrics names a counter's family without ``_total``, and escapes quotes in HELP."""
     documentation = family.help.replace("\\", r"\\").replace("\n", r"\n")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
-from exporter.metrics.format import Chunks, sample, to_bytes
+from exporter.metrics.format import Chunks, chunks_of, sample
 from exporter.metrics.format import histogram as histogram_lines
 from exporter.tracking import GroupView, HistogramView, MemberView
 
@@ -157,7 +157,7 @@ def tracked_member(hpc_cluster: str, group: str, user: str, view: MemberView) ->
     for family, value in values.items():
         if value is not None:
             lines[family] = [sample(family, labels, value)]
-    return _chunks(lines)
+    return chunks_of(lines)
 
 
 def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
@@ -166,12 +166,8 @@ def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
     lines = {family: [_histogram(family, labels, getattr(view, attribute))] for attribute, family in _HISTOGRAMS}
     censored = JOB_OBSERVATIONS_CENSORED
     lines[censored] = [sample(censored, (*labels, *kind), count) for kind, count in sorted(view.censored.items())]
-    return _chunks(lines)
+    return chunks_of(lines)
 
 
 def _histogram(family: Family, labels: tuple[str, ...], view: HistogramView) -> str:
     return histogram_lines(family, labels, view.bounds, view.cumulative, view.sum)
-
-
-def _chunks(lines: dict[Family, list[str]]) -> Chunks:
-    return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}

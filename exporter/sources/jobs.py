@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from exporter.metrics.family import Family, Text, gauge
-from exporter.metrics.format import Chunks, sample, start, to_bytes
+from exporter.metrics.format import Chunks, chunks_of, sample, start
 from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, known_sum
 from exporter.sources.collector import Subject
 from exporter.sources.figures import STATES, Counts, InUse, MemberFigures
@@ -116,7 +116,7 @@ def member_jobs(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) ->
             if not (holds_nothing and amount.startswith("allocated"))
             and (total := known_sum(map(_AMOUNT[amount], in_state))) is not None
         ]
-    return _chunks(lines)
+    return chunks_of(lines)
 
 
 def lines_by_state(line_start: str, counts: Mapping[JobState, int], even_at_zero: frozenset[JobState]) -> str:
@@ -151,11 +151,7 @@ def per_job(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chu
             value = _AMOUNT[amount](job)
             if value is not None:
                 lines[family].append(sample(family, (hpc_cluster, user, job.id), value))
-    return _chunks(lines)
-
-
-def _chunks(lines: Mapping[Family, list[str]]) -> Chunks:
-    return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}
+    return chunks_of(lines)
 
 
 class ListedJobs:
