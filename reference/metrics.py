@@ -15,6 +15,8 @@ from reference import metric_texts as texts
 from reference.configuration import coded
 from reference.metric_texts import EXAMPLES, GROUPS, LABELS, NO_TEXT, UNITS, Group
 
+# The key of the configuration that the path of a collector follows, by its beginning.
+BASES: Final = {"/hpc/": "HPC_URL", "/ac/": "AC_URL", "/v1.0/": "BASE_URL"}
 RULES: Final = Path(__file__).parent.parent / "config" / "rules"
 
 
@@ -47,7 +49,8 @@ class _Page:
 
     def _endpoints(self) -> Iterator[str]:
         for name, collector in registry().items():
-            yield f"| {self._say(collector.gives)} | `{name}` | `GET {collector.path}` |"
+            base = next((key for start, key in BASES.items() if collector.path.startswith(start)), "")
+            yield f"| {self._say(collector.gives)} | `{name}` | `GET {base}{collector.path}` |"
 
     def _labels(self) -> str:
         used = dict.fromkeys(label for group in GROUPS for family in group.families for label in family.labels)
