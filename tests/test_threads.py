@@ -12,10 +12,10 @@ from exporter.threads import BlockingCalls, exit_process
 
 async def test_results_and_errors_come_back() -> None:
     calls = BlockingCalls()
-    assert await calls.run("sum", lambda: 1 + 1, timeout=10) == 2
+    assert await calls.run("sum", lambda: 1 + 1, timeout=100) == 2
     with pytest.raises(KeyError):
-        await calls.run("sum", lambda: dict[str, int]()["nothing"], timeout=10)
-    assert await calls.run("sum", lambda: 3, timeout=10) == 3
+        await calls.run("sum", lambda: dict[str, int]()["nothing"], timeout=100)
+    assert await calls.run("sum", lambda: 3, timeout=100) == 3
 
 
 async def test_a_call_that_hangs_holds_up_only_its_own_key_and_starts_no_second_thread() -> None:
@@ -30,9 +30,9 @@ async def test_a_call_that_hangs_holds_up_only_its_own_key_and_starts_no_second_
         with pytest.raises(TimeoutError):
             await calls.run("dead", hang, timeout=0.01)
     assert started == [1]
-    assert await calls.run("alive", lambda: "quick", timeout=10) == "quick"
+    assert await calls.run("alive", lambda: "quick", timeout=100) == "quick"
     release.set()
-    assert await calls.run("dead", hang, timeout=10) == "at last"
+    assert await calls.run("dead", hang, timeout=100) == "at last"
 
 
 async def test_calls_with_one_key_follow_one_another() -> None:
@@ -43,7 +43,7 @@ async def test_calls_with_one_key_follow_one_another() -> None:
         most.append(len(running))
         running.pop()
 
-    await asyncio.gather(*(calls.run("same", work, timeout=10) for _ in range(20)))
+    await asyncio.gather(*(calls.run("same", work, timeout=100) for _ in range(20)))
     assert most == [1] * 20
 
 
@@ -59,7 +59,7 @@ async def main():
 asyncio.run(main())
 """
     ended = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True
     )
     assert ended.stdout == "gave up\n"
 
@@ -88,7 +88,7 @@ asyncio.run(main())
 exit_process(3)
 """
     ended = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "gave up\n", "")
 

@@ -241,9 +241,11 @@ async def _huge(fault: Fault, _stage: Stage, request: web.Request, answer: Answe
     whole = await _whole(answer)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
-    for _ in range(fault.mebibytes):
-        await response.write(b" " * 2**20)
-    await response.write(whole)
+    # Who asked leaves when it is too much.
+    with suppress(ConnectionResetError):
+        for _ in range(fault.mebibytes):
+            await response.write(b" " * 2**20)
+        await response.write(whole)
     return response
 
 

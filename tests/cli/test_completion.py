@@ -37,7 +37,7 @@ def completed(file: Path, folder: Path, *words: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=100,
         env={"PATH": os.environ["PATH"]},
     )
     return set(tab.stdout.split())
@@ -81,4 +81,4 @@ def test_other_shells_can_read_their_script(shell: str, tmp_path: Path) -> None:
         pytest.skip(f"there is no {shell}")
     file = tmp_path / "script"
     file.write_text(script(build_parser(), shell))
-    subprocess.run([shell, "-n", str(file)], check=True, timeout=20)  # noqa: S603 - a shell that was looked for
+    subprocess.run([shell, "-n", str(file)], check=True, timeout=100)  # noqa: S603 - a shell that was looked for

@@ -22,7 +22,7 @@ def run_real_part() -> RunRealPart:
             if os.environ.get("HPC_EXPORTER_REQUIRE_REAL_PARTS") == "1":
                 pytest.fail(f"{command[0]} is not installed, and HPC_EXPORTER_REQUIRE_REAL_PARTS=1 requires it")
             pytest.skip(f"{command[0]} is not installed")
-        done = subprocess.run(command, input=given, capture_output=True, check=False, timeout=30)  # noqa: S603  # a test's own command
+        done = subprocess.run(command, input=given, capture_output=True, check=False, timeout=100)  # noqa: S603  # a test's own command
         assert (done.returncode, done.stderr.decode()) == (0, "")
         return done.stdout
 

@@ -205,7 +205,7 @@ class Demo:
     url: str
 
     def ask(self, path: str) -> tuple[Mapping[str, str], str]:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 - on loopback
+        with urllib.request.urlopen(self.url + path, timeout=100) as answer:  # noqa: S310 - on loopback
             return answer.headers, answer.read().decode()
 
 

@@ -61,7 +61,7 @@ def checks(case: dict[str, Any], alert: str) -> list[dict[str, Any]]:
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     program = real_part("promtool")
-    return subprocess.run([program, *arguments], check=False, capture_output=True, text=True, timeout=30)  # noqa: S603 - promtool on our own files
+    return subprocess.run([program, *arguments], check=False, capture_output=True, text=True, timeout=200)  # noqa: S603 - promtool on our own files
 
 
 @pytest.mark.parametrize("file", ["recording.yml", "alerts.yml"])
@@ -81,7 +81,7 @@ def test_alertmanager_accepts_the_example_of_its_configuration() -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=200,
     )
     assert result.returncode == 0, result.stderr + result.stdout
 

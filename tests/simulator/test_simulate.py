@@ -60,7 +60,7 @@ async def printed(process: asyncio.subprocess.Process) -> Any:
     assert process.stdout is not None
     text = b""
     while b"533686286955839489" not in text:
-        text += await asyncio.wait_for(process.stdout.readline(), 20)
+        text += await asyncio.wait_for(process.stdout.readline(), 100)
         assert text, "no output"
     text += await process.stdout.readline() + await process.stdout.readline()
     return yaml.safe_load(text)
@@ -113,7 +113,7 @@ async def test_it_prints_a_configuration_and_serves_until_a_signal(
         cluster = (await printed(process))["clusters"][0]
         assert await code(session, f"{cluster['hpc_url']}/hpc/openapi/v2/cluster", cluster["token"]) == "0"
         process.send_signal(number)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 100) == 0
         assert process.stderr is not None
         assert await process.stderr.read() == b""
 

@@ -165,7 +165,7 @@ async def test_floods_of_connections_leave_descriptors_for_clients_that_ask(most
     assert process.stdin is not None
     assert process.stdout is not None
     port = int(await process.stdout.readline())
-    flood = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(150)]
+    flood = [socket.create_connection(("127.0.0.1", port), timeout=100) for _ in range(150)]
     async with asyncio.timeout(100):
         for _ in range(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
