@@ -26,6 +26,7 @@ from exporter.sources.collector import collectors_of
 # Labels that say which target a sample is of.
 OF_TARGET: Final = {"hpc_cluster", "user", "group", "project", "queue_type", "cluster_type", "cluster_id"}
 ANYWHERE: Final = re.compile("")
+FLAWS: Final = ("hpc_exporter_records_rejected_total", "hpc_exporter_unknown_states_total")
 
 # Keys are the name without the prefix that all have, and the values of the labels that tell the samples of a target apart.
 Samples = Mapping[str, float]
@@ -116,7 +117,7 @@ class Collecting:
 
     async def poll(self, *answers: Answer) -> Polled:
         """Poll once; each request takes the next of the answers."""
-        before = self._count("records_rejected"), self._count("unknown_states")
+        before = self._flaws()
         records, error = None, ""
         with aioresponses() as mocked:
             for answer in answers:
@@ -128,9 +129,7 @@ class Collecting:
             except PollError as failure:
                 error = f"{failure.reason}: {failure}"
             requests = [url.raw_path_qs for _, url in mocked.requests]
-        rejected, unknown = (
-            self._count(name) - was for name, was in zip(("records_rejected", "unknown_states"), before, strict=True)
-        )
+        rejected, unknown = (count - was for count, was in zip(self._flaws(), before, strict=True))
         return Polled(await self._samples(), rejected, unknown, error, records, requests)
 
     async def _samples(self) -> Samples:
@@ -142,9 +141,12 @@ class Collecting:
             if name.startswith(self._prefix)
         }
 
-    def _count(self, name: str) -> int:
+    def _flaws(self) -> list[int]:
+        """How many rows and values were rejected until now, and how many states were unknown."""
         labels = {"source": self._target.key.source, "endpoint": self._target.key.endpoint}
-        return int(self._context.own.registry.get_sample_value(f"hpc_exporter_{name}_total", labels) or 0)
+        counted = self._context.own.registry.restricted_registry(FLAWS).collect()
+        samples = [sample for family in counted for sample in family.samples if sample.labels == labels]
+        return [int(sum(sample.value for sample in samples if sample.name == name)) for name in FLAWS]
 
 
 def of(*values: Any) -> tuple[Any, ...]:
