@@ -12,6 +12,7 @@ import trustme
 
 from tests.e2e.process import ExporterProcess, eventually, serving
 from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, queue, scripted_region
+from tests.support.forks import RUN_FIRST
 
 SUCCESSFUL = "hpc_exporter_config_last_reload_successful"
 # Opening a file waits for as long as there is one of its name with ".dead" at the end, as if its disk did not answer.
@@ -42,12 +43,17 @@ def text(folder: Path, url: str) -> str:
     return configuration(cluster(url, token=None, token_file="token", tls={"ca_file": "ca.pem"}))
 
 
+def dead_disk(folder: Path, read_timeout: float) -> dict[str, str]:
+    """The environment of a process whose disk can die."""
+    (folder / "dead_disk.py").write_text(DEAD_DISK, encoding="utf-8")
+    return {RUN_FIRST: str(folder / "dead_disk.py"), "READ_TIMEOUT": str(read_timeout)}
+
+
 @asynccontextmanager
 async def on_a_dying_disk(
     folder: Path, region: ScriptedRegion, *arguments: str, read_timeout: float = 3600.0
 ) -> AsyncIterator[ExporterProcess]:
-    (folder / "sitecustomize.py").write_text(DEAD_DISK, encoding="utf-8")
-    env = {"PYTHONPATH": str(folder), "READ_TIMEOUT": str(read_timeout)}
+    env = dead_disk(folder, read_timeout)
     async with serving(folder, text(folder, region.url), *arguments, env=env) as exporter:
         await exporter.ready()
         yield exporter
@@ -87,10 +93,9 @@ async def test_it_serves_and_stops_while_a_reload_hangs(
 
 async def test_it_stops_while_its_start_hangs(tmp_path: Path, region: ScriptedRegion) -> None:
     exporter = ExporterProcess(tmp_path, text(tmp_path, region.url))
-    (tmp_path / "sitecustomize.py").write_text(DEAD_DISK, encoding="utf-8")
     (tmp_path / "exporter.yml.dead").touch()
     try:
-        await exporter.start("serve", env={"PYTHONPATH": str(tmp_path), "READ_TIMEOUT": "3600"})
+        await exporter.start("serve", env=dead_disk(tmp_path, 3600))
         await eventually((tmp_path / "exporter.yml.asked").exists, "the disk was asked")
         assert await exporter.stop() == 0
         assert "Traceback" not in exporter.stderr

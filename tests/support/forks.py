@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import pkgutil
+import runpy
 import selectors
 import signal
 import socket
@@ -32,6 +33,8 @@ LONGEST_REQUEST = 1024 * 1024
 READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG")
 # For a process that has an interpreter of its own, and so its own command line.
 OWN_INTERPRETER = {"PYTHONUNBUFFERED": "1"}
+# The variable of the environment that names a file of Python which a new process runs first.
+RUN_FIRST = "HPC_EXPORTER_TESTS_RUN_FIRST"
 
 File = int | IO[bytes]
 
@@ -220,6 +223,8 @@ def main() -> None:
     os.environ.update(request["env"])
     warnings.resetwarnings()
     warnings.simplefilter(request["warning"])
+    if first := os.environ.pop(RUN_FIRST, None):
+        runpy.run_path(first)
     sys.argv = ["hpc-exporter", *request["arguments"]]
     entry_point()
 
