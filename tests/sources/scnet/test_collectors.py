@@ -98,7 +98,7 @@ ODD_ROWS = st.lists(ODD_JOB | ODD_QUEUE | ODD_CORES | JSON)
 
 @pytest.mark.parametrize("collector", COLLECTORS)
 @given(body=st.one_of(st.binary(), JSON.map(json.dumps).map(str.encode), ODD_ROWS.map(json.dumps).map(str.encode)))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 async def test_no_answer_does_worse_than_to_fail_a_poll(collector: str, body: bytes) -> None:
     async with collecting(REGION, collector) as collecting_it:
         for answer in (envelope(body), Answer(body)):
@@ -107,7 +107,7 @@ async def test_no_answer_does_worse_than_to_fail_a_poll(collector: str, body: by
 
 @pytest.mark.parametrize(("collector", "prefix"), [("queue_jobs", "scnet_queue_jobs"), ("member_jobs", "scnet_")])
 @given(rows=ODD_ROWS)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 async def test_counts_are_never_invented_and_a_long_list_is_read_as_a_short_one_is(
     collector: str, prefix: str, rows: list[Any]
 ) -> None:
