@@ -51,9 +51,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A configuration that only has to be applied: as it was `loaded`, and with the secrets that are in use already."""
+    """A configuration that only has to be applied, with its secrets from files: as just read, and those in use already."""
 
-    loaded: Config
+    fresh: tuple[FileSecret, ...]
+    kept: tuple[FileSecret, ...]
     components: Components
     tracking: TrackingService | None
 
@@ -228,18 +229,20 @@ class Application:
     async def _prepare(self, loaded: Config, contexts: Contexts) -> Prepared:
         """Do everything that can fail or takes long, without touching anything that runs."""
         config = await asyncio.to_thread(loaded.keeping, self.components.config)
+        # To look for them among thousands of users takes a while.
+        fresh, kept = await asyncio.to_thread(lambda: (loaded.file_secrets(), config.file_secrets()))
         components = await rebuilt(config, contexts, self.components, self.options.shard)
         # The last step: nothing can fail after it and leave a state file open.
         try:
             tracking = await self._tracker.open(config)
         except StateFileError as error:
             raise self._unloadable(str(error), "tracking.state_file") from None
-        return Prepared(loaded, components, tracking)
+        return Prepared(fresh, kept, components, tracking)
 
     async def _apply(self, prepared: Prepared) -> None:
         """Let the new configuration take over."""
         old, new = self.components, prepared.components
-        changed = take_contents(prepared.loaded.file_secrets(), new.config.file_secrets())
+        changed = take_contents(prepared.fresh, prepared.kept)
         if new.config.per_job != old.config.per_job:
             self._display.limit_jobs(job_budget(new.config), old.sources)
         self._display.exclude(new.config.metrics.exclude)
@@ -252,7 +255,7 @@ class Application:
         self._exchange_sources(old.sources, new.sources)
         for warning in new.warnings:
             log.warning(warning)
-        self._secrets.follow(new.config.file_secrets())
+        self._secrets.follow(prepared.kept)
         self._authorities.follow(new.contexts)
         await asyncio.sleep(0)
         if changed:

@@ -78,6 +78,8 @@ class Region:
 
     def warnings(self) -> list[str]:
         """What is allowed but may surprise."""
+        if self.cluster.users is not None:
+            return []
         asked = [
             collector.name
             for collector, subject in subjects_of("clusters", self.cluster)
