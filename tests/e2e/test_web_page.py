@@ -1,5 +1,6 @@
 """The status page in a real browser."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from functools import partial
@@ -122,6 +123,25 @@ async def test_the_address_holds_what_was_chosen_for_the_other_language_too(brow
     async with tab(browser, stage.url, locale="zh-CN") as shown:
         await shown.open()
         assert await shown.text(".headline") == "全部 35 个目标正常"
+
+
+async def test_what_is_typed_while_an_answer_is_on_its_way_is_kept(browser: Browser, stage: Stage) -> None:
+    async with tab(browser, stage.show(healthy())) as shown:
+        await shown.open()
+        page, let_go = shown.page, asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            await let_go.wait()
+            await route.continue_()
+
+        await page.click("#tabs a >> nth=1")
+        await page.wait_for_selector("th.queued a")
+        await page.route("**/*sort=-queued*", hold)
+        await page.click("th.queued a")
+        await page.fill("#filter", "alice")
+        let_go.set()
+        await page.wait_for_url(re.compile(r"\?(?=.*view=queues)(?=.*sort=-queued)(?=.*filter=alice)"))
+        assert await page.input_value("#filter") == "alice"
 
 
 async def test_it_can_be_used_from_the_keyboard(browser: Browser, stage: Stage) -> None:

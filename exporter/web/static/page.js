@@ -86,15 +86,26 @@ function lost() {
   document.title = `${document.title.split(" – ")[0]} – ${$("#lost .headline").textContent}`;
 }
 
+let typed = 0;
+let settled = Promise.resolve();
+
+// Let the fields say what the address says, but for what is typed while the answer is on its way.
+async function settle() {
+  const before = typed;
+  await load();
+  if (typed === before) $("#lists form").reset();
+}
+
 async function follow(address) {
   history.pushState(null, "", address);
-  await load();
-  // The fields say what the address says.
-  $("#lists form").reset();
+  settled = settle();
+  await settled;
   if (location.hash) $(location.hash)?.scrollIntoView();
 }
 
-function choose() {
+async function choose() {
+  // Until then the form has the list and the order of before.
+  await settled;
   const chosen = new URLSearchParams([...new FormData($("#lists form"))].filter(([, value]) => value));
   history.replaceState(null, "", `?${chosen}`);
   load();
@@ -111,13 +122,13 @@ document.addEventListener("submit", (event) => {
   choose();
 });
 document.addEventListener("input", () => {
+  typed += 1;
   clearTimeout(timer);
   timer = setTimeout(choose, TYPING);
 });
 document.addEventListener("visibilitychange", () => document.hidden || load());
-addEventListener("popstate", async () => {
-  await load();
-  $("#lists form").reset();
+addEventListener("popstate", () => {
+  settled = settle();
 });
 // Details float above the list, and go away like all that floats.
 document.addEventListener("keydown", (event) => {
