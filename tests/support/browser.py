@@ -6,9 +6,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright, expect
 
 from tests.e2e.real import real_part
+
+# Milliseconds that a page may take until it is as expected: the machine may be busy.
+PATIENCE = 100_000
+expect.set_options(timeout=PATIENCE)
 
 # For whoever wants to see what the tests saw; not kept in the repository.
 ARTIFACTS = Path(__file__).parents[2] / "ci-artifacts"
@@ -103,6 +107,7 @@ async def tab(browser: Browser, url: str, **options: Any) -> AsyncIterator[Tab]:
     """A tab; at its end nothing may have gone wrong in it, and nothing but the exporter may have been asked."""
     context = await browser.new_context(**{"viewport": DESKTOP, **options})
     try:
+        context.set_default_timeout(PATIENCE)
         opened = Tab(await context.new_page(), url)
         yield opened
         assert opened.complaints == []
