@@ -51,6 +51,7 @@ EXPECTED = {
 CONSEQUENCES = {
     ("HPCDataStale", "harbin", "test"),
     ("HPCDataStale", "harbin", ""),
+    ("HPCNoSchedulers", "harbin", ""),
     ("HPCTargetFailing", "kunshan", "alice"),
     ("HPCTargetFailing", "kunshan", "bob"),
     ("HPCExporterDown", "", ""),
