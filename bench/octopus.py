@@ -141,7 +141,7 @@ async def read(session: aiohttp.ClientSession, url: str, decoder: msgspec.json.D
 
 
 async def queue(entries: int, churn: int) -> None:
-    """Serve a queue of prepared rows; so many entries leave, and as many come, before each reading from the second on."""
+    """Serve a queue of prepared rows. Before each reading but the first, `churn` entries leave and as many arrive."""
     rows = [entry(number) for number in range(2 * entries + churn)]
     first = -churn
 

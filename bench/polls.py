@@ -104,7 +104,7 @@ _jobs = msgspec.json.Decoder(Envelope[list[Job]])
 
 
 class BareLoop:
-    """Requests for every user in the exporter's rhythm, through one session, at most so many at a time."""
+    """Request every user at the exporter's interval, through one session with bounded concurrency."""
 
     def __init__(self, plan: Plan, spread: float) -> None:
         """The first request for each user is sent within `spread` seconds."""

@@ -75,7 +75,7 @@ async def ours(series: int) -> Result:
 
 
 class Targets:
-    """As many targets as have so many series, put into the exposition the way polls do it."""
+    """Fill the exposition as polls do, with as many targets as it takes to reach a number of series."""
 
     def __init__(self, exposition: Exposition, series: int) -> None:
         self._exposition = exposition

@@ -23,7 +23,7 @@ MARK = 1234567890123
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The load: so many users of the region at `url`, each polled every `interval` seconds."""
+    """The load: users of the region at `url`, each polled every `interval` seconds."""
 
     url: str
     users: int

@@ -24,7 +24,7 @@ LARGEST: Final = 10**15 - 1
 
 
 def wanted() -> dict[Path, str | Path]:
-    """What each made file has to hold, or where it has to lead."""
+    """The content or the link target of each generated file."""
     made: dict[Path, str | Path] = {path: with_version(read(path)) for path in VERSIONED}
     made[CHART / "values.schema.json"] = json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"
     for here, there in LINKED.items():

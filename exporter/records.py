@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(Record, frozen=True, gc=False, kw_only=True):
-    """What was read of an answer, and what could not be used of it.
+    """The records of an answer, and counts of its unusable parts.
 
     `rejected` counts rows left out, `rejected_values` single values, `unknown_states` states that nobody knows. Equal
     fingerprints mean equal answers of the upstream; None: do not compare.

@@ -225,7 +225,7 @@ class Plain:
 
 
 def unescaped(match: re.Match[str]) -> bytes:
-    """What an escape stands for; `match` is one of _PIECE."""
+    """The text of an escape; `match` is one of _PIECE."""
     if percent := match["percent"]:
         return bytes.fromhex(percent)
     if escape := match["escape"]:
@@ -234,7 +234,7 @@ def unescaped(match: re.Match[str]) -> bytes:
 
 
 def forms(secret: str) -> set[bytes]:
-    """What to look for: a secret as it is, and as it is after what is done to texts."""
+    """The forms of a secret to search for: as it is, and encoded."""
     found = {secret.encode(errors="surrogatepass"), Plain(secret).content}
     return {form for form in found if len(form) >= SHORTEST_SECRET}
 
@@ -274,7 +274,7 @@ def common(content: bytes, form: bytes, place: int, position: int) -> tuple[int,
 
 
 def decoded_base64(letters: bytes) -> bytes:
-    """What base64 letters of either alphabet stand for; a single letter at the end stands for nothing."""
+    """Decode base64 letters of either alphabet; a single letter at the end is ignored."""
     if len(letters) % 4 == 1:
         letters = letters[:-1]
     return binascii.a2b_base64(letters.translate(_URL_SAFE) + b"=" * (-len(letters) % 4))

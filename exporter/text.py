@@ -20,7 +20,7 @@ def printable(text: str, *, but: str = "") -> str:
 
 
 def escaped(text: str, *, but: str = "") -> str:
-    r"""`text` with ``\uXXXX``, as JSON has it, for each character that is not visible, except those in `but`."""
+    r"""`text` with JSON's ``\u`` escape for each character that is not visible, except those in `but`."""
     return _replaced(text, but, lambda character: json.dumps(character)[1:-1])
 
 

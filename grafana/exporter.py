@@ -37,7 +37,7 @@ REASON_COLOURS = {
 
 
 def of_exporters(expression: str) -> str:
-    """What a client library says of any process, of those that are exporters."""
+    """Metrics that client libraries export of any process, selected for exporters."""
     return f"max by (instance) ({expression} and on (job, instance) hpc_exporter_build_info)"
 
 

@@ -205,7 +205,7 @@ class _Page:
         return f"`{key.default if isinstance(key.default, str) else json.dumps(key.default)}`"
 
     def _value(self, key: Key) -> str:
-        """What a key takes."""
+        """The kind of value of a key."""
         if key.section is not None:
             path = self._parts[key.section].paths[0]
             anchor = re.sub(r"[^\w-]", "", path)

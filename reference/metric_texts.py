@@ -1,4 +1,4 @@
-"""What the declarations of the metrics do not say, in both languages: groups, labels, units, and questions."""
+"""Texts of the metrics reference beside the declarations, in both languages: groups, labels, units, and questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -92,7 +92,7 @@ class _Page:
 
 
 def unit_of(family: Family) -> Text:
-    """What a value counts, as the end of the name says."""
+    """The unit of a family's values, from the end of its name."""
     return next((unit for end, unit in UNITS if re.search(rf"(?:{end})$", family.name)), Text("number", "数值"))
 
 

@@ -146,7 +146,7 @@ class Application:
         return await exposition.body(fmt, compress, own)
 
     async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
-        """What `/api/v1/status` says of the targets selected and of the whole, made into something.
+        """Pass the status of the selected targets and of the whole to a function, and return its result.
 
         In a thread: it takes a while for thousands of targets, and polls go on.
         """

@@ -63,12 +63,12 @@ class Components:
 
     @property
     def warnings(self) -> list[str]:
-        """What is allowed in the configuration but may surprise."""
+        """Settings of the configuration that are allowed but may surprise."""
         return [*self.config.warnings, *(warning for source in self.sources.values() for warning in source.warnings())]
 
     @property
     def kinds(self) -> dict[str, str]:
-        """What each source is, by name: scnet or octopus."""
+        """The kind of each source by name: scnet or octopus."""
         return dict.fromkeys(self.regions, "scnet") | dict.fromkeys(self.projects, "octopus")
 
     @property
@@ -82,7 +82,7 @@ class Components:
 
 
 class GaugesOnly(Exposition):
-    """What can be said of one moment: a counter that begins anew with every run of a command says nothing."""
+    """Metrics of one moment: gauges only, since a counter that restarts with every run of a command has no meaning."""
 
     def put(self, owner: object, chunks: Chunks) -> None:
         """Take what is a gauge."""

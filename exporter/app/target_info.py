@@ -1,4 +1,4 @@
-"""What the configuration says about each target: what it is, which host it is requested from, and with which credential."""
+"""The configuration of each target: its subject, host and credential."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def target_infos(config: Config) -> dict[TargetKey, TargetInfo]:
 
 
 def info_of(known: dict[TargetKey, TargetInfo], key: TargetKey) -> TargetInfo:
-    """What is known of a target. One of the token's own user stands there without a name."""
+    """The configuration of a target. That of the token's own user has no name there."""
     return known[key] if key in known else known[key._replace(target=OWNER)]
 
 

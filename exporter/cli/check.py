@@ -146,13 +146,13 @@ class CheckResult:
 
     @property
     def credential(self) -> tuple[str, object]:
-        """What the token is or comes from, within its region: a token is good in one region only."""
+        """The identity of the token's origin within its region: a token is valid in one region only."""
         return self.key.source, self.info.credential or self.info.login
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong: at which step, why, and what to do first."""
+    """A failed step, the reason, and the first thing to do."""
 
     step: Step
     reason: str
@@ -277,7 +277,7 @@ def _unreachable(reached: Reached, place: str) -> Finding:
 
 
 def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
-    """What a failed poll means."""
+    """The finding for a failed poll."""
     if str(error).startswith("the login of "):
         return Finding("login", str(error), _login_advice(result, error))
     match error:
@@ -353,7 +353,7 @@ def _permission_advice(result: CheckResult) -> str:
 
 
 def _flaw(result: CheckResult, outcome: Outcome) -> Finding | None:
-    """What is wrong although the poll worked."""
+    """The finding for a poll that succeeded with flaws."""
     if unreadable := outcome.unreadable:
         return Finding(
             "answer",

@@ -27,7 +27,7 @@ def ended(job: Job) -> bool:
 
 
 def verdict(job_id: str, snapshot: JobSnapshot | None) -> Verdict:
-    """What a lookup says of a job; None: it failed."""
+    """The verdict of a lookup on a job; None: the lookup failed."""
     if snapshot is None:
         return Verdict.UNVERIFIED
     job = snapshot.jobs.get(job_id)

@@ -188,7 +188,7 @@ def _chosen(assembly: Components, filters: Mapping[str, Sequence[str] | None]) -
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What was found of a member: a listing, or the reason why there is none."""
+    """A member's listing, or the reason why there is none."""
 
     member: Subject
     listing: JobListing
@@ -196,7 +196,7 @@ class _Answer:
 
     @property
     def missing(self) -> str:
-        """What is missing of the member's jobs; empty if nothing is."""
+        """The part of the member's jobs that is missing, in words; empty if none is."""
         if self.error is not None:
             return f"the jobs could not be read: {self.error}"
         return "" if self.listing.complete else f"{self.listing.rejected} of the jobs could not be read"

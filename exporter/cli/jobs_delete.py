@@ -59,7 +59,7 @@ REJECTIONS = (AuthenticationError, PermissionDeniedError, RejectedError)
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What was asked for on the command line, checked; times in seconds."""
+    """The arguments of the command line, checked; times in seconds."""
 
     user: str
     job_ids: tuple[str, ...]
@@ -273,7 +273,7 @@ def _stop_on_sigterm() -> None:
 
 
 async def _look_before(lookup: JobLookup) -> JobSnapshot:
-    """What is there before. Nothing, and not completely, where lists cannot be read however often one asks.
+    """The jobs before the deletion; an empty, incomplete snapshot where no list can be read.
 
     Raises TransientError where they cannot be read just now.
     """
@@ -394,7 +394,7 @@ class _Run:
         self.gone |= {job_id for job_id in self.sent if verdict(job_id, self.after) is Verdict.GONE}
 
     def _verdict(self, job_id: str) -> Verdict:
-        """What can be said of a job now."""
+        """The present verdict on a job."""
         if job_id in self.gone:
             return Verdict.GONE
         if job_id in self.sent:
@@ -414,7 +414,7 @@ class _Run:
         return "" if job is None else job.name
 
     def _table(self) -> str:
-        """What came of each job."""
+        """The verdict on each job."""
         columns = [
             *(Column("id", whole=True), Column("state before", whole=True, styled=True)),
             *(Column("state now", whole=True, styled=True), Column("outcome", whole=True, styled=True), Column("name")),

@@ -274,7 +274,7 @@ def collector_paused() -> Iterator[None]:
 
 
 class Frozen:
-    """What the collector never looks at, kept from growing without end: garbage may be among what is frozen."""
+    """Bound the objects that the garbage collector no longer scans: some of the frozen ones may be garbage."""
 
     def __init__(self) -> None:
         self._usual = 0

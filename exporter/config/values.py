@@ -35,7 +35,7 @@ SOME_TEXT = {"type": "string", "minLength": 1}
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a file's values depend on: the validation context. Relative paths start at `folder`."""
+    """The validation context of a file's values. Relative paths start at `folder`."""
 
     folder: Path
     report: Report

@@ -1,4 +1,4 @@
-"""What failed before, and so is not sent or not tried again for a while: hosts, tokens, and requests that no token helps."""
+"""Known failures, not repeated for a while: hosts, tokens, and requests that no token helps."""
 
 import asyncio
 import math

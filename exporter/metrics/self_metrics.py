@@ -387,7 +387,7 @@ class SelfMetrics:
         (self.token_refreshes if ok else self.token_refresh_failures).labels(source).inc()
 
     def state_file_write_failed(self) -> None:
-        """What the tracker knows could not be written to its state file."""
+        """Count a failed write of the tracker's state file."""
         self.state_file_write_failures.inc()
 
     def task_started(self, task: str) -> None:

@@ -1,4 +1,4 @@
-"""What the tracker counted as samples. Pure functions, which know the tracker's views only."""
+"""The tracker's counts as samples. Pure functions that know the tracker's views only."""
 
 from collections.abc import Mapping
 from typing import Final

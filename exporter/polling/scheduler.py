@@ -219,7 +219,7 @@ def same_data(old: Target, new: Target | None) -> bool:
 
 
 def nothing() -> None:
-    """What a target that is no longer polled does when it is due."""
+    """Do nothing: the start of a target that is no longer polled."""
 
 
 def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,4 +1,4 @@
-"""What can be polled, what is known of its polls, and a single poll."""
+"""Targets, the status of their polls, and a single poll."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -90,7 +90,7 @@ class TargetStatus:
         return self.task is not None
 
     def copy(self) -> "TargetStatus":
-        """What is known now, without what only the scheduler needs: it can be read while polls go on."""
+        """A copy without the scheduler's own fields, to be read while polls go on."""
         return TargetStatus(
             self.target,
             self.up,

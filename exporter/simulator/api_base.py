@@ -26,7 +26,7 @@ _SLICE: Final = HOUR  # simulated; a few milliseconds of work
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all simulated APIs share. Equal seeds give equal histories.
+    """Base of the simulated APIs. Equal seeds give equal histories.
 
     `speed_up` simulated seconds pass in each second of `clock` (monotonic seconds); `wall_clock` gives Unix seconds, for
     tokens.
@@ -154,7 +154,7 @@ class SimulatedApi(ABC):
         return self.batch.now
 
     def handler(self, endpoint: str, answer: Answer) -> Handler:
-        """What every request to the API goes through: the log, simulated time, faults, the answer."""
+        """Wrap a handler of the API: request log, simulated time, faults, answer."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             record = self._record(endpoint, request)

@@ -141,7 +141,7 @@ class Account:
 
 
 def signature(secret_key: str, *, access_key: str, timestamp: str, user: str) -> str:
-    """What the access-key login expects in the header `signature`."""
+    """The value of the header `signature` for the access-key login."""
     # Written out rather than dumped: the page fixes every character, also where a value would need an escape.
     text = f'{{"accessKey":"{access_key}","timestamp":"{timestamp}","user":"{user}"}}'
     return hmac.digest(secret_key.encode(), text.encode(), "sha256").hex()

@@ -1,1 +1,1 @@
-"""What is polled: one package for each vendor, and in it one file for each collector."""
+"""Sources: one package for each vendor, and in it one file for each collector."""

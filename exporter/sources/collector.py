@@ -34,7 +34,7 @@ NOT_THERE: Final = (404, 405)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What one target of a collector is asked about.
+    """The subject of one target of a collector.
 
     `source` is the name of the region or project and `target` the label of that name; `place` is FILE:LINE:COL in the
     configuration. `user`, `group` and `group_id` are empty where the collector is not asked for each of these. `params` fill
@@ -87,7 +87,7 @@ class Rows(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the poll of a declared collector found. Equal fingerprints mean equal answers; None: do not compare."""
+    """The result of a declared collector's poll. Equal fingerprints mean equal answers; None: do not compare."""
 
     samples: tuple[Sample, ...]
     rejected: int = 0
@@ -195,7 +195,7 @@ def collectors_of(section: str) -> tuple[Collector, ...]:
 
 
 class Source(Protocol):
-    """What the polling of a declared collector needs of a region or project."""
+    """Interface of a region or project for the polling of declared collectors."""
 
     def ask(self, collector: Collector, subject: Subject, decode: Callable[[Response], T]) -> Awaitable[T]:
         """Request the collector's path with the right token. Raises PollError."""
@@ -266,7 +266,7 @@ class RowPolling(Generic[R]):
         self._key = declared.key(subject)
 
     async def poll(self) -> Found | None:
-        """What was found; None where the answer is the one that is shown. Raises PollError."""
+        """Poll once; None where the answer is the one that is shown. Raises PollError."""
         known = self._source.shown(self._key)
         found = await self._source.ask(self._collector, self._subject, lambda response: self._read(response, known))
         if found is None and self._source.shown(self._key) != known:

@@ -16,7 +16,7 @@ from exporter.sources.tracked import Tracked
 
 
 class Display:
-    """What each target shows now; the scheduler's listener.
+    """The samples and figures of each target now; the scheduler's listener.
 
     Owners in the exposition: a target's key for its data, ("health", key), ("up", source) and ("dropped", source).
     """

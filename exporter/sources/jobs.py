@@ -1,4 +1,4 @@
-"""What all collectors of members' jobs have in common: their families, and what is shown of a listing and of single jobs.
+"""Shared by all collectors of members' jobs: families, and the rendering of listings and of single jobs.
 
 An amount that the upstream did not send gives no sample, because unknown is never zero. States and jobs are written in a
 fixed order, so that an unchanged answer gives unchanged bytes whatever order it came in.
@@ -155,7 +155,7 @@ def per_job(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chu
 
 
 class ListedJobs:
-    """What is shown of the jobs of one member, as a target lists them; they are handed to the tracker as well."""
+    """Show the listed jobs of one member, and hand them to the tracker."""
 
     def __init__(self, context: Context, followed: Followed, interval: float) -> None:
         """`interval` is the time between two polls in seconds."""
@@ -250,12 +250,12 @@ def _rows(member: Subject, found: JobListing) -> Iterator[MemberRow]:
 
 
 def requested(jobs: Iterable[Job]) -> Requested:
-    """What all of `jobs` asked for."""
+    """The resources requested by all of `jobs`."""
     return Requested(**{name: _total(jobs, f"requested_{name}") for name in ("nodes", "cpus", "gpus", "dcus")})
 
 
 def allocated(jobs: Iterable[Job]) -> Allocated:
-    """What all of `jobs` use now."""
+    """The resources allocated to all of `jobs`."""
     return Allocated(**{name: _total(jobs, f"allocated_{name}") for name in ("cpus", "gpus", "dcus")})
 
 

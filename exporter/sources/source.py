@@ -1,4 +1,4 @@
-"""What the application and the sources that it polls need of each other, whoever the vendor is."""
+"""Interfaces between the application and its sources, for any vendor."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable
@@ -16,7 +16,7 @@ from exporter.sources.tracked import Tracked
 
 
 class Context:
-    """What all sources of one process share; it outlives reloads."""
+    """Objects that all sources of one process share; they outlive reloads."""
 
     def __init__(self, clock: Clock, exposition: Exposition, *, exporter_metrics: bool = True) -> None:
         """`exporter_metrics`: whether metrics about the exporter and its targets are shown, besides what the sources say."""
@@ -39,7 +39,7 @@ class Source(Protocol):
         ...
 
     def warnings(self) -> list[str]:
-        """What is allowed in its configuration but may surprise."""
+        """Settings of its configuration that are allowed but may surprise."""
         ...
 
     def targets(self) -> list[Target]:

@@ -71,7 +71,7 @@ class _UnusableError(Exception):
 
 
 class _Seen(NamedTuple):
-    """What the system says of an open file, to notice another program's doings."""
+    """The system's facts about an open file, to notice changes by other programs."""
 
     identity: tuple[int, int]  # device, inode
     size: int

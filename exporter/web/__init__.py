@@ -1,1 +1,1 @@
-"""What `serve` answers over HTTP. Knows the application by `ExporterApi` only."""
+"""The HTTP server of `serve`. Knows the application by `ExporterApi` only."""

@@ -1,4 +1,4 @@
-"""What happens around every request, whoever sends it: it is counted, limited, and sent to its end or cut off."""
+"""Middleware around every request: counting, limits, and the time allowed for sending an answer."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -85,7 +85,7 @@ def read_login(response: Response) -> Issued:
 
 
 def refusal(response: Response) -> PollError:
-    """What a refusal means at a login."""
+    """The error for a rejected login."""
     error, said = error_of(response), quoted(response.status, *read_error(response.body))
     if isinstance(error, AuthenticationError):
         return AuthenticationError(

@@ -60,7 +60,7 @@ class Project:
             self._go_on_from(before)
 
     def warnings(self) -> list[str]:
-        """What is allowed but may surprise."""
+        """Settings that are allowed but may surprise."""
         return []
 
     def targets(self) -> list[Target]:
@@ -128,7 +128,7 @@ class Project:
         return [self.project.credential, self.project.iam.password if self.project.iam else None]
 
     def totals_of(self, queue: Queue) -> QueueTotals:
-        """What was counted in a queue so far."""
+        """The counts of a queue so far."""
         return self._totals.setdefault(queue, QueueTotals())
 
     def _go_on_from(self, before: "Project") -> None:

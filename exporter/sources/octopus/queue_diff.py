@@ -114,7 +114,7 @@ class QueueTotals:
         self.flow = QueueState()
 
     def conclusion(self, listing: QueueListing, at: float, longest_gap: float) -> tuple[QueueState, Events]:
-        """What `diff` says to the listing. Changes nothing, so it may run in a thread; see `take`."""
+        """Compare the listing with the last one by `diff`. Changes nothing, so it may run in a thread; see `take`."""
         return diff(
             self.flow,
             listing.ids,

@@ -144,7 +144,7 @@ class QueueLabels(NamedTuple):
 
 
 class QueueCounters(NamedTuple):
-    """What came and went since the start."""
+    """Arrivals and departures since the start."""
 
     arrivals: int
     departures: int
@@ -245,7 +245,7 @@ class QueuePolling:
 
 
 def counters_of(totals: QueueTotals) -> QueueCounters | None:
-    """What came and went; None while nothing can be said about it."""
+    """Arrivals and departures; None while they are unknown."""
     if totals.flow.complete_at is None:
         return None
     return QueueCounters(totals.arrivals, totals.departures, totals.waits.view())

@@ -45,7 +45,7 @@ Kind = tuple[str, str, str]
 
 
 class Requested(Record, frozen=True, gc=False):
-    """What the queued jobs ask for. `unread` counts those whose resource spec is missing or was not understood."""
+    """The resources that the queued jobs request. `unread` counts those whose resource spec is missing or not understood."""
 
     cpu_cores: float
     memory_bytes: float
@@ -53,7 +53,7 @@ class Requested(Record, frozen=True, gc=False):
 
 
 class QueueContent(Record, frozen=True, gc=False):
-    """What is in a queue.
+    """The content of a queue.
 
     `oldest_rank` is the smallest ordering stamp, Unix seconds; None where no entry has one or one cannot be read.
     """
@@ -217,7 +217,7 @@ class Reading:
         self.goes_on = False
 
     def listing(self) -> QueueListing:
-        """What was read."""
+        """The listing as far as it was read."""
         whole = not self._lost
         complete = whole and not self._moved and not self._rejected and len(self._ids) == self._total
         return QueueListing(
@@ -268,7 +268,7 @@ def label(value: str | int | None) -> str:
 
 
 def requested(jobs: Counter[Kind]) -> Requested:
-    """What the jobs ask for, added up exactly."""
+    """The resources that the jobs request, added up exactly."""
     cores = memory = Fraction(0)
     unread = 0
     for (_, _, spec), count in jobs.items():
@@ -295,7 +295,7 @@ _SPEC = re.compile(rf"{_NUMBER}Cores?_{_NUMBER}(KiB|MiB|GiB|TiB)")
 
 
 class Resources(NamedTuple):
-    """What a job asks for, exactly."""
+    """The resources that a job requests, exactly."""
 
     cpu_cores: Fraction
     memory_bytes: Fraction

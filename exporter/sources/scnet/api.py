@@ -1,4 +1,4 @@
-"""What all calls of a SCNet region have in common: the token's header, the envelope of answers, and what its codes mean.
+"""Calls of a SCNet region: the token's header, the envelope of answers, and the meaning of its codes.
 
 Source: the error tables of the official pages (查询队列作业统计信息, 查询集群信息, 查询成员实时作业列表, 删除作业), and the
 codes that public clients report beside them (911404, 911406, 911009).

@@ -116,7 +116,7 @@ async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) ->
 
 
 async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:
-    """What there is to know of one region; never fails."""
+    """Discover one region; never fails."""
     if region.token is None:
         problem = "its token cannot be sent" if region.unsendable else "the account is disabled in this region"
         return Found(region.cluster_id, region.cluster_name, problem=problem)

@@ -59,7 +59,7 @@ _token = msgspec.json.Decoder(WireToken)
 
 @dataclass(frozen=True, slots=True)
 class RegionToken:
-    """What a login gives for one region; `token` is None where the account is disabled, or the token `unsendable`."""
+    """A region's row of a login's answer; `token` is None where the account is disabled, or the token `unsendable`."""
 
     cluster_id: str
     cluster_name: str
@@ -76,7 +76,7 @@ class LoginAnswer:
 
 
 class ScnetLogin:
-    """What both ways to log in have in common: see `exporter.http.Login`."""
+    """Base of both ways to log in: see `exporter.http.Login`."""
 
     __slots__ = ()
     account: str

@@ -77,7 +77,7 @@ class Region:
         self.tokens = RegionTokens(cluster, self.accounts, context, upstream=self.upstream, slots=slots)
 
     def warnings(self) -> list[str]:
-        """What is allowed but may surprise."""
+        """Settings that are allowed but may surprise."""
         if self.cluster.users is not None:
             return []
         asked = [
