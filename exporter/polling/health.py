@@ -100,7 +100,7 @@ class Health:
             recovering = self._record_success(status)
         source = self._sources[status.key.source]
         up_before = source.up
-        source.record(status.key, ok=status.up is not False)
+        source.record(status.key, status.up)
         if before == (None, False, False):
             self._note_tried()
         self._listener.health_changed(status, flipped=before != (status.up, status.stale, status.absent))
@@ -162,6 +162,7 @@ class SourceHealth:
         self.known: set[TargetKey] = set()
         self.untried: set[TargetKey] = set()
         self._failing: set[TargetKey] = set()
+        self._absent: set[TargetKey] = set()
 
     def add(self, key: TargetKey) -> None:
         """Expect `key` to be tried; nothing happens if it is known already."""
@@ -173,21 +174,27 @@ class SourceHealth:
         self.known.discard(key)
         self.untried.discard(key)
         self._failing.discard(key)
+        self._absent.discard(key)
 
-    def record(self, key: TargetKey, *, ok: bool) -> None:
-        """Note that a poll of `key` ended."""
+    def record(self, key: TargetKey, up: bool | None) -> None:
+        """Note that a poll of `key` ended; `up` is None where its endpoint, an optional one, is not there."""
         self.untried.discard(key)
-        if ok:
-            self._failing.discard(key)
-        else:
+        self._failing.discard(key)
+        self._absent.discard(key)
+        if up is None:
+            self._absent.add(key)
+        elif not up:
             self._failing.add(key)
 
     @property
     def up(self) -> bool | None:
-        """True if the last poll of every target worked; None while some were not tried and none failed."""
+        """True if the last poll of every target that is there worked; None while none failed and some were not tried.
+
+        None also where the endpoint of every target is optional and not there: that says neither.
+        """
         if self._failing:
             return False
-        return None if self.untried else True
+        return None if self.untried or (self._absent and self._absent == self.known) else True
 
 
 class Incident(NamedTuple):
@@ -267,7 +274,7 @@ class IncidentLog:
 
 
 def incident_of(key: TargetKey, error: PollError) -> Incident:
-    """What is wrong, as widely as the error says: rather one line for too many targets than one for each of thousands."""
+    """The incident that an error belongs to, as wide as the error tells: one log line for many targets, not one for each."""
     if error.reason == "auth":
         return Incident(key.source, "auth", error.culprit)
     if isinstance(error, UnexpectedStatusError | DecodeError):

@@ -7,6 +7,7 @@ from exporter.errors import (
     ApiError,
     AuthenticationError,
     DecodeError,
+    NotThereError,
     PermissionDeniedError,
     PollError,
     RejectedError,
@@ -21,7 +22,7 @@ from exporter.errors import (
 from exporter.polling import Scheduler, TargetKey
 from exporter.polling.health import Incident, IncidentLog
 from tests.support.clock import FakeClock
-from tests.support.polling import Played
+from tests.support.polling import Heard, Played
 
 ALICE = TargetKey("kunshan", "queue_jobs", "alice")
 BOB = TargetKey("kunshan", "queue_jobs", "bob")
@@ -124,3 +125,30 @@ async def poll_everything_once(scheduler: Scheduler) -> None:
             status.timer.cancel()
         scheduler._start(status)
     await FakeClock().settle()
+
+
+async def test_an_optional_endpoint_that_is_not_there_is_neither_up_nor_failing(logged: list[EventDict]) -> None:
+    """Its data leaves, it is said once and requested once an hour, and it does not speak for its source."""
+    clock, heard = FakeClock(), Heard()
+    played, scheduler = Played(clock), Scheduler(clock, heard)
+    await scheduler.set_targets([played.target()])
+    await clock.advance(60)
+    [status] = scheduler.statuses
+    assert heard.sources == [("kunshan", None), ("kunshan", True)]
+
+    played.error = NotThereError("HTTP 404")
+    polls = len(played.started)
+    await clock.advance(60)
+    assert (status.copy().state, heard.health[-1]) == ("absent", (played.key, None, False))
+    assert heard.expirations == [played.key]
+    assert heard.polls[-1] == (played.key, None)
+    assert heard.sources[2:] == [("kunshan", None)]
+    assert scheduler.ready
+    await clock.advance(3 * 3600)
+    assert len(played.started) == polls + 4
+    assert [entry["event"] for entry in logged] == ["optional endpoint is not there"]
+
+    played.error = None
+    await clock.advance(3600)
+    assert heard.sources[3:] == [("kunshan", True)]
+    await scheduler.stop()

@@ -210,7 +210,7 @@ def test_a_sources_health_is_that_of_its_targets(steps: list[tuple[str, str]]) -
             health.remove(key)
             del model[key]
         elif step in ("good", "bad") and key in model:
-            health.record(key, ok=step == "good")
+            health.record(key, step == "good")
             model[key] = step == "good"
         states = list(model.values())
         assert bool(health.known) == bool(states)
