@@ -87,9 +87,11 @@ class Scheduler:
         for status in self._statuses.values():
             if status.timer is not None:
                 status.timer.cancel()
-        for task in self._polls:
-            task.cancel()
-        await asyncio.gather(*self._polls, return_exceptions=True)
+        # In the order in which they began: those that wait for a slot are found at the front of its queue.
+        async for polls in in_slices(tuple(self._polls)):
+            for task in polls:
+                task.cancel()
+            await asyncio.wait(polls)
 
     def expire(self) -> None:
         """Let go of data that is older than its `stale_after`. To be called before anything is shown."""
