@@ -69,13 +69,13 @@ async def serving(app: Application) -> AsyncIterator[str]:
 
 def polls(app: Application, endpoint: str) -> float:
     """The number of polls so far; AssertionError if one failed, as the figures would then mean nothing."""
-    labels = {"source": SOURCE, "endpoint": endpoint}
+    labels = {"source": SOURCE, "collector": endpoint}
     total = app.own.registry.get_sample_value("hpc_exporter_polls_total", labels) or 0.0
     failed = sum(
         sample.value
         for family in app.own.poll_failures.collect()
         for sample in family.samples
-        if sample.labels["endpoint"] == endpoint
+        if sample.labels["collector"] == endpoint
     )
     assert not failed, f"{failed:.0f} polls failed"
     return total

@@ -52,7 +52,7 @@ def aim_of(case: str, series: int) -> float | None:
 async def bare(series: int) -> Result:
     registry = CollectorRegistry(auto_describe=False)
     labels = ("hpc_cluster", "user", "queue", "state")
-    gauge = Gauge("scnet_queue_jobs", "Jobs of a scheduler user in a queue, by state.", labels, registry=registry)
+    gauge = Gauge("hpc_queue_jobs", "Jobs of a scheduler user in a queue, by state.", labels, registry=registry)
     for index in range(series // (QUEUES * len(STATES))):
         for queue in range(QUEUES):
             for state in STATES:

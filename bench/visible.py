@@ -21,7 +21,7 @@ USERS = 10_000
 INTERVAL = 10
 BETWEEN_SCRAPES = 0.3
 AIM = 1.0
-RUNNING = re.compile(rb'^scnet_queue_jobs\{.*user="([^"]+)".*state="running"\} (\d+)$', re.MULTILINE)
+RUNNING = re.compile(rb'^hpc_queue_jobs\{.*user="([^"]+)".*state="running"\} (\d+)$', re.MULTILINE)
 
 
 def tables() -> Tables:

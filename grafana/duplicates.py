@@ -16,7 +16,7 @@ _GAINS: Final = ("increase", "rate", "resets", "changes")
 # Gauges of which each shard has a part.
 _PARTS: Final = ("hpc_exporter_tracked_jobs", "hpc_exporter_jobs_dropped")
 # Of shards that differ, the one that is worst off counts.
-_LEAST: Final = ("scnet_up", "octopus_up", "hpc_exporter_token_expiry_timestamp_seconds")
+_LEAST: Final = ("hpc_up", "octopus_up", "hpc_exporter_token_expiry_timestamp_seconds")
 # Joined with by job and instance, to know which processes are exporters.
 _AS_IT_IS: Final = ("hpc_exporter_build_info",)
 _SERIES: Final = re.compile(

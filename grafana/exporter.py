@@ -21,8 +21,8 @@ from grafana.parts import (
 )
 from grafana.variables import OF_SOURCE, SOURCE
 
-SOURCE_NAME, ENDPOINT, TARGET = Text("Source", "来源"), Text("Endpoint", "接口"), Text("Target", "目标")
-ENDPOINT_OF = "{{source}} {{endpoint}}"
+SOURCE_NAME, COLLECTOR, TARGET = Text("Source", "来源"), Text("Collector", "采集项"), Text("Target", "目标")
+ENDPOINT_OF = "{{source}} {{collector}}"
 REASON_COLOURS = {
     "auth": VERMILION,
     "permission": PURPLE,
@@ -41,7 +41,7 @@ def of_exporters(expression: str) -> str:
     return f"max by (instance) ({expression} and on (job, instance) hpc_exporter_build_info)"
 
 
-def each(name: str, *, by: str = "source, endpoint", window: str = "$__rate_interval") -> str:
+def each(name: str, *, by: str = "source, collector", window: str = "$__rate_interval") -> str:
     """How often something happened at each endpoint."""
     return f"sum by ({by}) (increase({name}{{{OF_SOURCE}}}[{window}]))"
 
@@ -55,18 +55,18 @@ FAILING = table(
     "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与处理手册 HPCTargetFailing。",
     [
         (
-            f"max by (source, endpoint, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, endpoint, target) "
+            f"max by (source, collector, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, collector, target) "
             f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0"
         ),
         (
-            f"max by (source, endpoint, target) (time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}) "
-            f"and on (source, endpoint, target) hpc_exporter_target_up{{{OF_SOURCE}}} == 0"
+            f"max by (source, collector, target) (time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}) "
+            f"and on (source, collector, target) hpc_exporter_target_up{{{OF_SOURCE}}} == 0"
         ),
     ],
     {
         "Value #A": STATE,
         "source": SOURCE_NAME,
-        "endpoint": ENDPOINT,
+        "collector": COLLECTOR,
         "target": TARGET,
         "Value #B": FAILED_FOR,
     },
@@ -105,7 +105,7 @@ BOARD = Dashboard(
             "Whether the last poll of everything in it worked. Failing: see below what, and why.",
             "最近一次轮询是否全部成功。失败：见下方详情。",
             # Of a region that several exporters share, each says how its own part does.
-            'min by (source) (label_replace(scnet_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)"))',
+            'min by (source) (label_replace(hpc_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)"))',
             legend="{{source}}",
             size=(9, 4),
             states=[(Text("failing", "失败"), ORANGE), (Text("working", "正常"), BLUE)],
@@ -154,7 +154,7 @@ BOARD = Dashboard(
             "含重试与等待。接近 poll.timeout 时轮询即将失败。",
             [
                 Query(
-                    f"histogram_quantile(0.9, sum by (source, endpoint, le) (rate(hpc_exporter_poll_duration_seconds_bucket{{{OF_SOURCE}}}[$__rate_interval]))) >= 0",
+                    f"histogram_quantile(0.9, sum by (source, collector, le) (rate(hpc_exporter_poll_duration_seconds_bucket{{{OF_SOURCE}}}[$__rate_interval]))) >= 0",
                     ENDPOINT_OF,
                 )
             ],
@@ -198,9 +198,9 @@ BOARD = Dashboard(
             "1 表示按配置频率轮询。低于 1：失败目标被降频，或轮询耗时超过间隔。",
             [
                 Query(
-                    f"sum by (source, endpoint) (rate(hpc_exporter_polls_total{{{OF_SOURCE}}}[$__rate_interval])) * on (source, endpoint) "
-                    f"max by (source, endpoint) (hpc_exporter_poll_interval_seconds{{{OF_SOURCE}}}) / on (source, endpoint) "
-                    f"count by (source, endpoint) (hpc_exporter_target_stale{{{OF_SOURCE}}})",
+                    f"sum by (source, collector) (rate(hpc_exporter_polls_total{{{OF_SOURCE}}}[$__rate_interval])) * on (source, collector) "
+                    f"max by (source, collector) (hpc_exporter_poll_interval_seconds{{{OF_SOURCE}}}) / on (source, collector) "
+                    f"count by (source, collector) (hpc_exporter_target_stale{{{OF_SOURCE}}})",
                     ENDPOINT_OF,
                 )
             ],

@@ -28,12 +28,12 @@ CORES, CARDS = Text("cores", "核"), Text("cards", "卡")
 
 
 def listed(state: str) -> str:
-    return f'sum by ({WHO}) (scnet_member_jobs{{{OF_MEMBER}, state="{state}"}})'
+    return f'sum by ({WHO}) (hpc_member_jobs{{{OF_MEMBER}, state="{state}"}})'
 
 
 def hours(resource: str) -> str:
     """Resource-hours over the time on screen."""
-    return f"sum by ({WHO}) (increase(scnet_member_{resource}_seconds_total{{{OF_MEMBER}}}[$__range])) / 3600"
+    return f"sum by ({WHO}) (increase(hpc_member_{resource}_seconds_total{{{OF_MEMBER}}}[$__range])) / 3600"
 
 
 def held_now(resource: str) -> Panel:
@@ -46,14 +46,14 @@ def held_now(resource: str) -> Panel:
         name,
         "What each user's jobs hold. Compare with what is asked for below: the difference is what waits.",
         "各用户作业占用的资源。与下方申请量比较，差额即为等待中的需求。",
-        [Query(f"sum by (user) (scnet_member_allocated_{resource}{{{OF_MEMBER}}})", "{{user}}")],
+        [Query(f"sum by (user) (hpc_member_allocated_{resource}{{{OF_MEMBER}}})", "{{user}}")],
         stacked=True,
         axis=unit,
     )
 
 
 def asked(resource: str) -> str:
-    return f'sum by (user) (scnet_member_requested_{resource}{{{OF_MEMBER}, state="queued"}})'
+    return f'sum by (user) (hpc_member_requested_{resource}{{{OF_MEMBER}, state="queued"}})'
 
 
 WAITS = Text("Waits for", "最长等待")
@@ -66,8 +66,8 @@ WHO_USES = table(
         listed("running"),
         listed("queued"),
         listed("held"),
-        *(f"sum by ({WHO}) (scnet_member_allocated_{each}{{{OF_MEMBER}}})" for each in ("cpus", "gpus", "dcus")),
-        f"max by ({WHO}) (time() - scnet_member_oldest_queued_timestamp_seconds{{{OF_MEMBER}}})",
+        *(f"sum by ({WHO}) (hpc_member_allocated_{each}{{{OF_MEMBER}}})" for each in ("cpus", "gpus", "dcus")),
+        f"max by ({WHO}) (time() - hpc_member_oldest_queued_timestamp_seconds{{{OF_MEMBER}}})",
     ],
     {
         **NAMES,
@@ -90,7 +90,7 @@ ENDED = ranking(
     "Jobs that ended in the time on screen, all chosen members together. Vanished: no longer listed, how it ended is not "
     "known; completed means ended, not succeeded. Many that fail: see the runbook HPCJobsFailing.",
     "所选时段内结束的作业。vanished：不再列出，结束方式未知；completed 表示已结束，不代表成功。失败较多：见处理手册 HPCJobsFailing。",
-    f"sum by (outcome) (increase(scnet_jobs_finished_total{{{OF_MEMBER}}}[$__range]))",
+    f"sum by (outcome) (increase(hpc_jobs_finished_total{{{OF_MEMBER}}}[$__range]))",
     names={"outcome": Text("Outcome", "结果")},
     value=Text("Jobs", "作业数"),
     size=(8, 9),
@@ -105,7 +105,7 @@ HOURS = table(
     "所选时段内各成员的资源用量：两次轮询均值乘以间隔。“未计入”为轮询长间隔中的时间，此时小时数为下限。",
     [
         *(hours(resource) for resource in ("cpu", "gpu", "dcu")),
-        f"sum by ({WHO}) (increase(scnet_member_unaccounted_seconds_total{{{OF_MEMBER}}}[$__range]))",
+        f"sum by ({WHO}) (increase(hpc_member_unaccounted_seconds_total{{{OF_MEMBER}}}[$__range]))",
     ],
     {
         **NAMES,
@@ -131,7 +131,7 @@ _PER_JOB = (
     ("requested_dcus", Text("DCUs asked", "申请 DCU")),
     ("allocated_dcus", Text("DCUs held", "占用 DCU")),
 )
-_IN_GROUP_NOW = f"scnet_job_info{{{OF_MEMBER}}}"
+_IN_GROUP_NOW = f"hpc_job_info{{{OF_MEMBER}}}"
 JOBS = table(
     Text("Single jobs", "单个作业"),
     "Only with per_job in the configuration, and at most max_jobs of them (see Exporter for how many were left out). "
@@ -140,7 +140,7 @@ JOBS = table(
     [
         f"max by (hpc_cluster, group, user, job_id, job_name, state) ({_IN_GROUP_NOW})",
         *(
-            f'max by ({_JOB}) (scnet_job_{amount}{{{IN_REGION}, user=~"$user"}}) and on ({_JOB}) {_IN_GROUP_NOW}'
+            f'max by ({_JOB}) (hpc_job_{amount}{{{IN_REGION}, user=~"$user"}}) and on ({_JOB}) {_IN_GROUP_NOW}'
             for amount, _ in _PER_JOB
         ),
     ],
@@ -204,7 +204,7 @@ BOARD = Dashboard(
             "按结果统计的结束作业。失败、超时、节点故障以暖色显示：这些在浪费计算时间。",
             [
                 Query(
-                    f"sum by (outcome) (increase(scnet_jobs_finished_total{{{OF_MEMBER}}}[$__rate_interval]))",
+                    f"sum by (outcome) (increase(hpc_jobs_finished_total{{{OF_MEMBER}}}[$__rate_interval]))",
                     "{{outcome}}",
                 )
             ],
@@ -216,7 +216,7 @@ BOARD = Dashboard(
             Text("Jobs by state", "各状态作业数"),
             "Listed jobs of the chosen members. The state unknown is one that this version does not know: see the runbook HPCUnknownStates.",
             "所选成员的作业。unknown 为本版本未知的状态：见处理手册 HPCUnknownStates。",
-            [Query(f"sum by (state) (scnet_member_jobs{{{OF_MEMBER}}})", "{{state}}")],
+            [Query(f"sum by (state) (hpc_member_jobs{{{OF_MEMBER}}})", "{{state}}")],
             stacked=True,
             axis=Text("jobs", "作业数"),
             size=(24, 7),

@@ -24,14 +24,13 @@ from grafana.parts import (
 from grafana.variables import IN_REGION, REGION
 
 JOBS = Text("jobs", "作业数")
-WAITS = f"scnet_job_observed_wait_seconds_bucket{{{IN_REGION}}}"
+WAITS = f"hpc_job_observed_wait_seconds_bucket{{{IN_REGION}}}"
 
 
 def jobs_in(state: str, by: str) -> str:
     """Jobs in a state, from queue statistics, or, in a region without them, from its members' lists."""
     return " or ".join(
-        f'sum by ({by}) ({family}{{{IN_REGION}, state="{state}"}})'
-        for family in ("scnet_queue_jobs", "scnet_member_jobs")
+        f'sum by ({by}) ({family}{{{IN_REGION}, state="{state}"}})' for family in ("hpc_queue_jobs", "hpc_member_jobs")
     )
 
 
@@ -46,7 +45,7 @@ STATE = tiles(
     "beside, then the runbook of the problem.",
     "每个区域和项目。最新：最近一次轮询全部成功。失败：部分轮询失败，仍显示旧数据。不完整：部分数据过旧已移除，"
     "本页总数不含这些数据。处理：查看右侧列表，再按对应的处理手册操作。",
-    "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (source, endpoint, target) "
+    "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (source, collector, target) "
     "(1 - hpc_exporter_target_up), 2))",
     legend="{{source}}",
     size=(8, 9),
@@ -63,8 +62,8 @@ SEVERITY = Text("Severity", "级别")
 PROBLEMS = table(
     Text("What is wrong right now?", "当前有哪些问题？"),
     "The conditions of the alerts that hold at this moment, worst first. A click on a problem opens its runbook. A line "
-    "without a user means the whole region or endpoint.",
-    "此刻成立的告警条件，最严重的在前。点击问题可打开处理手册。未注明用户的行表示整个区域或接口。",
+    "without a user means the whole region or collector.",
+    "此刻成立的告警条件，最严重的在前。点击问题可打开处理手册。未注明用户的行表示整个区域或采集项。",
     [Query(problems.expression(), table=True, once=False)],
     {"Value": SEVERITY, "problem": PROBLEM, "where": WHERE, "what": WHAT},
     sort=SEVERITY,
@@ -118,21 +117,21 @@ NUMBERS = [
         Text("GPUs in use", "GPU 使用中"),
         "GPUs that listed jobs hold. Members says whose. Less than you pay for? Look for queued jobs that want them.",
         "作业占用的 GPU 数。“成员与用户组”显示归属。低于配额时，检查是否有作业在排队。",
-        f"sum(scnet_member_allocated_gpus{{{IN_REGION}}})",
+        f"sum(hpc_member_allocated_gpus{{{IN_REGION}}})",
         no_value=Text("unknown", "未知"),
     ),
     number(
         Text("DCUs in use", "DCU 使用中"),
         "DCUs (accelerator cards) that listed jobs hold. Members says whose.",
         "作业占用的 DCU（加速卡）数。“成员与用户组”显示归属。",
-        f"sum(scnet_member_allocated_dcus{{{IN_REGION}}})",
+        f"sum(hpc_member_allocated_dcus{{{IN_REGION}}})",
         no_value=Text("unknown", "未知"),
     ),
     number(
         Text("Longest waiting", "最长等待"),
         "How long the job that waits longest has been waiting. Over a day: see the runbook HPCJobWaitingTooLong.",
         "等待最久的作业已等待多长时间。超过一天：见处理手册 HPCJobWaitingTooLong。",
-        f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}})",
+        f"max(time() - hpc_member_oldest_queued_timestamp_seconds{{{IN_REGION}}})",
         unit="s",
         steps=WAITING,
         no_value=Text("none waits", "无等待"),
@@ -189,8 +188,8 @@ OVER_TIME = [
         "GPUs and DCUs that jobs hold, by region. Members says whose they are.",
         "各区域作业占用的 GPU 与 DCU。归属见“成员与用户组”。",
         [
-            Query(f"sum by (hpc_cluster) (scnet_member_allocated_gpus{{{IN_REGION}}})", "{{hpc_cluster}} GPU"),
-            Query(f"sum by (hpc_cluster) (scnet_member_allocated_dcus{{{IN_REGION}}})", "{{hpc_cluster}} DCU"),
+            Query(f"sum by (hpc_cluster) (hpc_member_allocated_gpus{{{IN_REGION}}})", "{{hpc_cluster}} GPU"),
+            Query(f"sum by (hpc_cluster) (hpc_member_allocated_dcus{{{IN_REGION}}})", "{{hpc_cluster}} DCU"),
         ],
         axis=Text("cards", "卡数"),
         overrides=[dashed("B")],
@@ -217,7 +216,7 @@ OVER_TIME = [
         Text("Who waits longest", "谁等待最久"),
         "For each user, how long the longest-waiting job has been waiting. Ask, or see the runbook HPCJobWaitingTooLong.",
         "每个用户等待最久的作业已等待多久。见处理手册 HPCJobWaitingTooLong。",
-        f"topk(8, max by (hpc_cluster, user) (time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_REGION}}}))",
+        f"topk(8, max by (hpc_cluster, user) (time() - hpc_member_oldest_queued_timestamp_seconds{{{IN_REGION}}}))",
         names={"hpc_cluster": Text("Region", "区域"), "user": Text("User", "用户")},
         value=Text("Waits for", "已等待"),
         unit="s",

@@ -12,10 +12,10 @@ ALERTS: Final = Path(__file__).parent.parent / "config" / "rules" / "alerts.yml"
 RUNBOOKS: Final = "https://github.com/hpc-exporter/hpc-exporter/blob/main/docs/runbooks"
 
 # An alert on targets counts them for each region; here they are named, unless nothing of the region works.
-_EACH: Final = "max by (source, endpoint, target)"
+_EACH: Final = "max by (source, collector, target)"
 _TARGETS_OF: Final = {
     "HPCDataStale": f"{_EACH} (hpc_exporter_target_stale) == 1",
-    "HPCTargetFailing": f"{_EACH} (hpc_exporter_target_up) == 0 unless on (source, endpoint, target) hpc_exporter_target_stale == 1",
+    "HPCTargetFailing": f"{_EACH} (hpc_exporter_target_up) == 0 unless on (source, collector, target) hpc_exporter_target_stale == 1",
 }
 # What each alert is called here. Those that are left out do not say where users should look.
 NAMES: Final = {
@@ -38,8 +38,8 @@ SEVERITIES: Final = {
     "warning": (2, Text("warning", "警告"), ORANGE),
     "info": (1, Text("info", "提示"), SKY),
 }
-_WHERE, _WHAT = ("source", "hpc_cluster", "project"), ("group", "user", "target", "queue", "queue_type", "endpoint")
-_TARGETS: Final = ("source", "endpoint")
+_WHERE, _WHAT = ("source", "hpc_cluster", "project"), ("group", "user", "target", "queue", "queue_type", "collector")
+_TARGETS: Final = ("source", "collector")
 # HPCNoSchedulers has its region twice, by both names; which regions a missing shard is about nobody knows.
 _WHERE_OF: Final = {"HPCNoSchedulers": ("hpc_cluster",), "HPCShardsIncomplete": ("job",)}
 

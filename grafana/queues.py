@@ -12,7 +12,7 @@ NOT_COUNTED = Text("no queue statistics", "无队列统计")
 
 
 def of_queues(state: str, by: str) -> str:
-    return f'sum by ({by}) (scnet_queue_jobs{{{IN_QUEUE}, state="{state}"}})'
+    return f'sum by ({by}) (hpc_queue_jobs{{{IN_QUEUE}, state="{state}"}})'
 
 
 REGION_NAME, QUEUE_NAME = Text("Region", "区域"), Text("Queue", "队列")
@@ -21,9 +21,9 @@ STARTLESS = Text("Startless for", "无启动时长")
 
 # A start is seen as fewer queued or more running jobs; the subquery looks back a day for the last one.
 _STARTS = (
-    f'(sum by (hpc_cluster, queue) (resets(scnet_queue_jobs{{{IN_QUEUE}, state="queued"}}[10m])) '
-    f'+ sum by (hpc_cluster, queue) (changes(scnet_queue_jobs{{{IN_QUEUE}, state="running"}}[10m]) '
-    f'- resets(scnet_queue_jobs{{{IN_QUEUE}, state="running"}}[10m])))'
+    f'(sum by (hpc_cluster, queue) (resets(hpc_queue_jobs{{{IN_QUEUE}, state="queued"}}[10m])) '
+    f'+ sum by (hpc_cluster, queue) (changes(hpc_queue_jobs{{{IN_QUEUE}, state="running"}}[10m]) '
+    f'- resets(hpc_queue_jobs{{{IN_QUEUE}, state="running"}}[10m])))'
 )
 LAST_START = f"time() - max_over_time(((timestamp({_STARTS} > 0)))[1d:5m])"
 
@@ -72,7 +72,7 @@ BOARD = Dashboard(
             Text("Queued for each running", "排队/运行比"),
             "Queued jobs for each that runs. Above 1, new jobs wait at least as long as running ones take.",
             "每个运行作业对应的排队作业数。大于 1 时，新作业至少要等一轮运行时间。",
-            f'sum(scnet_queue_jobs{{{IN_QUEUE}, state="queued"}}) / (sum(scnet_queue_jobs{{{IN_QUEUE}, state="running"}}) > 0)',
+            f'sum(hpc_queue_jobs{{{IN_QUEUE}, state="queued"}}) / (sum(hpc_queue_jobs{{{IN_QUEUE}, state="running"}}) > 0)',
             unit="none",
             size=(4, 8),
             steps=((None, SKY), (1, ORANGE)),
@@ -111,7 +111,7 @@ BOARD = Dashboard(
             Text("Jobs by state", "各状态作业数"),
             "All chosen queues together. Held jobs do not start by themselves: see the runbook HPCJobsHeld.",
             "所选队列合计。保留的作业不会自行启动：见处理手册 HPCJobsHeld。",
-            [Query(f"sum by (state) (scnet_queue_jobs{{{IN_QUEUE}}})", "{{state}}")],
+            [Query(f"sum by (state) (hpc_queue_jobs{{{IN_QUEUE}}})", "{{state}}")],
             stacked=True,
             axis=JOBS,
             size=(12, 8),
@@ -131,7 +131,7 @@ BOARD = Dashboard(
             Text("Batch systems of the regions", "各区域的调度系统"),
             "What each region lists. A region that works and has no line here: see the runbook HPCNoSchedulers.",
             "各区域列出的调度系统。区域正常但此处无记录：见处理手册 HPCNoSchedulers。",
-            [f"scnet_scheduler_info{{{IN_REGION}}}"],
+            [f"hpc_scheduler_info{{{IN_REGION}}}"],
             {
                 "hpc_cluster": REGION_NAME,
                 "scheduler_name": Text("Name", "名称"),
@@ -148,7 +148,7 @@ BOARD = Dashboard(
             Text("Jobs of each user", "各用户作业数"),
             "Running and queued jobs of the chosen users and queues together. Pick a user above to see one alone.",
             "所选用户和队列的运行与排队作业合计。可在上方选择单个用户。",
-            [Query(f'sum by (user) (scnet_queue_jobs{{{IN_QUEUE}, state=~"running|queued"}})', "{{user}}")],
+            [Query(f'sum by (user) (hpc_queue_jobs{{{IN_QUEUE}, state=~"running|queued"}})', "{{user}}")],
             axis=JOBS,
             size=(12, 6),
         ),

@@ -23,17 +23,15 @@ def variable(name: str, label: Text, query: str, **more: Any) -> Json:
     }
 
 
-REGION: Final = variable("region", Text("Region", "区域"), "label_values(scnet_up, hpc_cluster)")
+REGION: Final = variable("region", Text("Region", "区域"), "label_values(hpc_up, hpc_cluster)")
 GROUP: Final = variable(
-    "group", Text("Group", "用户组"), 'label_values(scnet_member_jobs{hpc_cluster=~"$region"}, group)'
+    "group", Text("Group", "用户组"), 'label_values(hpc_member_jobs{hpc_cluster=~"$region"}, group)'
 )
 MEMBER: Final = variable(
-    "user", Text("User", "用户"), 'label_values(scnet_member_jobs{hpc_cluster=~"$region", group=~"$group"}, user)'
+    "user", Text("User", "用户"), 'label_values(hpc_member_jobs{hpc_cluster=~"$region", group=~"$group"}, user)'
 )
-QUEUE_USER: Final = variable(
-    "user", Text("User", "用户"), 'label_values(scnet_queue_jobs{hpc_cluster=~"$region"}, user)'
-)
-QUEUE: Final = variable("queue", Text("Queue", "队列"), 'label_values(scnet_queue_jobs{hpc_cluster=~"$region"}, queue)')
+QUEUE_USER: Final = variable("user", Text("User", "用户"), 'label_values(hpc_queue_jobs{hpc_cluster=~"$region"}, user)')
+QUEUE: Final = variable("queue", Text("Queue", "队列"), 'label_values(hpc_queue_jobs{hpc_cluster=~"$region"}, queue)')
 PROJECT: Final = variable("project", Text("Project", "项目"), "label_values(octopus_up, project)")
 QUEUE_TYPE: Final = variable(
     "queue_type", Text("Queue", "队列"), 'label_values(octopus_queue_length{project=~"$project"}, queue_type)'

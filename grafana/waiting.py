@@ -21,8 +21,8 @@ from grafana.parts import (
 )
 from grafana.variables import GROUP, IN_GROUP, REGION
 
-WAIT, RUN = "scnet_job_observed_wait_seconds", "scnet_job_observed_run_seconds"
-CENSORED = "scnet_job_observations_censored_total"
+WAIT, RUN = "hpc_job_observed_wait_seconds", "hpc_job_observed_run_seconds"
+CENSORED = "hpc_job_observations_censored_total"
 WAITS = f"{WAIT}_bucket{{{IN_GROUP}}}"
 JOBS = Text("jobs", "作业数")
 NONE = Text("none started", "无启动")
@@ -120,7 +120,7 @@ BOARD = Dashboard(
             Text("Waiting now, longest", "当前最长等待"),
             "The job that waits longest at this moment; it is in none of the other numbers yet. Overview says whose.",
             "此刻等待最久的作业，尚未计入其他数值。归属见“总览”。",
-            f"max(time() - scnet_member_oldest_queued_timestamp_seconds{{{IN_GROUP}}})",
+            f"max(time() - hpc_member_oldest_queued_timestamp_seconds{{{IN_GROUP}}})",
             unit="s",
             size=(5, 4),
             steps=WAITING,
@@ -175,7 +175,7 @@ BOARD = Dashboard(
             "后者远低于前者：许多作业尚未启动或未能测量。",
             [
                 Query(
-                    f'sum(avg_over_time(scnet_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[3h]))',
+                    f'sum(avg_over_time(hpc_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[3h]))',
                     Text("in the lists", "列表计数"),
                 ),
                 Query(
@@ -191,7 +191,7 @@ BOARD = Dashboard(
             "相邻两次轮询之间的状态变化。running→queued 多：作业被抢占或节点故障。",
             [
                 Query(
-                    f'sum by (from_state, to_state) (increase(scnet_job_transitions_total{{{IN_GROUP}, to_state!="gone"}}[$__rate_interval])) > 0',
+                    f'sum by (from_state, to_state) (increase(hpc_job_transitions_total{{{IN_GROUP}, to_state!="gone"}}[$__rate_interval])) > 0',
                     "{{from_state}} → {{to_state}}",
                 )
             ],

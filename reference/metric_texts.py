@@ -37,7 +37,7 @@ INTRODUCTION: Final = Text(
 **Unknown is never zero.** A value that an API did not send has no sample. A poll that failed changes nothing; when the last
 success of a target is older than `poll.stale_after`, all that came from it leaves `/metrics`, and
 `hpc_exporter_target_stale` says so. So a sum over members or queues is a sum over those that are known: hold it against
-`scnet_up` or `octopus_up`, as the dashboards do. Where a region or project shows 0, an answer said so.
+`hpc_up` or `octopus_up`, as the dashboards do. Where a region or project shows 0, an answer said so.
 
 Histograms have series that end in `_bucket`, `_sum` and `_count`. There are no `_created` series. `/metrics` answers in the
 text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels and values are the same in both.
@@ -54,7 +54,7 @@ text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels
 
 **未知绝不等于零。** 接口没有返回的值就没有样本。采集失败不会改变任何数值；当一个目标最近一次成功早于 `poll.stale_after`
 时，来自它的全部数据都会从 `/metrics` 消失，并由 `hpc_exporter_target_stale` 说明。因此对成员或队列求和，只是对已知部分求和：
-请像看板那样与 `scnet_up` 或 `octopus_up` 对照着看。区域或项目的数值为 0，一定是某次应答给出的。
+请像看板那样与 `hpc_up` 或 `octopus_up` 对照着看。区域或项目的数值为 0，一定是某次应答给出的。
 
 直方图含有以 `_bucket`、`_sum` 和 `_count` 结尾的序列，没有 `_created` 序列。`/metrics` 按抓取方的偏好以文本格式 0.0.4 或
 OpenMetrics 1.0.0 回答，两者的名称、标签和数值相同。
@@ -118,7 +118,7 @@ LABELS: Final[Mapping[str, Text]] = {
     ),
     "resource_spec": Text("as Octopus spells it, empty where it does not say", "按 Octopus 的写法，没有返回则为空"),
     "source": Text("the region's or project's `name` in the configuration", "区域或项目在配置中的 `name`"),
-    "endpoint": Text("see the table above", "见上表"),
+    "collector": Text("see the table above", "见上表"),
     "target": Text(
         "the user, `GROUP/USER` (a slash in the group's name is `%2F`, a percent sign `%25`), or the queue's type; empty for the "
         "schedulers of a region",
@@ -250,65 +250,65 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
 )
 
 EXAMPLES: Final[Mapping[str, tuple[Text, str]]] = {
-    "scnet_up": (Text("Regions of which something is missing now:", "此刻哪些区域数据不完整："), "scnet_up == 0"),
-    "scnet_queue_jobs": (
+    "hpc_up": (Text("Regions of which something is missing now:", "此刻哪些区域数据不完整："), "hpc_up == 0"),
+    "hpc_queue_jobs": (
         Text("Who has most jobs queued, by queue:", "各队列里谁排队的作业最多："),
-        'topk(10, sum by (hpc_cluster, queue, user) (scnet_queue_jobs{state="queued"}))',
+        'topk(10, sum by (hpc_cluster, queue, user) (hpc_queue_jobs{state="queued"}))',
     ),
-    "scnet_scheduler_info": (
+    "hpc_scheduler_info": (
         Text("How many schedulers each region has:", "每个区域有几个调度器："),
-        "count by (hpc_cluster) (scnet_scheduler_info)",
+        "count by (hpc_cluster) (hpc_scheduler_info)",
     ),
-    "scnet_member_jobs": (
+    "hpc_member_jobs": (
         Text("Jobs of each group by state:", "每个组各状态的作业数："),
-        "sum by (hpc_cluster, group, state) (scnet_member_jobs)",
+        "sum by (hpc_cluster, group, state) (hpc_member_jobs)",
     ),
-    "scnet_member_allocated_dcus": (
+    "hpc_member_allocated_dcus": (
         Text("Who uses more DCUs than were asked for:", "谁占用的 DCU 比申请的多："),
-        'scnet_member_allocated_dcus{state="running"} > scnet_member_requested_dcus{state="running"}',
+        'hpc_member_allocated_dcus{state="running"} > hpc_member_requested_dcus{state="running"}',
     ),
-    "scnet_jobs_finished_total": (
+    "hpc_jobs_finished_total": (
         Text("The share of jobs that ended badly within a day:", "一天内非正常结束的作业所占比例："),
         """
-sum by (group) (increase(scnet_jobs_finished_total{outcome=~"failed|timeout|node_failure"}[1d]))
-  / sum by (group) (increase(scnet_jobs_finished_total[1d]))
+sum by (group) (increase(hpc_jobs_finished_total{outcome=~"failed|timeout|node_failure"}[1d]))
+  / sum by (group) (increase(hpc_jobs_finished_total[1d]))
 """,
     ),
-    "scnet_job_transitions_total": (
+    "hpc_job_transitions_total": (
         Text("Jobs that began to run in an hour, as far as a poll saw them:", "一小时内开始运行的作业（采集看到的）："),
-        'sum by (hpc_cluster, group) (increase(scnet_job_transitions_total{to_state="running"}[1h]))',
+        'sum by (hpc_cluster, group) (increase(hpc_job_transitions_total{to_state="running"}[1h]))',
     ),
-    "scnet_job_observed_wait_seconds": (
+    "hpc_job_observed_wait_seconds": (
         Text(
             "How long nine of ten jobs waited at most, of those that started within a day:",
             "一天内开始运行的作业中，十分之九最多等待了多久：",
         ),
-        "histogram_quantile(0.9, sum by (hpc_cluster, group, le) (increase(scnet_job_observed_wait_seconds_bucket[1d])))",
+        "histogram_quantile(0.9, sum by (hpc_cluster, group, le) (increase(hpc_job_observed_wait_seconds_bucket[1d])))",
     ),
-    "scnet_job_observations_censored_total": (
+    "hpc_job_observations_censored_total": (
         Text(
             "The share of waits that could be measured; with a small one, do not trust the quantiles:",
             "能够测得的等待所占比例；比例小时不要相信分位数：",
         ),
         """
-sum by (group) (increase(scnet_job_observed_wait_seconds_count[1d]))
-  / (sum by (group) (increase(scnet_job_observed_wait_seconds_count[1d]))
-    + sum by (group) (increase(scnet_job_observations_censored_total{measure="wait"}[1d])))
+sum by (group) (increase(hpc_job_observed_wait_seconds_count[1d]))
+  / (sum by (group) (increase(hpc_job_observed_wait_seconds_count[1d]))
+    + sum by (group) (increase(hpc_job_observations_censored_total{measure="wait"}[1d])))
 """,
     ),
-    "scnet_member_oldest_queued_timestamp_seconds": (
+    "hpc_member_oldest_queued_timestamp_seconds": (
         Text(
             "For how many hours the longest-waiting job of each member waits:", "每个成员等得最久的作业已等待多少小时："
         ),
-        "(time() - scnet_member_oldest_queued_timestamp_seconds) / 3600",
+        "(time() - hpc_member_oldest_queued_timestamp_seconds) / 3600",
     ),
-    "scnet_member_gpu_seconds_total": (
+    "hpc_member_gpu_seconds_total": (
         Text("GPU-hours of each group in the last 30 days:", "最近 30 天每个组的 GPU 小时数："),
-        "sum by (group) (increase(scnet_member_gpu_seconds_total[30d])) / 3600",
+        "sum by (group) (increase(hpc_member_gpu_seconds_total[30d])) / 3600",
     ),
-    "scnet_job_info": (
+    "hpc_job_info": (
         Text("Cores of single jobs, with their names:", "单个作业占用的核数，带作业名："),
-        "scnet_job_allocated_cpus * on (hpc_cluster, user, job_id) group_left (job_name, state) scnet_job_info",
+        "hpc_job_allocated_cpus * on (hpc_cluster, user, job_id) group_left (job_name, state) hpc_job_info",
     ),
     "octopus_queue_length": (
         Text("Queues that got longer within two hours:", "两小时内变长的队列："),
@@ -336,8 +336,8 @@ sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_sum[6h
     "hpc_exporter_poll_duration_seconds": (
         Text("The mean duration of a poll:", "一次采集的平均用时："),
         """
-sum by (source, endpoint) (rate(hpc_exporter_poll_duration_seconds_sum[15m]))
-  / sum by (source, endpoint) (rate(hpc_exporter_poll_duration_seconds_count[15m]))
+sum by (source, collector) (rate(hpc_exporter_poll_duration_seconds_sum[15m]))
+  / sum by (source, collector) (rate(hpc_exporter_poll_duration_seconds_count[15m]))
 """,
     ),
     "hpc_exporter_token_expiry_timestamp_seconds": (

@@ -215,7 +215,7 @@ def _break(simulator: Simulator, story: Story) -> list[Event]:
             order(first, Fault(kind="status", status=429, endpoint="queue_jobs", retry_after=1, probability=0.4)),
         ),
         (0.75 * at, order(first, Fault(kind="refused", endpoint="queue_jobs", user="alice"))),
-        (0.8 * at, order(first, Fault(kind="code", code="0", endpoint="cluster", data=[]))),
+        (0.8 * at, order(first, Fault(kind="code", code="0", endpoint="schedulers", data=[]))),
         (0.85 * at, order(last, Fault(kind="status", status=503))),
     ]
 

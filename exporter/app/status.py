@@ -38,7 +38,7 @@ class Selection:
     text: str = ""
     states: frozenset[str] = frozenset()
     source: str = ""
-    endpoint: str = ""
+    collector: str = ""
     offset: int = 0
     limit: int = DEFAULT_LIMIT
 
@@ -48,7 +48,7 @@ class Selection:
             status
             for status in statuses
             if (not self.source or status.key.source == self.source)
-            and (not self.endpoint or status.key.endpoint == self.endpoint)
+            and (not self.collector or status.key.collector == self.collector)
             and (not self.states or status.state in self.states)
             and (not self.text or self._in_words(status))
         ]
@@ -179,7 +179,7 @@ def worst_of(states: Counter[str]) -> str:
 def target_facts(status: TargetStatus, figures: Figures | None) -> dict[str, Any]:
     return {
         "source": status.key.source,
-        "endpoint": status.key.endpoint,
+        "collector": status.key.collector,
         "target": status.key.target,
         "state": status.state,
         "interval_seconds": status.target.interval,

@@ -55,8 +55,8 @@ class TargetOutcome(Shape, frozen=True, kw_only=True):
     """How the poll of one target ended. What a target that failed would have told is missing elsewhere."""
 
     source: Annotated[str, Meta(description="the region's or project's name")]
-    endpoint: str
-    target: Annotated[str, Meta(description="the user, GROUP/USER, or the queue's type; empty for `cluster`")]
+    collector: str
+    target: Annotated[str, Meta(description="the user, GROUP/USER, or the queue's type; empty for `schedulers`")]
     ok: bool
     seconds: Annotated[float, Meta(description="what the poll took, its retries included")]
     unreadable_records: Annotated[int, Meta(description="records of the answer that were left out")]

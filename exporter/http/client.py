@@ -79,9 +79,9 @@ def on_response(hook: ResponseHook) -> Iterator[None]:
 class RequestObserver(Protocol):
     """Receives what is counted here; `code` is the HTTP status, None where there was no response."""
 
-    def request(self, source: str, endpoint: str, code: int | None) -> None: ...
-    def api_error(self, source: str, endpoint: str, api_code: str) -> None: ...
-    def retry(self, source: str, endpoint: str) -> None: ...
+    def request(self, source: str, collector: str, code: int | None) -> None: ...
+    def api_error(self, source: str, collector: str, api_code: str) -> None: ...
+    def retry(self, source: str, collector: str) -> None: ...
 
 
 class Upstream:
@@ -139,7 +139,7 @@ class Upstream:
         remember(request.secrets)
         for retry in count():
             if retry:
-                self._observer.retry(self.name, request.endpoint)
+                self._observer.retry(self.name, request.collector)
             try:
                 return await self._attempt(request, decode)
             except PollError as error:
@@ -169,7 +169,7 @@ class Upstream:
             return await off_loop(len(response.body), DECODE_ON_LOOP_LIMIT, lambda: decode(readable(response)))
         except PollError as error:
             if error.api_code is not None:
-                self._observer.api_error(self.name, request.endpoint, error.api_code)
+                self._observer.api_error(self.name, request.collector, error.api_code)
             if isinstance(error, ThrottledError) and error.retry_after is not None:
                 pause = min(error.retry_after, LONGEST_PAUSE)
                 self._paused_until = max(self._paused_until, self._clock.monotonic() + pause)
@@ -237,7 +237,7 @@ class Upstream:
                 breaker.record_failure()
             raise failure from None
         finally:
-            self._observer.request(self.name, request.endpoint, code)
+            self._observer.request(self.name, request.collector, code)
         breaker.record_success()
         return Response(code, body, answer.headers, self._clock.now())
 

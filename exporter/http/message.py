@@ -43,7 +43,7 @@ _SENSIBLE = 86_400.0
 class Request(msgspec.Struct, frozen=True):
     """One HTTP request. `url` is complete and already percent-encoded; `secrets` are those that it carries."""
 
-    endpoint: str
+    collector: str
     url: str
     method: str = "GET"
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -54,7 +54,7 @@ class Request(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Without headers, secrets and data."""
-        return f"Request(endpoint={self.endpoint!r}, url={self.url!r}, method={self.method!r})"
+        return f"Request(collector={self.collector!r}, url={self.url!r}, method={self.method!r})"
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Final
 from exporter.metrics.family import Family, Text, gauge
 from exporter.metrics.format import Chunks, label_block, number, sample, to_bytes
 
-_TARGET: Final = ("source", "endpoint", "target")
+_TARGET: Final = ("source", "collector", "target")
 
 TARGET_UP: Final = gauge(
     "hpc_exporter_target_up",
@@ -52,11 +52,11 @@ def source_up(family: Family, source: str, up: bool | None) -> Chunks:
 
 
 def target_health(
-    source: str, endpoint: str, target: str, *, up: bool | None, stale: bool, last_success: float | None
+    source: str, collector: str, target: str, *, up: bool | None, stale: bool, last_success: float | None
 ) -> Chunks:
     """How a target's polls go. `up` is None before the first one, `last_success` (Unix seconds) before the first good one."""
     values = {TARGET_STALE: stale, TARGET_UP: up, TARGET_LAST_SUCCESS: last_success}
-    labels = label_block(TARGET_STALE.labels, (source, endpoint, target))
+    labels = label_block(TARGET_STALE.labels, (source, collector, target))
     return {
         family: to_bytes(f"{family.name}{{{labels}}} {number(value)}\n")
         for family, value in values.items()

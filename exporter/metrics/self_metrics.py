@@ -17,7 +17,7 @@ from exporter.threads import off_loop
 from exporter.version import revision
 
 _SOURCE: Final = ("source",)
-_ENDPOINT: Final = ("source", "endpoint")
+_COLLECTOR: Final = ("source", "collector")
 _NEVER: Final = Text("never.", "不会缺失。")
 _DECLARED: Final = Text(
     "never, for an endpoint that is polled: it is there at 0 from the start.",
@@ -36,7 +36,7 @@ BUILD_INFO: Final = gauge(
 
 POLL_INTERVAL: Final = gauge(
     "hpc_exporter_poll_interval_seconds",
-    _ENDPOINT,
+    _COLLECTOR,
     "Configured time between two polls of one target, in seconds.",
     zh="配置中同一目标两次采集的间隔（秒）。",
     absent=Text("never, for an endpoint that is polled.", "只要该接口被采集就不会缺失。"),
@@ -44,7 +44,7 @@ POLL_INTERVAL: Final = gauge(
 
 POLLS: Final = counter(
     "hpc_exporter_polls_total",
-    _ENDPOINT,
+    _COLLECTOR,
     "Polls that ended, successful or not. A poll can take several requests.",
     zh="已结束的采集，不论成败。一次采集可能需要多个请求。",
     absent=_DECLARED,
@@ -52,7 +52,7 @@ POLLS: Final = counter(
 
 POLL_FAILURES: Final = counter(
     "hpc_exporter_poll_failures_total",
-    (*_ENDPOINT, "reason"),
+    (*_COLLECTOR, "reason"),
     "Polls that failed after all their retries, by reason.",
     zh="重试之后仍然失败的采集，按原因分。",
     absent=_DECLARED,
@@ -60,7 +60,7 @@ POLL_FAILURES: Final = counter(
 
 POLL_DURATION: Final = histogram(
     "hpc_exporter_poll_duration_seconds",
-    _ENDPOINT,
+    _COLLECTOR,
     "Duration of a poll in seconds, successful or not, with its retries and waits.",
     zh="一次采集的用时（秒），不论成败，包括重试和等待。",
     absent=_DECLARED,
@@ -68,7 +68,7 @@ POLL_DURATION: Final = histogram(
 
 API_REQUESTS: Final = counter(
     "hpc_exporter_api_requests_total",
-    (*_ENDPOINT, "code"),
+    (*_COLLECTOR, "code"),
     "HTTP requests sent upstream, by status code of the answer; none where no answer came.",
     zh="发往上游的 HTTP 请求，按应答的状态码分；没有应答的为 none。",
     absent=_AFTER_FIRST,
@@ -76,7 +76,7 @@ API_REQUESTS: Final = counter(
 
 API_ERRORS: Final = counter(
     "hpc_exporter_api_errors_total",
-    (*_ENDPOINT, "api_code"),
+    (*_COLLECTOR, "api_code"),
     "Answers in which the API itself reported an error, by its code; codes that no API page lists count as other.",
     zh="接口自己报错的应答，按错误码分；接口文档没有列出的错误码记为 other。",
     absent=_AFTER_FIRST,
@@ -84,7 +84,7 @@ API_ERRORS: Final = counter(
 
 API_RETRIES: Final = counter(
     "hpc_exporter_api_retries_total",
-    _ENDPOINT,
+    _COLLECTOR,
     "Further attempts after a transient failure within one poll.",
     zh="一次采集中遇到临时故障后的再次尝试。",
     absent=_DECLARED,
@@ -117,7 +117,7 @@ TOKEN_REFRESH_FAILURES: Final = counter(
 
 UNKNOWN_STATES: Final = counter(
     "hpc_exporter_unknown_states_total",
-    _ENDPOINT,
+    _COLLECTOR,
     "States of jobs that the exporter does not know; such jobs are counted in the state unknown.",
     zh="本程序不认识的作业状态；这些作业计入状态 unknown。",
     absent=_DECLARED,
@@ -125,7 +125,7 @@ UNKNOWN_STATES: Final = counter(
 
 RECORDS_REJECTED: Final = counter(
     "hpc_exporter_records_rejected_total",
-    _ENDPOINT,
+    _COLLECTOR,
     "What was left out of otherwise good answers: records without a usable id or name, and single values "
     "that make no sense. Their jobs are counted, sums with them are absent.",
     zh="应答本身正常，但其中略去的内容：没有可用编号的记录，以及读不懂的单个值（其作业照常计数，含该值的合计不显示）。",
@@ -249,7 +249,7 @@ _REASONS: Final[tuple[str, ...]] = get_args(Reason)
 class SelfMetrics:
     """All of `FAMILIES`, and what is counted in them.
 
-    `source` is a region's or project's name, `endpoint` what is polled there.
+    `source` is a region's or project's name, `collector` names the way of asking.
     """
 
     def __init__(self) -> None:
@@ -294,9 +294,9 @@ class SelfMetrics:
         self.build_info.labels(__version__, revision(), platform.python_version()).set(1)
         self.shard(0, 1)
 
-    def declare(self, source: str, endpoint: str) -> None:
+    def declare(self, source: str, collector: str) -> None:
         """Show a polled endpoint's counters at 0, so that a rate over them sees the first increase."""
-        labels = (source, endpoint)
+        labels = (source, collector)
         for metric in (
             self.polls,
             self.poll_duration,
@@ -326,47 +326,47 @@ class SelfMetrics:
         for metric in self._by_source:
             metric.remove_by_labels({"source": source})
 
-    def request(self, source: str, endpoint: str, code: int | None) -> None:
+    def request(self, source: str, collector: str, code: int | None) -> None:
         """One HTTP request was answered with the status `code`, or not at all."""
-        requests = self._of_requests.get((source, endpoint, code))
+        requests = self._of_requests.get((source, collector, code))
         if requests is None:
-            requests = self.api_requests.labels(source, endpoint, "none" if code is None else code)
-            self._of_requests[source, endpoint, code] = requests
+            requests = self.api_requests.labels(source, collector, "none" if code is None else code)
+            self._of_requests[source, collector, code] = requests
         requests.inc()
 
-    def api_error(self, source: str, endpoint: str, api_code: str) -> None:
+    def api_error(self, source: str, collector: str, api_code: str) -> None:
         """The API reported an error. `api_code` is one that its pages list, or "other": strangers choose the rest."""
-        self.api_errors.labels(source, endpoint, api_code).inc()
+        self.api_errors.labels(source, collector, api_code).inc()
 
-    def retry(self, source: str, endpoint: str) -> None:
+    def retry(self, source: str, collector: str) -> None:
         """A request is sent again within one poll."""
-        self.api_retries.labels(source, endpoint).inc()
+        self.api_retries.labels(source, collector).inc()
 
-    def poll(self, source: str, endpoint: str, seconds: float, reason: Reason | None) -> None:
+    def poll(self, source: str, collector: str, seconds: float, reason: Reason | None) -> None:
         """A poll ended after so many seconds; `reason` says why it failed, None that it worked."""
-        of_polls = self._of_polls.get((source, endpoint))
+        of_polls = self._of_polls.get((source, collector))
         if of_polls is None:
-            of_polls = self.polls.labels(source, endpoint), self.poll_duration.labels(source, endpoint)
-            self._of_polls[source, endpoint] = of_polls
+            of_polls = self.polls.labels(source, collector), self.poll_duration.labels(source, collector)
+            self._of_polls[source, collector] = of_polls
         polls, duration = of_polls
         polls.inc()
         duration.observe(seconds)
         if reason is not None:
-            self.poll_failures.labels(source, endpoint, reason).inc()
+            self.poll_failures.labels(source, collector, reason).inc()
 
-    def poll_interval(self, source: str, endpoint: str, seconds: float) -> None:
+    def poll_interval(self, source: str, collector: str, seconds: float) -> None:
         """The configured time between two polls of a target."""
-        self.poll_interval_seconds.labels(source, endpoint).set(seconds)
+        self.poll_interval_seconds.labels(source, collector).set(seconds)
 
-    def unknown_states(self, source: str, endpoint: str, n: int) -> None:
+    def unknown_states(self, source: str, collector: str, n: int) -> None:
         """An answer held `n` states of jobs that are not known."""
         if n:
-            self.unknown_states_seen.labels(source, endpoint).inc(n)
+            self.unknown_states_seen.labels(source, collector).inc(n)
 
-    def rejected(self, source: str, endpoint: str, n: int) -> None:
+    def rejected(self, source: str, collector: str, n: int) -> None:
         """An answer held `n` records that could not be read."""
         if n:
-            self.records_rejected.labels(source, endpoint).inc(n)
+            self.records_rejected.labels(source, collector).inc(n)
 
     def queues_dropped(self, source: str, n: int) -> None:
         """The names of `n` queues without jobs were forgotten."""

@@ -20,7 +20,7 @@ _GROUP_GONE: Final = Text(
 )
 
 JOB_TRANSITIONS: Final = counter(
-    "scnet_job_transitions_total",
+    "hpc_job_transitions_total",
     (*_MEMBER, "from_state", "to_state"),
     "Changes of a job's state from one poll to the next. From none: first listed; to gone: missing from two "
     "complete listings. States that a job passed through between two polls are not seen.",
@@ -33,7 +33,7 @@ JOB_TRANSITIONS: Final = counter(
 )
 
 JOBS_FINISHED: Final = counter(
-    "scnet_jobs_finished_total",
+    "hpc_jobs_finished_total",
     (*_MEMBER, "outcome"),
     "Jobs that ended, each job id once, at the first sight of its end. vanished_running and vanished_queued: "
     "no longer listed, without an ended state seen; unknown: last seen in a state that nobody knows; "
@@ -47,20 +47,20 @@ JOBS_FINISHED: Final = counter(
 )
 
 JOB_OBSERVED_WAIT: Final = histogram(
-    "scnet_job_observed_wait_seconds",
+    "hpc_job_observed_wait_seconds",
     _GROUP,
     "Time that jobs waited (queued, held, waiting, or suspended before the first run) until they were seen "
     "running, in seconds, between the middles of the gaps between two polls: each wait is wrong by at most "
     "one such gap. A job submitted and started in one gap counts as 0. See "
-    "scnet_job_observations_censored_total for what is not in here.",
+    "hpc_job_observations_censored_total for what is not in here.",
     zh="作业等待（排队、保留、等待其他作业，或首次运行前被挂起）到被看到运行为止的时间（秒），"
     "从一个采集间隔的中点到另一个的中点：每次等待的误差不超过一个这样的间隔。"
-    "在同一间隔内提交并开始运行的作业记为 0。没有计入的见 scnet_job_observations_censored_total。",
+    "在同一间隔内提交并开始运行的作业记为 0。没有计入的见 hpc_job_observations_censored_total。",
     absent=_GROUP_GONE,
 )
 
 JOB_OBSERVED_RUN: Final = histogram(
-    "scnet_job_observed_run_seconds",
+    "hpc_job_observed_run_seconds",
     _GROUP,
     "Time that jobs ran (running, or suspended meanwhile) until they were seen no longer running, in "
     "seconds, between the middles of the gaps between two polls: each run is wrong by at most one such gap. "
@@ -71,7 +71,7 @@ JOB_OBSERVED_RUN: Final = histogram(
 )
 
 JOB_OBSERVATIONS_CENSORED: Final = counter(
-    "scnet_job_observations_censored_total",
+    "hpc_job_observations_censored_total",
     (*_GROUP, "measure", "reason"),
     "Waits and runs that could not be measured. left_truncated: the job was there at the first poll, or new "
     "after more than three intervals without one; gap: it changed in such a time; vanished: it waited and "
@@ -88,7 +88,7 @@ JOB_OBSERVATIONS_CENSORED: Final = counter(
 )
 
 MEMBER_OLDEST_QUEUED: Final = gauge(
-    "scnet_member_oldest_queued_timestamp_seconds",
+    "hpc_member_oldest_queued_timestamp_seconds",
     _MEMBER,
     "Unix time at which the longest-waiting listed job of a group member was first seen waiting, in seconds. "
     "Absent when none waits.",
@@ -97,7 +97,7 @@ MEMBER_OLDEST_QUEUED: Final = gauge(
 )
 
 MEMBER_UNACCOUNTED: Final = counter(
-    "scnet_member_unaccounted_seconds_total",
+    "hpc_member_unaccounted_seconds_total",
     _MEMBER,
     "Time for which a group member's resource seconds are not counted, in seconds: what exceeds three "
     "intervals in the gaps between two successful polls.",
@@ -108,7 +108,7 @@ MEMBER_UNACCOUNTED: Final = counter(
 # By the attribute of tracking.MemberView that they show.
 RESOURCE_SECONDS: Final[Mapping[str, Family]] = {
     f"{resource}_seconds": counter(
-        f"scnet_member_{resource}_seconds_total",
+        f"hpc_member_{resource}_seconds_total",
         _MEMBER,
         f"{text.en} in use by a group member's jobs over time, in seconds times {text.en}: the mean of two polls times the "
         "time between them, at most three intervals of it. Jobs whose amount is unknown add nothing. "

@@ -278,9 +278,9 @@ def incident_of(key: TargetKey, error: PollError) -> Incident:
     if error.reason == "auth":
         return Incident(key.source, "auth", error.culprit)
     if isinstance(error, UnexpectedStatusError | DecodeError):
-        return Incident(key.source, error.reason, key.endpoint)
+        return Incident(key.source, error.reason, key.collector)
     if error.reason in UNREACHABLE:
         return Incident(key.source, "unreachable", "")
     if isinstance(error, TransientError):
         return Incident(key.source, error.reason, "")
-    return Incident(key.source, error.reason, f"{key.endpoint} {key.target}")
+    return Incident(key.source, error.reason, f"{key.collector} {key.target}")

@@ -22,7 +22,7 @@ class TargetKey(NamedTuple):
     """The labels of a target: the region's or project's name, the endpoint, and the user, member or queue."""
 
     source: str
-    endpoint: str
+    collector: str
     target: str
 
 

@@ -252,7 +252,7 @@ class Region(SimulatedApi):
     def _hpc_routes(self) -> list[web.RouteDef]:
         return [
             web.get("/hpc/openapi/v2/view/queue/jobs", self.handler("queue_jobs", self._queue_jobs)),
-            web.get("/hpc/openapi/v2/cluster", self.handler("cluster", self._cluster)),
+            web.get("/hpc/openapi/v2/cluster", self.handler("schedulers", self._cluster)),
             web.get("/hpc/openapi/v2/view/cpucore/state", self.handler("region_cores", self._cores)),
             web.delete("/hpc/openapi/v2/jobs", self.handler("delete", self._delete)),
         ]

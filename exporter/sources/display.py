@@ -74,7 +74,7 @@ class Display:
     # How the polls go: see `exporter.polling.Listener`.
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
-        self._own.poll(key.source, key.endpoint, seconds, error.reason if error else None)
+        self._own.poll(key.source, key.collector, seconds, error.reason if error else None)
 
     def health_changed(self, status: TargetStatus, *, flipped: bool) -> None:
         if not self._exporter_metrics:

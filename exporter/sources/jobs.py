@@ -24,7 +24,7 @@ from exporter.threads import off_loop
 _MEMBER: Final = ("hpc_cluster", "group", "user", "state")
 
 JOBS: Final = gauge(
-    "scnet_member_jobs",
+    "hpc_member_jobs",
     _MEMBER,
     "Listed jobs of a group member, by state. The states running, queued, held and suspended are always present, "
     "others while a job is in them. Absent while nothing recent is known.",
@@ -32,7 +32,7 @@ JOBS: Final = gauge(
 )
 
 JOB_INFO: Final = gauge(
-    "scnet_job_info",
+    "hpc_job_info",
     (*_MEMBER[:3], "job_id", "job_name", "state"),
     "A listed job with its name and state; always 1. Only with per_job, for at most max_jobs jobs: "
     "see hpc_exporter_jobs_dropped.",
@@ -55,7 +55,7 @@ _AMOUNTS: Final = {
 }
 AMOUNTS: Final[Mapping[str, Family]] = {
     amount: gauge(
-        f"scnet_member_{amount}",
+        f"hpc_member_{amount}",
         _MEMBER,
         f"{text.en} by the listed jobs of a group member, by state of the job. The states running and queued are always "
         "present, others while a job is in them. Absent where the amount of a job in that state is unknown.",
@@ -66,13 +66,13 @@ AMOUNTS: Final[Mapping[str, Family]] = {
 }
 JOB_AMOUNTS: Final[Mapping[str, Family]] = {
     amount: gauge(
-        f"scnet_job_{amount}",
+        f"hpc_job_{amount}",
         ("hpc_cluster", "user", "job_id"),
         f"{text.en} by a listed job. Only with per_job; absent where the amount is unknown.",
         zh=f"一个列出的作业{text.zh}。需要 per_job。",
         absent=Text(
-            "where the amount is unknown, and where scnet_job_info of the job is absent.",
-            "数量未知，或该作业的 scnet_job_info 缺失。",
+            "where the amount is unknown, and where hpc_job_info of the job is absent.",
+            "数量未知，或该作业的 hpc_job_info 缺失。",
         ),
     )
     for amount, text in _AMOUNTS.items()

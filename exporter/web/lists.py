@@ -57,7 +57,7 @@ class Lists:
         wanted = self._query.selection
         return (
             (not wanted.source or row["source"] == wanted.source)
-            and (not wanted.endpoint or row["endpoint"] == wanted.endpoint)
+            and (not wanted.collector or row["collector"] == wanted.collector)
             and (not wanted.states or row["state"] in wanted.states)
             and (not wanted.text or self._has_words(row, wanted.text))
         )
@@ -68,7 +68,7 @@ class Lists:
         return all(word in words for word in text.casefold().split())
 
     def _title(self, row: Row) -> str:
-        return self._t(f"endpoint_{row['endpoint']}")
+        return self._t(f"collector_{row['collector']}")
 
     def _tabs(self, counts: Mapping[str, int]) -> Markup:
         links = [
@@ -99,7 +99,7 @@ class Lists:
             autocomplete="off",
             spellcheck="false",
         )
-        kept = (name for name in ("view", "endpoint", "limit", "lang") if name in query.given)
+        kept = (name for name in ("view", "collector", "limit", "lang") if name in query.given)
         return element(
             "form",
             text,
@@ -174,7 +174,7 @@ class Lists:
         elif column == "result":
             content = self._result(row)
         else:
-            content = element("bdi", self._title(row) if column == "endpoint" else value)
+            content = element("bdi", self._title(row) if column == "collector" else value)
         return element("td", content, role="cell", class_=classes(column) + " zero" * zero, data_label=self._t(column))
 
     def _time(self, column: str, row: Row) -> Markup | str:
@@ -196,7 +196,7 @@ class Lists:
         facts = {
             "state": self._t(f"explain_{row['state']}"),
             "source": element("bdi", row["source"]),
-            "endpoint": self._title(row),
+            "collector": self._title(row),
             "last_success": self._time("last_success", row),
             "next_poll": self._time("next_poll", row),
             "failures": number(row["consecutive_failures"]),
@@ -236,7 +236,7 @@ def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
     """The rows of a list. ``key`` tells a row from all others of its list."""
     rows: list[Row] = []
     for target in targets:
-        name, key = target["target"], (target["source"], target["endpoint"], target["target"])
+        name, key = target["target"], (target["source"], target["collector"], target["target"])
         row = {**target, "key": key, "result": target["last_error"]}
         if view == "targets":
             rows.append(row)

@@ -14,14 +14,14 @@ LONGEST_TEXT: Final = 200
 ROWS: Final = 100
 # The lists of the status page and their columns, which are what a list can be sorted by.
 VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
-    "targets": ("state", "source", "endpoint", "target", "last_success", "next_poll", "result"),
+    "targets": ("state", "source", "collector", "target", "last_success", "next_poll", "result"),
     "queues": ("source", "user", "queue", "running", "queued", "held", "suspended", "other"),
     "members": ("source", "member", "running", "queued", "cpus", "gpus", "dcus"),
 }
 # The first one shown, and the column that each is sorted by until another one is chosen; "-" is descending.
 FIRST_VIEW: Final = "targets"
 FIRST_SORT: Final = {"targets": "state", "queues": "-running", "members": "-running"}
-PARAMETERS: Final = ("view", "filter", "state", "source", "endpoint", "sort", "offset", "limit", "lang")
+PARAMETERS: Final = ("view", "filter", "state", "source", "collector", "sort", "offset", "limit", "lang")
 
 
 class QueryError(ExporterError):
@@ -29,7 +29,7 @@ class QueryError(ExporterError):
 
 
 def selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -> Selection:
-    """The targets asked for by ``filter``, ``state``, ``source``, ``endpoint``, ``offset`` and ``limit``.
+    """The targets asked for by ``filter``, ``state``, ``source``, ``collector``, ``offset`` and ``limit``.
 
     Raises QueryError.
     """
@@ -40,7 +40,7 @@ def selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -
         text=query.get("filter", "")[:LONGEST_TEXT],
         states=states,
         source=query.get("source", ""),
-        endpoint=query.get("endpoint", ""),
+        collector=query.get("collector", ""),
         offset=_number(query, "offset", 0, 0, 10**9),
         limit=_number(query, "limit", default_limit, 1, MAX_LIMIT),
     )

@@ -15,7 +15,8 @@ def _read() -> Mapping[str, Mapping[str, str]]:
     """The file's words, and the titles of the collectors."""
     words = json.loads(resources.files("exporter.web").joinpath("texts.json").read_text(encoding="utf-8"))
     return {
-        language: of_language | {f"endpoint_{each.name}": getattr(each.title, language) for each in registry().values()}
+        language: of_language
+        | {f"collector_{each.name}": getattr(each.title, language) for each in registry().values()}
         for language, of_language in words.items()
     }
 

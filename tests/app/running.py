@@ -10,7 +10,7 @@ from exporter.app.status import Selection
 from exporter.clock import Clock
 from exporter.metrics.format import Format
 from exporter.polling import WHOLE, Shard
-from tests.e2e.process import eventually, samples_of
+from tests.e2e.process import DOMAIN, eventually, samples_of
 
 
 async def status_of(app: Application) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Running:
 
     async def domain(self) -> dict[str, float]:
         """The samples of what the regions said."""
-        return {series: value for series, value in (await self.samples()).items() if series.startswith("scnet_")}
+        return {series: value for series, value in (await self.samples()).items() if DOMAIN.match(series)}
 
     async def shows(self, condition: Callable[[dict[str, float]], object], what: str) -> dict[str, float]:
         """Wait until `condition` holds for the samples; the samples then."""

@@ -14,21 +14,21 @@ from structlog.testing import capture_logs
 from exporter.cli import simulate
 from exporter.simulator import Fault, Region, Simulator
 from tests.app.running import Running, running
-from tests.e2e.process import eventually
+from tests.e2e.process import DOMAIN, eventually
 from tests.e2e.region import Answers, cluster, configuration, envelope, job, queue, scripted_region
 from tests.support.clock import FakeClock
 
 Polled = Callable[..., str]
 
-UP = 'scnet_up{hpc_cluster="kunshan"}'
-RUNNING = 'scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"}'
+UP = 'hpc_up{hpc_cluster="kunshan"}'
+RUNNING = 'hpc_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"}'
 LAST_SUCCESS = (
-    'hpc_exporter_target_last_success_timestamp_seconds{source="kunshan",endpoint="queue_jobs",target="test"}'
+    'hpc_exporter_target_last_success_timestamp_seconds{source="kunshan",collector="queue_jobs",target="test"}'
 )
-FAILURES = 'hpc_exporter_poll_failures_total{source="kunshan",endpoint="queue_jobs",reason="%s"}'
+FAILURES = 'hpc_exporter_poll_failures_total{source="kunshan",collector="queue_jobs",reason="%s"}'
 # What the tracker makes of several polls, a little after them.
 TRACKED = ("_total", "_bucket", "_sum", "_count", "_oldest_queued_timestamp_seconds")
-ENDPOINTS = ("queue_jobs", "cluster", "member_jobs")
+ENDPOINTS = ("queue_jobs", "schedulers", "member_jobs")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def polled(simulator: Simulator) -> Polled:
     """The simulator's own configuration with other settings of `poll`."""
     clusters = "\nclusters:" + simulate.configuration(simulator).partition("\nclusters:")[2]
     # Optional endpoints answer a 404 in another way: they are not there.
-    clusters = re.sub(r"collect: .*", "collect: [cluster, queue_jobs, member_jobs]", clusters)
+    clusters = re.sub(r"collect: .*", "collect: [schedulers, queue_jobs, member_jobs]", clusters)
 
     def configuration(interval: str = "200ms", stale_after: str = "1h", timeout: str = "2s") -> str:
         poll = f"{{interval: {interval}, stale_after: {stale_after}, timeout: {timeout}, retries: 0, max_body: 16MiB}}"
@@ -68,7 +68,7 @@ def domain(samples: dict[str, float]) -> dict[str, float]:
 
 def is_known(series: str) -> bool:
     family = series.partition("{")[0]
-    return family.startswith("scnet_") and family != "scnet_up" and not family.endswith(TRACKED)
+    return bool(DOMAIN.match(family)) and family != "hpc_up" and not family.endswith(TRACKED)
 
 
 async def all_fail(exporter: Running, rounds: int = 1) -> None:
@@ -107,7 +107,7 @@ FAULTS = {
 async def test_a_failed_poll_changes_nothing_of_what_is_known(
     tmp_path: Path, region: Region, polled: Polled, name: str
 ) -> None:
-    """No zero, no gap; `scnet_up` and the reason tell; after it the targets work as if nothing had been."""
+    """No zero, no gap; `hpc_up` and the reason tell; after it the targets work as if nothing had been."""
     fault, reason = FAULTS[name]
     # So many megabytes for each target take their time on a busy machine.
     timeout = {"hang": "300ms", "huge": "20s"}.get(fault.kind, "2s")
@@ -150,11 +150,11 @@ async def test_no_jobs_is_a_zero_in_every_form(tmp_path: Path, region: Region, p
     """Here, and only here, null is zero: the region said so with success."""
     async with running(tmp_path, polled()) as exporter:
         await all_work(exporter)
-        before = {series for series in await known(exporter) if series.startswith("scnet_queue_jobs")}
+        before = {series for series in await known(exporter) if series.startswith("hpc_queue_jobs")}
         assert before
         region.faults.add(Fault(kind="null_form", endpoint="queue_jobs", null_form=form))
         samples = await exporter.shows(lambda samples: not any(samples[series] for series in before), "empty queues")
-        assert {series for series in samples if series.startswith("scnet_queue_jobs")} == before
+        assert {series for series in samples if series.startswith("hpc_queue_jobs")} == before
         assert samples[UP] == 1
 
 
@@ -162,9 +162,9 @@ async def test_one_endpoint_that_fails_spares_the_others(tmp_path: Path, region:
     async with running(tmp_path, polled(stale_after="500ms")) as exporter:
         await all_work(exporter)
         region.faults.add(Fault(kind="status", endpoint="queue_jobs"))
-        samples = await exporter.shows(lambda samples: not has(samples, "scnet_queue_jobs"), "no queues")
-        assert has(samples, "scnet_member_jobs")
-        assert has(samples, "scnet_scheduler_info")
+        samples = await exporter.shows(lambda samples: not has(samples, "hpc_queue_jobs"), "no queues")
+        assert has(samples, "hpc_member_jobs")
+        assert has(samples, "hpc_scheduler_info")
         assert samples[UP] == 0
 
 
@@ -190,7 +190,7 @@ async def test_a_region_that_hangs_spares_the_others(tmp_path: Path) -> None:
         ]
         poll = {"interval": "300ms", "timeout": "1s", "retries": 0, "max_concurrency": 4}
         async with running(tmp_path, configuration(*regions, poll=poll)) as exporter:
-            ok = 'scnet_up{hpc_cluster="alive"}'
+            ok = 'hpc_up{hpc_cluster="alive"}'
             await exporter.shows(lambda samples: samples.get(ok) == 1, "the living region")
             await eventually(lambda: len(dead.requests) >= 10, "the dead region was tried again and again")
             asked = len(alive.requests)
@@ -210,7 +210,7 @@ async def test_a_region_that_is_not_there_at_the_start(tmp_path: Path) -> None:
             await exporter.ready()
             await all_fail(exporter, rounds=3)
             samples = await exporter.samples()
-            assert {series: value for series, value in samples.items() if series.startswith("scnet_")} == {UP: 0}
+            assert {series: value for series, value in samples.items() if DOMAIN.match(series)} == {UP: 0}
             broken = [line for line in lines if line["log_level"] == "warning"]
             assert [(line["event"], line["source"]) for line in broken] == [("polls fail", "kunshan")]
             assert f"cannot connect to 127.0.0.1:{port}" in broken[0]["error"]
@@ -220,7 +220,7 @@ async def test_a_region_that_is_not_there_at_the_start(tmp_path: Path) -> None:
                 await all_work(exporter)
                 samples = await exporter.samples()
                 assert samples[UP] == 1
-                assert has(samples, "scnet_queue_jobs")
+                assert has(samples, "hpc_queue_jobs")
             healed = [line for line in lines if line["event"] == "polls work again"]
             assert [(line["log_level"], line["targets"]) for line in healed] == [("info", 3)]
 
@@ -242,7 +242,7 @@ async def test_a_target_that_keeps_failing_is_asked_less_often_and_heals(
         region.faults.clear()
         await all_work(exporter)
         region.requests.clear()
-        await eventually(lambda: region.requests.counts["cluster"] >= 5, "it is asked in its own rhythm again")
+        await eventually(lambda: region.requests.counts["schedulers"] >= 5, "it is asked in its own rhythm again")
         assert all(status.failures == 0 for status in exporter.app.scheduler.statuses)
 
 
@@ -307,11 +307,11 @@ async def test_a_state_that_nobody_knows_is_logged_once_for_each_spelling(tmp_pa
         with capture_logs() as lines:
             text = configuration(cluster(region.url), poll={"interval": "100ms", "retries": 0})
             async with running(tmp_path, text) as exporter:
-                polls = 'hpc_exporter_polls_total{source="kunshan",endpoint="member_jobs"}'
+                polls = 'hpc_exporter_polls_total{source="kunshan",collector="member_jobs"}'
                 await exporter.shows(lambda samples: samples.get(polls, 0) > 3, "some polls")
                 await exporter.reload(configuration(cluster(region.url), poll={"interval": "110ms", "retries": 0}))
                 await exporter.shows(lambda samples: samples.get(polls, 0) > 6, "some polls after the reload")
-    states = [(line["source"], line["endpoint"], line["state"]) for line in lines if "nobody knows" in line["event"]]
+    states = [(line["source"], line["collector"], line["state"]) for line in lines if "nobody knows" in line["event"]]
     assert sorted(states) == [
         ("kunshan", "member_jobs", "LOST"),
         ("kunshan", "member_jobs", "statZZ"),

@@ -48,7 +48,7 @@ def test_queues_show_what_the_samples_show(rows: list[QueueCounts], seen: set[st
     queues = by_queue(statistics, seen)
     wanted = samples(rendered("kunshan", "test", queues), QUEUE_JOBS)
     found = {
-        f'scnet_queue_jobs{{hpc_cluster="kunshan",user="test",queue="{queue}",state="{state}"}}': value
+        f'hpc_queue_jobs{{hpc_cluster="kunshan",user="test",queue="{queue}",state="{state}"}}': value
         for queue, counts in figures(queues).queues
         for state, value in counts._asdict().items()
         if value is not None

@@ -69,11 +69,11 @@ async def test_series_stay_bounded_where_every_answer_names_other_queues(tmp_pat
         await exporter.ready()
         assert (await exporter.samples())[DROPPED] == 0
         samples = await exporter.shows(lambda samples: samples[DROPPED] >= 800, "dropped queues")
-        shown = [series for series in samples if series.startswith("scnet_queue_jobs")]
+        shown = [series for series in samples if series.startswith("hpc_queue_jobs")]
         assert len(shown) == 5 * (400 + ABSENT_LIMIT)
         region.answers["queue_jobs"] = b'{"code": "0", "data": []}'
         samples = await exporter.shows(lambda samples: not any(map(samples.get, shown)), "only queues at 0")
-        assert len([series for series in samples if series.startswith("scnet_queue_jobs")]) == 5 * ABSENT_LIMIT
+        assert len([series for series in samples if series.startswith("hpc_queue_jobs")]) == 5 * ABSENT_LIMIT
 
 
 async def test_large_answers_are_rendered_beside_the_event_loop_and_small_ones_on_it(
@@ -98,7 +98,7 @@ async def test_large_answers_are_rendered_beside_the_event_loop_and_small_ones_o
         running(tmp_path, text.format(url=region.url)) as exporter,
     ):
         await exporter.shows(
-            lambda samples: len([series for series in samples if series.startswith("scnet_queue_jobs")]) == 5 * 3010,
+            lambda samples: len([series for series in samples if series.startswith("hpc_queue_jobs")]) == 5 * 3010,
             "all queues of both users",
         )
     assert threads == {"large": {False}, "small": {True}}

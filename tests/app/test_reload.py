@@ -34,9 +34,9 @@ from tests.e2e.region import (
 from tests.support.clock import FakeClock
 from tests.support.platform import idle_regions
 
-UP = 'scnet_up{hpc_cluster="%s"}'
-RUNNING = 'scnet_queue_jobs{hpc_cluster="%s",user="%s",queue="debug",state="running"}'
-POLLED = '{source="kunshan",endpoint="queue_jobs"}'
+UP = 'hpc_up{hpc_cluster="%s"}'
+RUNNING = 'hpc_queue_jobs{hpc_cluster="%s",user="%s",queue="debug",state="running"}'
+POLLED = '{source="kunshan",collector="queue_jobs"}'
 PER_JOB: dict[str, Any] = {"enabled": True, "max_jobs": 10}
 
 
@@ -148,7 +148,7 @@ async def test_a_queue_once_seen_stays_over_a_reload(tmp_path: Path, region: Scr
 
 async def test_per_job_series_can_be_switched_on_and_off(tmp_path: Path, region: ScriptedRegion) -> None:
     def per_job(samples: dict[str, float]) -> list[str]:
-        return [s for s in samples if s.startswith(("scnet_job_info", "scnet_job_requested", "hpc_exporter_jobs_d"))]
+        return [s for s in samples if s.startswith(("hpc_job_info", "hpc_job_requested", "hpc_exporter_jobs_d"))]
 
     poll = {"interval": "100ms"}
     async with running(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter:
@@ -164,7 +164,7 @@ async def test_excluded_metrics_leave_and_return_at_a_reload_without_a_poll(
     tmp_path: Path, region: ScriptedRegion
 ) -> None:
     """Of the regions and of the exporter, in either form; what counts the series counts those that are shown."""
-    excluded = ["scnet_queue_jobs", "hpc_exporter_polls_total", "hpc_exporter_poll_duration_seconds"]
+    excluded = ["hpc_queue_jobs", "hpc_exporter_polls_total", "hpc_exporter_poll_duration_seconds"]
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
         await exporter.ready()
         before, polled = await exporter.domain(), len(region.requests)
@@ -440,7 +440,7 @@ async def test_a_token_file_that_changes_is_used_within_seconds(tmp_path: Path) 
 
     file = tmp_path / "token"
     file.write_text("bad-token\n")
-    async with scripted_region({"queue_jobs": check, "cluster": check, "member_jobs": check}) as region:
+    async with scripted_region({"queue_jobs": check, "schedulers": check, "member_jobs": check}) as region:
         text = configuration(cluster(region.url, token=None, token_file="token"))
         async with running(tmp_path, text) as exporter:
             await exporter.ready()
@@ -458,7 +458,7 @@ async def test_group_ids_that_a_float_cannot_tell_apart_are_two_groups(tmp_path:
     async with scripted_region({"member_jobs": envelope([job("1")])}) as region:
         async with running(tmp_path, configuration(cluster(region.url, members=members))) as exporter:
             await exporter.ready()
-            series = 'scnet_member_jobs{hpc_cluster="kunshan",group="%s",user="test",state="running"}'
+            series = 'hpc_member_jobs{hpc_cluster="kunshan",group="%s",user="test",state="running"}'
             samples = await exporter.samples()
             assert (samples[series % GROUP_ID], samples[series % other]) == (1, 1)
         assert sorted(path.split("/")[7] for path in region.paths if "/groups/" in path) == [GROUP_ID, other]

@@ -9,10 +9,10 @@ from aiohttp import web
 from tests.app.running import Running, running
 from tests.e2e.region import cluster, configuration, envelope, job, queue, scripted_region
 
-QUEUE = 'scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"}'
-MEMBER = 'scnet_member_jobs{hpc_cluster="kunshan",group="chemistry",user="test",state="running"}'
-STALE = 'hpc_exporter_target_stale{source="kunshan",endpoint="%s",target="%s"}'
-REJECTED = 'hpc_exporter_records_rejected_total{source="kunshan",endpoint="%s"}'
+QUEUE = 'hpc_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"}'
+MEMBER = 'hpc_member_jobs{hpc_cluster="kunshan",group="chemistry",user="test",state="running"}'
+STALE = 'hpc_exporter_target_stale{source="kunshan",collector="%s",target="%s"}'
+REJECTED = 'hpc_exporter_records_rejected_total{source="kunshan",collector="%s"}'
 QUEUES = envelope([queue("debug", R=3)])
 JOBS = envelope([job("1"), job("2")])
 

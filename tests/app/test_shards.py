@@ -10,7 +10,7 @@ from typing import Any
 from exporter.polling import Shard, TargetKey
 from exporter.simulator import Account, Simulator
 from tests.app.running import Running, running
-from tests.e2e.process import eventually
+from tests.e2e.process import DOMAIN, eventually
 from tests.e2e.region import GROUP_ID, ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
 from tests.support.platform import idle_regions
 
@@ -37,7 +37,7 @@ def content(samples: dict[str, float]) -> dict[str, float]:
     return {
         series: value
         for series, value in samples.items()
-        if (series.startswith(("scnet_", "octopus_", ABOUT_TARGETS)) and "timestamp" not in series)
+        if ((DOMAIN.match(series) or series.startswith(("octopus_", ABOUT_TARGETS))) and "timestamp" not in series)
     }
 
 
@@ -49,10 +49,10 @@ PROJECT = {"name": "roads", "project_id": "p", "token": "t", "queues": [{"queue_
 
 
 async def test_shards_show_together_what_one_alone_shows(tmp_path: Path) -> None:
-    """Each series once, with the same value; only `scnet_up`, of regions as a whole, is everybody's."""
+    """Each series once, with the same value; only `hpc_up`, of regions as a whole, is everybody's."""
     entries = {"count": 2, "items": [{"id": 1}, {"id": 2}]}
     answers: dict[Any, Any] = {
-        "cluster": envelope([{"id": 1, "text": "slurm", "JobManagerType": "SLURM"}]),
+        "schedulers": envelope([{"id": 1, "text": "slurm", "JobManagerType": "SLURM"}]),
         "queuing_jobs": envelope(entries),
         **{("queue_jobs", user): envelope([queue("debug", R=n, Q=1)]) for n, user in enumerate(USERS)},
         **{("member_jobs", user): envelope([job(f"{n}")]) for n, user in enumerate(USERS)},
@@ -70,7 +70,7 @@ async def test_shards_show_together_what_one_alone_shows(tmp_path: Path) -> None
                 await all_tracked(part)
             found = [content(await part.samples()) for part in parts]
         assert Counter(region.paths) == asked, "each target was polled by one shard"
-    up = 'scnet_up{hpc_cluster="kunshan"}'
+    up = 'hpc_up{hpc_cluster="kunshan"}'
     merged: dict[str, float] = {}
     times: Counter[str] = Counter()
     for samples in found:
@@ -87,12 +87,12 @@ async def test_shards_show_together_what_one_alone_shows(tmp_path: Path) -> None
 
 def of_group(series: str) -> bool:
     """A group's members may be polled by different shards: its counters are added up."""
-    return series.startswith("scnet_job_ob")
+    return series.startswith("hpc_job_ob")
 
 
 async def all_tracked(exporter: Running) -> None:
     """Wait until the tracker shows every member that this instance polls."""
-    members = sum(status.key.endpoint == "member_jobs" for status in exporter.app.scheduler.statuses)
+    members = sum(status.key.collector == "member_jobs" for status in exporter.app.scheduler.statuses)
     await exporter.shows(
         lambda samples: sum("from_state" in series for series in samples) == members, "what was tracked"
     )
@@ -169,7 +169,7 @@ def jobs(**states: str) -> bytes:
 
 def finished(samples: dict[str, float], user: str) -> float | None:
     """How many jobs of a member the instance saw ending; None where it does not show what it counts."""
-    name = f'scnet_jobs_finished_total{{hpc_cluster="kunshan",group="lab",user="{user}"'
+    name = f'hpc_jobs_finished_total{{hpc_cluster="kunshan",group="lab",user="{user}"'
     counts = [value for series, value in samples.items() if series.startswith(name)]
     return sum(counts) if counts else None
 
@@ -177,7 +177,7 @@ def finished(samples: dict[str, float], user: str) -> float | None:
 def seen(samples: dict[str, float], user: str, state: str) -> float:
     """How many jobs of a member were in this state when the instance saw them first."""
     labels = f'hpc_cluster="kunshan",group="lab",user="{user}",from_state="none",to_state="{state}"'
-    return samples.get(f"scnet_job_transitions_total{{{labels}}}", 0)
+    return samples.get(f"hpc_job_transitions_total{{{labels}}}", 0)
 
 
 async def has_seen(exporter: Running, user: str, **states: int) -> None:

@@ -13,7 +13,7 @@ from exporter.config import Cluster, Config, OctopusProject, load
 from exporter.polling import WHOLE, Shard, TargetKey
 
 names = st.lists(st.sampled_from([f"user{n}" for n in range(12)]), unique=True, max_size=8)
-collects = st.lists(st.sampled_from(["queue_jobs", "cluster", "member_jobs"]), unique=True)
+collects = st.lists(st.sampled_from(["queue_jobs", "schedulers", "member_jobs"]), unique=True)
 rates = st.none() | st.floats(min_value=0.1, max_value=50)
 ACCOUNT = {"name": "lab", "user": "lab", "access_key": "a", "secret_key": "s"}
 QUEUES = [{"queue_type": "PROCESSOR", "cluster_id": f"pool-{n}"} for n in range(4)] + [{"queue_type": "OTHER"}]

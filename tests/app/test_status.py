@@ -28,7 +28,7 @@ async def test_queues_members_and_totals_of_a_region(tmp_path: Path) -> None:
         await made.ready()
         status: dict[str, Any] = await made.status()
         jsonschema.validate(status, closed(json.loads(SCHEMA.read_text())))
-        by_endpoint = {target["endpoint"]: target for target in status["targets"]}
+        by_endpoint = {target["collector"]: target for target in status["targets"]}
         zeros = {"held": 0, "suspended": 0, "other": 0}
         assert by_endpoint["queue_jobs"]["queues"] == [
             {"queue": "debug", "running": 2, "queued": 5, **zeros},

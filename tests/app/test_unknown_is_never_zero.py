@@ -14,12 +14,12 @@ POLL = {"interval": "100ms", "retries": 0}
 
 def queue_jobs(samples: Mapping[str, float], name: str = "debug") -> dict[str, float]:
     """State and number of a queue's jobs."""
-    start = f'scnet_queue_jobs{{hpc_cluster="kunshan",user="test",queue="{name}",state="'
+    start = f'hpc_queue_jobs{{hpc_cluster="kunshan",user="test",queue="{name}",state="'
     return {series.removeprefix(start)[:-2]: n for series, n in samples.items() if series.startswith(start)}
 
 
 def member(samples: Mapping[str, float], what: str) -> dict[str, float]:
-    start = f'scnet_member_{what}{{hpc_cluster="kunshan",group="chemistry",user="test",state="'
+    start = f'hpc_member_{what}{{hpc_cluster="kunshan",group="chemistry",user="test",state="'
     return {series.removeprefix(start)[:-2]: n for series, n in samples.items() if series.startswith(start)}
 
 
@@ -36,7 +36,7 @@ async def test_a_number_of_jobs_that_cannot_be_read_is_absent(tmp_path: Path) ->
     row["values"][1]["metricValue"] = "many"
     samples = await answered(tmp_path, queue_jobs=[row])
     assert queue_jobs(samples) == {"running": 2, "held": 1, "suspended": 0, "other": 0}
-    assert samples['hpc_exporter_records_rejected_total{source="kunshan",endpoint="queue_jobs"}'] == 1
+    assert samples['hpc_exporter_records_rejected_total{source="kunshan",collector="queue_jobs"}'] == 1
 
 
 async def test_a_sum_with_a_part_that_cannot_be_read_is_absent(tmp_path: Path) -> None:
@@ -77,19 +77,19 @@ async def test_a_job_that_cannot_be_read_spares_its_neighbours(tmp_path: Path) -
     assert member(samples, "jobs")["running"] == 3
     assert "running" not in member(samples, "allocated_cpus"), "a sum without the second job's cores would be too small"
     assert member(samples, "requested_nodes")["running"] == 3
-    assert samples['hpc_exporter_records_rejected_total{source="kunshan",endpoint="member_jobs"}'] == 2
+    assert samples['hpc_exporter_records_rejected_total{source="kunshan",collector="member_jobs"}'] == 2
 
 
-@pytest.mark.parametrize("endpoint", ["cluster", "queue_jobs", "member_jobs"])
+@pytest.mark.parametrize("endpoint", ["schedulers", "queue_jobs", "member_jobs"])
 async def test_a_list_of_which_no_row_can_be_read_is_a_failed_poll(tmp_path: Path, endpoint: str) -> None:
     samples = await answered(tmp_path, **{endpoint: [7, {"text": "no id, no name"}]})
     up = {
         series: value
         for series, value in samples.items()
-        if f'endpoint="{endpoint}"' in series and "target_up{" in series
+        if f'collector="{endpoint}"' in series and "target_up{" in series
     }
     assert set(up.values()) == {0}
-    assert samples[f'hpc_exporter_poll_failures_total{{source="kunshan",endpoint="{endpoint}",reason="decode"}}'] == 1
+    assert samples[f'hpc_exporter_poll_failures_total{{source="kunshan",collector="{endpoint}",reason="decode"}}'] == 1
 
 
 async def test_a_value_that_cannot_be_read_leaves_queues_that_went_away_at_zero(tmp_path: Path) -> None:
@@ -120,16 +120,16 @@ async def test_members_whose_group_and_user_share_a_slash_are_two_targets(tmp_pa
     targets = {"a%2Fb/c", "a/b/c", "a%252Fb/c"}
     assert {target["target"] for target in status["targets"]} == targets
     for target in targets:
-        labels = f'{{source="kunshan",endpoint="member_jobs",target="{target}"}}'
+        labels = f'{{source="kunshan",collector="member_jobs",target="{target}"}}'
         assert samples[f"hpc_exporter_target_up{labels}"] == 1
     for group, user in (("a/b", "c"), ("a", "b/c"), ("a%2Fb", "c")):
-        assert samples[f'scnet_member_jobs{{hpc_cluster="kunshan",group="{group}",user="{user}",state="running"}}'] == 1
+        assert samples[f'hpc_member_jobs{{hpc_cluster="kunshan",group="{group}",user="{user}",state="running"}}'] == 1
 
 
 async def test_a_state_that_nobody_knows_is_counted_as_unknown(tmp_path: Path) -> None:
     samples = await answered(tmp_path, member_jobs=[job("1", status="statZZ"), job("2")])
     assert member(samples, "jobs") == {"running": 1, "queued": 0, "held": 0, "suspended": 0, "unknown": 1}
-    assert samples['hpc_exporter_unknown_states_total{source="kunshan",endpoint="member_jobs"}'] == 1
+    assert samples['hpc_exporter_unknown_states_total{source="kunshan",collector="member_jobs"}'] == 1
 
 
 async def test_numbers_may_come_as_text(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ async def test_numbers_may_come_as_text(tmp_path: Path) -> None:
 
 
 async def test_before_the_first_success_there_is_nothing(tmp_path: Path) -> None:
-    nonsense: Answers = dict.fromkeys(("queue_jobs", "cluster", "member_jobs"), b"{}")
+    nonsense: Answers = dict.fromkeys(("queue_jobs", "schedulers", "member_jobs"), b"{}")
     async with scripted_region(nonsense) as region, running(tmp_path, configuration(cluster(region.url))) as exporter:
         await exporter.ready()
         assert len(region.requests) == 3
-        assert await exporter.domain() == {'scnet_up{hpc_cluster="kunshan"}': 0}
+        assert await exporter.domain() == {'hpc_up{hpc_cluster="kunshan"}': 0}

@@ -58,9 +58,9 @@ ALL_WELL = "address ok, connection ok, login ok, permission ok, answer ok, clock
 async def test_all_is_well(command: Command) -> None:
     result = await command("check", "--online")
     assert (result.status, result.stderr) == (0, "")
-    assert result.stdout.startswith("exporter.yml: the configuration is fine\nok      kunshan cluster: ")
+    assert result.stdout.startswith("exporter.yml: the configuration is fine\nok      kunshan schedulers: ")
     found = lines(result)
-    assert list(found) == ["cluster", "queue_jobs", "member_jobs"]
+    assert list(found) == ["schedulers", "queue_jobs", "member_jobs"]
     assert all(ALL_WELL in line and "took 0." in line for line in found.values())
 
 
@@ -90,7 +90,7 @@ async def test_a_name_that_does_not_resolve(tmp_path: Path) -> None:
     command = Command(tmp_path, configuration(cluster("https://hpc.invalid:65106")))
     result = await command("check", "--online")
     assert result.status == 1
-    line = lines(result)["cluster"]
+    line = lines(result)["schedulers"]
     assert line.startswith(
         "FAILED address FAILED: the name of hpc.invalid cannot be resolved; first: correct the address at"
     )
@@ -102,7 +102,7 @@ async def test_a_port_that_nobody_listens_at(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         command = Command(tmp_path, configuration(cluster(f"http://127.0.0.1:{taken.getsockname()[1]}")))
         result = await command("check", "--online")
-    line = lines(result)["cluster"]
+    line = lines(result)["schedulers"]
     assert line.startswith("FAILED address ok, connection FAILED: cannot connect to 127.0.0.1:")
     assert "Connection refused; first: check host and port at exporter.yml:" in line
 
@@ -127,17 +127,17 @@ async def test_a_certificate_of_a_private_authority(tmp_path: Path) -> None:
         trusted = await Command(tmp_path, configuration(cluster(url, tls=tls)))("check", "--online")
     finally:
         await server.close()
-    line = lines(refused)["cluster"]
+    line = lines(refused)["schedulers"]
     assert line.startswith(
         "FAILED address ok, connection ok, TLS FAILED: the certificate of localhost was not accepted"
     )
     assert "first: give the host's own CA with tls.ca_file at exporter.yml:" in line
     assert trusted.status == 0
-    assert "connection ok, TLS ok, login ok" in lines(trusted)["cluster"]
+    assert "connection ok, TLS ok, login ok" in lines(trusted)["schedulers"]
 
 
 async def test_a_token_that_has_expired(region: ScriptedRegion, tmp_path: Path) -> None:
-    region.answers = {name: envelope(None, "911406") for name in ("cluster", "queue_jobs", "member_jobs")}
+    region.answers = {name: envelope(None, "911406") for name in ("schedulers", "queue_jobs", "member_jobs")}
     (tmp_path / "kunshan-token").write_text(token(expireTime="1685600225615"))
     expired = cluster(region.url, token_file="kunshan-token")
     del expired["token"]
@@ -148,7 +148,7 @@ async def test_a_token_that_has_expired(region: ScriptedRegion, tmp_path: Path) 
 
 
 async def test_a_token_that_is_refused_everywhere(region: ScriptedRegion, command: Command) -> None:
-    region.answers = {name: envelope(None, "10008") for name in ("cluster", "queue_jobs", "member_jobs")}
+    region.answers = {name: envelope(None, "10008") for name in ("schedulers", "queue_jobs", "member_jobs")}
     result = await command("check", "--online")
     line = lines(result)["member_jobs"]
     assert "login FAILED: the token was refused" in line
@@ -211,7 +211,7 @@ async def test_the_whole_has_an_end(region: ScriptedRegion, command: Command) ->
     assert time.monotonic() - began < 100
     assert result.status == 1
     assert lines(result)["queue_jobs"].startswith("FAILED test: answer FAILED: not done when the time was over")
-    assert lines(result)["cluster"].startswith("ok ")
+    assert lines(result)["schedulers"].startswith("ok ")
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(-3600, "ahead of"), (3600, "behind")])
@@ -251,10 +251,10 @@ async def test_accounts_and_octopus_are_tried_too(tmp_path: Path) -> None:
         refused = await Command(tmp_path, configuration(wrong, **parts))("check", "--online")
         parts["accounts"][0]["token_url"] = "http://127.0.0.1:1/api"
         unreachable = await Command(tmp_path, configuration(wrong, **parts))("check", "--online")
-    line = lines(refused)["cluster"]
+    line = lines(refused)["schedulers"]
     assert "connection ok, login FAILED: the login of account lab failed: the credential was refused" in line
     assert "first: check the user and the keys or the password at exporter.yml:" in line
-    line = lines(unreachable)["cluster"]
+    line = lines(unreachable)["schedulers"]
     assert "login FAILED: cannot connect to 127.0.0.1:1: Connection refused, and tokens come from there" in line
 
 

@@ -38,11 +38,11 @@ async def test_it_says_where_to_look_and_shows_jobs_that_come_and_go(demo: Expor
 
     await demo.ready()
     first = await demo.samples()
-    for name in ("scnet_queue_jobs", "scnet_member_jobs", "scnet_scheduler_info", "scnet_job_info"):
+    for name in ("hpc_queue_jobs", "hpc_member_jobs", "hpc_scheduler_info", "hpc_job_info"):
         assert family(first, name)
-    await demo.shows(lambda samples: changed("scnet_queue_jobs", first, samples), "other queues")
-    await demo.shows(lambda samples: changed("scnet_member_jobs", first, samples), "other jobs")
-    assert set(family(await demo.samples(), "scnet_up").values()) == {1}
+    await demo.shows(lambda samples: changed("hpc_queue_jobs", first, samples), "other queues")
+    await demo.shows(lambda samples: changed("hpc_member_jobs", first, samples), "other jobs")
+    assert set(family(await demo.samples(), "hpc_up").values()) == {1}
 
 
 async def test_its_own_tokens_are_in_no_page(demo: ExporterProcess) -> None:

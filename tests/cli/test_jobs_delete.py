@@ -285,7 +285,7 @@ async def test_nothing_is_sent_while_the_lists_cannot_be_read_for_a_passing_reas
 
 
 async def test_nothing_is_sent_with_a_token_that_is_refused(region: BatchRegion, command: Command) -> None:
-    region.codes = {"cluster": "911406"}
+    region.codes = {"schedulers": "911406"}
     result = await command(*WHOM, "--yes", "--scheduler-id=1638523853", "19")
     assert result.status == 1
     assert region.deletions == []

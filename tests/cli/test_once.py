@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import stat
 import struct
@@ -32,7 +33,7 @@ async def region() -> AsyncIterator[ScriptedRegion]:
     jobs = [job("1"), job("2", status="statQ", cpuCore=0, procNumReq=64), job("3", cpuCore=30, gpuNum=4, dcuNumUsed=2)]
     answers: Answers = {
         "queue_jobs": envelope([queue("debug", R=2), queue("普通", Q=7, H=1), queue("debug", R=1)]),
-        "cluster": envelope([{"id": 1638523853, "text": "Cluster", "JobManagerType": "SLURM"}]),
+        "schedulers": envelope([{"id": 1638523853, "text": "Cluster", "JobManagerType": "SLURM"}]),
         "member_jobs": envelope(jobs),
     }
     async with scripted_region(answers) as region:
@@ -90,8 +91,8 @@ async def test_the_json_is_of_the_documented_shape(command: Command) -> None:
     }
     assert member["states"]["held"]["jobs"] == 0
     assert found["schedulers"] == [{"cluster": "kunshan", "id": "1638523853", "name": "Cluster", "type": "SLURM"}]
-    assert [(each["endpoint"], each["target"], each["ok"]) for each in found["targets"]] == [
-        ("cluster", "", True),
+    assert [(each["collector"], each["target"], each["ok"]) for each in found["targets"]] == [
+        ("schedulers", "", True),
         ("queue_jobs", "test", True),
         ("member_jobs", "chemistry/test", True),
     ]
@@ -151,30 +152,32 @@ async def test_the_prometheus_text_is_fit_for_the_textfile_collector(region: Scr
     text = file.read_text()
     assert text.endswith("\n")
     families = {family.name: family for family in text_string_to_metric_families(text)}
-    assert all(name.startswith(("scnet_", "octopus_", "hpc_exporter_target_")) for name in families)
+    assert all(
+        name.startswith(("hpc_", "octopus_")) and not re.match("hpc_exporter_(?!target)", name) for name in families
+    )
     assert {family.type for family in families.values()} == {"gauge"}
     samples = {
         (sample.name, *sample.labels.values()): sample for family in families.values() for sample in family.samples
     }
     assert all(sample.timestamp is None for sample in samples.values())
     values = {key: sample.value for key, sample in samples.items()}
-    assert values["scnet_up", "kunshan"] == 0
+    assert values["hpc_up", "kunshan"] == 0
     assert values["hpc_exporter_target_up", "kunshan", "queue_jobs", "test"] == 0
     assert values["hpc_exporter_target_up", "kunshan", "member_jobs", "chemistry/test"] == 1
-    assert values["scnet_member_allocated_cpus", "kunshan", "chemistry", "test", "running"] == 32
-    assert not any(name == "scnet_queue_jobs" for name, *_ in values)
+    assert values["hpc_member_allocated_cpus", "kunshan", "chemistry", "test", "running"] == 32
+    assert not any(name == "hpc_queue_jobs" for name, *_ in values)
     assert ("hpc_exporter_target_last_success_timestamp_seconds", "kunshan", "queue_jobs", "test") not in values
 
 
 async def test_the_prometheus_text_lacks_excluded_metrics(region: ScriptedRegion, command: Command) -> None:
     shown = (await command("once", "--format=prometheus")).stdout
-    excluded = {"metrics": {"exclude": ["scnet_queue_jobs", "hpc_exporter_target_up"]}}
+    excluded = {"metrics": {"exclude": ["hpc_queue_jobs", "hpc_exporter_target_up"]}}
     command.config.write_text(json.dumps({**json.loads(command.config.read_text()), **excluded}))
     rest = (await command("once", "--format=prometheus")).stdout
-    assert [name for name in ("scnet_queue_jobs", "hpc_exporter_target_up") if name in shown and name not in rest] == [
+    assert [name for name in ("hpc_queue_jobs", "hpc_exporter_target_up") if name in shown and name not in rest] == [
         *excluded["metrics"]["exclude"]
     ]
-    assert "scnet_member_jobs" in rest
+    assert "hpc_member_jobs" in rest
 
 
 async def test_a_mistake_in_the_configuration_leaves_the_old_file(command: Command) -> None:

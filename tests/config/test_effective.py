@@ -44,7 +44,7 @@ def test_defaults_are_filled_in_and_durations_readable(tmp_path: Path) -> None:
                 "ac_url": "https://h.example.com",
                 "token": "<secret>",
                 "tls": {"insecure_skip_verify": False},
-                "collect": ["cluster", "queue_jobs", "member_jobs"],
+                "collect": ["schedulers", "queue_jobs", "member_jobs"],
                 "poll": poll,
                 "members": [],
             }

@@ -66,7 +66,7 @@ def test_defaults_are_those_of_the_documentation(folder: Path) -> None:
     assert config.poll == PollSettings(
         interval=60, timeout=15, stale_after=180, max_concurrency=16, retries=2, max_body=2**26
     )
-    assert config.clusters[0].collect == ("cluster", "queue_jobs", "member_jobs")
+    assert config.clusters[0].collect == ("schedulers", "queue_jobs", "member_jobs")
     assert config.clusters[0].users is None
     assert (config.tracking.enabled, config.tracking.state_file) == (True, None)
     assert (config.per_job.enabled, config.per_job.max_jobs) == (False, 500)
@@ -396,7 +396,7 @@ class TestWarnings:
         source = (
             REGION.replace("https", "http")
             + "    tls: {insecure_skip_verify: true}\n    members: [{group_id: 1, users: [a]}]\n    users: [a]\n"
-            + "    collect: [cluster]\n    ac_url: http://127.0.0.1.example.com\n"
+            + "    collect: [schedulers]\n    ac_url: http://127.0.0.1.example.com\n"
         )
         assert [warning.removeprefix(f"{folder}/exporter.yml:") for warning in loaded(folder, source).warnings] == [
             "5:14: clusters[0].hpc_url: http is not encrypted: whoever is in between can read the token; use https",

@@ -125,7 +125,7 @@ def always() -> set[str]:
         "hpc_exporter_shard_ordinal",
         "hpc_exporter_total_shards",
         "hpc_exporter_config_last_reload_successful",
-        "scnet_scheduler_info",
+        "hpc_scheduler_info",
     }
 
 
@@ -241,18 +241,18 @@ def json_text(board: dict[str, Any]) -> str:
     ("written", "sent"),
     [
         (
-            'sum(scnet_queue_jobs{state="queued"})',
-            'sum(max by (hpc_cluster, user, queue, state) (scnet_queue_jobs{state="queued"}))',
+            'sum(hpc_queue_jobs{state="queued"})',
+            'sum(max by (hpc_cluster, user, queue, state) (hpc_queue_jobs{state="queued"}))',
         ),
         (
             "increase(hpc_exporter_polls_total[5m])",
-            "max by (source, endpoint) (sum by (job, source, endpoint) (increase(hpc_exporter_polls_total[5m])))",
+            "max by (source, collector) (sum by (job, source, collector) (increase(hpc_exporter_polls_total[5m])))",
         ),
         (
-            "rate(scnet_job_observed_wait_seconds_bucket[5m])",
+            "rate(hpc_job_observed_wait_seconds_bucket[5m])",
             (
                 "max by (hpc_cluster, group, le) (sum by (job, hpc_cluster, group, le) "
-                "(rate(scnet_job_observed_wait_seconds_bucket[5m])))"
+                "(rate(hpc_job_observed_wait_seconds_bucket[5m])))"
             ),
         ),
         (
@@ -265,10 +265,10 @@ def json_text(board: dict[str, Any]) -> str:
         # Each shard has a part of these, and its own of those.
         ("sum(hpc_exporter_tracked_jobs)", "sum(max by (source) (sum by (job, source) (hpc_exporter_tracked_jobs)))"),
         ("hpc_exporter_series", "max by (instance) (hpc_exporter_series)"),
-        ("scnet_up == 0", "min by (hpc_cluster) (scnet_up) == 0"),
+        ("hpc_up == 0", "min by (hpc_cluster) (hpc_up) == 0"),
         # Not ours, or needed with job and instance.
         ("up and on (job, instance) hpc_exporter_build_info", "up and on (job, instance) hpc_exporter_build_info"),
-        ("my_scnet_up + scnet_up_total", "my_scnet_up + scnet_up_total"),
+        ("my_hpc_up + hpc_up_total", "my_hpc_up + hpc_up_total"),
     ],
 )
 def test_queries_count_an_exporter_once_however_many_jobs_scrape_it(written: str, sent: str) -> None:

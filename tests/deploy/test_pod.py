@@ -53,7 +53,7 @@ def written(folder: Path) -> set[str]:
 
 async def states(pod: ExporterProcess) -> dict[str, str]:
     """Of each of a pod's targets."""
-    return {f"{target['endpoint']} {target['target']}": target["state"] for target in (await pod.status())["targets"]}
+    return {f"{target['collector']} {target['target']}": target["state"] for target in (await pod.status())["targets"]}
 
 
 async def share(pods: list[ExporterProcess], wanted: set[str], state: str) -> None:
@@ -81,7 +81,11 @@ async def test_pods_share_the_targets_and_follow_changes_of_the_configuration_an
                 pod.folder.mkdir()
                 given = arguments(SHARDED, number, {"/etc/hpc-exporter": str(volume)})
                 await pod.serve(*given, "--config.auto-reload-interval=200ms")
-            targets = {"cluster ", "queue_jobs test", *(f"member_jobs chemistry/{user}" for user in ("test", "alice"))}
+            targets = {
+                "schedulers ",
+                "queue_jobs test",
+                *(f"member_jobs chemistry/{user}" for user in ("test", "alice")),
+            }
             await share(pods, targets, "stale")
 
             more = mounted["exporter.yml"].replace("[test, alice]", "[test, alice, 王伟]")

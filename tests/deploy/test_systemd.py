@@ -137,7 +137,7 @@ async def test_what_the_unit_starts_reads_its_credentials_keeps_its_state_and_te
         try:
             with closing(notify):
                 await exporter.serve(*arguments, env=environment)
-                await exporter.shows(lambda samples: samples.get('scnet_up{hpc_cluster="kunshan"}') == 1, "its region")
+                await exporter.shows(lambda samples: samples.get('hpc_up{hpc_cluster="kunshan"}') == 1, "its region")
                 ends = (await exporter.samples())[
                     'hpc_exporter_token_expiry_timestamp_seconds{source="kunshan",user=""}'
                 ]
@@ -163,7 +163,7 @@ async def test_a_real_systemd_runs_it_in_the_sandbox(tmp_path: Path) -> None:
                 return samples_of(await answer.text())
 
         async def polls() -> object:
-            return (await samples()).get('scnet_up{hpc_cluster="kunshan"}') == 1
+            return (await samples()).get('hpc_up{hpc_cluster="kunshan"}') == 1
 
         defaults = f"ARGS=--web.listen-address=127.0.0.1:{port}\n"
         installation(tmp_path / "files", configured(simulator), KEYS, defaults)

@@ -96,7 +96,7 @@ async def test_the_service_shows_it(tree: Path, tmp_path: Path) -> None:
         await exporter.shows(lambda samples: any(name.startswith(FAMILY) for name in samples), "the collector's series")
         shown = (await exporter.ask("/metrics")).text.splitlines()
         assert {*SAMPLES.splitlines()} <= {*shown}
-        assert f'hpc_exporter_target_up{{source="kunshan",endpoint="{NAME}",target=""}} 1' in shown
+        assert f'hpc_exporter_target_up{{source="kunshan",collector="{NAME}",target=""}} 1' in shown
         for language, title in (("en", "published addresses"), ("zh", "公布的地址")):
             assert title in (await exporter.ask(f"/?lang={language}")).text
         [target] = (await exporter.status())["targets"]

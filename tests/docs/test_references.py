@@ -90,6 +90,6 @@ def test_no_text_about_metrics_is_left_over() -> None:
 def test_users_of_a_family_are_found_by_its_whole_name() -> None:
     users = metrics.uses()
     assert "HPCDataStale" in users["hpc_exporter_target_stale"].alerts
-    assert "Overview" in users["scnet_up"].dashboards
+    assert "Overview" in users["hpc_up"].dashboards
     assert users["hpc_exporter_build_info"].alerts == ["HPCExporterDown"]
-    assert all("p90_1h" not in name for name in users["scnet_job_observed_run_seconds"].recordings)
+    assert all("p90_1h" not in name for name in users["hpc_job_observed_run_seconds"].recordings)

@@ -22,9 +22,8 @@ FAMILIES: Final = catalogue()
 RULES: Final = yaml.safe_load((ROOT / "config" / "rules" / "recording.yml").read_text(encoding="utf-8"))
 RECORDINGS: Final = {rule["record"] for group in RULES["groups"] for rule in group["rules"]}
 # Series as programs print and ask for them; "..._member_" is followed by what is left open. Names of files go on.
-OF_COLLECTORS: Final = "|".join(name for name in FAMILIES if re.match("hpc_(?!exporter_)", name))
 SERIES: Final = re.compile(
-    rf"(?<![\w:])(?:(?:scnet|octopus|hpc_exporter)_[a-z0-9_]++|(?:{OF_COLLECTORS})\b)(?!-|\.[a-z])"
+    r"(?<![\w:])(?!hpc_(?:cluster|urls?|center_urls)\b|hpc_[a-z_]+:)(?:octopus|hpc)_[a-z0-9_]++(?!-|\.[a-z])"
 )
 SNAKE: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 PATH: Final = re.compile(
@@ -103,7 +102,7 @@ def strange_series(text: str) -> Iterator[str]:
     """Names of series that nothing exports, each with its line."""
     for number, line in enumerate(text.splitlines(), 1):
         for match in SERIES.finditer(line):
-            # `scnet_(queue|member)_jobs`, `scnet_job_*` and `hpc_exporter_{up,stale}` leave the rest open, as grep does.
+            # `hpc_(queue|member)_jobs`, `hpc_job_*` and `hpc_exporter_{up,stale}` leave the rest open, as grep does.
             left_open = "grep" in line or line[match.end() :].startswith(("*", "(", "{", "…")) or match[0][-1] != "_"
             if not (exists(match[0]) and left_open) and not ("grep" in line and exists(f"{match[0]}_")):
                 yield f"{number}: nothing exports or records {match[0]}"
@@ -186,12 +185,9 @@ def test_a_word_that_names_nothing_would_be_found(text: str, right: bool) -> Non
 @pytest.mark.parametrize(
     ("text", "right"),
     [
-        *(
-            (wrong, False)
-            for wrong in ("scnet_queue_job", "octopus_nothing_total", "hpc_exporter_targets_*", "scnet_job_")
-        ),
-        *((right, True) for right in ("scnet_job_observed_wait_seconds_bucket", "scnet_member_*", "octopus_{a,b}")),
-        ("grep '^scnet_(queue|member)_jobs'", True),
+        *((wrong, False) for wrong in ("hpc_queue_job", "octopus_nothing_total", "hpc_exporter_targets_*", "hpc_job_")),
+        *((right, True) for right in ("hpc_job_observed_wait_seconds_bucket", "hpc_member_*", "octopus_{a,b}")),
+        ("grep '^hpc_(queue|member)_jobs'", True),
     ],
 )
 def test_a_metric_that_nobody_exports_would_be_found(text: str, right: bool) -> None:

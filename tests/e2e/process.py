@@ -16,6 +16,8 @@ from tests.support import forks
 
 # Generous: the machine may be busy with other tests. Nothing waits so long unless it is broken.
 DEADLINE = 120.0
+# The series of collectors, and of the regions themselves.
+DOMAIN = re.compile("hpc_(?!exporter_)")
 # In either format of the log.
 LISTENING = re.compile(r'^(?=.*"Listening on").*\baddress(?:=|": ")([^"\s]+)', re.MULTILINE)
 

@@ -60,7 +60,7 @@ def asked_for(request: web.Request) -> tuple[str, str]:
     if request.path == "/hpc/openapi/v2/view/queue/jobs":
         return "queue_jobs", request.query["userName"]
     if request.path == "/hpc/openapi/v2/cluster":
-        return "cluster", ""
+        return "schedulers", ""
     if request.path == "/hpc/openapi/v2/view/cpucore/state":
         return "region_cores", ""
     if request.path == "/api/user/v3/tokens":

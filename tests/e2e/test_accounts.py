@@ -32,7 +32,7 @@ LAB = Account("lab", "ak-lab", "sk-lab", "pw-lab", users={"kunshan": "test", "xi
 EXPIRY = 'hpc_exporter_token_expiry_timestamp_seconds{source="%s",user="%s"}'
 REFRESHES = 'hpc_exporter_token_refreshes_total{source="%s"}'
 REFRESH_FAILURES = 'hpc_exporter_token_refresh_failures_total{source="%s"}'
-UP = 'scnet_up{hpc_cluster="%s"}'
+UP = 'hpc_up{hpc_cluster="%s"}'
 
 
 @asynccontextmanager
@@ -196,7 +196,7 @@ async def test_a_disabled_and_an_unknown_region_are_said_once_and_the_others_go_
         with capture_logs() as lines:
             async with running(tmp_path, configured([account(simulator)], sections, interval="100ms")) as exporter:
                 await exporter.ready()
-                polls = 'hpc_exporter_polls_total{source="%s",endpoint="cluster"}'
+                polls = 'hpc_exporter_polls_total{source="%s",collector="schedulers"}'
                 samples = await exporter.shows(
                     lambda samples: min(samples[polls % "xian"], samples[polls % "harbin"]) >= 4, "some more polls"
                 )
@@ -217,7 +217,7 @@ async def test_a_disabled_and_an_unknown_region_are_said_once_and_the_others_go_
         assert logins(simulator) <= 1
         assert samples[REFRESH_FAILURES % "xian"] == samples[REFRESH_FAILURES % "harbin"] == 1
         assert EXPIRY % ("xian", "") not in samples
-        assert xian.requests.counts["cluster"] == harbin.requests.counts["cluster"] == 0
+        assert xian.requests.counts["schedulers"] == harbin.requests.counts["schedulers"] == 0
 
 
 async def test_a_refused_login_of_a_wrong_clock_says_so(tmp_path: Path) -> None:
@@ -430,13 +430,13 @@ async def test_a_reload_keeps_the_running_login_and_its_tokens(tmp_path: Path) -
             await exporter.ready()
             ends = (await exporter.samples())[EXPIRY % ("kunshan", "")]
             assert ends == pytest.approx(time.time() + DAY, abs=60)
-            asked = kunshan.requests.counts["cluster"]
+            asked = kunshan.requests.counts["schedulers"]
             await exporter.reload(text(cluster(kunshan, poll={"interval": "100ms"}), cluster(xian)))
-            await eventually(lambda: kunshan.requests.counts["cluster"] > asked + 2, "it goes on")
+            await eventually(lambda: kunshan.requests.counts["schedulers"] > asked + 2, "it goes on")
             samples = await exporter.samples()
             assert samples[EXPIRY % ("kunshan", "")] == ends
             assert samples[REFRESHES % "kunshan"] == 1
-            assert 'hpc_exporter_target_up{source="kunshan",endpoint="queue_jobs",target="test"}' in samples
+            assert 'hpc_exporter_target_up{source="kunshan",collector="queue_jobs",target="test"}' in samples
             assert logins(simulator) == 1
             # A region that leaves takes its series with it; the account goes on without.
             await exporter.reload(text(cluster(xian)))

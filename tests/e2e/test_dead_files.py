@@ -62,7 +62,7 @@ async def on_a_dying_disk(
 async def goes_on(exporter: ExporterProcess) -> None:
     """It answers as ever."""
     assert (await exporter.ask("/-/healthy")).status == 200
-    assert "scnet_queue_jobs{" in (await exporter.ask("/metrics")).text
+    assert "hpc_queue_jobs{" in (await exporter.ask("/metrics")).text
     assert (await exporter.ask("/")).status == 200
 
 

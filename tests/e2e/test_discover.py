@@ -78,7 +78,7 @@ async def test_the_output_is_accepted_and_polls_as_it_stands(tmp_path: Path, mon
         async with running(tmp_path, out) as exporter:
             await exporter.ready()
             samples = await exporter.samples()
-        assert {samples[series] for series in samples if series.startswith("scnet_up")} == {1}
+        assert {samples[series] for series in samples if series.startswith("hpc_up")} == {1}
 
 
 async def test_regions_that_fail_are_comments_and_no_region_at_all_is_a_failure(tmp_path: Path) -> None:

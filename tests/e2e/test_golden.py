@@ -35,7 +35,7 @@ from tests.e2e.region import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-COUNTED = {"scnet_job_transitions_total", "octopus_queue_arrivals_total"}
+COUNTED = {"hpc_job_transitions_total", "octopus_queue_arrivals_total"}
 GOLDEN = FIXTURES / "golden.prom"
 SAMPLE_TOKEN = (
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjb21wdXRlVXNlciI6InNsdXJtdGVzdCIsImFjY291bnRTdGF0dXMiOiJUcmlhbCIsImNyZWF0"
@@ -48,7 +48,7 @@ VARYING = re.compile(
     r"""^(
         (?:process_\w+|hpc_exporter_http_requests_total(?=\{)|hpc_exporter_poll_duration_seconds_(?:bucket|sum)(?=\{)
         |hpc_exporter_(?:target_last|config_last_reload)_success_timestamp_seconds
-        |scnet_member_oldest_queued_timestamp_seconds(?=\{))(?:\{.*\})?
+        |hpc_member_oldest_queued_timestamp_seconds(?=\{))(?:\{.*\})?
         |hpc_exporter_build_info(?=\{)
     )\ ?.*$""",
     re.VERBOSE | re.MULTILINE,
@@ -82,7 +82,7 @@ def answers() -> Answers:
             ]
         ),
         ("member_jobs", "bob"): b"<html>maintenance</html>",
-        "cluster": (FIXTURES / "scnet" / "cluster.json").read_bytes(),
+        "schedulers": (FIXTURES / "scnet" / "schedulers.json").read_bytes(),
         "queuing_jobs": (FIXTURES / "octopus" / "processor.json").read_bytes(),
     }
 

@@ -64,7 +64,7 @@ async def region() -> AsyncIterator[ScriptedRegion]:
         {
             "queue_jobs": envelope([queue(name, R=index + 1) for index, name in enumerate(SENT)]),
             "member_jobs": envelope(jobs),
-            "cluster": envelope(schedulers),
+            "schedulers": envelope(schedulers),
         }
     ) as region:
         yield region
@@ -117,10 +117,10 @@ async def test_prometheus_clients_parsers_read_the_names_back(
 
 
 async def test_prometheus_reads_the_names_back(prometheus: Prometheus) -> None:
-    found = [dict(labels) for labels in await prometheus.query("scnet_queue_jobs")]
+    found = [dict(labels) for labels in await prometheus.query("hpc_queue_jobs")]
     assert {labels.get("queue", "") for labels in found} >= set(SENT)
     assert {labels["user"] for labels in found} == set(VISIBLE)
-    found = [dict(labels) for labels in await prometheus.query("scnet_job_info")]
+    found = [dict(labels) for labels in await prometheus.query("hpc_job_info")]
     assert {labels.get("job_name", "") for labels in found} >= set(SENT)
 
 
@@ -130,7 +130,7 @@ async def test_promtool_reads_them(exporter: ExporterProcess) -> None:
 
 async def test_the_status_has_the_names_as_they_are(exporter: ExporterProcess) -> None:
     status = await exporter.status()
-    assert {target["target"] for target in status["targets"] if target["endpoint"] == "queue_jobs"} == set(VISIBLE)
+    assert {target["target"] for target in status["targets"] if target["collector"] == "queue_jobs"} == set(VISIBLE)
     assert {target["source"] for target in status["targets"]} == {VISIBLE[0]}
 
 

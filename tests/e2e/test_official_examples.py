@@ -21,35 +21,35 @@ SAMPLE_TOKEN = (
     "iLCKJ8PnDDK0_SA2NPYm1WozUG8D5ojwFqFhwaJCDc8"
 )
 QUEUE_JOBS = """\
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"} 2
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="queued"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="held"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="suspended"} 0
-scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="other"} 0
+hpc_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"} 2
+hpc_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="queued"} 0
+hpc_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="held"} 0
+hpc_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="suspended"} 0
+hpc_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="other"} 0
 """
 SCHEDULERS = """\
-scnet_scheduler_info{hpc_cluster="kunshan",scheduler_id="1638523853",scheduler_name="Cluster",scheduler_type="SLURM"} 1
+hpc_scheduler_info{hpc_cluster="kunshan",scheduler_id="1638523853",scheduler_name="Cluster",scheduler_type="SLURM"} 1
 """
 MEMBER = 'hpc_cluster="kunshan",group="533686286955839488",user="test"'
 MEMBER_JOBS = f"""\
-scnet_member_allocated_cpus{{{MEMBER},state="running"}} 2
-scnet_member_allocated_cpus{{{MEMBER},state="queued"}} 0
-scnet_member_allocated_dcus{{{MEMBER},state="running"}} 0
-scnet_member_allocated_dcus{{{MEMBER},state="queued"}} 0
-scnet_member_allocated_gpus{{{MEMBER},state="running"}} 0
-scnet_member_allocated_gpus{{{MEMBER},state="queued"}} 0
-scnet_member_jobs{{{MEMBER},state="running"}} 1
-scnet_member_jobs{{{MEMBER},state="queued"}} 0
-scnet_member_jobs{{{MEMBER},state="held"}} 0
-scnet_member_jobs{{{MEMBER},state="suspended"}} 0
-scnet_member_requested_cpus{{{MEMBER},state="running"}} 1
-scnet_member_requested_cpus{{{MEMBER},state="queued"}} 0
-scnet_member_requested_dcus{{{MEMBER},state="running"}} 0
-scnet_member_requested_dcus{{{MEMBER},state="queued"}} 0
-scnet_member_requested_gpus{{{MEMBER},state="running"}} 0
-scnet_member_requested_gpus{{{MEMBER},state="queued"}} 0
-scnet_member_requested_nodes{{{MEMBER},state="running"}} 1
-scnet_member_requested_nodes{{{MEMBER},state="queued"}} 0
+hpc_member_allocated_cpus{{{MEMBER},state="running"}} 2
+hpc_member_allocated_cpus{{{MEMBER},state="queued"}} 0
+hpc_member_allocated_dcus{{{MEMBER},state="running"}} 0
+hpc_member_allocated_dcus{{{MEMBER},state="queued"}} 0
+hpc_member_allocated_gpus{{{MEMBER},state="running"}} 0
+hpc_member_allocated_gpus{{{MEMBER},state="queued"}} 0
+hpc_member_jobs{{{MEMBER},state="running"}} 1
+hpc_member_jobs{{{MEMBER},state="queued"}} 0
+hpc_member_jobs{{{MEMBER},state="held"}} 0
+hpc_member_jobs{{{MEMBER},state="suspended"}} 0
+hpc_member_requested_cpus{{{MEMBER},state="running"}} 1
+hpc_member_requested_cpus{{{MEMBER},state="queued"}} 0
+hpc_member_requested_dcus{{{MEMBER},state="running"}} 0
+hpc_member_requested_dcus{{{MEMBER},state="queued"}} 0
+hpc_member_requested_gpus{{{MEMBER},state="running"}} 0
+hpc_member_requested_gpus{{{MEMBER},state="queued"}} 0
+hpc_member_requested_nodes{{{MEMBER},state="running"}} 1
+hpc_member_requested_nodes{{{MEMBER},state="queued"}} 0
 """
 ON_THE_WIRE = {
     "/hpc/openapi/v2/view/queue/jobs?userName=test",
@@ -62,7 +62,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def region() -> AsyncIterator[ScriptedRegion]:
-    names = ("queue_jobs", "cluster", "member_jobs")
+    names = ("queue_jobs", "schedulers", "member_jobs")
     async with scripted_region({name: (PAGES / f"{name}.json").read_bytes() for name in names}) as region:
         yield region
 
@@ -89,19 +89,19 @@ async def test_each_page_is_asked_exactly_as_it_describes(region: ScriptedRegion
 
 
 async def test_queue_statistics(exporter: ExporterProcess) -> None:
-    assert await lines_of(exporter, "scnet_queue_.*") == QUEUE_JOBS
+    assert await lines_of(exporter, "hpc_queue_.*") == QUEUE_JOBS
 
 
 async def test_schedulers_without_address_and_port(exporter: ExporterProcess) -> None:
-    assert await lines_of(exporter, "scnet_scheduler_.*") == SCHEDULERS
+    assert await lines_of(exporter, "hpc_scheduler_.*") == SCHEDULERS
 
 
 async def test_member_jobs_with_every_digit_of_the_group_id(exporter: ExporterProcess) -> None:
-    assert await lines_of(exporter, "scnet_member_(jobs|(requested|allocated)_.*)") == MEMBER_JOBS
+    assert await lines_of(exporter, "hpc_member_(jobs|(requested|allocated)_.*)") == MEMBER_JOBS
 
 
 async def test_the_region_is_up(exporter: ExporterProcess) -> None:
-    assert await lines_of(exporter, "scnet_up") == 'scnet_up{hpc_cluster="kunshan"} 1\n'
+    assert await lines_of(exporter, "hpc_up") == 'hpc_up{hpc_cluster="kunshan"} 1\n'
 
 
 async def test_the_sample_token_tells_when_it_expires(exporter: ExporterProcess) -> None:

@@ -60,7 +60,7 @@ def jobs_of(region: Region) -> Iterable[tuple[str, str, SimJob]]:
 
 
 def queue_jobs(simulator: Simulator) -> Vector:
-    """What `scnet_queue_jobs` has to be, counted from the simulator's own jobs."""
+    """What `hpc_queue_jobs` has to be, counted from the simulator's own jobs."""
     counts: Counter[tuple[str, ...]] = Counter()
     for region in simulator.regions.values():
         for _, user, job in jobs_of(region):
@@ -71,7 +71,7 @@ def queue_jobs(simulator: Simulator) -> Vector:
 
 
 def member_sums(simulator: Simulator, always: tuple[str, ...], amount: str = "") -> Vector:
-    """What a `scnet_member_` family has to be: jobs, or the sum of an amount like "requested.cores"."""
+    """What a `hpc_member_` family has to be: jobs, or the sum of an amount like "requested.cores"."""
     sums: Counter[tuple[str, ...]] = Counter()
     for region in simulator.regions.values():
         for member in region.spec.users:
@@ -103,24 +103,24 @@ async def test_the_simulation_is_worth_a_comparison(simulator: Simulator) -> Non
 
 
 async def test_prometheus_has_the_queue_statistics_of_the_region(simulator: Simulator, prometheus: Prometheus) -> None:
-    assert await prometheus.query("scnet_queue_jobs") == queue_jobs(simulator)
+    assert await prometheus.query("hpc_queue_jobs") == queue_jobs(simulator)
 
 
 async def test_prometheus_has_the_job_lists_of_the_members(simulator: Simulator, prometheus: Prometheus) -> None:
     always = ("running", "queued", "held", "suspended")
-    assert await prometheus.query("scnet_member_jobs") == member_sums(simulator, always)
+    assert await prometheus.query("hpc_member_jobs") == member_sums(simulator, always)
 
 
 @pytest.mark.parametrize(
     ("family", "amount"),
     [
-        ("scnet_member_requested_nodes", "requested.nodes"),
-        ("scnet_member_requested_cpus", "requested.cores"),
-        ("scnet_member_requested_gpus", "requested.gpus"),
-        ("scnet_member_requested_dcus", "requested.dcus"),
-        ("scnet_member_allocated_cpus", "allocated.cores"),
-        ("scnet_member_allocated_gpus", "allocated.gpus"),
-        ("scnet_member_allocated_dcus", "allocated.dcus"),
+        ("hpc_member_requested_nodes", "requested.nodes"),
+        ("hpc_member_requested_cpus", "requested.cores"),
+        ("hpc_member_requested_gpus", "requested.gpus"),
+        ("hpc_member_requested_dcus", "requested.dcus"),
+        ("hpc_member_allocated_cpus", "allocated.cores"),
+        ("hpc_member_allocated_gpus", "allocated.gpus"),
+        ("hpc_member_allocated_dcus", "allocated.dcus"),
     ],
 )
 async def test_prometheus_has_what_the_members_request_and_use(
@@ -133,7 +133,7 @@ async def test_prometheus_has_what_the_members_request_and_use(
 
 
 async def test_prometheus_has_every_job_with_its_odd_name(simulator: Simulator, prometheus: Prometheus) -> None:
-    assert await prometheus.query("scnet_job_info") == job_infos(simulator)
+    assert await prometheus.query("hpc_job_info") == job_infos(simulator)
 
 
 async def test_prometheus_has_the_schedulers(simulator: Simulator, prometheus: Prometheus) -> None:
@@ -143,11 +143,11 @@ async def test_prometheus_has_the_schedulers(simulator: Simulator, prometheus: P
         for region in simulator.regions.values()
         for scheduler in region.spec.schedulers
     }
-    assert await prometheus.query("scnet_scheduler_info") == vector(labels, schedulers)
+    assert await prometheus.query("hpc_scheduler_info") == vector(labels, schedulers)
 
 
 async def test_prometheus_sees_every_region_and_target_up(simulator: Simulator, prometheus: Prometheus) -> None:
-    assert await prometheus.query("scnet_up") == vector(("hpc_cluster",), {(name,): 1 for name in simulator.regions})
+    assert await prometheus.query("hpc_up") == vector(("hpc_cluster",), {(name,): 1 for name in simulator.regions})
     assert set((await prometheus.query("hpc_exporter_target_up")).values()) == {1}
 
 

@@ -107,7 +107,9 @@ def configuration(url: str) -> str:
             "users": [{"name": name, "token": SECRETS["user"]} for name in echoes],
         },
     }
-    refused = [{"name": f"login {name}", "cluster_id": 1, "account": name, "collect": ["cluster"]} for name in echoes]
+    refused = [
+        {"name": f"login {name}", "cluster_id": 1, "account": name, "collect": ["schedulers"]} for name in echoes
+    ]
     regions = [{"name": name, "users": echoes, "members": members, **region} for name, region in of_region.items()]
     keys = {"access_key": SECRETS["access key"], "secret_key": SECRETS["secret key"]}
     accounts = [{"name": name, "user": name, "token_url": f"{url}/api/user/v3/tokens", **keys} for name in echoes]
@@ -147,7 +149,7 @@ def decoded(text: str) -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def region() -> AsyncIterator[ScriptedRegion]:
-    endpoints: Answers = dict.fromkeys(("queue_jobs", "cluster", "member_jobs"), repeat)
+    endpoints: Answers = dict.fromkeys(("queue_jobs", "schedulers", "member_jobs"), repeat)
     async with scripted_region({**endpoints, "login": log_in}) as region:
         yield region
 

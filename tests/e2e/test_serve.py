@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from tests.e2e.process import ExporterProcess, eventually, run, serving
+from tests.e2e.process import DOMAIN, ExporterProcess, eventually, run, serving
 from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
 
 BROKEN = """\
@@ -91,7 +91,7 @@ async def test_a_scrape_in_flight_is_answered_to_its_end_before_the_exporter_sto
         body = await scrape.body(headers)
         scrape.close()
         assert headers.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert body.count(b"scnet_job_info{") == JOBS
+        assert body.count(b"hpc_job_info{") == JOBS
         assert body.endswith(b"\n")
         assert await exporter.wait() == 0
         assert exporter.log_lines("msg=stopped")
@@ -141,7 +141,7 @@ async def test_a_hangup_signal_reloads(tmp_path: Path, region: ScriptedRegion) -
         await exporter.ready()
         exporter.config.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
         exporter.process.send_signal(signal.SIGHUP)
-        series = 'scnet_queue_jobs{hpc_cluster="%s",user="test",queue="debug",state="running"}'
+        series = 'hpc_queue_jobs{hpc_cluster="%s",user="test",queue="debug",state="running"}'
         samples = await exporter.shows(lambda samples: series % "xian" in samples, "the new region")
         assert samples[series % "xian"] == 2
         assert series % "kunshan" not in samples
@@ -156,7 +156,7 @@ async def test_a_hangup_signal_with_a_broken_file_is_one_line_and_changes_nothin
         exporter.process.send_signal(signal.SIGHUP)
         failed = "hpc_exporter_config_last_reload_successful"
         samples = await exporter.shows(lambda samples: samples[failed] == 0, "the failed reload")
-        assert samples['scnet_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"}'] == 2
+        assert samples['hpc_queue_jobs{hpc_cluster="kunshan",user="test",queue="debug",state="running"}'] == 2
         (line,) = await exporter.logged("was not reloaded")
         assert all(mistake in line for mistake in MISTAKES)
 
@@ -189,7 +189,7 @@ async def test_a_broken_file_is_refused_whole_and_told_in_the_answer(tmp_path: P
 
 
 def domain(samples: dict[str, float]) -> dict[str, float]:
-    return {series: value for series, value in samples.items() if series.startswith("scnet_")}
+    return {series: value for series, value in samples.items() if DOMAIN.match(series)}
 
 
 async def test_a_file_that_is_gone_is_told_in_the_answer(tmp_path: Path, region: ScriptedRegion) -> None:
@@ -253,7 +253,7 @@ async def test_it_serves_without_being_told_to(tmp_path: Path, region: ScriptedR
 async def test_the_metrics_can_be_elsewhere(tmp_path: Path, region: ScriptedRegion) -> None:
     async with serving(tmp_path, configuration(cluster(region.url)), "--web.telemetry-path=/probe") as exporter:
         await exporter.ready()
-        assert "scnet_up" in (await exporter.ask("/probe")).text
+        assert "hpc_up" in (await exporter.ask("/probe")).text
         assert (await exporter.ask("/metrics")).status == 404
         samples = (await exporter.ask("/probe")).samples
         assert samples['hpc_exporter_http_requests_total{path="other",code="404"}'] == 1
@@ -264,7 +264,7 @@ async def test_the_exporters_own_metrics_can_be_left_out(tmp_path: Path, region:
         await exporter.ready()
         for accept in ("text/plain", "application/openmetrics-text"):
             answer = await exporter.ask("/metrics", headers={"Accept": accept})
-            assert "scnet_queue_jobs{" in answer.text
+            assert "hpc_queue_jobs{" in answer.text
             assert "hpc_exporter_" not in answer.text
             assert "process_" not in answer.text
 

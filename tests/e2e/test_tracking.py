@@ -32,11 +32,11 @@ def listing(**states: str) -> bytes:
 
 
 def transition(before: str, after: str) -> str:
-    return f'scnet_job_transitions_total{{{MEMBER},from_state="{before}",to_state="{after}"}}'
+    return f'hpc_job_transitions_total{{{MEMBER},from_state="{before}",to_state="{after}"}}'
 
 
 def finished(outcome: str) -> str:
-    return f'scnet_jobs_finished_total{{{MEMBER},outcome="{outcome}"}}'
+    return f'hpc_jobs_finished_total{{{MEMBER},outcome="{outcome}"}}'
 
 
 async def polled_again(region: ScriptedRegion, times: int) -> None:
@@ -44,9 +44,9 @@ async def polled_again(region: ScriptedRegion, times: int) -> None:
     await eventually(lambda: len(region.requests) >= enough, f"{times} more polls")
 
 
-WAITS = f"scnet_job_observed_wait_seconds_count{{{GROUP}}}"
-RUNS = f"scnet_job_observed_run_seconds_count{{{GROUP}}}"
-TRUNCATED = f'scnet_job_observations_censored_total{{{GROUP},measure="wait",reason="left_truncated"}}'
+WAITS = f"hpc_job_observed_wait_seconds_count{{{GROUP}}}"
+RUNS = f"hpc_job_observed_run_seconds_count{{{GROUP}}}"
+TRUNCATED = f'hpc_job_observations_censored_total{{{GROUP},measure="wait",reason="left_truncated"}}'
 
 
 async def test_a_job_s_life_is_counted_from_what_successive_polls_show(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ async def test_a_job_s_life_is_counted_from_what_successive_polls_show(tmp_path:
             assert seen[finished("completed")] == 1
             assert seen[finished("vanished_running")] == 1
             assert seen[RUNS] == 2
-            assert seen[f"scnet_member_cpu_seconds_total{{{MEMBER}}}"] > 0
+            assert seen[f"hpc_member_cpu_seconds_total{{{MEMBER}}}"] > 0
 
 
 async def test_a_failed_poll_ends_nothing(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ async def test_an_update_leaves_the_reader_alone(browser: Browser, stage: Stage)
         await page.evaluate("getSelection().selectAllChildren(document.querySelector('.error'))")
         selected = await page.evaluate("getSelection().toString()")
         assert await page.evaluate("scrollY") > 0
-        installation.add("a", "cluster", "", "stale")
+        installation.add("a", "schedulers", "", "stale")
         installation.statuses.insert(0, installation.statuses.pop())
         (changed,) = [s for s in installation.statuses if s.key == ("kunshan", "member_jobs", "physics/bob")]
         changed.up, changed.stale = False, True
@@ -226,7 +226,7 @@ async def test_names_from_upstream_are_text(browser: Browser, tmp_path: Path) ->
     answers: dict[Any, Any] = {
         "queue_jobs": envelope([queue(HOSTILE, R=1)]),
         "member_jobs": envelope([job("1", HOSTILE)]),
-        "cluster": envelope(f"refused {HOSTILE}", "10003", f"wrong {HOSTILE}"),
+        "schedulers": envelope(f"refused {HOSTILE}", "10003", f"wrong {HOSTILE}"),
     }
     async with scripted_region(answers) as region:
         members = [{"group_id": "1", "group": HOSTILE.replace("\u202e", ""), "users": ["test"]}]

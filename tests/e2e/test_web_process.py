@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.process import ExporterProcess, eventually, run, serving
+from tests.e2e.process import DOMAIN, ExporterProcess, eventually, run, serving
 from tests.e2e.real import real_part
 from tests.e2e.region import Handler, cluster, configuration, envelope, queue, scripted_region
 from tests.support.web_config import Authority, hashed, write
@@ -212,13 +212,11 @@ async def test_it_reloads_by_itself_when_the_file_says_something_else(tmp_path: 
         async with serving(tmp_path, configuration(cluster(region.url)), *flags) as exporter:
             await exporter.ready()
             exporter.config.write_text(configuration(cluster(region.url), cluster(region.url, "hefei", cluster_id=2)))
-            await exporter.shows(
-                lambda samples: 'scnet_up{hpc_cluster="hefei"}' in samples, "the region that was added"
-            )
+            await exporter.shows(lambda samples: 'hpc_up{hpc_cluster="hefei"}' in samples, "the region that was added")
             exporter.config.write_text("clusters: [")
             successful = "hpc_exporter_config_last_reload_successful"
             await exporter.shows(lambda samples: samples[successful] == 0, "that the broken file was refused")
-            assert 'scnet_up{hpc_cluster="hefei"}' in await exporter.samples()
+            assert 'hpc_up{hpc_cluster="hefei"}' in await exporter.samples()
             assert len(await exporter.logged("was not reloaded")) == 1
 
 
@@ -228,7 +226,7 @@ async def test_reloads_under_load_lose_no_sample(tmp_path: Path) -> None:
         kept, other = cluster(region.url), cluster(region.url, "hefei", cluster_id=2)
         async with serving(tmp_path, configuration(kept)) as exporter:
             await exporter.ready()
-            wanted = {series for series in await exporter.samples() if series.startswith("scnet_")}
+            wanted = {series for series in await exporter.samples() if DOMAIN.match(series)}
             counted = "hpc_exporter_polls_total"
             polls = {series: value for series, value in (await exporter.samples()).items() if counted in series}
             done = asyncio.Event()

@@ -47,7 +47,7 @@ async def ask(network: Network, tokens: Tokens, good: str = "good", status: int 
     url = await network.serve(answer)
 
     def request(token: str) -> Request:
-        return Request("cluster", url, headers={"token": token}, secrets=(token,))
+        return Request("schedulers", url, headers={"token": token}, secrets=(token,))
 
     return await call_with_token(network.upstream(retries=3), tokens, request, decode), seen
 
@@ -128,7 +128,7 @@ async def test_a_token_too_long_for_the_server_is_replaced(network: Network, sta
     url = await network.serve(answer)
 
     def request(token: str) -> Request:
-        return Request("cluster", url, headers={"token": token}, secrets=(token,))
+        return Request("schedulers", url, headers={"token": token}, secrets=(token,))
 
     upstream, tokens = network.upstream(), Tokens("k" * 101, "good")
     assert await call_with_token(upstream, tokens, request, decode) == b"fine"
@@ -149,5 +149,5 @@ async def test_a_bad_request_is_not_one_of_the_token(network: Network) -> None:
 
     url, tokens = await network.serve(answer), Tokens("good", "other")
     with pytest.raises(RejectedError):
-        await call_with_token(network.upstream(), tokens, lambda _: Request("cluster", url), decode)
+        await call_with_token(network.upstream(), tokens, lambda _: Request("schedulers", url), decode)
     assert tokens.refused == []

@@ -6,31 +6,31 @@ from exporter.sources.collector import catalogue
 
 # As documented; a change here is a change for everyone who has a dashboard.
 PUBLIC = """
-hpc_exporter_api_errors_total counter source endpoint api_code
-hpc_exporter_api_requests_total counter source endpoint code
-hpc_exporter_api_retries_total counter source endpoint
+hpc_exporter_api_errors_total counter source collector api_code
+hpc_exporter_api_requests_total counter source collector code
+hpc_exporter_api_retries_total counter source collector
 hpc_exporter_build_info gauge version revision python_version
 hpc_exporter_config_last_reload_success_timestamp_seconds gauge
 hpc_exporter_config_last_reload_successful gauge
 hpc_exporter_http_requests_total counter path code
 hpc_exporter_jobs_dropped gauge source
-hpc_exporter_poll_duration_seconds histogram source endpoint
-hpc_exporter_poll_failures_total counter source endpoint reason
-hpc_exporter_poll_interval_seconds gauge source endpoint
-hpc_exporter_polls_total counter source endpoint
+hpc_exporter_poll_duration_seconds histogram source collector
+hpc_exporter_poll_failures_total counter source collector reason
+hpc_exporter_poll_interval_seconds gauge source collector
+hpc_exporter_polls_total counter source collector
 hpc_exporter_queues_dropped_total counter source
-hpc_exporter_records_rejected_total counter source endpoint
+hpc_exporter_records_rejected_total counter source collector
 hpc_exporter_series gauge
 hpc_exporter_shard_ordinal gauge
-hpc_exporter_target_last_success_timestamp_seconds gauge source endpoint target
-hpc_exporter_target_stale gauge source endpoint target
-hpc_exporter_target_up gauge source endpoint target
+hpc_exporter_target_last_success_timestamp_seconds gauge source collector target
+hpc_exporter_target_stale gauge source collector target
+hpc_exporter_target_up gauge source collector target
 hpc_exporter_token_expiry_timestamp_seconds gauge source user
 hpc_exporter_token_refresh_failures_total counter source
 hpc_exporter_token_refreshes_total counter source
 hpc_exporter_total_shards gauge
 hpc_exporter_tracked_jobs gauge source
-hpc_exporter_unknown_states_total counter source endpoint
+hpc_exporter_unknown_states_total counter source collector
 octopus_job_observed_queue_seconds histogram project queue_type cluster_type cluster_id
 octopus_queue_arrivals_total counter project queue_type cluster_type cluster_id
 octopus_queue_departures_total counter project queue_type cluster_type cluster_id
@@ -40,35 +40,35 @@ octopus_queued_oldest_rank_timestamp_seconds gauge project queue_type cluster_ty
 octopus_queued_requested_cpu_cores gauge project queue_type cluster_type cluster_id
 octopus_queued_requested_memory_bytes gauge project queue_type cluster_type cluster_id
 octopus_up gauge project
-scnet_job_allocated_cpus gauge hpc_cluster user job_id
-scnet_job_allocated_dcus gauge hpc_cluster user job_id
-scnet_job_allocated_gpus gauge hpc_cluster user job_id
-scnet_job_info gauge hpc_cluster group user job_id job_name state
-scnet_job_requested_cpus gauge hpc_cluster user job_id
-scnet_job_requested_dcus gauge hpc_cluster user job_id
-scnet_job_requested_gpus gauge hpc_cluster user job_id
-scnet_job_observations_censored_total counter hpc_cluster group measure reason
-scnet_job_observed_run_seconds histogram hpc_cluster group
-scnet_job_observed_wait_seconds histogram hpc_cluster group
-scnet_job_requested_nodes gauge hpc_cluster user job_id
-scnet_job_transitions_total counter hpc_cluster group user from_state to_state
-scnet_jobs_finished_total counter hpc_cluster group user outcome
-scnet_member_allocated_cpus gauge hpc_cluster group user state
-scnet_member_allocated_dcus gauge hpc_cluster group user state
-scnet_member_allocated_gpus gauge hpc_cluster group user state
-scnet_member_cpu_seconds_total counter hpc_cluster group user
-scnet_member_dcu_seconds_total counter hpc_cluster group user
-scnet_member_gpu_seconds_total counter hpc_cluster group user
-scnet_member_jobs gauge hpc_cluster group user state
-scnet_member_oldest_queued_timestamp_seconds gauge hpc_cluster group user
-scnet_member_requested_cpus gauge hpc_cluster group user state
-scnet_member_requested_dcus gauge hpc_cluster group user state
-scnet_member_requested_gpus gauge hpc_cluster group user state
-scnet_member_requested_nodes gauge hpc_cluster group user state
-scnet_member_unaccounted_seconds_total counter hpc_cluster group user
-scnet_queue_jobs gauge hpc_cluster user queue state
-scnet_scheduler_info gauge hpc_cluster scheduler_id scheduler_name scheduler_type
-scnet_up gauge hpc_cluster
+hpc_job_allocated_cpus gauge hpc_cluster user job_id
+hpc_job_allocated_dcus gauge hpc_cluster user job_id
+hpc_job_allocated_gpus gauge hpc_cluster user job_id
+hpc_job_info gauge hpc_cluster group user job_id job_name state
+hpc_job_requested_cpus gauge hpc_cluster user job_id
+hpc_job_requested_dcus gauge hpc_cluster user job_id
+hpc_job_requested_gpus gauge hpc_cluster user job_id
+hpc_job_observations_censored_total counter hpc_cluster group measure reason
+hpc_job_observed_run_seconds histogram hpc_cluster group
+hpc_job_observed_wait_seconds histogram hpc_cluster group
+hpc_job_requested_nodes gauge hpc_cluster user job_id
+hpc_job_transitions_total counter hpc_cluster group user from_state to_state
+hpc_jobs_finished_total counter hpc_cluster group user outcome
+hpc_member_allocated_cpus gauge hpc_cluster group user state
+hpc_member_allocated_dcus gauge hpc_cluster group user state
+hpc_member_allocated_gpus gauge hpc_cluster group user state
+hpc_member_cpu_seconds_total counter hpc_cluster group user
+hpc_member_dcu_seconds_total counter hpc_cluster group user
+hpc_member_gpu_seconds_total counter hpc_cluster group user
+hpc_member_jobs gauge hpc_cluster group user state
+hpc_member_oldest_queued_timestamp_seconds gauge hpc_cluster group user
+hpc_member_requested_cpus gauge hpc_cluster group user state
+hpc_member_requested_dcus gauge hpc_cluster group user state
+hpc_member_requested_gpus gauge hpc_cluster group user state
+hpc_member_requested_nodes gauge hpc_cluster group user state
+hpc_member_unaccounted_seconds_total counter hpc_cluster group user
+hpc_queue_jobs gauge hpc_cluster user queue state
+hpc_scheduler_info gauge hpc_cluster scheduler_id scheduler_name scheduler_type
+hpc_up gauge hpc_cluster
 """
 
 

@@ -19,8 +19,8 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks, Format, sample, to_bytes
 
-APPLES = Family("scnet_apples", "gauge", "Apples.", ("owner", "n"))
-PEARS = Family("scnet_pears_total", "counter", "Pears.", ("owner", "n"))
+APPLES = Family("hpc_apples", "gauge", "Apples.", ("owner", "n"))
+PEARS = Family("hpc_pears_total", "counter", "Pears.", ("owner", "n"))
 OWN = b"# HELP own Own.\n# TYPE own gauge\nown 1\n"
 
 
@@ -38,13 +38,13 @@ def chunks(owner: str, apples: list[int], pears: list[int] | None = None) -> Chu
         (
             Format.TEXT,
             """\
-# HELP scnet_apples Apples.
-# TYPE scnet_apples gauge
-scnet_apples{owner="a",n="0"} 1
-scnet_apples{owner="b",n="0"} 3
-# HELP scnet_pears_total Pears.
-# TYPE scnet_pears_total counter
-scnet_pears_total{owner="a",n="0"} 2
+# HELP hpc_apples Apples.
+# TYPE hpc_apples gauge
+hpc_apples{owner="a",n="0"} 1
+hpc_apples{owner="b",n="0"} 3
+# HELP hpc_pears_total Pears.
+# TYPE hpc_pears_total counter
+hpc_pears_total{owner="a",n="0"} 2
 # HELP own Own.
 # TYPE own gauge
 own 1
@@ -53,13 +53,13 @@ own 1
         (
             Format.OPENMETRICS,
             """\
-# HELP scnet_apples Apples.
-# TYPE scnet_apples gauge
-scnet_apples{owner="a",n="0"} 1
-scnet_apples{owner="b",n="0"} 3
-# HELP scnet_pears Pears.
-# TYPE scnet_pears counter
-scnet_pears_total{owner="a",n="0"} 2
+# HELP hpc_apples Apples.
+# TYPE hpc_apples gauge
+hpc_apples{owner="a",n="0"} 1
+hpc_apples{owner="b",n="0"} 3
+# HELP hpc_pears Pears.
+# TYPE hpc_pears counter
+hpc_pears_total{owner="a",n="0"} 2
 # HELP own Own.
 # TYPE own gauge
 own 1
@@ -94,7 +94,7 @@ async def test_an_owner_is_replaced_and_removed_as_a_whole() -> None:
     exposition.put("a", chunks("a", [5]))
 
     assert (await exposition.body(Format.TEXT, compress=False)).endswith(
-        b'# TYPE scnet_apples gauge\nscnet_apples{owner="a",n="0"} 5\n'
+        b'# TYPE hpc_apples gauge\nhpc_apples{owner="a",n="0"} 5\n'
     )
     assert b"pears" not in await exposition.body(Format.TEXT, compress=False)
     exposition.remove("a")
@@ -244,7 +244,7 @@ async def test_scrapes_and_puts_side_by_side_never_mix_states() -> None:
     while not putting.done():
         await asyncio.sleep(0)  # an unchanged answer is given at once, without a turn for the puts
         body = gzip.decompress(await exposition.body(Format.TEXT, compress=True))
-        samples = re.findall(rb'^scnet_(?:apples|pears_total){owner="(.*)",n=".*"} (.*)$', body, re.MULTILINE)
+        samples = re.findall(rb'^hpc_(?:apples|pears_total){owner="(.*)",n=".*"} (.*)$', body, re.MULTILINE)
         assert len(samples) == 10 * 400
         assert len(set(samples)) == 10, "an owner's lines are from two states"
         scrapes.add(frozenset(samples))
@@ -282,9 +282,9 @@ def test_after_any_puts_and_removes_every_document_says_what_is_there(
                 for compress in (False, True)
             }
 
-            expected = {("scnet_apples", o, str(n)): v for o, values in model.items() for n, v in enumerate(values[0])}
+            expected = {("hpc_apples", o, str(n)): v for o, values in model.items() for n, v in enumerate(values[0])}
             expected |= {
-                ("scnet_pears_total", o, str(n)): v for o, values in model.items() for n, v in enumerate(values[1])
+                ("hpc_pears_total", o, str(n)): v for o, values in model.items() for n, v in enumerate(values[1])
             }
             assert exposition.series == len(expected)
             for (fmt, compress), body in bodies.items():

@@ -18,8 +18,8 @@ PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
     Format.TEXT: parse_text,
     Format.OPENMETRICS: parse_openmetrics,
 }
-GAUGE = Family("scnet_test", "gauge", "Help.", ("first", "second"))
-COUNTER = Family("scnet_test_total", "counter", "Help.", ("first", "second"))
+GAUGE = Family("hpc_test", "gauge", "Help.", ("first", "second"))
+COUNTER = Family("hpc_test_total", "counter", "Help.", ("first", "second"))
 
 # Whatever an upstream can send as a name, with what is special to the formats or to line splitting more often.
 anything = st.text(st.characters() | st.sampled_from('"\\\n\r\0\t\x0b\x1c\x85\u2028\ufeff{},=# 队列😀\ud800\udfff'))
@@ -43,7 +43,7 @@ def test_a_sample_reads_back_as_it_was(fmt: Format, first: str, second: str, val
     (family,) = PARSERS[fmt](text)
 
     (read,) = family.samples
-    assert (family.name, family.type, family.documentation) == ("scnet_test", "gauge", "Help.")
+    assert (family.name, family.type, family.documentation) == ("hpc_test", "gauge", "Help.")
     assert read.labels == {"first": replaced(first), "second": replaced(second)}
     assert read.value == value or (math.isnan(read.value) and math.isnan(value))
 
@@ -65,7 +65,7 @@ def test_a_sample_is_one_line_whatever_it_holds(values: list[str]) -> None:
 @example(fmt=Format.TEXT, text="two\nlines")
 @example(fmt=Format.OPENMETRICS, text="two\nlines")
 def test_help_reads_back_as_it_was(fmt: Format, text: str) -> None:
-    family = Family("scnet_test", "gauge", text)
+    family = Family("hpc_test", "gauge", text)
 
     (read,) = PARSERS[fmt](document(fmt, family, sample(family, (), 1)))
 
@@ -77,15 +77,15 @@ def test_a_counter_is_one_in_both_formats(fmt: Format) -> None:
     """OpenMetrics names its family without _total, text with it."""
     (family,) = PARSERS[fmt](document(fmt, COUNTER, sample(COUNTER, ("a", "b"), 5)))
 
-    assert (family.name, family.type, family.samples[0].name) == ("scnet_test", "counter", "scnet_test_total")
+    assert (family.name, family.type, family.samples[0].name) == ("hpc_test", "counter", "hpc_test_total")
 
 
 @pytest.mark.parametrize(
     ("fmt", "family", "expected"),
     [
-        (Format.TEXT, COUNTER, b"# HELP scnet_test_total Help.\n# TYPE scnet_test_total counter\n"),
-        (Format.OPENMETRICS, COUNTER, b"# HELP scnet_test Help.\n# TYPE scnet_test counter\n"),
-        (Format.TEXT, GAUGE, b"# HELP scnet_test Help.\n# TYPE scnet_test gauge\n"),
+        (Format.TEXT, COUNTER, b"# HELP hpc_test_total Help.\n# TYPE hpc_test_total counter\n"),
+        (Format.OPENMETRICS, COUNTER, b"# HELP hpc_test Help.\n# TYPE hpc_test counter\n"),
+        (Format.TEXT, GAUGE, b"# HELP hpc_test Help.\n# TYPE hpc_test gauge\n"),
         (Format.TEXT, Family("a", "gauge", 'a\\b\n"c"'), b'# HELP a a\\\\b\\n"c"\n# TYPE a gauge\n'),
         (Format.OPENMETRICS, Family("a", "gauge", 'a\\b\n"c"'), b'# HELP a a\\\\b\\n\\"c\\"\n# TYPE a gauge\n'),
     ],

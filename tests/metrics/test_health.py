@@ -17,15 +17,15 @@ def text(chunks: Chunks) -> str:
 @pytest.mark.parametrize(
     ("up", "stale", "last_success", "expected"),
     [
-        (None, True, None, 'hpc_exporter_target_stale{source="kunshan",endpoint="queue_jobs",target="test"} 1\n'),
+        (None, True, None, 'hpc_exporter_target_stale{source="kunshan",collector="queue_jobs",target="test"} 1\n'),
         (
             True,
             False,
             1700000000.5,
             """\
-hpc_exporter_target_last_success_timestamp_seconds{source="kunshan",endpoint="queue_jobs",target="test"} 1700000000.5
-hpc_exporter_target_stale{source="kunshan",endpoint="queue_jobs",target="test"} 0
-hpc_exporter_target_up{source="kunshan",endpoint="queue_jobs",target="test"} 1
+hpc_exporter_target_last_success_timestamp_seconds{source="kunshan",collector="queue_jobs",target="test"} 1700000000.5
+hpc_exporter_target_stale{source="kunshan",collector="queue_jobs",target="test"} 0
+hpc_exporter_target_up{source="kunshan",collector="queue_jobs",target="test"} 1
 """,
         ),
         (
@@ -33,8 +33,8 @@ hpc_exporter_target_up{source="kunshan",endpoint="queue_jobs",target="test"} 1
             False,
             None,
             """\
-hpc_exporter_target_stale{source="kunshan",endpoint="queue_jobs",target="test"} 0
-hpc_exporter_target_up{source="kunshan",endpoint="queue_jobs",target="test"} 0
+hpc_exporter_target_stale{source="kunshan",collector="queue_jobs",target="test"} 0
+hpc_exporter_target_up{source="kunshan",collector="queue_jobs",target="test"} 0
 """,
         ),
     ],
@@ -50,8 +50,8 @@ def test_target_health(up: bool | None, stale: bool, last_success: float | None,
     ("family", "up", "expected"),
     [
         (SCNET_UP, None, ""),
-        (SCNET_UP, True, 'scnet_up{hpc_cluster="kunshan"} 1\n'),
-        (SCNET_UP, False, 'scnet_up{hpc_cluster="kunshan"} 0\n'),
+        (SCNET_UP, True, 'hpc_up{hpc_cluster="kunshan"} 1\n'),
+        (SCNET_UP, False, 'hpc_up{hpc_cluster="kunshan"} 0\n'),
         (OCTOPUS_UP, True, 'octopus_up{project="kunshan"} 1\n'),
     ],
 )

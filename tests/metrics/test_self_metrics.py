@@ -119,8 +119,8 @@ def test_a_source_that_comes_back_is_counted_anew(own: SelfMetrics) -> None:
     own.poll("kunshan", "queue_jobs", 0.3, None)
 
     shown = lines(own, "kunshan")
-    assert 'hpc_exporter_polls_total{source="kunshan",endpoint="queue_jobs"} 1.0' in shown
-    assert 'hpc_exporter_api_requests_total{source="kunshan",endpoint="queue_jobs",code="200"} 1.0' in shown
+    assert 'hpc_exporter_polls_total{source="kunshan",collector="queue_jobs"} 1.0' in shown
+    assert 'hpc_exporter_api_requests_total{source="kunshan",collector="queue_jobs",code="200"} 1.0' in shown
 
 
 Call = Callable[[SelfMetrics], None]
@@ -131,33 +131,36 @@ Call = Callable[[SelfMetrics], None]
     [
         (
             lambda own: own.request("k", "e", 404),
-            'hpc_exporter_api_requests_total{source="k",endpoint="e",code="404"} 1.0',
+            'hpc_exporter_api_requests_total{source="k",collector="e",code="404"} 1.0',
         ),
         (
             lambda own: own.request("k", "e", None),
-            'hpc_exporter_api_requests_total{source="k",endpoint="e",code="none"} 1.0',
+            'hpc_exporter_api_requests_total{source="k",collector="e",code="none"} 1.0',
         ),
         (
             lambda own: own.api_error("k", "e", "10008"),
-            'hpc_exporter_api_errors_total{source="k",endpoint="e",api_code="10008"} 1.0',
+            'hpc_exporter_api_errors_total{source="k",collector="e",api_code="10008"} 1.0',
         ),
-        (lambda own: own.retry("k", "e"), 'hpc_exporter_api_retries_total{source="k",endpoint="e"} 1.0'),
+        (lambda own: own.retry("k", "e"), 'hpc_exporter_api_retries_total{source="k",collector="e"} 1.0'),
         (
             lambda own: own.poll("k", "e", 1.5, "timeout"),
-            'hpc_exporter_poll_failures_total{source="k",endpoint="e",reason="timeout"} 1.0',
+            'hpc_exporter_poll_failures_total{source="k",collector="e",reason="timeout"} 1.0',
         ),
-        (lambda own: own.poll("k", "e", 1.5, None), 'hpc_exporter_polls_total{source="k",endpoint="e"} 1.0'),
+        (lambda own: own.poll("k", "e", 1.5, None), 'hpc_exporter_polls_total{source="k",collector="e"} 1.0'),
         (
             lambda own: own.poll("k", "e", 1.5, None),
-            'hpc_exporter_poll_duration_seconds_sum{source="k",endpoint="e"} 1.5',
+            'hpc_exporter_poll_duration_seconds_sum{source="k",collector="e"} 1.5',
         ),
         (
             lambda own: own.poll_interval("k", "e", 30),
-            'hpc_exporter_poll_interval_seconds{source="k",endpoint="e"} 30.0',
+            'hpc_exporter_poll_interval_seconds{source="k",collector="e"} 30.0',
         ),
-        (lambda own: own.unknown_states("k", "e", 3), 'hpc_exporter_unknown_states_total{source="k",endpoint="e"} 3.0'),
+        (
+            lambda own: own.unknown_states("k", "e", 3),
+            'hpc_exporter_unknown_states_total{source="k",collector="e"} 3.0',
+        ),
         (lambda own: own.queues_dropped("k", 3), 'hpc_exporter_queues_dropped_total{source="k"} 3.0'),
-        (lambda own: own.rejected("k", "e", 4), 'hpc_exporter_records_rejected_total{source="k",endpoint="e"} 4.0'),
+        (lambda own: own.rejected("k", "e", 4), 'hpc_exporter_records_rejected_total{source="k",collector="e"} 4.0'),
         (
             lambda own: own.token_expiry("k", "", 1700000000.5),
             'hpc_exporter_token_expiry_timestamp_seconds{source="k",user=""} 1700000000.5',

@@ -25,19 +25,19 @@ def test_a_member_is_shown_with_every_outcome_and_the_transitions_that_occurred(
     view = tracker(JobState.QUEUED, JobState.RUNNING, JobState.COMPLETED).member(KEY)
     start = 'hpc_cluster="kunshan",group="chemistry",user="test"'
     assert text(tracked_member("kunshan", "chemistry", "test", view)) == (
-        f'scnet_job_transitions_total{{{start},from_state="none",to_state="queued"}} 1\n'
-        f'scnet_job_transitions_total{{{start},from_state="queued",to_state="running"}} 1\n'
-        f'scnet_job_transitions_total{{{start},from_state="running",to_state="completed"}} 1\n'
-        f'scnet_jobs_finished_total{{{start},outcome="completed"}} 1\n'
-        f'scnet_jobs_finished_total{{{start},outcome="deleted"}} 0\n'
-        f'scnet_jobs_finished_total{{{start},outcome="failed"}} 0\n'
-        f'scnet_jobs_finished_total{{{start},outcome="node_failure"}} 0\n'
-        f'scnet_jobs_finished_total{{{start},outcome="timeout"}} 0\n'
-        f'scnet_jobs_finished_total{{{start},outcome="unknown"}} 0\n'
-        f'scnet_jobs_finished_total{{{start},outcome="vanished_queued"}} 0\n'
-        f'scnet_jobs_finished_total{{{start},outcome="vanished_running"}} 0\n'
-        f"scnet_member_cpu_seconds_total{{{start}}} 240.0\n"
-        f"scnet_member_unaccounted_seconds_total{{{start}}} 0.0\n"
+        f'hpc_job_transitions_total{{{start},from_state="none",to_state="queued"}} 1\n'
+        f'hpc_job_transitions_total{{{start},from_state="queued",to_state="running"}} 1\n'
+        f'hpc_job_transitions_total{{{start},from_state="running",to_state="completed"}} 1\n'
+        f'hpc_jobs_finished_total{{{start},outcome="completed"}} 1\n'
+        f'hpc_jobs_finished_total{{{start},outcome="deleted"}} 0\n'
+        f'hpc_jobs_finished_total{{{start},outcome="failed"}} 0\n'
+        f'hpc_jobs_finished_total{{{start},outcome="node_failure"}} 0\n'
+        f'hpc_jobs_finished_total{{{start},outcome="timeout"}} 0\n'
+        f'hpc_jobs_finished_total{{{start},outcome="unknown"}} 0\n'
+        f'hpc_jobs_finished_total{{{start},outcome="vanished_queued"}} 0\n'
+        f'hpc_jobs_finished_total{{{start},outcome="vanished_running"}} 0\n'
+        f"hpc_member_cpu_seconds_total{{{start}}} 240.0\n"
+        f"hpc_member_unaccounted_seconds_total{{{start}}} 0.0\n"
     )
 
 
@@ -51,7 +51,7 @@ def test_what_is_not_known_has_no_sample() -> None:
 def test_the_oldest_waiting_job_is_a_unix_time() -> None:
     shown = text(tracked_member("kunshan", "chemistry", "test", tracker(JobState.HELD, JobState.QUEUED).member(KEY)))
     assert (
-        'scnet_member_oldest_queued_timestamp_seconds{hpc_cluster="kunshan",group="chemistry",user="test"} 60.0\n'
+        'hpc_member_oldest_queued_timestamp_seconds{hpc_cluster="kunshan",group="chemistry",user="test"} 60.0\n'
     ) in shown
 
 
@@ -59,12 +59,12 @@ def test_a_group_is_shown_with_buckets_that_hold_zero_and_every_kind_of_censorin
     counted = tracker(JobState.RUNNING, JobState.COMPLETED)
     start = 'hpc_cluster="kunshan",group="chemistry"'
     lines = text(tracked_group("kunshan", "chemistry", counted.group(KEY.source, KEY.group_id))).splitlines()
-    assert f'scnet_job_observed_wait_seconds_bucket{{{start},le="60.0"}} 1' in lines
-    assert f'scnet_job_observed_wait_seconds_bucket{{{start},le="+Inf"}} 1' in lines
-    assert f"scnet_job_observed_wait_seconds_sum{{{start}}} 0.0" in lines
-    assert f"scnet_job_observed_run_seconds_count{{{start}}} 1" in lines
-    assert f"scnet_job_observed_run_seconds_sum{{{start}}} 60.0" in lines
-    assert sum(line.startswith("scnet_job_observations_censored_total") for line in lines) == 6
+    assert f'hpc_job_observed_wait_seconds_bucket{{{start},le="60.0"}} 1' in lines
+    assert f'hpc_job_observed_wait_seconds_bucket{{{start},le="+Inf"}} 1' in lines
+    assert f"hpc_job_observed_wait_seconds_sum{{{start}}} 0.0" in lines
+    assert f"hpc_job_observed_run_seconds_count{{{start}}} 1" in lines
+    assert f"hpc_job_observed_run_seconds_sum{{{start}}} 60.0" in lines
+    assert sum(line.startswith("hpc_job_observations_censored_total") for line in lines) == 6
 
 
 def test_histograms_have_no_label_that_grows_with_jobs_or_users() -> None:

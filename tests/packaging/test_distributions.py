@@ -247,8 +247,8 @@ def test_the_installed_command_tells_version_and_commit(made: Made, tmp_path: Pa
 
 def test_the_installed_demo_shows_both_vendors(demo: Demo) -> None:
     """And its own commit."""
-    metrics = until(demo, 'scnet_up{hpc_cluster="kunshan"} 1', 'octopus_up{project="driving"} 1')
-    assert "\nscnet_queue_jobs{" in metrics
+    metrics = until(demo, 'hpc_up{hpc_cluster="kunshan"} 1', 'octopus_up{project="driving"} 1')
+    assert "\nhpc_queue_jobs{" in metrics
     assert "\noctopus_queue_length{" in metrics
     assert f'hpc_exporter_build_info{{version="{__version__}",revision="{COMMIT}",' in metrics
 

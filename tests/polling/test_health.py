@@ -26,7 +26,7 @@ from tests.support.polling import Heard, Played
 
 ALICE = TargetKey("kunshan", "queue_jobs", "alice")
 BOB = TargetKey("kunshan", "queue_jobs", "bob")
-CLUSTER = TargetKey("kunshan", "cluster", "")
+CLUSTER = TargetKey("kunshan", "schedulers", "")
 ELSEWHERE = TargetKey("wuzhen", "queue_jobs", "alice")
 
 
@@ -77,7 +77,7 @@ def test_the_line_says_where_and_why(logged: list[EventDict]) -> None:
             "event": "polls fail",
             "log_level": "warning",
             "source": "kunshan",
-            "endpoint": "queue_jobs",
+            "collector": "queue_jobs",
             "target": "alice",
             "reason": "rejected",
             "error": "the region does not know this user",

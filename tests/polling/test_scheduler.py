@@ -194,7 +194,7 @@ async def test_what_nobody_foresaw_is_logged_and_does_not_stop_the_target(
         "a poll failed in an unforeseen way; please report this",
         "polls fail",
     ]
-    assert {"source": "kunshan", "endpoint": "queue_jobs", "target": "alice"}.items() <= logged[0].items()
+    assert {"source": "kunshan", "collector": "queue_jobs", "target": "alice"}.items() <= logged[0].items()
     assert scheduler.ready
     setattr(target, where, None)
     await clock.advance(61)

@@ -256,7 +256,7 @@ BAD_DAY: dict[str, list[dict[str, Any]]] = {
         trouble("queue_jobs", "carol", [queue("dcu", Q=4)]),
         {"kind": "refused", "endpoint": "queue_jobs", "user": "alice"},
         {"kind": "status", "status": 429, "endpoint": "queue_jobs", "user": "bob"},
-        {"kind": "code", "code": "0", "endpoint": "cluster", "data": []},
+        {"kind": "code", "code": "0", "endpoint": "schedulers", "data": []},
         trouble("member_jobs", "bob", jobs(6, "statR"), times=4),
         trouble("member_jobs", "bob", jobs(6, "statD")),
         # The login of harbin's account is served here.

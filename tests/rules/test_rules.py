@@ -47,7 +47,7 @@ NAMED_IN_THE_DOCUMENTATION = {
     "HPCShardsIncomplete",
 }
 # Families that tell of regions and projects: their series leave when they are too old.
-DATA = re.compile(r"^(scnet|octopus)_(?!up$)")
+DATA = re.compile(r"^(hpc|octopus)_(?!up$|exporter_)")
 
 
 def cases(alert: str) -> list[dict[str, Any]]:
@@ -177,7 +177,7 @@ def test_the_documented_hours_of_a_month_are_right(who: str, values: str, hours:
                 "interval": "30m",
                 "input_series": [
                     {
-                        "series": 'scnet_member_cpu_seconds_total{hpc_cluster="kunshan",group="chemistry",user="alice"}',
+                        "series": 'hpc_member_cpu_seconds_total{hpc_cluster="kunshan",group="chemistry",user="alice"}',
                         "values": values,
                     }
                 ],
@@ -264,8 +264,8 @@ def test_rules_use_only_what_is_exported() -> None:
 
 def test_a_metric_that_nobody_exports_would_be_found() -> None:
     assert strangers_in(['sum by (user) (rate(scent_jobs{state="up"}[5m] offset 1h)) > 3']) == {"scent_jobs"}
-    assert families_in(["histogram_quantile(0.9, sum by (le) (scnet_job_observed_wait_seconds_bucket))"]) == {
-        "scnet_job_observed_wait_seconds"
+    assert families_in(["histogram_quantile(0.9, sum by (le) (hpc_job_observed_wait_seconds_bucket))"]) == {
+        "hpc_job_observed_wait_seconds"
     }
 
 

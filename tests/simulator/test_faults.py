@@ -102,7 +102,7 @@ async def test_a_delete_can_say_that_it_worked_and_do_nothing(client: Client) ->
 
 async def test_a_fault_strikes_only_its_endpoint_and_user(client: Client) -> None:
     region = client.region
-    region.faults.add(Fault(kind="status", endpoint="cluster"))
+    region.faults.add(Fault(kind="status", endpoint="schedulers"))
     assert ((await client.get())[0], (await client.get("/hpc/openapi/v2/cluster"))[0]) == (200, 500)
     region.faults.clear()
     region.faults.add(Fault(kind="status", user="test"))
@@ -121,7 +121,7 @@ def test_a_fault_strikes_with_its_probability_and_repeatably(hands: Any) -> None
     def run() -> list[bool]:
         faults = Faults(Random(1), hands)  # noqa: S311 - repeatable, not secret
         faults.add(Fault(kind="hang", probability=0.3))
-        return [faults.take("cluster", "alice")[1] is not None for _ in range(1000)]
+        return [faults.take("schedulers", "alice")[1] is not None for _ in range(1000)]
 
     assert run() == run()
     assert 240 < sum(run()) < 360
@@ -132,7 +132,7 @@ async def test_faults_are_ordered_listed_and_cleared_over_http(client: Client) -
     session = client.session
     async with session.post(url, json={"kind": "status", "status": 503, "times": 2}) as response:
         assert response.status == 201
-    async with session.post(url, json=[{"kind": "hang", "endpoint": "cluster"}, {"kind": "empty"}]) as response:
+    async with session.post(url, json=[{"kind": "hang", "endpoint": "schedulers"}, {"kind": "empty"}]) as response:
         assert response.status == 201
     assert (await client.get())[0] == 503
     async with session.get(url) as response:

@@ -27,7 +27,7 @@ class Deletion:
 
 @dataclass
 class BatchRegion:
-    """`jobs` are rows of the member lists by user and id; `codes` are errors by endpoint (cluster, member_jobs, own_jobs).
+    """`jobs` are rows of the member lists by user and id; `codes` are errors by endpoint (schedulers, member_jobs, own_jobs).
 
     `on_delete` takes over the answer to a DELETE; it may call `obey`.
     """
@@ -54,7 +54,7 @@ class BatchRegion:
         return reply(envelope(data))
 
     async def cluster(self, _: web.Request) -> web.Response:
-        return self.answer("cluster", self.schedulers)
+        return self.answer("schedulers", self.schedulers)
 
     async def member_jobs(self, request: web.Request) -> web.Response:
         return self.answer("member_jobs", list(self.jobs.get(request.match_info["user"], {}).values()))

@@ -112,7 +112,7 @@ class Collecting:
     def __init__(self, assembly: Components, collector: str, prefix: str) -> None:
         (source,) = assembly.sources.values()
         self._context = assembly.context
-        self._target = next(target for target in source.targets() if target.key.endpoint == collector)
+        self._target = next(target for target in source.targets() if target.key.collector == collector)
         self._prefix = prefix
 
     async def poll(self, *answers: Answer) -> Polled:
@@ -143,7 +143,7 @@ class Collecting:
 
     def _flaws(self) -> list[int]:
         """How many rows and values were rejected until now, and how many states were unknown."""
-        labels = {"source": self._target.key.source, "endpoint": self._target.key.endpoint}
+        labels = {"source": self._target.key.source, "collector": self._target.key.collector}
         counted = self._context.own.registry.restricted_registry(FLAWS).collect()
         samples = [sample for family in counted for sample in family.samples if sample.labels == labels]
         return [int(sum(sample.value for sample in samples if sample.name == name)) for name in FLAWS]

@@ -25,16 +25,16 @@ class Counts:
         self.retries = 0
         self.labels: set[tuple[str, str]] = set()
 
-    def request(self, source: str, endpoint: str, code: int | None) -> None:
-        self.labels.add((source, endpoint))
+    def request(self, source: str, collector: str, code: int | None) -> None:
+        self.labels.add((source, collector))
         self.codes[code] += 1
 
-    def api_error(self, source: str, endpoint: str, api_code: str) -> None:
-        self.labels.add((source, endpoint))
+    def api_error(self, source: str, collector: str, api_code: str) -> None:
+        self.labels.add((source, collector))
         self.api_codes[api_code] += 1
 
-    def retry(self, source: str, endpoint: str) -> None:
-        self.labels.add((source, endpoint))
+    def retry(self, source: str, collector: str) -> None:
+        self.labels.add((source, collector))
         self.retries += 1
 
 

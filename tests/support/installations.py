@@ -44,10 +44,10 @@ class Installation:
     shard: Shard = WHOLE
     now: float = NOW
 
-    def add(self, source: str, endpoint: str, target: str, state: str = "up", error: PollError = TIMEOUT) -> TargetKey:
+    def add(self, source: str, collector: str, target: str, state: str = "up", error: PollError = TIMEOUT) -> TargetKey:
         """A target in this state; the source comes with it."""
-        key = TargetKey(source, endpoint, target)
-        self.sources.setdefault(source, "octopus" if endpoint == "queuing_jobs" else "scnet")
+        key = TargetKey(source, collector, target)
+        self.sources.setdefault(source, "octopus" if collector == "queuing_jobs" else "scnet")
         status = TargetStatus(Target(key, 60.0, 180.0, nothing, nothing))
         ago = 7.0 + len(self.statuses) * 13 % 50
         status.next_poll = self.now + 60 - ago
@@ -118,7 +118,7 @@ def healthy() -> Installation:
     made = Installation()
     users = ("alice", "bob", "王伟", "zhang-san", "carol")
     for region in ("kunshan", "xian", "hefei"):
-        made.add(region, "cluster", "")
+        made.add(region, "schedulers", "")
         for user in users:
             made.add_user(region, user)
         for user in users:
@@ -136,14 +136,14 @@ def half_broken() -> Installation:
         reload_error="exporter.yml:8:5: clusters[0].usres: unknown key; did you mean users?",
     )
     for region, state, error in (("kunshan", "up", TIMEOUT), ("xian", "stale", DENIED), ("hefei", "failing", REFUSED)):
-        made.add(region, "cluster", "", state, error)
+        made.add(region, "schedulers", "", state, error)
         for number, user in enumerate(("alice", "bob", "王伟", "zhang-san")):
             made.add_user(region, user, "up" if number == 0 and state == "failing" else state, error=error)
             made.add_member(region, f"physics/{user}", state, error=error)
         made.token_ends[region] = {"": made.now + (20 * 3600 if state == "up" else -600)}
-    made.add("new", "cluster", "", "pending")
+    made.add("new", "schedulers", "", "pending")
     made.add_tasks("driving", "PROCESSOR", None)
-    key = TargetKey("kunshan", "cluster", "")
+    key = TargetKey("kunshan", "schedulers", "")
     cores = [CPUS("kunshan", state, value=number) for state, number in (("unused", 90), ("used", 2_070))]
     made.figures.show(key, SampleFigures(tuple(cores)))
     return made

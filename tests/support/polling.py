@@ -43,7 +43,7 @@ class Played:
     clock: Any
     name: str = "alice"
     source: str = "kunshan"
-    endpoint: str = "queue_jobs"
+    collector: str = "queue_jobs"
     interval: float = 60.0
     stale_after: float = 180.0
     identity: str = ""
@@ -58,7 +58,7 @@ class Played:
 
     @property
     def key(self) -> TargetKey:
-        return TargetKey(self.source, self.endpoint, self.name)
+        return TargetKey(self.source, self.collector, self.name)
 
     def target(self) -> Target:
         return Target(self.key, self.interval, self.stale_after, self.poll, self.publish, self.identity)

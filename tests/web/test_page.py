@@ -173,7 +173,7 @@ def test_numbers_that_are_not_known_are_a_dash_and_never_0() -> None:
 @pytest.mark.parametrize(
     ("view", "heads"),
     [
-        ("targets", ["State", "Region", "Endpoint", "Target", "Last success", "Next poll", "Values or last error"]),
+        ("targets", ["State", "Region", "Collector", "Target", "Last success", "Next poll", "Values or last error"]),
         ("queues", ["Region", "User", "Queue", "Running", "Queued", "Held", "Suspended", "Other"]),
         ("members", ["Region", "Member", "Running", "Queued", "Cores in use", "GPUs in use", "DCUs in use"]),
     ],
@@ -243,7 +243,7 @@ def test_trouble_leads_and_numbers_are_sorted_with_the_unknown_last() -> None:
         ({"filter": "debug"}, 0),
         ({"filter": "login refused"}, 9),
         ({"filter": "queue jobs alice"}, 3),
-        ({"endpoint": "cluster"}, 4),
+        ({"collector": "schedulers"}, 4),
         ({"source": "hefei", "state": "up,stale"}, 1),
     ],
 )
@@ -257,13 +257,13 @@ def test_values_of_a_target_without_a_list_of_its_own_are_in_its_row() -> None:
     nodes = gauge("hpc_cluster_nodes", ("hpc_cluster", "state"), "Nodes.", zh="节点")
     about = gauge("hpc_cluster_info", ("hpc_cluster", "version"), "About.", zh="版本")
     free = gauge("hpc_user_ratio", ("hpc_cluster", "user", "queue"), "Free.", zh="比例")
-    for endpoint, target, samples in (
+    for collector, target, samples in (
         ("region_cores", "", [cpus("a", "used", value=2070), cpus("a", "unused", value=90)]),
-        ("cluster", "", [cpus("a", "used", value=1), nodes("a", "down", value=0), about("a", "2.1", value=1)]),
+        ("schedulers", "", [cpus("a", "used", value=1), nodes("a", "down", value=0), about("a", "2.1", value=1)]),
         ("queue_jobs", "bob", [free("a", "bob", "bob", value=0.25), free("a", "bob", "x", value=math.nan)]),
         ("member_jobs", "g/bob", [cpus("a", f"state {number}", value=number) for number in range(8)]),
     ):
-        made.figures.show(made.add("a", endpoint, target), SampleFigures(tuple(samples)))
+        made.figures.show(made.add("a", collector, target), SampleFigures(tuple(samples)))
     assert [row[6] for row in rows(made)] == [
         "used 2,070 · unused 90",
         "cpus used 1 · nodes down 0 · info 2.1",

@@ -76,7 +76,7 @@ async def test_the_pages_together_are_everything_once_and_in_order() -> None:
     async with guarded(face=StagedFace(installation)) as served:
         found = await pages(served, "limit=1000")
     assert [len(page["targets"]) for page in found] == [1000, 1000, 345]
-    names = [(t["source"], t["endpoint"], t["target"]) for page in found for t in page["targets"]]
+    names = [(t["source"], t["collector"], t["target"]) for page in found for t in page["targets"]]
     assert names == [tuple(status.key) for status in installation.statuses]
     assert all(page["summary"]["total"] == 2345 for page in found)
 
@@ -100,8 +100,8 @@ async def test_without_a_limit_there_are_a_thousand() -> None:
         ("state=pending", 1),
         ("source=driving", 1),
         ("source=driv", 0),
-        ("endpoint=cluster", 4),
-        ("source=xian&endpoint=member_jobs&state=stale&filter=bob", 1),
+        ("collector=schedulers", 4),
+        ("source=xian&collector=member_jobs&state=stale&filter=bob", 1),
         ("", 29),
     ],
 )

@@ -71,7 +71,7 @@ class Project:
                 for collector, subject in subjects_of("octopus", self.project)
                 if self._owns(collector.configured_key(subject))
             ]
-        for name in dict.fromkeys(target.key.endpoint for target in self._targets):
+        for name in dict.fromkeys(target.key.collector for target in self._targets):
             self.context.own.declare(self.name, name)
             self.context.own.poll_interval(self.name, name, self.project.poll.interval)
         return self._targets

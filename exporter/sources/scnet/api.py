@@ -65,15 +65,15 @@ NOTHING = msgspec.Raw(b"null")
 
 
 def get(
-    upstream: Upstream, tokens: TokenProvider, endpoint: str, url: str, decode: Callable[[Response], T]
+    upstream: Upstream, tokens: TokenProvider, collector: str, url: str, decode: Callable[[Response], T]
 ) -> Coroutine[Any, Any, T]:
     """Request `url` with a token, which is replaced once where it is refused. Raises PollError.
 
-    `endpoint` is what the request is counted as. Not a coroutine of its own, which would be run through at every step.
+    `collector` is the name the request is counted under. Not a coroutine of its own, which would be run through at every step.
     """
 
     def request(token: str) -> Request:
-        return Request(endpoint, url, headers={"token": token}, secrets=(token,))
+        return Request(collector, url, headers={"token": token}, secrets=(token,))
 
     return call_with_token(upstream, tokens, request, decode)
 

@@ -26,7 +26,7 @@ from exporter.sources.scnet.subjects import OWNER, USER
 from exporter.threads import off_loop
 
 JOBS: Final = gauge(
-    "scnet_queue_jobs",
+    "hpc_queue_jobs",
     ("hpc_cluster", "user", "queue", "state"),
     "Jobs of a scheduler user in a queue, by state. Queues of one name in several schedulers of the region are added up. "
     "A queue once seen stays, at 0. Absent while nothing recent is known.",

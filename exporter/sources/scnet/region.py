@@ -34,7 +34,7 @@ class MadeTargets:
     def __init__(self, users: list[str], targets: list[Target]) -> None:
         self.users = users
         self.targets = targets
-        self.endpoints = tuple(dict.fromkeys(target.key.endpoint for target in targets))
+        self.endpoints = tuple(dict.fromkeys(target.key.collector for target in targets))
 
 
 class Region:
@@ -106,11 +106,11 @@ class Region:
         if made is None or self._owner_changed(made):
             users = self._queue_users()
             made = self._made = MadeTargets(users, list(self._make_targets(users)))
-        for endpoint in made.endpoints:
-            self.context.own.declare(self.name, endpoint)
-            if registry()[endpoint].per is USER:
+        for collector in made.endpoints:
+            self.context.own.declare(self.name, collector)
+            if registry()[collector].per is USER:
                 self.context.own.declare_queues(self.name)
-            self.context.own.poll_interval(self.name, endpoint, self.cluster.poll.interval)
+            self.context.own.poll_interval(self.name, collector, self.cluster.poll.interval)
         return made.targets
 
     async def prepare(self) -> None:
@@ -136,11 +136,11 @@ class Region:
             identity = (cluster.cluster_id, cluster.hpc_url, cluster.ac_url, subject.target)
             yield target_of(self, collector, subject, cluster.poll, identity)
 
-    def count_flaws(self, endpoint: str, answer: Answer, unknown_words: Iterable[str]) -> None:
+    def count_flaws(self, collector: str, answer: Answer, unknown_words: Iterable[str]) -> None:
         """Count what could not be used of an answer; log an unknown state once for each spelling."""
         own = self.context.own
-        own.rejected(self.name, endpoint, answer.rejected + answer.rejected_values)
-        own.unknown_states(self.name, endpoint, answer.unknown_states)
+        own.rejected(self.name, collector, answer.rejected + answer.rejected_values)
+        own.unknown_states(self.name, collector, answer.unknown_states)
         told = self.context.unknown_words_told[self.name]
         for word in unknown_words:
             if word not in told and len(told) < UNKNOWN_WORDS_TOLD:
@@ -148,7 +148,7 @@ class Region:
                 log.warning(
                     "a state that nobody knows is shown as unknown and holds no resources; please report it",
                     source=self.name,
-                    endpoint=endpoint,
+                    collector=collector,
                     state=word,
                 )
 
@@ -175,7 +175,7 @@ class Region:
 
     def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
         """Let the target show this from now on."""
-        self.context.own.rejected(self.name, key.endpoint, found.rejected)
+        self.context.own.rejected(self.name, key.collector, found.rejected)
         self.context.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:

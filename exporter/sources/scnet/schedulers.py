@@ -13,11 +13,11 @@ from exporter.sources.once import Once, Shape
 from exporter.sources.scnet.api import get, open_envelope
 from exporter.sources.scnet.subjects import REGION
 
-NAME: Final = "cluster"
+NAME: Final = "schedulers"
 PATH: Final = "/hpc/openapi/v2/cluster"
 
 INFO: Final = gauge(
-    "scnet_scheduler_info",
+    "hpc_scheduler_info",
     ("hpc_cluster", "scheduler_id", "scheduler_name", "scheduler_type"),
     "A batch system of the region; always 1. Absent when the region no longer lists it or nothing recent is known.",
     zh="区域的一个批处理系统，恒为 1。",

@@ -8,7 +8,7 @@ from exporter.metrics.family import Text, gauge
 from exporter.sources.collector import Per, Subject
 
 UP: Final = gauge(
-    "scnet_up",
+    "hpc_up",
     ("hpc_cluster",),
     "Whether the last poll of every target of the region worked (1) or at least one failed (0). "
     "Absent until the region was polled.",

@@ -36,7 +36,7 @@ def logins(at_work: AtWork) -> int:
 
 async def test_the_request_is_the_documented_one(at_work: AtWork) -> None:
     request = at_work.logins().login.request(0.0)
-    assert (request.method, request.endpoint) == ("POST", "token")
+    assert (request.method, request.collector) == ("POST", "token")
     assert request.url == f"{at_work.project.url}/v3/auth/tokens"
     assert request.data is not None
     assert json.loads(request.data) == {

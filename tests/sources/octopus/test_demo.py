@@ -21,7 +21,7 @@ async def test_the_demo_shows_a_project(tmp_path: Path) -> None:
             await app.stop()
     lines = shown.splitlines()
     assert 'octopus_up{project="driving"} 1' in lines
-    assert 'scnet_up{hpc_cluster="kunshan"} 1' in lines
+    assert 'hpc_up{hpc_cluster="kunshan"} 1' in lines
     for queue in (
         'queue_type="PROCESSOR",cluster_type="MODELARTS",cluster_id="pool-1"',
         'queue_type="INTERNAL",cluster_type="",cluster_id=""',

@@ -277,7 +277,7 @@ async def test_errors_are_counted_by_reason_and_code(
 ) -> None:
     at_work.project.faults.add(Fault(kind="error", status=status, code=code))
     async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
-        labels = {"source": "driving", "endpoint": "queuing_jobs"}
+        labels = {"source": "driving", "collector": "queuing_jobs"}
         assert await exporter.value("hpc_exporter_poll_failures_total", **labels, reason=reason) == 1
         errors = await exporter.value("hpc_exporter_api_errors_total", **labels, api_code=code)
         assert errors == (2 if status == 400 else 1)
@@ -290,7 +290,7 @@ async def test_a_bad_row_is_counted_and_lets_nothing_depart(at_work: AtWork, tmp
     async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
         at_work.project.rows["INTERNAL", "", ""] = [*entries(1, 2), {"job_type": "no id"}]
         await exporter.polls()
-        rejected = await exporter.value("hpc_exporter_records_rejected_total", endpoint="queuing_jobs")
+        rejected = await exporter.value("hpc_exporter_records_rejected_total", collector="queuing_jobs")
         assert rejected == 1
         assert await exporter.value("octopus_queue_length") == 3
         assert await exporter.value("octopus_queue_departures_total") == 0
@@ -349,7 +349,7 @@ async def test_a_login_is_used_and_shown(at_work: AtWork, tmp_path: Path) -> Non
         assert await exporter.value("hpc_exporter_token_refreshes_total", source="driving") == 1
         expiry = await exporter.value("hpc_exporter_token_expiry_timestamp_seconds", source="driving", user="")
         assert expiry == pytest.approx(1_700_000_000 + 24 * 3600, abs=10)
-        assert await exporter.value("hpc_exporter_api_requests_total", endpoint="token", code="201") == 1
+        assert await exporter.value("hpc_exporter_api_requests_total", collector="token", code="201") == 1
         token = await exporter.app.components.projects["driving"].token.current()
         assert redact(f"X-Auth-Token: {token}") == "X-Auth-Token: <secret>"
         assert token not in await exporter.metrics()

@@ -158,7 +158,7 @@ async def test_a_token_that_lay_unused_past_its_end_is_not_used(pair: AtWork) ->
     await pair.token(kunshan).current()
     await pair.clock.advance(DAY + 1)
     await pair.client(xian).schedulers(first)
-    assert (pair.count("login"), pair.count("cluster")) == (2, 1)
+    assert (pair.count("login"), pair.count("schedulers")) == (2, 1)
 
 
 async def test_reading_what_a_token_says_changes_nothing(pair: AtWork) -> None:
@@ -449,7 +449,7 @@ async def test_with_a_wrong_clock_of_ours_tokens_are_renewed_in_time_and_it_is_s
         assert [line["log_level"] for line in lines if "clock is" in line["event"]] == ["warning"]
         assert lab.count("login") == 1
         assert 6 <= lab.count("next") <= 9
-        assert lab.first.requests.counts["cluster"] == 5 * 60
+        assert lab.first.requests.counts["schedulers"] == 5 * 60
 
 
 class Forgiven:
@@ -495,9 +495,9 @@ async def test_fifty_targets_with_the_same_dead_token_cause_one_login(pair: AtWo
     await other.current()
     kunshan.expire_tokens()
     await asyncio.gather(*(client.schedulers(token) for _ in range(50)))
-    refused = [record for record in kunshan.requests.of("cluster") if record.token == fingerprint(dead)]
+    refused = [record for record in kunshan.requests.of("schedulers") if record.token == fingerprint(dead)]
     assert pair.count("login") == 2
-    assert kunshan.requests.counts["cluster"] == 50 + len(refused)
+    assert kunshan.requests.counts["schedulers"] == 50 + len(refused)
     assert 1 <= len(refused) <= 16, "at most as many as are in flight at once"
     await other.current()
     assert pair.refreshes.counts == {("kunshan", True): 2, ("xian", True): 2}
@@ -510,7 +510,7 @@ async def test_a_token_refused_in_any_form_is_replaced_once_and_the_call_repeate
     await token.current()
     lab.first.revoke(await token.current())
     assert await client.schedulers(token)
-    assert (lab.count("login"), lab.count("cluster")) == (2, 2)
+    assert (lab.count("login"), lab.count("schedulers")) == (2, 2)
 
 
 async def test_a_cancelled_poll_does_not_cancel_the_login_that_others_wait_for(lab: AtWork) -> None:
@@ -563,7 +563,7 @@ async def test_a_refused_login_is_tried_ever_more_slowly_up_to_ten_minutes(lab: 
     token = lab.token(lab.first)
     moments = await moments_of_logins(lab, token, seconds=HOUR)
     assert pauses(moments) == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600, 600]
-    assert lab.count("cluster") == 0
+    assert lab.count("schedulers") == 0
     assert lab.refreshes.counts == {("kunshan", False): len(moments)}
     with pytest.raises(
         AuthenticationError, match=r"the login of account lab failed: the credential was refused.*10008"

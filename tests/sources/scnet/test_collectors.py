@@ -105,7 +105,7 @@ async def test_no_answer_does_worse_than_to_fail_a_poll(collector: str, body: by
             await collecting_it.poll(answer)
 
 
-@pytest.mark.parametrize(("collector", "prefix"), [("queue_jobs", "scnet_queue_jobs"), ("member_jobs", "scnet_")])
+@pytest.mark.parametrize(("collector", "prefix"), [("queue_jobs", "hpc_queue_jobs"), ("member_jobs", "hpc_")])
 @given(rows=ODD_ROWS)
 @settings(deadline=None, max_examples=25)
 async def test_counts_are_never_invented_and_a_long_list_is_read_as_a_short_one_is(

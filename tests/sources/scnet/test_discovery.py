@@ -120,13 +120,13 @@ async def test_all_regions_with_their_addresses_users_and_schedulers(three: AtWo
     ]
     assert three.count("login") == 1
     assert three.first.requests.counts["center"] == 3, "one address serves all regions"
-    assert [region.requests.counts["cluster"] for region in three.regions] == [1, 1, 1]
+    assert [region.requests.counts["schedulers"] for region in three.regions] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("style", ["401", "10008"])
 async def test_a_region_that_refuses_its_token_is_no_reason_to_log_in_again(three: AtWork, style: Any) -> None:
     three.regions[1].set_quirks(refusal_style=style)
-    three.regions[1].faults.add(Fault(kind="refused", endpoint="cluster"))
+    three.regions[1].faults.add(Fault(kind="refused", endpoint="schedulers"))
     _, xian, harbin = await found_by(three)
     assert (xian.hpc_url, xian.user, xian.schedulers) == (three.regions[1].hpc_url, "test", ())
     assert xian.problem.startswith("its schedulers could not be read: ")
@@ -166,7 +166,7 @@ async def test_a_region_that_fails_is_told_with_the_reason(three: AtWork, fault:
 
 
 async def test_a_region_that_hangs_costs_its_own_time_only(three: AtWork) -> None:
-    three.regions[1].faults.add(Fault(kind="hang", endpoint="cluster"))
+    three.regions[1].faults.add(Fault(kind="hang", endpoint="schedulers"))
     async with asyncio.timeout(100):
         kunshan, xian, harbin = await found_by(three, patience=0.3)
     assert kunshan.schedulers

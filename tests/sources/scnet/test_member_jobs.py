@@ -111,7 +111,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
 }
 
 
-async def poll(answer: Answer, prefix: str = "scnet_job_") -> Polled:
+async def poll(answer: Answer, prefix: str = "hpc_job_") -> Polled:
     async with collecting(REGION, "member_jobs", prefix) as member_jobs:
         return await member_jobs.poll(answer)
 
@@ -122,7 +122,7 @@ async def test_jobs(answer: Answer, expected: Expected, rejected: int) -> None:
 
 
 async def test_the_example_of_the_page(page_example: dict[str, bytes]) -> None:
-    polled = await poll(Answer(page_example["member_jobs"]), "scnet_member_")
+    polled = await poll(Answer(page_example["member_jobs"]), "hpc_member_")
     running = {"requested_nodes": 1, "requested_cpus": 1, "allocated_cpus": 2, "jobs": 1}
     expected = {f"{name} {state}": 0 for state in ("running", "queued") for name in ("jobs", *AMOUNTS.values())}
     expected |= {"jobs held": 0, "jobs suspended": 0, **{f"{name} running": value for name, value in running.items()}}
@@ -183,7 +183,7 @@ SUMS: dict[str, tuple[Answer, str, Samples]] = {
 
 @pytest.mark.parametrize(("answer", "name", "expected"), SUMS.values(), ids=SUMS)
 async def test_sums(answer: Answer, name: str, expected: Samples) -> None:
-    assert (await poll(answer, f"scnet_member_{name}")).outcome(expected) == (expected, 0)
+    assert (await poll(answer, f"hpc_member_{name}")).outcome(expected) == (expected, 0)
 
 
 @pytest.mark.parametrize(
@@ -211,5 +211,5 @@ async def test_a_word_is_kept_in_one_printable_line_of_bounded_length(word: str)
 
 async def test_a_large_listing_is_read_to_the_last_job() -> None:
     rows = [{"id": str(n), "name": f"job-{n}", "status": "statR", "cpuCore": 2} for n in range(20_000)]
-    samples = (await poll(envelope(rows), "scnet_member_")).samples
+    samples = (await poll(envelope(rows), "hpc_member_")).samples
     assert (samples["jobs running"], samples["allocated_cpus running"]) == (20_000, 40_000)

@@ -145,7 +145,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
 
 
 async def poll(answer: Answer) -> Polled:
-    async with collecting(REGION, "queue_jobs", "scnet_queue_jobs") as queue_jobs:
+    async with collecting(REGION, "queue_jobs", "hpc_queue_jobs") as queue_jobs:
         return await queue_jobs.poll(answer)
 
 
@@ -175,7 +175,7 @@ async def test_a_letter_that_nobody_knows_may_stand_for_one_that_is_not_sent(let
 
 
 async def test_a_queue_that_was_there_once_has_no_jobs_where_it_is_missing() -> None:
-    async with collecting(REGION, "queue_jobs", "scnet_queue_jobs") as queue_jobs:
+    async with collecting(REGION, "queue_jobs", "hpc_queue_jobs") as queue_jobs:
         for answer, expected, rejected in of(
             (queues(value("R", 2)), counts(R=2), 0),
             (queues(value("R", 2)), counts(R=2), 0),

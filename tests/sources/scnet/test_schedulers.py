@@ -35,12 +35,12 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
 
 @pytest.mark.parametrize(("answer", "expected", "rejected"), CASES.values(), ids=CASES)
 async def test_schedulers(answer: Answer, expected: Expected, rejected: int) -> None:
-    async with collecting(REGION, "cluster", "scnet_scheduler_info") as schedulers:
+    async with collecting(REGION, "schedulers", "hpc_scheduler_info") as schedulers:
         assert (await schedulers.poll(answer)).outcome(expected) == (expected, rejected)
 
 
 async def test_the_example_of_the_page_without_address_and_port(page_example: dict[str, bytes]) -> None:
-    async with collecting(REGION, "cluster", "scnet_scheduler_info") as schedulers:
-        polled = await schedulers.poll(Answer(page_example["cluster"]))
+    async with collecting(REGION, "schedulers", "hpc_scheduler_info") as schedulers:
+        polled = await schedulers.poll(Answer(page_example["schedulers"]))
     assert polled.outcome(SHOWN) == (SHOWN, 0)
     assert polled.requests == ["/hpc/openapi/v2/cluster"]
