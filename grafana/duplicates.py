@@ -14,9 +14,14 @@ CATALOGUE: Final = catalogue()
 # What a series gained in an instance adds up over those of a job: a shard has a part, a new pod goes on under another name.
 _GAINS: Final = ("increase", "rate", "resets", "changes")
 # Gauges of which each shard has a part.
-_PARTS: Final = ("hpc_exporter_tracked_jobs", "hpc_exporter_jobs_dropped")
-# Of shards that differ, the one that is worst off counts.
-_LEAST: Final = ("hpc_up", "octopus_up", "hpc_exporter_token_expiry_timestamp_seconds")
+_PARTS: Final = (
+    "hpc_exporter_targets",
+    "hpc_exporter_targets_up",
+    "hpc_exporter_tracked_jobs",
+    "hpc_exporter_jobs_dropped",
+)
+# Each shard has a token of its own: the one that expires first counts.
+_LEAST: Final = ("hpc_exporter_token_expiry_timestamp_seconds",)
 # Joined with by job and instance, to know which processes are exporters.
 _AS_IT_IS: Final = ("hpc_exporter_build_info",)
 _SERIES: Final = re.compile(

@@ -102,13 +102,17 @@ BOARD = Dashboard(
         ),
         tiles(
             Text("Regions and projects", "区域与项目"),
-            "Whether the last poll of everything in it worked. Failing: see below what, and why.",
-            "最近一次轮询是否全部成功。失败：见下方详情。",
-            # Of a region that several exporters share, each says how its own part does.
-            'min by (source) (label_replace(hpc_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)"))',
+            "Whether it answers, and whether the last poll of all its targets worked. Failing: see below what, and why.",
+            "是否有应答，以及所有目标最近一次轮询是否都成功。失败：见下方详情。",
+            'max by (source) (label_replace(hpc_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)")) '
+            "* on (source) (1 + (hpc_exporter_targets_up >= bool on (source) hpc_exporter_targets))",
             legend="{{source}}",
             size=(9, 4),
-            states=[(Text("failing", "失败"), ORANGE), (Text("working", "正常"), BLUE)],
+            states=[
+                (Text("down", "无应答"), VERMILION),
+                (Text("some targets failing", "部分目标失败"), ORANGE),
+                (Text("working", "正常"), BLUE),
+            ],
             no_value=Text("nothing was polled yet", "尚未轮询"),
         ),
         number(

@@ -37,7 +37,7 @@ INTRODUCTION: Final = Text(
 **Unknown is never zero.** A value that an API did not send has no sample. A poll that failed changes nothing; when the last
 success of a target is older than `poll.stale_after`, all that came from it leaves `/metrics`, and
 `hpc_exporter_target_stale` says so. So a sum over members or queues is a sum over those that are known: hold it against
-`hpc_up` or `octopus_up`, as the dashboards do. Where a region or project shows 0, an answer said so.
+`hpc_exporter_target_up`, as the dashboards do. Where a region or project shows 0, an answer said so.
 
 Histograms have series that end in `_bucket`, `_sum` and `_count`. There are no `_created` series. `/metrics` answers in the
 text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels and values are the same in both.
@@ -54,7 +54,7 @@ text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels
 
 **未知绝不等于零。** 接口没有返回的值就没有样本。采集失败不会改变任何数值；当一个目标最近一次成功早于 `poll.stale_after`
 时，来自它的全部数据都会从 `/metrics` 消失，并由 `hpc_exporter_target_stale` 说明。因此对成员或队列求和，只是对已知部分求和：
-请像看板那样与 `hpc_up` 或 `octopus_up` 对照着看。区域或项目的数值为 0，一定是某次应答给出的。
+请像看板那样与 `hpc_exporter_target_up` 对照着看。区域或项目的数值为 0，一定是某次应答给出的。
 
 直方图含有以 `_bucket`、`_sum` 和 `_count` 结尾的序列，没有 `_created` 序列。`/metrics` 按抓取方的偏好以文本格式 0.0.4 或
 OpenMetrics 1.0.0 回答，两者的名称、标签和数值相同。

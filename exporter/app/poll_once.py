@@ -1,14 +1,17 @@
 """Every target polled once, for commands that print what they found and end."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from exporter.app.components import Components
+from exporter.errors import NotThereError
 from exporter.metrics import health
 from exporter.metrics.format import Format
-from exporter.polling import Outcome, Target, poll_target
+from exporter.polling import Outcome, SourceHealth, Target, poll_target
+from exporter.sources.collector import registry
 from exporter.sources.scnet.queue_jobs import QueueStatistics
 
 
@@ -50,17 +53,18 @@ async def exposition(components: Components, outcomes: Iterable[Outcome]) -> byt
     Gauges only, without timestamps, and nothing about this process: fit for node_exporter's textfile collector, which has
     names of its own for that.
     """
-    shown = components.context.display.exposition
+    display = components.context.display
+    shown = display.exposition
+    display.up_families = components.up_families
     shown.exclude(components.config.metrics.exclude)
-    ups: dict[str, bool] = {}
+    sources = defaultdict[str, SourceHealth](SourceHealth)
     for outcome in outcomes:
         key = outcome.key
-        ups[key.source] = ups.get(key.source, True) and outcome.ok
-        last_success = outcome.at if outcome.ok else None
-        shown.put(
-            ("health", key),
-            health.target_health(*key, up=outcome.ok, stale=not outcome.ok, last_success=last_success),
-        )
-    for source, up in ups.items():
-        shown.put(("up", source), health.source_up(components.sources[source].up_family, source, up))
+        up = None if isinstance(outcome.error, NotThereError) else outcome.ok
+        sources[key.source].add(key, optional=not registry()[key.collector].default)
+        sources[key.source].record(key, up)
+        last_success = outcome.at if up else None
+        shown.put(("health", key), health.target_health(*key, up=up, stale=up is False, last_success=last_success))
+    for source, of_source in sources.items():
+        display.source_changed(source, of_source.status)
     return await shown.body(Format.TEXT, compress=False)

@@ -35,6 +35,22 @@ TARGET_LAST_SUCCESS: Final = gauge(
     absent=Text("", "该目标尚未成功过。"),
 )
 
+TARGETS: Final = gauge(
+    "hpc_exporter_targets",
+    ("source",),
+    "How many targets of a region or project are polled, without those whose endpoint is not there.",
+    zh="区域或项目中正在轮询的目标数，不含其接口不存在的目标。",
+    absent=Text("while nothing of it is polled.", "没有轮询它的任何目标。"),
+)
+
+TARGETS_UP: Final = gauge(
+    "hpc_exporter_targets_up",
+    ("source",),
+    "Of how many targets of a region or project the last poll worked. Absent until one was tried.",
+    zh="区域或项目中最近一次轮询成功的目标数。",
+    absent=Text("", "尚未尝试任何目标。"),
+)
+
 JOBS_DROPPED: Final = gauge(
     "hpc_exporter_jobs_dropped",
     ("source",),
@@ -43,12 +59,18 @@ JOBS_DROPPED: Final = gauge(
     absent=Text("without per_job.", "没有开启 per_job。"),
 )
 
-FAMILIES: Final = (TARGET_UP, TARGET_STALE, TARGET_LAST_SUCCESS, JOBS_DROPPED)
+FAMILIES: Final = (TARGET_UP, TARGET_STALE, TARGET_LAST_SUCCESS, TARGETS, TARGETS_UP, JOBS_DROPPED)
 
 
 def source_up(family: Family, source: str, up: bool | None) -> Chunks:
-    """Whether all targets of a region or project work, in the `family` of its kind; `up` is None while not known yet."""
+    """Whether a region or project answers, in the `family` of its kind; `up` is None while not known yet."""
     return {} if up is None else {family: to_bytes(sample(family, (source,), up))}
+
+
+def source_targets(source: str, targets: int, working: int | None) -> Chunks:
+    """How many targets of a region or project are polled, and how many of them work: None before one was tried."""
+    values = {TARGETS: targets, TARGETS_UP: working}
+    return {each: to_bytes(sample(each, (source,), value)) for each, value in values.items() if value is not None}
 
 
 def target_health(

@@ -1,6 +1,6 @@
 """Targets, their schedule and their health: jittered start, no overlap, backoff, staleness, shards. Knows nothing of vendors."""
 
-from exporter.polling.health import Listener
+from exporter.polling.health import Listener, SourceHealth, SourceStatus
 from exporter.polling.scheduler import SLICE, Scheduler, in_slices
 from exporter.polling.sharding import WHOLE, Shard
 from exporter.polling.target import STATES, Outcome, Target, TargetKey, TargetStatus, poll_target
@@ -13,6 +13,8 @@ __all__ = [
     "Outcome",
     "Scheduler",
     "Shard",
+    "SourceHealth",
+    "SourceStatus",
     "Target",
     "TargetKey",
     "TargetStatus",

@@ -9,7 +9,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import DecodeError, NotThereError, PollError, TransientError, UnexpectedStatusError
-from exporter.polling.target import TargetKey, TargetStatus
+from exporter.polling.target import Target, TargetKey, TargetStatus
 
 log = structlog.get_logger()
 
@@ -29,8 +29,8 @@ class Listener(Protocol):
         """`up` or `stale` of a target changed, or only its `last_success` where they have not `flipped`."""
         ...
 
-    def source_changed(self, source: str, up: bool | None) -> None:
-        """Whether the last poll of every target of `source` worked; None while some were not tried and none failed."""
+    def source_changed(self, source: str, status: "SourceStatus") -> None:
+        """Whether `source` answers, or how many of its targets work."""
         ...
 
     def expired(self, key: TargetKey) -> None:
@@ -59,12 +59,12 @@ class Health:
         # No success can become stale before this moment; spares looking at all of them at every scrape.
         self._stale_not_before = 0.0
 
-    def expect(self, key: TargetKey) -> None:
+    def expect(self, target: Target) -> None:
         """Count a target as not tried yet, unless it is known."""
-        health = self._sources.get(key.source)
+        health = self._sources.get(target.key.source)
         if health is None:
-            health = self._sources[key.source] = SourceHealth()
-        health.add(key)
+            health = self._sources[target.key.source] = SourceHealth()
+        health.add(target.key, optional=target.optional)
 
     def remove(self, key: TargetKey) -> None:
         """The target is no longer polled."""
@@ -80,7 +80,7 @@ class Health:
                 health.remove(key)
         self._sources = {source: health for source, health in self._sources.items() if health.known}
         for source, health in self._sources.items():
-            self._listener.source_changed(source, health.up)
+            self._listener.source_changed(source, health.status)
         self._stale_not_before = 0.0
         self._note_tried()
 
@@ -99,13 +99,13 @@ class Health:
         else:
             recovering = self._record_success(status)
         source = self._sources[status.key.source]
-        up_before = source.up
+        source_before = source.status
         source.record(status.key, status.up)
         if before == (None, False, False):
             self._note_tried()
         self._listener.health_changed(status, flipped=before != (status.up, status.stale, status.absent))
-        if source.up != up_before:
-            self._listener.source_changed(status.key.source, source.up)
+        if source.status != source_before:
+            self._listener.source_changed(status.key.source, source.status)
         return recovering
 
     def expire(self, statuses: Iterable[TargetStatus]) -> None:
@@ -151,50 +151,93 @@ class Health:
         self._incidents.forget(status.key)
 
     def _note_tried(self) -> None:
-        if not any(health.untried for health in self._sources.values()):
+        if all(health.tried for health in self._sources.values()):
             self.tried_all.set()
 
 
-class SourceHealth:
-    """The targets of one source by how they do, so that not all of them have to be looked at after every poll."""
+class SourceStatus(NamedTuple):
+    """Whether a source answers, how many of its targets are polled, and of how many the last poll worked.
+
+    None: not known yet. Targets whose endpoint is not there are not counted.
+    """
+
+    up: bool | None
+    targets: int
+    working: int | None
+
+
+class Tally:
+    """Targets by how their last polls ended, so that not all of them have to be looked at after every poll."""
 
     def __init__(self) -> None:
         self.known: set[TargetKey] = set()
         self.untried: set[TargetKey] = set()
-        self._failing: set[TargetKey] = set()
-        self._absent: set[TargetKey] = set()
-
-    def add(self, key: TargetKey) -> None:
-        """Expect `key` to be tried; nothing happens if it is known already."""
-        if key not in self.known:
-            self.known.add(key)
-            self.untried.add(key)
+        self.working: set[TargetKey] = set()
+        self.absent: set[TargetKey] = set()
 
     def remove(self, key: TargetKey) -> None:
-        self.known.discard(key)
-        self.untried.discard(key)
-        self._failing.discard(key)
-        self._absent.discard(key)
+        for keys in (self.known, self.untried, self.working, self.absent):
+            keys.discard(key)
 
     def record(self, key: TargetKey, up: bool | None) -> None:
-        """Note that a poll of `key` ended; `up` is None where its endpoint, an optional one, is not there."""
         self.untried.discard(key)
-        self._failing.discard(key)
-        self._absent.discard(key)
+        self.working.discard(key)
+        self.absent.discard(key)
         if up is None:
-            self._absent.add(key)
-        elif not up:
-            self._failing.add(key)
+            self.absent.add(key)
+        elif up:
+            self.working.add(key)
 
     @property
     def up(self) -> bool | None:
-        """True if the last poll of every target that is there worked; None while none failed and some were not tried.
+        """Whether the last poll of at least one target worked; None while others may still."""
+        if self.working:
+            return True
+        return None if self.untried or len(self.absent) == len(self.known) else False
 
-        None also where the endpoint of every target is optional and not there: that says neither.
-        """
-        if self._failing:
-            return False
-        return None if self.untried or (self._absent and self._absent == self.known) else True
+
+class SourceHealth:
+    """How the targets of one source do."""
+
+    def __init__(self) -> None:
+        self._default = Tally()
+        self._optional = Tally()
+
+    @property
+    def known(self) -> set[TargetKey]:
+        return self._default.known | self._optional.known
+
+    @property
+    def tried(self) -> bool:
+        """Whether every target was tried."""
+        return not self._default.untried and not self._optional.untried
+
+    def add(self, key: TargetKey, *, optional: bool = False) -> None:
+        """Expect `key` to be tried; nothing happens if it is known already."""
+        tally = self._optional if optional else self._default
+        if key not in tally.known:
+            tally.known.add(key)
+            tally.untried.add(key)
+
+    def remove(self, key: TargetKey) -> None:
+        self._default.remove(key)
+        self._optional.remove(key)
+
+    def record(self, key: TargetKey, up: bool | None) -> None:
+        """Note that a poll of `key` ended; `up` is None where its endpoint, an optional one, is not there."""
+        (self._optional if key in self._optional.known else self._default).record(key, up)
+
+    @property
+    def status(self) -> SourceStatus:
+        """Optional targets decide whether the source answers only where there are no others."""
+        default, optional = self._default, self._optional
+        known = len(default.known) + len(optional.known)
+        untried = len(default.untried) + len(optional.untried)
+        return SourceStatus(
+            up=(default if default.known else optional).up,
+            targets=known - len(default.absent) - len(optional.absent),
+            working=None if untried == known else len(default.working) + len(optional.working),
+        )
 
 
 class Incident(NamedTuple):

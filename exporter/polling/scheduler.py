@@ -114,8 +114,8 @@ class Scheduler:
                     self._remove(key)
             yield
         # All of them from the beginning, or a source would count as tried, and as up, after its first few targets.
-        for key in new:
-            self._health.expect(key)
+        for target in new.values():
+            self._health.expect(target)
         for some in slices(tuple(new.values())):
             for target in some:
                 self._upsert(target)

@@ -19,7 +19,7 @@ STATES: Final = ("stale", "failing", "pending", "up", "absent")
 
 
 class TargetKey(NamedTuple):
-    """The labels of a target: the region's or project's name, the endpoint, and the user, member or queue."""
+    """The labels of a target: the region's or project's name, the collector, and the user, member or queue."""
 
     source: str
     collector: str
@@ -31,7 +31,8 @@ class Target:
     """What to poll and where the answer goes.
 
     `interval` and `stale_after` are seconds. `poll` asks the upstream and raises PollError. `publish` shows what `poll`
-    returned and must not fail. Two targets of one key with different `identity` (another host, say) share no data.
+    returned and must not fail. Two targets of one key with different `identity` (another host, say) share no data. An
+    `optional` one says nothing of whether its source answers, as long as there are others.
     """
 
     key: TargetKey
@@ -40,6 +41,7 @@ class Target:
     poll: Callable[[], Awaitable[Any]]
     publish: Callable[[Any], Awaitable[None]]
     identity: Hashable = None
+    optional: bool = False
 
 
 @dataclass(slots=True)

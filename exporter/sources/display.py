@@ -9,7 +9,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.polling import TargetKey, TargetStatus
+from exporter.polling import SourceStatus, TargetKey, TargetStatus
 from exporter.sources.figures import Figureboard, Figures
 from exporter.sources.per_job import PerJobBudget
 from exporter.sources.tracked import Tracked
@@ -18,7 +18,8 @@ from exporter.sources.tracked import Tracked
 class Display:
     """The samples and figures of each target now; the scheduler's listener.
 
-    Owners in the exposition: a target's key for its data, ("health", key), ("up", source) and ("dropped", source).
+    Owners in the exposition: a target's key for its data, ("health", key), ("up", source), ("targets", source) and
+    ("dropped", source).
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class Display:
         self.figures = Figureboard()
         # Which jobs have series of their own; None where no job has. A reload replaces it where its settings changed.
         self.per_job: PerJobBudget | None = None
-        # The families that say whether a region or project works, by its name.
+        # The families that say whether a region or project answers, by its name.
         self.up_families: Mapping[str, Family] = {}
         # What the polling of a target remembers over reloads, as long as there is the target.
         self.remembered: dict[TargetKey, Any] = {}
@@ -68,8 +69,8 @@ class Display:
     def drop_source(self, source: str) -> None:
         """The source is no longer polled."""
         self._own.drop_source(source)
-        self.exposition.remove(("up", source))
-        self.exposition.remove(("dropped", source))
+        for owner in (("up", source), ("targets", source), ("dropped", source)):
+            self.exposition.remove(owner)
 
     # How the polls go: see `exporter.polling.Listener`.
 
@@ -86,8 +87,11 @@ class Display:
         elif status.up and last_success is not None:
             self.exposition.renew(owner, health.TARGET_LAST_SUCCESS, last_success)
 
-    def source_changed(self, source: str, up: bool | None) -> None:
-        self.exposition.put(("up", source), health.source_up(self.up_families[source], source, up))
+    def source_changed(self, source: str, status: SourceStatus) -> None:
+        self.exposition.put(("up", source), health.source_up(self.up_families[source], source, status.up))
+        if self._exporter_metrics:
+            chunks = health.source_targets(source, status.targets, status.working)
+            self.exposition.put(("targets", source), chunks)
 
     def expired(self, key: TargetKey) -> None:
         self.exposition.remove(key)

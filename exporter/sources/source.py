@@ -35,7 +35,7 @@ class Source(Protocol):
 
     @property
     def up_family(self) -> Family:
-        """The family that says whether all its targets work."""
+        """The family that says whether it answers."""
         ...
 
     def warnings(self) -> list[str]:
@@ -66,4 +66,12 @@ class Source(Protocol):
 def target_of(source: Any, collector: Collector, subject: Subject, poll: PollSettings, identity: Hashable) -> Target:
     """The target that polls `subject` of a source; see `Target` for its `identity`."""
     polling = collector.start(source, subject)
-    return Target(collector.key(subject), poll.interval, poll.stale_after, polling.poll, polling.publish, identity)
+    return Target(
+        collector.key(subject),
+        poll.interval,
+        poll.stale_after,
+        polling.poll,
+        polling.publish,
+        identity,
+        optional=not collector.default,
+    )

@@ -165,7 +165,12 @@ async def test_one_endpoint_that_fails_spares_the_others(tmp_path: Path, region:
         samples = await exporter.shows(lambda samples: not has(samples, "hpc_queue_jobs"), "no queues")
         assert has(samples, "hpc_member_jobs")
         assert has(samples, "hpc_scheduler_info")
-        assert samples[UP] == 0
+        assert samples[UP] == 1, "the region answers"
+        targets = (
+            samples['hpc_exporter_targets{source="kunshan"}'],
+            samples['hpc_exporter_targets_up{source="kunshan"}'],
+        )
+        assert targets[0] > targets[1] > 0
 
 
 def has(samples: dict[str, float], family: str) -> bool:

@@ -167,6 +167,7 @@ async def test_excluded_metrics_leave_and_return_at_a_reload_without_a_poll(
     excluded = ["hpc_queue_jobs", "hpc_exporter_polls_total", "hpc_exporter_poll_duration_seconds"]
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
         await exporter.ready()
+        await exporter.shows(lambda samples: any("observations_censored" in each for each in samples), "tracked jobs")
         before, polled = await exporter.domain(), len(region.requests)
         await exporter.reload(configuration(cluster(region.url), metrics={"exclude": excluded}))
         plain = await exporter.text()

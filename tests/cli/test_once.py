@@ -161,7 +161,8 @@ async def test_the_prometheus_text_is_fit_for_the_textfile_collector(region: Scr
     }
     assert all(sample.timestamp is None for sample in samples.values())
     values = {key: sample.value for key, sample in samples.items()}
-    assert values["hpc_up", "kunshan"] == 0
+    assert values["hpc_up", "kunshan"] == 1, "it answers"
+    assert (values["hpc_exporter_targets", "kunshan"], values["hpc_exporter_targets_up", "kunshan"]) == (3, 2)
     assert values["hpc_exporter_target_up", "kunshan", "queue_jobs", "test"] == 0
     assert values["hpc_exporter_target_up", "kunshan", "member_jobs", "chemistry/test"] == 1
     assert values["hpc_member_allocated_cpus", "kunshan", "chemistry", "test", "running"] == 32

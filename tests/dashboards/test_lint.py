@@ -265,7 +265,12 @@ def json_text(board: dict[str, Any]) -> str:
         # Each shard has a part of these, and its own of those.
         ("sum(hpc_exporter_tracked_jobs)", "sum(max by (source) (sum by (job, source) (hpc_exporter_tracked_jobs)))"),
         ("hpc_exporter_series", "max by (instance) (hpc_exporter_series)"),
-        ("hpc_up == 0", "min by (hpc_cluster) (hpc_up) == 0"),
+        ("hpc_exporter_targets", "max by (source) (sum by (job, source) (hpc_exporter_targets))"),
+        ("hpc_up == 0", "max by (hpc_cluster) (hpc_up) == 0"),
+        (
+            "hpc_exporter_token_expiry_timestamp_seconds < 1",
+            "min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds) < 1",
+        ),
         # Not ours, or needed with job and instance.
         ("up and on (job, instance) hpc_exporter_build_info", "up and on (job, instance) hpc_exporter_build_info"),
         ("my_hpc_up + hpc_up_total", "my_hpc_up + hpc_up_total"),

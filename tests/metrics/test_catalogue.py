@@ -25,6 +25,8 @@ hpc_exporter_shard_ordinal gauge
 hpc_exporter_target_last_success_timestamp_seconds gauge source collector target
 hpc_exporter_target_stale gauge source collector target
 hpc_exporter_target_up gauge source collector target
+hpc_exporter_targets gauge source
+hpc_exporter_targets_up gauge source
 hpc_exporter_token_expiry_timestamp_seconds gauge source user
 hpc_exporter_token_refresh_failures_total counter source
 hpc_exporter_token_refreshes_total counter source

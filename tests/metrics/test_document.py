@@ -47,6 +47,7 @@ def exposition() -> Exposition:
             health.target_health("kunshan", "queue_jobs", "bob", up=True, stale=False, last_success=1.7e9),
             health.source_up(SCNET_UP, "kunshan", True),
             health.source_up(OCTOPUS_UP, "driving", True),
+            health.source_targets("kunshan", 3, 2),
             health.jobs_dropped("kunshan", 3),
             queuing_jobs.rendered(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, COUNTERS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),

@@ -57,3 +57,14 @@ def test_target_health(up: bool | None, stale: bool, last_success: float | None,
 )
 def test_source_up(family: Family, up: bool | None, expected: str) -> None:
     assert text(health.source_up(family, "kunshan", up)) == expected
+
+
+@pytest.mark.parametrize(
+    ("working", "expected"),
+    [
+        (None, 'hpc_exporter_targets{source="kunshan"} 3\n'),
+        (0, 'hpc_exporter_targets{source="kunshan"} 3\nhpc_exporter_targets_up{source="kunshan"} 0\n'),
+    ],
+)
+def test_source_targets(working: int | None, expected: str) -> None:
+    assert text(health.source_targets("kunshan", 3, working)) == expected

@@ -134,7 +134,7 @@ async def test_an_optional_endpoint_that_is_not_there_is_neither_up_nor_failing(
     await scheduler.set_targets([played.target()])
     await clock.advance(60)
     [status] = scheduler.statuses
-    assert heard.sources == [("kunshan", None), ("kunshan", True)]
+    assert heard.sources == [("kunshan", (None, 1, None)), ("kunshan", (True, 1, 1))]
 
     played.error = NotThereError("HTTP 404")
     polls = len(played.started)
@@ -142,7 +142,7 @@ async def test_an_optional_endpoint_that_is_not_there_is_neither_up_nor_failing(
     assert (status.copy().state, heard.health[-1]) == ("absent", (played.key, None, False))
     assert heard.expirations == [played.key]
     assert heard.polls[-1] == (played.key, None)
-    assert heard.sources[2:] == [("kunshan", None)]
+    assert heard.sources[2:] == [("kunshan", (None, 0, 0))]
     assert scheduler.ready
     await clock.advance(3 * 3600)
     assert len(played.started) == polls + 4
@@ -150,5 +150,5 @@ async def test_an_optional_endpoint_that_is_not_there_is_neither_up_nor_failing(
 
     played.error = None
     await clock.advance(3600)
-    assert heard.sources[3:] == [("kunshan", True)]
+    assert heard.sources[3:] == [("kunshan", (True, 1, 1))]
     await scheduler.stop()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from typing import Literal
 
 import structlog
 from hypothesis import given, settings
@@ -158,12 +159,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert {status.key: status.up for status in self.scheduler.statuses} == {k: v.up for k, v in self.known.items()}
 
     @invariant()
-    def sources_are_up_when_all_of_theirs_are(self) -> None:
+    def a_source_answers_when_one_of_its_targets_does(self) -> None:
         self.take_in_what_was_heard()
         for source in {key.source for key in self.known}:
             ups = [known.up for key, known in self.known.items() if key.source == source]
-            expected = False if False in ups else None if None in ups else True
-            assert [up for name, up in self.heard.sources if name == source][-1] is expected
+            expected = True if True in ups else None if None in ups else False
+            tried = set(ups) != {None}
+            [*_, (_, status)] = [heard for heard in self.heard.sources if heard[0] == source]
+            assert status == (expected, len(ups), ups.count(True) if tried else None)
 
     @invariant()
     def nothing_is_lost_and_nothing_runs_twice(self) -> None:
@@ -194,28 +197,35 @@ TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=50, stateful_step_count=40)
 
 KEY_NAMES = st.sampled_from("abcd")
-STEPS = st.lists(st.tuples(st.sampled_from(["add", "remove", "good", "bad"]), KEY_NAMES))
+STEPS = st.lists(st.tuples(st.sampled_from(["add", "remove", True, False, None]), KEY_NAMES, st.booleans()))
 
 
 @given(STEPS)
-def test_a_sources_health_is_that_of_its_targets(steps: list[tuple[str, str]]) -> None:
+def test_a_sources_health_is_that_of_its_targets(steps: list[tuple[str | bool | None, str, bool]]) -> None:
+    """Optional targets are counted, but decide whether the source answers only where there are no others."""
     health = SourceHealth()
-    model: dict[TargetKey, bool | None] = {}
-    for step, name in steps:
-        key = TargetKey("kunshan", "queue_jobs", name)
+    model: dict[TargetKey, Literal["untried"] | bool | None] = {}
+    for step, name, optional in steps:
+        key = TargetKey("kunshan", "region_cores" if optional else "queue_jobs", name)
         if step == "add" and key not in model:
-            health.add(key)
-            model[key] = None
+            health.add(key, optional=optional)
+            model[key] = "untried"
         elif step == "remove" and key in model:
             health.remove(key)
             del model[key]
-        elif step in ("good", "bad") and key in model:
-            health.record(key, step == "good")
-            model[key] = step == "good"
+        elif not isinstance(step, str) and key in model:
+            health.record(key, step)
+            model[key] = step
         states = list(model.values())
-        assert bool(health.known) == bool(states)
-        assert bool(health.untried) == (None in states)
-        assert health.up is (False if False in states else None if None in states else True)
+        deciding = [model[key] for key in model if key.collector == "queue_jobs"] or states
+        unknown = "untried" in deciding or set(deciding) <= {None}
+        assert health.known == set(model)
+        assert health.tried == ("untried" not in states)
+        assert health.status == (
+            True if True in deciding else None if unknown else False,
+            len(states) - states.count(None),
+            None if set(states) <= {"untried"} else states.count(True),
+        )
 
 
 def test_all_outcomes_are_errors_or_none() -> None:

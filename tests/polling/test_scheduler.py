@@ -479,21 +479,23 @@ async def test_a_target_removed_between_a_timer_and_its_poll_is_not_polled(
 # Sources
 
 
-async def test_a_source_is_up_once_all_its_targets_worked_and_down_with_the_first_that_fails(
+async def test_a_source_answers_once_one_target_worked_until_all_fail(
     scheduler: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
     a, b = Played(clock, "a"), Played(clock, "b", seconds=10)
-    update(scheduler, a, b)
-    assert heard.sources == [("kunshan", None)]
-    await clock.advance(5)
-    assert heard.sources == [("kunshan", None)]
-    await clock.advance(10)
-    assert heard.sources[1:] == [("kunshan", True)]
+    cores = Played(clock, "", collector="region_cores", optional=True)
+    update(scheduler, a, b, cores)
+    assert heard.sources == [("kunshan", (None, 3, None))]
+    await clock.advance(15)
+    assert heard.sources[-1] == ("kunshan", (True, 3, 3))
     b.error = DOWN
     await clock.advance(120)
-    assert heard.sources[2:] == [("kunshan", False)]
-    update(scheduler, a)
-    assert heard.sources[3:] == [("kunshan", True)], "the failing target is gone"
+    assert heard.sources[-1] == ("kunshan", (True, 3, 2))
+    a.error = DOWN
+    await clock.advance(120)
+    assert heard.sources[-1] == ("kunshan", (False, 3, 1)), "an optional target does not say that it answers"
+    update(scheduler, b)
+    assert heard.sources[-1] == ("kunshan", (False, 1, 0)), "the others are gone"
 
 
 # The end

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.errors import PollError
-from exporter.polling import Target, TargetKey, TargetStatus
+from exporter.polling import SourceStatus, Target, TargetKey, TargetStatus
 
 
 class Heard:
@@ -15,7 +15,7 @@ class Heard:
         self.polls: list[tuple[TargetKey, PollError | None]] = []
         self.seconds: list[float] = []
         self.health: list[tuple[TargetKey, bool | None, bool]] = []
-        self.sources: list[tuple[str, bool | None]] = []
+        self.sources: list[tuple[str, SourceStatus]] = []
         self.expirations: list[TargetKey] = []
         self.removals: list[TargetKey] = []
 
@@ -26,8 +26,8 @@ class Heard:
     def health_changed(self, status: TargetStatus, *, flipped: bool) -> None:  # noqa: ARG002 - a change is a change
         self.health.append((status.key, status.up, status.stale))
 
-    def source_changed(self, source: str, up: bool | None) -> None:
-        self.sources.append((source, up))
+    def source_changed(self, source: str, status: SourceStatus) -> None:
+        self.sources.append((source, status))
 
     def expired(self, key: TargetKey) -> None:
         self.expirations.append(key)
@@ -47,6 +47,7 @@ class Played:
     interval: float = 60.0
     stale_after: float = 180.0
     identity: str = ""
+    optional: bool = False
     seconds: float = 0.0
     publish_seconds: float = 0.0
     error: BaseException | None = None
@@ -61,7 +62,7 @@ class Played:
         return TargetKey(self.source, self.collector, self.name)
 
     def target(self) -> Target:
-        return Target(self.key, self.interval, self.stale_after, self.poll, self.publish, self.identity)
+        return Target(self.key, self.interval, self.stale_after, self.poll, self.publish, self.identity, self.optional)
 
     async def poll(self) -> int:
         self.started.append(self.clock.monotonic())

@@ -11,10 +11,10 @@ from exporter.sources.collector import Per, Subject
 UP: Final = gauge(
     "octopus_up",
     ("project",),
-    "Whether the last poll of every queue of the project worked (1) or at least one failed (0). "
-    "Absent until the project was polled.",
-    zh="项目的每个队列最近一次采集是否都成功：1 为全部成功，0 为至少一个失败。",
-    absent=Text("", "该项目尚未采集过。"),
+    "Whether the project answers: 1 if the last poll of at least one target of a collector that is on by default worked, 0 if "
+    "none did. Absent until one was tried.",
+    zh="项目是否有应答：默认启用的采集项中至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
+    absent=Text("", "尚未尝试任何目标。"),
 )
 
 
