@@ -1,7 +1,8 @@
 """Long computations beside the event loop, and calls that may block for ever (a name server, a file on a dead mount).
 
-The latter get daemon threads of their own. The event loop's default executor is the wrong place for them: it has few threads, so a handful of hanging calls stops
-all others, and both ``asyncio.run`` and the interpreter wait for its threads before they exit.
+The latter get daemon threads of their own. The event loop's default executor is the wrong place for them: it has few
+threads, so a handful of hanging calls stops all others, and both ``asyncio.run`` and the interpreter wait for its threads
+before they exit.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -47,30 +49,40 @@ class BlockingCalls:
 
 
 def in_daemon_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
-    """Start `call` in a thread that no exit waits for. To be awaited by `asyncio.wait`: the thread cannot be cancelled."""
+    """Start `call` in a thread that no exit waits for. Await it by `asyncio.wait`: the thread cannot be cancelled."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
-    # Whoever waited may have given up: nobody has to look at an exception then.
+    # Its caller may have given up: mark an exception as retrieved.
     result.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def finish(value: T | None, error: BaseException | None) -> None:
+    def finish(ended: Future[T]) -> None:
         if result.done():
             return
-        if error is not None:
+        if (error := ended.exception()) is not None:
             result.set_exception(error)
         else:
-            result.set_result(value)  # type: ignore[arg-type]  # None only where T is
+            result.set_result(ended.result())
 
-    def run() -> None:
-        value: T | None = None
-        error: BaseException | None = None
-        try:
-            value = call()
-        except BaseException as raised:  # noqa: BLE001 - handed to the caller
-            error = raised
+    def hand_over(ended: Future[T]) -> None:
         # The loop may be closed by the time a hanging call ends.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(finish, value, error)
+            loop.call_soon_threadsafe(finish, ended)
+
+    daemon_call(call, name=name).add_done_callback(hand_over)
+    return result
+
+
+def daemon_call(call: Callable[[], T], *, name: str) -> Future[T]:
+    """Start `call` in a thread that no exit waits for."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            value = call()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            result.set_exception(error)
+        else:
+            result.set_result(value)
 
     CallThread(target=run, name=name, daemon=True).start()
     return result

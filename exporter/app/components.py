@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from exporter.app.tls import Contexts, context_for
 from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, Config, OctopusProject, Tls, load
+from exporter.config.files import UnansweredFileError, answered
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
@@ -248,9 +249,14 @@ def validate(path: Path) -> list[str]:
     """Check a configuration as a start does, but for opening the state file; the warnings. Raises ConfigurationError."""
     components = assemble(path)
     tracking = components.config.tracking
-    file = tracking.state_file if tracking.enabled else None
-    if file is None or file.parent.is_dir():
+    folder = tracking.state_file.parent if tracking.enabled and tracking.state_file is not None else None
+    if folder is None:
         return components.warnings
-    # This machine need not be the one that serves.
-    missing = f"{path}: tracking.state_file: there is no folder {file.parent}: serve does not start without it"
-    return [*components.warnings, missing]
+    try:
+        if answered(folder, folder.is_dir):
+            return components.warnings
+        problem = f"there is no folder {folder}"
+    except UnansweredFileError as error:
+        problem = f"{folder}: {error}"
+    # A warning: this machine need not be the one that serves.
+    return [*components.warnings, f"{path}: tracking.state_file: {problem}: serve does not start without it"]

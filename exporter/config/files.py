@@ -1,4 +1,4 @@
-"""Reading a small file that somebody else wrote, without surprises: not even where its disk does not answer."""
+"""Bounded reads of small files: of their size, and of the time that a dead disk takes."""
 
 import asyncio
 import errno
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from exporter.errors import ExporterError
-from exporter.threads import in_daemon_thread
+from exporter.threads import daemon_call, in_daemon_thread
 
 T = TypeVar("T")
 
 # Seconds after which the read of one file counts as failed: a dead network file system never answers.
 READ_TIMEOUT: Final = 10.0
-# With so many of its files unanswered, the rest of a folder is not tried: each would cost another thread.
+# With this many of its files unanswered, the rest of a folder is not tried: each would cost another thread.
 _UNANSWERED_IN_FOLDER = 2
 _MAX_DIGESTED = 8 * 1024 * 1024
 _PLAIN_WORDS = {
@@ -51,7 +51,7 @@ class UnansweredFileError(UnusableFileError):
 
 
 class _Reader:
-    """A thread that reads: which file since when, and whether somebody still waits for it."""
+    """The file that a thread reads, since when, and whether its caller has given up."""
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -80,24 +80,36 @@ _current: ContextVar[_Reader | None] = ContextVar("_current", default=None)
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:
-    """Return the content of a regular file. Blocks, for ever where the disk does not answer: see `read_in_thread`.
+    """Return the content of a regular file. Blocks, for `READ_TIMEOUT` at most where the disk does not answer.
 
     Raises:
-        UnusableFileError: it is not there, not readable, not regular or too long, or an earlier read of it still hangs.
+        UnusableFileError: it is not there, not readable, not regular or too long, or its disk does not answer.
 
     """
-    reader = _current.get() or _Reader()
-    if reader.abandoned or _unanswered(path):
+    return answered(path, lambda: _read_or_explain(path, max_bytes))
+
+
+def answered(path: Path, call: Callable[[], T]) -> T:
+    """Return the result of a call that needs the file at `path`, and may hang with its disk.
+
+    A thread of `read_in_thread` makes the call itself. Any other, such as the main thread of a command, waits for it no longer
+    than `READ_TIMEOUT`. Raises UnansweredFileError, also while an earlier call for the file hangs.
+    """
+    reader = _current.get()
+    if (reader is not None and reader.abandoned) or _unanswered(path):
         raise UnansweredFileError(path)
-    with reader.reading(path):
-        try:
-            return _read(path, max_bytes)
-        except FileNotFoundError as error:
-            raise MissingFileError(why(error)) from None
-        except OSError as error:
-            raise UnusableFileError(why(error)) from None
-        except ValueError:
-            raise UnusableFileError("this is not a file's name") from None
+    if reader is not None:
+        with reader.reading(path):
+            return call()
+
+    def run() -> T:
+        with _Reader().reading(path):
+            return call()
+
+    try:
+        return daemon_call(run, name="file reader").result(READ_TIMEOUT)
+    except TimeoutError:
+        raise UnansweredFileError(path) from None
 
 
 async def read_in_thread(read: Callable[[], T]) -> T:
@@ -130,7 +142,7 @@ async def read_in_thread(read: Callable[[], T]) -> T:
 
 
 def digest(path: Path) -> bytes:
-    """What tells the contents of a file apart, and the reasons why it cannot be read. Blocks."""
+    """Digest of the content of a file, or of the reason why it cannot be read. Blocks."""
     try:
         return hashlib.sha256(read_file(path, max_bytes=_MAX_DIGESTED)).digest()
     except UnusableFileError as error:
@@ -138,13 +150,24 @@ def digest(path: Path) -> bytes:
 
 
 def why(error: OSError) -> str:
-    """Say in plain words why a file cannot be read."""
+    """The reason why a file cannot be read, in plain words."""
     number = error.errno or errno.EIO
     return _PLAIN_WORDS.get(number, os.strerror(number))
 
 
+def _read_or_explain(path: Path, max_bytes: int) -> bytes:
+    try:
+        return _read(path, max_bytes)
+    except FileNotFoundError as error:
+        raise MissingFileError(why(error)) from None
+    except OSError as error:
+        raise UnusableFileError(why(error)) from None
+    except ValueError:
+        raise UnusableFileError("this is not a file's name") from None
+
+
 def _read(path: Path, max_bytes: int) -> bytes:
-    # Not blocking: opening a pipe that nobody writes to would otherwise wait for ever.
+    # Not blocking: opening a pipe without a writer would otherwise wait for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode

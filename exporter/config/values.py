@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
-from exporter.config.files import UnusableFileError, read_file
+from exporter.config.files import UnansweredFileError, UnusableFileError, answered, read_file
 from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
 from exporter.config.tree import Broken, Null, Report, Text, shown
 from exporter.config.units import format_duration, format_size, parse_duration, parse_size
@@ -203,9 +203,16 @@ def _path(value: object, info: ValidationInfo) -> Path:
 def _path_of_existing(value: object, info: ValidationInfo) -> Path:
     """Return the absolute path of a file that is to be read. One that is not there is not repeated if it may be a token."""
     path = _path(value, info)
-    if resembles_secret(text_of(value, "a path")) and not os.path.lexists(path):
+    if resembles_secret(text_of(value, "a path")) and not _is_there(path):
         raise ValueError("there is no such file, and its name may be a token: that belongs under the key without _file")
     return path
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return answered(path, lambda: os.path.lexists(path))
+    except UnansweredFileError:
+        return True
 
 
 def _secret(*, header: bool = True) -> BeforeValidator:

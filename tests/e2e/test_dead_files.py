@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.e2e.process import ExporterProcess, eventually, serving
+from tests.e2e.process import ExporterProcess, eventually, run, serving
 from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, queue, scripted_region
 from tests.support.forks import RUN_FIRST
 
@@ -187,3 +187,32 @@ async def test_six_hundred_requests_that_hang_up_share_one_reload(tmp_path: Path
         await exporter.shows(lambda samples: samples[SUCCESSFUL] == 0, "the reload failed")
         await exporter.ask("/-/reload", "POST")
         assert len(await exporter.logged("was not reloaded")) <= 3
+
+
+COMMANDS = (("check",), ("once",), ("jobs", "list"), ("serve", "--config.check"))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_a_command_names_the_file_that_is_not_answered_and_ends(
+    tmp_path: Path, region: ScriptedRegion, command: tuple[str, ...], name: str
+) -> None:
+    config = tmp_path / "exporter.yml"
+    config.write_text(text(tmp_path, region.url), encoding="utf-8")
+    (tmp_path / f"{name}.dead").touch()
+    status, stdout, stderr = await run(tmp_path, *command, f"--config.file={config}", env=dead_disk(tmp_path, 0.2))
+    assert status == 1
+    assert name in stdout + stderr
+    assert "is the disk or network share that it is on there?" in stdout + stderr
+    assert "Traceback" not in stderr
+
+
+async def test_a_check_names_the_web_configuration_that_is_not_answered(tmp_path: Path, region: ScriptedRegion) -> None:
+    config = tmp_path / "exporter.yml"
+    config.write_text(text(tmp_path, region.url), encoding="utf-8")
+    (tmp_path / "web.yml.dead").touch()
+    arguments = ("serve", "--config.check", f"--config.file={config}", f"--web.config.file={tmp_path / 'web.yml'}")
+    status, stdout, stderr = await run(tmp_path, *arguments, env=dead_disk(tmp_path, 0.2))
+    assert status == 1
+    assert "web.yml" in stderr
+    assert "is the disk or network share" in stdout + stderr
