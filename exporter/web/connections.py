@@ -1,4 +1,4 @@
-"""The connections of the web server: how many there may be, and which one is closed when there are too many.
+"""The connections of the web server: their number is limited, and idle ones are closed to make room.
 
 Works on the sockets that the listeners accept, so that a connection counts from its first packet, TLS handshake
 included. A socket that the event loop has closed has no file descriptor any more, hence no callbacks are needed.
@@ -8,6 +8,7 @@ import asyncio
 import errno
 import resource
 import socket
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, Final
@@ -17,7 +18,7 @@ MAX_CONNECTIONS: Final = 1000
 FIRST_REQUEST_TIMEOUT: Final = 10.0
 # Seconds that a connection is kept for the next request: more than the usual scrape interval of a minute.
 KEEPALIVE_TIMEOUT: Final = 75.0
-# Seconds that closing all connections may take.
+# Seconds within which a connection that was shut down should be closed. One that is not counts as open again.
 CLOSING_TIMEOUT: Final = 1.0
 # Connections shut down whose descriptors are not free yet; accepting waits for them.
 MAX_CLOSING: Final = 16
@@ -40,22 +41,27 @@ def connection_limit(max_open_files: int | None = None) -> int:
 class Connection:
     """A client's connection.
 
-    `trusted`: its last request was allowed. `suspicious`: its last request had a password and was rejected.
+    `silent`: it has sent no request yet. `trusted`: its last request was allowed. `suspicious`: its last request had a
+    password and was rejected.
     """
 
-    __slots__ = ("closing", "in_flight", "silent", "socket", "suspicious", "trusted")
+    __slots__ = ("in_flight", "shut_down_at", "silent", "socket", "suspicious", "trusted")
 
     def __init__(self, accepted: socket.socket) -> None:
         self.socket = accepted
         self.silent = True
-        self.in_flight = False
-        self.trusted = False
-        self.suspicious = False
-        self.closing = False
+        self.in_flight = self.trusted = self.suspicious = False
+        # On the monotonic clock.
+        self.shut_down_at: float | None = None
 
     @property
     def is_open(self) -> bool:
         return self.socket.fileno() != -1
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it is about to be closed."""
+        return self.shut_down_at is not None and time.monotonic() < self.shut_down_at + CLOSING_TIMEOUT
 
     @property
     def rank(self) -> int:
@@ -64,7 +70,7 @@ class Connection:
 
     def shut_down(self) -> None:
         """End the connection. The event loop sees an end of file and closes the socket, in a TLS handshake as well."""
-        self.closing = True
+        self.shut_down_at = time.monotonic()
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
@@ -91,30 +97,34 @@ class ConnectionLimiter:
         """Return a listening socket that takes the place of `bound`, with the limit applied to what it accepts."""
         return LimitedListener(bound, self)
 
-    def has_to_wait(self) -> bool:
-        """Whether so many connections are about to close that no other one should be accepted before."""
+    def must_wait(self) -> bool:
+        """Whether so many connections are about to be closed that no other one should be accepted before."""
         if len(self._connections) < self.limit:
             return False
         for descriptor, connection in list(self._connections.items()):
             if not connection.is_open:
                 del self._connections[descriptor]
-        return sum(connection.closing for connection in self._connections.values()) >= MAX_CLOSING
+        return sum(connection.is_closing for connection in self._connections.values()) >= MAX_CLOSING
 
     def accepted(self, accepted: socket.socket) -> None:
         """Count a new connection, and close another one, or this one, where there are too many."""
         connection = Connection(accepted)
-        full = sum(not each.closing for each in self.open_connections) >= self.limit
+        full = sum(not each.is_closing for each in self.open_connections) >= self.limit
         descriptor = accepted.fileno()
-        # A connection of before with this descriptor is closed, or the system would not have given it again.
+        # An earlier connection with this descriptor is closed, or the system would not have reused it.
         self._connections.pop(descriptor, None)
         if full and not self.close_idle():
             connection.shut_down()
         self._connections[descriptor] = connection
         asyncio.get_running_loop().call_later(FIRST_REQUEST_TIMEOUT, self._close_if_silent, connection)
 
+    def free_descriptor(self) -> bool:
+        """Close an idle connection unless one is about to be closed. Return False where there is neither."""
+        return any(each.is_closing for each in self.open_connections) or self.close_idle()
+
     def close_idle(self) -> bool:
         """Close the connection that has been idle for longest. Return False where none is idle."""
-        idle = [each for each in self.open_connections if not (each.in_flight or each.closing)]
+        idle = [each for each in self.open_connections if not each.in_flight and each.shut_down_at is None]
         if idle:
             # The first of those with the lowest rank.
             min(idle, key=lambda each: each.rank).shut_down()
@@ -163,14 +173,15 @@ class LimitedListener(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection.
 
-        Raises BlockingIOError, which asyncio takes for an empty queue, where it is better to ask again later.
+        Raises BlockingIOError, which asyncio takes for an empty queue, where connections have to be closed first. The
+        queue is not empty, so asyncio immediately tries again: this must not last.
         """
-        if self._limiter.has_to_wait():
+        if self._limiter.must_wait():
             raise BlockingIOError
         try:
             accepted, address = super().accept()
         except OSError as error:
-            if error.errno in _OUT_OF_DESCRIPTORS and self._limiter.close_idle():
+            if error.errno in _OUT_OF_DESCRIPTORS and self._limiter.free_descriptor():
                 raise BlockingIOError from None
             raise
         self._limiter.accepted(accepted)

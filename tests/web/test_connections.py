@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from exporter.web import connections
-from exporter.web.connections import MAX_CONNECTIONS, connection_limit
+from exporter.web.connections import MAX_CLOSING, MAX_CONNECTIONS, connection_limit
 from tests.support.face import Served, eventually, guarded
 
 REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -128,6 +128,27 @@ async def test_a_connection_without_a_request_gives_way_to_keep_one_that_had_som
         assert await served.status() == 200
         assert await ended(silent[0])
         await request(*kept)
+
+
+async def test_connections_that_do_not_close_do_not_keep_others_from_being_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A transport that reads no more does not see that its socket was shut down."""
+    monkeypatch.setattr(connections, "CLOSING_TIMEOUT", 0.2)
+    async with guarded(max_connections=2 * MAX_CLOSING) as served, AsyncExitStack() as stack:
+        server = served.runner.server
+        assert server is not None
+        for _ in range(2 * MAX_CLOSING):
+            stack.callback((await served.connect())[1].close)
+        await eventually(lambda: len(server.connections) == 2 * MAX_CLOSING)
+        for connection in server.connections:
+            assert isinstance(connection.transport, asyncio.Transport)
+            connection.transport.pause_reading()
+            stack.callback(connection.transport.abort)
+        for _ in range(MAX_CLOSING):
+            stack.callback((await served.connect())[1].close)
+        async with asyncio.timeout(100):
+            assert await served.status() == 200
 
 
 @pytest.mark.parametrize(
