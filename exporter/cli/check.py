@@ -105,15 +105,15 @@ def check(path: Path) -> int:
     return 0
 
 
-async def _check_online(assembly: Components, seconds: float) -> int:
+async def _check_online(components: Components, seconds: float) -> int:
     """A line for each target, in the order of the configuration; 0 if nothing is wrong with any."""
-    targets = all_targets(assembly)
+    targets = all_targets(components)
     try:
         with progress("trying", len(targets)) as advance:
-            results = await Preflight(assembly).check(targets, seconds, advance)
+            results = await Preflight(components).check(targets, seconds, advance)
     finally:
-        await assembly.close()
-    now = assembly.context.clock.now()
+        await components.close()
+    now = components.context.clock.now()
     findings = [(result, _finding(result, now)) for result in _with_credentials_compared(results)]
     print_text(redact("".join(_line(result, finding) for result, finding in findings)))
     failed = sum(finding is not None for _, finding in findings)
@@ -162,9 +162,9 @@ class Finding:
 class Preflight:
     """Tries targets. Each address is probed once, however many targets share it."""
 
-    def __init__(self, assembly: Components) -> None:
-        self._assembly = assembly
-        self._infos = target_infos(assembly.config)
+    def __init__(self, components: Components) -> None:
+        self._components = components
+        self._infos = target_infos(components.config)
         self._probes: dict[tuple[str, str], asyncio.Task[Reached]] = {}
 
     async def check(self, targets: Iterable[Target], seconds: float, advance: Callable[[], None]) -> list[CheckResult]:
@@ -197,18 +197,18 @@ class Preflight:
                 skews.append(skew)
 
         with on_response(note_skew):
-            outcome = await poll(self._assembly, target)
+            outcome = await poll(self._components, target)
         return replace(result, key=outcome.key, outcome=outcome, skew=skews[-1] if skews else None)
 
     async def _probe(self, address: Address, target: Target) -> Reached:
         known = (address.url, address.place)
         if known not in self._probes:
-            tls = self._assembly.contexts[address.tls]
+            tls = self._components.contexts[address.tls]
             self._probes[known] = asyncio.create_task(probe(address.url, tls, self._timeout(target)))
         return await asyncio.shield(self._probes[known])
 
     def _timeout(self, target: Target) -> float:
-        config = self._assembly.config
+        config = self._components.config
         polls = {cluster.name: cluster.poll for cluster in config.clusters}
         polls |= {project.name: project.poll for project in config.octopus}
         return polls[target.key.source].timeout

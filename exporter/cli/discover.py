@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from exporter.app.tls import context_for
 from exporter.cli import options
 from exporter.cli.options import UsageError
-from exporter.cli.output import print_error, write
+from exporter.cli.output import write
 from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
 from exporter.config.model import TOKEN_URL
@@ -33,7 +33,7 @@ from exporter.text import escaped, on_one_line
 # The public platform answers logins and everything else on two hosts.
 PUBLIC_AC_URL = "https://www.scnet.cn"
 ACCESS_KEY, SECRET_KEY = "SCNET_ACCESS_KEY", "SCNET_SECRET_KEY"
-# What travels in a header, and not every character survives that; the secret key only signs.
+# Keys that are sent in a header, which not every character survives; the secret key only signs.
 HEADERS = frozenset({"access_key"})
 
 EXAMPLE = f"""examples:
@@ -47,7 +47,7 @@ Exit status: 0 if at least one region can be polled, 1 if none can or the login 
 
 
 class DiscoverError(ExporterError):
-    """The account could not be asked."""
+    """The login failed, or no region of the account can be polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def _checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
-    """An argparse type: what the configuration accepts in such a place."""
+    """An argparse type that accepts the same values as the configuration."""
 
     def check(text: str) -> str:
         try:
@@ -102,18 +102,14 @@ def _checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
 
 
 def _reason(error: ValidationError) -> str:
-    """The first thing that is wrong, without the value: that may be hostile, or a secret."""
+    """The first problem, without the value: that may be hostile, or a secret."""
     return error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
 
 
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
-    try:
-        known = _from_config(args) if args.config_file else _from_arguments(args)
-        tls = _trusted(known.account.tls)
-    except UsageError as error:
-        print_error(f"hpc-exporter discover: {error}")
-        return 2
+    known = _from_config(args) if args.config_file else _from_arguments(args)
+    tls = _trusted(known.account.tls)
     ac_url = args.ac_url or known.account.url or _default_ac_url(known.account.token_url)
     settings = Settings(name=known.account.name, timeout=args.timeout, retries=1)
     found = asyncio.run(_ask(known.account, ac_url, tls, settings))
@@ -148,7 +144,7 @@ def _from_arguments(args: argparse.Namespace) -> Known:
     if args.account:
         raise UsageError("--account chooses from a configuration: give it with --config.file")
     if not args.user:
-        raise UsageError("say which login with --user, or give a configuration with --config.file")
+        raise UsageError("--user is required: your platform login; or give a configuration with --config.file")
     access_key = _given_secret("access_key", args.access_key_file, ACCESS_KEY)
     secret_key = _given_secret("secret_key", args.secret_key_file, SECRET_KEY)
     account = Account(

@@ -1,12 +1,12 @@
-"""Looking up a user's jobs: which lists show them, and what a list proves."""
+"""Lookup of a user's jobs: the lists that show them, and what a list proves."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from exporter.cli.schemas import Verdict
 from exporter.errors import PollError, RejectedError
 from exporter.records import ENDED, Job, JobListing
-from exporter.sources.collector import Subject
 from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
 from exporter.sources.scnet.ownjobs import own_jobs
 from exporter.sources.scnet.region import Region
@@ -22,7 +22,7 @@ class JobSnapshot:
 
 
 def ended(job: Job) -> bool:
-    """Whether a listed job is over; one in a state that nobody knows is not."""
+    """Whether a listed job is over; one in an unknown state is not."""
     return job.state in ENDED
 
 
@@ -43,39 +43,35 @@ class JobLookup:
         self._region = region
         self._user = user
         self._scheduler_id = scheduler_id
-        memberships = [subject for subject in MEMBER.subjects(region.cluster, "") if subject.user == user]
-        # Member lists are documented better, but need a group's administrator and name no scheduler.
-        self._ways: list[Callable[[], Awaitable[JobSnapshot]]] = (
-            [lambda: self._of_member(memberships)] if memberships else []
-        )
-        self._ways.append(self._of_owner)
+        self._memberships = [subject for subject in MEMBER.subjects(region.cluster, "") if subject.user == user]
 
     async def fetch(self) -> JobSnapshot:
         """The first list that can be read. Raises PollError: that of the first one, where none can be."""
-        first: PollError | None = None
-        for way in self._ways:
-            try:
-                return await way()
-            except PollError as error:
-                first = first or error
-        assert first is not None  # noqa: S101 - there is at least one way
-        raise first
+        if not self._memberships:
+            return await self._of_owner()
+        # Member lists are documented better, but need a group's administrator and name no scheduler.
+        try:
+            return await self._of_member()
+        except PollError as error:
+            with suppress(PollError):
+                return await self._of_owner()
+            raise error from None
 
-    async def _of_member(self, memberships: list[Subject]) -> JobSnapshot:
+    async def _of_member(self) -> JobSnapshot:
         """The jobs that the user has as a member of each configured group."""
-        listings = [await self._region.ask(MEMBER_JOBS, membership, read_jobs) for membership in memberships]
+        listings = [await self._region.ask(MEMBER_JOBS, membership, read_jobs) for membership in self._memberships]
         jobs: dict[str, Job] = {}
         for listing in listings:
             jobs |= _by_id(listing)
         return JobSnapshot(jobs, all(listing.complete for listing in listings))
 
     async def _of_owner(self) -> JobSnapshot:
-        """The jobs of the token's own user, where that is the user in question; an absence proves something only then.
+        """The jobs of the token's own user; an absence proves something only where that is the user in question.
 
-        A token that does not say whose it is may list the user's jobs.
+        A token of unknown owner may list the user's jobs.
         """
         token = self._region.tokens.of_user(self._user)
-        # Asked first, because only a login may tell whose token it is.
+        # First, because the owner of a token may be known only after the login.
         await token.current()
         owner = token.issued.owner
         if owner and owner != self._user:

@@ -146,9 +146,9 @@ def _add_delete(subparsers: options.Subparsers) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     options.setup_logging(args)
-    assembly = assemble(args.config_file)
-    members = _chosen(assembly, {flag: getattr(args, flag) for flag in NAMES})
-    return asyncio.run(_list(assembly, members, args.state, args.format))
+    components = assemble(args.config_file)
+    members = _chosen(components, {flag: getattr(args, flag) for flag in NAMES})
+    return asyncio.run(_list(components, members, args.state, args.format))
 
 
 def run_delete(args: argparse.Namespace) -> int:
@@ -166,9 +166,9 @@ NAMES: Final[dict[str, Callable[[Subject], tuple[str, ...]]]] = {
 }
 
 
-def _chosen(assembly: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Subject]:
+def _chosen(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Subject]:
     """The configured members that pass. Raises UsageError for a name that is none: nothing would pass for no jobs."""
-    members = [info.subject for info in target_infos(assembly.config).values() if info.collector.lists_jobs]
+    members = [info.subject for info in target_infos(components.config).values() if info.collector.lists_jobs]
     if not members:
         raise UsageError("the configuration has no members, so there is nobody whose jobs can be listed")
     for flag, names in NAMES.items():
@@ -202,13 +202,13 @@ class _Answer:
         return "" if self.listing.complete else f"{self.listing.rejected} of the jobs could not be read"
 
 
-async def _list(assembly: Components, members: list[Subject], states: Sequence[str] | None, fmt: str) -> int:
+async def _list(components: Components, members: list[Subject], states: Sequence[str] | None, fmt: str) -> int:
     """Ask for all members simultaneously and print what they have; the exit status. Raises OutputError."""
     try:
         with progress("asking", len(members)) as advance:
-            answers = list(await asyncio.gather(*(_ask(assembly, member, advance) for member in members)))
+            answers = list(await asyncio.gather(*(_ask(components, member, advance) for member in members)))
     finally:
-        await assembly.close()
+        await components.close()
     rows = [
         _job_row(answer.member, job)
         for answer in answers
@@ -218,15 +218,15 @@ async def _list(assembly: Components, members: list[Subject], states: Sequence[s
     unread = [answer for answer in answers if answer.missing]
     warn(*(f"{answer.member.source} {answer.member.target}: {answer.missing}" for answer in unread))
     if fmt == "json":
-        now = timestamp(assembly.context.clock.now())
+        now = timestamp(components.context.clock.now())
         write(encoded(Jobs(time=now, ok=not unread, jobs=rows, unread_members=list(map(_unread_member, unread)))))
     else:
         print_text(_job_table(rows) if rows or unread else "no jobs\n")
     return 1 if unread else 0
 
 
-async def _ask(assembly: Components, member: Subject, advance: Callable[[], None]) -> _Answer:
-    region = assembly.regions[member.source]
+async def _ask(components: Components, member: Subject, advance: Callable[[], None]) -> _Answer:
+    region = components.regions[member.source]
     try:
         return _Answer(member, await region.ask(MEMBER_JOBS, member, read_jobs))
     except PollError as error:

@@ -1,10 +1,11 @@
-"""`hpc-exporter jobs delete`: shows jobs; with --yes deletes them, once, and looks whether they are gone."""
+"""`hpc-exporter jobs delete`: shows jobs; with --yes deletes them and verifies that they are gone."""
 
 import argparse
 import asyncio
 import errno
 import getpass
 import os
+import select
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Self
 import msgspec
 
 from exporter.app import Components, assemble
-from exporter.cli import options
+from exporter.cli import options, output
 from exporter.cli.job_lookup import JobLookup, JobSnapshot, ended, verdict
 from exporter.cli.options import UsageError
 from exporter.cli.output import IncompleteWriteError, OutputError, open_to_write, print_text, warn, write_all
@@ -48,12 +49,14 @@ from exporter.sources.scnet.schedulers import ask_schedulers
 from exporter.streams import deliver_stderr
 from exporter.text import escaped
 
-# More than so many jobs need --i-mean: a slip of the pipeline must not delete everything.
+# More jobs need --i-mean: a slip of the pipeline must not delete everything.
 SAFE_NUMBER = 100
+# Bytes of --from-file: /dev/zero has no end.
+LONGEST_LIST = 4 << 20
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
-# What the shell reports of a process that SIGTERM ended.
+# Exit status that shells report for a process ended by SIGTERM.
 TERMINATED = 128 + signal.SIGTERM
-# The region understood and did nothing: looking once is enough.
+# The region understood the request and did nothing: one lookup is enough.
 REJECTIONS = (AuthenticationError, PermissionDeniedError, RejectedError)
 
 
@@ -72,19 +75,19 @@ def run(args: argparse.Namespace) -> int:
     """Show or delete; the exit status. Raises UsageError before anything is sent, ExporterError where nothing was."""
     options.setup_logging(args)
     order = _checked(args)
-    assembly = assemble(args.config_file)
-    cluster = _cluster_named(assembly, args.cluster)
+    components = assemble(args.config_file)
+    cluster = _cluster_named(components, args.cluster)
     try:
         if args.yes:
             with AuditLog(args.audit_file) as audit_log:
-                return asyncio.run(_delete(assembly, cluster, order, audit_log))
-        return asyncio.run(_preview(assembly, cluster, order))
+                return asyncio.run(_delete(components, cluster, order, audit_log))
+        return asyncio.run(_preview(components, cluster, order))
     except asyncio.CancelledError:
         return TERMINATED
 
 
 def _checked(args: argparse.Namespace) -> _Order:
-    """Everything about the command line that can be known to be wrong before anybody is asked. Raises UsageError."""
+    """Check all that can be checked before the first request. Raises UsageError."""
     ids = [*args.job_ids, *(_ids_in(args.from_file) if args.from_file is not None else ())]
     try:
         check_user(args.user)
@@ -102,7 +105,7 @@ def _checked(args: argparse.Namespace) -> _Order:
 
 
 def _check_number(given: int, meant: int | None, *, needed: bool) -> None:
-    """Raise UsageError where more jobs are named than somebody may have meant."""
+    """Raise UsageError where the number of jobs is not the intended one."""
     if meant is not None and meant != given:
         raise UsageError(f"--i-mean={meant}, but {given} jobs are named; nothing was sent")
     if needed and meant is None and given > SAFE_NUMBER:
@@ -112,33 +115,47 @@ def _check_number(given: int, meant: int | None, *, needed: bool) -> None:
 
 
 def _ids_in(file: Path) -> list[str]:
-    """The ids in a file, "-" for standard input; what follows # is a comment. Raises UsageError."""
+    """The ids in a file, "-" for standard input; a comment begins with #. Raises UsageError."""
     try:
-        text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        content = sys.stdin.buffer.read(LONGEST_LIST + 1) if str(file) == "-" else _beginning_of(file)
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from None
-    lines = text.decode(errors="replace").splitlines()
+        raise UsageError(f"cannot read {file}: {error.strerror}; nothing was sent") from None
+    if len(content) > LONGEST_LIST:
+        raise UsageError(f"{file} is longer than {LONGEST_LIST >> 20} MiB; nothing was sent")
+    lines = content.decode(errors="replace").splitlines()
     return [job_id for line in lines for job_id in line.partition("#")[0].split()]
 
 
-def _cluster_named(assembly: Components, name: str) -> Cluster:
-    for cluster in assembly.config.clusters:
+def _beginning_of(file: Path) -> bytes:
+    """A file, or a little more than LONGEST_LIST of it. Raises OSError, also for a pipe without a writer."""
+    with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as stream:
+        ready, _, _ = select.select([stream], [], [], output.PATIENCE)
+        # None while there is a writer that has written nothing yet: that one is waited for.
+        first = b"" if ready else stream.read(1)
+        if not ready and first == b"":
+            raise OSError(errno.EPIPE, "no process writes to this pipe")
+        os.set_blocking(stream.fileno(), True)
+        return (first or b"") + stream.read(LONGEST_LIST + 1)
+
+
+def _cluster_named(components: Components, name: str) -> Cluster:
+    for cluster in components.config.clusters:
         if cluster.name == name:
             return cluster
-    known = ", ".join(cluster.name for cluster in assembly.config.clusters) or "none"
+    known = ", ".join(cluster.name for cluster in components.config.clusters) or "none"
     raise UsageError(f"the configuration has no cluster {name!r}; it has: {known}")
 
 
-async def _preview(assembly: Components, cluster: Cluster, order: _Order) -> int:
+async def _preview(components: Components, cluster: Cluster, order: _Order) -> int:
     """Show what `delete` would delete; 0 if all of it is there. Raises ExporterError where it cannot be looked up."""
-    region = assembly.regions[cluster.name]
+    region = components.regions[cluster.name]
     try:
         scheduler_id = await _scheduler_for(region, order)
         snapshot = await JobLookup(region, order.user, scheduler_id).fetch()
     except PollError as error:
         raise ExporterError(f"the jobs cannot be looked up: {error}") from None
     finally:
-        await assembly.close()
+        await components.close()
     listed = [snapshot.jobs[job_id] for job_id in order.job_ids if job_id in snapshot.jobs]
     print_text(_job_table(listed) if listed else "none of these jobs is listed\n")
     missing = [job_id for job_id in order.job_ids if job_id not in snapshot.jobs]
@@ -159,9 +176,9 @@ def _jobs(count: int) -> str:
 
 
 async def _scheduler_for(region: Region, order: _Order) -> str:
-    """The scheduler to delete at. Raises ExporterError where the region has several, PollError where it does not say.
+    """The scheduler to delete at. Raises ExporterError where the region has several, PollError where it is unknown.
 
-    Asked with the token that deletes, so that a token that has ended is found out, or replaced, before it matters.
+    Requested with the token that deletes, so that an expired token is noticed, or replaced, before the DELETE.
     """
     try:
         token = region.tokens.of_user(order.user)
@@ -185,9 +202,9 @@ async def _scheduler_for(region: Region, order: _Order) -> str:
 
 
 class AuditLog:
-    """Where audit lines go, one of JSON for each job: a file that is only ever appended to, or standard error.
+    """Audit lines, one JSON object for each job, appended to a file or written to standard error.
 
-    To be entered before anything is sent: a deletion that cannot be recorded is not begun. Raises OutputError.
+    Enter it before anything is sent: a deletion that cannot be recorded is not begun. Raises OutputError.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -207,13 +224,13 @@ class AuditLog:
             os.close(self._descriptor)
 
     def write(self, records: list[Audit]) -> None:
-        """Append a line for each record. Lines that the file does not take go to standard error; OutputError then."""
+        """Append a line for each record. Lines that cannot be written go to standard error; raises OutputError then."""
         lines = "".join(f"{escaped(redact(msgspec.json.encode(record).decode()))}\n" for record in records)
         if self._descriptor is None:
             _write_stderr(lines)
             return
         try:
-            # In one piece, so that two commands at the same time do not mix theirs.
+            # In one piece, so that the lines of simultaneous commands do not mix.
             write_all(self._descriptor, lines.encode())
             _synchronize(self._descriptor)
         except IncompleteWriteError as error:
@@ -223,7 +240,7 @@ class AuditLog:
 
 
 def _synchronize(descriptor: int) -> None:
-    """Bring what was written to the disk, where there is one: pipes and terminals refuse. Raises IncompleteWriteError."""
+    """fsync, except for pipes and terminals, which do not support it. Raises IncompleteWriteError."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -240,19 +257,19 @@ def _write_stderr(lines: str) -> None:
 
 
 def operator() -> str:
-    """The login of the person who runs this, and behind sudo the one before."""
+    """Login name of the operator, prefixed by SUDO_USER."""
     name = f"uid {os.getuid()}"
-    # KeyError up to Python 3.12: a user without an entry among the users, as in a container.
+    # KeyError up to Python 3.12: a user without an entry in the user database, as in a container.
     with suppress(OSError, KeyError):
         name = getpass.getuser()
     before = os.environ.get("SUDO_USER")
     return f"{before} as {name}" if before else name
 
 
-async def _delete(assembly: Components, cluster: Cluster, order: _Order, audit_log: AuditLog) -> int:
-    """Delete what is there, look again, and report; 0 if all is gone. Raises ExporterError where nothing was sent."""
+async def _delete(components: Components, cluster: Cluster, order: _Order, audit_log: AuditLog) -> int:
+    """Delete the listed jobs, verify, and report; 0 if all are gone. Raises ExporterError where nothing was sent."""
     _stop_on_sigterm()
-    region = assembly.regions[cluster.name]
+    region = components.regions[cluster.name]
     try:
         try:
             scheduler_id = await _scheduler_for(region, order)
@@ -262,11 +279,11 @@ async def _delete(assembly: Components, cluster: Cluster, order: _Order, audit_l
             raise ExporterError(f"the jobs cannot be looked up, so nothing was sent: {error}") from None
         return await _Run(region, order, scheduler_id, lookup, before).carry_out(audit_log)
     finally:
-        await assembly.close()
+        await components.close()
 
 
 def _stop_on_sigterm() -> None:
-    """End as with Ctrl-C: after the audit lines were written."""
+    """Cancel the task, as Ctrl-C does, so that the audit lines are still written."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - this is called from a coroutine
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -275,7 +292,7 @@ def _stop_on_sigterm() -> None:
 async def _look_before(lookup: JobLookup) -> JobSnapshot:
     """The jobs before the deletion; an empty, incomplete snapshot where no list can be read.
 
-    Raises TransientError where they cannot be read just now.
+    Raises TransientError where the lists are temporarily unavailable.
     """
     try:
         return await lookup.fetch()
@@ -287,7 +304,7 @@ async def _look_before(lookup: JobLookup) -> JobSnapshot:
 
 
 def _job_table(listed: Sequence[Job]) -> str:
-    """Jobs with what they asked for and what they use."""
+    """Jobs with their requested and allocated amounts."""
     columns = [
         *(Column("id", whole=True), Column("state", whole=True, styled=True)),
         *map(number, ("nodes", "cores", "GPUs", "DCUs", "cores in use", "GPUs in use", "DCUs in use")),
@@ -308,8 +325,8 @@ def _amounts(job: Job) -> Sequence[Cell]:
 class _Run:
     """One deletion under way.
 
-    `sent` are the ids that were sent, `answer` what came back, `after` what the last lookup showed, `gone` the jobs that any
-    lookup proved to be gone.
+    `sent` are the ids in the DELETE, `answer` the response, `after` the last lookup, `gone` the jobs that any lookup proved
+    to be gone.
     """
 
     region: Region
@@ -323,13 +340,13 @@ class _Run:
     gone: set[str] = field(default_factory=set)
 
     async def carry_out(self, audit_log: AuditLog) -> int:
-        """Send the DELETE, look until all is gone or the time is over, and report, whatever happens in between."""
+        """Send the DELETE, look until all is gone or the time is over, and report, also after an error."""
         wanted = tuple(job_id for job_id in self.order.job_ids if self._worth_sending(job_id))
         try:
             if wanted:
                 await self._watch(await self._send(wanted))
         finally:
-            # Also when interrupted: what was sent must leave a trace.
+            # Also when interrupted: a DELETE that was sent must leave a trace.
             audit_log.write(self._audits())
             print_text(self._table())
         for kind in (Verdict.STILL_THERE, Verdict.UNVERIFIED, Verdict.NOT_FOUND, Verdict.NOT_SENT):
@@ -339,12 +356,12 @@ class _Run:
         return 0 if all(self._verdict(job_id) is Verdict.GONE for job_id in self.order.job_ids) else 1
 
     def _worth_sending(self, job_id: str) -> bool:
-        """Whether a job is listed and has not ended, or nobody knows."""
+        """Whether a job is listed and has not ended, or may be there."""
         job = self.before.jobs.get(job_id)
         return not self.before.complete if job is None else not ended(job)
 
     async def _send(self, job_ids: tuple[str, ...]) -> float:
-        """Send the one DELETE; the seconds for which it is worth looking. Never raises PollError: looking decides."""
+        """Send the one DELETE; the seconds for which to look. Never raises PollError: the lookup decides."""
         region, order = self.region, self.order
         deletion = Deletion(self.scheduler_id, order.user, job_ids)
         try:
@@ -353,7 +370,7 @@ class _Run:
             warn(f"there is no token, so nothing was sent: {error}")
             return 0.0
         self.sent = job_ids
-        # The trace of a process that is killed before it can write its audit lines.
+        # All that is left of a process that is killed before it writes its audit lines.
         warn(f"asking {region.name} to delete {_jobs(len(job_ids))} of {order.user}: {' '.join(job_ids)}")
         try:
             said = await delete_jobs(region.upstream, region.cluster.hpc_url, deletion, token, in_query=order.in_query)
@@ -370,7 +387,7 @@ class _Run:
         return order.wait
 
     async def _watch(self, wait: float) -> None:
-        """Look again and again for so many seconds, at least once, until nothing that was sent is there any more."""
+        """Look for `wait` seconds, at least once, until all jobs that were sent are gone."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         pause = FIRST_PAUSE
@@ -441,7 +458,7 @@ class _Run:
                 state_before=self._states(job_id)[0],
                 state_after=self._states(job_id)[1],
                 sent=job_id in self.sent,
-                # A success is no word about a job that was not sent.
+                # The response says nothing about a job that was not sent.
                 answer=self.answer if job_id in self.sent or not self.sent else "",
                 outcome=self._verdict(job_id),
             )

@@ -62,23 +62,23 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
-    assembly = assemble(args.config_file)
-    return asyncio.run(_once(assembly, args.format, args.output))
+    components = assemble(args.config_file)
+    return asyncio.run(_once(components, args.format, args.output))
 
 
-async def _once(assembly: Components, fmt: str, output: Path | None) -> int:
+async def _once(components: Components, fmt: str, output: Path | None) -> int:
     """Poll everything and print it; the exit status. Raises OutputError."""
     try:
-        outcomes = await _poll_all(assembly)
-        text = await exposition(assembly, outcomes) if fmt == "prometheus" else b""
+        outcomes = await _poll_all(components)
+        text = await exposition(components, outcomes) if fmt == "prometheus" else b""
     finally:
-        await assembly.close()
+        await components.close()
     warn(*filter(None, map(_complaint, outcomes)))
-    rows = _rows(assembly.config, outcomes)
+    rows = _rows(components.config, outcomes)
     if fmt == "prometheus":
         write(text.decode(), output)
     elif fmt == "json":
-        write(encoded(_document(rows, outcomes, assembly.context.clock.now())), output)
+        write(encoded(_document(rows, outcomes, components.context.clock.now())), output)
     elif output is not None:
         # For a file: plain, and as wide as it needs to be.
         write(_tables(rows, io.StringIO()), output)
@@ -87,14 +87,12 @@ async def _once(assembly: Components, fmt: str, output: Path | None) -> int:
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
-async def _poll_all(assembly: Components) -> list[Outcome]:
-    targets = all_targets(assembly)
+async def _poll_all(components: Components) -> list[Outcome]:
+    targets = all_targets(components)
     if not targets:
-        raise ExporterError(
-            "there is nothing to poll: the configuration names accounts, but no clusters and no octopus"
-        )
+        raise ExporterError("there is nothing to poll: the configuration names no targets")
     with progress("polling", len(targets)) as advance:
-        return await poll_once(assembly, targets, lambda _outcome: advance())
+        return await poll_once(components, targets, lambda _outcome: advance())
 
 
 def _complaint(outcome: Outcome) -> str:

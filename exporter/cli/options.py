@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from exporter.config.units import parse_duration
 from exporter.errors import ExporterError
@@ -15,7 +15,7 @@ DEFAULT_LISTEN = ":9851"
 
 
 class UsageError(ExporterError):
-    """What was asked for does not fit the configuration: wrong usage, though it could be parsed."""
+    """Wrong usage that only shows after parsing, such as a name that the configuration does not have."""
 
     exit_status = 2
 
@@ -36,7 +36,7 @@ def add_path(parser: argparse.ArgumentParser, flag: str, *, type: Callable[[str]
 
 
 def add_output(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
-    """Add a flag for where results go instead of a standard stream; "-" is that stream, and None in the namespace."""
+    """Add a flag for a file that results go to instead of a standard stream; "-" is that stream: None in the namespace."""
     add_path(parser, flag, type=lambda name: None if name == "-" else Path(name), help=text)
 
 
@@ -52,14 +52,14 @@ def add_logging(parser: argparse.ArgumentParser, default: str = "info") -> None:
         default=default,
         type=lambda text: {"warn": "warning"}.get(text, text),
         choices=LEVELS,
-        help="what is worth a line (default: %(default)s)",
+        help="lowest level that is logged (default: %(default)s)",
     )
     parser.add_argument(
         "--log.format",
         dest="log_format",
         default="logfmt",
         choices=("logfmt", "json"),
-        help="how lines are written, to standard error (default: %(default)s)",
+        help="format of the log lines on standard error (default: %(default)s)",
     )
 
 
@@ -67,12 +67,23 @@ def setup_logging(args: argparse.Namespace) -> None:
     setup(args.log_level, args.log_format)
 
 
-def listen_address(text: str) -> tuple[str, int]:
-    """An argparse type."""
-    try:
-        return parse_listen_address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+T = TypeVar("T")
+
+
+def argument_type(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """An argparse type whose usage errors are the messages of the ValueErrors that `parse` raises."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+duration = argument_type(parse_duration)
+listen_address = argument_type(parse_listen_address)
 
 
 def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
@@ -151,14 +162,6 @@ def positive(text: str) -> int:
     if number == 0:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
-
-
-def duration(text: str) -> float:
-    """An argparse type: seconds."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def positive_duration(text: str) -> float:

@@ -17,21 +17,21 @@ from exporter.redaction import redact
 from exporter.streams import drain_stderr
 from exporter.text import printable
 
-# Whoever collects the file, node_exporter say, is seldom the user who writes it.
+# The reader, node_exporter for example, seldom runs as the user that writes.
 READABLE_BY_ALL = 0o644
-# Symbolic links that lead to another; the kernel follows as many.
+# Symbolic links to follow; the limit of the kernel.
 LONGEST_CHAIN = 40
-# Seconds that a pipe may be full before its reader counts as gone.
+# Seconds to wait for the other end of a pipe.
 PATIENCE = 10.0
-NOBODY_READS = "nobody reads this pipe"
+NO_READER = "no process reads this pipe"
 
 
 class OutputError(ExporterError):
-    """A result could not be handed over."""
+    """A result could not be written."""
 
 
 class IncompleteWriteError(ExporterError):
-    """Not all could be written, but for `rest`."""
+    """`rest` could not be written."""
 
     def __init__(self, reason: str, rest: bytes) -> None:
         super().__init__(reason)
@@ -39,12 +39,12 @@ class IncompleteWriteError(ExporterError):
 
 
 def warn(*texts: str) -> None:
-    """Say each of these on standard error. That nobody listens must not end what is under way."""
+    """Print each text to standard error. A broken standard error does not stop the command."""
     print_error(*(f"hpc-exporter: {text}" for text in texts))
 
 
 def print_error(*texts: str) -> None:
-    """The same without the name of the program, for texts that begin with a file's."""
+    """The same without the program's name, for texts that begin with a file's."""
     for text in texts:
         with contextlib.suppress(OSError):
             print(_plain(text), file=sys.stderr, flush=True)
@@ -52,7 +52,7 @@ def print_error(*texts: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """`text` without secrets, and without what steers a terminal. It may have several lines."""
+    """`text` without secrets and terminal control sequences. It may have several lines."""
     return printable(redact(text), but="\n")
 
 
@@ -70,7 +70,7 @@ def write(text: str, file: Path | None = None) -> None:
 
 
 def _fit_for(terminal: bool, text: str) -> str:
-    """Text for programs as it is; where a person looks at it, without what steers the terminal."""
+    """`text` unchanged for programs; without control sequences for a terminal."""
     return printable(text, but="\n") if terminal else text
 
 
@@ -80,8 +80,8 @@ def print_text(text: str) -> None:
 
 
 def _write_stdout(content: bytes) -> None:
-    """Raises OutputError where standard output is full; a reader that has left has seen enough: then status 1, quietly."""
-    # What was said before on standard error comes before on a terminal, too.
+    """Raises OutputError for a write error; exits quietly with status 1 where the reader has closed the pipe."""
+    # Keeps the order of the two streams on a terminal.
     drain_stderr()
     with _checked_stdout():
         sys.stdout.flush()
@@ -90,7 +90,7 @@ def _write_stdout(content: bytes) -> None:
 
 
 def flush_stdout() -> None:
-    """Write what others have printed. Raises like `write_stdout`."""
+    """Flush the buffers of `print`. Raises OutputError and SystemExit as the functions above."""
     with _checked_stdout():
         sys.stdout.flush()
 
@@ -109,14 +109,14 @@ def _checked_stdout() -> Iterator[None]:
 
 
 def _abandon_stdout() -> None:
-    """Python tries to write the rest when it ends, and complains."""
+    """Redirect to /dev/null: Python flushes at exit, and would report the error again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_file(file: Path, text: str) -> None:
     """Put `text` into `file`: a regular file is replaced, a pipe or a device is written into. Raises OutputError.
 
-    Where `file` is a symbolic link, its target is meant. A file that is not there is made.
+    Symbolic links are followed. A missing file is created.
     """
     if (descriptor := _own_descriptor(file)) is not None:
         _write_descriptor(file, descriptor, text)
@@ -150,7 +150,7 @@ def _own_descriptor(file: Path) -> int | None:
 
 
 def _write_descriptor(file: Path, descriptor: int, text: str) -> None:
-    """To be written to as it is: the file behind it may be opened for appending, or shared."""
+    """Write without replacing: the file behind the descriptor may be opened for appending, or shared."""
     if descriptor == sys.stdout.fileno():
         write(text)
     else:
@@ -179,33 +179,30 @@ def _write_open(file: Path, descriptor: int, text: str) -> None:
 def open_to_write(file: Path, flags: int = 0) -> int:
     """A descriptor of `file` for `write_all`. Raises OSError.
 
-    A pipe that nobody reads is an error, to open it and to write into it: waiting for a reader might never end.
+    A pipe without a reader is an error, when opened and when written to: waiting for a reader might never end.
     """
     try:
         return os.open(file, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | flags, 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO and file.is_fifo():
-            error.strerror = NOBODY_READS
+            error.strerror = NO_READER
         raise
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """Write `content`, in one piece where the file takes it so. Raises IncompleteWriteError."""
+    """Write `content`, if possible with one system call. Raises IncompleteWriteError."""
     rest = content
     try:
         while rest:
             if not select.select([], [descriptor], [], PATIENCE)[1]:
-                raise IncompleteWriteError(NOBODY_READS, rest)
+                raise IncompleteWriteError(NO_READER, rest)
             rest = rest[os.write(descriptor, rest) :]
     except OSError as error:
         raise IncompleteWriteError(error.strerror or type(error).__name__, rest) from None
 
 
 def replace_file(file: Path, content: bytes) -> None:
-    """Let `file` hold `content` from one moment to the next: a reader sees the old or the new, never a part.
-
-    Raises OutputError; the old file then stays as it is.
-    """
+    """Replace `file` atomically. Raises OutputError; the old file then stays."""
     try:
         with _beside(file) as (descriptor, temporary):
             with os.fdopen(descriptor, "wb") as stream:
@@ -220,9 +217,9 @@ def replace_file(file: Path, content: bytes) -> None:
 
 @contextmanager
 def _beside(file: Path) -> Iterator[tuple[int, Path]]:
-    """A new file in the folder of `file`, open for writing; removed at the end if it is still there.
+    """A temporary file in the folder of `file`, open for writing; removed at the end if it is still there.
 
-    A reader that collects ``*.prom`` does not see it: its name begins with a dot and ends otherwise.
+    Its name begins with a dot and does not end in ``.prom``, so that the textfile collector ignores it.
     """
     descriptor, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.", suffix=".tmp")
     temporary = Path(name)

@@ -5,6 +5,7 @@ A table is as wide as the terminal, or as wide as it needs to be where a program
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,10 +24,8 @@ from exporter.text import printable
 
 UNKNOWN = "?"
 GAP = 2
-# A column of names can be folded down to so many cells; where that is not enough, rows are written as blocks of lines.
+# Least cells of a folded column of names; on a terminal too narrow even for that, rows become blocks of lines.
 NARROWEST = 8
-# A terminal that does not say how wide it is.
-USUAL_WIDTH = 80
 
 STYLES = {
     JobState.RUNNING: "green",
@@ -73,7 +72,7 @@ def folded(columns: Sequence[Column], rows: list[list[str]], width: int, *, colo
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
         justify: Literal["right", "left"] = "right" if column.right else "left"
-        # Text, not str: what somebody named a job must not be taken for markup.
+        # Text, not str: the name of a job is no markup.
         table.add_column(Text(column.title), justify=justify, no_wrap=column.whole, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=_style_of(column, cell)) for column, cell in zip(columns, row, strict=True)))
@@ -128,16 +127,8 @@ def least_width(columns: Sequence[Column], sizes: Sequence[int]) -> int:
 
 
 def _terminal_width(stream: TextIO) -> int | None:
-    """Cells in a line of the terminal; None where the text goes elsewhere. COLUMNS has the last word, as elsewhere."""
-    if not stream.isatty():
-        return None
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isascii() and columns.isdigit() and int(columns) > 0:
-        return int(columns)
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
-    except OSError:
-        return USUAL_WIDTH
+    """Cells in a line of the terminal, or what COLUMNS says; None where the text goes elsewhere."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def _has_colours(stream: TextIO) -> bool:
@@ -151,16 +142,13 @@ def _can_move(stream: TextIO) -> bool:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show how much of `total` is done, until the end of the block; yields what to call when one more is.
-
-    Only on a terminal that can move its cursor: elsewhere nothing is shown.
-    """
+def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on a capable terminal until the end of the block; yields a function that advances it by one."""
     if not _can_move(sys.stderr):
         yield lambda: None
         return
     console = Console(stderr=True, force_terminal=True, no_color=not _has_colours(sys.stderr))
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True)
     with bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)

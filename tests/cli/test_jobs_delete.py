@@ -5,6 +5,8 @@ import base64
 import json
 import os
 import signal
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import jsonschema
 import pytest
 from aiohttp import web
 
+from exporter.cli import output
 from exporter.cli.main import main
 from tests.e2e.region import cluster, configuration, envelope
 from tests.support.batch_region import BatchRegion, batch_region, reply
@@ -387,6 +390,47 @@ async def test_a_file_that_is_not_there_sends_nothing(region: BatchRegion, comma
     assert region.deletions == []
 
 
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_pipe_without_ids_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], opened: bool
+) -> None:
+    """A pipe without a writer is given up; one whose writer closes it is an empty list."""
+    monkeypatch.setattr(output, "PATIENCE", 5.0 if opened else 0.1)
+    os.mkfifo(pipe := tmp_path / "pipe")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) if opened else None
+    writer = os.open(pipe, os.O_WRONLY) if opened else None
+    if writer is not None:
+        threading.Timer(0.1, os.close, [writer]).start()
+    try:
+        assert main([*WHOM, "--yes", f"--from-file={pipe}"]) == 2
+    finally:
+        if reader is not None:
+            os.close(reader)
+    said = capsys.readouterr().err
+    assert ("no job ids were given" if opened else "no process writes to this pipe; nothing was sent") in said
+
+
+def test_an_endless_file_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WHOM, "--yes", "--from-file=/dev/zero"]) == 2
+    assert "/dev/zero is longer than 4 MiB; nothing was sent" in capsys.readouterr().err
+
+
+async def test_a_pipe_is_read_until_its_slow_writer_closes_it(region: BatchRegion, command: Command) -> None:
+    os.mkfifo(pipe := command.folder / "pipe")
+    running = await command.start(*WHOM, "--yes", "--from-file=pipe")
+
+    def write() -> None:
+        with pipe.open("w") as stream:
+            for job_id in ("19\n", "20\n"):
+                time.sleep(0.2)
+                stream.write(job_id)
+                stream.flush()
+
+    await asyncio.to_thread(write)
+    assert outcomes(await running.ended()) == {"19": "gone", "20": "gone"}
+    assert len(region.deletions) == 1
+
+
 @pytest.mark.parametrize("meant", [[], ["--i-mean=100"], ["--i-mean=102"]])
 async def test_more_than_a_hundred_need_their_exact_number(
     region: BatchRegion, command: Command, meant: list[str]
@@ -489,7 +533,7 @@ async def test_a_pipe_that_nobody_reads_keeps_a_deletion_from_beginning(region: 
     os.mkfifo(command.folder / "audit")
     result = await command(*WHOM, "--yes", "--audit-file=audit", "19")
     assert (result.status, region.deletions) == (1, [])
-    assert "cannot open audit, so nothing was sent: nobody reads this pipe" in result.stderr
+    assert "cannot open audit, so nothing was sent: no process reads this pipe" in result.stderr
 
 
 async def test_a_pipe_that_is_read_gets_the_audit_lines(region: BatchRegion, command: Command) -> None:

@@ -196,11 +196,18 @@ async def test_the_state_file_of_the_service_is_not_touched(region: ScriptedRegi
     assert not (tmp_path / "tracker.db").exists()
 
 
-async def test_with_accounts_alone_there_is_nothing_to_poll(tmp_path: Path) -> None:
-    account = {"name": "lab", "user": "alice", "access_key": "a", "secret_key": "s"}
-    result = await Command(tmp_path, json.dumps({"accounts": [account]}))("once")
-    assert result.status == 1
-    assert "nothing to poll" in result.stderr
+ACCOUNT = {"name": "lab", "user": "alice", "access_key": "a", "secret_key": "s"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [json.dumps({"accounts": [ACCOUNT]}), configuration(cluster("http://127.0.0.1:1", collect=[]))],
+    ids=["accounts alone", "empty collect"],
+)
+async def test_a_configuration_without_targets_is_an_error(tmp_path: Path, text: str) -> None:
+    result = await Command(tmp_path, text)("once")
+    assert (result.status, result.stdout) == (1, "")
+    assert "there is nothing to poll: the configuration names no targets" in result.stderr
 
 
 async def test_a_whole_platform_with_octopus_and_accounts(tmp_path: Path) -> None:

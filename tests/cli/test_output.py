@@ -98,7 +98,7 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
 def test_a_pipe_that_nobody_reads_is_an_error_and_stays_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(OutputError, match=r"pipe: nobody reads this pipe$"):
+    with pytest.raises(OutputError, match=r"pipe: no process reads this pipe$"):
         write_file(pipe, "x")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
@@ -109,7 +109,7 @@ def test_a_pipe_that_is_no_longer_read_is_an_error(tmp_path: Path, monkeypatch: 
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with pytest.raises(OutputError, match=r"pipe: nobody reads this pipe$"):
+        with pytest.raises(OutputError, match=r"pipe: no process reads this pipe$"):
             write_file(pipe, "x" * 2_000_000)
     finally:
         os.close(reader)

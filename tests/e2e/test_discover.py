@@ -148,7 +148,7 @@ async def test_an_account_of_a_configuration_with_a_password(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "env", "words"),
     [
-        ((), {}, "say which login with --user"),
+        ((), {}, "--user is required: your platform login"),
         (("--user=lab",), {}, "no usable key in the environment variable SCNET_ACCESS_KEY: it is empty"),
         (("--user=lab", "--access-key-file=missing"), {}, "no usable key in missing: there is no such file"),
         (("--user=lab", "--secret-key-file=."), KEYS, "no usable key in .: it is "),
