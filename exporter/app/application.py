@@ -15,7 +15,7 @@ from exporter.app.components import Components, job_budget, load_with_tls, rebui
 from exporter.app.reload import SharedReload, StoppedError
 from exporter.app.status import LastReload, Selection, Snapshot, status_of
 from exporter.app.tls import AuthorityFiles, Contexts
-from exporter.app.tracker import TrackerSwitch
+from exporter.app.tracker import Followed, TrackerSwitch
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, FileSecret, SecretFiles, Tls, effective_yaml
 from exporter.config.files import UnansweredFileError, read_in_thread
@@ -57,6 +57,7 @@ class Prepared:
     kept: tuple[FileSecret, ...]
     components: Components
     tracking: TrackingService | None
+    followed: Followed
 
 
 class Application:
@@ -232,12 +233,13 @@ class Application:
         # To look for them among thousands of users takes a while.
         fresh, kept = await asyncio.to_thread(lambda: (loaded.file_secrets(), config.file_secrets()))
         components = await rebuilt(config, contexts, self.components, self.options.shard)
+        followed = await asyncio.to_thread(Followed.of, config, self.options.shard)
         # The last step: nothing can fail after it and leave a state file open.
         try:
             tracking = await self._tracker.open(config)
         except StateFileError as error:
             raise self._unloadable(str(error), "tracking.state_file") from None
-        return Prepared(fresh, kept, components, tracking)
+        return Prepared(fresh, kept, components, tracking, followed)
 
     async def _apply(self, prepared: Prepared) -> None:
         """Let the new configuration take over."""
@@ -249,10 +251,10 @@ class Application:
         # Also of sources that are about to leave.
         self._display.up_families = old.up_families | new.up_families
         self.components = new
-        self._tracker.use(prepared.tracking, new.config)
+        self._tracker.use(prepared.tracking, new.config, prepared.followed)
         await self.scheduler.set_targets(self._targets())
         self._display.up_families = new.up_families
-        self._exchange_sources(old.sources, new.sources)
+        await self._exchange_sources(old.sources, new.sources)
         for warning in new.warnings:
             log.warning(warning)
         self._secrets.follow(prepared.kept)
@@ -261,17 +263,17 @@ class Application:
         if changed:
             self._polling_soon.start("use of changed secrets", self._use_changed(changed))
 
-    def _exchange_sources(self, old: Mapping[str, Source], new: Mapping[str, Source]) -> None:
+    async def _exchange_sources(self, old: Mapping[str, Source], new: Mapping[str, Source]) -> None:
         """Close the sources that are no longer polled; show the tokens of new ones, and retry what failed in their place."""
         for name, source in old.items():
             if name not in new:
                 self._display.drop_source(name)
             if new.get(name) is not source:
-                source.hide_token_expiry()
+                await source.hide_token_expiry()
                 self._closing.start("close of a source", self._retire(name, source))
         for name, source in new.items():
             if old.get(name) is not source:
-                source.show_token_expiry()
+                await source.show_token_expiry()
                 failed = [each.key for each in self.scheduler.statuses if each.key.source == name and each.failures]
                 self.scheduler.poll_soon(failed)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.config import Config
 from exporter.polling import Shard
@@ -13,6 +14,24 @@ from exporter.tracking import MemberKey, StateFileError, TrackingService
 
 # Seconds after which a state file that is not open counts as unusable.
 STATE_FILE_TIMEOUT = 10.0
+
+
+class Followed(NamedTuple):
+    """The members whose jobs are followed: by this shard, and by others."""
+
+    mine: frozenset[MemberKey]
+    others: frozenset[MemberKey]
+
+    @classmethod
+    def of(cls, config: Config, shard: Shard) -> "Followed":
+        """Those that `config` names. Takes a while for thousands of users."""
+        mine, others = set[MemberKey](), set[MemberKey]()
+        for cluster in config.clusters:
+            for collector, subject in subjects_of("clusters", cluster):
+                if collector.lists_jobs:
+                    members = mine if shard.owns(collector.configured_key(subject)) else others
+                    members.add(MemberKey(cluster.name, subject.group_id, subject.user))
+        return cls(frozenset(mine), frozenset(others))
 
 
 class TrackerSwitch:
@@ -30,7 +49,7 @@ class TrackerSwitch:
         return self._context.tracked.service
 
     async def open(self, config: Config) -> TrackingService | None:
-        """The service that `config` asks for, started: the one in use where its settings are the same.
+        """The service that `config` requires, started: the one in use where its settings are the same.
 
         Raises StateFileError where the state file cannot be used.
         """
@@ -49,17 +68,17 @@ class TrackerSwitch:
             raise
         return service
 
-    def use(self, service: TrackingService | None, config: Config) -> None:
-        """Let `service` count from now on, and tell it who is polled."""
+    def use(self, service: TrackingService | None, config: Config, followed: Followed) -> None:
+        """Let `service` count from now on, and tell it which members are polled."""
         old, self._context.tracked.service, self._config = self.service, service, config
         if old is not None and old is not service:
             self._context.tracked.hide_all()
             self._closing.start("stop of the tracker", old.stop())
         if service is not None:
-            mine, others = followed(config, self._shard)
+            others = followed.others
             if old is not service:
-                others |= left_alone(config, mine, self._shard, service)
-            service.forget_members(mine, others)
+                others = others | left_alone(config, followed.mine, self._shard, service)
+            service.forget_members(followed.mine, others)
 
     async def stop(self) -> None:
         """Write what is known."""
@@ -94,22 +113,8 @@ def state_file_of(config: Config, shard: Shard) -> Path | None:
     return file.with_name(f"{file.name}.shard-{shard.ordinal}")
 
 
-def followed(config: Config, shard: Shard) -> tuple[list[MemberKey], set[MemberKey]]:
-    """Whose jobs the tracker follows: the members that `shard` polls, and those that other shards do."""
-    mine, others = list[MemberKey](), set[MemberKey]()
-    for cluster in config.clusters:
-        for collector, subject in subjects_of("clusters", cluster):
-            if collector.lists_jobs:
-                member = MemberKey(cluster.name, subject.group_id, subject.user)
-                if shard.owns(collector.configured_key(subject)):
-                    mine.append(member)
-                else:
-                    others.add(member)
-    return mine, others
-
-
 def left_alone(config: Config, members: Iterable[MemberKey], shard: Shard, service: TrackingService) -> set[MemberKey]:
-    """The members that nobody polled here for so long that another shard may have had them meanwhile.
+    """The members that were not polled here for so long that another shard may have had them meanwhile.
 
     A shard that was taken away and comes back finds its old file: going on from there would count again what others
     counted in between. A restart takes less than the time until data is too old to be shown.

@@ -50,12 +50,12 @@ class Source(Protocol):
         """Use the new content of `secret`; the targets that may work again now."""
         ...
 
-    def show_token_expiry(self) -> None:
-        """Put the ends of its tokens into the metrics."""
+    async def show_token_expiry(self) -> None:
+        """Put the expiry of its tokens into the metrics."""
         ...
 
-    def hide_token_expiry(self) -> None:
-        """Take the ends of its tokens out of the metrics."""
+    async def hide_token_expiry(self) -> None:
+        """Take the expiry of its tokens out of the metrics."""
         ...
 
     async def close(self) -> None:

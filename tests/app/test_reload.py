@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import ssl
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ import trustme
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from exporter.app import application, components
+from exporter.app import application, components, tracker
 from exporter.config import Config, SecretFiles, Tls
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
+from exporter.polling import SLICE
 from exporter.simulator import Simulator
-from exporter.sources.collector import catalogue
-from tests.app.running import running
+from exporter.sources.collector import catalogue, subjects_of
+from tests.app.running import Running, running
 from tests.e2e.process import eventually, samples_of
 from tests.e2e.region import (
     GROUP_ID,
@@ -490,3 +492,41 @@ async def test_the_watch_over_secrets_survives_what_nobody_foresaw(
 
         await eventually(seen, "the change is seen")
         assert (await exporter.samples())['hpc_exporter_task_restarts_total{task="secret watch"}'] == 2
+
+
+async def test_thousands_of_users_are_taken_and_left_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start as at a reload: between two turns of the event loop, few tokens are shown and no subject is looked up."""
+    users = [{"name": f"user{number}", "token": f"token-of-user-{number}"} for number in range(2000)]
+    exporter, turn = Running(tmp_path, FakeClock()), 0
+    on_the_loop, in_turn, loop_thread = list[str](), Counter[int](), threading.get_ident()
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def subjects(*arguments: Any, **named: Any) -> Any:
+        on_the_loop.extend(["looked up"] * (threading.get_ident() == loop_thread))
+        return subjects_of(*arguments, **named)
+
+    monkeypatch.setattr(tracker, "subjects_of", subjects)
+    show = exporter.app.own.token_expiry
+
+    def count(source: str, user: str, seconds: float | None) -> None:
+        in_turn[turn] += 1
+        show(source, user, seconds)
+
+    monkeypatch.setattr(exporter.app.own, "token_expiry", count)
+    watching = asyncio.create_task(others())
+    exporter.file.write_text(configuration(cluster("http://127.0.0.1:9", users=users)), encoding="utf-8")
+    await exporter.app.start()
+    assert in_turn.total() > 2000
+    await exporter.reload(configuration(cluster("http://127.0.0.1:9", users=users[1:])))
+    assert in_turn.total() > 6000
+    assert max(in_turn.values()) <= SLICE
+    assert not on_the_loop
+    watching.cancel()
+    await exporter.app.stop()

@@ -84,13 +84,13 @@ class Project:
             self._logins.credential_changed()
         return [target.key for target in self.targets()]
 
-    def show_token_expiry(self) -> None:
-        """Declare the token's metrics; a pasted token does not say when it ends."""
+    async def show_token_expiry(self) -> None:
+        """Declare the token's metrics; a pasted token carries no expiry."""
         if self._logins is not None:
             self.context.own.declare_token(self.name)
 
-    def hide_token_expiry(self) -> None:
-        """Take the end of the token out of the metrics."""
+    async def hide_token_expiry(self) -> None:
+        """Take the expiry of the token out of the metrics."""
         self.context.own.token_expiry(self.name, "", None)
 
     async def close(self) -> None:

@@ -185,13 +185,13 @@ class Region:
         self.tokens.credential_changed(secret)
         return [target.key for target in self.targets()]
 
-    def show_token_expiry(self) -> None:
-        """Put the ends of the tokens into the metrics."""
-        self.tokens.show_expiry()
+    async def show_token_expiry(self) -> None:
+        """Put the expiry of the tokens into the metrics."""
+        await self.tokens.show_expiry()
 
-    def hide_token_expiry(self) -> None:
-        """Take the ends of the tokens out of the metrics."""
-        self.tokens.hide_expiry()
+    async def hide_token_expiry(self) -> None:
+        """Take the expiry of the tokens out of the metrics."""
+        await self.tokens.hide_expiry()
 
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from exporter import config
 from exporter.config import Cluster, Secret
 from exporter.http import EitherToken, Settings, StaticToken, TokenCache, TokenSource, Upstream
+from exporter.polling import in_slices
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, renewal
 from exporter.sources.scnet.tokens import read_token
 from exporter.sources.source import Context
@@ -77,25 +78,28 @@ class RegionTokens:
                 at_work.tokens.credential_changed()
         if isinstance(self.members, EitherToken):
             self.members.reset()
-        self._show_static()
-
-    def show_expiry(self) -> None:
-        """Put the expiry of all tokens into the metrics."""
-        self._show_static()
-        for token in (self.own, *self._of_users.values()):
-            if isinstance(token, TokenSource):
-                self._context.own.declare_token(self._cluster.name)
-                token.show_expiry()
-
-    def _show_static(self) -> None:
         for user, token in [("", self.own), *self._of_users.items()]:
             if isinstance(token, StaticToken):
-                self._context.own.token_expiry(self._cluster.name, user, token.issued.expires)
+                self._show_static(user, token)
 
-    def hide_expiry(self) -> None:
+    async def show_expiry(self) -> None:
+        """Put the expiry of all tokens into the metrics."""
+        async for some in in_slices([("", self.own), *self._of_users.items()]):
+            for user, token in some:
+                if isinstance(token, TokenSource):
+                    self._context.own.declare_token(self._cluster.name)
+                    token.show_expiry()
+                else:
+                    self._show_static(user, token)
+
+    def _show_static(self, user: str, token: StaticToken) -> None:
+        self._context.own.token_expiry(self._cluster.name, user, token.issued.expires)
+
+    async def hide_expiry(self) -> None:
         """Take the expiry of all tokens out of the metrics."""
-        for user in ("", *self._of_users):
-            self._context.own.token_expiry(self._cluster.name, user, None)
+        async for users in in_slices(("", *self._of_users)):
+            for user in users:
+                self._context.own.token_expiry(self._cluster.name, user, None)
 
     async def close(self) -> None:
         for upstream in self._logins.values():
