@@ -6,8 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 
@@ -20,30 +19,20 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# bcrypt looks at no more of a password.
+# bcrypt ignores the rest of a longer password.
 LONGEST_PASSWORD: Final = 72
-# Passwords remembered, checks that may wait, and addresses whose passwords were wrong, at most.
+# Limits of the passwords remembered, the checks that wait, and the addresses remembered for a wrong password.
 REMEMBERED: Final = 256
 WAITING: Final = 32
 SUSPICIOUS_ADDRESSES: Final = 1000
-# Checks at a time. bcrypt is slow on purpose: more would only take the processor from the polls.
+# Simultaneous checks. bcrypt is slow on purpose: more would only take the processor from the polls.
 WORKERS: Final = 2
 # Seconds that a check may take, and that a request waits for one; the cost in a hash decides how long it takes.
 CHECK_TIMEOUT: Final = 30.0
 
 
 class TooManyChecksError(Exception):
-    """So many passwords are waiting to be checked that this one is not."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Check:
-    digest: bytes
-    hashed: bytes
-    password: bytes
-    known: bool
-    address: str
-    result: asyncio.Future[bool]
+    """A password is not checked, because too many others wait or the check does not end."""
 
 
 class PasswordChecks:
@@ -60,12 +49,12 @@ class PasswordChecks:
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, None] = OrderedDict()
         self._suspicious: OrderedDict[str, None] = OrderedDict()
-        self._queues: tuple[deque[_Check], ...] = (deque(), deque(), deque())
-        self._by_digest: dict[bytes, _Check] = {}
-        # In daemon threads, one for each worker: a check under way does not keep the process from its end.
-        self._calls = BlockingCalls()
+        self._checks: dict[bytes, asyncio.Task[bool | None]] = {}
+        # The checks that wait for one of the idle workers.
+        self._queues: tuple[deque[asyncio.Future[int]], ...] = (deque(), deque(), deque())
         self._idle_workers = list(range(WORKERS))
-        self._running: set[asyncio.Task[None]] = set()
+        # In daemon threads: a check under way does not delay the end of the process.
+        self._calls = BlockingCalls()
         self._stopped = False
 
     async def check(
@@ -80,85 +69,74 @@ class PasswordChecks:
         if credentials is None:
             return False
         name, password = credentials
-        known = users.get(name)
-        hashed = known if known is not None else self._decoy(name, users)
+        # Unknown names are checked as well: the time until the answer must not tell which names exist.
+        hashed = users[name] if name in users else self._decoy(name, users)
         digest = self._digest(name.encode(), hashed, password)
         if digest in self._remembered:
             self._remembered.move_to_end(digest)
             return True
-        check = self._by_digest.get(digest)
+        check = self._checks.get(digest)
         if check is None:
-            # Unknown names are checked as well: the time until the answer must not tell which names exist.
-            result: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            check = _Check(digest, hashed, password, known is not None, address, result)
-            self._enqueue(check, 2 if suspicious else 1 if address in self._suspicious else 0)
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT):
-                # Shielded: a client that hangs up must not take the result from others with the same password.
-                return await asyncio.shield(check.result)
-        except TimeoutError:
-            raise TooManyChecksError from None
+            turn = self._enqueue(2 if suspicious else 1 if address in self._suspicious else 0)
+            check = asyncio.create_task(self._run(turn, partial(matches, hashed, password), known=name in users))
+            self._checks[digest] = check
+            check.add_done_callback(partial(self._conclude, digest, address))
+        # A client that hangs up does not take the result from others with the same password.
+        await asyncio.wait({check}, timeout=CHECK_TIMEOUT)
+        right = check.result() if check.done() and not check.cancelled() else None
+        if right is None:
+            raise TooManyChecksError
+        return right
 
     async def stop(self, _app: object = None) -> None:
         """Reject all checks that are waiting or under way; also as a handler of an application's ``on_shutdown``."""
         self._stopped = True
-        for check in list(self._by_digest.values()):
-            self._reject(check)
-        for task in self._running:
-            task.cancel()
+        for check in self._checks.values():
+            check.cancel()
 
-    def _enqueue(self, check: _Check, queue: int) -> None:
+    def _enqueue(self, queue: int) -> asyncio.Future[int]:
+        """Return the future of the worker that a check may use. Raises TooManyChecksError."""
         if self._stopped:
             raise TooManyChecksError
         if sum(map(len, self._queues)) >= self._most_waiting:
-            others = next((waiting for waiting in self._queues[:queue:-1] if waiting), None)
-            if others is None:
+            worse = next(filter(None, self._queues[:queue:-1]), None)
+            if worse is None:
                 raise TooManyChecksError
-            self._reject(others.pop())
-        self._by_digest[check.digest] = check
-        self._queues[queue].append(check)
-        self._start_workers()
+            worse.pop().cancel()
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._queues[queue].append(turn)
+        self._assign_workers()
+        return turn
 
-    def _start_workers(self) -> None:
-        while self._idle_workers and (waiting := next((queue for queue in self._queues if queue), None)):
-            task = asyncio.create_task(self._work(self._idle_workers.pop(), waiting.popleft()))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+    def _assign_workers(self) -> None:
+        while self._idle_workers and (queue := next(filter(None, self._queues), None)):
+            queue.popleft().set_result(self._idle_workers.pop())
 
-    async def _work(self, worker: int, check: _Check) -> None:
+    async def _run(self, turn: asyncio.Future[int], check: Callable[[], bool], *, known: bool) -> bool | None:
+        """Return the result of a check, None where it has none."""
+        worker = await turn
         try:
             # By worker: the next check of this one waits for a thread that takes too long, so that threads stay few.
-            call = partial(matches, check.hashed, check.password)
-            right = await self._calls.run(("bcrypt", worker), call, timeout=CHECK_TIMEOUT)
+            return await self._calls.run(("bcrypt", worker), check, timeout=CHECK_TIMEOUT) and known
         except TimeoutError:
-            self._reject(check)
+            return None
         except Exception:
-            # Such as a process that may have no further thread.
+            # For example, the process may not start another thread.
             log.exception("a password could not be checked")
-            self._reject(check)
-        else:
-            self._conclude(check, right=right and check.known)
+            return None
         finally:
             self._idle_workers.append(worker)
             if not self._stopped:
-                self._start_workers()
+                self._assign_workers()
 
-    def _conclude(self, check: _Check, *, right: bool) -> None:
-        self._by_digest.pop(check.digest, None)
+    def _conclude(self, digest: bytes, address: str, check: asyncio.Task[bool | None]) -> None:
+        del self._checks[digest]
+        right = None if check.cancelled() else check.result()
         if right:
-            _remember(self._remembered, check.digest, REMEMBERED)
-            self._suspicious.pop(check.address, None)
-        else:
-            _remember(self._suspicious, check.address, SUSPICIOUS_ADDRESSES)
-        if not check.result.done():
-            check.result.set_result(right)
-
-    def _reject(self, check: _Check) -> None:
-        self._by_digest.pop(check.digest, None)
-        if not check.result.done():
-            check.result.set_exception(TooManyChecksError())
-            # Retrieved here, since all clients that wait for it may be gone.
-            check.result.exception()
+            _remember(self._remembered, digest, REMEMBERED)
+            self._suspicious.pop(address, None)
+        elif right is not None:
+            _remember(self._suspicious, address, SUSPICIOUS_ADDRESSES)
 
     def _decoy(self, name: str, users: Mapping[str, bytes]) -> bytes:
         """Return a hash for an unknown name: always the same user's, so that a check costs what that user's does."""
