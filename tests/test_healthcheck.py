@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from exporter import healthcheck
+from exporter.cli.main import build_parser
 from tests.support.web_config import Authority, write
 
 
@@ -26,9 +27,9 @@ def answering(status: int) -> web.Application:
 
 
 @asynccontextmanager
-async def serving(status: int = 200, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+async def serving(status: int = 200, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """A server's listen address."""
-    server = TestServer(answering(status))
+    server = TestServer(answering(status), host=host)
     await server.start_server(ssl=tls)
     async with server:
         yield f"127.0.0.1:{server.port}"
@@ -84,10 +85,16 @@ async def test_with_tls_it_speaks_tls(tmp_path: Path, client_certificate: bool) 
         assert await check(flags[0]) == 1
 
 
-@pytest.mark.parametrize("listen", [":{}", "0.0.0.0:{}", "localhost:{}"])
-async def test_it_asks_where_the_exporter_listens(listen: str) -> None:
+@pytest.mark.parametrize(
+    ("listen", "host"),
+    [
+        *((listen, "127.0.0.1") for listen in (":{}", "0.0.0.0:{}", "localhost:{}")),
+        *((listen, "::1") for listen in ("[::]:{}", "[::1]:{}")),
+    ],
+)
+async def test_it_asks_where_the_exporter_listens(listen: str, host: str) -> None:
     """Listening on all interfaces includes this one."""
-    async with serving() as address:
+    async with serving(host=host) as address:
         assert await check(f"--web.listen-address={listen.format(address.rpartition(':')[2])}") == 0
 
 
@@ -130,3 +137,10 @@ async def test_as_a_process() -> None:
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
     assert (process.returncode, out) == (0, b"the exporter answers 200\n")
+
+
+async def test_without_an_address_it_asks_where_serve_listens_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f":{build_parser().parse_args(['serve']).default_listen[1]}" in healthcheck.DEFAULT
+    async with serving() as address:
+        monkeypatch.setattr(healthcheck, "DEFAULT", address)
+        assert await check("hpc-exporter", "serve", "--config.file=exporter.yml") == 0

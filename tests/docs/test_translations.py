@@ -21,8 +21,9 @@ each_pair = pytest.mark.parametrize(("english", "chinese"), PAIRS.values(), ids=
 
 
 def structure(page: Page) -> list[tuple[int, str]]:
-    """Headings by their level, and blocks line by line without their comments, which are translated."""
+    """Headings by their level, rows of tables, and blocks line by line without their comments, which are translated."""
     found = [(line, "#" * level) for level, line in page.headings]
+    found += [(line, "| row") for line, text in enumerate(page.text.splitlines(), 1) if re.match(r"\|.*\|$", text)]
     for block in page.blocks:
         lines = enumerate(block.text.splitlines(), block.line)
         found += [(block.line - 1, f"```{block.language}")]
@@ -56,3 +57,11 @@ def test_each_page_leads_to_the_other_language(english: Page, chinese: Page) -> 
     for page, other in ((english, chinese), (chinese, english)):
         led = {(page.path.parent / target).resolve() for target, _ in page.links if ".md" in target}
         assert other.path.resolve() in led, f"{page.at(1)}: link to {other.name} below the title"
+
+
+@each_pair
+def test_a_chinese_page_leads_to_chinese_pages(english: Page, chinese: Page) -> None:
+    """Where there are; but for its own English one."""
+    translated = {left.path.resolve(): right.name for left, right in PAIRS.values() if left is not english}
+    led = [(line, (chinese.path.parent / target.partition("#")[0]).resolve()) for target, line in chinese.links]
+    none(f"{chinese.at(line)}: link to {translated[path]}" for line, path in led if path in translated)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
+from email.utils import formatdate
 from random import Random
 from typing import Any, get_args
 
@@ -173,3 +174,92 @@ async def test_every_kind_of_fault_leaves_the_server_in_order(client: Client, ca
     while client.region.requests.in_flight:  # noqa: ASYNC110 - the log has no event to wait for
         await asyncio.sleep(0.01)
     assert [record.message for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+async def test_a_status_can_be_sent_with_retry_after_in_seconds_or_as_a_date(client: Client, hands: Any) -> None:
+    for fault in (
+        Fault(kind="status", status=429, retry_after=7, times=1),
+        Fault(kind="status", status=503, retry_after=90, retry_after_as_date=True, times=1),
+        Fault(kind="status", status=500, times=1),
+    ):
+        client.region.faults.add(fault)
+    answers = [await client.get() for _ in range(3)]
+    assert [status for status, _, _ in answers] == [429, 503, 500]
+    assert [headers.get("Retry-After") for _, headers, _ in answers] == [
+        "7",
+        formatdate(hands.time + 90, usegmt=True),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "sent"),
+    [
+        (Fault(kind="empty"), lambda _: b""),
+        (Fault(kind="broken_json"), lambda right: right[: len(right) // 2] + b"<"),
+        (Fault(kind="huge", mebibytes=1), lambda right: b" " * 2**20 + right),
+        (Fault(kind="drip", seconds=0.1), lambda right: right),
+        (Fault(kind="delay", seconds=0.1), lambda right: right),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+async def test_a_fault_changes_no_more_of_the_body_than_its_kind_says(client: Client, fault: Fault, sent: Any) -> None:
+    right = (await client.get())[2]
+    client.region.faults.add(fault)
+    started = time.monotonic()
+    status, _, body = await client.get()
+    assert (status, body) == (200, sent(right))
+    assert fault.kind not in ("drip", "delay") or time.monotonic() - started >= 0.08
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "status"),
+    [
+        ("disconnect", aiohttp.ServerDisconnectedError, None),
+        ("truncated", aiohttp.ClientPayloadError, 200),
+        ("hang", TimeoutError, None),
+    ],
+)
+async def test_a_fault_of_the_connection_is_logged_and_leaves_no_request_in_flight(
+    client: Client, kind: Kind, error: type[Exception], status: int | None
+) -> None:
+    client.region.faults.add(Fault(kind=kind))
+    with pytest.raises(error):
+        await asyncio.wait_for(client.get(), 0.2 if kind == "hang" else 60)
+    log = client.region.requests
+    while log.in_flight:  # noqa: ASYNC110 - the log has no event to wait for
+        await asyncio.sleep(0.01)
+    assert {record.status for record in log} == {status}
+
+
+async def test_a_redirect_leads_to_the_given_location(client: Client) -> None:
+    client.region.faults.add(Fault(kind="redirect", location="https://elsewhere.example.com/x"))
+    status, headers, _ = await client.get()
+    assert (status, headers["Location"]) == (302, "https://elsewhere.example.com/x")
+
+
+def test_a_fault_strikes_in_its_time_and_is_forgotten_when_used_up(faults: Faults, hands: Any) -> None:
+    start = hands.time
+    faults.add(Fault(kind="hang", since=start + 10, until=start + 20, times=2))
+    struck = []
+    for offset in (0, 20, 10, 19, 15):
+        hands.time = start + offset
+        struck.append(faults.take("schedulers", "alice")[1] is not None)
+    assert struck == [False, False, True, True, False]
+    assert faults.orders == []
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "truncated"),
+        (b'{"kind": "fire"}', "fire"),
+        (b'{"kind": "hang", "endpoints": "x"}', "endpoints"),
+        (b"[1]", "Expected `object`"),
+    ],
+)
+async def test_a_mistake_in_a_fault_ordered_over_http_is_named(client: Client, body: bytes, message: str) -> None:
+    async with client.session.post(f"{client.region.hpc_url}/simulator/faults", data=body) as response:
+        assert response.status == 400
+        assert message in (await response.json())["error"]
+    assert client.region.faults.orders == []

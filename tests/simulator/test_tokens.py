@@ -202,3 +202,27 @@ async def test_the_log_of_requests_gives_no_token_away(region: Region, session: 
     assert fingerprint(token) in text
     assert token not in text
     assert token.split(".")[2] not in text
+
+
+async def test_tokens_can_be_expired_over_http(region: Region, session: aiohttp.ClientSession) -> None:
+    """As the quickstart does for its alert."""
+    token = region.token("test")
+    async with session.post(f"{region.hpc_url}/simulator/tokens/expire") as response:
+        assert response.status == 204
+    assert await code(session, region, token) == "911406"
+
+
+@pytest.mark.parametrize("stamp", ["1699999700", "1700000300"])
+async def test_the_clock_of_a_login_may_be_five_minutes_off(
+    simulator: Simulator, session: aiohttp.ClientSession, hands: Any, stamp: str
+) -> None:
+    assert (await access_key_login(session, simulator, hands.time, timestamp=stamp))["code"] == "0"
+
+
+async def test_tokens_of_an_earlier_run_with_the_same_seed_are_accepted(
+    session: aiohttp.ClientSession, hands: Any
+) -> None:
+    """A configuration that `simulate` wrote works again after a restart."""
+    earlier = Simulator(seed=5, wall_clock=hands).regions["kunshan"].token("test")
+    async with Simulator(seed=5, wall_clock=hands) as simulator:
+        assert await code(session, simulator.regions["kunshan"], earlier) == "0"
