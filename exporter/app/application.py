@@ -14,10 +14,10 @@ import structlog
 from exporter.app.components import Components, job_budget, load_with_tls, rebuilt
 from exporter.app.reload import SharedReload, StoppedError
 from exporter.app.status import LastReload, Selection, Snapshot, status_of
-from exporter.app.tls import AuthorityFiles, Contexts
+from exporter.app.tls import AuthorityFile, Contexts, authority_files
 from exporter.app.tracker import Followed, TrackerSwitch
 from exporter.clock import Clock, SystemClock
-from exporter.config import Config, FileSecret, SecretFiles, Tls, effective_yaml
+from exporter.config import Config, FileSecret, FileWatch, Tls, effective_yaml
 from exporter.config.files import UnansweredFileError, read_in_thread
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.exposition import Exposition
@@ -72,8 +72,8 @@ class Application:
         self.own.shard(options.shard.ordinal, options.shard.total)
         self.scheduler = Scheduler(self._clock, self._display)
         self.components = Components.none(self._context)
-        self._secrets = SecretFiles(self._clock, on_change=self._use_changed)
-        self._authorities = AuthorityFiles(self._clock, on_change=self._use_authorities)
+        self._secrets = FileWatch[FileSecret]("secret file", self._clock, on_change=self._use_changed)
+        self._authorities = FileWatch[AuthorityFile]("CA file", self._clock, on_change=self._use_authorities)
         self._background = AsyncExitStack()
         self._polling_soon, self._closing = ShortTasks(), ShortTasks()
         self._tracker = TrackerSwitch(self._context, options.shard, self._closing)
@@ -258,7 +258,7 @@ class Application:
         for warning in new.warnings:
             log.warning(warning)
         self._secrets.follow(prepared.kept)
-        self._authorities.follow(new.contexts)
+        self._authorities.follow(authority_files(new.contexts))
         await asyncio.sleep(0)
         if changed:
             self._polling_soon.start("use of changed secrets", self._use_changed(changed))
@@ -293,12 +293,13 @@ class Application:
 
     # Files that change between reloads.
 
-    async def _use_authorities(self, contexts: Contexts) -> None:
-        """Let sources whose CA file changed connect anew; connections of before are closed after their requests."""
+    async def _use_authorities(self, files: Sequence[AuthorityFile]) -> None:
+        """Let sources whose CA file changed connect anew; their old connections are closed after their requests."""
         async with self._loading:
-            # A reload that came first read the files itself.
-            if contexts.keys() == self.components.contexts.keys():
-                await self._replace(self.components.config, contexts)
+            contexts = self.components.contexts
+            # Without files of before a reload, which read its own.
+            changed = {file.identity: file.value() for file in files if file.identity in contexts}
+            await self._replace(self.components.config, {**contexts, **changed})
 
     async def _use_changed(self, secrets: Sequence[FileSecret]) -> None:
         """Retry immediately what may have failed for the old contents; the new ones may be another user's, too."""

@@ -1,20 +1,20 @@
-"""TLS settings of upstreams as Python wants them, and the watch over the CA files that they name."""
+"""TLS contexts of upstreams, and the CA files that they come from."""
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 
-import structlog
-
-from exporter.clock import Clock
 from exporter.config import Tls
-from exporter.config.files import UnansweredFileError, UnusableFileError, read_file, read_in_thread
-from exporter.errors import ConfigurationError, Mistake
-
-log = structlog.get_logger()
+from exporter.config.files import UnusableFileError, read_file
+from exporter.errors import ConfigurationError, ExporterError, Mistake
 
 Contexts = Mapping[Tls, ssl.SSLContext]
 _MAX_PEM_BYTES = 8 * 1024 * 1024
+
+
+class UnusableAuthorityError(ExporterError):
+    """A CA file cannot be read or used; the text names it and says why."""
 
 
 def context_for(tls: Tls, place: str) -> ssl.SSLContext:
@@ -23,16 +23,21 @@ def context_for(tls: Tls, place: str) -> ssl.SSLContext:
     Blocks while it reads the CA file. Raises ConfigurationError naming a file it cannot use.
     """
     try:
+        return _read(tls)
+    except UnusableAuthorityError as error:
+        raise ConfigurationError([mistake_at(place, "tls.ca_file", str(error))]) from None
+
+
+def _read(tls: Tls) -> ssl.SSLContext:
+    try:
         pem = read_file(tls.ca_file, max_bytes=_MAX_PEM_BYTES) if tls.ca_file is not None else None
         return _made(tls, pem)
     except (UnusableFileError, ssl.SSLError, ValueError) as error:
         reason = str(error) if isinstance(error, UnusableFileError) else "it holds no certificate in PEM form"
-        raise ConfigurationError(
-            [mistake_at(place, "tls.ca_file", f"{tls.ca_file} holds no usable CA: {reason}")]
-        ) from None
+        raise UnusableAuthorityError(f"{tls.ca_file} holds no usable CA: {reason}") from None
 
 
-# A region goes on over a reload with the context that it has: more than there are regions.
+# More than there are regions: one that is unchanged keeps its context over a reload.
 @lru_cache(maxsize=1024)
 def _made(tls: Tls, pem: bytes | None) -> ssl.SSLContext:
     authorities = None if pem is None else pem.decode("ascii", "ignore")
@@ -52,54 +57,27 @@ def mistake_at(place: str, path: str, message: str) -> Mistake:
     return Mistake(file, int(line), int(column), path, message)
 
 
-class AuthorityFiles:
-    """Reads the CA files in use again and again; a changed one gives a new context, a broken one changes nothing."""
+class AuthorityFile:
+    """A CA file in use, and the context with its last good content."""
 
-    def __init__(
-        self, clock: Clock, interval: float = 2.0, *, on_change: Callable[[Contexts], Awaitable[None]]
-    ) -> None:
-        """`interval` is the pause between two looks in seconds; `on_change` gets all contexts, with those that are new."""
-        self._clock = clock
-        self._interval = interval
-        self._on_change = on_change
-        self._contexts: Contexts = {}
-        self._broken: set[Tls] = set()
+    def __init__(self, tls: Tls, path: Path, context: ssl.SSLContext) -> None:
+        self.identity = tls
+        self.path = path
+        self.log_fields = {"path": str(path)}
+        self._context = context
 
-    def follow(self, contexts: Contexts) -> None:
-        """Look at the files of these from now on."""
-        self._contexts = contexts
-        self._broken &= contexts.keys()
+    def read(self) -> ssl.SSLContext:
+        """Return the context with the present content. Blocks. Raises UnusableAuthorityError."""
+        return _read(self.identity)
 
-    async def run(self) -> None:
-        """Look at the files until cancelled."""
-        while True:
-            await self._clock.sleep(self._interval)
-            await self.look()
+    def value(self) -> ssl.SSLContext:
+        return self._context
 
-    async def look(self) -> None:
-        """Read all files once."""
-        contexts = self._contexts
-        changed: dict[Tls, ssl.SSLContext] = {}
-        for tls, context in contexts.items():
-            found = await self._read(tls) if tls.ca_file is not None else context
-            if found is not None and found is not context:
-                log.info("CA file changed; new connections use it", path=str(tls.ca_file))
-                changed[tls] = found
-        if changed:
-            await self._on_change({**contexts, **changed})
+    def update(self, context: ssl.SSLContext) -> None:
+        """Use what `read` returned."""
+        self._context = context
 
-    async def _read(self, tls: Tls) -> ssl.SSLContext | None:
-        try:
-            context = await read_in_thread(partial(context_for, tls, ":0:0"))
-        except (ConfigurationError, UnansweredFileError) as error:
-            if tls not in self._broken:
-                self._broken.add(tls)
-                reason = error.mistakes[0].message if isinstance(error, ConfigurationError) else str(error)
-                log.warning(
-                    "CA file cannot be used; its last good content stays in use", path=str(tls.ca_file), error=reason
-                )
-            return None
-        if tls in self._broken:
-            self._broken.remove(tls)
-            log.info("CA file can be used again", path=str(tls.ca_file))
-        return context
+
+def authority_files(contexts: Contexts) -> list[AuthorityFile]:
+    """The CA files that are in use with `contexts`."""
+    return [AuthorityFile(tls, tls.ca_file, context) for tls, context in contexts.items() if tls.ca_file is not None]

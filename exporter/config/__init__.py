@@ -1,4 +1,4 @@
-"""The configuration: what people write, checked with line and column, as frozen values for the other rooms."""
+"""The configuration: what people write, checked with line and column, as frozen values for the other packages."""
 
 from exporter.config.loading import effective_yaml, load
 from exporter.config.model import (
@@ -15,14 +15,16 @@ from exporter.config.model import (
     Tracking,
     User,
 )
-from exporter.config.secrets import FileSecret, InlineSecret, Secret, SecretFiles, UnusableSecretError
+from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
 from exporter.config.units import format_duration, parse_duration
+from exporter.config.watch import FileWatch
 
 __all__ = [
     "Account",
     "Cluster",
     "Config",
     "FileSecret",
+    "FileWatch",
     "Iam",
     "InlineSecret",
     "Member",
@@ -31,7 +33,6 @@ __all__ = [
     "PerJob",
     "PollSettings",
     "Secret",
-    "SecretFiles",
     "Tls",
     "Tracking",
     "UnusableSecretError",

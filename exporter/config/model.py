@@ -598,7 +598,7 @@ class Config(Section):
         return tuple(_secrets_in(self))
 
     def file_secrets(self) -> tuple[FileSecret, ...]:
-        """Return what `SecretFiles` has to watch."""
+        """Return the secrets whose files have to be watched."""
         return tuple(secret for secret in self.secrets() if isinstance(secret, FileSecret))
 
     def secret_values(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from exporter.app import application, components, tracker
-from exporter.config import Config, SecretFiles, Tls
+from exporter.config import Config, FileSecret, Tls
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
 from exporter.polling import SLICE
@@ -470,21 +470,22 @@ async def test_group_ids_that_a_float_cannot_tell_apart_are_two_groups(tmp_path:
 async def test_the_watch_over_secrets_survives_what_nobody_foresaw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, failures = FakeClock(), [KeyError("unforeseen"), RecursionError()]
-    look = SecretFiles.look
+    clock, failures, watching = FakeClock(), [KeyError("unforeseen"), RecursionError()], False
+    look = FileSecret.read
 
-    async def fail(files: SecretFiles) -> None:
-        if failures:
+    def fail(secret: FileSecret) -> str:
+        if watching and failures:
             raise failures.pop()
-        await look(files)
+        return look(secret)
 
-    monkeypatch.setattr(SecretFiles, "look", fail)
+    monkeypatch.setattr(FileSecret, "read", fail)
     (tmp_path / "token").write_text("first", encoding="utf-8")
     text = configuration(cluster("http://127.0.0.1:9", token=None, token_file="token"))
     async with running(tmp_path, text, clock) as exporter:
         assert exporter.app.components.config is not None
         (secret,) = exporter.app.components.config.file_secrets()
         (tmp_path / "token").write_text("second", encoding="utf-8")
+        watching = True
 
         async def seen() -> bool:
             await clock.advance(1.0)

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.clock import SystemClock
-from exporter.config import FileSecret, InlineSecret, Secret, SecretFiles, UnusableSecretError
+from exporter.config import FileSecret, FileWatch, InlineSecret, Secret, UnusableSecretError
 from exporter.config import files as config_files
 from exporter.redaction import redact
 from tests.support.clock import FakeClock
@@ -35,8 +35,8 @@ class Changes:
         self.values += [secret.value() for secret in secrets]
 
 
-def watch(secrets: Sequence[FileSecret], changes: Changes) -> SecretFiles:
-    files = SecretFiles(SystemClock(), on_change=changes)
+def watch(secrets: Sequence[FileSecret], changes: Changes) -> FileWatch[FileSecret]:
+    files = FileWatch[FileSecret]("secret file", SystemClock(), on_change=changes)
     files.follow(secrets)
     return files
 
@@ -164,7 +164,7 @@ async def test_a_file_that_heals_is_logged_once_and_its_new_content_taken(path: 
     with capture_logs() as logs:
         await files.look()
         await files.look()
-    assert [log["event"] for log in logs] == ["secret file can be read again", "secret file changed"]
+    assert [log["event"] for log in logs] == ["secret file can be used again", "secret file changed"]
     assert changes.values == ["second"]
     assert "second" not in str(logs)
 
@@ -182,7 +182,7 @@ async def test_one_broken_file_does_not_hide_the_change_of_another(path: Path) -
 
 async def test_the_watch_looks_again_and_again_until_it_is_cancelled(path: Path) -> None:
     clock, changes = FakeClock(), Changes()
-    files = SecretFiles(clock, 2.0, on_change=changes)
+    files = FileWatch[FileSecret]("secret file", clock, 2.0, on_change=changes)
     task = asyncio.create_task(files.run())
     await clock.advance(10.0)
     files.follow([FileSecret(path)])
@@ -205,7 +205,7 @@ async def until(condition: Callable[[], bool], clock: FakeClock) -> None:
 
 async def test_frequent_reloads_do_not_put_off_the_next_look(path: Path) -> None:
     clock, changes = FakeClock(), Changes()
-    files = SecretFiles(clock, 2.0, on_change=changes)
+    files = FileWatch[FileSecret]("secret file", clock, 2.0, on_change=changes)
     task = asyncio.create_task(files.run())
     path.write_text("second", encoding="utf-8")
     secret = FileSecret(path)
@@ -229,7 +229,7 @@ async def test_a_change_that_could_not_be_told_is_told_at_the_next_look(path: Pa
         if len(told) == 1:
             raise KeyError("unforeseen")
 
-    files = SecretFiles(SystemClock(), on_change=fail_once)
+    files = FileWatch[FileSecret]("secret file", SystemClock(), on_change=fail_once)
     files.follow([FileSecret(path)])
     path.write_text("second", encoding="utf-8")
     with pytest.raises(KeyError):
@@ -263,7 +263,7 @@ async def test_a_file_on_a_dead_disk_does_not_hide_the_changes_of_others(
     with capture_logs() as logs:
         await files.look()
     assert dead.value() == "second"
-    assert [log["event"] for log in logs] == ["secret file can be read again", "secret file changed"]
+    assert [log["event"] for log in logs] == ["secret file can be used again", "secret file changed"]
 
 
 def test_a_secret_that_was_replaced_is_still_taken_out_of_texts(tmp_path: Path) -> None:
