@@ -1,4 +1,4 @@
-"""How long anything keeps the event loop from turning to the next: a poll that is due, a scrape, a health check."""
+"""Longest blocks of the event loop, which delay anything else: a poll that is due, a scrape, a health check."""
 
 import asyncio
 from statistics import median

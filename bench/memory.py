@@ -1,4 +1,4 @@
-"""How much memory the exporter takes, and what of it a target and a series are to blame for. Linux only."""
+"""Memory of the exporter, in total, for each target and for each series. Linux only."""
 
 import asyncio
 

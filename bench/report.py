@@ -1,4 +1,4 @@
-"""How results are printed: one line a figure, with its baseline, their ratio and what is aimed at."""
+"""Output of results: one line for each figure, with its baseline, their ratio and the target."""
 
 import os
 import platform

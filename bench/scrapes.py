@@ -31,7 +31,7 @@ from exporter.sources.scnet.queue_jobs import QueueCounts, rendered
 
 ROUNDS = {100_000: 3, 500_000: 1}
 SCRAPES = 5
-# Of so many series, by what changed since the last scrape: nothing or anything.
+# Numbers of series; scraped with nothing changed since the last scrape, and with some.
 AIMED_AT, UNCHANGED, CHANGED = 500_000, 1 / 1000, 1 / 60
 QUEUES, STATES, HEALTH_SERIES = 5, ("running", "queued", "held", "suspended", "other"), 3
 

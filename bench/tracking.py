@@ -1,4 +1,4 @@
-"""What following 100,000 listed jobs costs, against the least that any tracker must do: compare every job's state.
+"""Cost of tracking 100,000 listed jobs, against the least that any tracker must do: compare every job's state.
 
 The event loop's longest pause is measured with a large listing being worked through and written to disk beside it.
 """

@@ -1,4 +1,4 @@
-"""How long a reload, a token file that changes and the status page block the event loop at ten thousand users."""
+"""Blocks of the event loop by a reload, a changed token file and the status page at ten thousand users."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""How late a change of the upstream is seen in /metrics: its target's next poll is at most an interval away.
+"""Delay until a change of the upstream is seen in /metrics: its target's next poll is at most an interval away.
 
 For every user a change is made up, at a moment of one interval drawn at random. Another process scrapes all the time,
 and the change is seen at the end of the first scrape with an answer that was given after it.
@@ -45,7 +45,7 @@ async def ours(url: str, users: int, interval: float) -> Result:
 
 
 async def scraper(url: str, interval: float) -> Result:
-    """How much more than an interval passes until changes are seen, in seconds."""
+    """Seconds, beyond one interval, until changes are seen."""
     found = sorted(delay - interval for delay in delays(url, interval))
     return {"p50": found[len(found) // 2], "p99": found[len(found) * 99 // 100], "worst": found[-1]}
 

@@ -6,10 +6,11 @@ It is plain JSON but for `Text`, which becomes a string when a language is chose
 from collections.abc import Sequence
 from typing import Any, Final
 
+from exporter.metrics.family import Text
 from grafana import exporter, members, octopus, overview, queues, waiting
 from grafana.colours import SKY, thresholds
 from grafana.duplicates import counted_once
-from grafana.parts import DATASOURCE, Dashboard, Json, Panel, Query, Row, Text
+from grafana.parts import DATASOURCE, Dashboard, Json, Panel, Query, Row
 
 LANGUAGES: Final = ("en", "zh")
 COLUMNS: Final = 24

@@ -3,12 +3,12 @@
 Does it get its data, how does the API behave, and how is the process itself?
 """
 
+from exporter.metrics.family import Text
 from grafana.colours import BLUE, GREY, ORANGE, PURPLE, SKY, TEAL, VERMILION, WINE, YELLOW, shades
 from grafana.parts import (
     Dashboard,
     Query,
     Row,
-    Text,
     bars,
     coloured,
     lines,
@@ -42,7 +42,7 @@ def of_exporters(expression: str) -> str:
 
 
 def each(name: str, *, by: str = "source, collector", window: str = "$__rate_interval") -> str:
-    """How often something happened at each endpoint."""
+    """Number of events at each collector."""
     return f"sum by ({by}) (increase({name}{{{OF_SOURCE}}}[{window}]))"
 
 

@@ -3,13 +3,13 @@
 Who uses what, who waits how long, what did it add up to, how did jobs end?
 """
 
+from exporter.metrics.family import Text
 from grafana.colours import OUTCOME_COLOURS, STATE_COLOURS, WAITING
 from grafana.parts import (
     Dashboard,
     Panel,
     Query,
     Row,
-    Text,
     bars,
     coloured,
     dashed,

@@ -3,8 +3,9 @@
 What is queued, does it get more, what does it want, how long does it take?
 """
 
+from exporter.metrics.family import Text
 from grafana.colours import BLUE, ORANGE
-from grafana.parts import Dashboard, Query, Row, Text, dashed, lines, number, p90_and_p50, quantile, ranking, tiles
+from grafana.parts import Dashboard, Query, Row, dashed, lines, number, p90_and_p50, quantile, ranking, tiles
 from grafana.variables import IN_PROJECT, PROJECT, QUEUE_TYPE
 
 QUEUE = "{{project}} {{queue_type}}"

@@ -3,13 +3,13 @@
 Is anything wrong, and where? What runs, what waits, what is in use?
 """
 
+from exporter.metrics.family import Text
 from grafana import problems
 from grafana.colours import BLUE, GREEN, LEFT, ORANGE, SKY, VERMILION, WAITING, shades
 from grafana.parts import (
     Dashboard,
     Query,
     Row,
-    Text,
     dashed,
     lines,
     number,

@@ -2,18 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from exporter.metrics.family import Text
 from grafana.colours import SKY, Steps, thresholds
 
 Json = dict[str, Any]
-
-
-class Text(NamedTuple):
-    """The same in every language."""
-
-    en: str
-    zh: str
 
 
 DATASOURCE: Final[Json] = {"type": "prometheus", "uid": "${datasource}"}
@@ -87,7 +81,7 @@ def coloured(colours: dict[str, str]) -> list[Json]:
 
 
 def dashed(query: str) -> Json:
-    """An override that tells the series of one query (A, B, ...) from others of their colour."""
+    """An override that distinguishes the series of one query (A, B, ...) from others of their colour."""
     style = {"fill": "dash", "dash": [6, 4]}
     return {
         "matcher": {"id": "byFrameRefID", "options": query},
@@ -239,7 +233,7 @@ def table(
 def ranking(
     title: Text, en: str, zh: str, expr: str, *, names: dict[str, Text], value: Text, rising: bool = True, **more: Any
 ) -> Panel:
-    """What is now, one bar a series: a table of the labels in `names` and a bar for the value, the largest first."""
+    """Current values, one bar a series: a table of the labels in `names` and a bar for the value, the largest first."""
     if more.get("unit") == "s":
         more.setdefault("defaults", {"decimals": 0})
     steps = more.pop("steps", ((None, SKY),))

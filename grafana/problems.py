@@ -1,12 +1,13 @@
-"""What is wrong right now, as one query: the conditions of the alerts, without their patience."""
+"""Current problems as one query: the conditions of the alerts, without their `for`."""
 
 from pathlib import Path
 from typing import Final
 
 import yaml
 
+from exporter.metrics.family import Text
 from grafana.colours import ORANGE, SKY, VERMILION
-from grafana.parts import Json, Text
+from grafana.parts import Json
 
 ALERTS: Final = Path(__file__).parent.parent / "config" / "rules" / "alerts.yml"
 RUNBOOKS: Final = "https://github.com/hpc-exporter/hpc-exporter/blob/main/docs/runbooks"
@@ -17,7 +18,7 @@ _TARGETS_OF: Final = {
     "HPCDataStale": f"{_EACH} (hpc_exporter_target_stale) == 1",
     "HPCTargetFailing": f"{_EACH} (hpc_exporter_target_up) == 0 unless on (source, collector, target) hpc_exporter_target_stale == 1",
 }
-# What each alert is called here. Those that are left out do not say where users should look.
+# Name of each alert on the board. Those that are left out do not say where users should look.
 NAMES: Final = {
     "HPCRegionDown": Text("Nothing works", "完全不可用"),
     "HPCDataStale": Text("Data is missing", "数据缺失"),
@@ -40,7 +41,7 @@ SEVERITIES: Final = {
 }
 _WHERE, _WHAT = ("source", "hpc_cluster", "project"), ("group", "user", "target", "queue", "queue_type", "collector")
 _TARGETS: Final = ("source", "collector")
-# HPCNoSchedulers has its region twice, by both names; which regions a missing shard is about nobody knows.
+# HPCNoSchedulers has its region twice, by both names; the regions of a missing shard are unknown.
 _WHERE_OF: Final = {"HPCNoSchedulers": ("hpc_cluster",), "HPCShardsIncomplete": ("job",)}
 
 
@@ -55,7 +56,7 @@ def _written() -> list[Json]:
 
 
 def thresholds() -> dict[str, str]:
-    """The numbers that alerts compare with, as they are unless somebody changed them: expressions by name."""
+    """The default thresholds of the alerts: expressions by name."""
     return {rule["record"]: rule["expr"] for rule in _written() if "record" in rule}
 
 
@@ -74,7 +75,7 @@ def _labelled(alert: str, condition: str) -> str:
     what = ", ".join(f'"{label}"' for label in _WHAT)
     joined = f'label_join(label_join({condition}, "where", "", {_quoted(where)}), "what", " ", {what})'
     trimmed = f'label_replace({joined}, "what", "$1", "what", "\\\\s*(.*?)\\\\s*")'
-    # What is empty leaves its separators behind.
+    # Empty parts leave their separators behind.
     closed = f'label_replace({trimmed}, "what", "$1 $2", "what", "(\\\\S+)\\\\s+(.*)")'
     return f'label_replace({closed}, "problem", "{alert}", "", "")'
 

@@ -3,8 +3,9 @@
 Which one is clogged, by whom, and since when?
 """
 
+from exporter.metrics.family import Text
 from grafana.colours import ORANGE, SKY, STATE_COLOURS, VERMILION
-from grafana.parts import Dashboard, Query, Row, Text, bars, coloured, lines, number, override, ranking, seconds, table
+from grafana.parts import Dashboard, Query, Row, bars, coloured, lines, number, override, ranking, seconds, table
 from grafana.variables import IN_QUEUE, IN_REGION, QUEUE, QUEUE_USER, REGION
 
 JOBS = Text("jobs", "作业数")

@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-from grafana.parts import DATASOURCE, Json, Text
+from exporter.metrics.family import Text
+from grafana.parts import DATASOURCE, Json
 
 
 def variable(name: str, label: Text, query: str, **more: Any) -> Json:

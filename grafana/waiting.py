@@ -3,12 +3,12 @@
 How long do jobs wait, how does that change, and how much of it could be measured?
 """
 
+from exporter.metrics.family import Text
 from grafana.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, WAITING, YELLOW
 from grafana.parts import (
     Dashboard,
     Query,
     Row,
-    Text,
     bars,
     coloured,
     dashed,
@@ -46,7 +46,7 @@ RUN_CLASSES = (
 
 
 def counted(family: str, start: str, end: str, window: str) -> str:
-    """How many observations between two bounds there were."""
+    """Number of observations between two bounds."""
     upto = f'sum(increase({family}_bucket{{{IN_GROUP}, le="{end}"}}[{window}]))'
     return f'{upto} - sum(increase({family}_bucket{{{IN_GROUP}, le="{start}"}}[{window}]))' if start else upto
 

@@ -1,4 +1,4 @@
-"""``python -m reference`` writes the references into docs/; ``--check`` says whether what is there differs."""
+"""``python -m reference`` writes the references into docs/; ``--check`` reports files that differ."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ OUTPUT = Path(__file__).parent.parent / "docs"
 
 
 def documents() -> dict[Path, str]:
-    """What each file has to hold."""
+    """The contents of each file."""
     return {
         OUTPUT / "configuration.md": configuration.document("en"),
         OUTPUT / "configuration.zh.md": configuration.document("zh"),

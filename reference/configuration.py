@@ -19,7 +19,7 @@ from exporter.sources.collector import Collector, registry
 Language = Literal["en", "zh"]
 FOLDER: Final = Path(__file__).parent
 
-# What is code already; YAML, paths of addresses, names of keys and metrics, of labels, and words of the APIs.
+# Already code; YAML, paths of addresses, names of keys and metrics, of labels, and words of the APIs.
 _CODE: Final = re.compile(
     r"`[^`]*`|\{[^}]*\}|(?<![\w:/])/(?:metrics|hpc|ac)\b|\b(?:[a-z]+(?:_[a-z]+)+|url)\b"
     r"|(?<=[Ll]abel )\w+|(?<=标签 )\w+|\b(?:PROCESSOR|INTERNAL|RESIM|CCE|MODELARTS)\b"

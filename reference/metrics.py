@@ -22,7 +22,7 @@ RULES: Final = Path(__file__).parent.parent / "config" / "rules"
 
 @dataclass(frozen=True)
 class Uses:
-    """Who asks for a family: names of alerts and recorded series, titles of dashboards."""
+    """Users of a family: names of alerts and recorded series, titles of dashboards."""
 
     alerts: Sequence[str]
     recordings: Sequence[str]
@@ -97,7 +97,7 @@ def unit_of(family: Family) -> Text:
 
 
 def told(family: Family, language: str = "en") -> tuple[str, str]:
-    """What the family means, and when it is absent. LookupError where a text is missing."""
+    """Meaning of the family, and when it is absent. Raises LookupError for a missing text."""
     if language == "en":
         meaning, absent = _helped(family)
         absent = " ".join(filter(None, [absent, family.absent.en]))
@@ -116,7 +116,7 @@ def _helped(family: Family) -> tuple[str, str]:
 
 
 def uses(language: str = "en") -> Mapping[str, Uses]:
-    """Who uses each family of the catalogue."""
+    """The users of each family of the catalogue."""
     alerts, recordings, dashboards = _rules("alert"), _rules("record"), _dashboards(language)
     return {
         name: Uses(_asking(name, alerts), _asking(name, recordings), _asking(name, dashboards)) for name in catalogue()
@@ -124,7 +124,7 @@ def uses(language: str = "en") -> Mapping[str, Uses]:
 
 
 def _asking(name: str, expressions: Mapping[str, str]) -> list[str]:
-    """Whose expressions name a family, or a part of its histogram."""
+    """The users whose expressions name a family, or a part of its histogram."""
     series = re.compile(rf"(?<![\w:]){name}(?:_bucket|_sum|_count)?(?![\w:])")
     return [user for user, text in expressions.items() if series.search(text)]
 

@@ -1,4 +1,4 @@
-"""How right the tracker is, measured against a simulated batch system that knows the truth.
+"""Accuracy of the tracker, measured against a simulated batch system that knows the truth.
 
 ``python -m tools.accuracy`` prints the table, ``python -m tools.accuracy --write`` puts it into docs/accuracy.md.
 The tests replay smaller scenarios through the same functions.
@@ -31,7 +31,7 @@ ENDED = {State.COMPLETED, State.DELETED, State.FAILED, State.TIMEOUT, State.NODE
 
 @dataclass(frozen=True)
 class Scenario:
-    """How the region is polled. Shares are of all polls; an outage fails all polls of a time, for all members."""
+    """Polling of the region. Shares are of all polls; an outage fails all polls of a time, for all members."""
 
     name: str
     interval: float
@@ -41,13 +41,13 @@ class Scenario:
     outages: int = 0
     restarts: int = 0
     ended_listed_for: float = 300.0
-    # Give the tracker only jobs whose runs are all longer than so many intervals.
+    # Give the tracker only jobs whose runs are all longer than this many intervals.
     longer_than: float = 0.0
 
 
 @dataclass
 class Observed:
-    """What the polls showed of one job, without what the tracker made of it."""
+    """The polled states of one job, independent of the tracker."""
 
     states: list[State] = field(default_factory=list)
     missed: int = 0  # complete listings without it since it was last listed
@@ -55,7 +55,7 @@ class Observed:
 
 @dataclass
 class Result:
-    """What came out. Errors are observed minus true seconds."""
+    """Results of a scenario. Errors are observed minus true seconds."""
 
     scenario: Scenario
     jobs: int = 0
@@ -268,7 +268,7 @@ class _Comparison:
         return START + self.scenario.days * 86400
 
     def _expect(self, observed: Observed) -> None:
-        """What the polls could see of a job's end and of its changes."""
+        """Count the end and the changes of a job that the polls could see."""
         words = ["none", *map(str, observed.states)] + (["gone"] if observed.missed >= 2 else [])
         self.result.transitions_visible.update((a, b) for a, b in pairwise(words) if a != b)
         last = observed.states[-1]
@@ -315,7 +315,7 @@ def _since_requeue(states: list[State]) -> list[State]:
 
 
 def _turns(states: list[State]) -> int:
-    """How often a job went from waiting to nodes or back."""
+    """Number of changes between waiting and nodes."""
     sides = [state in PENDING for state in states if state in PENDING | ON_NODES]
     return sum(a != b for a, b in pairwise(sides))
 

@@ -39,15 +39,15 @@ from tools.virtualtime import VirtualClock, run
 MINUTE, HOUR = 60.0, 3600.0
 LABELS: Final = 'job="hpc-exporter",instance="hpc-exporter-{}:9851"'
 STATES: Final = ("healthy", "broken")
-# What a request usually takes, sometimes, and now and then: (seconds, probability).
+# Durations of requests: (seconds, probability).
 LATENCIES: Final = ((0.04, 1.0), (0.3, 0.2), (2.0, 0.02))
 
 
 @dataclass(frozen=True)
 class Story:
-    """What history to write. Times are in seconds; `end` is a Unix time.
+    """Parameters of the history. Times are in seconds; `end` is a Unix time.
 
-    `ahead` is how much of it lies in the future of whoever looks at it. `still` before the end, jobs stop changing.
+    `ahead` is how much of it lies in the future of its reader. `still` before the end, jobs stop changing.
     `shards` exporters share the targets.
     """
 
@@ -79,7 +79,7 @@ class Record:
         )
 
     def scrape(self, document: str, at: float, shard: int) -> None:
-        """Keep what the exposition (OpenMetrics) of a shard says at that Unix time."""
+        """Keep the exposition (OpenMetrics) of a shard at that Unix time."""
         self.up(1, at, shard)
         family, samples = "", self._samples[""]
         for line in document.splitlines():
@@ -109,7 +109,7 @@ class Record:
 
 @dataclass
 class Past:
-    """What came out: the scrapes, and the simulator as it was at their end."""
+    """The scrapes, and the simulator at their end."""
 
     record: Record
     simulator: Simulator
@@ -140,7 +140,7 @@ async def live(story: Story) -> Past:
 
 
 def _region(spec: RegionSpec, story: Story) -> RegionSpec:
-    """In the healthy state less is asked for than there is."""
+    """In the healthy state less is requested than there is."""
     factor = 0.45 if story.state == "healthy" else 1.0
     return replace(spec, users=tuple(_busier(user, factor) for user in spec.users), warm_up=12 * HOUR)
 

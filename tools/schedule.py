@@ -50,7 +50,7 @@ class Nobody:
 
 @dataclass(frozen=True)
 class Polled:
-    """What one instance did: requests by second since its start, and how many seconds until it was ready."""
+    """Activity of one instance: requests by second since its start, and how many seconds until it was ready."""
 
     requests: Counter[int]
     ready: float
@@ -69,7 +69,7 @@ def rows() -> Iterable[Row]:
         steady = [total[second] for second in range(int(STEADY_FROM), int(STEADY_TO))]
         name = f"{scenario.shards} x {scenario.slots} slots"
         users = USERS / scenario.shards
-        yield Row(f"{name}: until every user was asked for once", "s", max(each.ready for each in polled))
+        yield Row(f"{name}: until every user was polled once", "s", max(each.ready for each in polled))
         yield Row(f"{name}: requests in a second, at the most", "", max(total.values()))
         yield Row(f"{name}: the same after {STEADY_FROM:.0f} s", "", max(steady))
         yield Row(f"{name}: requests per second after {STEADY_FROM:.0f} s, mean", "", fmean(steady))
@@ -93,7 +93,7 @@ def of_shard(shard: Shard, slots: int) -> Polled:
 
 
 async def poll(shard: Shard, slots: int) -> Polled:
-    """What `shard` does in the first minutes of its life."""
+    """Activity of `shard` in its first minutes."""
     clock, requests, free = virtualtime.VirtualClock(0.0), Counter[int](), asyncio.Semaphore(slots)
 
     async def ask() -> None:

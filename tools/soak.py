@@ -50,7 +50,7 @@ class Exporter:
     url: str
 
     def takes(self) -> dict[str, float]:
-        """What it has of the machine now."""
+        """Resources that it uses now."""
         folder = Path("/proc", str(self.process.pid))
         status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="ascii").splitlines())
         return {
@@ -95,7 +95,7 @@ async def look_at(url: str) -> None:
 
 
 async def live_through(minutes: int) -> list[dict[str, float]]:
-    """What the exporter has at the end of each minute."""
+    """Resources of the exporter at the end of each minute."""
     taken = []
     async with Simulator(default_regions(2), projects=default_projects(1)) as simulator:
         with tempfile.TemporaryDirectory(prefix="hpc-exporter-soak-") as name:
@@ -128,7 +128,7 @@ async def trouble(simulator: Simulator, faults: tuple[Fault, ...]) -> None:
 
 
 def grown(taken: list[dict[str, float]]) -> list[str]:
-    """What there is more of at the end than after the first rounds of troubles, in words."""
+    """Resources that grew after the first rounds of faults, in words."""
     usual = taken[: ROUNDS * len(TROUBLES)]
     return [
         f"{end:.0f} {unit} at the end, at most {most:.0f} in the first {len(usual)} minutes"

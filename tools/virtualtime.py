@@ -1,6 +1,6 @@
 """An event loop whose time passes only when nothing is left to do: hours of timers in seconds, with real sockets.
 
-Both ends of every socket live on the loop, and loopback delivers what is sent at once: where nothing is readable and
+Both ends of every socket live on the loop, and loopback delivers immediately: where nothing is readable and
 no thread is at work, nothing will happen before the next timer, and time can jump to it.
 """
 
@@ -20,7 +20,7 @@ _Arguments = TypeVarTuple("_Arguments")
 
 
 class _Selector(selectors.DefaultSelector):
-    """Does not wait for a timer: tells that the time until it has passed."""
+    """Advances the clock to the next timer instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Selector(selectors.DefaultSelector):
         if self.busy_threads or timeout is None:
             return super().select(timeout)
         if any(isinstance(thread, CallThread) for thread in threading.enumerate()):
-            # It tells when it ends; until then, time stands still.
+            # Its end wakes the loop; until then, time stands still.
             return super().select(0.01)
         # Twice: what the first look itself let the kernel deliver is there at the second.
         ready = super().select(0) or super().select(0)
@@ -60,7 +60,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return future
 
     async def shutdown_default_executor(self, *_: object) -> None:
-        """The same for threads that end; since Python 3.12 there is a time limit, which would be over at once."""
+        """The same for threads that end; since Python 3.12 there is a time limit, which would expire immediately."""
         self._virtual.busy_threads += 1
         await super().shutdown_default_executor()
         self._virtual.busy_threads -= 1

@@ -126,7 +126,7 @@ async def _check_online(components: Components, seconds: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """How the check of a target went, step by step; None is a step that was not reached.
+    """Result of the check of a target, step by step; None is a step that was not reached.
 
     `skew` is how far our clock is ahead of the host's, in seconds. `accepted_elsewhere`: another target's poll worked with
     the same credential.
@@ -160,7 +160,7 @@ class Finding:
 
 
 class Preflight:
-    """Tries targets. Each address is probed once, however many targets share it."""
+    """Polls each target once, after a probe of its address. Targets share the probe of an address."""
 
     def __init__(self, components: Components) -> None:
         self._components = components
@@ -168,7 +168,7 @@ class Preflight:
         self._probes: dict[tuple[str, str], asyncio.Task[Reached]] = {}
 
     async def check(self, targets: Iterable[Target], seconds: float, advance: Callable[[], None]) -> list[CheckResult]:
-        """Try all simultaneously; those that are not done after so many `seconds` are given up."""
+        """Try all simultaneously; those that take longer than `seconds` are cancelled."""
         tasks = [(target.key, asyncio.create_task(self._try(target, advance))) for target in targets]
         if tasks:
             _, late = await asyncio.wait([task for _, task in tasks], timeout=seconds)
@@ -215,7 +215,7 @@ class Preflight:
 
 
 def _with_credentials_compared(results: list[CheckResult]) -> list[CheckResult]:
-    """The results, each with what the others tell about its credential."""
+    """The results, each with `accepted_elsewhere` set."""
     good = {result.credential for result in results if result.outcome is not None and result.outcome.ok}
     return [replace(result, accepted_elsewhere=result.credential in good) for result in results]
 
@@ -237,23 +237,23 @@ def _line(result: CheckResult, finding: Finding | None) -> str:
 
 
 def _passed(result: CheckResult, finding: Finding | None) -> list[Step]:
-    """The steps that are known to have gone well; the clock is not one of them, since its skew is shown."""
+    """The steps known to have passed; without the clock, whose skew is shown."""
     steps = [step for step in STEPS if step != "TLS" or result.info.address.url.startswith("https:")]
     if finding is None:
         return steps[:-1]
     before = steps[: steps.index(finding.step)] if finding.step in steps else []
     if finding.step != "answer" or (result.outcome is not None and result.error is None):
         return before
-    # Given up, or an error that says nothing of the token: without an answer nobody said that it is any good.
+    # Cancelled, or an error unrelated to the token: without an answer nothing is known about the token.
     return [] if result.outcome is None else [step for step in before if step not in ("login", "permission")]
 
 
 def _finding(result: CheckResult, now: float) -> Finding | None:
-    """The first thing that is wrong with a target, None if nothing is; `now` is Unix time."""
+    """The first problem of a target, None if there is none; `now` is Unix time."""
     if result.reached.failed is not None:
         return _unreachable(result.reached, result.info.address.place)
     if result.login_reached is not None and result.login_reached.failed is not None:
-        assert result.info.login is not None  # noqa: S101 - otherwise there was nothing to reach
+        assert result.info.login is not None  # noqa: S101 - only a login that is there is probed
         found = _unreachable(result.login_reached, result.info.login.place)
         return Finding("login", f"{found.reason}, and tokens come from there", found.advice)
     if result.outcome is None:
@@ -266,7 +266,7 @@ def _finding(result: CheckResult, now: float) -> Finding | None:
 
 
 def _unreachable(reached: Reached, place: str) -> Finding:
-    """A host that does not even shake hands. `place` is where the configuration names it."""
+    """The finding for a failed connection. `place` is where the configuration names the host."""
     step = reached.failed or "connection"
     advice = {
         "address": f"correct the address at {place}, or the name service of this machine",
@@ -312,7 +312,7 @@ def _login_advice(result: CheckResult, error: PollError) -> str:
 
 
 def _rejected_token(result: CheckResult, error: AuthenticationError, now: float) -> Finding:
-    """A token that was refused: too old, or good but of somebody who may not ask this."""
+    """A rejected token: expired, or without the permission for this request."""
     credential = result.info.credential
     expires = None if credential is None else read_token(credential.value()).expires
     if expires is not None and expires <= now:
@@ -345,7 +345,7 @@ def _rejection_advice(result: CheckResult, error: RejectedError) -> str:
 
 
 def _permission_advice(result: CheckResult) -> str:
-    """Whose token it takes."""
+    """The token to use instead."""
     whose = result.info.collector.whose
     return (
         whose(result.info.subject) if whose else "ask the region's support to let the token's owner use this interface"

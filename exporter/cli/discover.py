@@ -41,7 +41,7 @@ EXAMPLE = f"""examples:
   hpc-exporter discover --user=alice --access-key-file=ak --secret-key-file=sk > exporter.yml
   hpc-exporter discover --config.file=exporter.yml --account=lab
 
-The keys are read from files or from the environment, never from the command line, where everybody can see them.
+The keys are read from files or from the environment, never from the command line, where every user can see them.
 Exit status: 0 if at least one region can be polled, 1 if none can or the login fails, 2 for wrong usage.
 """
 
@@ -76,7 +76,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--ac-url",
         type=_checked(TypeAdapter(AcUrl)),
         metavar="URL",
-        help=f"where regions are asked for (default: {PUBLIC_AC_URL}, or the host of another --token-url)",
+        help=f"where to request the regions (default: {PUBLIC_AC_URL}, or the host of another --token-url)",
     )
     options.add_path(parser, "--ca-file", help="private CA of these hosts")
     parser.add_argument("--insecure-skip-verify", action="store_true", help="do not verify certificates")
@@ -181,7 +181,7 @@ def _given_secret(key: str, file: Path | None, variable: str) -> Secret:
 
 
 def _reference(key: str, secret: Secret, variable: str) -> str:
-    """How a configuration refers to a secret: never with the secret itself."""
+    """The line with which a configuration refers to a secret, without the secret itself."""
     if isinstance(secret, FileSecret):
         return f"{key}_file: {quoted(str(secret.path.absolute()))}"
     missing = "" if os.environ.get(variable) else "   # to be set in the environment"
@@ -199,7 +199,7 @@ def _default_ac_url(token_url: str) -> str:
 async def _ask(account: Account, ac_url: str, tls: ssl.SSLContext, settings: Settings) -> list[Found]:
     """Log in and ask for all regions. Raises DiscoverError where the login fails."""
     slots = asyncio.Semaphore(settings.max_concurrency)
-    upstream = Upstream(settings, slots=slots, observer=Nobody(), clock=SystemClock(), tls=tls)
+    upstream = Upstream(settings, slots=slots, observer=NoMetrics(), clock=SystemClock(), tls=tls)
     try:
         return await discover(upstream, _login_of(account, ac_url), ac_url, time.time())
     except PollError as error:
@@ -231,8 +231,8 @@ def checked_region(region: Found, account: Account, ac_url: str) -> Found:
     return region
 
 
-class Nobody:
-    """Counts nothing: there are no metrics here."""
+class NoMetrics:
+    """An observer that counts nothing."""
 
     def request(self, source: str, collector: str, code: int | None) -> None: ...
     def api_error(self, source: str, collector: str, api_code: str) -> None: ...
@@ -294,10 +294,10 @@ def _tls_lines(tls: Tls) -> Iterable[str]:
 
 
 def quoted(text: str) -> str:
-    """A YAML scalar, on one line, that is this very text: `$${` stands for a literal `${`."""
+    """A YAML scalar on one line; `$${` stands for a literal `${`."""
     literal = text.replace("${", "$${")
     dumped = yaml.safe_dump(literal, default_style='"', allow_unicode=True, width=math.inf).strip()
-    # Direction marks, which it lets through; the escapes are those of YAML, too.
+    # PyYAML does not escape direction marks; these escapes are valid YAML, too.
     return escaped(dumped)
 
 

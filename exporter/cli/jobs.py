@@ -1,4 +1,4 @@
-"""`hpc-exporter jobs`: lists the jobs of configured members, and deletes jobs when told so twice."""
+"""`hpc-exporter jobs`: lists the jobs of configured members, and deletes jobs with --yes."""
 
 import argparse
 import asyncio
@@ -21,7 +21,7 @@ from exporter.sources.jobs import allocated, requested
 from exporter.sources.once import Cell, Column, number
 from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
 
-# A state that nobody knows is shown with so much of its spelling: what Slurm's longest words need.
+# Characters shown of an unknown state: enough for the longest state names of Slurm.
 LONGEST_WORD = 20
 
 LIST_EXAMPLE = """examples:
@@ -41,7 +41,7 @@ DELETE_EXAMPLE = """examples:
     hpc-exporter jobs delete --cluster=kunshan --user=test --yes --i-mean=250 --from-file=-
 
 What --yes does:
-  1. It looks the jobs up. Those that are not listed, or have ended, are not asked for: nothing is sent for a mistyped id.
+  1. It looks the jobs up. Those that are not listed, or have ended, are left out: nothing is sent for a mistyped id.
      Where no list of the user's jobs may be read, or none completely, ids that are not listed are taken as they are;
      where the lists cannot be read just now, nothing is sent.
   2. It sends one DELETE for all jobs. It is never repeated, whatever comes back; what the region says is shown, not
@@ -152,13 +152,13 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_delete(args: argparse.Namespace) -> int:
-    # Not at the top: a process that serves loads this module, but must not even hold what deletes.
+    # Not at the top: `--help` and completion load this module, and only `jobs delete` may load the code that deletes.
     from exporter.cli import jobs_delete  # noqa: PLC0415 - see above
 
     return jobs_delete.run(args)
 
 
-# What each filter compares with.
+# The values that each filter is compared with.
 NAMES: Final[dict[str, Callable[[Subject], tuple[str, ...]]]] = {
     "cluster": lambda member: (member.source,),
     "group": lambda member: (member.group, member.group_id),
@@ -167,10 +167,10 @@ NAMES: Final[dict[str, Callable[[Subject], tuple[str, ...]]]] = {
 
 
 def _chosen(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Subject]:
-    """The configured members that pass. Raises UsageError for a name that is none: nothing would pass for no jobs."""
+    """The configured members that pass. Raises UsageError for an unknown name, so that no match never looks like no jobs."""
     members = [info.subject for info in target_infos(components.config).values() if info.collector.lists_jobs]
     if not members:
-        raise UsageError("the configuration has no members, so there is nobody whose jobs can be listed")
+        raise UsageError("the configuration has no members, so there are no jobs to list")
     for flag, names in NAMES.items():
         known = dict.fromkeys(name for member in members for name in names(member))
         for name in filters[flag] or ():
@@ -203,7 +203,7 @@ class _Answer:
 
 
 async def _list(components: Components, members: list[Subject], states: Sequence[str] | None, fmt: str) -> int:
-    """Ask for all members simultaneously and print what they have; the exit status. Raises OutputError."""
+    """List all members' jobs simultaneously and print them; the exit status. Raises OutputError."""
     try:
         with progress("asking", len(members)) as advance:
             answers = list(await asyncio.gather(*(_ask(components, member, advance) for member in members)))
@@ -267,7 +267,7 @@ def _job_table(rows: list[JobRow]) -> str:
     columns = [
         *(Column("cluster"), Column("group"), Column("user"), Column("id", whole=True)),
         *(Column("state", whole=True, styled=True), *map(number, ("nodes", "cores", "GPUs", "DCUs"))),
-        # Last: there is no telling how long it is.
+        # Last: its length is not bounded.
         Column("name"),
     ]
     return rendered(columns, list(map(_cells, rows)), sys.stdout)
@@ -275,7 +275,7 @@ def _job_table(rows: list[JobRow]) -> str:
 
 def _cells(row: JobRow) -> Sequence[Cell]:
     wanted, used = row.requested, row.allocated
-    # A state that nobody knows together with its spelling, cut to a width that leaves room for the rest.
+    # An unknown state is shown with its spelling, cut to leave room for the other columns.
     state = f"{row.state} ({row.raw_state[:LONGEST_WORD]})" if row.raw_state else row.state
     return (
         *(row.cluster, row.group, row.user, row.id, state, wanted.nodes),
@@ -285,7 +285,7 @@ def _cells(row: JobRow) -> Sequence[Cell]:
 
 
 def _share(used: int | None, wanted: int | None) -> str:
-    """How much is in use of what was requested."""
+    """Allocated/requested."""
     if used == wanted == 0:
         return "0"
     return "/".join("?" if amount is None else str(amount) for amount in (used, wanted))

@@ -17,12 +17,12 @@ from exporter.version import version_text
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-# A module of this package each. Only that of the command that runs is loaded: all together take longer than many commands.
+# Modules of this package. Only that of the command to run is loaded: importing all takes longer than many commands run.
 COMMANDS = ("serve", "check", "once", "jobs", "discover", "simulate", "demo", "completion")
 
 
 class Parser(argparse.ArgumentParser):
-    """One that takes flags as they are written, and does not swallow what goes wrong when it prints help or a version."""
+    """A parser without abbreviated flags that reports errors of printing help or the version."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
@@ -34,12 +34,12 @@ class Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
-        """Do not repeat a token that was given in a wrong place."""
+        """Redact tokens given in a wrong place."""
         super().error(" ".join(map(withheld, message.split(" "))))
 
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The command line with these commands; documentation and completion are made from the whole."""
+    """The parser with these commands; documentation and completion use all."""
     parser = Parser(
         prog="hpc-exporter",
         description="Prometheus exporter for SCNet supercomputing regions. Without a command it serves.",
@@ -61,7 +61,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def with_default_command(arguments: Sequence[str]) -> list[str]:
-    """`serve` is what runs where no command is named, as with every exporter."""
+    """Insert `serve` where no command is named, as other exporters do."""
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         return ["serve", *arguments]
     return list(arguments)
@@ -86,14 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def misplaced_tokens(args: argparse.Namespace) -> Iterator[str]:
-    """Names of files that are not there and may be tokens, pasted in a wrong place: no message repeats them."""
+    """Names of missing files that may be tokens pasted in a wrong place, to be redacted in messages."""
     for value in vars(args).values():
         if isinstance(value, Path) and resembles_secret(str(value)) and not value.exists():
             yield str(value)
 
 
 def entry_point() -> NoReturn:
-    """Run the command line as a process of its own; what the installed command calls."""
+    """Run the command line as a process of its own; the entry point of the installed command."""
     streams.prepare()
     status = status_of(main)
     streams.drain_stderr()
@@ -105,7 +105,7 @@ def status_of(command: Callable[[], int]) -> int:
     try:
         status = command()
     except SystemExit as end:
-        # argparse, after it has printed help, a version, or what is wrong with the usage.
+        # argparse, after printing help, the version or a usage error.
         status = end.code if isinstance(end.code, int) else 0
     try:
         flush_stdout()

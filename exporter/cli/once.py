@@ -1,4 +1,4 @@
-"""`hpc-exporter once`: polls every target once and prints what it found."""
+"""`hpc-exporter once`: polls every target once and prints the results."""
 
 import argparse
 import asyncio
@@ -38,7 +38,7 @@ replaced as a whole. Counters and waits need a process that keeps watching: that
 def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "once",
-        help="poll every target once and print what it says",
+        help="poll every target once and print the results",
         description="Poll every target of the configuration once and print a table, JSON or the Prometheus text format. "
         "Nothing is kept: the tracker of `serve` and its state file are not touched.",
         epilog=EXAMPLE,
@@ -96,7 +96,7 @@ async def _poll_all(components: Components) -> list[Outcome]:
 
 
 def _complaint(outcome: Outcome) -> str:
-    """What to say about a target that failed, or whose answer could not be read completely; empty for all others."""
+    """The warning about a target that failed or had unreadable records; empty for all others."""
     name = " ".join(filter(None, outcome.key))
     if isinstance(outcome.error, NotThereError):
         return f"{name}: {outcome.error}; it is optional"
@@ -179,7 +179,7 @@ def _target_outcome(outcome: Outcome) -> TargetOutcome:
 
 
 def _tables(found: Found, stream: TextIO) -> str:
-    """All that was found, for a person."""
+    """The tables of all rows."""
     sections = []
     for kind, rows in found.items():
         if kind.table is not None and (rows or kind.nothing):

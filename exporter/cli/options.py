@@ -31,7 +31,7 @@ class Subparsers(Protocol):
 def add_path(parser: argparse.ArgumentParser, flag: str, *, type: Callable[[str], Any] = Path, **settings: Any) -> None:  # noqa: A002 - as argparse names it
     """Add a flag that takes the name of a file, which shells complete."""
     action = parser.add_argument(flag, type=type, metavar="FILE", **settings)
-    # shtab's way to say what completes an argument; argparse has no word for it.
+    # Read by shtab; not an attribute of argparse.
     action.complete = "file"  # type: ignore[attr-defined]  # see above
 
 

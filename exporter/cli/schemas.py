@@ -26,7 +26,7 @@ Time = Annotated[str, Meta(description="RFC 3339, in UTC", extra_json_schema={"f
 
 
 class Verdict(StrEnum):
-    """What is known of a job that was to be deleted."""
+    """Outcome of the deletion of a job."""
 
     GONE = "gone"
     STILL_THERE = "still there"
@@ -52,7 +52,7 @@ def timestamp(seconds: float) -> str:
 
 
 class TargetOutcome(Shape, frozen=True, kw_only=True):
-    """How the poll of one target ended. What a target that failed would have told is missing elsewhere."""
+    """Result of the poll of one target. The rows of a failed target are missing from the other lists."""
 
     source: Annotated[str, Meta(description="the region's or project's name")]
     collector: str
@@ -64,7 +64,7 @@ class TargetOutcome(Shape, frozen=True, kw_only=True):
 
 
 class ValueRow(Shape, frozen=True, kw_only=True):
-    """A value of a collector that has no list of its own above."""
+    """A value of a collector without a list of its own above."""
 
     collector: str
     family: Annotated[str, Meta(description="the name of the metric")]
@@ -80,7 +80,7 @@ def own_rows() -> list[Once]:
 
 @lru_cache(maxsize=1)
 def once_shape() -> type[Shape]:
-    """What `once --format=json` prints: made of what the collectors declare."""
+    """The shape of `once --format=json`, derived from the declarations of the collectors."""
     shape = msgspec.defstruct(
         "Once",
         [

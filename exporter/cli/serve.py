@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 # Seconds that a request in flight gets when the process is told to stop; twice, since aiohttp then cancels it and waits.
 SHUTDOWN_TIMEOUT = 1.5
-# Connections below which the log says that there may be few.
+# A smaller limit of connections is logged as a warning.
 FEW_CONNECTIONS = 100
 
 EXAMPLE = """example:
@@ -109,7 +109,7 @@ def shard_of(args: argparse.Namespace) -> Shard:
 
 
 def ignore(_url: str) -> None:
-    """Tell nobody; the log has a line about every address."""
+    """Do nothing; every address is logged anyway."""
 
 
 def check_web(path: Path | None) -> int:
@@ -216,7 +216,7 @@ async def serve_until(
 
 
 def listeners(args: argparse.Namespace) -> Iterator[socket.socket]:
-    """What to listen on. Raises ListenError and NoSocketsError."""
+    """The sockets to listen on. Raises ListenError and NoSocketsError."""
     if args.systemd_socket:
         yield from passed_sockets()
         return
@@ -251,9 +251,9 @@ def reloading(manager: Manager) -> Iterator[None]:
 
 
 def tune_collector() -> None:
-    """Collect what the imports left behind; later, look less often than Python does: a poll alone is some forty objects.
+    """Collect the garbage of the imports, and raise the thresholds: a poll alone is some forty objects.
 
-    One look at 100,000 young objects, the most there can be, takes about 30 ms; at all of them it takes place hardly ever.
+    A collection of 100,000 young objects, the most there can be, takes about 30 ms; a full one hardly ever takes place.
     """
     gc.collect()
     gc.set_threshold(25_000, 4, 1_000)
@@ -261,9 +261,9 @@ def tune_collector() -> None:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from what is made meanwhile, then and later: nearly all of it stays until the next reload.
+    """Keep objects created in the block away from the garbage collector: nearly all of them live until the next reload.
 
-    One look at the objects of 30,000 users blocks the event loop for a second, in whatever thread it happens.
+    A collection of the objects of 30,000 users blocks the event loop for a second, in whatever thread it runs.
     """
     gc.disable()
     try:
@@ -274,13 +274,13 @@ def collector_paused() -> Iterator[None]:
 
 
 class Frozen:
-    """Bound the objects that the garbage collector no longer scans: some of the frozen ones may be garbage."""
+    """Bounds the number of frozen objects, some of which may be garbage."""
 
     def __init__(self) -> None:
         self._usual = 0
 
     def add(self) -> None:
-        """Freeze all that there is; look at everything, once in a long while, when that is twice as much as it was."""
+        """Freeze all objects; run a full collection when they are twice as many as after the last one."""
         gc.freeze()
         if self._usual and gc.get_freeze_count() <= 2 * self._usual:
             return

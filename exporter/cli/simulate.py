@@ -2,14 +2,16 @@
 
 import argparse
 import asyncio
-import json
+import math
 import signal
 from pathlib import Path
 
+import yaml
+
 from exporter.cli import options
 from exporter.cli.output import print_error, write
-from exporter.simulator.octopus import DataQueueSpec, OctopusProject, default_projects
-from exporter.simulator.scnet import Region
+from exporter.simulator.octopus import OctopusProject, default_projects
+from exporter.simulator.scnet import Account, Region
 from exporter.simulator.server import Simulator, is_loopback
 from exporter.simulator.spec import DAY, default_regions
 from exporter.sources.collector import collectors_of
@@ -97,94 +99,75 @@ def configuration(simulator: Simulator) -> str:
 
     The tokens and passwords in it are good for nothing but this simulator.
     """
-    lines = [
+    parts = [
         "# A simulation: these tokens and passwords are good for nothing else.",
-        "poll:",
-        "  # Simulated time passes faster than real time; ask often enough to see jobs come and go.",
-        "  interval: 5s",
-        "  timeout: 5s",
+        "# Simulated time passes faster than real time; poll often enough to see jobs come and go.",
     ]
+    if simulator.regions and simulator.accounts:
+        accounts = _dumped({"accounts": [_account(account, simulator.token_url) for account in simulator.accounts]})
+        parts.append("# Instead of the tokens below, each region can have `account: NAME` with:")
+        parts += [f"# {line}" for line in accounts.splitlines()]
+    document: dict[str, object] = {"poll": {"interval": "5s", "timeout": "5s"}}
     if simulator.regions:
-        lines += [*_accounts(simulator), "clusters:"]
-    for region in simulator.regions.values():
-        lines += _cluster(region)
+        document["clusters"] = list(map(_cluster, simulator.regions.values()))
     if simulator.projects:
-        lines.append("octopus:")
-    for project in simulator.projects.values():
-        lines += _project(project)
-    return "\n".join(lines) + "\n"
+        document["octopus"] = list(map(_project, simulator.projects.values()))
+    return "\n".join([*parts, _dumped(document)])
 
 
-def _accounts(simulator: Simulator) -> list[str]:
-    """A login to try token renewal with: a comment, because the tokens below are enough."""
-    lines = []
-    for account in simulator.accounts:
-        lines += [
-            "# Instead of the tokens below, each region can have `account: NAME` with:",
-            "# accounts:",
-            f"#   - name: {_text(account.user)}",
-            f"#     user: {_text(account.user)}",
-            f"#     access_key: {_text(account.access_key)}",
-            f"#     secret_key: {_text(account.secret_key)}",
-            f"#     token_url: {_text(simulator.token_url)}",
-        ]
-    return lines
+def _dumped(document: object) -> str:
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=math.inf)
 
 
-def _cluster(region: Region) -> list[str]:
+def _account(account: Account, token_url: str) -> dict[str, str]:
+    return {
+        "name": account.user,
+        "user": account.user,
+        "access_key": account.access_key,
+        "secret_key": account.secret_key,
+        "token_url": token_url,
+    }
+
+
+def _cluster(region: Region) -> dict[str, object]:
     """The region's own token is an administrator's: it may list every member's jobs, but sees only its own queues."""
     spec = region.spec
     owner = next((user.name for user in spec.users if user.administrator), spec.users[0].name)
-    lines = [
-        f"  - name: {_text(spec.name)}",
-        f"    cluster_id: {spec.cluster_id}",
-        f"    hpc_url: {_text(region.hpc_url)}",
-        f"    ac_url: {_text(region.ac_url)}",
-        f"    token: {_text(region.token(owner))}",
-        f"    collect: [{', '.join(collector.name for collector in collectors_of('clusters'))}]",
-        "    users:",
-    ]
-    for user in spec.users:
-        if user.name == owner:
-            lines.append(f"      - {_text(user.name)}")
-        else:
-            lines.append(f"      - {{name: {_text(user.name)}, token: {_text(region.token(user.name))}}}")
-    lines.append("    members:")
-    for group in spec.groups:
-        members = ", ".join(_text(user.name) for user in spec.users if user.group == group.name)
-        lines += [
-            f"      - group_id: {group.id}",
-            f"        group: {_text(group.name)}",
-            f"        users: [{members}]",
-        ]
-    return lines
+    return {
+        "name": spec.name,
+        "cluster_id": spec.cluster_id,
+        "hpc_url": region.hpc_url,
+        "ac_url": region.ac_url,
+        "token": region.token(owner),
+        "collect": [collector.name for collector in collectors_of("clusters")],
+        "users": [
+            user.name if user.name == owner else {"name": user.name, "token": region.token(user.name)}
+            for user in spec.users
+        ],
+        "members": [
+            {
+                "group_id": group.id,
+                "group": group.name,
+                "users": [user.name for user in spec.users if user.group == group.name],
+            }
+            for group in spec.groups
+        ],
+    }
 
 
-def _project(project: OctopusProject) -> list[str]:
+def _project(project: OctopusProject) -> dict[str, object]:
     spec = project.spec
-    return [
-        f"  - name: {_text(spec.name)}",
-        f"    base_url: {_text(project.url)}",
-        f"    project_id: {_text(spec.project_id)}",
-        "    iam:",
-        f"      url: {_text(project.url)}",
-        f"      domain: {_text(spec.domain)}",
-        f"      user: {_text(spec.user)}",
-        f"      password: {_text(spec.password)}",
-        f"      project: {_text(spec.region)}",
-        "    queues:",
-        *(f"      - {{{_queue(queue)}}}" for queue in spec.queues),
-    ]
-
-
-def _queue(queue: DataQueueSpec) -> str:
-    named = {"queue_type": queue.queue_type, "cluster_type": queue.cluster_type, "cluster_id": queue.cluster_id}
-    return ", ".join(f"{name}: {_text(value)}" for name, value in named.items() if value)
-
-
-def _text(value: str) -> str:
-    """A quoted YAML scalar: every JSON string is one."""
-    return json.dumps(value, ensure_ascii=False)
+    iam = {"domain": spec.domain, "user": spec.user, "password": spec.password, "project": spec.region}
+    return {
+        "name": spec.name,
+        "base_url": project.url,
+        "project_id": spec.project_id,
+        "iam": {"url": project.url, **iam},
+        "queues": [
+            {name: value for name in ("queue_type", "cluster_type", "cluster_id") if (value := getattr(queue, name))}
+            for queue in spec.queues
+        ],
+    }
 
 
 async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""SCNet regions and Octopus projects on loopback, driven by a small batch system, with faults to order.
+"""SCNet regions and Octopus projects on loopback, driven by a small batch system, with faults on request.
 
 It knows nothing of the exporter.
 """

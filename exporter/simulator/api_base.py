@@ -137,7 +137,7 @@ class SimulatedApi(ABC):
 
     @abstractmethod
     def refuse_token(self) -> web.Response:
-        """How this API says that it does not accept a token."""
+        """The response to a token that is not accepted."""
 
     @abstractmethod
     def concerned(self, request: web.Request) -> tuple[str, int | None]:
@@ -146,7 +146,7 @@ class SimulatedApi(ABC):
     async def advance(self) -> float:
         """Let simulated time catch up with the clock; every request does so first. Returns the simulated time."""
         until = self._start + (self._world.clock() - self._began) * self._world.speed_up
-        # In slices: after a long pause without requests there is a lot to catch up with, and others want the loop.
+        # In slices, so that catching up after a long pause does not block the event loop.
         while self.batch.now + _SLICE < until:
             self.batch.advance_to(self.batch.now + _SLICE)
             await asyncio.sleep(0)

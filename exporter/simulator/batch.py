@@ -41,7 +41,7 @@ PENDING = frozenset({State.WAITING, State.HELD, State.QUEUED, State.REQUEUED})
 # A suspended or exiting job keeps its nodes.
 ON_NODES = frozenset({State.RUNNING, State.SUSPENDED, State.EXITING})
 
-# What can follow what; None is "not submitted yet".
+# Possible transitions; None is "not submitted yet".
 TRANSITIONS: dict[State | None, frozenset[State]] = {
     None: frozenset({State.WAITING, State.HELD, State.QUEUED}),
     State.WAITING: frozenset({State.QUEUED, State.DELETED}),
@@ -60,7 +60,7 @@ LETTER_OF = {State.RUNNING: "R", State.QUEUED: "Q", State.HELD: "H", State.SUSPE
     (State.WAITING, State.EXITING, State.REQUEUED), "O"
 )
 
-# How far behind the first job in a queue a smaller one is looked for.
+# Number of queued jobs considered for backfill.
 _BACKFILL_DEPTH = 20
 
 
@@ -85,9 +85,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class JobTruth:
-    """What really happened to a job, for comparison with what an observer believes.
+    """True history of a job, for comparison with the observed one.
 
-    `changes` holds every state with the time it began. `requested` is what was asked for; `allocated` is what the
+    `changes` holds every state with the time it began. `requested` is the request; `allocated` is what the
     job holds during each of its `runs`. `outcome` and `ended` are None while it lives.
     """
 
@@ -222,13 +222,13 @@ class SimJob:
 
     @property
     def share(self) -> Resources:
-        """What it holds while it is on nodes: cores are handed out in units."""
+        """Resources it holds while it is on nodes: cores are handed out in units."""
         unit = self.stream.partition.queue.core_unit
         return _total(replace(self.plan.need, cores=_round_up(self.plan.need.cores, unit)))
 
     @property
     def allocated(self) -> Resources:
-        """What it holds now."""
+        """Resources it holds now."""
         return self.share if self.state in ON_NODES else Resources(0, 0, 0, 0)
 
 
@@ -516,7 +516,7 @@ class BatchSystem:
 
 
 def _held_on_node(job: SimJob) -> Resources:
-    """What a job takes on each of its nodes."""
+    """Resources of a job on each of its nodes."""
     return replace(job.plan.need, cores=_round_up(job.plan.need.cores, job.stream.partition.queue.core_unit))
 
 

@@ -1,4 +1,4 @@
-"""The simulator's own interface on every port: faults to order, the truth, what was asked. It takes no token."""
+"""The simulator's own interface on every port: faults, the truth, the requests. It takes no token."""
 
 import msgspec
 from aiohttp import web

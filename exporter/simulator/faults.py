@@ -1,4 +1,4 @@
-"""Faults to order: what goes wrong, for which requests, how often.
+"""Faults on request: their kind, the requests they hit, and how often.
 
     region.faults.add(Fault(kind="status", endpoint="queue_jobs", status=503, retry_after=2, times=3))
 
@@ -29,7 +29,7 @@ Kind = Literal[
     "disconnect",  # close the connection without an answer
     "truncated",  # close it midway
     "drip",  # the right answer in small pieces over `seconds`
-    "huge",  # the right answer behind so many `mebibytes` of white space: only its length is wrong
+    "huge",  # the right answer after `mebibytes` of white space: only its length is wrong
     "empty",  # HTTP 200 without a body
     "broken_json",
     "wrong_shape",  # an envelope whose data is `data`
@@ -44,9 +44,9 @@ Kind = Literal[
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What goes wrong. A field that is left out restricts nothing, or does not matter to the kind.
+    """A fault. A field that is left out restricts nothing, or does not matter to the kind.
 
-    `user` is the one asked about, or who asks where a request names none; for Octopus it is the queue's type, and
+    `user` is the one that a request names, or else the owner of its token; for Octopus it is the queue's type, and
     `offset` that of the page. `since` and `until` are Unix seconds.
     `after`: the request takes effect, then the fault strikes.
     """
@@ -102,7 +102,7 @@ class Faults:
         self.orders.clear()
 
     def take(self, endpoint: str, user: str, offset: int | None = None) -> tuple[float, Fault | None]:
-        """What one request meets: seconds to wait (all its delays), and the first fault that is anything else."""
+        """The effect on one request: seconds to wait (the sum of its delays), and the first other fault."""
         seconds, struck = 0.0, None
         for order in self.orders:
             delays = order.fault.kind == "delay"
@@ -132,7 +132,7 @@ class EnvelopeWriter(Protocol):
 
 
 class Stage(Protocol):
-    """What a fault needs of the region or project that it strikes."""
+    """The part of a region or project that faults use."""
 
     @property
     def writer(self) -> EnvelopeWriter: ...
@@ -148,7 +148,7 @@ Answer = Callable[[], Awaitable[web.Response]]
 
 
 async def strike(fault: Fault, stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Answer `request` as `fault` says; `answer` gives the right answer, and makes the request take effect."""
+    """Answer `request` with the fault; `answer` makes the request take effect and returns the right answer."""
     if fault.after:
         await answer()
     if fault.kind in _BODIES:
@@ -241,7 +241,7 @@ async def _huge(fault: Fault, _stage: Stage, request: web.Request, answer: Answe
     whole = await _whole(answer)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
-    # Who asked leaves when it is too much.
+    # The client may close the connection before all is sent.
     with suppress(ConnectionResetError):
         for _ in range(fault.mebibytes):
             await response.write(b" " * 2**20)
@@ -254,7 +254,7 @@ async def _drip(fault: Fault, stage: Stage, request: web.Request, answer: Answer
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
     await response.prepare(request)
     pieces = [whole[at : at + _DROP] for at in range(0, len(whole), _DROP)]
-    # Who asked may have left a moment ago, so that this was not cancelled yet.
+    # The client may just have closed the connection, and this task not be cancelled yet.
     with suppress(ConnectionResetError):
         for piece in pieces:
             await response.write(piece)

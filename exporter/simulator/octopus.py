@@ -115,7 +115,7 @@ JOB_TYPES: Final = (
 )
 OUTPUT_TYPES: Final = ("DATA_MARK", "OPEN_DATA", "DATA_SET", "REPLAY_SIM", "PLOT_DATA")
 PROCESSORS: Final = ("lane-detection", "pedestrian-mining", "点云标注", "image-dedup")
-# Forms of which no page tells: a client that guesses is wrong sooner or later.
+# Undocumented forms, for clients that guess.
 ODD_SHARE: Final = 0.05
 ODD_SPECS: Final = ("modelarts.vm.cpu.2u", "4U16G", "")
 
@@ -145,7 +145,7 @@ _REJECTIONS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OctopusQuirks:
-    """How a project deviates from the page's examples."""
+    """Deviations of a project from the page's examples."""
 
     spelling: Spelling = "error_code"
     time_form: TimeForm = "milliseconds"
@@ -332,7 +332,7 @@ class OctopusProject(SimulatedApi):
     # Answers
 
     def refuse_token(self) -> web.Response:
-        """How the gateway says that it does not accept a token."""
+        """The gateway's response to a token that is not accepted."""
         return self._error("APIG.0301")
 
     async def _queuing_jobs(self, request: web.Request) -> web.Response:

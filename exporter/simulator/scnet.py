@@ -22,11 +22,11 @@ RenewalForm = Literal["text", "object", "list"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
-    """How a region deviates from the pages' examples."""
+    """Deviations of a region from the pages' examples."""
 
     refusal_style: RefusalStyle = "911406"  # of a token
     renewal_form: RenewalForm = "text"
-    foreign_queue: Literal["denied", "empty"] = "denied"  # queue statistics of somebody else
+    foreign_queue: Literal["denied", "empty"] = "denied"  # queue statistics of another user
     token_cluster_id: str | None = None  # the claim in tokens, where it is not the region's own number
 
 
@@ -216,7 +216,7 @@ class Region(SimulatedApi):
         self._office.expire(self._claimed_id)
 
     def revoke(self, token: str) -> None:
-        """A token that is refused from now on, and cannot be renewed."""
+        """Reject this token from now on; it cannot be renewed."""
         self._office.revoke(token)
 
     def disable(self, user: str) -> None:
@@ -232,7 +232,7 @@ class Region(SimulatedApi):
         return self._office.issue(compute_user=user.name, user=login, cluster_id=self._claimed_id, role=role)
 
     def login_row(self, account: Account) -> dict[str, str | None] | None:
-        """What a login gets from this region; None where the login is nobody here."""
+        """The row of this region in a login's answer; None where the login has no user here."""
         user = account.users.get(self.name)
         if user is None:
             return None
@@ -278,10 +278,10 @@ class Region(SimulatedApi):
     def _token(self, request: web.Request) -> str:
         return request.headers.get(self.token_header, "")
 
-    # Who may ask what
+    # Permissions
 
     def refuse_token(self) -> web.Response:
-        """How this region says that it does not accept a token."""
+        """The response to a token that is not accepted."""
         style = self.quirks.refusal_style
         if style in ("401", "403"):
             return json_response(self.writer.envelope(None, "911406"), status=int(style))
@@ -419,7 +419,7 @@ class Region(SimulatedApi):
         return next((peer for peer in self.peers if peer._claimed_id == claims.cluster_id), self)  # noqa: SLF001 - as above
 
     def center(self, caller: Claims) -> dict[str, Any]:
-        """What `center` says of this region to `caller`."""
+        """The row of this region in the answer of `center` to `caller`."""
         return {
             "id": self.cluster_id,
             "name": self.spec.title or self.name,

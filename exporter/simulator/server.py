@@ -83,7 +83,7 @@ class Simulator:
             raise
 
     async def stop(self) -> None:
-        """Hang up on whoever still waits, and close the ports."""
+        """Close waiting connections and the ports."""
         for api in self._apis():
             api.stopping.set()
         for runner in self._runners:

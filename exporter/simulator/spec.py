@@ -1,4 +1,4 @@
-"""What a simulated region is made of: its batch systems, its people, and how they behave.
+"""Specification of a simulated region: batch systems, users, and their behaviour.
 
 Durations are in simulated seconds. Everything is frozen: change a part with `dataclasses.replace`.
 """
@@ -23,7 +23,7 @@ class QueueSpec:
     gpus: int = 0
     dcus: int = 0
     time_limit: float = DAY
-    core_unit: int = 1  # cores are handed out in multiples of this, so a job can get more than it asked for
+    core_unit: int = 1  # cores are handed out in multiples of this, so a job can get more than it requested
     mean_time_between_failures: float = 60 * DAY  # of one node; math.inf: it never fails
     mean_repair_time: float = 2 * HOUR
 
@@ -44,7 +44,7 @@ class SchedulerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one user submits to one queue.
+    """The jobs that one user submits to one queue.
 
     `nodes` and, for each node, `cores`, `gpus` and `dcus` are the sizes met; a job draws one of each.
     Nothing is submitted while `max_pending` of the user's jobs wait, so that a clogged queue stays bounded.
@@ -64,7 +64,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How likely each turn in a job's life is, from 0 to 1."""
+    """Probabilities of the events in a job's life, from 0 to 1."""
 
     waits_for_another: float = 0.02  # submitted with a dependency
     submitted_held: float = 0.02
@@ -73,7 +73,7 @@ class Habits:
     suspended: float = 0.03
     preempted: float = 0.02  # stopped and put back in the queue
     fails: float = 0.05
-    underestimated: float = 0.04  # asked for less time than it needs, so it times out
+    underestimated: float = 0.04  # requested less time than it needs, so it times out
     requeued_after_node_failure: float = 0.5
     oddly_named: float = 0.06
 
@@ -105,7 +105,7 @@ class RegionSpec:
     users: tuple[UserSpec, ...]
     title: str = ""
     habits: Habits = field(default_factory=Habits)
-    ended_listed_for: float = 5 * MINUTE  # 0: an ended job is gone at once
+    ended_listed_for: float = 5 * MINUTE  # 0: an ended job is gone immediately
     truth_kept_for: float = math.inf  # after the end of a job
     warm_up: float = 6 * HOUR
     separate_ac_port: bool = False
@@ -134,10 +134,10 @@ def _check_fits(user: str, demand: Demand, queue: QueueSpec) -> None:
         raise ValueError(f"user {user} asks for more than the queue {queue.name} has: {wanted}")
 
 
-# Names that people give to jobs: mostly plain, some that break careless programs.
+# Typical names of jobs.
 _PROGRAMS = ("COMSOL_GUI", "vasp_std", "lammps", "gromacs_md", "train-resnet50", "wrf.exe", "matlab_batch", "bash")
 
-# Each holds something that a log line, a label value, a URL, a table or a format string has to escape.
+# Each needs escaping in a log line, a label value, a URL, a table or a format string.
 ODD_NAMES = (
     'run "final" v2',
     "C:\\jobs\\new",

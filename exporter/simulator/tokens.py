@@ -21,7 +21,7 @@ Verdict = Literal["valid", "missing", "foreign", "expired", "revoked"]
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says. `expires` is Unix seconds."""
+    """The claims of a token. `expires` is Unix seconds."""
 
     compute_user: str
     user: str
@@ -66,7 +66,7 @@ class TokenOffice:
         return token
 
     def check(self, token: str, cluster_id: str) -> tuple[Verdict, Claims | None]:
-        """What a region of that number thinks of a token; the claims are those of any token that we signed."""
+        """The verdict of the region `cluster_id` on a token; claims are given for any token that we signed."""
         if not token:
             return "missing", None
         claims = self._read(token)
@@ -90,14 +90,14 @@ class TokenOffice:
         return self.issue(compute_user=claims.compute_user, user=claims.user, cluster_id=cluster_id, role=claims.role)
 
     def expire(self, cluster_id: str) -> None:
-        """From now on every token issued for that region so far is treated as expired."""
+        """Treat every token issued for that region so far as expired."""
         for token in self._issued:
             claims = self._read(token)
             if claims is not None and claims.cluster_id == cluster_id:
                 self._expired_at[token] = min(claims.expires, self._now())
 
     def revoke(self, token: str) -> None:
-        """From now on it is refused, and cannot be renewed."""
+        """Reject the token from now on; it cannot be renewed."""
         self._revoked.add(token)
 
     def _read(self, token: str) -> Claims | None:

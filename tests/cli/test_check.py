@@ -35,7 +35,7 @@ def command(region: ScriptedRegion, tmp_path: Path) -> Command:
 
 
 def lines(result: Ended) -> dict[str, str]:
-    """What is said of each target, by endpoint."""
+    """The line of each target, by collector."""
     found = [line.split(maxsplit=3) for line in result.stdout.splitlines()[1:]]
     return {endpoint.rstrip(":"): f"{verdict} {rest}" for verdict, _, endpoint, rest in found}
 
@@ -97,7 +97,7 @@ async def test_a_name_that_does_not_resolve(tmp_path: Path) -> None:
     assert "exporter.yml:" in line
 
 
-async def test_a_port_that_nobody_listens_at(tmp_path: Path) -> None:
+async def test_a_closed_port(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         command = Command(tmp_path, configuration(cluster(f"http://127.0.0.1:{taken.getsockname()[1]}")))

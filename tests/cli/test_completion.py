@@ -10,7 +10,7 @@ import pytest
 from exporter.cli.completion import script
 from exporter.cli.main import build_parser, main
 
-# What bash does at a TAB: it takes the line apart, also at "=", and asks the function.
+# Completion in bash: it takes the line apart, also at "=", and asks the function.
 TAB = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
@@ -30,7 +30,7 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def completed(file: Path, folder: Path, *words: str) -> set[str]:
-    """What bash offers for the last of the words."""
+    """The completions of bash for the last word."""
     tab = subprocess.run(  # noqa: S603 - our own script
         ["bash", "-c", TAB, "bash", str(file), *words],  # noqa: S607 - the shell that people have
         cwd=folder,

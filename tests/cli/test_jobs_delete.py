@@ -250,7 +250,9 @@ async def test_an_answer_that_says_nothing_is_looked_after(region: BatchRegion, 
 
 
 @pytest.mark.parametrize("code", ["10008", "10004", "10007"])
-async def test_a_refusal_is_told_and_the_jobs_are_still_there(region: BatchRegion, command: Command, code: str) -> None:
+async def test_a_rejection_is_reported_and_the_jobs_are_still_there(
+    region: BatchRegion, command: Command, code: str
+) -> None:
     async def refuse(_region: BatchRegion, _: web.Request) -> web.StreamResponse:
         return reply(envelope("权限不足", code, "权限不足"))
 
@@ -305,9 +307,7 @@ async def test_a_list_with_unreadable_rows_proves_no_absence(region: BatchRegion
     assert (result.status, outcomes(result)) == (1, {"19": "unverified"})
 
 
-async def test_a_user_who_is_no_member_is_looked_up_in_the_list_of_their_own_token(
-    region: BatchRegion, tmp_path: Path
-) -> None:
+async def test_a_user_without_membership_is_looked_up_with_their_own_token(region: BatchRegion, tmp_path: Path) -> None:
     token = token_of("test")
     region.submit("test", *(str(each) for each in range(1000, 1250)))
     users = [{"name": "test", "token": token}]
@@ -332,7 +332,7 @@ async def test_a_token_under_the_users_name_is_theirs_though_it_does_not_say_so(
     assert (result.status, outcomes(result)) == (1, {"19": "gone", "99": "not found"})
 
 
-async def test_the_list_of_somebody_else_is_not_taken_for_the_users(region: BatchRegion, tmp_path: Path) -> None:
+async def test_the_list_of_another_user_is_not_used(region: BatchRegion, tmp_path: Path) -> None:
     """Job 19 is test's; the token is test's, too, and lists it. Bob has a job 7."""
     command = Command(tmp_path, configuration(cluster(region.url, token=token_of("test"), members=[])))
     whom = ("jobs", "delete", "--cluster=kunshan", "--user=bob")
@@ -443,7 +443,7 @@ async def test_more_than_a_hundred_need_their_exact_number(
     assert region.deletions == []
 
 
-async def test_with_their_exact_number_all_go_at_once(region: BatchRegion, command: Command) -> None:
+async def test_with_their_exact_number_all_are_deleted_by_one_request(region: BatchRegion, command: Command) -> None:
     ids = [str(each) for each in range(1000, 1101)]
     region.submit("test", *ids)
     preview = await command(*WHOM, "--from-file=-", stdin="\n".join(ids))
@@ -477,7 +477,7 @@ async def test_every_job_leaves_a_line_in_the_audit_file(region: BatchRegion, co
         ("99", False, "not found"),
         ("20", True, "gone"),
     ]
-    assert lines[1]["answer"] == "", "a success is no word about a job that was not asked for"
+    assert lines[1]["answer"] == "", "a success is no word about a job that was not sent"
     assert lines[0] | {"time": "", "operator": ""} == {
         "time": "",
         "action": "delete_job",
@@ -521,7 +521,7 @@ async def test_an_audit_line_is_of_the_documented_shape(region: BatchRegion, com
 @pytest.mark.parametrize(
     ("file", "reason"), [("no/such/folder/audit", "No such file or directory"), (".", "Is a directory")]
 )
-async def test_what_cannot_be_recorded_is_not_begun(
+async def test_a_deletion_that_cannot_be_recorded_is_not_begun(
     region: BatchRegion, command: Command, file: str, reason: str
 ) -> None:
     result = await command(*WHOM, "--yes", f"--audit-file={file}", "19")
@@ -529,7 +529,7 @@ async def test_what_cannot_be_recorded_is_not_begun(
     assert f"cannot open {file}, so nothing was sent: {reason}" in result.stderr
 
 
-async def test_a_pipe_that_nobody_reads_keeps_a_deletion_from_beginning(region: BatchRegion, command: Command) -> None:
+async def test_an_audit_pipe_without_a_reader_prevents_the_deletion(region: BatchRegion, command: Command) -> None:
     os.mkfifo(command.folder / "audit")
     result = await command(*WHOM, "--yes", "--audit-file=audit", "19")
     assert (result.status, region.deletions) == (1, [])

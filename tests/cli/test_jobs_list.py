@@ -69,7 +69,7 @@ async def test_filters(command: Command, filters: list[str], found: list[str]) -
     assert (result.status, answer["ok"]) == (0, True)
 
 
-async def test_only_those_who_pass_are_asked_for(region: ScriptedRegion, command: Command) -> None:
+async def test_only_members_that_pass_the_filters_are_requested(region: ScriptedRegion, command: Command) -> None:
     await command("jobs", "list", "--user=bob", "--cluster=xian")
     assert region.paths == ["/ac/openapi/v2/clusters/11112/groups/533686286955839489/clusterUserNames/bob/jobs"]
 
@@ -98,7 +98,7 @@ async def test_an_empty_list_is_an_answer(region: ScriptedRegion, command: Comma
     assert (result.status, result.stdout, result.stderr) == (0, "no jobs\n", "")
 
 
-async def test_members_who_could_not_be_read_are_named(region: ScriptedRegion, command: Command) -> None:
+async def test_unreadable_members_are_named(region: ScriptedRegion, command: Command) -> None:
     region.answers["member_jobs", "bob"] = envelope(None, "10008", "权限不足")
     region.answers["member_jobs", "王伟"] = envelope([job("3"), {"id": None}])
     result = await command("jobs", "list", "--cluster=kunshan")
@@ -116,7 +116,7 @@ async def test_members_who_could_not_be_read_are_named(region: ScriptedRegion, c
     assert answer["unread_members"][1]["error"]["reason"] == "auth"
 
 
-async def test_nobody_read_is_not_no_jobs(region: ScriptedRegion, command: Command) -> None:
+async def test_no_readable_member_is_not_no_jobs(region: ScriptedRegion, command: Command) -> None:
     region.answers["member_jobs", "bob"] = b"oops"
     result = await command("jobs", "list", "--user=bob", "--cluster=xian")
     assert result.status == 1
@@ -145,13 +145,13 @@ async def test_members_are_listed_whether_they_are_polled_or_not(region: Scripte
     assert len((await command("jobs", "list", "--user=test")).rows) == 2
 
 
-async def test_without_members_there_is_nobody_to_list(region: ScriptedRegion, tmp_path: Path) -> None:
+async def test_without_members_it_is_wrong_usage(region: ScriptedRegion, tmp_path: Path) -> None:
     command = Command(tmp_path, configuration(cluster(region.url, members=[])))
     result = await command("jobs", "list")
     assert result.status == 2
     assert "no members" in result.stderr
 
 
-async def test_a_state_that_nobody_knows_is_shown_as_the_api_spells_it(command: Command) -> None:
+async def test_an_unknown_state_is_shown_as_the_api_spells_it(command: Command) -> None:
     result = await command("jobs", "list", "--format=json", "--state=unknown", "--cluster=xian")
     assert [(job["state"], job["raw_state"]) for job in json.loads(result.stdout)["jobs"]] == [("unknown", "statXYZ")]

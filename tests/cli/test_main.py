@@ -72,6 +72,10 @@ def test_every_command_has_a_line_in_the_help() -> None:
         ["--web.telemetry-path=/"],
         ["--web.telemetry-path=/-/healthy"],
         ["--web.telemetry-path=/{x}"],
+        ["--web.telemetry-path=/static/metrics"],
+        ["--web.telemetry-path=/config"],
+        ["--config.auto-reload-interval=0"],
+        ["--config.auto-reload-interval=30"],
         ["--log.level=loud"],
         ["--log.format=xml"],
         ["--config.fil=x"],
@@ -88,6 +92,16 @@ def test_wrong_usage_is_told_and_ends_with_2(arguments: list[str], capsys: pytes
     assert output.out == ""
     assert "usage: hpc-exporter" in output.err
     assert "error: " in output.err
+
+
+def test_defaults_of_serve() -> None:
+    args = build_parser().parse_args(["serve"])
+    assert (args.auto_reload, args.auto_reload_interval, args.web_config_file, args.systemd_socket) == (
+        False,
+        30,
+        None,
+        False,
+    )
 
 
 def test_a_shard_that_is_not_one_of_them_is_wrong_usage(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +133,7 @@ def test_every_mistake_is_named_with_its_place(
     assert output.err.endswith(f"{config}: 4 mistakes\n")
 
 
-def test_what_is_allowed_but_unwise_is_a_warning(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_risky_setting_is_a_warning(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(GOOD.replace("token: t,", "token: t, tls: {insecure_skip_verify: true},"))
     assert main(["check", f"--config.file={config}"]) == 0
     output = capsys.readouterr()

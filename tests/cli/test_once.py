@@ -64,7 +64,7 @@ async def test_the_table(command: Command) -> None:
     assert (result.status, result.stdout, result.stderr) == (0, TABLE, "")
 
 
-async def test_a_file_gets_what_a_pipe_gets(command: Command) -> None:
+async def test_output_to_a_file_is_that_to_a_pipe(command: Command) -> None:
     result = await command("once", "--output=table.txt")
     assert (result.status, result.stdout) == (0, "")
     assert (command.folder / "table.txt").read_text() == TABLE
@@ -98,7 +98,7 @@ async def test_the_json_is_of_the_documented_shape(command: Command) -> None:
     ]
 
 
-async def test_what_the_api_did_not_say_is_unknown(region: ScriptedRegion, command: Command) -> None:
+async def test_missing_amounts_are_unknown(region: ScriptedRegion, command: Command) -> None:
     region.answers["member_jobs"] = envelope([job("1"), job("2", cpuCore=None)])
     region.answers["queue_jobs"] = envelope(
         [
@@ -249,7 +249,7 @@ async def test_a_reader_that_has_seen_enough_is_no_failure_worth_a_word(
 
 
 async def in_terminal(command: Command, *arguments: str, columns: int, **env: str) -> tuple[str, str]:
-    """What a person sees on standard output and standard error, each a terminal of its own so many columns wide."""
+    """Standard output and standard error of a command, each a terminal of `columns` columns."""
     masters, slaves = zip(*(pty.openpty() for _ in range(2)), strict=True)
     for slave in slaves:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -302,8 +302,17 @@ def test_the_schemas_are_those_of_the_code() -> None:
         assert (SCHEMAS / f"{name}.schema.json").read_text() == schemas.schema(name)
 
 
-def test_the_schema_refuses_what_is_not_documented() -> None:
+def test_the_schema_rejects_other_documents() -> None:
     schema: dict[str, Any] = json.loads(schemas.schema("once"))
     jsonschema.Draft202012Validator.check_schema(schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"time": "x"}, schema)
+
+
+def test_terminal_control_sequences_are_escaped_in_json() -> None:
+    name = "job \u009b31m \u202e \x1b[2J 分子动力学"
+    member = schemas.UnreadMember(cluster=name, group="g", user="u", unreadable_records=None, error=None)
+    text = schemas.encoded(schemas.Jobs(time="2026-11-29T00:00:00Z", ok=True, jobs=[], unread_members=[member]))
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert "分子动力学" in text
+    assert json.loads(text)["unread_members"][0]["cluster"] == name

@@ -81,7 +81,7 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     other = os.open(pipe, os.O_WRONLY)
 
     def reader() -> None:
-        # Before there is a writer, a read would be at the end at once.
+        # Before there is a writer, a read would return the end immediately.
         select.select([opened], [], [])
         with os.fdopen(opened, encoding="utf-8") as stream:
             read.append(stream.read())
@@ -95,7 +95,7 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_pipe_that_nobody_reads_is_an_error_and_stays_a_pipe(tmp_path: Path) -> None:
+def test_a_pipe_without_a_reader_is_an_error_and_stays_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OutputError, match=r"pipe: no process reads this pipe$"):

@@ -15,7 +15,7 @@ ALLOWED = {
     ("exporter.cli.jobs_delete", "exporter.sources.scnet._deletion"),
 }
 
-# What a process that serves has loaded when it is told to stop.
+# Prints the modules that a serving process has loaded when it stops.
 SERVE = """
 import sys
 from exporter.cli.main import main
@@ -41,7 +41,7 @@ def modules() -> dict[str, Path]:
     return {".".join(["exporter", *file.relative_to(PACKAGE).with_suffix("").parts]): file for file in files}
 
 
-def test_only_jobs_delete_leads_to_what_deletes() -> None:
+def test_only_jobs_delete_imports_the_deleting_code() -> None:
     edges = {(name, target) for name, file in modules().items() for target in imports_of(file) & DELETES}
     assert edges == ALLOWED
 

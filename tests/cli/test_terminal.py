@@ -130,7 +130,7 @@ def test_whatever_is_in_it_a_table_fits_where_it_can(rows: list[tuple[str, str]]
         assert len(blocks(columns, texts).splitlines()) == max(0, 3 * len(rows) - 1)
 
 
-def test_what_fits_looks_the_same_folded_or_not() -> None:
+def test_a_table_that_fits_looks_the_same_folded_or_not() -> None:
     """Two ways to one look: the fast one for whatever fits, rich's for what does not."""
     assert folded(COLUMNS, ROWS, 200, colours=False) == rendered(COLUMNS, ROWS, io.StringIO())
 

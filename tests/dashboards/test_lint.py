@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from exporter.metrics.family import Text
 from exporter.sources.collector import catalogue
 from grafana import problems
 from grafana.__main__ import differing
@@ -15,7 +16,6 @@ from grafana.boards import BOARDS as SOURCES
 from grafana.boards import in_language
 from grafana.colours import STATE_COLOURS
 from grafana.duplicates import counted_once
-from grafana.parts import Text
 from tests.dashboards.boards import BOARDS, ENGLISH, PROVISIONED, expressions, panels, targets, variables
 from tests.rules.test_rules import ALERTS, THRESHOLDS
 from tests.rules.test_rules import RECORDINGS as RECORDED

@@ -71,7 +71,7 @@ async def test_wrong_answers_in_a_good_envelope(client: Client, fault: Fault, ex
     assert (status, json.loads(body)) == (200, expected)
 
 
-async def test_stopping_hangs_up_on_those_who_wait(session: aiohttp.ClientSession) -> None:
+async def test_stopping_closes_waiting_connections(session: aiohttp.ClientSession) -> None:
     simulator = Simulator()
     await simulator.start()
     client = Client(simulator.regions["kunshan"], session)

@@ -51,7 +51,7 @@ async def client(hands: Any, session: aiohttp.ClientSession) -> AsyncIterator[Cl
         yield Client(simulator.projects["driving"], session)
 
 
-async def test_the_queue_is_what_waits_in_the_batch_system(client: Client) -> None:
+async def test_the_queue_holds_the_waiting_jobs_of_the_batch_system(client: Client) -> None:
     _, body, _ = await client.get(limit=200)
     batch = client.project.batch
     waiting = {

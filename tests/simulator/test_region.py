@@ -142,7 +142,7 @@ async def test_members_are_listed_for_themselves_and_for_administrators(
     assert (await call(caller).members(*member))["code"] == code
 
 
-async def test_queue_statistics_of_somebody_else_are_denied_or_empty(call: Call, region: Region) -> None:
+async def test_queue_statistics_of_another_user_are_denied_or_empty(call: Call, region: Region) -> None:
     assert (await call("alice").queues("test"))["code"] == "10008"
     region.set_quirks(foreign_queue="empty")
     assert await call("alice").queues("test") == {"code": "0", "msg": "success", "data": None}
@@ -188,7 +188,7 @@ async def test_a_delete_that_is_wrong_or_not_the_callers_deletes_nothing(
     assert all(other.state is not State.DELETED for other in region.batch.jobs("test"))
 
 
-async def test_the_request_log_holds_what_was_on_the_wire(call: Call, region: Region) -> None:
+async def test_the_request_log_holds_requests_as_sent(call: Call, region: Region) -> None:
     caller = call("alice")
     await caller.queues("alice")
     await caller.delete(jobMethod="5", strJobInfoMap="1638523853,alice:1:")

@@ -1,4 +1,4 @@
-"""Who is let in: tokens, logins, renewals."""
+"""Tokens, logins and renewals of the simulator."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ async def pair(hands: Any) -> AsyncIterator[Simulator]:
 
 
 def claims_of(token: str) -> dict[str, str]:
-    """What any client can read of a token."""
+    """The claims that any client can read."""
     middle = token.split(".")[1]
     claims: dict[str, str] = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
     return claims
