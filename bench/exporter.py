@@ -73,7 +73,7 @@ def polls(app: Application, endpoint: str) -> float:
     total = app.own.registry.get_sample_value("hpc_exporter_polls_total", labels) or 0.0
     failed = sum(
         sample.value
-        for family in app.own.poll_failures.collect()
+        for family in app.own.registry.restricted_registry(["hpc_exporter_poll_failures_total"]).collect()
         for sample in family.samples
         if sample.labels["collector"] == endpoint
     )

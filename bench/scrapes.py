@@ -103,7 +103,7 @@ class Targets:
 
     def _poll(self, index: int) -> None:
         key = self._key(index)
-        chunks = health.target_health(*key, up=True, stale=False, last_success=time.time())
+        chunks = health.target_health(key, up=True, stale=False, last_success=time.time())
         self._exposition.put(("health", key), chunks)
 
     def _change(self, index: int) -> None:

@@ -64,7 +64,7 @@ async def exposition(components: Components, outcomes: Iterable[Outcome]) -> byt
         sources[key.source].add(key, optional=not registry()[key.collector].default)
         sources[key.source].record(key, up)
         last_success = outcome.at if up else None
-        shown.put(("health", key), health.target_health(*key, up=up, stale=up is False, last_success=last_success))
+        shown.put(("health", key), health.target_health(key, up=up, stale=up is False, last_success=last_success))
     for source, of_source in sources.items():
         display.source_changed(source, of_source.status)
     return await shown.body(Format.TEXT, compress=False)

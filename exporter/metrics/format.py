@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from exporter.metrics.family import Family
+from exporter.tracking import HistogramView
 
 # What one owner contributes: complete sample lines of each family, each line ending in a newline.
 Chunks = dict[Family, bytes]
@@ -72,22 +73,15 @@ def named_sample(name: str, labels: Mapping[str, str], value: float) -> str:
     return f"{name}{{{block}}} {number(value)}\n" if block else f"{name} {number(value)}\n"
 
 
-def histogram(
-    family: Family, values: Sequence[str], bounds: Sequence[float], cumulative: Sequence[int], total: float
-) -> str:
-    """All lines of one histogram. `cumulative` has a count for each bound and one more, of all; `total` is their sum."""
+def histogram_lines(family: Family, values: Sequence[str], view: HistogramView) -> bytes:
+    """All lines of one histogram."""
     block = label_block(family.labels, values)
-    buckets = [
+    lines = [
         f'{family.name}_bucket{{{block},le="{number(bound)}"}} {count}\n'
-        for bound, count in zip((*bounds, math.inf), cumulative, strict=True)
+        for bound, count in zip((*view.bounds, math.inf), view.cumulative, strict=True)
     ]
-    return "".join(
-        [
-            *buckets,
-            f"{family.name}_sum{{{block}}} {number(total)}\n",
-            f"{family.name}_count{{{block}}} {cumulative[-1]}\n",
-        ]
-    )
+    lines += f"{family.name}_sum{{{block}}} {number(view.sum)}\n", f"{family.name}_count{{{block}}} {view.count}\n"
+    return to_bytes("".join(lines))
 
 
 def to_bytes(text: str) -> bytes:
@@ -101,6 +95,11 @@ def to_bytes(text: str) -> bytes:
 def chunks_of(lines: Mapping[Family, Sequence[str]]) -> Chunks:
     """The lines of each family that has some."""
     return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}
+
+
+def one_each(values: Mapping[Family, float | None], labels: Sequence[str]) -> Chunks:
+    """One line for each family whose value is known, with the same label values in all of them."""
+    return {family: to_bytes(sample(family, labels, value)) for family, value in values.items() if value is not None}
 
 
 def header(family: Family, fmt: Format) -> bytes:

@@ -1,9 +1,10 @@
 """How targets, and the regions and projects that they are of, do: rendered like domain series, for there can be tens of thousands."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from exporter.metrics.family import Family, Text, gauge
-from exporter.metrics.format import Chunks, label_block, number, sample, to_bytes
+from exporter.metrics.family import Text, gauge
+from exporter.metrics.format import Chunks, one_each
 
 _TARGET: Final = ("source", "collector", "target")
 
@@ -62,30 +63,6 @@ JOBS_DROPPED: Final = gauge(
 FAMILIES: Final = (TARGET_UP, TARGET_STALE, TARGET_LAST_SUCCESS, TARGETS, TARGETS_UP, JOBS_DROPPED)
 
 
-def source_up(family: Family, source: str, up: bool | None) -> Chunks:
-    """Whether a region or project answers, in the `family` of its kind; `up` is None while not known yet."""
-    return {} if up is None else {family: to_bytes(sample(family, (source,), up))}
-
-
-def source_targets(source: str, targets: int, working: int | None) -> Chunks:
-    """How many targets of a region or project are polled, and how many of them work: None before one was tried."""
-    values = {TARGETS: targets, TARGETS_UP: working}
-    return {each: to_bytes(sample(each, (source,), value)) for each, value in values.items() if value is not None}
-
-
-def target_health(
-    source: str, collector: str, target: str, *, up: bool | None, stale: bool, last_success: float | None
-) -> Chunks:
-    """How a target's polls go. `up` is None before the first one, `last_success` (Unix seconds) before the first good one."""
-    values = {TARGET_STALE: stale, TARGET_UP: up, TARGET_LAST_SUCCESS: last_success}
-    labels = label_block(TARGET_STALE.labels, (source, collector, target))
-    return {
-        family: to_bytes(f"{family.name}{{{labels}}} {number(value)}\n")
-        for family, value in values.items()
-        if value is not None
-    }
-
-
-def jobs_dropped(source: str, jobs: int) -> Chunks:
-    """Jobs of a region that the cap on per-job series left out."""
-    return {JOBS_DROPPED: to_bytes(sample(JOBS_DROPPED, (source,), jobs))}
+def target_health(key: Sequence[str], *, up: bool | None, stale: bool, last_success: float | None) -> Chunks:
+    """Render a target's health. `up` is None before the first poll, `last_success` (Unix seconds) before the first good one."""
+    return one_each({TARGET_STALE: stale, TARGET_UP: up, TARGET_LAST_SUCCESS: last_success}, key)

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterable
-from typing import Final, TypeVar, cast, get_args
+from typing import Any, Final, cast, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -212,42 +212,20 @@ HTTP_REQUESTS: Final = counter(
     absent=_AFTER_FIRST,
 )
 
-FAMILIES: Final = (
-    BUILD_INFO,
-    POLL_INTERVAL,
-    POLLS,
-    POLL_FAILURES,
-    POLL_DURATION,
-    API_REQUESTS,
-    API_ERRORS,
-    API_RETRIES,
-    TOKEN_EXPIRY,
-    TOKEN_REFRESHES,
-    TOKEN_REFRESH_FAILURES,
-    UNKNOWN_STATES,
-    RECORDS_REJECTED,
-    QUEUES_DROPPED,
-    TRACKED_JOBS,
-    STATE_FILE_WRITE_FAILURES,
-    SERIES,
-    CONFIG_RELOAD_SUCCESSFUL,
-    CONFIG_RELOAD_TIMESTAMP,
-    SHARD_ORDINAL,
-    TOTAL_SHARDS,
-    TASK_RESTARTS,
-    HTTP_REQUESTS,
-)
+FAMILIES: Final = tuple(family for family in tuple(globals().values()) if isinstance(family, Family))
 
 # From a query on the local network to the longest that a request, with its retries, usually takes.
 POLL_DURATION_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
-# Rendering so many series takes about 4 ms.
+# Counters of a collector, and of a source whose tokens are renewed, that are shown at 0 from the start.
+_OF_COLLECTOR: Final = (POLLS, POLL_DURATION, API_RETRIES, UNKNOWN_STATES, RECORDS_REJECTED)
+_OF_TOKENS: Final = (TOKEN_REFRESHES, TOKEN_REFRESH_FAILURES)
+# Rendering this many series takes about 4 ms.
 _QUICK: Final = 1_000
 _REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
 
 class SelfMetrics:
-    """All of `FAMILIES`, and what is counted in them.
+    """The values of `FAMILIES`.
 
     `source` is a region's or project's name, `collector` names the way of asking.
     """
@@ -257,168 +235,131 @@ class SelfMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self.registry)
-        self._by_source: list[MetricWrapperBase] = []
-        # The same as `token_expiry_timestamp`, by source and user, for who is not Prometheus.
+        self._metrics = {family: _metric(family, self.registry) for family in FAMILIES if family is not SERIES}
+        # The library's own look-up takes longer than all the rest of counting.
+        self._children: dict[tuple[Family, tuple[str, ...]], Any] = {}
+        # Token expiry by source and user, for the status page.
         self.token_ends: dict[str, dict[str, float]] = {}
-        self._not_shown: set[Gauge] = set()
+        # Gauges that have no value yet: prometheus-client would show them as 0.
+        self._unset = {CONFIG_RELOAD_SUCCESSFUL.name, CONFIG_RELOAD_TIMESTAMP.name}
         self._excluded: frozenset[str] = frozenset()
-        # How many there were the last time.
-        self._series = 0
-        # What every poll counts with. To have the library look it up takes longer than all the rest of counting.
-        self._of_requests: dict[tuple[str, str, int | None], Counter] = {}
-        self._of_polls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._series = 0  # in the last document
 
-        self.build_info = self._gauge(BUILD_INFO)
-        self.poll_interval_seconds = self._gauge(POLL_INTERVAL)
-        self.polls = self._counter(POLLS)
-        self.poll_failures = self._counter(POLL_FAILURES)
-        self.poll_duration = self._histogram(POLL_DURATION, POLL_DURATION_BUCKETS)
-        self.api_requests = self._counter(API_REQUESTS)
-        self.api_errors = self._counter(API_ERRORS)
-        self.api_retries = self._counter(API_RETRIES)
-        self.token_expiry_timestamp = self._gauge(TOKEN_EXPIRY)
-        self.token_refreshes = self._counter(TOKEN_REFRESHES)
-        self.token_refresh_failures = self._counter(TOKEN_REFRESH_FAILURES)
-        self.unknown_states_seen = self._counter(UNKNOWN_STATES)
-        self.records_rejected = self._counter(RECORDS_REJECTED)
-        self.queues_left_out = self._counter(QUEUES_DROPPED)
-        self.tracked = self._gauge(TRACKED_JOBS)
-        self.state_file_write_failures = self._counter(STATE_FILE_WRITE_FAILURES)
-        self.config_reload_successful = self._gauge(CONFIG_RELOAD_SUCCESSFUL, shown=False)
-        self.config_reload_timestamp = self._gauge(CONFIG_RELOAD_TIMESTAMP, shown=False)
-        self.shard_ordinal = self._gauge(SHARD_ORDINAL)
-        self.total_shards = self._gauge(TOTAL_SHARDS)
-        self.task_restarts = self._counter(TASK_RESTARTS)
-        self.http_requests = self._counter(HTTP_REQUESTS)
-
-        self.build_info.labels(__version__, revision(), platform.python_version()).set(1)
+        self._child(BUILD_INFO, __version__, revision(), platform.python_version()).set(1)
         self.shard(0, 1)
 
     def declare(self, source: str, collector: str) -> None:
-        """Show a polled endpoint's counters at 0, so that a rate over them sees the first increase."""
-        labels = (source, collector)
-        for metric in (
-            self.polls,
-            self.poll_duration,
-            self.api_retries,
-            self.unknown_states_seen,
-            self.records_rejected,
-        ):
-            metric.labels(*labels)
+        """Show a collector's counters at 0, so that a rate over them sees the first increase."""
+        for family in _OF_COLLECTOR:
+            self._child(family, source, collector)
         for reason in _REASONS:
-            self.poll_failures.labels(*labels, reason)
+            self._child(POLL_FAILURES, source, collector, reason)
 
     def declare_queues(self, source: str) -> None:
         """Show the counter of dropped queues at 0, for a source that has queues of users."""
-        self.queues_left_out.labels(source)
+        self._child(QUEUES_DROPPED, source)
 
     def declare_token(self, source: str) -> None:
-        """The same for a source whose tokens are obtained by us."""
-        for metric in (self.token_refreshes, self.token_refresh_failures):
-            metric.labels(source)
-        self.api_retries.labels(source, "token")
+        """Show the counters of token refreshes at 0, for a source whose tokens the exporter obtains."""
+        for family in _OF_TOKENS:
+            self._child(family, source)
+        self._child(API_RETRIES, source, "token")
 
     def drop_source(self, source: str) -> None:
         """A region or project is configured no longer: its series leave."""
         self.token_ends.pop(source, None)
-        self._of_requests.clear()
-        self._of_polls.clear()
-        for metric in self._by_source:
-            metric.remove_by_labels({"source": source})
+        self._children.clear()
+        for family, metric in self._metrics.items():
+            if "source" in family.labels:
+                metric.remove_by_labels({"source": source})
 
     def request(self, source: str, collector: str, code: int | None) -> None:
-        """One HTTP request was answered with the status `code`, or not at all."""
-        requests = self._of_requests.get((source, collector, code))
-        if requests is None:
-            requests = self.api_requests.labels(source, collector, "none" if code is None else code)
-            self._of_requests[source, collector, code] = requests
-        requests.inc()
+        """Count an HTTP request by the status `code` of its answer, None without an answer."""
+        self._child(API_REQUESTS, source, collector, "none" if code is None else str(code)).inc()
 
     def api_error(self, source: str, collector: str, api_code: str) -> None:
-        """The API reported an error. `api_code` is one that its pages list, or "other": strangers choose the rest."""
-        self.api_errors.labels(source, collector, api_code).inc()
+        """Count an error that the API reported. `api_code` is one that its pages list, or "other": strangers choose the rest."""
+        self._child(API_ERRORS, source, collector, api_code).inc()
 
     def retry(self, source: str, collector: str) -> None:
-        """A request is sent again within one poll."""
-        self.api_retries.labels(source, collector).inc()
+        """Count a request that is sent again within one poll."""
+        self._child(API_RETRIES, source, collector).inc()
 
     def poll(self, source: str, collector: str, seconds: float, reason: Reason | None) -> None:
-        """A poll ended after so many seconds; `reason` says why it failed, None that it worked."""
-        of_polls = self._of_polls.get((source, collector))
-        if of_polls is None:
-            of_polls = self.polls.labels(source, collector), self.poll_duration.labels(source, collector)
-            self._of_polls[source, collector] = of_polls
-        polls, duration = of_polls
-        polls.inc()
-        duration.observe(seconds)
+        """Count a poll and its duration; `reason` says why it failed, None that it worked."""
+        self._child(POLLS, source, collector).inc()
+        self._child(POLL_DURATION, source, collector).observe(seconds)
         if reason is not None:
-            self.poll_failures.labels(source, collector, reason).inc()
+            self._child(POLL_FAILURES, source, collector, reason).inc()
 
     def poll_interval(self, source: str, collector: str, seconds: float) -> None:
-        """The configured time between two polls of a target."""
-        self.poll_interval_seconds.labels(source, collector).set(seconds)
+        """Set the configured time between two polls of a target."""
+        self._child(POLL_INTERVAL, source, collector).set(seconds)
 
     def unknown_states(self, source: str, collector: str, n: int) -> None:
-        """An answer held `n` states of jobs that are not known."""
+        """Count job states in an answer that are not known."""
         if n:
-            self.unknown_states_seen.labels(source, collector).inc(n)
+            self._child(UNKNOWN_STATES, source, collector).inc(n)
 
     def rejected(self, source: str, collector: str, n: int) -> None:
-        """An answer held `n` records that could not be read."""
+        """Count records and values in an answer that could not be read."""
         if n:
-            self.records_rejected.labels(source, collector).inc(n)
+            self._child(RECORDS_REJECTED, source, collector).inc(n)
 
     def queues_dropped(self, source: str, n: int) -> None:
-        """The names of `n` queues without jobs were forgotten."""
+        """Count queues without jobs whose names were forgotten."""
         if n:
-            self.queues_left_out.labels(source).inc(n)
+            self._child(QUEUES_DROPPED, source).inc(n)
 
     def token_expiry(self, source: str, user: str, seconds: float | None) -> None:
-        """The token in use expires at that Unix time; None: it is not known when."""
+        """Set the Unix time at which the token in use expires; None where it is unknown."""
         if seconds is None:
             self.token_ends.get(source, {}).pop(user, None)
-            self.token_expiry_timestamp.remove(source, user)
+            self._children.pop((TOKEN_EXPIRY, (source, user)), None)
+            self._metrics[TOKEN_EXPIRY].remove(source, user)
         else:
             self.token_ends.setdefault(source, {})[user] = seconds
-            self.token_expiry_timestamp.labels(source, user).set(seconds)
+            self._child(TOKEN_EXPIRY, source, user).set(seconds)
 
     def token_refresh(self, source: str, ok: bool) -> None:
-        """A new token was asked for."""
-        (self.token_refreshes if ok else self.token_refresh_failures).labels(source).inc()
+        """Count a request for a new token."""
+        self._child(TOKEN_REFRESHES if ok else TOKEN_REFRESH_FAILURES, source).inc()
 
     def state_file_write_failed(self) -> None:
         """Count a failed write of the tracker's state file."""
-        self.state_file_write_failures.inc()
+        self._child(STATE_FILE_WRITE_FAILURES).inc()
 
     def task_started(self, task: str) -> None:
-        """A background task runs: its counter is shown at 0, so that a rate over it sees the first restart."""
-        self.task_restarts.labels(task)
+        """Show the restarts of a background task at 0, so that a rate over them sees the first."""
+        self._child(TASK_RESTARTS, task)
 
     def task_restarted(self, task: str) -> None:
-        """A background task failed in an unforeseen way and is started again."""
-        self.task_restarts.labels(task).inc()
+        """Count a background task that failed in an unforeseen way and is started again."""
+        self._child(TASK_RESTARTS, task).inc()
 
     def tracked_jobs(self, source: str, n: int) -> None:
-        """The tracker follows `n` jobs of the source."""
-        self.tracked.labels(source).set(n)
+        """Set the number of jobs of the source that the tracker follows."""
+        self._child(TRACKED_JOBS, source).set(n)
 
     def http_request(self, path: str, code: int) -> None:
-        """We answered a request. `path` is one of our routes, or "other": what strangers send must not become labels."""
-        self.http_requests.labels(path, code).inc()
+        """Count a request that was answered. `path` is a route, or "other": what strangers send must not become labels."""
+        self._child(HTTP_REQUESTS, path, str(code)).inc()
 
     def config_reload(self, ok: bool, timestamp: float) -> None:
-        """A configuration was loaded, or refused, at that Unix time."""
-        self._show(self.config_reload_successful).set(ok)
+        """Note that a configuration was loaded, or refused, at that Unix time."""
+        self._child(CONFIG_RELOAD_SUCCESSFUL).set(ok)
+        self._unset.discard(CONFIG_RELOAD_SUCCESSFUL.name)
         if ok:
-            self._show(self.config_reload_timestamp).set(timestamp)
+            self._child(CONFIG_RELOAD_TIMESTAMP).set(timestamp)
+            self._unset.clear()
 
     def shard(self, ordinal: int, total: int) -> None:
-        """Which part of the targets this instance polls."""
-        self.shard_ordinal.set(ordinal)
-        self.total_shards.set(total)
+        """Set which part of the targets this instance polls."""
+        self._child(SHARD_ORDINAL).set(ordinal)
+        self._child(TOTAL_SHARDS).set(total)
 
     def exclude(self, names: Iterable[str]) -> None:
-        """Show no families of these names from now on, and all others. They count on, in case they are shown again."""
+        """Show all families but those of these names from now on. The hidden ones count on."""
         self._excluded = frozenset(names)
 
     async def document(self, fmt: Format, series: int = 0) -> bytes:
@@ -427,39 +368,28 @@ class SelfMetrics:
 
     def render(self, fmt: Format, series: int = 0) -> bytes:
         """All of it as one document. `series` counts those that the same answer holds besides these."""
-        excluded = self._excluded
-        metrics = [metric for metric in self.registry.collect() if metric.samples and _name(metric) not in excluded]
+        hidden = self._excluded | self._unset
+        metrics = [metric for metric in self.registry.collect() if metric.samples and _name(metric) not in hidden]
         self._series = sum(len(metric.samples) for metric in metrics)
-        if SERIES.name not in excluded:
+        if SERIES.name not in hidden:
             self._series += 1
             metrics.append(GaugeMetricFamily(SERIES.name, SERIES.help, value=series + self._series))
         document = b"".join(_rendered(metric, fmt) for metric in sorted(metrics, key=lambda metric: metric.name))
         return document + EOF if fmt is Format.OPENMETRICS else document
 
-    def _counter(self, family: Family) -> Counter:
-        return self._made(Counter(family.name, family.help, family.labels, registry=self.registry), family)
+    def _child(self, family: Family, *labels: str) -> Any:
+        """The counter, gauge or histogram with these label values, shown from now on."""
+        child = self._children.get((family, labels))
+        if child is None:
+            metric = self._metrics[family]
+            child = self._children[family, labels] = metric.labels(*labels) if labels else metric
+        return child
 
-    def _histogram(self, family: Family, buckets: tuple[float, ...]) -> Histogram:
-        made = Histogram(family.name, family.help, family.labels, buckets=buckets, registry=self.registry)
-        return self._made(made, family)
 
-    def _gauge(self, family: Family, *, shown: bool = True) -> Gauge:
-        made = Gauge(family.name, family.help, family.labels, registry=self.registry if shown else None)
-        if not shown:
-            self._not_shown.add(made)
-        return self._made(made, family)
-
-    def _made(self, metric: _Metric, family: Family) -> _Metric:
-        if "source" in family.labels:
-            self._by_source.append(metric)
-        return metric
-
-    def _show(self, gauge: Gauge) -> Gauge:
-        """Register a gauge when it gets its first value: prometheus-client would show it as 0 before."""
-        if gauge in self._not_shown:
-            self._not_shown.remove(gauge)
-            self.registry.register(gauge)
-        return gauge
+def _metric(family: Family, registry: CollectorRegistry) -> MetricWrapperBase:
+    if family.type == "histogram":
+        return Histogram(family.name, family.help, family.labels, buckets=POLL_DURATION_BUCKETS, registry=registry)
+    return (Counter if family.type == "counter" else Gauge)(family.name, family.help, family.labels, registry=registry)
 
 
 def _name(metric: Metric) -> str:
@@ -467,7 +397,7 @@ def _name(metric: Metric) -> str:
 
 
 def _rendered(metric: Metric, fmt: Format) -> bytes:
-    """A family of prometheus-client's, by our renderer: twice as fast as its own, and one way of writing numbers."""
+    """Render a family of prometheus-client's: twice as fast as its own renderer, and numbers are written one way."""
     name = _name(metric)
     lines = [named_sample(sample.name, sample.labels, sample.value) for sample in metric.samples]
     return header(Family(name, cast("FamilyType", metric.type), metric.documentation), fmt) + to_bytes("".join(lines))

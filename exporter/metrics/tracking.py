@@ -1,12 +1,11 @@
 """The tracker's counts as samples. Pure functions that know the tracker's views only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
-from exporter.metrics.format import Chunks, chunks_of, sample
-from exporter.metrics.format import histogram as histogram_lines
-from exporter.tracking import GroupView, HistogramView, MemberView
+from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each, sample
+from exporter.tracking import GroupView, MemberView
 
 _GROUP: Final = ("hpc_cluster", "group")
 _MEMBER: Final = (*_GROUP, "user")
@@ -79,11 +78,8 @@ JOB_OBSERVATIONS_CENSORED: Final = counter(
     zh="未能测得的等待和运行。left_truncated：第一次采集时作业已经在，或在三个以上周期没有采集之后才出现；gap："
     "变化发生在这样一段时间里；vanished：作业等待过，但没有看到它运行。",
     absent=Text(
-        (
-            "while nothing recent is known of any member of the group; counting goes on when one is back. Every "
-            "reason is there at 0 from the first list on."
-        ),
-        "没有该组任何成员的近期数据；恢复后接着计数。从第一次列表起，每种原因都从 0 开始。",
+        f"{_GROUP_GONE.en} Every reason is there at 0 from the first list on.",
+        f"{_GROUP_GONE.zh}从第一次列表起，每种原因都从 0 开始。",
     ),
 )
 
@@ -134,40 +130,27 @@ FAMILIES: Final = (
     MEMBER_UNACCOUNTED,
 )
 
-_HISTOGRAMS: Final = (("waits", JOB_OBSERVED_WAIT), ("runs", JOB_OBSERVED_RUN))
-
 
 def tracked_member(hpc_cluster: str, group: str, user: str, view: MemberView) -> Chunks:
     """A member's counters. Every outcome has a sample from the start, a transition once it occurred."""
     labels = (hpc_cluster, group, user)
-    lines: dict[Family, list[str]] = {
-        JOB_TRANSITIONS: [
-            sample(JOB_TRANSITIONS, (*labels, *states), count) for states, count in sorted(view.transitions.items())
-        ],
-        JOBS_FINISHED: [
-            sample(JOBS_FINISHED, (*labels, outcome), count) for outcome, count in sorted(view.finished.items())
-        ],
+    return {
+        **_counts(JOB_TRANSITIONS, labels, view.transitions.items()),
+        **_counts(JOBS_FINISHED, labels, (((outcome,), count) for outcome, count in view.finished.items())),
+        **one_each({MEMBER_OLDEST_QUEUED: view.oldest_queued, MEMBER_UNACCOUNTED: view.unaccounted_seconds}, labels),
+        **one_each({family: getattr(view, name) for name, family in RESOURCE_SECONDS.items()}, labels),
     }
-    values: dict[Family, float | None] = {
-        MEMBER_OLDEST_QUEUED: view.oldest_queued,
-        MEMBER_UNACCOUNTED: view.unaccounted_seconds,
-    }
-    for attribute, family in RESOURCE_SECONDS.items():
-        values[family] = getattr(view, attribute)
-    for family, value in values.items():
-        if value is not None:
-            lines[family] = [sample(family, labels, value)]
-    return chunks_of(lines)
 
 
 def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
     """A group's waits and runs. Every kind of censored observation has a sample from the start."""
     labels = (hpc_cluster, group)
-    lines = {family: [_histogram(family, labels, getattr(view, attribute))] for attribute, family in _HISTOGRAMS}
-    censored = JOB_OBSERVATIONS_CENSORED
-    lines[censored] = [sample(censored, (*labels, *kind), count) for kind, count in sorted(view.censored.items())]
-    return chunks_of(lines)
+    return {
+        JOB_OBSERVED_WAIT: histogram_lines(JOB_OBSERVED_WAIT, labels, view.waits),
+        JOB_OBSERVED_RUN: histogram_lines(JOB_OBSERVED_RUN, labels, view.runs),
+        **_counts(JOB_OBSERVATIONS_CENSORED, labels, view.censored.items()),
+    }
 
 
-def _histogram(family: Family, labels: tuple[str, ...], view: HistogramView) -> str:
-    return histogram_lines(family, labels, view.bounds, view.cumulative, view.sum)
+def _counts(family: Family, labels: tuple[str, ...], counts: Iterable[tuple[tuple[str, ...], int]]) -> Chunks:
+    return chunks_of({family: [sample(family, (*labels, *kind), count) for kind, count in sorted(counts)]})

@@ -7,7 +7,7 @@ from exporter.errors import PollError
 from exporter.metrics import health
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
-from exporter.metrics.format import Chunks
+from exporter.metrics.format import Chunks, one_each
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.polling import SourceStatus, TargetKey, TargetStatus
 from exporter.sources.figures import Figureboard, Figures
@@ -58,7 +58,8 @@ class Display:
     def show_jobs_dropped(self, source: str) -> None:
         """Say how many jobs of `source` found no room among the per-job series."""
         if self.per_job is not None and self._exporter_metrics:
-            self.exposition.put(("dropped", source), health.jobs_dropped(source, self.per_job.dropped(source)))
+            dropped = {health.JOBS_DROPPED: self.per_job.dropped(source)}
+            self.exposition.put(("dropped", source), one_each(dropped, (source,)))
 
     def limit_jobs(self, per_job: PerJobBudget | None, sources: Mapping[str, Any]) -> None:
         """Use another budget for series of single jobs."""
@@ -82,16 +83,16 @@ class Display:
             return
         owner, last_success = ("health", status.key), status.last_success
         if flipped:
-            chunks = health.target_health(*status.key, up=status.up, stale=status.stale, last_success=last_success)
+            chunks = health.target_health(status.key, up=status.up, stale=status.stale, last_success=last_success)
             self.exposition.put(owner, chunks)
         elif status.up and last_success is not None:
             self.exposition.renew(owner, health.TARGET_LAST_SUCCESS, last_success)
 
     def source_changed(self, source: str, status: SourceStatus) -> None:
-        self.exposition.put(("up", source), health.source_up(self.up_families[source], source, status.up))
+        self.exposition.put(("up", source), one_each({self.up_families[source]: status.up}, (source,)))
         if self._exporter_metrics:
-            chunks = health.source_targets(source, status.targets, status.working)
-            self.exposition.put(("targets", source), chunks)
+            counts = {health.TARGETS: status.targets, health.TARGETS_UP: status.working}
+            self.exposition.put(("targets", source), one_each(counts, (source,)))
 
     def expired(self, key: TargetKey) -> None:
         self.exposition.remove(key)

@@ -9,13 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.metrics import health, tracking
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.format import Format
+from exporter.metrics.format import Format, one_each
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import catalogue, rendered
 from exporter.sources.jobs import member_jobs, per_job
 from exporter.sources.octopus import queuing_jobs
-from exporter.sources.octopus.queuing_jobs import QueueCounters, QueueLabels
+from exporter.sources.octopus.queue_diff import QueueState, QueueTotals
+from exporter.sources.octopus.queuing_jobs import QueueLabels
 from exporter.sources.octopus.reading import QueueContent, QueueListing, Requested
 from exporter.sources.octopus.subjects import UP as OCTOPUS_UP
 from exporter.sources.scnet import queue_jobs
@@ -23,14 +24,15 @@ from exporter.sources.scnet.region_cores import CPUS
 from exporter.sources.scnet.schedulers import INFO
 from exporter.sources.scnet.subjects import UP as SCNET_UP
 from exporter.tracking import MemberKey, Tracker
-from exporter.tracking.histogram import Histogram
 
 MEMBER = MemberKey("kunshan", "533686286955839488", "bob")
 STRANGE = 'a "b" \\ c\nd 队列 \u2028'
+OF_SOURCES = (SCNET_UP, OCTOPUS_UP, health.TARGETS, health.TARGETS_UP, health.JOBS_DROPPED)
 
 CONTENT = QueueContent({("FRAME_EXTRACT", STRANGE, "1Core_4GiB"): 2}, Requested(2, 2**33, 0), 1.6e9)
 LISTING = QueueListing(2, CONTENT, frozenset({1, 2}), complete=True, certain=True)
-COUNTERS = QueueCounters(1, 1, Histogram().view())
+TOTALS = QueueTotals()
+TOTALS.flow = QueueState(complete_at=0.0)
 
 
 @pytest.fixture
@@ -44,12 +46,9 @@ def exposition() -> Exposition:
             rendered([INFO("kunshan", "1638523853", STRANGE, "SLURM", value=1), CPUS("kunshan", "used", value=1)]),
             member_jobs("kunshan", "chemistry", "bob", jobs),
             per_job("kunshan", "chemistry", "bob", jobs),
-            health.target_health("kunshan", "queue_jobs", "bob", up=True, stale=False, last_success=1.7e9),
-            health.source_up(SCNET_UP, "kunshan", True),
-            health.source_up(OCTOPUS_UP, "driving", True),
-            health.source_targets("kunshan", 3, 2),
-            health.jobs_dropped("kunshan", 3),
-            queuing_jobs.rendered(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, COUNTERS),
+            health.target_health(("kunshan", "queue_jobs", "bob"), up=True, stale=False, last_success=1.7e9),
+            *(one_each({family: 1}, ("kunshan",)) for family in OF_SOURCES),
+            queuing_jobs.rendered(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, TOTALS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),
             tracking.tracked_group("kunshan", "chemistry", tracked(jobs).group(MEMBER.source, MEMBER.group_id)),
         )

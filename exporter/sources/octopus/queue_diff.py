@@ -113,6 +113,11 @@ class QueueTotals:
         self.waits = Histogram()
         self.flow = QueueState()
 
+    @property
+    def known(self) -> bool:
+        """Whether anything can be said about what comes and goes."""
+        return self.flow.complete_at is not None
+
     def conclusion(self, listing: QueueListing, at: float, longest_gap: float) -> tuple[QueueState, Events]:
         """Compare the listing with the last one by `diff`. Changes nothing, so it may run in a thread; see `take`."""
         return diff(

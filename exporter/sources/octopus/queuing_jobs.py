@@ -9,8 +9,7 @@ from msgspec import Meta
 from exporter.config import OctopusQueue
 from exporter.errors import RejectedError
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
-from exporter.metrics.format import Chunks, escape, number, sample, start, to_bytes
-from exporter.metrics.format import histogram as histogram_lines
+from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each, sample
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.figures import TaskFigures
 from exporter.sources.octopus.project import Project
@@ -20,7 +19,6 @@ from exporter.sources.octopus.subjects import QUEUE
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 from exporter.sources.once import number as number_column
 from exporter.threads import off_loop
-from exporter.tracking import HistogramView
 
 log = structlog.get_logger()
 
@@ -143,55 +141,27 @@ class QueueLabels(NamedTuple):
     cluster_id: str
 
 
-class QueueCounters(NamedTuple):
-    """Arrivals and departures since the start."""
-
-    arrivals: int
-    departures: int
-    waits: HistogramView
-
-
-def rendered(labels: QueueLabels, listing: QueueListing, counters: QueueCounters | None) -> Chunks:
-    """All samples of a queue. `counters` is None while nothing is known of what comes and goes."""
-    values: dict[Family, float | None] = {
-        LENGTH: listing.length,
-        COMPLETE: listing.complete,
-    }
-    lines: dict[Family, str] = {}
-    if listing.content is not None:
-        requested = listing.content.requested
+def rendered(labels: QueueLabels, listing: QueueListing, totals: QueueTotals) -> Chunks:
+    """All samples of a queue; its counters only while it is known what comes and goes."""
+    values: dict[Family, float | None] = {LENGTH: listing.length, COMPLETE: listing.complete}
+    chunks: Chunks = {}
+    if (content := listing.content) is not None:
         values |= {
-            CPU_CORES: requested.cpu_cores,
-            MEMORY: requested.memory_bytes,
-            UNREAD_SPECS: requested.unread,
-            OLDEST_RANK: listing.content.oldest_rank,
+            CPU_CORES: content.requested.cpu_cores,
+            MEMORY: content.requested.memory_bytes,
+            UNREAD_SPECS: content.requested.unread,
+            OLDEST_RANK: content.oldest_rank,
         }
-        lines[JOBS] = _jobs(labels, listing.content)
-    if counters is not None:
-        values |= {
-            ARRIVALS: counters.arrivals,
-            DEPARTURES: counters.departures,
-        }
-        waits = counters.waits
-        family = OBSERVED_QUEUE
-        lines[family] = histogram_lines(family, labels, waits.bounds, waits.cumulative, waits.sum)
-    lines |= {family: sample(family, labels, value) for family, value in values.items() if value is not None}
-    return {family: to_bytes(text) for family, text in lines.items() if text}
+        chunks |= chunks_of({JOBS: _job_lines(labels, content)})
+    if totals.known:
+        values |= {ARRIVALS: totals.arrivals, DEPARTURES: totals.departures}
+        chunks[OBSERVED_QUEUE] = histogram_lines(OBSERVED_QUEUE, labels, totals.waits.view())
+    return chunks | one_each(values, labels)
 
 
-def _jobs(labels: QueueLabels, content: QueueContent) -> str:
+def _job_lines(labels: QueueLabels, content: QueueContent) -> list[str]:
     """In a fixed order, so that an unchanged queue gives unchanged bytes."""
-    family = JOBS
-    line_start = start(family, *labels)
-    names = family.labels[len(labels) :]
-    return "".join(
-        [
-            line_start
-            + "".join([f',{name}="{escape(value)}"' for name, value in zip(names, kind, strict=True)])
-            + f"}} {number(count)}\n"
-            for kind, count in sorted(content.jobs.items())
-        ]
-    )
+    return [sample(JOBS, (*labels, *kind), count) for kind, count in sorted(content.jobs.items())]
 
 
 class QueuePolling:
@@ -221,9 +191,8 @@ class QueuePolling:
         project.tell_skew(listing.skew)
         self._tell_lost(listing)
         await self._conclude(listing)
-        counters = counters_of(self._totals)
         kinds = 0 if listing.content is None else len(listing.content.jobs)
-        chunks = await off_loop(kinds, WORK_ON_LOOP_LIMIT, lambda: rendered(self._labels, listing, counters))
+        chunks = await off_loop(kinds, WORK_ON_LOOP_LIMIT, lambda: rendered(self._labels, listing, self._totals))
         context.display.show(self._key, chunks, TaskFigures(listing.length))
 
     async def _conclude(self, listing: QueueListing) -> None:
@@ -242,13 +211,6 @@ class QueuePolling:
         elif self._lost_told and not listing.lost:
             log.info("the queue is read as a whole again", **self._key._asdict())
         self._lost_told = bool(listing.lost)
-
-
-def counters_of(totals: QueueTotals) -> QueueCounters | None:
-    """Arrivals and departures; None while they are unknown."""
-    if totals.flow.complete_at is None:
-        return None
-    return QueueCounters(totals.arrivals, totals.departures, totals.waits.view())
 
 
 def _whose(_subject: Subject) -> str:
