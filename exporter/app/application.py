@@ -1,4 +1,4 @@
-"""The service: polls what a configuration names, reloads it, and answers for /metrics and the status from what is there."""
+"""The service: polls what a configuration names, reloads it, and serves /metrics and the status from memory."""
 
 import asyncio
 import ssl
@@ -32,17 +32,17 @@ from exporter.tracking import StateFileError, TrackingService
 log = structlog.get_logger()
 
 Made = TypeVar("Made")
-# So many targets a second are polled out of turn when a credential changed.
+# Targets per second that are polled out of turn when a credential changed.
 POLLS_SOON_PER_SECOND = 2_000
-# Seconds for the ends of connections when the exporter stops.
+# Seconds that connections have to close when the exporter stops.
 CLOSE_TIMEOUT = 3.0
-# Threads that make the status at a time: scrapes and polls need some as well.
+# Simultaneous threads that make the status: scrapes and polls need threads, too.
 STATUS_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says about the process; the rest is in the configuration file."""
+    """The settings of the command line; the rest is in the configuration file."""
 
     config_file: Path
     exporter_metrics: bool = True
@@ -51,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A configuration that only has to be applied, with its secrets from files: as just read, and those in use already."""
+    """A configuration that only has to be applied. Its secrets from files: as just read, and the objects that stay in use."""
 
     fresh: tuple[FileSecret, ...]
     kept: tuple[FileSecret, ...]
@@ -61,7 +61,7 @@ class Prepared:
 
 
 class Application:
-    """Made on the event loop that it lives on. `start` comes first, at the end `stop`."""
+    """Made on the event loop that it runs on. Call `start` first, `stop` at the end."""
 
     def __init__(self, options: Options, clock: Clock | None = None) -> None:
         self.options = options
@@ -78,19 +78,19 @@ class Application:
         self._polling_soon, self._closing = ShortTasks(), ShortTasks()
         self._tracker = TrackerSwitch(self._context, options.shard, self._closing)
         self._reloads = SharedReload(self._reload)
-        # Held by the first load, too: what is requested meanwhile comes after it.
+        # Also held by the first load: a reload that is requested meanwhile follows it.
         self._loading = asyncio.Lock()
         # Entered around every reload, for the service manager and the garbage collector.
         self.around_reload: Callable[[], AbstractContextManager[None]] = nullcontext
         self._status_threads = asyncio.Semaphore(STATUS_THREADS)
-        # What is shown of a configuration.
+        # The text shown of a configuration.
         self._effective: tuple[Config, asyncio.Future[str]] | None = None
         self.started_at = self._clock.now()
         self.last_reload = LastReload()
 
     @property
     def ready(self) -> bool:
-        """Whether every target was tried once."""
+        """Whether every target was polled once."""
         return self.scheduler.ready
 
     @property
@@ -98,11 +98,11 @@ class Application:
         return self._context.own
 
     def http_request(self, path: str, code: int) -> None:
-        """Count a request that was answered."""
+        """Count a response."""
         self.own.http_request(path, code)
 
     async def start(self) -> None:
-        """Load the configuration and begin to poll. Raises ConfigurationError; `stop` has to be called all the same."""
+        """Load the configuration and begin to poll. Raises ConfigurationError; call `stop` after that, too."""
         async with self._loading:
             await self._replace(*await self._load())
             self._note_reload(None)
@@ -110,9 +110,9 @@ class Application:
         await self._background.enter_async_context(supervised(watches, clock=self._clock, observer=self.own))
 
     async def reload(self) -> None:
-        """Load the configuration anew, all or nothing, together with all who request it meanwhile.
+        """Reload the configuration, all or nothing. Simultaneous calls share a reload.
 
-        Raises ConfigurationError; the old configuration then goes on.
+        Raises ConfigurationError; the old configuration then stays in use.
         """
         try:
             await self._reloads.finished()
@@ -120,16 +120,16 @@ class Application:
             raise self._unloadable("not reloaded: the exporter stops") from None
 
     def request_reload(self) -> None:
-        """The same for a caller that does not wait: the log has the outcome."""
+        """Reload without waiting; the outcome is logged."""
         with suppress(StoppedError):
             self._reloads.request()
 
     async def stop_reloading(self) -> None:
-        """Give up the reload that is under way, unless it is being applied; no further one begins."""
+        """Cancel the reload in progress, unless it is being applied, and reject further ones."""
         await self._reloads.stop()
 
     async def stop(self) -> None:
-        """Stop reloading and polling, write what the tracker knows, and close all connections."""
+        """Stop reloading and polling, write the state of the tracker, and close all connections."""
         await self.stop_reloading()
         await self._background.aclose()
         await self._polling_soon.stop()
@@ -149,7 +149,7 @@ class Application:
     async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
         """Pass the status of the selected targets and of the whole to a function, and return its result.
 
-        In a thread: it takes a while for thousands of targets, and polls go on.
+        Runs in a thread: it takes a while for thousands of targets.
         """
         async with self._status_threads:
             self.scheduler.expire()
@@ -157,7 +157,7 @@ class Application:
             return await asyncio.to_thread(lambda: made(status_of(snapshot, selection)))
 
     async def effective_config(self) -> str:
-        """Return the configuration in use as YAML, secrets hidden. It is made once, in a thread."""
+        """Return the configuration in use as YAML, secrets hidden. Made once, in a thread."""
         if self._effective is None or self._effective[0] is not self.components.config:
             text = in_daemon_thread(partial(effective_yaml, self.components.config), name="effective configuration")
             self._effective = self.components.config, text
@@ -219,7 +219,7 @@ class Application:
 
     async def _replace(self, loaded: Config, contexts: Contexts) -> None:
         prepared = await self._prepare(loaded, contexts)
-        # From here on nothing fails, and a reload that is cancelled ends nevertheless: it is not left half done.
+        # From here on nothing fails. A cancelled reload is finished first, so that it is not left half done.
         applying = asyncio.ensure_future(self._apply(prepared))
         try:
             await asyncio.shield(applying)
@@ -230,7 +230,7 @@ class Application:
     async def _prepare(self, loaded: Config, contexts: Contexts) -> Prepared:
         """Do everything that can fail or takes long, without touching anything that runs."""
         config = await asyncio.to_thread(loaded.keeping, self.components.config)
-        # To look for them among thousands of users takes a while.
+        # Finding them among thousands of users takes a while.
         fresh, kept = await asyncio.to_thread(lambda: (loaded.file_secrets(), config.file_secrets()))
         components = await rebuilt(config, contexts, self.components, self.options.shard)
         followed = await asyncio.to_thread(Followed.of, config, self.options.shard)
@@ -248,7 +248,7 @@ class Application:
         if new.config.per_job != old.config.per_job:
             self._display.limit_jobs(job_budget(new.config), old.sources)
         self._display.exclude(new.config.metrics.exclude)
-        # Also of sources that are about to leave.
+        # Including those of sources that are about to be closed.
         self._display.up_families = old.up_families | new.up_families
         self.components = new
         self._tracker.use(prepared.tracking, new.config, prepared.followed)
@@ -264,7 +264,7 @@ class Application:
             self._polling_soon.start("use of changed secrets", self._use_changed(changed))
 
     async def _exchange_sources(self, old: Mapping[str, Source], new: Mapping[str, Source]) -> None:
-        """Close the sources that are no longer polled; show the tokens of new ones, and retry what failed in their place."""
+        """Close the sources that are no longer polled; show the tokens of new ones, and retry the failed targets they replace."""
         for name, source in old.items():
             if name not in new:
                 self._display.drop_source(name)
@@ -278,10 +278,10 @@ class Application:
                 self.scheduler.poll_soon(failed)
 
     async def _retire(self, name: str, source: Source) -> None:
-        """Close a source that is polled no longer, once the polls that go on with it have ended."""
+        """Close a source that is no longer polled, after its last polls have ended."""
         await self.scheduler.replaced_polls(name)
         await source.close()
-        # Requests that were under way were counted meanwhile.
+        # The last requests were counted meanwhile.
         if name not in self.components.sources:
             self._display.drop_source(name)
 
@@ -302,7 +302,7 @@ class Application:
             await self._replace(self.components.config, {**contexts, **changed})
 
     async def _use_changed(self, secrets: Sequence[FileSecret]) -> None:
-        """Retry immediately what may have failed for the old contents; the new ones may be another user's, too."""
+        """Retry immediately the targets that use these secrets; the new content may belong to another user."""
         keys: dict[TargetKey, None] = {}
         for secret in secrets:
             for source in self.components.sources.values():
@@ -314,12 +314,12 @@ class Application:
     async def _poll_soon(self, keys: Sequence[TargetKey]) -> None:
         async for some in in_slices(keys):
             self.scheduler.poll_soon(some)
-            # Thousands simultaneously would only wait for each other.
+            # Thousands of simultaneous polls would only wait for each other.
             await self._clock.sleep(len(some) / POLLS_SOON_PER_SECOND)
 
 
 def take_contents(fresh: Iterable[FileSecret], kept: Iterable[FileSecret]) -> list[FileSecret]:
-    """Let the `kept` secrets have the contents of the `fresh` ones in the same places; those that changed by it."""
+    """Update the `kept` secrets with the contents of the `fresh` ones; return those that changed."""
     changed = {
         id(secret): (secret, new.value())
         for new, secret in zip(fresh, kept, strict=True)

@@ -1,4 +1,4 @@
-"""All that a configuration names, made ready to be polled: by a service that reloads, or once by a command."""
+"""The parts that a configuration names, ready to be polled by the service, or once by a command."""
 
 import asyncio
 import ssl
@@ -40,7 +40,7 @@ Polled = TypeVar("Polled", Cluster, OctopusProject)
 class Components:
     """The parts that a configuration names. `slots` limits the requests in flight; `contexts` are by TLS settings.
 
-    Of several instances, each has only the sources of which it polls a target; `config` is the whole all the same.
+    With shards, only the sources with a target of this shard are here; `config` is complete.
     """
 
     config: Config
@@ -59,7 +59,7 @@ class Components:
 
     @property
     def sources(self) -> dict[str, Source]:
-        """All that is polled, by name, in the order of the configuration."""
+        """All sources by name, in the order of the configuration."""
         return {**self.regions, **self.projects}
 
     @property
@@ -86,7 +86,7 @@ class GaugesOnly(Exposition):
     """Metrics of one moment: gauges only, since a counter that restarts with every run of a command has no meaning."""
 
     def put(self, owner: object, chunks: Chunks) -> None:
-        """Take what is a gauge."""
+        """Keep gauges, drop other families."""
         super().put(owner, {family: lines for family, lines in chunks.items() if family.type == "gauge"})
 
 
@@ -110,14 +110,14 @@ def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
 
 
 def assemble(path: Path, *, retries: int | None = None) -> Components:
-    """Do all that a start does with a configuration but poll and track. Blocks. Raises ConfigurationError.
+    """Do all that a start does with a configuration, except polling and tracking. Blocks. Raises ConfigurationError.
 
-    `retries` replaces those of the configuration, for commands that try each target so often and no more.
+    `retries` replaces those of the configuration.
     """
     config, contexts = load_with_tls(path)
     if retries is not None:
         config = with_retries(config, retries)
-    # Without a tracker: it belongs to the service, and a single poll tells it nothing.
+    # Without a tracker: a single poll has no transitions.
     context = Context(SystemClock(), GaugesOnly())
     context.display.per_job = job_budget(config)
     none = Components.none(context)
@@ -125,9 +125,9 @@ def assemble(path: Path, *, retries: int | None = None) -> Components:
 
 
 async def rebuilt(config: Config, contexts: Contexts, before: Components, shard: Shard) -> Components:
-    """What `shard` polls of a configuration; parts of `before` go on, with their tokens, where nothing of them changed.
+    """The parts of a configuration that `shard` polls; unchanged parts of `before` are kept, with their tokens.
 
-    Others have their turn in between: each step takes some milliseconds for thousands of targets.
+    Yields to the event loop between steps, each of which takes some milliseconds for thousands of targets.
     """
     share = await asyncio.to_thread(share_of, config, shard)
     kept = await asyncio.to_thread(unchanged, share, contexts, before)
@@ -140,7 +140,7 @@ async def rebuilt(config: Config, contexts: Contexts, before: Components, shard:
 
 
 def unchanged(share: Config, contexts: Contexts, before: Components) -> Components:
-    """The parts that can go on: configured as they were, with the same CA and, where they log in, with the same accounts.
+    """The parts to keep: of unchanged configuration, CA and accounts.
 
     Takes a while for thousands of users.
     """
@@ -168,9 +168,9 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
 
 
 def build(config: Config, share: Config, kept: Components, *, before: Components, shard: Shard = WHOLE) -> Components:
-    """The parts of `share`, the `shard`'s part of `config`: those that are `kept` or else new ones.
+    """The parts of `share`, the `shard`'s part of `config`: `kept` ones, or else new ones.
 
-    A new project goes on counting where that of the same name `before` it stopped.
+    A new project continues the counters of its namesake in `before`.
     """
     contexts, context, slots = kept.contexts, kept.context, kept.slots
     accounts = {
@@ -198,9 +198,9 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
 
 
 def share_of(config: Config, shard: Shard) -> Config:
-    """`config` without the regions and projects of which `shard` has no target.
+    """`config` without the regions and projects that have no target of `shard`.
 
-    Where the requests per second are limited, each shard gets as much of them as it has of the targets.
+    A limit of requests per second is divided among the shards in proportion to their targets.
     """
     if shard.total == 1:
         return config
@@ -213,7 +213,7 @@ def share_of(config: Config, shard: Shard) -> Config:
 
 
 def part_of(whole: Polled, shard: Shard) -> list[Polled]:
-    """The region or project with its part of the requests per second; nothing where no target is the shard's."""
+    """The region or project with its share of the requests per second; empty without a target of the shard."""
     keys = targets_of(whole)
     mine = sum(map(shard.owns, keys))
     if not mine:
@@ -224,13 +224,13 @@ def part_of(whole: Polled, shard: Shard) -> list[Polled]:
 
 
 def targets_of(source: Cluster | OctopusProject) -> list[TargetKey]:
-    """All that is polled there; where no users are listed, the token's own user stands for them."""
+    """The keys of all its targets; where no users are listed, the token's own user stands for them."""
     section = "clusters" if isinstance(source, Cluster) else "octopus"
     return [collector.configured_key(subject) for collector, subject in subjects_of(section, source)]
 
 
 def job_budget(config: Config) -> PerJobBudget | None:
-    """The budget for series of single jobs; None where they are not wanted."""
+    """The budget for series of single jobs; None where they are off."""
     return PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
 
 

@@ -1,4 +1,4 @@
-"""Every target polled once, for commands that print what they found and end."""
+"""Single polls of all targets, for commands."""
 
 import asyncio
 from collections import defaultdict
@@ -16,7 +16,7 @@ from exporter.sources.scnet.queue_jobs import QueueStatistics
 
 
 def ignore(_outcome: Outcome) -> None:
-    """Take no notice."""
+    """Do nothing."""
 
 
 def all_targets(components: Components) -> list[Target]:
@@ -26,7 +26,7 @@ def all_targets(components: Components) -> list[Target]:
 async def poll_once(
     components: Components, targets: Iterable[Target], on_outcome: Callable[[Outcome], None] = ignore
 ) -> list[Outcome]:
-    """Poll each of `targets`; the outcomes in their order. `on_outcome` gets each as it is there."""
+    """Poll each of `targets`; the outcomes in their order. `on_outcome` gets each as its poll ends."""
 
     async def one(target: Target) -> Outcome:
         outcome = await poll(components, target)
@@ -37,9 +37,9 @@ async def poll_once(
 
 
 async def poll(components: Components, target: Target) -> Outcome:
-    """Poll one target and put what was found into the exposition.
+    """Poll one target and put its samples into the exposition.
 
-    The outcome is under its user's name, also where only the poll has found out whose queues they are.
+    The key of the outcome names the user, also where only the poll has found the token's owner.
     """
     outcome = await poll_target(target, components.context.clock)
     if isinstance(outcome.records, QueueStatistics):
@@ -48,10 +48,10 @@ async def poll(components: Components, target: Target) -> Outcome:
 
 
 async def exposition(components: Components, outcomes: Iterable[Outcome]) -> bytes:
-    """All that was found, and how each target did, in the Prometheus text format.
+    """All samples, and the health of each target, in the Prometheus text format.
 
-    Gauges only, without timestamps, and nothing about this process: fit for node_exporter's textfile collector, which has
-    names of its own for that.
+    Gauges only, without timestamps, and nothing about this process: fit for node_exporter's textfile collector, which
+    exports its own.
     """
     display = components.context.display
     shown = display.exposition

@@ -1,4 +1,4 @@
-"""Reloads of the configuration, shared by all that request one: a signal, a request, a file that changed."""
+"""Reloads of the configuration, shared by all that request one: signals, requests, changes of the file."""
 
 import asyncio
 import contextlib
@@ -15,33 +15,33 @@ log = structlog.get_logger()
 
 
 class StoppedError(Exception):
-    """There is no further reload: the application stops."""
+    """A reload was rejected or cancelled because the application stops."""
 
 
 class SharedReload:
-    """Does one reload after another; requests that come before one has begun share it."""
+    """Runs one reload at a time; requests that arrive before one begins share it."""
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
-        """`work` reloads. It says itself how that went, because all who requested it may be gone by then."""
+        """`work` reloads and logs its outcome itself: all callers may be gone by then."""
         self._work = work
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
         self._stopped = False
 
     def request(self) -> asyncio.Task[None]:
-        """Have the file read from now on, at the latest after the reload that is under way. Raises StoppedError."""
+        """Request a read of the file, which begins after the reload in progress. Raises StoppedError."""
         if self._stopped:
             raise StoppedError
         if self._next is None:
             self._next = asyncio.create_task(self._run(self._running))
-            # Nobody has to look at how it ended.
+            # Marks an exception as retrieved.
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._next
 
     async def finished(self) -> None:
-        """Request a reload and wait for its end. A caller that is cancelled leaves it to the others.
+        """Request a reload and wait for its end. The cancellation of a caller does not cancel it.
 
-        Raises what the reload raises, StoppedError if it was cancelled.
+        Raises the exception of the reload; StoppedError if it was cancelled.
         """
         reload = self.request()
         await asyncio.wait({reload})
@@ -50,7 +50,7 @@ class SharedReload:
         reload.result()
 
     async def stop(self) -> None:
-        """Cancel what is under way, and wait until it has ended."""
+        """Cancel all reloads, and wait until they have ended."""
         self._stopped = True
         reloads = {reload for reload in (self._running, self._next) if reload is not None}
         for reload in reloads:
@@ -66,10 +66,10 @@ class SharedReload:
 
 
 class AutoReload:
-    """Compares contents, not times: a file that was only touched, or copied over itself, is the same."""
+    """Reloads when the content of the file changed; times are ignored."""
 
     def __init__(self, path: Path, interval: float, clock: Clock, reload: Callable[[], Awaitable[None]]) -> None:
-        """`interval` is the pause between two looks in seconds. `reload` says itself why it fails."""
+        """`interval` is the pause between two looks in seconds. `reload` logs its own failures."""
         self._path = path
         self._interval = interval
         self._clock = clock
@@ -77,7 +77,7 @@ class AutoReload:
         self._seen = b""
 
     async def remember(self) -> None:
-        """Take the file as it is for known: to be called before it is loaded for the first time."""
+        """Take the present content as known. Call it before the first load."""
         self._seen = await self._content()
 
     async def run(self) -> None:
@@ -87,14 +87,14 @@ class AutoReload:
             await self.look()
 
     async def look(self) -> None:
-        """Reload if the content changed. One with mistakes is not tried again before it is another one."""
+        """Reload if the content changed. A content with mistakes is tried once."""
         found = await self._content()
         if found == self._seen:
             return
         log.info("the configuration file changed, reloading", file=str(self._path))
         with contextlib.suppress(ConfigurationError):
             await self._reload()
-        # Not earlier: after an unforeseen failure it is tried again.
+        # Not earlier: an unforeseen failure is retried.
         self._seen = found
 
     async def _content(self) -> bytes:

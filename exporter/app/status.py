@@ -24,15 +24,15 @@ from exporter.version import revision
 
 DEFAULT_LIMIT: Final = 1000
 MAX_LIMIT: Final = 10_000
-# Tokens told of each source, the ones that end first: with a token for each of thousands of users nobody reads more.
+# Tokens shown of each source, those that expire first: there may be thousands.
 TOKENS_TOLD: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which targets are asked for: those that match, in the order of the configuration, `limit` of them from `offset`.
+    """The targets that are requested: those that match, in the order of the configuration, `limit` of them from `offset`.
 
-    `text` has to be in a label or in the last error, whatever the case; empty fields match everything.
+    `text` has to be in a label or in the last error, case-insensitively; empty fields match everything.
     """
 
     text: str = ""
@@ -60,11 +60,11 @@ class Selection:
 
 @dataclass(slots=True)
 class Health:
-    """How the targets of a source do."""
+    """Health of the targets of a source."""
 
     states: Counter[str] = field(default_factory=Counter)
     last_success: float | None = None
-    # One whose error says what is wrong: without data, if there is such a one.
+    # A target with an error, preferably one without data.
     worst: TargetStatus | None = None
 
 
@@ -79,9 +79,9 @@ class LastReload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that a status is made of, taken on the event loop and safe to be read by a thread.
+    """The input of a status, taken on the event loop and safe to be read by a thread.
 
-    `kinds` are the sources and what they are, `token_ends` the ends of tokens by source and user; times are Unix seconds.
+    `kinds` are the kinds of the sources by name, `token_ends` the expiry times by source and user; times are Unix seconds.
     """
 
     now: float
@@ -98,7 +98,7 @@ class Snapshot:
 
 
 def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[str, Any]:
-    """Everything a person or a script asks about the exporter; times are RFC 3339 in UTC, null where unknown.
+    """The status of the exporter; times are RFC 3339 in UTC, null where unknown.
 
     Takes some 0.1 s for ten thousand targets.
     """
@@ -216,7 +216,7 @@ def member_facts(figures: MemberFigures) -> dict[str, Any]:
 
 
 def timestamp(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond. Thousands are written at a time: the part they share is made once."""
+    """RFC 3339 in UTC, to the millisecond. The part up to the minute is cached: thousands share it."""
     if seconds is None:
         return None
     whole, milliseconds = divmod(round(seconds * 1000), 1000)

@@ -22,8 +22,8 @@ class Address:
 class TargetInfo:
     """A target in the configuration.
 
-    `address` is the host that is requested, `login` the one its token comes from; None for a token that was pasted, which is
-    then the `credential`, given at `credential_place` (FILE:LINE:COL).
+    `address` is the requested host, `login` the host of its token; None for a pasted token, which is the `credential`, given
+    at `credential_place` (FILE:LINE:COL).
     """
 
     collector: Collector
@@ -35,23 +35,23 @@ class TargetInfo:
 
 
 def target_infos(config: Config) -> dict[TargetKey, TargetInfo]:
-    """Every target that the configuration can have, whether it is collected or not, by its key."""
+    """Every possible target of the configuration by its key, also those that are not collected."""
     found = dict(pair for cluster in config.clusters for pair in of_cluster(config, cluster))
     return found | dict(pair for project in config.octopus for pair in of_project(project))
 
 
 def info_of(known: dict[TargetKey, TargetInfo], key: TargetKey) -> TargetInfo:
-    """The configuration of a target. That of the token's own user has no name there."""
+    """The configuration of a target. That of the token's own user has no user name there."""
     return known[key] if key in known else known[key._replace(target=OWNER)]
 
 
 def of_cluster(config: Config, cluster: Cluster) -> Iterator[tuple[TargetKey, TargetInfo]]:
-    own = login_of(config, cluster, cluster.account), cluster.credential, cluster.place
-    with_own_token = {user.name: user for user in cluster.users or () if user.credential or user.account}
+    own = login_of(config, cluster, cluster.account), cluster.token, cluster.place
+    with_own_token = {user.name: user for user in cluster.users or () if user.token or user.account}
     for collector, subject in subjects_of("clusters", cluster, every=True):
         url = cluster.ac_url if collector.path.startswith("/ac/") else cluster.hpc_url
         user = None if subject.group_id else with_own_token.get(subject.user)
-        token = own if user is None else (login_of(config, cluster, user.account), user.credential, user.place)
+        token = own if user is None else (login_of(config, cluster, user.account), user.token, user.place)
         address = Address(url, cluster.place, cluster.tls)
         yield collector.configured_key(subject), TargetInfo(collector, subject, address, *token)
 
@@ -68,5 +68,5 @@ def of_project(project: OctopusProject) -> Iterator[tuple[TargetKey, TargetInfo]
     address = Address(project.base_url, project.place, project.tls)
     login = Address(project.iam.url, project.place, project.tls) if project.iam is not None else None
     for collector, subject in subjects_of("octopus", project, every=True):
-        info = TargetInfo(collector, subject, address, login, project.credential, project.place)
+        info = TargetInfo(collector, subject, address, login, project.token, project.place)
         yield collector.configured_key(subject), info

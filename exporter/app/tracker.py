@@ -1,4 +1,4 @@
-"""The tracker of a service: opened, exchanged by a reload, and made to forget what another shard follows."""
+"""The tracker of the service: opened, exchanged by a reload, and told which members other shards follow."""
 
 import asyncio
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ class Followed(NamedTuple):
 
 
 class TrackerSwitch:
-    """Exchanges the tracking service in use. What leaves is stopped by one of the tasks in `closing`."""
+    """Exchanges the tracking service in use. The old one is stopped by a task in `closing`."""
 
     def __init__(self, context: Context, shard: Shard, closing: ShortTasks) -> None:
         self._context = context
@@ -81,12 +81,12 @@ class TrackerSwitch:
             service.forget_members(followed.mine, others)
 
     async def stop(self) -> None:
-        """Write what is known."""
+        """Write the state and stop."""
         if self.service is not None:
             await self.service.stop()
 
     def _abandon(self, service: TrackingService, starting: asyncio.Future[None]) -> None:
-        """Close the state file once it is open: cancelled in between, it would stay locked."""
+        """Close the state file once it is open. Cancelling the start would leave it locked."""
 
         def close(started: asyncio.Future[None]) -> None:
             if not started.cancelled() and started.exception() is None:
@@ -116,8 +116,8 @@ def state_file_of(config: Config, shard: Shard) -> Path | None:
 def left_alone(config: Config, members: Iterable[MemberKey], shard: Shard, service: TrackingService) -> set[MemberKey]:
     """The members that were not polled here for so long that another shard may have had them meanwhile.
 
-    A shard that was taken away and comes back finds its old file: going on from there would count again what others
-    counted in between. A restart takes less than the time until data is too old to be shown.
+    A shard that was removed and comes back finds its old file: continuing from it would count again what others counted
+    meanwhile. A restart takes less time than data needs to become stale.
     """
     if shard.total == 1:
         return set()

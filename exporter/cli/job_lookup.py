@@ -92,7 +92,7 @@ class JobLookup:
     def _has_own_token(self) -> bool:
         """Whether the configuration gives the user a token."""
         users = self._region.cluster.users or ()
-        return any(user.name == self._user and (user.credential or user.account) for user in users)
+        return any(user.name == self._user and (user.token or user.account) for user in users)
 
 
 def _by_id(listing: JobListing) -> dict[str, Job]:

@@ -211,10 +211,6 @@ class User(Section):
     token_file: HeaderSecretFile | None = key("File that holds the user's own token.", "存放该用户令牌的文件。")
     account: Name | None = key("Name of the account that gives the user's own token.", "提供该用户令牌的账号的名字。")
 
-    @property
-    def credential(self) -> Secret | None:
-        return self.token
-
 
 def _user(value: object) -> object:
     if isinstance(value, Null):
@@ -305,7 +301,7 @@ _ONE_OF = {"clusters": "region", "octopus": "project"}
 class Cluster(Section):
     """An SCNet region.
 
-    Exactly one of `credential` and `account` is set; `users` None is the token's own user.
+    Exactly one of `token` and `account` is set; `users` None is the token's own user.
     """
 
     zh = "SCNet 区域（计算中心）。"
@@ -357,10 +353,6 @@ class Cluster(Section):
         "要列出作业的用户组及其成员；令牌的所有者必须是组管理员。",
         factory=tuple,
     )
-
-    @property
-    def credential(self) -> Secret | None:
-        return self.token
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
@@ -440,7 +432,7 @@ class OctopusQueue(Section):
 class OctopusProject(Section):
     """A Huawei Octopus project.
 
-    Exactly one of `credential` and `iam` is set.
+    Exactly one of `token` and `iam` is set.
     """
 
     zh = "华为云 Octopus 项目。"
@@ -474,10 +466,6 @@ class OctopusProject(Section):
         "仅用于该项目的设置，优先于顶层的设置。",
         factory=PollSettings,
     )
-
-    @property
-    def credential(self) -> Secret | None:
-        return self.token
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
@@ -600,10 +588,6 @@ class Config(Section):
     def file_secrets(self) -> tuple[FileSecret, ...]:
         """Return the secrets whose files have to be watched."""
         return tuple(secret for secret in self.secrets() if isinstance(secret, FileSecret))
-
-    def secret_values(self) -> tuple[str, ...]:
-        """Return every secret in clear, as it is now, for taking them out of texts that others wrote."""
-        return tuple(dict.fromkeys(secret.value() for secret in self.secrets()))
 
     def keeping(self, previous: "Config") -> "Config":
         """Return this configuration with the very file secrets of `previous`, where they are the same files.

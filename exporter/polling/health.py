@@ -1,4 +1,4 @@
-"""How targets do: the only place where their health changes, and where a change is logged and shown."""
+"""Health of targets: the only place where it changes, and where a change is logged and shown."""
 
 import asyncio
 from collections.abc import Collection, Iterable
@@ -13,13 +13,13 @@ from exporter.polling.target import Target, TargetKey, TargetStatus
 
 log = structlog.get_logger()
 
-# A host in trouble times out, hangs up and answers 5xx by turns: that is one incident.
+# A failing host times out, hangs up and sends 5xx in turn: one incident.
 UNREACHABLE = frozenset({"connection", "timeout", "http"})
 NOTHING: frozenset[TargetKey] = frozenset()
 
 
 class Listener(Protocol):
-    """Shows how the polls go. Called on the event loop; must be quick and must not fail."""
+    """Receives the results of polls. Called on the event loop; must be quick and must not fail."""
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
         """A poll ended."""
@@ -45,8 +45,8 @@ class Listener(Protocol):
 class Health:
     """The health of all targets and of their sources.
 
-    The state of a target is `TargetStatus.state`. Failures of targets that have one reason are one incident, which
-    is logged once when it begins and once when it is over.
+    The state of a target is `TargetStatus.state`. Failures for the same reason are one incident, which is logged once
+    when it begins and once when it is over.
     """
 
     def __init__(self, clock: Clock, listener: Listener) -> None:
@@ -56,7 +56,7 @@ class Health:
         self._sources: dict[str, SourceHealth] = {}
         # Set once every target was tried; a later reload does not take it back.
         self.tried_all = asyncio.Event()
-        # No success can become stale before this moment; spares looking at all of them at every scrape.
+        # No success becomes stale before this moment: most scrapes need not check all targets.
         self._stale_not_before = 0.0
 
     def expect(self, target: Target) -> None:
@@ -73,7 +73,7 @@ class Health:
         self._listener.removed(key)
 
     def keep_only(self, keys: Collection[TargetKey]) -> None:
-        """Forget targets that were expected and are not among `keys`, and show how the sources do."""
+        """Forget expected targets that are not among `keys`, and show the health of the sources."""
         wanted = set(keys)
         for health in self._sources.values():
             for key in health.known - wanted:
@@ -85,9 +85,9 @@ class Health:
         self._note_tried()
 
     def record(self, status: TargetStatus, error: PollError | None) -> frozenset[TargetKey]:
-        """Note how a poll of the target ended.
+        """Record the end of a poll of the target.
 
-        Returns the targets that failed for a reason that seems to be over now: they may be polled again early.
+        Returns the targets that failed for a reason that seems to be over: they may be polled early.
         """
         before = status.up, status.stale, status.absent
         status.last_attempt = self._clock.now()
@@ -109,7 +109,7 @@ class Health:
         return recovering
 
     def expire(self, statuses: Iterable[TargetStatus]) -> None:
-        """Mark targets as stale whose data is older than their `stale_after`. Call it before anything is shown."""
+        """Mark targets as stale whose data is older than their `stale_after`. Call it before showing anything."""
         now = self._clock.monotonic()
         if now < self._stale_not_before:
             return
@@ -141,7 +141,7 @@ class Health:
         self._incidents.record_failure(status.key, error, self._clock.now())
 
     def _record_absence(self, status: TargetStatus, error: NotThereError) -> None:
-        """Note that the source does not have the endpoint, once; it may get it one day."""
+        """Record that the source does not have the endpoint; log it once. It may get it later."""
         if not status.absent:
             log.info("optional endpoint is not there", **status.key._asdict(), error=str(error))
         if status.succeeded_at is not None:
@@ -213,7 +213,7 @@ class SourceHealth:
         return not self._default.untried and not self._optional.untried
 
     def add(self, key: TargetKey, *, optional: bool = False) -> None:
-        """Expect `key` to be tried; nothing happens if it is known already."""
+        """Expect `key` to be tried, unless it is known."""
         tally = self._optional if optional else self._default
         if key not in tally.known:
             tally.known.add(key)
@@ -224,7 +224,7 @@ class SourceHealth:
         self._optional.remove(key)
 
     def record(self, key: TargetKey, up: bool | None) -> None:
-        """Note that a poll of `key` ended; `up` is None where its endpoint, an optional one, is not there."""
+        """Record the end of a poll of `key`; `up` is None where its optional endpoint is not there."""
         (self._optional if key in self._optional.known else self._default).record(key, up)
 
     @property
@@ -250,12 +250,12 @@ class Incident(NamedTuple):
 
 @dataclass(slots=True)
 class Affected:
-    """The targets that an incident affects now, and the most that it did; `since` is Unix time."""
+    """The targets that an incident affects now, and the maximum so far; `since` is Unix time."""
 
     since: float
     failing: set[TargetKey] = field(default_factory=set)
     most: int = 0
-    # Whether a target left it since one failed last.
+    # Whether a target recovered since the last failure.
     recovering: bool = False
 
 
@@ -280,12 +280,12 @@ class IncidentLog:
         self._incident_of[key] = incident
         affected.failing.add(key)
         affected.most = max(affected.most, len(affected.failing))
-        # After the new one is there: an incident that turned into another is not over.
+        # After the new one exists: an incident that turned into another is not over.
         if previous is not None:
             self._leave(key, previous)
 
     def record_success(self, key: TargetKey, now: float) -> Incident | None:
-        """Note a success; the incident that affected `key`, if this is the first sign that it is over."""
+        """Record a success. Returns the incident of `key`, if this is the first sign that it is over."""
         incident = self._incident_of.pop(key, None)
         if incident is None:
             return None
@@ -317,7 +317,7 @@ class IncidentLog:
 
 
 def incident_of(key: TargetKey, error: PollError) -> Incident:
-    """The incident that an error belongs to, as wide as the error tells: one log line for many targets, not one for each."""
+    """The incident of an error, as wide as its cause: many targets share a log line."""
     if error.reason == "auth":
         return Incident(key.source, "auth", error.culprit)
     if isinstance(error, UnexpectedStatusError | DecodeError):

@@ -1,4 +1,4 @@
-"""When each target is polled: spread over the interval, never twice at a time, less often while it fails."""
+"""The schedule of polls: spread over the interval, never two of a target at a time, with backoff after failures."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from exporter.polling.health import Health, Listener
 from exporter.polling.target import Target, TargetKey, TargetStatus, poll_target
 
 T = TypeVar("T")
-# How many targets are dealt with before others have their turn; each takes up to some 10 us.
+# Targets that are processed before the event loop has a turn; each takes up to some 10 us.
 SLICE = 200
 # Seconds until an optional endpoint that was not there is requested again.
 ABSENT_INTERVAL = 3600.0
@@ -31,7 +31,7 @@ class Scheduler:
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, hides nothing
         self._health = Health(clock, listener)
         self._statuses: dict[TargetKey, TargetStatus] = {}
-        # All that are under way, with what they poll: also of targets that were removed or replaced meanwhile.
+        # Polls in flight with their targets, including those that were removed or replaced meanwhile.
         self._polls: dict[asyncio.Task[None], Target] = {}
         self._stopped = False
         self._updates = 0
@@ -50,10 +50,10 @@ class Scheduler:
         await self._health.tried_all.wait()
 
     async def set_targets(self, targets: Sequence[Target]) -> None:
-        """Poll these from now on. A target that was polled before keeps its data and, if it can, its rhythm.
+        """Poll these from now on. A target that was polled before keeps its data and, if possible, its rhythm.
 
-        A poll under way of a target that is gone, or is another one under its old name, is cancelled. Others have their turn
-        after every few targets; a later call has the last word.
+        The poll in flight of a target that is gone, or has another identity, is cancelled. Yields to the event loop after every
+        `SLICE` targets; a later call supersedes this one.
         """
         self._updates += 1
         update = self._updates
@@ -69,9 +69,9 @@ class Scheduler:
             pass
 
     async def replaced_polls(self, source: str) -> None:
-        """Wait for the polls under way of a source's targets that were replaced since: they go on as they began.
+        """Wait for the polls in flight of a source's targets that were replaced since.
 
-        Not longer than until what they bring would be too old to be shown.
+        At most until their data would be stale.
         """
         polls = {
             task: target
@@ -82,19 +82,19 @@ class Scheduler:
             await asyncio.wait(polls, timeout=max(target.stale_after for target in polls.values()))
 
     async def stop(self) -> None:
-        """Stop polling for good; polls under way are cancelled."""
+        """Stop polling for good; polls in flight are cancelled."""
         self._stopped = True
         for status in self._statuses.values():
             if status.timer is not None:
                 status.timer.cancel()
-        # In the order in which they began: those that wait for a slot are found at the front of its queue.
+        # In the order of their start: those that wait for a slot are at the front of its queue.
         async for polls in in_slices(tuple(self._polls)):
             for task in polls:
                 task.cancel()
             await asyncio.wait(polls)
 
     def expire(self) -> None:
-        """Let go of data that is older than its `stale_after`. To be called before anything is shown."""
+        """Drop data that is older than its `stale_after`. Call it before showing anything."""
         self._health.expire(self._statuses.values())
 
     def poll_soon(self, keys: Iterable[TargetKey]) -> None:
@@ -113,7 +113,7 @@ class Scheduler:
                 if key in self._statuses and not same_data(self._statuses[key].target, new.get(key)):
                     self._remove(key)
             yield
-        # All of them from the beginning, or a source would count as tried, and as up, after its first few targets.
+        # All before the first slice, or a source would count as tried, and as up, after its first few targets.
         for target in new.values():
             self._health.expect(target)
         for some in slices(tuple(new.values())):
@@ -124,7 +124,7 @@ class Scheduler:
         self._health.keep_only(new.keys())
 
     def _upsert(self, target: Target) -> None:
-        """Poll `target` from now on, whether it is new or not."""
+        """Add or update a target."""
         status = self._statuses.get(target.key)
         if status is None:
             self._register(target)
@@ -146,7 +146,7 @@ class Scheduler:
         if status.timer is not None:
             status.timer.cancel()
         if status.task is not None:
-            # It may not have begun, and then never will: it cannot take itself out of the set.
+            # A task that is cancelled before it begins cannot remove itself.
             status.task.add_done_callback(self._forget_poll)
             status.task.cancel()
         self._health.remove(key)
@@ -164,7 +164,7 @@ class Scheduler:
     def _start(self, status: TargetStatus) -> None:
         status.timer, status.next_poll = None, None
         status.task = task = asyncio.get_running_loop().create_task(self._poll(status))
-        # This keeps the task alive after its target was removed: the event loop itself holds only a weak reference.
+        # Keeps the task alive after its target was removed: the event loop holds only a weak reference.
         self._polls[task] = status.target
 
     async def _poll(self, status: TargetStatus) -> None:
@@ -179,7 +179,7 @@ class Scheduler:
             self._listener.polled(status.key, outcome.seconds, None if status.absent else outcome.error)
 
     def _record(self, status: TargetStatus, error: PollError | None) -> None:
-        """Note how a poll ended and plan the next one."""
+        """Record the end of a poll and schedule the next one."""
         first = status.up is None and not status.absent
         recovering = self._health.record(status, error)
         self._schedule(status, self._delay(status, error, first=first))
@@ -199,7 +199,7 @@ class Scheduler:
         return regular_delay(status.due, self._clock.monotonic(), interval)
 
     def _reschedule(self, status: TargetStatus) -> None:
-        """Cut a backoff short: its reason seems to be over."""
+        """Shorten a backoff whose reason seems to be over."""
         interval = status.target.interval
         if not status.in_flight and status.due - self._clock.monotonic() > interval:
             self._schedule(status, self._rng.uniform(0, interval))
@@ -221,7 +221,7 @@ def same_data(old: Target, new: Target | None) -> bool:
 
 
 def nothing() -> None:
-    """Do nothing: the start of a target that is no longer polled."""
+    """Do nothing, as the start of a target that is no longer polled."""
 
 
 def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -230,7 +230,7 @@ def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 async def in_slices(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
-    """The items, some at a time; everybody else has a turn before each of them."""
+    """The items, `SLICE` at a time, with a turn of the event loop before each slice."""
     for some in slices(items):
         await asyncio.sleep(0)
         yield some
@@ -251,10 +251,9 @@ def second_delay(key: TargetKey, interval: float) -> float:
 
 
 def backoff_delay(failures: int, interval: float, retry_after: float | None, rng: random.Random) -> float:
-    """Seconds to the next poll after so many failures in a row (1 or more), never over ten intervals.
+    """Seconds to the next poll after a number of consecutive failures (1 or more), at most ten intervals.
 
-    The first failure costs nothing: the next poll comes as usual. Then the pause doubles. An upstream that named a
-    pause gets it, up to the same bound.
+    The first failure does not delay the next poll; then the pause doubles. `Retry-After` is honoured, up to the same bound.
     """
     doubled = interval * 2.0 ** min(failures - 1, BACKOFF_CAP)
     longest = BACKOFF_CAP * interval
@@ -263,6 +262,6 @@ def backoff_delay(failures: int, interval: float, retry_after: float | None, rng
 
 
 def regular_delay(due: float, now: float, interval: float) -> float:
-    """Seconds to the next poll of the target's own rhythm; moments that were missed are not made up for."""
+    """Seconds to the next poll of the target's own rhythm; missed polls are skipped."""
     behind = max(0.0, now - due)
     return interval - behind % interval

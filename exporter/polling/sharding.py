@@ -1,4 +1,4 @@
-"""Which of several instances polls a target, so that each is polled by exactly one and nobody has to ask anybody."""
+"""Assignment of targets to instances: each target belongs to exactly one, without communication."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,13 +18,13 @@ class Shard:
     total: int = 1
 
     def __post_init__(self) -> None:
-        """ValueError where there is no such part."""
+        """Raise ValueError where there is no such part."""
         if not 0 <= self.ordinal < self.total:
             last = f"0 to {self.total - 1}" if self.total > 1 else "0"
             raise ValueError(f"there is no shard {self.ordinal} of {self.total}: it can be {last}")
 
     def owns(self, key: TargetKey) -> bool:
-        """Whether the target is this part's."""
+        """Whether the target belongs to this part."""
         return self.total == 1 or bucket(digest(key), self.total) == self.ordinal
 
 
@@ -38,7 +38,7 @@ def digest(key: TargetKey) -> int:
 
 
 def bucket(key: int, buckets: int) -> int:
-    """One of `buckets` for a key of 64 bits. One bucket more, at the end, takes its share of keys; the rest stay.
+    """One of `buckets` for a key of 64 bits. A further bucket, at the end, takes its share of keys; the rest stay.
 
     Jump consistent hash: Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm", arXiv:1406.2294.
     """

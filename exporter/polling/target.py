@@ -28,10 +28,10 @@ class TargetKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to poll and where the answer goes.
+    """A poll and the destination of its result.
 
-    `interval` and `stale_after` are seconds. `poll` asks the upstream and raises PollError. `publish` shows what `poll`
-    returned and must not fail. Two targets of one key with different `identity` (another host, say) share no data. An
+    `interval` and `stale_after` are seconds. `poll` requests the upstream and raises PollError. `publish` shows the result of
+    `poll` and must not fail. Two targets of one key with different `identity` (another host, say) share no data. An
     `optional` one says nothing of whether its source answers, as long as there are others.
     """
 
@@ -46,7 +46,7 @@ class Target:
 
 @dataclass(slots=True)
 class TargetStatus:
-    """What is known of a target's polls. `last_*` and `next_poll` are unix times; `up` is None before the first try."""
+    """The state of a target's polls. `last_*` and `next_poll` are Unix times; `up` is None before the first poll."""
 
     target: Target
     up: bool | None = None
@@ -62,7 +62,7 @@ class TargetStatus:
     # The scheduler's own: on the monotonic clock.
     succeeded_at: float | None = None
     due: float = 0.0
-    # Kept, because one made anew for every poll of every target is much for the garbage collector to look at.
+    # Reused: a new one for every poll of every target would burden the garbage collector.
     start: Callable[[], None] = lambda: None
     timer: Timer | None = None
     task: asyncio.Task[None] | None = None
@@ -107,9 +107,9 @@ class TargetStatus:
         )
 
 
-# One is made at every poll: a struct, because a frozen dataclass takes five times as long to make.
+# A struct, because one is made at every poll and a frozen dataclass takes five times as long.
 class Outcome(msgspec.Struct, frozen=True):
-    """How the poll of a target ended: with `records` or with `error`. `at` is Unix time, `seconds` what it took."""
+    """The result of a poll: `records` or `error`. `at` is Unix time, `seconds` the duration."""
 
     key: TargetKey
     at: float
@@ -129,7 +129,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 async def poll_target(target: Target, clock: Clock, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
-    """Poll a target and show what was found, if that `is_wanted` then. Raises nothing but its own cancellation."""
+    """Poll a target and publish the result, if it `is_wanted` then. Raises nothing but its own cancellation."""
     started = clock.monotonic()
     records, error = None, None
     try:
@@ -139,7 +139,7 @@ async def poll_target(target: Target, clock: Clock, is_wanted: Callable[[], bool
     except PollError as failure:
         error = without_traceback(failure)
     except (Exception, asyncio.CancelledError) as failure:
-        # A cancelled future that the poll awaited (a task that many share, say) is a failure of the poll.
+        # The cancellation of something awaited, such as a shared task, is a failure of the poll.
         if isinstance(failure, asyncio.CancelledError) and cancelled_on_purpose():
             raise
         log.exception("a poll failed in an unforeseen way; please report this", **target.key._asdict())
@@ -148,6 +148,6 @@ async def poll_target(target: Target, clock: Clock, is_wanted: Callable[[], bool
 
 
 def without_traceback(error: PollError) -> PollError:
-    """The error without where it came from: kept for as long as it is the last one, it would keep all that was in use."""
+    """The error without its traceback and causes, which would keep their frames alive while it is stored."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error

@@ -112,8 +112,8 @@ class Project:
         return Upstream(settings, slots=slots, observer=self.context.own, clock=self.context.clock, tls=tls)
 
     def _made_token(self) -> StaticToken | TokenSource:
-        if self.project.credential is not None:
-            return StaticToken(self.project.credential)
+        if self.project.token is not None:
+            return StaticToken(self.project.token)
         assert self._logins is not None  # noqa: S101 - the configuration's checks see to it
         return TokenSource(self._logins, source=self.name, upstream=self._iam, observer=self.context.own)
 
@@ -125,7 +125,7 @@ class Project:
         return TokenCache(IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project), self.context.clock)
 
     def _secrets(self) -> list[Secret | None]:
-        return [self.project.credential, self.project.iam.password if self.project.iam else None]
+        return [self.project.token, self.project.iam.password if self.project.iam else None]
 
     def totals_of(self, queue: Queue) -> QueueTotals:
         """The counts of a queue so far."""

@@ -54,11 +54,11 @@ class RegionTokens:
         self._upstream = upstream
         self._slots = slots
         self._logins: dict[str, Upstream] = {}
-        self.own = self._token(cluster.credential, cluster.account, "")
+        self.own = self._token(cluster.token, cluster.account, "")
         self._of_users = {
-            user.name: self._token(user.credential, user.account, user.name)
+            user.name: self._token(user.token, user.account, user.name)
             for user in cluster.users or ()
-            if user.credential is not None or user.account is not None
+            if user.token is not None or user.account is not None
         }
         # No page says whether member lists take the region's token or the platform's.
         self.members = self._either(self.own) if isinstance(self.own, TokenSource) else self.own
@@ -141,7 +141,7 @@ class RegionTokens:
     def _secrets(self) -> list[Secret | None]:
         """All secrets that this region's tokens are or come from."""
         of_accounts = [secret for at_work in self._accounts.values() for secret in secrets_of(at_work.account)]
-        return [self._cluster.credential, *(user.credential for user in self._cluster.users or ()), *of_accounts]
+        return [self._cluster.token, *(user.token for user in self._cluster.users or ()), *of_accounts]
 
 
 def secrets_of(account: config.Account) -> tuple[Secret | None, ...]:
