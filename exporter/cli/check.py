@@ -35,7 +35,7 @@ from exporter.http import ALARMING_SKEW, Response, clock_skew, on_response
 from exporter.http.probe import Reached, probe
 from exporter.polling import Outcome, Target, TargetKey
 from exporter.redaction import redact
-from exporter.sources.scnet.tokens import read_token
+from exporter.sources.scnet.login import read_token
 from exporter.text import printable
 
 Step = Literal["address", "connection", "TLS", "login", "permission", "answer", "clock"]

@@ -24,7 +24,6 @@ from exporter.http.tokens import (
     TokenCache,
     TokenObserver,
     TokenSource,
-    epoch_seconds,
     sendable,
 )
 
@@ -48,7 +47,6 @@ __all__ = [
     "call_with_token",
     "clock_skew",
     "describe_skew",
-    "epoch_seconds",
     "excerpt",
     "on_response",
     "one_line",

@@ -8,10 +8,8 @@ A vendor brings a `Login` (the request, the tokens in its answer) and, where the
 import asyncio
 import math
 import random
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, tzinfo
 from typing import Protocol, Self, TypeVar
 
 import structlog
@@ -451,33 +449,3 @@ def with_skew(read: Callable[[Response], T]) -> Callable[[Response], tuple[T, fl
 def sendable(token: str) -> bool:
     """Whether a token arrives in a header as it was sent: printable ASCII only."""
     return bool(token) and token.isascii() and token.isprintable()
-
-
-# A number as it is met, of at most 15 digits before the point.
-NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
-# In seconds: September 2001 to the year 5138. As milliseconds the same numbers mean days of 1970 to 1973.
-EARLIEST, FIRST_MILLISECONDS = 1e9, 1e11
-
-
-def epoch_seconds(value: object, zone: tzinfo | None = None) -> float | None:
-    """A moment in seconds since the epoch, met as seconds, milliseconds (numbers or text) or ISO 8601.
-
-    `zone` is that of ISO text without an offset; without a zone such text says nothing.
-    None for anything else, and for a moment before September 2001: no token ends there, 1970 is what zero looks like.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    text = str(value).strip()
-    seconds = None
-    if NUMBER.fullmatch(text):
-        # The two differ by so much that the magnitude tells.
-        number = float(text)
-        seconds = number if number < FIRST_MILLISECONDS else number / 1000
-    elif not text.isdigit():
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            return None
-        moment = moment.replace(tzinfo=moment.tzinfo or zone)
-        seconds = moment.timestamp() if moment.tzinfo is not None else None
-    return seconds if seconds is not None and EARLIEST <= seconds < FIRST_MILLISECONDS else None

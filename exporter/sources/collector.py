@@ -18,12 +18,12 @@ import msgspec
 
 from exporter.errors import AuthenticationError, DecodeError, NotThereError, PollError, RecordError
 from exporter.http import Response, excerpt
-from exporter.http.values import UNREADABLE, lenient
 from exporter.metrics import health, self_metrics, tracking
 from exporter.metrics.family import Family, Sample, Text
 from exporter.metrics.format import Chunks, sample, to_bytes
 from exporter.polling import TargetKey
 from exporter.sources.once import Once
+from exporter.sources.values import UNREADABLE, lenient
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -232,7 +232,7 @@ def collector(
     """Declare a collector of rows, by a generator that turns a subject and its rows into samples.
 
     The annotation of its parameter `rows` says what a row is, as ``Rows[Row]`` with a msgspec struct `Row`. Numbers may come as
-    text; for ids and names in any form there are the types `Id` and `Name` of `exporter.http.values`. A field that cannot be
+    text; for ids and names in any form there are the types `Id` and `Name` of `exporter.sources.values`. A field that cannot be
     read takes its default, or rejects its row where it has none. A collector that is not on by
     `default` is optional: regions without its endpoint are normal.
     """

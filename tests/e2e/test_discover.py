@@ -20,10 +20,10 @@ from exporter.cli.discover import Known, checked_region, configuration, quoted, 
 from exporter.cli.main import main
 from exporter.config import Account as ConfiguredAccount
 from exporter.config import InlineSecret, load
-from exporter.http.values import Id, Name
 from exporter.simulator import Account, Fault, Simulator, default_regions
 from exporter.sources.scnet.discovery import Found
 from exporter.sources.scnet.schedulers import Scheduler
+from exporter.sources.values import Id, Name
 from exporter.text import on_one_line
 from tests.app.running import running
 from tests.e2e.process import run

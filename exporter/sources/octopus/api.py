@@ -22,6 +22,7 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Response, excerpt, one_line, retry_after_of
+from exporter.sources.values import UNREADABLE
 
 # The HTTP status that the page lists with each code, for answers that come with a success.
 OCTOPUS_STATUS = {
@@ -136,7 +137,7 @@ def read_error(body: bytes) -> tuple[str, str]:
 def fields_of(body: bytes) -> Mapping[str, msgspec.Raw]:
     try:
         return _fields.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         return {}
 
 

@@ -13,8 +13,9 @@ import msgspec
 
 from exporter.config import Secret
 from exporter.errors import AuthenticationError, DecodeError, PollError, RejectedError
-from exporter.http import Issued, Request, Response, epoch_seconds, sendable
+from exporter.http import Issued, Request, Response, sendable
 from exporter.sources.octopus.api import error_of, quoted, read_error
+from exporter.sources.values import UNREADABLE, epoch_seconds
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
 TOKEN_HEADER = "X-Subject-Token"  # noqa: S105 - a header's name
@@ -100,5 +101,5 @@ def expiry(body: bytes) -> float | None:
     """``token.expires_at`` as Unix time; None where it cannot be read, for the token is good all the same."""
     try:
         return epoch_seconds(_body.decode(body).token.expires_at, UTC)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         return None

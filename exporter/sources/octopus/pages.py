@@ -13,8 +13,8 @@ import msgspec
 from exporter.errors import DecodeError
 from exporter.http import Response, excerpt
 from exporter.http.message import without_nan
-from exporter.http.values import NULL, UNREADABLE, Count, count_of, id_of, id_of_text, text_of
 from exporter.sources.octopus.api import error_of
+from exporter.sources.values import NULL, UNREADABLE, Count, count_of, id_of, id_of_text, text_of
 
 # A number as JSON has it, of no more digits than a Long.
 PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")

@@ -13,6 +13,7 @@ import msgspec
 from exporter.errors import ExporterError
 from exporter.http import Request, Response, Upstream, one_line
 from exporter.sources.scnet.api import open_envelope, text_of
+from exporter.sources.values import UNREADABLE
 
 # What the endpoint is called in messages.
 DELETE_JOBS = "delete_jobs"
@@ -102,6 +103,6 @@ def read_answer(response: Response) -> str:
     data = open_envelope(response)
     try:
         messages = msgspec.json.decode(data, type=dict[str, object])
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         return text_of(data)
     return one_line("; ".join(message for message in messages.values() if isinstance(message, str)))

@@ -32,6 +32,7 @@ from exporter.http import (
     retry_after_of,
 )
 from exporter.http.message import without_nan
+from exporter.sources.values import NULL, UNREADABLE
 
 T = TypeVar("T")
 
@@ -60,8 +61,6 @@ REJECTED = {
 LISTED_CODES = frozenset({*PASSING, *TOKEN_REFUSED, *REJECTED})
 # Web gateways before the API answer with a code of their own, the first of which means other things as well.
 GATEWAY_REFUSED, GATEWAY_NOT_LOGGED_IN = "1001", "401"
-
-NOTHING = msgspec.Raw(b"null")
 
 
 def get(
@@ -93,9 +92,9 @@ class Envelope(msgspec.Struct, gc=False):
     """``msg`` is for people and can be of any type, gateways call it ``message``; ``data`` is read by the caller."""
 
     code: int | str
-    msg: msgspec.Raw = NOTHING
-    message: msgspec.Raw = NOTHING
-    data: msgspec.Raw = NOTHING
+    msg: msgspec.Raw = NULL
+    message: msgspec.Raw = NULL
+    data: msgspec.Raw = NULL
 
 
 _envelope = msgspec.json.Decoder(Envelope)
@@ -125,7 +124,7 @@ def _read(response: Response) -> Envelope | None:
     for mended in (bytes, without_nan):
         try:
             return _envelope.decode(mended(response.body))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except UNREADABLE:
             continue
     return None
 
@@ -182,6 +181,6 @@ def text_of(raw: msgspec.Raw) -> str:
     """A message of the API in one printable line of bounded length."""
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         return ""
     return one_line(value if isinstance(value, str) else "")

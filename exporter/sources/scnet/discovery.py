@@ -19,11 +19,10 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 from exporter.http import Login, Response, StaticToken, TokenProvider, Upstream, excerpt
-from exporter.http.values import UNREADABLE
 from exporter.sources.scnet.api import get, open_envelope
 from exporter.sources.scnet.login import RegionToken, read_login
 from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
-from exporter.sources.scnet.tokens import as_text
+from exporter.sources.values import UNREADABLE, as_id
 
 CENTER = "center"
 # The next address of a region may do where one fails in these ways.
@@ -93,7 +92,7 @@ def read_center(response: Response) -> Center:
             raise DecodeError("the answer describes no region")
         answer = answer[0]
     user = answer.cluster_user_info.user_name if answer.cluster_user_info else None
-    return Center(as_text(answer.name), as_text(user), tuple(enabled(answer.hpc_urls or [])))
+    return Center(as_id(answer.name) or "", as_id(user) or "", tuple(enabled(answer.hpc_urls or [])))
 
 
 def enabled(rows: list[msgspec.Raw]) -> Iterator[str]:

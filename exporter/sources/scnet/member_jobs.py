@@ -6,7 +6,16 @@ import msgspec
 
 from exporter.errors import RecordError
 from exporter.http import Response, one_line
-from exporter.http.values import (
+from exporter.metrics.family import Text
+from exporter.records import Job, JobListing, JobState
+from exporter.sources import jobs
+from exporter.sources.collector import Collector, Subject, list_of, raise_if_all_rejected, register
+from exporter.sources.scnet.api import open_envelope
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.states import PAGE_STATES, state_of
+from exporter.sources.scnet.subjects import MEMBER
+from exporter.sources.tracked import Followed
+from exporter.sources.values import (
     NULL,
     UNREADABLE,
     Count,
@@ -18,15 +27,6 @@ from exporter.http.values import (
     value_of,
     word_of,
 )
-from exporter.metrics.family import Text
-from exporter.records import Job, JobListing, JobState
-from exporter.sources import jobs
-from exporter.sources.collector import Collector, Subject, list_of, raise_if_all_rejected, register
-from exporter.sources.scnet.api import open_envelope
-from exporter.sources.scnet.region import Region
-from exporter.sources.scnet.states import PAGE_STATES, state_of
-from exporter.sources.scnet.subjects import MEMBER
-from exporter.sources.tracked import Followed
 from exporter.tracking import MemberKey
 
 # Up to this size all jobs are decoded in one go, in about a millisecond; a longer list is decoded job by job,

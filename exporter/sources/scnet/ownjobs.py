@@ -7,11 +7,11 @@ import msgspec
 
 from exporter.errors import DecodeError, RecordError
 from exporter.http import Response, TokenProvider, Upstream, excerpt
-from exporter.http.values import NULL, UNREADABLE, count_of, id_of, text_of, value_of, word_of
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import list_of
 from exporter.sources.scnet.api import encoded, get, open_envelope
 from exporter.sources.scnet.states import state_of
+from exporter.sources.values import NULL, UNREADABLE, count_of, id_of, text_of, value_of, word_of
 
 OWN_JOBS = "own_jobs"
 PAGE_SIZE = 200

@@ -12,7 +12,6 @@ from msgspec import Meta
 
 from exporter.errors import DecodeError, PermanentError, RecordError, RejectedError
 from exporter.http import Response
-from exporter.http.values import NULL, UNREADABLE, Count, count_of, text_of, value_of, word_of
 from exporter.metrics.family import Text, gauge
 from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
@@ -23,6 +22,7 @@ from exporter.sources.once import Column, Once, Shape, Table, number, states_to_
 from exporter.sources.scnet.api import is_bare_null, open_envelope
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.subjects import OWNER, USER
+from exporter.sources.values import NULL, UNREADABLE, Count, count_of, text_of, value_of, word_of
 from exporter.threads import off_loop
 
 JOBS: Final = gauge(

@@ -9,8 +9,7 @@ from exporter import config
 from exporter.config import Cluster, Secret
 from exporter.http import EitherToken, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.polling import in_slices
-from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, renewal
-from exporter.sources.scnet.tokens import read_token
+from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, read_token, renewal
 from exporter.sources.source import Context
 
 

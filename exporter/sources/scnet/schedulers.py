@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 
 from exporter.http import TokenProvider, Upstream
-from exporter.http.values import Id, Name
 from exporter.metrics.family import Sample, Text, gauge
 from exporter.sources.collector import Found, Rows, Subject, collector, read_rows
 from exporter.sources.once import Once, Shape
 from exporter.sources.scnet.api import get, open_envelope
 from exporter.sources.scnet.subjects import REGION
+from exporter.sources.values import Id, Name
 
 NAME: Final = "schedulers"
 PATH: Final = "/hpc/openapi/v2/cluster"

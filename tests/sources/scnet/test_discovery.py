@@ -14,11 +14,11 @@ from multidict import CIMultiDict
 from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, DecodeError, PollError
 from exporter.http import Response
-from exporter.http.values import Id, Name
 from exporter.simulator import Fault
 from exporter.sources.scnet.discovery import Center, Found, discover, read_center
 from exporter.sources.scnet.login import AccessKeyLogin
 from exporter.sources.scnet.schedulers import Scheduler
+from exporter.sources.values import Id, Name
 from tests.support.http import Network
 from tests.support.platform import AtWork, at_work
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.http import Issued, StaticToken
-from exporter.sources.scnet.tokens import read_token
+from exporter.sources.scnet.login import read_token
 
 HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
 # From the pages 查询队列作业统计信息 and 查询集群信息.

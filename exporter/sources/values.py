@@ -1,6 +1,7 @@
-"""Single values of an answer, for records that could not be read in one go: an odd field must cost that field alone."""
+"""Single JSON values of the vendors' answers. An odd field must cost that field alone."""
 
 import re
+from datetime import datetime, tzinfo
 from typing import Annotated, Final
 
 import msgspec
@@ -52,7 +53,7 @@ class Name(str):
 
 def lenient(kind: type, value: object) -> object:
     """Decode `Id` and `Name`, as the ``dec_hook`` of msgspec. Raises ValueError for a value that is neither."""
-    found = _id(value) if kind is Id else "" if value is None else _text(value) if kind is Name else None
+    found = as_id(value) if kind is Id else "" if value is None else _text(value) if kind is Name else None
     if found is None:
         raise ValueError(f"not a usable {kind.__name__.lower()}")
     return kind(found)
@@ -76,10 +77,11 @@ def _text(value: object) -> str | None:
 
 def id_of(raw: msgspec.Raw) -> str | None:
     """An id as text; None where it cannot be used."""
-    return _id(value_of(raw))
+    return as_id(value_of(raw))
 
 
-def _id(value: object) -> str | None:
+def as_id(value: object) -> str | None:
+    """A text or a number as an id; None for anything else, and for one that cannot be used."""
     if isinstance(value, str):
         return id_of_text(value)
     return id_of_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
@@ -120,3 +122,33 @@ def value_of(raw: msgspec.Raw) -> object:
         return msgspec.json.decode(raw)
     except UNREADABLE:
         return None
+
+
+# A number of seconds or milliseconds, of at most 15 digits before the point.
+_TIME = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
+# In seconds: September 2001 to the year 5138. As milliseconds the same numbers mean days of 1970 to 1973.
+_EARLIEST, _FIRST_MILLISECONDS = 1e9, 1e11
+
+
+def epoch_seconds(value: object, zone: tzinfo | None = None) -> float | None:
+    """A moment in seconds since the epoch, met as seconds, milliseconds (numbers or text) or ISO 8601.
+
+    `zone` is that of ISO text without an offset; without a zone such text says nothing.
+    None for anything else, and for a moment before September 2001: no token ends there, 1970 is what zero looks like.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    text = str(value).strip()
+    seconds = None
+    if _TIME.fullmatch(text):
+        # The two differ by so much that the magnitude tells.
+        number = float(text)
+        seconds = number if number < _FIRST_MILLISECONDS else number / 1000
+    elif not text.isdigit():
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        moment = moment.replace(tzinfo=moment.tzinfo or zone)
+        seconds = moment.timestamp() if moment.tzinfo is not None else None
+    return seconds if seconds is not None and _EARLIEST <= seconds < _FIRST_MILLISECONDS else None
