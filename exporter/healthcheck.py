@@ -1,9 +1,9 @@
-"""`python -m exporter.healthcheck`: what a container's HEALTHCHECK runs. Exit status 0 if the exporter answers, 1 if not.
+"""`python -m exporter.healthcheck`, the command of a container's HEALTHCHECK: exit status 0 if the exporter answers, 1 if not.
 
-It connects to where the container's first process was told to listen, so that a changed port needs no second setting. Flags
-of `serve` given to it take the place of that process' own. Any answer counts that is not a server error, also a demand for a
-password; with TLS, a finished handshake counts, since the rest may take a certificate of a client. Whether the process is alive
-is the question here, whether its targets are is that of its metrics. Only light modules are imported: it runs twice a minute.
+It connects to the listen address of the container's first process, so that a changed port needs no second setting. Flags of
+`serve` given to it replace those of that process. Every answer but a server error counts as healthy, also a demand for a
+password; with TLS, a finished handshake does, since a request may need a client certificate. The check is about the process
+alone; the health of its targets is in its metrics. Only light modules are imported: it runs twice a minute.
 """
 
 import argparse
@@ -18,18 +18,18 @@ from urllib.parse import urlsplit
 import yaml
 
 DEFAULT: Final = "127.0.0.1:9851"
-# Seconds; the HEALTHCHECK of the Dockerfile grants a little more.
+# Seconds; the timeout of the HEALTHCHECK in the Dockerfile is a little longer.
 TIMEOUT: Final = 4.0
 # Where to connect to a server that listens on all interfaces.
 _LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - connected to, not bound to
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print how the exporter does that was started with these arguments; the exit status."""
+    """Print whether the exporter that was started with these arguments answers; return the exit status."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--web.listen-address", dest="addresses", action="append", default=[])
     parser.add_argument("--web.config.file", dest="web_config", type=Path)
-    # An init before it ends its own flags so, and argparse would end all.
+    # An init process ends its own flags with it; argparse would take the rest for positional arguments.
     given, _ = parser.parse_known_args([argument for argument in arguments if argument != "--"])
     try:
         settings = yaml.safe_load(given.web_config.read_bytes()) if given.web_config else None

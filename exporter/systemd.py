@@ -1,4 +1,4 @@
-"""What systemd and its like say to a service and want to hear from it; where there is none, nothing happens.
+"""Sockets from a service manager like systemd, and notifications to it; without one, nothing happens.
 
 Described in sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3).
 """
@@ -21,11 +21,11 @@ FIRST_SOCKET: Final = 3
 
 
 class NoSocketsError(ExporterError):
-    """Sockets were to be passed to this process, and none were."""
+    """The expected sockets were not passed to this process."""
 
 
 def passed_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
-    """The listening sockets that were passed to this process; what says so is taken out of the environment.
+    """The listening sockets that were passed to this process; their variables are removed from the environment.
 
     Raises NoSocketsError.
     """
@@ -37,7 +37,7 @@ def passed_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socke
 
 
 def listening(descriptor: int) -> socket.socket:
-    """A passed socket, not to be inherited by others. Raises NoSocketsError."""
+    """A passed socket, not inheritable by child processes. Raises NoSocketsError."""
     try:
         os.set_inheritable(descriptor, False)
         passed = socket.socket(fileno=descriptor)
@@ -46,45 +46,45 @@ def listening(descriptor: int) -> socket.socket:
                 f"systemd passed a socket that does not listen (file descriptor {descriptor}): it needs ListenStream="
             )
     except OSError as error:
-        raise NoSocketsError(f"what systemd passed as file descriptor {descriptor} is no socket: {error}") from None
+        raise NoSocketsError(f"file descriptor {descriptor}, passed by systemd, is no socket: {error}") from None
     return passed
 
 
 class Manager:
-    """The service manager, if there is one that wants to be told."""
+    """Notifications to the service manager, if it wants any."""
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
-        """What says where to tell is taken out of the environment: no child should speak for us."""
+        """The variables are removed from the environment: child processes must not send notifications."""
         self._address = environ.pop("NOTIFY_SOCKET", "")
         pid, usec = environ.pop("WATCHDOG_PID", ""), environ.pop("WATCHDOG_USEC", "")
         watched = self._address and usec.isdecimal() and pid in ("", str(os.getpid()))
-        # Seconds between two signs of life: half of what is allowed, as systemd advises.
+        # Seconds between two keep-alive messages: half of the timeout, as systemd advises.
         self.watchdog_interval = int(usec) / 2_000_000 if watched and int(usec) else None
 
     def ready(self) -> None:
-        """It serves."""
-        self._tell("READY=1")
+        """The exporter serves."""
+        self._send("READY=1")
 
     def stopping(self) -> None:
-        """It was told to stop."""
-        self._tell("STOPPING=1")
+        """The exporter stops."""
+        self._send("STOPPING=1")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """It loads its configuration anew; afterwards, well or not, it serves."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        """The exporter reloads its configuration; afterwards, also if that failed, it serves."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
         try:
             yield
         finally:
             self.ready()
 
-    async def show_life(self) -> None:
-        """Give a sign of life for as long as the event loop runs, where that is wanted."""
+    async def keep_alive(self) -> None:
+        """Send keep-alive messages while the event loop runs, where the watchdog is on."""
         while self.watchdog_interval is not None:
-            self._tell("WATCHDOG=1")
+            self._send("WATCHDOG=1")
             await asyncio.sleep(self.watchdog_interval)
 
-    def _tell(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         if not self._address:
             return
         # A leading @ stands for the NUL of an abstract address.
@@ -94,4 +94,4 @@ class Manager:
                 client.setblocking(False)
                 client.sendto(message.encode(), address)
         except OSError as error:
-            log.debug("the service manager could not be told", message=message, error=str(error))
+            log.debug("the service manager could not be notified", message=message, error=str(error))

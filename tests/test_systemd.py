@@ -99,7 +99,7 @@ def test_a_manager_is_told_in_its_words(listening: Listening) -> None:
 async def test_signs_of_life_come_twice_as_often_as_they_must(listening: Listening) -> None:
     manager = Manager({"NOTIFY_SOCKET": listening.address, "WATCHDOG_USEC": "200000", "WATCHDOG_PID": str(os.getpid())})
     assert manager.watchdog_interval == 0.1
-    task = asyncio.create_task(manager.show_life())
+    task = asyncio.create_task(manager.keep_alive())
     for _ in range(2):
         assert await asyncio.to_thread(listening.heard) == "WATCHDOG=1"
     task.cancel()
@@ -117,7 +117,7 @@ async def test_signs_of_life_come_twice_as_often_as_they_must(listening: Listeni
 )
 async def test_no_sign_of_life_where_none_is_wanted(environ: dict[str, str]) -> None:
     async with asyncio.timeout(100):
-        await Manager(environ).show_life()
+        await Manager(environ).keep_alive()
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": "/nowhere/at/all"}, {"NOTIFY_SOCKET": "@nobody-listens"}])

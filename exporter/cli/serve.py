@@ -136,7 +136,7 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     web_config = await WebConfig.load(args.web_config_file, clock)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "web configuration watch": web_config.watch,
-        "systemd watchdog": manager.show_life,
+        "systemd watchdog": manager.keep_alive,
     }
     watch = AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload) if args.auto_reload else None
     if watch is not None:

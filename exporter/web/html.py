@@ -1,4 +1,4 @@
-"""HTML in which text is text: everything that is not made by `element` is escaped. And the parts that recur on the page."""
+"""HTML elements, in which text is escaped, and the parts that recur on the page."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ from exporter.web.texts import Texts
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is HTML already and is not escaped."""
 
     __slots__ = ()
 
@@ -29,12 +29,12 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
 
 
 def void(name: str, /, **attributes: object) -> Markup:
-    """An element that has no children and no end, like meta."""
+    """An element without children and end tag, like meta."""
     return Markup(element(name, **attributes).removesuffix(f"</{name}>"))
 
 
 def together(*children: object) -> Markup:
-    """One after the other."""
+    """Children one after the other, as in `element`."""
     return Markup(
         "".join(child if isinstance(child, Markup) else escape(str(child)) for child in children if child is not None)
     )
@@ -59,7 +59,7 @@ class Parts:
         return self._t("labelled", name=self._t(f"reason_{error['reason']}"), value=error["message"])
 
     def time(self, text: str | None, otherwise: str = "never", *, future: bool = False) -> Markup | str:
-        """How long ago it was, or how soon it will be. A moment of the `future` that is over is about to happen now."""
+        """The time since a moment or until it. A moment of the `future` that has passed is shown as now."""
         if text is None:
             return self._t(otherwise)
         seconds = self._now - moment(text)

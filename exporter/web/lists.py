@@ -1,4 +1,4 @@
-"""The lists of the status page: their rows, filtered, sorted and in pages, and what people choose them with."""
+"""The lists of the status page: their rows, filtered, sorted and in pages, with tabs, form and pager."""
 
 import os
 import re
@@ -11,13 +11,13 @@ from exporter.web.query import FIRST_SORT, FIRST_VIEW, VIEWS, PageQuery
 from exporter.web.texts import Texts, number
 
 NUMBERS: Final = frozenset({"running", "queued", "held", "suspended", "other", "cpus", "gpus", "dcus"})
-# A first click shows what is worth looking at: the largest numbers, the most recent success.
+# A first click sorts these with the largest number or the most recent success on top.
 DESCENDING_FIRST: Final = NUMBERS | {"last_success"}
 # Values of a target that its row shows; all are in its details.
 VALUES_SHOWN: Final = 6
 _DIGITS: Final = re.compile(r"([0-9]{1,18})")
 
-# The values of a row by column, and those of the target that it comes from.
+# The values of a row by column, and those of its target.
 Row = Mapping[str, Any]
 
 
@@ -192,7 +192,7 @@ class Lists:
         return element("bdi", " · ".join(values[:VALUES_SHOWN] + more)) if values else None
 
     def _details(self, row: Row) -> Markup:
-        """All that is known of a target, below its name."""
+        """The details of a target, below its name."""
         facts = {
             "state": self._t(f"explain_{row['state']}"),
             "source": element("bdi", row["source"]),
@@ -252,7 +252,7 @@ def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def sizes(targets: Collection[Mapping[str, Any]]) -> dict[str, int]:
-    """How many rows each list has."""
+    """The number of rows of each list."""
     return {
         "targets": len(targets),
         "queues": sum(len(target["queues"] or ()) + (target["tasks"] is not None) for target in targets),
@@ -284,7 +284,7 @@ def value_texts(row: Row) -> Iterator[str]:
             if labels[:1] == [own]:
                 del labels[0]
         family = value["family"].removeprefix(shared).strip("_").replace("_", " ") if len(families) > 1 else ""
-        # The value of an info metric says nothing.
+        # The value of an info metric is always 1.
         amount = "" if value["family"].endswith("_info") else number(value["value"])
         yield " ".join(filter(None, (family, *labels, amount)))
 

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from exporter.web.connections import Connection, ConnectionLimiter
 
-# A slow reader holds no more than this of an answer in buffers of its own, in bytes.
+# Bytes of an answer that a slow reader holds in buffers of its own at most.
 CHUNK: Final = 128 * 1024
 CONNECTION: Final[web.RequestKey[Connection]] = web.RequestKey("CONNECTION", Connection)
 
@@ -52,7 +52,7 @@ def counting(count: Callable[[str, int], None], known: frozenset[str]) -> Middle
             count(path, refusal.status)
             raise
         except Exception:
-            # aiohttp logs it and answers so.
+            # aiohttp logs it and sends this status.
             count(path, 500)
             raise
         count(path, answer.status)
@@ -85,8 +85,8 @@ def limit_requests(handler: Handler, limit: int, sending_timeout: float) -> Hand
 
 
 async def send(request: web.Request, answer: web.StreamResponse, sending_timeout: float, body: bytes = b"") -> None:
-    """Send an answer to its end. `body` is one without a copy of its own: it is handed over piece by piece."""
-    # A client that hung up is no error of ours; aiohttp ends the connection.
+    """Send an answer to its end. A `body` that answers share is sent in pieces: a slow reader holds no copy of it."""
+    # A client that disconnected is no error of the server; aiohttp closes the connection.
     with suppress(ConnectionError):
         try:
             async with asyncio.timeout(sending_timeout):

@@ -1,6 +1,6 @@
-"""Which format and coding to answer with: content negotiation as RFC 9110, section 12.5, has it.
+"""Content negotiation by RFC 9110, section 12.5: the format and the coding of a scrape.
 
-prometheus-client's own negotiation ignores ``q`` and echoes any version that it is asked for.
+The negotiation of prometheus-client ignores ``q`` and echoes any version that is requested.
 """
 
 import re
@@ -19,7 +19,7 @@ _RANGES: Final = {
     Format.TEXT: ("*/*", "text/*", "text/plain"),
     Format.OPENMETRICS: ("application/openmetrics-text",),
 }
-# Parameters that have to fit where a range has them; others, such as `escaping`, make no difference to the answer.
+# Parameters that have to match where a range has them; others, such as `escaping`, are ignored.
 _VERSIONS: Final = {Format.TEXT: "0.0.4", Format.OPENMETRICS: "1.0.0"}
 
 
@@ -41,7 +41,7 @@ def negotiate(accept: str | None) -> Format:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Return whether gzip is acceptable, and not less welcome than no coding. Without the header it is not."""
+    """Return whether gzip is acceptable and has at least the weight of no coding. Without the header it is not."""
     weights = {coding.name: coding.q for coding in parse_accept(accept_encoding)}
     gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
     return gzip > 0 and gzip >= weights.get("identity", 0.0)

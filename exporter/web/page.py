@@ -1,4 +1,4 @@
-"""The status page at `/` in the state of the moment. static/page.js asks for it again and again, and shows what changed."""
+"""The status page at `/`. static/page.js requests it periodically, and shows the changes."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -10,7 +10,7 @@ from exporter.web.query import PageQuery
 from exporter.web.texts import LANGUAGES, Texts, number
 
 LANGUAGE_NAMES: Final = {"en": "English", "zh": "中文"}
-# Regions named in the sentence that says where the trouble is.
+# Regions named in the sentence below the headline at most.
 NAMED: Final = 3
 
 
@@ -91,7 +91,7 @@ class StatusPage:
         )
 
     def _shard(self) -> list[Markup]:
-        """Why there are fewer targets here than in the configuration."""
+        """The shard, the reason for fewer targets than in the configuration."""
         shard = self._status["shard"]
         return [element("span", self._t("shard", **shard))] if shard["total"] > 1 else []
 
@@ -102,7 +102,7 @@ class StatusPage:
         if problems:
             names = [source["name"] for source in self._status["sources"] if source["state"] in ("stale", "failing")]
             more = [t("and_more", len(names) - NAMED)] if len(names) > NAMED else []
-            blind = any(look_of(source["targets"]) == "stale" for source in self._status["sources"])
+            blind = any(severity(source["targets"]) == "stale" for source in self._status["sources"])
             return (
                 "stale" if blind else "failing",
                 t("verdict_problem", problems, total=number(total)),
@@ -141,12 +141,12 @@ class StatusPage:
         return together(*parts)
 
     def _sources(self) -> list[Mapping[str, Any]]:
-        """Trouble first, else in the order of the configuration."""
+        """Sources by urgency, else in the order of the configuration."""
         return sorted(self._status["sources"], key=lambda source: STATES.index(source["state"]))
 
     def _card(self, source: Mapping[str, Any]) -> Markup:
         t, targets, error = self._t, source["targets"], source["last_error"]
-        look, problems = look_of(targets), targets["stale"] + targets["failing"]
+        level, problems = severity(targets), targets["stale"] + targets["failing"]
         figures = []
         if source["queues"]:
             figures.append(self._figures("jobs_in_queues", source["queues"], ("running", "queued")))
@@ -161,7 +161,7 @@ class StatusPage:
                 "header",
                 element("h3", self._only(source["name"])),
                 element("span", t(source["kind"]), class_="kind"),
-                element("span", t("with_problem", problems), class_=f"chip {look}")
+                element("span", t("with_problem", problems), class_=f"chip {level}")
                 if 0 < problems < targets["total"]
                 else self._parts.chip(source["state"]),
             ),
@@ -175,7 +175,7 @@ class StatusPage:
                 ),
                 *(self._token(token) for token in source["tokens"][:1]),
             ),
-            class_=f"card {look}",
+            class_=f"card {level}",
             data_key=source["name"],
         )
 
@@ -205,8 +205,8 @@ def banner(headline: str, detail: str, **attributes: object) -> Markup:
     return element("section", element("span", class_="mark", aria_hidden="true"), text, **attributes)
 
 
-def look_of(targets: Mapping[str, int]) -> str:
-    """How loud a region has to be: one whose data is all gone most, one with some trouble less."""
+def severity(targets: Mapping[str, int]) -> str:
+    """The severity of a region: stale where all of its data is gone, failing where some targets have a problem."""
     if targets["stale"] + targets["failing"]:
         return "stale" if targets["stale"] == targets["total"] else "failing"
     return "pending" if targets["pending"] else "up"

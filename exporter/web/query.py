@@ -1,4 +1,4 @@
-"""The part after '?' in an address of the status page or of `/api/v1/status`."""
+"""The query parameters of the status page and of `/api/v1/status`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from exporter.polling import STATES
 LONGEST_TEXT: Final = 200
 # Rows of a list on one page, unless `limit` says otherwise.
 ROWS: Final = 100
-# The lists of the status page and their columns, which are what a list can be sorted by.
+# The lists of the status page and their columns, by which a list can be sorted.
 VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
     "targets": ("state", "source", "collector", "target", "last_success", "next_poll", "result"),
     "queues": ("source", "user", "queue", "running", "queued", "held", "suspended", "other"),
@@ -29,7 +29,7 @@ class QueryError(ExporterError):
 
 
 def selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -> Selection:
-    """The targets asked for by ``filter``, ``state``, ``source``, ``collector``, ``offset`` and ``limit``.
+    """The targets requested by ``filter``, ``state``, ``source``, ``collector``, ``offset`` and ``limit``.
 
     Raises QueryError.
     """
@@ -66,14 +66,14 @@ class PageQuery:
 
 
 def page_query(query: Mapping[str, str]) -> PageQuery:
-    """The page asked for. Raises QueryError."""
+    """The requested page. Raises QueryError."""
     view = query.get("view") or FIRST_VIEW
     _known("view", view, VIEWS)
     sort = query.get("sort") or FIRST_SORT[view]
     _known("sort", sort.removeprefix("-"), VIEWS[view])
-    # A choice that is the usual one is written in one way: not at all.
-    usual = {"view": FIRST_VIEW, "sort": FIRST_SORT[view]}
-    given = {name: query[name] for name in PARAMETERS if query.get(name) not in ("", None, usual.get(name))}
+    # Defaults are left out, so that a page has one address.
+    default = {"view": FIRST_VIEW, "sort": FIRST_SORT[view]}
+    given = {name: query[name] for name in PARAMETERS if query.get(name) not in ("", None, default.get(name))}
     return PageQuery(selection_of(query, ROWS), view, sort.removeprefix("-"), sort.startswith("-"), given)
 
 

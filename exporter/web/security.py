@@ -26,9 +26,9 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# Pause in seconds between two looks at the files.
+# Seconds between two checks of the files.
 WATCH_INTERVAL: Final = 1.0
-# Seconds that the disk may take to answer.
+# Seconds that reading the files may take.
 READ_TIMEOUT: Final = 3.0
 CHALLENGE: Final = 'Basic realm="hpc-exporter", charset="UTF-8"'
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -66,21 +66,21 @@ class WebConfig:
         return cls(path, clock, settings, found)
 
     async def watch(self) -> None:
-        """Look at the files until cancelled."""
+        """Check the files for changes until cancelled."""
         while self._path is not None:
             await self._clock.sleep(WATCH_INTERVAL)
             await self.refresh(self._path)
 
     async def refresh(self, path: Path) -> None:
-        """Look at the files once, and apply them where they changed.
+        """Check the files once, and apply them where they changed.
 
-        A change is applied when two successive looks found the same: half a file could demand less than the whole, and a
+        A change is applied when two successive checks found the same: half a file could demand less than the whole, and a
         certificate is replaced before or after its key.
         """
         try:
             found = await within_time(self._calls, path, partial(fingerprint, self._loaded))
             settled, self._seen = found == self._seen, found
-            # After a failure also files may matter that the settings before did not name.
+            # After a failure, files may matter that the settings in force do not name.
             if not settled or (found == self._loaded and not self._error):
                 return
             settings, self._loaded = await within_time(self._calls, path, partial(read, path))
@@ -155,13 +155,13 @@ def read(path: Path) -> tuple[WebSettings, _Fingerprint]:
     """
     own = fingerprint([path])
     named = fingerprint(load_settings(path).files)
-    # Read twice, since only the settings name the other files: a change in between is found by the next look.
+    # Read twice, since only the settings name the other files: a change in between is found by the next check.
     settings = load_settings(path)
     return settings, own | {file: named.get(file, b"") for file in settings.files}
 
 
 def fingerprint(paths: Iterable[Path]) -> _Fingerprint:
-    """Return values that tell the contents of files apart, unreadable ones included. Blocks."""
+    """Return digests of the contents of files, or of the reasons why they cannot be read. Blocks."""
     return {path: digest(path) for path in paths}
 
 
@@ -184,7 +184,7 @@ def access(config: WebConfig, passwords: PasswordChecks) -> Middleware:
 
 
 async def reject(request: web.Request, config: WebConfig, passwords: PasswordChecks) -> web.Response | None:
-    """Return the answer to a request that is not allowed."""
+    """Return the answer to a request that is not allowed, None for one that is."""
     if not await config.within_rate():
         return rejection(429, "Too many requests: see rate_limit in the web configuration.", {"Retry-After": "1"})
     users, authorization = config.settings.users, request.headers.get("Authorization")
@@ -217,6 +217,6 @@ def is_cross_site(request: web.Request) -> bool:
 
 async def add_headers(request: web.Request, answer: web.StreamResponse) -> None:
     """Put the configured headers onto an answer that is about to be sent; an ``on_response_prepare`` handler."""
-    # Strangers need not know which software in which version runs here.
+    # Software and version are not revealed.
     answer.headers.popall("Server", None)
     answer.headers.update(request.get(HEADERS, {}))

@@ -29,14 +29,14 @@ from exporter.web.texts import Texts, chosen_language
 
 log = structlog.get_logger()
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 TEXT: Final = "text/plain"
 STATIC_TYPES: Final = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-# The page runs and shows nothing but our own files; names from anywhere are text.
+# The page loads only the exporter's own files; names from upstreams are text.
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -49,24 +49,24 @@ PAGE_HEADERS: Final = {
 }
 # Bytes of an answer above which it is compressed in a thread.
 COMPRESSED_ON_LOOP: Final = 16 * 1024
-# Seconds in which a scrape has to be read; no Prometheus waits nearly as long.
+# Seconds in which an answer has to be read; the scrape timeout of Prometheus is shorter.
 SENDING_TIMEOUT: Final = 60.0
 
 
 class ExporterApi(Protocol):
-    """The part of the application that is served."""
+    """The application, as far as it is served."""
 
     @property
     def ready(self) -> bool: ...
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes: ...
-    async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made: ...
+    async def status_as(self, made: Callable[[dict[str, Any]], T], selection: Selection) -> T: ...
     async def effective_config(self) -> str: ...
     async def reload(self) -> None: ...
     def http_request(self, path: str, code: int) -> None: ...
 
 
 def create_app(
-    face: ExporterApi,
+    exporter: ExporterApi,
     *,
     telemetry_path: str = "/metrics",
     max_requests: int = 40,
@@ -88,7 +88,7 @@ def create_app(
     app = web.Application(
         middlewares=[
             connection(limiter, sending_timeout),
-            counting(face.http_request, known),
+            counting(exporter.http_request, known),
             access(config, passwords),
         ]
     )
@@ -96,7 +96,7 @@ def create_app(
     # Before requests in flight are waited for.
     app.on_shutdown.append(passwords.stop)
     app.on_cleanup.append(limiter.close)
-    routes = Routes(face, telemetry_path, sending_timeout)
+    routes = Routes(exporter, telemetry_path, sending_timeout)
 
     def limited(handler: Handler) -> Handler:
         return limit_requests(handler, max_requests, sending_timeout)
@@ -120,15 +120,15 @@ def create_app(
 class Routes:
     """The handlers, one for each path."""
 
-    def __init__(self, face: ExporterApi, telemetry_path: str, sending_timeout: float) -> None:
-        self._face = face
+    def __init__(self, exporter: ExporterApi, telemetry_path: str, sending_timeout: float) -> None:
+        self._exporter = exporter
         self._telemetry_path = telemetry_path
         self._sending_timeout = sending_timeout
         self._static = read_static()
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         fmt, compress = negotiate(request.headers.get("Accept")), accepts_gzip(request.headers.get("Accept-Encoding"))
-        body = await self._face.metrics(fmt, compress=compress)
+        body = await self._exporter.metrics(fmt, compress=compress)
         answer = web.StreamResponse(headers={"Content-Type": fmt.content_type, "Vary": "Accept, Accept-Encoding"})
         answer.content_length = len(body)
         if compress:
@@ -140,13 +140,13 @@ class Routes:
         return web.Response(text="hpc-exporter is healthy.\n")
 
     async def ready(self, _request: web.Request) -> web.Response:
-        if self._face.ready:
+        if self._exporter.ready:
             return web.Response(text="hpc-exporter is ready.\n")
         return web.Response(status=503, text="Not ready: some targets have not been tried yet.\n")
 
     async def reload(self, _request: web.Request) -> web.Response:
         try:
-            await self._face.reload()
+            await self._exporter.reload()
         except ConfigurationError as error:
             return web.Response(status=500, text=f"The configuration was not reloaded:\n{error}\n")
         return web.Response(text="The configuration was reloaded.\n")
@@ -158,7 +158,7 @@ class Routes:
         except QueryError as error:
             body = msgspec.json.encode({"error": str(error)})
             return web.Response(status=400, body=body, content_type="application/json", headers=headers)
-        body = await self._face.status_as(msgspec.json.encode, selection)
+        body = await self._exporter.status_as(msgspec.json.encode, selection)
         answer = web.Response(
             body=body, content_type="application/json", headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
         )
@@ -166,7 +166,7 @@ class Routes:
         return answer
 
     async def config(self, _request: web.Request) -> web.Response:
-        return web.Response(text=await self._face.effective_config(), content_type=TEXT)
+        return web.Response(text=await self._exporter.effective_config(), content_type=TEXT)
 
     async def page(self, request: web.Request) -> web.Response:
         try:
@@ -178,8 +178,8 @@ class Routes:
         def html(status: dict[str, Any]) -> str:
             return StatusPage(status, texts, self._telemetry_path, query).html()
 
-        # Of all targets: the lists are sorted, filtered and counted as a whole.
-        page = await self._face.status_as(html, Selection(limit=sys.maxsize))
+        # All targets: lists are sorted, filtered and counted as a whole.
+        page = await self._exporter.status_as(html, Selection(limit=sys.maxsize))
         answer = web.Response(
             text=page, content_type="text/html", headers=PAGE_HEADERS, zlib_executor_size=COMPRESSED_ON_LOOP
         )
@@ -191,7 +191,7 @@ class Routes:
             raise web.HTTPNotFound
         content_type, content = self._static[request.match_info["name"]]
         tag = hashlib.sha256(content).hexdigest()[:16]
-        # Browsers ask each time: an exporter that was updated must not meet a script of before.
+        # Browsers revalidate each time: after an update, the page must not run an old script.
         headers = {"Cache-Control": "no-cache", "ETag": f'"{tag}"', "X-Content-Type-Options": "nosniff"}
         if any(each.value in (tag, "*") for each in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
@@ -209,7 +209,7 @@ def read_static() -> dict[str, tuple[str, bytes]]:
 
 
 def server_logger() -> logging.Logger:
-    """Return the logger for aiohttp's server: a malformed request is worth one line at most, never a traceback."""
+    """Return the logger for aiohttp's server, which logs malformed requests on one line, for debugging only."""
     logger = logging.getLogger(__name__)
     logger.addFilter(without_malformed_requests)
     return logger

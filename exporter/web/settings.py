@@ -1,7 +1,7 @@
-"""The file behind --web.config.file: the format of Prometheus' exporter-toolkit, as far as Python can honour it.
+"""The file behind --web.config.file: the format of Prometheus' exporter-toolkit, as far as Python supports it.
 
-The format: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. What Python's TLS
-cannot do is rejected with a message, so that nobody believes to have it.
+The format: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. Unsupported
+options are rejected with an explanation instead of being ignored.
 """
 
 import re
@@ -19,10 +19,10 @@ from exporter.config.section import Section
 from exporter.config.section import key as setting
 from exporter.config.tree import Keys, Report, shown
 from exporter.config.values import Duration, FilePath, Name, between, integer, scalar
-from exporter.web.tls import ServerContext, TlsMaterial, TlsMaterialError, TlsSettings, make_context
+from exporter.web.tls import ServerContext, TlsMaterialError, TlsSettings, make_context
 
 VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-# Those that exporter-toolkit lets people set, and the values of the ones that have few.
+# The headers that exporter-toolkit allows, and the values of those that have few.
 HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Strict-Transport-Security": (),
     "X-Content-Type-Options": ("nosniff",),
@@ -30,17 +30,17 @@ HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     "X-XSS-Protection": (),
     "Content-Security-Policy": (),
 }
-# What Python asks of clients, by the word of the format for it; the other words ask for nothing.
+# Verification of client certificates by its word in the format; the other words mean none.
 VERIFYING: Final = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-# Words and keys of the format that mean nothing here, and why.
+# Unsupported words and keys of the format, and why.
 _NO_VERIFYING = (
     "Python cannot demand a certificate without verifying it; use RequireAndVerifyClientCert, with client_ca_file"
 )
 _OLD_TLS = "it is no longer secure, and the TLS library does not speak it; use TLS12 or TLS13"
-NOT_HERE: Final = {
+UNSUPPORTED: Final = {
     "RequireAnyClientCert": _NO_VERIFYING,
     "RequireClientCert": _NO_VERIFYING,
     "TLS10": _OLD_TLS,
@@ -65,7 +65,7 @@ class RateLimit:
 
 @dataclass(frozen=True)
 class WebSettings:
-    """The settings in the file. `users` gives each name's bcrypt hash; `files` are those that the file names."""
+    """The settings in the file. `users` has the bcrypt hash of each name; `files` are those that the file names."""
 
     context: ServerContext | None = field(default=None, repr=False)
     users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -83,8 +83,8 @@ def _one_of(*known: str) -> BeforeValidator:
     """Read one of the words in `known`."""
 
     def read(text: str) -> str:
-        if text in NOT_HERE:
-            raise ValueError(f"{text} cannot be used: {NOT_HERE[text]}")
+        if text in UNSUPPORTED:
+            raise ValueError(f"{text} cannot be used: {UNSUPPORTED[text]}")
         if text not in known:
             raise ValueError(f"{shown(text)} is none of {', '.join(known)}")
         return text
@@ -145,8 +145,8 @@ class TlsServerSection(Section):
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
-        for name in given.given(tuple(NOT_HERE)):
-            report.add(given[name].at, NOT_HERE[name])
+        for name in given.given(tuple(UNSUPPORTED)):
+            report.add(given[name].at, UNSUPPORTED[name])
         auth = given.text("client_auth_type") or "NoClientCert"
         ca = next(iter(given.given(("client_ca_file", "client_ca"))), None)
         if ca and auth == "NoClientCert":
@@ -156,10 +156,10 @@ class TlsServerSection(Section):
             message = f"{auth} needs client_ca_file: the authorities whose certificates are accepted"
             report.add(given["client_auth_type"].at, message)
         if auth == "RequestClientCert":
-            message = "RequestClientCert: no certificate is asked for, since none would be refused"
+            message = "RequestClientCert: no certificate is requested, since none would be rejected"
             report.warn(given["client_auth_type"].at, message)
         if "client_allowed_sans" in given and auth != "RequireAndVerifyClientCert":
-            message = "needs client_auth_type: RequireAndVerifyClientCert, or a client without a certificate is let in"
+            message = "needs client_auth_type: RequireAndVerifyClientCert, or a client without a certificate is allowed"
             report.add(given["client_allowed_sans"].at, message, key=True)
         if given.text("min_version") == "TLS13" and given.text("max_version") == "TLS12":
             report.add(given["max_version"].at, "is older than min_version")
@@ -190,7 +190,7 @@ class RateLimitSection(Section):
     """Requests beyond it are answered with 429."""
 
     interval: Duration = setting("Time between two requests in the long run. 0: no limit.", default="0")
-    burst: Burst | None = setting("Requests allowed at once.")
+    burst: Burst | None = setting("Requests allowed simultaneously.")
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
@@ -204,7 +204,7 @@ class WebDocument(Section):
     tls_server_config: TlsServerSection | None = setting("TLS.")
     http_server_config: HttpServerSection | None = setting("HTTP.")
     basic_auth_users: dict[str, PasswordHash] = setting("Users and their passwords, hashed with bcrypt.", factory=dict)
-    rate_limit: RateLimitSection | None = setting("How often the server may be asked.")
+    rate_limit: RateLimitSection | None = setting("Limit of requests.")
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
@@ -213,7 +213,7 @@ class WebDocument(Section):
             return
         for name, at in users.positions():
             if ":" in name or not name.isprintable():
-                report.add(at, "nobody can log in with this name: it holds ':' or an invisible character", key=True)
+                report.add(at, "no client can log in with this name: it holds ':' or an invisible character", key=True)
             if name in users.empty:
                 report.add(at, "is empty: it must be a password hashed with bcrypt")
         if users and "tls_server_config" not in given:
@@ -266,7 +266,7 @@ def _context(section: TlsServerSection, given: Keys, report: Report) -> ServerCo
         max_version=VERSIONS[section.max_version],
     )
     try:
-        return make_context(settings, TlsMaterial(cert, private_key))
+        return make_context(settings, cert, private_key)
     except TlsMaterialError as error:
         name = next(iter(given.given((error.part, f"{error.part}_file"))))
         report.add(given[name].at, str(error))

@@ -1,4 +1,4 @@
-"""The words of the status page, in the language of its reader."""
+"""The texts of the status page, by language."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from exporter.web.negotiation import parse_accept
 
 
 def _read() -> Mapping[str, Mapping[str, str]]:
-    """The file's words, and the titles of the collectors."""
+    """Texts by key and language: those of the file, and the titles of the collectors."""
     words = json.loads(resources.files("exporter.web").joinpath("texts.json").read_text(encoding="utf-8"))
     return {
         language: of_language
@@ -27,26 +27,26 @@ _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
 class Texts:
-    """The words of one language."""
+    """The texts of one language."""
 
     def __init__(self, language: str) -> None:
         self.language = language
         self._texts = _ALL[language]
 
     def __call__(self, key: str, n: int | None = None, **values: object) -> str:
-        """The text of `key`, its ``{n}`` and other places filled; with `n` 1 the one for a single thing, if there is one."""
+        """The text of `key`, its ``{n}`` and other placeholders filled; with `n` 1 its singular, if there is one."""
         text = self._texts.get(f"{key}_one") if n == 1 else None
         text = text or self._texts[key]
         places = {"n": number(n), **values}
-        # In one go: a value that looks like a place is none.
+        # In one pass: a value that looks like a placeholder is left as it is.
         return re.sub(r"\{(\w+)\}", lambda place: str(places[place[1]]), text)
 
     def head(self, column: str) -> str:
-        """The head of a column, which may say more than the word alone."""
+        """The head of a column, which has a text of its own where its name is too short."""
         return self(f"head_{column}") if f"head_{column}" in self._texts else self(column)
 
     def since(self, seconds: float) -> str:
-        """How long ago something was, or in how many seconds it will be where `seconds` is negative."""
+        """The time since an event, or until it where `seconds` is negative."""
         if abs(seconds) < 1:
             return self("now")
         kind, amount = ("ago", seconds) if seconds >= 0 else ("in", -seconds)
@@ -61,10 +61,10 @@ def number(value: float | None) -> str:
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,.6g}"
 
 
-def chosen_language(asked: str | None, accept_language: str | None) -> str:
-    """The language to speak: `asked` for by the switch, else the first of Accept-Language that is known, else English."""
-    if asked is not None and asked in _ALL:
-        return asked
+def chosen_language(requested: str | None, accept_language: str | None) -> str:
+    """The language of a page: `requested` by its switch, else the first known one of Accept-Language, else English."""
+    if requested is not None and requested in _ALL:
+        return requested
     wanted = sorted(parse_accept(accept_language), key=lambda each: -each.q)
     primary = (each.name.partition("-")[0] for each in wanted if each.q)
     return next((language for language in primary if language in _ALL), LANGUAGES[0])

@@ -1,4 +1,4 @@
-"""The server's side of TLS, as Python does it."""
+"""TLS contexts of the web server."""
 
 import ipaddress
 import os
@@ -14,21 +14,13 @@ from exporter.errors import ExporterError
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Who may connect and how. `client_ca` is PEM; with `allowed_sans` a client's certificate must have one of them."""
+    """Requirements for connections. `client_ca` is PEM; with `allowed_sans` a client's certificate must have one of them."""
 
     client_certificates: ssl.VerifyMode = ssl.CERT_NONE
     client_ca: str = ""
     allowed_sans: frozenset[str] = frozenset()
     min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class TlsMaterial:
-    """The server's certificate (with the ones above it) and private key, in PEM."""
-
-    cert: str
-    key: str
 
 
 class ServerContext(ssl.SSLContext):
@@ -38,10 +30,10 @@ class ServerContext(ssl.SSLContext):
 
 
 class CurrentContext(ssl.SSLContext):
-    """The context that a listener is given: every handshake is done by the one that is `current` then.
+    """The context of a listener: every handshake uses the context that is `current` then.
 
-    A certificate could be loaded into a context in use, but a pair that does not fit would spoil it, and an authority
-    cannot be removed from one.
+    A certificate could be loaded into a context in use, but a pair that does not match would break it, and an
+    authority cannot be removed from one.
     """
 
     current: ServerContext
@@ -65,14 +57,14 @@ class TlsMaterialError(ExporterError):
         self.part = part
 
 
-def make_context(settings: TlsSettings, material: TlsMaterial) -> ServerContext:
-    """Return a context for connections from now on. Blocks for a moment. Raises TlsMaterialError."""
+def make_context(settings: TlsSettings, cert: str, key: str) -> ServerContext:
+    """Return a context with a certificate (and its chain) and a private key in PEM. Blocks. Raises TlsMaterialError."""
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.settings = settings
     context.minimum_version, context.maximum_version = settings.min_version, settings.max_version
-    # A client that insists on another protocol is told in the handshake.
+    # A client that insists on another protocol is rejected in the handshake.
     context.set_alpn_protocols(["http/1.1"])
-    _load_chain(context, material)
+    _load_chain(context, cert, key)
     context.verify_mode = settings.client_certificates
     if settings.client_certificates != ssl.CERT_NONE:
         try:
@@ -82,14 +74,14 @@ def make_context(settings: TlsSettings, material: TlsMaterial) -> ServerContext:
     return context
 
 
-def _load_chain(context: ssl.SSLContext, material: TlsMaterial) -> None:
-    if "CERTIFICATE-----" not in material.cert:
+def _load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
+    if "CERTIFICATE-----" not in cert:
         raise TlsMaterialError("cert", "holds no certificate in PEM form")
-    if "ENCRYPTED" in material.key:
-        raise TlsMaterialError("key", "the key is encrypted, and a server has no password to type: decrypt it")
-    if "PRIVATE KEY-----" not in material.key:
+    if "ENCRYPTED" in key:
+        raise TlsMaterialError("key", "the key is encrypted, and the server has no password for it: decrypt it")
+    if "PRIVATE KEY-----" not in key:
         raise TlsMaterialError("key", "holds no private key in PEM form")
-    with _as_file(f"{material.cert.rstrip()}\n{material.key}".encode("latin-1")) as path:
+    with _as_file(f"{cert.rstrip()}\n{key}".encode("latin-1")) as path:
         try:
             # Without a password, OpenSSL would ask for one on the terminal.
             context.load_cert_chain(path, password="")
@@ -116,7 +108,7 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 def subject_alternative_names(certificate: Mapping[str, Any]) -> frozenset[str]:
-    """DNS names, IP addresses, e-mail addresses and URIs of a certificate as Python's ssl gives it."""
+    """DNS names, IP addresses, e-mail addresses and URIs of a certificate in the form of Python's ssl."""
     return frozenset(_plain_name(kind, name) for kind, name in certificate.get("subjectAltName", ()))
 
 

@@ -29,7 +29,10 @@ def complaints(folder: Path, text: str) -> list[str]:
         ("basic_auth_users: {alice: secret}", "1:27: basic_auth_users.alice: is not a password hashed with bcrypt"),
         (f"basic_auth_users: {{alice: {GOOD_HASH.replace('10', '99')}}}", "is not a password hashed with bcrypt"),
         ("basic_auth_users:\n  alice:", "2:9: basic_auth_users.alice: is empty"),
-        (f'basic_auth_users: {{"a:b": {GOOD_HASH}}}', "1:20: basic_auth_users.a:b: nobody can log in with this name"),
+        (
+            f'basic_auth_users: {{"a:b": {GOOD_HASH}}}',
+            "1:20: basic_auth_users.a:b: no client can log in with this name",
+        ),
         ("basic_auth_users: [alice]", "1:19: basic_auth_users: "),
         ("http_server_config: {http2: true}", "1:29: http_server_config.http2: HTTP/2 is not spoken here"),
         ("http_server_config: {headers: {X-Foo: a}}", "1:32: http_server_config.headers.X-Foo: cannot be set"),

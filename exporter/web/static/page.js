@@ -1,8 +1,8 @@
-// Keeps the status page up to date: asks for the page that is shown again and again, and changes in place what is
-// different. Links and the form do the same with another address. The server alone knows how anything looks.
+// Keeps the status page up to date: requests the page that is shown periodically, and changes in place whatever
+// differs. Links and the form do the same with another address. All markup is made by the server.
 
-const PAUSE = 5000; // milliseconds from an answer until the next question
-const PATIENCE = 15000; // milliseconds until a question without an answer is given up
+const PAUSE = 5000; // milliseconds from an answer until the next request
+const PATIENCE = 15000; // milliseconds until a request without an answer is aborted
 const TYPING = 150; // milliseconds after a key until the filter applies
 
 const $ = (selector) => document.querySelector(selector);
@@ -54,7 +54,7 @@ function show(fresh) {
 let asking = null;
 let timer = 0;
 
-// Show the page at the address of the window. What was chosen meanwhile makes an earlier question needless.
+// Show the page at the address of the window. It supersedes an earlier request.
 async function load() {
   clearTimeout(timer);
   asking?.abort();
@@ -71,7 +71,7 @@ async function load() {
     if (asking === mine) lost();
   }
   clearTimeout(patience);
-  // A large page is asked for less often: it costs the exporter more.
+  // A large page is requested less often: it costs the exporter more.
   if (asking === mine) timer = setTimeout(again, Math.max(PAUSE, 20 * (performance.now() - started)));
 }
 
@@ -89,7 +89,7 @@ function lost() {
 let typed = 0;
 let settled = Promise.resolve();
 
-// Let the fields say what the address says, but for what is typed while the answer is on its way.
+// Set the fields to the address, unless something is typed before the answer arrives.
 async function settle() {
   const before = typed;
   await load();
@@ -104,7 +104,7 @@ async function follow(address) {
 }
 
 async function choose() {
-  // Until then the form has the list and the order of before.
+  // Until then the form has the previous list and order.
   await settled;
   const chosen = new URLSearchParams([...new FormData($("#lists form"))].filter(([, value]) => value));
   history.replaceState(null, "", `?${chosen}`);
@@ -130,7 +130,7 @@ document.addEventListener("visibilitychange", () => document.hidden || load());
 addEventListener("popstate", () => {
   settled = settle();
 });
-// Details float above the list, and go away like all that floats.
+// Details float above the list; Escape closes them.
 document.addEventListener("keydown", (event) => {
   const open = event.key === "Escape" && $("td details[open]");
   if (open) open.open = false;
