@@ -8,13 +8,13 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """Something that will happen unless it is cancelled."""
+    """A scheduled call."""
 
     def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """The source of time."""
 
     def now(self) -> float:
         """Unix time in seconds: for people and for metrics. It can jump."""
@@ -25,22 +25,22 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Let others run for at least so long."""
+        """Sleep for at least that many seconds."""
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call back on the event loop after so many seconds."""
+        """Call back on the event loop after that many seconds."""
         ...
 
 
-# One for all timers: of its own, each would be one more object for every target that the garbage collector looks at.
+# Shared by all timers: a context of its own for each would be one more object per target for the garbage collector.
 _CONTEXT = contextvars.Context()
 
 
 class SystemClock:
     """The machine's time."""
 
-    # CLOCK_BOOTTIME goes on while a laptop sleeps: after it wakes, hours-old data must be stale at once.
+    # CLOCK_BOOTTIME goes on while a laptop sleeps: after it wakes, hours-old data must be stale immediately.
     _boottime = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
     def now(self) -> float:

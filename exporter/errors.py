@@ -1,4 +1,4 @@
-"""Every error that the exporter raises on purpose, sorted by what to do next.
+"""Every error that the exporter raises on purpose, sorted by the reaction to it.
 
 ::
 
@@ -7,22 +7,22 @@
     ├── RecordError               drop and count this record, keep its neighbours
     └── PollError                 this poll yields nothing; what was known stays until it is stale
         ├── TransientError        try again within the same poll, then at the next one
-        │   ├── ThrottledError      ... not before `retry_after`                  reason throttled
-        │   ├── UpstreamTimeoutError                                              reason timeout
-        │   ├── UpstreamConnectionError                                           reason connection
-        │   ├── ServerError         HTTP 5xx                                      reason http
-        │   └── UpstreamBusyError   an API code that says "internal", "timed out" reason upstream
-        ├── AuthenticationError   get another token and try once more             reason auth
-        └── PermanentError        asking again gives the same answer; slow down
-            ├── PermissionDeniedError  a fresh token is refused too               reason permission
-            ├── RejectedError       the API says that the question is wrong       reason rejected
-            ├── UntrustedCertificateError  TLS: the person has to act            reason connection
-            ├── UnexpectedStatusError  a redirect, 404 and the like               reason http
+        │   ├── ThrottledError      ... not before `retry_after`            reason throttled
+        │   ├── UpstreamTimeoutError                                        reason timeout
+        │   ├── UpstreamConnectionError                                     reason connection
+        │   ├── ServerError         HTTP 5xx                                reason http
+        │   └── UpstreamBusyError   an API code for "internal", "timed out" reason upstream
+        ├── AuthenticationError   get another token and try once more       reason auth
+        └── PermanentError        a repeated request gives the same answer; slow down
+            ├── PermissionDeniedError  a fresh token is rejected, too       reason permission
+            ├── RejectedError       the API reports an invalid request      reason rejected
+            ├── UntrustedCertificateError  TLS: the person has to act       reason connection
+            ├── UnexpectedStatusError  a redirect, 404 and the like         reason http
             ├── NotThereError       an optional endpoint that a region does not have; no failure
-            ├── ApiError            an API code that no page lists                reason upstream
-            └── DecodeError         the answer is not what the API describes      reason decode
+            ├── ApiError            an API code that no page lists          reason upstream
+            └── DecodeError         the answer is not what the API describes  reason decode
 
-Rooms that raise something of their own derive it from ExporterError where it arises: a secret that cannot be used, an
+Packages with errors of their own derive them from ExporterError where they arise: a secret that cannot be used, an
 address that cannot be listened on, a state file that another exporter holds.
 
 `reason` is the label value of ``hpc_exporter_poll_failures_total``. Exceptions of libraries (aiohttp, msgspec,
@@ -38,7 +38,7 @@ Reason = Literal["auth", "permission", "rejected", "throttled", "timeout", "conn
 
 
 class ExporterError(Exception):
-    """The root: everything below was foreseen, and its text is fit for a person: secrets are taken out of it.
+    """The root: foreseen errors, with texts fit for a person: secrets are taken out.
 
     A command that ends with one has its `exit_status`.
     """
@@ -72,14 +72,14 @@ class ConfigurationError(ExporterError):
 
 
 class RecordError(ExporterError):
-    """One record of an otherwise good answer cannot be used. There may be thousands; nobody is shown their texts."""
+    """One record of an otherwise good answer cannot be used. There may be thousands; their texts are not shown."""
 
     def __init__(self, message: str = "") -> None:
         Exception.__init__(self, message)
 
 
 class PollError(ExporterError):
-    """A poll failed. `culprit` names what is at fault where that is wider than the target (a host, a credential)."""
+    """A poll failed. `culprit` names a cause that is wider than the target (a host, a credential)."""
 
     reason: ClassVar[Reason]
 
@@ -90,13 +90,13 @@ class PollError(ExporterError):
 
 
 class TransientError(PollError):
-    """May be gone a moment later. `retry_after` is the pause in seconds that the upstream asked for, if it did."""
+    """A retry may succeed. `retry_after` is the pause in seconds that the upstream requested, if it did."""
 
     retry_after: float | None = None
 
 
 class ThrottledError(TransientError):
-    """The upstream asked us to slow down (HTTP 429, or 503 with Retry-After)."""
+    """The upstream limits the rate (HTTP 429, or 503 with Retry-After)."""
 
     reason = "throttled"
 
@@ -114,41 +114,41 @@ class UpstreamTimeoutError(TransientError):
 
 
 class UpstreamConnectionError(TransientError):
-    """The host could not be reached, its certificate was not trusted, or it hung up."""
+    """The host could not be reached, or closed the connection."""
 
     reason = "connection"
 
 
 class ServerError(TransientError):
-    """HTTP 5xx without an envelope that says more."""
+    """HTTP 5xx without an envelope."""
 
     reason = "http"
 
 
 class UpstreamBusyError(TransientError):
-    """The API itself says that it failed for a passing reason."""
+    """The API itself reports a transient failure."""
 
     reason = "upstream"
 
 
 class AuthenticationError(PollError):
-    """The token was refused; another one may be accepted."""
+    """The token was rejected; another one may be accepted."""
 
     reason = "auth"
 
 
 class PermanentError(PollError):
-    """The same question gives the same answer: do not ask again before the next, slower, poll."""
+    """A repeated request gives the same answer: retry at the next, slower, poll only."""
 
 
 class PermissionDeniedError(PermanentError):
-    """A token that is known to be fresh was refused: its owner may not ask this."""
+    """A fresh token was rejected: its owner lacks the permission."""
 
     reason = "permission"
 
 
 class RejectedError(PermanentError):
-    """The API says that a parameter or the user is wrong."""
+    """The API reports that a parameter or the user is wrong."""
 
     reason = "rejected"
 
@@ -166,7 +166,7 @@ class UnexpectedStatusError(PermanentError):
 
 
 class NotThereError(PermanentError):
-    """The region does not have an endpoint that is optional (HTTP 404 or 405); it is asked for again rarely."""
+    """The region does not have an endpoint that is optional (HTTP 404 or 405); it is requested again rarely."""
 
     reason = "http"
 

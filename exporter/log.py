@@ -8,7 +8,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from exporter.redaction import redact
-from exporter.streams import on_lost_lines
+from exporter.streams import LineWriter, on_lost_lines
 from exporter.text import escaped
 
 LogFormat = Literal["logfmt", "json"]
@@ -49,7 +49,7 @@ def setup(level: str = "info", fmt: LogFormat = "logfmt") -> None:
 
 
 def plain_keys(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Drop private keys; logfmt cannot hold a key with blanks, and nothing of ours has one."""
+    """Drop private keys; logfmt cannot hold a key with blanks."""
     return {key: value for key, value in event.items() if not key.startswith("_")}
 
 
@@ -58,8 +58,10 @@ def line_of(renderer: Processor) -> Processor:
 
     In JSON, such characters are in strings, where the escapes stand for them.
     """
+    # A LineWriter redacts all lines itself, in its own thread.
+    without_secrets = str if isinstance(sys.stderr, LineWriter) else redact
 
     def render(logger: Any, method: str, event: EventDict) -> str:
-        return escaped(redact(str(renderer(logger, method, event))))
+        return escaped(without_secrets(str(renderer(logger, method, event))))
 
     return render

@@ -34,7 +34,7 @@ class JobState(StrEnum):
 ENDED: Final = frozenset(
     {JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE}
 )
-# Ended jobs stay listed with what they had; one in a state that nobody knows may be over as well.
+# Ended jobs stay listed with what they had; one in an unknown state may have ended, too.
 HOLDS_NOTHING: Final = ENDED | {JobState.UNKNOWN}
 
 
@@ -48,7 +48,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 class Answer(Record, frozen=True, gc=False, kw_only=True):
     """The records of an answer, and counts of its unusable parts.
 
-    `rejected` counts rows left out, `rejected_values` single values, `unknown_states` states that nobody knows. Equal
+    `rejected` counts rows left out, `rejected_values` single values, `unknown_states` unknown states. Equal
     fingerprints mean equal answers of the upstream; None: do not compare.
     """
 
@@ -67,7 +67,7 @@ class Answer(Record, frozen=True, gc=False, kw_only=True):
 class Job(Record, frozen=True, gc=False):
     """A listed job. Requested and allocated (in use now) amounts are counts of nodes, cores or devices.
 
-    `raw_state` is how the upstream spells a state that nobody knows; empty for all others.
+    `raw_state` is the spelling of an unknown state by the upstream; empty for all others.
     """
 
     id: str
@@ -90,7 +90,7 @@ class JobListing(Answer, frozen=True, gc=False):
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
-        """The states that nobody knows, as the upstream spells them; empty where a job comes without a state."""
+        """The unknown states in the spelling of the upstream; empty where a job comes without a state."""
         if not self.unknown_states:
             return ()
         return tuple(sorted({job.raw_state for job in self.jobs if job.state is JobState.UNKNOWN}))

@@ -1,4 +1,4 @@
-"""The one place that knows every secret of the process, and takes them out of texts before anybody sees these.
+"""The one place that knows every secret of the process, and takes them out of texts before they are shown.
 
 Known are the secrets of the configurations in use (`hold`), and the last few that were sent, obtained or replaced
 (`remember`). In a text, a secret is found as a whole or in part, wrapped over lines, percent-encoded, with the escapes of
@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 SUBSTITUTE = "<secret>"
-# So many characters of a longer secret, in a row, are taken out.
+# Minimum number of consecutive characters of a longer secret that are taken out.
 SHORTEST_PART = 12
 WIDTH, STRIDE = 6, 7
 assert WIDTH + STRIDE - 1 == SHORTEST_PART  # noqa: S101 - what the index rests on
-# No service gives out shorter ones, and taking out three letters would only garble a text.
+# Shorter secrets are not redacted: replacing them would garble ordinary text.
 SHORTEST_SECRET = WIDTH
 # Tokens of logins, and secrets that were replaced, that are known at the same time. Each takes up to 5 KiB.
 REMEMBERED = 2_000
@@ -40,7 +40,7 @@ _PIECE = re.compile(
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
 _ESCAPING = re.compile(r"[%&\\]")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-# A JSON Web Token is recognized also where nobody said that it is one.
+# A JSON Web Token is recognized without being known.
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]*){0,2}")
 
 # What tokens are made of: a long word of letters and digits, or one so long that it is none.
@@ -59,7 +59,7 @@ class Held:
         self._released = released
 
     def __del__(self) -> None:
-        # May run at any moment, also in the midst of a change to the index: that is for the next call to do.
+        # May run at any moment, even during a change to the index: the next call removes the secret.
         self._released.append(self._secret)
 
 
@@ -85,7 +85,7 @@ class Redactor:
         return Held(secret, self._released)
 
     def remember(self, secrets: Iterable[str]) -> None:
-        """Know `secrets` until so many others were remembered or released after them. Cheap for one known before."""
+        """Know `secrets` until `remembered` others were remembered or released later. Cheap for known ones."""
         for secret in secrets:
             if secret not in self._held:
                 with self._lock:
@@ -100,7 +100,7 @@ class Redactor:
         return replaced(text, spans) if spans else text
 
     def forget(self) -> None:
-        """Know nothing any more. For tests, which share a process."""
+        """Forget all secrets. For tests, which share a process."""
         with self._lock:
             for known in (self._index, self._held, self._recent, self._released):
                 known.clear()
@@ -158,7 +158,7 @@ class Redactor:
         plain = Plain(text)
         spans = [plain.span(start, end) for start, end in self._found(plain.content)]
         if _ESCAPING.search(text):
-            # What looks like an escape may be a part of the secret, or stand before it. One byte for each character.
+            # An apparent escape may be a part of the secret, or precede it. One byte for each character.
             spans += self._found(text.encode("latin-1", errors="replace"))
         for run in _BASE64.finditer(plain.content):
             for offset in range(4):
@@ -244,7 +244,7 @@ def pieces(form: bytes) -> Iterator[bytes]:
     last = len(form) - WIDTH if len(form) >= SHORTEST_PART else 0
     for start in range(0, last + 1, STRIDE):
         yield form[start : start + WIDTH]
-    # Where thousands differ in their last letters only, it is these that tell which one to compare with.
+    # The last letters select the secret to compare with where thousands differ only in these.
     if last % STRIDE:
         yield form[last:]
 
@@ -296,10 +296,10 @@ def replaced(text: str, spans: Spans) -> str:
 
 
 def resembles_secret(text: str) -> bool:
-    """Whether `text`, which stands in a wrong place, may be a token: nothing that a person would call a file or a number."""
+    """Whether `text`, found in a wrong place, may be a token: no plausible file name or number."""
     if _JWT.search(text):
         return True
-    # Paths from the root are what they seem to be, even with a token's name in them.
+    # Absolute paths are taken for paths, even if a part resembles a token.
     return not text.startswith("/") and any(map(is_random, re.findall(r"[\w.~+-]+", text, re.ASCII)))
 
 
@@ -316,6 +316,6 @@ def withheld(text: str) -> str:
     return SUBSTITUTE if resembles_secret(text) else text
 
 
-# One for the process: it is what must not be shown, by whichever part of it.
+# One for the process: no part of it may show a secret of another.
 known = Redactor()
 hold, remember, redact = known.hold, known.remember, known.redact

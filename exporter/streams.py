@@ -1,7 +1,7 @@
-"""Standard input, output and error that survive what is at their other end.
+"""Standard streams that survive failures of their other end.
 
-A reader leaves, a disk is full, a pipe is full because nobody reads, a descriptor is closed from the beginning: none of these
-may cost more than the lines that cannot be written.
+A reader that leaves or does not read, a full disk, a descriptor that is closed from the beginning: each costs only the lines
+that cannot be written.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from exporter.redaction import redact
 
-# So many characters wait for a reader; what comes then is lost.
+# Maximum number of characters that wait for a reader; further lines are lost.
 LONGEST_QUEUE = 1024 * 1024
 # Seconds to wait for lines to be written where they must come before something else, and at the end.
 DRAIN_TIMEOUT = 2.0
@@ -74,14 +74,14 @@ class LineWriter(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Let go of a line without an end, too. Does not wait: see `drain`."""
+        """Queue an unfinished line, too. Does not wait: see `drain`."""
         with self._changed:
             if self._unfinished:
                 unfinished, self._unfinished = self._unfinished, ""
                 self._enqueue(unfinished)
 
     def drain(self, timeout: float = DRAIN_TIMEOUT) -> None:
-        """Wait until all is written, or lost; no longer than `timeout` seconds, and not at all while nobody reads."""
+        """Wait until all is written, or lost; at most `timeout` seconds, and not at all while the reader is stuck."""
         self.flush()
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -90,7 +90,7 @@ class LineWriter(io.TextIOBase):
                     self._stuck = True
 
     def deliver(self, text: str, timeout: float = DRAIN_TIMEOUT) -> None:
-        """Write `text` and wait until it is written. Raises OSError where it cannot be, or not within so many seconds."""
+        """Write `text` and wait until it is written. Raises OSError if that fails or takes longer than `timeout` seconds."""
         with self._changed:
             lost = self.lost
             self._enqueue(text)
@@ -102,7 +102,7 @@ class LineWriter(io.TextIOBase):
                 raise self._error
 
     def _enqueue(self, text: str) -> None:
-        # One that is longer by itself passes when nothing else waits.
+        # A longer text passes when nothing else waits.
         if self._size and self._size + len(text) > self._longest_queue:
             self._lose(text, NOBODY_READS)
             return
@@ -130,7 +130,7 @@ class LineWriter(io.TextIOBase):
                 if error is not None:
                     self._lose(text, error)
                 lost = 0
-                # Not in the midst of it: to tell takes a line, too.
+                # Only with an empty queue: the report takes a line, too.
                 if error is None and not self._queue:
                     lost, self._told = self.lost - self._told, self.lost
                 self._changed.notify_all()
@@ -138,8 +138,8 @@ class LineWriter(io.TextIOBase):
                 self.on_loss(lost)
 
     def _written(self, text: str) -> OSError | None:
-        """Write all of `text`; the error where that does not work."""
-        # What was cut off in the middle of a line must not become the beginning of this one.
+        """Write all of `text`; return the error, if any."""
+        # A line that was cut off must not become the beginning of this one.
         text = f"\n{redact(text)}" if self._within_line else redact(text)
         content = rest = memoryview(text.encode(self._encoding, errors="backslashreplace"))
         try:
@@ -154,17 +154,17 @@ class LineWriter(io.TextIOBase):
     def _write_some(self, content: memoryview) -> int:
         with contextlib.suppress(BlockingIOError):
             return os.write(self._descriptor, content)
-        # Somebody who shares it made it so that it does not wait.
+        # Another process that shares the descriptor made it non-blocking.
         select.select([], [self._descriptor], [])
         return 0
 
 
-# None where this process is not a command, but a program that uses a part of it.
+# None in a program that uses the package as a library.
 _stderr: LineWriter | None = None
 
 
 def prepare() -> None:
-    """Make the standard streams of this process fit for anything. To be called once, before anything is opened."""
+    """Replace the standard streams of this process by robust ones. Call it once, before any file is opened."""
     global _stderr  # noqa: PLW0603 - there is one standard error in a process
     occupy_standard_descriptors()
     if sys.stdout is None:
@@ -175,9 +175,9 @@ def prepare() -> None:
 
 
 def occupy_standard_descriptors() -> None:
-    """Open those of the numbers 0 to 2 that are closed, so that no socket or file gets one and log lines with it.
+    """Open those of the numbers 0 to 2 that are closed, so that no socket or file gets one, and with it log lines.
 
-    Nothing can be written to them: who tries is told so.
+    Writing to them fails with an error.
     """
     with contextlib.suppress(OSError):
         while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:  # noqa: PLR2004 - standard error
@@ -192,13 +192,13 @@ def on_lost_lines(told: Callable[[int], object]) -> None:
 
 
 def drain_stderr() -> None:
-    """Let what was said on standard error be there before what follows elsewhere. Waits for a bounded time."""
+    """Wait, for a bounded time, until standard error is written, before output elsewhere."""
     if _stderr is not None:
         _stderr.drain()
 
 
 def deliver_stderr(text: str) -> None:
-    """Write `text` on standard error and wait until it is there. Raises OSError where it cannot be written."""
+    """Write `text` to standard error and wait until it is written. Raises OSError if it cannot be."""
     if _stderr is not None:
         _stderr.deliver(text)
     else:

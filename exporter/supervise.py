@@ -36,7 +36,7 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]], *, clock: Cl
         try:
             return await work()
         except (Exception, asyncio.CancelledError) as error:
-            # A cancelled future that the work awaited is a failure of the work; only our own task ends it.
+            # The cancellation of something awaited is a failure of the work; only that of our own task ends it.
             if isinstance(error, asyncio.CancelledError) and cancelled_on_purpose():
                 raise
             if clock.monotonic() - started > LONGEST_PAUSE:
@@ -77,7 +77,7 @@ class ShortTasks:
         return len(self._tasks)
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Let `work` run; `name` says in the log what failed."""
+        """Run `work`; a failure is logged with `name`."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

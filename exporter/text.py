@@ -1,14 +1,14 @@
-"""Text that others wrote, made fit for a terminal and for a log.
+"""Foreign text, made fit for a terminal and for a log.
 
-A control character (C0, C1) moves the cursor or begins an escape sequence; a direction mark turns around what is read; of
-characters without a glyph nobody knows that they are there. None of them is let through.
+A control character (C0, C1) moves the cursor or begins an escape sequence; a direction mark reorders the text;
+characters without a glyph are invisible. All of them are replaced.
 """
 
 import json
 import re
 from collections.abc import Callable
 
-# Printable, says Unicode, and yet nothing is seen of them.
+# Printable according to Unicode, but invisible.
 _WITHOUT_GLYPH = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0"
 _SUSPECT = re.compile(r"[^\x20-\x7e]")
 _HIDDEN = re.compile(f"[{_WITHOUT_GLYPH}]")
@@ -30,7 +30,7 @@ def on_one_line(text: str) -> str:
 
 
 def _replaced(text: str, but: str, replacement: Callable[[str], str]) -> str:
-    """`text` with a replacement of each character that does not show itself and nothing else, but blanks."""
+    """`text` with a replacement of each invisible or control character, except those in `but`."""
 
     def replaced(found: re.Match[str]) -> str:
         character = found[0]

@@ -89,7 +89,7 @@ def daemon_call(call: Callable[[], T], *, name: str) -> Future[T]:
 
 
 class CallThread(threading.Thread):
-    """A thread of one call, told apart from others."""
+    """A thread of one call, recognizable by its type."""
 
 
 def exit_process(status: int) -> NoReturn:
@@ -100,7 +100,7 @@ def exit_process(status: int) -> NoReturn:
     """
     if any(isinstance(thread, CallThread) for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
-            # Whoever read it may be gone.
+            # The reader may be gone.
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         os._exit(status)

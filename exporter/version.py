@@ -1,4 +1,4 @@
-"""Which exporter this is: what `--version`, `hpc_exporter_build_info`, the log and the status page tell."""
+"""Version and revision, for `--version`, `hpc_exporter_build_info`, the log and the status page."""
 
 import platform
 from functools import cache
@@ -9,7 +9,7 @@ from typing import Final
 from exporter import __version__
 
 UNKNOWN: Final = "unknown"
-# What revision.txt holds until a build, or `git archive`, puts the commit there.
+# Content of revision.txt until a build, or `git archive`, puts the commit there.
 PLACEHOLDER: Final = "$Format:"
 
 
@@ -27,7 +27,7 @@ def revision() -> str:
 
 
 def told_by_build(file: Traversable) -> str | None:
-    """What a build wrote."""
+    """The revision that a build wrote; None without one."""
     try:
         text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError):

@@ -11,7 +11,7 @@ from exporter.config.model import Config
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of what `load` accepts, as far as a schema can say it."""
+    """Return the JSON Schema (draft 2020-12) of the files that `load` accepts, as far as a schema can describe them."""
     schema = {"$schema": GenerateJsonSchema.schema_dialect, "title": "hpc-exporter configuration"}
     return schema | Config.model_json_schema(schema_generator=_Generator)
 
@@ -22,7 +22,7 @@ def as_text() -> str:
 
 
 class _Generator(GenerateJsonSchema):
-    """Says of sections and keys what they mean, and that keys can be without a value; makes no titles of names."""
+    """Adds the descriptions of sections and keys, allows null for optional keys, and makes no titles of names."""
 
     def field_title_should_be_set(self, _schema: object) -> bool:
         return False

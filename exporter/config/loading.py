@@ -1,4 +1,4 @@
-"""Loads the configuration file, finding everything that is wrong with it in one go; writes the one in effect."""
+"""Loads the configuration file, finding all mistakes in one go; writes the effective configuration."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from exporter.config.values import Surroundings, kind_of
 from exporter.errors import ConfigurationError
 
 _MAX_BYTES = 4 * 1024 * 1024
-# Where people meet it first: they started the exporter without having written anything.
+# Added for a first start without a configuration.
 _WITHOUT_FILE = "; hpc-exporter discover writes one, hpc-exporter demo needs none"
 _S = TypeVar("_S", bound=Section)
 
@@ -50,9 +50,9 @@ def effective_yaml(config: Config) -> str:
 def load_document(
     path: Path, document_type: type[_S], environ: Mapping[str, str] = os.environ, *, advice: str = ""
 ) -> tuple[_S, Keys, Report]:
-    """Return what a file of any kind holds, as it is written too, and a report to add further mistakes to.
+    """Return the content of a configuration file of any kind, its raw form, and a report for further mistakes.
 
-    `advice` is what to tell those who have no such file.
+    `advice` is added to the message about a missing file.
 
     Blocks: it reads the file and every file that it names.
 
@@ -95,7 +95,7 @@ def _validated(document_type: type[_S], root: Keys, surroundings: Surroundings) 
 
 
 def _report(detail: ErrorDetails, report: Report) -> None:
-    """Report a mistake, unless the section did so, or it follows from another."""
+    """Report a mistake, unless the section did so, or it results from another."""
     value = detail["input"]
     match detail["type"]:
         case "missing":
@@ -121,7 +121,7 @@ def _in_plain_words(detail: ErrorDetails) -> str:
 
 
 def _literal(value: Any) -> Any:
-    """Keep what looks like a variable from being replaced when the text is loaded again."""
+    """Escape text that looks like a variable, which would be replaced when the file is loaded again."""
     if isinstance(value, str):
         return value.replace("${", "$${")
     if isinstance(value, dict):

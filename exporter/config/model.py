@@ -1,7 +1,7 @@
-"""The configuration, section by section: keys with their defaults and meanings, and what makes them go together.
+"""The configuration, section by section: keys with their defaults and meanings, and the rules between them.
 
-It is what people write, and what the rest of the exporter sees: complete, checked, frozen, comparable part by part. The
-messages about mistakes, the JSON Schema and the reference in docs/ are made from it. Left out and null mean the same.
+The same classes read the file and serve the rest of the exporter: complete, checked, frozen, comparable part by part. The
+messages about mistakes, the JSON Schema and the reference in docs/ are made from them. A missing key and null are the same.
 """
 
 import difflib
@@ -221,7 +221,7 @@ def _user(value: object) -> object:
 
 
 class OrName:
-    """Says in the JSON Schema what `_user` accepts."""
+    """Describes in the JSON Schema the values that `_user` accepts."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"anyOf": [ANY_TEXT, handler(core)]}
@@ -265,7 +265,7 @@ class Collectable:
 
 
 class _DefaultCollectors:
-    """Says in the JSON Schema which collectors of a section are on by default."""
+    """Describes in the JSON Schema which collectors of a section are on by default."""
 
     def __init__(self, section: str) -> None:
         self.section = section
@@ -280,7 +280,7 @@ ProjectCollector = Annotated[str, Collectable("octopus"), _COLLECTORS]
 
 
 def _check_collect(given: Keys, section: str, report: Report) -> None:
-    """Report what `collect` names twice, and warn of what it leaves without use."""
+    """Report names that `collect` repeats, and warn of keys that it leaves unused."""
     if "collect" not in given:
         return
     first = FirstOnes(report)
@@ -559,7 +559,7 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about what is allowed but unwise, each with its place."""
+        """Warnings, each with its place."""
         return self._warnings
 
     @classmethod
@@ -592,7 +592,7 @@ class Config(Section):
     def keeping(self, previous: "Config") -> "Config":
         """Return this configuration with the very file secrets of `previous`, where they are the same files.
 
-        A secret that is still in use from before a reload then sees its file change, by the watch over `file_secrets`.
+        So an object that is in use from before a reload is updated by the watch over `file_secrets`.
         """
         known = {secret.identity: secret for secret in previous.file_secrets()}
         return _with_secrets(self, known)
@@ -600,7 +600,7 @@ class Config(Section):
 
 def _check_accounts(given: Keys, accounts: list[Keys], clusters: list[Keys], report: Report) -> None:
     names = [str(name) for account in accounts if (name := account.text("name"))]
-    # One that cannot be read may be the one that is missed.
+    # An account that cannot be read may be the missing one.
     if len(names) != len(given.listed("accounts")) or not isinstance(given.get("accounts", []), list):
         return
     for part in [*clusters, *(user for cluster in clusters for user in cluster.mappings("users"))]:

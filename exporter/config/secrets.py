@@ -17,14 +17,14 @@ class UnusableSecretError(ExporterError):
 
 
 class Secret(ABC):
-    """A value that must not be seen. `origin` says where it comes from, in words fit for a message."""
+    """A value that must not be shown. `origin` says where it comes from, in words fit for a message."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
 
     @abstractmethod
     def value(self) -> str:
-        """Return the secret itself, as it is now. Keep it no longer than one request needs it."""
+        """Return the secret itself, as it is now. Do not keep it longer than a request."""
 
     def __repr__(self) -> str:
         return f"<secret: {self.origin}>"

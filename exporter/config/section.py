@@ -1,4 +1,4 @@
-"""The base of all sections of a configuration file: what each key means, and which of them go together."""
+"""The base of all sections of a configuration file: the meaning of keys, and which of them exclude each other."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -64,11 +64,11 @@ class Section(BaseModel):
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
-        """Report which of the keys do not go together, and pass on what parts inherit. Their values may be wrong yet."""
+        """Report keys that exclude each other, and pass on inherited settings. The values are not validated yet."""
 
     @classmethod
     def text(cls) -> Words:
-        """Return what users read about the section."""
+        """Return the text about the section for users."""
         return Words(" ".join((cls.__doc__ or "").partition("\n\n")[0].split()), cls.zh)
 
     @model_validator(mode="wrap")
@@ -122,7 +122,7 @@ def check_one_of(given: Keys, names: tuple[str, ...], report: Report, *, needed:
 
 
 class FirstOnes:
-    """Reports what is given twice."""
+    """Reports values that are given twice."""
 
     def __init__(self, report: Report) -> None:
         self._report = report

@@ -16,7 +16,7 @@ from exporter.errors import ConfigurationError, Mistake
 from exporter.redaction import withheld
 
 Path = tuple[str | int, ...]
-"""Where in the file: ``("clusters", 0, "name")``."""
+"""Path of a value in the file: ``("clusters", 0, "name")``."""
 
 _MAX_DEPTH = 50
 _MAX_REPEATED = 100_000
@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a value stands: line and column, counted from 1, its path, and line and column of its key, if it has one."""
+    """Position of a value: line and column, counted from 1, its path, and line and column of its key, if it has one."""
 
     line: int = 1
     column: int = 1
@@ -37,7 +37,7 @@ class Position:
 
 
 class Text(str):
-    """A scalar's text. `written` is what stands in the file: fit to be shown where the text itself may be a secret."""
+    """A scalar's text. `written` is the text in the file: fit to be shown where the text itself may be a secret."""
 
     __slots__ = ("at", "written")
     at: Position
@@ -103,7 +103,7 @@ class Null:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A value whose mistake is reported already: nothing more is said of it."""
+    """A value whose mistake is reported already; further ones are not reported."""
 
     at: Position
 
@@ -113,7 +113,7 @@ Value = Text | Items | Keys | Null | Broken
 
 @dataclass(slots=True)
 class Report:
-    """Collects the mistakes of one file, and what is allowed in it but unwise."""
+    """Collects the mistakes and warnings of one file."""
 
     file: str
     mistakes: dict[Mistake, None] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class Report:
         self.mistakes[self._made(at, message, key=key)] = None
 
     def warn(self, at: Position, message: str) -> None:
-        """Add what is unwise."""
+        """Add a warning."""
         self._warnings.append(self._made(at, message, key=False))
 
     def raise_if_any(self) -> None:
@@ -133,7 +133,7 @@ class Report:
             raise ConfigurationError(list(self.mistakes))
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is unwise, in the order of the file."""
+        """Return the warnings, in the order of the file."""
         return tuple(map(str, sorted(self._warnings)))
 
     def where(self, at: Position) -> str:
@@ -159,7 +159,7 @@ def shown(text: str) -> str:
 
 
 def parse(source: str, environ: Mapping[str, str], report: Report) -> Keys | None:
-    """Return the content of a whole file, or None if it is so broken that there is none; mistakes go to `report`."""
+    """Return the content of a whole file, or None if it cannot be parsed; mistakes go to `report`."""
     root = _compose(source, report)
     if root is None:
         return None
@@ -175,7 +175,7 @@ def parse(source: str, environ: Mapping[str, str], report: Report) -> Keys | Non
 
 
 class _Loader(yaml.BaseLoader):
-    """Refuses deep nesting before it fills the stack."""
+    """Rejects deep nesting before it fills the stack."""
 
     depth = 0
 
@@ -230,12 +230,12 @@ def position_of(before: str) -> Position:
 
 _QUOTE_IT = "put the value in quotes"
 _TAG = f"a '!' at the start of a value is not supported: {_QUOTE_IT}"
-_MISPLACED_KEY = f"a ':' stands where no key can be: {_QUOTE_IT}, or mend this line or the one above"
+_MISPLACED_KEY = f"a ':' stands where no key can be: {_QUOTE_IT}, or correct this line or the one above"
 _BLOCK = f"a '|' or '>' starts a text of several lines: {_QUOTE_IT} if it is none"
 _OPEN_QUOTE = "the quotation mark opened here is never closed"
-_INDENTATION = "this line does not fit the ones above: mend its indentation"
+_INDENTATION = "this line does not fit the ones above: correct its indentation"
 _ESCAPE = "a '\\' between double quotes starts an escape that YAML does not know: use single quotes"
-# Part of the library's words -> ours. None of ours repeats what the file says: it may be a part of a secret.
+# Part of PyYAML's message -> our message. Ours never quote the file: it may hold a secret.
 _PLAIN_WORDS = {
     "nested too deeply": f"values are nested more than {_MAX_DEPTH} deep",
     "found character '\\t'": "a tab stands where YAML allows only spaces: indent with spaces",
@@ -264,7 +264,7 @@ _PLAIN_WORDS = {
 
 def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[Position, str]:
     problem = error.problem or "it cannot be read"
-    # Where something begins that never ends says more than where the file does.
+    # The place of an unclosed bracket or quote is more useful than the end of the file.
     unfinished = problem.startswith(("found unexpected", "expected ','"))
     mark = error.context_mark if unfinished else error.problem_mark
     fallback = f"not valid YAML: {problem.partition(', but')[0]}"
@@ -273,7 +273,7 @@ def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[Position, str]:
 
 
 class _Converter:
-    """Turns PyYAML's nodes into values, replaces variables, and reports what YAML allows and we do not."""
+    """Turns PyYAML's nodes into values, replaces variables, and reports YAML features that are not supported."""
 
     def __init__(self, environ: Mapping[str, str], report: Report) -> None:
         self._environ = environ

@@ -52,7 +52,7 @@ class Surroundings:
 
 
 def kind_of(value: object) -> str:
-    """Return the word for what was written where something else belongs."""
+    """Return the word for the kind of a value, for messages about a wrong kind."""
     if isinstance(value, str):
         return "text"
     return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else "empty"
@@ -120,7 +120,7 @@ def _name(text: str) -> str:
 
 def _segment(text: str) -> str:
     if text in (".", ".."):
-        raise ValueError("cannot be '.' or '..': it becomes a part of the address that is asked")
+        raise ValueError("cannot be '.' or '..': it becomes a part of the address that is requested")
     return text
 
 
