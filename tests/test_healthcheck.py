@@ -1,4 +1,4 @@
-"""A container's HEALTHCHECK finds the exporter wherever that listens, and tells a live one from a dead one."""
+"""A container's HEALTHCHECK."""
 
 import asyncio
 import socket
@@ -50,16 +50,16 @@ async def check(*arguments: str) -> int:
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, 0), (401, 0), (404, 0), (500, 1), (503, 1)])
-async def test_any_answer_but_a_server_error_is_life(
+async def test_any_answer_but_a_server_error_is_healthy(
     status: int, expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An exporter that asks for a password is not a dead one."""
+    """An exporter that requires a password is healthy."""
     async with serving(status) as address:
         assert await check("serve", f"--web.listen-address={address}") == expected
     assert capsys.readouterr().out == f"the exporter answers {status}\n"
 
 
-async def test_where_nothing_listens_is_no_life(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_nothing_that_listens_is_unhealthy(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving() as address:
         pass
     assert await check("--web.listen-address", address) == 1
@@ -68,16 +68,16 @@ async def test_where_nothing_listens_is_no_life(capsys: pytest.CaptureFixture[st
     assert out.count("\n") == 1
 
 
-async def test_who_accepts_and_says_nothing_is_no_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hung exporter is found out within the time limit."""
+async def test_a_server_that_accepts_and_does_not_answer_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hanging exporter is detected within the time limit."""
     monkeypatch.setattr(healthcheck, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as hung:
         assert await check(f"--web.listen-address=:{hung.getsockname()[1]}") == 1
 
 
 @pytest.mark.parametrize("client_certificate", [False, True])
-async def test_with_tls_it_speaks_tls(tmp_path: Path, client_certificate: bool) -> None:
-    """With no certificate of its own, whoever signed the server's and whatever name that is for."""
+async def test_with_tls_it_uses_tls(tmp_path: Path, client_certificate: bool) -> None:
+    """Without a certificate of its own, and whatever the issuer and the name of the server's."""
     tls = server_side(tmp_path, client_certificate=client_certificate)
     async with serving(tls=tls) as address:
         flags = (f"--web.listen-address={address}", f"--web.config.file={tmp_path / 'web.yml'}")
@@ -92,7 +92,7 @@ async def test_with_tls_it_speaks_tls(tmp_path: Path, client_certificate: bool) 
         *((listen, "::1") for listen in ("[::]:{}", "[::1]:{}")),
     ],
 )
-async def test_it_asks_where_the_exporter_listens(listen: str, host: str) -> None:
+async def test_it_connects_to_the_listen_address(listen: str, host: str) -> None:
     """Listening on all interfaces includes this one."""
     async with serving(host=host) as address:
         assert await check(f"--web.listen-address={listen.format(address.rpartition(':')[2])}") == 0
@@ -106,13 +106,13 @@ async def test_it_asks_where_the_exporter_listens(listen: str, host: str) -> Non
     ],
 )
 async def test_it_reads_the_command_line_of_the_first_process(command: str) -> None:
-    """With an init before it as well; of several addresses, the first is asked."""
+    """With an init before it as well; of several addresses, the first is used."""
     async with serving() as address:
         assert await check(*command.format(address).split()) == 0
 
 
 @pytest.mark.parametrize("content", ["", "basic_auth_users: {a: b}", "# tls_server_config:"])
-async def test_without_tls_it_speaks_plain_http(tmp_path: Path, content: str) -> None:
+async def test_without_tls_it_uses_plain_http(tmp_path: Path, content: str) -> None:
     file = tmp_path / "web.yml"
     file.write_text(content, encoding="utf-8")
     async with serving() as address:
@@ -120,7 +120,7 @@ async def test_without_tls_it_speaks_plain_http(tmp_path: Path, content: str) ->
 
 
 @pytest.mark.parametrize("content", ["a: [", None])
-async def test_a_broken_web_configuration_is_told_not_a_traceback(
+async def test_a_broken_web_configuration_is_reported_without_a_traceback(
     tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "web.yml"
@@ -131,7 +131,7 @@ async def test_a_broken_web_configuration_is_told_not_a_traceback(
 
 
 async def test_as_a_process() -> None:
-    """The exit status is what Docker goes by."""
+    """Docker uses the exit status."""
     async with serving() as address:
         command = (sys.executable, "-m", "exporter.healthcheck", f"--web.listen-address={address}")
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)

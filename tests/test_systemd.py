@@ -1,4 +1,4 @@
-"""What systemd says and hears, with sockets as it makes them."""
+"""Sockets from systemd and notifications to it, over real sockets."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from exporter.systemd import Manager, NoSocketsError, passed_sockets
 
-# What a process started with sockets finds: it prints their addresses.
+# A process that is started with sockets and prints their ports.
 CHILD = """
 import os
 os.environ["LISTEN_PID"] = str(os.getpid())
@@ -33,7 +33,7 @@ class Listening:
         self._socket.settimeout(50)
         self.address = address
 
-    def heard(self) -> str:
+    def receive(self) -> str:
         return self._socket.recv(4096).decode()
 
     def close(self) -> None:
@@ -80,28 +80,28 @@ def test_sockets_that_are_not_there_or_for_another_process(environ: dict[str, st
     assert environ == {}
 
 
-def test_a_manager_is_told_in_its_words(listening: Listening) -> None:
+def test_notifications(listening: Listening) -> None:
     manager = Manager({"NOTIFY_SOCKET": listening.address})
     manager.ready()
-    assert listening.heard() == "READY=1"
+    assert listening.receive() == "READY=1"
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     with suppress(ZeroDivisionError), manager.reloading():
         raise ZeroDivisionError
-    first, moment = listening.heard().split("\n")
+    first, moment = listening.receive().split("\n")
     assert first == "RELOADING=1"
     assert before <= int(moment.removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    # It failed, but it serves.
-    assert listening.heard() == "READY=1"
+    # Also after a failed reload, the exporter serves.
+    assert listening.receive() == "READY=1"
     manager.stopping()
-    assert listening.heard() == "STOPPING=1"
+    assert listening.receive() == "STOPPING=1"
 
 
-async def test_signs_of_life_come_twice_as_often_as_they_must(listening: Listening) -> None:
+async def test_keep_alive_messages_come_twice_per_timeout(listening: Listening) -> None:
     manager = Manager({"NOTIFY_SOCKET": listening.address, "WATCHDOG_USEC": "200000", "WATCHDOG_PID": str(os.getpid())})
     assert manager.watchdog_interval == 0.1
     task = asyncio.create_task(manager.keep_alive())
     for _ in range(2):
-        assert await asyncio.to_thread(listening.heard) == "WATCHDOG=1"
+        assert await asyncio.to_thread(listening.receive) == "WATCHDOG=1"
     task.cancel()
 
 
@@ -115,7 +115,7 @@ async def test_signs_of_life_come_twice_as_often_as_they_must(listening: Listeni
         {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "soon"},
     ],
 )
-async def test_no_sign_of_life_where_none_is_wanted(environ: dict[str, str]) -> None:
+async def test_no_keep_alive_messages_without_a_watchdog(environ: dict[str, str]) -> None:
     async with asyncio.timeout(100):
         await Manager(environ).keep_alive()
 
@@ -130,7 +130,7 @@ def test_without_a_manager_nothing_happens(environ: dict[str, str]) -> None:
     assert environ == {}
 
 
-def test_a_manager_that_does_not_read_holds_up_nobody(listening: Listening) -> None:
+def test_a_manager_that_does_not_read_does_not_block(listening: Listening) -> None:
     manager = Manager({"NOTIFY_SOCKET": listening.address})
     started = time.monotonic()
     for _ in range(2000):

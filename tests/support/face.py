@@ -1,4 +1,4 @@
-"""What stands behind the web in its tests."""
+"""The web server of the tests, and an application for it of which everything can be set."""
 
 import asyncio
 import gzip
@@ -77,7 +77,7 @@ class FakeFace:
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """Wait until a function returns, or a coroutine function's result is, something true: most of what is waited for sets no event."""
+    """Wait until the result of a function or a coroutine function is true: most conditions set no event."""
     async with asyncio.timeout(100):
         while True:
             found = condition()
@@ -99,23 +99,25 @@ class Served:
         self.port = port
 
     async def ask(
-        self, path: str = "/-/healthy", tls: ssl.SSLContext | None = None, **headers: str
+        self, path: str = "/-/healthy", method: str = "GET", *, tls: ssl.SSLContext | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """One request over a connection of its own: status, headers, body. Raises OSError where there is no answer."""
-        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         answer = await self.say("\r\n".join([*lines, "", ""]).encode(), tls)
         if not answer:
-            raise ConnectionResetError("hung up on without an answer")
+            raise ConnectionResetError("disconnected without an answer")
         head, _, body = answer.partition(b"\r\n\r\n")
         first, *rest = head.decode().split("\r\n")
         return int(first.split()[1]), dict(line.split(": ", 1) for line in rest), body
 
-    async def status(self, path: str = "/-/healthy", tls: ssl.SSLContext | None = None, **headers: str) -> int:
-        return (await self.ask(path, tls, **headers))[0]
+    async def status(
+        self, path: str = "/-/healthy", method: str = "GET", *, tls: ssl.SSLContext | None = None, **headers: str
+    ) -> int:
+        return (await self.ask(path, method, tls=tls, **headers))[0]
 
     async def say(self, request: bytes, tls: ssl.SSLContext | None = None) -> bytes:
-        """Send these bytes; what is answered until the server hangs up."""
+        """Send these bytes; all that is received until the server disconnects."""
         async with asyncio.timeout(100):
             reader, writer = await self.connect(tls)
             try:

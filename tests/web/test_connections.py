@@ -1,4 +1,4 @@
-"""Slow and many clients."""
+"""Slow and numerous clients."""
 
 import asyncio
 import resource
@@ -16,7 +16,7 @@ REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 async def ended(reader: asyncio.StreamReader) -> bool:
-    """Whether the server has hung up by now."""
+    """Wait until the server disconnects."""
     try:
         async with asyncio.timeout(100):
             return await reader.read() == b""
@@ -40,7 +40,7 @@ async def test_a_client_that_does_not_finish_the_headers_is_disconnected(
 
 
 async def dribble(writer: asyncio.StreamWriter, said: bytes) -> None:
-    """A byte now and then does not win time."""
+    """Send a byte now and then, which must not extend the time."""
     writer.write(said)
     while said:
         await asyncio.sleep(0.02)
@@ -59,7 +59,7 @@ async def test_a_client_that_sent_a_request_is_kept(monkeypatch: pytest.MonkeyPa
         writer.close()
 
 
-async def test_many_silent_clients_give_way_to_one_that_asks() -> None:
+async def test_silent_clients_are_closed_for_one_with_a_request() -> None:
     async with guarded(max_connections=20) as served, AsyncExitStack() as stack:
         silent = []
         for _ in range(60):
@@ -73,7 +73,7 @@ async def test_many_silent_clients_give_way_to_one_that_asks() -> None:
         assert len(served.runner.server.connections) <= 20
 
 
-async def test_a_request_in_flight_is_never_cut_off() -> None:
+async def test_a_connection_with_a_request_in_flight_is_never_closed() -> None:
     async with guarded(max_connections=5) as served, AsyncExitStack() as stack:
         served.face.may_answer.clear()
         scrape = asyncio.create_task(served.status("/metrics"))
@@ -86,7 +86,7 @@ async def test_a_request_in_flight_is_never_cut_off() -> None:
         assert await scrape == 200
 
 
-async def test_when_all_are_being_answered_one_more_is_still_bounded() -> None:
+async def test_a_connection_beyond_the_limit_is_closed_when_none_is_idle() -> None:
     async with guarded(max_connections=5, max_requests=0) as served:
         served.face.may_answer.clear()
         scrapes = [asyncio.create_task(served.status("/metrics")) for _ in range(5)]
@@ -104,8 +104,8 @@ async def request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await reader.readuntil(b"healthy.\n")
 
 
-async def test_the_connection_idle_for_longest_gives_way() -> None:
-    """Not the one that was made first: that one sent a request just now."""
+async def test_the_connection_idle_for_longest_is_closed() -> None:
+    """The first one is kept: it sent a request just now."""
     async with guarded(max_connections=2) as served, AsyncExitStack() as stack:
         clients = []
         for _ in range(2):
@@ -118,7 +118,7 @@ async def test_the_connection_idle_for_longest_gives_way() -> None:
         await request(*clients[0])
 
 
-async def test_a_connection_without_a_request_gives_way_to_keep_one_that_had_some() -> None:
+async def test_a_connection_without_a_request_is_closed_before_one_with_requests() -> None:
     async with guarded(max_connections=2) as served, AsyncExitStack() as stack:
         kept, silent = await served.connect(), await served.connect()
         for _, writer in (kept, silent):
@@ -175,7 +175,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("most", ["None", "1000"])
-async def test_floods_of_connections_leave_descriptors_for_clients_that_ask(most: str) -> None:
+async def test_floods_of_connections_leave_descriptors_for_clients_with_requests(most: str) -> None:
     """With the limit that fits, and even where descriptors run out before a limit that does not."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", FEW_FILES.replace("MOST", most)),
@@ -214,7 +214,7 @@ async def test_headers_are_limited(headers: bytes, status: bytes) -> None:
 
 
 async def test_a_body_is_neither_kept_nor_waited_for() -> None:
-    """No path takes one: the answer comes at once, and what goes on coming is soon cut off."""
+    """No path reads one: the answer comes immediately."""
     async with guarded() as served:
         reader, writer = await served.connect()
         writer.write(b"POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n" + bytes(200_000))
@@ -225,7 +225,7 @@ async def test_a_body_is_neither_kept_nor_waited_for() -> None:
 
 
 async def test_a_slow_reader_of_a_large_answer_holds_no_copy_of_it() -> None:
-    """What the server has not sent yet is the one body that all scrapes share."""
+    """The server keeps a single body for all scrapes."""
     async with guarded() as served:
         served.face.body = bytes(64 * 2**20)
         reader, writer = await served.connect()

@@ -25,7 +25,7 @@ def test_an_address_is_a_host_and_a_port(text: str, host: str, port: int) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "9851", "localhost", "::1:9851", ":", ":http", ":-1", ":65536", ":٣", "a:1:2"])
-def test_anything_else_is_refused(text: str) -> None:
+def test_anything_else_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not HOST:PORT|in brackets"):
         parse_listen_address(text)
 
@@ -61,7 +61,7 @@ def test_all_interfaces_taken_by_another_program_are_not_shared() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", ""])
-def test_the_address_told_can_be_used_in_a_url(host: str) -> None:
+def test_the_address_can_be_used_in_a_url(host: str) -> None:
     if host == "::1" and not has_ipv6():
         pytest.skip("this machine has no IPv6")
     with closing(bind(host, 0)) as listener:

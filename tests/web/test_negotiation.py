@@ -1,4 +1,4 @@
-"""Which format and coding clients get for the headers that they send."""
+"""Content negotiation of format and coding."""
 
 import time
 
@@ -134,7 +134,7 @@ def test_gzip(accept_encoding: str | None, expected: bool) -> None:
 
 @given(header=st.text() | st.text('application/openmetrics-text;,q=01."\\ *'))
 def test_no_header_raises(header: str) -> None:
-    """Headers come from strangers."""
+    """Clients may send anything."""
     assert negotiate(header) in Format
     assert accepts_gzip(header) in {True, False}
 

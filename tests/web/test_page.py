@@ -22,7 +22,7 @@ VOID = {"meta", "link", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects what a browser would: tags, attributes, texts, and rows without details. Fails where tags do not fit."""
+    """Tags, attributes, texts, and rows without details. Fails where tags do not match."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def read(installation: Installation, language: str = "en", telemetry_path: str =
 
 
 def named(text: str) -> Installation:
-    """An installation in which everything that others name is called `text`."""
+    """An installation in which everything with a name from outside is called `text`."""
     made = Installation(warnings=[text], reload_error=text)
     made.add_user(text, text, "failing", queues=(text,))
     made.add_member(text, text)
@@ -108,7 +108,7 @@ def test_every_page_is_well_formed_in_every_language(make: Any, language: str) -
     assert not [name for name in page.attributes if name.startswith("on")]
 
 
-def test_the_first_sentence_says_what_is_wrong_and_where() -> None:
+def test_the_headline_names_the_problem_and_its_regions() -> None:
     assert "17 of 29 targets have a problem" in read(half_broken()).texts
     assert "In xian, hefei." in read(half_broken()).texts
     assert "All 35 targets work" in read(healthy()).texts
@@ -116,7 +116,7 @@ def test_the_first_sentence_says_what_is_wrong_and_where() -> None:
     assert "29 个目标中有 17 个异常" in read(half_broken(), "zh").texts
 
 
-def test_one_is_not_several() -> None:
+def test_a_single_target_has_texts_of_its_own() -> None:
     one = Installation()
     one.add_user("kunshan", "test")
     assert "The one target works" in read(one).texts
@@ -135,8 +135,8 @@ def test_one_is_not_several() -> None:
         (["up", "up"], "up", "Works"),
     ],
 )
-def test_a_region_is_as_loud_as_its_trouble(states: list[str], look: str, label: str) -> None:
-    """One user without data among many is no region without data."""
+def test_the_severity_of_a_region(states: list[str], look: str, label: str) -> None:
+    """A region with one user without data among others is not one without data."""
     made = Installation()
     for state in states:
         made.add_user("kunshan", f"{len(made.statuses)}", state)
@@ -145,7 +145,7 @@ def test_a_region_is_as_loud_as_its_trouble(states: list[str], look: str, label:
     assert page.texts[page.texts.index("SCNet region") + 1] == label
 
 
-def test_it_starts_with_what_is_not_known_yet() -> None:
+def test_a_starting_exporter_shows_that_nothing_is_known_yet() -> None:
     made = Installation()
     made.add_user("kunshan", "test", "pending")
     made.add_user("kunshan", "bob", "pending")
@@ -154,7 +154,7 @@ def test_it_starts_with_what_is_not_known_yet() -> None:
     assert "never" in page.texts
 
 
-def test_trouble_comes_first() -> None:
+def test_regions_with_problems_come_first() -> None:
     names = [text for text in read(half_broken()).texts if text in ("kunshan", "xian", "hefei", "new", "driving")]
     # The select for the filter and the rows of the lists come after the cards.
     assert names[:5] == ["xian", "hefei", "new", "kunshan", "driving"]
@@ -218,13 +218,13 @@ def test_rows_are_filtered_sorted_and_in_pages(query: dict[str, str], column: in
     assert [row[column] for row in rows(made, **query)] == order
 
 
-def test_every_list_tells_how_many_rows_it_has() -> None:
+def test_every_tab_shows_the_number_of_its_rows() -> None:
     for view, place in (("targets", 0), ("queues", 1), ("members", 2)):
         texts = read(half_broken(), view=view).texts
         assert texts[texts.index("Targets") + 1 + 2 * place] == str(len(rows(half_broken(), view=view)))
 
 
-def test_trouble_leads_and_numbers_are_sorted_with_the_unknown_last() -> None:
+def test_problems_come_first_and_unknown_numbers_last() -> None:
     states = [row[0] for row in rows(half_broken())]
     assert states == sorted(states, key=["No data", "Failing", "Not tried yet", "Works"].index)
     running = [row[3] for row in rows(half_broken(), view="queues")]
@@ -273,7 +273,7 @@ def test_values_of_a_target_without_a_list_of_its_own_are_in_its_row() -> None:
     assert "state 7 7" in read(made).text
 
 
-def test_an_endpoint_that_the_region_does_not_have_is_told_quietly() -> None:
+def test_an_absent_endpoint_is_no_problem() -> None:
     made = Installation()
     made.add("kunshan", "region_cores", "", "absent")
     made.add_user("kunshan", "bob")
@@ -299,7 +299,7 @@ def test_a_target_has_details_without_javascript() -> None:
         assert fact in details
 
 
-def test_an_expired_token_and_a_refused_configuration_are_told() -> None:
+def test_an_expired_token_and_a_rejected_configuration_are_shown() -> None:
     page = read(half_broken())
     assert "Token expired: " in page.texts
     assert "The configuration file holds mistakes; an older configuration is in use" in page.texts
@@ -307,7 +307,7 @@ def test_an_expired_token_and_a_refused_configuration_are_told() -> None:
     assert "A warning about the configuration" in page.texts
 
 
-def test_who_polls_a_part_of_all_targets_says_so() -> None:
+def test_a_shard_is_shown() -> None:
     whole, part = named("name"), named("name")
     part.shard = Shard(2, 5)
     assert "shard" not in read(whole).text
@@ -315,11 +315,11 @@ def test_who_polls_a_part_of_all_targets_says_so() -> None:
     assert "共 5 个分片，本实例为第 2 号（从 0 开始）" in read(part, "zh").text
 
 
-def test_nobody_is_told_to_mend_the_configuration_where_other_shards_poll_all_of_it() -> None:
-    mend = "give a region users or members"
-    assert mend in read(Installation()).text
+def test_an_empty_shard_is_not_a_mistake_in_the_configuration() -> None:
+    advice = "give a region users or members"
+    assert advice in read(Installation()).text
     empty = read(Installation(shard=Shard(1, 2))).text
-    assert mend not in empty
+    assert advice not in empty
     assert "No target of the configuration falls to this shard" in empty
 
 
@@ -328,7 +328,7 @@ def test_every_page_of_the_exporter_is_linked_from_below_any_path() -> None:
     assert {"./probe:all", "./api/v1/status", "./config"} <= set(links)
 
 
-def test_links_keep_what_was_asked_for() -> None:
+def test_links_keep_the_other_parameters() -> None:
     page = read(huge(1000), filter="user", state="up", offset="100", nonsense="1")
     links = page.attributes["href"]
     assert "?filter=user&state=up&offset=200#lists" in links

@@ -1,4 +1,4 @@
-"""The file of --web.config.file: what may stand in it, and what is said about mistakes."""
+"""The file of --web.config.file: its settings, and the errors about mistakes in it."""
 
 import ssl
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests.support.web_config import Authority, hashed, write
 GOOD_HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
 
 
-def complaints(folder: Path, text: str) -> list[str]:
-    """What is said about `text`, without the file's folder."""
+def errors(folder: Path, text: str) -> list[str]:
+    """The errors about `text`, without the file's folder."""
     path = folder / "web.yml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
@@ -22,7 +22,7 @@ def complaints(folder: Path, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "error"),
     [
         ("basic_auth_user: {}", "1:1: basic_auth_user: unknown key; did you mean basic_auth_users?"),
         ("a: 1", "1:1: a: unknown key; known here are tls_server_config, http_server_config,"),
@@ -51,12 +51,12 @@ def complaints(folder: Path, text: str) -> list[str]:
         ("", "1:1: the file is empty"),
     ],
 )
-def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, complaint: str) -> None:
-    assert any(f"web.yml:{complaint}" in line or complaint in line for line in complaints(tmp_path, text))
+def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, error: str) -> None:
+    assert any(f"web.yml:{error}" in line or error in line for line in errors(tmp_path, text))
 
 
 @pytest.mark.parametrize(
-    ("setting", "complaint"),
+    ("setting", "error"),
     [
         ("cert_file: nowhere.pem", "cert_file: cannot use "),
         ("key_file: other.key", "key_file: the private key does not belong to the certificate"),
@@ -90,8 +90,8 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, complaint:
         ("prefer_server_cipher_suites: true", "prefer_server_cipher_suites: the order of cipher suites cannot be set"),
     ],
 )
-def test_tls_that_cannot_be_had_is_refused_with_words(
-    tmp_path: Path, authority: Authority, setting: str, complaint: str
+def test_unsupported_tls_is_rejected_with_an_explanation(
+    tmp_path: Path, authority: Authority, setting: str, error: str
 ) -> None:
     usual = authority.issue()
     authority.issue("other")
@@ -102,16 +102,16 @@ def test_tls_that_cannot_be_had_is_refused_with_words(
     (tmp_path / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     given = {line.strip().partition(":")[0] for line in setting.splitlines()}
     lines = [f"  {name}: {file}" for name, file in usual.items() if name not in given]
-    found = complaints(tmp_path, "\n".join(["tls_server_config:", *lines, f"  {setting}"]))
-    assert any(f"tls_server_config.{complaint}" in line or complaint in line for line in found), found
+    found = errors(tmp_path, "\n".join(["tls_server_config:", *lines, f"  {setting}"]))
+    assert any(f"tls_server_config.{error}" in line or error in line for line in found), found
 
 
-def test_no_complaint_shows_a_hash_or_a_key(tmp_path: Path) -> None:
+def test_no_error_shows_a_hash_or_a_key(tmp_path: Path) -> None:
     text = "basic_auth_users: {alice: $2y$10$hunter2}\ntls_server_config: {cert: hunter2, key: hunter2}"
-    assert not [line for line in complaints(tmp_path, text) if "hunter2" in line]
+    assert not [line for line in errors(tmp_path, text) if "hunter2" in line]
 
 
-def test_everything_that_can_be_said(tmp_path: Path, authority: Authority) -> None:
+def test_all_settings(tmp_path: Path, authority: Authority) -> None:
     password = hashed("pw")
     settings = load_settings(
         write(
@@ -158,7 +158,7 @@ def test_certificate_and_key_can_stand_in_the_file_itself(tmp_path: Path, author
     assert settings.files == ()
 
 
-def test_no_limit_is_one_of_0(tmp_path: Path) -> None:
+def test_an_interval_of_0_means_no_limit(tmp_path: Path) -> None:
     assert load_settings(write(tmp_path / "web.yml", rate_limit={"interval": "0"})).rate_limit is None
 
 

@@ -16,7 +16,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 
 
 def closed(schema: Any) -> Any:
-    """The schema, with properties that it does not name forbidden: what is there must be documented."""
+    """The schema without additional properties: every property must be documented."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -33,7 +33,7 @@ def test_the_answer_is_as_the_schema_says(make: Any) -> None:
 
 
 def test_every_property_is_required_and_met() -> None:
-    """Nothing is documented that no answer has."""
+    """Every documented property is in an answer."""
 
     def names(schema: Any, found: set[str]) -> set[str]:
         if isinstance(schema, dict):
@@ -105,7 +105,7 @@ async def test_without_a_limit_there_are_a_thousand() -> None:
         ("", 29),
     ],
 )
-async def test_what_is_asked_for_is_what_comes(query: str, matching: int) -> None:
+async def test_targets_are_selected_by_parameters(query: str, matching: int) -> None:
     async with guarded(face=StagedFace(half_broken())) as served:
         _, _, body = await served.ask(f"/api/v1/status?{query}")
     status = json.loads(body)
@@ -115,7 +115,7 @@ async def test_what_is_asked_for_is_what_comes(query: str, matching: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("query", "complaint"),
+    ("query", "error"),
     [
         ("limit=0", "limit: must be a whole number from 1 to 10000"),
         ("limit=10001", "limit: must be"),
@@ -126,12 +126,12 @@ async def test_what_is_asked_for_is_what_comes(query: str, matching: int) -> Non
         ("state=happy", "state: 'happy' is none of stale, failing, pending, up"),
     ],
 )
-async def test_a_wrong_parameter_is_named(query: str, complaint: str) -> None:
+async def test_a_wrong_parameter_is_named(query: str, error: str) -> None:
     async with guarded(face=StagedFace(healthy())) as served:
         status, headers, body = await served.ask(f"/api/v1/status?{query}")
     assert status == 400
     assert headers["Content-Type"] == "application/json"
-    assert json.loads(body)["error"].startswith(complaint)
+    assert json.loads(body)["error"].startswith(error)
 
 
 async def test_an_offset_beyond_the_end_is_an_empty_last_page() -> None:
@@ -151,7 +151,7 @@ def test_sums_are_of_all_and_an_unknown_part_makes_them_unknown() -> None:
     assert made.status()["sources"][0]["tasks"] == {"length": None}
 
 
-def test_the_most_urgent_state_is_the_sources() -> None:
+def test_the_state_of_a_source_is_the_most_urgent_one() -> None:
     for first, second in product(("stale", "failing", "pending", "up"), repeat=2):
         made = Installation()
         made.add_user("kunshan", "alice", first)
@@ -160,7 +160,7 @@ def test_the_most_urgent_state_is_the_sources() -> None:
         assert made.status()["sources"][0]["state"] == min(first, second, key=order.index)
 
 
-def test_of_thousands_of_tokens_those_that_end_first_are_told() -> None:
+def test_of_thousands_of_tokens_the_first_to_expire_are_listed() -> None:
     made = healthy()
     made.token_ends["xian"] = {f"user{number}": made.now + number for number in range(3000, 0, -1)}
     (xian,) = [source for source in made.status()["sources"] if source["name"] == "xian"]

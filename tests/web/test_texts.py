@@ -1,4 +1,4 @@
-"""Words in two languages."""
+"""Texts in two languages."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from exporter.web.query import VIEWS
 from exporter.web.texts import _ALL, Texts, chosen_language, number
 
 
-def test_both_languages_say_the_same_things() -> None:
+def test_both_languages_have_the_same_texts_and_placeholders() -> None:
     english, chinese = ({key for key in texts if not key.endswith("_one")} for texts in _ALL.values())
     assert english == chinese
     for key in english:
@@ -29,7 +29,7 @@ def test_chinese_is_chinese() -> None:
 
 
 def test_every_word_of_the_status_has_a_text() -> None:
-    """Or a page that meets it would be an error."""
+    """A page that needs a missing text is an error."""
     schema = json.loads((Path(__file__).parents[2] / "docs" / "status.schema.json").read_text())
     kinds = schema["properties"]["sources"]["items"]["properties"]["kind"]["enum"]
     states = schema["$defs"]["state"]["enum"]
@@ -41,7 +41,7 @@ def test_every_word_of_the_status_has_a_text() -> None:
         assert needed <= texts.keys()
 
 
-def test_no_word_is_there_for_nobody() -> None:
+def test_no_text_is_unused() -> None:
     folder = Path(exporter.web.__file__).parent
     sources = "".join((folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts"))
     made = ("state_", "explain_", "collector_", "reason_", "ago_", "in_", "head_", "verdict_", "scnet", "octopus")
@@ -51,7 +51,7 @@ def test_no_word_is_there_for_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "header", "language"),
+    ("requested", "header", "language"),
     [
         (None, None, "en"),
         (None, "", "en"),
@@ -68,13 +68,13 @@ def test_no_word_is_there_for_nobody() -> None:
     ],
 )
 def test_the_language_is_that_of_the_switch_or_of_the_browser(
-    asked: str | None, header: str | None, language: str
+    requested: str | None, header: str | None, language: str
 ) -> None:
-    assert chosen_language(asked, header) == language
+    assert chosen_language(requested, header) == language
 
 
 @given(st.text())
-def test_no_header_is_too_odd(header: str) -> None:
+def test_no_header_raises(header: str) -> None:
     assert chosen_language(None, header) in ("en", "zh")
 
 
@@ -93,7 +93,7 @@ def test_no_header_is_too_odd(header: str) -> None:
         (-3600 * 20, "in 20 h"),
     ],
 )
-def test_times_are_told_in_the_unit_that_people_would_use(seconds: float, text: str) -> None:
+def test_times_have_a_readable_unit(seconds: float, text: str) -> None:
     assert Texts("en").since(seconds) == text
 
 

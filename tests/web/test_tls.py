@@ -1,4 +1,4 @@
-"""Who gets in over TLS: clients with the right, a wrong, an expired or no certificate."""
+"""Clients over TLS, with the right, a wrong, an expired or no certificate."""
 
 import asyncio
 import ssl
@@ -13,7 +13,7 @@ from tests.support.face import Served, guarded
 from tests.support.web_config import Authority, write
 
 
-async def gets_in(served: Served, tls: ssl.SSLContext | None) -> bool:
+async def is_answered(served: Served, tls: ssl.SSLContext | None) -> bool:
     """Whether the client is answered rather than disconnected."""
     try:
         return await served.status(tls=tls) == 200
@@ -24,11 +24,11 @@ async def gets_in(served: Served, tls: ssl.SSLContext | None) -> bool:
 async def test_an_answer_over_tls(tmp_path: Path, authority: Authority) -> None:
     path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
     async with guarded(path) as served:
-        assert await gets_in(served, authority.client())
-        assert not await gets_in(served, None)
+        assert await is_answered(served, authority.client())
+        assert not await is_answered(served, None)
 
 
-async def test_a_client_that_trusts_another_authority_turns_away(tmp_path: Path, authority: Authority) -> None:
+async def test_a_client_that_trusts_another_authority_fails(tmp_path: Path, authority: Authority) -> None:
     path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
     async with guarded(path) as served:
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -44,7 +44,7 @@ async def test_a_client_that_trusts_another_authority_turns_away(tmp_path: Path,
         ("RequireAndVerifyClientCert", {"right"}),
     ],
 )
-async def test_the_certificates_that_each_policy_demands(
+async def test_the_certificates_that_each_policy_requires(
     tmp_path: Path, authority: Authority, auth: str, admitted: set[str]
 ) -> None:
     ca = {} if auth == "NoClientCert" else {"client_ca_file": "ca.pem"}
@@ -55,7 +55,7 @@ async def test_the_certificates_that_each_policy_demands(
     stranger.issue("wrong", "prometheus")
     clients = {name: authority.client(name) for name in ("right", "wrong", "expired")} | {"none": authority.client()}
     async with guarded(write(tmp_path / "web.yml", tls_server_config=tls)) as served:
-        assert {name for name, client in clients.items() if await gets_in(served, client)} == admitted
+        assert {name for name, client in clients.items() if await is_answered(served, client)} == admitted
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_only_clients_with_an_allowed_name(
     }
     authority.issue("client", *names)
     async with guarded(write(tmp_path / "web.yml", tls_server_config=tls)) as served:
-        assert await gets_in(served, authority.client("client")) is allowed
+        assert await is_answered(served, authority.client("client")) is allowed
         assert served.face.requests["/-/healthy", 200] == int(allowed)
 
 
@@ -91,16 +91,16 @@ async def test_a_uri_is_a_name_as_well() -> None:
     assert subject_alternative_names(certificate) == {"spiffe://example.com/p", "a"}
 
 
-@pytest.mark.parametrize(("oldest", "gets"), [("TLS12", True), ("TLS13", False)])
-async def test_versions_older_than_allowed_are_refused(
-    tmp_path: Path, authority: Authority, oldest: str, gets: bool
+@pytest.mark.parametrize(("oldest", "answered"), [("TLS12", True), ("TLS13", False)])
+async def test_versions_older_than_allowed_are_rejected(
+    tmp_path: Path, authority: Authority, oldest: str, answered: bool
 ) -> None:
     tls = {**authority.issue(), "min_version": oldest}
     client = authority.client()
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     async with guarded(write(tmp_path / "web.yml", tls_server_config=tls)) as served:
-        assert await gets_in(served, client) is gets
-        assert await gets_in(served, authority.client())
+        assert await is_answered(served, client) is answered
+        assert await is_answered(served, authority.client())
 
 
 async def test_a_client_that_never_finishes_the_handshake_is_disconnected(
@@ -111,10 +111,10 @@ async def test_a_client_that_never_finishes_the_handshake_is_disconnected(
             patched.setattr("exporter.web.connections.FIRST_REQUEST_TIMEOUT", 0.2)
             async with asyncio.timeout(100):
                 assert await served.say(b"") == b""
-        assert await gets_in(served, authority.client())
+        assert await is_answered(served, authority.client())
 
 
-async def test_clients_stuck_in_the_handshake_give_way(tmp_path: Path, authority: Authority) -> None:
+async def test_clients_stuck_in_the_handshake_are_closed_for_others(tmp_path: Path, authority: Authority) -> None:
     async with (
         guarded(write(tmp_path / "web.yml", tls_server_config=authority.issue()), max_connections=5) as served,
         AsyncExitStack() as stack,
@@ -124,7 +124,7 @@ async def test_clients_stuck_in_the_handshake_give_way(tmp_path: Path, authority
             reader, writer = await served.connect()
             stack.callback(writer.close)
             stuck.append(reader)
-        assert await gets_in(served, authority.client())
+        assert await is_answered(served, authority.client())
         async with asyncio.timeout(100):
             with suppress(ConnectionResetError):
                 assert await stuck[0].read() == b""

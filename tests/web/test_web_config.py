@@ -53,7 +53,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 
 def daemons() -> int:
-    """Threads that may read files; those that check passwords are others."""
+    """The number of daemon threads, which read files or check passwords."""
     return sum(thread.daemon for thread in threading.enumerate())
 
 
@@ -83,7 +83,7 @@ async def logged(capsys: pytest.CaptureFixture[str], text: str) -> None:
 
 
 async def serial_of(served: Served, tls: ssl.SSLContext) -> int:
-    """The number of the certificate that a new connection is shown."""
+    """The serial number of the certificate that a new connection gets."""
     _, writer = await served.connect(tls)
     try:
         return int(writer.get_extra_info("peercert")["serialNumber"], 16)
@@ -125,10 +125,10 @@ async def test_a_change_applies_without_a_restart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "broken", ["basic_auth_users: [", "", "basic_auth_user: {}", "\0", None, "a pipe", "a directory"]
 )
-async def test_a_broken_file_changes_nothing_and_is_told_once(
+async def test_a_broken_file_changes_nothing_and_is_logged_once(
     tmp_path: Path, broken: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It neither opens the door nor stops scrapes."""
+    """It neither allows requests without a password nor stops scrapes."""
     path = write(tmp_path / "web.yml", **users("pw"))
     async with guarded(path) as served:
         path.unlink()
@@ -145,14 +145,14 @@ async def test_a_broken_file_changes_nothing_and_is_told_once(
             await asyncio.sleep(0.02)
         assert "cannot be used" not in capsys.readouterr().out
         path.rmdir() if broken == "a directory" else path.unlink(missing_ok=True)
-        write(path, **users("mended"))
-        await answers(served, 200, "mended")
+        write(path, **users("fixed"))
+        await answers(served, 200, "fixed")
 
 
-async def test_a_disk_that_does_not_answer_holds_up_nobody_and_is_told(
+async def test_a_disk_that_does_not_answer_delays_no_request_and_is_logged(
     tmp_path: Path, disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The new password cannot be read yet: the old one goes on, and the log says so."""
+    """The new password cannot be read yet: the old one stays valid."""
     path = write(tmp_path / "web.yml", **users("old"))
     async with guarded(path) as served:
         disk.answers.clear()
@@ -169,7 +169,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_and_is_told(
         assert await served.status(Authorization=basic("alice", "old")) == 401
 
 
-async def test_a_disk_that_answers_again_is_told_though_nothing_changed(
+async def test_a_disk_that_answers_again_is_logged_though_nothing_changed(
     tmp_path: Path, disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / "web.yml", **users("pw"))
@@ -195,7 +195,7 @@ async def test_a_connection_from_before_is_bound_by_the_new_rules(tmp_path: Path
         writer.close()
 
 
-async def test_a_connection_that_no_longer_meets_the_tls_settings_is_ended(
+async def test_a_connection_that_no_longer_meets_the_tls_settings_is_closed(
     tmp_path: Path, authority: Authority
 ) -> None:
     certificate = authority.issue()
@@ -222,7 +222,7 @@ async def test_a_connection_that_no_longer_meets_the_tls_settings_is_ended(
             pass
 
 
-async def test_an_authority_that_was_removed_is_trusted_no_longer(tmp_path: Path, authority: Authority) -> None:
+async def test_an_authority_that_was_removed_is_no_longer_trusted(tmp_path: Path, authority: Authority) -> None:
     other = Authority(tmp_path, "other")
     other.issue("stranger", "prometheus")
     authority.issue("client", "prometheus")
@@ -282,7 +282,7 @@ async def another_serial(served: Served, authority: Authority, seen: set[int]) -
 
 
 async def test_certificates_are_rotated_under_load(tmp_path: Path, authority: Authority) -> None:
-    """Clients with new connections, and one that keeps its own, notice nothing, though files change one by one."""
+    """Requests on new and on kept connections succeed, though files change one by one."""
     path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
     client = authority.client()
     done = asyncio.Event()
@@ -322,7 +322,7 @@ async def test_certificates_are_rotated_under_load(tmp_path: Path, authority: Au
     assert len(serials) == 6
 
 
-async def test_a_certificate_that_stays_unfit_is_told_and_the_one_before_is_shown(
+async def test_an_unusable_certificate_is_logged_and_the_previous_one_stays_in_use(
     tmp_path: Path, authority: Authority, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
@@ -348,7 +348,7 @@ async def test_a_file_that_names_another_one_not_there_yet_applies_when_that_com
         await another_serial(served, authority, seen)
 
 
-async def test_half_a_file_is_not_believed(tmp_path: Path) -> None:
+async def test_half_a_file_is_not_applied(tmp_path: Path) -> None:
     """Written bit by bit, it would demand less for a moment than before and after."""
     path = write(tmp_path / "web.yml", http_server_config={}, **users("pw"))
     config = await WebConfig.load(path, SystemClock())
@@ -394,7 +394,7 @@ async def test_configured_headers_are_on_every_answer(tmp_path: Path) -> None:
             assert headers.items() <= found.items()
 
 
-async def test_no_answer_tells_what_software_this_is(tmp_path: Path) -> None:
+async def test_no_answer_reveals_the_software(tmp_path: Path) -> None:
     async with guarded() as served:
         for request in ("/", "/nothing"):
             assert "Server" not in (await served.ask(request))[1]
