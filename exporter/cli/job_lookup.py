@@ -59,7 +59,9 @@ class JobLookup:
 
     async def _of_member(self) -> JobSnapshot:
         """The jobs that the user has as a member of each configured group."""
-        listings = [await self._region.ask(MEMBER_JOBS, membership, read_jobs) for membership in self._memberships]
+        listings = [
+            await self._region.endpoint(MEMBER_JOBS, membership).get(read_jobs) for membership in self._memberships
+        ]
         jobs: dict[str, Job] = {}
         for listing in listings:
             jobs |= _by_id(listing)

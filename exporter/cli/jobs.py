@@ -228,7 +228,7 @@ async def _list(components: Components, members: list[Subject], states: Sequence
 async def _ask(components: Components, member: Subject, advance: Callable[[], None]) -> _Answer:
     region = components.regions[member.source]
     try:
-        return _Answer(member, await region.ask(MEMBER_JOBS, member, read_jobs))
+        return _Answer(member, await region.endpoint(MEMBER_JOBS, member).get(read_jobs))
     except PollError as error:
         return _Answer(member, JobListing(()), error)
     finally:

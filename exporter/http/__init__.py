@@ -3,7 +3,7 @@
 Knows nothing of vendors: what a body means is decided by the `decode` function that each call brings.
 """
 
-from exporter.http.auth import EitherToken, StaticToken, TokenProvider, call_with_token
+from exporter.http.auth import EitherToken, Endpoint, StaticToken, TokenProvider
 from exporter.http.client import RequestObserver, Settings, Upstream, on_response
 from exporter.http.failures import CircuitBreaker
 from exporter.http.message import (
@@ -31,6 +31,7 @@ __all__ = [
     "ALARMING_SKEW",
     "CircuitBreaker",
     "EitherToken",
+    "Endpoint",
     "Issued",
     "Login",
     "Renewal",
@@ -44,7 +45,6 @@ __all__ = [
     "TokenProvider",
     "TokenSource",
     "Upstream",
-    "call_with_token",
     "clock_skew",
     "describe_skew",
     "excerpt",

@@ -2,10 +2,11 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PermissionDeniedError, PollError
@@ -66,6 +67,30 @@ class StaticToken:
         return value if value != rejected else None
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A URL that is requested with a token in a `header`. Requests are counted as those of `collector`."""
+
+    upstream: Upstream
+    tokens: TokenProvider
+    collector: str
+    url: str
+    header: str = "token"
+
+    def get(self, decode: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
+        """Send a request with the current token; if that is rejected, once more with another.
+
+        Raises the PollErrors of `Upstream.call` and of `decode`; AuthenticationError where the only token was rejected,
+        PermissionDeniedError where a second one was rejected as well, now or lately.
+        """
+        if isinstance(self.tokens, EitherToken):
+            return self.tokens.get(self, decode)
+        return get_with(self.tokens, self, decode)
+
+    def request(self, token: str) -> Request:
+        return Request(self.collector, self.url, headers={self.header: token}, secrets=(token,))
+
+
 class EitherToken:
     """Two tokens of one login of which requests take one: learnt by trying. A TokenProvider of the one accepted last.
 
@@ -94,10 +119,8 @@ class EitherToken:
         """Forget which requests no token helped: there is a new credential."""
         self._in_vain.clear()
 
-    async def call(
-        self, upstream: Upstream, request_for: Callable[[str], Request], decode: Callable[[Response], T]
-    ) -> T:
-        """As `call_with_token`, with each of the two. Raises the error of the likelier one."""
+    async def get(self, endpoint: Endpoint, decode: Callable[[Response], T]) -> T:
+        """As `Endpoint.get`, with each of the two. Raises the error of the likelier one."""
         # It raises where the account cannot log in, or is disabled in the region.
         await current_of(self._first)
         known = self._accepted is not None
@@ -108,7 +131,7 @@ class EitherToken:
         attempts = [(likely, True)]
         # The other one comes with the same login. If it did not, another login is not worth its while.
         tries_both = bool(other.issued.value) and (
-            not self._in_vain or self._clock.monotonic() >= self._in_vain.get(request_for("").url, -math.inf)
+            not self._in_vain or self._clock.monotonic() >= self._in_vain.get(endpoint.url, -math.inf)
         )
         if tries_both:
             attempts.append((other, False))
@@ -117,14 +140,14 @@ class EitherToken:
         failure: AuthenticationError | PermissionDeniedError | None = None
         for provider, replaceable in attempts:
             try:
-                answer = await call_with_token(upstream, provider, request_for, decode, replaceable=replaceable)
+                answer = await get_with(provider, endpoint, decode, replaceable=replaceable)
             except (AuthenticationError, PermissionDeniedError) as error:
                 failure = error if provider is likely or failure is None else failure
             else:
                 self._accepted = provider
                 return answer
         if tries_both:
-            self._in_vain[request_for("").url] = self._clock.monotonic() + NEGATIVE_CACHE_TTL
+            self._in_vain[endpoint.url] = self._clock.monotonic() + NEGATIVE_CACHE_TTL
         assert failure is not None  # noqa: S101 - there was an attempt
         try:
             raise failure
@@ -137,27 +160,17 @@ class UnusableTokenError(AuthenticationError):
     """The token was not evaluated: the server does not accept a header as long as it is."""
 
 
-async def call_with_token(
-    upstream: Upstream,
-    tokens: TokenProvider,
-    request_for: Callable[[str], Request],
-    decode: Callable[[Response], T],
-    *,
-    replaceable: bool = True,
+async def get_with(
+    tokens: TokenProvider, endpoint: Endpoint, decode: Callable[[Response], T], *, replaceable: bool = True
 ) -> T:
-    """Send the request with the current token; if that is rejected, once more with another, where it is `replaceable`.
-
-    Raises the PollErrors of `Upstream.call` and of `decode`; AuthenticationError where the only token was rejected,
-    PermissionDeniedError where a second one was rejected as well, now or lately.
-    """
-    if isinstance(tokens, EitherToken):
-        return await tokens.call(upstream, request_for, decode)
+    """As `Endpoint.get`, with `tokens` instead of the endpoint's; another one is tried where they are `replaceable`."""
+    upstream = endpoint.upstream
     read = partial(decode_unless_unusable, decode)
     replaced = False
     try:
         token = await tokens.current()
         while True:
-            request = request_for(token)
+            request = endpoint.request(token)
             try:
                 answer = await upstream.call(request, read)
             except RejectedTokenError:
@@ -181,7 +194,7 @@ async def call_with_token(
 
 
 async def current_of(tokens: TokenProvider) -> str:
-    """The current token. Raises as `call_with_token` does where there is none."""
+    """The current token. Raises as `Endpoint.get` does where there is none."""
     try:
         return await tokens.current()
     except AuthenticationError as error:

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hi
 import msgspec
 
 from exporter.errors import AuthenticationError, DecodeError, NotThereError, PollError, RecordError
-from exporter.http import Response, excerpt
+from exporter.http import Endpoint, Response, excerpt
 from exporter.metrics import health, self_metrics, tracking
 from exporter.metrics.family import Family, Sample, Text
 from exporter.metrics.format import Chunks, sample, to_bytes
@@ -197,8 +197,8 @@ def collectors_of(section: str) -> tuple[Collector, ...]:
 class Source(Protocol):
     """Interface of a region or project for the polling of declared collectors."""
 
-    def ask(self, collector: Collector, subject: Subject, decode: Callable[[Response], T]) -> Awaitable[T]:
-        """Request the collector's path with the right token. Raises PollError."""
+    def endpoint(self, collector: Collector, subject: Subject) -> Endpoint:
+        """The collector's path, requested with the right token."""
         ...
 
     def open(self, response: Response) -> msgspec.Raw:
@@ -264,27 +264,21 @@ class RowPolling(Generic[R]):
         self._row = row
         self._generate = generate
         self._key = declared.key(subject)
+        self._endpoint = source.endpoint(declared, subject)
+        self._shown = source.shown
 
     async def poll(self) -> Found | None:
         """Poll once; None where the answer is the one that is shown. Raises PollError."""
-        known = self._source.shown(self._key)
-        found = await self._source.ask(self._collector, self._subject, lambda response: self._read(response, known))
-        if found is None and self._source.shown(self._key) != known:
-            # It got too old to be shown while it was requested again.
-            return await self._source.ask(self._collector, self._subject, lambda response: self._read(response, None))
-        return found
+        return await get_unless_shown(self._endpoint, lambda: self._shown(self._key), self._read)
 
     async def publish(self, found: Found | None) -> None:
         if found is not None:
             self._source.show(self._key, found, rendered(found.samples))
 
-    def _read(self, response: Response, known: int | None) -> Found | None:
-        fingerprint = hash(response.body)
-        if known == fingerprint:
-            return None
+    def _read(self, response: Response) -> Found:
         rows = read_rows(self._open(response), self._row)
         samples = self._samples(rows)
-        return Found(samples, rows.rejected, None if rows.rejected else fingerprint)
+        return Found(samples, rows.rejected, None if rows.rejected else hash(response.body))
 
     def _open(self, response: Response) -> msgspec.Raw:
         """The data of the answer; a success is one whatever its HTTP status. Raises PollError."""
@@ -313,6 +307,18 @@ class RowPolling(Generic[R]):
                 disputed.add(first)
         known = (each for each in found.values() if each not in disputed)
         return tuple(sorted(known, key=lambda each: (each.family.name, each.values)))
+
+
+async def get_unless_shown(
+    endpoint: Endpoint, shown: Callable[[], int | None], read: Callable[[Response], T]
+) -> T | None:
+    """Request an endpoint and read the answer, unless its fingerprint is that of the one `shown`: None. Raises PollError."""
+    known = shown()
+    found = await endpoint.get(lambda response: None if hash(response.body) == known else read(response))
+    if found is None and shown() != known:
+        # It got too old to be shown while it was requested again.
+        return await endpoint.get(read)
+    return found
 
 
 def rendered(samples: Iterable[Sample]) -> Chunks:

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 
 from exporter.errors import AuthenticationError, PermissionDeniedError, PollError, RejectedError, UpstreamTimeoutError
-from exporter.http import Request, Response, call_with_token
+from exporter.http import Endpoint, Response
 from tests.support.http import Network
 
 
@@ -46,10 +46,7 @@ async def ask(network: Network, tokens: Tokens, good: str = "good", status: int 
 
     url = await network.serve(answer)
 
-    def request(token: str) -> Request:
-        return Request("schedulers", url, headers={"token": token}, secrets=(token,))
-
-    return await call_with_token(network.upstream(retries=3), tokens, request, decode), seen
+    return await Endpoint(network.upstream(retries=3), tokens, "schedulers", url).get(decode), seen
 
 
 async def test_an_accepted_token_is_sent_once(network: Network) -> None:
@@ -127,19 +124,19 @@ async def test_a_token_too_long_for_the_server_is_replaced(network: Network, sta
 
     url = await network.serve(answer)
 
-    def request(token: str) -> Request:
-        return Request("schedulers", url, headers={"token": token}, secrets=(token,))
+    def endpoint(tokens: Tokens) -> Endpoint:
+        return Endpoint(upstream, tokens, "schedulers", url)
 
     upstream, tokens = network.upstream(), Tokens("k" * 101, "good")
-    assert await call_with_token(upstream, tokens, request, decode) == b"fine"
+    assert await endpoint(tokens).get(decode) == b"fine"
     assert tokens.refused == ["k" * 101]
     with pytest.raises(
         AuthenticationError, match=f"^HTTP {status}: the server does not accept a header as long"
     ) as error:
-        await call_with_token(upstream, Tokens("k" * 102), request, decode)
+        await endpoint(Tokens("k" * 102)).get(decode)
     assert error.value.culprit == "account lab"
     with pytest.raises(AuthenticationError, match="as long as the token"):
-        await call_with_token(upstream, Tokens("k" * 103, "k" * 104), request, decode)
+        await endpoint(Tokens("k" * 103, "k" * 104)).get(decode)
     assert len(seen) == 5
 
 
@@ -149,5 +146,5 @@ async def test_a_bad_request_is_not_one_of_the_token(network: Network) -> None:
 
     url, tokens = await network.serve(answer), Tokens("good", "other")
     with pytest.raises(RejectedError):
-        await call_with_token(network.upstream(), tokens, lambda _: Request("schedulers", url), decode)
+        await Endpoint(network.upstream(), tokens, "schedulers", url).get(decode)
     assert tokens.refused == []

@@ -33,7 +33,10 @@ class OneAnswer:
         self.response = Response(status, body, {}, 0.0)
         self.known: dict[TargetKey, int | None] = {}
 
-    async def ask(self, _collector: Collector, _subject: Subject, decode: Callable[[Response], T]) -> T:
+    def endpoint(self, _collector: Collector, _subject: Subject) -> Any:
+        return self
+
+    async def get(self, decode: Callable[[Response], T]) -> T:
         return decode(self.response)
 
     def open(self, response: Response) -> msgspec.Raw:

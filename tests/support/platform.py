@@ -12,10 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from exporter.config import InlineSecret
-from exporter.http import Login, TokenCache, TokenProvider, TokenSource, Upstream
+from exporter.http import Endpoint, Login, TokenCache, TokenProvider, TokenSource, Upstream
 from exporter.records import JobListing
 from exporter.simulator import Quirks, Region, RegionSpec, Simulator, default_regions
-from exporter.sources.scnet.api import address, get
+from exporter.sources.scnet.api import address
 from exporter.sources.scnet.login import AccessKeyLogin, renewal
 from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
 from exporter.sources.scnet.queue_jobs import QUEUE_JOBS, QueueStatistics, read_queues
@@ -61,16 +61,16 @@ class RegionClient:
 
     async def queue_jobs(self, user: str, tokens: TokenProvider) -> QueueStatistics:
         url = address(QUEUE_JOBS.path, {"user": user}, **self._urls)
-        return await get(self.upstream, tokens, QUEUE_JOBS.name, url, lambda response: read_queues(user, response))
+        endpoint = Endpoint(self.upstream, tokens, QUEUE_JOBS.name, url)
+        return await endpoint.get(lambda response: read_queues(user, response))
 
     async def schedulers(self, tokens: TokenProvider) -> list[Scheduler]:
         return list(await ask_schedulers(self.upstream, tokens, self._urls["hpc_url"]))
 
     async def member_jobs(self, group_id: str, user: str, tokens: TokenProvider) -> JobListing:
         params = {"cluster_id": self._cluster_id, "group_id": group_id, "user": user}
-        return await get(
-            self.upstream, tokens, MEMBER_JOBS.name, address(MEMBER_JOBS.path, params, **self._urls), read_jobs
-        )
+        url = address(MEMBER_JOBS.path, params, **self._urls)
+        return await Endpoint(self.upstream, tokens, MEMBER_JOBS.name, url).get(read_jobs)
 
 
 class AtWork:

@@ -22,7 +22,7 @@ from exporter.errors import (
     ThrottledError,
     TransientError,
 )
-from exporter.http import Request, TokenProvider, Upstream, call_with_token
+from exporter.http import Endpoint, TokenProvider, Upstream
 from exporter.records import Record
 from exporter.sources.collector import Collector
 from exporter.sources.octopus.pages import Page, WireRow, read_page
@@ -147,11 +147,7 @@ class QueueReader:
             wanted = {**queue._asdict(), "limit": limit, "offset": offset}
             given = {name: value for name, value in wanted.items() if value != ""}
             url = f"{base}?{urlencode(given, quote_via=quote, safe='')}"
-
-            def request(token: str) -> Request:
-                return Request(collector.name, url, headers={"X-Auth-Token": token}, secrets=(token,))
-
-            return call_with_token(self._upstream, tokens, request, read_page)
+            return Endpoint(self._upstream, tokens, collector.name, url, "X-Auth-Token").get(read_page)
 
         return ask
 

@@ -1,11 +1,10 @@
-"""Calls of a SCNet region: the token's header, the envelope of answers, and the meaning of its codes.
+"""Calls of a SCNet region: addresses, the envelope of answers, and the meaning of its codes.
 
 Source: the error tables of the official pages (查询队列作业统计信息, 查询集群信息, 查询成员实时作业列表, 删除作业), and the
 codes that public clients report beside them (911404, 911406, 911009).
 """
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import msgspec
@@ -21,20 +20,9 @@ from exporter.errors import (
     UnexpectedStatusError,
     UpstreamBusyError,
 )
-from exporter.http import (
-    Request,
-    Response,
-    TokenProvider,
-    Upstream,
-    call_with_token,
-    excerpt,
-    one_line,
-    retry_after_of,
-)
+from exporter.http import Response, excerpt, one_line, retry_after_of
 from exporter.http.message import without_nan
 from exporter.sources.values import NULL, UNREADABLE
-
-T = TypeVar("T")
 
 SUCCESS = "0"
 PASSING = {
@@ -61,20 +49,6 @@ REJECTED = {
 LISTED_CODES = frozenset({*PASSING, *TOKEN_REFUSED, *REJECTED})
 # Web gateways before the API answer with a code of their own, the first of which means other things as well.
 GATEWAY_REFUSED, GATEWAY_NOT_LOGGED_IN = "1001", "401"
-
-
-def get(
-    upstream: Upstream, tokens: TokenProvider, collector: str, url: str, decode: Callable[[Response], T]
-) -> Coroutine[Any, Any, T]:
-    """Request `url` with a token, which is replaced once where it is refused. Raises PollError.
-
-    `collector` is the name the request is counted under. Not a coroutine of its own, which would be run through at every step.
-    """
-
-    def request(token: str) -> Request:
-        return Request(collector, url, headers={"token": token}, secrets=(token,))
-
-    return call_with_token(upstream, tokens, request, decode)
 
 
 def address(path: str, params: Mapping[str, str], *, hpc_url: str, ac_url: str) -> str:

@@ -18,8 +18,8 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.http import Login, Response, StaticToken, TokenProvider, Upstream, excerpt
-from exporter.sources.scnet.api import get, open_envelope
+from exporter.http import Endpoint, Login, Response, StaticToken, TokenProvider, Upstream, excerpt
+from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.login import RegionToken, read_login
 from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
 from exporter.sources.values import UNREADABLE, as_id
@@ -141,4 +141,4 @@ async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:
 
 async def ask_center(upstream: Upstream, tokens: TokenProvider, ac_url: str) -> Center:
     """Ask with a region's token: with the platform's own the answer is an internal error."""
-    return await get(upstream, tokens, CENTER, f"{ac_url}/ac/openapi/v2/center", read_center)
+    return await Endpoint(upstream, tokens, CENTER, f"{ac_url}/ac/openapi/v2/center").get(read_center)

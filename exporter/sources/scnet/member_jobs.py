@@ -163,13 +163,13 @@ class MemberPolling:
 
     def __init__(self, region: Region, subject: Subject) -> None:
         self._region = region
-        self._subject = subject
+        self._endpoint = region.endpoint(MEMBER_JOBS, subject)
         member = MemberKey(region.name, subject.group_id, subject.user)
         followed = Followed(MEMBER_JOBS.key(subject), member, subject.group)
         self._shown = jobs.ListedJobs(region.context, followed, region.cluster.poll.interval)
 
     async def poll(self) -> JobListing:
-        return await self._region.ask(MEMBER_JOBS, self._subject, read_jobs)
+        return await self._endpoint.get(read_jobs)
 
     async def publish(self, records: JobListing) -> None:
         self._region.count_flaws(MEMBER_JOBS.name, records, records.unknown_words)

@@ -6,10 +6,10 @@ Source: the page 查询实时作业列表 (``GET /hpc/openapi/v2/jobs``), which 
 import msgspec
 
 from exporter.errors import DecodeError, RecordError
-from exporter.http import Response, TokenProvider, Upstream, excerpt
+from exporter.http import Endpoint, Response, TokenProvider, Upstream, excerpt
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import list_of
-from exporter.sources.scnet.api import encoded, get, open_envelope
+from exporter.sources.scnet.api import encoded, open_envelope
 from exporter.sources.scnet.states import state_of
 from exporter.sources.values import NULL, UNREADABLE, count_of, id_of, text_of, value_of, word_of
 
@@ -59,9 +59,8 @@ async def own_jobs(
     jobs: dict[str, Job] = {}
     unread = 0
     for page in range(MAX_PAGES):
-        found = await get(
-            upstream, tokens, OWN_JOBS, page_url(hpc_url, scheduler_id, page * PAGE_SIZE, owner), read_page
-        )
+        url = page_url(hpc_url, scheduler_id, page * PAGE_SIZE, owner)
+        found = await Endpoint(upstream, tokens, OWN_JOBS, url).get(read_page)
         before = len(jobs)
         for row in found.rows:
             try:

@@ -2,10 +2,10 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -15,7 +15,7 @@ from exporter.http import Response
 from exporter.metrics.family import Text, gauge
 from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
-from exporter.sources.collector import Collector, Subject, list_of, raise_if_all_rejected, register
+from exporter.sources.collector import Collector, Subject, get_unless_shown, list_of, raise_if_all_rejected, register
 from exporter.sources.figures import QueueFigures
 from exporter.sources.jobs import lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, number, states_to_show
@@ -362,9 +362,10 @@ class UserPolling:
 
     def __init__(self, region: Region, subject: Subject) -> None:
         self._region = region
-        self._subject = subject
         self._user = subject.user
         self._key = QUEUE_JOBS.key(subject)
+        self._endpoint = region.endpoint(QUEUE_JOBS, subject)
+        self._shown = region.shown
         self._token = region.tokens.of_user(subject.user)
         self._names_its_user = subject.configured != OWNER
 
@@ -401,17 +402,8 @@ class UserPolling:
         context.display.remembered[self._key] = seen
         context.own.queues_dropped(name, dropped)
 
-    async def _ask(self) -> QueueStatistics | None:
-        known = self._region.shown(self._key)
-
-        def changed(response: Response) -> QueueStatistics | None:
-            return None if known == hash(response.body) else self._read(response)
-
-        records = await self._region.ask(QUEUE_JOBS, self._subject, changed)
-        if records is None and self._region.shown(self._key) != known:
-            # It got too old to be shown while it was requested again.
-            return await self._region.ask(QUEUE_JOBS, self._subject, self._read)
-        return records
+    def _ask(self) -> Coroutine[Any, Any, QueueStatistics | None]:
+        return get_unless_shown(self._endpoint, lambda: self._shown(self._key), self._read)
 
     def _read(self, response: Response) -> QueueStatistics:
         return read_queues(self._user, response)

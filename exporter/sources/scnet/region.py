@@ -2,26 +2,24 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
-import msgspec
 import structlog
 
 from exporter.config import Cluster, FileSecret
-from exporter.http import Response, Settings, TokenProvider, Upstream
+from exporter.http import Endpoint, Settings, TokenProvider, Upstream
 from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks
 from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import Answer
 from exporter.sources.collector import Collector, Found, Subject, registry, subjects_of
 from exporter.sources.figures import SampleFigures
-from exporter.sources.scnet.api import address, get, open_envelope
+from exporter.sources.scnet.api import address, open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
 from exporter.sources.scnet.subjects import OWNER, UP, USER
 from exporter.sources.source import Context, target_of
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 # A region that spells its states differently all the time must not fill the log.
@@ -73,6 +71,7 @@ class Region:
             clock=context.clock,
             tls=tls,
         )
+        self.shown = context.display.answer
         self._made: MadeTargets | None = None
         self.tokens = RegionTokens(cluster, self.accounts, context, upstream=self.upstream, slots=slots)
 
@@ -154,8 +153,10 @@ class Region:
 
     # For the polling of declared collectors: see `exporter.sources.collector.Source`.
 
-    def ask(self, collector: Collector, subject: Subject, decode: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
-        """Request the path of `collector` with the token of the subject's user, or else the region's. Raises PollError."""
+    open = staticmethod(open_envelope)
+
+    def endpoint(self, collector: Collector, subject: Subject) -> Endpoint:
+        """The path of `collector`, requested with the token of the subject's user, or else the region's."""
         cluster = self.cluster
         url = address(collector.path, subject.params, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url)
         tokens: TokenProvider
@@ -163,15 +164,7 @@ class Region:
             tokens = self.tokens.members
         else:
             tokens = self.tokens.of_user(subject.user) if subject.user else self.tokens.own
-        return get(self.upstream, tokens, collector.name, url, decode)
-
-    def open(self, response: Response) -> msgspec.Raw:
-        """The data of a successful answer. Raises the PollError that says what to do about any other."""
-        return open_envelope(response)
-
-    def shown(self, key: TargetKey) -> int | None:
-        """The fingerprint of the answer that the target shows now."""
-        return self.context.display.answer(key)
+        return Endpoint(self.upstream, tokens, collector.name, url)
 
     def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
         """Let the target show this from now on."""

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
-from exporter.http import TokenProvider, Upstream
+from exporter.http import Endpoint, TokenProvider, Upstream
 from exporter.metrics.family import Sample, Text, gauge
 from exporter.sources.collector import Found, Rows, Subject, collector, read_rows
 from exporter.sources.once import Once, Shape
-from exporter.sources.scnet.api import get, open_envelope
+from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.subjects import REGION
 from exporter.sources.values import Id, Name
 
@@ -66,4 +66,5 @@ def schedulers(region: Subject, rows: Rows[Scheduler]) -> Iterator[Sample]:
 
 def ask_schedulers(upstream: Upstream, tokens: TokenProvider, hpc_url: str) -> Coroutine[Any, Any, Rows[Scheduler]]:
     """Request the schedulers of the region at `hpc_url`, for use outside of polls. Raises PollError."""
-    return get(upstream, tokens, NAME, hpc_url + PATH, lambda response: read_rows(open_envelope(response), Scheduler))
+    endpoint = Endpoint(upstream, tokens, NAME, hpc_url + PATH)
+    return endpoint.get(lambda response: read_rows(open_envelope(response), Scheduler))
