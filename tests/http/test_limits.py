@@ -149,7 +149,7 @@ async def test_decoding_a_large_answer_leaves_the_event_loop_its_turn(network: N
         return web.Response(body=LARGE_LIST)
 
     url, upstream = await network.serve(answer), network.upstream(timeout=30)
-    longest, decoding = 0.0, 0.0
+    decoding = 0.0
 
     def decode(response: Response) -> int:
         nonlocal decoding
@@ -158,18 +158,22 @@ async def test_decoding_a_large_answer_leaves_the_event_loop_its_turn(network: N
         decoding = time.perf_counter() - started
         return jobs
 
-    async def watch() -> None:
-        nonlocal longest
-        last = time.perf_counter()
-        while True:
+    async def longest_block() -> float:
+        longest, last = 0.0, time.perf_counter()
+        calling = asyncio.create_task(upstream.call(get(url), decode))
+        while not calling.done():
             await asyncio.sleep(0)
             longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+        assert calling.result() > 90_000
+        return longest
 
-    watcher = asyncio.create_task(watch())
-    assert await upstream.call(get(url), decode) > 90_000
-    watcher.cancel()
-    # 15 to 20 ms of some 200 on an idle machine; a share, because this one may be busy.
-    assert longest < decoding / 2, f"the event loop was blocked for {longest * 1000:.0f} of {decoding * 1000:.0f} ms"
+    # 15 to 20 ms of some 200 on an idle machine. A busy one takes the processor away at times, but not every time.
+    blocks = []
+    for _ in range(8):
+        blocks.append((await longest_block()) / decoding)
+        if blocks[-1] < 1 / 2:
+            return
+    raise AssertionError(f"the event loop was blocked for these parts of the time: {blocks}")
 
 
 async def test_a_large_answer_is_decoded_in_a_thread_and_a_small_one_is_not(network: Network) -> None:
