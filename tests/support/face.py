@@ -86,6 +86,31 @@ async def eventually(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+class Kept:
+    """A client's connection, kept until it is closed or the server disconnects."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def status(self, authorization: str = "", path: str = "/-/healthy") -> int:
+        """The status of one more request. Raises OSError or IncompleteReadError where the connection is closed."""
+        header = f"Authorization: {authorization}\r\n" if authorization else ""
+        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n".encode())
+        async with asyncio.timeout(100):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            await self.reader.readexactly(int(head.partition(b"Content-Length: ")[2].split()[0]))
+        return int(head.split()[1])
+
+    async def ended(self) -> bool:
+        """Wait until the server disconnects; False where it sends something first."""
+        try:
+            async with asyncio.timeout(100):
+                return await self.reader.read() == b""
+        except ConnectionResetError:
+            return True
+
+
 class Served:
     """A running web server."""
 
@@ -125,6 +150,21 @@ class Served:
                 return await reader.read()
             finally:
                 writer.close()
+
+    async def is_answered(self, tls: ssl.SSLContext | None = None) -> bool:
+        """Whether a client gets an answer, rather than being disconnected."""
+        try:
+            return await self.status(tls=tls) == 200
+        except (OSError, ssl.SSLError):
+            return False
+
+    @asynccontextmanager
+    async def kept(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Kept]:
+        reader, writer = await self.connect(tls)
+        try:
+            yield Kept(reader, writer)
+        finally:
+            writer.close()
 
     async def connect(self, tls: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host = "localhost" if tls else None

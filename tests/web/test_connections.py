@@ -10,18 +10,7 @@ import pytest
 
 from exporter.web import connections
 from exporter.web.connections import MAX_CLOSING, MAX_CONNECTIONS, connection_limit
-from tests.support.face import Served, eventually, guarded
-
-REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-async def ended(reader: asyncio.StreamReader) -> bool:
-    """Wait until the server disconnects."""
-    try:
-        async with asyncio.timeout(100):
-            return await reader.read() == b""
-    except ConnectionResetError:
-        return True
+from tests.support.face import Kept, Served, eventually, guarded
 
 
 @pytest.mark.parametrize(
@@ -31,12 +20,10 @@ async def test_a_client_that_does_not_finish_the_headers_is_disconnected(
     said: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "FIRST_REQUEST_TIMEOUT", 0.2)
-    async with guarded() as served:
-        reader, writer = await served.connect()
-        dribbling = asyncio.create_task(dribble(writer, said))
-        assert await ended(reader)
+    async with guarded() as served, served.kept() as client:
+        dribbling = asyncio.create_task(dribble(client.writer, said))
+        assert await client.ended()
         dribbling.cancel()
-        writer.close()
 
 
 async def dribble(writer: asyncio.StreamWriter, said: bytes) -> None:
@@ -49,26 +36,18 @@ async def dribble(writer: asyncio.StreamWriter, said: bytes) -> None:
 
 async def test_a_client_that_sent_a_request_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "FIRST_REQUEST_TIMEOUT", 0.1)
-    async with guarded() as served:
-        reader, writer = await served.connect()
+    async with guarded() as served, served.kept() as client:
         for _ in range(3):
-            writer.write(REQUEST)
-            assert b" 200 " in await reader.readline()
-            await reader.readuntil(b"healthy.\n")
+            assert await client.status() == 200
             await asyncio.sleep(0.1)
-        writer.close()
 
 
 async def test_silent_clients_are_closed_for_one_with_a_request() -> None:
     async with guarded(max_connections=20) as served, AsyncExitStack() as stack:
-        silent = []
-        for _ in range(60):
-            reader, writer = await served.connect()
-            stack.callback(writer.close)
-            silent.append(reader)
+        silent = [await stack.enter_async_context(served.kept()) for _ in range(60)]
         for _ in range(5):
             assert await served.status() == 200
-        assert await ended(silent[0])
+        assert await silent[0].ended()
         assert served.runner.server is not None
         assert len(served.runner.server.connections) <= 20
 
@@ -79,9 +58,7 @@ async def test_a_connection_with_a_request_in_flight_is_never_closed() -> None:
         scrape = asyncio.create_task(served.status("/metrics"))
         await eventually(lambda: served.face.scrapes)
         for _ in range(20):
-            _, writer = await served.connect()
-            stack.callback(writer.close)
-            await asyncio.sleep(0)
+            await stack.enter_async_context(served.kept())
         served.face.may_answer.set()
         assert await scrape == 200
 
@@ -98,36 +75,22 @@ async def test_a_connection_beyond_the_limit_is_closed_when_none_is_idle() -> No
         assert await served.status() == 200
 
 
-async def request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(REQUEST)
-    assert b" 200 " in await reader.readline()
-    await reader.readuntil(b"healthy.\n")
-
-
 async def test_the_connection_idle_for_longest_is_closed() -> None:
     """The first one is kept: it sent a request just now."""
-    async with guarded(max_connections=2) as served, AsyncExitStack() as stack:
-        clients = []
-        for _ in range(2):
-            clients.append(await served.connect())
-            stack.callback(clients[-1][1].close)
-            await request(*clients[-1])
-        await request(*clients[0])
+    async with guarded(max_connections=2) as served, served.kept() as first, served.kept() as second:
+        for client in (first, second, first):
+            assert await client.status() == 200
         assert await served.status() == 200
-        assert await ended(clients[1][0])
-        await request(*clients[0])
+        assert await second.ended()
+        assert await first.status() == 200
 
 
 async def test_a_connection_without_a_request_is_closed_before_one_with_requests() -> None:
-    async with guarded(max_connections=2) as served, AsyncExitStack() as stack:
-        kept, silent = await served.connect(), await served.connect()
-        for _, writer in (kept, silent):
-            stack.callback(writer.close)
-        await request(*kept)
-        await request(*kept)
+    async with guarded(max_connections=2) as served, served.kept() as client, served.kept() as silent:
+        assert await client.status() == 200
         assert await served.status() == 200
-        assert await ended(silent[0])
-        await request(*kept)
+        assert await silent.ended()
+        assert await client.status() == 200
 
 
 async def test_connections_that_do_not_close_do_not_keep_others_from_being_accepted(
@@ -139,14 +102,14 @@ async def test_connections_that_do_not_close_do_not_keep_others_from_being_accep
         server = served.runner.server
         assert server is not None
         for _ in range(2 * MAX_CLOSING):
-            stack.callback((await served.connect())[1].close)
+            await stack.enter_async_context(served.kept())
         await eventually(lambda: len(server.connections) == 2 * MAX_CLOSING)
         for connection in server.connections:
             assert isinstance(connection.transport, asyncio.Transport)
             connection.transport.pause_reading()
             stack.callback(connection.transport.abort)
         for _ in range(MAX_CLOSING):
-            stack.callback((await served.connect())[1].close)
+            await stack.enter_async_context(served.kept())
         async with asyncio.timeout(100):
             assert await served.status() == 200
 
@@ -190,7 +153,7 @@ async def test_floods_of_connections_leave_descriptors_for_clients_with_requests
     async with asyncio.timeout(100):
         for _ in range(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            await request(reader, writer)
+            assert await Kept(reader, writer).status() == 200
             writer.close()
     for client in flood:
         client.close()

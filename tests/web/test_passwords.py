@@ -282,21 +282,13 @@ async def test_clients_that_guess_do_not_lock_out_others(
     """Neither a client whose password is remembered, nor a kept connection, nor, for long, a client that is new."""
     path = write(tmp_path / "web.yml", basic_auth_users={"alice": hashed("wonderland")})
     done = asyncio.Event()
-    async with guarded(path, max_connections=most) as served:
+    async with guarded(path, max_connections=most) as served, served.kept() as client:
         good = basic("alice", "wonderland")
-        request = f"GET /-/healthy HTTP/1.1\r\nHost: a\r\nAuthorization: {good}\r\n\r\n".encode()
-        reader, writer = await served.connect()
-
-        async def healthy() -> None:
-            writer.write(request)
-            assert b" 200 " in await reader.readline()
-            await reader.readuntil(b"healthy.\n")
-
-        await healthy()
+        assert await client.status(good) == 200
         guesses = [asyncio.create_task(keep_guessing(served, n, done, connections)) for n in range(clients)]
         async with asyncio.timeout(150):
             for _ in range(5):
-                await healthy()
+                assert await client.status(good) == 200
                 assert await served.status(Authorization=good) == 200
                 await asyncio.sleep(0.02)
             if connections == "kept":
@@ -307,8 +299,6 @@ async def test_clients_that_guess_do_not_lock_out_others(
                     await asyncio.sleep(0.1)
         done.set()
         await asyncio.gather(*guesses)
-        writer.close()
-        await writer.wait_closed()
 
 
 async def keep_guessing(served: Served, number: int, done: asyncio.Event, connections: str) -> None:
@@ -316,18 +306,12 @@ async def keep_guessing(served: Served, number: int, done: asyncio.Event, connec
     guess = 0
     while not done.is_set():
         try:
-            reader, writer = await served.connect()
-            try:
+            async with served.kept() as client:
                 while not done.is_set():
                     guess += 1
-                    header = basic("alice", f"{number} {guess}")
-                    writer.write(f"GET /-/healthy HTTP/1.1\r\nHost: a\r\nAuthorization: {header}\r\n\r\n".encode())
-                    await reader.readuntil(b"\r\n\r\n")
+                    await client.status(basic("alice", f"{number} {guess}"))
                     if connections == "new":
                         break
-            finally:
-                writer.close()
-                await writer.wait_closed()
         except (OSError, asyncio.IncompleteReadError):
             await asyncio.sleep(0.01)
 

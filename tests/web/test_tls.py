@@ -2,30 +2,22 @@
 
 import asyncio
 import ssl
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exporter.web.tls import subject_alternative_names
-from tests.support.face import Served, guarded
+from tests.support.face import guarded
 from tests.support.web_config import Authority, write
-
-
-async def is_answered(served: Served, tls: ssl.SSLContext | None) -> bool:
-    """Whether the client is answered rather than disconnected."""
-    try:
-        return await served.status(tls=tls) == 200
-    except (OSError, ssl.SSLError):
-        return False
 
 
 async def test_an_answer_over_tls(tmp_path: Path, authority: Authority) -> None:
     path = write(tmp_path / "web.yml", tls_server_config=authority.issue())
     async with guarded(path) as served:
-        assert await is_answered(served, authority.client())
-        assert not await is_answered(served, None)
+        assert await served.is_answered(authority.client())
+        assert not await served.is_answered(None)
 
 
 async def test_a_client_that_trusts_another_authority_fails(tmp_path: Path, authority: Authority) -> None:
@@ -55,7 +47,7 @@ async def test_the_certificates_that_each_policy_requires(
     stranger.issue("wrong", "prometheus")
     clients = {name: authority.client(name) for name in ("right", "wrong", "expired")} | {"none": authority.client()}
     async with guarded(write(tmp_path / "web.yml", tls_server_config=tls)) as served:
-        assert {name for name, client in clients.items() if await is_answered(served, client)} == admitted
+        assert {name for name, client in clients.items() if await served.is_answered(client)} == admitted
 
 
 @pytest.mark.parametrize(
@@ -82,7 +74,7 @@ async def test_only_clients_with_an_allowed_name(
     }
     authority.issue("client", *names)
     async with guarded(write(tmp_path / "web.yml", tls_server_config=tls)) as served:
-        assert await is_answered(served, authority.client("client")) is allowed
+        assert await served.is_answered(authority.client("client")) is allowed
         assert served.face.requests["/-/healthy", 200] == int(allowed)
 
 
@@ -99,8 +91,8 @@ async def test_versions_older_than_allowed_are_rejected(
     client = authority.client()
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     async with guarded(write(tmp_path / "web.yml", tls_server_config=tls)) as served:
-        assert await is_answered(served, client) is answered
-        assert await is_answered(served, authority.client())
+        assert await served.is_answered(client) is answered
+        assert await served.is_answered(authority.client())
 
 
 async def test_a_client_that_never_finishes_the_handshake_is_disconnected(
@@ -111,7 +103,7 @@ async def test_a_client_that_never_finishes_the_handshake_is_disconnected(
             patched.setattr("exporter.web.connections.FIRST_REQUEST_TIMEOUT", 0.2)
             async with asyncio.timeout(100):
                 assert await served.say(b"") == b""
-        assert await is_answered(served, authority.client())
+        assert await served.is_answered(authority.client())
 
 
 async def test_clients_stuck_in_the_handshake_are_closed_for_others(tmp_path: Path, authority: Authority) -> None:
@@ -119,12 +111,6 @@ async def test_clients_stuck_in_the_handshake_are_closed_for_others(tmp_path: Pa
         guarded(write(tmp_path / "web.yml", tls_server_config=authority.issue()), max_connections=5) as served,
         AsyncExitStack() as stack,
     ):
-        stuck = []
-        for _ in range(20):
-            reader, writer = await served.connect()
-            stack.callback(writer.close)
-            stuck.append(reader)
-        assert await is_answered(served, authority.client())
-        async with asyncio.timeout(100):
-            with suppress(ConnectionResetError):
-                assert await stuck[0].read() == b""
+        stuck = [await stack.enter_async_context(served.kept()) for _ in range(20)]
+        assert await served.is_answered(authority.client())
+        assert await stuck[0].ended()

@@ -5,7 +5,6 @@ import os
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,15 @@ async def answers(served: Served, wanted: int, password: str = "", tls: ssl.SSLC
         return await served.status(tls=tls, **headers) == wanted
 
     await eventually(answered)
+
+
+async def rejected(served: Served, tls: ssl.SSLContext) -> None:
+    """Wait until a client is disconnected."""
+
+    async def is_rejected() -> bool:
+        return not await served.is_answered(tls)
+
+    await eventually(is_rejected)
 
 
 async def logged(capsys: pytest.CaptureFixture[str], text: str) -> None:
@@ -182,17 +190,11 @@ async def test_a_disk_that_answers_again_is_logged_though_nothing_changed(
 
 async def test_a_connection_from_before_is_bound_by_the_new_rules(tmp_path: Path) -> None:
     path = write(tmp_path / "web.yml", http_server_config={})
-    async with guarded(path) as served:
-        reader, writer = await served.connect()
-        request = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
-        writer.write(request)
-        assert (await reader.readline()).endswith(b"200 OK\r\n")
-        await reader.readuntil(b"healthy.\n")
+    async with guarded(path) as served, served.kept() as client:
+        assert await client.status() == 200
         write(path, **users("pw"))
         await answers(served, 401)
-        writer.write(request)
-        assert b" 401 " in await reader.readline()
-        writer.close()
+        assert await client.status() == 401
 
 
 async def test_a_connection_that_no_longer_meets_the_tls_settings_is_closed(
@@ -201,25 +203,14 @@ async def test_a_connection_that_no_longer_meets_the_tls_settings_is_closed(
     certificate = authority.issue()
     authority.issue("prometheus", "prometheus")
     path = write(tmp_path / "web.yml", tls_server_config=certificate)
-    async with guarded(path) as served:
-        reader, writer = await served.connect(authority.client())
+    async with guarded(path) as served, served.kept(authority.client()) as client:
         demanding = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
         write(path, tls_server_config={**certificate, **demanding})
-
-        async def refused() -> bool:
-            try:
-                return await served.status(tls=authority.client()) != 200
-            except (OSError, ssl.SSLError):
-                return True
-
-        await eventually(refused)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        await rejected(served, authority.client())
         with pytest.raises((ConnectionResetError, ssl.SSLError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
+            await client.status(path="/metrics")
         assert served.face.scrapes == 0
         assert await served.status(tls=authority.client("prometheus")) == 200
-        with closing(writer):
-            pass
 
 
 async def test_an_authority_that_was_removed_is_no_longer_trusted(tmp_path: Path, authority: Authority) -> None:
@@ -234,14 +225,7 @@ async def test_an_authority_that_was_removed_is_no_longer_trusted(tmp_path: Path
     async with guarded(write(tmp_path / "web.yml", tls_server_config=tls)) as served:
         assert await served.status(tls=stranger) == 200
         both.write_bytes(authority.file.read_bytes())
-
-        async def refused() -> bool:
-            try:
-                return await served.status(tls=stranger) != 200
-            except (OSError, ssl.SSLError):
-                return True
-
-        await eventually(refused)
+        await rejected(served, stranger)
         assert await served.status(tls=authority.client("client")) == 200
 
 
@@ -294,14 +278,11 @@ async def test_certificates_are_rotated_under_load(tmp_path: Path, authority: Au
         return statuses
 
     async def keep_asking_on_one_connection(served: Served) -> int:
-        reader, writer = await served.connect(client)
         answers = 0
-        while not done.is_set():
-            writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert b" 200 " in await reader.readline()
-            await reader.readuntil(b"healthy.\n")
-            answers += 1
-        writer.close()
+        async with served.kept(client) as connection:
+            while not done.is_set():
+                assert await connection.status() == 200
+                answers += 1
         return answers
 
     async with guarded(path) as served:
