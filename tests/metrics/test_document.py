@@ -15,10 +15,9 @@ from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import catalogue, rendered
 from exporter.sources.jobs import member_jobs, per_job
 from exporter.sources.octopus import queuing_jobs
+from exporter.sources.octopus.project import UP as OCTOPUS_UP
 from exporter.sources.octopus.queue_diff import QueueState, QueueTotals
-from exporter.sources.octopus.queuing_jobs import QueueLabels
 from exporter.sources.octopus.reading import QueueContent, QueueListing, Requested
-from exporter.sources.octopus.subjects import UP as OCTOPUS_UP
 from exporter.sources.scnet import queue_jobs
 from exporter.sources.scnet.region_cores import CPUS
 from exporter.sources.scnet.schedulers import INFO
@@ -48,7 +47,7 @@ def exposition() -> Exposition:
             per_job("kunshan", "chemistry", "bob", jobs),
             health.target_health(("kunshan", "queue_jobs", "bob"), up=True, stale=False, last_success=1.7e9),
             *(one_each({family: 1}, ("kunshan",)) for family in OF_SOURCES),
-            queuing_jobs.rendered(QueueLabels("driving", STRANGE, "", "pool-1"), LISTING, TOTALS),
+            queuing_jobs.rendered(("driving", STRANGE, "", "pool-1"), LISTING, TOTALS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),
             tracking.tracked_group("kunshan", "chemistry", tracked(jobs).group(MEMBER.source, MEMBER.group_id)),
         )

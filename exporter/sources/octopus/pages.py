@@ -13,8 +13,8 @@ import msgspec
 from exporter.errors import DecodeError
 from exporter.http import Response, excerpt
 from exporter.http.message import without_nan
-from exporter.sources.octopus.api import error_of
-from exporter.sources.values import NULL, UNREADABLE, Count, count_of, id_of, id_of_text, text_of
+from exporter.sources.octopus.api import error_of, fields_of
+from exporter.sources.values import NULL, UNREADABLE, Count, count_of, id_of, id_of_text, text_of, value_of
 
 # A number as JSON has it, of no more digits than a Long.
 PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
@@ -28,26 +28,6 @@ class WireRow(msgspec.Struct, gc=False):
     processor_name: str | int | None = None
     resource_spec: str | int | None = None
     rank_stamp: Count | None = None
-
-
-class WireMeta(msgspec.Struct, gc=False):
-    """ISO text in one example of the page, milliseconds in the other."""
-
-    current_time: str | int | float | None = None
-
-
-class RawRow(msgspec.Struct, gc=False):
-    """The fields of a row, each to be read on its own: one that is odd must not cost the others."""
-
-    id: msgspec.Raw = NULL
-    job_type: msgspec.Raw = NULL
-    processor_name: msgspec.Raw = NULL
-    resource_spec: msgspec.Raw = NULL
-    rank_stamp: msgspec.Raw = NULL
-
-
-class WirePageInfo(msgspec.Struct, gc=False):
-    total: msgspec.Raw = NULL
 
 
 class WirePayload(msgspec.Struct, gc=False):
@@ -83,9 +63,7 @@ class Page(msgspec.Struct, frozen=True, gc=False):
 
 _page = msgspec.json.Decoder(WirePage, strict=False)
 _row = msgspec.json.Decoder(WireRow, strict=False)
-_raw_row = msgspec.json.Decoder(RawRow)
-_page_info = msgspec.json.Decoder(WirePageInfo)
-_meta = msgspec.json.Decoder(WireMeta)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_page(response: Response) -> Page:
@@ -134,7 +112,7 @@ def opened(page: WirePage, received: float) -> Page:
 def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:
     """The length of the queue, None where it is unknown; and whether what was sent for it makes no sense."""
     try:
-        total, odd = count_of(_page_info.decode(page_info).total)
+        total, odd = count_of(_fields.decode(page_info).get("total", NULL))
     except UNREADABLE:
         return None, bytes(page_info) != b"null"
     return total, odd
@@ -145,11 +123,13 @@ def read_row(raw: msgspec.Raw) -> tuple[WireRow, int, bool]:
     try:
         return _row.decode(raw), 0, False
     except UNREADABLE:
-        fields = _raw_row.decode(raw)
-    stamp, lost = count_of(fields.rank_stamp)
-    job_type, name, spec = map(text_of, (fields.job_type, fields.processor_name, fields.resource_spec))
-    odd = (job_type, name, spec).count(None) + lost
-    return WireRow(id_of(fields.id) or "", job_type, name, spec, stamp), odd, lost
+        # Each field on its own: one that is odd must not cost the others.
+        fields = _fields.decode(raw)
+    stamp, lost = count_of(fields.get("rank_stamp", NULL))
+    kind = [text_of(fields.get(name, NULL)) for name in ("job_type", "processor_name", "resource_spec")]
+    job_type, processor, spec = kind
+    row = WireRow(id_of(fields.get("id", NULL)) or "", job_type, processor, spec, stamp)
+    return row, kind.count(None) + lost, lost
 
 
 def has_usable_id(row: WireRow) -> bool:
@@ -165,23 +145,18 @@ def has_usable_id(row: WireRow) -> bool:
 
 def skew_of(meta: msgspec.Raw, received: float) -> float | None:
     """How far our clock is ahead of the server's; None where `meta` does not say or cannot be read."""
-    try:
-        told = _meta.decode(meta).current_time
-    except UNREADABLE:
-        return None
-    moment = moment_of(told)
+    moment = moment_of(value_of(fields_of(bytes(meta)).get("current_time", NULL)))
     return None if moment is None or not math.isfinite(moment) else received - moment
 
 
-def moment_of(told: str | float | None) -> float | None:
-    """Unix seconds of a ``current_time``: ISO 8601 (UTC if it names no zone), or milliseconds as number or text."""
-    if told is None:
-        return None
+def moment_of(sent: object) -> float | None:
+    """Unix seconds of a ``current_time``: ISO 8601 (UTC if it names no zone), or milliseconds as number or text.
+
+    The page has an example of either.
+    """
+    text = str(sent).strip()
     try:
-        if not isinstance(told, str):
-            return float(told) / 1000
-        text = told.strip()
-        if text.isascii() and text.isdigit():
+        if type(sent) in (int, float) or (text.isascii() and text.isdigit()):
             return float(text) / 1000
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

@@ -2,23 +2,53 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import structlog
 
-from exporter.config import FileSecret, OctopusProject, Secret
+from exporter.config import FileSecret, OctopusProject, OctopusQueue
 from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
-from exporter.metrics.family import Family
+from exporter.metrics.family import Family, Text, gauge
 from exporter.polling import Target, TargetKey
-from exporter.sources.collector import subjects_of
+from exporter.sources.collector import Per, Subject, subjects_of
 from exporter.sources.octopus.auth import IamLogin
 from exporter.sources.octopus.queue_diff import QueueTotals
 from exporter.sources.octopus.reading import Queue, QueueReader
-from exporter.sources.octopus.subjects import UP
 from exporter.sources.source import Context, target_of
 
 log = structlog.get_logger()
+
+UP: Final = gauge(
+    "octopus_up",
+    ("project",),
+    "Whether the project answers: 1 if the last poll of at least one target of a collector that is on by default worked, 0 if "
+    "none did. Absent until one was tried.",
+    zh="项目是否有应答：默认启用的采集项中至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
+    absent=Text("", "尚未尝试任何目标。"),
+)
+
+
+def _queues(project: OctopusProject, _owner: str) -> Iterator[Subject]:
+    types = Counter(queue.queue_type for queue in project.queues)
+    for queue in project.queues:
+        target = _target_of(queue, alone=types[queue.queue_type] == 1)
+        yield Subject(project.name, target, queue.place, section=queue)
+
+
+def _target_of(queue: OctopusQueue, *, alone: bool) -> str:
+    """The type of a queue, with the type and the id of the cluster where other queues are of the same type."""
+    parts = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
+    return "/".join(map(_escaped, parts[:1] if alone else parts)).rstrip("/")
+
+
+def _escaped(part: str) -> str:
+    """Without slashes, so that no two queues get one name."""
+    return part.replace("%", "%25").replace("/", "%2F")
+
+
+QUEUE = Per("octopus", UP, 0, "queues", Text("queue", "队列"), _queues)
 
 
 class Project:
@@ -50,14 +80,17 @@ class Project:
         self.reader = QueueReader(
             self._upstream, base_url=project.base_url, project_id=project.project_id, clock=context.clock
         )
-        self._logins = self._made_logins()
+        self._logins = None
+        if (iam := project.iam) is not None and iam.password is not None:
+            login = IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project)
+            self._logins = TokenCache(login, context.clock)
         self.token = self._made_token()
         self._owns = owns
         self._targets: list[Target] | None = None
         self._totals: dict[Queue, QueueTotals] = {}
         self._skew_told = False
-        if before is not None:
-            self._go_on_from(before)
+        if before is not None and before._asked == self._asked:  # noqa: SLF001 - another of this class
+            self._totals = before._totals  # noqa: SLF001 - as above
 
     def warnings(self) -> list[str]:
         """Settings that are allowed but may surprise."""
@@ -78,7 +111,8 @@ class Project:
 
     def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
         """Use the new content of `secret`; the targets that may work again now."""
-        if not any(secret is used for used in self._secrets()):
+        iam = self.project.iam
+        if secret is not self.project.token and (iam is None or secret is not iam.password):
             return []
         if self._logins is not None:
             self._logins.credential_changed()
@@ -117,23 +151,9 @@ class Project:
         assert self._logins is not None  # noqa: S101 - the configuration's checks see to it
         return TokenSource(self._logins, source=self.name, upstream=self._iam, observer=self.context.own)
 
-    def _made_logins(self) -> TokenCache | None:
-        iam = self.project.iam
-        if iam is None:
-            return None
-        assert iam.password is not None  # noqa: S101 - the configuration's checks see to it
-        return TokenCache(IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project), self.context.clock)
-
-    def _secrets(self) -> list[Secret | None]:
-        return [self.project.token, self.project.iam.password if self.project.iam else None]
-
     def totals_of(self, queue: Queue) -> QueueTotals:
         """The counts of a queue so far."""
         return self._totals.setdefault(queue, QueueTotals())
-
-    def _go_on_from(self, before: "Project") -> None:
-        if before._asked == self._asked:  # noqa: SLF001 - another of this class
-            self._totals = before._totals  # noqa: SLF001 - as above
 
     @property
     def _asked(self) -> tuple[str, str]:

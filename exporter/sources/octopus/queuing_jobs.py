@@ -1,7 +1,7 @@
 """The queued data jobs of each queue (page 查询排队作业列表-QueryQueuedJobList)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import structlog
 from msgspec import Meta
@@ -12,10 +12,9 @@ from exporter.metrics.family import Family, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each, sample
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.figures import TaskFigures
-from exporter.sources.octopus.project import Project
+from exporter.sources.octopus.project import QUEUE, Project
 from exporter.sources.octopus.queue_diff import QueueTotals
 from exporter.sources.octopus.reading import Queue, QueueContent, QueueListing
-from exporter.sources.octopus.subjects import QUEUE
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 from exporter.sources.once import number as number_column
 from exporter.threads import off_loop
@@ -132,17 +131,11 @@ FAMILIES: Final = (
 )
 
 
-class QueueLabels(NamedTuple):
-    """The labels of a queue, in the order of the families'; "" for what its configuration leaves out."""
+def rendered(labels: tuple[str, ...], listing: QueueListing, totals: QueueTotals) -> Chunks:
+    """All samples of a queue; its counters only while it is known what comes and goes.
 
-    project: str
-    queue_type: str
-    cluster_type: str
-    cluster_id: str
-
-
-def rendered(labels: QueueLabels, listing: QueueListing, totals: QueueTotals) -> Chunks:
-    """All samples of a queue; its counters only while it is known what comes and goes."""
+    `labels` are the project's name, and queue type, cluster type and id: "" for those that the configuration leaves out.
+    """
     values: dict[Family, float | None] = {LENGTH: listing.length, COMPLETE: listing.complete}
     chunks: Chunks = {}
     if (content := listing.content) is not None:
@@ -159,7 +152,7 @@ def rendered(labels: QueueLabels, listing: QueueListing, totals: QueueTotals) ->
     return chunks | one_each(values, labels)
 
 
-def _job_lines(labels: QueueLabels, content: QueueContent) -> list[str]:
+def _job_lines(labels: tuple[str, ...], content: QueueContent) -> list[str]:
     """In a fixed order, so that an unchanged queue gives unchanged bytes."""
     return [sample(JOBS, (*labels, *kind), count) for kind, count in sorted(content.jobs.items())]
 
@@ -173,9 +166,7 @@ class QueuePolling:
         self._place = queue.place
         self._key = QUEUING_JOBS.key(subject)
         self._queue = Queue(queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
-        self._labels = QueueLabels(
-            project.name, self._queue.queue_type, self._queue.cluster_type, self._queue.cluster_id
-        )
+        self._labels = (project.name, *self._queue)
         self._totals = project.totals_of(self._queue)
         self._lost_told = False
 
