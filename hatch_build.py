@@ -36,7 +36,7 @@ class RevisionHook(BuildHookInterface[BuilderConfig]):
 
 
 def described(root: Path) -> str:
-    """The commit of a checkout, with "-dirty" where files differ from it; nothing outside of a checkout or without git."""
+    """Return the commit of a checkout, with "-dirty" where files differ from it; nothing outside of a checkout or without git."""
     if not (root / ".git").exists():
         return ""
     command = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")

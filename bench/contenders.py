@@ -120,7 +120,7 @@ def standby(contender: Contender, *args: object) -> Iterator[Standby]:
 
 
 def pairs(rounds: int, *contenders: tuple[Any, ...]) -> list[list[Result]]:
-    """Wake contenders by turns, A, B, A, B, ...; return for each round the result of each, measured a second or two apart.
+    """Wake contenders alternately, A, B, A, B, ...; return each round's results, measured a second or two apart.
 
     A shared machine is faster now and slower then: ratios within a round hold although the figures wander.
     """
@@ -134,7 +134,7 @@ def _process(contender: Contender, args: tuple[object, ...]) -> "subprocess.Pope
 
 
 def arguments(contender: Contender, *args: object) -> list[str]:
-    """The command line that runs a contender."""
+    """Return the command line that runs a contender."""
     # By its file: in a contender that starts another one, its own module is called __main__.
     module = f"bench.{Path(inspect.getfile(contender)).stem}"
     return [sys.executable, "-m", module, contender.__name__, *map(json.dumps, args)]

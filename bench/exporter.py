@@ -38,7 +38,7 @@ tracking: {{enabled: false}}
 
 @asynccontextmanager
 async def running(plan: Plan) -> AsyncIterator[Application]:
-    """The exporter, after every user was polled once."""
+    """Yield the exporter, after every user was polled once."""
     log.setup("error")
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-bench-") as folder:
         config_file = Path(folder) / "exporter.yml"
@@ -57,7 +57,7 @@ async def running(plan: Plan) -> AsyncIterator[Application]:
 
 @asynccontextmanager
 async def serving(app: Application) -> AsyncIterator[str]:
-    """The exporter's web server on loopback; the URL of its metrics."""
+    """Yield the exporter's web server on loopback; the URL of its metrics."""
     runner = web.AppRunner(create_app(app), access_log=None)
     await runner.setup()
     try:
@@ -68,7 +68,7 @@ async def serving(app: Application) -> AsyncIterator[str]:
 
 
 def polls(app: Application, endpoint: str) -> float:
-    """The number of polls so far; AssertionError if one failed, as the figures would then mean nothing."""
+    """Return the number of polls so far; AssertionError if one failed, as the figures would then mean nothing."""
     labels = {"source": SOURCE, "collector": endpoint}
     total = app.own.registry.get_sample_value("hpc_exporter_polls_total", labels) or 0.0
     failed = sum(

@@ -37,7 +37,7 @@ async def idle(seconds: float) -> Result:
 
 
 async def ours(url: str, users: int, interval: float, seconds: float) -> Result:
-    """Poll all users in their rhythm while another process scrapes every second, by turns with gzip and without."""
+    """Poll all users while another process scrapes every second, alternately with gzip and without."""
     async with running(Plan(url, users, interval)) as app, serving(app) as metrics, scraping(metrics) as scraper:
         await asyncio.sleep(interval)  # past the start, when everything is new
         async with watching() as watch:

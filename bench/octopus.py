@@ -75,7 +75,7 @@ async def ours(url: str, readings: int) -> Result:
 
 
 def prepared(url: str) -> tuple[Any, Any]:
-    """The exporter's project and its only target."""
+    """Return the exporter's project and its only target."""
     from exporter.clock import SystemClock
     from exporter.config import InlineSecret, OctopusProject, OctopusQueue, PollSettings
     from exporter.metrics.exposition import Exposition
@@ -119,7 +119,7 @@ class Page(msgspec.Struct, gc=False):
 
 
 async def bare(url: str, readings: int) -> Result:
-    """The same pages, one after the other, decoded, and nothing else."""
+    """Return the same pages, one after the other, decoded, and nothing else."""
     decoder = msgspec.json.Decoder(Page)
     async with aiohttp.ClientSession() as session:
         await read(session, url, decoder)

@@ -107,7 +107,7 @@ class BareLoop:
     """Request every user at the exporter's interval, through one session with bounded concurrency."""
 
     def __init__(self, plan: Plan, spread: float) -> None:
-        """The first request for each user is sent within `spread` seconds."""
+        """Send the first request for each user within `spread` seconds."""
         self._plan = plan
         self._spread = spread
         self._slots = asyncio.Semaphore(plan.concurrency)

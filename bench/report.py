@@ -49,14 +49,14 @@ Tables = Iterator[tuple[str, Iterable[Row]]]
 
 
 def paired(what: str, unit: str, rounds: Sequence[tuple[float, float]], aim: float) -> Row:
-    """The row of rounds that each measured ours and the baseline, one right after the other."""
+    """Return the row of rounds that each measured ours and the baseline, one right after the other."""
     ours, baseline = zip(*rounds, strict=True)
     ratios = tuple(of_ours / of_baseline for of_ours, of_baseline in rounds)
     return Row(what, unit, median(ours), median(baseline), aim, ratios)
 
 
 def print_machine() -> None:
-    """Say what the figures were measured on: only ratios carry over to other machines."""
+    """Print the machine that the figures were measured on: only ratios carry over to other machines."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     print(f"Python {platform.python_version()}, {libraries}; {platform.machine()}, {os.cpu_count()} CPUs")
 

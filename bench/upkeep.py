@@ -30,7 +30,7 @@ def tables() -> Tables:
 
 
 async def ours(url: str, users: int, interval: float) -> Result:
-    """The longest block by what happened, in milliseconds, while all users are polled in their rhythm."""
+    """Return the longest block by what happened, in milliseconds, while all users are polled in their rhythm."""
     plan, results = Plan(url, users, interval), {}
     async with running(plan) as app, serving(app) as metrics, watching() as watch:
         app.around_reload = collector_paused

@@ -43,7 +43,7 @@ class Region:
         self.answers = self.draw()
 
     def draw(self) -> dict[bytes, bytes]:
-        """New answers for all users, by path."""
+        """Return new answers for all users, by path."""
         drawn = {}
         for index in range(self._users):
             user = f"user{index:05d}"
@@ -73,7 +73,7 @@ class Region:
 
 
 class ChangingRegion(Region):
-    """Every user has two answers, given by turns."""
+    """Every user has two answers, given alternately."""
 
     def __init__(self, users: int, queues: int) -> None:
         super().__init__(users, queues)

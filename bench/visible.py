@@ -68,7 +68,7 @@ def delays(url: str, interval: float) -> list[float]:
 
 
 def scrape(connection: HTTPConnection, path: str) -> tuple[float, dict[bytes, float]]:
-    """The Unix time at its end, and when each user's answer was given."""
+    """Return the Unix time at its end, and when each user's answer was given."""
     connection.request("GET", path)
     body = connection.getresponse().read()
     return time.time(), {user: int(value) / 1000 for user, value in RUNNING.findall(body)}

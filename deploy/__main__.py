@@ -17,14 +17,14 @@ ROOT: Final = Path(__file__).parents[1]
 CHART: Final = ROOT / "deploy" / "helm" / "hpc-exporter"
 # Folder of the chart -> folder that it shows.
 LINKED: Final = {CHART / "files/rules": ROOT / "config/rules", CHART / "files/dashboards": ROOT / "grafana/provisioned"}
-# Where the version stands.
+# Files that hold the version.
 VERSIONED: Final = (CHART / "Chart.yaml", CHART / "README.md")
-# What Helm makes of a number keeps so many digits.
+# Helm keeps this many digits of a number.
 LARGEST: Final = 10**15 - 1
 
 
 def wanted() -> dict[Path, str | Path]:
-    """The content or the link target of each generated file."""
+    """Return the content or the link target of each generated file."""
     made: dict[Path, str | Path] = {path: with_version(read(path)) for path in VERSIONED}
     made[CHART / "values.schema.json"] = json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"
     for here, there in LINKED.items():
@@ -58,7 +58,7 @@ def read(path: Path) -> str:
 
 
 def values_schema() -> dict[str, Any]:
-    """The schema of the chart's values, with that of the configuration as its definition `Configuration`, and the thresholds."""
+    """Return the schema of the chart's values, with that of the configuration as its definition `Configuration`, and the thresholds."""
     schema: dict[str, Any] = json.loads(read(ROOT / "deploy/values.schema.json"))
     configuration = exact(json.loads(read(ROOT / "config/exporter.schema.json")))
     del configuration["$schema"]

@@ -20,7 +20,7 @@ import yaml
 DEFAULT: Final = "127.0.0.1:9851"
 # Seconds; the timeout of the HEALTHCHECK in the Dockerfile is a little longer.
 TIMEOUT: Final = 4.0
-# Where to connect to a server that listens on all interfaces.
+# The address of a server that listens on all interfaces.
 _LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - connected to, not bound to
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _answer(address: str, *, tls: bool) -> str:
-    """The status of /-/healthy, or "TLS", at a listen address. Raises OSError, HTTPException, ValueError."""
+    """Return the status of /-/healthy, or "TLS", at a listen address. Raises OSError, HTTPException, ValueError."""
     parts = urlsplit(f"//{address}")
     host, port = _LOOPBACK.get(parts.hostname or "", parts.hostname) or "", parts.port or 0
     if tls:

@@ -102,6 +102,6 @@ class JobListing(Answer, frozen=True, gc=False):
 
 
 def known_sum(amounts: Iterable[int | None]) -> int | None:
-    """The sum, None where one of the amounts is unknown."""
+    """Return the sum, None where one of the amounts is unknown."""
     listed = list(amounts)
     return None if None in listed else sum(listed)  # type: ignore[arg-type]  # none of them is None

@@ -43,7 +43,7 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 # A JSON Web Token is recognized without being known.
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]*){0,2}")
 
-# What tokens are made of: a long word of letters and digits, or one so long that it is none.
+# The form of tokens: a long word of letters and digits, or one so long that it is none.
 _LONG_WORD, _LONGEST_WORD, _MIXED = 16, 24, 3
 
 Spans = list[tuple[int, int]]
@@ -154,7 +154,7 @@ class Redactor:
                         del self._index[piece]
 
     def _spans(self, text: str) -> Spans:
-        """Where secrets are in `text`, in no order; spans may overlap."""
+        """Return the spans of secrets in `text`, in no order; they may overlap."""
         plain = Plain(text)
         spans = [plain.span(start, end) for start, end in self._found(plain.content)]
         if _ESCAPING.search(text):
@@ -184,7 +184,7 @@ class Redactor:
                             yield start, end
 
     def _candidates(self, piece: bytes) -> Iterable[bytes]:
-        """The first few that hold `piece`; none if another thread has removed the last one."""
+        """Return the first few that hold `piece`; none if another thread has removed the last one."""
         there = self._index.get(piece, {})
         if isinstance(there, bytes):
             return (there,)
@@ -219,13 +219,13 @@ class Plain:
         self._origin.extend([place] * len(encoded))
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """The part of the text that the bytes from `start` to `end` come from."""
+        """Return the part of the text that the bytes from `start` to `end` come from."""
         last = self._origin[end - 1]
         return self._origin[start], self._ends.get(last, last + 1)
 
 
 def unescaped(match: re.Match[str]) -> bytes:
-    """The text of an escape; `match` is one of _PIECE."""
+    """Return the text of an escape; `match` is one of _PIECE."""
     if percent := match["percent"]:
         return bytes.fromhex(percent)
     if escape := match["escape"]:
@@ -234,13 +234,13 @@ def unescaped(match: re.Match[str]) -> bytes:
 
 
 def forms(secret: str) -> set[bytes]:
-    """The forms of a secret to search for: as it is, and encoded."""
+    """Return the forms of a secret to search for: as it is, and encoded."""
     found = {secret.encode(errors="surrogatepass"), Plain(secret).content}
     return {form for form in found if len(form) >= SHORTEST_SECRET}
 
 
 def pieces(form: bytes) -> Iterator[bytes]:
-    """The substrings by which a secret is found; of one that counts only as a whole, its beginning."""
+    """Yield the substrings by which a secret is found; of one that counts only as a whole, its beginning."""
     last = len(form) - WIDTH if len(form) >= SHORTEST_PART else 0
     for start in range(0, last + 1, STRIDE):
         yield form[start : start + WIDTH]
@@ -259,7 +259,7 @@ def occurrences(piece: bytes, form: bytes) -> Iterator[int]:
 
 
 def common(content: bytes, form: bytes, place: int, position: int) -> tuple[int, int]:
-    """The longest part of `content` around `place` that is in `form` around `position`."""
+    """Return the longest part of `content` around `place` that is in `form` around `position`."""
     start = place - position
     # Nearly always all of it is there.
     if start >= 0 and content.startswith(form, start):

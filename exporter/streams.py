@@ -22,7 +22,7 @@ from exporter.redaction import redact
 LONGEST_QUEUE = 1024 * 1024
 # Seconds to wait for lines to be written where they must come before something else, and at the end.
 DRAIN_TIMEOUT = 2.0
-NOBODY_READS = OSError(errno.EAGAIN, "nobody reads what was written before")
+NO_READER = OSError(errno.EAGAIN, "there is no reader of what was written before")
 
 
 class LineWriter(io.TextIOBase):
@@ -45,7 +45,7 @@ class LineWriter(io.TextIOBase):
         self._queue: deque[str] = deque()
         self._size = 0
         self._stuck = False
-        self._error = NOBODY_READS
+        self._error = NO_READER
         self._told = 0
         self._within_line = False
         self._thread: threading.Thread | None = None
@@ -97,14 +97,14 @@ class LineWriter(io.TextIOBase):
         self.drain(timeout)
         with self._changed:
             if self._size:
-                raise NOBODY_READS
+                raise NO_READER
             if self.lost > lost:
                 raise self._error
 
     def _enqueue(self, text: str) -> None:
         # A longer text passes when nothing else waits.
         if self._size and self._size + len(text) > self._longest_queue:
-            self._lose(text, NOBODY_READS)
+            self._lose(text, NO_READER)
             return
         self._queue.append(text)
         self._size += len(text)

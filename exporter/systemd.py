@@ -25,7 +25,7 @@ class NoSocketsError(ExporterError):
 
 
 def passed_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
-    """The listening sockets that were passed to this process; their variables are removed from the environment.
+    """Return the listening sockets that were passed to this process; their variables are removed from the environment.
 
     Raises NoSocketsError.
     """
@@ -37,7 +37,7 @@ def passed_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socke
 
 
 def listening(descriptor: int) -> socket.socket:
-    """A passed socket, not inheritable by child processes. Raises NoSocketsError."""
+    """Return a passed socket, not inheritable by child processes. Raises NoSocketsError."""
     try:
         os.set_inheritable(descriptor, False)
         passed = socket.socket(fileno=descriptor)
@@ -54,7 +54,7 @@ class Manager:
     """Notifications to the service manager, if it wants any."""
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
-        """The variables are removed from the environment: child processes must not send notifications."""
+        """Remove the variables from the environment: child processes must not send notifications."""
         self._address = environ.pop("NOTIFY_SOCKET", "")
         pid, usec = environ.pop("WATCHDOG_PID", ""), environ.pop("WATCHDOG_USEC", "")
         watched = self._address and usec.isdecimal() and pid in ("", str(os.getpid()))
@@ -62,16 +62,16 @@ class Manager:
         self.watchdog_interval = int(usec) / 2_000_000 if watched and int(usec) else None
 
     def ready(self) -> None:
-        """The exporter serves."""
+        """Notify that the exporter serves."""
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """The exporter stops."""
+        """Notify that the exporter stops."""
         self._send("STOPPING=1")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """The exporter reloads its configuration; afterwards, also if that failed, it serves."""
+        """Yield the exporter reloads its configuration; afterwards, also if that failed, it serves."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
         try:
             yield

@@ -1,4 +1,4 @@
-"""Long computations beside the event loop, and calls that may block for ever (a name server, a file on a dead mount).
+"""Long computations beside the event loop, and calls that may never return (a name server, a file on a dead mount).
 
 The latter get daemon threads of their own. The event loop's default executor is the wrong place for them: it has few
 threads, so a handful of hanging calls stops all others, and both ``asyncio.run`` and the interpreter wait for its threads

@@ -14,7 +14,7 @@ PLACEHOLDER: Final = "$Format:"
 
 
 def version_text() -> str:
-    """The answer to --version, in the shape of Prometheus' own programs."""
+    """Return the answer to --version, in the shape of Prometheus' own programs."""
     return (
         f"hpc-exporter, version {__version__} (revision: {revision()})\n  python version: {platform.python_version()}"
     )
@@ -22,12 +22,12 @@ def version_text() -> str:
 
 @cache
 def revision() -> str:
-    """The commit that this program was built from; "unknown" in a checkout, whose files may differ from any commit."""
+    """Return the commit that this program was built from; "unknown" in a checkout, whose files may differ from any commit."""
     return told_by_build(resources.files("exporter").joinpath("revision.txt")) or UNKNOWN
 
 
 def told_by_build(file: Traversable) -> str | None:
-    """The revision that a build wrote; None without one."""
+    """Return the revision that a build wrote; None without one."""
     try:
         text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError):

@@ -9,7 +9,7 @@ OUTPUT = Path(__file__).parent / "provisioned"
 
 
 def documents() -> dict[Path, str]:
-    """The contents of each file."""
+    """Return the contents of each file."""
     return {
         OUTPUT / language / f"{board.uid}.json": json.dumps(
             in_language(dashboard(board, BOARDS), language), ensure_ascii=False, indent=1

@@ -84,7 +84,7 @@ def _target(query: Query, name: str) -> Json:
 
 
 def dashboard(board: Dashboard, all_boards: Sequence[Dashboard]) -> Json:
-    """A dashboard as Grafana's JSON, with links to all the others."""
+    """Return a dashboard as Grafana's JSON, with links to all the others."""
     return {
         "uid": Text(f"{board.uid}-en", f"{board.uid}-zh"),
         "title": board.title,

@@ -11,7 +11,7 @@ from exporter.sources.collector import catalogue
 
 CATALOGUE: Final = catalogue()
 
-# What a series gained in an instance adds up over those of a job: a shard has a part, a new pod goes on under another name.
+# Increases of a series add up over the instances of a job: a shard has a part, a new pod goes on under another name.
 _GAINS: Final = ("increase", "rate", "resets", "changes")
 # Gauges of which each shard has a part.
 _PARTS: Final = (

@@ -42,7 +42,7 @@ def of_exporters(expression: str) -> str:
 
 
 def each(name: str, *, by: str = "source, collector", window: str = "$__rate_interval") -> str:
-    """Number of events at each collector."""
+    """Return a query of the number of events at each collector."""
     return f"sum by ({by}) (increase({name}{{{OF_SOURCE}}}[{window}]))"
 
 
@@ -296,7 +296,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Answers of the exporter", "exporter 的响应"),
-            "HTTP requests that it answered, by path and status. 503 on /metrics: too many at once; 401: a wrong password.",
+            "HTTP requests that it answered, by path and status. 503 on /metrics: too many simultaneously; 401: a wrong password.",
             "按路径与状态码统计的 HTTP 响应。/metrics 返回 503：并发过多；401：密码错误。",
             [
                 Query(

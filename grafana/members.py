@@ -44,7 +44,7 @@ def held_now(resource: str) -> Panel:
     }[resource]
     return lines(
         name,
-        "What each user's jobs hold. Compare with what is asked for below: the difference is what waits.",
+        "What each user's jobs hold. Compare with the requested amounts below: the difference is waiting.",
         "各用户作业占用的资源。与下方申请量比较，差额即为等待中的需求。",
         [Query(f"sum by (user) (hpc_member_allocated_{resource}{{{OF_MEMBER}}})", "{{user}}")],
         stacked=True,
@@ -176,7 +176,7 @@ BOARD = Dashboard(
         held_now("dcus"),
         Row(Text("Asked for by queued jobs", "排队作业的申请量")),
         lines(
-            Text("CPU cores and nodes asked for", "申请的 CPU 核与节点"),
+            Text("Requested CPU cores and nodes", "申请的 CPU 核与节点"),
             "What queued jobs want. More than a queue has will never start: its user has to ask for less.",
             "排队作业的申请量。超过队列容量的作业永远不会启动，须减少申请。",
             [
@@ -188,7 +188,7 @@ BOARD = Dashboard(
             size=(12, 8),
         ),
         lines(
-            Text("GPUs and DCUs asked for", "申请的 GPU 与 DCU"),
+            Text("Requested GPUs and DCUs", "申请的 GPU 与 DCU"),
             "Cards that queued jobs want. Look whether cards are free while these wait: then something else is missing.",
             "排队作业申请的加速卡。若有空闲卡却仍在等待，说明缺少其他资源。",
             [Query(asked("gpus"), "{{user}} GPU"), Query(asked("dcus"), "{{user}} DCU")],

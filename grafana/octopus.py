@@ -30,7 +30,7 @@ BOARD = Dashboard(
         tiles(
             Text("Are the lists complete?", "列表是否完整？"),
             "Whether the last list of each queue held every entry. Where not, a page was lost, an entry could not be read, or "
-            "the queue moved meanwhile: what is asked for is then not shown. Incomplete all the time: shorten the queue's "
+            "the queue moved meanwhile: requested amounts are then not shown. Incomplete all the time: shorten the queue's "
             "pages, or look at the exporter's log.",
             "每个队列最近一次列表是否包含全部条目。不完整：丢页、条目不可读或读取时队列变化，此时不显示申请量。"
             "一直不完整：查看 exporter 日志。",
@@ -129,7 +129,7 @@ BOARD = Dashboard(
             no_value=Text("nothing is queued", "无排队"),
         ),
         lines(
-            Text("CPU cores asked for", "申请的 CPU 核"),
+            Text("Requested CPU cores", "申请的 CPU 核"),
             "What the queued jobs want, to compare with the pool's size.",
             "排队作业的 CPU 核申请量，可与资源池规模比较。",
             [Query(by_queue(f"octopus_queued_requested_cpu_cores{{{IN_PROJECT}}}"), QUEUE)],
@@ -137,7 +137,7 @@ BOARD = Dashboard(
             size=(6, 8),
         ),
         lines(
-            Text("Memory asked for", "申请的内存"),
+            Text("Requested memory", "申请的内存"),
             "What the queued jobs want, to compare with the pool's size.",
             "排队作业的内存申请量，可与资源池规模比较。",
             [Query(by_queue(f"octopus_queued_requested_memory_bytes{{{IN_PROJECT}}}"), QUEUE)],

@@ -145,10 +145,10 @@ NUMBERS = [
         no_value=Text("none started", "无启动"),
     ),
     number(
-        Text("A token expires in", "最近令牌到期"),
+        Text("A token expires in", "最近令牌过期"),
         "Time until the first token expires. Tokens of an account are renewed by themselves; a pasted one has to be "
         "replaced in its file. See the runbook HPCTokenExpiring.",
-        "距最早到期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见处理手册 HPCTokenExpiring。",
+        "距最早过期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见处理手册 HPCTokenExpiring。",
         "min(hpc_exporter_token_expiry_timestamp_seconds - time())",
         unit="s",
         steps=LEFT,
@@ -168,7 +168,7 @@ NUMBERS = [
 OVER_TIME = [
     lines(
         Text("Running jobs by region", "各区域运行作业数"),
-        "A fall to 0 in one region is its trouble, in all of them at once probably ours: look at the list above. A gap "
+        "A fall to 0 in one region is its trouble, in all of them simultaneously probably ours: look at the list above. A gap "
         "is time of which nothing is known.",
         "单个区域降到 0 是该区域的问题；全部同时下降多半是监控自身问题。断线表示该时段无数据。",
         [Query(jobs_in("running", "hpc_cluster"), "{{hpc_cluster}}")],
@@ -224,9 +224,9 @@ OVER_TIME = [
         no_value=Text("none waits", "无等待"),
     ),
     ranking(
-        Text("Tokens that expire soon", "即将到期的令牌"),
+        Text("Tokens that expire soon", "即将过期的令牌"),
         "The tokens that expire first, without an owner: the region's own. Red has expired. See the runbook HPCTokenExpiring.",
-        "最先到期的令牌；无用户名者为区域自身令牌。红色表示已失效。见处理手册 HPCTokenExpiring。",
+        "最先过期的令牌；无用户名者为区域自身令牌。红色表示已失效。见处理手册 HPCTokenExpiring。",
         "bottomk(8, min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds - time()))",
         names={"source": Text("Source", "来源"), "user": Text("Owner", "所有者")},
         value=Text("Expires in", "剩余"),

@@ -76,12 +76,12 @@ def override(name: str | Text, **properties: Any) -> Json:
 
 
 def coloured(colours: dict[str, str]) -> list[Json]:
-    """Overrides that give each series of a name its colour."""
+    """Return overrides that give each series of a name its colour."""
     return [override(name, color={"mode": "fixed", "fixedColor": colour}) for name, colour in colours.items()]
 
 
 def dashed(query: str) -> Json:
-    """An override that distinguishes the series of one query (A, B, ...) from others of their colour."""
+    """Return an override that distinguishes the series of one query (A, B, ...) from others of their colour."""
     style = {"fill": "dash", "dash": [6, 4]}
     return {
         "matcher": {"id": "byFrameRefID", "options": query},
@@ -90,13 +90,13 @@ def dashed(query: str) -> Json:
 
 
 def seconds(name: str | Text, steps: Steps = ()) -> Json:
-    """An override for a column of durations, coloured by `steps`."""
+    """Return an override for a column of durations, coloured by `steps`."""
     colour = {"custom__cellOptions": {"type": "color-text"}, "thresholds": thresholds(steps)} if steps else {}
     return override(name, unit="s", decimals=0, **colour)
 
 
 def quantile(share: float, buckets: str, *, by: str = "", window: str = "1h") -> str:
-    """That quantile of a histogram, given its buckets; no value where nothing was observed in the window."""
+    """Return a quantile of a histogram, given its buckets; no value where nothing was observed in the window."""
     grouped = f"{by}, le" if by else "le"
     return f"histogram_quantile({share}, sum by ({grouped}) (increase({buckets}[{window}]))) >= 0"
 
@@ -119,7 +119,7 @@ def values(**texts: tuple[Text, str]) -> list[Json]:
 
 
 def lines(title: Text, en: str, zh: str, queries: Sequence[Query], *, stacked: bool = False, **more: Any) -> Panel:
-    """A time series; `stacked` where the sum of its series means something. `axis` names what is counted."""
+    """Return a time series; `stacked` where the sum of its series means something. `axis` names what is counted."""
     axis = more.pop("axis", "")
     if more.get("unit") == "s":
         more.setdefault("defaults", {"decimals": 1})
@@ -179,7 +179,7 @@ def number(
 def tiles(
     title: Text, en: str, zh: str, expr: str, *, legend: str | Text, states: Sequence[tuple[Text, str]], **more: Any
 ) -> Panel:
-    """A tile with its name for each series; the values 0, 1, ... are those of `states`, with their colours."""
+    """Return a tile with its name for each series; the values 0, 1, ... are those of `states`, with their colours."""
     return Panel(
         "stat",
         title,
@@ -202,7 +202,7 @@ def table(
     sort: Text | None,
     **more: Any,
 ) -> Panel:
-    """A table of the labels and values named in `columns`, in this order and by these names; others are hidden.
+    """Return a table of the labels and values named in `columns`, in this order and by these names; others are hidden.
 
     The values of several queries are brought together by their labels: ``Value #A``, ``Value #B``.
     """
@@ -233,7 +233,7 @@ def table(
 def ranking(
     title: Text, en: str, zh: str, expr: str, *, names: dict[str, Text], value: Text, rising: bool = True, **more: Any
 ) -> Panel:
-    """Current values, one bar a series: a table of the labels in `names` and a bar for the value, the largest first."""
+    """Return a panel of current values, one bar a series: a table of the labels in `names` and a bar for the value, the largest first."""
     if more.get("unit") == "s":
         more.setdefault("defaults", {"decimals": 0})
     steps = more.pop("steps", ((None, SKY),))

@@ -25,7 +25,7 @@ NAMES: Final = {
     "HPCShardsIncomplete": Text("Shards are missing", "分片不完整"),
     "HPCTargetFailing": Text("Polls fail", "轮询失败"),
     "HPCTokenRefreshFailing": Text("No new token", "无法更新令牌"),
-    "HPCTokenExpiring": Text("Token expires soon", "令牌即将到期"),
+    "HPCTokenExpiring": Text("Token expires soon", "令牌即将过期"),
     "HPCApiThrottled": Text("Throttled", "请求被限流"),
     "HPCNoSchedulers": Text("No batch system", "无可用调度系统"),
     "HPCQueueStuck": Text("Queue is stuck", "队列停滞"),
@@ -46,7 +46,7 @@ _WHERE_OF: Final = {"HPCNoSchedulers": ("hpc_cluster",), "HPCShardsIncomplete": 
 
 
 def rules() -> dict[str, Json]:
-    """The alerting rules by name."""
+    """Return the alerting rules by name."""
     return {rule["alert"]: rule for rule in _written() if "alert" in rule}
 
 
@@ -56,12 +56,12 @@ def _written() -> list[Json]:
 
 
 def thresholds() -> dict[str, str]:
-    """The default thresholds of the alerts: expressions by name."""
+    """Return the default thresholds of the alerts: expressions by name."""
     return {rule["record"]: rule["expr"] for rule in _written() if "record" in rule}
 
 
 def expression() -> str:
-    """A series for each problem, with the labels problem, where and what; its value is the severity. Never empty."""
+    """Return a series for each problem, with the labels problem, where and what; its value is the severity. Never empty."""
     found = " or ".join(
         f"max by (problem, where, what) ({_labelled(alert, _summarised(alert, _with_defaults(rule['expr'])))}) * 0 + {SEVERITIES[rule['labels']['severity']][0]}"
         for alert, rule in rules().items()
@@ -88,7 +88,7 @@ def _with_defaults(condition: str) -> str:
 
 
 def _summarised(alert: str, condition: str) -> str:
-    """Where every target of an endpoint has the same trouble, one line says so."""
+    """One line where every target of a collector has the same problem."""
     if alert not in _TARGETS_OF:
         return f"({condition})"
     by = f"({', '.join(_TARGETS)})"

@@ -7,7 +7,7 @@ from grafana.parts import DATASOURCE, Json
 
 
 def variable(name: str, label: Text, query: str, **more: Any) -> Json:
-    """A variable filled from Prometheus, of which several or all values can be chosen."""
+    """Return a variable filled from Prometheus, of which several or all values can be chosen."""
     return {
         "type": "query",
         "name": name,

@@ -46,13 +46,13 @@ RUN_CLASSES = (
 
 
 def counted(family: str, start: str, end: str, window: str) -> str:
-    """Number of observations between two bounds."""
+    """Return a query of the number of observations between two bounds."""
     upto = f'sum(increase({family}_bucket{{{IN_GROUP}, le="{end}"}}[{window}]))'
     return f'{upto} - sum(increase({family}_bucket{{{IN_GROUP}, le="{start}"}}[{window}]))' if start else upto
 
 
 def ended(measure: str, window: str) -> str:
-    """Waits or runs that could not be measured."""
+    """Return a query of waits or runs that could not be measured."""
     return f'sum(increase({CENSORED}{{{IN_GROUP}, measure="{measure}"}}[{window}]))'
 
 
@@ -200,7 +200,7 @@ BOARD = Dashboard(
         Row(Text("Runs", "运行时间")),
         bars(
             Text("Ended runs, by how long they were", "结束的运行（按时长）"),
-            "Very short ones in number: programs that fail at once, or jobs better put together. Runs that no poll caught are missing.",
+            "Very short ones in number: programs that fail immediately, or jobs better put together. Runs that no poll caught are missing.",
             "大量极短运行：程序立即失败，或应合并作业。未被轮询捕捉的运行不包含在内。",
             [Query(counted(RUN, start, end, "$__rate_interval"), name) for start, end, name, _ in RUN_CLASSES],
             axis=JOBS,

@@ -10,7 +10,7 @@ OUTPUT = Path(__file__).parent.parent / "docs"
 
 
 def documents() -> dict[Path, str]:
-    """The contents of each file."""
+    """Return the contents of each file."""
     return {
         OUTPUT / "configuration.md": configuration.document("en"),
         OUTPUT / "configuration.zh.md": configuration.document("zh"),

@@ -77,7 +77,7 @@ class Part:
 
 
 def parts() -> dict[type[Section], Part]:
-    """The document itself and all its sections, in the order in which they come first."""
+    """Return the document itself and all its sections, in the order in which they come first."""
     found: dict[type[Section], Part] = {}
     _survey(Config, "", found)
     return found
@@ -89,13 +89,13 @@ def keys() -> list[Key]:
 
 
 def examples() -> Mapping[str, str]:
-    """The YAML of an example for each section, by its path."""
+    """Return the YAML of an example for each section, by its path."""
     _, *documents = (FOLDER / "examples.yml").read_text(encoding="utf-8").split("--- # ")
     return dict(document.rstrip().split("\n", 1) for document in documents)
 
 
 def document(language: Language) -> str:
-    """The whole page."""
+    """Return the whole page."""
     introduction = (FOLDER / f"configuration.{language}.md.in").read_text(encoding="utf-8").strip()
     return "\n\n".join([introduction, *_Page(language).paragraphs()]) + "\n"
 
@@ -137,7 +137,7 @@ def _key(path: str, of: FieldInfo) -> Key:
 
 
 def _value(kind: Any, marks: tuple[Any, ...], *, is_list: bool = False) -> tuple[Any, tuple[Any, ...], bool]:
-    """The type of a key or of each item of its list, what it is annotated with, and whether it is a list."""
+    """Return the type of a key or of each item of its list, what it is annotated with, and whether it is a list."""
     inner = get_args(kind)
     if get_origin(kind) is Annotated:
         return _value(inner[0], (*inner[1:], *marks), is_list=is_list)
@@ -205,7 +205,7 @@ class _Page:
         return f"`{key.default if isinstance(key.default, str) else json.dumps(key.default)}`"
 
     def _value(self, key: Key) -> str:
-        """The kind of value of a key."""
+        """Return the kind of value of a key."""
         if key.section is not None:
             path = self._parts[key.section].paths[0]
             anchor = re.sub(r"[^\w-]", "", path)

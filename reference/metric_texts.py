@@ -52,14 +52,14 @@ text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels
 
 *[English](metrics.md)*
 
-**未知绝不等于零。** 接口没有返回的值就没有样本。采集失败不会改变任何数值；当一个目标最近一次成功早于 `poll.stale_after`
+**未知绝不等于零。** 接口没有返回的值就没有样本。轮询失败不会改变任何数值；当一个目标最近一次成功早于 `poll.stale_after`
 时，来自它的全部数据都会从 `/metrics` 消失，并由 `hpc_exporter_target_stale` 说明。因此对成员或队列求和，只是对已知部分求和：
 请像看板那样与 `hpc_exporter_target_up` 对照着看。区域或项目的数值为 0，一定是某次应答给出的。
 
 直方图含有以 `_bucket`、`_sum` 和 `_count` 结尾的序列，没有 `_created` 序列。`/metrics` 按抓取方的偏好以文本格式 0.0.4 或
 OpenMetrics 1.0.0 回答，两者的名称、标签和数值相同。
 
-| 采集什么 | 接口 | 对应的 API |
+| 轮询什么 | 接口 | 对应的 API |
 |---|---|---|
 """,
 )
@@ -77,14 +77,14 @@ LABELS: Final[Mapping[str, Text]] = {
     "hpc_cluster": Text("the region's `name` in the configuration", "区域在配置中的 `name`"),
     "user": Text(
         "the scheduler user; of a token's end, whose token it is, empty for the region's own",
-        "调度器用户；对令牌到期时间而言是令牌的所有者，区域自己的令牌为空",
+        "调度系统用户；对令牌过期时间而言是令牌的所有者，区域自己的令牌为空",
     ),
     "queue": Text("the queue's name in the region", "队列在区域中的名称"),
     "state": _STATES,
-    "scheduler_id": Text("the scheduler's number in the region", "调度器在区域中的编号"),
-    "scheduler_name": Text("the scheduler's name", "调度器的名称"),
+    "scheduler_id": Text("the scheduler's number in the region", "调度系统在区域中的编号"),
+    "scheduler_name": Text("the scheduler's name", "调度系统的名称"),
     "scheduler_type": Text(
-        "its kind, as the API spells it: `SLURM` for one", "调度器的类型，按接口的写法，例如 `SLURM`"
+        "its kind, as the API spells it: `SLURM` for one", "调度系统的类型，按接口的写法，例如 `SLURM`"
     ),
     "task": Text("the background task's name", "后台任务的名称"),
     "group": Text("the group's label in the configuration, or its id", "用户组在配置中的标签，没有则为编号"),
@@ -98,7 +98,7 @@ LABELS: Final[Mapping[str, Text]] = {
     "measure": _words(MEASURES),
     "reason": Text(
         f"of a poll's failure: {_REASONS.en}; of a wait or run that was not measured: {_CENSORED.en}",
-        f"采集失败的原因：{_REASONS.zh}；等待或运行未能测得的原因：{_CENSORED.zh}",
+        f"轮询失败的原因：{_REASONS.zh}；等待或运行未能测得的原因：{_CENSORED.zh}",
     ),
     "project": Text("the Octopus project's `name` in the configuration", "Octopus 项目在配置中的 `name`"),
     "queue_type": Text(
@@ -122,7 +122,7 @@ LABELS: Final[Mapping[str, Text]] = {
     "target": Text(
         "the user, `GROUP/USER` (a slash in the group's name is `%2F`, a percent sign `%25`), or the queue's type; empty for the "
         "schedulers of a region",
-        "用户、`GROUP/USER`（组名中的斜杠写作 `%2F`，百分号写作 `%25`），或队列的类型；区域的调度器为空",
+        "用户、`GROUP/USER`（组名中的斜杠写作 `%2F`，百分号写作 `%25`），或队列的类型；区域的调度系统为空",
     ),
     "version": Text("of the exporter", "本程序的版本"),
     "revision": Text("of its sources", "源代码的版本"),
@@ -136,7 +136,7 @@ LABELS: Final[Mapping[str, Text]] = {
 
 
 def _default(section: str, without: Sequence[Family] = ()) -> tuple[Family, ...]:
-    """The families of the collectors of a section that are on by default."""
+    """Return the families of the collectors of a section that are on by default."""
     collectors = [each for each in collectors_of(section) if each.default]
     found = [family for each in collectors for family in (each.per.up, *each.families) if family not in without]
     return tuple(dict.fromkeys(found))
@@ -152,12 +152,12 @@ GROUPS: Final[Sequence[Group]] = (
         Text(
             "What a region says at this moment. Queue statistics come from `queue_jobs`, schedulers from `cluster`, all "
             "about members from `member_jobs`.",
-            "区域此刻的情况。队列统计来自 `queue_jobs`，调度器来自 `cluster`，成员的一切来自 `member_jobs`。",
+            "区域此刻的情况。队列统计来自 `queue_jobs`，调度系统来自 `cluster`，成员的一切来自 `member_jobs`。",
         ),
         _default("clusters", without=jobs.OF_SINGLE_JOBS),
     ),
     Group(
-        Text("SCNet: from poll to poll", "SCNet：逐次采集"),
+        Text("SCNet: from poll to poll", "SCNet：逐次轮询"),
         Text(
             "Worked out by comparing successive lists of `member_jobs`: the API gives no times. "
             "[What the tracker knows, and how well](accuracy.md) says how, and how wrong it can be. Only with "
@@ -188,7 +188,7 @@ GROUPS: Final[Sequence[Group]] = (
         _default("octopus"),
     ),
     Group(
-        Text("How the polls go", "采集情况"),
+        Text("How the polls go", "轮询情况"),
         Text(
             "Whether the numbers above can be believed. All of these, and those below, are left out with "
             "`--web.disable-exporter-metrics`.",
@@ -238,7 +238,7 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"queues_dropped_total", Text("queues", "队列数")),
     (r"unknown_states_total", Text("states", "状态数")),
     (r"censored_total", Text("waits and runs", "等待和运行的次数")),
-    (r"polls_total|poll_failures_total", Text("polls", "采集次数")),
+    (r"polls_total|poll_failures_total", Text("polls", "轮询次数")),
     (r"task_restarts_total", Text("restarts", "重启次数")),
     (r"requests_total|retries_total", Text("requests", "请求数")),
     (r"api_errors_total", Text("answers", "应答数")),
@@ -256,7 +256,7 @@ EXAMPLES: Final[Mapping[str, tuple[Text, str]]] = {
         'topk(10, sum by (hpc_cluster, queue, user) (hpc_queue_jobs{state="queued"}))',
     ),
     "hpc_scheduler_info": (
-        Text("How many schedulers each region has:", "每个区域有几个调度器："),
+        Text("How many schedulers each region has:", "每个区域有几个调度系统："),
         "count by (hpc_cluster) (hpc_scheduler_info)",
     ),
     "hpc_member_jobs": (
@@ -264,7 +264,7 @@ EXAMPLES: Final[Mapping[str, tuple[Text, str]]] = {
         "sum by (hpc_cluster, group, state) (hpc_member_jobs)",
     ),
     "hpc_member_allocated_dcus": (
-        Text("Who uses more DCUs than were asked for:", "谁占用的 DCU 比申请的多："),
+        Text("Users of more DCUs than they requested:", "谁占用的 DCU 比申请的多："),
         'hpc_member_allocated_dcus{state="running"} > hpc_member_requested_dcus{state="running"}',
     ),
     "hpc_jobs_finished_total": (
@@ -275,7 +275,7 @@ sum by (group) (increase(hpc_jobs_finished_total{outcome=~"failed|timeout|node_f
 """,
     ),
     "hpc_job_transitions_total": (
-        Text("Jobs that began to run in an hour, as far as a poll saw them:", "一小时内开始运行的作业（采集看到的）："),
+        Text("Jobs that began to run in an hour, as far as a poll saw them:", "一小时内开始运行的作业（轮询看到的）："),
         'sum by (hpc_cluster, group) (increase(hpc_job_transitions_total{to_state="running"}[1h]))',
     ),
     "hpc_job_observed_wait_seconds": (
@@ -330,18 +330,18 @@ sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_sum[6h
         "max by (source) (time() - hpc_exporter_target_last_success_timestamp_seconds)",
     ),
     "hpc_exporter_poll_failures_total": (
-        Text("Why polls fail:", "采集为什么失败："),
+        Text("Why polls fail:", "轮询为什么失败："),
         "sum by (source, reason) (increase(hpc_exporter_poll_failures_total[1h])) > 0",
     ),
     "hpc_exporter_poll_duration_seconds": (
-        Text("The mean duration of a poll:", "一次采集的平均用时："),
+        Text("The mean duration of a poll:", "一次轮询的平均用时："),
         """
 sum by (source, collector) (rate(hpc_exporter_poll_duration_seconds_sum[15m]))
   / sum by (source, collector) (rate(hpc_exporter_poll_duration_seconds_count[15m]))
 """,
     ),
     "hpc_exporter_token_expiry_timestamp_seconds": (
-        Text("Hours until each token ends:", "每个令牌还有几小时到期："),
+        Text("Hours until each token ends:", "每个令牌还有几小时过期："),
         "(hpc_exporter_token_expiry_timestamp_seconds - time()) / 3600",
     ),
 }

@@ -30,7 +30,7 @@ class Uses:
 
 
 def document(language: str) -> str:
-    """The whole page; `language` is that of a Text."""
+    """Return the whole page; `language` is that of a Text."""
     return _Page(language).text()
 
 
@@ -92,7 +92,7 @@ class _Page:
 
 
 def unit_of(family: Family) -> Text:
-    """The unit of a family's values, from the end of its name."""
+    """Return the unit of a family's values, from the end of its name."""
     return next((unit for end, unit in UNITS if re.search(rf"(?:{end})$", family.name)), Text("number", "数值"))
 
 
@@ -109,14 +109,14 @@ def told(family: Family, language: str = "en") -> tuple[str, str]:
 
 
 def _helped(family: Family) -> tuple[str, str]:
-    """The help's own words about what it is, and when it is absent."""
+    """Return the help's own words about what it is, and when it is absent."""
     sentences = re.split(r"(?<=\.) (?=[A-Z])", family.help)
     absences = [sentence.removeprefix("Absent ") for sentence in sentences if sentence.startswith("Absent ")]
     return " ".join(each for each in sentences if not each.startswith("Absent ")), " ".join(absences)
 
 
 def uses(language: str = "en") -> Mapping[str, Uses]:
-    """The users of each family of the catalogue."""
+    """Return the users of each family of the catalogue."""
     alerts, recordings, dashboards = _rules("alert"), _rules("record"), _dashboards(language)
     return {
         name: Uses(_asking(name, alerts), _asking(name, recordings), _asking(name, dashboards)) for name in catalogue()
@@ -124,7 +124,7 @@ def uses(language: str = "en") -> Mapping[str, Uses]:
 
 
 def _asking(name: str, expressions: Mapping[str, str]) -> list[str]:
-    """The users whose expressions name a family, or a part of its histogram."""
+    """Return the users whose expressions name a family, or a part of its histogram."""
     series = re.compile(rf"(?<![\w:]){name}(?:_bucket|_sum|_count)?(?![\w:])")
     return [user for user, text in expressions.items() if series.search(text)]
 

@@ -1,4 +1,4 @@
-"""What every test gets."""
+"""Fixtures of all tests."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 def dead_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadDisk]:
-    """A disk that does not answer before the test says so."""
+    """Yield a disk that does not answer before the test says so."""
     disk = DeadDisk()
     monkeypatch.setattr(os, "open", disk.open)
     yield disk
@@ -49,7 +49,7 @@ def dead_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadDisk]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, with room for little."""
+    """Yield a file system of its own, with room for little."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]

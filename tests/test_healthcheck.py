@@ -28,7 +28,7 @@ def answering(status: int) -> web.Application:
 
 @asynccontextmanager
 async def serving(status: int = 200, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[str]:
-    """A server's listen address."""
+    """Yield a server's listen address."""
     server = TestServer(answering(status), host=host)
     await server.start_server(ssl=tls)
     async with server:

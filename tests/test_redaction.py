@@ -25,7 +25,7 @@ def redactor(*secrets: str) -> Redactor:
 
 
 def longest_part(secret: str, text: str) -> int:
-    """The length of the longest part of `secret` that stands in `text`."""
+    """Return the length of the longest part of `secret` that stands in `text`."""
     lengths = range(len(secret), 0, -1)
     return next((n for n in lengths if any(secret[i : i + n] in text for i in range(len(secret) - n + 1))), 0)
 

@@ -70,7 +70,7 @@ def test_a_line_without_an_end_waits_for_it_or_for_a_flush(pipe: Pipe) -> None:
     eventually(lambda: pipe.read() == "one\ntwo")
 
 
-def test_secrets_are_taken_out_whoever_writes(pipe: Pipe) -> None:
+def test_secrets_are_taken_out_of_all_output(pipe: Pipe) -> None:
     redaction.remember(["t0ken-of-the-region"])
     writer = LineWriter(pipe.descriptor)
     print("error: unknown argument t0ken-of-the-region", file=writer)
@@ -99,11 +99,11 @@ def test_lines_that_cannot_be_written_are_lost_and_nothing_else(pipe: Pipe, desc
     writer.drain(DEADLINE)
     assert writer.lost == 10
     with pytest.raises(OSError, match=r"Broken pipe|No space left|Bad file descriptor"):
-        writer.deliver("a line that somebody has to know about\n")
+        writer.deliver("a line that must be seen\n")
 
 
-def test_a_reader_that_does_not_read_keeps_nobody_waiting(pipe: Pipe) -> None:
-    """What does not fit is counted and, once somebody reads, told; the lines before it arrive as a whole."""
+def test_a_reader_that_does_not_read_does_not_block(pipe: Pipe) -> None:
+    """Lines that do not fit are counted and reported once there is a reader; those before arrive as a whole."""
     writer = LineWriter(pipe.descriptor, longest_queue=10_000)
     told: list[int] = []
     writer.on_loss = told.append
@@ -112,8 +112,8 @@ def test_a_reader_that_does_not_read_keeps_nobody_waiting(pipe: Pipe) -> None:
         writer.write(line)
     assert 0 < writer.lost < 1000
     written = 1000 - writer.lost
-    with pytest.raises(OSError, match="nobody reads"):
-        writer.deliver("a line that somebody has to know about\n", timeout=0.05)
+    with pytest.raises(OSError, match="there is no reader"):
+        writer.deliver("a line that must be seen\n", timeout=0.05)
     eventually(lambda: pipe.read().count("\n") >= written)
     eventually(lambda: told)
     arrived = pipe.read().splitlines(keepends=True)[:written]
@@ -131,7 +131,7 @@ def test_waiting_for_a_reader_that_does_not_read_has_an_end(pipe: Pipe) -> None:
 
     def drain() -> None:
         writer.drain(0.1)
-        # Nobody has read since, so there is nothing to wait for.
+        # Nothing was read since, so there is nothing to wait for.
         writer.drain(10 * DEADLINE)
         ended.set()
 
@@ -167,7 +167,7 @@ def test_what_was_cut_off_does_not_run_into_the_next_line(pipe: Pipe) -> None:
 
 
 def test_a_descriptor_that_does_not_wait_loses_nothing(pipe: Pipe) -> None:
-    """Whoever shares it may have made it so."""
+    """A process that shares it may have made it so."""
     os.set_blocking(pipe.descriptor, False)
     writer = LineWriter(pipe.descriptor)
     writer.write("x" * 50_000 + "\n")

@@ -1,4 +1,4 @@
-"""Background work survives what nobody foresaw."""
+"""Background work survives unforeseen exceptions."""
 
 import asyncio
 from itertools import chain, pairwise, repeat

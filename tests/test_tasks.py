@@ -8,7 +8,7 @@ import exporter
 
 PACKAGE = Path(exporter.__file__).parent
 STARTING = {"create_task", "ensure_future"}
-# Where a task is started other than under `supervise`, by module and function or by module, and who sees how it ends.
+# Tasks that are started other than under `supervise`, by module or function, and the owner of their results.
 SEEN = {
     "app/application.py Application._replace": "awaited by the reload",
     "app/reload.py SharedReload.request": "logs its own failures; those who requested it get them, too",
@@ -25,7 +25,7 @@ SEEN = {
 
 
 def starts(tree: ast.AST, where: tuple[str, ...] = ()) -> Iterator[tuple[str, ast.Call]]:
-    """The calls that start a task, each with the function that it is in."""
+    """Yield the calls that start a task, each with the function that it is in."""
     for node in ast.iter_child_nodes(tree):
         inside = (
             (*where, node.name) if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) else where

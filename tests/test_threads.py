@@ -1,4 +1,4 @@
-"""Calls that may hang for ever cost one thread and no exit."""
+"""Calls that may never return cost one thread and do not delay the exit."""
 
 import asyncio
 import subprocess

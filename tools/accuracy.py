@@ -101,7 +101,7 @@ class Poll:
 
 
 def busy_region(factor: int = 4) -> RegionSpec:
-    """The simulator's default region, several times as large: thousands of jobs a day."""
+    """Return the simulator's default region, several times as large: thousands of jobs a day."""
     region = default_region()
     return replace(
         region,
@@ -315,7 +315,7 @@ def _since_requeue(states: list[State]) -> list[State]:
 
 
 def _turns(states: list[State]) -> int:
-    """Number of changes between waiting and nodes."""
+    """Return the number of changes between waiting and nodes."""
     sides = [state in PENDING for state in states if state in PENDING | ON_NODES]
     return sum(a != b for a, b in pairwise(sides))
 
@@ -338,7 +338,7 @@ def _stretches(job: JobTruth, states: set[State]) -> list[tuple[float, float]]:
 
 
 def _widths(times: list[float]) -> dict[float, float]:
-    """The width of each gap between good polls, by its middle."""
+    """Return the width of each gap between good polls, by its middle."""
     return {(a + b) / 2: b - a for a, b in pairwise(times)}
 
 

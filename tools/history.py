@@ -95,7 +95,7 @@ class Record:
         self._samples["up"]["up", shard].append(f"{value} {at:.3f}\n")
 
     def lines(self) -> Iterable[str]:
-        """The whole as OpenMetrics, each series with all its samples."""
+        """Yield the whole as OpenMetrics, each series with all its samples."""
         for family, series_of_family in self._samples.items():
             if series_of_family:
                 yield f"# TYPE {family} {self._types[family]}\n"
@@ -178,7 +178,7 @@ Event = tuple[float, Callable[[], None]]
 
 
 def _break(simulator: Simulator, story: Story) -> list[Event]:
-    """A bad day of the first region, and an outage of the last: what happens, and how far into the story."""
+    """Return a bad day of the first region, and an outage of the last: what happens, and how far into the story."""
     regions = list(simulator.regions.values())
     first, last = regions[0], regions[-1]
     at = story.seconds - story.ahead
@@ -274,7 +274,7 @@ def blocks(past: Past, folder: Path) -> Path:
 
 
 def prometheus_command(data: Path, config: Path, address: str) -> list[str]:
-    """How to start a Prometheus on such a folder; what was gone in history is soon gone in a query, too."""
+    """Return flags of a Prometheus on such a folder; what was gone in history is soon gone in a query, too."""
     return [
         "prometheus",
         f"--config.file={config}",

@@ -29,7 +29,7 @@ PROCESS_MIB, USER_KIB = 60, 6 + 28 * 145 / 1024
 
 @dataclass(frozen=True)
 class Scenario:
-    """So many instances; each has at most `slots` requests under way (`max_concurrency`)."""
+    """A number of instances; each has at most `slots` requests under way (`max_concurrency`)."""
 
     shards: int
     slots: int
@@ -38,7 +38,7 @@ class Scenario:
 SCENARIOS = (Scenario(1, 16), Scenario(1, 64), Scenario(4, 16))
 
 
-class Nobody:
+class NoObserver:
     """A listener that is told, and does nothing."""
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None: ...
@@ -104,7 +104,7 @@ async def poll(shard: Shard, slots: int) -> Polled:
     async def show(_: None) -> None: ...
 
     keys = (TargetKey(SOURCE, QUEUE_JOBS, f"user{index:06d}") for index in range(USERS))
-    scheduler = Scheduler(clock, Nobody())
+    scheduler = Scheduler(clock, NoObserver())
     scheduler.update([Target(key, INTERVAL, 3 * INTERVAL, ask, show) for key in keys if shard.owns(key)])
     await scheduler.wait_ready()
     ready = clock.monotonic()

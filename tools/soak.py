@@ -1,7 +1,7 @@
 """``python -m tools.soak [MINUTES]``: whether the exporter stays as it is: memory, open files, threads. Linux only.
 
 The real process polls simulated regions and projects four times a second. Every minute begins with trouble of all kinds, in
-turn; then it is reloaded, and recovers. Somebody scrapes and looks at the status page all the time. Exit status 1 if at the
+turn; then it is reloaded, and recovers. Another process scrapes and requests the status page all the time. Exit status 1 if at the
 end it has more than a tenth more of anything than at most while it met each kind of trouble twice.
 """
 
@@ -84,7 +84,7 @@ def settings(simulator: Simulator, folder: Path) -> str:
 
 
 async def look_at(url: str) -> None:
-    """Scrape and look at the pages, for ever."""
+    """Scrape and request the pages until cancelled."""
     async with aiohttp.ClientSession() as session:
         for coding in itertools.cycle(("gzip", "identity")):
             for path in ("/metrics", "/", "/api/v1/status"):

@@ -60,7 +60,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return future
 
     async def shutdown_default_executor(self, *_: object) -> None:
-        """The same for threads that end; since Python 3.12 there is a time limit, which would expire immediately."""
+        """Wait for threads in the same way; since Python 3.12 there is a time limit, which would expire immediately."""
         self._virtual.busy_threads += 1
         await super().shutdown_default_executor()
         self._virtual.busy_threads -= 1

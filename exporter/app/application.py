@@ -140,7 +140,7 @@ class Application:
         await self._closing.finish(CLOSE_TIMEOUT)
 
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes:
-        """The body of a scrape."""
+        """Return the body of a scrape."""
         self.scheduler.expire()
         exposition = self._display.exposition
         own = await self.own.document(fmt, exposition.series) if self.options.exporter_metrics else b""

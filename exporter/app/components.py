@@ -125,7 +125,7 @@ def assemble(path: Path, *, retries: int | None = None) -> Components:
 
 
 async def rebuilt(config: Config, contexts: Contexts, before: Components, shard: Shard) -> Components:
-    """The parts of a configuration that `shard` polls; unchanged parts of `before` are kept, with their tokens.
+    """Return the parts of a configuration that `shard` polls; unchanged parts of `before` are kept, with their tokens.
 
     Yields to the event loop between steps, each of which takes some milliseconds for thousands of targets.
     """
@@ -140,7 +140,7 @@ async def rebuilt(config: Config, contexts: Contexts, before: Components, shard:
 
 
 def unchanged(share: Config, contexts: Contexts, before: Components) -> Components:
-    """The parts to keep: of unchanged configuration, CA and accounts.
+    """Return the parts to keep: of unchanged configuration, CA and accounts.
 
     Takes a while for thousands of users.
     """
@@ -168,7 +168,7 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
 
 
 def build(config: Config, share: Config, kept: Components, *, before: Components, shard: Shard = WHOLE) -> Components:
-    """The parts of `share`, the `shard`'s part of `config`: `kept` ones, or else new ones.
+    """Return the parts of `share`, the `shard`'s part of `config`: `kept` ones, or else new ones.
 
     A new project continues the counters of its namesake in `before`.
     """
@@ -213,7 +213,7 @@ def share_of(config: Config, shard: Shard) -> Config:
 
 
 def part_of(whole: Polled, shard: Shard) -> list[Polled]:
-    """The region or project with its share of the requests per second; empty without a target of the shard."""
+    """Return the region or project with its share of the requests per second; empty without a target of the shard."""
     keys = targets_of(whole)
     mine = sum(map(shard.owns, keys))
     if not mine:
@@ -224,18 +224,18 @@ def part_of(whole: Polled, shard: Shard) -> list[Polled]:
 
 
 def targets_of(source: Cluster | OctopusProject) -> list[TargetKey]:
-    """The keys of all its targets; where no users are listed, the token's own user stands for them."""
+    """Return the keys of all its targets; where no users are listed, the token's own user stands for them."""
     section = "clusters" if isinstance(source, Cluster) else "octopus"
     return [collector.configured_key(subject) for collector, subject in subjects_of(section, source)]
 
 
 def job_budget(config: Config) -> PerJobBudget | None:
-    """The budget for series of single jobs; None where they are off."""
+    """Return the budget for series of single jobs; None where they are off."""
     return PerJobBudget(config.per_job.max_jobs) if config.per_job.enabled else None
 
 
 def with_retries(config: Config, retries: int) -> Config:
-    """The configuration with other `retries` everywhere."""
+    """Return the configuration with other `retries` everywhere."""
 
     def changed(polled: Polled) -> Polled:
         return polled.model_copy(update={"poll": polled.poll.model_copy(update={"retries": retries})})

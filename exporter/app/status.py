@@ -70,7 +70,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class LastReload:
-    """How the last reload ended, the start included; `succeeded_at` is Unix time, that of the last one that succeeded."""
+    """The result of the last reload, the start included; `succeeded_at` is the Unix time of the last success."""
 
     successful: bool | None = None
     succeeded_at: float | None = None
@@ -98,7 +98,7 @@ class Snapshot:
 
 
 def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[str, Any]:
-    """The status of the exporter; times are RFC 3339 in UTC, null where unknown.
+    """Return the status of the exporter; times are RFC 3339 in UTC, null where unknown.
 
     Takes some 0.1 s for ten thousand targets.
     """
@@ -172,7 +172,7 @@ def source_facts(snapshot: Snapshot, name: str, kind: str, health: Mapping[str, 
 
 
 def worst_of(states: Counter[str]) -> str:
-    """The state of the whole: the most urgent of its targets', "up" where there is none."""
+    """Return the state of the whole: the most urgent of its targets', "up" where there is none."""
     return next((state for state in STATES if states[state] and state != "absent"), "up")
 
 

@@ -41,7 +41,7 @@ def target_infos(config: Config) -> dict[TargetKey, TargetInfo]:
 
 
 def info_of(known: dict[TargetKey, TargetInfo], key: TargetKey) -> TargetInfo:
-    """The configuration of a target. That of the token's own user has no user name there."""
+    """Return the configuration of a target. That of the token's own user has no user name there."""
     return known[key] if key in known else known[key._replace(target=OWNER)]
 
 

@@ -18,7 +18,7 @@ class UnusableAuthorityError(ExporterError):
 
 
 def context_for(tls: Tls, place: str) -> ssl.SSLContext:
-    """The context for `tls`: the very one of before, while the settings and the content of the CA file are the same.
+    """Return the context for `tls`: the very one of before, while the settings and the content of the CA file are the same.
 
     Blocks while it reads the CA file. Raises ConfigurationError naming a file it cannot use.
     """
@@ -52,7 +52,7 @@ def _made(tls: Tls, pem: bytes | None) -> ssl.SSLContext:
 
 
 def mistake_at(place: str, path: str, message: str) -> Mistake:
-    """A mistake found after loading, at the `place` (FILE:LINE:COL) of the part that it is in."""
+    """Return a mistake found after loading, at the `place` (FILE:LINE:COL) of the part that it is in."""
     file, line, column = place.rsplit(":", 2)
     return Mistake(file, int(line), int(column), path, message)
 
@@ -79,5 +79,5 @@ class AuthorityFile:
 
 
 def authority_files(contexts: Contexts) -> list[AuthorityFile]:
-    """The CA files that are in use with `contexts`."""
+    """Return the CA files that are in use with `contexts`."""
     return [AuthorityFile(tls, tls.ca_file, context) for tls, context in contexts.items() if tls.ca_file is not None]

@@ -49,7 +49,7 @@ class TrackerSwitch:
         return self._context.tracked.service
 
     async def open(self, config: Config) -> TrackingService | None:
-        """The service that `config` requires, started: the one in use where its settings are the same.
+        """Return the service that `config` requires, started: the one in use where its settings are the same.
 
         Raises StateFileError where the state file cannot be used.
         """
@@ -106,7 +106,7 @@ def raise_unless_open(opening: asyncio.Future[None], file: Path | None) -> None:
 
 
 def state_file_of(config: Config, shard: Shard) -> Path | None:
-    """The file of this shard's tracker: that of the configuration for shard 0, one beside it for any other."""
+    """Return the file of this shard's tracker: that of the configuration for shard 0, one beside it for any other."""
     file = config.tracking.state_file
     if file is None or shard.ordinal == 0:
         return file
@@ -114,7 +114,7 @@ def state_file_of(config: Config, shard: Shard) -> Path | None:
 
 
 def left_alone(config: Config, members: Iterable[MemberKey], shard: Shard, service: TrackingService) -> set[MemberKey]:
-    """The members that were not polled here for so long that another shard may have had them meanwhile.
+    """Return the members that were not polled here for so long that another shard may have had them meanwhile.
 
     A shard that was removed and comes back finds its old file: continuing from it would count again what others counted
     meanwhile. A restart takes less time than data needs to become stale.

@@ -106,7 +106,7 @@ def check(path: Path) -> int:
 
 
 async def _check_online(components: Components, seconds: float) -> int:
-    """A line for each target, in the order of the configuration; 0 if nothing is wrong with any."""
+    """Return a line for each target, in the order of the configuration; 0 if nothing is wrong with any."""
     targets = all_targets(components)
     try:
         with progress("trying", len(targets)) as advance:
@@ -215,7 +215,7 @@ class Preflight:
 
 
 def _with_credentials_compared(results: list[CheckResult]) -> list[CheckResult]:
-    """The results, each with `accepted_elsewhere` set."""
+    """Return the results, each with `accepted_elsewhere` set."""
     good = {result.credential for result in results if result.outcome is not None and result.outcome.ok}
     return [replace(result, accepted_elsewhere=result.credential in good) for result in results]
 
@@ -237,7 +237,7 @@ def _line(result: CheckResult, finding: Finding | None) -> str:
 
 
 def _passed(result: CheckResult, finding: Finding | None) -> list[Step]:
-    """The steps known to have passed; without the clock, whose skew is shown."""
+    """Return the steps known to have passed; without the clock, whose skew is shown."""
     steps = [step for step in STEPS if step != "TLS" or result.info.address.url.startswith("https:")]
     if finding is None:
         return steps[:-1]
@@ -249,7 +249,7 @@ def _passed(result: CheckResult, finding: Finding | None) -> list[Step]:
 
 
 def _finding(result: CheckResult, now: float) -> Finding | None:
-    """The first problem of a target, None if there is none; `now` is Unix time."""
+    """Return the first problem of a target, None if there is none; `now` is Unix time."""
     if result.reached.failed is not None:
         return _unreachable(result.reached, result.info.address.place)
     if result.login_reached is not None and result.login_reached.failed is not None:
@@ -266,7 +266,7 @@ def _finding(result: CheckResult, now: float) -> Finding | None:
 
 
 def _unreachable(reached: Reached, place: str) -> Finding:
-    """The finding for a failed connection. `place` is where the configuration names the host."""
+    """Return the finding for a failed connection. `place` is where the configuration names the host."""
     step = reached.failed or "connection"
     advice = {
         "address": f"correct the address at {place}, or the name service of this machine",
@@ -277,7 +277,7 @@ def _unreachable(reached: Reached, place: str) -> Finding:
 
 
 def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
-    """The finding for a failed poll."""
+    """Return the finding for a failed poll."""
     if str(error).startswith("the login of "):
         return Finding("login", str(error), _login_advice(result, error))
     match error:
@@ -312,7 +312,7 @@ def _login_advice(result: CheckResult, error: PollError) -> str:
 
 
 def _rejected_token(result: CheckResult, error: AuthenticationError, now: float) -> Finding:
-    """A rejected token: expired, or without the permission for this request."""
+    """Return a rejected token: expired, or without the permission for this request."""
     credential = result.info.credential
     expires = None if credential is None else read_token(credential.value()).expires
     if expires is not None and expires <= now:
@@ -331,7 +331,7 @@ def _rejected_token(result: CheckResult, error: AuthenticationError, now: float)
 
 
 def _where(result: CheckResult) -> str:
-    """Where a pasted token is written."""
+    """Return the place of a token that is given inline."""
     credential = result.info.credential
     if isinstance(credential, FileSecret):
         return str(credential.path)
@@ -345,7 +345,7 @@ def _rejection_advice(result: CheckResult, error: RejectedError) -> str:
 
 
 def _permission_advice(result: CheckResult) -> str:
-    """The token to use instead."""
+    """Return the token to use instead."""
     whose = result.info.collector.whose
     return (
         whose(result.info.subject) if whose else "ask the region's support to let the token's owner use this interface"
@@ -353,7 +353,7 @@ def _permission_advice(result: CheckResult) -> str:
 
 
 def _flaw(result: CheckResult, outcome: Outcome) -> Finding | None:
-    """The finding for a poll that succeeded with flaws."""
+    """Return the finding for a poll that succeeded with flaws."""
     if unreadable := outcome.unreadable:
         return Finding(
             "answer",

@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The completion script for a shell."""
+    """Return the completion script for a shell."""
     return str(shtab.complete(parser, shell=shell)) + (BASH_EQUALS if shell == "bash" else "")

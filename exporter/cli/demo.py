@@ -52,5 +52,5 @@ async def demo(args: argparse.Namespace) -> int:
 
 
 def announce(url: str, telemetry_path: str) -> None:
-    """Say where to look."""
+    """Print the addresses."""
     print_line(f"Status page: {url}/\nMetrics:     {url}{telemetry_path}")

@@ -90,7 +90,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def _checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
-    """An argparse type that accepts the same values as the configuration."""
+    """Return an argparse type that accepts the same values as the configuration."""
 
     def check(text: str) -> str:
         try:
@@ -102,7 +102,7 @@ def _checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
 
 
 def _reason(error: ValidationError) -> str:
-    """The first problem, without the value: that may be hostile, or a secret."""
+    """Return the first problem, without the value: that may be hostile, or a secret."""
     return error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
 
 
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _from_config(args: argparse.Namespace) -> Known:
-    """The account named on the command line, or the first one, of a configuration. Raises ConfigurationError."""
+    """Return the account named on the command line, or the first one, of a configuration. Raises ConfigurationError."""
     for flag in ("user", "access_key_file", "secret_key_file", "token_url", "ca_file", "insecure_skip_verify"):
         if getattr(args, flag):
             raise UsageError(f"--{flag.replace('_', '-')} does not go with --config.file, which says it already")
@@ -140,7 +140,7 @@ def _from_config(args: argparse.Namespace) -> Known:
 
 
 def _from_arguments(args: argparse.Namespace) -> Known:
-    """The account of the flags and the environment."""
+    """Return the account of the flags and the environment."""
     if args.account:
         raise UsageError("--account chooses from a configuration: give it with --config.file")
     if not args.user:
@@ -161,7 +161,7 @@ def _from_arguments(args: argparse.Namespace) -> Known:
 
 
 def _trusted(tls: Tls) -> ssl.SSLContext:
-    """The context for the account's hosts. Raises UsageError for a CA file that cannot be used."""
+    """Return the context for the account's hosts. Raises UsageError for a CA file that cannot be used."""
     try:
         return context_for(tls, ":0:0")
     except ConfigurationError as error:
@@ -169,7 +169,7 @@ def _trusted(tls: Tls) -> ssl.SSLContext:
 
 
 def _given_secret(key: str, file: Path | None, variable: str) -> Secret:
-    """A key from its file or from the environment. Raises UsageError."""
+    """Return a key from its file or from the environment. Raises UsageError."""
     try:
         if file is not None:
             return FileSecret(file.absolute(), f"{key}_file {file}", header=key in HEADERS)
@@ -181,7 +181,7 @@ def _given_secret(key: str, file: Path | None, variable: str) -> Secret:
 
 
 def _reference(key: str, secret: Secret, variable: str) -> str:
-    """The line with which a configuration refers to a secret, without the secret itself."""
+    """Return the line with which a configuration refers to a secret, without the secret itself."""
     if isinstance(secret, FileSecret):
         return f"{key}_file: {quoted(str(secret.path.absolute()))}"
     missing = "" if os.environ.get(variable) else "   # to be set in the environment"
@@ -189,7 +189,7 @@ def _reference(key: str, secret: Secret, variable: str) -> str:
 
 
 def _default_ac_url(token_url: str) -> str:
-    """The public platform's AC host, or the host that logs in where that is another."""
+    """Return the public platform's AC host, or the host that logs in where that is another."""
     if token_url == TOKEN_URL:
         return PUBLIC_AC_URL
     parts = urlsplit(token_url)
@@ -217,7 +217,7 @@ def _login_of(account: Account, ac_url: str) -> Login:
 
 
 def checked_region(region: Found, account: Account, ac_url: str) -> Found:
-    """The region as it is, or without its address where a configuration would not be accepted with it."""
+    """Return the region as it is, or without its address where a configuration would not be accepted with it."""
     if not region.hpc_url:
         return region
     values = {"name": slug(region.name or region.cluster_id, set()), "cluster_id": region.cluster_id}
@@ -240,7 +240,7 @@ class NoMetrics:
 
 
 def configuration(known: Known, ac_url: str, found: list[Found]) -> Iterable[str]:
-    """The lines of a configuration with every region that can be polled, and comments about the others."""
+    """Yield the lines of a configuration with every region that can be polled, and comments about the others."""
     account = known.account
     yield f"# Written by hpc-exporter discover on {datetime.now(UTC):%Y-%m-%d}."
     yield "# Try it: hpc-exporter check --config.file=FILE, then hpc-exporter --config.file=FILE"
@@ -294,7 +294,7 @@ def _tls_lines(tls: Tls) -> Iterable[str]:
 
 
 def quoted(text: str) -> str:
-    """A YAML scalar on one line; `$${` stands for a literal `${`."""
+    """Return a YAML scalar on one line; `$${` stands for a literal `${`."""
     literal = text.replace("${", "$${")
     dumped = yaml.safe_dump(literal, default_style='"', allow_unicode=True, width=math.inf).strip()
     # PyYAML does not escape direction marks; these escapes are valid YAML, too.
@@ -302,7 +302,7 @@ def quoted(text: str) -> str:
 
 
 def slug(text: str, taken: set[str]) -> str:
-    """A short name for a label, not in `taken`, to which it is added. Chinese names stay as they are."""
+    """Return a short name for a label, not in `taken`, to which it is added. Chinese names stay as they are."""
     base = re.sub(r"[^\w]+", "-", text.lower()).strip("-") or "region"
     name, number = base, 2
     while name in taken:

@@ -27,7 +27,7 @@ def ended(job: Job) -> bool:
 
 
 def verdict(job_id: str, snapshot: JobSnapshot | None) -> Verdict:
-    """The verdict of a lookup on a job; None: the lookup failed."""
+    """Return the verdict of a lookup on a job; None: the lookup failed."""
     if snapshot is None:
         return Verdict.UNVERIFIED
     job = snapshot.jobs.get(job_id)
@@ -46,7 +46,7 @@ class JobLookup:
         self._memberships = [subject for subject in MEMBER.subjects(region.cluster, "") if subject.user == user]
 
     async def fetch(self) -> JobSnapshot:
-        """The first list that can be read. Raises PollError: that of the first one, where none can be."""
+        """Return the first list that can be read. Raises PollError: that of the first one, where none can be."""
         if not self._memberships:
             return await self._of_owner()
         # Member lists are documented better, but need a group's administrator and name no scheduler.
@@ -58,7 +58,7 @@ class JobLookup:
             raise error from None
 
     async def _of_member(self) -> JobSnapshot:
-        """The jobs that the user has as a member of each configured group."""
+        """Return the jobs that the user has as a member of each configured group."""
         listings = [
             await self._region.endpoint(MEMBER_JOBS, membership).get(read_jobs) for membership in self._memberships
         ]
@@ -68,7 +68,7 @@ class JobLookup:
         return JobSnapshot(jobs, all(listing.complete for listing in listings))
 
     async def _of_owner(self) -> JobSnapshot:
-        """The jobs of the token's own user; an absence proves something only where that is the user in question.
+        """Return the jobs of the token's own user; an absence proves something only where that is the user in question.
 
         A token of unknown owner may list the user's jobs.
         """
@@ -98,7 +98,7 @@ class JobLookup:
 
 
 def _by_id(listing: JobListing) -> dict[str, Job]:
-    """The jobs by their id. Of several with one id, those of two schedulers say, the one that has not ended counts."""
+    """Return the jobs by their id. Of several with one id, those of two schedulers say, the one that has not ended counts."""
     jobs: dict[str, Job] = {}
     for job in listing.jobs:
         if job.id not in jobs or ended(jobs[job.id]):

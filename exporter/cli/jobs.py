@@ -167,7 +167,7 @@ NAMES: Final[dict[str, Callable[[Subject], tuple[str, ...]]]] = {
 
 
 def _chosen(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Subject]:
-    """The configured members that pass. Raises UsageError for an unknown name, so that no match never looks like no jobs."""
+    """Return the configured members that pass. Raises UsageError for an unknown name, so that no match never looks like no jobs."""
     members = [info.subject for info in target_infos(components.config).values() if info.collector.lists_jobs]
     if not members:
         raise UsageError("the configuration has no members, so there are no jobs to list")
@@ -261,7 +261,7 @@ def _unread_member(answer: _Answer) -> UnreadMember:
 
 
 def _job_table(rows: list[JobRow]) -> str:
-    """The jobs, for a person."""
+    """Return the jobs, for a person."""
     if not rows:
         return "no jobs of the members that could be read\n"
     columns = [

@@ -115,7 +115,7 @@ def _check_number(given: int, meant: int | None, *, needed: bool) -> None:
 
 
 def _ids_in(file: Path) -> list[str]:
-    """The ids in a file, "-" for standard input; a comment begins with #. Raises UsageError."""
+    """Return the ids in a file, "-" for standard input; a comment begins with #. Raises UsageError."""
     try:
         content = sys.stdin.buffer.read(LONGEST_LIST + 1) if str(file) == "-" else _beginning_of(file)
     except OSError as error:
@@ -127,7 +127,7 @@ def _ids_in(file: Path) -> list[str]:
 
 
 def _beginning_of(file: Path) -> bytes:
-    """A file, or a little more than LONGEST_LIST of it. Raises OSError, also for a pipe without a writer."""
+    """Return a file, or a little more than LONGEST_LIST of it. Raises OSError, also for a pipe without a writer."""
     with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as stream:
         ready, _, _ = select.select([stream], [], [], output.PATIENCE)
         # None while there is a writer that has written nothing yet: that one is waited for.
@@ -176,7 +176,7 @@ def _jobs(count: int) -> str:
 
 
 async def _scheduler_for(region: Region, order: _Order) -> str:
-    """The scheduler to delete at. Raises ExporterError where the region has several, PollError where it is unknown.
+    """Return the scheduler to delete at. Raises ExporterError where the region has several, PollError where it is unknown.
 
     Requested with the token that deletes, so that an expired token is noticed, or replaced, before the DELETE.
     """
@@ -249,7 +249,7 @@ def _synchronize(descriptor: int) -> None:
 
 
 def _write_stderr(lines: str) -> None:
-    """Raises OutputError."""
+    """Write audit lines to standard error. Raises OutputError."""
     try:
         deliver_stderr(lines)
     except OSError as error:
@@ -290,7 +290,7 @@ def _stop_on_sigterm() -> None:
 
 
 async def _look_before(lookup: JobLookup) -> JobSnapshot:
-    """The jobs before the deletion; an empty, incomplete snapshot where no list can be read.
+    """Return the jobs before the deletion; an empty, incomplete snapshot where no list can be read.
 
     Raises TransientError where the lists are temporarily unavailable.
     """
@@ -411,7 +411,7 @@ class _Run:
         self.gone |= {job_id for job_id in self.sent if verdict(job_id, self.after) is Verdict.GONE}
 
     def _verdict(self, job_id: str) -> Verdict:
-        """The present verdict on a job."""
+        """Return the present verdict on a job."""
         if job_id in self.gone:
             return Verdict.GONE
         if job_id in self.sent:
@@ -421,7 +421,7 @@ class _Run:
         return Verdict.GONE if ended(self.before.jobs[job_id]) else Verdict.NOT_SENT
 
     def _states(self, job_id: str) -> tuple[JobState | None, JobState | None]:
-        """The states of a job before and after; None where it is not listed."""
+        """Return the states of a job before and after; None where it is not listed."""
         before, after = (snapshot and snapshot.jobs.get(job_id) for snapshot in (self.before, self.after))
         return before.state if before else None, after.state if after else None
 
@@ -431,7 +431,7 @@ class _Run:
         return "" if job is None else job.name
 
     def _table(self) -> str:
-        """The verdict on each job."""
+        """Return the verdict on each job."""
         columns = [
             *(Column("id", whole=True), Column("state before", whole=True, styled=True)),
             *(Column("state now", whole=True, styled=True), Column("outcome", whole=True, styled=True), Column("name")),
@@ -443,7 +443,7 @@ class _Run:
         return rendered(columns, rows, sys.stdout)
 
     def _audits(self) -> list[Audit]:
-        """A record for every job that was named."""
+        """Return a record for every job that was named."""
         now, who = timestamp(time.time()), operator()
         return [
             Audit(

@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser with these commands; documentation and completion use all."""
+    """Return the parser with these commands; documentation and completion use all."""
     parser = Parser(
         prog="hpc-exporter",
         description="Prometheus exporter for SCNet supercomputing regions. Without a command it serves.",
@@ -101,7 +101,7 @@ def entry_point() -> NoReturn:
 
 
 def status_of(command: Callable[[], int]) -> int:
-    """The exit status of `command`: not 0 where its results could not be written."""
+    """Return the exit status of `command`: not 0 where its results could not be written."""
     try:
         status = command()
     except SystemExit as end:

@@ -96,7 +96,7 @@ async def _poll_all(components: Components) -> list[Outcome]:
 
 
 def _complaint(outcome: Outcome) -> str:
-    """The warning about a target that failed or had unreadable records; empty for all others."""
+    """Return the warning about a target that failed or had unreadable records; empty for all others."""
     name = " ".join(filter(None, outcome.key))
     if isinstance(outcome.error, NotThereError):
         return f"{name}: {outcome.error}; it is optional"
@@ -111,7 +111,7 @@ Found = Mapping[Once, list[Shape]]
 
 
 def _rows(config: Config, outcomes: Iterable[Outcome]) -> Found:
-    """The rows of each kind for which at least one poll worked, in the order in which they are printed."""
+    """Return the rows of each kind for which at least one poll worked, in the order in which they are printed."""
     infos = target_infos(config)
     kinds = {each: each.once or _values(each) for each in registry().values()}
     rows: defaultdict[Once, list[Shape]] = defaultdict(list)
@@ -124,7 +124,7 @@ def _rows(config: Config, outcomes: Iterable[Outcome]) -> Found:
 
 
 def _values(collector: Collector) -> Once:
-    """The values of a collector that declares no rows of its own."""
+    """Yield the values of a collector that declares no rows of its own."""
 
     def rows(_subject: Subject, found: Values) -> Iterator[ValueRow]:
         for family, labels, value in found.samples:
@@ -136,7 +136,7 @@ def _values(collector: Collector) -> Once:
             )
 
     def table(values: Sequence[ValueRow]) -> Table:
-        """A column for each label, and one for the value."""
+        """Return a column for each label, and one for the value."""
         labels = list(dict.fromkeys(label for family in collector.families for label in family.labels))
         several = len(collector.families) > 1
         columns = [*([Column("metric")] if several else []), *map(Column, labels), number("value")]
@@ -156,7 +156,7 @@ def _values(collector: Collector) -> Once:
 
 
 def _document(found: Found, outcomes: Sequence[Outcome], now: float) -> Shape:
-    """The JSON, at the Unix time `now`."""
+    """Return the JSON, at the Unix time `now`."""
     lists: dict[str, list[Shape]] = {key: [] for key in [*(own.key for own in own_rows()), "values"]}
     for kind, rows in found.items():
         lists[kind.key] += rows
@@ -179,7 +179,7 @@ def _target_outcome(outcome: Outcome) -> TargetOutcome:
 
 
 def _tables(found: Found, stream: TextIO) -> str:
-    """The tables of all rows."""
+    """Return the tables of all rows."""
     sections = []
     for kind, rows in found.items():
         if kind.table is not None and (rows or kind.nothing):

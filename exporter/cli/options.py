@@ -71,7 +71,7 @@ T = TypeVar("T")
 
 
 def argument_type(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """An argparse type whose usage errors are the messages of the ValueErrors that `parse` raises."""
+    """Return an argparse type whose usage errors are the messages of the ValueErrors that `parse` raises."""
 
     def parsed(text: str) -> T:
         try:
@@ -138,7 +138,7 @@ TAKEN_PREFIX = "/static/"
 
 
 def telemetry_path(text: str) -> str:
-    """An argparse type."""
+    """Return an argparse type."""
     if (
         not text.startswith("/")
         or text in TAKEN_PATHS
@@ -150,14 +150,14 @@ def telemetry_path(text: str) -> str:
 
 
 def non_negative(text: str) -> int:
-    """An argparse type."""
+    """Return an argparse type."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
     return int(text)
 
 
 def positive(text: str) -> int:
-    """An argparse type."""
+    """Return an argparse type."""
     number = non_negative(text)
     if number == 0:
         raise argparse.ArgumentTypeError("must be 1 or more")
@@ -165,7 +165,7 @@ def positive(text: str) -> int:
 
 
 def positive_duration(text: str) -> float:
-    """An argparse type: seconds, more than 0."""
+    """Return an argparse type: seconds, more than 0."""
     seconds = duration(text)
     if seconds <= 0:
         raise argparse.ArgumentTypeError("must be more than 0")

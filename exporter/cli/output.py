@@ -1,4 +1,4 @@
-"""Where results go: standard output, a file that is replaced as a whole, a pipe."""
+"""Destinations of results: standard output, a file that is replaced as a whole, a pipe."""
 
 import contextlib
 import errno
@@ -44,7 +44,7 @@ def warn(*texts: str) -> None:
 
 
 def print_error(*texts: str) -> None:
-    """The same without the program's name, for texts that begin with a file's."""
+    """Print these without the program's name, for texts that begin with a file's."""
     for text in texts:
         with contextlib.suppress(OSError):
             print(_plain(text), file=sys.stderr, flush=True)
@@ -80,7 +80,7 @@ def print_text(text: str) -> None:
 
 
 def _write_stdout(content: bytes) -> None:
-    """Raises OutputError for a write error; exits quietly with status 1 where the reader has closed the pipe."""
+    """Write to standard output. Raises OutputError for a write error; exits quietly with status 1 at a closed pipe."""
     # Keeps the order of the two streams on a terminal.
     drain_stderr()
     with _checked_stdout():
@@ -137,7 +137,7 @@ def write_file(file: Path, text: str) -> None:
 
 
 def _own_descriptor(file: Path) -> int | None:
-    """The number of the open file of this process that `file` stands for, as /dev/stdout does; None for any other."""
+    """Return the number of the open file of this process that `file` stands for, as /dev/stdout does; None for any other."""
     for _ in range(LONGEST_CHAIN):
         folder = file.absolute().parent.resolve()
         if re.fullmatch(rf"/proc/{os.getpid()}(/task/\d+)?/fd|/dev/fd", str(folder)) and file.name.isdecimal():
@@ -177,7 +177,7 @@ def _write_open(file: Path, descriptor: int, text: str) -> None:
 
 
 def open_to_write(file: Path, flags: int = 0) -> int:
-    """A descriptor of `file` for `write_all`. Raises OSError.
+    """Return a descriptor of `file` for `write_all`. Raises OSError.
 
     A pipe without a reader is an error, when opened and when written to: waiting for a reader might never end.
     """
@@ -217,7 +217,7 @@ def replace_file(file: Path, content: bytes) -> None:
 
 @contextmanager
 def _beside(file: Path) -> Iterator[tuple[int, Path]]:
-    """A temporary file in the folder of `file`, open for writing; removed at the end if it is still there.
+    """Yield a temporary file in the folder of `file`, open for writing; removed at the end if it is still there.
 
     Its name begins with a dot and does not end in ``.prom``, so that the textfile collector ignores it.
     """

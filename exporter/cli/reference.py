@@ -37,7 +37,7 @@ SUBCOMMANDS = {"jobs": ("list", "delete")}
 
 
 def reference() -> str:
-    """The whole reference in Markdown."""
+    """Return the whole reference in Markdown."""
     parser = build_parser()
     parts = [INTRODUCTION]
     for words in _command_lines():

@@ -73,14 +73,14 @@ class ValueRow(Shape, frozen=True, kw_only=True):
 
 
 def own_rows() -> list[Once]:
-    """The rows of the collectors that have some of their own, in the order in which `once` prints them."""
+    """Return the rows of the collectors that have some of their own, in the order in which `once` prints them."""
     declared = sorted(registry().values(), key=lambda each: each.per.section)
     return [each.once for each in declared if each.once is not None]
 
 
 @lru_cache(maxsize=1)
 def once_shape() -> type[Shape]:
-    """The shape of `once --format=json`, derived from the declarations of the collectors."""
+    """Return the shape of `once --format=json`, derived from the declarations of the collectors."""
     shape = msgspec.defstruct(
         "Once",
         [
@@ -126,7 +126,7 @@ class UnreadMember(Shape, frozen=True, kw_only=True):
 
 
 class Jobs(Shape, frozen=True, kw_only=True):
-    """What `hpc-exporter jobs list --format=json` prints."""
+    """The output of `hpc-exporter jobs list --format=json`."""
 
     time: Time
     ok: Annotated[bool, Meta(description="whether every member's jobs could be read completely")]
@@ -171,7 +171,7 @@ def encoded(value: Shape) -> str:
 
 
 def schema(name: str) -> str:
-    """The JSON Schema (draft 2020-12) of one of `SCHEMAS`."""
+    """Return the JSON Schema (draft 2020-12) of one of `SCHEMAS`."""
     found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(SCHEMAS[name]())}
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 

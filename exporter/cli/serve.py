@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shard_of(args: argparse.Namespace) -> Shard:
-    """Raises UsageError where there is no such part."""
+    """Check the shard's number. Raises UsageError where there is no such part."""
     try:
         return Shard(args.shard, args.total_shards)
     except ValueError as error:
@@ -216,7 +216,7 @@ async def serve_until(
 
 
 def listeners(args: argparse.Namespace) -> Iterator[socket.socket]:
-    """The sockets to listen on. Raises ListenError and NoSocketsError."""
+    """Yield the sockets to listen on. Raises ListenError and NoSocketsError."""
     if args.systemd_socket:
         yield from passed_sockets()
         return

@@ -55,7 +55,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def add_world(parser: argparse.ArgumentParser, *, regions: int) -> None:
-    """The flags of what is simulated, which `demo` has as well; `regions` is the default number of regions."""
+    """Add the flags of the simulation, which `demo` has as well; `regions` is the default number of regions."""
     parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: %(default)s)")
     parser.add_argument(
         "--speed-up",
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def configuration(simulator: Simulator) -> str:
-    """A configuration (YAML) with which the exporter polls every user, member and queue of a started simulator.
+    """Return a configuration (YAML) with which the exporter polls every user, member and queue of a started simulator.
 
     The tokens and passwords in it are good for nothing but this simulator.
     """
@@ -130,7 +130,7 @@ def _account(account: Account, token_url: str) -> dict[str, str]:
 
 
 def _cluster(region: Region) -> dict[str, object]:
-    """The region's own token is an administrator's: it may list every member's jobs, but sees only its own queues."""
+    """Return the region's own token is an administrator's: it may list every member's jobs, but sees only its own queues."""
     spec = region.spec
     owner = next((user.name for user in spec.users if user.administrator), spec.users[0].name)
     return {

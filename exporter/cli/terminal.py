@@ -40,7 +40,7 @@ STYLES = {
 
 
 def rendered(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], stream: TextIO) -> str:
-    """The table as `stream` can show it; None as a cell is unknown, not zero."""
+    """Return the table as `stream` can show it; None as a cell is unknown, not zero."""
     texts = [[text_of(cell) for cell in row] for row in rows]
     width = _terminal_width(stream)
     colours = _has_colours(stream)
@@ -68,7 +68,7 @@ def _grid(columns: Sequence[Column], rows: list[list[str]], sizes: Sequence[int]
 
 
 def folded(columns: Sequence[Column], rows: list[list[str]], width: int, *, colours: bool) -> str:
-    """The same for a terminal so narrow that names take several lines."""
+    """Return the same for a terminal so narrow that names take several lines."""
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
         justify: Literal["right", "left"] = "right" if column.right else "left"
@@ -106,7 +106,7 @@ def blocks(columns: Sequence[Column], rows: list[list[str]]) -> str:
 
 
 def text_of(cell: Cell) -> str:
-    """A cell as it can be shown, without moving the cursor, ringing bells or turning text around."""
+    """Return a cell as it can be shown, without moving the cursor, ringing bells or turning text around."""
     return UNKNOWN if cell is None else printable(str(cell))
 
 
@@ -118,7 +118,7 @@ def widths(columns: Sequence[Column], rows: list[list[str]]) -> list[int]:
 
 
 def least_width(columns: Sequence[Column], sizes: Sequence[int]) -> int:
-    """The width at which nothing but names is folded, and none of them too narrowly."""
+    """Return the width at which nothing but names is folded, and none of them too narrowly."""
     needed = [
         size if column.whole else min(size, max(NARROWEST, cell_len(column.title)))
         for column, size in zip(columns, sizes, strict=True)

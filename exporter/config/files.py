@@ -150,7 +150,7 @@ def digest(path: Path) -> bytes:
 
 
 def why(error: OSError) -> str:
-    """The reason why a file cannot be read, in plain words."""
+    """Return the reason why a file cannot be read, in plain words."""
     number = error.errno or errno.EIO
     return _PLAIN_WORDS.get(number, os.strerror(number))
 
@@ -167,7 +167,7 @@ def _read_or_explain(path: Path, max_bytes: int) -> bytes:
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
-    # Not blocking: opening a pipe without a writer would otherwise wait for ever.
+    # Not blocking: opening a pipe without a writer would otherwise never return.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode

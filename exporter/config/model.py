@@ -60,18 +60,15 @@ _TOKEN_OF_REGION = ("token", "token_file", "account")
 
 
 class PollSettings(Section):
-    """How often and how patiently to ask.
+    """Polling interval, timeouts and retries. Times are in seconds, sizes in bytes."""
 
-    Times are in seconds, sizes in bytes.
-    """
+    zh = "轮询间隔、超时和重试。"
 
-    zh = "多久采集一次，以及有多大的耐心。"
-
-    interval: Interval = key("Pause between two polls of each target.", "同一目标两次采集之间的间隔。", "60s")
+    interval: Interval = key("Pause between two polls of each target.", "同一目标两次轮询之间的间隔。", "60s")
     timeout: Timeout = key("Longest time that one request may take.", "单个请求最多用多长时间。", "15s")
     stale_after: Interval = key(
         "Data older than this leaves /metrics; not shorter than the interval. Left out: 3 x interval.",
-        "数据比这更旧时从 /metrics 消失；不能短于采集间隔。不写则为间隔的 3 倍。",
+        "数据比这更旧时从 /metrics 消失；不能短于轮询间隔。不写则为间隔的 3 倍。",
         factory=lambda before: 3 * before.get("interval", 0.0),
     )
     max_concurrency: Concurrency = key(
@@ -80,13 +77,13 @@ class PollSettings(Section):
         16,
     )
     retries: Retries = key(
-        "Further attempts of one poll after a failure that may pass: 0 gives up at once.",
-        "遇到可能自行恢复的故障时，一次采集最多再试几次；0 表示立即放弃。",
+        "Further attempts of one poll after a failure that may pass: 0 gives up after the first.",
+        "遇到可能自行恢复的故障时，一次轮询最多再试几次；0 表示立即放弃。",
         2,
     )
     max_body: BodySize = key(
         "Longest answer that is accepted, after decompression: a longer one is a failed poll.",
-        "解压后允许的最大响应；更长的响应算作采集失败。",
+        "解压后允许的最大响应；更长的响应算作轮询失败。",
         "64MiB",
     )
 
@@ -109,7 +106,7 @@ def _seconds(given: Keys, name: str) -> float | None:
 
 
 class Tls(Section):
-    """How the upstream's certificate is verified."""
+    """Verification of the upstream's certificate."""
 
     zh = "如何校验上游的证书。"
 
@@ -118,7 +115,7 @@ class Tls(Section):
         "PEM 文件，其中的证书颁发机构代替系统信任的机构。",
     )
     insecure_skip_verify: Boolean = key(
-        "Do not verify the certificate at all: whoever is in between can read the token.",
+        "Do not verify the certificate at all: the token can be read on the way.",
         "完全不校验证书：途中任何人都能读到令牌。",
         default=False,
     )
@@ -127,7 +124,7 @@ class Tls(Section):
     def prepare(cls, given: Keys, report: Report) -> None:
         unverified = given.text("insecure_skip_verify")
         if unverified and unverified.lower() in TRUE:
-            message = "certificates are not verified: whoever is in between can read the secrets; prefer ca_file"
+            message = "certificates are not verified: the secrets can be read on the way; prefer ca_file"
             report.warn(unverified.at, message)
 
 
@@ -149,7 +146,7 @@ class Account(Section):
     )
     user: Name = needed(
         "The login at the platform, which may differ from the scheduler user.",
-        "平台登录名，可能与调度器用户名不同。",
+        "平台登录名，可能与调度系统用户名不同。",
     )
     access_key: HeaderSecret | None = key(
         "Access key, for the newer way to log in.", "访问密钥（Access Key），较新的登录方式。"
@@ -198,12 +195,12 @@ class Account(Section):
 class User(Section):
     """A scheduler user whose jobs are counted by queue."""
 
-    zh = "按队列统计作业的调度器用户。"
+    zh = "按队列统计作业的调度系统用户。"
     at_most_one = (_TOKEN_OF_REGION,)
 
     name: Segment = needed(
         "The scheduler user; label user. A name alone stands for {name: ...}.",
-        "调度器用户；标签 user。只写名字等同于 {name: ...}。",
+        "调度系统用户；标签 user。只写名字等同于 {name: ...}。",
     )
     token: HeaderSecret | None = key(
         "The user's own token. Left out: the region's.", "该用户自己的令牌。不写则使用区域的令牌。"
@@ -240,7 +237,7 @@ class Member(Section):
     )
     users: tuple[Segment, ...] = needed(
         "Scheduler users who are members of the group; label user.",
-        "组内成员的调度器用户名；标签 user。",
+        "组内成员的调度系统用户名；标签 user。",
     )
 
 
@@ -330,7 +327,7 @@ class Cluster(Section):
         "Name of the account that gives the token, renewed by itself.", "提供令牌的账号的名字；令牌自动更新。"
     )
     requests_per_second: Rate | None = key(
-        "At most so many requests to the region, by all shards together. Left out: no limit.",
+        "Limit of requests to the region, for all shards together. Left out: no limit.",
         "对该区域每秒最多发出的请求数，所有分片合计。不写则不限制。",
     )
     tls: Tls = key("How the region's certificate is verified.", "如何校验区域的证书。", factory=Tls)
@@ -452,7 +449,7 @@ class OctopusProject(Section):
     iam: Iam | None = key("Login that gives the token.", "用来获取令牌的登录。")
     queues: tuple[OctopusQueue, ...] = needed("The queues to watch.", "要观察的队列。")
     requests_per_second: Rate | None = key(
-        "At most so many requests to the project, by all shards together. Left out: no limit.",
+        "Limit of requests to the project, for all shards together. Left out: no limit.",
         "对该项目每秒最多发出的请求数，所有分片合计。不写则不限制。",
     )
     tls: Tls = key("How the certificate is verified.", "如何校验证书。", factory=Tls)
@@ -478,7 +475,7 @@ class OctopusProject(Section):
 class Tracking(Section):
     """Following jobs from poll to poll: transitions, waits, runs."""
 
-    zh = "逐次采集地跟踪作业：状态变化、等待和运行时间。"
+    zh = "逐次轮询地跟踪作业：状态变化、等待和运行时间。"
 
     enabled: Boolean = key(
         "Whether to follow jobs. No state file is needed for it.",
@@ -500,7 +497,7 @@ class PerJob(Section):
         "Whether each listed job has series of its own.", "是否为列出的每个作业提供各自的时间序列。", default=False
     )
     max_jobs: MaxJobs = key(
-        "At most so many jobs over the whole process; hpc_exporter_jobs_dropped tells how many were left out.",
+        "Limit of jobs over the whole process; hpc_exporter_jobs_dropped tells how many were left out.",
         "整个进程最多多少个作业；hpc_exporter_jobs_dropped 给出被省略的作业数。",
         500,
     )
@@ -528,7 +525,7 @@ class Metrics(Section):
     exclude: tuple[FamilyName, ...] = key(
         "Metrics that are not shown, by the names that their HELP lines have in the text format. Dashboards and alerts that "
         "need one of these stay empty and silent.",
-        "不显示的指标，按文本格式中 HELP 行的名字填写。用到这些指标的仪表盘会是空的，告警不会触发。",
+        "不显示的指标，按文本格式中 HELP 行的名字填写。用到这些指标的看板会是空的，告警不会触发。",
         factory=tuple,
     )
 
@@ -544,13 +541,13 @@ class Config(Section):
 
     poll: PollSettings = key(
         "How often and how patiently to ask; each region and project can have settings of its own.",
-        "多久采集一次，以及有多大的耐心；每个区域和项目还可以有自己的设置。",
+        "多久轮询一次，以及有多大的耐心；每个区域和项目还可以有自己的设置。",
         factory=PollSettings,
     )
     accounts: tuple[Account, ...] = key("SCNet logins.", "SCNet 登录账号。", factory=tuple)
     clusters: tuple[Cluster, ...] = key("SCNet regions.", "SCNet 区域。", factory=tuple)
     octopus: tuple[OctopusProject, ...] = key("Huawei Octopus projects.", "华为云 Octopus 项目。", factory=tuple)
-    tracking: Tracking = key("Following jobs from poll to poll.", "逐次采集地跟踪作业。", factory=Tracking)
+    tracking: Tracking = key("Following jobs from poll to poll.", "逐次轮询地跟踪作业。", factory=Tracking)
     per_job: PerJob = key("Series of single jobs.", "单个作业的时间序列。", factory=PerJob)
 
     metrics: Metrics = key("Which metrics are shown.", "显示哪些指标。", factory=Metrics)

@@ -172,7 +172,7 @@ def _url(value: object, info: ValidationInfo) -> str:
     if parts.query or parts.fragment or text[-1] in "?#":
         raise ValueError("must end before '?' or '#'")
     if isinstance(text, Text) and parts.scheme == "http" and not _is_this_machine(parts.hostname):
-        message = "http is not encrypted: whoever is in between can read the token; use https"
+        message = "http is not encrypted: the token can be read on the way; use https"
         Surroundings.of(info).report.warn(text.at, message)
     return text.rstrip("/")
 

@@ -23,15 +23,15 @@ class TokenProvider(Protocol):
 
     @property
     def origin(self) -> str:
-        """Where the token comes from, for messages."""
+        """The origin of the token, for messages."""
         ...
 
     async def current(self) -> str:
-        """The token to use now. Raises AuthenticationError or TransientError where there is none to be had."""
+        """Return the token to use now. Raises AuthenticationError or TransientError where there is none to be had."""
         ...
 
     async def replace(self, rejected: str) -> str | None:
-        """A token other than the `rejected` one, or None where there is no other."""
+        """Return a token other than the `rejected` one, or None where there is no other."""
         ...
 
 
@@ -194,7 +194,7 @@ async def get_with(
 
 
 async def current_of(tokens: TokenProvider) -> str:
-    """The current token. Raises as `Endpoint.get` does where there is none."""
+    """Return the current token. Raises as `Endpoint.get` does where there is none."""
     try:
         return await tokens.current()
     except AuthenticationError as error:
@@ -227,7 +227,7 @@ async def replacement(upstream: Upstream, tokens: TokenProvider, rejected: str) 
 
 
 async def successor(upstream: Upstream, tokens: TokenProvider, rejected: str, *, replaceable: bool) -> str:
-    """The token that another poll's rejection gets, or the `rejected` one again if it gets none."""
+    """Return the token that another poll's rejection gets, or the `rejected` one again if it gets none."""
     fresh = None
     if replaceable:
         with suppress(PollError):

@@ -46,13 +46,13 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 5.0
 LOOKUP_SHARE = 0.9
 # Told to wait longer than this, a poll gives up and leaves it to the next one.
 LONGEST_PAUSE_WITHIN_POLL = 30.0
-# A Retry-After of days is a mistake of the upstream's; it must not silence a region until somebody restarts us.
+# A Retry-After of days is a mistake of the upstream's; it must not silence a region until a restart.
 LONGEST_PAUSE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to talk to one upstream; times in seconds, `max_body` in bytes after decompression."""
+    """Settings of the connection to one upstream; times in seconds, `max_body` in bytes after decompression."""
 
     name: str
     timeout: float = 15.0
@@ -120,7 +120,7 @@ class Upstream:
         taken = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.timeout):
-                # Who holds every slot knows that nothing is in flight.
+                # With every slot acquired, nothing is in flight.
                 while taken < self._settings.max_concurrency:
                     await self._own_slots.acquire()
                     taken += 1
@@ -150,7 +150,7 @@ class Upstream:
         raise AssertionError  # pragma: no cover - the loop ends by return or raise only
 
     def _pause_before_retry(self, request: Request, error: PollError, retries: int) -> float | None:
-        """Seconds to wait before the next attempt, after so many `retries`; None to give up."""
+        """Seconds to wait before the next attempt, after `retries` of them; None to give up."""
         if not isinstance(error, TransientError) or not request.repeatable or retries >= self._settings.retries:
             return None
         if self._closed or self._breakers[host_of(parsed(request.url))].is_open:
@@ -186,7 +186,7 @@ class Upstream:
             async with self._own_slots:
                 waits = breaker.half_open or self._rate or self._turn.locked() or self._slots.locked()
                 if not waits:
-                    # Nearly always: then there is nobody whose turn has to be waited for.
+                    # Nearly always: then no other request is waiting.
                     await self._slots.acquire()
                 else:
                     async with self._turn:
@@ -206,11 +206,11 @@ class Upstream:
                     self._slots.release()
 
     def _raise_if_barred(self) -> None:
-        """Everybody keeps the pause that one request was told to make: the limit is the account's, not the target's."""
+        """Pause all requests, as one was told to: the limit is the account's, not the target's."""
         if self._closed:
             raise UpstreamConnectionError(f"{self.name} is no longer in use")
         if self._paused_until and (remaining := self._paused_until - self._clock.monotonic()) > 0:
-            raise ThrottledError(f"{self.name} asked for a pause, {remaining:.0f} s of it left", retry_after=remaining)
+            raise ThrottledError(f"{self.name} requested a pause, {remaining:.0f} s of it left", retry_after=remaining)
 
     async def _exchange(self, request: Request, url: yarl.URL, breaker: CircuitBreaker) -> Response:
         """Send once and read the whole answer, which is counted by its status, or as `none` if there was none."""
@@ -232,7 +232,7 @@ class Upstream:
             raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             failure = translated(error, host_of(url), self._settings.timeout)
-            # What could not be sent says nothing about the host.
+            # A request that could not be sent says nothing about the host.
             if not isinstance(failure, RejectedError):
                 breaker.record_failure()
             raise failure from None
@@ -258,14 +258,14 @@ class Upstream:
 
 
 def readable(response: Response) -> Response:
-    """The answer with its body as JSON in UTF-8."""
+    """Return the answer with its body as JSON in UTF-8."""
     body = utf8_json(response.body, response.headers)
     return response if body is response.body else msgspec.structs.replace(response, body=body)
 
 
 @lru_cache(maxsize=32_768)
 def parsed(url: str) -> yarl.URL:
-    """The URL as it is, percent-encoding included; RejectedError if it is none of HTTP.
+    """Return the URL as it is, percent-encoding included; RejectedError if it is none of HTTP.
 
     Cached, because every target asks for its URL again and again: 3 us of a poll, for 1 KiB of memory a target.
     """
@@ -296,9 +296,9 @@ def raise_for_redirect(answer: aiohttp.ClientResponse) -> None:
 
 
 async def sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from sending a GET or DELETE again by itself when the host hangs up.
+    """Keep aiohttp from repeating a GET or DELETE by itself when the host hangs up.
 
-    That would be a request that nobody counts, faster than the rate allowed, and a DELETE must not be repeated at all.
+    That request would not be counted and would exceed the rate limit, and a DELETE must not be repeated at all.
     """
     try:
         return await send(request)
@@ -309,7 +309,7 @@ async def sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerT
 
 
 async def read_limited(answer: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body, up to `limit` bytes after decompression; DecodeError if it is longer."""
+    """Return the body, up to `limit` bytes after decompression; DecodeError if it is longer."""
     parts: list[bytes] = []
     size = 0
     # Nearly always it came in one piece together with its end, and there is no further one to wait for.
@@ -323,7 +323,7 @@ async def read_limited(answer: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def in_units(size: int) -> str:
-    """A number of bytes for people, to three digits."""
+    """Return a number of bytes for people, to three digits."""
     for unit, of_unit in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
         if size >= of_unit:
             return f"{size / of_unit:.3g} {unit}"

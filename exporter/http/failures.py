@@ -11,7 +11,7 @@ from exporter.errors import AuthenticationError, PollError
 
 # Unanswered requests in a row that open the circuit: more than one slow target causes with its retries.
 FAILURE_LIMIT = 8
-# A fresh token did not help: the next one is requested after so many seconds, or sooner while nothing is answered.
+# A fresh token did not help: the next one is requested after this many seconds, or sooner while nothing is answered.
 FIRST_TTL, NEGATIVE_CACHE_TTL = 15.0, 600.0
 
 
@@ -118,7 +118,7 @@ class AuthFailures:
         self._in_vain = 0
 
     def record_failure(self) -> None:
-        """A fresh token was rejected, too."""
+        """Note that a fresh token was rejected, too."""
         self._in_vain += 1
         self._since = self._clock.monotonic()
 

@@ -159,7 +159,7 @@ def _pause(value: str, now: float) -> float | None:
 
 
 def clock_skew(response: Response) -> float | None:
-    """How far our clock is ahead of the server's, in seconds, by its Date header (RFC 9110, section 6.6.1); None without one."""
+    """Return the lead of this machine's clock over the server's, in seconds, by its Date header (RFC 9110, 6.6.1), or None."""
     try:
         moment = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
         # HTTP dates are in GMT; one that does not say so would be taken for this machine's local time.
@@ -169,13 +169,13 @@ def clock_skew(response: Response) -> float | None:
 
 
 def describe_skew(skew: float) -> str:
-    """The words for a clock that is off."""
+    """Return the words for a clock that is off."""
     direction = "ahead of" if skew > 0 else "behind"
     return f"this machine's clock is {abs(skew):.0f} s {direction} the server's, and signatures need the right time: set it"
 
 
 def excerpt(body: bytes) -> str:
-    """The start of a body that was not understood."""
+    """Return the start of a body that was not understood."""
     return one_line(body[: 4 * MESSAGE_LIMIT].decode(errors="replace")) or "an empty body"
 
 

@@ -40,14 +40,14 @@ def _addresses(host: str, port: int, family: int) -> list[AddressInfo]:
 
 
 def _numeric(address: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The address with its scope written out, as link-local ones of IPv6 need it."""
+    """Return the address with its scope written out, as link-local ones of IPv6 need it."""
     if len(address) == 4 and address[3]:  # noqa: PLR2004 - those of IPv6
         return (socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0], *address[1:])
     return address
 
 
 class Resolver(AbstractResolver):
-    """Resolves names for aiohttp, each look-up within so many `seconds`."""
+    """Resolve names for aiohttp, each look-up within `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -20,14 +20,14 @@ Reach = Literal["address", "connection", "TLS"]
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far a probe came. `failed` is the step that did not work and `reason` why; both are empty if all did."""
+    """The result of a probe. `failed` is the step that did not work and `reason` why; both are empty if all did."""
 
     failed: Reach | None = None
     reason: str = ""
 
 
 async def probe(url: str, tls: ssl.SSLContext | bool, seconds: float) -> Reached:
-    """Resolve the host of `url`, connect to it, and shake hands where it is https. Each step gets so many `seconds`."""
+    """Resolve the host of `url`, connect to it, and shake hands where it is https. Each step may take `seconds`."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -52,7 +52,7 @@ async def probe(url: str, tls: ssl.SSLContext | bool, seconds: float) -> Reached
 
 
 def why_not_connected(error: OSError) -> str:
-    """The system's words; a host of several addresses can fail at each of them for another reason."""
+    """Return the system's words; a host of several addresses can fail at each of them for another reason."""
     return os.strerror(error.errno) if error.errno else "none of its addresses answers"
 
 

@@ -30,9 +30,9 @@ RENEW_EARLIEST, RENEW_LATEST = 0.6, 0.8
 FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 600.0
 # A login that fails for a transient reason is tried again sooner than one that is rejected.
 LONGEST_TRANSIENT_BACKOFF = 60.0
-# A token that is rejected sooner than so many seconds after it was obtained was ended by something else than its age.
+# A token that is rejected within this many seconds of being obtained was ended by something else than its age.
 EARLY = 60.0
-# So many in a row may be a coincidence.
+# This many in a row may be a coincidence.
 EARLY_IN_A_ROW = 3
 
 
@@ -46,23 +46,23 @@ class Issued:
 
 
 class Login(Protocol):
-    """How a vendor logs in. The tokens are by scope; text in the place of a token says why there is none."""
+    """The login of a vendor. The tokens are by scope; text in the place of a token says why there is none."""
 
     @property
     def origin(self) -> str:
-        """Whose login it is, for messages."""
+        """The owner of the login, for messages."""
         ...
 
     def request(self, now: float) -> Request:
-        """The request to send at the Unix time `now`."""
+        """Return the request to send at the Unix time `now`."""
         ...
 
     def read(self, response: Response) -> Mapping[str, Issued | str]:
-        """The tokens in the answer. Raises PollError."""
+        """Return the tokens in the answer. Raises PollError."""
         ...
 
     def missing(self, scope: str, known: Mapping[str, Issued | str]) -> str:
-        """The words for a scope that an answer with the `known` ones does not have."""
+        """Return the words for a scope that an answer with the `known` ones does not have."""
         ...
 
 
@@ -174,7 +174,7 @@ class TokenCache:
 
     @property
     def origin(self) -> str:
-        """Whose login it is, for messages."""
+        """The owner of the login, for messages."""
         return self.login.origin
 
     def credential_changed(self) -> None:
@@ -188,7 +188,7 @@ class TokenCache:
             slot.backoff.reset()
 
     def register(self, scope: str) -> Slot:
-        """The slot of a scope, filled by the last login if there was one."""
+        """Return the slot of a scope, filled by the last login if there was one."""
         if scope not in self._slots:
             self._slots[scope] = Slot(self.clock)
             if self.logins:
@@ -293,7 +293,7 @@ class TokenCache:
         return AuthenticationError(text, culprit=self.origin)
 
     def held(self, issued: Issued, *, again: bool = False) -> Held:
-        """A token that the server has just given: good, whatever it says of itself. One that seems expired never expires."""
+        """Return a token that the server has just given: good, whatever it says of itself. One that seems expired never expires."""
         remember((issued.value,))
         seconds = math.inf if issued.expires is None else issued.expires + self._skew - self.clock.now()
         life = seconds if seconds > 0 else math.inf
@@ -340,7 +340,7 @@ class TokenSource:
         self._upstream = upstream
         self._observer = observer
         self._renewal = renewal
-        # What was counted and shown last.
+        # The expiry that was shown last.
         self._serial = 0
         self._logins = 0
 
@@ -379,7 +379,7 @@ class TokenSource:
         return fresh if fresh != rejected else None
 
     def _look(self) -> Held | None:
-        """The token in use. Counts and shows what happened since the last look, whichever source caused it."""
+        """Return the token in use. Counts and shows what happened since the last look, whichever source caused it."""
         held = self._slot.held
         if held is not None and held.serial != self._serial:
             self._serial = held.serial
@@ -396,7 +396,7 @@ class TokenSource:
             self._observer.token_expiry(self._source, self._user, held.issued.expires if held else None)
 
     async def _log_in(self, *, rejected_early: bool = False) -> str:
-        """The token of a login that ends after this call."""
+        """Return the token of a login that ends after this call."""
         self._slot.backoff.raise_if_active()
         await self._cache.log_in(
             self._upstream,

@@ -1,4 +1,4 @@
-"""What an exception of aiohttp or the system means for a person."""
+"""Messages for exceptions of aiohttp and of the system."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 
-# What to do where a certificate is not accepted, by the error of verification (OpenSSL's x509_vfy.h); else a CA is missing.
+# The remedy where a certificate is not accepted, by the error of verification (OpenSSL's x509_vfy.h); else a CA is missing.
 REMEDIES = {
     9: "is this machine's clock right?",
     10: "it has to be renewed there, unless this machine's clock is wrong",
@@ -26,7 +26,7 @@ OWN_AUTHORITY = "give the region's own CA with tls.ca_file"
 
 
 def translated(error: Exception, host: str, timeout: float) -> PollError:
-    """The PollError for `error`, which a request to `host` ended with; `timeout` is the time it was given, in seconds.
+    """Return the PollError for `error`, which a request to `host` ended with; `timeout` is the time it was given, in seconds.
 
     RejectedError, and only that, says that nothing was sent.
     """
@@ -59,7 +59,7 @@ def translated(error: Exception, host: str, timeout: float) -> PollError:
 
 
 def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError, host: str) -> PollError:
-    """The PollError for a TLS handshake that failed: transient only if the host hung up, else the person has to act."""
+    """Return the PollError for a TLS handshake that failed: transient only if the host hung up, else the person has to act."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         reason = getattr(cause, "verify_message", None) or type(cause).__name__
@@ -74,5 +74,5 @@ def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientS
 
 
 def system_words(error: OSError) -> str:
-    """What the system calls an error: asyncio's own texts repeat the address instead of saying what happened."""
+    """Return the system's name of an error: asyncio's own texts repeat the address instead of saying what happened."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or type(error).__name__

@@ -41,7 +41,7 @@ class Piece:
 
 
 def compress(chunks: Iterable[bytes]) -> Piece:
-    """The chunks, one after the other, as a piece. Most of the work is done without the interpreter's lock."""
+    """Return the chunks, one after the other, as a piece. Most of the work is done without the interpreter's lock."""
     deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY_LEVEL)
     crc = length = 0
     compressed = []
@@ -54,21 +54,21 @@ def compress(chunks: Iterable[bytes]) -> Piece:
 
 
 def concatenate(pieces: Iterable[Piece]) -> Piece:
-    """The pieces' texts, one after the other, as one piece."""
+    """Return the pieces' texts, one after the other, as one piece."""
     pieces = tuple(pieces)
     whole = b"".join([piece.data for piece in pieces])
     return Piece(whole, *_added(pieces))
 
 
 def gzip_member(*pieces: Piece) -> bytes:
-    """The pieces' texts, one after the other, as a complete gzip file."""
+    """Return the pieces' texts, one after the other, as a complete gzip file."""
     crc, length, _ = _added(pieces)
     trailer = crc.to_bytes(4, "little") + (length % 2**32).to_bytes(4, "little")
     return b"".join([_HEADER, *(piece.data for piece in pieces), _FINAL_BLOCK, trailer])
 
 
 def _added(pieces: Iterable[Piece]) -> tuple[int, int, int]:
-    """The checksum, length and shift of the pieces' texts, one after the other."""
+    """Return the checksum, length and shift of the pieces' texts, one after the other."""
     crc, length, shift = 0, 0, _ONE
     for piece in pieces:
         crc = _times(crc, piece.shift) ^ piece.crc
@@ -90,7 +90,7 @@ def _batches(chunks: Iterable[bytes]) -> Iterable[bytes]:
 
 
 def _times(one: int, other: int) -> int:
-    """The product of two polynomials, modulo the checksum's."""
+    """Return the product of two polynomials, modulo the checksum's."""
     product = 0
     while one:
         if one & _ONE:
@@ -101,7 +101,7 @@ def _times(one: int, other: int) -> int:
 
 
 def _power(base: int, exponent: int) -> int:
-    """The polynomial to a power, by repeated squaring."""
+    """Return the polynomial to a power, by repeated squaring."""
     result = _ONE
     while exponent:
         if exponent & 1:

@@ -15,7 +15,7 @@ from exporter.metrics.family import Family
 from exporter.metrics.format import EOF, Chunks, Format, header, number
 from exporter.threads import off_loop
 
-# More than so many bytes are handled in a thread; below, changing threads would take longer than the work.
+# Bodies of more bytes than this are handled in a thread; below, changing threads would take longer than the work.
 _LARGE: Final = 64 * 1024
 
 
@@ -57,7 +57,7 @@ class Exposition:
         self._compressed: dict[Format, Piece] = {}
         self._bodies: dict[tuple[Format, bool], tuple[bytes, bytes]] = {}
         self._working = asyncio.Lock()
-        # How many times compressing has begun; and of each format, which of these was the latest, with its result.
+        # The number of times compressing has begun; and of each format, which of these was the latest, with its result.
         self._begun = 0
         self._latest: dict[Format, tuple[int, Piece]] = {}
 
@@ -101,7 +101,7 @@ class Exposition:
         self.put(owner, {})
 
     async def body(self, fmt: Format, compress: bool, own: bytes = b"") -> bytes:
-        """A complete document in the format, as it is or as gzip; the same object again if nothing changed.
+        """Return a complete document in the format, as it is or as gzip; the same object again if nothing changed.
 
         `own` is a document of further families in the same format (see `SelfMetrics.render`), appended to ours.
         """

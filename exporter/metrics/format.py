@@ -14,7 +14,7 @@ from typing import Final
 from exporter.metrics.family import Family
 from exporter.tracking import HistogramView
 
-# What one owner contributes: complete sample lines of each family, each line ending in a newline.
+# The contribution of one owner: complete sample lines of each family, each line ending in a newline.
 Chunks = dict[Family, bytes]
 
 EOF: Final = b"# EOF\n"
@@ -33,14 +33,14 @@ class Format(Enum):
 
 
 def escape(value: str) -> str:
-    """A label value as it stands between the quotes. Only these three are escaped; all else may stand as it is."""
+    """Return a label value as it stands between the quotes. Only these three are escaped; all else may stand as it is."""
     if "\\" in value or '"' in value or "\n" in value:
         return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return value
 
 
 def number(value: float) -> str:
-    """A sample's value: integers without a point, others as the shortest text that reads back the same."""
+    """Return a sample's value: integers without a point, others as the shortest text that reads back the same."""
     if isinstance(value, int):
         return str(int(value))  # int(): True is 1
     if math.isfinite(value):
@@ -56,7 +56,7 @@ def label_block(names: Sequence[str], values: Sequence[str]) -> str:
 
 
 def start(family: Family, *values: str) -> str:
-    """The beginning of a sample line, up to the last value given, for lines that differ in their last labels only."""
+    """Return the beginning of a sample line, up to the last value given, for lines that differ in their last labels only."""
     return f"{family.name}{{{label_block(family.labels[: len(values)], values)}"
 
 
@@ -93,7 +93,7 @@ def to_bytes(text: str) -> bytes:
 
 
 def chunks_of(lines: Mapping[Family, Sequence[str]]) -> Chunks:
-    """The lines of each family that has some."""
+    """Return the lines of each family that has some."""
     return {family: to_bytes("".join(of_family)) for family, of_family in lines.items() if of_family}
 
 

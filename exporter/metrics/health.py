@@ -1,4 +1,4 @@
-"""How targets, and the regions and projects that they are of, do: rendered like domain series, for there can be tens of thousands."""
+"""Health of targets, regions and projects: rendered like domain series, for there can be tens of thousands."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,7 +14,7 @@ TARGET_UP: Final = gauge(
     "Whether the last poll of the target worked (1) or failed (0). Absent until it was tried. The target is "
     "a user, GROUP/USER, or a queue's type: QUEUE_TYPE/CLUSTER_TYPE/CLUSTER_ID where several queues of a "
     "project share a type.",
-    zh="目标最近一次采集是成功（1）还是失败（0）。目标是一个用户、GROUP/USER，或队列的类型；"
+    zh="目标最近一次轮询是成功（1）还是失败（0）。目标是一个用户、GROUP/USER，或队列的类型；"
     "项目中多个队列类型相同时为 QUEUE_TYPE/CLUSTER_TYPE/CLUSTER_ID。",
     absent=Text("", "该目标尚未尝试过。"),
 )
@@ -32,7 +32,7 @@ TARGET_LAST_SUCCESS: Final = gauge(
     "hpc_exporter_target_last_success_timestamp_seconds",
     _TARGET,
     "Unix time of the target's last successful poll, in seconds. Absent until one succeeded.",
-    zh="目标最近一次成功采集的 Unix 时间（秒）。",
+    zh="目标最近一次成功轮询的 Unix 时间（秒）。",
     absent=Text("", "该目标尚未成功过。"),
 )
 

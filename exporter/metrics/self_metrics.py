@@ -21,9 +21,9 @@ _COLLECTOR: Final = ("source", "collector")
 _NEVER: Final = Text("never.", "不会缺失。")
 _DECLARED: Final = Text(
     "never, for an endpoint that is polled: it is there at 0 from the start.",
-    "只要该接口被采集就不会缺失：从一开始就是 0。",
+    "只要该接口被轮询就不会缺失：从一开始就是 0。",
 )
-_NOT_RENEWED: Final = Text("for a source that only has tokens which nobody renews.", "该来源只有无人更新的令牌。")
+_NOT_RENEWED: Final = Text("for a source whose tokens are not renewed.", "该来源只有无人更新的令牌。")
 _AFTER_FIRST: Final = Text("until the first of its kind.", "第一次发生之前。")
 
 BUILD_INFO: Final = gauge(
@@ -38,15 +38,15 @@ POLL_INTERVAL: Final = gauge(
     "hpc_exporter_poll_interval_seconds",
     _COLLECTOR,
     "Configured time between two polls of one target, in seconds.",
-    zh="配置中同一目标两次采集的间隔（秒）。",
-    absent=Text("never, for an endpoint that is polled.", "只要该接口被采集就不会缺失。"),
+    zh="配置中同一目标两次轮询的间隔（秒）。",
+    absent=Text("never, for an endpoint that is polled.", "只要该接口被轮询就不会缺失。"),
 )
 
 POLLS: Final = counter(
     "hpc_exporter_polls_total",
     _COLLECTOR,
     "Polls that ended, successful or not. A poll can take several requests.",
-    zh="已结束的采集，不论成败。一次采集可能需要多个请求。",
+    zh="已结束的轮询，不论成败。一次轮询可能需要多个请求。",
     absent=_DECLARED,
 )
 
@@ -54,7 +54,7 @@ POLL_FAILURES: Final = counter(
     "hpc_exporter_poll_failures_total",
     (*_COLLECTOR, "reason"),
     "Polls that failed after all their retries, by reason.",
-    zh="重试之后仍然失败的采集，按原因分。",
+    zh="重试之后仍然失败的轮询，按原因分。",
     absent=_DECLARED,
 )
 
@@ -62,7 +62,7 @@ POLL_DURATION: Final = histogram(
     "hpc_exporter_poll_duration_seconds",
     _COLLECTOR,
     "Duration of a poll in seconds, successful or not, with its retries and waits.",
-    zh="一次采集的用时（秒），不论成败，包括重试和等待。",
+    zh="一次轮询的用时（秒），不论成败，包括重试和等待。",
     absent=_DECLARED,
 )
 
@@ -86,7 +86,7 @@ API_RETRIES: Final = counter(
     "hpc_exporter_api_retries_total",
     _COLLECTOR,
     "Further attempts after a transient failure within one poll.",
-    zh="一次采集中遇到临时故障后的再次尝试。",
+    zh="一次轮询中遇到临时故障后的再次尝试。",
     absent=_DECLARED,
 )
 
@@ -95,8 +95,8 @@ TOKEN_EXPIRY: Final = gauge(
     ("source", "user"),
     "Unix time at which the token now in use expires, in seconds; user is the token's owner, empty for the "
     "region's own. Absent where it is unknown.",
-    zh="当前令牌到期的 Unix 时间（秒）；user 是令牌的所有者，区域自己的令牌为空。",
-    absent=Text("", "到期时间未知。"),
+    zh="当前令牌过期的 Unix 时间（秒）；user 是令牌的所有者，区域自己的令牌为空。",
+    absent=Text("", "过期时间未知。"),
 )
 
 TOKEN_REFRESHES: Final = counter(
@@ -144,7 +144,7 @@ TRACKED_JOBS: Final = gauge(
     "hpc_exporter_tracked_jobs",
     _SOURCE,
     "Jobs that the tracker follows between polls.",
-    zh="跟踪器在两次采集之间跟踪的作业数。",
+    zh="跟踪器在两次轮询之间跟踪的作业数。",
     absent=Text("until a first list of the source was followed.", "尚未跟踪过该来源的作业列表。"),
 )
 
@@ -192,7 +192,7 @@ TOTAL_SHARDS: Final = gauge(
     "hpc_exporter_total_shards",
     (),
     "Number of shards that the targets are divided into; 1 means that this instance polls all of them.",
-    zh="目标被分成的分片数；1 表示本实例采集全部目标。",
+    zh="目标被分成的分片数；1 表示本实例轮询全部目标。",
     absent=_NEVER,
 )
 
@@ -266,7 +266,7 @@ class SelfMetrics:
         self._child(API_RETRIES, source, "token")
 
     def drop_source(self, source: str) -> None:
-        """A region or project is configured no longer: its series leave."""
+        """Remove the series of a region or project that is no longer configured."""
         self.token_ends.pop(source, None)
         self._children.clear()
         for family, metric in self._metrics.items():
@@ -378,7 +378,7 @@ class SelfMetrics:
         return document + EOF if fmt is Format.OPENMETRICS else document
 
     def _child(self, family: Family, *labels: str) -> Any:
-        """The counter, gauge or histogram with these label values, shown from now on."""
+        """Return the counter, gauge or histogram with these label values, shown from now on."""
         child = self._children.get((family, labels))
         if child is None:
             metric = self._metrics[family]

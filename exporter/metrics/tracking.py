@@ -23,8 +23,8 @@ JOB_TRANSITIONS: Final = counter(
     (*_MEMBER, "from_state", "to_state"),
     "Changes of a job's state from one poll to the next. From none: first listed; to gone: missing from two "
     "complete listings. States that a job passed through between two polls are not seen.",
-    zh="相邻两次采集之间作业状态的变化。从 none：首次列出；到 gone：连续两次完整列表中都没有。"
-    "两次采集之间经过的状态看不到。",
+    zh="相邻两次轮询之间作业状态的变化。从 none：首次列出；到 gone：连续两次完整列表中都没有。"
+    "两次轮询之间经过的状态看不到。",
     absent=Text(
         f"before the first change between two states, which an increase therefore misses, and {_MEMBER_GONE.en}",
         f"两个状态之间第一次变化之前（因此 increase 看不到这第一次）；{_MEMBER_GONE.zh}",
@@ -35,7 +35,7 @@ JOBS_FINISHED: Final = counter(
     "hpc_jobs_finished_total",
     (*_MEMBER, "outcome"),
     "Jobs that ended, each job id once, at the first sight of its end. vanished_running and vanished_queued: "
-    "no longer listed, without an ended state seen; unknown: last seen in a state that nobody knows; "
+    "no longer listed, without an ended state seen; unknown: last seen in an unknown state; "
     "completed means ended, not succeeded.",
     zh="结束的作业，每个作业号在第一次看到结束时计一次。vanished_running 和 vanished_queued：不再列出，"
     "也没有看到结束状态；unknown：最后一次看到时处于本程序不认识的状态；completed 表示结束，不表示成功。",
@@ -53,7 +53,7 @@ JOB_OBSERVED_WAIT: Final = histogram(
     "one such gap. A job submitted and started in one gap counts as 0. See "
     "hpc_job_observations_censored_total for what is not in here.",
     zh="作业等待（排队、保留、等待其他作业，或首次运行前被挂起）到被看到运行为止的时间（秒），"
-    "从一个采集间隔的中点到另一个的中点：每次等待的误差不超过一个这样的间隔。"
+    "从一个轮询间隔的中点到另一个的中点：每次等待的误差不超过一个这样的间隔。"
     "在同一间隔内提交并开始运行的作业记为 0。没有计入的见 hpc_job_observations_censored_total。",
     absent=_GROUP_GONE,
 )
@@ -64,7 +64,7 @@ JOB_OBSERVED_RUN: Final = histogram(
     "Time that jobs ran (running, or suspended meanwhile) until they were seen no longer running, in "
     "seconds, between the middles of the gaps between two polls: each run is wrong by at most one such gap. "
     "Runs that began and ended in one gap are not seen.",
-    zh="作业运行（含其间被挂起）到被看到不再运行为止的时间（秒），从一个采集间隔的中点到另一个的中点："
+    zh="作业运行（含其间被挂起）到被看到不再运行为止的时间（秒），从一个轮询间隔的中点到另一个的中点："
     "每次运行的误差不超过一个这样的间隔。在同一间隔内开始并结束的运行看不到。",
     absent=_GROUP_GONE,
 )
@@ -75,7 +75,7 @@ JOB_OBSERVATIONS_CENSORED: Final = counter(
     "Waits and runs that could not be measured. left_truncated: the job was there at the first poll, or new "
     "after more than three intervals without one; gap: it changed in such a time; vanished: it waited and "
     "never ran in sight.",
-    zh="未能测得的等待和运行。left_truncated：第一次采集时作业已经在，或在三个以上周期没有采集之后才出现；gap："
+    zh="未能测得的等待和运行。left_truncated：第一次轮询时作业已经在，或在三个以上周期没有轮询之后才出现；gap："
     "变化发生在这样一段时间里；vanished：作业等待过，但没有看到它运行。",
     absent=Text(
         f"{_GROUP_GONE.en} Every reason is there at 0 from the first list on.",
@@ -97,7 +97,7 @@ MEMBER_UNACCOUNTED: Final = counter(
     _MEMBER,
     "Time for which a group member's resource seconds are not counted, in seconds: what exceeds three "
     "intervals in the gaps between two successful polls.",
-    zh="没有计入成员资源时间的时长（秒）：两次成功采集的间隔超出三个采集周期的部分。",
+    zh="没有计入成员资源时间的时长（秒）：两次成功轮询的间隔超出三个轮询周期的部分。",
     absent=_MEMBER_GONE,
 )
 
@@ -109,7 +109,7 @@ RESOURCE_SECONDS: Final[Mapping[str, Family]] = {
         f"{text.en} in use by a group member's jobs over time, in seconds times {text.en}: the mean of two polls times the "
         "time between them, at most three intervals of it. Jobs whose amount is unknown add nothing. "
         "Absent until an amount was listed.",
-        zh=f"用户组成员的作业占用{text.zh}的累计时间，单位为{unit}：两次采集的平均值乘以间隔，间隔最多按三个采集周期计。"
+        zh=f"用户组成员的作业占用{text.zh}的累计时间，单位为{unit}：两次轮询的平均值乘以间隔，间隔最多按三个轮询周期计。"
         "数量未知的作业不计入。",
         absent=Text(f"Also {_MEMBER_GONE.en}", f"第一次列出数量之前；{_MEMBER_GONE.zh}"),
     )
@@ -132,7 +132,7 @@ FAMILIES: Final = (
 
 
 def tracked_member(hpc_cluster: str, group: str, user: str, view: MemberView) -> Chunks:
-    """A member's counters. Every outcome has a sample from the start, a transition once it occurred."""
+    """Return a member's counters. Every outcome has a sample from the start, a transition once it occurred."""
     labels = (hpc_cluster, group, user)
     return {
         **_counts(JOB_TRANSITIONS, labels, view.transitions.items()),
@@ -143,7 +143,7 @@ def tracked_member(hpc_cluster: str, group: str, user: str, view: MemberView) ->
 
 
 def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
-    """A group's waits and runs. Every kind of censored observation has a sample from the start."""
+    """Return a group's waits and runs. Every kind of censored observation has a sample from the start."""
     labels = (hpc_cluster, group)
     return {
         JOB_OBSERVED_WAIT: histogram_lines(JOB_OBSERVED_WAIT, labels, view.waits),

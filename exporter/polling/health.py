@@ -22,7 +22,7 @@ class Listener(Protocol):
     """Receives the results of polls. Called on the event loop; must be quick and must not fail."""
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
-        """A poll ended."""
+        """Note that a poll ended."""
         ...
 
     def health_changed(self, status: TargetStatus, *, flipped: bool) -> None:
@@ -34,11 +34,11 @@ class Listener(Protocol):
         ...
 
     def expired(self, key: TargetKey) -> None:
-        """The data of a target is too old to be shown."""
+        """Remove the data of a target, which is too old to be shown."""
         ...
 
     def removed(self, key: TargetKey) -> None:
-        """The target is no longer configured."""
+        """Remove all that is shown of a target that is no longer configured."""
         ...
 
 
@@ -67,7 +67,7 @@ class Health:
         health.add(target.key, optional=target.optional)
 
     def remove(self, key: TargetKey) -> None:
-        """The target is no longer polled."""
+        """Forget a target that is no longer polled."""
         self._sources[key.source].remove(key)
         self._incidents.forget(key)
         self._listener.removed(key)
@@ -197,7 +197,7 @@ class Tally:
 
 
 class SourceHealth:
-    """How the targets of one source do."""
+    """The health of one source's targets."""
 
     def __init__(self) -> None:
         self._default = Tally()
@@ -298,13 +298,13 @@ class IncidentLog:
         return incident if first_sign else None
 
     def forget(self, key: TargetKey) -> None:
-        """The target is no longer polled, or there is nothing to poll."""
+        """Forget a target that is no longer polled, or whose endpoint is not there."""
         incident = self._incident_of.pop(key, None)
         if incident is not None:
             self._leave(key, incident)
 
     def affected_by(self, incident: Incident) -> frozenset[TargetKey]:
-        """The targets that still fail for this reason."""
+        """Return the targets that still fail for this reason."""
         affected = self._affected.get(incident)
         return frozenset(affected.failing) if affected else NOTHING
 
@@ -317,7 +317,7 @@ class IncidentLog:
 
 
 def incident_of(key: TargetKey, error: PollError) -> Incident:
-    """The incident of an error, as wide as its cause: many targets share a log line."""
+    """Return the incident of an error, as wide as its cause: many targets share a log line."""
     if error.reason == "auth":
         return Incident(key.source, "auth", error.culprit)
     if isinstance(error, UnexpectedStatusError | DecodeError):

@@ -225,12 +225,12 @@ def nothing() -> None:
 
 
 def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The items, `SLICE` at a time."""
+    """Return the items, `SLICE` at a time."""
     return (items[start : start + SLICE] for start in range(0, len(items), SLICE))
 
 
 async def in_slices(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
-    """The items, `SLICE` at a time, with a turn of the event loop before each slice."""
+    """Yield the items, `SLICE` at a time, with a turn of the event loop before each slice."""
     for some in slices(items):
         await asyncio.sleep(0)
         yield some

@@ -92,7 +92,7 @@ class TargetStatus:
         return self.task is not None
 
     def copy(self) -> "TargetStatus":
-        """A copy without the scheduler's own fields, to be read while polls go on."""
+        """Return a copy without the scheduler's own fields, to be read while polls go on."""
         return TargetStatus(
             self.target,
             self.up,
@@ -148,6 +148,6 @@ async def poll_target(target: Target, clock: Clock, is_wanted: Callable[[], bool
 
 
 def without_traceback(error: PollError) -> PollError:
-    """The error without its traceback and causes, which would keep their frames alive while it is stored."""
+    """Return the error without its traceback and causes, which would keep their frames alive while it is stored."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error

@@ -125,7 +125,7 @@ class SimulatedApi(ABC):
 
     @abstractmethod
     def servers(self) -> list[list[web.RouteDef]]:
-        """The routes of each server that this needs."""
+        """Return the routes of each server that this needs."""
 
     @abstractmethod
     def listens_at(self, *urls: str) -> None:
@@ -137,11 +137,11 @@ class SimulatedApi(ABC):
 
     @abstractmethod
     def refuse_token(self) -> web.Response:
-        """The response to a token that is not accepted."""
+        """Return the response to a token that is not accepted."""
 
     @abstractmethod
     def concerned(self, request: web.Request) -> tuple[str, int | None]:
-        """The user and the offset that faults of this request may name."""
+        """Return the user and the offset that faults of this request may name."""
 
     async def advance(self) -> float:
         """Let simulated time catch up with the clock; every request does so first. Returns the simulated time."""

@@ -267,7 +267,7 @@ class BatchSystem:
         self.now = max(self.now, t)
 
     def jobs(self, user: str) -> list[SimJob]:
-        """A user's listed jobs in order of submission: the living, and those that ended a short while ago."""
+        """Return a user's listed jobs in order of submission: the living, and those that ended a short while ago."""
         return list(self._listed.get(user, {}).values())
 
     def queue_rows(self, user: str) -> list[tuple[str, dict[str, int]]]:
@@ -280,7 +280,7 @@ class BatchSystem:
         return [(queue, rows[key]) for key in sorted(rows) for queue in key[1:]]
 
     def cores(self) -> tuple[int, int, int]:
-        """The region's cores: in use, free, and those of nodes that are down."""
+        """Return the region's cores: in use, free, and those of nodes that are down."""
         used = unused = unavailable = 0
         for partition in self._partitions.values():
             for node in partition.nodes:

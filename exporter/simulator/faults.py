@@ -102,7 +102,7 @@ class Faults:
         self.orders.clear()
 
     def take(self, endpoint: str, user: str, offset: int | None = None) -> tuple[float, Fault | None]:
-        """The effect on one request: seconds to wait (the sum of its delays), and the first other fault."""
+        """Return the effect on one request: seconds to wait (the sum of its delays), and the first other fault."""
         seconds, struck = 0.0, None
         for order in self.orders:
             delays = order.fault.kind == "delay"

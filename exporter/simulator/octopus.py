@@ -67,7 +67,7 @@ class ProjectSpec:
 
 
 def default_project(index: int = 0) -> ProjectSpec:
-    """A busy project: the queue of the processors takes several pages, the internal one comes and goes."""
+    """Return a busy project: the queue of the processors takes several pages, the internal one comes and goes."""
     name = "driving" if index == 0 else f"driving-{index + 1}"
     processor = QueueSpec("processor", nodes=10, cores=32, time_limit=12 * HOUR)
     internal = QueueSpec("internal", nodes=3, cores=16, time_limit=4 * HOUR)
@@ -160,13 +160,13 @@ class OctopusWriter:
         self._now = now
 
     def envelope(self, data: Any = None, code: str = "0") -> bytes:
-        """An error; with "0" a page whose payload is `data`."""
+        """Return an error; with "0" a page whose payload is `data`."""
         if code == "0":
             return dump(self._meta() | {"payload": data})
         return self.error(code)
 
     def no_jobs(self, form: NullForm) -> bytes:
-        """An answer without rows."""
+        """Return an answer without rows."""
         return b"null" if form == "null" else self.page([], 0, 10, 0)
 
     def error(self, code: str, message: str | None = None) -> bytes:
@@ -189,7 +189,7 @@ class OctopusWriter:
 # Each page is cut out of the whole queue, whose rows would be drawn anew for each.
 @lru_cache(4096)
 def data_row(project_id: str, queue: DataQueueSpec, job_id: int, cores: int, ranked: float) -> Row:
-    """A data job that waits, drawn by its number, so that it stays the same from page to page."""
+    """Return a data job that waits, drawn by its number, so that it stays the same from page to page."""
     draw = random.Random(zlib.crc32(f"{queue.key}/{job_id}".encode()))
     row: Row = {
         "id": job_id,
@@ -227,7 +227,7 @@ class IamOffice:
         self._issued: dict[str, tuple[str, float]] = {}  # region and expiry (Unix seconds)
 
     def issue(self, region: str) -> tuple[str, float]:
-        """A new token for that region, and the Unix time of its expiry."""
+        """Return a new token for that region, and the Unix time of its expiry."""
         token, expires = "MII" + self._rng.randbytes(48).hex(), self._now() + self.lifetime
         self._issued[token] = (region, expires)
         return token, expires
@@ -291,7 +291,7 @@ class OctopusProject(SimulatedApi):
         self.after_page: Callable[[QueueKey], None] = lambda _: None
 
     def token(self) -> str:
-        """A new token of the project's region."""
+        """Return a new token of the project's region."""
         return self.office.issue(self.spec.region)[0]
 
     def expire_tokens(self) -> None:
@@ -299,7 +299,7 @@ class OctopusProject(SimulatedApi):
         self.office.expire()
 
     def queued(self, queue: DataQueueSpec) -> list[Row]:
-        """The queue now, in its order."""
+        """Return the queue now, in its order."""
         if queue.key in self.rows:
             return self.rows[queue.key]
         waiting = [
@@ -326,13 +326,13 @@ class OctopusProject(SimulatedApi):
         (self.url,) = urls
 
     def concerned(self, request: web.Request) -> tuple[str, int | None]:
-        """The queue's type and the offset of the page."""
+        """Return the queue's type and the offset of the page."""
         return request.query.get("queue_type", ""), number(request.query.get("offset", "0"))
 
     # Answers
 
     def refuse_token(self) -> web.Response:
-        """The gateway's response to a token that is not accepted."""
+        """Return the gateway's response to a token that is not accepted."""
         return self._error("APIG.0301")
 
     async def _queuing_jobs(self, request: web.Request) -> web.Response:
@@ -354,7 +354,7 @@ class OctopusProject(SimulatedApi):
         return json_response(body)
 
     def _matching(self, key: QueueKey) -> Sequence[Row]:
-        """The rows of every queue that fits; a part that is left out restricts nothing."""
+        """Return the rows of every queue that fits; a part that is left out restricts nothing."""
         queues = {queue.key: queue for queue in self.spec.queues}
         for held in self.rows:
             queues.setdefault(held, DataQueueSpec(held[0], "", held[1], held[2]))

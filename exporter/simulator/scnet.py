@@ -83,7 +83,7 @@ class Writer:
         return self.envelope(data) if data else self.no_jobs("data_null")
 
     def no_jobs(self, form: NullForm) -> bytes:
-        """The page: "若队列均无作业,则返回null" - and leaves open what exactly is null."""
+        """Return the page: "若队列均无作业,则返回null" - and leaves open what exactly is null."""
         if form == "null":
             return b"null"
         return self.envelope({"data_null": None, "data_absent": ABSENT, "data_empty": []}[form])
@@ -141,7 +141,7 @@ class Account:
 
 
 def signature(secret_key: str, *, access_key: str, timestamp: str, user: str) -> str:
-    """The value of the header `signature` for the access-key login."""
+    """Return the value of the header `signature` for the access-key login."""
     # Written out rather than dumped: the page fixes every character, also where a value would need an escape.
     text = f'{{"accessKey":"{access_key}","timestamp":"{timestamp}","user":"{user}"}}'
     return hmac.digest(secret_key.encode(), text.encode(), "sha256").hex()
@@ -207,7 +207,7 @@ class Region(SimulatedApi):
     # Tokens
 
     def token(self, user: str) -> str:
-        """A new token of a scheduler user; KeyError where there is none of that name."""
+        """Return a new token of a scheduler user; KeyError where there is none of that name."""
         spec = self._users[user]
         return self._issue(spec, spec.name)
 
@@ -232,7 +232,7 @@ class Region(SimulatedApi):
         return self._office.issue(compute_user=user.name, user=login, cluster_id=self._claimed_id, role=role)
 
     def login_row(self, account: Account) -> dict[str, str | None] | None:
-        """The row of this region in a login's answer; None where the login has no user here."""
+        """Return the row of this region in a login's answer; None where the login has no user here."""
         user = account.users.get(self.name)
         if user is None:
             return None
@@ -269,7 +269,7 @@ class Region(SimulatedApi):
         ]
 
     def concerned(self, request: web.Request) -> tuple[str, None]:
-        """The user that the request is about, or who sends it where it names none."""
+        """Return the user that the request is about, or who sends it where it names none."""
         if named := request.match_info.get("user") or request.query.get("userName") or request.headers.get("user"):
             return named, None
         _, claims = self._office.check(self._token(request), self._claimed_id)
@@ -281,7 +281,7 @@ class Region(SimulatedApi):
     # Permissions
 
     def refuse_token(self) -> web.Response:
-        """The response to a token that is not accepted."""
+        """Return the response to a token that is not accepted."""
         style = self.quirks.refusal_style
         if style in ("401", "403"):
             return json_response(self.writer.envelope(None, "911406"), status=int(style))
@@ -362,7 +362,7 @@ class Region(SimulatedApi):
         return meant.members(request, meant._caller(request))  # noqa: SLF001 - another region of this class
 
     def members(self, request: web.Request, caller: Claims) -> web.Response:
-        """The list of jobs that `caller` asks for here."""
+        """Return the list of jobs that `caller` asks for here."""
         cluster_id, group_id, user = (request.match_info[part] for part in ("cluster_id", "group_id", "user"))
         group = next((group for group in self.spec.groups if str(group.id) == group_id), None)
         if cluster_id != str(self.cluster_id) or group is None:
@@ -412,14 +412,14 @@ class Region(SimulatedApi):
         return self._answer(meant.center(meant._caller(request)))  # noqa: SLF001 - another region of this class
 
     def _meant(self, request: web.Request) -> "Region":
-        """The region that a request to an AC address concerns: the platform is one, and the token says which region."""
+        """Return the region that a request to an AC address concerns: the platform is one, and the token says which region."""
         _, claims = self._office.check(self._token(request), self._claimed_id)
         if claims is None or claims.cluster_id == self._claimed_id:
             return self
         return next((peer for peer in self.peers if peer._claimed_id == claims.cluster_id), self)  # noqa: SLF001 - as above
 
     def center(self, caller: Claims) -> dict[str, Any]:
-        """The row of this region in the answer of `center` to `caller`."""
+        """Return the row of this region in the answer of `center` to `caller`."""
         return {
             "id": self.cluster_id,
             "name": self.spec.title or self.name,

@@ -57,7 +57,7 @@ class Simulator:
 
     @property
     def token_url(self) -> str:
-        """Where access keys are turned into tokens: any region's AC address serves it."""
+        """The address of logins by access key: any region's AC address serves it."""
         return f"{next(iter(self.regions.values())).ac_url}/api/user/v3/tokens"
 
     async def start(
@@ -128,7 +128,7 @@ def is_loopback(host: str) -> bool:
 
 
 def default_account(specs: Sequence[RegionSpec]) -> Account:
-    """The login "lab": the first administrator (else the first user) of each region."""
+    """Return the login "lab": the first administrator (else the first user) of each region."""
     users = {
         spec.name: next((user.name for user in spec.users if user.administrator), spec.users[0].name)
         for spec in specs

@@ -111,7 +111,7 @@ class RegionSpec:
     separate_ac_port: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a demand can never be met: such a job would block its queue for ever."""
+        """Raise ValueError where a demand can never be met: such a job would block its queue permanently."""
         for user in self.users:
             if user.group not in {group.name for group in self.groups}:
                 raise ValueError(f"user {user.name} is in the group {user.group}, which the region does not have")
@@ -119,7 +119,7 @@ class RegionSpec:
                 _check_fits(user.name, demand, self.queue_of(demand)[1])
 
     def queue_of(self, demand: Demand) -> tuple[SchedulerSpec, QueueSpec]:
-        """The scheduler and queue that take `demand`; ValueError where there is none."""
+        """Return the scheduler and queue that take `demand`; ValueError where there is none."""
         for scheduler in self.schedulers:
             for queue in scheduler.queues:
                 if queue.name == demand.queue and demand.scheduler in (None, scheduler.id):
@@ -158,7 +158,7 @@ ODD_NAMES = (
 
 
 def job_name(rng: random.Random, submitted: float, oddly_named: float) -> str:
-    """A name; `oddly_named` is the share of hostile ones, `submitted` the Unix time that plain ones carry."""
+    """Return a name; `oddly_named` is the share of hostile ones, `submitted` the Unix time that plain ones carry."""
     if rng.random() < oddly_named:
         return rng.choice(ODD_NAMES)
     return f"{rng.choice(_PROGRAMS)}_{time.strftime('%m%d_%H%M%S', time.gmtime(submitted))}"
@@ -180,7 +180,7 @@ _PLACES = (
 
 
 def default_region(index: int = 0) -> RegionSpec:
-    """A lively region: `normal` is clogged, `gpu` is half idle, `debug` turns over fast, `dcu` is busy."""
+    """Return a lively region: `normal` is clogged, `gpu` is half idle, `debug` turns over fast, `dcu` is busy."""
     name, title, cluster_id = _PLACES[index % len(_PLACES)]
     again = index // len(_PLACES)
     return RegionSpec(

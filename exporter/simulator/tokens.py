@@ -49,7 +49,7 @@ class TokenOffice:
         self._revoked: set[str] = set()
 
     def issue(self, *, compute_user: str, user: str, cluster_id: str, role: str = ROLE_MEMBER) -> str:
-        """A new token of that scheduler user (`compute_user`) and platform login (`user`)."""
+        """Return a new token of that scheduler user (`compute_user`) and platform login (`user`)."""
         claims = {
             "computeUser": compute_user,
             "accountStatus": "Normal",
@@ -66,7 +66,7 @@ class TokenOffice:
         return token
 
     def check(self, token: str, cluster_id: str) -> tuple[Verdict, Claims | None]:
-        """The verdict of the region `cluster_id` on a token; claims are given for any token that we signed."""
+        """Return the verdict of the region `cluster_id` on a token; claims are given for any token that we signed."""
         if not token:
             return "missing", None
         claims = self._read(token)
@@ -81,7 +81,7 @@ class TokenOffice:
         return "valid", claims
 
     def renew(self, token: str, cluster_id: str) -> str | None:
-        """A token that follows `token`; None where that is not, or no longer, possible."""
+        """Return a token that follows `token`; None where that is not, or no longer, possible."""
         verdict, claims = self.check(token, cluster_id)
         if claims is None or verdict not in ("valid", "expired") or claims.cluster_id != cluster_id:
             return None
@@ -114,7 +114,7 @@ class TokenOffice:
 
 
 def sign(claims: dict[str, str], key: bytes) -> str:
-    """A JWT with HS256 (RFC 7515)."""
+    """Return a JWT with HS256 (RFC 7515)."""
     parts = [
         _encode(json.dumps(part, separators=(",", ":")).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims)
     ]
@@ -123,7 +123,7 @@ def sign(claims: dict[str, str], key: bytes) -> str:
 
 
 def verify(token: str, key: bytes) -> dict[str, str] | None:
-    """The claims of a token signed with `key`; None for anything else."""
+    """Return the claims of a token signed with `key`; None for anything else."""
     signed, _, signature = token.rpartition(".")
     try:
         if not hmac.compare_digest(_encode(hmac.digest(key, signed.encode(), "sha256")), signature.encode()):

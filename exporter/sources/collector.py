@@ -95,7 +95,7 @@ class Found:
 
 
 class Polling(Protocol):
-    """How a target is polled; see `exporter.polling.Target` for `poll` and `publish`."""
+    """The polling of a target; see `exporter.polling.Target` for `poll` and `publish`."""
 
     def poll(self) -> Awaitable[Any]: ...
     def publish(self, records: Any) -> Awaitable[None]: ...
@@ -125,11 +125,11 @@ class Collector:
     once: Once | None = None
 
     def key(self, subject: Subject) -> TargetKey:
-        """The labels of a target."""
+        """Return the labels of a target."""
         return TargetKey(subject.source, self.name, subject.target)
 
     def configured_key(self, subject: Subject) -> TargetKey:
-        """The same by which shards share targets: it stays while the owner of a token turns out to be another."""
+        """Return the same by which shards share targets: it stays while the owner of a token turns out to be another."""
         target = subject.target if subject.configured is None else subject.configured
         return TargetKey(subject.source, self.name, target)
 
@@ -172,7 +172,7 @@ def catalogue() -> Mapping[str, Family]:
 
 
 def collected_by_default(section: str) -> tuple[str, ...]:
-    """The names of the collectors of a section that are on where its `collect` is left out."""
+    """Return the names of the collectors of a section that are on where its `collect` is left out."""
     return tuple(each.name for each in collectors_of(section) if each.default)
 
 
@@ -190,7 +190,7 @@ def subjects_of(
 
 
 def collectors_of(section: str) -> tuple[Collector, ...]:
-    """The collectors of a section of the configuration, in the order of the registry."""
+    """Return the collectors of a section of the configuration, in the order of the registry."""
     return tuple(collector for collector in registry().values() if collector.per.section == section)
 
 
@@ -198,15 +198,15 @@ class Source(Protocol):
     """Interface of a region or project for the polling of declared collectors."""
 
     def endpoint(self, collector: Collector, subject: Subject) -> Endpoint:
-        """The collector's path, requested with the right token."""
+        """Return the collector's path, requested with the right token."""
         ...
 
     def open(self, response: Response) -> msgspec.Raw:
-        """The data of a successful answer. Raises the PollError that says what to do about any other."""
+        """Return the data of a successful answer. Raises the PollError that says what to do about any other."""
         ...
 
     def shown(self, key: TargetKey) -> int | None:
-        """The fingerprint of the answer that the target shows now."""
+        """Return the fingerprint of the answer that the target shows now."""
         ...
 
     def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
@@ -281,7 +281,7 @@ class RowPolling(Generic[R]):
         return Found(samples, rows.rejected, None if rows.rejected else hash(response.body))
 
     def _open(self, response: Response) -> msgspec.Raw:
-        """The data of the answer; a success is one whatever its HTTP status. Raises PollError."""
+        """Return the data of the answer; a success is one whatever its HTTP status. Raises PollError."""
         try:
             return self._source.open(response)
         except AuthenticationError:
@@ -322,7 +322,7 @@ async def get_unless_shown(
 
 
 def rendered(samples: Iterable[Sample]) -> Chunks:
-    """The lines of samples, by family, in their order."""
+    """Return the lines of samples, by family, in their order."""
     lines: defaultdict[Family, list[str]] = defaultdict(list)
     for family, values, value in samples:
         assert value is not None  # noqa: S101 - unknown ones were left out
@@ -331,7 +331,7 @@ def rendered(samples: Iterable[Sample]) -> Chunks:
 
 
 def read_rows(data: msgspec.Raw, row: type[R]) -> Rows[R]:
-    """The rows in an answer's ``data``: a list, an object that holds one, a single object, or null for none.
+    """Return the rows in an answer's ``data``: a list, an object that holds one, a single object, or null for none.
 
     Raises DecodeError for anything else, and where there are rows but none can be read: that says nothing.
     """
@@ -368,7 +368,7 @@ def raw_rows(data: msgspec.Raw) -> list[msgspec.Raw]:
 
 
 def list_of(data: msgspec.Raw) -> list[msgspec.Raw]:
-    """The members of a list; null means that there are none. Raises DecodeError for anything else."""
+    """Return the members of a list; null means that there are none. Raises DecodeError for anything else."""
     try:
         return msgspec.json.decode(data, type=list[msgspec.Raw] | None) or []
     except UNREADABLE:

@@ -32,7 +32,7 @@ class Display:
         self.per_job: PerJobBudget | None = None
         # The families that say whether a region or project answers, by its name.
         self.up_families: Mapping[str, Family] = {}
-        # What the polling of a target remembers over reloads, as long as there is the target.
+        # State of a target's polling that survives reloads.
         self.remembered: dict[TargetKey, Any] = {}
         self._own = own
         self._tracked = tracked
@@ -40,7 +40,7 @@ class Display:
         self._answers: dict[TargetKey, int | None] = {}
 
     def answer(self, key: TargetKey) -> int | None:
-        """The fingerprint of the answer that the target shows now: the same answer again needs no rendering."""
+        """Return the fingerprint of the answer that the target shows now: the same answer again needs no rendering."""
         return self._answers.get(key)
 
     def show(self, key: TargetKey, chunks: Chunks, figures: Figures | None = None, answer: int | None = None) -> None:
@@ -56,7 +56,7 @@ class Display:
         self._own.exclude(names)
 
     def show_jobs_dropped(self, source: str) -> None:
-        """Say how many jobs of `source` found no room among the per-job series."""
+        """Show the number of jobs of `source` without per-job series."""
         if self.per_job is not None and self._exporter_metrics:
             dropped = {health.JOBS_DROPPED: self.per_job.dropped(source)}
             self.exposition.put(("dropped", source), one_each(dropped, (source,)))
@@ -68,12 +68,12 @@ class Display:
             self.exposition.remove(("dropped", source))
 
     def drop_source(self, source: str) -> None:
-        """The source is no longer polled."""
+        """Remove a source that is no longer polled."""
         self._own.drop_source(source)
         for owner in (("up", source), ("targets", source), ("dropped", source)):
             self.exposition.remove(owner)
 
-    # How the polls go: see `exporter.polling.Listener`.
+    # The scheduler's listener: see `exporter.polling.Listener`.
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
         self._own.poll(key.source, key.collector, seconds, error.reason if error else None)

@@ -28,7 +28,7 @@ class Counts(NamedTuple):
 
 
 class InUse(NamedTuple):
-    """What jobs have allocated now, in cores and devices."""
+    """Resources allocated to jobs now, in cores and devices."""
 
     cpus: Number = 0
     gpus: Number = 0
@@ -85,13 +85,13 @@ class Totals(NamedTuple):
 
 
 class Figureboard:
-    """What each target shows now."""
+    """The figures that each target shows now."""
 
     def __init__(self) -> None:
         self._shown: dict[str, dict[TargetKey, Figures]] = {}
 
     def copy(self) -> "Figureboard":
-        """The board as it is now: what it shows is never changed, only replaced."""
+        """Return the board as it is now: what it shows is never changed, only replaced."""
         copied = Figureboard()
         copied._shown = {source: dict(shown) for source, shown in self._shown.items()}
         return copied
@@ -100,7 +100,7 @@ class Figureboard:
         self._shown.setdefault(key.source, {})[key] = figures
 
     def hide(self, key: TargetKey) -> None:
-        """The target shows nothing any more; nothing happens if it did not."""
+        """Remove the target's figures, if there are any."""
         of_source = self._shown.get(key.source, {})
         of_source.pop(key, None)
         if not of_source:
@@ -110,7 +110,7 @@ class Figureboard:
         return self._shown.get(key.source, {}).get(key)
 
     def totals(self, source: str) -> Totals:
-        """The sums over a region's or project's targets."""
+        """Return the sums over a region's or project's targets."""
         shown = tuple(self._shown.get(source, {}).values())
         queues = [figures.numbers for figures in shown if isinstance(figures, QueueFigures)]
         members = [figures for figures in shown if isinstance(figures, MemberFigures)]
@@ -134,5 +134,5 @@ def batched(numbers: Iterable[Number]) -> Iterator[tuple[Number, ...]]:
 
 
 def added(rows: Sequence[tuple[Number, ...]], width: int) -> list[Number]:
-    """The sums of columns; None where a value of the column is unknown."""
+    """Return the sums of columns; None where a value of the column is unknown."""
     return [known_sum(column) for column in zip(*rows, strict=True)] if rows else [0] * width

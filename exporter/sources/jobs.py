@@ -92,7 +92,7 @@ RENDER_ON_LOOP_LIMIT: Final = 2_000
 
 
 def member_jobs(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chunks:
-    """The lines of a member's jobs, and of what they request and use, by state. A sum with an unknown summand is left out.
+    """Return the lines of a member's jobs, and of what they request and use, by state. A sum with an unknown summand is left out.
 
     So is what a listing says that jobs use which hold nothing.
     """
@@ -120,7 +120,7 @@ def member_jobs(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) ->
 
 
 def lines_by_state(line_start: str, counts: Mapping[JobState, int], even_at_zero: frozenset[JobState]) -> str:
-    """A line for each state that has jobs, and for those in `even_at_zero` that have a count at all."""
+    """Return a line for each state that has jobs, and for those in `even_at_zero` that have a count at all."""
     return "".join(
         [
             f"{line_start}{label} {count}\n"
@@ -131,7 +131,7 @@ def lines_by_state(line_start: str, counts: Mapping[JobState, int], even_at_zero
 
 
 def member_figures(listing: JobListing) -> MemberFigures:
-    """Listed jobs by state, and the sums of what is in use, for people. Takes a while for a large listing."""
+    """Count listed jobs by state and sum the resources in use. Takes a while for a large listing."""
     by_state = dict.fromkeys(STATES, 0)
     for job in listing.jobs:
         by_state[job.state if job.state in by_state else JobState.OTHER] += 1
@@ -199,7 +199,7 @@ class ListedJobs:
 
 
 class Requested(Shape, frozen=True, kw_only=True):
-    """What jobs asked for: numbers of nodes, cores and devices; null where unknown."""
+    """Requested resources: numbers of nodes, cores and devices; null where unknown."""
 
     nodes: int | None
     cpus: int | None
@@ -208,7 +208,7 @@ class Requested(Shape, frozen=True, kw_only=True):
 
 
 class Allocated(Shape, frozen=True, kw_only=True):
-    """What jobs use now: numbers of cores and devices; null where unknown."""
+    """Resources in use now: numbers of cores and devices; null where unknown."""
 
     cpus: int | None
     gpus: int | None
@@ -250,12 +250,12 @@ def _rows(member: Subject, found: JobListing) -> Iterator[MemberRow]:
 
 
 def requested(jobs: Iterable[Job]) -> Requested:
-    """The resources requested by all of `jobs`."""
+    """Return the resources requested by all of `jobs`."""
     return Requested(**{name: _total(jobs, f"requested_{name}") for name in ("nodes", "cpus", "gpus", "dcus")})
 
 
 def allocated(jobs: Iterable[Job]) -> Allocated:
-    """The resources allocated to all of `jobs`."""
+    """Return the resources allocated to all of `jobs`."""
     return Allocated(**{name: _total(jobs, f"allocated_{name}") for name in ("cpus", "gpus", "dcus")})
 
 
@@ -281,7 +281,7 @@ def _table(rows: Sequence[MemberRow]) -> Table:
 
 
 def _in_use(row: MemberRow, amount: str) -> int | None:
-    """The sum over all states in which jobs hold something, None where that of one is unknown."""
+    """Return the sum over all states in which jobs hold something, None where that of one is unknown."""
     return known_sum(
         getattr(found.allocated, amount) for state, found in row.states.items() if state not in HOLDS_NOTHING
     )

@@ -1,4 +1,4 @@
-"""How `hpc-exporter once` shows what a collector found, where it has more to say than the values of its families."""
+"""The rows of `hpc-exporter once` for a collector that shows more than the values of its families."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Column:
 
 
 def number(title: str) -> Column:
-    """A column of numbers."""
+    """Return a column of numbers."""
     return Column(title, whole=True, right=True)
 
 
@@ -60,7 +60,7 @@ class Once:
 
 
 def states_to_show(*met: JobState) -> list[JobState]:
-    """The usual states and those that were met, in the order that people know."""
+    """Return the usual states and those that were met, in the order that people know."""
     wanted = {*USUAL_STATES, *met}
     return [state for state in JobState if state in wanted]
 

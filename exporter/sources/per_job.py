@@ -1,4 +1,4 @@
-"""Which jobs get series of their own, when there may be only so many of them in the whole process."""
+"""The choice of jobs with series of their own, within a limit for the whole process."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -14,7 +14,7 @@ _LAST = 2
 
 @dataclass(slots=True)
 class _Holding:
-    """What an owner has: the jobs shown for it, and how many of its jobs there was no room for."""
+    """The jobs shown for an owner, and the number of those left out."""
 
     source: str
     shown: set[_JobKey] = field(default_factory=set)
@@ -35,7 +35,7 @@ class PerJobBudget:
         self._dropped: Counter[str] = Counter()
 
     def grant(self, owner: Hashable, source: str, user: str, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs of this listing that may be shown, running before queued before the rest, then by id.
+        """Return the jobs of this listing that may be shown, running before queued before the rest, then by id.
 
         A job that another owner shows, or that is listed twice, is left out without counting as dropped.
         """
@@ -54,7 +54,7 @@ class PerJobBudget:
         return sorted((listed[key] for key in holding.shown), key=_order)
 
     def release(self, owner: Hashable) -> None:
-        """The owner's jobs are shown no longer (its target is stale or gone); its room is free for others."""
+        """Free the room of an owner whose target is stale or gone."""
         holding = self._holdings.pop(owner, None)
         if holding is not None:
             self._give_back(holding.shown)

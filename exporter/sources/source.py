@@ -24,7 +24,7 @@ class Context:
         self.own = SelfMetrics()
         self.tracked = Tracked(exposition, self.own)
         self.display = Display(self.own, exposition, self.tracked, exporter_metrics=exporter_metrics)
-        # Spellings of states that nobody knows and that were logged, by source: a reload does not repeat them.
+        # Spellings of unknown states that were logged, by source: a reload does not repeat them.
         self.unknown_words_told: defaultdict[str, set[str]] = defaultdict(set)
         # To be called when a source has other targets than before without a reload.
         self.targets_changed: Callable[[], None] = lambda: None
@@ -39,7 +39,7 @@ class Source(Protocol):
         ...
 
     def warnings(self) -> list[str]:
-        """Settings of its configuration that are allowed but may surprise."""
+        """Return settings of its configuration that are allowed but may surprise."""
         ...
 
     def targets(self) -> list[Target]:
@@ -64,7 +64,7 @@ class Source(Protocol):
 
 
 def target_of(source: Any, collector: Collector, subject: Subject, poll: PollSettings, identity: Hashable) -> Target:
-    """The target that polls `subject` of a source; see `Target` for its `identity`."""
+    """Return the target that polls `subject` of a source; see `Target` for its `identity`."""
     polling = collector.start(source, subject)
     return Target(
         collector.key(subject),

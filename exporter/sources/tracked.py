@@ -45,7 +45,7 @@ class Tracked:
         self._tasks.start("observation of jobs", self._observe(self.service, followed, listing, interval))
 
     def hide(self, target: TargetKey) -> None:
-        """The target's data is too old, or it is no longer polled; the counts go on when it is back."""
+        """Hide the counters of a target that is stale or no longer polled; they go on when it is back."""
         followed = self._shown.pop(target, None)
         if followed is None:
             return
@@ -57,7 +57,7 @@ class Tracked:
             self._exposition.remove(("tracked group", *group))
 
     def hide_all(self) -> None:
-        """Nobody counts any more."""
+        """Stop counting."""
         for target in list(self._shown):
             self.hide(target)
 

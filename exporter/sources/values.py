@@ -13,9 +13,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 NULL: Final = msgspec.Raw(b"null")
 
-# What APIs and the tools behind them write where they do not know an amount.
+# Texts that APIs and the tools behind them send for an unknown amount.
 _SAYS_NOTHING: Final = frozenset({"", "-", "--", "---", "n/a", "na", "none", "null", "unknown", "-1"})
-# What a program that knows only floating-point numbers makes of a whole one.
+# A whole number as sent by a program that knows only floating-point numbers.
 _WHOLE: Final = re.compile(r"(-?[0-9]+)\.0+")
 _EXACT: Final = 2**53  # a floating-point number above it has lost digits
 
@@ -23,7 +23,7 @@ _count = msgspec.json.Decoder(Count | None, strict=False)
 
 
 def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
-    """The count, None where it is unknown; and whether it is in a form in which nobody says that it is unknown."""
+    """Return the count, None where it is unknown; and whether it is in a form that is not a usual way to say "unknown"."""
     try:
         return _count.decode(raw), False
     except UNREADABLE:
@@ -60,7 +60,7 @@ def lenient(kind: type, value: object) -> object:
 
 
 def text_of(raw: msgspec.Raw) -> str | None:
-    """A name, "" where there is none; None for anything but text, number, boolean and null."""
+    """Return a name, "" where there is none; None for anything but text, number, boolean and null."""
     return "" if bytes(raw).strip() == b"null" else _text(value_of(raw))
 
 
@@ -76,26 +76,26 @@ def _text(value: object) -> str | None:
 
 
 def id_of(raw: msgspec.Raw) -> str | None:
-    """An id as text; None where it cannot be used."""
+    """Return an id as text; None where it cannot be used."""
     return as_id(value_of(raw))
 
 
 def as_id(value: object) -> str | None:
-    """A text or a number as an id; None for anything else, and for one that cannot be used."""
+    """Return a text or a number as an id; None for anything else, and for one that cannot be used."""
     if isinstance(value, str):
         return id_of_text(value)
     return id_of_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def id_of_number(number: float) -> str | None:
-    """An id as text; None for a number with a fraction, and for one that may have lost digits."""
+    """Return an id as text; None for a number with a fraction, and for one that may have lost digits."""
     if isinstance(number, int):
         return str(number)
     return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else None
 
 
 def id_of_text(text: str) -> str | None:
-    """An id without blanks around it, 1638523853.0 as 1638523853; None if it is empty."""
+    """Return an id without blanks around it, 1638523853.0 as 1638523853; None if it is empty."""
     text = text.strip()
     if text.endswith("0") and (match := _WHOLE.fullmatch(text)):
         return match[1]
@@ -103,12 +103,12 @@ def id_of_text(text: str) -> str | None:
 
 
 def whole(number: float) -> str:
-    """A number as people write it: without a fraction where it has none."""
+    """Return a number as people write it: without a fraction where it has none."""
     return id_of_number(number) or str(number)
 
 
 def word_of(raw: msgspec.Raw) -> str:
-    """A word that was expected here, or else what stands in its place, in one printable line of bounded length."""
+    """Return a word that was expected here, or else what stands in its place, in one printable line of bounded length."""
     value = value_of(raw)
     if isinstance(value, str):
         return one_line(value)
@@ -131,7 +131,7 @@ _EARLIEST, _FIRST_MILLISECONDS = 1e9, 1e11
 
 
 def epoch_seconds(value: object, zone: tzinfo | None = None) -> float | None:
-    """A moment in seconds since the epoch, met as seconds, milliseconds (numbers or text) or ISO 8601.
+    """Return a moment in seconds since the epoch, met as seconds, milliseconds (numbers or text) or ISO 8601.
 
     `zone` is that of ISO text without an offset; without a zone such text says nothing.
     None for anything else, and for a moment before September 2001: no token ends there, 1970 is what zero looks like.

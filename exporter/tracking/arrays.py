@@ -13,23 +13,23 @@ _TASK: Final = re.compile(r"([0-9]+)(?:_[0-9]+|\[[0-9]+\])(?:\..*)?")
 
 
 def row_id(array: str) -> str:
-    """The id that stands for all the spellings of an array's row."""
+    """Return the id that stands for all the spellings of an array's row."""
     return f"{array}_[]"
 
 
 def array_of_row(job_id: str) -> str | None:
-    """The array whose waiting tasks the row with brackets stands for; None for any other job."""
+    """Return the array whose waiting tasks the row with brackets stands for; None for any other job."""
     match = _ROW.fullmatch(job_id)
     return match[1] if match else None
 
 
 def array_of_task(job_id: str) -> str | None:
-    """The array that a task with an id of its own belongs to; None for any other job."""
+    """Return the array that a task with an id of its own belongs to; None for any other job."""
     match = _TASK.fullmatch(job_id)
     return match[1] if match else None
 
 
 def number_of(job_id: str) -> int | None:
-    """The number that the scheduler gave to a job or an array; None where the id is no number."""
+    """Return the number that the scheduler gave to a job or an array; None where the id is no number."""
     digits = array_of_row(job_id) or job_id
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None  # noqa: PLR2004 - a Long

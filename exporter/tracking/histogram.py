@@ -68,7 +68,7 @@ class Histogram(msgspec.Struct, forbid_unknown_fields=True):
         return HistogramView(self.bounds, cumulative, self.sum)
 
     def rebinned(self, bounds: tuple[float, ...]) -> "Histogram":
-        """The same observations in other buckets.
+        """Return the same observations in other buckets.
 
         What was counted up to an old bound is known to be below every bound that is not smaller, and goes to the
         first of those: a count never claims more than is known, bounds that stay keep their counts, nothing is lost.

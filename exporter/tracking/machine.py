@@ -30,8 +30,7 @@ from exporter.tracking.model import (
     Update,
 )
 
-# What a state says about the phase. A suspended job stays where it was; other and unknown say nothing. But a job in a
-# state that nobody knows may be over for good, so it holds nothing, and it is not said to wait.
+# The phase by state. A suspended job stays where it was; other and unknown say nothing. But a job in an unknown state may be over for good, so it holds nothing, and it is not said to wait.
 _PHASE_OF: Final[dict[JobState, Phase]] = {
     JobState.QUEUED: Phase.WAIT,
     JobState.HELD: Phase.WAIT,
@@ -67,16 +66,15 @@ _HOLDS_NOTHING: Final = frozenset({Phase.WAIT, Phase.ENDED})
 
 
 def advance(before: MemberState, listing: JobListing, at: float, interval: float) -> Update:
-    """What `listing`, taken at `at`, adds to `before`, which stays as it is.
+    """Return the state after `listing`, taken at `at`; `before` stays as it is.
 
-    `interval` is the time between two polls as configured, in seconds. A time before the last listing's means that the
-    clock was set back while nobody looked: a gap of unknown length.
+    `interval` is the time between two polls as configured, in seconds. A time before the last listing's means that the clock was set back between polls: a gap of unknown length.
     """
     return _Advance(before, listing, at, interval).run()
 
 
 def next_phase(phase: Phase, state: JobState) -> Phase:
-    """The phase of a job that was in `phase` and is now listed in `state`."""
+    """Return the phase of a job that was in `phase` and is now listed in `state`."""
     if state is JobState.SUSPENDED:
         return Phase.WAIT if phase in _BEFORE_FIRST_SPELL else phase
     if phase is Phase.ENDED and state is JobState.EXITING:
@@ -150,7 +148,7 @@ class _Advance:
         return followed
 
     def _unchanged(self, old: TrackedJob, job: Job) -> bool:
-        """The usual case in a few steps: same state, same amounts, nothing open. A region lists 100,000 such jobs."""
+        """Return the usual case in a few steps: same state, same amounts, nothing open. A region lists 100,000 such jobs."""
         if old.state is not job.state or old.known is not None or old.listed is not None:
             return False
         if old.phase is Phase.WAIT:
@@ -207,7 +205,7 @@ class _Advance:
             self.update.changed[job.id] = new
 
     def _newcomer(self, job: Job) -> TrackedJob:
-        """A job that was not listed before, as it was at the last complete listing: holding nothing.
+        """Return a job that was not listed before, as it was at the last complete listing: holding nothing.
 
         An id that is remembered as over stays over, unless its state says that it is a new job.
         """
@@ -227,7 +225,7 @@ class _Advance:
         )
 
     def _row_of(self, task: str) -> TrackedJob | None:
-        """The waiting row that stood for an array's task until now."""
+        """Return the waiting row that stood for an array's task until now."""
         array = array_of_task(task)
         if array is None:
             return None
@@ -235,7 +233,7 @@ class _Advance:
         return next((row for row in rows if row is not None and row.phase is Phase.WAIT), None)
 
     def _task(self, job: Job, row: TrackedJob) -> TrackedJob:
-        """A task as it was in the row: all tasks of an array are submitted together."""
+        """Return a task as it was in the row: all tasks of an array are submitted together."""
         if row.since is None:
             self.events.censor("wait", "left_truncated")
         return replace(row, state=job.state, missing=None)
@@ -294,7 +292,7 @@ class _Advance:
         return None
 
     def _middle(self, start: float, end: float) -> float | None:
-        """The middle of a gap; None if the gap is too wide to say anything."""
+        """Return the middle of a gap; None if the gap is too wide to say anything."""
         return None if end - start > self.limit else (start + end) / 2
 
     def _close(self, job_id: str, old: TrackedJob, phase: Phase, middle: float | None) -> None:
@@ -345,7 +343,7 @@ class _Advance:
                 miss(job_id, old)
 
     def _miss_certainly(self, job_id: str, old: TrackedJob) -> None:
-        """A complete listing is without the job: the second time it is gone, since the first."""
+        """Note a complete listing without the job: after the second one it is gone, since the first."""
         if old.missing is None:
             known, listed = self._times(old)
             if old.phase is Phase.WAIT and self._started_under_new_ids(job_id):
@@ -368,10 +366,10 @@ class _Advance:
         self.update.changed[job_id] = None
 
     def _miss_perhaps(self, job_id: str, old: TrackedJob) -> None:
-        """The listing is not complete: the job may be among what could not be read."""
+        """Note an incomplete listing: the job may be among the unreadable records."""
         known, listed = self._times(old)
         if self.at - listed > REMEMBERED_SECONDS:
-            # Records of this member have been unreadable for a week: it must not be followed for ever.
+            # Records of this member have been unreadable for a week: it must not be followed indefinitely.
             if old.since is not None:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
             self.update.changed[job_id] = None
@@ -389,7 +387,7 @@ class _Advance:
         )
 
     def _forget_times(self) -> None:
-        """The clock was set back: nothing that began before can be measured, no time of before means anything."""
+        """Discard all times of a job after the clock was set back: nothing that began before can be measured."""
         for old in self.jobs.values():
             if old.since is not None:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
@@ -434,7 +432,7 @@ class _Advance:
 
 
 def _outcome_of_vanished(job: TrackedJob) -> Outcome | None:
-    """How a job ended that is no longer listed; None if that was counted, or if it was only ever in state `other`."""
+    """Return the outcome of a job that is no longer listed; None if it was counted, or was only ever in state `other`."""
     if job.state is JobState.UNKNOWN and job.phase is not Phase.ENDED:
         return "unknown"
     return _OUTCOME_OF_VANISHED.get(job.phase)

@@ -1,4 +1,4 @@
-"""What the tracker knows of a member and its jobs, and what one more listing adds to it."""
+"""The tracker's state of a member and its jobs, and the changes of one more listing."""
 
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple
@@ -7,7 +7,7 @@ import msgspec
 
 from exporter.records import JobState
 
-# How many poll intervals may lie between two listings before nothing is said about what happened between them.
+# The most poll intervals between two listings for which anything is concluded about the time between them.
 MAX_GAP_INTERVALS: Final = 3
 # For how long an ended job's id, and a member that is no longer configured, are remembered.
 REMEMBERED_SECONDS: Final = 7 * 86400.0
@@ -35,7 +35,7 @@ OUTCOMES: Final[tuple[Outcome, ...]] = (
 
 
 class MemberKey(NamedTuple):
-    """Whose jobs: `source` is the region's name in the configuration, `group_id` the group's number as text."""
+    """The owner of jobs: `source` is the region's name in the configuration, `group_id` the group's number as text."""
 
     source: str
     group_id: str
@@ -43,7 +43,7 @@ class MemberKey(NamedTuple):
 
 
 class Phase(StrEnum):
-    """Where in its life a job is, as far as its states have told."""
+    """The phase of a job's life, as far as its states show."""
 
     UNCLEAR = "unclear"  # listed, but never yet in a state that says more
     WAIT = "wait"
@@ -53,7 +53,7 @@ class Phase(StrEnum):
 
 
 class TrackedJob(msgspec.Struct, frozen=True, gc=False):
-    """What is remembered of a listed job. Times are seconds on the tracker's time line.
+    """The remembered state of a listed job. Times are seconds on the tracker's time line.
 
     Times of the usual case are None, so that a poll in which nothing happened changes nothing, here or on disk.
     """
@@ -83,7 +83,7 @@ class Spell(msgspec.Struct, frozen=True, gc=False):
 
 
 class Events(msgspec.Struct, kw_only=True):
-    """What one listing says that the ones before did not.
+    """The news of one listing.
 
     `resource_seconds` and `unaccounted` are in (core, GPU, DCU) seconds and seconds; an entry of `amounts_known` tells
     whether the listing gave any amount of that resource.

@@ -17,7 +17,7 @@ from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, St
 
 log = structlog.get_logger()
 
-# Above so many jobs a listing is worked through in a thread; below it takes the event loop a few milliseconds.
+# A listing of more jobs than this is worked through in a thread; below it takes the event loop a few milliseconds.
 _LARGE: Final = 2000
 _RETRY_PAUSE: Final = 10.0  # after a write that failed
 # A disk that takes longer for one write hangs; what is counted is shown without it.
@@ -81,7 +81,7 @@ class TrackingService:
         self.time = SteadyTime(self._clock)
         self._tracker = Tracker(persistent=state_file is not None)
         self._store: Store | None = None
-        # What was logged since the last write that succeeded: each trouble is told once.
+        # Errors logged since the last successful write: each is logged once.
         self._told: set[str] = set()
         self._left_out: set[MemberKey] = set()
         self._members: dict[MemberKey, MemberView] = {}
@@ -159,18 +159,17 @@ class TrackingService:
         return self._groups.get((source, group_id)) or Tracker().group(source, group_id)
 
     def tracked_jobs(self, source: str) -> int:
-        """How many jobs of a source's members are being followed."""
+        """Return the number of followed jobs of a source's members."""
         return self._tracker.tracked_jobs(source)
 
     def last_listed(self, key: MemberKey) -> float | None:
-        """The time (see `time`) of the last listing of a member that is remembered."""
+        """Return the time (see `time`) of the last listing of a member that is remembered."""
         return self._tracker.last_listed(key)
 
     def forget_members(self, keep: Collection[MemberKey], others: Collection[MemberKey] = ()) -> None:
         """Name the members that are configured now, at the start and after a reload.
 
-        Further ones stay for 7 days after their last poll, so that an edit of the configuration can be taken back; but
-        `others`, which somebody else follows or followed meanwhile, are forgotten at once, even if they are to be kept
+        Further ones stay for 7 days after their last poll, so that an edit of the configuration can be undone; but `others`, which another shard follows or followed meanwhile, are forgotten at once, even if they are to be kept
         from now on.
         """
         self._keep = frozenset(keep)

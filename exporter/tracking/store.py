@@ -37,7 +37,7 @@ _LOCK_TIMEOUT: Final = 1.0
 _OPEN_TIMEOUT: Final = 30.0
 # A transaction that takes long may still succeed, so nothing shorter would tell what is on disk.
 _WRITE_TIMEOUT: Final = float("inf")
-# A file is of no use to anyone after so many others; a disk that damages each must not be filled with them.
+# Older damaged files are of no use; a disk that damages each must not be filled with them.
 _MOST_SET_ASIDE: Final = 10
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 
@@ -79,7 +79,7 @@ class _Seen(NamedTuple):
 
 
 class Store:
-    """The open state file. Calls are made one after the other, each in a thread that nobody waits for at the end."""
+    """The open state file. Calls are made one after the other, each in a thread that is not joined at the end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -237,7 +237,7 @@ class Store:
         return StateFileLostError(f"state file {self.path}: {why}")
 
     def _begin_anew(self) -> None:
-        """A new file. What lies in its place is set aside, unless another process has or had it open."""
+        """Create a new file. A file in its place is set aside, unless another process has or had it open."""
         there = _look_at(self.path)
         if there is not None and there.identity == self._foreign:
             raise self._taken()
@@ -329,7 +329,7 @@ def _require_regular(path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """Job ids and user names are nobody else's business: SQLite would create it readable for all."""
+    """Job ids and user names are private: SQLite would create it readable for all."""
     # Not opened where it is there: to close it would release a lock that this process has on it.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -73,7 +73,7 @@ class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, events: Events) -> "GroupTotals":
-        """What one listing adds to its group."""
+        """Return the contribution of one listing to its group."""
         totals = cls(censored={f"{measure}>{reason}": count for (measure, reason), count in events.censored.items()})
         for spell in events.waits:
             totals.waits.observe(spell.seconds)
@@ -107,7 +107,7 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one listing changed in a member's jobs, and what it adds to the group's totals."""
+    """The changes of one listing to a member's jobs and to the group's totals."""
 
     update: Update
     group: GroupTotals
@@ -126,7 +126,7 @@ class TrackerState(msgspec.Struct):
 
 
 class MemberChange(msgspec.Struct, kw_only=True):
-    """What to write for one member; None in `jobs` and `finished` means: delete the row. `totals` are JSON.
+    """The rows to write for one member; None in `jobs` and `finished` means: delete the row. `totals` are JSON.
 
     With `rewrite` they are all there is: whatever else is on disk for the member goes.
     """
@@ -141,7 +141,7 @@ class MemberChange(msgspec.Struct, kw_only=True):
 
 
 class Batch(msgspec.Struct):
-    """What to write in one transaction: whole polls, never a part of one. Groups as JSON."""
+    """The rows to write in one transaction: whole polls, never a part of one. Groups as JSON."""
 
     members: dict[MemberKey, MemberChange] = msgspec.field(default_factory=dict)
     groups: dict[GroupKey, bytes] = msgspec.field(default_factory=dict)
@@ -161,7 +161,7 @@ class Batch(msgspec.Struct):
 
 
 class Tracker:
-    """Counts for all members of the process. No I/O, no clock; not for use from two threads at once.
+    """Counts for all members of the process. No I/O, no clock; not for use from two threads simultaneously.
 
     `observe` is `work` and `record`. For a large listing `work` can run in another thread, as long as there is only one
     at a time for a member: nothing else touches the member's jobs, and nothing is counted before `record`.
@@ -182,7 +182,7 @@ class Tracker:
         self.record(key, self.work(self.join(key), listing, at, interval))
 
     def join(self, key: MemberKey) -> TrackedMember:
-        """The member, new if need be."""
+        """Return the member, new if need be."""
         return self._members.setdefault(key, TrackedMember())
 
     @staticmethod
@@ -210,7 +210,7 @@ class Tracker:
         return self._members.keys()
 
     def member(self, key: MemberKey) -> MemberView:
-        """A member's counters; all at 0 for one that was never observed."""
+        """Return a member's counters; all at 0 for one that was never observed."""
         member = self._members.get(key) or TrackedMember()
         totals = member.totals
         return MemberView(
@@ -224,7 +224,7 @@ class Tracker:
         )
 
     def group(self, source: str, group_id: str) -> GroupView:
-        """A group's histograms and counters; all at 0 for one that was never observed."""
+        """Return a group's histograms and counters; all at 0 for one that was never observed."""
         totals = self._groups.get((source, group_id)) or GroupTotals()
         return GroupView(
             waits=totals.waits.view(),
@@ -237,11 +237,11 @@ class Tracker:
         )
 
     def tracked_jobs(self, source: str) -> int:
-        """How many jobs of a source's members are being followed."""
+        """Return the number of followed jobs of a source's members."""
         return self._tracked.get(source, 0)
 
     def last_listed(self, key: MemberKey) -> float | None:
-        """The time of a member's last listing; None for one that was never observed."""
+        """Return the time of a member's last listing; None for one that was never observed."""
         member = self._members.get(key)
         return member.state.last if member else None
 
@@ -285,8 +285,7 @@ class Tracker:
     def give_back(self, batch: Batch) -> None:
         """Note that a batch could not be written.
 
-        Its members, and those that changed since, are written as a whole the next time: changes that nobody takes would
-        pile up without end.
+        Its members, and those that changed since, are written as a whole the next time: changes that are never taken would pile up without end.
         """
         self.rewrite({*batch.members, *self._batch.members})
         newer = self._batch
@@ -300,7 +299,7 @@ class Tracker:
         self._rewrite |= self._members.keys() & keys
 
     def take_everything(self) -> Batch:
-        """A batch for an empty file."""
+        """Return a batch for an empty file."""
         self._batch = Batch()
         self.rewrite(self._members.keys())
         return self.take_batch()

@@ -98,7 +98,7 @@ class ConnectionLimiter:
         return LimitedListener(bound, self)
 
     def must_wait(self) -> bool:
-        """Whether so many connections are about to be closed that no other one should be accepted before."""
+        """Whether too many connections are being closed to accept another one now."""
         if len(self._connections) < self.limit:
             return False
         for descriptor, connection in list(self._connections.items()):

@@ -15,7 +15,7 @@ class Markup(str):
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
-    """An element with its children, which are `Markup`, text, or None for nothing.
+    """Return an element with its children, which are `Markup`, text, or None for nothing.
 
     An attribute is written with underscores for hyphens, ``class_`` for class; True is one without a value, None and
     False are left out.
@@ -29,7 +29,7 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
 
 
 def void(name: str, /, **attributes: object) -> Markup:
-    """An element without children and end tag, like meta."""
+    """Return an element without children and end tag, like meta."""
     return Markup(element(name, **attributes).removesuffix(f"</{name}>"))
 
 
@@ -59,7 +59,7 @@ class Parts:
         return self._t("labelled", name=self._t(f"reason_{error['reason']}"), value=error["message"])
 
     def time(self, text: str | None, otherwise: str = "never", *, future: bool = False) -> Markup | str:
-        """The time since a moment or until it. A moment of the `future` that has passed is shown as now."""
+        """Return the time since a moment or until it. A moment of the `future` that has passed is shown as now."""
         if text is None:
             return self._t(otherwise)
         seconds = self._now - moment(text)

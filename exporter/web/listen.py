@@ -25,7 +25,7 @@ def parse_listen_address(text: str) -> tuple[str, int]:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; on all interfaces it takes IPv6 and IPv4. Raises ListenError."""
+    """Return a listening socket; on all interfaces it takes IPv6 and IPv4. Raises ListenError."""
     try:
         if not host:
             return bind_all_interfaces(port)
@@ -51,7 +51,7 @@ def bind_all_interfaces(port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """The address that a socket listens on, as in a URL."""
+    """Return the address that a socket listens on, as in a URL."""
     if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]

@@ -121,7 +121,7 @@ class Lists:
     def _select(
         self, name: str, choices: list[tuple[str, str]], values: Iterable[str] = (), prefix: str = ""
     ) -> Markup:
-        """A choice of the parameter `name`; `prefix` leads from a value to its text."""
+        """Return a choice of the parameter `name`; `prefix` leads from a value to its text."""
         given = self._query.given.get(name, "")
         choices = [*choices, *((value, self._t(prefix + value) if prefix else value) for value in values)]
         options = [element("option", text, value=value, selected=value == given) for value, text in choices]
@@ -182,7 +182,7 @@ class Lists:
         return self._parts.time(row[column], "now" if future else "never", future=future)
 
     def _result(self, row: Row) -> Markup | None:
-        """The last error; without one the first values, where the target has no list of its own."""
+        """Return the last error; without one the first values, where the target has no list of its own."""
         if row["state"] == "absent":
             return element("bdi", self._t("explain_absent"))
         if row["last_error"]:
@@ -192,7 +192,7 @@ class Lists:
         return element("bdi", " · ".join(values[:VALUES_SHOWN] + more)) if values else None
 
     def _details(self, row: Row) -> Markup:
-        """The details of a target, below its name."""
+        """Return the details of a target, below its name."""
         facts = {
             "state": self._t(f"explain_{row['state']}"),
             "source": element("bdi", row["source"]),
@@ -233,7 +233,7 @@ class Lists:
 
 
 def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """The rows of a list. ``key`` tells a row from all others of its list."""
+    """Return the rows of a list. ``key`` tells a row from all others of its list."""
     rows: list[Row] = []
     for target in targets:
         name, key = target["target"], (target["source"], target["collector"], target["target"])
@@ -252,7 +252,7 @@ def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def sizes(targets: Collection[Mapping[str, Any]]) -> dict[str, int]:
-    """The number of rows of each list."""
+    """Return the number of rows of each list."""
     return {
         "targets": len(targets),
         "queues": sum(len(target["queues"] or ()) + (target["tasks"] is not None) for target in targets),
@@ -274,7 +274,7 @@ def sort_key(column: str, row: Row) -> Any:
 
 
 def value_texts(row: Row) -> Iterator[str]:
-    """The values of a target, each with the labels that do not merely say which target it is."""
+    """Yield the values of a target, each with the labels that do not merely say which target it is."""
     values = row["values"] or ()
     families = {value["family"] for value in values}
     shared = os.path.commonprefix([*families]).rpartition("_")[0]  # noqa: RUF071 - names are no paths

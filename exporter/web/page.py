@@ -91,7 +91,7 @@ class StatusPage:
         )
 
     def _shard(self) -> list[Markup]:
-        """The shard, the reason for fewer targets than in the configuration."""
+        """Return the shard, the reason for fewer targets than in the configuration."""
         shard = self._status["shard"]
         return [element("span", self._t("shard", **shard))] if shard["total"] > 1 else []
 
@@ -141,7 +141,7 @@ class StatusPage:
         return together(*parts)
 
     def _sources(self) -> list[Mapping[str, Any]]:
-        """Sources by urgency, else in the order of the configuration."""
+        """Return the sources by urgency, else in the order of the configuration."""
         return sorted(self._status["sources"], key=lambda source: STATES.index(source["state"]))
 
     def _card(self, source: Mapping[str, Any]) -> Markup:
@@ -180,7 +180,7 @@ class StatusPage:
         )
 
     def _only(self, source: str) -> Markup:
-        """A link that shows the targets of this source alone, or again those of all."""
+        """Return a link that shows the targets of this source alone, or again those of all."""
         wanted = "" if self._query.selection.source == source else source
         href = f"{self._query.address(source=wanted)}#lists"
         return element("a", element("bdi", source), href=href, title=self._t("only", name=source) if wanted else None)
@@ -206,7 +206,7 @@ def banner(headline: str, detail: str, **attributes: object) -> Markup:
 
 
 def severity(targets: Mapping[str, int]) -> str:
-    """The severity of a region: stale where all of its data is gone, failing where some targets have a problem."""
+    """Return the severity of a region: stale where all of its data is gone, failing where some targets have a problem."""
     if targets["stale"] + targets["failing"]:
         return "stale" if targets["stale"] == targets["total"] else "failing"
     return "pending" if targets["pending"] else "up"

@@ -29,7 +29,7 @@ class QueryError(ExporterError):
 
 
 def selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -> Selection:
-    """The targets requested by ``filter``, ``state``, ``source``, ``collector``, ``offset`` and ``limit``.
+    """Return the targets requested by ``filter``, ``state``, ``source``, ``collector``, ``offset`` and ``limit``.
 
     Raises QueryError.
     """
@@ -60,13 +60,13 @@ class PageQuery:
     given: Mapping[str, str]
 
     def address(self, **changes: object) -> str:
-        """The address of the same page with some parameters changed, and on the first page of a list unless one is named."""
+        """Return the address of the same page with some parameters changed, and on the first page of a list unless one is named."""
         wanted = {**self.given, "offset": "", **changes}
         return "?" + urlencode({name: value for name, value in wanted.items() if value})
 
 
 def page_query(query: Mapping[str, str]) -> PageQuery:
-    """The requested page. Raises QueryError."""
+    """Return the requested page. Raises QueryError."""
     view = query.get("view") or FIRST_VIEW
     _known("view", view, VIEWS)
     sort = query.get("sort") or FIRST_SORT[view]

@@ -45,7 +45,7 @@ class WebConfig:
     """
 
     def __init__(self, path: Path | None, clock: Clock, settings: WebSettings, fingerprint: _Fingerprint) -> None:
-        """`settings` are those in the file at `path`, read when its files had this `fingerprint`."""
+        """Take `settings`, those of the file at `path`, read when its files had this `fingerprint`."""
         self._path = path
         self._clock = clock
         self._calls = BlockingCalls()

@@ -99,7 +99,7 @@ def _pem(text: str) -> str:
 
 
 def _bcrypt(text: str) -> bytes:
-    """The hash of a password. The messages do not repeat it."""
+    """Return the hash of a password. The messages do not repeat it."""
     match = _BCRYPT.fullmatch(text)
     if not match or int(match["cost"]) not in _BCRYPT_COSTS:
         raise ValueError("is not a password hashed with bcrypt, like $2y$10$...: make one with 'htpasswd -nBC 10 NAME'")
@@ -244,7 +244,7 @@ def load_settings(path: Path) -> WebSettings:
 
 
 def _context(section: TlsServerSection, given: Keys, report: Report) -> ServerContext | None:
-    """The context of the settings, or None where there is a mistake, which goes to `report`."""
+    """Return the context of the settings, or None where there is a mistake, which goes to `report`."""
 
     def material(name: str, inline: str | None, file: Path | None) -> str:
         try:

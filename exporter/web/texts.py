@@ -34,7 +34,7 @@ class Texts:
         self._texts = _ALL[language]
 
     def __call__(self, key: str, n: int | None = None, **values: object) -> str:
-        """The text of `key`, its ``{n}`` and other placeholders filled; with `n` 1 its singular, if there is one."""
+        """Return the text of `key`, its ``{n}`` and other placeholders filled; with `n` 1 its singular, if there is one."""
         text = self._texts.get(f"{key}_one") if n == 1 else None
         text = text or self._texts[key]
         places = {"n": number(n), **values}
@@ -42,11 +42,11 @@ class Texts:
         return re.sub(r"\{(\w+)\}", lambda place: str(places[place[1]]), text)
 
     def head(self, column: str) -> str:
-        """The head of a column, which has a text of its own where its name is too short."""
+        """Return the head of a column, which has a text of its own where its name is too short."""
         return self(f"head_{column}") if f"head_{column}" in self._texts else self(column)
 
     def since(self, seconds: float) -> str:
-        """The time since an event, or until it where `seconds` is negative."""
+        """Return the time since an event, or until it where `seconds` is negative."""
         if abs(seconds) < 1:
             return self("now")
         kind, amount = ("ago", seconds) if seconds >= 0 else ("in", -seconds)
@@ -55,14 +55,14 @@ class Texts:
 
 
 def number(value: float | None) -> str:
-    """A number as people read it; a dash where it is unknown."""
+    """Return a number as people read it; a dash where it is unknown."""
     if value is None or math.isnan(value):
         return "–"
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,.6g}"
 
 
 def chosen_language(requested: str | None, accept_language: str | None) -> str:
-    """The language of a page: `requested` by its switch, else the first known one of Accept-Language, else English."""
+    """Return the language of a page: `requested` by its switch, else the first known one of Accept-Language, else English."""
     if requested is not None and requested in _ALL:
         return requested
     wanted = sorted(parse_accept(accept_language), key=lambda each: -each.q)

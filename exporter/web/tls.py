@@ -93,7 +93,7 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A file that no other process can read and that is removed immediately: Python takes certificates only from files."""
+    """Yield a file that no other process can read and that is removed immediately: Python takes certificates only from files."""
     if hasattr(os, "memfd_create"):
         # In memory: a container's file system is often read-only.
         with os.fdopen(os.memfd_create("certificate"), "wb") as file:

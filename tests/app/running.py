@@ -14,7 +14,7 @@ from tests.e2e.process import DOMAIN, eventually, samples_of
 
 
 async def status_of(app: Application) -> dict[str, Any]:
-    """What /api/v1/status says of an application."""
+    """Return the content of /api/v1/status for an application."""
     return await app.status_as(lambda status: status, Selection())
 
 
@@ -30,7 +30,7 @@ class Running:
         await self.app.reload()
 
     async def status(self) -> dict[str, Any]:
-        """What /api/v1/status says."""
+        """Return the content of /api/v1/status."""
         return await status_of(self.app)
 
     async def text(self) -> str:
@@ -40,7 +40,7 @@ class Running:
         return samples_of(await self.text())
 
     async def domain(self) -> dict[str, float]:
-        """The samples of what the regions said."""
+        """Return the samples of what the regions said."""
         return {series: value for series, value in (await self.samples()).items() if DOMAIN.match(series)}
 
     async def shows(self, condition: Callable[[dict[str, float]], object], what: str) -> dict[str, float]:
@@ -63,7 +63,7 @@ class Running:
 async def running(
     folder: Path, configuration: str, clock: Clock | None = None, shard: Shard = WHOLE
 ) -> AsyncIterator[Running]:
-    """An application that polls what `configuration` says."""
+    """Yield an application that polls what `configuration` says."""
     application = Running(folder, clock, shard)
     application.file.write_text(configuration, encoding="utf-8")
     await application.app.start()

@@ -134,7 +134,7 @@ async def test_a_file_that_is_gone_is_a_change_and_so_is_its_return(file: Path, 
     assert reloads.count == 2
 
 
-async def test_the_watch_survives_what_nobody_foresaw_and_then_reloads(file: Path, reloads: Reloads) -> None:
+async def test_the_watch_survives_unforeseen_exceptions_and_then_reloads(file: Path, reloads: Reloads) -> None:
     clock, own = FakeClock(), SelfMetrics()
     auto = AutoReload(file, 30, clock, reloads)
     await auto.remember()

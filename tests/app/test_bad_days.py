@@ -26,7 +26,7 @@ LAST_SUCCESS = (
     'hpc_exporter_target_last_success_timestamp_seconds{source="kunshan",collector="queue_jobs",target="test"}'
 )
 FAILURES = 'hpc_exporter_poll_failures_total{source="kunshan",collector="queue_jobs",reason="%s"}'
-# What the tracker makes of several polls, a little after them.
+# Families that the tracker concludes from several polls, a little after them.
 TRACKED = ("_total", "_bucket", "_sum", "_count", "_oldest_queued_timestamp_seconds")
 ENDPOINTS = ("queue_jobs", "schedulers", "member_jobs")
 
@@ -45,7 +45,7 @@ def region(simulator: Simulator) -> Region:
 
 @pytest.fixture
 def polled(simulator: Simulator) -> Polled:
-    """The simulator's own configuration with other settings of `poll`."""
+    """Return the simulator's own configuration with other settings of `poll`."""
     clusters = "\nclusters:" + simulate.configuration(simulator).partition("\nclusters:")[2]
     # Optional endpoints answer a 404 in another way: they are not there.
     clusters = re.sub(r"collect: .*", "collect: [schedulers, queue_jobs, member_jobs]", clusters)
@@ -58,7 +58,7 @@ def polled(simulator: Simulator) -> Polled:
 
 
 async def known(exporter: Running) -> dict[str, float]:
-    """What the region said last: the gauges, without those of how the polls go."""
+    """Return the region's last data: the gauges, without those about polls."""
     return domain(await exporter.samples())
 
 
@@ -95,7 +95,7 @@ FAULTS = {
     "a refused token": (Fault(kind="refused"), "auth"),
     "an internal error": (Fault(kind="code", code="10001"), "upstream"),
     "an error with data": (Fault(kind="code", code="10001", data=[]), "upstream"),
-    "an error nobody lists": (Fault(kind="code", code="99999"), "upstream"),
+    "an unlisted error": (Fault(kind="code", code="99999"), "upstream"),
     "a frozen user": (Fault(kind="code", code="10007"), "rejected"),
     "no answer": (Fault(kind="hang"), "timeout"),
     "a lost connection": (Fault(kind="disconnect"), "connection"),
@@ -109,7 +109,7 @@ async def test_a_failed_poll_changes_nothing_of_what_is_known(
 ) -> None:
     """No zero, no gap; `hpc_up` and the reason tell; after it the targets work as if nothing had been."""
     fault, reason = FAULTS[name]
-    # So many megabytes for each target take their time on a busy machine.
+    # Megabytes for each target take their time on a busy machine.
     timeout = {"hang": "300ms", "huge": "20s"}.get(fault.kind, "2s")
     async with running(tmp_path, polled(timeout=timeout)) as exporter:
         await all_work(exporter)
@@ -303,7 +303,7 @@ async def test_a_wall_clock_that_jumps_makes_nothing_old_or_young(tmp_path: Path
             assert RUNNING not in await exporter.samples()
 
 
-async def test_a_state_that_nobody_knows_is_logged_once_for_each_spelling(tmp_path: Path) -> None:
+async def test_an_unknown_state_is_logged_once_for_each_spelling(tmp_path: Path) -> None:
     answers: Answers = {
         "queue_jobs": envelope([{"name": "debug", "values": [{"metricName": "X", "metricValue": 1}]}]),
         "member_jobs": envelope([job("1", status="statZZ"), job("2", status="statZZ"), job("3", status="LOST")]),
@@ -316,7 +316,9 @@ async def test_a_state_that_nobody_knows_is_logged_once_for_each_spelling(tmp_pa
                 await exporter.shows(lambda samples: samples.get(polls, 0) > 3, "some polls")
                 await exporter.reload(configuration(cluster(region.url), poll={"interval": "110ms", "retries": 0}))
                 await exporter.shows(lambda samples: samples.get(polls, 0) > 6, "some polls after the reload")
-    states = [(line["source"], line["collector"], line["state"]) for line in lines if "nobody knows" in line["event"]]
+    states = [
+        (line["source"], line["collector"], line["state"]) for line in lines if "an unknown state" in line["event"]
+    ]
     assert sorted(states) == [
         ("kunshan", "member_jobs", "LOST"),
         ("kunshan", "member_jobs", "statZZ"),

@@ -22,7 +22,7 @@ SUCCESSFUL = "hpc_exporter_config_last_reload_successful"
 
 @pytest.fixture
 def text(tmp_path: Path) -> str:
-    """A configuration that names files."""
+    """Return a configuration that names files."""
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     (tmp_path / "token").write_text("first", encoding="utf-8")
     section = cluster("http://127.0.0.1:9", token=None, token_file="token", tls={"ca_file": "ca.pem"})

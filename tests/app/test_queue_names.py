@@ -1,4 +1,4 @@
-"""Queues are remembered, so that one without jobs is shown at 0; but not without bound where names change for ever."""
+"""Queues are remembered, so that one without jobs is shown at 0; but not without bound where names keep changing."""
 
 import threading
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a reload keeps, adds and takes away."""
+"""Data that a reload keeps, adds and removes."""
 
 import asyncio
 import gzip
@@ -117,7 +117,7 @@ async def test_not_even_by_a_request_that_was_under_way(tmp_path: Path, region: 
 async def test_a_region_under_its_old_name_at_another_address_starts_anew(
     tmp_path: Path, region: ScriptedRegion
 ) -> None:
-    """What the old address said is no longer true of it."""
+    """Data of the old address is no longer shown."""
     async with (
         scripted_region({"queue_jobs": envelope([queue("debug", R=7)])}) as elsewhere,
         running(tmp_path, configuration(cluster(region.url))) as exporter,
@@ -195,7 +195,7 @@ async def test_all_metrics_can_be_excluded(tmp_path: Path, region: ScriptedRegio
         assert all(series.startswith("process_") for series in await exporter.samples())
 
 
-async def test_a_configuration_in_which_only_lines_moved_disturbs_nobody(
+async def test_a_configuration_in_which_only_lines_moved_disturbs_nothing(
     tmp_path: Path, region: ScriptedRegion
 ) -> None:
     text = configuration(cluster(region.url))
@@ -210,7 +210,7 @@ async def test_a_configuration_in_which_only_lines_moved_disturbs_nobody(
         await exporter.shows(lambda samples: samples.get(UP % "xian") == 1, "the new region")
 
 
-async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_nobody(tmp_path: Path) -> None:
+async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_nothing(tmp_path: Path) -> None:
     """The region has a certificate of another authority from now on; the path in the configuration stays the same."""
     old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -294,7 +294,7 @@ async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Pa
 
 
 async def test_a_region_that_only_moved_within_the_file_goes_on(tmp_path: Path, region: ScriptedRegion) -> None:
-    """And whoever blames a part of the configuration names its new place."""
+    """Errors about a part of the configuration name its new place."""
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
         kept, config = exporter.app.components.regions["kunshan"], exporter.app.components.config
         assert config is not None
@@ -355,9 +355,7 @@ async def test_a_reload_goes_on_when_all_who_requested_it_have_gone(
         assert loads.count == 1
 
 
-async def test_a_reload_that_nobody_waits_for_says_in_the_log_why_it_failed(
-    tmp_path: Path, region: ScriptedRegion
-) -> None:
+async def test_a_reload_in_the_background_logs_its_failure(tmp_path: Path, region: ScriptedRegion) -> None:
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
         exporter.file.write_text("clusters: [", encoding="utf-8")
         with capture_logs() as logs:
@@ -435,7 +433,7 @@ async def test_a_reload_uses_the_new_content_of_a_token_file_immediately(tmp_pat
 
 
 async def test_a_token_file_that_changes_is_used_within_seconds(tmp_path: Path) -> None:
-    """The targets that failed for the old token are tried again at once, however long their pause has become."""
+    """The targets that failed for the old token are tried again immediately, however long their pause has become."""
 
     async def check(request: web.Request) -> web.Response:
         accepted = request.headers["token"] == "good-token"
@@ -467,7 +465,7 @@ async def test_group_ids_that_a_float_cannot_tell_apart_are_two_groups(tmp_path:
         assert sorted(path.split("/")[7] for path in region.paths if "/groups/" in path) == [GROUP_ID, other]
 
 
-async def test_the_watch_over_secrets_survives_what_nobody_foresaw(
+async def test_the_watch_over_secrets_survives_unforeseen_exceptions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, failures, watching = FakeClock(), [KeyError("unforeseen"), RecursionError()], False

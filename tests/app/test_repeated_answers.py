@@ -1,4 +1,4 @@
-"""An answer that is byte for byte the one before is not rendered again; nobody must be able to tell."""
+"""An answer that is byte for byte the one before is not rendered again, without a visible difference."""
 
 import asyncio
 from pathlib import Path
@@ -70,7 +70,7 @@ async def test_what_cannot_be_read_is_counted_at_every_poll(tmp_path: Path, endp
 async def test_an_answer_that_changes_and_changes_back_is_shown_each_time(
     tmp_path: Path, endpoint: str, answers: list[bytes], series: str
 ) -> None:
-    """What is compared with is the answer before, not any that ever came."""
+    """An answer is compared with the one before it, not with any earlier one."""
 
     async def change(exporter: Running, answer: bytes, before: float | None) -> float:
         region.answers[endpoint] = answer

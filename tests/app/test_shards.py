@@ -33,7 +33,7 @@ async def shards(folder: Path, text: str, total: int) -> AsyncIterator[list[Runn
 
 
 def content(samples: dict[str, float]) -> dict[str, float]:
-    """What is said of regions, projects and targets, but for the moments of polls."""
+    """Series of regions, projects and targets, without the moments of polls."""
     return {
         series: value
         for series, value in samples.items()
@@ -49,7 +49,7 @@ PROJECT = {"name": "roads", "project_id": "p", "token": "t", "queues": [{"queue_
 
 
 async def test_shards_show_together_what_one_alone_shows(tmp_path: Path) -> None:
-    """Each series once, with the same value; only `hpc_up`, of regions as a whole, is everybody's."""
+    """Each series once, with the same value; only those of regions as a whole are in every shard."""
     entries = {"count": 2, "items": [{"id": 1}, {"id": 2}]}
     answers: dict[Any, Any] = {
         "schedulers": envelope([{"id": 1, "text": "slurm", "JobManagerType": "SLURM"}]),
@@ -86,7 +86,7 @@ async def test_shards_show_together_what_one_alone_shows(tmp_path: Path) -> None
 
 
 def of_group(series: str) -> bool:
-    """A group's members may be polled by different shards: its counters are added up."""
+    """Return a group's members may be polled by different shards: its counters are added up."""
     return series.startswith("hpc_job_ob")
 
 
@@ -143,7 +143,7 @@ async def test_the_shard_s_number_is_a_metric_and_a_fact(tmp_path: Path) -> None
 
 
 def member_of(ordinal: int, total: int) -> str:
-    """The first member that this shard polls."""
+    """Return the first member that this shard polls."""
 
     def mine(user: str) -> bool:
         return Shard(ordinal, total).owns(TargetKey("kunshan", "member_jobs", f"lab/{user}"))
@@ -168,14 +168,14 @@ def jobs(**states: str) -> bytes:
 
 
 def finished(samples: dict[str, float], user: str) -> float | None:
-    """How many jobs of a member the instance saw ending; None where it does not show what it counts."""
+    """Return the number of a member's jobs that the instance saw ending; None where it shows no counter."""
     name = f'hpc_jobs_finished_total{{hpc_cluster="kunshan",group="lab",user="{user}"'
     counts = [value for series, value in samples.items() if series.startswith(name)]
     return sum(counts) if counts else None
 
 
 def seen(samples: dict[str, float], user: str, state: str) -> float:
-    """How many jobs of a member were in this state when the instance saw them first."""
+    """Return the number of a member's jobs in this state when the instance saw them first."""
     labels = f'hpc_cluster="kunshan",group="lab",user="{user}",from_state="none",to_state="{state}"'
     return samples.get(f"hpc_job_transitions_total{{{labels}}}", 0)
 
@@ -191,7 +191,7 @@ async def has_counted(exporter: Running, user: str, ends: int) -> None:
 
 
 async def polled_again(region: ScriptedRegion, user: str, times: int = 3) -> None:
-    """The member was asked for so many times more."""
+    """Wait until the member's jobs were requested this many times more."""
 
     def polls() -> int:
         return sum(path.endswith(f"/{user}/jobs") for path in region.paths)

@@ -21,7 +21,7 @@ QUEUES = [{"queue_type": "PROCESSOR", "cluster_id": f"pool-{n}"} for n in range(
 
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
-    """Configurations as people write them, with all that decides about targets."""
+    """Draw configurations as people write them, with all that decides about targets."""
 
     def cluster(name: str) -> dict[str, Any]:
         members = [{"group_id": f"5{n}", "users": users} for n in range(2) if (users := draw(names))]
@@ -98,7 +98,7 @@ def test_the_only_shard_has_the_very_configuration(folder: Path) -> None:
     assert share_of(config, Shard(0, 1)) is config
 
 
-def test_accounts_and_general_settings_are_everybody_s(folder: Path) -> None:
+def test_accounts_and_general_settings_are_in_every_shard(folder: Path) -> None:
     config = loaded(folder, {"accounts": [ACCOUNT], "poll": {"interval": "5m"}, "per_job": {"enabled": True}})
     share = share_of(config, Shard(1, 2))
     assert (share.accounts, share.poll, share.per_job) == (config.accounts, config.poll, config.per_job)

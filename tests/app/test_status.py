@@ -1,4 +1,4 @@
-"""What the whole application says of itself."""
+"""The status of the whole application."""
 
 import asyncio
 import json

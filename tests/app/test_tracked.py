@@ -1,4 +1,4 @@
-"""What the tracker counts is shown as long as it can be counted."""
+"""The tracker's counters are shown as long as they can be counted."""
 
 import pytest
 from structlog.testing import capture_logs

@@ -1,4 +1,4 @@
-"""What a region did not say, or not readably, gives no sample. A zero is something that it said."""
+"""A value that a region did not send, or not readably, gives no sample. A zero was sent."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ def member(samples: Mapping[str, float], what: str) -> dict[str, float]:
 
 
 async def answered(folder: Path, **answers: Any) -> dict[str, float]:
-    """The samples after one round of polls that were answered so."""
+    """Return the samples after one round of polls that were answered so."""
     bodies: Answers = {endpoint: envelope(data) for endpoint, data in answers.items()}
     async with scripted_region(bodies) as region, running(folder, configuration(cluster(region.url))) as exporter:
         await exporter.ready()
@@ -48,7 +48,7 @@ async def test_a_sum_with_a_part_that_cannot_be_read_is_absent(tmp_path: Path) -
 
 
 async def test_a_queue_whose_row_cannot_be_read_is_not_empty(tmp_path: Path) -> None:
-    """It was seen before, and it is in the answer: only nobody knows with how many jobs."""
+    """It was seen before, and it is in the answer, with an unknown number of jobs."""
     good = [queue("debug", R=2), queue("normal", R=3)]
     async with scripted_region({"queue_jobs": envelope(good)}) as region:
         text = configuration(cluster(region.url, members=[], collect=["queue_jobs"]), poll=POLL)
@@ -126,7 +126,7 @@ async def test_members_whose_group_and_user_share_a_slash_are_two_targets(tmp_pa
         assert samples[f'hpc_member_jobs{{hpc_cluster="kunshan",group="{group}",user="{user}",state="running"}}'] == 1
 
 
-async def test_a_state_that_nobody_knows_is_counted_as_unknown(tmp_path: Path) -> None:
+async def test_an_unknown_state_is_counted_as_unknown(tmp_path: Path) -> None:
     samples = await answered(tmp_path, member_jobs=[job("1", status="statZZ"), job("2")])
     assert member(samples, "jobs") == {"running": 1, "queued": 0, "held": 0, "suspended": 0, "unknown": 1}
     assert samples['hpc_exporter_unknown_states_total{source="kunshan",collector="member_jobs"}'] == 1

@@ -35,7 +35,7 @@ def command(region: ScriptedRegion, tmp_path: Path) -> Command:
 
 
 def lines(result: Ended) -> dict[str, str]:
-    """The line of each target, by collector."""
+    """Return the line of each target, by collector."""
     found = [line.split(maxsplit=3) for line in result.stdout.splitlines()[1:]]
     return {endpoint.rstrip(":"): f"{verdict} {rest}" for verdict, _, endpoint, rest in found}
 

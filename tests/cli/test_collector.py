@@ -54,7 +54,7 @@ def test_garbage_that_is_frozen_time_and_again_does_not_fill_the_memory() -> Non
 
 
 async def test_reloads_leave_no_garbage_that_only_the_collector_finds(tmp_path: Path) -> None:
-    """It would stay for ever: what was made during a reload is never looked at."""
+    """It would stay: objects made during a reload are never examined."""
 
     def configuration(url: str, interval: int) -> str:
         users = ", ".join(f"user-{n}" for n in range(USERS))

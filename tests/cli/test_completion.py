@@ -30,7 +30,7 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def completed(file: Path, folder: Path, *words: str) -> set[str]:
-    """The completions of bash for the last word."""
+    """Return the completions of bash for the last word."""
     tab = subprocess.run(  # noqa: S603 - our own script
         ["bash", "-c", TAB, "bash", str(file), *words],  # noqa: S607 - the shell that people have
         cwd=folder,

@@ -39,7 +39,7 @@ def command(region: BatchRegion, tmp_path: Path) -> Command:
 
 
 def outcomes(result: Ended) -> dict[str, str]:
-    """The outcome of each job in the last table, by id."""
+    """Return the outcome of each job in the last table, by id."""
     found = {}
     for line in result.stdout.splitlines()[1:]:
         job_id, rest = line.split(maxsplit=1)
@@ -319,7 +319,7 @@ async def test_a_user_without_membership_is_looked_up_with_their_own_token(regio
 
 
 def token_of(user: str) -> str:
-    """A token that says whose it is."""
+    """Return a token that says whose it is."""
     return f"e30.{base64.urlsafe_b64encode(json.dumps({'computeUser': user}).encode()).decode()}.c2ln"
 
 

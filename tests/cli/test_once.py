@@ -249,7 +249,7 @@ async def test_a_reader_that_has_seen_enough_is_no_failure_worth_a_word(
 
 
 async def in_terminal(command: Command, *arguments: str, columns: int, **env: str) -> tuple[str, str]:
-    """Standard output and standard error of a command, each a terminal of `columns` columns."""
+    """Return standard output and standard error of a command, each a terminal of `columns` columns."""
     masters, slaves = zip(*(pty.openpty() for _ in range(2)), strict=True)
     for slave in slaves:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -272,7 +272,7 @@ def everything(master: int) -> str:
         try:
             while part := stream.read(65536):
                 parts.append(part)
-        except OSError:  # how Linux says that nobody is left
+        except OSError:  # Linux reports that way that the other end is closed
             pass
     return b"".join(parts).decode().replace("\r\n", "\n")
 

@@ -35,7 +35,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def columns_begin(line: str) -> list[int]:
-    """The cells at which something begins after two blanks or more."""
+    """Return the cells at which something begins after two blanks or more."""
     found, blanks, cells = [], 2, 0
     for char in line:
         if char != " " and blanks >= 2:

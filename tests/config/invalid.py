@@ -21,7 +21,7 @@ class Case(NamedTuple):
 
 
 def read_cases(path: Path) -> list[Case]:
-    """The cases of one file, each of which has a name, a text and at least one message."""
+    """Return the cases of one file, each of which has a name, a text and at least one message."""
     source = path.read_text(encoding="utf-8")
     cases = [
         Case(found["name"], found["text"], [line.removeprefix("# expect: ") for line in found["expected"].splitlines()])

@@ -93,7 +93,7 @@ def test_any_name_survives(name: str, tmp_path: Path) -> None:
 
 
 def test_a_token_in_an_address_is_not_shown(tmp_path: Path) -> None:
-    """Somebody pasted it there; a user who is called like a password is shown all the same."""
+    """A secret pasted there is hidden; a user who is called like a password is shown all the same."""
     shown = effective_yaml(
         from_text(
             tmp_path,

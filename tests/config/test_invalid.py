@@ -22,7 +22,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the cases refer to."""
+    """Return a folder with the files that the cases refer to."""
     folder = tmp_path_factory.mktemp("invalid")
     (folder / "files").mkdir()
     for name, content in FILES.items():

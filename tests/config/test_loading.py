@@ -1,4 +1,4 @@
-"""What is written arrives as it was written, with defaults for the rest; nothing does worse than a list of mistakes."""
+"""Values arrive as they were written, with defaults for the rest; the worst result is a list of mistakes."""
 
 import os
 import time
@@ -338,7 +338,7 @@ class TestFiles:
 
 
 class TestReload:
-    """What has not changed is equal, wherever it stands."""
+    """Unchanged parts are equal, wherever they stand."""
 
     def test_a_part_that_moved_is_the_same_and_knows_its_new_place(self, folder: Path) -> None:
         before = region(folder, REGION)
@@ -403,11 +403,11 @@ class TestWarnings:
             + "    collect: [schedulers]\n    ac_url: http://127.0.0.1.example.com\n"
         )
         assert [warning.removeprefix(f"{folder}/exporter.yml:") for warning in loaded(folder, source).warnings] == [
-            "5:14: clusters[0].hpc_url: http is not encrypted: whoever is in between can read the token; use https",
-            "7:33: clusters[0].tls.insecure_skip_verify: certificates are not verified: whoever is in between can read the secrets; prefer ca_file",
+            "5:14: clusters[0].hpc_url: http is not encrypted: the token can be read on the way; use https",
+            "7:33: clusters[0].tls.insecure_skip_verify: certificates are not verified: the secrets can be read on the way; prefer ca_file",
             "8:14: clusters[0].members: is not used: collect leaves out member_jobs",
             "9:12: clusters[0].users: is not used: collect leaves out queue_jobs",
-            "11:13: clusters[0].ac_url: http is not encrypted: whoever is in between can read the token; use https",
+            "11:13: clusters[0].ac_url: http is not encrypted: the token can be read on the way; use https",
         ]
 
 

@@ -80,7 +80,7 @@ def test_inline_secrets_are_equal_by_content_and_file_secrets_by_path(path: Path
     assert before != FileSecret(other)
 
 
-def test_a_pipe_that_nobody_writes_to_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_pipe_without_a_writer_is_rejected_immediately(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnusableSecretError, match="not a regular file"):
         FileSecret(tmp_path / "pipe")

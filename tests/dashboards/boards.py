@@ -33,13 +33,13 @@ def variables(board: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def filled_in(expression: str, seconds: int, **values: str) -> str:
-    """An expression as Grafana sends it: every variable at All, over so many seconds, unless `values` say otherwise."""
+    """Return an expression as Grafana sends it: every variable at All, over a range in seconds, unless `values` say otherwise."""
     known = {"__range": f"{seconds}s", "__rate_interval": "8m", "__interval": "2m", **values}
     return re.sub(r"\$([a-zA-Z_]\w*)", lambda match: known.get(match[1], ".*"), expression)
 
 
 def expressions(board: dict[str, Any]) -> list[str]:
-    """Queries of panels and variables, without Grafana's variables."""
+    """Return the queries of panels and variables, without Grafana's variables."""
     found = [target["expr"] for _, target in targets(board)]
     for each in variables(board):
         match = re.fullmatch(r"label_values\((.*), \w+\)", each["query"]["query"])

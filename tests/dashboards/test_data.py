@@ -1,4 +1,4 @@
-"""What the dashboards show: something in every panel, and on the overview what is true of the simulator."""
+"""Data of the dashboards: something in every panel, and on the overview what is true of the simulator."""
 
 import math
 import re
@@ -124,14 +124,14 @@ def test_an_exporter_that_three_jobs_scrape_counts_once(
 
 
 def alone(expression: str) -> str:
-    """The expression of a rule, with thresholds as they are written, of hours that the history has."""
+    """Return the expression of a rule, with thresholds as they are written, of hours that the history has."""
     for name, rule in THRESHOLDS.items():
         expression = expression.replace(f"scalar({name})", f"scalar({rule['expr']})")
     return expression.replace("3h", "30m").replace("offset 2h", "offset 1h")
 
 
 def alike(prometheus: PastPrometheus, expression: str) -> list[tuple[str, float]]:
-    """What an expression gives now and an hour before, without what only says by which job or name somebody was asked."""
+    """Return the result of an expression now and an hour before, without labels that only name the scrape."""
     found = []
     for before in (0.0, HOUR):
         for labels, value in prometheus.at_the_end(expression, before).items():
@@ -161,7 +161,7 @@ def answers(prometheus: PastPrometheus, expression: str, *, instant: bool, story
 
 
 def overview(title: str) -> str:
-    """The query of a panel of the overview, as it is sent."""
+    """Return the query of a panel of the overview, as it is sent."""
     (panel,) = (panel for panel in panels(OVERVIEW) if panel["title"] == title and panel["type"] != "timeseries")
     return filled_in(panel["targets"][0]["expr"], 6 * 3600)
 
@@ -219,13 +219,13 @@ def longest_waiting(simulator: Simulator) -> float:
 
 
 def waiting_since(job: SimJob) -> float:
-    """The end of its last run, else its submission."""
+    """Return the end of its last run, else its submission."""
     last_run = job.runs[-1].ended if job.runs else None
     return job.submitted if last_run is None else last_run
 
 
 def around_p90(simulator: Simulator) -> tuple[float, float]:
-    """The bounds of the buckets between which the 80th and the 97th percentile of true waits lie."""
+    """Return the bounds of the buckets between which the 80th and the 97th percentile of true waits lie."""
     waits = sorted(
         run.started - job.submitted
         for region in simulator.regions.values()

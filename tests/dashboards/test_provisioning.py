@@ -1,4 +1,4 @@
-"""What Grafana, Prometheus and Docker Compose are given fits together."""
+"""The files for Grafana, Prometheus and Docker Compose fit together."""
 
 import re
 from typing import Any

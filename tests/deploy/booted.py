@@ -21,7 +21,7 @@ BOOT: Final = Path(__file__).parent / "boot.sh"
 # Of its own are mounts, processes, messages, names and control groups; it shares the network with the tests.
 NAMESPACES: Final = ("-m", "-p", "-i", "-u", "-C")
 LOG: Final = "/var/log/hpc-exporter.log"
-# What says why a service does not work.
+# The output that explains why a service does not work.
 EXPLANATIONS: Final = (("systemctl", "status", "--no-pager", "hpc-exporter*"), ("cat", LOG))
 # The interpreter and the packages of the tests, where a service without access to homes can read them.
 PROGRAM: Final = f"""#!/bin/sh
@@ -70,7 +70,7 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def installation(files: Path, configuration: str, credentials: dict[str, str], defaults: str) -> None:
-    """What the README tells to install."""
+    """Install the files that the README says to."""
     write(files / units.INSTALLED[1:], PROGRAM, 0o755)
     write(files / units.CONFIGURATION[1:], configuration)
     write(files / "etc/default/hpc-exporter", defaults)
@@ -88,7 +88,7 @@ def installation(files: Path, configuration: str, credentials: dict[str, str], d
 
 
 def control_group() -> Path | None:
-    """A new control group of version 2; None where there is none to be had."""
+    """Return a new control group of version 2; None where there is none to be had."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
     for _, folder, kind, *_ in mounts:
         if kind == "cgroup2" and os.access(folder, os.W_OK):
@@ -102,7 +102,7 @@ def control_group() -> Path | None:
 
 
 def first_process(parent: int) -> int | None:
-    """The one child of a process, once it has become systemd."""
+    """Return the one child of a process, once it has become systemd."""
     try:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
         if children and Path(f"/proc/{children[0]}/comm").read_text(encoding="utf-8") == "systemd\n":

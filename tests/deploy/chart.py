@@ -96,7 +96,7 @@ def loaded() -> Any:
 
 
 def templates(values: dict[str, Any]) -> dict[str, str]:
-    """What each template becomes in the release "mon". Raises HelmError."""
+    """Return the manifests of each template in the release "mon". Raises HelmError."""
     found: dict[str, str] = loaded().render({"config": CONFIG, **values}, name="mon", namespace="hpc")
     return {Path(path).name: text for path, text in found.items()}
 
@@ -113,14 +113,14 @@ def _rendered(values: str) -> list[Manifest]:
 
 
 def configuration(manifests: list[Manifest]) -> str:
-    """What becomes exporter.yml."""
+    """Return the values that become exporter.yml."""
     (found,) = [m["data"]["exporter.yml"] for m in manifests if "exporter.yml" in m.get("data", {})]
     assert isinstance(found, str)
     return found
 
 
 def only(manifests: list[Manifest], kind: str) -> Manifest:
-    """The only object of a kind."""
+    """Return the only object of a kind."""
     (found,) = [manifest for manifest in manifests if manifest["kind"] == kind]
     return found
 
@@ -131,12 +131,12 @@ def workload(manifests: list[Manifest]) -> Manifest:
 
 
 def container(manifests: list[Manifest]) -> dict[str, Any]:
-    """The only container of the pods."""
+    """Return the only container of the pods."""
     (found,) = workload(manifests)["spec"]["template"]["spec"]["containers"]
     assert isinstance(found, dict)
     return found
 
 
 def notes(values: dict[str, Any]) -> str:
-    """What Helm says after the installation, with every run of white space as one blank."""
+    """Helm's notes after the installation, with every run of white space as one blank."""
     return re.sub(r"\s+", " ", templates(values)["NOTES.txt"])

@@ -44,7 +44,7 @@ each_set = pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 
 
 def refusal(values: dict[str, Any]) -> str:
-    """What Helm says to values that it does not take."""
+    """Helm's message about values that it rejects."""
     with pytest.raises(engine().HelmError) as refused:
         templates(values)
     return str(refused.value)
@@ -263,7 +263,7 @@ def test_without_a_configuration_it_says_what_to_do() -> None:
 
 
 def check(folder: Path, manifests: list[dict[str, Any]]) -> int:
-    """What `hpc-exporter check` says to the mounted folder; the exit status."""
+    """Return the exit status of `hpc-exporter check` for the mounted folder."""
     (folder / "exporter.yml").write_text(configuration(manifests), encoding="utf-8")
     for key in ("access-key", "secret-key"):
         (folder / key).write_text("made up", encoding="utf-8")
@@ -305,7 +305,7 @@ def test_values_that_mean_nothing_are_refused(values: dict[str, Any]) -> None:
 
 
 def test_every_value_is_described() -> None:
-    """Where the schema says which keys there are, values.yaml shows the same."""
+    """The keys of the schema and of values.yaml are the same."""
 
     def compare(values: dict[str, Any], schema: dict[str, Any], path: str) -> None:
         properties = schema["properties"]

@@ -41,7 +41,7 @@ def test_rules_and_dashboards_are_once_in_the_repository() -> None:
 
 
 def test_the_packed_chart_holds_what_the_links_lead_to(tmp_path: Path) -> None:
-    """Whoever gets it needs nothing else of the repository."""
+    """The package needs nothing else of the repository."""
     packed = Path(engine().package(CHART, destination=tmp_path))
     assert packed.parent == tmp_path
     with tarfile.open(packed) as archive:

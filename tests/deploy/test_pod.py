@@ -27,7 +27,7 @@ tracking: {{state_file: {state}/tracker.db}}
 
 
 def project(volume: Path, files: dict[str, str], version: int) -> None:
-    """Replace all files of a projected volume at once: they are links through a link, which is exchanged."""
+    """Replace all files of a projected volume in one step: they are links through a link, which is exchanged."""
     folder = volume / f"..{version}"
     folder.mkdir(parents=True)
     for name, text in files.items():
@@ -39,7 +39,7 @@ def project(volume: Path, files: dict[str, str], version: int) -> None:
 
 
 def arguments(values: dict[str, Any], pod: int, moved: dict[str, str]) -> list[str]:
-    """What the container of a pod is given, with its folders moved to where the test has them."""
+    """Return the arguments and environment of a pod's container, with its folders moved to where the test has them."""
     found: list[str] = container(rendered(values))["args"]
     for old, new in {**moved, "$(POD_INDEX)": str(pod), ":9851": "127.0.0.1:0"}.items():
         found = [argument.replace(old, new) for argument in found]
@@ -47,7 +47,7 @@ def arguments(values: dict[str, Any], pod: int, moved: dict[str, str]) -> list[s
 
 
 def written(folder: Path) -> set[str]:
-    """What keeps the state."""
+    """Return the object that keeps the state."""
     return {path.name for path in folder.glob("tracker.db*")}
 
 

@@ -34,14 +34,14 @@ def reloaded_since(samples: Callable[[], Awaitable[dict[str, float]]], before: f
 
 
 def on_port(port: int) -> str:
-    """A command that has the socket unit listen there."""
+    """Return a command that has the socket unit listen there."""
     settings = f"[Socket]\\nListenStream=\\nListenStream=127.0.0.1:{port}\\n"
     folder = "/run/systemd/system/hpc-exporter.socket.d"
     return f"printf '{settings}' > {folder}/port.conf && systemctl daemon-reload"
 
 
 def analyzed(*arguments: str | Path) -> str:
-    """What `systemd-analyze` says, on either of its outputs; fails where it fails."""
+    """Return the output of `systemd-analyze`, of both streams; fails where it fails."""
     done = subprocess.run(  # noqa: S603 - systemd's own program
         [real_part("systemd-analyze", "systemd"), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -55,7 +55,7 @@ def analyzed(*arguments: str | Path) -> str:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """The units, where the program that they name exists."""
+    """Return the units, where the program that they name exists."""
     program = tmp_path / "hpc-exporter"
     program.touch(mode=0o755)
     for unit in (units.SERVICE, units.SHARD, units.SOCKET):
@@ -65,7 +65,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 def configured(simulator: Simulator) -> str:
-    """The sample configuration, for a simulated region."""
+    """Return the sample configuration, for a simulated region."""
     text = (units.FOLDER / "exporter.yml").read_text(encoding="utf-8")
     region = simulator.regions["kunshan"]
     for old, new in {

@@ -20,12 +20,12 @@ def settings(unit: Path) -> list[tuple[str, str]]:
 
 
 def setting(unit: Path, name: str) -> str:
-    """The last value of a setting, which is the one that counts."""
+    """Return the last value of a setting, which is the one that counts."""
     return dict(settings(unit))[name]
 
 
 def command(unit: Path, environment: Mapping[str, str], instance: str = "") -> list[str]:
-    """What ExecStart runs: `$NAME` as a word of its own becomes words, `${NAME}` a part of a word, `%i` the instance."""
+    """Return the command of ExecStart: `$NAME` as a word of its own becomes words, `${NAME}` a part of a word, `%i` the instance."""
     words: list[str] = []
     for word in setting(unit, "ExecStart").replace("%i", instance).split():
         if word.startswith("$") and not word.startswith("${"):

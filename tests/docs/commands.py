@@ -74,7 +74,7 @@ def _joined(block: Block) -> Iterator[tuple[int, str]]:
 
 
 def simple_commands(text: str, line: int) -> Iterator[Command]:
-    """The simple commands of one line."""
+    """Yield the simple commands of one line."""
     bare = re.sub(r"\$\([^()]*\)", "X", text)
     bare = re.sub(r"\s[012]?>&[012-]|(^|\s)#(\s.*)?$", "", bare)
     lexer = shlex.shlex(re.sub(r"\s[012]>", " >", bare), posix=True, punctuation_chars="|&;<>()")

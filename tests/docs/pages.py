@@ -45,7 +45,7 @@ class Page:
         return self.path.relative_to(ROOT).as_posix()
 
     def at(self, line: int) -> str:
-        """A place that editors and people find."""
+        """Return a place that editors and people find."""
         return f"{self.name}:{line}"
 
     def blocks_of(self, *languages: str) -> Iterator[Block]:
@@ -95,7 +95,7 @@ def _take_html(page: Page, html: str, line: int) -> None:
 
 
 def slug(heading: str) -> str:
-    """The anchor that GitHub gives to a heading: letters of any script stay, punctuation goes."""
+    """Return the anchor that GitHub gives to a heading: letters of any script stay, punctuation goes."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 

@@ -30,7 +30,7 @@ PARTS = ("exporter", "reference", "grafana", "config", "docs")
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with one file more."""
+    """Return a copy of the project with one file more."""
     tree = tmp_path_factory.mktemp("tree")
     for part in PARTS:
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "runbooks", "images"))
@@ -41,7 +41,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def region(status: int = 200) -> AsyncIterator[str]:
-    """A region with the endpoint; `status` is what it answers with there."""
+    """Yield a region with the endpoint; `status` is what it answers with there."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.json_response(json.loads(ANSWER) if status == 200 else {"error": "no such path"}, status=status)

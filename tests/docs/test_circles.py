@@ -15,7 +15,7 @@ def module_of(path: Path) -> str:
 
 
 def imported(path: Path, modules: frozenset[str]) -> Iterator[str]:
-    """The modules of the exporter that a file imports anywhere in it: in functions and for type checkers, too."""
+    """Yield the modules of the exporter that a file imports anywhere in it: in functions and for type checkers, too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from {alias.name for alias in node.names} & modules

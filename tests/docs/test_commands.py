@@ -30,7 +30,7 @@ JQ = {"select", "map", "length", "sort_by", "group_by", "add", "tsv", "csv", "no
 
 
 def refusal(arguments: Sequence[str]) -> str | None:
-    """The message of the real parser about arguments that it does not accept."""
+    """Return the message of the real parser about arguments that it does not accept."""
     words = io.StringIO()
     with contextlib.redirect_stderr(words), contextlib.redirect_stdout(io.StringIO()):
         try:
@@ -56,7 +56,7 @@ def wrong_with(command: Command) -> str | None:
 
 
 def wrong_with_term(text: str) -> str | None:
-    """A flag, a command or a target of make that stands in a sentence and does not exist. Parts may be left out."""
+    """Return a flag, a command or a target of make that stands in a sentence and does not exist. Parts may be left out."""
     words = text.split() or [""]
     if re.match(r"--[a-z]", text):
         flag = re.split(r"[^\w.-]", text)[0]

@@ -1,4 +1,4 @@
-"""What contributors are told about the code is so."""
+"""The statements of CONTRIBUTING.md about the code hold."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ ROW = re.compile(r"^\| (`[\w/]+`(?:, `[\w/]+`)*) \| [^|]+ \|$", re.MULTILINE)
 
 
 def parts() -> dict[str, int]:
-    """The parts in CONTRIBUTING.md's list, and their rows."""
+    """Return the parts in CONTRIBUTING.md's list, and their rows."""
     rows = ROW.findall(PAGES["CONTRIBUTING.md"].text.partition("| part | holds |")[2].partition("\n\n")[0])
     return {part: row for row, cell in enumerate(rows) for part in re.findall(r"`([\w/]+)`", cell)}
 
@@ -26,7 +26,7 @@ def modules_imported(path: Path) -> Iterator[str]:
 
 
 def row_of(name: str, known: dict[str, int]) -> int | None:
-    """The row of a module, as parts of its path; None for the package itself."""
+    """Return the row of a module, as parts of its path; None for the package itself."""
     steps = name.split(".")
     return next((known[part] for n in (2, 1) if (part := "/".join(steps[:n])) in known), None)
 

@@ -14,7 +14,7 @@ ENTRANCES = ("README.md", "README.zh-CN.md", "docs/README.md", "CONTRIBUTING.md"
 
 
 def wrong_with(page: Page, target: str) -> str | None:
-    """The reason why a link of a page leads nowhere; None for a good one."""
+    """Return the reason why a link of a page leads nowhere; None for a good one."""
     if ours := OURS.fullmatch(target):
         return wrong_inside(ROOT, ours[1])
     try:
@@ -42,7 +42,7 @@ def wrong_inside(folder: Path, target: str) -> str | None:
 
 
 def led_to(page: Page) -> Iterator[Path]:
-    """The files that a page's links show; of a folder, hosts show the README."""
+    """Yield the files that a page's links show; of a folder, hosts show the README."""
     for target, _ in page.links:
         path = (page.path.parent / target.partition("#")[0]).resolve()
         yield path / "README.md" if path.is_dir() else path

@@ -58,7 +58,7 @@ def runnable(name: str) -> list[tuple[Command, list[str]]]:
 
 
 def filter_of(name: str, command: Command) -> list[str] | None:
-    """The arguments of jq where it gets the output of a command."""
+    """Return the arguments of jq where it gets the output of a command."""
     others = (each.words for each in commands(PAGES[name]) if each.line == command.line and each.program == "jq")
     return next(others, None) if command.piped else None
 

@@ -50,7 +50,7 @@ def names(text: str) -> set[str]:
 
 
 def at(path: str, value: Any) -> Iterator[Any]:
-    """What an example has at a path like ``clusters[].users[]``."""
+    """Yield the value of an example at a path like ``clusters[].users[]``."""
     step, _, rest = path.partition(".")
     found = value.get(step.removesuffix("[]")) if isinstance(value, dict) else None
     for item in found if isinstance(found, list) else [] if found is None else [found]:

@@ -12,7 +12,7 @@ DEMANDED = ("README.md", "docs/quickstart.md", "docs/configuration.md", "docs/me
 
 
 def chinese_of(name: str) -> str:
-    """The name of the Chinese page."""
+    """Return the name of the Chinese page."""
     return name.replace("README.md", "README.zh-CN.md") if name.endswith("README.md") else f"{name[:-3]}.zh.md"
 
 

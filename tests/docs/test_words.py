@@ -119,7 +119,7 @@ def is_key(path: str) -> bool:
 
 
 def opened(schema: Any) -> Iterator[Any]:
-    """A schema and all that it may be, without its references."""
+    """Yield a schema and all that it may be, without its references."""
     if schema:
         yield schema
         for inner in (*schema.get("anyOf", ()), schema.get("items")):
@@ -129,7 +129,7 @@ def opened(schema: Any) -> Iterator[Any]:
 
 
 def wrong_with(text: str, names: set[str]) -> str | None:
-    """What is wrong with a word in code, which may be one of `names`; commands and flags are looked at elsewhere."""
+    """Return the mistake in a word in code, which may be one of `names`; commands and flags are checked elsewhere."""
     if KEY_PATH.fullmatch(text) and not FILE.search(text):
         return None if is_key(text) else "there is no such key"
     if PATH.fullmatch(text) and text not in THEIRS:
@@ -192,5 +192,5 @@ def test_a_word_that_names_nothing_would_be_found(text: str, right: bool) -> Non
         ("grep '^hpc_(queue|member)_jobs'", True),
     ],
 )
-def test_a_metric_that_nobody_exports_would_be_found(text: str, right: bool) -> None:
+def test_a_metric_that_is_not_exported_would_be_found(text: str, right: bool) -> None:
     assert (not list(strange_series(text))) == right

@@ -23,7 +23,7 @@ LISTENING = re.compile(r'^(?=.*"Listening on").*\baddress(?:=|": ")([^"\s]+)', r
 
 
 async def eventually(look: Callable[[], object], what: str) -> None:
-    """Return when `look` gives something true, at once or awaited; fail when it never does."""
+    """Return when `look`, or its awaited result, is true; fail when it never is."""
     try:
         async with asyncio.timeout(DEADLINE):
             pause = 0.02
@@ -109,7 +109,7 @@ class ExporterProcess:
         return [line for line in self.stderr.splitlines() if text in line]
 
     async def logged(self, text: str, number: int = 1) -> list[str]:
-        """Wait for so many lines with `text`, which are written a moment after what they tell; the lines then."""
+        """Wait for `count` lines with `text`, which are written a moment after the event; the lines then."""
         await eventually(lambda: len(self.log_lines(text)) >= number, f"{number} lines with {text!r}")
         return self.log_lines(text)
 
@@ -141,7 +141,7 @@ class ExporterProcess:
         return samples
 
     async def status(self) -> dict[str, Any]:
-        """What /api/v1/status says."""
+        """Return the content of /api/v1/status."""
         facts: dict[str, Any] = msgspec.json.decode((await self.ask("/api/v1/status")).body)
         return facts
 
@@ -175,7 +175,7 @@ class ExporterProcess:
 async def serving(
     folder: Path, configuration: str, *arguments: str, env: Mapping[str, str] | None = None, listeners: int = 1
 ) -> AsyncIterator[ExporterProcess]:
-    """A process that serves `configuration`. At its end it must stop when told to, without a word of complaint."""
+    """Yield a process that serves `configuration`. At its end it must stop when told to, without a word of complaint."""
     exporter = ExporterProcess(folder, configuration)
     try:
         await exporter.serve("serve", *arguments, env=env, listeners=listeners)

@@ -20,7 +20,7 @@ Vector = dict[tuple[tuple[str, str], ...], float]
 
 
 def vector(names: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Vector:
-    """What Prometheus answers for samples with these labels; to it, an empty label is none."""
+    """Prometheus' form of samples with these labels; to it, an empty label is none."""
     return {
         tuple(sorted((name, value) for name, value in zip(names, labels, strict=True) if value)): float(sample)
         for labels, sample in values.items()
@@ -50,20 +50,20 @@ class Prometheus:
             return answer.status == 200
 
     async def query(self, expression: str) -> Vector:
-        """The instant vector of an expression: values by their sorted labels, without __name__, instance and job."""
+        """Return the instant vector of an expression: values by their sorted labels, without __name__, instance and job."""
         async with self._http.get(f"{self._url}/api/v1/query", params={"query": expression}) as answer:
             facts = await answer.json()
         assert facts["status"] == "success", facts
         return {labels_of(sample["metric"]): float(sample["value"][1]) for sample in facts["data"]["result"]}
 
     async def target(self) -> dict[str, Any]:
-        """What it says of the one target that it scrapes."""
+        """Its status of the one target that it scrapes."""
         async with self._http.get(f"{self._url}/api/v1/targets") as answer:
             targets: list[dict[str, Any]] = (await answer.json())["data"]["activeTargets"]
         return targets[0] if targets else {"health": "unknown", "lastError": ""}
 
     async def scraped(self) -> None:
-        """Wait until a scrape worked; fail at once when one was refused."""
+        """Wait until a scrape worked; fail immediately when one was rejected."""
 
         async def look() -> object:
             target = await self.target()

@@ -24,19 +24,19 @@ def envelope(data: Any, code: str = "0", msg: str = "success") -> bytes:
 
 
 def queue(name: str, **letters: int) -> dict[str, Any]:
-    """A row of the queue statistics; a letter that is left out counts 0."""
+    """Return a row of the queue statistics; a letter that is left out counts 0."""
     return {"name": name, "values": [{"metricName": at, "metricValue": letters.get(at, 0)} for at in "RQHSO"]}
 
 
 def job(job_id: str, name: str = "job", status: str = "statR", **counts: Any) -> dict[str, Any]:
-    """A row of a member's job list: one node, two cores, unless said otherwise."""
+    """Return a row of a member's job list: one node, two cores, unless said otherwise."""
     numbers = {"nodeNumReq": 1, "cpuCore": 2, "procNumReq": 2, "gpuNumReq": 0, "gpuNum": 0}
     return {"id": job_id, "name": name, "status": status, **numbers, "dcuNumReq": 0, "dcuNumUsed": 0, **counts}
 
 
 @dataclass
 class ScriptedRegion:
-    """What has no answer among the `answers` is answered "no jobs"."""
+    """Requests without an answer among the `answers` get "no jobs"."""
 
     answers: Answers = field(default_factory=dict)
     requests: list[web.Request] = field(default_factory=list)
@@ -88,7 +88,7 @@ async def scripted_region(answers: Answers | None = None, port: int | None = Non
 
 
 def cluster(url: str, name: str = "kunshan", **more: Any) -> dict[str, Any]:
-    """The configuration of a region, with a user and a member named "test"."""
+    """Return the configuration of a region, with a user and a member named "test"."""
     return {
         "name": name,
         "cluster_id": 11112,
@@ -101,6 +101,6 @@ def cluster(url: str, name: str = "kunshan", **more: Any) -> dict[str, Any]:
 
 
 def configuration(*clusters: dict[str, Any], **more: Any) -> str:
-    """A configuration file: JSON is YAML. It polls once, soon, unless `poll` says otherwise."""
+    """Return a configuration file: JSON is YAML. It polls once, soon, unless `poll` says otherwise."""
     poll = {"interval": "1h", "timeout": "5s", "retries": 0}
     return json.dumps({"poll": poll, "clusters": clusters, **more}, ensure_ascii=False, indent=1)

@@ -55,7 +55,7 @@ async def simulated(
 
 
 def account(simulator: Simulator, at: int = 0, **changes: Any) -> dict[str, Any]:
-    """The section of a platform login."""
+    """Return the section of a platform login."""
     known = simulator.accounts[at]
     keys = {"access_key": known.access_key, "secret_key": known.secret_key, "token_url": simulator.token_url}
     given = {"name": known.user, "user": known.user, **keys, **changes}
@@ -70,7 +70,7 @@ def with_password(simulator: Simulator, at: int = 0, **changes: Any) -> dict[str
 
 
 def cluster(region: Region, **more: Any) -> dict[str, Any]:
-    """The section of a region, with the account "lab"; None takes a key away."""
+    """Return the section of a region, with the account "lab"; None takes a key away."""
     section = {
         "name": region.name,
         "cluster_id": region.cluster_id,
@@ -95,7 +95,7 @@ def configured(accounts: Sequence[dict[str, Any]], clusters: Sequence[dict[str, 
 
 
 def counted(samples: dict[str, float], family: str, *labels: str) -> float:
-    """The sum over the series of a family that hold all these labels."""
+    """Return the sum over the series of a family that hold all these labels."""
     return sum(
         value
         for series, value in samples.items()
@@ -111,7 +111,7 @@ def logins(simulator: Simulator) -> int:
 
 
 async def lived(exporter: Running, lives: float) -> dict[str, float]:
-    """Wait until every region had so many tokens; the samples then."""
+    """Wait until every region issued this many tokens; the samples then."""
     return await exporter.shows(
         lambda samples: all(samples.get(REFRESHES % name, 0) >= lives for name in ("kunshan", "xian")), f"{lives} lives"
     )
@@ -181,7 +181,7 @@ async def test_tokens_that_end_unannounced_fail_no_poll_either(tmp_path: Path, m
         assert 15 <= refused <= 15 * 8, "at most those of a region that were under way"
 
 
-# What goes wrong
+# Faults
 
 
 async def test_a_disabled_and_an_unknown_region_are_said_once_and_the_others_go_on(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ async def test_a_missing_or_unreadable_secret_file_is_named_by_check(tmp_path: P
         assert why in line or "directory" in line
 
 
-# Whose tokens
+# Owners of tokens
 
 
 async def test_each_user_is_asked_for_with_the_token_that_is_theirs(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ async def test_each_user_is_asked_for_with_the_token_that_is_theirs(tmp_path: Pa
 async def test_without_users_the_tokens_owner_is_the_target_and_may_become_another(
     tmp_path: Path, foreign: Literal["denied", "empty"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even in the midst of a poll: what the region says to Alice of somebody else is neither a failure nor a zero."""
+    """Even in the midst of a poll: an answer to Alice about another user is neither a failure nor a zero."""
     users = {"kunshan": "test"}
     # With jobs: no jobs at all would be nothing new to show.
     async with Simulator(default_regions(), accounts=[Account("lab", "ak", "sk", "pw", users=users)]) as simulator:

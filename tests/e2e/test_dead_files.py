@@ -44,7 +44,7 @@ def text(folder: Path, url: str) -> str:
 
 
 def dead_disk(folder: Path, read_timeout: float) -> dict[str, str]:
-    """The environment of a process whose disk can die."""
+    """Return the environment of a process whose disk can die."""
     (folder / "dead_disk.py").write_text(DEAD_DISK, encoding="utf-8")
     return {RUN_FIRST: str(folder / "dead_disk.py"), "READ_TIMEOUT": str(read_timeout)}
 
@@ -60,7 +60,7 @@ async def on_a_dying_disk(
 
 
 async def goes_on(exporter: ExporterProcess) -> None:
-    """It answers as ever."""
+    """Check that the exporter answers."""
     assert (await exporter.ask("/-/healthy")).status == 200
     assert "hpc_queue_jobs{" in (await exporter.ask("/metrics")).text
     assert (await exporter.ask("/")).status == 200
@@ -71,7 +71,7 @@ async def goes_on(exporter: ExporterProcess) -> None:
 async def test_it_serves_and_stops_while_a_reload_hangs(
     tmp_path: Path, region: ScriptedRegion, name: str, by: str
 ) -> None:
-    """Here the disk never answers, and nothing gives up in the time of a test: whoever waited for it would hang."""
+    """Here the disk never answers, and nothing gives up in the time of a test: waiting for it would hang."""
     auto = ("--config.enable-auto-reload", "--config.auto-reload-interval=50ms") if by == "change" else ()
     async with on_a_dying_disk(tmp_path, region, *auto) as exporter:
         (tmp_path / f"{name}.dead").touch()

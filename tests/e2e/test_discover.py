@@ -178,7 +178,7 @@ def test_wrong_usage_is_said_with_status_2(
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, with no keys in the environment, which is as it was afterwards."""
+    """Return an empty folder to work in, with no keys in the environment, which is as it was afterwards."""
     monkeypatch.chdir(tmp_path)
     for name in KEYS:
         monkeypatch.setenv(name, "")

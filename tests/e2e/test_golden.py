@@ -56,7 +56,7 @@ VARYING = re.compile(
 
 
 def normalised(exposition: str) -> str:
-    """The exposition without what differs from run to run; sorted, because targets answer in any order."""
+    """Return the exposition without what differs from run to run; sorted, because targets answer in any order."""
     lines = VARYING.sub(r"\1 NORMALISED", exposition).splitlines(keepends=True)
     families = groupby(lines, key=lambda line: line.startswith("#"))
     return "".join("".join(lines if comments else sorted(lines)) for comments, lines in families)

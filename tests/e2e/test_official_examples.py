@@ -77,7 +77,7 @@ async def exporter(region: ScriptedRegion, tmp_path_factory: pytest.TempPathFact
 
 
 async def lines_of(exporter: ExporterProcess, families: str) -> str:
-    """The sample lines of the families that the pattern matches, in their order on /metrics."""
+    """Return the sample lines of the families that the pattern matches, in their order on /metrics."""
     lines = (await exporter.ask("/metrics")).text.splitlines(keepends=True)
     return "".join(line for line in lines if re.match(rf"({families})\{{", line))
 

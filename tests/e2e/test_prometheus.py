@@ -17,7 +17,7 @@ from tests.e2e.real import Prometheus, Vector, prometheus_scraping, promtool_che
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-# What the states of the simulator's jobs are in the queue statistics; an ended job is in none of them.
+# The states of the simulator's jobs in the queue statistics; an ended job is in none of them.
 IN_QUEUE = {
     State.RUNNING: "running",
     State.QUEUED: "queued",
@@ -60,7 +60,7 @@ def jobs_of(region: Region) -> Iterable[tuple[str, str, SimJob]]:
 
 
 def queue_jobs(simulator: Simulator) -> Vector:
-    """What `hpc_queue_jobs` has to be, counted from the simulator's own jobs."""
+    """Return the expected `hpc_queue_jobs`, counted from the simulator's own jobs."""
     counts: Counter[tuple[str, ...]] = Counter()
     for region in simulator.regions.values():
         for _, user, job in jobs_of(region):
@@ -71,7 +71,7 @@ def queue_jobs(simulator: Simulator) -> Vector:
 
 
 def member_sums(simulator: Simulator, always: tuple[str, ...], amount: str = "") -> Vector:
-    """What a `hpc_member_` family has to be: jobs, or the sum of an amount like "requested.cores"."""
+    """Return the expected value of a `hpc_member_` family: jobs, or the sum of an amount like "requested.cores"."""
     sums: Counter[tuple[str, ...]] = Counter()
     for region in simulator.regions.values():
         for member in region.spec.users:

@@ -85,7 +85,7 @@ async def repeat(request: web.Request) -> web.Response:
 
 
 async def log_in(request: web.Request) -> web.Response:
-    """The same for a login, with all that belongs to it; the login "lab" gets a token."""
+    """Return the same for a login, with all that belongs to it; the login "lab" gets a token."""
     if request.headers["user"] == "lab":
         return web.Response(body=envelope([{"clusterId": "11250", "token": SECRETS["obtained"]}]))
     sent = " ".join((request.headers["accessKey"], request.headers["signature"], SECRETS["secret key"]))
@@ -156,7 +156,7 @@ async def region() -> AsyncIterator[ScriptedRegion]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def exporter(region: ScriptedRegion, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ExporterProcess]:
-    """One that was told everything, talks a lot, and has asked everybody once."""
+    """One with every secret and a verbose log that has sent every request once."""
     folder = tmp_path_factory.mktemp("exporter")
     (folder / "token").write_text(SECRETS["file"] + "\n")
     env = {"HARBIN_TOKEN": SECRETS["environment"], **OWN_INTERPRETER}
@@ -198,7 +198,7 @@ async def test_the_list_of_processes_shows_no_secret(exporter: ExporterProcess) 
 
 
 def command_line(pid: int) -> str:
-    """What `ps` shows of a process."""
+    """Return the output of `ps` for a process."""
     return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
 
 

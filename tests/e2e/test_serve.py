@@ -33,7 +33,7 @@ async def region() -> AsyncIterator[ScriptedRegion]:
         yield region
 
 
-# Whose scrape is far larger than what the sockets between can hold, and can be read within the moment that a stop lasts.
+# A configuration whose scrape is far larger than socket buffers, and can be read while a stop lasts.
 JOBS = 8_000
 
 

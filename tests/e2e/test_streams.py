@@ -19,7 +19,7 @@ from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, q
 from tests.support import forks
 from tests.support.command import Command, Ended, Running, abandoned_pipe
 
-# How a command's output can come to nothing.
+# Ways for a command's output to be lost.
 BROKEN = ("a full disk", "closed", "nobody reads")
 EXPORTER = f"{sys.executable} -W error -m exporter"
 GOOD = (
@@ -38,7 +38,7 @@ async def run(folder: Path, arguments: str, stream: str, how: str) -> Ended:
 
 
 async def with_closed(folder: Path, arguments: str, stream: str) -> Ended:
-    """The same for a stream that is closed before the interpreter starts."""
+    """Return the same for a stream that is closed before the interpreter starts."""
     stdout, stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed at its end
     closed = {"stdout": "1>&-", "stderr": "2>&-"}[stream]
     process = await asyncio.create_subprocess_shell(
@@ -135,7 +135,7 @@ LONG = "so many words about what is wrong that a few of them fill a pipe, " * 3
 
 
 async def refuse_every_other(request: web.Request) -> web.Response:
-    """Each user's polls fail and work by turns: a line each time."""
+    """Each user's polls fail and work alternately: a line each time."""
     user = request.query["userName"]
     asked[user] += 1
     return web.Response(body=envelope([queue("q")]) if asked[user] % 2 else envelope(None, "10001", LONG))
@@ -148,7 +148,7 @@ def settings(region: ScriptedRegion, *users: str) -> str:
 
 
 @pytest.mark.parametrize("how", [*BROKEN, "nobody reads any more"])
-async def test_an_exporter_that_nobody_hears_goes_on(tmp_path: Path, how: str) -> None:
+async def test_an_exporter_with_a_blocked_log_goes_on(tmp_path: Path, how: str) -> None:
     """Polls, the watch over secrets, reloads and the tracker: each of them writes lines."""
     (tmp_path / "token").write_text("the-first-token")
     reader, writer = os.pipe()

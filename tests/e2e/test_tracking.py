@@ -1,4 +1,4 @@
-"""What the tracker counts, seen from outside: over restarts, kills, stale data and reloads."""
+"""The tracker's counters, seen from outside: over restarts, kills, stale data and reloads."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ tracking: {tracking}
 
 
 def listing(**states: str) -> bytes:
-    """A member's jobs, each named after its id."""
+    """Return a member's jobs, each named after its id."""
     return envelope([job(job_id, status=status) for job_id, status in states.items()])
 
 

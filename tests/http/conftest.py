@@ -1,4 +1,4 @@
-"""What the tests of the HTTP choke point have in common: real sockets on loopback."""
+"""Fixtures of the tests of the HTTP client: real sockets on loopback."""
 
 from collections.abc import AsyncIterator
 
@@ -16,5 +16,5 @@ async def network() -> AsyncIterator[Network]:
 
 @pytest.fixture
 def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries come at once; their pauses have tests of their own."""
+    """Retries follow immediately; their pauses have tests of their own."""
     monkeypatch.setattr(http, "FIRST_BACKOFF", 0.001)

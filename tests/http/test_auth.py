@@ -65,7 +65,7 @@ async def test_a_second_refusal_is_a_matter_of_permission(network: Network) -> N
         PermissionDeniedError, match=r"^refused with a fresh token too, .*: refused: <secret>$"
     ) as error:
         await ask(network, tokens)
-    assert tokens.refused == ["old-token"], "it is not tried for ever"
+    assert tokens.refused == ["old-token"], "it is not tried again and again"
     assert network.counts.codes == {401: 2}
     assert error.value.api_code == "10008"
 

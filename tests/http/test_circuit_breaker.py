@@ -62,7 +62,7 @@ async def test_waiters_share_the_probes_failure() -> None:
 
 
 @pytest.mark.parametrize("error", [None, UnexpectedStatusError("HTTP 301"), RejectedError("no")])
-async def test_an_answer_frees_everybody_even_if_it_is_an_error(error: PollError | None) -> None:
+async def test_an_answer_frees_all_waiters_even_if_it_is_an_error(error: PollError | None) -> None:
     breaker = an_open_circuit()
 
     async def probe() -> None:
@@ -97,7 +97,7 @@ async def test_a_cancelled_probe_frees_the_others_and_one_of_them_is_the_next() 
         assert breaker.half_open
 
 
-async def test_a_waiter_that_is_cancelled_takes_nobody_along() -> None:
+async def test_a_waiter_that_is_cancelled_cancels_no_other() -> None:
     breaker = an_open_circuit()
     with breaker.probing():
         leaving, staying = (asyncio.create_task(breaker.wait_for_probe()) for _ in range(2))

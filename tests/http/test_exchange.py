@@ -158,7 +158,7 @@ async def test_a_redirects_target_cannot_write_on_the_terminal(network: Network)
     assert str(error.value).isprintable()
 
 
-async def test_nobody_listens(network: Network) -> None:
+async def test_a_closed_port(network: Network) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

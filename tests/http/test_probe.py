@@ -1,4 +1,4 @@
-"""How far one comes with a host: its name, a connection, TLS; and that each step has an end."""
+"""The steps of a probe of a host: its name, a connection, TLS; and that each of them ends."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ async def test_a_name_that_does_not_resolve(url: str) -> None:
     assert "cannot be resolved" in reached.reason
 
 
-async def test_a_port_that_nobody_listens_at() -> None:
+async def test_a_closed_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -52,7 +52,7 @@ async def test_a_host_that_does_not_answer_the_handshake(network: Network) -> No
     assert (reached.failed, "within 0.2 s" in reached.reason) == ("TLS", True)
 
 
-async def test_a_certificate_that_nobody_trusts_and_one_that_somebody_does(network: Network) -> None:
+async def test_an_untrusted_certificate_and_a_trusted_one(network: Network) -> None:
     authority = trustme.CA()
     server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(server)

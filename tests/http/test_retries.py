@@ -175,7 +175,7 @@ async def test_a_pause_is_kept_by_every_request_of_the_upstream_and_then_over(ne
     clock_moves = [0.0, 30.0, 29.0]
     for seconds in clock_moves:
         await clock.advance(seconds)
-        with pytest.raises(ThrottledError, match=r"kunshan asked for a pause, \d+ s of it left") as error:
+        with pytest.raises(ThrottledError, match=r"kunshan requested a pause, \d+ s of it left") as error:
             await upstream.call(get(f"{url}/bob"), by_status)
         assert error.value.retry_after is not None
     assert len(answers.times) == 1, "nothing was sent during the pause"

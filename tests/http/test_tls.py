@@ -1,4 +1,4 @@
-"""Whose certificate is trusted, and what is said where it is not."""
+"""Trusted certificates, and messages about those that are not."""
 
 import asyncio
 import ssl
@@ -53,7 +53,7 @@ async def test_a_certificate_for_another_name_is_refused(network: Network, autho
         await network.upstream(tls=trusting(authority)).call(get(url), body_of)
 
 
-async def test_nobody_is_told_to_name_an_authority_where_a_certificate_has_expired(
+async def test_no_advice_to_name_an_authority_where_a_certificate_has_expired(
     network: Network, authority: trustme.CA
 ) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -22,7 +22,7 @@ from exporter.http.translation import translated
 
 SECRET = "sesame"
 KEY = ConnectionKey("h", 443, True, True, None, None, None)
-# What these errors would show of a request; nothing of it may come through.
+# Parts of a request that these errors would show; none may come through.
 REQUEST_INFO = aiohttp.RequestInfo(
     yarl.URL(f"http://h/{SECRET}"), "GET", CIMultiDictProxy(CIMultiDict()), yarl.URL("http://h/")
 )

@@ -1,4 +1,4 @@
-"""What the tests of the metrics have in common."""
+"""Fixtures of the tests of the metrics."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ RunRealPart = Callable[[list[str], bytes], bytes]
 
 @pytest.fixture
 def run_real_part() -> RunRealPart:
-    """Runs a program of the machine with the input given; returns its output. A failure or a complaint fails the test.
+    """Run a program of the machine with the input given; return its output. A failure or a complaint fails the test.
 
     Without the program the test is skipped, or fails where HPC_EXPORTER_REQUIRE_REAL_PARTS=1 says that all must be there.
     """

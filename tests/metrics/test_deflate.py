@@ -24,7 +24,7 @@ texts = st.lists(st.lists(st.binary(max_size=300), max_size=5), max_size=6)
 
 
 def lines(count: int) -> list[bytes]:
-    """Chunks of many sizes, together well above the size that is handled at once."""
+    """Chunks of many sizes, together well above the size that is handled in one piece."""
     return [b'hpc_queue_jobs{queue="%d"} %d\n' % (number, number * 7919) * (number % 9 + 1) for number in range(count)]
 
 

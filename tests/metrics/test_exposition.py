@@ -1,4 +1,4 @@
-"""What scrapes are answered with, while owners come, change and go."""
+"""Bodies of scrapes while owners come, change and go."""
 
 import asyncio
 import gc
@@ -194,7 +194,7 @@ async def test_scrapes_that_wait_share_one_compression_although_something_change
 
 
 async def test_lines_put_during_compression_are_in_the_next_scrape() -> None:
-    """What is being compressed is the state of one moment; a change meanwhile must not be taken for compressed."""
+    """The state of one moment is compressed; a change meanwhile must not be taken for compressed."""
     exposition = Exposition()
     exposition.put("a", chunks("a", [1] * 20_000))
     during = asyncio.create_task(exposition.body(Format.TEXT, compress=True))
@@ -242,7 +242,7 @@ async def test_scrapes_and_puts_side_by_side_never_mix_states() -> None:
     putting = asyncio.create_task(put())
     scrapes = set()
     while not putting.done():
-        await asyncio.sleep(0)  # an unchanged answer is given at once, without a turn for the puts
+        await asyncio.sleep(0)  # an unchanged answer is given immediately, without a turn for the puts
         body = gzip.decompress(await exposition.body(Format.TEXT, compress=True))
         samples = re.findall(rb'^hpc_(?:apples|pears_total){owner="(.*)",n=".*"} (.*)$', body, re.MULTILINE)
         assert len(samples) == 10 * 400

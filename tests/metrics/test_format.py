@@ -1,4 +1,4 @@
-"""What goes in comes out again: our text against prometheus-client's two parsers."""
+"""Round trips of our text through prometheus-client's two parsers."""
 
 import math
 import re

@@ -7,7 +7,7 @@ from exporter.metrics.format import Chunks
 
 
 def text(chunks: Chunks) -> str:
-    """The lines of all families in the order of their names, for comparison with a literal."""
+    """Return the lines of all families in the order of their names, for comparison with a literal."""
     return b"".join(chunks[family] for family in sorted(chunks, key=lambda family: family.name)).decode()
 
 

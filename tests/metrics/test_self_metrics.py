@@ -77,7 +77,7 @@ def test_every_family_of_the_catalogue_can_be_exported(own: SelfMetrics) -> None
 
 @pytest.mark.parametrize("fmt", Format)
 def test_no_created_series(own: SelfMetrics, fmt: Format) -> None:
-    """They double the number of counters, and nobody asked for them."""
+    """They would double the number of counters."""
     exercise(own)
 
     assert b"_created" not in own.render(fmt)
@@ -250,5 +250,5 @@ async def test_a_long_document_is_rendered_without_holding_up_the_loop(own: Self
 
 
 def without_process(document: bytes) -> list[bytes]:
-    """What stays the same from one moment to the next."""
+    """Return samples that stay the same from one moment to the next."""
     return [line for line in document.splitlines() if b"process_" not in line]

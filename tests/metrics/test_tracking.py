@@ -1,4 +1,4 @@
-"""What the tracker counted -> the exact lines that it becomes."""
+"""The exact lines of the tracker's counters."""
 
 from exporter.metrics.format import Chunks
 from exporter.metrics.tracking import tracked_group, tracked_member
@@ -13,7 +13,7 @@ def text(chunks: Chunks) -> str:
 
 
 def tracker(*states: JobState, cpus: int | None = 4) -> Tracker:
-    """A job in these states at successive polls, a minute apart, after a poll without jobs at 0."""
+    """Return a job in these states at successive polls, a minute apart, after a poll without jobs at 0."""
     tracker = Tracker()
     tracker.observe(KEY, JobListing(()), 0.0, 60.0)
     for poll, state in enumerate(states, start=1):

@@ -53,7 +53,7 @@ class Lock:
 
 @cache
 def locked(name: str) -> Lock:
-    """The lock file requirements/NAME.txt."""
+    """Return the lock file requirements/NAME.txt."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
     return Lock(tuple(pin_of(line) for line in text.splitlines() if line.strip() and not line.startswith("#")))
 
@@ -70,7 +70,7 @@ def project() -> dict[str, Any]:
 
 
 def wanted(name: str) -> list[Requirement]:
-    """What pyproject.toml asks for, for the lock file of the same name."""
+    """Return the requirements of pyproject.toml for the lock file of the same name."""
     groups = project()["dependency-groups"]
     runtime = project()["project"]["dependencies"]
     texts = {

@@ -1,4 +1,4 @@
-"""What `make dist` makes is whole, tells its commit, and works where no checkout is."""
+"""The files of `make dist` are whole, name their commit, and work without a checkout."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ UNREACHABLE = ("NewConnectionError", "ConnectTimeoutError", "ProxyError", "Netwo
 
 @dataclass(frozen=True)
 class Made:
-    """What `make dist` left."""
+    """The files of `make dist`."""
 
     folder: Path
     # Of an environment with the wheel, and with what that needs.
@@ -51,7 +51,7 @@ class Made:
 
 
 def run(*command: str | Path, folder: Path, **environment: str) -> str:
-    """Standard output of a command that has to work. What it is not told to know of this process it does not."""
+    """Return the standard output of a command that has to work, in an environment of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV", "MAKE"))}
     done = subprocess.run(  # noqa: S603 - our own commands
         [*map(str, command)], cwd=folder, env={**kept, **environment}, check=False, capture_output=True, text=True
@@ -92,7 +92,7 @@ def in_sdist(sdist: Path) -> dict[str, bytes]:
 
 
 def kept_by_git() -> set[str]:
-    """The files of the checkout that git knows and that are there."""
+    """Return the files of the checkout that git knows and that are there."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout")
     listed = run(real_part("git", "git"), "ls-files", "-z", folder=ROOT).split("\0")
@@ -132,7 +132,7 @@ def test_the_sdist_has_what_git_has_and_nothing_that_lies_beside_it(made: Made) 
     kept = kept_by_git()
     packed = in_sdist(made.sdist).keys() - {"PKG-INFO"}
     assert kept - packed == set(), "name them in pyproject.toml's tool.hatch.build.targets.sdist"
-    # Somebody may be at work on files that git does not know yet; where these belong is in the sdist.
+    # There may be files that git does not know yet; those that belong there are in the sdist.
     strays = {name for name in packed - kept if "/" not in name or name.startswith("config/")}
     assert strays <= {"hatch_build.py"}
 
@@ -254,7 +254,7 @@ def test_the_installed_demo_shows_both_vendors(demo: Demo) -> None:
 
 
 def until(demo: Demo, *lines: str) -> str:
-    """The metrics, when they have these lines: the targets are polled one after the other."""
+    """Return the metrics, when they have these lines: the targets are polled one after the other."""
     deadline = time.monotonic() + 120
     while True:
         metrics = demo.ask("/metrics")[1]

@@ -30,7 +30,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def stages() -> list[dict[str, list[str]]]:
-    """The arguments of each stage by keyword."""
+    """Return the arguments of each stage by keyword."""
     found: list[dict[str, list[str]]] = []
     for keyword, arguments in instructions():
         if keyword == "FROM":
@@ -51,7 +51,7 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 def test_both_stages_have_the_same_base_of_a_named_release() -> None:
-    """What was built for one Python and one Debian runs on them."""
+    """The packages built for one Python and one Debian run on them."""
     bases = {stage["FROM"][0].split()[0] for stage in (BUILD, FINAL)}
     (base,) = bases
     match = re.fullmatch(r"python:(3\.\d+)-slim-[a-z]+(@sha256:[0-9a-f]{64})?", base)
@@ -113,12 +113,12 @@ def test_labels_tell_version_commit_source_and_licence() -> None:
 
 
 def copied() -> list[str]:
-    """What the build takes from the checkout."""
+    """Return the files that the build takes from the checkout."""
     return [source for arguments in BUILD["COPY"] for source in arguments.split()[:-1]]
 
 
 def let_in() -> list[str]:
-    """What .dockerignore lets in."""
+    """Return the files that .dockerignore lets in."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "*"
     return [line.removeprefix("!") for line in lines if line.startswith("!")]

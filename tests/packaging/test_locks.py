@@ -1,4 +1,4 @@
-"""Whatever is installed is what somebody looked at: bounded, explained, and locked by hash."""
+"""Every installed package is bounded, explained, and locked by hash."""
 
 import re
 

@@ -86,7 +86,7 @@ def test_the_line_says_where_and_why(logged: list[EventDict]) -> None:
 
 
 def test_only_the_first_sign_of_healing_is_told_until_something_fails_again() -> None:
-    """Whoever hurries the others need not look at thousands of them for each that heals."""
+    """Hurrying the others does not look at thousands of them for each that heals."""
     incidents, error = IncidentLog(), UpstreamTimeoutError("x")
     for key in (ALICE, BOB, CLUSTER):
         incidents.record_failure(key, error, 0.0)
@@ -99,7 +99,7 @@ def test_only_the_first_sign_of_healing_is_told_until_something_fails_again() ->
 async def test_targets_that_recover_together_look_at_each_other_once(
     scheduler: Scheduler, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is done for one target must not grow with the number of the others."""
+    """The work for one target must not grow with the number of the others."""
     looked_at: list[int] = []
 
     class Counting(IncidentLog):

@@ -41,7 +41,7 @@ LONGEST_INTERVAL = 60.0
 
 @dataclass
 class Known:
-    """What the model knows of a target: its configuration, and how its polls ended as the listener heard it."""
+    """The model of a target: its configuration, and how its polls ended as the listener heard it."""
 
     played: Played
     up: bool | None = None

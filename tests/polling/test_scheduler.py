@@ -182,7 +182,7 @@ async def test_a_success_clears_the_error(scheduler: Scheduler, clock: FakeClock
 
 @pytest.mark.parametrize("where", ["error", "publish_error"])
 @pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("x"), asyncio.CancelledError()], ids=repr)
-async def test_what_nobody_foresaw_is_logged_and_does_not_stop_the_target(
+async def test_an_unforeseen_exception_is_logged_and_does_not_stop_the_target(
     scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]], where: str, error: BaseException
 ) -> None:
     """Also a cancellation that is not ours: of a login that many polls wait for, say."""

@@ -48,7 +48,7 @@ async def fire(address: str, alerts: list[dict[str, str]]) -> None:
 
 
 def fixed(name: str) -> dict[str, str]:
-    """The labels that the rule itself gives."""
+    """Return the labels that the rule itself gives."""
     return {label: value for label, value in ALERTS[name]["labels"].items() if "{{" not in value}
 
 

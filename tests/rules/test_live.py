@@ -29,7 +29,7 @@ LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
 SHORTER = {"10m": "2s", "15m": "5s", "30m": "4s", "1h": "4s", "2h": "5s", "3h": "6s", "4h": "20s", "1d": "60s"}
 PATIENCE = {"1m": "500ms", "3m": "500ms", "5m": "2s", "10m": "500ms", "15m": "7s", "6h": "2s"}
 HELD_JOB = {"id": "8", "name": "held", "status": "statH"}
-# Of the bad day: names by what nobody but this alert would tell.
+# Of the bad day: names that only this alert has.
 EXPECTED = {
     ("HPCRegionDown", "harbin", ""),
     ("HPCDataStale", "kunshan", "alice"),
@@ -59,7 +59,7 @@ CONSEQUENCES = {
 
 
 def shortened_rules() -> dict[str, Any]:
-    """The alerts, with every time in them scaled down."""
+    """Return the alerts, with every time in them scaled down."""
     rules: list[dict[str, Any]] = [*THRESHOLDS.values()]
     rules = [{**rule, "expr": "vector(3)"} if "job_waiting" in rule["record"] else rule for rule in rules]
     for rule in ALERTS.values():
@@ -76,7 +76,7 @@ def shortened(text: str) -> str:
 
 
 def hurried_alertmanager(webhook: str) -> dict[str, Any]:
-    """The example of a configuration, with all patience taken out and an address put in."""
+    """Return the example of a configuration, with all patience taken out and an address put in."""
     example: dict[str, Any] = yaml.safe_load((ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"))
     example["route"] |= {"group_wait": "200ms", "group_interval": "500ms"}
     example["receivers"][0]["webhook_configs"][0]["url"] = webhook
@@ -84,7 +84,7 @@ def hurried_alertmanager(webhook: str) -> dict[str, Any]:
 
 
 class Inbox:
-    """Where Alertmanager sends its messages."""
+    """The receiver of Alertmanager's messages."""
 
     def __init__(self) -> None:
         self.open: dict[str, dict[str, Any]] = {}
@@ -140,7 +140,7 @@ async def receiving() -> AsyncIterator[tuple[Inbox, str]]:
 
 @asynccontextmanager
 async def program(folder: Path, name: str, *arguments: str) -> AsyncIterator[str]:
-    """A program of Prometheus' on a port of its own; HOST:PORT."""
+    """Yield a program of Prometheus' on a port of its own; HOST:PORT."""
     log = folder / f"{name}.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -212,7 +212,7 @@ def empty_regions() -> Simulator:
 
 
 def exporter_configuration(simulator: Simulator, alice: Path, *, max_jobs: int) -> str:
-    """Polls twice a second. `alice` is the file with her token; harbin's tokens come from a login."""
+    """Return polls twice a second. `alice` is the file with her token; harbin's tokens come from a login."""
     facts: dict[str, Any] = yaml.safe_load(configuration(simulator))
     facts["poll"] = {"interval": "500ms", "timeout": "5s", "stale_after": "2s", "retries": 0}
     facts["per_job"] = {"enabled": True, "max_jobs": max_jobs}
@@ -246,7 +246,7 @@ def jobs(count: int, status: str) -> list[dict[str, Any]]:
 
 
 def trouble(endpoint: str, user: str, data: Any, **more: Any) -> dict[str, Any]:
-    """An answer that the region gives instead of its own."""
+    """Return an answer that the region gives instead of its own."""
     return {"kind": "code", "code": "0", "endpoint": endpoint, "user": user, "data": data, **more}
 
 
@@ -267,7 +267,7 @@ BAD_DAY: dict[str, list[dict[str, Any]]] = {
 
 
 class Day:
-    """Orders faults, over HTTP like anybody, and takes them back."""
+    """Inject faults over HTTP, and remove them."""
 
     def __init__(self, simulator: Simulator, http: aiohttp.ClientSession) -> None:
         self._simulator = simulator
@@ -279,7 +279,7 @@ class Day:
             url = f"{self._simulator.regions[region].hpc_url}/simulator/faults"
             async with self._http.post(url, json=faults) as answer:
                 assert answer.status == 201, await answer.text()
-        # What was issued is refused from now on: a new login is needed, and fails.
+        # Issued tokens are rejected from now on: a new login is needed, and fails.
         async with self._http.post(f"{self._simulator.regions['harbin'].hpc_url}/simulator/tokens/expire") as answer:
             assert answer.status == 204
         self._growing = asyncio.create_task(grow(self._simulator.projects["driving"]))
@@ -310,7 +310,7 @@ async def comes(look: Callable[[], object], inbox: Inbox, what: str) -> None:
         raise AssertionError(f"{late}; missing: {EXPECTED - inbox.arrived()}; open: {inbox.open}") from None
 
 
-async def test_what_goes_wrong_reaches_somebody_and_so_does_its_end(tmp_path: Path) -> None:
+async def test_problems_and_their_ends_reach_the_receiver(tmp_path: Path) -> None:
     real_part("prometheus")
     real_part("prometheus-alertmanager")
     alice = tmp_path / "alice-token"
@@ -339,7 +339,7 @@ async def test_what_goes_wrong_reaches_somebody_and_so_does_its_end(tmp_path: Pa
 
 
 async def stop_for_a_while(exporter: ExporterProcess, inbox: Inbox) -> None:
-    """It stands still, as when the machine swaps; nothing else is said meanwhile."""
+    """Stop the exporter for a while, as when the machine swaps; no other alert fires meanwhile."""
     exporter.process.send_signal(signal.SIGSTOP)
     try:
         await comes(lambda: any("HPCExporterDown" in key for key in inbox.open), inbox, "HPCExporterDown arrives")

@@ -146,7 +146,7 @@ def test_the_recording_rules_give_the_numbers_that_they_promise() -> None:
 
 
 def documented_month() -> str:
-    """The formula for hours in thirty days that docs/production.md gives."""
+    """Return the formula for hours in thirty days that docs/production.md gives."""
     text = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
     (formula,) = re.findall(r"```promql\n(.*\[30d\].*)\n```", text)
     assert isinstance(formula, str)
@@ -249,7 +249,7 @@ def test_every_alert_says_how_bad_it_is_where_it_is_and_what_to_do(alert: str, r
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
 def test_a_person_at_three_in_the_morning_can_follow_the_runbook(alert: str) -> None:
-    """What it means, what to look at, what to do, in this order, and commands to paste."""
+    """Its meaning, places to look at and remedies, in this order, and commands to paste."""
     text = (RUNBOOKS / f"{alert}.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     assert headings == [alert, "What it means", "Look", "Do", "When it may be ignored"]
@@ -262,7 +262,7 @@ def test_rules_use_only_what_is_exported() -> None:
     assert not strangers_in([rule["expr"] for rule in rules], {**RECORDINGS, **THRESHOLDS})
 
 
-def test_a_metric_that_nobody_exports_would_be_found() -> None:
+def test_a_metric_that_is_not_exported_would_be_found() -> None:
     assert strangers_in(['sum by (user) (rate(scent_jobs{state="up"}[5m] offset 1h)) > 3']) == {"scent_jobs"}
     assert families_in(["histogram_quantile(0.9, sum by (le) (hpc_job_observed_wait_seconds_bucket))"]) == {
         "hpc_job_observed_wait_seconds"
@@ -274,7 +274,7 @@ def test_no_rule_demands_the_name_of_a_job() -> None:
         assert not re.search(r"\bjob *(=|!)", rule["expr"])
 
 
-def test_only_what_concerns_everybody_is_critical() -> None:
+def test_only_problems_of_all_users_are_critical() -> None:
     critical = {name for name, rule in ALERTS.items() if rule["labels"]["severity"] == "critical"}
     assert critical == {"HPCExporterDown", "HPCRegionDown", "HPCShardsIncomplete"}
 

@@ -84,7 +84,7 @@ Call = Callable[[str], Caller]
 
 
 def form(value: Any) -> Any:
-    """A value's types and keys, the first item's for a list."""
+    """Return a value's types and keys, the first item's for a list."""
     if isinstance(value, dict):
         return {key: form(item) for key, item in value.items()}
     if isinstance(value, list):

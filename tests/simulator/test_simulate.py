@@ -56,7 +56,7 @@ async def command(*words: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def printed(process: asyncio.subprocess.Process) -> Any:
-    """The configuration that the command prints, up to its last line."""
+    """Return the configuration that the command prints, up to its last line."""
     assert process.stdout is not None
     text = b""
     while b"533686286955839489" not in text:

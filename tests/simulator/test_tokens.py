@@ -26,7 +26,7 @@ async def pair(hands: Any) -> AsyncIterator[Simulator]:
 
 
 def claims_of(token: str) -> dict[str, str]:
-    """The claims that any client can read."""
+    """Return the claims that any client can read."""
     middle = token.split(".")[1]
     claims: dict[str, str] = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
     return claims

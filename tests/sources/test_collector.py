@@ -1,4 +1,4 @@
-"""What every declared collector can rely on: lenient rows, each series once, absent endpoints, the registry."""
+"""Promises to every declared collector: lenient rows, each series once, absent endpoints, the registry."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ class OneAnswer:
 
 @pytest.fixture
 def declared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Collector]]:
-    """Declares a collector of `Row` in a registry of its own."""
+    """Declare a collector of `Row` in a registry of its own."""
     monkeypatch.setattr(collectors, "_declared", {})
 
     def declare(*, default: bool = False, family: Family = ROOM) -> Collector:

@@ -12,7 +12,7 @@ PACKAGE = Path(exporter.__file__).parent
 
 
 def texts(path: Path) -> Iterator[str]:
-    """The string literals of a file that are no docstrings."""
+    """Yield the string literals of a file that are no docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):

@@ -14,7 +14,7 @@ from tests.e2e.real import real_part
 PATIENCE = 100_000
 expect.set_options(timeout=PATIENCE)
 
-# For whoever wants to see what the tests saw; not kept in the repository.
+# Pictures of the tests' pages, to be looked at; not kept in the repository.
 ARTIFACTS = Path(__file__).parents[2] / "ci-artifacts"
 FLAGS = (
     "--no-sandbox",
@@ -32,7 +32,7 @@ PHONE = {"width": 390, "height": 844}
 
 @asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Browser]:
-    """A browser with a profile of its own; where none is installed the test is skipped, or fails if it must not be."""
+    """Yield a browser with a profile of its own; where none is installed the test is skipped, or fails if it must not be."""
     program = real_part("chromium", "chromium")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -75,7 +75,7 @@ class Tab:
         return (await self.page.inner_text(selector)).strip()
 
     async def column(self, name: str) -> list[str]:
-        """The texts of a column in the list."""
+        """Return the texts of a column in the list."""
         found: list[str] = await self.page.eval_on_selector_all(
             f"tbody td.{name}", "cells => cells.map(cell => (cell.querySelector('summary') ?? cell).textContent)"
         )
@@ -104,7 +104,7 @@ class Tab:
 
 @asynccontextmanager
 async def tab(browser: Browser, url: str, **options: Any) -> AsyncIterator[Tab]:
-    """A tab; at its end nothing may have gone wrong in it, and nothing but the exporter may have been asked."""
+    """Yield a tab; at its end nothing may have gone wrong in it, and nothing but the exporter may have been asked."""
     context = await browser.new_context(**{"viewport": DESKTOP, **options})
     try:
         context.set_default_timeout(PATIENCE)

@@ -7,7 +7,7 @@ from itertools import count
 
 # Turns of the event loop after a timer. A task that only hands on what it was given is through in far fewer.
 SETTLING_TURNS = 50
-# What adding up intervals loses.
+# The error of adding up intervals.
 ROUNDING = 1e-6
 
 

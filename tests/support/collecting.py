@@ -84,14 +84,14 @@ class Answer(NamedTuple):
 
 
 def envelope(data: Any) -> Answer:
-    """Data in SCNet's envelope of a success; bytes are JSON already."""
+    """Return data in SCNet's envelope of a success; bytes are JSON already."""
     raw = data if isinstance(data, bytes) else json.dumps(data).encode()
     return Answer(b'{"code":"0","msg":"success","data":%s}' % raw)
 
 
 @dataclass(frozen=True)
 class Polled:
-    """What a poll did. `requests` are the paths that were requested, with sorted queries."""
+    """The result of a poll. `requests` are the paths that were requested, with sorted queries."""
 
     samples: Samples
     rejected: int
@@ -101,7 +101,7 @@ class Polled:
     requests: list[str]
 
     def outcome(self, expected: Expected) -> tuple[Expected, int]:
-        """What is to be compared with `expected` and a number of rejected rows and values."""
+        """Return the values to compare with `expected` and a number of rejected rows and values."""
         found = self.error[: len(expected)] if isinstance(expected, str) else self.error or self.samples
         return found, self.rejected
 
@@ -142,7 +142,7 @@ class Collecting:
         }
 
     def _flaws(self) -> list[int]:
-        """How many rows and values were rejected until now, and how many states were unknown."""
+        """Return the numbers of rejected rows and values, and of unknown states, until now."""
         labels = {"source": self._target.key.source, "collector": self._target.key.collector}
         counted = self._context.own.registry.restricted_registry(FLAWS).collect()
         samples = [sample for family in counted for sample in family.samples if sample.labels == labels]
@@ -167,7 +167,7 @@ def assembled(config: str) -> Components:
 
 @asynccontextmanager
 async def collecting(config: str, collector: str, prefix: str = "") -> AsyncIterator[Collecting]:
-    """A collector of the only region or project in `config`; samples whose names begin with `prefix` are compared."""
+    """Yield a collector of the only region or project in `config`; samples whose names begin with `prefix` are compared."""
     assembly = assembled(config)
     try:
         yield Collecting(assembly, collector, prefix)

@@ -17,7 +17,7 @@ DEADLINE = 120.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended and what it said."""
+    """The exit status and output of a command."""
 
     status: int
     stdout: str
@@ -94,7 +94,7 @@ class Command:
 
 @contextmanager
 def abandoned_pipe() -> Iterator[int]:
-    """A pipe whose reader has left."""
+    """Yield a pipe whose reader has left."""
     reader, writer = os.pipe()
     os.close(reader)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class DeadDisk:
-    """Holds up whoever opens one of its files, until it answers again."""
+    """Block every opening of one of its files until it answers again."""
 
     def __init__(self) -> None:
         self.paths: set[str] = set()
@@ -17,7 +17,7 @@ class DeadDisk:
         self._open = os.open
 
     def file(self, path: Path, content: str) -> Path:
-        """A file on this disk."""
+        """Return a file on this disk."""
         path.write_text(content, encoding="utf-8")
         self.paths.add(str(path))
         return path

@@ -94,7 +94,7 @@ class Kept:
         self.writer = writer
 
     async def status(self, authorization: str = "", path: str = "/-/healthy") -> int:
-        """The status of one more request. Raises OSError or IncompleteReadError where the connection is closed."""
+        """Return the status of one more request. Raises OSError or IncompleteReadError where the connection is closed."""
         header = f"Authorization: {authorization}\r\n" if authorization else ""
         self.writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n".encode())
         async with asyncio.timeout(100):
@@ -180,7 +180,7 @@ async def guarded(
     max_connections: int = 500,
     **options: Any,
 ) -> AsyncIterator[Served]:
-    """Served as `serve` does it."""
+    """Serve as `serve` does."""
     face = face or FakeFace()
     config = await WebConfig.load(settings, clock or SystemClock())
     limiter = ConnectionLimiter(max_connections)

@@ -29,7 +29,7 @@ from exporter.cli.main import entry_point
 ROOT = Path(__file__).parent.parent.parent
 # Of a message between the two: arguments and environment.
 LONGEST_REQUEST = 1024 * 1024
-# What Python and the C library read when they start.
+# Variables that Python and the C library read when they start.
 READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG")
 # For a process that has an interpreter of its own, and so its own command line.
 OWN_INTERPRETER = {"PYTHONUNBUFFERED": "1"}
@@ -141,14 +141,14 @@ _servers: list[Server] = []
 
 
 def server() -> Server:
-    """The one of this process of tests."""
+    """Return the one of this process of tests."""
     if not _servers:
         _servers.append(Server())
     return _servers[0]
 
 
 class Forker:
-    """What the server does: forks a process for each request and tells its end."""
+    """Serve: fork a process for each request and report its end."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -211,7 +211,7 @@ class Forker:
 def main() -> None:
     for module in pkgutil.iter_modules(cli.__path__):
         import_module(f"exporter.cli.{module.name}")
-    # What is frozen is not looked at when a process ends, and so not copied.
+    # Frozen objects are not examined when a process ends, and so not copied.
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     request = Forker(socket.socket(fileno=int(sys.argv[1]))).serve()

@@ -28,12 +28,12 @@ class PastPrometheus:
         self._end = end
 
     def at_the_end(self, expression: str, before: float = 0.0) -> dict[tuple[tuple[str, str], ...], float]:
-        """An instant vector, so many seconds before the end: values by their sorted labels."""
+        """Return an instant vector, `ago` seconds before the end: values by their sorted labels."""
         found = self._ask("query", {"query": expression, "time": self._end - before})
         return {tuple(sorted(each["metric"].items())): float(each["value"][1]) for each in found}
 
     def over(self, expression: str, seconds: float, step: float) -> Series:
-        """A range vector until the end."""
+        """Return a range vector until the end."""
         return self._ask(
             "query_range", {"query": expression, "start": self._end - seconds, "end": self._end, "step": step}
         )
@@ -58,7 +58,7 @@ class PastPrometheus:
 
 @contextmanager
 def remembering(past: Past, folder: Path) -> Iterator[PastPrometheus]:
-    """A Prometheus that holds `past`, with its data in `folder`."""
+    """Yield a Prometheus that holds `past`, with its data in `folder`."""
     program = real_part("prometheus")
     config, log = folder / "prometheus.yml", folder / "prometheus.log"
     config.write_text("{}", encoding="utf-8")

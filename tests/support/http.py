@@ -115,7 +115,7 @@ async def a_network() -> AsyncIterator[Network]:
 
 
 def get(url: str, **more: object) -> Request:
-    """A plain request as a client makes it."""
+    """Return a plain request as a client makes it."""
     return Request("queue_jobs", url, **more)  # type: ignore[arg-type]  # the caller's keywords are Request's
 
 

@@ -33,7 +33,7 @@ async def nothing(*_: object) -> None:
 
 @dataclass
 class Installation:
-    """What `status_of` needs of an application, and what one puts there."""
+    """The parts of an application that `status_of` needs, with made-up content."""
 
     statuses: list[TargetStatus] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Installation:
     now: float = NOW
 
     def add(self, source: str, collector: str, target: str, state: str = "up", error: PollError = TIMEOUT) -> TargetKey:
-        """A target in this state; the source comes with it."""
+        """Return a target in this state; the source comes with it."""
         key = TargetKey(source, collector, target)
         self.sources.setdefault(source, "octopus" if collector == "queuing_jobs" else "scnet")
         status = TargetStatus(Target(key, 60.0, 180.0, nothing, nothing))
@@ -81,7 +81,7 @@ class Installation:
         self.figures.show(self.add(source, "queuing_jobs", queue), TaskFigures(length))
 
     def status(self, selection: Selection | None = None) -> dict[str, Any]:
-        """What an application in this condition says."""
+        """Return the status of an application in this condition."""
         snapshot = Snapshot(
             now=self.now,
             started_at=self.now - 86400 * 3,

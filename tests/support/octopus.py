@@ -20,7 +20,7 @@ INTERNAL = Queue("INTERNAL")
 
 
 def idle_project() -> ProjectSpec:
-    """A project in which nobody submits a job: days of it pass in no time."""
+    """Return a project without new jobs: days of it pass in no time."""
     spec = default_project()
     users = tuple(replace(user, demands=()) for user in spec.batch.users)
     return replace(spec, batch=replace(spec.batch, users=users, warm_up=0.0))
@@ -77,7 +77,7 @@ class AtWork:
         return TokenSource(self.logins(**changes), source="driving", upstream=upstream, observer=self.refreshes)
 
     def logins(self, **changes: str) -> TokenCache:
-        """The tokens of a login to IAM, with `changes` to what is right."""
+        """Return the tokens of a login to IAM, with `changes` to what is right."""
         spec = self.project.spec
         known = {"domain": spec.domain, "user": spec.user, "password": spec.password, "project": spec.region}
         given = {"url": self.project.url, **known, **changes}
@@ -94,7 +94,7 @@ class AtWork:
 
     @property
     def asked(self) -> list[str]:
-        """The queries of all pages asked for."""
+        """The queries of all requested pages."""
         return [record.path.partition("?")[2] for record in self.project.requests.of("queuing_jobs")]
 
 

@@ -27,7 +27,7 @@ DAY = 24 * 3600.0
 
 
 def idle_regions(count: int = 1, **changes: Any) -> tuple[RegionSpec, ...]:
-    """Regions in which nobody submits a job: days of them pass in no time."""
+    """Regions without new jobs: days of them pass in no time."""
     return tuple(
         replace(spec, users=tuple(replace(user, demands=()) for user in spec.users), warm_up=0.0, **changes)
         for spec in default_regions(count)
@@ -98,7 +98,7 @@ class AtWork:
         return AccessKeyLogin(given["user"], access_key, secret_key, self.simulator.token_url, "lab")
 
     def token(self, region: Region, *, cluster_id: str = "", user: str = "", retries: int = 0) -> TokenSource:
-        """The way to a region's token."""
+        """Return the way to a region's token."""
         login, calls = (
             self.network.upstream(region.name, clock=self.clock, retries=retries, timeout=5.0) for _ in range(2)
         )
@@ -118,7 +118,7 @@ class AtWork:
         return RegionClient(upstream, cluster_id=cluster_id, hpc_url=region.hpc_url, ac_url=region.ac_url)
 
     def count(self, endpoint: str) -> int:
-        """Requests to an endpoint of any region."""
+        """Return requests to an endpoint of any region."""
         return sum(region.requests.counts[endpoint] for region in self.regions)
 
 
@@ -133,6 +133,6 @@ async def at_work(count: int = 1, *, quirks: Quirks | None = None, lifetime: flo
 
 
 def rows_answer(rows: object, now: Callable[[], float] = time.time, **more: Any) -> web.Response:
-    """An answer of a login, or of a renewal, at the server's time."""
+    """Return an answer of a login, or of a renewal, at the server's time."""
     body = json.dumps({"code": "0", "msg": "success", "data": rows, **more})
     return web.Response(text=body, content_type="application/json", headers={"Date": formatdate(now(), usegmt=True)})

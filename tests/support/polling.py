@@ -38,7 +38,7 @@ class Heard:
 
 @dataclass
 class Played:
-    """What a target's polls do: take `seconds`, then raise `error` or give a number; and what was seen of them."""
+    """A scripted target, whose polls take `seconds`, then raise `error` or give a number; and what was seen of them."""
 
     clock: Any
     name: str = "alice"
@@ -91,5 +91,5 @@ class Played:
 
 
 def running_tasks() -> int:
-    """How many tasks there are beside the test's own."""
+    """Return the number of tasks beside the test's own."""
     return len(asyncio.all_tasks()) - 1

@@ -16,7 +16,7 @@ _WORDS = {"and", "or", "unless", "offset", "bool", "group_left", "group_right", 
 _DURATION = re.compile(r"^\d")
 _SUFFIXES = ("_bucket", "_sum", "_count")
 
-# What Prometheus itself and its client library make.
+# Series of Prometheus itself and of its client library.
 FOREIGN = frozenset({"up", "ALERTS", "process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"})
 
 
@@ -29,7 +29,7 @@ def metrics_in(expression: str) -> set[str]:
 
 
 def family_of(series: str) -> str | None:
-    """The family in the catalogue that a series belongs to; None where there is none."""
+    """Return the family in the catalogue that a series belongs to; None where there is none."""
     if series in CATALOGUE:
         return series
     for suffix in _SUFFIXES:

@@ -20,7 +20,7 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.file)
 
     def issue(self, stem: str = "server", *names: str, **more: Any) -> dict[str, str]:
-        """A certificate and its key, as the settings name them."""
+        """Return a certificate and its key, as the settings name them."""
         issued = self._ca.issue_cert(*(names or ("localhost",)), **more)
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
         (self.folder / f"{stem}.pem").write_bytes(chain)
@@ -31,7 +31,7 @@ class Authority:
         return self.issue(stem, "localhost", not_after=dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
 
     def client(self, stem: str = "") -> ssl.SSLContext:
-        """A client that trusts this authority, with the certificate `stem` if one is named."""
+        """Return a client that trusts this authority, with the certificate `stem` if one is named."""
         context = ssl.create_default_context(cafile=self.file)
         if stem:
             context.load_cert_chain(self.folder / f"{stem}.pem", self.folder / f"{stem}.key")
@@ -43,6 +43,6 @@ def hashed(password: str, cost: int = 4) -> str:
 
 
 def write(path: Path, **settings: Any) -> Path:
-    """Settings as a file: JSON is YAML."""
+    """Return settings as a file: JSON is YAML."""
     path.write_text(json.dumps(settings, indent=1))
     return path

@@ -1,4 +1,4 @@
-"""What tests do to a state file and its tracker."""
+"""Helpers of tests for a state file and its tracker."""
 
 import asyncio
 from pathlib import Path

@@ -1,6 +1,6 @@
 """A member whose jobs live by the clock: a job enters at every poll, runs for three and stays listed, ended, for six.
 
-Which jobs are listed at a time depends on the time alone, so whoever polls, however often killed and started again,
+Which jobs are listed at a time depends on the time alone, so every poller, however often killed and started again,
 can say afterwards what must have been counted.
 """
 
@@ -24,7 +24,7 @@ def listing(poll: int) -> JobListing:
 
 
 def ended_by(poll: int) -> int:
-    """How many jobs have ended at that poll."""
+    """Return the number of jobs that have ended at that poll."""
     return max(0, poll - 4)
 
 

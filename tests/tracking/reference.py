@@ -37,7 +37,7 @@ class Poll:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one poll says of one job: listed, absent, unread (perhaps there), or "broken": time was set back."""
+    """One poll's view of one job: listed, absent, unread (perhaps there), or "broken": time was set back."""
 
     kind: str
     poll: Poll
@@ -123,7 +123,7 @@ def how_it_ended(life: Life) -> str:
 
 
 def phases(life: Life) -> list[str]:
-    """The phase after each entry."""
+    """Return the phase after each entry."""
     result: list[str] = []
     phase = "ended" if life.was_over else "unclear"
     for entry in life.entries:

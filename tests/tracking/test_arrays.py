@@ -11,7 +11,7 @@ R, Q, C = JobState.RUNNING, JobState.QUEUED, JobState.COMPLETED
 
 
 def story(*listings: dict[str, JobState], fresh: bool = False, name: str = "array") -> Story:
-    """Polls a minute apart that list these jobs, all of one name."""
+    """Return polls a minute apart that list these jobs, all of one name."""
     told = Story(fresh=fresh)
     for jobs in listings:
         told.at += 60

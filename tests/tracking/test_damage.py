@@ -53,7 +53,7 @@ def write_only_marks(path: Path) -> None:
 
 
 def changed(*statements: str) -> Callable[[Path], None]:
-    """A file of ours after some SQL."""
+    """Return a file of ours after some SQL."""
 
     def write(path: Path) -> None:
         asyncio.run(saved(path, some_polls()))
@@ -81,7 +81,7 @@ def write_truncated(path: Path) -> None:
 
 
 def write_with_log_of_another(path: Path) -> None:
-    """The log beside the file comes from another program's database."""
+    """Put the log of another program's database beside the file."""
     other = path.with_name("other.db")
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -98,7 +98,7 @@ def write_with_a_folder_for_its_log(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """What Docker makes of a file that is to be mounted and is not there."""
+    """Docker's folder in place of a mounted file that does not exist."""
     path.mkdir()
 
 

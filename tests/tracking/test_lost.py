@@ -159,7 +159,7 @@ async def test_what_was_put_in_its_place_is_kept(service: TrackingService, state
 
 
 async def test_what_was_moved_away_is_whole(service: TrackingService, state_file: Path) -> None:
-    """Somebody's idea of a backup."""
+    """A backup put in its place."""
     rename(state_file)
     await polled(service, range(8, 9))
     backup = await loaded(state_file.with_name("moved-away"))

@@ -157,7 +157,7 @@ def test_what_is_there_at_the_first_poll_is_left_truncated(first: str, censored:
         ("X - -", {}),  # never seen in a state that says anything: nothing is claimed
         ("Q X - -", {"vanished_queued": 1}),
         ("R X - -", {"vanished_running": 1}),
-        ("Q ? - -", {"unknown": 1}),  # a state that nobody knows may be how it ended
+        ("Q ? - -", {"unknown": 1}),  # an unknown state may be how it ended
         ("R ? ? - -", {"unknown": 1}),
         ("E ? - -", {"unknown": 1}),
         ("? - -", {"unknown": 1}),
@@ -214,7 +214,7 @@ def test_an_ended_job_that_stays_listed_for_weeks_finishes_once() -> None:
 
 
 def test_a_job_that_no_listing_can_tell_about_is_dropped_after_a_week() -> None:
-    """With a record that is never readable no job can be gone; they must not pile up for ever."""
+    """With a record that is never readable no job can be gone; they must not pile up without end."""
     story = Story("R")
     seen = story.at
     story.poll("/").poll("/", at=seen + 7 * DAY)
@@ -237,7 +237,7 @@ def test_a_job_that_no_listing_can_tell_about_is_dropped_after_a_week() -> None:
         ("R - R - -", 4 * 180, 0),
         ("R / R C", 4 * 180, 0),
         ("R X R C", 4 * 180, 0),  # its amounts are listed, whatever it does
-        ("R ? ? ? R C", 4 * 120, 0),  # in a state that nobody knows it holds nothing
+        ("R ? ? ? R C", 4 * 120, 0),  # in an unknown state it holds nothing
         ("? ? ? - -", 0, 0),
     ],
 )
@@ -261,12 +261,12 @@ def test_whether_any_amount_was_listed_is_told_apart_from_zero() -> None:
     assert update.events.amounts_known == (False, True, False)
 
 
-def test_amounts_in_a_state_that_nobody_knows_are_not_amounts_in_use() -> None:
+def test_amounts_in_an_unknown_state_are_not_amounts_in_use() -> None:
     update = advance(MemberState(), listing("?"), START, 60)
     assert update.events.amounts_known == (False, False, False)
 
 
-def test_a_job_in_a_state_that_nobody_knows_is_not_said_to_wait() -> None:
+def test_a_job_in_an_unknown_state_is_not_said_to_wait() -> None:
     story = Story("Q")
     first = story.at
     assert story.poll("?").state.oldest_waiting is None

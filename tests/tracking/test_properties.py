@@ -1,4 +1,4 @@
-"""What must hold whatever is listed: nothing negative, nothing double, nothing that grows for ever."""
+"""Invariants for every listing: nothing negative, nothing double, nothing that grows without end."""
 
 import asyncio
 import tempfile
@@ -91,7 +91,7 @@ class AnyListings(RuleBasedStateMachine):
             assert list(group.waits.cumulative) == sorted(group.waits.cumulative)
 
     @invariant()
-    def whoever_came_is_there_or_gone(self) -> None:
+    def arrivals_are_there_or_gone(self) -> None:
         """Nothing double: a job enters once and leaves once, and finishes at most once for each time it enters."""
         for key in MEMBERS:
             view, member = self.tracker.member(key), self.tracker.join(key)

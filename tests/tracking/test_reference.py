@@ -43,7 +43,7 @@ def histories(draw: st.DrawFn) -> list[Poll]:
 
 
 def replay(history: list[Poll]) -> tuple[Expected, MemberState]:
-    """What the state machine says of a history, in the reference's words."""
+    """Return the state machine's result for a history, in the reference's terms."""
     state, said = MemberState(), Expected()
     for poll in history:
         update = advance(state, poll.listing, poll.at, poll.interval)

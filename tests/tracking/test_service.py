@@ -59,7 +59,7 @@ async def test_members_and_regions_are_not_mixed_up(state_file: Path) -> None:
 
 
 def run_until_killed(state_file: Path, first: int, shown: int, delay: float) -> list[list[str]]:
-    """Start the polling process, kill it a moment after it has shown so many polls, return what it said."""
+    """Start the polling process, kill it a moment after it has shown `polls` polls, return its output."""
     command = [sys.executable, "-m", "tests.tracking.polls_until_killed", str(state_file), str(first), "1000000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own script
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What is written is read again; files that cannot be used are set aside or refused, in words."""
+"""Written state is read again; unusable files are set aside or rejected with a message."""
 
 import asyncio
 import os
@@ -113,7 +113,7 @@ async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_folder_with_files_in_its_place_is_refused(state_file: Path) -> None:
-    """Somebody named the folder and meant a file in it: what else is in there must not be moved."""
+    """A folder given instead of a file in it: other files in there must not be moved."""
     (state_file / "exporter.yml").parent.mkdir()
     (state_file / "exporter.yml").touch()
     with pytest.raises(StateFileError, match="folder with files in it; name a file"):

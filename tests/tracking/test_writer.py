@@ -1,4 +1,4 @@
-"""The task that writes the state file survives what nobody foresaw, and nothing waits for it meanwhile."""
+"""The task that writes the state file survives unforeseen exceptions, and nothing waits for it meanwhile."""
 
 import asyncio
 from collections.abc import Callable

@@ -15,7 +15,7 @@ TEXT, OPENMETRICS = Format.TEXT, Format.OPENMETRICS
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [
-        # What Prometheus servers send.
+        # Headers that Prometheus servers send.
         pytest.param(
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
             "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",

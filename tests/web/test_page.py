@@ -65,7 +65,7 @@ def read(installation: Installation, language: str = "en", telemetry_path: str =
 
 
 def named(text: str) -> Installation:
-    """An installation in which everything with a name from outside is called `text`."""
+    """Return an installation in which everything with a name from outside is called `text`."""
     made = Installation(warnings=[text], reload_error=text)
     made.add_user(text, text, "failing", queues=(text,))
     made.add_member(text, text)
@@ -186,7 +186,7 @@ def test_every_list_has_its_columns(view: str, heads: list[str]) -> None:
 
 
 def rows(installation: Installation, **query: str) -> list[list[str]]:
-    """The texts of the cells of each row."""
+    """Return the texts of the cells of each row."""
     return read(installation, **query).rows[1:]
 
 

@@ -235,7 +235,7 @@ async def test_no_limit_where_it_is_0(face: FakeFace) -> None:
 
 @asynccontextmanager
 async def slow_reader(port: int) -> AsyncIterator[socket.socket]:
-    """Requests a scrape and does not read it."""
+    """Yield requests a scrape and does not read it."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)

@@ -13,7 +13,7 @@ GOOD_HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
 
 
 def errors(folder: Path, text: str) -> list[str]:
-    """The errors about `text`, without the file's folder."""
+    """Return the errors about `text`, without the file's folder."""
     path = folder / "web.yml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:

@@ -16,7 +16,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 
 
 def closed(schema: Any) -> Any:
-    """The schema without additional properties: every property must be documented."""
+    """Return the schema without additional properties: every property must be documented."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):

@@ -52,7 +52,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 
 def daemons() -> int:
-    """The number of daemon threads, which read files or check passwords."""
+    """Return the number of daemon threads, which read files or check passwords."""
     return sum(thread.daemon for thread in threading.enumerate())
 
 
@@ -91,7 +91,7 @@ async def logged(capsys: pytest.CaptureFixture[str], text: str) -> None:
 
 
 async def serial_of(served: Served, tls: ssl.SSLContext) -> int:
-    """The serial number of the certificate that a new connection gets."""
+    """Return the serial number of the certificate that a new connection gets."""
     _, writer = await served.connect(tls)
     try:
         return int(writer.get_extra_info("peercert")["serialNumber"], 16)

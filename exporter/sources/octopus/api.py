@@ -59,7 +59,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def error_of(response: Response) -> PollError:
-    """The error that an answer means which is not the one hoped for."""
+    """Return the error that an answer means which is not the one hoped for."""
     code, message = read_error(response.body)
     label = None if not code else code if code in LISTED_CODES else "other"
     said = quoted(response.status, code, message)
@@ -76,12 +76,12 @@ def error_of(response: Response) -> PollError:
 
 
 def quoted(status: int, code: str, message: str) -> str:
-    """What an answer said, for messages."""
+    """Return an excerpt of an answer, for messages."""
     return ", ".join(filter(None, (f"HTTP {status}", code and f"code {code}", message)))
 
 
 def error_for_status(status: int, said: str, label: str | None) -> PollError:
-    """The error for an HTTP status of 400 or more. `label` is the error's code as a label, None if there is none."""
+    """Return the error for an HTTP status of 400 or more. `label` is the error's code as a label, None if there is none."""
     match status:
         case 400:
             return RejectedError(f"the request was refused: a parameter is missing or wrong ({said})", api_code=label)
@@ -98,19 +98,19 @@ def error_for_status(status: int, said: str, label: str | None) -> PollError:
 
 
 def bare(status: int, response: Response) -> PollError:
-    """The error for an HTTP status whose body is none of the API's."""
+    """Return the error for an HTTP status whose body is none of the API's."""
     return error_for_status(status, f"HTTP {status}: {excerpt(response.body)}", None)
 
 
 def without_status(response: Response, code: str, said: str, label: str | None) -> PollError:
-    """An HTTP success that is no answer to what was asked."""
+    """Return an HTTP success that is no answer to what was asked."""
     if code:
         return ApiError(f"an error that no page lists ({said})", api_code=label)
     return DecodeError(f"the answer is not what the API describes: {excerpt(response.body)}")
 
 
 def throttling(response: Response, key: str, said: str, label: str | None) -> ThrottledError | None:
-    """The error for HTTP 429, for 503 that says when to come back, and for the gateway's own code."""
+    """Return the error for HTTP 429, for 503 that says when to come back, and for the gateway's own code."""
     told = retry_after_of(response.headers, response.received)
     if response.status != 429 and key != THROTTLED and (response.status != 503 or told is None):  # noqa: PLR2004 - HTTP
         return None
@@ -119,7 +119,7 @@ def throttling(response: Response, key: str, said: str, label: str | None) -> Th
 
 
 def gateway_number(code: str) -> str:
-    """The number of a gateway's code, which means the same whatever the gateway is called; other codes as they are."""
+    """Return the number of a gateway's code, which means the same whatever the gateway is called; other codes as they are."""
     prefix = next((gateway for gateway in _GATEWAYS if code.startswith(gateway)), "")
     return code.removeprefix(prefix)
 
@@ -142,7 +142,7 @@ def fields_of(body: bytes) -> Mapping[str, msgspec.Raw]:
 
 
 def first(names: tuple[str, ...], fields: Mapping[str, msgspec.Raw]) -> str:
-    """The first of the named fields that holds text or a number, in one printable line."""
+    """Return the first of the named fields that holds text or a number, in one printable line."""
     for name in names:
         if name in fields:
             try:

@@ -75,7 +75,7 @@ class IamLogin:
 
 
 def read_login(response: Response) -> Issued:
-    """The token in the answer's header. Raises PollError; AuthenticationError where the login is wrong."""
+    """Return the token in the answer's header. Raises PollError; AuthenticationError where the login is wrong."""
     if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes; 201 on the page
         raise refusal(response)
     # Nothing of a good answer is quoted: it is a secret.
@@ -86,7 +86,7 @@ def read_login(response: Response) -> Issued:
 
 
 def refusal(response: Response) -> PollError:
-    """The error for a rejected login."""
+    """Return the error for a rejected login."""
     error, said = error_of(response), quoted(response.status, *read_error(response.body))
     if isinstance(error, AuthenticationError):
         return AuthenticationError(

@@ -1,6 +1,6 @@
 """One page of the list of queued data jobs. Source: the page 查询排队作业列表-QueryQueuedJobList.
 
-Only what is used is named here: a field that nobody reads cannot spoil a row. All fields of a row but `id` are optional.
+Only fields in use are named here: an unused field cannot make a row unreadable. All fields of a row but `id` are optional.
 """
 
 import math
@@ -67,7 +67,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_page(response: Response) -> Page:
-    """The page in a successful answer. Raises the PollError that says what to do about anything else."""
+    """Return the page in a successful answer. Raises the PollError that says what to do about anything else."""
     if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes
         raise error_of(response)
     page = decoded(response.body)
@@ -82,7 +82,7 @@ def read_page(response: Response) -> Page:
 
 
 def decoded(body: bytes) -> WirePage | None:
-    """The page with its rows left for later; None if it is no page."""
+    """Return the page with its rows left for later; None if it is no page."""
     for mended in (bytes, without_nan):
         try:
             return _page.decode(mended(body))
@@ -92,7 +92,7 @@ def decoded(body: bytes) -> WirePage | None:
 
 
 def opened(page: WirePage, received: float) -> Page:
-    """The page with its rows read. A row that cannot be told from others is left out."""
+    """Return the page with its rows read. A row that cannot be told from others is left out."""
     sent = page.payload.rows or []
     rows: list[WireRow] = []
     total, odd = total_of(page.payload.page_info)
@@ -110,7 +110,7 @@ def opened(page: WirePage, received: float) -> Page:
 
 
 def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:
-    """The length of the queue, None where it is unknown; and whether what was sent for it makes no sense."""
+    """Return the length of the queue, None where it is unknown; and whether what was sent for it makes no sense."""
     try:
         total, odd = count_of(_fields.decode(page_info).get("total", NULL))
     except UNREADABLE:
@@ -119,7 +119,7 @@ def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:
 
 
 def read_row(raw: msgspec.Raw) -> tuple[WireRow, int, bool]:
-    """A row, how many of its values make no sense, and whether its stamp is one of them. Raises one of UNREADABLE."""
+    """Return a row, how many of its values make no sense, and whether its stamp is one of them. Raises one of UNREADABLE."""
     try:
         return _row.decode(raw), 0, False
     except UNREADABLE:
@@ -144,7 +144,7 @@ def has_usable_id(row: WireRow) -> bool:
 
 
 def skew_of(meta: msgspec.Raw, received: float) -> float | None:
-    """How far our clock is ahead of the server's; None where `meta` does not say or cannot be read."""
+    """Return the lead of this machine's clock over the server's; None where `meta` does not say or cannot be read."""
     moment = moment_of(value_of(fields_of(bytes(meta)).get("current_time", NULL)))
     return None if moment is None or not math.isfinite(moment) else received - moment
 

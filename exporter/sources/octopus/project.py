@@ -38,7 +38,7 @@ def _queues(project: OctopusProject, _owner: str) -> Iterator[Subject]:
 
 
 def _target_of(queue: OctopusQueue, *, alone: bool) -> str:
-    """The type of a queue, with the type and the id of the cluster where other queues are of the same type."""
+    """Return the type of a queue, with the type and the id of the cluster where other queues are of the same type."""
     parts = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
     return "/".join(map(_escaped, parts[:1] if alone else parts)).rstrip("/")
 
@@ -93,11 +93,11 @@ class Project:
             self._totals = before._totals  # noqa: SLF001 - as above
 
     def warnings(self) -> list[str]:
-        """Settings that are allowed but may surprise."""
+        """Return settings that are allowed but may surprise."""
         return []
 
     def targets(self) -> list[Target]:
-        """A target for each queue, in the order of the configuration."""
+        """Return a target for each queue, in the order of the configuration."""
         if self._targets is None:
             self._targets = [
                 target_of(self, collector, subject, self.project.poll, (*self._asked, subject.section))
@@ -131,7 +131,7 @@ class Project:
         """Let requests in flight finish, then close the connections."""
         await self._upstream.close()
         await self._iam.close()
-        # They refer to the project: so all of it is gone at once instead of being left to the garbage collector.
+        # They refer to the project: so all of it is freed immediately instead of being left to the garbage collector.
         self._targets = None
 
     def _made_upstream(
@@ -152,7 +152,7 @@ class Project:
         return TokenSource(self._logins, source=self.name, upstream=self._iam, observer=self.context.own)
 
     def totals_of(self, queue: Queue) -> QueueTotals:
-        """The counts of a queue so far."""
+        """Return the counts of a queue so far."""
         return self._totals.setdefault(queue, QueueTotals())
 
     @property
@@ -160,7 +160,7 @@ class Project:
         return self.project.base_url, self.project.project_id
 
     def tell_skew(self, skew: float | None) -> None:
-        """Say once that the clocks differ, and once that they no longer do."""
+        """Log once that the clocks differ, and once that they no longer do."""
         if skew is None:
             return
         alarming = abs(skew) > ALARMING_SKEW

@@ -1,4 +1,4 @@
-"""What came to a queue and left it, concluded from one listing after another. A pure state machine: no I/O, no clock.
+"""Arrivals at and departures from a queue, concluded from successive listings. A pure state machine: no I/O, no clock.
 
 Times are seconds on one clock that never goes back. The first complete listing is only where the count begins: what is
 in it came at an unknown time. An entry departs when a complete listing lacks it. A queue that moves while it is read page
@@ -24,7 +24,7 @@ class Unseen:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What is known of a queue after a listing at the time `at`.
+    """The state of a queue after a listing at the time `at`.
 
     `present` are the entries listed then, with the time each was first seen, None where it came at an unknown time.
     `complete_at` is the time of the last complete listing; None while nothing can be said about what comes.
@@ -38,7 +38,7 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What a listing tells. `waits` are seconds in the queue, for those departures where that is known."""
+    """The changes that a listing shows. `waits` are seconds in the queue, for those departures where that is known."""
 
     arrivals: int = 0
     departures: int = 0

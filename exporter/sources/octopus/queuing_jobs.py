@@ -21,7 +21,7 @@ from exporter.threads import off_loop
 
 log = structlog.get_logger()
 
-# Working through so many entries takes a few milliseconds; more is done in a thread.
+# Working through this many entries takes a few milliseconds; more is done in a thread.
 WORK_ON_LOOP_LIMIT: Final = 2_000
 
 
@@ -105,7 +105,7 @@ DEPARTURES: Final = counter(
     _QUEUE,
     "Entries that left the queue, whatever became of them. In a queue of several pages each is counted one poll late, "
     "when a second listing lacks it." + _TOLD,
-    zh=f"离开队列的条目，不论去向。多页的队列要等第二次读取也没有它时才计数，因此晚一次采集。{_TOLD_ZH}",
+    zh=f"离开队列的条目，不论去向。多页的队列要等第二次读取也没有它时才计数，因此晚一次轮询。{_TOLD_ZH}",
     absent=_FIRST_LISTING,
 )
 OBSERVED_QUEUE: Final = histogram(
@@ -113,7 +113,7 @@ OBSERVED_QUEUE: Final = histogram(
     _QUEUE,
     "Time in the queue in seconds, of the entries that were seen to come and to leave: from the poll that showed an entry "
     "first to the middle between the last one that did and the first one that did not." + _TOLD,
-    zh="看到进入又看到离开的条目在队列中的时间（秒）：从首次看到它的采集，到最后一次看到和第一次没看到之间的中点。"
+    zh="看到进入又看到离开的条目在队列中的时间（秒）：从首次看到它的轮询，到最后一次看到和第一次没看到之间的中点。"
     + _TOLD_ZH,
     absent=_FIRST_LISTING,
 )
@@ -194,7 +194,7 @@ class QueuePolling:
         totals.take(await off_loop(size, WORK_ON_LOOP_LIMIT, lambda: totals.conclusion(listing, at, longest_gap)))
 
     def _tell_lost(self, listing: QueueListing) -> None:
-        """Say once that the queue cannot be read as a whole, and once that it can again."""
+        """Log once that the queue cannot be read as a whole, and once that it can again."""
         if listing.lost and not self._lost_told:
             log.warning(
                 "a queue was not read as a whole", **self._key._asdict(), length=listing.length, reason=listing.lost

@@ -29,12 +29,12 @@ from exporter.sources.octopus.pages import Page, WireRow, read_page
 
 # The most that the newer page allows; what the older one's example shows, for deployments that refuse the former.
 PAGE_SIZE, SMALL_PAGE_SIZE = 200, 10
-# A refusal of the larger page is believed for so many seconds: deployments are updated.
+# Seconds for which a refusal of the larger page is remembered: deployments are updated.
 SMALL_FOR = 3600.0
 # A queue that grows while it is read must come to an end: twice as many pages as it seemed to have, and a few.
 SPARE_PAGES = 10
 MAX_PAGES = 1000
-# So many lost pages are bad luck; with more the service is in trouble, and asking on would make it worse.
+# More lost pages than this mean that the service is overloaded, and further requests would make it worse.
 LOST_LIMIT = 3
 
 
@@ -84,7 +84,7 @@ class QueueListing(Record, frozen=True, gc=False):
 
 
 class Queue(NamedTuple):
-    """A queue as the API is asked for it; "" for what is left out."""
+    """A queue as the API takes it; "" for parameters that are left out."""
 
     queue_type: str
     cluster_type: str = ""
@@ -125,7 +125,7 @@ class QueueReader:
         return reading.listing()
 
     async def _first_page(self, ask: "Ask") -> tuple[int, Page]:
-        """The size of pages, and the first of them.
+        """Return the size of pages, and the first of them.
 
         No page says how a size is refused. So any 400 for the large one is answered with the small one: if that is
         refused as well, the reason was another.
@@ -156,7 +156,7 @@ Ask = Callable[[int, int], Awaitable[Page]]
 
 
 def pages_allowed(total: int | None, size: int) -> int:
-    """How many pages of a queue are read at most that had `total` entries at the beginning, or nobody knows how many."""
+    """Return the most pages that are read of a queue of `total` entries, or of an unknown number."""
     if total is None:
         return MAX_PAGES
     return min(MAX_PAGES, 2 * -(-total // size) + SPARE_PAGES)
@@ -201,7 +201,7 @@ class Reading:
             self._end()
 
     def lose(self, size: int, why: str) -> None:
-        """The page at `offset`, of so many rows, could not be had."""
+        """Note that the page of `limit` rows at `offset` could not be read."""
         self.lost_pages += 1
         self._note(f"the page at offset {self.offset} was lost: {why}")
         self._pass(size)
@@ -213,7 +213,7 @@ class Reading:
         self.goes_on = False
 
     def listing(self) -> QueueListing:
-        """The listing as far as it was read."""
+        """Return the listing as far as it was read."""
         whole = not self._lost
         complete = whole and not self._moved and not self._rejected and len(self._ids) == self._total
         return QueueListing(
@@ -245,7 +245,7 @@ class Reading:
         self.goes_on = self._total is None or self.offset < self._total
 
     def _end(self) -> None:
-        """An empty page: the end, which must not come before the last of `total` rows."""
+        """Take an empty page as the end, which must not come before the last of `total` rows."""
         if self._total is not None and self.offset < self._total:
             self._note(f"it ended after {self.offset} of {self._total} rows")
         self.goes_on = False
@@ -264,7 +264,7 @@ def label(value: str | int | None) -> str:
 
 
 def requested(jobs: Counter[Kind]) -> Requested:
-    """The resources that the jobs request, added up exactly."""
+    """Return the resources that the jobs request, added up exactly."""
     cores = memory = Fraction(0)
     unread = 0
     for (_, _, spec), count in jobs.items():
@@ -278,7 +278,7 @@ def requested(jobs: Counter[Kind]) -> Requested:
 
 
 def number(amount: Fraction) -> float:
-    """A whole number stays exact, whatever its size."""
+    """Return a whole number stays exact, whatever its size."""
     return int(amount) if amount.denominator == 1 else float(amount)
 
 
@@ -299,7 +299,7 @@ class Resources(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def read_spec(spec: str) -> Resources | None:
-    """The resources that `spec` names; None for a form that is not understood."""
+    """Return the resources that `spec` names; None for a form that is not understood."""
     match = _SPEC.fullmatch(spec)
     if match is None:
         return None

@@ -15,7 +15,7 @@ from exporter.http import Request, Response, Upstream, one_line
 from exporter.sources.scnet.api import open_envelope, text_of
 from exporter.sources.values import UNREADABLE
 
-# What the endpoint is called in messages.
+# The endpoint's name in messages.
 DELETE_JOBS = "delete_jobs"
 # The only value that the page names. Other values are other operations.
 DELETION = "5"
@@ -99,7 +99,7 @@ async def delete_jobs(
 
 
 def read_answer(response: Response) -> str:
-    """What a success says: the messages of the schedulers, in one line."""
+    """Return the schedulers' messages of a success, in one line."""
     data = open_envelope(response)
     try:
         messages = msgspec.json.decode(data, type=dict[str, object])

@@ -52,7 +52,7 @@ GATEWAY_REFUSED, GATEWAY_NOT_LOGGED_IN = "1001", "401"
 
 
 def address(path: str, params: Mapping[str, str], *, hpc_url: str, ac_url: str) -> str:
-    """The address of a collector's path: at the AC service if it begins with ``/ac/``. `params` fill its ``{names}``."""
+    """Return the address of a collector's path: at the AC service if it begins with ``/ac/``. `params` fill its ``{names}``."""
     base = ac_url if path.startswith("/ac/") else hpc_url
     return base + path.format_map({name: encoded(value) for name, value in params.items()})
 
@@ -75,7 +75,7 @@ _envelope = msgspec.json.Decoder(Envelope)
 
 
 def open_envelope(response: Response) -> msgspec.Raw:
-    """The ``data`` of a successful answer, ``null`` where there is none.
+    """Return the ``data`` of a successful answer, ``null`` where there is none.
 
     Success is code "0", whatever the HTTP status. Raises the PollError that says what to do about anything else.
     """
@@ -117,7 +117,7 @@ def raise_for_status(response: Response) -> None:
 
 
 def throttling(response: Response, api_code: str | None = None) -> ThrottledError | None:
-    """The error for HTTP 429, and for 503 that says when to come back; None for anything else."""
+    """Return the error for HTTP 429, and for 503 that says when to come back; None for anything else."""
     retry_after = retry_after_of(response.headers, response.received)
     if response.status == 429 or (response.status == 503 and retry_after is not None):  # noqa: PLR2004 - HTTP statuses
         pause = "" if retry_after is None else f", to come back in {retry_after:.0f} s"
@@ -128,7 +128,7 @@ def throttling(response: Response, api_code: str | None = None) -> ThrottledErro
 
 
 def error_for(code: str, message: str, response: Response) -> PollError:
-    """The error for an envelope with a `code` other than "0"."""
+    """Return the error for an envelope with a `code` other than "0"."""
     refused = gateway_refusal(code, message)
     label = code if refused or code in LISTED_CODES else "other"
     if throttled := throttling(response, label):
@@ -145,14 +145,14 @@ def error_for(code: str, message: str, response: Response) -> PollError:
 
 
 def gateway_refusal(code: str, message: str) -> str:
-    """The words for a token that a gateway before the API rejects; empty for anything else."""
+    """Return the words for a token that a gateway before the API rejects; empty for anything else."""
     if code == GATEWAY_NOT_LOGGED_IN or (code == GATEWAY_REFUSED and "token" in message.lower()):
         return "a gateway does not accept it"
     return ""
 
 
 def text_of(raw: msgspec.Raw) -> str:
-    """A message of the API in one printable line of bounded length."""
+    """Return a message of the API in one printable line of bounded length."""
     try:
         value = msgspec.json.decode(raw)
     except UNREADABLE:

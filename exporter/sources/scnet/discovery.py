@@ -81,7 +81,7 @@ class Found:
 
 
 def read_center(response: Response) -> Center:
-    """The region in the answer to ``center``. Raises PollError."""
+    """Return the region in the answer to ``center``. Raises PollError."""
     data = open_envelope(response)
     try:
         answer = _center.decode(data)
@@ -96,7 +96,7 @@ def read_center(response: Response) -> Center:
 
 
 def enabled(rows: list[msgspec.Raw]) -> Iterator[str]:
-    """The addresses that are in use, without the ``/hpc`` that their paths begin with."""
+    """Yield the addresses that are in use, without the ``/hpc`` that their paths begin with."""
     for row in rows:
         try:
             url = _url.decode(row)
@@ -110,7 +110,7 @@ async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) ->
     """All regions of the account, by id. Raises PollError where the login itself fails."""
     answer = await upstream.call(login.request(now), read_login)
     regions = sorted(answer.regions.values(), key=lambda region: region.cluster_id)
-    # All at once: a region that hangs costs its own time only.
+    # Simultaneously: a region that hangs costs its own time only.
     return await asyncio.gather(*(find(upstream, region, ac_url) for region in regions))
 
 

@@ -56,7 +56,7 @@ _claims = msgspec.json.Decoder(WireClaims)
 
 
 def read_token(token: str) -> Issued:
-    """The owner and the expiry of `token`, a JWT signed by the server with a secret of its own.
+    """Return the owner and the expiry of `token`, a JWT signed by the server with a secret of its own.
 
     Unknown where it does not decode, for it may still be accepted.
     """
@@ -111,7 +111,7 @@ class ScnetLogin:
         return f"account {self.account or self.user}"
 
     def read(self, response: Response) -> dict[str, Issued | str]:
-        """The tokens of the regions by their ids, and that of the PLATFORM."""
+        """Return the tokens of the regions by their ids, and that of the PLATFORM."""
         answer = read_login(response)
         tokens: dict[str, Issued | str] = {each.cluster_id: self._issued(each) for each in answer.regions.values()}
         if answer.platform is not None:
@@ -184,7 +184,7 @@ def signature(user: str, access_key: str, secret_key: str, timestamp: str) -> st
 
 
 def read_login(response: Response) -> LoginAnswer:
-    """The tokens in the answer to a login. A refusal names this machine's clock as the likely cause where it is off.
+    """Return the tokens in the answer to a login. A refusal names this machine's clock as the likely cause where it is off.
 
     The row of a region is found by its id: the order of the rows means nothing, and the token's own claim may differ.
     Of two rows of one region the first usable one counts.
@@ -209,7 +209,7 @@ def read_login(response: Response) -> LoginAnswer:
 
 
 def to_region(raw: msgspec.Raw) -> RegionToken | None:
-    """A row of a login; None where it could not be read."""
+    """Return a row of a login; None where it could not be read."""
     try:
         row = _token.decode(raw)
     except UNREADABLE:
@@ -225,7 +225,7 @@ def better(row: RegionToken, than: RegionToken | None) -> bool:
 
 
 def renewal(upstream: Upstream, ac_url: str) -> Renewal:
-    """The way to the next token at a region's AC address (page 更新凭证)."""
+    """Return the way to the next token at a region's AC address (page 更新凭证)."""
 
     def request(token: str) -> Request:
         url = f"{ac_url}/ac/openapi/v2/tokens/next"
@@ -242,7 +242,7 @@ _renewed = msgspec.json.Decoder(str | WireRenewed | list[WireRenewed])
 
 
 def read_renewal(response: Response) -> Issued:
-    """The token in the answer to ``tokens/next``, which is the token itself, in an object, or in an object in a list."""
+    """Return the token in the answer to ``tokens/next``, which is the token itself, in an object, or in an object in a list."""
     data = open_confidential(response)
     try:
         answer = _renewed.decode(data)

@@ -60,13 +60,13 @@ _raw_job = msgspec.json.Decoder(_RawJob)
 
 
 def read_jobs(response: Response) -> JobListing:
-    """The jobs of one member in an answer. Raises PollError."""
+    """Return the jobs of one member in an answer. Raises PollError."""
     listing = job_listing(open_envelope(response))
     return listing.fingerprinted(response.body) if listing.jobs else listing
 
 
 def job_listing(data: msgspec.Raw) -> JobListing:
-    """The listed jobs. Raises DecodeError where the data is no list, or holds rows of which none can be read."""
+    """Return the listed jobs. Raises DecodeError where the data is no list, or holds rows of which none can be read."""
     listed = _in_one_go(data)
     rejected = odd = 0
     if listed is None:
@@ -111,7 +111,7 @@ def _read_job(raw: msgspec.Raw) -> tuple[Job, int]:
 def _piece_by_piece(
     raw_id: msgspec.Raw, raw_status: msgspec.Raw, raw_name: msgspec.Raw, *amounts: msgspec.Raw
 ) -> tuple[Job, int]:
-    """A job of which not all values can be read, and how many of them make no sense. Raises RecordError as `_read_job`."""
+    """Return a job of which not all values can be read, and how many of them make no sense. Raises RecordError as `_read_job`."""
     job_id = id_of(raw_id)
     if job_id is None:
         raise RecordError("a job without a usable id")
@@ -126,7 +126,7 @@ def _piece_by_piece(
 
 
 def _to_job(sent: _Job) -> Job:
-    """The job. Raises RecordError if its id cannot be used."""
+    """Return the job. Raises RecordError if its id cannot be used."""
     # Nearly always the id is plain text and the state one of the page's: anything else is looked at more closely.
     job_id, status = sent.id, sent.status
     if type(job_id) is not str or not job_id.isalnum():
@@ -151,7 +151,7 @@ def _to_job(sent: _Job) -> Job:
 
 
 def _plain_id(value: str | float) -> str:
-    """An id as text. Raises RecordError for one that cannot be used."""
+    """Return an id as text. Raises RecordError for one that cannot be used."""
     job_id = id_of_text(value) if isinstance(value, str) else id_of_number(value)
     if job_id is None:
         raise RecordError("a job without a usable id")

@@ -52,7 +52,7 @@ _job = msgspec.json.Decoder(RawOwnJob)
 async def own_jobs(
     upstream: Upstream, hpc_url: str, scheduler_id: str, tokens: TokenProvider, owner: str | None = None
 ) -> JobListing:
-    """The jobs at a scheduler of the user that `tokens` belong to, or of `owner` where the region allows that.
+    """Return the jobs at a scheduler of the user that `tokens` belong to, or of `owner` where the region allows that.
 
     Raises PollError; DecodeError if no row can be used. A listing that is not complete has `rejected` above 0.
     """
@@ -79,7 +79,7 @@ async def own_jobs(
 
 
 def missing_rows(page: Page, seen: int) -> int:
-    """How many rows are still to come, at least; without a total a page that is not full is the last one."""
+    """Return the number of rows still to come, at least; without a total a page that is not full is the last one."""
     if page.total is None:
         return int(len(page.rows) >= PAGE_SIZE)
     return max(0, page.total - seen) if page.total >= 0 else 1

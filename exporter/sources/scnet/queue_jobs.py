@@ -30,7 +30,7 @@ JOBS: Final = gauge(
     ("hpc_cluster", "user", "queue", "state"),
     "Jobs of a scheduler user in a queue, by state. Queues of one name in several schedulers of the region are added up. "
     "A queue once seen stays, at 0. Absent while nothing recent is known.",
-    zh="调度器用户在一个队列中的作业数，按状态分。区域内多个调度器的同名队列会相加。出现过的队列会一直保留，值为 0。",
+    zh="调度系统用户在一个队列中的作业数，按状态分。区域内多个调度系统的同名队列会相加。出现过的队列会一直保留，值为 0。",
 )
 
 _LETTERS: Final = {
@@ -52,7 +52,7 @@ _five_counts: Final[Callable[[Counts], tuple[int, int, int, int, int]]] = itemge
 ONE_GO_LIMIT: Final = 256 * 1024
 # Rendering this many queues takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT: Final = 2_000
-# Names without jobs that are remembered for each target: more than any region has, unless it invents new ones for ever.
+# Names without jobs that are remembered for each target: more than any region has, unless it keeps inventing new ones.
 ABSENT_LIMIT: Final = 1000
 
 
@@ -64,7 +64,7 @@ class QueueCounts(Record, frozen=True, gc=False):
 
 
 class QueueStatistics(Answer, frozen=True, gc=False):
-    """One user's queues. `unknown_words` are the states that nobody knows, as the upstream spells them."""
+    """One user's queues. `unknown_words` are the unknown states, as the upstream spells them."""
 
     user: str
     queues: tuple[QueueCounts, ...]
@@ -148,7 +148,7 @@ def _in_one_go(data: msgspec.Raw) -> tuple[QueueCounts, ...] | None:
 
 
 def _plain_counts(queue: _Queue) -> dict[JobState, int]:
-    """The counts where every name is a bare letter, as nearly always; KeyError where not."""
+    """Return the counts where every name is a bare letter, as nearly always; KeyError where not."""
     counts = _NO_JOBS.copy()
     for value in queue.values or ():
         counts[_LETTERS[value.metric_name]] += value.metric_value
@@ -156,7 +156,7 @@ def _plain_counts(queue: _Queue) -> dict[JobState, int]:
 
 
 def _tallied(raw: msgspec.Raw) -> "_Tally":
-    """A queue with its counts. Raises RecordError for one without a name."""
+    """Return a queue with its counts. Raises RecordError for one without a name."""
     try:
         queue = _queue.decode(raw)
         return _Tally(str(queue.name), _plain_counts(queue))
@@ -223,18 +223,18 @@ class _Tally:
         self._all_lost = True
 
     def counts(self) -> dict[JobState, int]:
-        """The counts that are known."""
+        """Return the counts that are known."""
         if self._all_lost:
             return {}
         lost = set(self._lost)
         if JobState.UNKNOWN in self._sent and self._counts.get(JobState.UNKNOWN) != 0:
-            # A letter that nobody knows may be another name for one that was not sent.
+            # An unknown letter may be another name for one that was not sent.
             lost |= _STATES - self._sent
         return {state: count for state, count in self._counts.items() if state not in lost}
 
 
 def _state_of(metric_name: str) -> JobState | None:
-    """The state for "R", or for "R(运行)" and "'R(运行)'" as the page's table spells it; None where there is no letter."""
+    """Return the state for "R", or for "R(运行)" and "'R(运行)'" as the page's table spells it; None where there is no letter."""
     letter = metric_name.strip().strip("'\"‘’“”")[:1].upper()
     if letter in _LETTERS:
         return _LETTERS[letter]
@@ -277,13 +277,13 @@ def by_queue(statistics: QueueStatistics, seen: Collection[str] = ()) -> dict[st
 
 
 def _added(one: Counts, other: Counts) -> Counts:
-    """The sums; of the states that every queue has, those that are known of both."""
+    """Return the sums; of the states that every queue has, those that are known of both."""
     known = (one.keys() & other.keys()) | ((one.keys() | other.keys()) - _STATES)
     return {state: one.get(state, 0) + other.get(state, 0) for state in known}
 
 
 def rendered(hpc_cluster: str, user: str, queues: Mapping[str, Counts]) -> Chunks:
-    """The lines of a user's queues. Runs at every change of an answer, so what lines have in common is rendered once."""
+    """Return the lines of a user's queues. Runs at every change of an answer, so what lines have in common is rendered once."""
     lines_start = start(JOBS, hpc_cluster, user)
     lines = "".join(
         [_queue_lines(f'{lines_start},queue="{escape(queue)}"', counts) for queue, counts in queues.items()]
@@ -309,7 +309,7 @@ def _queue_lines(line_start: str, counts: Counts) -> str:
 
 
 def figures(queues: Mapping[str, Counts]) -> QueueFigures:
-    """The same numbers as `rendered` shows."""
+    """Return the same numbers as `rendered` shows."""
     return QueueFigures(tuple(map(sys.intern, queues)), tuple(chain.from_iterable(map(_numbers, queues.values()))))
 
 
@@ -418,7 +418,7 @@ class UserPolling:
         raise RejectedError(f"the token is no longer that of {self._user} but of {owner}")
 
     async def _owner(self) -> str:
-        """The scheduler user that the token belongs to. Raises PollError where it does not say."""
+        """Return the scheduler user that the token belongs to. Raises PollError where it does not say."""
         await self._token.current()
         owner = self._token.issued.owner
         if not owner:

@@ -27,7 +27,7 @@ UNKNOWN_WORDS_TOLD: Final = 50
 
 
 class MadeTargets:
-    """A region's targets, made when its queues were asked for of these `users`."""
+    """A region's targets, made for the queues of these `users`."""
 
     def __init__(self, users: list[str], targets: list[Target]) -> None:
         self.users = users
@@ -76,7 +76,7 @@ class Region:
         self.tokens = RegionTokens(cluster, self.accounts, context, upstream=self.upstream, slots=slots)
 
     def warnings(self) -> list[str]:
-        """Settings that are allowed but may surprise."""
+        """Return settings that are allowed but may surprise."""
         if self.cluster.users is not None:
             return []
         asked = [
@@ -91,7 +91,7 @@ class Region:
         return []
 
     def _queue_users(self) -> list[str]:
-        """Whose queues are counted; OWNER stands for the token's own user while only a login can tell who that is."""
+        """Return the users whose queues are counted; OWNER stands for the token's own user until a login gives the name."""
         if self.cluster.users is not None:
             return [user.name for user in self.cluster.users]
         owner = self.tokens.own.issued.owner
@@ -113,7 +113,7 @@ class Region:
         return made.targets
 
     async def prepare(self) -> None:
-        """Make the targets, bit by bit: thousands at once would keep the event loop from everything else for too long."""
+        """Make the targets in slices: thousands in one go would block the event loop for too long."""
         if self._made is None:
             users, targets = self._queue_users(), list[Target]()
             for target in self._make_targets(users):
@@ -145,7 +145,7 @@ class Region:
             if word not in told and len(told) < UNKNOWN_WORDS_TOLD:
                 told.add(word)
                 log.warning(
-                    "a state that nobody knows is shown as unknown and holds no resources; please report it",
+                    "an unknown state is shown as unknown and holds no resources; please report it",
                     source=self.name,
                     collector=collector,
                     state=word,
@@ -156,7 +156,7 @@ class Region:
     open = staticmethod(open_envelope)
 
     def endpoint(self, collector: Collector, subject: Subject) -> Endpoint:
-        """The path of `collector`, requested with the token of the subject's user, or else the region's."""
+        """Return the path of `collector`, requested with the token of the subject's user, or else the region's."""
         cluster = self.cluster
         url = address(collector.path, subject.params, hpc_url=cluster.hpc_url, ac_url=cluster.ac_url)
         tokens: TokenProvider
@@ -190,11 +190,11 @@ class Region:
         """Let requests in flight finish, then close the connections."""
         await self.tokens.close()
         await self.upstream.close()
-        # They refer to the region: so all of it is gone at once instead of being left to the garbage collector.
+        # They refer to the region: so all of it is freed immediately instead of being left to the garbage collector.
         self._made = None
 
 
 def account_names(cluster: Cluster) -> set[str]:
-    """The accounts that a region takes tokens from."""
+    """Return the accounts that a region takes tokens from."""
     names = [cluster.account, *(user.account for user in cluster.users or ())]
     return {name for name in names if name is not None}

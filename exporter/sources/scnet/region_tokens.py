@@ -27,7 +27,7 @@ def account_at_work(account: config.Account, context: Context, tls: ssl.SSLConte
 
 
 def login_of(account: config.Account) -> AccessKeyLogin | PasswordLogin:
-    """The way that an account logs in."""
+    """Return the way that an account logs in."""
     if account.password is not None:
         return PasswordLogin(account.user, account.password, account.org_id or "", account.url or "", account.name)
     assert account.access_key is not None  # noqa: S101 - the configuration's checks see to it
@@ -63,7 +63,7 @@ class RegionTokens:
         self.members = self._either(self.own) if isinstance(self.own, TokenSource) else self.own
 
     def of_user(self, user: str) -> StaticToken | TokenSource:
-        """The token to ask for a user's queues with."""
+        """Return the token to ask for a user's queues with."""
         return self._of_users.get(user, self.own)
 
     def uses(self, secret: Secret) -> bool:
@@ -144,5 +144,5 @@ class RegionTokens:
 
 
 def secrets_of(account: config.Account) -> tuple[Secret | None, ...]:
-    """What an account logs in with."""
+    """Return the credentials of an account."""
     return account.access_key, account.secret_key, account.password

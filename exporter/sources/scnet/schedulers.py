@@ -52,7 +52,7 @@ def _rows(_region: Subject, found: Found) -> Iterator[SchedulerRow]:
     NAME,
     path=PATH,
     per=REGION,
-    title=Text("schedulers", "调度器"),
+    title=Text("schedulers", "调度系统"),
     gives=Text("the schedulers", "调度系统"),
     families=(INFO,),
     default=True,

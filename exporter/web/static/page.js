@@ -62,11 +62,14 @@ async function load() {
   asking = mine;
   const patience = setTimeout(() => mine.abort(), PATIENCE);
   const started = performance.now();
+  let pause = PAUSE;
   try {
     const answer = await fetch(location.href, { cache: "no-store", signal: mine.signal });
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!answer.ok || !fresh.getElementById("verdict")) throw new Error(answer.statusText);
     if (asking === mine) show(fresh);
+    // A large page is requested less often: it costs the exporter more.
+    pause = Math.max(PAUSE, 20 * (performance.now() - started));
   } catch {
     if (asking === mine) lost();
   }

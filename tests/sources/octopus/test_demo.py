@@ -1,4 +1,4 @@
-"""What `simulate` prints and `demo` runs with is polled as it stands, regions and projects alike."""
+"""The configuration that `simulate` prints and `demo` uses is polled as it stands, regions and projects alike."""
 
 from pathlib import Path
 

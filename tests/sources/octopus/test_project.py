@@ -40,11 +40,11 @@ class Running:
         return (await self.app.metrics(Format.TEXT, compress=False)).decode()
 
     async def lines(self, prefix: str) -> list[str]:
-        """The samples whose name begins so."""
+        """Return the samples whose name begins so."""
         return [line for line in (await self.metrics()).splitlines() if line.startswith(prefix)]
 
     async def value(self, name: str, **labels: str) -> float | None:
-        """The one sample of that name that has these labels; None if there is none."""
+        """Return the one sample of that name that has these labels; None if there is none."""
         found = [
             float(line.rpartition(" ")[2])
             for line in await self.lines(f"{name}{{")
@@ -54,7 +54,7 @@ class Running:
         return found[0] if found else None
 
     async def polls(self, count: int = 1) -> None:
-        """Let every queue be polled so many times more."""
+        """Wait until every queue was polled this many times more."""
         for _ in range(count):
             before = self.attempts()
             while any(now == then for now, then in zip(self.attempts(), before, strict=True)):
@@ -154,7 +154,7 @@ async def test_the_second_example_of_the_page(at_work: AtWork, tmp_path: Path) -
     assert shown == expected_of_example(f'queue_type="PROCESSOR",cluster_type="CCE",cluster_id="{cluster}"')
 
 
-# What comes and goes
+# Arrivals and departures
 
 
 async def test_arrivals_departures_and_time_in_the_queue(at_work: AtWork, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ FULL = {"job_type": "A", "processor_name": "B", "resource_spec": "2Core_8GiB", "
 
 
 def page(*rows: Any, total: Any = -1, **more: Any) -> Answer:
-    """A page of a queue of so many rows, by default those of the page."""
+    """Return a page of a queue of `total` rows, by default those of the page."""
     info = {"offset": 0, "limit": 200, "total": len(rows) if total == -1 else total}
     return Answer({"payload": {"list": rows, "page_info": info}, **more})
 
@@ -38,7 +38,7 @@ def queue(
     unread: int = 0,
     oldest: float | None = None,
 ) -> dict[str, float]:
-    """The samples of a queue. `jobs` are those of each kind, or of which nothing is known but that they are there."""
+    """Return the samples of a queue. `jobs` are those of each kind, or of which nothing is known but that they are there."""
     samples: dict[str, float | None] = {"queue_length": length, "queue_listing_complete": complete}
     if jobs is not None:
         kinds, unread = ({"  ": jobs}, jobs) if isinstance(jobs, int) else (jobs, unread)

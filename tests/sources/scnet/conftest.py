@@ -1,4 +1,4 @@
-"""What the tests of the SCNet client have in common."""
+"""Fixtures of the tests of the SCNet client."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,5 +18,5 @@ async def network() -> AsyncIterator[Network]:
 
 @pytest.fixture
 def page_example() -> dict[str, bytes]:
-    """The answers that the official pages show, by endpoint."""
+    """Return the answers that the official pages show, by endpoint."""
     return {path.stem: path.read_bytes() for path in FIXTURES.glob("*.json")}

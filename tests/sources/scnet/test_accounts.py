@@ -43,13 +43,13 @@ async def lab() -> AsyncIterator[AtWork]:
 
 @pytest.fixture
 async def pair() -> AsyncIterator[AtWork]:
-    """An account with two regions."""
+    """Yield an account with two regions."""
     async with at_work(2) as started:
         yield started
 
 
 async def outcome(asked: Awaitable[str]) -> str:
-    """The token, or the reason of the failure."""
+    """Return the token, or the reason of the failure."""
     try:
         return await asked
     except PollError as error:
@@ -57,7 +57,7 @@ async def outcome(asked: Awaitable[str]) -> str:
 
 
 def claimed_region(token: str) -> str:
-    """The clusterId that a token claims."""
+    """Return the clusterId that a token claims."""
     payload = token.split(".")[1]
     return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["clusterId"])
 
@@ -254,7 +254,7 @@ async def test_the_whole_seconds_of_a_date_header_are_no_skew(lab: AtWork) -> No
     assert held.expires_at - lab.clock.monotonic() == pytest.approx(DAY, abs=0.01)
 
 
-async def test_while_nothing_renews_it_the_old_token_goes_on_and_nobody_is_hammered(lab: AtWork) -> None:
+async def test_while_nothing_renews_it_the_old_token_goes_on_without_a_flood_of_requests(lab: AtWork) -> None:
     token = lab.token(lab.first)
     old = await token.current()
     for endpoint in ("next", "login"):
@@ -275,7 +275,7 @@ async def test_while_nothing_renews_it_the_old_token_goes_on_and_nobody_is_hamme
 
 
 async def test_a_token_renewed_by_one_region_survives_its_settings(lab: AtWork) -> None:
-    """What a reload does: a new way to the same account, which goes on with the renewed token and counts nothing."""
+    """As after a reload: a new client of the same account, which goes on with the renewed token and counts nothing."""
     token = lab.token(lab.first)
     await token.current()
     await lab.clock.advance(0.81 * DAY)
@@ -305,7 +305,7 @@ async def test_a_renewed_token_of_which_nothing_is_known_takes_the_series_away(
 
 
 class Scripted:
-    """A platform that gives what a test says: `tokens` of region 1, the last one for ever, on a clock of its own."""
+    """A platform that issues given `tokens` of region 1, repeating the last one, on a clock of its own."""
 
     def __init__(self, network: Network, clock: FakeClock, *tokens: str) -> None:
         self.network = network
@@ -351,7 +351,7 @@ async def test_a_token_that_does_not_decode_is_used_until_it_is_refused(network:
 
 
 async def test_a_token_given_as_expired_is_used_all_the_same(network: Network) -> None:
-    """The pages' sample token: its end, in 2023, is shown as what it says; it is not asked for again and again."""
+    """The pages' sample token: its end, in 2023, is shown as it is; it is not requested again and again."""
     platform = Scripted(network, FakeClock(now=1_800_000_000.0), SAMPLE_TOKEN)
     token = await platform.token()
     for _ in range(10):
@@ -424,7 +424,7 @@ async def test_a_new_credential_ends_the_wait_of_those_who_contend(network: Netw
 
 
 async def replaced(token: TokenSource) -> str:
-    """What the token in use is replaced with, refused as soon as it was obtained."""
+    """Return a replacement of the token in use that is rejected as soon as it was obtained."""
     return await token.replace(await token.current()) or ""
 
 
@@ -649,7 +649,7 @@ async def test_a_login_told_to_wait_waits_so_long(lab: AtWork) -> None:
 
 
 def replace_name(lab: AtWork, name: str) -> Any:
-    """The first region under another name, as a second section of a configuration may call it."""
+    """Return the first region under another name, as a second section of a configuration may call it."""
 
     class Alias:
         def __getattr__(self, attribute: str) -> Any:

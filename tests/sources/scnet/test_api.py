@@ -1,4 +1,4 @@
-"""What an answer means: the code decides, not the HTTP status, and every code says what to do next."""
+"""The meaning of an answer: the code decides, not the HTTP status, and every code says what to do next."""
 
 import json
 

@@ -18,7 +18,7 @@ NAMES = st.text(st.sampled_from("abz09_.-[],;: %&=+#\n王ａ１ﷺ"), max_size=8
 
 
 def jobs_named(parameters: str) -> list[tuple[str, str, str]]:
-    """What a region makes of the parameters, without any care: (scheduler, user, job)."""
+    """Return the parameters as a careless region reads them: (scheduler, user, job)."""
     [info] = parse_qs(parameters, strict_parsing=True)["strJobInfoMap"]
     found = []
     for part in info.split(";"):

@@ -27,7 +27,7 @@ def job(**fields: Any) -> Answer:
 
 
 def amounts(sent: bytes) -> Answer:
-    """A job of which each amount is `sent`, between two others."""
+    """Return a job of which each amount is `sent`, between two others."""
     fields = b",".join(b'"%s":%s' % (name.encode(), sent) for name in AMOUNTS)
     return envelope(
         b'[{"id":"0","status":"statR"},{"id":"1","status":"statR",%s},{"id":"2","status":"statQ"}]' % fields
@@ -190,14 +190,14 @@ async def test_sums(answer: Answer, name: str, expected: Samples) -> None:
     ("status", "word"),
     [("statZZ", "statZZ"), ("", ""), (None, ""), (7, "7"), (True, "true"), (["statR"], '["statR"]'), ({}, "{}")],
 )
-async def test_a_job_in_a_state_that_nobody_knows_is_there_all_the_same(status: Any, word: str) -> None:
+async def test_a_job_in_an_unknown_state_is_there_all_the_same(status: Any, word: str) -> None:
     polled = await poll(envelope([RUNNING, {"id": "2", "status": status}]))
     assert polled.outcome({}) == ({**ONE, "info 2  unknown": 1}, 0)
     assert polled.unknown_states == 1
     assert [job.raw_state for job in polled.records.jobs] == ["", word]
 
 
-async def test_a_job_without_a_status_is_in_a_state_that_nobody_knows() -> None:
+async def test_a_job_without_a_status_is_in_an_unknown_state() -> None:
     polled = await poll(envelope([{"id": "1"}]))
     assert (polled.samples, polled.unknown_states) == ({"info 1  unknown": 1}, 1)
 

@@ -52,12 +52,12 @@ async def test_one_page(network: Network) -> None:
 async def test_all_pages_are_read(network: Network, count: int, with_total: bool) -> None:
     found = await listing(network, Pages(list(map(row, range(count))), **({} if with_total else {"total": None})))
     assert [job.id for job in found.jobs] == list(map(str, range(count)))
-    # Without a total nobody can tell whether a full page was the last one.
+    # Without a total it is unknown whether a full page was the last one.
     assert found.complete
 
 
 @pytest.mark.parametrize("page", [{"total": 5}, {"total": "5"}, {"total": -1}, {"total": "many"}])
-async def test_rows_that_the_total_promises_and_nobody_sends_make_it_incomplete(
+async def test_rows_that_the_total_promises_and_are_not_sent_make_it_incomplete(
     network: Network, page: dict[str, Any]
 ) -> None:
     found = await listing(network, Pages([row(1), row(2)], **page))

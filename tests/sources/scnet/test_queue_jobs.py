@@ -38,7 +38,7 @@ def queues(*values: Any, name: Any = "debug") -> Answer:
 
 
 def counts(name: str = "debug", /, *, others: int | None = 0, **known: int | None) -> dict[str, float]:
-    """The samples of a queue: by letter, and `others` for the rest; None where there is none."""
+    """Return the samples of a queue: by letter, and `others` for the rest; None where there is none."""
     found = {STATES.get(letter, letter): count for letter, count in {**dict.fromkeys(STATES, others), **known}.items()}
     return {f"{name} {state}": count for state, count in found.items() if count is not None}
 
@@ -161,7 +161,7 @@ async def test_the_example_of_the_page(page_example: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("letter", ["X", "PENDING", "运行"])
-async def test_a_letter_that_nobody_knows_may_stand_for_one_that_is_not_sent(letter: str) -> None:
+async def test_an_unknown_letter_may_stand_for_one_that_is_not_sent(letter: str) -> None:
     """The three jobs may be running, so 0 running would be wrong; the two that are queued are two all the same."""
     known = [value(each, 1) for each in STATES]
     for values, expected, rejected in [

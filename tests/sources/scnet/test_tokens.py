@@ -1,4 +1,4 @@
-"""What a token says of itself; and that it is usable even if it says nothing."""
+"""The claims of a token; it is usable even without any."""
 
 import base64
 import json

@@ -88,7 +88,7 @@ spec:
           port: metrics
         periodSeconds: 20
         timeoutSeconds: 5
-      # As soon as every target was tried once, however long that takes: nobody is restarted for it.
+      # As soon as every target was tried once, however long that takes: a slow start is no reason for a restart.
       readinessProbe:
         httpGet:
           path: /-/ready
