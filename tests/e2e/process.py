@@ -1,4 +1,4 @@
-"""The exporter as its users run it: a process of its own, steered by signals and asked over HTTP."""
+"""The exporter as a process of its own, controlled by signals and requests."""
 
 import asyncio
 import re
@@ -23,13 +23,13 @@ LISTENING = re.compile(r'^(?=.*"Listening on").*\baddress(?:=|": ")([^"\s]+)', r
 
 
 async def eventually(look: Callable[[], object], what: str) -> None:
-    """Return when `look`, or its awaited result, is true; fail when it never is."""
+    """Wait until `look` returns something true, directly or awaited."""
     try:
         async with asyncio.timeout(DEADLINE):
             pause = 0.02
             while not await result_of(look()):
                 await asyncio.sleep(pause)
-                # A look may cost both processes a whole exposition.
+                # A look may cost both processes a scrape.
                 pause = min(1.2 * pause, 0.2)
     except TimeoutError:
         raise AssertionError(f"never came true: {what}") from None
@@ -55,13 +55,13 @@ class Answer:
 
 
 def samples_of(exposition: str) -> dict[str, float]:
-    """Every series, as it is written, and its value."""
+    """Values by series, written as in the exposition."""
     lines = [line for line in exposition.split("\n") if line and not line.startswith("#")]
     return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
 
 
 class ExporterProcess:
-    """One run of ``python -m exporter``. Its output is in files of `folder`, which is its working directory."""
+    """One run of ``python -m exporter`` in `folder`, which also holds its output."""
 
     def __init__(self, folder: Path, configuration: str = "") -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class ExporterProcess:
             )
 
     async def serve(self, *arguments: str, env: Mapping[str, str] | None = None, listeners: int = 1) -> None:
-        """Start to serve on a free port and wait until it listens."""
+        """Serve on a free port; return when it listens."""
         if not any(argument.startswith("--web.listen-address") for argument in arguments):
             arguments = (*arguments, "--web.listen-address=127.0.0.1:0")
         await self.start(*arguments, env=env)
@@ -97,8 +97,13 @@ class ExporterProcess:
         return (self.folder / "stderr").read_text(encoding="utf-8")
 
     @property
+    def command_line(self) -> str:
+        """The arguments that every user of the machine can read."""
+        return Path(f"/proc/{self.process.pid}/cmdline").read_text(encoding="utf-8")
+
+    @property
     def addresses(self) -> list[str]:
-        """HOST:PORT of every listener, as the log has them."""
+        """HOST:PORT of every listener, from the log."""
         return LISTENING.findall(self.stderr)
 
     @property
@@ -109,12 +114,12 @@ class ExporterProcess:
         return [line for line in self.stderr.splitlines() if text in line]
 
     async def logged(self, text: str, number: int = 1) -> list[str]:
-        """Wait for `count` lines with `text`, which are written a moment after the event; the lines then."""
+        """Wait for `number` log lines with `text`; all such lines."""
         await eventually(lambda: len(self.log_lines(text)) >= number, f"{number} lines with {text!r}")
         return self.log_lines(text)
 
     async def ask(self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
-        """Send exactly the headers given (beside Host), follow nothing, decode nothing."""
+        """Send no headers but these and Host; do not follow redirects, do not decompress."""
         if self._http is None:
             self._http = aiohttp.ClientSession(
                 auto_decompress=False,
@@ -129,7 +134,7 @@ class ExporterProcess:
         return (await self.ask("/metrics")).samples
 
     async def shows(self, condition: Callable[[dict[str, float]], object], what: str) -> dict[str, float]:
-        """Scrape until `condition` holds for the samples; the samples then."""
+        """Scrape until `condition` holds; the samples of that scrape."""
         samples: dict[str, float] = {}
 
         async def look() -> object:
@@ -141,25 +146,25 @@ class ExporterProcess:
         return samples
 
     async def status(self) -> dict[str, Any]:
-        """Return the content of /api/v1/status."""
+        """The document of /api/v1/status."""
         facts: dict[str, Any] = msgspec.json.decode((await self.ask("/api/v1/status")).body)
         return facts
 
     async def ready(self) -> None:
-        """Wait until every target was tried. Does not ask /-/ready, which counts the answers by their status."""
+        """Wait until every target was polled, without requests of /-/ready, which are counted by status code."""
 
         async def look() -> object:
             return (await self.status())["ready"]
 
-        await eventually(look, "every target was tried")
+        await eventually(look, "every target was polled")
 
     async def wait(self) -> int:
-        """Wait for the end; the exit status."""
+        """The exit status, once it has ended."""
         async with asyncio.timeout(DEADLINE):
             return await self.process.wait()
 
     async def stop(self) -> int:
-        """Stop it as systemd does; the exit status."""
+        """Send SIGTERM, as systemd does; the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return await self.wait()
 
@@ -175,7 +180,7 @@ class ExporterProcess:
 async def serving(
     folder: Path, configuration: str, *arguments: str, env: Mapping[str, str] | None = None, listeners: int = 1
 ) -> AsyncIterator[ExporterProcess]:
-    """Yield a process that serves `configuration`. At its end it must stop when told to, without a word of complaint."""
+    """Serve `configuration`. The process has to stop on SIGTERM with status 0, without traceback or warning."""
     exporter = ExporterProcess(folder, configuration)
     try:
         await exporter.serve("serve", *arguments, env=env, listeners=listeners)
@@ -188,9 +193,11 @@ async def serving(
         await exporter.close()
 
 
-async def run(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
-    """Run a command to its end: exit status, standard output, standard error."""
-    exporter = ExporterProcess(folder)
+async def run(
+    folder: Path, *arguments: str, configuration: str = "", env: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Run a command: exit status, standard output, standard error."""
+    exporter = ExporterProcess(folder, configuration)
     try:
         await exporter.start(*arguments, env=env)
         status = await exporter.wait()

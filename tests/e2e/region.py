@@ -63,7 +63,7 @@ def asked_for(request: web.Request) -> tuple[str, str]:
         return "schedulers", ""
     if request.path == "/hpc/openapi/v2/view/cpucore/state":
         return "region_cores", ""
-    if request.path == "/api/user/v3/tokens":
+    if request.path in ("/api/user/v3/tokens", "/ac/openapi/v2/tokens"):
         return "login", request.headers["user"]
     if request.path.endswith("/data/queuing-jobs"):
         return "queuing_jobs", request.query["queue_type"]

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from tests.e2e.process import ExporterProcess, eventually, run, serving
-from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, queue, scripted_region
+from tests.e2e.region import ScriptedRegion, cluster, configuration
 from tests.support.forks import RUN_FIRST
 
 SUCCESSFUL = "hpc_exporter_config_last_reload_successful"
@@ -29,12 +29,6 @@ def hanging(path, *arguments, **named):
 os.open = hanging
 """
 FILES = ("exporter.yml", "token", "ca.pem")
-
-
-@pytest.fixture
-async def region() -> AsyncIterator[ScriptedRegion]:
-    async with scripted_region({"queue_jobs": envelope([queue("debug", R=2)])}) as region:
-        yield region
 
 
 def text(folder: Path, url: str) -> str:

@@ -1,4 +1,4 @@
-"""A region that repeats the secrets it is sent, in every way it can: none of them ever shows."""
+"""A region that repeats the secrets it is sent, in many forms: none is shown anywhere."""
 
 import base64
 import json
@@ -25,9 +25,10 @@ SECRETS = {
     "user": "u5er-5ecret-of-bob-0123-delta-tail",
     "access key": "acce55-key-of-the-account-0123-echo12-tail",
     "secret key": "s1gning-key-of-the-account-0123-foxtrot-tail",
+    "password": "pa55word-of-the-old-account-0123-hotel-tail",
     "obtained": "obta1ned-token-of-the-region-wuzhen-0123-golf56-tail",
 }
-# So much of one must not show either: texts are cut, and a half is found more easily than a whole.
+# Characters of a secret that must not be shown either: texts are cut.
 PREFIX = 12
 
 
@@ -79,21 +80,22 @@ ECHOES: dict[str, Callable[[str], web.Response]] = {
 
 
 async def repeat(request: web.Request) -> web.Response:
-    """Answer in the way that the user asked about is named after."""
+    """Repeat the token in the way that the requested user is named after."""
     _, user = asked_for(request)
     return ECHOES[user or "message"](request.headers["token"])
 
 
 async def log_in(request: web.Request) -> web.Response:
-    """Return the same for a login, with all that belongs to it; the login "lab" gets a token."""
-    if request.headers["user"] == "lab":
+    """Repeat all that a login sends in the way that its user is named after; the user "lab" gets a token."""
+    user = request.headers["user"]
+    if user == "lab":
         return web.Response(body=envelope([{"clusterId": "11250", "token": SECRETS["obtained"]}]))
-    sent = " ".join((request.headers["accessKey"], request.headers["signature"], SECRETS["secret key"]))
-    return ECHOES[request.headers["user"]](sent)
+    names = ("password",) if "password" in request.headers else ("accessKey", "signature")
+    return ECHOES[user](" ".join([*(request.headers[name] for name in names), SECRETS["secret key"]]))
 
 
 def configuration(url: str) -> str:
-    """Each token is used for a target of each echo, and each echo is met by a login."""
+    """A target of each echo for each token, and a login of each echo for each kind of login."""
     echoes = list(ECHOES)
     members = [{"group_id": GROUP_ID, "users": echoes}]
     of_region: dict[str, dict[str, Any]] = {
@@ -108,12 +110,15 @@ def configuration(url: str) -> str:
         },
     }
     refused = [
-        {"name": f"login {name}", "cluster_id": 1, "account": name, "collect": ["schedulers"]} for name in echoes
+        {"name": f"login {name}", "cluster_id": 1, "account": name, "collect": ["schedulers"]}
+        for name in (*echoes, *(f"old {name}" for name in echoes))
     ]
     regions = [{"name": name, "users": echoes, "members": members, **region} for name, region in of_region.items()]
     keys = {"access_key": SECRETS["access key"], "secret_key": SECRETS["secret key"]}
     accounts = [{"name": name, "user": name, "token_url": f"{url}/api/user/v3/tokens", **keys} for name in echoes]
     accounts.append({**accounts[0], "name": "lab", "user": "lab"})
+    by_password = {"password": SECRETS["password"], "org_id": "o", "url": url}
+    accounts += [{"name": f"old {name}", "user": name, **by_password} for name in echoes]
     return json.dumps(
         {
             "poll": {"interval": "1h", "timeout": "5s", "retries": 0},
@@ -124,7 +129,7 @@ def configuration(url: str) -> str:
 
 
 def leaks(*texts: str) -> list[str]:
-    """Which secrets, or parts of them, are in the texts, or in what is there in base64."""
+    """Kinds of the secrets of which the texts hold a part, as it is, escaped or in base64."""
     searched = [shape for text in texts for shape in (text, text.replace(" ", ""), unescaped(text), *decoded(text))]
     return [
         kind
@@ -140,7 +145,7 @@ def unescaped(text: str) -> str:
 
 
 def decoded(text: str) -> Iterator[str]:
-    """All that may be base64 in a text, decoded from each place where it may begin."""
+    """Everything that may be base64, decoded from each of its first four letters."""
     for letters in re.findall(r"[A-Za-z0-9+/]{16,}", text.replace(" ", "")):
         for start in range(4):
             whole = letters[start:][: len(letters[start:]) // 4 * 4]
@@ -156,7 +161,7 @@ async def region() -> AsyncIterator[ScriptedRegion]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def exporter(region: ScriptedRegion, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ExporterProcess]:
-    """One with every secret and a verbose log that has sent every request once."""
+    """An exporter with all secrets and debug logging that has polled every target once."""
     folder = tmp_path_factory.mktemp("exporter")
     (folder / "token").write_text(SECRETS["file"] + "\n")
     env = {"HARBIN_TOKEN": SECRETS["environment"], **OWN_INTERPRETER}
@@ -168,13 +173,15 @@ async def exporter(region: ScriptedRegion, tmp_path_factory: pytest.TempPathFact
 async def test_every_secret_was_sent_and_repeated_in_every_way(
     region: ScriptedRegion, exporter: ExporterProcess
 ) -> None:
-    """Otherwise the silence that the tests below find would mean nothing."""
+    """Otherwise the tests below would find nothing in any case."""
     sent = {(request.headers.get("token"), asked_for(request)) for request in region.requests}
     for kind in ("inline", "file", "environment", "obtained"):
         for endpoint in ("queue_jobs", "member_jobs"):
             assert {(SECRETS[kind], (endpoint, name)) for name in ECHOES} <= sent
     assert {(SECRETS["user"], ("queue_jobs", name)) for name in ECHOES} <= sent
     assert {(None, ("login", name)) for name in (*ECHOES, "lab")} <= sent
+    passwords = {(request.headers.get("password"), asked_for(request)) for request in region.requests}
+    assert {(SECRETS["password"], ("login", name)) for name in ECHOES} <= passwords
     failing = [target for target in (await exporter.status())["targets"] if target["last_error"]]
     assert len(failing) > 150
 
@@ -192,16 +199,11 @@ async def test_the_log_shows_no_secret(exporter: ExporterProcess) -> None:
 
 
 async def test_the_list_of_processes_shows_no_secret(exporter: ExporterProcess) -> None:
-    arguments = command_line(exporter.process.pid)
-    assert "--log.level=debug" in arguments
-    assert leaks(arguments) == []
+    assert "--log.level=debug" in exporter.command_line
+    assert leaks(exporter.command_line) == []
 
 
-def command_line(pid: int) -> str:
-    """Return the output of `ps` for a process."""
-    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
-
-
+GOOD = {"name": "kunshan", "cluster_id": 11112, "hpc_url": "https://hpc.example.com", "token": SECRETS["file"]}
 BROKEN: dict[str, dict[str, Any]] = {
     "a token in place of its file": {"token": None, "token_file": SECRETS["inline"]},
     "a token in place of an authority": {"tls": {"ca_file": SECRETS["inline"]}},
@@ -228,10 +230,10 @@ BROKEN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("mistake", BROKEN)
 async def test_a_mistake_in_the_configuration_shows_no_secret(tmp_path: Path, mistake: str) -> None:
-    known = {"name": "kunshan", "cluster_id": 11112, "hpc_url": "https://hpc.example.com", "token": SECRETS["file"]}
-    (tmp_path / "exporter.yml").write_text(json.dumps({"clusters": [{**known, **BROKEN[mistake]}]}))
     (tmp_path / "token").write_text(SECRETS["file"])
-    status, stdout, stderr = await run(tmp_path, "check", env={"HARBIN_TOKEN": SECRETS["environment"]})
+    config = json.dumps({"clusters": [{**GOOD, **BROKEN[mistake]}]})
+    env = {"HARBIN_TOKEN": SECRETS["environment"]}
+    status, stdout, stderr = await run(tmp_path, "check", configuration=config, env=env)
     assert status == 1
     assert "exporter.yml:1:" in stdout
     assert leaks(stdout, stderr) == []
@@ -249,16 +251,14 @@ async def test_a_mistake_in_the_configuration_shows_no_secret(tmp_path: Path, mi
         f"discover --user=lab --access-key-file={SECRETS['inline']} --secret-key-file=x",
     ],
 )
-async def test_a_token_in_a_wrong_place_of_the_command_line_is_not_repeated(tmp_path: Path, arguments: str) -> None:
-    known = {"name": "kunshan", "cluster_id": 11112, "hpc_url": "https://hpc.example.com", "token": SECRETS["file"]}
-    (tmp_path / "exporter.yml").write_text(json.dumps({"clusters": [known]}))
-    status, stdout, stderr = await run(tmp_path, *arguments.split())
+async def test_a_token_misplaced_on_the_command_line_is_not_repeated(tmp_path: Path, arguments: str) -> None:
+    status, stdout, stderr = await run(tmp_path, *arguments.split(), configuration=json.dumps({"clusters": [GOOD]}))
     assert status in (1, 2)
     assert stdout + stderr
     assert leaks(stdout, stderr) == []
 
 
-async def test_a_refused_reload_shows_no_secret(exporter: ExporterProcess) -> None:
+async def test_a_rejected_reload_shows_no_secret(exporter: ExporterProcess) -> None:
     good = exporter.config.read_text(encoding="utf-8")
     exporter.config.write_text(json.dumps({"clusters": [{"name": "kunshan", **kwargs} for kwargs in BROKEN.values()]}))
     try:

@@ -1,11 +1,11 @@
-"""The tracker's counters, seen from outside: over restarts, kills, stale data and reloads."""
+"""Counters of job tracking in /metrics: over restarts, kills, stale data and reloads."""
 
 import os
 import signal
 from pathlib import Path
 
 from tests.e2e.process import ExporterProcess, eventually, run, serving
-from tests.e2e.region import GROUP_ID, TOKEN, ScriptedRegion, envelope, job, scripted_region
+from tests.e2e.region import GROUP_ID, TOKEN, ScriptedRegion, envelope, job
 from tests.support.disk import take_all_room
 
 MEMBER = 'hpc_cluster="kunshan",group="chemistry",user="test"'
@@ -49,146 +49,135 @@ RUNS = f"hpc_job_observed_run_seconds_count{{{GROUP}}}"
 TRUNCATED = f'hpc_job_observations_censored_total{{{GROUP},measure="wait",reason="left_truncated"}}'
 
 
-async def test_a_job_s_life_is_counted_from_what_successive_polls_show(tmp_path: Path) -> None:
-    """Queued, running, gone: a wait, a run and an outcome; what was there before us is censored, not observed."""
-    async with scripted_region() as region:
-        region.answers["member_jobs"] = listing(old="statQ")
-        async with serving(tmp_path, configuration(region, tracking="{}")) as exporter:
-            await exporter.shows(
-                lambda samples: samples.get(transition("none", "queued")) == 1, "the job that was there"
-            )
-            region.answers["member_jobs"] = listing(old="statR", new="statQ")
-            await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 2, "the new job")
-            region.answers["member_jobs"] = listing(old="statR", new="statR")
-            seen = await exporter.shows(lambda samples: samples.get(transition("queued", "running")) == 2, "two starts")
-            assert seen[WAITS] == 1
-            assert seen[TRUNCATED] == 1
-            region.answers["member_jobs"] = listing(new="statC")
-            seen = await exporter.shows(
-                lambda samples: samples[finished("vanished_running")] and samples[finished("completed")], "both ends"
-            )
-            assert seen[finished("completed")] == 1
-            assert seen[finished("vanished_running")] == 1
-            assert seen[RUNS] == 2
-            assert seen[f"hpc_member_cpu_seconds_total{{{MEMBER}}}"] > 0
+async def test_a_job_s_life_is_counted_from_what_successive_polls_show(tmp_path: Path, region: ScriptedRegion) -> None:
+    """Queued, running, gone: a wait, a run and an outcome. The wait of a job from before the first poll is censored."""
+    region.answers["member_jobs"] = listing(old="statQ")
+    async with serving(tmp_path, configuration(region, tracking="{}")) as exporter:
+        await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 1, "the job that was there")
+        region.answers["member_jobs"] = listing(old="statR", new="statQ")
+        await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 2, "the new job")
+        region.answers["member_jobs"] = listing(old="statR", new="statR")
+        seen = await exporter.shows(lambda samples: samples.get(transition("queued", "running")) == 2, "two starts")
+        assert seen[WAITS] == 1
+        assert seen[TRUNCATED] == 1
+        region.answers["member_jobs"] = listing(new="statC")
+        seen = await exporter.shows(
+            lambda samples: samples[finished("vanished_running")] and samples[finished("completed")], "both ends"
+        )
+        assert seen[finished("completed")] == 1
+        assert seen[finished("vanished_running")] == 1
+        assert seen[RUNS] == 2
+        assert seen[f"hpc_member_cpu_seconds_total{{{MEMBER}}}"] > 0
 
 
-async def test_a_failed_poll_ends_nothing(tmp_path: Path) -> None:
-    """An error is not an empty list, and neither is a list that could not be read completely."""
-    async with scripted_region() as region:
+async def test_a_failed_poll_ends_nothing(tmp_path: Path, region: ScriptedRegion) -> None:
+    """Neither an error nor a partly unreadable list is an empty list."""
+    region.answers["member_jobs"] = listing(a="statR")
+    async with serving(tmp_path, configuration(region, tracking="{}")) as exporter:
+        await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
+        for broken in (envelope(None, code="10001"), b"<html>", envelope(["not a job"])):
+            region.answers["member_jobs"] = broken
+            await polled_again(region, times=2)
         region.answers["member_jobs"] = listing(a="statR")
-        async with serving(tmp_path, configuration(region, tracking="{}")) as exporter:
-            await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
-            for broken in (envelope(None, code="10001"), b"<html>", envelope(["not a job"])):
-                region.answers["member_jobs"] = broken
-                await polled_again(region, times=2)
-            region.answers["member_jobs"] = listing(a="statR")
-            await polled_again(region, times=3)
-            samples = await exporter.samples()
-            assert transition("running", "gone") not in samples
-            assert samples[finished("vanished_running")] == 0
+        await polled_again(region, times=3)
+        samples = await exporter.samples()
+        assert transition("running", "gone") not in samples
+        assert samples[finished("vanished_running")] == 0
 
 
-async def test_counters_go_on_after_a_kill(tmp_path: Path) -> None:
-    """A kill -9 between two polls: nothing is counted twice, nothing that was shown is lost, ids stay known."""
-    async with scripted_region() as region:
-        region.answers["member_jobs"] = listing(a="statQ", b="statC")
-        text = configuration(region, tracking="{state_file: tracker.db}")
-        exporter = ExporterProcess(tmp_path, text)
-        try:
-            await exporter.serve()
-            await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 1, "the job")
-            os.kill(exporter.process.pid, signal.SIGKILL)
-            await exporter.wait()
-        finally:
-            await exporter.close()
-        region.answers["member_jobs"] = listing(a="statR", b="statC")
-        async with serving(tmp_path, text) as again:
-            samples = await again.shows(lambda found: found.get(transition("queued", "running")) == 1, "the start")
-            assert samples[transition("none", "queued")] == 1
-            assert samples[finished("completed")] == 1
+async def test_counters_go_on_after_a_kill(tmp_path: Path, region: ScriptedRegion) -> None:
+    """SIGKILL between two polls: no count is lost or doubled, and jobs stay known."""
+    region.answers["member_jobs"] = listing(a="statQ", b="statC")
+    text = configuration(region, tracking="{state_file: tracker.db}")
+    exporter = ExporterProcess(tmp_path, text)
+    try:
+        await exporter.serve()
+        await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 1, "the job")
+        os.kill(exporter.process.pid, signal.SIGKILL)
+        await exporter.wait()
+    finally:
+        await exporter.close()
+    region.answers["member_jobs"] = listing(a="statR", b="statC")
+    async with serving(tmp_path, text) as again:
+        samples = await again.shows(lambda found: found.get(transition("queued", "running")) == 1, "the start")
+        assert samples[transition("none", "queued")] == 1
+        assert samples[finished("completed")] == 1
 
 
-async def test_log_and_state_on_one_full_disk(small_disk: Path) -> None:
-    """Counting goes on while there is room for neither; both are written when there is room again."""
-    async with scripted_region() as region:
-        region.answers["member_jobs"] = listing(a="statQ")
-        text = configuration(region, tracking="{state_file: tracker.db}")
-        async with serving(small_disk, text) as exporter:
-            await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 1, "the job")
-            exporter.config.write_text("clusters: [", encoding="utf-8")
-            ballast = take_all_room(small_disk)
-            jobs = {"a": "statR"}
+async def test_log_and_state_on_one_full_disk(small_disk: Path, region: ScriptedRegion) -> None:
+    """Counting continues while neither can be written; both are written when there is room again."""
+    region.answers["member_jobs"] = listing(a="statQ")
+    text = configuration(region, tracking="{state_file: tracker.db}")
+    async with serving(small_disk, text) as exporter:
+        await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 1, "the job")
+        exporter.config.write_text("clusters: [", encoding="utf-8")
+        ballast = take_all_room(small_disk)
+        jobs = {"a": "statR"}
 
-            async def write_fails() -> bool:
-                jobs.update({f"job{len(jobs) + number}": "statQ" for number in range(10)})
-                region.answers["member_jobs"] = listing(**jobs)
-                return (await exporter.samples())["hpc_exporter_state_file_write_failures_total"] > 0
+        async def write_fails() -> bool:
+            jobs.update({f"job{len(jobs) + number}": "statQ" for number in range(10)})
+            region.answers["member_jobs"] = listing(**jobs)
+            return (await exporter.samples())["hpc_exporter_state_file_write_failures_total"] > 0
 
-            await eventually(write_fails, "there is no room for the state")
-            queued = len(jobs)
-            await exporter.shows(lambda samples: samples[transition("none", "queued")] == queued, "all jobs")
-            # Each is a line of the log; a few fit into the last page of the file.
-            for _ in range(60):
-                assert (await exporter.ask("/-/reload", "POST")).status == 500
-            ballast.unlink()
-            await exporter.logged("state file is written again")
-            await exporter.logged("log lines were lost")
-            assert len(exporter.log_lines("was not reloaded")) < 60
-        async with serving(small_disk, text) as again:
-            samples = await again.shows(lambda found: transition("none", "queued") in found, "what was counted")
-            assert samples[transition("none", "queued")] == queued
-            assert samples[transition("queued", "running")] == 1
+        await eventually(write_fails, "there is no room for the state")
+        queued = len(jobs)
+        await exporter.shows(lambda samples: samples[transition("none", "queued")] == queued, "all jobs")
+        # Each logs a line; a few fit into the last page of the file.
+        for _ in range(60):
+            assert (await exporter.ask("/-/reload", "POST")).status == 500
+        ballast.unlink()
+        await exporter.logged("state file is written again")
+        await exporter.logged("log lines were lost")
+        assert len(exporter.log_lines("was not reloaded")) < 60
+    async with serving(small_disk, text) as again:
+        samples = await again.shows(lambda found: transition("none", "queued") in found, "what was counted")
+        assert samples[transition("none", "queued")] == queued
+        assert samples[transition("queued", "running")] == 1
 
 
-async def test_tracked_series_leave_with_their_target_and_come_back(tmp_path: Path) -> None:
-    """Counters of data that is too old are not shown; they go on where they were when the data is back."""
-    async with scripted_region() as region:
+async def test_tracked_series_leave_with_their_target_and_come_back(tmp_path: Path, region: ScriptedRegion) -> None:
+    """Counters of stale data are absent, and continue from their values when the data is back."""
+    region.answers["member_jobs"] = listing(a="statR")
+    async with serving(tmp_path, configuration(region, tracking="{}", stale_after="1s")) as exporter:
+        await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
+        region.answers["member_jobs"] = envelope(None, code="10001")
+        samples = await exporter.shows(lambda found: WAITS not in found, "no more waits")
+        assert not any(MEMBER in series for series in samples)
         region.answers["member_jobs"] = listing(a="statR")
-        async with serving(tmp_path, configuration(region, tracking="{}", stale_after="1s")) as exporter:
-            await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
-            region.answers["member_jobs"] = envelope(None, code="10001")
-            samples = await exporter.shows(lambda found: WAITS not in found, "no more waits")
-            assert not any(MEMBER in series for series in samples)
-            region.answers["member_jobs"] = listing(a="statR")
-            await exporter.shows(lambda found: found.get(transition("none", "running")) == 1, "the count of before")
+        await exporter.shows(lambda found: found.get(transition("none", "running")) == 1, "the count of before")
 
 
-async def test_a_renamed_group_keeps_its_counts(tmp_path: Path) -> None:
-    """The tracker knows groups by their ids; a reload that changes the label changes only the label."""
-    async with scripted_region() as region:
-        region.answers["member_jobs"] = listing(a="statR")
-        async with serving(tmp_path, configuration(region, tracking="{}")) as exporter:
-            await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
-            exporter.config.write_text(configuration(region, tracking="{}", group="physics"), encoding="utf-8")
-            assert (await exporter.ask("/-/reload", "POST")).status == 200
-            renamed = transition("none", "running").replace("chemistry", "physics")
-            samples = await exporter.shows(lambda found: found.get(renamed) == 1, "the count under the new label")
-            assert not any("chemistry" in series for series in samples)
+async def test_a_renamed_group_keeps_its_counts(tmp_path: Path, region: ScriptedRegion) -> None:
+    """Groups are known by their ids: a reload that changes the label changes only the label."""
+    region.answers["member_jobs"] = listing(a="statR")
+    async with serving(tmp_path, configuration(region, tracking="{}")) as exporter:
+        await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
+        exporter.config.write_text(configuration(region, tracking="{}", group="physics"), encoding="utf-8")
+        assert (await exporter.ask("/-/reload", "POST")).status == 200
+        renamed = transition("none", "running").replace("chemistry", "physics")
+        samples = await exporter.shows(lambda found: found.get(renamed) == 1, "the count under the new label")
+        assert not any("chemistry" in series for series in samples)
 
 
-async def test_tracking_can_be_switched_off_and_on_by_a_reload(tmp_path: Path) -> None:
-    """Its series leave with it."""
-    async with scripted_region() as region:
-        region.answers["member_jobs"] = listing(a="statR")
-        async with serving(tmp_path, configuration(region, tracking="{}")) as exporter:
-            await exporter.shows(lambda samples: WAITS in samples, "waits")
-            exporter.config.write_text(configuration(region, tracking="{enabled: false}"), encoding="utf-8")
-            assert (await exporter.ask("/-/reload", "POST")).status == 200
-            await exporter.shows(lambda samples: WAITS not in samples, "no waits")
-            exporter.config.write_text(configuration(region, tracking="{}"), encoding="utf-8")
-            assert (await exporter.ask("/-/reload", "POST")).status == 200
-            await exporter.shows(lambda samples: WAITS in samples, "waits again")
+async def test_tracking_can_be_switched_off_and_on_by_a_reload(tmp_path: Path, region: ScriptedRegion) -> None:
+    region.answers["member_jobs"] = listing(a="statR")
+    async with serving(tmp_path, configuration(region, tracking="{}")) as exporter:
+        await exporter.shows(lambda samples: WAITS in samples, "waits")
+        exporter.config.write_text(configuration(region, tracking="{enabled: false}"), encoding="utf-8")
+        assert (await exporter.ask("/-/reload", "POST")).status == 200
+        await exporter.shows(lambda samples: WAITS not in samples, "no waits")
+        exporter.config.write_text(configuration(region, tracking="{}"), encoding="utf-8")
+        assert (await exporter.ask("/-/reload", "POST")).status == 200
+        await exporter.shows(lambda samples: WAITS in samples, "waits again")
 
 
-async def test_a_second_exporter_on_the_same_state_file_is_refused_by_name(tmp_path: Path) -> None:
+async def test_a_second_exporter_with_the_same_state_file_is_rejected(tmp_path: Path, region: ScriptedRegion) -> None:
     """Two writers would count twice."""
-    async with scripted_region() as region:
-        text = configuration(region, tracking=f"{{state_file: {tmp_path / 'tracker.db'}}}")
-        async with serving(tmp_path, text):
-            (other := tmp_path / "other").mkdir()
-            (other / "exporter.yml").write_text(text, encoding="utf-8")
-            status, _, stderr = await run(other, "serve", "--web.listen-address=127.0.0.1:0")
-            assert status == 1
-            assert str(tmp_path / "tracker.db") in stderr
-            assert "Traceback" not in stderr
+    text = configuration(region, tracking=f"{{state_file: {tmp_path / 'tracker.db'}}}")
+    async with serving(tmp_path, text):
+        (other := tmp_path / "other").mkdir()
+        (other / "exporter.yml").write_text(text, encoding="utf-8")
+        status, _, stderr = await run(other, "serve", "--web.listen-address=127.0.0.1:0")
+        assert status == 1
+        assert str(tmp_path / "tracker.db") in stderr
+        assert "Traceback" not in stderr
