@@ -146,7 +146,7 @@ class ExporterProcess:
         return samples
 
     async def status(self) -> dict[str, Any]:
-        """The document of /api/v1/status."""
+        """Return the document of /api/v1/status."""
         facts: dict[str, Any] = msgspec.json.decode((await self.ask("/api/v1/status")).body)
         return facts
 
@@ -159,7 +159,7 @@ class ExporterProcess:
         await eventually(look, "every target was polled")
 
     async def wait(self) -> int:
-        """The exit status, once it has ended."""
+        """Return the exit status, once it has ended."""
         async with asyncio.timeout(DEADLINE):
             return await self.process.wait()
 

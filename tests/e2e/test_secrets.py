@@ -95,7 +95,7 @@ async def log_in(request: web.Request) -> web.Response:
 
 
 def configuration(url: str) -> str:
-    """A target of each echo for each token, and a login of each echo for each kind of login."""
+    """Configure a target of each echo for each token, and a login of each echo for each kind of login."""
     echoes = list(ECHOES)
     members = [{"group_id": GROUP_ID, "users": echoes}]
     of_region: dict[str, dict[str, Any]] = {
@@ -161,7 +161,7 @@ async def region() -> AsyncIterator[ScriptedRegion]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def exporter(region: ScriptedRegion, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ExporterProcess]:
-    """An exporter with all secrets and debug logging that has polled every target once."""
+    """Start an exporter with all secrets and debug logging; return when it has polled every target."""
     folder = tmp_path_factory.mktemp("exporter")
     (folder / "token").write_text(SECRETS["file"] + "\n")
     env = {"HARBIN_TOKEN": SECRETS["environment"], **OWN_INTERPRETER}
