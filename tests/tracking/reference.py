@@ -1,9 +1,10 @@
 """A second, independent tracker for one member: plain and slow.
 
 It keeps every listing and works everything out again from the whole history, job by job, without carrying any state
-from poll to poll. The state machine is held against it.
+from poll to poll. The state machine is held against it. Tasks of arrays are known by their ids only, not by their names.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,9 +31,30 @@ class Poll:
     def limit(self) -> float:
         return 3 * self.interval
 
-    def find(self, job_id: str) -> Job | None:
-        found = [job for job in self.listing.jobs if job.id == job_id]
-        return next((job for job in found if job.state not in ENDED), found[0] if found else None)
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """What is listed, by id, the rows of one array under one id. A record that lives counts more than one that is over."""
+        by_spelling: dict[str, list[Job]] = {}
+        for job in self.listing.jobs:
+            by_spelling.setdefault(job.id, []).append(job)
+        found: dict[str, Job] = {}
+        for spelling, jobs in by_spelling.items():
+            found.setdefault(
+                row_of(spelling) or spelling, next((job for job in jobs if job.state not in ENDED), jobs[0])
+            )
+        return found
+
+
+def row_of(job_id: str) -> str:
+    """The one id of an array's row; empty for other jobs."""
+    match = re.match(r"(\d+)(_\[|\[(?!\d+\]))", job_id)
+    return f"{match[1]}_[]" if match else ""
+
+
+def array_of(job_id: str) -> str:
+    """The array of a task; empty for other jobs."""
+    match = re.fullmatch(r"(\d+)(_\d+|\[\d+\])", job_id)
+    return match[1] if match else ""
 
 
 @dataclass(frozen=True)
@@ -46,12 +68,20 @@ class Entry:
 
 @dataclass
 class Life:
-    """One job from its first sight until it is gone; `absent_before` is when it was surely not listed."""
+    """One job from its first sight until it is gone; `absent_before` is when it was surely not listed.
+
+    The first `inherited` entries of an array's task are those of the row that stood for it; the row has counted them.
+    """
 
     absent_before: float
     was_over: bool
     entries: list[Entry] = field(default_factory=list)
-    ended_by: str = ""  # gone, dropped, or nothing
+    inherited: int = 0
+    ended_by: str = ""  # gone, tasks (that a row stood for), dropped, or nothing
+
+    @property
+    def own(self) -> list[Entry]:
+        return self.entries[self.inherited :]
 
 
 @dataclass
@@ -73,41 +103,52 @@ def recompute(history: list[Poll]) -> Expected:
     for before, poll in pairwise(history):
         if poll.at >= before.at:
             expected.unaccounted += max(0.0, poll.at - before.at - poll.limit)
-    for job_id in sorted({job.id for poll in history for job in poll.listing.jobs}):
-        for life in lives(job_id, history):
-            judge(life, expected)
+    for life in lives(history):
+        judge(life, expected)
     return expected
 
 
-def lives(job_id: str, history: list[Poll]) -> Iterator[Life]:
-    life: Life | None = None
-    over_since: float | None = None
+def lives(history: list[Poll]) -> Iterator[Life]:
+    alive: dict[str, Life] = {}
+    over: dict[str, float] = {}
     complete, previous = NEVER, NEVER
     for poll in history:
-        if over_since is not None and previous - over_since >= WEEK:
-            over_since = None
+        over = {job_id: since for job_id, since in over.items() if previous - since < WEEK}
         if poll.at < previous:
             complete = NEVER
-            over_since = min(over_since, poll.at) if over_since is not None else None
-            if life:
+            over = {job_id: min(since, poll.at) for job_id, since in over.items()}
+            for life in alive.values():
                 life.entries.append(Entry("broken", poll))
         previous = poll.at
-        job = poll.find(job_id)
-        if job and life is None:
-            life = Life(complete, over_since is not None and job.state not in STARTS_A_NEW_LIFE)
-            over_since = None
-        if life:
+        listed = poll.jobs
+        arrays = {array_of(job_id) for job_id in (*alive, *over, *listed)}
+        alive |= {
+            job_id: born(job_id, job, alive, over, complete) for job_id, job in listed.items() if job_id not in alive
+        }
+        for job_id, life in list(alive.items()):
+            job = listed.get(job_id)
             kind = "listed" if job else "absent" if poll.listing.complete else "unread"
             life.entries.append(Entry(kind, poll, job))
             life.ended_by = how_it_ended(life)
+            if life.ended_by == "gone" and phases(life)[-1] == "wait" and job_id.removesuffix("_[]") in arrays:
+                life.ended_by = "tasks"
             if life.ended_by:
                 if life.ended_by == "gone" and (phases(life)[-1] != "unclear" or last_state(life) == "unknown"):
-                    over_since = poll.at
-                yield life
-                life = None
+                    over[job_id] = poll.at
+                yield alive.pop(job_id)
         complete = poll.at if poll.listing.complete else complete
-    if life:
-        yield life
+    yield from alive.values()
+
+
+def born(job_id: str, job: Job, alive: dict[str, Life], over: dict[str, float], complete: float) -> Life:
+    if over.pop(job_id, None) is not None:
+        return Life(complete, was_over=job.state not in STARTS_A_NEW_LIFE)
+    array = array_of(job_id)
+    for row in (f"{array}_[]", array):
+        if row in alive and phases(alive[row])[-1] == "wait":
+            entries = list(alive[row].entries)
+            return Life(alive[row].absent_before, alive[row].was_over, entries, len(entries))
+    return Life(complete, was_over=False)
 
 
 def how_it_ended(life: Life) -> str:
@@ -177,14 +218,17 @@ def wait_seen(life: Life) -> float:
 
 
 def judge_transitions(life: Life, expected: Expected) -> None:
-    states = ["none"] + [str(entry.job.state) for entry in life.entries if entry.job]
-    states += ["gone"] if life.ended_by == "gone" else []
+    states = ["none"] + [str(entry.job.state) for entry in life.own if entry.job]
+    states += ["gone"] if life.ended_by in ("gone", "tasks") else []
     expected.transitions.update((a, b) for a, b in pairwise(states) if a != b)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """The job was surely in `phase` at `time`; a broken fact says that what comes before has no date."""
+    """The job was surely in `phase` at `time`.
+
+    A broken fact says that what comes before has no date, the fact "task" that what comes before was the row's.
+    """
 
     phase: str
     time: float
@@ -194,7 +238,9 @@ class Fact:
 
 def facts(life: Life) -> list[Fact]:
     result = [Fact("ended" if life.was_over else "absent", life.absent_before, 0.0)]
-    for entry, phase in zip(life.entries, phases(life), strict=True):
+    for index, (entry, phase) in enumerate(zip(life.entries, phases(life), strict=True)):
+        if index and index == life.inherited:
+            result.append(Fact("task", NEVER, 0.0))
         if entry.kind == "broken":
             result.append(Fact("broken", NEVER, 0.0))
         elif entry.job and entry.job.state not in VAGUE and phase != "unclear":
@@ -212,10 +258,15 @@ def judge_spells(life: Life, expected: Expected) -> None:
     start: float | None = None
     phase = "ended" if life.was_over else "absent"
     certain = life.absent_before
+    counted = Expected() if life.inherited else expected
     for fact in facts(life)[1:]:
+        if fact.phase == "task":
+            counted = expected
+            counted.censored["wait", "left_truncated"] += start is None
+            continue
         if fact.phase == "broken":
             if start is not None:
-                expected.censored[phase, "gap"] += 1
+                counted.censored[phase, "gap"] += 1
             start, certain = None, NEVER
             continue
         if fact.phase == phase:
@@ -224,10 +275,10 @@ def judge_spells(life: Life, expected: Expected) -> None:
         wide = fact.time - certain > fact.limit
         middle = None if wide or certain == NEVER else (certain + fact.time) / 2
         if start is not None:
-            end_spell(phase, start, fact.phase, middle, expected)
-        begin_spell(phase, fact.phase, middle, expected)
+            end_spell(phase, start, fact.phase, middle, counted)
+        begin_spell(phase, fact.phase, middle, counted)
         if fact.phase == "ended" or last_state(life) != "unknown":
-            count_end(phase, fact, expected)
+            count_end(phase, fact, counted)
         start = middle if fact.phase in ("wait", "run") else None
         phase, certain = fact.phase, fact.time
 
@@ -269,17 +320,20 @@ def judge_resources(life: Life, expected: Expected) -> None:
     """Trapezoids between the moments at which the amounts were known: nothing before, what was listed, nothing after."""
     for index, name in enumerate(("allocated_cpus", "allocated_gpus", "allocated_dcus")):
         points: list[tuple[float, float | None, float]] = [(life.absent_before, 0, 0.0)]
-        for entry, phase in zip(life.entries, phases(life), strict=True):
+        own = 0
+        for number, (entry, phase) in enumerate(zip(life.entries, phases(life), strict=True)):
+            if number and number == life.inherited:
+                own = len(points) - 1
             if entry.kind == "broken":
                 points.append((NEVER, None, 0.0))
             elif entry.job:
                 nothing_held = phase in ("wait", "ended") or entry.job.state == "unknown"
                 amount = 0 if nothing_held else getattr(entry.job, name)
                 points.append((entry.poll.at, amount, entry.poll.limit))
-                expected.known[index] |= amount is not None and not nothing_held
+                expected.known[index] |= number >= life.inherited and amount is not None and not nothing_held
         if life.ended_by == "gone":
             first = next(entry for entry in after_last_sight(life) if entry.kind == "absent")
             points.append((first.poll.at, 0, life.entries[-1].poll.limit))
-        for (t0, a0, _), (t1, a1, limit) in pairwise(points):
+        for (t0, a0, _), (t1, a1, limit) in pairwise(points[own:]):
             if a0 is not None and a1 is not None and t0 != NEVER:
                 expected.seconds[index] += (a0 + a1) / 2 * min(t1 - t0, limit)

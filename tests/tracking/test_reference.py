@@ -13,6 +13,8 @@ from tests.tracking.reference import Expected, Poll, recompute
 
 INTERVAL = 60.0
 AMOUNTS = st.sampled_from([None, 0, 1, 4, 64])
+# Jobs, and an array: the spellings of its row, and its tasks as Slurm and PBS write them.
+IDS = st.sampled_from([*"1234", "900", "900_[1-4]", "900_[4]", "900[]", "900_1", "900_2", "900[3]"])
 # Ordinary steps, repeated polls, failed polls, outages, a week, and clocks set back.
 STEPS = st.sampled_from([60.0] * 8 + [0.0, 30.0, 61.5, 120.0, 180.0, 180.5, 500.0, 8 * 86400.0, -30.0, -3600.0])
 # States weighted to what occurs, so that whole lives are common; every state can follow every other.
@@ -21,7 +23,7 @@ STATES = st.sampled_from([*JobState, *[JobState.QUEUED, JobState.RUNNING, JobSta
 
 @st.composite
 def jobs(draw: st.DrawFn) -> Job:
-    job_id = draw(st.sampled_from("12345"))
+    job_id = draw(IDS)
     return Job(
         id=job_id,
         name=f"job {job_id}",
