@@ -7,18 +7,18 @@ waiting, running) was last certain: listings that do not complete, leave the job
 make it wider. Where it is wider than three poll intervals nothing is claimed: the spell counts as censored.
 """
 
-from functools import cached_property
-from itertools import chain, takewhile
+from itertools import takewhile
 from math import inf
-from typing import Final
+from typing import Final, cast
 
 from msgspec.structs import replace
 
-from exporter.records import Job, JobListing, JobState
-from exporter.tracking.arrays import array_of_row, array_of_task, number_of, row_id
+from exporter.records import ENDED, Job, JobListing, JobState
+from exporter.tracking.arrays import Arrays, array_of_row, row_id
 from exporter.tracking.model import (
     MAX_GAP_INTERVALS,
     NEVER,
+    PHASE_OF,
     REMEMBERED_SECONDS,
     CensorReason,
     Measure,
@@ -30,30 +30,8 @@ from exporter.tracking.model import (
     Update,
 )
 
-# The phase by state. A suspended job stays where it was; other and unknown say nothing. But a job in an unknown state may be over for good, so it holds nothing, and it is not said to wait.
-_PHASE_OF: Final[dict[JobState, Phase]] = {
-    JobState.QUEUED: Phase.WAIT,
-    JobState.HELD: Phase.WAIT,
-    JobState.WAITING: Phase.WAIT,
-    JobState.REQUEUED: Phase.WAIT,
-    JobState.RUNNING: Phase.RUN,
-    JobState.EXITING: Phase.LEFT,
-    JobState.COMPLETED: Phase.ENDED,
-    JobState.DELETED: Phase.ENDED,
-    JobState.FAILED: Phase.ENDED,
-    JobState.TIMEOUT: Phase.ENDED,
-    JobState.NODE_FAILURE: Phase.ENDED,
-}
-_WAITS: Final = frozenset(state for state, phase in _PHASE_OF.items() if phase is Phase.WAIT)
 _SAYS_NOTHING: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
 
-_OUTCOME_OF: Final[dict[JobState, Outcome]] = {
-    JobState.COMPLETED: "completed",
-    JobState.DELETED: "deleted",
-    JobState.FAILED: "failed",
-    JobState.TIMEOUT: "timeout",
-    JobState.NODE_FAILURE: "node_failure",
-}
 _OUTCOME_OF_VANISHED: Final[dict[Phase, Outcome]] = {
     Phase.WAIT: "vanished_queued",
     Phase.RUN: "vanished_running",
@@ -61,14 +39,16 @@ _OUTCOME_OF_VANISHED: Final[dict[Phase, Outcome]] = {
 }
 # Phases in which a job has not been seen to wait or run: what follows is its first spell.
 _BEFORE_FIRST_SPELL: Final = frozenset({Phase.UNCLEAR, Phase.ENDED})
-# A waiting job holds nothing and neither does an ended one, whatever the listing still says about it.
+# A waiting job holds nothing and neither does an ended one, whatever the listing still says about it. A job in an unknown
+# state may be over for good: it holds nothing either, and does not count as waiting.
 _HOLDS_NOTHING: Final = frozenset({Phase.WAIT, Phase.ENDED})
 
 
 def advance(before: MemberState, listing: JobListing, at: float, interval: float) -> Update:
     """Return the state after `listing`, taken at `at`; `before` stays as it is.
 
-    `interval` is the time between two polls as configured, in seconds. A time before the last listing's means that the clock was set back between polls: a gap of unknown length.
+    `interval` is the time between two polls as configured, in seconds. A time before the last listing's means that the
+    clock was set back between polls: a gap of unknown length.
     """
     return _Advance(before, listing, at, interval).run()
 
@@ -79,7 +59,7 @@ def next_phase(phase: Phase, state: JobState) -> Phase:
         return Phase.WAIT if phase in _BEFORE_FIRST_SPELL else phase
     if phase is Phase.ENDED and state is JobState.EXITING:
         return phase  # a job that is over does not come back to life by exiting
-    return _PHASE_OF.get(state, phase)
+    return PHASE_OF.get(state, phase)
 
 
 class _Advance:
@@ -101,11 +81,11 @@ class _Advance:
         self.seconds = [0.0, 0.0, 0.0]
         self.known = [False, False, False]
         self.oldest = inf
-        self.newcomers: list[Job] = []
 
     def run(self) -> Update:
         if self.at < self.last:
             self._forget_times()
+        self.arrays = Arrays(self.jobs, self.before, self.update)
         listed = _by_id(self.listing.jobs)
         followed = self._see_all(listed)
         if followed < len(self.jobs):
@@ -212,9 +192,9 @@ class _Advance:
         over = job.id in self.before.finished
         if over:
             self.update.remembered[job.id] = None
-        elif (row := self._row_of(job.id)) is not None:
+        elif (row := self.arrays.row_of(job.id)) is not None:
             return self._task(job, row)
-        self.newcomers.append(job)
+        self.arrays.newcomers.append(job)
         return TrackedJob(
             state=job.state,
             phase=Phase.ENDED if over else Phase.UNCLEAR,
@@ -224,54 +204,11 @@ class _Advance:
             listed=self.complete,
         )
 
-    def _row_of(self, task: str) -> TrackedJob | None:
-        """Return the waiting row that stood for an array's task until now."""
-        array = array_of_task(task)
-        if array is None:
-            return None
-        rows = (self.jobs.get(row_id(array)), self.jobs.get(array))
-        return next((row for row in rows if row is not None and row.phase is Phase.WAIT), None)
-
     def _task(self, job: Job, row: TrackedJob) -> TrackedJob:
         """Return a task as it was in the row: all tasks of an array are submitted together."""
         if row.since is None:
             self.events.censor("wait", "left_truncated")
         return replace(row, state=job.state, missing=None)
-
-    def _may_be_task(self, job: Job) -> bool:
-        """Whether a job that comes running may have waited in the row of an array, under another number.
-
-        Slurm numbers all tasks, from the array's own number on, and they have one name.
-        """
-        number = number_of(job.id)
-        return number is not None and job.name != "" and number > self._waiting_by_name.get(job.name, number)
-
-    @cached_property
-    def _waiting_by_name(self) -> dict[str, int]:
-        """The smallest number of the jobs of a name that waited at the last listing."""
-        smallest: dict[str, int] = {}
-        for job_id, name in (self.before.names or {}).items():
-            if (number := number_of(job_id)) is not None:
-                smallest[name] = min(smallest.get(name, number), number)
-        return smallest
-
-    def _started_under_new_ids(self, job_id: str) -> bool:
-        """Whether a waiting job is missing because it was the row of an array whose tasks have come instead."""
-        name, number = (self.before.names or {}).get(job_id), number_of(job_id)
-        if not name or number is None:
-            return False
-        return any(
-            job.name == name and job.state not in _WAITS and (number_of(job.id) or 0) > number for job in self.newcomers
-        )
-
-    def _has_tasks(self, job_id: str) -> bool:
-        """Whether a job was the row of an array of which tasks are or were listed."""
-        return (array_of_row(job_id) or job_id) in self._arrays
-
-    @cached_property
-    def _arrays(self) -> set[str]:
-        followed = chain(self.jobs, self.update.changed, self.before.finished)
-        return {array for job_id in followed if (array := array_of_task(job_id)) is not None}
 
     def _name_all(self, listed: dict[str, Job]) -> None:
         """Note the names of all that waits, at the first listing since the start."""
@@ -285,7 +222,7 @@ class _Advance:
         middle = self._middle(certain_until, self.at)
         self._close(job.id, old, phase, middle)
         if phase is Phase.ENDED:
-            self.events.finish(_OUTCOME_OF[job.state])
+            self.events.finish(cast("Outcome", job.state.value))
         if phase is Phase.WAIT or phase is Phase.RUN:
             self._open(job, old.phase, phase, middle)
             return middle
@@ -308,7 +245,7 @@ class _Advance:
     def _open(self, job: Job, before: Phase, phase: Phase, middle: float | None) -> None:
         first = before in _BEFORE_FIRST_SPELL
         reason: CensorReason = "left_truncated" if first else "gap"
-        if phase is Phase.RUN and first and self._may_be_task(job):
+        if phase is Phase.RUN and first and self.arrays.may_be_task(job):
             self.events.censor("wait", "left_truncated")
         elif phase is Phase.RUN and first:
             # Submitted and started in one gap, and both are its middle: a wait of 0. A wait of w has a chance of w/gap
@@ -346,12 +283,12 @@ class _Advance:
         """Note a complete listing without the job: after the second one it is gone, since the first."""
         if old.missing is None:
             known, listed = self._times(old)
-            if old.phase is Phase.WAIT and self._started_under_new_ids(job_id):
+            if old.phase is Phase.WAIT and self.arrays.started_under_new_ids(job_id):
                 old = replace(old, phase=Phase.UNCLEAR, since=None)
             self.update.changed[job_id] = replace(old, known=known, listed=listed, missing=self.at)
             return
         self.update.names[job_id] = None
-        if old.phase is Phase.WAIT and self._has_tasks(job_id):
+        if old.phase is Phase.WAIT and self.arrays.has_tasks(job_id):
             self.events.transition(old.state, "gone")
             self.update.changed[job_id] = None
             return
@@ -445,6 +382,6 @@ def _by_id(jobs: tuple[Job, ...]) -> dict[str, Job]:
         by_id = {}
         for job in jobs:
             first = by_id.setdefault(job.id, job)
-            if first.state in _OUTCOME_OF and job.state not in _OUTCOME_OF:
+            if first.state in ENDED and job.state not in ENDED:
                 by_id[job.id] = job
     return by_id

@@ -1,11 +1,11 @@
 """The tracker's state of a member and its jobs, and the changes of one more listing."""
 
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
-from exporter.records import JobState
+from exporter.records import ENDED, JobState
 
 # The most poll intervals between two listings for which anything is concluded about the time between them.
 MAX_GAP_INTERVALS: Final = 3
@@ -20,18 +20,9 @@ Outcome = Literal[
     "completed", "deleted", "failed", "timeout", "node_failure", "vanished_running", "vanished_queued", "unknown"
 ]
 
-MEASURES: Final[tuple[Measure, ...]] = ("wait", "run")
-CENSOR_REASONS: Final[tuple[CensorReason, ...]] = ("left_truncated", "gap", "vanished")
-OUTCOMES: Final[tuple[Outcome, ...]] = (
-    "completed",
-    "deleted",
-    "failed",
-    "timeout",
-    "node_failure",
-    "vanished_running",
-    "vanished_queued",
-    "unknown",
-)
+MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
+CENSOR_REASONS: Final[tuple[CensorReason, ...]] = get_args(CensorReason)
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 
 class MemberKey(NamedTuple):
@@ -50,6 +41,18 @@ class Phase(StrEnum):
     RUN = "run"
     LEFT = "left"  # exiting: no longer running, not yet ended
     ENDED = "ended"
+
+
+# A suspended job stays in its phase; other and unknown say nothing about it.
+PHASE_OF: Final[dict[JobState, Phase]] = {
+    JobState.QUEUED: Phase.WAIT,
+    JobState.HELD: Phase.WAIT,
+    JobState.WAITING: Phase.WAIT,
+    JobState.REQUEUED: Phase.WAIT,
+    JobState.RUNNING: Phase.RUN,
+    JobState.EXITING: Phase.LEFT,
+    **dict.fromkeys(ENDED, Phase.ENDED),
+}
 
 
 class TrackedJob(msgspec.Struct, frozen=True, gc=False):

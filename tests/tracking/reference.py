@@ -46,13 +46,13 @@ class Poll:
 
 
 def row_of(job_id: str) -> str:
-    """The one id of an array's row; empty for other jobs."""
+    """Return the one id of an array's row; empty for other jobs."""
     match = re.match(r"(\d+)(_\[|\[(?!\d+\]))", job_id)
     return f"{match[1]}_[]" if match else ""
 
 
 def array_of(job_id: str) -> str:
-    """The array of a task; empty for other jobs."""
+    """Return the array of a task; empty for other jobs."""
     match = re.fullmatch(r"(\d+)(_\d+|\[\d+\])", job_id)
     return match[1] if match else ""
 
