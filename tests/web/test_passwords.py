@@ -310,16 +310,22 @@ async def answered(served: Served, header: str) -> int:
 
 
 async def keep_guessing(served: Served, number: int, done: asyncio.Event, connections: str) -> None:
-    """Guess until `done`; connect again when disconnected."""
+    """Guess until `done`; a client that is disconnected comes again."""
     guess = 0
     while not done.is_set():
         try:
-            async with served.kept() as client:
+            reader, writer = await served.connect()
+            try:
                 while not done.is_set():
                     guess += 1
-                    await client.status(basic("alice", f"{number} {guess}"))
+                    header = basic("alice", f"{number} {guess}")
+                    writer.write(f"GET /-/healthy HTTP/1.1\r\nHost: a\r\nAuthorization: {header}\r\n\r\n".encode())
+                    await reader.readuntil(b"\r\n\r\n")
                     if connections == "new":
                         break
+            finally:
+                writer.close()
+                await writer.wait_closed()
         except (OSError, asyncio.IncompleteReadError):
             await asyncio.sleep(0.01)
 
