@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 async def off_loop(size: int, limit: int, call: Callable[[], T]) -> T:
-    """Return what `call` returns, run in a thread if its work is of a `size` above `limit`.
+    """Return the result of `call`, run in a thread if its work is of a `size` above `limit`.
 
     For computations on the default executor: what can hang belongs into `BlockingCalls`. Below some milliseconds of work
     the change of threads would take longer than it saves.
@@ -33,7 +33,7 @@ class BlockingCalls:
         self._running: dict[Hashable, asyncio.Future[Any]] = {}
 
     async def run(self, key: Hashable, call: Callable[[], T], *, timeout: float) -> T:  # noqa: ASYNC109 - see below
-        """Return what `call` returns, or raise what it raises.
+        """Return the result of `call`, or raise its exception.
 
         Raises TimeoutError if no result is there within `timeout` seconds, which include the wait for an earlier call with
         the same `key`. A thread cannot be stopped: a call that hangs keeps its thread, and its key, until it ends.

@@ -1,6 +1,6 @@
 """Member and group.
 
-Who uses what, who waits how long, what did it add up to, how did jobs end?
+Resources, waits, sums and outcomes by user.
 """
 
 from exporter.metrics.family import Text

@@ -1,6 +1,6 @@
 """Octopus.
 
-What is queued, does it get more, what does it want, how long does it take?
+Octopus queues: their length, its trend, requested resources and time in the queue.
 """
 
 from exporter.metrics.family import Text

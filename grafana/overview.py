@@ -1,6 +1,6 @@
 """Overview.
 
-Is anything wrong, and where? What runs, what waits, what is in use?
+Is anything wrong, and where? Running and waiting jobs, and resources in use.
 """
 
 from exporter.metrics.family import Text

@@ -1,6 +1,6 @@
 """Waiting.
 
-How long do jobs wait, how does that change, and how much of it could be measured?
+Waits of jobs, their trend, and the share that could be measured.
 """
 
 from exporter.metrics.family import Text

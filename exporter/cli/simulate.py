@@ -130,7 +130,7 @@ def _account(account: Account, token_url: str) -> dict[str, str]:
 
 
 def _cluster(region: Region) -> dict[str, object]:
-    """Return the region's own token is an administrator's: it may list every member's jobs, but sees only its own queues."""
+    """Return the region's section. Its token is an administrator's: it lists all members' jobs, but only its own queues."""
     spec = region.spec
     owner = next((user.name for user in spec.users if user.administrator), spec.users[0].name)
     return {

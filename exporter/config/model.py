@@ -250,7 +250,7 @@ class Collectable:
     def _read(self, text: str) -> str:
         names = [collector.name for collector in collectors_of(self.section)]
         if text not in names:
-            raise ValueError(f"{shown(text)} cannot be collected; what can is {', '.join(names)}")
+            raise ValueError(f"{shown(text)} cannot be collected; choose from {', '.join(names)}")
         return text
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -79,7 +79,7 @@ class FileSecret(Secret):
         return {"secret": self.origin, "path": str(self.path)}
 
     def read(self) -> str:
-        """Return what the file holds now, without surrounding white space. Blocks; changes nothing.
+        """Return the present content of the file, without surrounding white space. Blocks; changes nothing.
 
         Raises:
             UnusableSecretError: the file cannot be read, or its content cannot be used.

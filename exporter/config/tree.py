@@ -89,7 +89,7 @@ class Keys(dict[str, Any]):
         return [name for name in names if name in self]
 
     def listed(self, key: str) -> list[Any]:
-        """Return what is in the list that a key holds."""
+        """Return the items of the list that a key holds."""
         value = self.get(key)
         return value if isinstance(value, Items) else []
 

@@ -126,7 +126,7 @@ def retry_after_of(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the pause in seconds that a Retry-After (RFC 9110, section 10.2.3) asks for, counted from `now` (unix time); None if nothing in it is usable.
+    """Return the pause of a Retry-After (RFC 9110, 10.2.3) in seconds from `now` (Unix time); None if it is not usable.
 
     Of several values in a list it is the longest of at most a day, or else the shortest.
     """

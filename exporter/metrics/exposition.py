@@ -1,8 +1,8 @@
 """All samples of the process, and the answers to scrapes made of them.
 
 Owners (one for each target, and a few more) put their lines; a scrape joins what is there. Everything runs on the event
-loop except joining and compressing of anything large, which gets immutable bytes and needs no lock. What a scrape sees
-is the state of one moment: lines put while it is being compressed wait for the next one.
+loop except joining and compressing of anything large, which gets immutable bytes and needs no lock. A scrape sees
+the state of one moment: lines put while it is being compressed wait for the next one.
 """
 
 import asyncio

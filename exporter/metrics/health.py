@@ -39,7 +39,7 @@ TARGET_LAST_SUCCESS: Final = gauge(
 TARGETS: Final = gauge(
     "hpc_exporter_targets",
     ("source",),
-    "How many targets of a region or project are polled, without those whose endpoint is not there.",
+    "Polled targets of a region or project, without those whose endpoint is not there.",
     zh="区域或项目中正在轮询的目标数，不含其接口不存在的目标。",
     absent=Text("while nothing of it is polled.", "没有轮询它的任何目标。"),
 )
@@ -47,7 +47,7 @@ TARGETS: Final = gauge(
 TARGETS_UP: Final = gauge(
     "hpc_exporter_targets_up",
     ("source",),
-    "Of how many targets of a region or project the last poll worked. Absent until one was tried.",
+    "Targets of a region or project whose last poll worked. Absent until one was tried.",
     zh="区域或项目中最近一次轮询成功的目标数。",
     absent=Text("", "尚未尝试任何目标。"),
 )

@@ -37,7 +37,7 @@ class Subject:
     """The subject of one target of a collector.
 
     `source` is the name of the region or project and `target` the label of that name; `place` is FILE:LINE:COL in the
-    configuration. `user`, `group` and `group_id` are empty where the collector is not asked for each of these. `params` fill
+    configuration. `user`, `group` and `group_id` are empty where the collector is not for each of these. `params` fill
     the ``{names}`` of the collector's path. `configured` is the target as the configuration names it, where that differs.
     """
 
@@ -129,7 +129,7 @@ class Collector:
         return TargetKey(subject.source, self.name, subject.target)
 
     def configured_key(self, subject: Subject) -> TargetKey:
-        """Return the same by which shards share targets: it stays while the owner of a token turns out to be another."""
+        """Return the key by which shards share targets: it stays while the owner of a token turns out to be another."""
         target = subject.target if subject.configured is None else subject.configured
         return TargetKey(subject.source, self.name, target)
 

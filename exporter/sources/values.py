@@ -117,7 +117,7 @@ def word_of(raw: msgspec.Raw) -> str:
 
 
 def value_of(raw: msgspec.Raw) -> object:
-    """Whatever JSON value it is; None for null and for what cannot be read, such as a number beyond all numbers."""
+    """Return any JSON value; None for null and for unreadable ones, such as a number beyond the range of a float."""
     try:
         return msgspec.json.decode(raw)
     except UNREADABLE:

@@ -1,7 +1,7 @@
 """Ids of job arrays: which row stands for tasks that have not started, and which task belongs to it.
 
 Slurm lists the waiting tasks of array 900 as one row, 900_[1-4] or 900, whose id changes with every start, and each
-started task as 900_1 or under a number of its own; PBS writes 900[] and 900[1]. What a region passes on is not documented.
+started task as 900_1 or under a number of its own; PBS writes 900[] and 900[1]. The form that a region passes on is not documented.
 """
 
 import re

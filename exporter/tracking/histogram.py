@@ -70,7 +70,7 @@ class Histogram(msgspec.Struct, forbid_unknown_fields=True):
     def rebinned(self, bounds: tuple[float, ...]) -> "Histogram":
         """Return the same observations in other buckets.
 
-        What was counted up to an old bound is known to be below every bound that is not smaller, and goes to the
+        Observations counted up to an old bound are known to be below every bound that is not smaller, and go to the
         first of those: a count never claims more than is known, bounds that stay keep their counts, nothing is lost.
         """
         counts = [0] * (len(bounds) + 1)

@@ -61,8 +61,8 @@ class _Staged:
 class TrackingService:
     """Counts what happens to jobs, and remembers it in `state_file`; without one, until the process ends.
 
-    What `member` and `group` give is on disk already: a counter that was scraped does not step back when the process
-    is killed. While the file cannot be written they go on all the same, and the observer is told each time.
+    Counters of `member` and `group` are on disk already: one that was scraped does not step back when the process is
+    killed. While the file cannot be written they go on all the same, and the observer counts each failure.
     """
 
     def __init__(
@@ -169,8 +169,8 @@ class TrackingService:
     def forget_members(self, keep: Collection[MemberKey], others: Collection[MemberKey] = ()) -> None:
         """Name the members that are configured now, at the start and after a reload.
 
-        Further ones stay for 7 days after their last poll, so that an edit of the configuration can be undone; but `others`, which another shard follows or followed meanwhile, are forgotten at once, even if they are to be kept
-        from now on.
+        Further ones stay for 7 days after their last poll, so that an edit of the configuration can be undone; but `others`,
+        which another shard follows or followed meanwhile, are forgotten immediately, even if they are to be kept from now on.
         """
         self._keep = frozenset(keep)
         self._forget_now(others)

@@ -285,7 +285,7 @@ class Tracker:
     def give_back(self, batch: Batch) -> None:
         """Note that a batch could not be written.
 
-        Its members, and those that changed since, are written as a whole the next time: changes that are never taken would pile up without end.
+        Its members, and those that changed since, are written as a whole the next time: untaken changes would pile up.
         """
         self.rewrite({*batch.members, *self._batch.members})
         newer = self._batch

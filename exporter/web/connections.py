@@ -26,7 +26,7 @@ _OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 
 
 def connection_limit(max_open_files: int | None = None) -> int:
-    """Return how many clients may be connected: `MAX_CONNECTIONS`, or half of the file descriptors where that is less.
+    """Return the limit of connected clients: `MAX_CONNECTIONS`, or half of the file descriptors where that is less.
 
     The other half is for the upstreams, the state file, configuration files and listeners. `max_open_files` is the soft
     limit of ``RLIMIT_NOFILE``, by default that of this process.

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from aiolimiter import AsyncLimiter
 
 from exporter.clock import Clock
-from exporter.config.files import digest
+from exporter.config.files import digest, in_this_thread
 from exporter.errors import ConfigurationError, Mistake
 from exporter.threads import BlockingCalls
 from exporter.web.middleware import CONNECTION, disconnect, rejection
@@ -140,9 +140,9 @@ def make_rate_limiter(settings: WebSettings) -> AsyncLimiter | None:
 
 
 async def within_time(calls: BlockingCalls, path: Path, call: Callable[[], T]) -> T:
-    """Return what a call returns that reads the file at `path`. Raises ConfigurationError if the disk does not answer."""
+    """Return the result of a call that reads the file at `path`. Raises ConfigurationError if the disk does not answer."""
     try:
-        return await calls.run(path, call, timeout=READ_TIMEOUT)
+        return await calls.run(path, in_this_thread(call), timeout=READ_TIMEOUT)
     except TimeoutError:
         message = f"the disk did not answer within {READ_TIMEOUT:g} s"
         raise ConfigurationError([Mistake(str(path), 1, 1, "", message)]) from None

@@ -1,4 +1,4 @@
-"""`jobs delete`, a process against a region that keeps jobs. What it must never do counts more than what it does."""
+"""`jobs delete`, a process against a region that keeps jobs. Forbidden actions matter more than its results."""
 
 import asyncio
 import base64

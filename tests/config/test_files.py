@@ -2,12 +2,20 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from exporter.config import files
-from exporter.config.files import MissingFileError, UnansweredFileError, UnusableFileError, read_file, read_in_thread
+from exporter.config.files import (
+    MissingFileError,
+    UnansweredFileError,
+    UnusableFileError,
+    in_this_thread,
+    read_file,
+    read_in_thread,
+)
 from tests.e2e.process import eventually
 from tests.support.disk import DeadDisk
 
@@ -115,3 +123,13 @@ async def test_a_thread_that_was_given_up_reads_nothing_further(tmp_path: Path, 
         await read_in_thread(both)
     await dead_disk.answers()
     await eventually(lambda: after == ["refused"], "the thread went on")
+
+
+def test_a_thread_whose_caller_limits_its_time_reads_a_file_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "web.yml").write_bytes(b"content")
+    monkeypatch.delattr(files, "daemon_call")
+    with ThreadPoolExecutor(1) as threads:
+        read = in_this_thread(lambda: read_file(tmp_path / "web.yml", max_bytes=10))
+        assert threads.submit(read).result(60) == b"content"

@@ -13,13 +13,15 @@ from tests.docs.pages import PAGES, ROOT
 
 FOLDERS = ("exporter", "grafana", "reference", "deploy", "tools", "bench", "tests")
 # A sentence that begins so describes its subject from outside.
-OPENINGS = re.compile(r"(?:What|Who|Whoever|Whom|Whose|How|Nobody|Somebody|Everybody)\b")
+OPENINGS = re.compile(
+    r"(?:^|(?<=[.!?]\s))(?:(?:Return|Yield) (?:what|who|whose|how)|What|Who|Whoever|Whose|How|Nobody)\b"
+)
 WORDS = re.compile(r"\b(?:nobody|somebody|anybody|everybody|whoever|so many|by turns|for ever)\b", re.IGNORECASE)
 
 
 def mistake(text: str) -> str:
     """Return the words of a docstring or comment that do not belong there; "" where there are none."""
-    found = OPENINGS.match(text) or WORDS.search(text)
+    found = OPENINGS.search(text) or WORDS.search(text)
     return found[0] if found else ""
 
 
@@ -66,7 +68,9 @@ def test_pages() -> None:
         ("Whose token it is.", "Whose"),
         ("The token; nobody renews it.", "nobody"),
         ("Return so many rows.", "so many"),
-        ("Return what was sent.", ""),
+        ("Return what was sent.", "Return what"),
+        ("The jobs. What is listed.", "What"),
+        ("Return the values that were sent.", ""),
         ("Whether it is there.", ""),
     ],
 )

@@ -281,7 +281,7 @@ def written(folder: Path, found: list[Found]) -> Path:
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda text: ascii(text)[:20])
 def test_hostile_names_stay_what_and_where_they_are(tmp_path: Path, hostile: str) -> None:
-    """As name, id, user, scheduler and reason; the region beside is not disturbed. What cannot be used is left out."""
+    """As name, id, user, scheduler and reason; the region beside is not disturbed. Unusable parts are left out."""
     url = "https://hpc.example.com"
     found = [
         Found("1", hostile, "u1", url, (Scheduler(Id(hostile), Name(hostile), Name(hostile)),), hostile),

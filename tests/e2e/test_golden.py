@@ -1,6 +1,6 @@
 """All of /metrics for a fixed scenario with everything switched on, as tests/fixtures/golden.prom has it.
 
-What differs from run to run is written NORMALISED there, and the lines of a family are sorted. After a change that is
+Values that differ from run to run are written NORMALISED there, and the lines of a family are sorted. After a change that is
 meant, write the file anew and read the difference:
 
     HPC_EXPORTER_WRITE_GOLDEN=1 .venv/bin/python -m pytest -n0 tests/e2e/test_golden.py

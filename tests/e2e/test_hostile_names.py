@@ -1,6 +1,6 @@
 """Names that break careless programs, the whole way: into the request, out of the answer, into every page.
 
-What people write in the configuration (users, groups, regions) cannot hold invisible characters; what a region sends
+Names in the configuration (users, groups, regions) cannot hold invisible characters; what a region sends
 (queues, jobs, schedulers) can hold anything that JSON can.
 """
 

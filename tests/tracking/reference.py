@@ -33,7 +33,7 @@ class Poll:
 
     @property
     def jobs(self) -> dict[str, Job]:
-        """What is listed, by id, the rows of one array under one id. A record that lives counts more than one that is over."""
+        """Listed jobs by id, the rows of one array under one id. Of records with one id, one that has not ended is taken."""
         by_spelling: dict[str, list[Job]] = {}
         for job in self.listing.jobs:
             by_spelling.setdefault(job.id, []).append(job)

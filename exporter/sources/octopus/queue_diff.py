@@ -50,8 +50,8 @@ def diff(
 ) -> tuple[QueueState, Events]:
     """Conclude from a listing of `ids` at the time `at` (see QueueListing for `complete` and `certain`).
 
-    What happens during more than `longest_gap` seconds without a complete listing is counted, but not timed; and without
-    one even then, what was known is too old to conclude from. That also bounds what is remembered.
+    Changes during more than `longest_gap` seconds without a complete listing are counted, but not timed; without one even
+    then, the known state is too old to conclude from. That also bounds the memory.
     """
     in_touch = flow.complete_at is not None and at - flow.complete_at <= longest_gap
     if not complete and not in_touch:

@@ -254,7 +254,7 @@ class SeenQueues(NamedTuple):
     absent: tuple[str, ...] = ()
 
     def after(self, names: Iterable[str]) -> tuple["SeenQueues", int]:
-        """Return what is remembered after an answer with these names, and how many were dropped to stay below the limit."""
+        """Return the names to remember after an answer with these, and the number of those dropped to stay below the limit."""
         present = frozenset(names)
         if present == self.present:
             return self, 0
