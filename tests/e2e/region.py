@@ -13,6 +13,13 @@ from aiohttp.test_utils import TestServer
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 GROUP_ID = "533686286955839488"
 TOKEN = "a-token-of-tests"
+# From the official pages: computeUser slurmtest, clusterId 11112, expireTime 1685600225615.
+SAMPLE_TOKEN = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjb21wdXRlVXNlciI6InNsdXJtdGVzdCIsImFjY291bnRTdGF0dXMiOiJUcmlhbCIsImNyZWF0"
+    "b3IiOiJhYyIsInJvbGUiOiIxIiwiZXhwaXJlVGltZSI6IjE2ODU2MDAyMjU2MTUiLCJjbHVzdGVySWQiOiIxMTExMiIsImludm9rZXIiOiI2MDQ4Y2"
+    "U3YmExNWMyYWYyZThjZWMxMjk5MWVjMTNjZiIsInVzZXIiOiJzbHVybXRlc3QiLCJ1c2VySWQiOiIxMTY1NTA0ODU0MSJ9."
+    "iLCKJ8PnDDK0_SA2NPYm1WozUG8D5ojwFqFhwaJCDc8"
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # Bodies, or handlers, by endpoint or by (endpoint, user).

@@ -237,32 +237,10 @@ async def test_a_private_authority_is_taken_over_into_the_configuration(tmp_path
 
 
 HOSTILE = [
-    "one\ntwo: 3",
-    "quotes \" and '",
-    "# no comment",
-    "key: value",
-    "${HOME}",
-    "$${HOME}",
-    "🚀",
-    "\u202eright to left",
-    "\x00\x1b[31m",
-    "\x7f\x85\u2028\u2029\ufeff",
-    "- item",
-    "*alias &anchor !tag",
-    "%percent",
-    "@at `tick`",
-    "{a: b}, [c]",
-    "null",
-    "true",
-    "0x10",
-    "1e3",
-    "",
-    " ",
-    "'",
-    "\\",
-    "\\n",
-    "--- ...",
-    "a" * 3000,
+    *("one\ntwo: 3", "quotes \" and '", "# no comment", "key: value", "${HOME}", "$${HOME}", "🚀"),
+    *("\u202eright to left", "\x00\x1b[31m", "\x7f\x85\u2028\u2029\ufeff", "- item", "*alias &anchor !tag"),
+    *("%percent", "@at `tick`", "{a: b}, [c]", "null", "true", "0x10", "1e3", "", " ", "'", "\\", "\\n", "--- ..."),
+    *("a" * 3000),
 ]
 
 

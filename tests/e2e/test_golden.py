@@ -7,11 +7,11 @@ meant, write the file anew and read the difference:
     git diff tests/fixtures/golden.prom
 """
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import groupby
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -24,6 +24,7 @@ from tests.e2e.process import Answer, ExporterProcess, serving
 from tests.e2e.region import (
     FIXTURES,
     GROUP_ID,
+    SAMPLE_TOKEN,
     Answers,
     cluster,
     configuration,
@@ -37,12 +38,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COUNTED = {"hpc_job_transitions_total", "octopus_queue_arrivals_total"}
 GOLDEN = FIXTURES / "golden.prom"
-SAMPLE_TOKEN = (
-    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjb21wdXRlVXNlciI6InNsdXJtdGVzdCIsImFjY291bnRTdGF0dXMiOiJUcmlhbCIsImNyZWF0"
-    "b3IiOiJhYyIsInJvbGUiOiIxIiwiZXhwaXJlVGltZSI6IjE2ODU2MDAyMjU2MTUiLCJjbHVzdGVySWQiOiIxMTExMiIsImludm9rZXIiOiI2MDQ4Y2"
-    "U3YmExNWMyYWYyZThjZWMxMjk5MWVjMTNjZiIsInVzZXIiOiJzbHVybXRlc3QiLCJ1c2VySWQiOiIxMTY1NTA0ODU0MSJ9."
-    "iLCKJ8PnDDK0_SA2NPYm1WozUG8D5ojwFqFhwaJCDc8"
-)
 # A family's series are always the same; these families' values, or the labels after them, are not.
 VARYING = re.compile(
     r"""^(
@@ -119,16 +114,8 @@ async def answer(exporter: ExporterProcess) -> Answer:
 async def test_the_exposition_is_the_golden_one(answer: Answer) -> None:
     exposition = normalised(answer.text)
     if os.environ.get("HPC_EXPORTER_WRITE_GOLDEN"):
-        write(GOLDEN, exposition)
-    assert exposition == read(GOLDEN)
-
-
-def write(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")
-
-
-def read(file: Path) -> str:
-    return file.read_text(encoding="utf-8")
+        await asyncio.to_thread(GOLDEN.write_text, exposition, encoding="utf-8")
+    assert exposition == await asyncio.to_thread(GOLDEN.read_text, encoding="utf-8")
 
 
 async def test_every_family_is_in_the_catalogue(answer: Answer) -> None:

@@ -23,35 +23,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 Parser = Callable[[str], Iterable[Metric]]
 
 VISIBLE = (
-    'say "no"',
-    "it's",
-    "back\\slash\\n",
-    "a/b/../c",
-    "100%25 %s %d",
-    "a b+c&d=e?f#g;h:i,j",
-    "<script>alert(1)</script>",
-    "{job='x'}",
-    "${HOME}",
-    "分子动力学",
-    "🚀🧪",
-    "שלום مرحبا",
-    "e\u0301 é",
-    "x" * 300,
+    *('say "no"', "it's", "back\\slash\\n", "a/b/../c", "100%25 %s %d", "a b+c&d=e?f#g;h:i,j"),
+    *("<script>alert(1)</script>", "{job='x'}", "${HOME}", "分子动力学", "🚀🧪", "שלום مرحبا", "e\u0301 é", "x" * 300),
 )
 INVISIBLE = (
-    "two\nlines",
-    "carriage\rreturn",
-    "\ttab",
-    " blanks around ",
-    "rtl \u202eoverride",
-    "line\u2028separator",
-    "next\u0085line",
-    "bom\ufeff",
-    "bell\a escape\x1b[31m",
-    "ends with a backslash\\",
-    "# EOF\n# TYPE apples counter",
-    "nul\0byte",
-    "",
+    *("two\nlines", "carriage\rreturn", "\ttab", " blanks around ", "rtl \u202eoverride", "line\u2028separator"),
+    *("next\u0085line", "bom\ufeff", "bell\a escape\x1b[31m", "ends with a backslash\\"),
+    *("# EOF\n# TYPE apples counter", "nul\0byte", ""),
 )
 SENT = VISIBLE + INVISIBLE
 
