@@ -359,18 +359,26 @@ def raw_rows(data: msgspec.Raw) -> list[msgspec.Raw]:
     """Each row as it came, in a list, an object that holds one, or on its own. Raises DecodeError for anything else."""
     if not bytes(data).lstrip().startswith(b"{"):
         return list_of(data)
-    try:
-        held = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    except UNREADABLE:
-        raise DecodeError(f"the answer's data is not a list: {excerpt(bytes(data))}") from None
+    held = fields_of(data)
     name = next((name for name in LISTS if name in held), None)
     return [data] if name is None else raw_rows(held[name])
 
 
 def list_of(data: msgspec.Raw) -> list[msgspec.Raw]:
     """Return the members of a list; null means that there are none. Raises DecodeError for anything else."""
+    found: list[msgspec.Raw] | None = _decoded_data(data, list[msgspec.Raw] | None)
+    return found or []
+
+
+def fields_of(data: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """Return the fields of an object. Raises DecodeError for anything else."""
+    found: dict[str, msgspec.Raw] = _decoded_data(data, dict[str, msgspec.Raw])
+    return found
+
+
+def _decoded_data(data: msgspec.Raw, kind: Any) -> Any:
     try:
-        return msgspec.json.decode(data, type=list[msgspec.Raw] | None) or []
+        return msgspec.json.decode(data, type=kind)
     except UNREADABLE:
         raise DecodeError(f"the answer's data is not a list: {excerpt(bytes(data))}") from None
 

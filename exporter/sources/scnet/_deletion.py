@@ -8,12 +8,10 @@ import unicodedata
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-import msgspec
-
 from exporter.errors import ExporterError
 from exporter.http import Request, Response, Upstream, one_line
-from exporter.sources.scnet.api import open_envelope, text_of
-from exporter.sources.values import UNREADABLE
+from exporter.sources.scnet.api import open_envelope
+from exporter.sources.values import value_of
 
 # The endpoint's name in messages.
 DELETE_JOBS = "delete_jobs"
@@ -100,9 +98,6 @@ async def delete_jobs(
 
 def read_answer(response: Response) -> str:
     """Return the schedulers' messages of a success, in one line."""
-    data = open_envelope(response)
-    try:
-        messages = msgspec.json.decode(data, type=dict[str, object])
-    except UNREADABLE:
-        return text_of(data)
-    return one_line("; ".join(message for message in messages.values() if isinstance(message, str)))
+    said = value_of(open_envelope(response))
+    messages = said.values() if isinstance(said, dict) else [said]
+    return one_line("; ".join(message for message in messages if isinstance(message, str)))

@@ -22,7 +22,7 @@ from exporter.errors import (
 )
 from exporter.http import Response, excerpt, one_line, retry_after_of
 from exporter.http.message import without_nan
-from exporter.sources.values import NULL, UNREADABLE
+from exporter.sources.values import NULL, UNREADABLE, value_of
 
 SUCCESS = "0"
 PASSING = {
@@ -86,7 +86,7 @@ def open_envelope(response: Response) -> msgspec.Raw:
     code = str(envelope.code)
     if code == SUCCESS:
         return envelope.data
-    raise error_for(code, text_of(envelope.msg) or text_of(envelope.message), response)
+    raise error_for(code, message_of(envelope.msg) or message_of(envelope.message), response)
 
 
 def is_bare_null(response: Response) -> bool:
@@ -151,10 +151,7 @@ def gateway_refusal(code: str, message: str) -> str:
     return ""
 
 
-def text_of(raw: msgspec.Raw) -> str:
-    """Return a message of the API in one printable line of bounded length."""
-    try:
-        value = msgspec.json.decode(raw)
-    except UNREADABLE:
-        return ""
-    return one_line(value if isinstance(value, str) else "")
+def message_of(raw: msgspec.Raw) -> str:
+    """Return a message of the API in one printable line of bounded length; empty for anything but text."""
+    value = value_of(raw)
+    return one_line(value) if isinstance(value, str) else ""

@@ -12,7 +12,7 @@ from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, list_of, raise_if_all_rejected, register
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.region import Region
-from exporter.sources.scnet.states import PAGE_STATES, state_of
+from exporter.sources.scnet.states import PAGE_STATES, state_and_word, state_of
 from exporter.sources.scnet.subjects import MEMBER
 from exporter.sources.tracked import Followed
 from exporter.sources.values import (
@@ -24,8 +24,6 @@ from exporter.sources.values import (
     id_of_number,
     id_of_text,
     text_of,
-    value_of,
-    word_of,
 )
 from exporter.tracking import MemberKey
 
@@ -116,9 +114,7 @@ def _piece_by_piece(
     if job_id is None:
         raise RecordError("a job without a usable id")
     name = text_of(raw_name)
-    status = value_of(raw_status)
-    state = state_of(status) if isinstance(status, str) else JobState.UNKNOWN
-    word = word_of(raw_status) if state is JobState.UNKNOWN else ""
+    state, word = state_and_word(raw_status)
     counts = [count_of(raw) for raw in amounts]
     odd = (name is None) + sum(is_odd for _, is_odd in counts)
     nodes, cpus, gpus, dcus, used_cpus, used_gpus, used_dcus = (count for count, _ in counts)

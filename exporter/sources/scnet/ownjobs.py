@@ -3,15 +3,17 @@
 Source: the page 查询实时作业列表 (``GET /hpc/openapi/v2/jobs``), which lists ended jobs for five minutes.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from exporter.errors import DecodeError, RecordError
 from exporter.http import Endpoint, Response, TokenProvider, Upstream, excerpt
 from exporter.records import Job, JobListing, JobState
-from exporter.sources.collector import list_of
+from exporter.sources.collector import LISTS, fields_of, list_of, read_row
 from exporter.sources.scnet.api import encoded, open_envelope
-from exporter.sources.scnet.states import state_of
-from exporter.sources.values import NULL, UNREADABLE, count_of, id_of, text_of, value_of, word_of
+from exporter.sources.scnet.states import state_and_word
+from exporter.sources.values import NULL, Count, Id, Name, count_of
 
 OWN_JOBS = "own_jobs"
 PAGE_SIZE = 200
@@ -19,34 +21,20 @@ PAGE_SIZE = 200
 MAX_PAGES = 50
 
 
-class WirePage(msgspec.Struct, gc=False):
-    """Which name the list goes by differs between deployments; ``total`` is met as text."""
+class OwnJob(msgspec.Struct, gc=False, rename="camel"):
+    """The amount is that in use. ``nodeUsed`` is left out: a number here, names there."""
 
-    list: msgspec.Raw = NULL
-    items: msgspec.Raw = NULL
-    rows: msgspec.Raw = NULL
-    records: msgspec.Raw = NULL
-    total: msgspec.Raw = NULL
+    job_id: Id
+    job_name: Name = Name("")
+    job_status: msgspec.Raw = NULL
+    proc_num_used: Count | None = None
 
 
-class Page(msgspec.Struct, frozen=True, gc=False):
+class Page(NamedTuple):
     """`total` is None where the page does not say it, and -1 where it cannot be read."""
 
     rows: list[msgspec.Raw]
     total: int | None = None
-
-
-class RawOwnJob(msgspec.Struct, gc=False, rename="camel"):
-    """Amounts are of what is in use. ``nodeUsed`` is left out: a number here, names there."""
-
-    job_id: msgspec.Raw = NULL
-    job_name: msgspec.Raw = NULL
-    job_status: msgspec.Raw = NULL
-    proc_num_used: msgspec.Raw = NULL
-
-
-_page = msgspec.json.Decoder(WirePage)
-_job = msgspec.json.Decoder(RawOwnJob)
 
 
 async def own_jobs(
@@ -93,36 +81,21 @@ def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> 
 def read_page(response: Response) -> Page:
     """One page of the list; null is one without jobs. Raises DecodeError for anything else that holds no list."""
     data = open_envelope(response)
-    if bytes(data).lstrip()[:1] in (b"[", b"n"):
+    if not bytes(data).lstrip().startswith(b"{"):
         return Page(list_of(data))
-    try:
-        page = _page.decode(data)
-    except UNREADABLE:
-        raise DecodeError(f"the answer is not a page of jobs: {excerpt(bytes(data))}") from None
-    lists = [raw for raw in (page.list, page.items, page.rows, page.records) if bytes(raw) != b"null"]
-    total, _ = count_of(page.total)
+    fields = fields_of(data)
+    # Which name the list goes by differs between deployments.
+    lists = [fields[name] for name in LISTS if bytes(fields.get(name, NULL)) != b"null"]
+    total, _ = count_of(fields.get("total", NULL))
     if not lists and total is None:
         raise DecodeError(f"the answer is not a page of jobs: {excerpt(bytes(data))}")
-    if total is None and bytes(page.total) != b"null":
+    if total is None and bytes(fields.get("total", NULL)) != b"null":
         total = -1
     return Page(list_of(lists[0]) if lists else [], total)
 
 
 def read_job(raw: msgspec.Raw) -> Job:
     """One job. Raises RecordError for one without a usable id."""
-    try:
-        row = _job.decode(raw)
-    except UNREADABLE as error:
-        raise RecordError(str(error)) from None
-    job_id = id_of(row.job_id)
-    if job_id is None:
-        raise RecordError("a job without a usable id")
-    word = value_of(row.job_status)
-    state = state_of(word) if isinstance(word, str) else JobState.UNKNOWN
-    return Job(
-        job_id,
-        text_of(row.job_name) or "",
-        state,
-        allocated_cpus=count_of(row.proc_num_used)[0],
-        raw_state=word_of(row.job_status) if state is JobState.UNKNOWN else "",
-    )
+    row = read_row(raw, OwnJob)
+    state, word = state_and_word(row.job_status)
+    return Job(str(row.job_id), str(row.job_name), state, allocated_cpus=row.proc_num_used, raw_state=word)

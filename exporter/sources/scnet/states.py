@@ -8,7 +8,10 @@ import re
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from exporter.records import JobState
+from exporter.sources.values import value_of, word_of
 
 # The part after "stat".
 _LETTERS: Final = {
@@ -101,6 +104,13 @@ def state_of(word: str) -> JobState:
     if plain.endswith("+"):
         return _state_of_cut(plain.rstrip("+"))
     return _WORDS.get(re.sub(r"[\s-]+", "_", plain), JobState.UNKNOWN)
+
+
+def state_and_word(raw: msgspec.Raw) -> tuple[JobState, str]:
+    """Return the state that a JSON value names, and its text in one printable line where the state is UNKNOWN."""
+    value = value_of(raw)
+    state = state_of(value) if isinstance(value, str) else JobState.UNKNOWN
+    return state, word_of(raw) if state is JobState.UNKNOWN else ""
 
 
 def _state_of_cut(beginning: str) -> JobState:
