@@ -240,7 +240,7 @@ HOSTILE = [
     *("one\ntwo: 3", "quotes \" and '", "# no comment", "key: value", "${HOME}", "$${HOME}", "🚀"),
     *("\u202eright to left", "\x00\x1b[31m", "\x7f\x85\u2028\u2029\ufeff", "- item", "*alias &anchor !tag"),
     *("%percent", "@at `tick`", "{a: b}, [c]", "null", "true", "0x10", "1e3", "", " ", "'", "\\", "\\n", "--- ..."),
-    *("a" * 3000),
+    "a" * 3000,
 ]
 
 
