@@ -7,7 +7,7 @@ they are built several times faster and take less memory.
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, Literal, Self, get_args
 
 import msgspec
 
@@ -36,6 +36,13 @@ ENDED: Final = frozenset(
 )
 # Ended jobs stay listed with what they had; one in an unknown state may have ended, too.
 HOLDS_NOTHING: Final = ENDED | {JobState.UNKNOWN}
+
+
+# Why a job waits: the closed list that the schedulers' own words are sorted into; the label `reason`.
+PendingReason = Literal[
+    "priority", "resources", "limit", "dependency", "held", "begin_time", "nodes_unavailable", "other"
+]
+PENDING_REASONS: Final[tuple[PendingReason, ...]] = get_args(PendingReason)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +74,9 @@ class Answer(Record, frozen=True, gc=False, kw_only=True):
 class Job(Record, frozen=True, gc=False):
     """A listed job. Requested and allocated (in use now) amounts are counts of nodes, cores or devices.
 
-    `raw_state` is the spelling of an unknown state by the upstream; empty for all others.
+    `raw_state` is the spelling of an unknown state by the upstream; empty for all others. `queue` is empty where the list does
+    not tell it, `reason` None where it tells none or the job does not wait. `submitted`, `started` and `ended` are the
+    scheduler's own times in seconds since the epoch, None where they are not known; an expected start is not a start.
     """
 
     id: str
@@ -81,6 +90,11 @@ class Job(Record, frozen=True, gc=False):
     allocated_gpus: int | None = None
     allocated_dcus: int | None = None
     raw_state: str = ""
+    queue: str = ""
+    reason: PendingReason | None = None
+    submitted: float | None = None
+    started: float | None = None
+    ended: float | None = None
 
 
 class JobListing(Answer, frozen=True, gc=False):
