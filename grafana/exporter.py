@@ -212,8 +212,9 @@ BOARD = Dashboard(
         ),
         bars(
             Text("What could not be understood", "无法理解的内容"),
-            "Records that were left out, and job states that are not known. Please report both: see the runbook HPCUnknownStates.",
-            "被忽略的记录与未知作业状态。请反馈：见处理手册 HPCUnknownStates。",
+            "Records that were left out, job states that are not known, and reported times that do not fit what the polls saw. "
+            "Please report them: see the runbook HPCUnknownStates.",
+            "被忽略的记录、未知作业状态，以及与轮询所见不符的上报时间。请反馈：见处理手册 HPCUnknownStates。",
             [
                 Query(
                     each("hpc_exporter_records_rejected_total"),
@@ -224,11 +225,15 @@ BOARD = Dashboard(
                     Text(f"{ENDPOINT_OF} states", f"{ENDPOINT_OF} 状态"),
                 ),
                 Query(
+                    each("hpc_exporter_time_disagreements_total"),
+                    Text(f"{ENDPOINT_OF} times", f"{ENDPOINT_OF} 时间"),
+                ),
+                Query(
                     "sum by (source) (increase(hpc_exporter_queues_dropped_total[$__rate_interval]))",
                     Text("{{source}} forgotten queues", "{{source}} 遗忘的队列"),
                 ),
             ],
-            axis=Text("records, states, queues", "记录、状态、队列"),
+            axis=Text("records, states, times, queues", "记录、状态、时间、队列"),
             defaults=shades(PURPLE),
             custom={"axisSoftMax": 5},
         ),

@@ -22,7 +22,7 @@ from grafana.parts import (
 from grafana.variables import GROUP, IN_GROUP, REGION
 
 WAIT, RUN = "hpc_job_observed_wait_seconds", "hpc_job_observed_run_seconds"
-CENSORED = "hpc_job_observations_censored_total"
+OBSERVED, CENSORED = "hpc_job_observations_total", "hpc_job_observations_censored_total"
 WAITS = f"{WAIT}_bucket{{{IN_GROUP}}}"
 JOBS = Text("jobs", "作业数")
 NONE = Text("none started", "无启动")
@@ -149,12 +149,16 @@ BOARD = Dashboard(
         Row(Text("Can it be believed?", "数据可信吗？")),
         bars(
             Text("Observed against censored waits", "已测量与未测量的等待"),
-            "Censored: the job was there before the first poll (left_truncated), changed in a long gap (gap), or was gone "
-            "without having run in sight (vanished). Mostly vanished is users who delete; mostly gap is failing polls.",
-            "未测量：首次轮询前已存在（left_truncated）、在长间隔中变化（gap）、未见运行即消失（vanished）。"
-            "vanished 多为用户删除；gap 多为轮询失败。",
+            "Observed by the scheduler's own times (reported) or by the middles of the gaps between polls (polls). Censored: the "
+            "job was there before the first poll (left_truncated), changed in a long gap (gap), or was gone without having run "
+            "in sight (vanished). Mostly vanished is users who delete; mostly gap is failing polls.",
+            "已测量：依据调度系统自己的时间（reported）或轮询间隔的中点（polls）。未测量：首次轮询前已存在（left_truncated）、"
+            "在长间隔中变化（gap）、未见运行即消失（vanished）。vanished 多为用户删除；gap 多为轮询失败。",
             [
-                Query(f"sum(increase({WAIT}_count{{{IN_GROUP}}}[$__rate_interval]))", Text("observed", "已测量")),
+                Query(
+                    f'sum by (basis) (increase({OBSERVED}{{{IN_GROUP}, measure="wait"}}[$__rate_interval]))',
+                    "{{basis}}",
+                ),
                 Query(
                     f'sum by (reason) (increase({CENSORED}{{{IN_GROUP}, measure="wait"}}[$__rate_interval]))',
                     "{{reason}}",
@@ -162,8 +166,9 @@ BOARD = Dashboard(
             ],
             axis=JOBS,
             overrides=[
-                override(Text("observed", "已测量"), color={"mode": "fixed", "fixedColor": SKY}),
-                *coloured({"left_truncated": GREY, "gap": VERMILION, "vanished": ORANGE}),
+                *coloured(
+                    {"reported": BLUE, "polls": SKY, "left_truncated": GREY, "gap": VERMILION, "vanished": ORANGE}
+                ),
             ],
         ),
         lines(

@@ -10,7 +10,7 @@ from exporter.metrics.family import Family, Text
 from exporter.records import JobState
 from exporter.sources import jobs
 from exporter.sources.collector import collectors_of, registry
-from exporter.tracking.model import CENSOR_REASONS, MEASURES, OUTCOMES
+from exporter.tracking.model import BASES, CENSOR_REASONS, MEASURES, OUTCOMES
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,10 @@ LABELS: Final[Mapping[str, Text]] = {
         "the scheduler user; of a token's end, whose token it is, empty for the region's own",
         "调度系统用户；对令牌过期时间而言是令牌的所有者，区域自己的令牌为空",
     ),
-    "queue": Text("the queue's name in the region", "队列在区域中的名称"),
+    "queue": Text(
+        "the queue's name in the region; of waits and runs empty where it is not known",
+        "队列在区域中的名称；对等待和运行而言，未知时为空",
+    ),
     "state": _STATES,
     "scheduler_id": Text("the scheduler's number in the region", "调度系统在区域中的编号"),
     "scheduler_name": Text("the scheduler's name", "调度系统的名称"),
@@ -96,6 +99,7 @@ LABELS: Final[Mapping[str, Text]] = {
     "to_state": Text("as `state`; `gone` where it is listed no longer", "同 `state`；作业不再列出时为 `gone`"),
     "outcome": _words(OUTCOMES),
     "measure": _words(MEASURES),
+    "basis": _words(BASES),
     "reason": Text(
         f"of a poll's failure: {_REASONS.en}; of a wait or run that was not measured: {_CENSORED.en}",
         f"轮询失败的原因：{_REASONS.zh}；等待或运行未能测得的原因：{_CENSORED.zh}",
@@ -237,6 +241,7 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"transitions_total", Text("changes", "变化次数")),
     (r"queues_dropped_total", Text("queues", "队列数")),
     (r"unknown_states_total", Text("states", "状态数")),
+    (r"time_disagreements_total", Text("times", "时间数")),
     (r"censored_total", Text("waits and runs", "等待和运行的次数")),
     (r"polls_total|poll_failures_total", Text("polls", "轮询次数")),
     (r"task_restarts_total", Text("restarts", "重启次数")),

@@ -123,6 +123,17 @@ UNKNOWN_STATES: Final = counter(
     absent=_DECLARED,
 )
 
+TIME_DISAGREEMENTS: Final = counter(
+    "hpc_exporter_time_disagreements_total",
+    _COLLECTOR,
+    "Times that a scheduler reported and that were not used, because they do not fit what the polls saw: a start before a poll "
+    "saw the job waiting, or after one saw it running, by more than a minute; a start before the submission; a time in the "
+    "future.",
+    zh="调度系统报告、但与轮询所见不符而没有采用的时间：开始时间早于看到作业等待或晚于看到作业运行一分钟以上、早于提交时间，"
+    "或在将来。",
+    absent=Text("for a collector whose jobs are not followed.", "该采集项的作业没有被跟踪。"),
+)
+
 RECORDS_REJECTED: Final = counter(
     "hpc_exporter_records_rejected_total",
     _COLLECTOR,
@@ -300,6 +311,10 @@ class SelfMetrics:
         """Count job states in an answer that are not known."""
         if n:
             self._child(UNKNOWN_STATES, source, collector).inc(n)
+
+    def time_disagreements(self, source: str, collector: str, n: int) -> None:
+        """Count reported times that do not fit what the polls saw."""
+        self._child(TIME_DISAGREEMENTS, source, collector).inc(n)
 
     def rejected(self, source: str, collector: str, n: int) -> None:
         """Count records and values in an answer that could not be read."""

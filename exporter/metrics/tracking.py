@@ -5,9 +5,10 @@ from typing import Final
 
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each, sample
-from exporter.tracking import GroupView, MemberView
+from exporter.tracking import GroupView, HistogramView, MemberView
 
 _GROUP: Final = ("hpc_cluster", "group")
+_QUEUE: Final = (*_GROUP, "queue")
 _MEMBER: Final = (*_GROUP, "user")
 _MEMBER_GONE: Final = Text(
     "while nothing recent is known of the member; counting goes on when it is back.",
@@ -47,26 +48,38 @@ JOBS_FINISHED: Final = counter(
 
 JOB_OBSERVED_WAIT: Final = histogram(
     "hpc_job_observed_wait_seconds",
-    _GROUP,
-    "Time that jobs waited (queued, held, waiting, or suspended before the first run) until they were seen "
-    "running, in seconds, between the middles of the gaps between two polls: each wait is wrong by at most "
-    "one such gap. A job submitted and started in one gap counts as 0. See "
-    "hpc_job_observations_censored_total for what is not in here.",
-    zh="作业等待（排队、保留、等待其他作业，或首次运行前被挂起）到被看到运行为止的时间（秒），"
-    "从一个轮询间隔的中点到另一个的中点：每次等待的误差不超过一个这样的间隔。"
-    "在同一间隔内提交并开始运行的作业记为 0。没有计入的见 hpc_job_observations_censored_total。",
+    _QUEUE,
+    "Time that jobs waited (queued, held, waiting, or suspended before the first run) until they ran, in seconds: by the "
+    "scheduler's own times where a collector tells them, else between the middles of the gaps between two polls, where each "
+    "wait is wrong by at most one such gap and a job submitted and started in one gap counts as 0. The queue is empty where "
+    "it is not known. See hpc_job_observations_total for the basis, hpc_job_observations_censored_total for what is not in here.",
+    zh="作业等待（排队、保留、等待其他作业，或首次运行前被挂起）到运行为止的时间（秒）：有采集项提供调度系统自己的时间时用它，"
+    "否则从一个轮询间隔的中点算到另一个的中点，误差不超过一个这样的间隔，在同一间隔内提交并开始运行的作业记为 0。"
+    "队列未知时 queue 为空。依据见 hpc_job_observations_total，没有计入的见 hpc_job_observations_censored_total。",
     absent=_GROUP_GONE,
 )
 
 JOB_OBSERVED_RUN: Final = histogram(
     "hpc_job_observed_run_seconds",
-    _GROUP,
-    "Time that jobs ran (running, or suspended meanwhile) until they were seen no longer running, in "
-    "seconds, between the middles of the gaps between two polls: each run is wrong by at most one such gap. "
-    "Runs that began and ended in one gap are not seen.",
-    zh="作业运行（含其间被挂起）到被看到不再运行为止的时间（秒），从一个轮询间隔的中点到另一个的中点："
-    "每次运行的误差不超过一个这样的间隔。在同一间隔内开始并结束的运行看不到。",
+    _QUEUE,
+    "Time that jobs ran (running, or suspended meanwhile), in seconds: by the scheduler's own times where a collector tells "
+    "them, else between the middles of the gaps between two polls, where each run is wrong by at most one such gap and runs "
+    "that began and ended in one gap are not seen. The queue is empty where it is not known.",
+    zh="作业运行（含其间被挂起）的时间（秒）：有采集项提供调度系统自己的时间时用它，否则从一个轮询间隔的中点算到另一个的中点，"
+    "误差不超过一个这样的间隔，在同一间隔内开始并结束的运行看不到。队列未知时 queue 为空。",
     absent=_GROUP_GONE,
+)
+
+JOB_OBSERVATIONS: Final = counter(
+    "hpc_job_observations_total",
+    (*_GROUP, "measure", "basis"),
+    "Waits and runs that were measured. reported: both ends are the scheduler's own times; polls: at least one is the middle "
+    "of the gap between two polls.",
+    zh="测得的等待和运行。reported：两端都是调度系统自己的时间；polls：至少一端是两次轮询间隔的中点。",
+    absent=Text(
+        f"{_GROUP_GONE.en} Every basis is there at 0 from the first list on.",
+        f"{_GROUP_GONE.zh}从第一次列表起，每种依据都从 0 开始。",
+    ),
 )
 
 JOB_OBSERVATIONS_CENSORED: Final = counter(
@@ -86,9 +99,9 @@ JOB_OBSERVATIONS_CENSORED: Final = counter(
 MEMBER_OLDEST_QUEUED: Final = gauge(
     "hpc_member_oldest_queued_timestamp_seconds",
     _MEMBER,
-    "Unix time at which the longest-waiting listed job of a group member was first seen waiting, in seconds. "
-    "Absent when none waits.",
-    zh="用户组成员等得最久的作业首次被看到等待的 Unix 时间（秒）。",
+    "Unix time at which the longest-waiting listed job of a group member was submitted, or first seen waiting where the list "
+    "tells no times, in seconds. Absent when none waits.",
+    zh="用户组成员等得最久的作业提交的 Unix 时间（秒）；列表不提供时间时，为首次被看到等待的时间。",
     absent=Text("Also while nothing recent is known.", "没有作业在等待，或没有近期数据。"),
 )
 
@@ -124,6 +137,7 @@ FAMILIES: Final = (
     JOBS_FINISHED,
     JOB_OBSERVED_WAIT,
     JOB_OBSERVED_RUN,
+    JOB_OBSERVATIONS,
     JOB_OBSERVATIONS_CENSORED,
     MEMBER_OLDEST_QUEUED,
     *RESOURCE_SECONDS.values(),
@@ -146,10 +160,15 @@ def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
     """Return a group's waits and runs. Every kind of censored observation has a sample from the start."""
     labels = (hpc_cluster, group)
     return {
-        JOB_OBSERVED_WAIT: histogram_lines(JOB_OBSERVED_WAIT, labels, view.waits),
-        JOB_OBSERVED_RUN: histogram_lines(JOB_OBSERVED_RUN, labels, view.runs),
+        **_by_queue(JOB_OBSERVED_WAIT, labels, view.waits),
+        **_by_queue(JOB_OBSERVED_RUN, labels, view.runs),
+        **_counts(JOB_OBSERVATIONS, labels, view.observed.items()),
         **_counts(JOB_OBSERVATIONS_CENSORED, labels, view.censored.items()),
     }
+
+
+def _by_queue(family: Family, labels: tuple[str, ...], views: Mapping[str, HistogramView]) -> Chunks:
+    return {family: b"".join(histogram_lines(family, (*labels, queue), views[queue]) for queue in sorted(views))}
 
 
 def _counts(family: Family, labels: tuple[str, ...], counts: Iterable[tuple[tuple[str, ...], int]]) -> Chunks:

@@ -65,7 +65,7 @@ class Tracked:
         self, service: TrackingService, followed: Followed, listing: JobListing, interval: float
     ) -> None:
         try:
-            await service.observe(followed.member, listing, service.time(), interval)
+            disagreements = await service.observe(followed.member, listing, service.time(), interval)
         except Exception:
             # The counts would stand still while the target goes on.
             self.hide(followed.target)
@@ -75,6 +75,7 @@ class Tracked:
             return
         self._failing.discard(followed.target)
         source = followed.member.source
+        self._own.time_disagreements(source, followed.target.collector, disagreements)
         self._own.tracked_jobs(source, service.tracked_jobs(source))
         # It may have been hidden meanwhile, or a reload may have put another tracker in the place of this one.
         if self._shown.get(followed.target) == followed and self.service is service:

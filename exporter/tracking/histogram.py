@@ -9,23 +9,12 @@ import msgspec
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
-# Seconds: a minute to a week. Polls are seconds to minutes apart, so finer buckets would only show the rhythm of
-# the polls; the first one holds the waits of 0 of jobs that were submitted and started between two polls.
+# Seconds: half a minute to a month, each at most half as long again as the one before: with steps of 2 to 3, a day's
+# 90th percentile was off by up to 18 % on real logs. Times that people think in, so that boards can ask for them.
 BUCKETS: Final[tuple[float, ...]] = (
-    60.0,
-    120.0,
-    300.0,
-    600.0,
-    1800.0,
-    3600.0,
-    7200.0,
-    14400.0,
-    28800.0,
-    43200.0,
-    86400.0,
-    172800.0,
-    345600.0,
-    604800.0,
+    *(30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0),
+    *(hours * 3600.0 for hours in (1.0, 1.5, 2, 3, 4, 6, 8, 12, 18)),
+    *(days * 86400.0 for days in (1.0, 1.5, 2, 3, 4, 5, 7, 10, 14, 21, 30)),
 )
 
 

@@ -1,25 +1,29 @@
 """The state machine: what one more listing of a member's jobs says about waits, runs and ends.
 
-The API has no timestamps, so everything is known only to the gap between two polls. A job's wait begins in the gap
+Where a listing has no times, everything is known only to the gap between two polls. A job's wait begins in the gap
 before it was first listed waiting and ends in the gap before it was first listed running; each is taken to be the
 middle of its gap, so a wait is wrong by at most one gap. A gap is counted from when the job's phase (not listed,
 waiting, running) was last certain: listings that do not complete, leave the job out, or give a state that says nothing
 make it wider. Where it is wider than three poll intervals nothing is claimed: the spell counts as censored.
+
+A time that the scheduler reports is better than a middle, provided that it fits what the polls saw: a change of phase that
+is reported outside its gap by more than `TOLERANCE` is not believed, and counts as a disagreement.
 """
 
 from itertools import takewhile
 from math import inf
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from msgspec.structs import replace
 
 from exporter.records import ENDED, Job, JobListing, JobState
-from exporter.tracking.arrays import Arrays, array_of_row, row_id
+from exporter.tracking.arrays import Arrays, array_of_row, array_of_task, row_id
 from exporter.tracking.model import (
     MAX_GAP_INTERVALS,
     NEVER,
     PHASE_OF,
     REMEMBERED_SECONDS,
+    Basis,
     CensorReason,
     Measure,
     MemberState,
@@ -30,6 +34,11 @@ from exporter.tracking.model import (
     Update,
 )
 
+# Seconds by which the clocks of a scheduler and of this machine may differ, and a list may lag behind.
+TOLERANCE: Final = 60.0
+# The same for the time of submission, which lists that follow another system show later. Less than a time zone.
+SUBMISSION_TOLERANCE: Final = 900.0
+
 _SAYS_NOTHING: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
 
 _OUTCOME_OF_VANISHED: Final[dict[Phase, Outcome]] = {
@@ -39,6 +48,8 @@ _OUTCOME_OF_VANISHED: Final[dict[Phase, Outcome]] = {
 }
 # Phases in which a job has not been seen to wait or run: what follows is its first spell.
 _BEFORE_FIRST_SPELL: Final = frozenset({Phase.UNCLEAR, Phase.ENDED})
+# Phases whose length is measured.
+_MEASURED: Final = frozenset({Phase.WAIT, Phase.RUN})
 # A waiting job holds nothing and neither does an ended one, whatever the listing still says about it. A job in an unknown
 # state may be over for good: it holds nothing either, and does not count as waiting.
 _HOLDS_NOTHING: Final = frozenset({Phase.WAIT, Phase.ENDED})
@@ -60,6 +71,21 @@ def next_phase(phase: Phase, state: JobState) -> Phase:
     if phase is Phase.ENDED and state is JobState.EXITING:
         return phase  # a job that is over does not come back to life by exiting
     return PHASE_OF.get(state, phase)
+
+
+class Change(NamedTuple):
+    """When a job changed its phase: the middle of the gap, None if that is too wide, and the scheduler's time.
+
+    The latter is None where it is not reported, or `disagrees` with what the polls saw.
+    """
+
+    middle: float | None
+    reported: float | None = None
+    disagrees: bool = False
+
+    @property
+    def time(self) -> float | None:
+        return self.middle if self.reported is None else self.reported
 
 
 class _Advance:
@@ -129,7 +155,7 @@ class _Advance:
 
     def _unchanged(self, old: TrackedJob, job: Job) -> bool:
         """Return the usual case in a few steps: same state, same amounts, nothing open. A region lists 100,000 such jobs."""
-        if old.state is not job.state or old.known is not None or old.listed is not None:
+        if old.state is not job.state or old.known is not None or old.listed is not None or old.queue != job.queue:
             return False
         if old.phase is Phase.WAIT:
             if old.seen < self.oldest:  # noqa: PLR1730 - a call of min takes longer than all the rest here
@@ -162,9 +188,14 @@ class _Advance:
             self.events.transition("none" if old is None else old.state, job.state)
         certain_until = self.last if before.known is None else before.known
         phase = next_phase(before.phase, job.state)
-        since, seen = before.since, before.seen
+        since, seen, submitted, reported = before.since, before.seen, before.submitted, before.reported
+        change = Change(None)
         if phase is not before.phase:
-            since, seen = self._change_phase(job, before, phase, certain_until), self.at
+            change = self._change_phase(job, before, phase, certain_until)
+            submitted = self._submitted(job, before, certain_until) if phase is Phase.WAIT else None
+            seen = self.at if submitted is None else min(submitted, self.at)
+            since, reported = (change.time, change.reported is not None) if phase in _MEASURED else (None, False)
+            self._open(before.phase, phase, submitted, change)
         holds = phase not in _HOLDS_NOTHING and job.state is not JobState.UNKNOWN
         new = TrackedJob(
             state=job.state,
@@ -175,8 +206,11 @@ class _Advance:
             cpus=job.allocated_cpus if holds else 0,
             gpus=job.allocated_gpus if holds else 0,
             dcus=job.allocated_dcus if holds else 0,
+            queue=job.queue,
+            submitted=submitted,
+            reported=reported,
         )
-        self._integrate(before, new, self.at)
+        self._integrate(before, new, self.at, change.reported)
         if phase is Phase.WAIT and job.state is not JobState.UNKNOWN:
             self.oldest = min(self.oldest, seen)
         if phase is Phase.WAIT or before.phase is Phase.WAIT:
@@ -195,6 +229,7 @@ class _Advance:
         elif (row := self.arrays.row_of(job.id)) is not None:
             return self._task(job, row)
         self.arrays.newcomers.append(job)
+        self.events.queues.add(job.queue)
         return TrackedJob(
             state=job.state,
             phase=Phase.ENDED if over else Phase.UNCLEAR,
@@ -206,7 +241,7 @@ class _Advance:
 
     def _task(self, job: Job, row: TrackedJob) -> TrackedJob:
         """Return a task as it was in the row: all tasks of an array are submitted together."""
-        if row.since is None:
+        if not row.measured:
             self.events.censor("wait", "left_truncated")
         return replace(row, state=job.state, missing=None)
 
@@ -217,41 +252,80 @@ class _Advance:
             if tracked is not None and tracked.phase is Phase.WAIT:
                 self.update.names[job_id] = job.name
 
-    def _change_phase(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float) -> float | None:
-        """End the old phase's spell, begin the new one's; return the latter's start, None if it cannot be measured."""
-        middle = self._middle(certain_until, self.at)
-        self._close(job.id, old, phase, middle)
+    def _change_phase(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float) -> Change:
+        """End the old phase's spell; return when the new one began."""
+        reported = job.started if phase is Phase.RUN else None if phase is Phase.WAIT else job.ended
+        change = self._change(reported, certain_until, self.at)
+        if phase is Phase.RUN and old.phase in _BEFORE_FIRST_SPELL:
+            self._first_seen_running(job, change)
+        else:
+            self._close(job.id, job.queue, old, phase, change)
         if phase is Phase.ENDED:
             self.events.finish(cast("Outcome", job.state.value))
-        if phase is Phase.WAIT or phase is Phase.RUN:
-            self._open(job, old.phase, phase, middle)
-            return middle
+        return change
+
+    def _change(self, reported: float | None, start: float, end: float) -> Change:
+        """Return a change of phase in the gap from `start` to `end`."""
+        middle = None if end - start > self.limit else (start + end) / 2
+        if reported is None:
+            return Change(middle)
+        if start - TOLERANCE <= reported <= end + TOLERANCE:
+            return Change(middle, reported)
+        self.events.disagreements += 1
+        return Change(middle, disagrees=True)
+
+    def _submitted(self, job: Job, old: TrackedJob, certain_until: float) -> float | None:
+        """Return the reported time of submission of a job that begins to wait, if it fits what the polls saw."""
+        if job.submitted is None or old.phase not in _BEFORE_FIRST_SPELL:
+            return None  # a job that waits again was submitted before it ran
+        earliest = NEVER if array_of_task(job.id) else certain_until - SUBMISSION_TOLERANCE
+        if earliest <= job.submitted <= self.at + TOLERANCE:
+            return job.submitted
+        self.events.disagreements += 1
         return None
 
-    def _middle(self, start: float, end: float) -> float | None:
-        """Return the middle of a gap; None if the gap is too wide to say anything."""
-        return None if end - start > self.limit else (start + end) / 2
-
-    def _close(self, job_id: str, old: TrackedJob, phase: Phase, middle: float | None) -> None:
-        if old.since is None:
+    def _close(self, job_id: str, queue: str, old: TrackedJob, phase: Phase, change: Change) -> None:
+        if not old.measured:
             return
         if old.phase is Phase.RUN:
-            self._observe("run", Spell(job_id, old.since, middle) if middle is not None else "gap")
+            start = Change(old.since, old.since if old.reported else None)
+            self._observe("run", _spell(job_id, queue, start, change) or "gap")
         elif phase is Phase.RUN:
-            self._observe("wait", Spell(job_id, old.since, middle) if middle is not None else "gap")
+            self._observe("wait", self._wait(job_id, queue, old, change))
         else:
             self._observe("wait", "vanished")
 
-    def _open(self, job: Job, before: Phase, phase: Phase, middle: float | None) -> None:
-        first = before in _BEFORE_FIRST_SPELL
-        reason: CensorReason = "left_truncated" if first else "gap"
-        if phase is Phase.RUN and first and self.arrays.may_be_task(job):
+    def _wait(self, job_id: str, queue: str, old: TrackedJob, change: Change) -> Spell | CensorReason:
+        start = Change(old.since, old.submitted)
+        if change.disagrees:  # then nothing that is reported of the job is believed
+            start = Change(old.since)
+        elif start.reported is not None and change.reported is not None and change.reported < start.reported:
+            self.events.disagreements += 1
+            start, change = Change(old.since), Change(change.middle)
+        if start.time is None:
+            return "left_truncated"
+        return _spell(job_id, queue, start, change) or "gap"
+
+    def _first_seen_running(self, job: Job, change: Change) -> None:
+        """Count the wait of a job that no poll saw waiting."""
+        if self.complete == NEVER or self.arrays.may_be_task(job):
             self.events.censor("wait", "left_truncated")
-        elif phase is Phase.RUN and first:
+        elif change.reported is not None and job.submitted is not None:
+            start = Change(change.middle, job.submitted)
+            if job.submitted > change.reported:
+                self.events.disagreements += 1
+                start, change = Change(change.middle), Change(change.middle)
+            self._observe("wait", _spell(job.id, job.queue, start, change) or "left_truncated")
+        else:
             # Submitted and started in one gap, and both are its middle: a wait of 0. A wait of w has a chance of w/gap
             # to be seen by a poll, and then counts as a whole gap; half a gap for all others would be too much.
-            self._observe("wait", Spell(job.id, middle, middle) if middle is not None else reason)
-        if middle is None:
+            start = Change(change.middle)
+            self._observe("wait", _spell(job.id, job.queue, start, start) or "left_truncated")
+
+    def _open(self, before: Phase, phase: Phase, submitted: float | None, change: Change) -> None:
+        """Count a spell whose start is not known."""
+        if phase in _MEASURED and change.time is None and submitted is None:
+            reason: CensorReason = "left_truncated" if before in _BEFORE_FIRST_SPELL else "gap"
             self.events.censor("run" if phase is Phase.RUN else "wait", reason)
 
     def _observe(self, measure: Measure, result: Spell | CensorReason) -> None:
@@ -262,14 +336,21 @@ class _Advance:
         else:
             self.events.runs.append(result)
 
-    def _integrate(self, old: TrackedJob, new: TrackedJob | None, until: float) -> None:
-        """Add the trapezoid between two sights of a job; nothing for an amount that is unknown at either end."""
-        span = until - (self.last if old.listed is None else old.listed)
+    def _integrate(self, old: TrackedJob, new: TrackedJob | None, until: float, changed: float | None = None) -> None:
+        """Add the trapezoid between two sights of a job; nothing for an amount that is unknown at either end.
+
+        Where the time at which it `changed` its phase is reported, the amounts before and after count to and from then.
+        """
+        listed = self.last if old.listed is None else old.listed
+        span = until - listed
         factor = 0.0 if span == inf else min(span, self.limit) / 2
+        before = after = factor
+        if changed is not None and span < inf:
+            before, after = min(max(0.0, changed - listed), span), min(max(0.0, until - changed), span)
         amounts = (new.cpus, new.gpus, new.dcus) if new else (0, 0, 0)
         for index, (start, end) in enumerate(zip((old.cpus, old.gpus, old.dcus), amounts, strict=True)):
             if start is not None and end is not None:
-                self.seconds[index] += (start + end) * factor
+                self.seconds[index] += start * before + end * after
             if end is not None and new and new.phase not in _HOLDS_NOTHING and new.state is not JobState.UNKNOWN:
                 self.known[index] = True
 
@@ -284,7 +365,7 @@ class _Advance:
         if old.missing is None:
             known, listed = self._times(old)
             if old.phase is Phase.WAIT and self.arrays.started_under_new_ids(job_id):
-                old = replace(old, phase=Phase.UNCLEAR, since=None)
+                old = replace(old, phase=Phase.UNCLEAR, since=None, submitted=None)
             self.update.changed[job_id] = replace(old, known=known, listed=listed, missing=self.at)
             return
         self.update.names[job_id] = None
@@ -294,7 +375,7 @@ class _Advance:
             return
         known = NEVER if old.known is None else old.known
         self.events.transition(old.state, "gone")
-        self._close(job_id, old, Phase.ENDED, self._middle(known, old.missing))
+        self._close(job_id, old.queue, old, Phase.ENDED, self._change(None, known, old.missing))
         if (outcome := _outcome_of_vanished(old)) is not None:
             self.events.finish(outcome)
         if old.phase is not Phase.UNCLEAR or outcome is not None:
@@ -307,7 +388,7 @@ class _Advance:
         known, listed = self._times(old)
         if self.at - listed > REMEMBERED_SECONDS:
             # Records of this member have been unreadable for a week: it must not be followed indefinitely.
-            if old.since is not None:
+            if old.measured:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
             self.update.changed[job_id] = None
             return
@@ -326,7 +407,7 @@ class _Advance:
     def _forget_times(self) -> None:
         """Discard all times of a job after the clock was set back: nothing that began before can be measured."""
         for old in self.jobs.values():
-            if old.since is not None:
+            if old.measured:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
         self.jobs = {job_id: self._timeless(old) for job_id, old in self.jobs.items()}
         self.update.changed.update(self.jobs)
@@ -345,6 +426,8 @@ class _Advance:
             known=NEVER,
             listed=self.at,
             missing=None,
+            submitted=None,
+            reported=False,
             cpus=None,
             gpus=None,
             dcus=None,
@@ -366,6 +449,14 @@ class _Advance:
         self.events.resource_seconds = (self.seconds[0], self.seconds[1], self.seconds[2])
         self.events.amounts_known = (self.known[0], self.known[1], self.known[2])
         self.update.oldest_waiting = None if self.oldest == inf else self.oldest
+
+
+def _spell(job_id: str, queue: str, start: Change, end: Change) -> Spell | None:
+    """Return the spell between two changes; None where one of them is not known."""
+    if start.time is None or end.time is None:
+        return None
+    basis: Basis = "polls" if start.reported is None or end.reported is None else "reported"
+    return Spell(job_id, start.time, max(start.time, end.time), queue, basis)
 
 
 def _outcome_of_vanished(job: TrackedJob) -> Outcome | None:

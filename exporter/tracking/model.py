@@ -15,12 +15,14 @@ REMEMBERED_SECONDS: Final = 7 * 86400.0
 NEVER: Final = float("-inf")
 
 Measure = Literal["wait", "run"]
+Basis = Literal["reported", "polls"]
 CensorReason = Literal["left_truncated", "gap", "vanished"]
 Outcome = Literal[
     "completed", "deleted", "failed", "timeout", "node_failure", "vanished_running", "vanished_queued", "unknown"
 ]
 
 MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
+BASES: Final[tuple[Basis, ...]] = get_args(Basis)
 CENSOR_REASONS: Final[tuple[CensorReason, ...]] = get_args(CensorReason)
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
@@ -63,22 +65,35 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False):
 
     state: JobState  # as last listed
     phase: Phase
-    since: float | None  # the middle of the gap in which the phase began; None: it cannot be measured
-    seen: float  # when the phase was first seen
+    since: float | None  # when the phase began: as reported, or the middle of the gap; None: it cannot be measured
+    seen: float  # when the phase was first seen; of a wait, when the job was submitted, where that is reported
     known: float | None = None  # when the phase was last certain; None: at the member's last listing
     listed: float | None = None  # when it was last listed; None: at the member's last listing
     missing: float | None = None  # the first complete listing without it since it was last listed
     cpus: int | None = 0  # in use at that time: 0 for a waiting or ended job, None where it is unknown
     gpus: int | None = 0
     dcus: int | None = 0
+    queue: str = ""
+    submitted: float | None = None  # as reported, while the job waits
+    reported: bool = False  # whether `since` is the scheduler's own time
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is known when the phase began."""
+        return self.since is not None or self.submitted is not None
 
 
 class Spell(msgspec.Struct, frozen=True, gc=False):
-    """A wait or a run that was measured: both ends are middles of gaps between two polls."""
+    """A wait or a run that was measured. Each end is the scheduler's own time, or the middle of a gap between two polls.
+
+    Its basis is `reported` where both ends are the scheduler's.
+    """
 
     job_id: str
     start: float
     end: float
+    queue: str = ""
+    basis: Basis = "polls"
 
     @property
     def seconds(self) -> float:
@@ -89,7 +104,8 @@ class Events(msgspec.Struct, kw_only=True):
     """The news of one listing.
 
     `resource_seconds` and `unaccounted` are in (core, GPU, DCU) seconds and seconds; an entry of `amounts_known` tells
-    whether the listing gave any amount of that resource.
+    whether the listing gave any amount of that resource. `queues` are those of jobs that are new; `disagreements` counts
+    reported times that do not fit what polls saw.
     """
 
     transitions: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
@@ -100,6 +116,8 @@ class Events(msgspec.Struct, kw_only=True):
     resource_seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
     amounts_known: tuple[bool, bool, bool] = (False, False, False)
     unaccounted: float = 0.0
+    queues: set[str] = msgspec.field(default_factory=set)
+    disagreements: int = 0
 
     def transition(self, before: str, after: str) -> None:
         self.transitions[before, after] = self.transitions.get((before, after), 0) + 1

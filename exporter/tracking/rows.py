@@ -48,6 +48,9 @@ CREATE TABLE job (
     cpus INTEGER,
     gpus INTEGER,
     dcus INTEGER,
+    queue NOT NULL,
+    submitted REAL,
+    reported INTEGER NOT NULL,
     PRIMARY KEY (member, id)
 ) WITHOUT ROWID;
 CREATE TABLE finished (
@@ -177,7 +180,10 @@ def _write_member(
         _clear(connection, number)
     write = connection.executemany
     write("DELETE FROM job WHERE member = ? AND id = ?", _gone(number, change.jobs))
-    write("INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _job_rows(number, change.jobs))
+    write(
+        "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _job_rows(number, change.jobs),
+    )
     write("DELETE FROM finished WHERE member = ? AND id = ?", _gone(number, change.finished))
     write(
         "INSERT OR REPLACE INTO finished VALUES (?, ?, ?)",
@@ -203,13 +209,15 @@ def _gone(number: int, rows: dict[str, Any]) -> Iterable[tuple[int, Stored]]:
 def _job_rows(number: int, jobs: dict[str, TrackedJob | None]) -> Iterator[tuple[Any, ...]]:
     for job_id, job in jobs.items():
         if job is not None:
-            row = msgspec.structs.astuple(job)
-            _job(*row)  # the same rules as for reading
-            yield number, _stored(job_id), *row
+            *row, queue, submitted, reported = msgspec.structs.astuple(job)
+            _job(*row, _stored(queue), submitted, reported)  # the same rules as for reading
+            yield number, _stored(job_id), *row, _stored(queue), submitted, reported
 
 
 def _job(state: Any, phase: Any, since: Any, seen: Any, *rest: Any) -> TrackedJob:
-    known, listed, missing, *amounts = rest
+    known, listed, missing, cpus, gpus, dcus, queue, submitted, reported = rest
+    if reported not in (0, 1):
+        raise ValueError(f"{reported!r} does not say whether a time was reported")
     return TrackedJob(
         JobState(state),
         Phase(phase),
@@ -218,7 +226,12 @@ def _job(state: Any, phase: Any, since: Any, seen: Any, *rest: Any) -> TrackedJo
         _time_or_none(known),
         _time_or_none(listed),
         _time_or_none(missing),
-        *map(_amount, amounts),
+        _amount(cpus),
+        _amount(gpus),
+        _amount(dcus),
+        _text(queue),
+        _time_or_none(submitted),
+        bool(reported),
     )
 
 

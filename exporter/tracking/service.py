@@ -92,7 +92,7 @@ class TrackingService:
         self._flushing = asyncio.Lock()
         self._keep: frozenset[MemberKey] | None = None
         self._forgotten_at = self._clock.monotonic()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[int]] = set()
         self._writer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -144,13 +144,14 @@ class TrackingService:
             self._writer = None
         self._show(self._take_staged())
 
-    async def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
+    async def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> int:
         """Take in a member's listing of the time `at` (see `time`); return when `member` and `group` show it.
 
-        `interval` is the configured time between two polls of the member, in seconds.
+        `interval` is the configured time between two polls of the member, in seconds. Returns the number of reported times
+        that do not fit what the polls saw.
         """
         # A task of its own: a caller that is cancelled must not leave a listing half counted.
-        await asyncio.shield(self._task(self._take_in(key, listing, at, interval)))
+        return await asyncio.shield(self._task(self._take_in(key, listing, at, interval)))
 
     def member(self, key: MemberKey) -> MemberView:
         return self._members.get(key) or Tracker().member(key)
@@ -175,13 +176,13 @@ class TrackingService:
         self._keep = frozenset(keep)
         self._forget_now(others)
 
-    def _task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _task(self, work: Coroutine[Any, Any, int]) -> "asyncio.Task[int]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _take_in(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
+    async def _take_in(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> int:
         async with self._working:
             try:
                 step = await _worked(self._tracker.join(key), listing, at, interval)
@@ -192,6 +193,7 @@ class TrackingService:
                 raise
             staged = self._stage(key)
         await staged.shown.wait()
+        return step.update.events.disagreements
 
     def _stage(self, key: MemberKey) -> _Staged:
         group = (key.source, key.group_id)

@@ -1,7 +1,7 @@
 """All members' states and totals, in memory, and what has changed since it was last written to disk."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -9,10 +9,12 @@ from exporter.records import JobListing, JobState
 from exporter.tracking.histogram import BUCKETS, Count, Histogram, HistogramView, Seconds
 from exporter.tracking.machine import advance
 from exporter.tracking.model import (
+    BASES,
     CENSOR_REASONS,
     MEASURES,
     OUTCOMES,
     REMEMBERED_SECONDS,
+    Basis,
     CensorReason,
     Events,
     Measure,
@@ -25,9 +27,13 @@ from exporter.tracking.model import (
 
 GroupKey = tuple[str, str]  # source, group_id
 
+# A scheduler whose queues have other names all the time must not fill the memory: those of further ones count without name.
+MOST_QUEUES: Final = 256
+
 
 # `before>after` of a transition, `measure>reason` of a spell that could not be measured.
 _Transition = Annotated[str, msgspec.Meta(pattern=f"^(none|{'|'.join(JobState)})>(gone|{'|'.join(JobState)})$")]
+_Observed = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(MEASURES)})>({'|'.join(BASES)})$")]
 _Censored = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(MEASURES)})>({'|'.join(CENSOR_REASONS)})$")]
 
 
@@ -58,27 +64,49 @@ class MemberTotals(msgspec.Struct, forbid_unknown_fields=True):
         self.unaccounted_seconds += events.unaccounted
 
 
-class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
-    """A group's histograms and counters; they outlive the members that they came from. `censored` by "measure>reason"."""
+class Spells(msgspec.Struct, forbid_unknown_fields=True):
+    """Histograms of the waits and runs in one queue."""
 
     waits: Histogram = msgspec.field(default_factory=Histogram)
     runs: Histogram = msgspec.field(default_factory=Histogram)
+
+
+class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
+    """A group's histograms and counters; they outlive the members that they came from.
+
+    `queues` by name, which is empty where the queue is not known; `observed` by "measure>basis", `censored` by
+    "measure>reason".
+    """
+
+    queues: dict[str, Spells] = msgspec.field(default_factory=dict)
+    observed: dict[_Observed, Count] = msgspec.field(default_factory=dict)
     censored: dict[_Censored, Count] = msgspec.field(default_factory=dict)
 
     def add(self, other: "GroupTotals") -> None:
-        self.waits.add(other.waits)
-        self.runs.add(other.runs)
-        for name, count in other.censored.items():
-            self.censored[name] = self.censored.get(name, 0) + count
+        for queue, spells in other.queues.items():
+            mine = self.of_queue(queue)
+            mine.waits.add(spells.waits)
+            mine.runs.add(spells.runs)
+        _add_counts(self.observed, other.observed)
+        _add_counts(self.censored, other.censored)
+
+    def of_queue(self, queue: str) -> Spells:
+        """Return the histograms of a queue, new if need be."""
+        name = queue if queue in self.queues or len(self.queues) < MOST_QUEUES else ""
+        return self.queues.setdefault(name, Spells())
 
     @classmethod
     def of(cls, events: Events) -> "GroupTotals":
-        """Return the contribution of one listing to its group."""
+        """Return the contribution of one listing to its group: a queue is there, at 0, as soon as a job of it is listed."""
         totals = cls(censored={f"{measure}>{reason}": count for (measure, reason), count in events.censored.items()})
+        for queue in sorted(events.queues):
+            totals.of_queue(queue)
         for spell in events.waits:
-            totals.waits.observe(spell.seconds)
+            totals.of_queue(spell.queue).waits.observe(spell.seconds)
+            _add_counts(totals.observed, {f"wait>{spell.basis}": 1})
         for spell in events.runs:
-            totals.runs.observe(spell.seconds)
+            totals.of_queue(spell.queue).runs.observe(spell.seconds)
+            _add_counts(totals.observed, {f"run>{spell.basis}": 1})
         return totals
 
 
@@ -99,10 +127,14 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupView(msgspec.Struct, frozen=True, kw_only=True):
-    """A group's histograms and counters for the renderer; it does not change. `censored` holds every combination."""
+    """A group's histograms and counters for the renderer; it does not change.
 
-    waits: HistogramView
-    runs: HistogramView
+    `waits` and `runs` by queue; `observed` and `censored` hold every combination.
+    """
+
+    waits: Mapping[str, HistogramView]
+    runs: Mapping[str, HistogramView]
+    observed: Mapping[tuple[Measure, Basis], int]
     censored: Mapping[tuple[Measure, CensorReason], int]
 
 
@@ -226,9 +258,15 @@ class Tracker:
     def group(self, source: str, group_id: str) -> GroupView:
         """Return a group's histograms and counters; all at 0 for one that was never observed."""
         totals = self._groups.get((source, group_id)) or GroupTotals()
+        queues = totals.queues or {"": Spells()}
         return GroupView(
-            waits=totals.waits.view(),
-            runs=totals.runs.view(),
+            waits={queue: spells.waits.view() for queue, spells in queues.items()},
+            runs={queue: spells.runs.view() for queue, spells in queues.items()},
+            observed={
+                (measure, basis): totals.observed.get(f"{measure}>{basis}", 0)
+                for measure in MEASURES
+                for basis in BASES
+            },
             censored={
                 (measure, reason): totals.censored.get(f"{measure}>{reason}", 0)
                 for measure in MEASURES
@@ -336,6 +374,11 @@ def _added(total: float | None, seconds: float, known: bool) -> float | None:
     return None if total is None and not known else (total or 0.0) + seconds
 
 
+def _add_counts(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
+
+
 def _split(counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, str], int]]:
     for name, count in counts.items():
         before, _, after = name.partition(">")
@@ -343,4 +386,8 @@ def _split(counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, str], int]]:
 
 
 def _rebinned(totals: GroupTotals) -> GroupTotals:
-    return GroupTotals(totals.waits.rebinned(BUCKETS), totals.runs.rebinned(BUCKETS), totals.censored)
+    queues = {
+        queue: Spells(spells.waits.rebinned(BUCKETS), spells.runs.rebinned(BUCKETS))
+        for queue, spells in totals.queues.items()
+    }
+    return GroupTotals(queues, totals.observed, totals.censored)

@@ -251,7 +251,7 @@ def json_text(board: dict[str, Any]) -> str:
         (
             "rate(hpc_job_observed_wait_seconds_bucket[5m])",
             (
-                "max by (hpc_cluster, group, le) (sum by (job, hpc_cluster, group, le) "
+                "max by (hpc_cluster, group, queue, le) (sum by (job, hpc_cluster, group, queue, le) "
                 "(rate(hpc_job_observed_wait_seconds_bucket[5m])))"
             ),
         ),

@@ -44,8 +44,8 @@ async def polled_again(region: ScriptedRegion, times: int) -> None:
     await eventually(lambda: len(region.requests) >= enough, f"{times} more polls")
 
 
-WAITS = f"hpc_job_observed_wait_seconds_count{{{GROUP}}}"
-RUNS = f"hpc_job_observed_run_seconds_count{{{GROUP}}}"
+WAITS = f'hpc_job_observed_wait_seconds_count{{{GROUP},queue=""}}'
+RUNS = f'hpc_job_observed_run_seconds_count{{{GROUP},queue=""}}'
 TRUNCATED = f'hpc_job_observations_censored_total{{{GROUP},measure="wait",reason="left_truncated"}}'
 
 

@@ -32,6 +32,7 @@ hpc_exporter_token_refresh_failures_total counter source
 hpc_exporter_token_refreshes_total counter source
 hpc_exporter_total_shards gauge
 hpc_exporter_tracked_jobs gauge source
+hpc_exporter_time_disagreements_total counter source collector
 hpc_exporter_unknown_states_total counter source collector
 octopus_job_observed_queue_seconds histogram project queue_type cluster_type cluster_id
 octopus_queue_arrivals_total counter project queue_type cluster_type cluster_id
@@ -50,8 +51,9 @@ hpc_job_requested_cpus gauge hpc_cluster user job_id
 hpc_job_requested_dcus gauge hpc_cluster user job_id
 hpc_job_requested_gpus gauge hpc_cluster user job_id
 hpc_job_observations_censored_total counter hpc_cluster group measure reason
-hpc_job_observed_run_seconds histogram hpc_cluster group
-hpc_job_observed_wait_seconds histogram hpc_cluster group
+hpc_job_observations_total counter hpc_cluster group measure basis
+hpc_job_observed_run_seconds histogram hpc_cluster group queue
+hpc_job_observed_wait_seconds histogram hpc_cluster group queue
 hpc_job_requested_nodes gauge hpc_cluster user job_id
 hpc_job_transitions_total counter hpc_cluster group user from_state to_state
 hpc_jobs_finished_total counter hpc_cluster group user outcome

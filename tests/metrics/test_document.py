@@ -75,6 +75,7 @@ def own() -> SelfMetrics:
     own.poll_interval("kunshan", "queue_jobs", 60)
     own.token_expiry("kunshan", "bob", 1.7e9)
     own.tracked_jobs("kunshan", 1)
+    own.time_disagreements("kunshan", "queue_jobs", 1)
     own.state_file_write_failed()
     own.task_started("tracker writer")
     own.config_reload(ok=True, timestamp=1.7e9)

@@ -41,6 +41,7 @@ def exercise(own: SelfMetrics) -> None:
     own.poll("kunshan", "queue_jobs", 0.3, None)
     own.poll_interval("kunshan", "queue_jobs", 60)
     own.unknown_states("kunshan", "queue_jobs", 1)
+    own.time_disagreements("kunshan", "queue_jobs", 1)
     own.rejected("kunshan", "queue_jobs", 1)
     own.declare_queues("kunshan")
     own.queues_dropped("kunshan", 2)

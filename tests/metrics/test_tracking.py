@@ -4,6 +4,7 @@ from exporter.metrics.format import Chunks
 from exporter.metrics.tracking import tracked_group, tracked_member
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, Tracker
+from exporter.tracking.tracker import MOST_QUEUES
 
 KEY = MemberKey("kunshan", "533686286955839488", "test")
 
@@ -59,11 +60,18 @@ def test_a_group_is_shown_with_buckets_that_hold_zero_and_every_kind_of_censorin
     counted = tracker(JobState.RUNNING, JobState.COMPLETED)
     start = 'hpc_cluster="kunshan",group="chemistry"'
     lines = text(tracked_group("kunshan", "chemistry", counted.group(KEY.source, KEY.group_id))).splitlines()
-    assert f'hpc_job_observed_wait_seconds_bucket{{{start},le="60.0"}} 1' in lines
-    assert f'hpc_job_observed_wait_seconds_bucket{{{start},le="+Inf"}} 1' in lines
-    assert f"hpc_job_observed_wait_seconds_sum{{{start}}} 0.0" in lines
-    assert f"hpc_job_observed_run_seconds_count{{{start}}} 1" in lines
-    assert f"hpc_job_observed_run_seconds_sum{{{start}}} 60.0" in lines
+    queue = f'{start},queue=""'
+    assert f'hpc_job_observed_wait_seconds_bucket{{{queue},le="30.0"}} 1' in lines
+    assert f'hpc_job_observed_wait_seconds_bucket{{{queue},le="+Inf"}} 1' in lines
+    assert f"hpc_job_observed_wait_seconds_sum{{{queue}}} 0.0" in lines
+    assert f"hpc_job_observed_run_seconds_count{{{queue}}} 1" in lines
+    assert f"hpc_job_observed_run_seconds_sum{{{queue}}} 60.0" in lines
+    assert [line for line in lines if line.startswith("hpc_job_observations_total")] == [
+        f'hpc_job_observations_total{{{start},measure="run",basis="polls"}} 1',
+        f'hpc_job_observations_total{{{start},measure="run",basis="reported"}} 0',
+        f'hpc_job_observations_total{{{start},measure="wait",basis="polls"}} 1',
+        f'hpc_job_observations_total{{{start},measure="wait",basis="reported"}} 0',
+    ]
     assert sum(line.startswith("hpc_job_observations_censored_total") for line in lines) == 6
 
 
@@ -74,4 +82,27 @@ def test_histograms_have_no_label_that_grows_with_jobs_or_users() -> None:
     shown = text(tracked_group("kunshan", "chemistry", counted.group(KEY.source, KEY.group_id)))
     assert "alice" not in shown
     assert "job_id" not in shown
-    assert len(shown.splitlines()) == 2 * (14 + 1 + 2) + 6
+    assert len(shown.splitlines()) == 2 * (34 + 1 + 2) + 4 + 6
+
+
+def test_each_queue_has_histograms_of_its_own_from_its_first_job_on() -> None:
+    """A series that begins at 1 would hide its first observation from increase()."""
+    counted = tracker()
+    job = Job("2", "b", JobState.QUEUED, queue="comp")
+    counted.observe(KEY, JobListing((job,)), 60.0, 60.0)
+    lines = text(tracked_group("kunshan", "chemistry", counted.group(KEY.source, KEY.group_id))).splitlines()
+    start = 'hpc_cluster="kunshan",group="chemistry"'
+    assert [line for line in lines if "seconds_count" in line] == [
+        f'hpc_job_observed_run_seconds_count{{{start},queue="comp"}} 0',
+        f'hpc_job_observed_wait_seconds_count{{{start},queue="comp"}} 0',
+    ]
+
+
+def test_queues_that_change_their_names_for_ever_do_not_fill_the_memory() -> None:
+    counted = tracker()
+    for poll in range(1, 400):
+        job = Job(str(poll), "b", JobState.RUNNING, queue=f"queue-{poll}")
+        counted.observe(KEY, JobListing((job,)), 60.0 * poll, 60.0)
+    waits = counted.group(KEY.source, KEY.group_id).waits
+    assert len(waits) <= MOST_QUEUES + 1
+    assert sum(view.count for view in waits.values()) == 399

@@ -102,8 +102,19 @@ def make_folder(path: Path) -> None:
     path.mkdir()
 
 
-JOB = "INSERT INTO job VALUES (1, 'new', {state}, {phase}, {since}, {seen}, NULL, NULL, NULL, {cpus}, 0, 0)"
-GOOD = {"state": "'running'", "phase": "'run'", "since": "0", "seen": "0", "cpus": "0"}
+JOB = (
+    "INSERT INTO job VALUES (1, 'new', {state}, {phase}, {since}, {seen}, NULL, NULL, NULL, {cpus}, 0, 0, "
+    "{queue}, NULL, {reported})"
+)
+GOOD = {
+    "state": "'running'",
+    "phase": "'run'",
+    "since": "0",
+    "seen": "0",
+    "cpus": "0",
+    "queue": "'comp'",
+    "reported": "1",
+}
 
 
 def job(**values: str) -> str:
@@ -153,6 +164,8 @@ def group_totals(text: str) -> str:
         (changed(job(cpus="-1")), "-1"),
         (changed(job(cpus="0.5")), "0.5"),
         (changed(job(cpus="'many'")), "many"),
+        (changed(job(queue="7")), "7"),
+        (changed(job(reported="2")), "reported"),
         (changed(job().replace("(1, ", "(77, ")), "77"),
         (changed(job().replace("'new'", "5.5")), "5.5"),
         (changed(job().replace("'new'", "cast(x'ff' AS TEXT)")), "damaged"),
@@ -173,10 +186,11 @@ def group_totals(text: str) -> str:
         (changed(member_totals('{"cpu_seconds": -0.5}')), "damaged"),
         (changed(member_totals('{"cpu_seconds": 1e999}')), "damaged"),
         (changed(member_totals('{"unaccounted_seconds": NaN}')), "damaged"),
-        (changed(group_totals('{"waits": {"counts": [1]}}')), "damaged"),
-        (changed(group_totals('{"waits": {"bounds": [1], "counts": [1, -1]}}')), "damaged"),
-        (changed(group_totals('{"waits": {"bounds": [2, 1], "counts": [1, 1, 1]}}')), "damaged"),
+        (changed(group_totals('{"queues": {"comp": {"waits": {"counts": [1]}}}}')), "damaged"),
+        (changed(group_totals('{"queues": {"comp": {"waits": {"bounds": [1], "counts": [1, -1]}}}}')), "damaged"),
+        (changed(group_totals('{"queues": {"comp": {"waits": {"bounds": [2, 1], "counts": [1, 1, 1]}}}}')), "damaged"),
         (changed(group_totals('{"censored": {"wait>boredom": 1}}')), "damaged"),
+        (changed(group_totals('{"observed": {"wait>guesses": 1}}')), "damaged"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

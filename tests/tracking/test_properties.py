@@ -80,15 +80,15 @@ class AnyListings(RuleBasedStateMachine):
                 "gpu": view.gpu_seconds or 0,
                 "dcu": view.dcu_seconds or 0,
                 "unaccounted": view.unaccounted_seconds,
-                "waited": group.waits.sum,
-                "waits": group.waits.count,
-                "run": group.runs.sum,
-                "runs": group.runs.count,
+                "waited": group.waits[""].sum,
+                "waits": group.waits[""].count,
+                "run": group.runs[""].sum,
+                "runs": group.runs[""].count,
             }
             for name, value in numbers.items():
                 assert value >= self.highest.get((key, name), 0.0)
                 self.highest[key, name] = value
-            assert list(group.waits.cumulative) == sorted(group.waits.cumulative)
+            assert list(group.waits[""].cumulative) == sorted(group.waits[""].cumulative)
 
     @invariant()
     def arrivals_are_there_or_gone(self) -> None:

@@ -178,6 +178,6 @@ async def test_buckets_are_stored_with_their_bounds(state_file: Path) -> None:
     await saved(state_file, tracker)
     state = await loaded(state_file)
     group = state.groups[KEY.source, KEY.group_id]
-    assert group.runs.bounds == BUCKETS
-    group.runs = Histogram((180.0,), [3, 0], 540.0)
-    assert Tracker(state).group(KEY.source, KEY.group_id).runs.cumulative == (0, 0) + (3,) * (len(BUCKETS) - 1)
+    assert group.queues[""].runs.bounds == BUCKETS
+    group.queues[""].runs = Histogram((180.0,), [3, 0], 540.0)
+    assert Tracker(state).group(KEY.source, KEY.group_id).runs[""].cumulative == (0,) * 5 + (3,) * (len(BUCKETS) - 4)

@@ -1,0 +1,191 @@
+"""The scheduler's own times beside what polls see: they are preferred, as long as they fit."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from exporter.records import Job, JobListing, JobState
+from exporter.tracking.machine import advance
+from exporter.tracking.model import MemberState
+
+START = 1_700_000_000.0
+HOUR = 3600.0
+STATES = {"Q": JobState.QUEUED, "R": JobState.RUNNING, "E": JobState.EXITING, "C": JobState.COMPLETED}
+# The polls of a job that waits and runs: listed at the ends of the 1st, 2nd, 3rd, ... minute after a poll without it.
+LIFE = "Q Q R R C"
+
+
+@dataclass
+class Times:
+    """Seconds after START at which the scheduler says that it happened; None: it does not say."""
+
+    submitted: float | None = None
+    started: float | None = None
+    ended: float | None = None
+
+
+@dataclass
+class Measured:
+    """Seconds, and how many of the times were not believed."""
+
+    waits: list[tuple[float, str]] = field(default_factory=list)
+    runs: list[tuple[float, str]] = field(default_factory=list)
+    censored: int = 0
+    disagreements: int = 0
+    cpu_seconds: float = 0.0
+    state: MemberState = field(default_factory=MemberState)
+
+
+def follow(polls: str, times: Times, *, fresh: bool = False) -> Measured:
+    """Poll a member every minute from START on; the first poll finds nothing, unless `fresh`."""
+    measured = Measured()
+    steps = polls.split() if fresh else ["-", *polls.split()]
+    for minute, step in enumerate(steps, start=int(fresh)):
+        if step == "!":
+            continue
+        job = Job(
+            *("1", "a", STATES.get(step, JobState.UNKNOWN)),
+            allocated_cpus=4,
+            queue="comp",
+            submitted=_at(times.submitted),
+            started=_at(times.started) if step in "REC" else None,
+            ended=_at(times.ended) if step in "EC" else None,
+        )
+        listing = JobListing(() if step == "-" else (job,))
+        update = advance(measured.state, listing, START + 60 * minute, 60.0)
+        measured.state.apply(update)
+        events = update.events
+        measured.waits += [(spell.seconds, spell.basis) for spell in events.waits]
+        measured.runs += [(spell.seconds, spell.basis) for spell in events.runs]
+        measured.censored += sum(events.censored.values())
+        measured.disagreements += events.disagreements
+        measured.cpu_seconds += events.resource_seconds[0]
+        assert {spell.queue for spell in (*events.waits, *events.runs)} <= {"comp"}
+    return measured
+
+
+def _at(seconds: float | None) -> float | None:
+    return None if seconds is None else START + seconds
+
+
+@pytest.mark.parametrize(
+    ("times", "wait", "run"),
+    [
+        (Times(7, 131, 283), (124, "reported"), (152, "reported")),
+        (Times(7, 131), (124, "reported"), (139, "polls")),
+        (Times(7), (143, "polls"), (120, "polls")),
+        (Times(None, 131, 283), (101, "polls"), (152, "reported")),
+        (Times(), (120, "polls"), (120, "polls")),
+        (Times(0, 0, 0), (120, "polls"), (120, "polls")),  # it was seen to wait after it is said to have started
+    ],
+)
+def test_reported_times_beat_the_middles_of_gaps(times: Times, wait: tuple[float, str], run: tuple[float, str]) -> None:
+    measured = follow(LIFE, times)
+    assert (measured.waits, measured.runs) == ([wait], [run])
+    assert measured.censored == 0
+
+
+@pytest.mark.parametrize("shift", [-8 * HOUR, 8 * HOUR, -24 * HOUR, -1000, 1e9, -START])
+@pytest.mark.parametrize("kept", ["all", "submitted", "started", "ended"])
+def test_times_that_lie_are_counted_and_not_used(shift: float, kept: str) -> None:
+    """A zone that is off, a time in the future, one of the epoch."""
+    true = Times(7, 131, 283)
+    lying = Times(*(getattr(true, name) + shift for name in ("submitted", "started", "ended")))
+    times = lying if kept == "all" else Times(**{kept: getattr(lying, kept)})
+    measured = follow(LIFE, times)
+    assert (measured.waits, measured.runs) == ([(120, "polls")], [(120, "polls")])
+    assert measured.disagreements == (3 if kept == "all" else 1)
+    assert measured.cpu_seconds == 4 * 120
+
+
+def test_a_start_before_the_submission_is_not_used() -> None:
+    measured = follow("Q R C", Times(61, 59))
+    assert measured.waits == [(60, "polls")]
+    assert measured.disagreements == 1
+    measured = follow("R C", Times(59, 10))
+    assert measured.waits == [(0, "polls")]
+    assert measured.disagreements == 1
+
+
+@pytest.mark.parametrize("off", [-60, 60])
+def test_clocks_may_differ_by_a_minute(off: float) -> None:
+    """The start is seen between the polls of the 2nd and 3rd minute."""
+    edge = 120 if off < 0 else 180
+    assert follow(LIFE, Times(7, edge + off)).waits == [(edge + off - 7, "reported")]
+    beyond = follow(LIFE, Times(7, edge + off * 1.02))
+    assert beyond.waits == [(120, "polls")]
+    assert beyond.disagreements == 1
+
+
+def test_a_job_that_no_poll_saw_waiting_has_its_wait_all_the_same() -> None:
+    assert follow("R C", Times(3, 44, 71)).waits == [(41, "reported")]
+    assert follow("R C", Times(3, 44, 71)).runs == [(27, "reported")]
+
+
+def test_an_expected_start_of_a_waiting_job_is_not_a_start() -> None:
+    state = MemberState()
+    for minute, job in enumerate((None, JobState.QUEUED, JobState.QUEUED)):
+        jobs = () if job is None else (Job("1", "a", job, submitted=START + 5, started=START + 9000),)
+        update = advance(state, JobListing(jobs), START + 60 * minute, 60.0)
+        state.apply(update)
+    assert update.events.disagreements == 0
+    assert update.events.waits == []
+
+
+def test_an_outage_leaves_no_hole_where_times_are_reported() -> None:
+    measured = follow("Q ! ! ! ! ! ! R ! ! ! ! ! C", Times(7, 231, 700))
+    assert (measured.waits, measured.runs) == ([(224, "reported")], [(469, "reported")])
+    assert measured.censored == 0
+
+
+def test_resources_count_from_the_reported_start_to_the_reported_end() -> None:
+    assert follow(LIFE, Times(7, 131, 283)).cpu_seconds == 4 * (283 - 131)
+    assert follow("R C", Times(3, 44, 71)).cpu_seconds == 4 * (71 - 44)
+
+
+def test_what_ran_at_the_first_poll_has_a_run_but_no_wait_of_ours() -> None:
+    """A wait that ended before the first poll is not counted."""
+    measured = follow("R R C", Times(-500, -400, 150), fresh=True)
+    assert measured.waits == []
+    assert measured.runs == [(550, "reported")]
+    assert measured.censored == 1
+    assert measured.cpu_seconds == 4 * (150 - 60)
+
+
+def test_what_waited_at_the_first_poll_has_the_wait_that_is_reported() -> None:
+    assert follow("Q R", Times(-500, 70), fresh=True).waits == [(570, "reported")]
+
+
+def test_a_second_wait_does_not_begin_with_the_submission() -> None:
+    """A requeued job keeps its time of submission."""
+    measured = follow("Q R Q R", Times(7, None))
+    assert [wait for wait, _ in measured.waits] == [83, 60]
+    assert measured.disagreements == 0
+
+
+def test_tasks_of_an_array_were_submitted_with_it() -> None:
+    state = MemberState()
+    rows = [
+        (Job("900_[1-2]", "a", JobState.QUEUED, submitted=START + 10),),
+        (
+            Job("900_[2]", "a", JobState.QUEUED, submitted=START + 10),
+            Job("900_1", "a", JobState.RUNNING, submitted=START + 10, started=START + 7000),
+        ),
+    ]
+    for minute, jobs in zip((0, 1, 117), ((), *rows), strict=True):
+        update = advance(state, JobListing(jobs), START + 60 * minute, 60.0)
+        state.apply(update)
+    assert [(spell.seconds, spell.basis) for spell in update.events.waits] == [(6990, "reported")]
+
+
+def test_the_oldest_waiting_job_is_dated_to_its_submission() -> None:
+    assert follow("Q Q", Times(7)).state.oldest_waiting == START + 7
+
+
+def test_a_job_that_moves_to_another_queue_is_counted_there() -> None:
+    state = MemberState()
+    for minute, (job_state, queue) in enumerate([("-", ""), ("Q", "old"), ("Q", "new"), ("R", "new")]):
+        jobs = () if job_state == "-" else (Job("1", "a", STATES[job_state], queue=queue),)
+        update = advance(state, JobListing(jobs), START + 60 * minute, 60.0)
+        state.apply(update)
+    assert [spell.queue for spell in update.events.waits] == ["new"]
