@@ -120,6 +120,7 @@ def assemble(path: Path, *, retries: int | None = None) -> Components:
     # Without a tracker: a single poll has no transitions.
     context = Context(SystemClock(), GaugesOnly())
     context.display.per_job = job_budget(config)
+    context.zone = config.tracking.time_zone
     none = Components.none(context)
     return build(config, config, unchanged(config, contexts, none), before=none)
 

@@ -55,7 +55,7 @@ class TrackerSwitch:
         """
         if not config.tracking.enabled:
             return None
-        if self.service is not None and self._config.tracking == config.tracking:
+        if self.service is not None and self._config.tracking.state_file == config.tracking.state_file:
             return self.service
         file = state_file_of(config, self._shard)
         service = TrackingService(file, clock=self._context.clock, observer=self._context.own)

@@ -36,6 +36,7 @@ from exporter.config.values import (
     Boolean,
     Concurrency,
     FilePath,
+    Grace,
     HeaderSecret,
     HeaderSecretFile,
     HpcUrl,
@@ -48,6 +49,7 @@ from exporter.config.values import (
     Segment,
     Surroundings,
     Timeout,
+    TimeZone,
     Url,
     scalar,
 )
@@ -485,6 +487,16 @@ class Tracking(Section):
     state_file: FilePath | None = key(
         "File (SQLite) from which counting goes on after a restart. Left out: kept in memory, lost at a restart.",
         "状态文件（SQLite），重启后从这里接着计数。不写则保存在内存中，重启后丢失。",
+    )
+    history_grace: Grace = key(
+        "How long a job that left the list waits for its row in the history of ended jobs before it counts as vanished.",
+        "作业从列表消失后，最多等多久它在历史作业中的记录；等不到才算消失。",
+        "10m",
+    )
+    time_zone: TimeZone = key(
+        "Time zone of the times that regions send without one, by its IANA name.",
+        "区域返回的时间不带时区时，按哪个时区理解（IANA 名称）。",
+        "Asia/Shanghai",
     )
 
 

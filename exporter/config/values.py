@@ -5,6 +5,7 @@ type, as in a configuration that a program makes, is taken as it is. Each type s
 they are written in the effective configuration.
 """
 
+import difflib
 import ipaddress
 import math
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, cast
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
@@ -156,6 +158,16 @@ def boolean(text: str) -> bool:
     return word in TRUE
 
 
+def _zone(text: str) -> ZoneInfo:
+    _name(text)
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        near = difflib.get_close_matches(text, available_timezones(), n=1, cutoff=0.8)
+        example = f"did you mean {near[0]}?" if near else "write one like Asia/Shanghai"
+        raise ValueError(f"{shown(text)} is not the name of a time zone; {example}") from None
+
+
 def _url(value: object, info: ValidationInfo) -> str:
     """Return an address without a trailing slash. The messages do not repeat it: it may hold a password."""
     text = text_of(value, "an address")
@@ -290,6 +302,14 @@ Duration = Annotated[
     WithJsonSchema(_DURATION_SCHEMA),
 ]
 Interval = Annotated[Duration, between(0.1, 86_400 * 366, "100ms", "366d")]
+Grace = Annotated[Duration, between(0, 86_400, "0", "1d")]
+TimeZone = Annotated[
+    ZoneInfo,
+    scalar(_zone, "the name of a time zone"),
+    Words("name of a time zone", "时区名"),
+    PlainSerializer(str),
+    WithJsonSchema(SOME_TEXT),
+]
 Timeout = Annotated[Duration, between(0.001, 3600, "1ms", "1h")]
 BodySize = Annotated[
     int,

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable
+from datetime import tzinfo
 from typing import Any, Protocol
 
 from exporter.clock import Clock
-from exporter.config import FileSecret, PollSettings
+from exporter.config import FileSecret, PollSettings, Tracking
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.self_metrics import SelfMetrics
@@ -24,6 +25,8 @@ class Context:
         self.own = SelfMetrics()
         self.tracked = Tracked(exposition, self.own)
         self.display = Display(self.own, exposition, self.tracked, exporter_metrics=exporter_metrics)
+        # That of times which an upstream sends without one.
+        self.zone: tzinfo = Tracking().time_zone
         # Spellings of unknown states that were logged, by source: a reload does not repeat them.
         self.unknown_words_told: defaultdict[str, set[str]] = defaultdict(set)
         # To be called when a source has other targets than before without a reload.

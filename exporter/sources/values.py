@@ -126,6 +126,7 @@ def value_of(raw: msgspec.Raw) -> object:
 
 # A number of seconds or milliseconds, of at most 15 digits before the point.
 _TIME = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
+_HAS_TIME = re.compile(r"[T ][0-9]")
 # In seconds: September 2001 to the year 5138. As milliseconds the same numbers mean days of 1970 to 1973.
 _EARLIEST, _FIRST_MILLISECONDS = 1e9, 1e11
 
@@ -133,22 +134,34 @@ _EARLIEST, _FIRST_MILLISECONDS = 1e9, 1e11
 def epoch_seconds(value: object, zone: tzinfo | None = None) -> float | None:
     """Return a moment in seconds since the epoch, met as seconds, milliseconds (numbers or text) or ISO 8601.
 
-    `zone` is that of ISO text without an offset; without a zone such text says nothing.
+    ISO text has a date and a time. `zone` is that of text without an offset; without a zone such text says nothing, nor does
+    a time that the zone's clocks showed twice or skipped.
     None for anything else, and for a moment before September 2001: no token ends there, 1970 is what zero looks like.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    text = str(value).strip()
-    seconds = None
-    if _TIME.fullmatch(text):
-        # The two differ by so much that the magnitude tells.
-        number = float(text)
-        seconds = number if number < _FIRST_MILLISECONDS else number / 1000
-    elif not text.isdigit():
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            return None
-        moment = moment.replace(tzinfo=moment.tzinfo or zone)
-        seconds = moment.timestamp() if moment.tzinfo is not None else None
+    try:
+        text = str(value).strip()
+        seconds = _number_of_seconds(text) if _TIME.fullmatch(text) else _moment(text, zone)
+    except (ValueError, OverflowError):
+        return None
     return seconds if seconds is not None and _EARLIEST <= seconds < _FIRST_MILLISECONDS else None
+
+
+def _number_of_seconds(text: str) -> float:
+    # Seconds and milliseconds differ by so much that the magnitude tells.
+    number = float(text)
+    return number if number < _FIRST_MILLISECONDS else number / 1000
+
+
+def _moment(text: str, zone: tzinfo | None) -> float | None:
+    """Return the seconds since the epoch of a date and time in ISO 8601. Raises ValueError for anything else."""
+    if not _HAS_TIME.search(text):
+        return None
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+        # Both differ where clocks are put back and forth: nothing says which of the two is meant.
+        if moment.utcoffset() != moment.replace(fold=1).utcoffset():
+            return None
+    return None if moment.tzinfo is None else moment.timestamp()

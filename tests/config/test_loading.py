@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import trustme
@@ -73,6 +74,7 @@ def test_defaults_are_those_of_the_documentation(folder: Path) -> None:
     assert config.clusters[0].collect == ("schedulers", "queue_jobs", "member_jobs")
     assert config.clusters[0].users is None
     assert (config.tracking.enabled, config.tracking.state_file) == (True, None)
+    assert (config.tracking.history_grace, config.tracking.time_zone) == (600, ZoneInfo("Asia/Shanghai"))
     assert (config.per_job.enabled, config.per_job.max_jobs) == (False, 500)
 
 
