@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
-from collections.abc import Callable, Iterable
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
 from exporter.cli.output import print_error, print_line, print_text, warn
-from exporter.cli.terminal import progress
+from exporter.cli.terminal import indented, progress
 from exporter.config import FileSecret
 from exporter.errors import (
     AuthenticationError,
@@ -50,8 +52,9 @@ EXAMPLE = """examples:
 
 Exit status: 0 if all is well, 1 for any mistake and, with --online, any target that fails.
 
-With --online there is one line for each target: which of these steps went well, which one failed and why, and the first
-thing to do about it.
+With --online each target is asked once, without retries. Those that fail come first, with the step that failed, the reason
+and the first thing to do about it; --verbose shows every target with all steps.
+
   address      the host's name resolves
   connection   the host takes connections
   TLS          its certificate is accepted
@@ -59,7 +62,6 @@ thing to do about it.
   permission   the token's owner may ask this, about a user or group that exists
   answer       it comes in time, and all of it can be read
   clock        this machine's clock and the host's differ by less than a minute
-Every target is asked once, without retries.
 """
 
 
@@ -79,6 +81,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="DURATION",
         help="of all trials together, with --online (default: %(default)s)",
     )
+    parser.add_argument("--verbose", action="store_true", help="with --online, also show the targets that work")
     options.add_logging(parser, default="warning")
     parser.set_defaults(run=run)
 
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     status = check(args.config_file)
     if status == 0 and args.online:
-        return asyncio.run(_check_online(assemble(args.config_file, retries=0), args.timeout))
+        return asyncio.run(_check_online(assemble(args.config_file, retries=0), args.timeout, verbose=args.verbose))
     return status
 
 
@@ -101,13 +104,16 @@ def check(path: Path) -> int:
         print_error(f"{path}: {count} mistake{'s' if count > 1 else ''}")
         return 1
     print_error(*(f"warning: {warning}" for warning in warnings))
-    print_line(f"{path}: the configuration is fine")
+    print_line(f"{path}: the configuration is {'valid' if warnings else 'fine'}")
     return 0
 
 
-async def _check_online(components: Components, seconds: float) -> int:
-    """Return a line for each target, in the order of the configuration; 0 if nothing is wrong with any."""
+async def _check_online(components: Components, seconds: float, *, verbose: bool) -> int:
+    """Print the targets that fail, and how many work; 0 if nothing is wrong with any."""
     targets = all_targets(components)
+    if not targets:
+        warn("there is nothing to try: the configuration names no targets")
+        return 1
     try:
         with progress("trying", len(targets)) as advance:
             results = await Preflight(components).check(targets, seconds, advance)
@@ -115,13 +121,23 @@ async def _check_online(components: Components, seconds: float) -> int:
         await components.close()
     now = components.context.clock.now()
     findings = [(result, _finding(result, now)) for result in _with_credentials_compared(results)]
-    print_text(redact("".join(_line(result, finding) for result, finding in findings)))
-    failed = sum(finding is not None for _, finding in findings)
-    if failed:
-        warn(f"{failed} of {len(findings)} targets failed")
-    elif not findings:
-        warn("there is nothing to try: the configuration names no targets")
+    failed = [(result, finding) for result, finding in findings if finding is not None]
+    shown = _each(failed) if verbose else _shared(failed)
+    if verbose:
+        shown += _each((result, None) for result, finding in findings if finding is None)
+    shown.append(_summary(len(results), len(failed), sum(map(_is_absent, results))))
+    print_text(redact("".join(indented(printable(line), sys.stdout, " " * 8) for line in shown)))
     return 1 if failed else 0
+
+
+def _summary(total: int, failed: int, absent: int) -> str:
+    total -= absent
+    known = f"{total - failed:,} of {total:,} targets work" if total != 1 else f"{total - failed} of 1 target works"
+    return known + (f"; {absent:,} are optional and not there" if absent else "")
+
+
+def _is_absent(result: "CheckResult") -> bool:
+    return isinstance(result.error, NotThereError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +236,40 @@ def _with_credentials_compared(results: list[CheckResult]) -> list[CheckResult]:
     return [replace(result, accepted_elsewhere=result.credential in good) for result in results]
 
 
-def _line(result: CheckResult, finding: Finding | None) -> str:
-    """One line about one target."""
-    name = " ".join(filter(None, result.key))
-    if isinstance(result.error, NotThereError):
-        return printable(f"absent  {name}: {result.error}; it is optional") + "\n"
+def _each(findings: Iterable[tuple[CheckResult, Finding | None]]) -> list[str]:
+    return [_line(result, finding) for result, finding in findings]
+
+
+# More targets of a region that fail for the same reason share a line.
+ALIKE: Final = 3
+
+
+def _shared(failed: Sequence[tuple[CheckResult, Finding]]) -> list[str]:
+    """Return a line for each failure; of many alike, one that names the first."""
+    alike: defaultdict[tuple[str, Finding], list[CheckResult]] = defaultdict(list)
+    for result, finding in failed:
+        alike[result.key.source, finding].append(result)
+    lines = []
+    for (source, finding), results in alike.items():
+        if len(results) <= ALIKE:
+            lines += _each((result, finding) for result in results)
+        else:
+            first = _line(
+                results[0], finding, f"{source}: {len(results):,} targets, the first {_name(results[0].key[1:])}"
+            )
+            lines.append(first)
+    return lines
+
+
+def _name(labels: Iterable[str]) -> str:
+    return " ".join(filter(None, labels))
+
+
+def _line(result: CheckResult, finding: Finding | None, name: str = "") -> str:
+    """Return one line about one target."""
+    name = name or _name(result.key)
+    if _is_absent(result):
+        return f"absent  {name}: {result.error}; it is optional"
     told = [f"{step} ok" for step in _passed(result, finding)]
     if finding is not None:
         told.append(f"{finding.step} FAILED: {finding.reason}; first: {finding.advice}")
@@ -233,7 +278,7 @@ def _line(result: CheckResult, finding: Finding | None) -> str:
     if result.outcome is not None:
         told.append(f"took {result.outcome.seconds:.2f} s")
     verdict = "ok    " if finding is None else "FAILED"
-    return printable(f"{verdict}  {name}: {', '.join(told)}") + "\n"
+    return f"{verdict}  {name}: {', '.join(told)}"
 
 
 def _passed(result: CheckResult, finding: Finding | None) -> list[Step]:

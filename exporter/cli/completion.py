@@ -8,7 +8,8 @@ from exporter.cli import options
 from exporter.cli.output import write
 
 EXAMPLE = """examples:
-  hpc-exporter completion bash > ~/.local/share/bash-completion/completions/hpc-exporter
+  hpc-exporter completion bash \\
+    > ~/.local/share/bash-completion/completions/hpc-exporter
   hpc-exporter completion zsh > "${fpath[1]}/_hpc-exporter"
   hpc-exporter completion fish > ~/.config/fish/completions/hpc-exporter.fish
 """

@@ -20,7 +20,7 @@ EXAMPLE = """example:
 def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "demo",
-        help="see it work: a simulated region and Octopus project, polled and served on loopback",
+        help="watch simulated regions: nothing to configure",
         description="Run simulated SCNet regions, a simulated Octopus project and an exporter that polls them, in one "
         "process, until interrupted.",
         epilog=EXAMPLE,

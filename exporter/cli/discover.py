@@ -37,8 +37,10 @@ ACCESS_KEY, SECRET_KEY = "SCNET_ACCESS_KEY", "SCNET_SECRET_KEY"
 HEADERS = frozenset({"access_key"})
 
 EXAMPLE = f"""examples:
-  {ACCESS_KEY}=... {SECRET_KEY}=... hpc-exporter discover --user=alice > exporter.yml
-  hpc-exporter discover --user=alice --access-key-file=ak --secret-key-file=sk > exporter.yml
+  {ACCESS_KEY}=... {SECRET_KEY}=... \\
+    hpc-exporter discover --user=alice > exporter.yml
+  hpc-exporter discover --user=alice \\
+    --access-key-file=ak --secret-key-file=sk > exporter.yml
   hpc-exporter discover --config.file=exporter.yml --account=lab
 
 The keys are read from files or from the environment, never from the command line, where every user can see them.

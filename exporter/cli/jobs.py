@@ -5,11 +5,11 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from exporter.app import Components, assemble
 from exporter.app.target_info import target_infos
 from exporter.cli import options
+from exporter.cli.filters import add_filters, chosen, filters_of
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn, write
 from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure, timestamp
@@ -27,7 +27,8 @@ LONGEST_WORD = 20
 LIST_EXAMPLE = """examples:
   hpc-exporter jobs list --cluster=kunshan --user=bob
   hpc-exporter jobs list --state=queued --state=held
-  hpc-exporter jobs list --format=json | jq -r '.jobs[] | select(.name == "test") | .id'
+  hpc-exporter jobs list --format=json |
+    jq -r '.jobs[] | select(.name == "test") | .id'
 
 Members whose jobs could not be read, or not completely, are named on standard error, and the exit status is 1. Cores,
 GPUs and DCUs are shown as in use/requested; "?" is what the API did not say. How long jobs that ended are still listed is
@@ -35,30 +36,36 @@ the region's affair. The shape of the JSON is in config/jobs-list.schema.json.
 """
 
 DELETE_EXAMPLE = """examples:
-  hpc-exporter jobs delete --cluster=kunshan --user=test 1466591 1466592          shows what would be deleted
-  hpc-exporter jobs delete --cluster=kunshan --user=test --yes 1466591 1466592    deletes it
-  hpc-exporter jobs list --cluster=kunshan --user=test --state=queued --format=json | jq -r '.jobs[].id' |
-    hpc-exporter jobs delete --cluster=kunshan --user=test --yes --i-mean=250 --from-file=-
+  hpc-exporter jobs delete --cluster=kunshan --user=test 1466591 1466592
+  hpc-exporter jobs delete --cluster=kunshan --user=test --yes 1466591 1466592
+  hpc-exporter jobs list --cluster=kunshan --user=test --state=queued \\
+    --format=json | jq -r '.jobs[].id' | hpc-exporter jobs delete \\
+    --cluster=kunshan --user=test --yes --i-mean=250 --from-file=-
 
-What --yes does:
-  1. It looks the jobs up. Those that are not listed, or have ended, are left out: nothing is sent for a mistyped id.
-     Where no list of the user's jobs may be read, or none completely, ids that are not listed are taken as they are;
-     where the lists cannot be read just now, nothing is sent.
-  2. It sends one DELETE for all jobs. It is never repeated, whatever comes back; what the region says is shown, not
-     believed.
-  3. It looks again, for as long as --wait, and reports each job as
+The first shows what would be deleted, the second deletes it. With --yes:
+
+  1. The jobs are looked up. Those that are not listed, or have ended, are
+     left out: nothing is sent for a mistyped id. Where no list of the user's
+     jobs may be read, or none completely, ids that are not listed are taken
+     as they are; where the lists cannot be read just now, nothing is sent.
+  2. One DELETE is sent for all jobs. It is never repeated, whatever comes
+     back; the region's answer is shown, not believed.
+  3. The jobs are looked up again, for as long as --wait, and reported as
        gone         no longer listed, or listed as ended
        still there  listed as before
-       unverified   the jobs could not be listed completely, so nothing is known
+       unverified   the jobs could not be listed completely: unknown
        not found    was not listed before, and nothing was sent for it
        not sent     something came in between, and nothing was sent for it
-     Exit status: 0 only if all are gone, 1 otherwise. Running it again is safe.
-  4. It writes one line of JSON a job to --audit-file: when, who, which job, what was sent, what came of it. Also after
-     Ctrl-C or SIGTERM; only of a process that is killed there is no more than a word on standard error before the DELETE.
-     A file that cannot be opened keeps it from beginning. The shape of the lines is in config/audit.schema.json.
+     Exit status: 0 only if all are gone, 1 otherwise. Running it again is
+     safe.
+  4. One line of JSON a job is written to --audit-file: when, who, which job,
+     what was sent, what came of it. Also after Ctrl-C or SIGTERM; of a
+     process that is killed there is only a line on standard error before the
+     DELETE. A file that cannot be opened keeps it from beginning. The shape
+     of the lines is in config/audit.schema.json.
 
-Where jobs are looked up: in the lists of the groups whose configured member the user is, else in the list of the token's
-own user. The token is the user's own, where `users` in the configuration gives one, or else the region's.
+Jobs are looked up in the lists of the groups whose configured member the user is, else in the list of the token's own user.
+The token is the user's own, where `users` in the configuration gives one, or else the region's.
 """
 
 
@@ -83,12 +90,7 @@ def _add_list(subparsers: options.Subparsers) -> None:
         epilog=LIST_EXAMPLE,
     )
     options.add_config_file(parser)
-    for flag, text in (
-        ("cluster", "only this region"),
-        ("group", "only this group: its label or its id"),
-        ("user", "only this user"),
-    ):
-        parser.add_argument(f"--{flag}", action="append", metavar="NAME", help=text)
+    add_filters(parser)
     parser.add_argument(
         "--state",
         action="append",
@@ -99,6 +101,7 @@ def _add_list(subparsers: options.Subparsers) -> None:
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="what to print (default: %(default)s)"
     )
+    options.add_wide(parser)
     options.add_logging(parser, default="warning")
     parser.set_defaults(run=run_list)
 
@@ -147,8 +150,8 @@ def _add_delete(subparsers: options.Subparsers) -> None:
 def run_list(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     components = assemble(args.config_file)
-    members = _chosen(components, {flag: getattr(args, flag) for flag in NAMES})
-    return asyncio.run(_list(components, members, args.state, args.format))
+    members = _chosen(components, filters_of(args))
+    return asyncio.run(_list(components, members, args.state, args.format, wide=args.wide))
 
 
 def run_delete(args: argparse.Namespace) -> int:
@@ -158,32 +161,12 @@ def run_delete(args: argparse.Namespace) -> int:
     return jobs_delete.run(args)
 
 
-# The values that each filter is compared with.
-NAMES: Final[dict[str, Callable[[Subject], tuple[str, ...]]]] = {
-    "cluster": lambda member: (member.source,),
-    "group": lambda member: (member.group, member.group_id),
-    "user": lambda member: (member.user,),
-}
-
-
 def _chosen(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Subject]:
-    """Return the configured members that pass. Raises UsageError for an unknown name, so that no match never looks like no jobs."""
+    """Return the configured members that pass. Raises UsageError."""
     members = [info.subject for info in target_infos(components.config).values() if info.collector.lists_jobs]
     if not members:
         raise UsageError("the configuration has no members, so there are no jobs to list")
-    for flag, names in NAMES.items():
-        known = dict.fromkeys(name for member in members for name in names(member))
-        for name in filters[flag] or ():
-            if name not in known:
-                raise UsageError(f"no {flag} {name!r} has configured members; there are: {', '.join(known)}")
-    found = [
-        member
-        for member in members
-        if all(given is None or any(name in given for name in NAMES[flag](member)) for flag, given in filters.items())
-    ]
-    if not found:
-        raise UsageError("no configured member passes all filters together")
-    return found
+    return chosen([(member, member) for member in members], filters, "configured member")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +185,9 @@ class _Answer:
         return "" if self.listing.complete else f"{self.listing.rejected} of the jobs could not be read"
 
 
-async def _list(components: Components, members: list[Subject], states: Sequence[str] | None, fmt: str) -> int:
+async def _list(
+    components: Components, members: list[Subject], states: Sequence[str] | None, fmt: str, *, wide: bool
+) -> int:
     """List all members' jobs simultaneously and print them; the exit status. Raises OutputError."""
     try:
         with progress("asking", len(members)) as advance:
@@ -221,7 +206,7 @@ async def _list(components: Components, members: list[Subject], states: Sequence
         now = timestamp(components.context.clock.now())
         write(encoded(Jobs(time=now, ok=not unread, jobs=rows, unread_members=list(map(_unread_member, unread)))))
     else:
-        print_text(_job_table(rows) if rows or unread else "no jobs\n")
+        print_text(_job_table(rows, wide=wide) if rows or unread else "no jobs\n")
     return 1 if unread else 0
 
 
@@ -260,7 +245,7 @@ def _unread_member(answer: _Answer) -> UnreadMember:
     )
 
 
-def _job_table(rows: list[JobRow]) -> str:
+def _job_table(rows: list[JobRow], *, wide: bool) -> str:
     """Return the jobs, for a person."""
     if not rows:
         return "no jobs of the members that could be read\n"
@@ -270,7 +255,7 @@ def _job_table(rows: list[JobRow]) -> str:
         # Last: its length is not bounded.
         Column("name"),
     ]
-    return rendered(columns, list(map(_cells, rows)), sys.stdout)
+    return rendered(columns, list(map(_cells, rows)), sys.stdout, wide=wide)
 
 
 def _cells(row: JobRow) -> Sequence[Cell]:

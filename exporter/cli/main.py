@@ -2,53 +2,48 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Final, NoReturn
 
 from exporter import streams
-from exporter.cli.output import OutputError, flush_stdout, print_error, print_text, warn
+from exporter.cli.output import OutputError, flush_stdout, print_error, warn
+from exporter.cli.parser import Parser
 from exporter.errors import ConfigurationError, ExporterError
-from exporter.redaction import remember, resembles_secret, withheld
+from exporter.redaction import remember, resembles_secret
 from exporter.threads import exit_process
 from exporter.version import version_text
 
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
-
 # Modules of this package. Only that of the command to run is loaded: importing all takes longer than many commands run.
-COMMANDS = ("serve", "check", "once", "jobs", "discover", "simulate", "demo", "completion")
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Set up and serve": ("discover", "check", "serve"),
+    "Look": ("once", "jobs"),
+    "Try out": ("demo", "simulate"),
+    "Shell": ("completion",),
+}
+COMMANDS: Final = tuple(chain.from_iterable(GROUPS.values()))
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser without abbreviated flags that reports errors of printing help or the version."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
-
-    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
-        if message and file is sys.stdout:
-            print_text(message)
-        else:
-            super()._print_message(message, file)
-
-    def error(self, message: str) -> NoReturn:
-        """Redact tokens given in a wrong place."""
-        super().error(" ".join(map(withheld, message.split(" "))))
-
-
-def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
     """Return the parser with these commands; documentation and completion use all."""
     parser = Parser(
         prog="hpc-exporter",
-        description="Prometheus exporter for SCNet supercomputing regions. Without a command it serves.",
-        epilog="hpc-exporter COMMAND --help explains each command.",
+        usage="%(prog)s COMMAND [FLAGS]",
+        epilog="hpc-exporter help COMMAND explains each command. Without a command it serves.",
     )
     parser.add_argument("--version", action="version", version=version_text())
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(prog="hpc-exporter", dest="command", metavar="COMMAND", required=True)
     for command in commands:
         import_module(f"exporter.cli.{command}").add_parser(subparsers)
+    helps = {each.dest: each.help for each in subparsers._get_subactions()}  # noqa: SLF001 - no public name
+    lines = ["Prometheus exporter for SCNet regions, Huawei Octopus projects and Slurm clusters."]
+    for group, names in GROUPS.items():
+        if of_group := [f"  {name:<12}{helps[name]}" for name in names if name in helps]:
+            lines += ["", f"{group}:", *of_group]
+    parser.description = "\n".join(lines)
+    subparsers.is_described = True  # type: ignore[attr-defined]  # read by the formatter
     return parser
 
 
@@ -56,12 +51,13 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse `arguments`, of which the first is a command or a flag for all."""
     first = arguments[0]
     alone = first in COMMANDS and first != "completion"
-    parser = build_parser((first,) if alone else () if first == "--version" else COMMANDS)
-    return parser.parse_args(arguments, argparse.Namespace(parser=parser))
+    return build_parser((first,) if alone else () if first == "--version" else COMMANDS).parse(arguments)
 
 
 def with_default_command(arguments: Sequence[str]) -> list[str]:
-    """Insert `serve` where no command is named, as other exporters do."""
+    """Insert `serve` where no command is named, as other exporters do; `help COMMAND` is `COMMAND --help`."""
+    if arguments and arguments[0] == "help":
+        return [*arguments[1:], "--help"]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         return ["serve", *arguments]
     return list(arguments)

@@ -5,28 +5,36 @@ import asyncio
 import io
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from exporter.app import Components, assemble
 from exporter.app.poll_once import all_targets, exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
+from exporter.cli.filters import add_filters, chosen, filters_of
 from exporter.cli.output import print_text, warn, write
 from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows, timestamp
+from exporter.cli.sums import grouped, with_totals
 from exporter.cli.terminal import progress, rendered
 from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
-from exporter.polling import Outcome
+from exporter.polling import Outcome, Target
 from exporter.sources.collector import Collector, Subject, registry
 from exporter.sources.collector import Found as Values
 from exporter.sources.once import Column, Once, Shape, Table, number, rounded
 
+GROUPINGS: Final = ("cluster", "group", "user", "queue")
+
 EXAMPLE = """examples:
   hpc-exporter once
-  hpc-exporter once --format=json | jq '.members[] | {user, running: .states.running.jobs}'
-  hpc-exporter once --format=prometheus --output=/var/lib/node_exporter/textfile/hpc.prom
+  hpc-exporter once --by=user --top=10
+  hpc-exporter once --cluster=kunshan --group=chemistry
+  hpc-exporter once --format=json |
+    jq '.members[] | {user, running: .states.running.jobs}'
+  hpc-exporter once --format=prometheus \\
+    --output=/var/lib/node_exporter/textfile/hpc.prom
 
 A target that fails is named on standard error, and the exit status is 1; what the others said is printed all the same.
 The table shows amounts in use; "?" is what the API did not say. The shape of the JSON is in config/once.schema.json.
@@ -50,6 +58,22 @@ def add_parser(subparsers: options.Subparsers) -> None:
         default="table",
         help="what to print (default: %(default)s)",
     )
+    table = parser.add_argument_group("table")
+    table.add_argument(
+        "--by",
+        type=_names,
+        default=(),
+        metavar="NAME,...",
+        help=f"one row for each of these, with its sums: {', '.join(GROUPINGS)}",
+    )
+    table.add_argument(
+        "--top",
+        type=options.positive,
+        metavar="N",
+        help="only the N rows with the most jobs, and the sum of the others",
+    )
+    options.add_wide(table)
+    add_filters(parser)
     options.add_output(
         parser,
         "--output",
@@ -60,16 +84,38 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Return an argparse type."""
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in GROUPINGS:
+            raise argparse.ArgumentTypeError(f"there is no {name!r}; there are: {', '.join(GROUPINGS)}")
+    return names
+
+
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     components = assemble(args.config_file)
-    return asyncio.run(_once(components, args.format, args.output))
+    targets = _targets(components, filters_of(args))
+    return asyncio.run(_once(components, targets, args))
 
 
-async def _once(components: Components, fmt: str, output: Path | None) -> int:
-    """Poll everything and print it; the exit status. Raises OutputError."""
+def _targets(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Target]:
+    """Return the targets to poll. Raises UsageError for filters that match none."""
+    targets = all_targets(components)
+    if not targets:
+        raise ExporterError("there is nothing to poll: the configuration names no targets")
+    infos = target_infos(components.config)
+    return chosen([(target, info_of(infos, target.key).subject) for target in targets], filters, "target")
+
+
+async def _once(components: Components, targets: list[Target], args: argparse.Namespace) -> int:
+    """Poll the targets and print what was found; the exit status. Raises OutputError."""
+    fmt: str = args.format
+    output: Path | None = args.output
     try:
-        outcomes = await _poll_all(components)
+        with progress("polling", len(targets)) as advance:
+            outcomes = await poll_once(components, targets, lambda _outcome: advance())
         text = await exposition(components, outcomes) if fmt == "prometheus" else b""
     finally:
         await components.close()
@@ -81,18 +127,10 @@ async def _once(components: Components, fmt: str, output: Path | None) -> int:
         write(encoded(_document(rows, outcomes, components.context.clock.now())), output)
     elif output is not None:
         # For a file: plain, and as wide as it needs to be.
-        write(_tables(rows, io.StringIO()), output)
+        write(_tables(rows, _incomplete(components.config, outcomes), io.StringIO(), args), output)
     else:
-        print_text(_tables(rows, sys.stdout))
+        print_text(_tables(rows, _incomplete(components.config, outcomes), sys.stdout, args))
     return 0 if all(outcome.ok for outcome in outcomes) else 1
-
-
-async def _poll_all(components: Components) -> list[Outcome]:
-    targets = all_targets(components)
-    if not targets:
-        raise ExporterError("there is nothing to poll: the configuration names no targets")
-    with progress("polling", len(targets)) as advance:
-        return await poll_once(components, targets, lambda _outcome: advance())
 
 
 def _complaint(outcome: Outcome) -> str:
@@ -121,6 +159,13 @@ def _rows(config: Config, outcomes: Iterable[Outcome]) -> Found:
             rows[kinds[info.collector]] += kinds[info.collector].rows(info.subject, outcome.records)
     in_order = [*own_rows(), *kinds.values()]
     return dict(sorted(rows.items(), key=lambda of_kind: in_order.index(of_kind[0])))
+
+
+def _incomplete(config: Config, outcomes: Iterable[Outcome]) -> set[Once | None]:
+    """Return the kinds of rows of which some are missing, because a poll failed or a record could not be read."""
+    infos = target_infos(config)
+    lacking = (each for each in outcomes if each.unreadable or not (each.ok or isinstance(each.error, NotThereError)))
+    return {info_of(infos, outcome.key).collector.once for outcome in lacking}
 
 
 def _values(collector: Collector) -> Once:
@@ -178,11 +223,19 @@ def _target_outcome(outcome: Outcome) -> TargetOutcome:
     )
 
 
-def _tables(found: Found, stream: TextIO) -> str:
-    """Return the tables of all rows."""
+def _tables(found: Found, incomplete: Collection[Once | None], stream: TextIO, args: argparse.Namespace) -> str:
+    """Return the tables of all rows, with their sums."""
     sections = []
     for kind, rows in found.items():
-        if kind.table is not None and (rows or kind.nothing):
-            body = rendered(*kind.table(rows), stream) if rows else f"{kind.nothing}\n"
-            sections.append(f"{kind.heading}\n\n{body}")
-    return "\n".join(sections)
+        if kind.table is None or not (rows or kind.nothing):
+            continue
+        table = kind.table(rows)
+        if not set(args.by) <= {column.title for column in table.columns}:
+            continue
+        body = f"{kind.nothing}\n"
+        if rows:
+            table = grouped(table, args.by) if args.by else table
+            table, footers = with_totals(table, args.top, partial=kind in incomplete)
+            body = rendered(*table, stream, footers, wide=args.wide)
+        sections.append(f"{kind.heading}\n\n{body}")
+    return "\n".join(sections) if sections or not args.by else f"nothing has the columns {', '.join(args.by)}\n"

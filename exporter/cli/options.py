@@ -12,12 +12,22 @@ from exporter.web.listen import parse_listen_address
 
 DEFAULT_CONFIG = Path("exporter.yml")
 DEFAULT_LISTEN = ":9851"
+# Digits; Python raises an error of its own for thousands.
+LONGEST_NUMBER = 20
 
 
 class UsageError(ExporterError):
     """Wrong usage that only shows after parsing, such as a name that the configuration does not have."""
 
     exit_status = 2
+
+
+class Flags(Protocol):
+    """A parser, or a group of its flags."""
+
+    def add_argument(self, *name_or_flags: str, **settings: Any) -> argparse.Action:
+        """Add a flag."""
+        ...
 
 
 class Subparsers(Protocol):
@@ -28,7 +38,7 @@ class Subparsers(Protocol):
         ...
 
 
-def add_path(parser: argparse.ArgumentParser, flag: str, *, type: Callable[[str], Any] = Path, **settings: Any) -> None:  # noqa: A002 - as argparse names it
+def add_path(parser: Flags, flag: str, *, type: Callable[[str], Any] = Path, **settings: Any) -> None:  # noqa: A002 - as argparse names it
     """Add a flag that takes the name of a file, which shells complete."""
     action = parser.add_argument(flag, type=type, metavar="FILE", **settings)
     # Read by shtab; not an attribute of argparse.
@@ -40,13 +50,14 @@ def add_output(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
     add_path(parser, flag, type=lambda name: None if name == "-" else Path(name), help=text)
 
 
-def add_config_file(parser: argparse.ArgumentParser) -> None:
+def add_config_file(parser: Flags) -> None:
     text = "the configuration (default: %(default)s)"
     add_path(parser, "--config.file", dest="config_file", default=DEFAULT_CONFIG, help=text)
 
 
 def add_logging(parser: argparse.ArgumentParser, default: str = "info") -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("logging")
+    group.add_argument(
         "--log.level",
         dest="log_level",
         default=default,
@@ -54,13 +65,17 @@ def add_logging(parser: argparse.ArgumentParser, default: str = "info") -> None:
         choices=LEVELS,
         help="lowest level that is logged (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--log.format",
         dest="log_format",
         default="logfmt",
         choices=("logfmt", "json"),
         help="format of the log lines on standard error (default: %(default)s)",
     )
+
+
+def add_wide(parser: Flags) -> None:
+    parser.add_argument("--wide", action="store_true", help="all columns and whole names, however wide the terminal")
 
 
 def setup_logging(args: argparse.Namespace) -> None:
@@ -87,7 +102,8 @@ listen_address = argument_type(parse_listen_address)
 
 
 def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("web server")
+    group.add_argument(
         "--web.listen-address",
         dest="listen_addresses",
         action="append",
@@ -96,20 +112,20 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
         help=f"where to serve; can be given several times, port 0 picks a free one (default: {default_listen})",
     )
     parser.set_defaults(default_listen=parse_listen_address(default_listen))
-    parser.add_argument(
+    group.add_argument(
         "--web.systemd-socket",
         dest="systemd_socket",
         action="store_true",
         help="listen on the sockets that systemd passes, not on --web.listen-address",
     )
     add_path(
-        parser,
+        group,
         "--web.config.file",
         dest="web_config_file",
         help="TLS, client certificates, passwords and limits of the server, in the format of Prometheus' "
         "exporter-toolkit; read again when it changes",
     )
-    parser.add_argument(
+    group.add_argument(
         "--web.telemetry-path",
         dest="telemetry_path",
         type=telemetry_path,
@@ -117,13 +133,13 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
         metavar="PATH",
         help="where the metrics are (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--web.disable-exporter-metrics",
         dest="disable_exporter_metrics",
         action="store_true",
         help="leave out the exporter's own metrics (hpc_exporter_*, process_*)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--web.max-requests",
         dest="max_requests",
         type=non_negative,
@@ -149,9 +165,16 @@ def telemetry_path(text: str) -> str:
     return text
 
 
+def whole_number(text: str) -> int:
+    """Return an argparse type."""
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) <= LONGEST_NUMBER):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
 def non_negative(text: str) -> int:
     """Return an argparse type."""
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
     return int(text)
 

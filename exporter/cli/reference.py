@@ -25,8 +25,10 @@ secrets to neither.
 | 2 | wrong usage: an unknown flag, a name that the configuration does not have, a job id that is none |
 | 130, 143 | ended by Ctrl-C, by SIGTERM |
 
-Tables fit the terminal: names are folded, numbers and ids never are; where a line a row does not fit, a row becomes a
-block of lines. Piped, a table is plain and as wide as it needs to be. Colours appear on a terminal only, and not at all
+Tables fit the terminal. Where there is no room, columns that say the same of every row are left out and named below, then
+long names lose their middle; numbers and ids are never cut, and `--wide` shows everything. Where a line a row still does not
+fit, a row becomes a block of lines. Sums stand below; a sum is `?` where a part of it is unknown, and `partial` where a target
+failed. Piped, a table is plain and as wide as it needs to be. Colours appear on a terminal only, and not at all
 with `NO_COLOR`. `?` stands for what the API did not say. For programs there is `--format=json`, whose shapes are
 promises: [`once`](../config/once.schema.json), [`jobs list`](../config/jobs-list.schema.json), and the
 [audit lines](../config/audit.schema.json) of `jobs delete`.

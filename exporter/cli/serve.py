@@ -50,20 +50,21 @@ def add_parser(subparsers: options.Subparsers) -> None:
         description="Poll all configured targets and serve their metrics until SIGTERM or SIGINT; SIGHUP reloads.",
         epilog=EXAMPLE,
     )
-    options.add_config_file(parser)
-    parser.add_argument(
+    config = parser.add_argument_group("configuration")
+    options.add_config_file(config)
+    config.add_argument(
         "--config.check",
         dest="config_check",
         action="store_true",
         help="only check the configuration, like the command check",
     )
-    parser.add_argument(
+    config.add_argument(
         "--config.enable-auto-reload",
         dest="auto_reload",
         action="store_true",
         help="reload by itself when the content of the configuration file changed",
     )
-    parser.add_argument(
+    config.add_argument(
         "--config.auto-reload-interval",
         dest="auto_reload_interval",
         type=options.positive_duration,
@@ -71,14 +72,15 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="DURATION",
         help="how often to look for such a change (default: %(default)s)",
     )
-    parser.add_argument(
+    shards = parser.add_argument_group("sharding")
+    shards.add_argument(
         "--shard",
         type=options.non_negative,
         default=0,
         metavar="N",
         help="which part of the targets this instance polls, counted from 0 (default: %(default)s)",
     )
-    parser.add_argument(
+    shards.add_argument(
         "--total-shards",
         dest="total_shards",
         type=options.positive,

@@ -45,10 +45,10 @@ def add_parser(subparsers: options.Subparsers) -> None:
     add_world(parser, regions=1)
     parser.add_argument(
         "--token-lifetime",
-        type=options.positive,
-        default=int(30 * DAY),
-        metavar="SECONDS",
-        help="how long tokens are good, in real seconds (default: 30 days)",
+        type=options.positive_duration,
+        default="30d",
+        metavar="DURATION",
+        help="how long tokens are valid, in real time (default: %(default)s)",
     )
     options.add_output(parser, "--config-output", "write the configuration to this file instead of standard output")
     parser.set_defaults(run=run)
@@ -56,7 +56,13 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 def add_world(parser: argparse.ArgumentParser, *, regions: int) -> None:
     """Add the flags of the simulation, which `demo` has as well; `regions` is the default number of regions."""
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal histories (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=options.whole_number,
+        default=1,
+        metavar="N",
+        help="equal seeds give equal histories (default: %(default)s)",
+    )
     parser.add_argument(
         "--speed-up",
         type=_speed,
@@ -188,7 +194,7 @@ async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port there is
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:  # noqa: PLR2004 - the highest port there is
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     if not is_loopback(host):
         raise argparse.ArgumentTypeError(f"{host} is not a loopback address; the simulator serves only this machine")
@@ -196,7 +202,10 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _speed(text: str) -> float:
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
     if not 0 < speed <= DAY:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {DAY:.0f}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most {DAY:.0f}")
     return speed

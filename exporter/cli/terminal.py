@@ -3,19 +3,18 @@
 A table is as wide as the terminal, or as wide as it needs to be where a program reads it.
 """
 
-import io
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, TextIO
+from typing import NamedTuple, TextIO
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.style import Style
-from rich.table import Table
 from rich.text import Text
 
 from exporter.records import JobState
@@ -24,8 +23,9 @@ from exporter.text import printable
 
 UNKNOWN = "?"
 GAP = 2
-# Least cells of a folded column of names; on a terminal too narrow even for that, rows become blocks of lines.
+# Least cells of a shortened name; on a terminal too narrow even for that, rows become blocks of lines.
 NARROWEST = 8
+ELLIPSIS = "…"
 
 STYLES = {
     JobState.RUNNING: "green",
@@ -39,20 +39,106 @@ STYLES = {
 }
 
 
-def rendered(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], stream: TextIO) -> str:
-    """Return the table as `stream` can show it; None as a cell is unknown, not zero."""
+class Footer(NamedTuple):
+    """A row below all others, such as their sums: `label` stands in the first column of names, whose own cell is empty."""
+
+    label: str
+    cells: Sequence[Cell]
+
+
+def rendered(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Cell]],
+    stream: TextIO,
+    footers: Sequence[Footer] = (),
+    *,
+    wide: bool = False,
+) -> str:
+    """Return the table as `stream` can show it; None as a cell is unknown, not zero.
+
+    On a terminal too narrow for it, unless it may be `wide`, columns that say the same of every row are left out, and named
+    below the table; then names are shortened.
+    """
     texts = [[text_of(cell) for cell in row] for row in rows]
-    width = _terminal_width(stream)
-    colours = _has_colours(stream)
-    sizes = widths(columns, texts)
-    if width is None or sum(sizes) + GAP * (len(sizes) - 1) <= width:
-        return _grid(columns, texts, sizes, colours=colours)
-    if least_width(columns, sizes) <= width:
-        return folded(columns, texts, width, colours=colours)
-    return blocks(columns, texts)
+    below = [(footer.label, [text_of(cell) for cell in footer.cells]) for footer in footers]
+    width = None if wide else _terminal_width(stream)
+    return fitted(columns, texts, below, width, colours=_has_colours(stream))
 
 
-def _grid(columns: Sequence[Column], rows: list[list[str]], sizes: Sequence[int], *, colours: bool) -> str:
+def fitted(
+    columns: Sequence[Column],
+    rows: list[list[str]],
+    below: Sequence[tuple[str, list[str]]],
+    width: int | None,
+    *,
+    colours: bool,
+) -> str:
+    """Return the table in at most `width` cells, where a line a row can be."""
+    kept, told = _varying(columns, rows, below, width)
+    columns = [columns[index] for index in kept]
+    lines = [[row[index] for index in kept] for row in (*rows, *_labelled(columns, kept, below))]
+    sizes = widths(columns, lines)
+    if width is not None and total_width(sizes) > width:
+        least = least_sizes(columns, sizes)
+        for label, _ in below:
+            place = next(index for index, column in enumerate(columns) if not column.right)
+            least[place] = max(least[place], cell_len(label))
+        if total_width(least) > width:
+            return blocks(columns, lines) + told
+        sizes = _shrunk(sizes, least, width)
+        lines = [[shortened(cell, size) for cell, size in zip(line, sizes, strict=True)] for line in lines]
+    return _grid(columns, lines[: len(rows)], lines[len(rows) :], sizes, colours=colours) + told
+
+
+def _labelled(
+    columns: Sequence[Column], kept: Sequence[int], below: Iterable[tuple[str, list[str]]]
+) -> Iterator[list[str]]:
+    """Yield the cells of footers with their labels; `columns` are those that are `kept`."""
+    place = next((kept[index] for index, column in enumerate(columns) if not column.right), None)
+    for label, cells in below:
+        yield [label if index == place else cell for index, cell in enumerate(cells)]
+
+
+def _varying(
+    columns: Sequence[Column], rows: list[list[str]], below: Sequence[tuple[str, list[str]]], width: int | None
+) -> tuple[list[int], str]:
+    """Return the columns to show, and a line about those left out: as few as let the table fit, empty ones first."""
+    kept = list(range(len(columns)))
+    if width is None or not rows:
+        return kept, ""
+    sizes = widths(columns, [*rows, *(cells for _, cells in below)])
+    constant = [index for index in kept if _is_constant(columns[index], [row[index] for row in rows])]
+    hidden = []
+    for index in sorted(constant, key=lambda index: (rows[0][index] not in ("", "0"), -index)):
+        if total_width([sizes[each] for each in kept]) <= width:
+            break
+        if not columns[index].right and not any(each != index and not columns[each].right for each in kept):
+            continue
+        kept.remove(index)
+        hidden.append(index)
+    told = [f"{columns[index].title} {rows[0][index]}" for index in sorted(hidden) if rows[0][index]]
+    texts = [f"In every row shown: {', '.join(told)}."] if told else []
+    dropped = []
+    for index in (index for index in reversed(kept.copy()) if columns[index].minor):
+        if total_width(least_sizes([columns[each] for each in kept], [sizes[each] for each in kept])) <= width:
+            break
+        kept.remove(index)
+        dropped.append(columns[index].title)
+    if dropped:
+        texts.append(f"Left out: {', '.join(reversed(dropped))}; --wide shows them.")
+    return kept, textwrap.fill(" ".join(texts), width) + "\n" if texts else ""
+
+
+def _is_constant(column: Column, cells: Sequence[str]) -> bool:
+    """Whether a column may be left out. That of a single row may only where it says nothing."""
+    if column.styled or any(cell != cells[0] for cell in cells):
+        return False
+    return len(cells) > 1 or cells[0] in ("", "0")
+
+
+def _grid(
+    columns: Sequence[Column], rows: list[list[str]], below: list[list[str]], sizes: Sequence[int], *, colours: bool
+) -> str:
     """Aligned columns of the given `sizes` under their titles. By hand: rich takes a millisecond a row."""
 
     def line(cells: Sequence[str], styles: Sequence[str]) -> str:
@@ -63,29 +149,13 @@ def _grid(columns: Sequence[Column], rows: list[list[str]], sizes: Sequence[int]
             parts.append(blanks + painted if column.right else painted + blanks)
         return (" " * GAP).join(parts).rstrip() + "\n"
 
-    titles = line([column.title for column in columns], ["bold"] * len(columns))
-    return titles + "".join([line(row, list(map(_style_of, columns, row))) for row in rows])
-
-
-def folded(columns: Sequence[Column], rows: list[list[str]], width: int, *, colours: bool) -> str:
-    """Return the same for a terminal so narrow that names take several lines."""
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    for column in columns:
-        justify: Literal["right", "left"] = "right" if column.right else "left"
-        # Text, not str: the name of a job is no markup.
-        table.add_column(Text(column.title), justify=justify, no_wrap=column.whole, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, style=_style_of(column, cell)) for column, cell in zip(columns, row, strict=True)))
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=colours,
-        color_system="auto" if colours else None,
-        legacy_windows=False,
+    bold = ["bold"] * len(columns)
+    body = [line(row, list(map(_style_of, columns, row))) for row in rows]
+    return (
+        line([column.title for column in columns], bold)
+        + "".join(body)
+        + "".join([line(cells, bold) for cells in below])
     )
-    with console.capture() as capture:
-        console.print(table)
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def _style_of(column: Column, cell: str) -> str:
@@ -117,13 +187,47 @@ def widths(columns: Sequence[Column], rows: list[list[str]]) -> list[int]:
     ]
 
 
-def least_width(columns: Sequence[Column], sizes: Sequence[int]) -> int:
-    """Return the width at which nothing but names is folded, and none of them too narrowly."""
-    needed = [
+def total_width(sizes: Sequence[int]) -> int:
+    return sum(sizes) + GAP * (len(sizes) - 1)
+
+
+def least_sizes(columns: Sequence[Column], sizes: Sequence[int]) -> list[int]:
+    """Return the sizes at which nothing but names is shortened, and none of them too much."""
+    return [
         size if column.whole else min(size, max(NARROWEST, cell_len(column.title)))
         for column, size in zip(columns, sizes, strict=True)
     ]
-    return sum(needed) + GAP * (len(columns) - 1)
+
+
+def _shrunk(sizes: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+    """Return sizes that fit: the widest columns give room first, none below its `least`."""
+    sizes = list(sizes)
+    while total_width(sizes) > width:
+        widest = max(
+            (index for index in range(len(sizes)) if sizes[index] > least[index]), key=lambda index: sizes[index]
+        )
+        sizes[widest] -= 1
+    return sizes
+
+
+def shortened(text: str, size: int) -> str:
+    """Return `text` in at most `size` cells: of a longer one beginning and end, since names often differ in their numbers."""
+    if cell_len(text) <= size:
+        return text
+    end = (size - 1) // 3
+    return set_cell_size(text, size - 1 - end).rstrip() + ELLIPSIS + set_cell_size(text[::-1], end)[::-1].lstrip()
+
+
+def indented(text: str, stream: TextIO, indent: str) -> str:
+    """Return a line as a terminal shows it without breaking words, further lines with an `indent`; else unchanged."""
+    width = _terminal_width(stream)
+    if width is None:
+        return text + "\n"
+    console = Console(width=max(width, 2 * len(indent)))
+    first, *rest = Text(text).wrap(console, console.width)
+    if rest:
+        rest = list(Text(text[len(first.plain) :].lstrip()).wrap(console, console.width - len(indent)))
+    return "\n".join([first.plain.rstrip(), *(f"{indent}{line.plain.rstrip()}" for line in rest)]) + "\n"
 
 
 def _terminal_width(stream: TextIO) -> int | None:

@@ -612,10 +612,18 @@ def _check_accounts(given: Keys, accounts: list[Keys], clusters: list[Keys], rep
     # An account that cannot be read may be the missing one.
     if len(names) != len(given.listed("accounts")) or not isinstance(given.get("accounts", []), list):
         return
-    for part in [*clusters, *(user for cluster in clusters for user in cluster.mappings("users"))]:
+    parts = [*clusters, *(user for cluster in clusters for user in cluster.mappings("users"))]
+    for part in parts:
         name = part.text("account")
         if name and name not in names:
             report.add(name.at, f"there is no account {shown(name)}: add it under accounts")
+    used = {part.text("account") for part in parts}
+    for account in accounts:
+        if account.text("name") not in used and not account.get("collect"):
+            report.warn(
+                account.at,
+                "is not used: no region has it as `account`; hpc-exporter discover writes the regions that it can see",
+            )
 
 
 def _inherit_poll(part: Keys, root: Keys) -> None:

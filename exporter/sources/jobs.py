@@ -16,7 +16,7 @@ from exporter.metrics.format import Chunks, chunks_of, sample, start
 from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, known_sum
 from exporter.sources.collector import Subject
 from exporter.sources.figures import STATES, Counts, InUse, MemberFigures
-from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, number, states_to_show
+from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, count, state_columns, states_to_show
 from exporter.sources.source import Context
 from exporter.sources.tracked import Followed
 from exporter.threads import off_loop
@@ -265,8 +265,8 @@ def _total(jobs: Iterable[Job], amount: str) -> int | None:
 
 def _table(rows: Sequence[MemberRow]) -> Table:
     states = states_to_show(*(state for row in rows for state, found in row.states.items() if found.jobs))
-    titles = [*states, "cores", "GPUs", "DCUs"]
-    columns = [Column("cluster"), Column("group"), Column("user"), *map(number, titles)]
+    names = [Column("cluster"), Column("group"), Column("user")]
+    columns = [*names, *state_columns(states), *map(count, ("cores", "GPUs", "DCUs"))]
     return Table(
         columns,
         [

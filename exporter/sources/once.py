@@ -18,17 +18,27 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`whole`: never folded, because half a number is a wrong number. `styled`: known words in it have colours."""
+    """`whole`: never shortened, because half a number is a wrong number. `styled`: known words in it have colours.
+
+    `summed`: the sum of the column says something. `minor`: left out first where there is no room.
+    """
 
     title: str
     whole: bool = False
     right: bool = False
     styled: bool = False
+    summed: bool = False
+    minor: bool = False
 
 
 def number(title: str) -> Column:
     """Return a column of numbers."""
     return Column(title, whole=True, right=True)
+
+
+def count(title: str, *, minor: bool = False) -> Column:
+    """Return a column of numbers that can be added up."""
+    return Column(title, whole=True, right=True, summed=True, minor=minor)
 
 
 # None is unknown, not zero.
@@ -63,6 +73,11 @@ def states_to_show(*met: JobState) -> list[JobState]:
     """Return the usual states and those that were met, in the order that people know."""
     wanted = {*USUAL_STATES, *met}
     return [state for state in JobState if state in wanted]
+
+
+def state_columns(states: Sequence[JobState]) -> list[Column]:
+    """Return a column of counts for each state."""
+    return [count(state, minor=state not in (JobState.RUNNING, JobState.QUEUED)) for state in states]
 
 
 def rounded(value: float | None, unit: int = 1) -> str | None:

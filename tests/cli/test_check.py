@@ -36,7 +36,7 @@ def command(region: ScriptedRegion, tmp_path: Path) -> Command:
 
 def lines(result: Ended) -> dict[str, str]:
     """Return the line of each target, by collector."""
-    found = [line.split(maxsplit=3) for line in result.stdout.splitlines()[1:]]
+    found = [line.split(maxsplit=3) for line in result.stdout.splitlines()[1:-1]]
     return {endpoint.rstrip(":"): f"{verdict} {rest}" for verdict, _, endpoint, rest in found}
 
 
@@ -58,6 +58,8 @@ ALL_WELL = "address ok, connection ok, login ok, permission ok, answer ok, clock
 async def test_all_is_well(command: Command) -> None:
     result = await command("check", "--online")
     assert (result.status, result.stderr) == (0, "")
+    assert result.stdout == "exporter.yml: the configuration is fine\n3 of 3 targets work\n"
+    result = await command("check", "--online", "--verbose")
     assert result.stdout.startswith("exporter.yml: the configuration is fine\nok      kunshan schedulers: ")
     found = lines(result)
     assert list(found) == ["schedulers", "queue_jobs", "member_jobs"]
@@ -75,7 +77,7 @@ async def test_each_target_is_asked_once_whatever_happens(region: ScriptedRegion
     assert line.startswith("FAILED test: address ok, connection ok, answer FAILED: ")
     assert "internal error" in line
     assert "first: try again later" in line
-    assert result.stderr == "hpc-exporter: 1 of 3 targets failed\n"
+    assert result.stdout.endswith("2 of 3 targets work\n")
 
 
 async def test_a_mistake_in_the_configuration_comes_first(region: ScriptedRegion, command: Command) -> None:
@@ -124,7 +126,7 @@ async def test_a_certificate_of_a_private_authority(tmp_path: Path) -> None:
         url = str(server.make_url("/")).rstrip("/")
         refused = await Command(tmp_path, configuration(cluster(url)))("check", "--online")
         tls = {"ca_file": "ca.pem"}
-        trusted = await Command(tmp_path, configuration(cluster(url, tls=tls)))("check", "--online")
+        trusted = await Command(tmp_path, configuration(cluster(url, tls=tls)))("check", "--online", "--verbose")
     finally:
         await server.close()
     line = lines(refused)["schedulers"]
@@ -207,7 +209,7 @@ async def test_an_answer_that_does_not_come(region: ScriptedRegion, tmp_path: Pa
 async def test_the_whole_has_an_end(region: ScriptedRegion, command: Command) -> None:
     region.answers["queue_jobs"] = never
     began = time.monotonic()
-    result = await command("check", "--online", "--timeout=1s")
+    result = await command("check", "--online", "--verbose", "--timeout=1s")
     assert time.monotonic() - began < 100
     assert result.status == 1
     assert lines(result)["queue_jobs"].startswith("FAILED test: answer FAILED: not done when the time was over")
@@ -261,5 +263,20 @@ async def test_accounts_and_octopus_are_tried_too(tmp_path: Path) -> None:
 async def test_without_targets_there_is_nothing_to_try(tmp_path: Path) -> None:
     account = {"name": "lab", "user": "alice", "access_key": "a", "secret_key": "s"}
     result = await Command(tmp_path, json.dumps({"accounts": [account]}))("check", "--online")
-    assert result.status == 0
+    assert result.status == 1
     assert "nothing to try" in result.stderr
+    assert result.stdout == "exporter.yml: the configuration is valid\n"
+    assert "accounts[0]: is not used: no region has it" in result.stderr
+
+
+async def test_failures_come_first_and_those_alike_share_a_line(region: ScriptedRegion, tmp_path: Path) -> None:
+    region.answers["queue_jobs"] = envelope(None, "10001")
+    members = [{"group_id": 1, "group": "physics", "users": ["test"]}]
+    users = ["test", "a", "b", "c", "d"]
+    command = Command(tmp_path, configuration(cluster(region.url, users=users, members=members)))
+    result = await command("check", "--online")
+    _, shared, summary = result.stdout.splitlines()
+    assert shared.startswith("FAILED  kunshan: 5 targets, the first queue_jobs test: address ok, ")
+    assert summary == "2 of 7 targets work"
+    result = await command("check", "--online", "--verbose")
+    assert [line[:6].strip() for line in result.stdout.splitlines()[1:-1]] == ["FAILED"] * 5 + ["ok"] * 2

@@ -130,7 +130,7 @@ async def test_no_readable_member_is_not_no_jobs(region: ScriptedRegion, command
         (["--user=nobody"], "no user 'nobody' has configured members; there are: test, 王伟, bob"),
         (["--group=math"], "no group 'math'"),
         (["--group=physics", "--user=test"], "no configured member passes"),
-        (["--state=asleep"], "invalid choice"),
+        (["--state=asleep"], "there is no state 'asleep'; there are: running, "),
     ],
 )
 async def test_a_name_that_is_none_is_wrong_usage(command: Command, filters: list[str], said: str) -> None:

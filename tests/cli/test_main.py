@@ -52,7 +52,7 @@ def test_help_is_a_result(arguments: list[str], capsys: pytest.CaptureFixture[st
 def test_every_command_has_a_line_in_the_help() -> None:
     text = build_parser().format_help()
     for name in COMMANDS:
-        assert re.search(rf"^    {name}\s+\S", text, re.MULTILINE)
+        assert re.search(rf"^  {name}\s+\S", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,39 @@ def test_wrong_usage_is_told_and_ends_with_2(arguments: list[str], capsys: pytes
     assert output.out == ""
     assert "usage: hpc-exporter" in output.err
     assert "error: " in output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "message"),
+    [
+        (["sevre"], "hpc-exporter COMMAND [FLAGS]", "there is no command 'sevre'; did you mean serve?"),
+        (["--shards=3"], "hpc-exporter serve [-h]", "there is no flag --shards; did you mean --shard?"),
+        (["jobs", "lst"], "hpc-exporter jobs [-h]", "there is no command 'lst'; did you mean list?"),
+        (["jobs", "delete", "--cluste=x", "1"], "hpc-exporter jobs delete [-h]", "did you mean --cluster?"),
+        (["once", "--format=jsn"], "hpc-exporter once [-h]", "there is no format 'jsn'; did you mean json?"),
+        (["once", "x"], "hpc-exporter once [-h]", "unexpected argument: x"),
+        (["simulate", "--seed=x"], "hpc-exporter simulate [-h]", "--seed: 'x' is not a whole number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_told_with_the_nearest_name_and_the_usage_of_the_command(
+    arguments: list[str], usage: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert error.startswith(f"usage: {usage}")
+    assert message in error
+
+
+@pytest.mark.parametrize("words", [[], ["once"], ["jobs", "list"]], ids=" ".join)
+def test_help_is_a_command_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for arguments in (["help", *words], [*words, "--help"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
 
 
 def test_defaults_of_serve() -> None:

@@ -51,6 +51,7 @@ Jobs by queue
 cluster  user  queue  running  queued  held  suspended  other
 kunshan  test  debug        3       0     0          0      0
 kunshan  test  普通         0       7     1          0      0
+total                       3       7     1          0      0
 
 Members' jobs, and the cores, GPUs and DCUs in use
 
@@ -62,6 +63,42 @@ kunshan  chemistry  test        2       1     0          0     32     4     2
 async def test_the_table(command: Command) -> None:
     result = await command("once")
     assert (result.status, result.stdout, result.stderr) == (0, TABLE, "")
+
+
+async def test_sums_filters_and_the_top(region: ScriptedRegion, tmp_path: Path) -> None:
+    members = [
+        {"group_id": 1, "group": "chemistry", "users": ["a", "b"]},
+        {"group_id": 2, "group": "physics", "users": ["a"]},
+    ]
+    for user, count in {"a": 3, "b": 2}.items():
+        region.answers["member_jobs", user] = envelope([job(f"{user}{number}") for number in range(count)])
+    command = Command(tmp_path, configuration(cluster(region.url, members=members)))
+
+    async def table(*flags: str) -> list[list[str]]:
+        result = await command("once", *flags)
+        assert result.status == 0
+        return [line.split() for line in result.stdout.partition("Members' jobs")[2].splitlines()[3:]]
+
+    assert [row[-7] for row in await table()] == ["3", "2", "3", "8"]
+    assert [row[:2] for row in await table("--by=user")] == [["a", "6"], ["b", "2"], ["total", "8"]]
+    assert [row[:3] for row in await table("--by=cluster,group", "--top=1")] == [
+        ["kunshan", "chemistry", "5"],
+        ["1", "more", "3"],
+        ["total", "8", "0"],
+    ]
+    assert [row[1:4] for row in await table("--group=physics", "--user=a")] == [["physics", "a", "3"]]
+    before = len(region.requests)
+    result = await command("once", "--user=nobody")
+    assert (result.status, len(region.requests)) == (2, before)
+    assert "no user 'nobody' has targets; there are: test, a, b" in result.stderr
+
+
+async def test_a_sum_that_lacks_a_part_says_so(region: ScriptedRegion, tmp_path: Path) -> None:
+    region.answers["queue_jobs", "test"] = envelope([queue("debug", R=2), queue("x", R=1)])
+    region.answers["queue_jobs", "bob"] = envelope(None, "10008")
+    result = await Command(tmp_path, configuration(cluster(region.url, users=["test", "bob"])))("once")
+    assert result.status == 1
+    assert re.search(r"^partial +3 ", result.stdout, re.MULTILINE)
 
 
 async def test_output_to_a_file_is_that_to_a_pipe(command: Command) -> None:
@@ -292,8 +329,10 @@ async def test_no_color_is_honoured(command: Command) -> None:
 
 async def test_a_narrow_terminal_gets_blocks(command: Command) -> None:
     stdout, _ = await in_terminal(command, "once", columns=30, NO_COLOR="1")
-    assert "queue      普通\n" in stdout
-    assert all(len(line) <= 60 for line in stdout.splitlines())
+    assert stdout.startswith(
+        "Jobs by queue\n\nqueue  running  queued  held\ndebug        3       0     0\n普通         0       7     1\n"
+    )
+    assert "user     test\n" in stdout
 
 
 def test_the_schemas_are_those_of_the_code() -> None:

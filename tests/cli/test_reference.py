@@ -1,6 +1,7 @@
 """The reference says what the parser says, and every command explains itself with an example."""
 
 import argparse
+import contextlib
 import re
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def test_every_flag_of_an_example_exists(name: str) -> None:
             words = line.partition("|")[0].split()
             given = {word.partition("=")[0] for word in words if word.startswith("--")}
             assert given <= flags, line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_80_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert [line for line in COMMANDS[name].format_help().splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_wrong_value_is_rejected_in_words(name: str) -> None:
+    """Not by an error that argparse reports with the name of a function."""
+    for action in COMMANDS[name]._actions:
+        for text in ("", "x", "-1", "1" * 10_000, "1e999", "\0"):
+            if callable(action.type):
+                with contextlib.suppress(argparse.ArgumentTypeError):
+                    action.type(text)
+        assert action.metavar != "SECONDS", "durations have units"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

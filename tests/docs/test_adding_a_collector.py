@@ -77,7 +77,7 @@ async def run(tree: Path, folder: Path, *arguments: str) -> tuple[int | None, st
 async def test_commands_know_it(tree: Path, tmp_path: Path) -> None:
     async with region() as url:
         (tmp_path / "exporter.yml").write_text(configuration(url), encoding="utf-8")
-        status, said = await run(tree, tmp_path, "exporter", "check", "--online")
+        status, said = await run(tree, tmp_path, "exporter", "check", "--online", "--verbose")
         assert (status, f"ok      kunshan {NAME}:" in said) == (0, True), said
         status, said = await run(tree, tmp_path, "exporter", "once")
         assert status == 0
@@ -107,7 +107,7 @@ async def test_the_service_shows_it(tree: Path, tmp_path: Path) -> None:
 async def test_a_region_without_it_is_no_failure(tree: Path, tmp_path: Path, status: int) -> None:
     async with region(status) as url:
         (tmp_path / "exporter.yml").write_text(configuration(url), encoding="utf-8")
-        ended, said = await run(tree, tmp_path, "exporter", "check", "--online")
+        ended, said = await run(tree, tmp_path, "exporter", "check", "--online", "--verbose")
         assert (ended, f"absent  kunshan {NAME}:" in said) == (0, True), said
 
 

@@ -1,5 +1,6 @@
 """Commands and flags in the documentation can be typed as they are written."""
 
+import argparse
 import contextlib
 import importlib.util
 import io
@@ -34,7 +35,7 @@ def refusal(arguments: Sequence[str]) -> str | None:
     words = io.StringIO()
     with contextlib.redirect_stderr(words), contextlib.redirect_stdout(io.StringIO()):
         try:
-            PARSER.parse_args(with_default_command(arguments))
+            PARSER.parse(with_default_command(arguments))
         except SystemExit as end:
             return words.getvalue().strip().rpartition("\n")[2] if end.code else None
     return None
@@ -63,7 +64,7 @@ def wrong_with_term(text: str) -> str | None:
         return None if flag in flags_of(PARSER) | FOREIGN_FLAGS else f"no command has the flag {flag}"
     if words[0] == "make" and len(words) == 2:
         return None if words[1] in TARGETS else f"the Makefile has no {words[1]}"
-    parser = PARSER
+    parser: argparse.ArgumentParser = PARSER
     for word in words[1:] if words[0] == "hpc-exporter" else ():
         below = {command.prog.rpartition(" ")[2]: command for command in commands_of(parser)}
         if word in below:
@@ -112,12 +113,15 @@ def test_commands_and_flags_exist(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("hpc-exporter serve --config.flie=a.yml", "unrecognized arguments: --config.flie"),
-        ("A=b sudo -u x /opt/bin/hpc-exporter chek | less", "invalid choice"),
+        ("hpc-exporter serve --config.flie=a.yml", "there is no flag --config.flie; did you mean --config.file?"),
+        ("A=b sudo -u x /opt/bin/hpc-exporter chek | less", "did you mean check?"),
         ("curl -s x && python -m exporter jobs delete 1", "the following arguments are required: --cluster, --user"),
-        ("kubectl exec pod -- hpc-exporter --log.level=loud", "invalid choice: 'loud'"),
-        ("docker run -d --name hpc-exporter -v $PWD/a:/etc/hpc-exporter:ro hpc-exporter:local chek", "invalid choice"),
-        ("docker compose run --rm hpc-exporter check --offline", "unrecognized arguments: --offline"),
+        ("kubectl exec pod -- hpc-exporter --log.level=loud", "there is no log.level 'loud'"),
+        (
+            "docker run -d --name hpc-exporter -v $PWD/a:/etc/hpc-exporter:ro hpc-exporter:local chek",
+            "did you mean check?",
+        ),
+        ("docker compose run --rm hpc-exporter check --offline", "there is no flag --offline; did you mean --online?"),
         ("make nonsense", "the Makefile has no nonsense"),
         ("python -m bench.nonsense", "there is no module bench.nonsense"),
         ("hpc-exporter discover --user=alice > exporter.yml 2>&1  # made by itself", None),

@@ -18,7 +18,7 @@ from exporter.records import Answer, JobState, Record
 from exporter.sources.collector import Collector, Subject, get_unless_shown, list_of, raise_if_all_rejected, register
 from exporter.sources.figures import QueueFigures
 from exporter.sources.jobs import lines_by_state
-from exporter.sources.once import Column, Once, Shape, Table, number, states_to_show
+from exporter.sources.once import Column, Once, Shape, Table, state_columns, states_to_show
 from exporter.sources.scnet.api import is_bare_null, open_envelope
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.subjects import OWNER, USER
@@ -342,7 +342,7 @@ def _rows(user: Subject, found: QueueStatistics) -> Iterator[QueueRow]:
 
 def _table(rows: Sequence[QueueRow]) -> Table:
     states = states_to_show(JobState.OTHER, *(state for row in rows for state, jobs in row.jobs.items() if jobs))
-    columns = [Column("cluster"), Column("user"), Column("queue"), *map(number, states)]
+    columns = [Column("cluster"), Column("user"), Column("queue"), *state_columns(states)]
     # A queue without a number for a state: unknown, or no such job where the state is seldom met.
     absent = {JobState.UNKNOWN: 0}
     return Table(
