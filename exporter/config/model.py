@@ -617,13 +617,12 @@ def _check_accounts(given: Keys, accounts: list[Keys], clusters: list[Keys], rep
         name = part.text("account")
         if name and name not in names:
             report.add(name.at, f"there is no account {shown(name)}: add it under accounts")
-    used = {part.text("account") for part in parts}
-    for account in accounts:
-        if account.text("name") not in used and not account.get("collect"):
-            report.warn(
-                account.at,
-                "is not used: no region has it as `account`; hpc-exporter discover writes the regions that it can see",
+    for account in () if any(part.text("account") for part in parts) else accounts:
+        if not account.get("collect"):
+            message = (
+                "is not used: no region has it as `account`; hpc-exporter discover writes the regions that it can see"
             )
+            report.warn(account.at, message)
 
 
 def _inherit_poll(part: Keys, root: Keys) -> None:

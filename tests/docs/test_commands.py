@@ -65,6 +65,8 @@ def wrong_with_term(text: str) -> str | None:
     if words[0] == "make" and len(words) == 2:
         return None if words[1] in TARGETS else f"the Makefile has no {words[1]}"
     parser: argparse.ArgumentParser = PARSER
+    if words[:2] == ["hpc-exporter", "help"]:
+        del words[1]
     for word in words[1:] if words[0] == "hpc-exporter" else ():
         below = {command.prog.rpartition(" ")[2]: command for command in commands_of(parser)}
         if word in below:

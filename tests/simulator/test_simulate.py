@@ -156,11 +156,11 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ("--listen-address=0.0.0.0:80", "0.0.0.0 is not a loopback address"),
         ("--listen-address=127.0.0.1", "'127.0.0.1' is not HOST:PORT"),
         ("--listen-address=127.0.0.1:65536", "'127.0.0.1:65536' is not HOST:PORT"),
-        ("--speed-up=0", "0 is not above 0"),
-        ("--speed-up=nan", "nan is not above 0"),
-        ("--speed-up=fast", "invalid"),
+        ("--speed-up=0", "'0' is not a number above 0"),
+        ("--speed-up=nan", "'nan' is not a number above 0"),
+        ("--speed-up=fast", "'fast' is not a number above 0"),
         ("--regions=0", "must be 1 or more"),
-        ("--seed=x", "invalid int value"),
+        ("--seed=x", "'x' is not a whole number"),
     ],
 )
 def test_wrong_usage_is_explained(word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
