@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -69,13 +69,18 @@ class StaticToken:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A URL that is requested with a token in a `header`. Requests are counted as those of `collector`."""
+    """A URL that is requested with a token in a `header`, after a `scheme` if there is one. Requests are counted as of `collector`.
+
+    `headers` go along. An empty token is not sent.
+    """
 
     upstream: Upstream
     tokens: TokenProvider
     collector: str
     url: str
     header: str = "token"
+    scheme: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, decode: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         """Send a request with the current token; if that is rejected, once more with another.
@@ -88,7 +93,10 @@ class Endpoint:
         return get_with(self.tokens, self, decode)
 
     def request(self, token: str) -> Request:
-        return Request(self.collector, self.url, headers={self.header: token}, secrets=(token,))
+        if not token:
+            return Request(self.collector, self.url, headers=self.headers)
+        headers = {**self.headers, self.header: self.scheme + token}
+        return Request(self.collector, self.url, headers=headers, secrets=(token,))
 
 
 class EitherToken:

@@ -52,7 +52,10 @@ LONGEST_PAUSE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of the connection to one upstream; times in seconds, `max_body` in bytes after decompression."""
+    """Settings of the connection to one upstream; times in seconds, `max_body` in bytes after decompression.
+
+    With `unix_socket`, the path of one, all requests go there, whatever the host in their URLs.
+    """
 
     name: str
     timeout: float = 15.0
@@ -60,6 +63,7 @@ class Settings:
     max_concurrency: int = 16
     requests_per_second: float | None = None
     max_body: int = 64 * 1024**2
+    unix_socket: str = ""
 
 
 ResponseHook = Callable[[Response], None]
@@ -231,7 +235,8 @@ class Upstream:
             breaker.record_success()
             raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = translated(error, host_of(url), self._settings.timeout)
+            host = self._settings.unix_socket or host_of(url)
+            failure = translated(error, host, self._settings.timeout)
             # A request that could not be sent says nothing about the host.
             if not isinstance(failure, RejectedError):
                 breaker.record_failure()
@@ -245,8 +250,7 @@ class Upstream:
         if self._session is None:
             timeout = self._settings.timeout
             self._session = aiohttp.ClientSession(
-                # Our semaphores limit; a second limit in the connector would time out requests that only waited.
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, resolver=Resolver(LOOKUP_SHARE * timeout)),
+                connector=self._made_connector(timeout),
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=(sent_once,),
@@ -255,6 +259,12 @@ class Upstream:
                 headers={"User-Agent": "hpc-exporter", "Accept": "application/json"},
             )
         return self._session
+
+    def _made_connector(self, timeout: float) -> aiohttp.BaseConnector:
+        # Our semaphores limit; a second limit in the connector would time out requests that only waited.
+        if self._settings.unix_socket:
+            return aiohttp.UnixConnector(self._settings.unix_socket, limit=0)
+        return aiohttp.TCPConnector(limit=0, ssl=self._tls, resolver=Resolver(LOOKUP_SHARE * timeout))
 
 
 def readable(response: Response) -> Response:

@@ -27,8 +27,13 @@ class Reached:
 
 
 async def probe(url: str, tls: ssl.SSLContext | bool, seconds: float) -> Reached:
-    """Resolve the host of `url`, connect to it, and shake hands where it is https. Each step may take `seconds`."""
+    """Resolve the host of `url`, connect to it, and shake hands where it is https. Each step may take `seconds`.
+
+    A `url` like unix:/run/slurmrestd.sock is a unix socket's.
+    """
     parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return await probe_unix_socket(parts.path, seconds)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     try:
@@ -49,6 +54,19 @@ async def probe(url: str, tls: ssl.SSLContext | bool, seconds: float) -> Reached
         return await shake_hands(writer, context_of(tls), host, seconds) if secure else Reached()
     finally:
         writer.transport.abort()
+
+
+async def probe_unix_socket(path: str, seconds: float) -> Reached:
+    """Connect to a unix socket."""
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_unix_connection(path)
+    except TimeoutError:
+        return Reached("connection", f"no connection to {path} within {seconds:g} s")
+    except OSError as error:
+        return Reached("connection", f"cannot connect to {path}: {why_not_connected(error)}")
+    writer.transport.abort()
+    return Reached()
 
 
 def why_not_connected(error: OSError) -> str:

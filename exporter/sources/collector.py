@@ -385,17 +385,22 @@ def _decoded_data(data: msgspec.Raw, kind: Any) -> Any:
 
 def read_row(raw: msgspec.Raw, row: type[R]) -> R:
     """One row; a field that cannot be read takes its default. Raises RecordError where it has none."""
+    return read_row_and_flaws(raw, row)[0]
+
+
+def read_row_and_flaws(raw: msgspec.Raw, row: type[R]) -> tuple[R, int]:
+    """As `read_row`, with the number of fields that could not be read."""
     try:
         decoded: R = _decoded(raw, row)
     except UNREADABLE:
         pass
     else:
-        return decoded
+        return decoded, 0
     try:
         given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except UNREADABLE as error:
         raise RecordError(str(error)) from None
-    values = {}
+    values, flaws = {}, 0
     for each in msgspec.structs.fields(row):
         try:
             if each.encode_name in given:
@@ -403,8 +408,9 @@ def read_row(raw: msgspec.Raw, row: type[R]) -> R:
         except UNREADABLE as error:
             if each.required:
                 raise RecordError(f"{each.encode_name}: {error}") from None
+            flaws += 1
     try:
-        return row(**values)
+        return row(**values), flaws
     except TypeError as error:
         raise RecordError(str(error)) from None
 

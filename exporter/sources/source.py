@@ -1,9 +1,11 @@
 """Interfaces between the application and its sources, for any vendor."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import tzinfo
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+import structlog
 
 from exporter.clock import Clock
 from exporter.config import FileSecret, PollSettings, Tracking
@@ -11,9 +13,15 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.polling import Target, TargetKey
+from exporter.records import Answer
 from exporter.sources.collector import Collector, Subject
 from exporter.sources.display import Display
 from exporter.sources.tracked import Tracked
+
+log = structlog.get_logger()
+
+# An upstream that spells its states differently all the time must not fill the log.
+UNKNOWN_WORDS_TOLD: Final = 50
 
 
 class Context:
@@ -31,6 +39,21 @@ class Context:
         self.unknown_words_told: defaultdict[str, set[str]] = defaultdict(set)
         # To be called when a source has other targets than before without a reload.
         self.targets_changed: Callable[[], None] = lambda: None
+
+    def count_flaws(self, source: str, collector: str, answer: Answer, unknown_words: Iterable[str]) -> None:
+        """Count what could not be used of an answer; log an unknown state once for each spelling."""
+        self.own.rejected(source, collector, answer.rejected + answer.rejected_values)
+        self.own.unknown_states(source, collector, answer.unknown_states)
+        told = self.unknown_words_told[source]
+        for word in unknown_words:
+            if word not in told and len(told) < UNKNOWN_WORDS_TOLD:
+                told.add(word)
+                log.warning(
+                    "an unknown state is shown as unknown and holds no resources; please report it",
+                    source=source,
+                    collector=collector,
+                    state=word,
+                )
 
 
 class Source(Protocol):

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.metrics import health, tracking
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.format import Format, one_each
+from exporter.metrics.health import HPC_UP as SCNET_UP
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import catalogue, rendered
@@ -21,7 +22,6 @@ from exporter.sources.octopus.reading import QueueContent, QueueListing, Request
 from exporter.sources.scnet import queue_jobs
 from exporter.sources.scnet.region_cores import CPUS
 from exporter.sources.scnet.schedulers import INFO
-from exporter.sources.scnet.subjects import UP as SCNET_UP
 from exporter.tracking import MemberKey, Tracker
 
 MEMBER = MemberKey("kunshan", "533686286955839488", "bob")

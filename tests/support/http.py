@@ -96,9 +96,10 @@ class Network:
         slots: asyncio.Semaphore | None = None,
         clock: Clock | None = None,
         tls: ssl.SSLContext | bool = True,
+        unix_socket: str = "",
     ) -> Upstream:
         upstream = Upstream(
-            Settings(name, timeout, retries, max_concurrency, requests_per_second, max_body),
+            Settings(name, timeout, retries, max_concurrency, requests_per_second, max_body, unix_socket),
             slots=slots or asyncio.Semaphore(16),
             observer=self.counts,
             clock=clock or SystemClock(),

@@ -5,25 +5,19 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-import structlog
-
 from exporter.config import Cluster, FileSecret
 from exporter.http import Endpoint, Settings, TokenProvider, Upstream
 from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks
+from exporter.metrics.health import HPC_UP
 from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import Answer
 from exporter.sources.collector import Collector, Found, Subject, registry, subjects_of
 from exporter.sources.figures import SampleFigures
 from exporter.sources.scnet.api import address, open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
-from exporter.sources.scnet.subjects import OWNER, UP, USER
+from exporter.sources.scnet.subjects import OWNER, USER
 from exporter.sources.source import Context, target_of
-
-log = structlog.get_logger()
-
-# A region that spells its states differently all the time must not fill the log.
-UNKNOWN_WORDS_TOLD: Final = 50
 
 
 class MadeTargets:
@@ -38,7 +32,7 @@ class MadeTargets:
 class Region:
     """A configured region at work. Making one has no effect yet."""
 
-    up_family: Final[Family] = UP
+    up_family: Final[Family] = HPC_UP
 
     def __init__(
         self,
@@ -137,19 +131,7 @@ class Region:
 
     def count_flaws(self, collector: str, answer: Answer, unknown_words: Iterable[str]) -> None:
         """Count what could not be used of an answer; log an unknown state once for each spelling."""
-        own = self.context.own
-        own.rejected(self.name, collector, answer.rejected + answer.rejected_values)
-        own.unknown_states(self.name, collector, answer.unknown_states)
-        told = self.context.unknown_words_told[self.name]
-        for word in unknown_words:
-            if word not in told and len(told) < UNKNOWN_WORDS_TOLD:
-                told.add(word)
-                log.warning(
-                    "an unknown state is shown as unknown and holds no resources; please report it",
-                    source=self.name,
-                    collector=collector,
-                    state=word,
-                )
+        self.context.count_flaws(self.name, collector, answer, unknown_words)
 
     # For the polling of declared collectors: see `exporter.sources.collector.Source`.
 

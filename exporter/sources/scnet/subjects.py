@@ -1,20 +1,11 @@
 """For each of what the collectors of a region are asked: the region, a user, a member of a group."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from exporter.config.model import Cluster
-from exporter.metrics.family import Text, gauge
+from exporter.metrics.family import Text
+from exporter.metrics.health import HPC_UP
 from exporter.sources.collector import Per, Subject
-
-UP: Final = gauge(
-    "hpc_up",
-    ("hpc_cluster",),
-    "Whether the region answers: 1 if the last poll of at least one target of a collector that is on by default worked, 0 if "
-    "none did. Absent until one was tried.",
-    zh="区域是否有应答：默认启用的采集项中至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
-    absent=Text("", "尚未尝试任何目标。"),
-)
 
 # Stands for the token's own user until a login tells the name.
 OWNER = ""
@@ -48,6 +39,6 @@ def _members(cluster: Cluster, _owner: str) -> Iterator[Subject]:
             )
 
 
-REGION = Per("clusters", UP, 0, "", Text("region", "区域"), _region)
-USER = Per("clusters", UP, 1, "users", Text("user", "用户"), _users)
-MEMBER = Per("clusters", UP, 2, "members", Text("member", "用户组成员"), _members)
+REGION = Per("clusters", HPC_UP, 0, "", Text("region", "区域"), _region)
+USER = Per("clusters", HPC_UP, 1, "users", Text("user", "用户"), _users)
+MEMBER = Per("clusters", HPC_UP, 2, "members", Text("member", "用户组成员"), _members)
