@@ -41,9 +41,12 @@ SOURCE: Final = variable(
     "source", Text("Region or project", "区域或项目"), "label_values(hpc_exporter_target_up, source)"
 )
 
+ACCOUNT: Final = variable("account", Text("Account", "账号"), "label_values(hpc_account_up, account)")
+
 IN_REGION: Final = 'hpc_cluster=~"$region"'
 IN_GROUP: Final = f'{IN_REGION}, group=~"$group"'
 OF_MEMBER: Final = f'{IN_GROUP}, user=~"$user"'
 IN_QUEUE: Final = f'{IN_REGION}, user=~"$user", queue=~"$queue"'
 IN_PROJECT: Final = 'project=~"$project", queue_type=~"$queue_type"'
+IN_ACCOUNT: Final = 'account=~"$account"'
 OF_SOURCE: Final = 'source=~"$source"'

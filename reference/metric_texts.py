@@ -104,6 +104,11 @@ LABELS: Final[Mapping[str, Text]] = {
         f"of a poll's failure: {_REASONS.en}; of a wait or run that was not measured: {_CENSORED.en}",
         f"轮询失败的原因：{_REASONS.zh}；等待或运行未能测得的原因：{_CENSORED.zh}",
     ),
+    "account": Text("the account's `name` in the configuration", "账号在配置中的 `name`"),
+    "status": Text(
+        "of an account: `Normal`, `Trial`, `Owe`, `Disable`, `other`",
+        "账号的状态：`Normal`、`Trial`、`Owe`、`Disable`、`other`",
+    ),
     "project": Text("the Octopus project's `name` in the configuration", "Octopus 项目在配置中的 `name`"),
     "queue_type": Text(
         "the queue's in the configuration: `PROCESSOR`, `INTERNAL`, `RESIM`",
@@ -121,7 +126,9 @@ LABELS: Final[Mapping[str, Text]] = {
         "the processor's name in Octopus, empty where it does not say", "处理器在 Octopus 中的名称，没有返回则为空"
     ),
     "resource_spec": Text("as Octopus spells it, empty where it does not say", "按 Octopus 的写法，没有返回则为空"),
-    "source": Text("the region's or project's `name` in the configuration", "区域或项目在配置中的 `name`"),
+    "source": Text(
+        "the `name` of the region, project or account in the configuration", "区域、项目或账号在配置中的 `name`"
+    ),
     "collector": Text("see the table above", "见上表"),
     "target": Text(
         "the user, `GROUP/USER` (a slash in the group's name is `%2F`, a percent sign `%25`), or the queue's type; empty for the "
@@ -146,8 +153,12 @@ def _default(section: str, without: Sequence[Family] = ()) -> tuple[Family, ...]
     return tuple(dict.fromkeys(found))
 
 
+_DEFAULTS: Final = frozenset(each for section in ("clusters", "octopus") for each in _default(section))
+
+
 def _further() -> tuple[Family, ...]:
-    return tuple(family for each in registry().values() if not each.default for family in each.families)
+    found = [family for each in registry().values() if not each.default for family in (each.per.up, *each.families)]
+    return tuple(family for family in dict.fromkeys(found) if family not in _DEFAULTS)
 
 
 GROUPS: Final[Sequence[Group]] = (
@@ -233,8 +244,9 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"_cpu_cores|_cpus", Text("cores", "核")),
     (r"_gpus", Text("GPUs", "GPU 数")),
     (r"_dcus", Text("DCUs", "DCU 数")),
+    (r"_cny", Text("yuan (CNY)", "元（人民币）")),
     (r"_nodes", Text("nodes", "节点数")),
-    (r"_info", Text("always 1", "恒为 1")),
+    (r"_info|_status", Text("always 1", "恒为 1")),
     (r"_up|_stale|_successful|_complete", Text("0 or 1", "0 或 1")),
     (r"jobs(_finished_total|_dropped)?|resource_specs", Text("jobs", "作业数")),
     (r"queue_length|queue_(arrivals|departures)_total", Text("entries", "条目数")),

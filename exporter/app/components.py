@@ -20,6 +20,7 @@ from exporter.polling import WHOLE, Shard, TargetKey
 from exporter.sources.collector import subjects_of
 from exporter.sources.octopus.project import Project
 from exporter.sources.per_job import PerJobBudget
+from exporter.sources.scnet.platform import Platform
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.region_tokens import AccountAtWork, account_at_work
 from exporter.sources.source import Context, Source
@@ -33,7 +34,7 @@ class WithTls(Protocol):
 
 
 Part = TypeVar("Part", bound=WithTls)
-Polled = TypeVar("Polled", Cluster, OctopusProject)
+Polled = TypeVar("Polled", Cluster, OctopusProject, Account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,18 @@ class Components:
     accounts: Mapping[str, AccountAtWork]
     regions: Mapping[str, Region]
     projects: Mapping[str, Project]
+    platforms: Mapping[str, Platform]
 
     @classmethod
     def none(cls, context: Context) -> "Components":
         """Those of an empty configuration."""
         config = Config()
-        return cls(config, {}, context, asyncio.Semaphore(config.poll.max_concurrency), {}, {}, {})
+        return cls(config, {}, context, asyncio.Semaphore(config.poll.max_concurrency), {}, {}, {}, {})
 
     @property
     def sources(self) -> dict[str, Source]:
-        """All sources by name, in the order of the configuration."""
-        return {**self.regions, **self.projects}
+        """All sources by name, in the order in which they are shown."""
+        return {**self.regions, **self.projects, **self.platforms}
 
     @property
     def warnings(self) -> list[str]:
@@ -69,8 +71,8 @@ class Components:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """The kind of each source by name: scnet or octopus."""
-        return dict.fromkeys(self.regions, "scnet") | dict.fromkeys(self.projects, "octopus")
+        """The kind of each source by name: scnet, octopus or account."""
+        return {name: source.kind for name, source in self.sources.items()}
 
     @property
     def up_families(self) -> dict[str, Family]:
@@ -98,8 +100,7 @@ def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
     config = load(path)
     contexts: dict[Tls, ssl.SSLContext] = {}
     mistakes: list[Mistake] = []
-    parts: list[Account | Cluster | OctopusProject] = [*config.accounts, *config.clusters, *config.octopus]
-    for part in parts:
+    for part in config.polled:
         try:
             contexts[part.tls] = context_for(part.tls, part.place)
         except ConfigurationError as error:
@@ -157,7 +158,7 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
         }
 
     accounts = same(before.accounts, share.accounts, "account")
-    kept = replace(before, contexts=contexts, accounts=accounts, regions={}, projects={})
+    kept = replace(before, contexts=contexts, accounts=accounts, regions={}, projects={}, platforms={})
     if share.poll.max_concurrency != before.config.poll.max_concurrency:
         return replace(kept, slots=asyncio.Semaphore(share.poll.max_concurrency))
     regions = {
@@ -165,7 +166,12 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
         for name, region in same(before.regions, share.clusters, "cluster").items()
         if all(accounts.get(account) is at_work for account, at_work in region.accounts.items())
     }
-    return replace(kept, regions=regions, projects=same(before.projects, share.octopus, "project"))
+    platforms = {
+        name: platform
+        for name, platform in same(before.platforms, share.accounts, "account").items()
+        if accounts.get(name) is platform.at_work
+    }
+    return replace(kept, regions=regions, projects=same(before.projects, share.octopus, "project"), platforms=platforms)
 
 
 def build(config: Config, share: Config, kept: Components, *, before: Components, shard: Shard = WHOLE) -> Components:
@@ -195,11 +201,17 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
         )
         for project in share.octopus
     }
-    return Components(config, contexts, context, slots, accounts, regions, projects)
+    platforms = {
+        account.name: kept.platforms.get(account.name)
+        or Platform(accounts[account.name], context, slots=slots, owns=shard.owns)
+        for account in share.accounts
+        if account.collect
+    }
+    return Components(config, contexts, context, slots, accounts, regions, projects, platforms)
 
 
 def share_of(config: Config, shard: Shard) -> Config:
-    """`config` without the regions and projects that have no target of `shard`.
+    """`config` without the regions and projects that have no target of `shard`; accounts without one collect nothing.
 
     A limit of requests per second is divided among the shards in proportion to their targets.
     """
@@ -209,12 +221,18 @@ def share_of(config: Config, shard: Shard) -> Config:
         update={
             "clusters": tuple(part for cluster in config.clusters for part in part_of(cluster, shard)),
             "octopus": tuple(part for project in config.octopus for part in part_of(project, shard)),
+            # Regions need their tokens.
+            "accounts": tuple(
+                part
+                for account in config.accounts
+                for part in part_of(account, shard) or [account.model_copy(update={"collect": ()})]
+            ),
         }
     )
 
 
 def part_of(whole: Polled, shard: Shard) -> list[Polled]:
-    """Return the region or project with its share of the requests per second; empty without a target of the shard."""
+    """Return the region, project or account with its share of the requests per second; empty without a target of the shard."""
     keys = targets_of(whole)
     mine = sum(map(shard.owns, keys))
     if not mine:
@@ -224,10 +242,9 @@ def part_of(whole: Polled, shard: Shard) -> list[Polled]:
     return [whole.model_copy(update={"requests_per_second": whole.requests_per_second * mine / len(keys)})]
 
 
-def targets_of(source: Cluster | OctopusProject) -> list[TargetKey]:
+def targets_of(source: Cluster | OctopusProject | Account) -> list[TargetKey]:
     """Return the keys of all its targets; where no users are listed, the token's own user stands for them."""
-    section = "clusters" if isinstance(source, Cluster) else "octopus"
-    return [collector.configured_key(subject) for collector, subject in subjects_of(section, source)]
+    return [collector.configured_key(subject) for collector, subject in subjects_of(source.listed_in, source)]
 
 
 def job_budget(config: Config) -> PerJobBudget | None:
@@ -242,7 +259,11 @@ def with_retries(config: Config, retries: int) -> Config:
         return polled.model_copy(update={"poll": polled.poll.model_copy(update={"retries": retries})})
 
     return config.model_copy(
-        update={"clusters": tuple(map(changed, config.clusters)), "octopus": tuple(map(changed, config.octopus))}
+        update={
+            "clusters": tuple(map(changed, config.clusters)),
+            "octopus": tuple(map(changed, config.octopus)),
+            "accounts": tuple(map(changed, config.accounts)),
+        }
     )
 
 

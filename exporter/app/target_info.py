@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exporter.config import Cluster, Config, OctopusProject, Secret, Tls
+from exporter.config import Account, Cluster, Config, OctopusProject, Secret, Tls
 from exporter.polling import TargetKey
 from exporter.sources.collector import Collector, Subject, subjects_of
 from exporter.sources.scnet.subjects import OWNER
@@ -37,7 +37,8 @@ class TargetInfo:
 def target_infos(config: Config) -> dict[TargetKey, TargetInfo]:
     """Every possible target of the configuration by its key, also those that are not collected."""
     found = dict(pair for cluster in config.clusters for pair in of_cluster(config, cluster))
-    return found | dict(pair for project in config.octopus for pair in of_project(project))
+    found |= dict(pair for project in config.octopus for pair in of_project(project))
+    return found | dict(pair for account in config.accounts for pair in of_account(account))
 
 
 def info_of(known: dict[TargetKey, TargetInfo], key: TargetKey) -> TargetInfo:
@@ -46,22 +47,32 @@ def info_of(known: dict[TargetKey, TargetInfo], key: TargetKey) -> TargetInfo:
 
 
 def of_cluster(config: Config, cluster: Cluster) -> Iterator[tuple[TargetKey, TargetInfo]]:
-    own = login_of(config, cluster, cluster.account), cluster.token, cluster.place
+    own = login_of(config, cluster.account), cluster.token, cluster.place
     with_own_token = {user.name: user for user in cluster.users or () if user.token or user.account}
     for collector, subject in subjects_of("clusters", cluster, every=True):
         url = cluster.ac_url if collector.path.startswith("/ac/") else cluster.hpc_url
         user = None if subject.group_id else with_own_token.get(subject.user)
-        token = own if user is None else (login_of(config, cluster, user.account), user.token, user.place)
+        token = own if user is None else (login_of(config, user.account), user.token, user.place)
         address = Address(url, cluster.place, cluster.tls)
         yield collector.configured_key(subject), TargetInfo(collector, subject, address, *token)
 
 
-def login_of(config: Config, cluster: Cluster, account: str | None) -> Address | None:
+def login_of(config: Config, account: str | None) -> Address | None:
     if account is None:
         return None
-    found = next(each for each in config.accounts if each.name == account)
-    url = found.token_url if found.password is None else found.url or cluster.ac_url
-    return Address(url, found.place, found.tls)
+    return host_of_login(next(each for each in config.accounts if each.name == account))
+
+
+def host_of_login(account: Account) -> Address:
+    url = account.token_url if account.password is None else account.url
+    return Address(url, account.place, account.tls)
+
+
+def of_account(account: Account) -> Iterator[tuple[TargetKey, TargetInfo]]:
+    address = Address(account.url, account.place, account.tls)
+    for collector, subject in subjects_of("accounts", account, every=True):
+        info = TargetInfo(collector, subject, address, host_of_login(account), None, account.place)
+        yield collector.configured_key(subject), info
 
 
 def of_project(project: OctopusProject) -> Iterator[tuple[TargetKey, TargetInfo]]:

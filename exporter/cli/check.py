@@ -224,9 +224,8 @@ class Preflight:
         return await asyncio.shield(self._probes[known])
 
     def _timeout(self, target: Target) -> float:
-        config = self._components.config
-        polls = {cluster.name: cluster.poll for cluster in config.clusters}
-        polls |= {project.name: project.poll for project in config.octopus}
+        # An account that is not polled may have the name of a region.
+        polls = {part.name: part.poll for part in reversed(self._components.config.polled)}
         return polls[target.key.source].timeout
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -22,7 +21,7 @@ from exporter.cli.options import UsageError
 from exporter.cli.output import write
 from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
-from exporter.config.model import TOKEN_URL
+from exporter.config.model import PLATFORM_URL, TOKEN_URL
 from exporter.config.values import AcUrl, Name, Url
 from exporter.errors import ConfigurationError, ExporterError, PollError
 from exporter.http import Login, Settings, Upstream
@@ -30,8 +29,6 @@ from exporter.sources.scnet.discovery import Found, discover
 from exporter.sources.scnet.login import AccessKeyLogin, PasswordLogin
 from exporter.text import escaped, on_one_line
 
-# The public platform answers logins and everything else on two hosts.
-PUBLIC_AC_URL = "https://www.scnet.cn"
 ACCESS_KEY, SECRET_KEY = "SCNET_ACCESS_KEY", "SCNET_SECRET_KEY"
 # Keys that are sent in a header, which not every character survives; the secret key only signs.
 HEADERS = frozenset({"access_key"})
@@ -78,7 +75,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--ac-url",
         type=_checked(TypeAdapter(AcUrl)),
         metavar="URL",
-        help=f"where to request the regions (default: {PUBLIC_AC_URL}, or the host of another --token-url)",
+        help=f"where to request the regions (default: {PLATFORM_URL}, or the host of another --token-url)",
     )
     options.add_path(parser, "--ca-file", help="private CA of these hosts")
     parser.add_argument("--insecure-skip-verify", action="store_true", help="do not verify certificates")
@@ -112,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     known = _from_config(args) if args.config_file else _from_arguments(args)
     tls = _trusted(known.account.tls)
-    ac_url = args.ac_url or known.account.url or _default_ac_url(known.account.token_url)
+    ac_url = args.ac_url or known.account.url
     settings = Settings(name=known.account.name, timeout=args.timeout, retries=1)
     found = asyncio.run(_ask(known.account, ac_url, tls, settings))
     regions = [checked_region(region, known.account, ac_url) for region in found]
@@ -190,29 +187,21 @@ def _reference(key: str, secret: Secret, variable: str) -> str:
     return f"{key}: ${{{variable}}}{missing}"
 
 
-def _default_ac_url(token_url: str) -> str:
-    """Return the public platform's AC host, or the host that logs in where that is another."""
-    if token_url == TOKEN_URL:
-        return PUBLIC_AC_URL
-    parts = urlsplit(token_url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 async def _ask(account: Account, ac_url: str, tls: ssl.SSLContext, settings: Settings) -> list[Found]:
     """Log in and ask for all regions. Raises DiscoverError where the login fails."""
     slots = asyncio.Semaphore(settings.max_concurrency)
     upstream = Upstream(settings, slots=slots, observer=NoMetrics(), clock=SystemClock(), tls=tls)
     try:
-        return await discover(upstream, _login_of(account, ac_url), ac_url, time.time())
+        return await discover(upstream, _login_of(account), ac_url, time.time())
     except PollError as error:
         raise DiscoverError(f"the login of {account.user} failed: {error}") from None
     finally:
         await upstream.close()
 
 
-def _login_of(account: Account, ac_url: str) -> Login:
+def _login_of(account: Account) -> Login:
     if account.password is not None:
-        return PasswordLogin(account.user, account.password, account.org_id or "", account.url or ac_url, account.name)
+        return PasswordLogin(account.user, account.password, account.org_id or "", account.url, account.name)
     if account.access_key is None or account.secret_key is None:
         raise UsageError(f"account {account.name} has neither an access key nor a password")
     return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url, account.name)
@@ -254,7 +243,7 @@ def configuration(known: Known, ac_url: str, found: list[Found]) -> Iterable[str
         yield f"    token_url: {quoted(account.token_url)}"
     else:
         yield f"    org_id: {quoted(account.org_id or '')}"
-        yield f"    url: {quoted(account.url or '')}"
+        yield f"    url: {quoted(account.url)}"
     yield from _tls_lines(account.tls)
     usable = [region for region in found if region.hpc_url]
     if usable:

@@ -109,11 +109,10 @@ def configuration(simulator: Simulator) -> str:
         "# A simulation: these tokens and passwords are good for nothing else.",
         "# Simulated time passes faster than real time; poll often enough to see jobs come and go.",
     ]
-    if simulator.regions and simulator.accounts:
-        accounts = _dumped({"accounts": [_account(account, simulator.token_url) for account in simulator.accounts]})
-        parts.append("# Instead of the tokens below, each region can have `account: NAME` with:")
-        parts += [f"# {line}" for line in accounts.splitlines()]
     document: dict[str, object] = {"poll": {"interval": "5s", "timeout": "5s"}}
+    if simulator.regions and simulator.accounts:
+        parts.append("# Instead of a token, each region can have `account: NAME`.")
+        document["accounts"] = [_account(account, simulator.token_url) for account in simulator.accounts]
     if simulator.regions:
         document["clusters"] = list(map(_cluster, simulator.regions.values()))
     if simulator.projects:
@@ -125,13 +124,14 @@ def _dumped(document: object) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=math.inf)
 
 
-def _account(account: Account, token_url: str) -> dict[str, str]:
+def _account(account: Account, token_url: str) -> dict[str, object]:
     return {
         "name": account.user,
         "user": account.user,
         "access_key": account.access_key,
         "secret_key": account.secret_key,
         "token_url": token_url,
+        "collect": [collector.name for collector in collectors_of("accounts")],
     }
 
 

@@ -7,6 +7,7 @@ messages about mistakes, the JSON Schema and the reference in docs/ are made fro
 import difflib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -58,6 +59,8 @@ from exporter.sources.collector import catalogue, collected_by_default, collecto
 
 _S = TypeVar("_S", bound=Section)
 TOKEN_URL = "https://api.scnet.cn/api/user/v3/tokens"  # noqa: S105 - an address, not a token
+# The public platform answers logins and everything else on two hosts.
+PLATFORM_URL = "https://www.scnet.cn"
 _TOKEN_OF_REGION = ("token", "token_file", "account")
 
 
@@ -130,21 +133,86 @@ class Tls(Section):
             report.warn(unverified.at, message)
 
 
+class Collectable:
+    """Reads the name of a collector of a section of the configuration."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def _read(self, text: str) -> str:
+        names = [collector.name for collector in collectors_of(self.section)]
+        if text not in names:
+            raise ValueError(f"{shown(text)} cannot be collected; choose from {', '.join(names)}")
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        read: Any = scalar(self._read, "text").func
+        return core_schema.no_info_before_validator_function(read, handler(source))
+
+    def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "enum": [collector.name for collector in collectors_of(self.section)]}
+
+
+class _DefaultCollectors:
+    """Describes in the JSON Schema which collectors of a section are on by default."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(core) | {"default": list(collected_by_default(self.section))}
+
+
+_COLLECTORS = Words("[collectors](#collectors)", "[采集项](#采集项)")
+AccountCollector = Annotated[str, Collectable("accounts"), _COLLECTORS]
+RegionCollector = Annotated[str, Collectable("clusters"), _COLLECTORS]
+ProjectCollector = Annotated[str, Collectable("octopus"), _COLLECTORS]
+
+
+def _check_collect(given: Keys, section: str, report: Report) -> None:
+    """Report names that `collect` repeats, and warn of keys that it leaves unused."""
+    if "collect" not in given:
+        return
+    first = FirstOnes(report)
+    names = given.texts("collect")
+    for name in names:
+        first.add(name, name.at, shown(name))
+    if given["collect"] == [] and collected_by_default(section):
+        report.warn(given["collect"].at, f"is empty: nothing is asked of this {_ONE_OF[section]}")
+    wanted = {each.per.key for each in collectors_of(section) if each.name in names}
+    for each in collectors_of(section):
+        if each.default and each.per.key not in {"", *wanted} and given.get(each.per.key):
+            report.warn(given[each.per.key].at, f"is not used: collect leaves out {each.name}")
+
+
+_ONE_OF = {"clusters": "region", "octopus": "project"}
+
+
+def platform_url(token_url: str) -> str:
+    """Return the AC host of the platform whose tokens come from `token_url`: the public one, or the same host."""
+    if token_url == TOKEN_URL:
+        return PLATFORM_URL
+    parts = urlsplit(token_url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 class Account(Section):
     """An SCNet login; it gives one token per region.
 
-    Either `access_key` and `secret_key` are set, or `password`, `org_id` and `url`; the others are None.
+    Either `access_key` and `secret_key` are set, or `password` and `org_id`; the others are None.
     """
 
     zh = "SCNet 登录账号。一次登录可得到每个区域的令牌。"
+    listed_in: ClassVar = "accounts"
     at_most_one = (("access_key", "access_key_file"), ("secret_key", "secret_key_file"), ("password", "password_file"))
     # The two ways to log in, of which only one may be begun.
     by_key: ClassVar = ("access_key", "access_key_file", "secret_key", "secret_key_file", "token_url")
-    by_password: ClassVar = ("password", "password_file", "org_id", "url")
+    by_password: ClassVar = ("password", "password_file", "org_id")
 
     name: Name = needed(
-        "How clusters and users refer to this account; unique among accounts.",
-        "区域和用户用这个名字引用该账号；账号之间不能重名。",
+        "How clusters and users refer to this account, and label account; unique among accounts and, where it collects "
+        "something, among clusters and octopus.",
+        "区域和用户用这个名字引用该账号，也是标签 account；账号之间不能重名，启用采集项时也不能与 clusters 和 octopus 重名。",
     )
     user: Name = needed(
         "The login at the platform, which may differ from the scheduler user.",
@@ -169,15 +237,33 @@ class Account(Section):
         "Id of the organisation that the login belongs to; with a password only.",
         "登录所属组织的编号；只与密码一起使用。",
     )
-    url: AcUrl | None = key(
-        "AC address to log in at; with a password only.", "用密码登录时的 AC 地址；只与密码一起使用。"
+    url: AcUrl = key(
+        "The platform's AC address: where a password logs in, and collect asks with the platform's token. Left out: "
+        f"`{PLATFORM_URL}`, or the host of another token_url.",
+        f"平台的 AC 地址：用密码登录的地址，collect 也用平台令牌向它请求。不写则为 `{PLATFORM_URL}`，token_url 是其他地址时为该地址的主机。",
+        factory=lambda before: platform_url(before.get("token_url", TOKEN_URL)),
+    )
+    requests_per_second: Rate | None = key(
+        "Limit of requests to url, for all shards together. Left out: no limit.",
+        "对 url 每秒最多发出的请求数，所有分片合计。不写则不限制。",
     )
     tls: Tls = key(
-        "How the certificate of token_url or url is verified.", "如何校验 token_url 或 url 的证书。", factory=Tls
+        "How the certificates of token_url and url are verified.", "如何校验 token_url 和 url 的证书。", factory=Tls
+    )
+    collect: Annotated[tuple[AccountCollector, ...], _DefaultCollectors("accounts")] = key(
+        "Collectors to run for this account. Left out: none.",
+        "对该账号启用的采集项。不写则不启用。",
+        factory=lambda: collected_by_default("accounts"),
+    )
+    poll: PollSettings = key(
+        "Settings for this account alone, over those at the top level.",
+        "仅用于该账号的设置，优先于顶层的设置。",
+        factory=PollSettings,
     )
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
+        _check_collect(given, cls.listed_in, report)
         by_key, by_password = given.given(cls.by_key), given.given(cls.by_password)
         if by_key and by_password:
             message = f"does not go with {by_key[0]}: log in with a key or with a password"
@@ -243,60 +329,6 @@ class Member(Section):
     )
 
 
-class Collectable:
-    """Reads the name of a collector of a section of the configuration."""
-
-    def __init__(self, section: str) -> None:
-        self.section = section
-
-    def _read(self, text: str) -> str:
-        names = [collector.name for collector in collectors_of(self.section)]
-        if text not in names:
-            raise ValueError(f"{shown(text)} cannot be collected; choose from {', '.join(names)}")
-        return text
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        read: Any = scalar(self._read, "text").func
-        return core_schema.no_info_before_validator_function(read, handler(source))
-
-    def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "enum": [collector.name for collector in collectors_of(self.section)]}
-
-
-class _DefaultCollectors:
-    """Describes in the JSON Schema which collectors of a section are on by default."""
-
-    def __init__(self, section: str) -> None:
-        self.section = section
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(core) | {"default": list(collected_by_default(self.section))}
-
-
-_COLLECTORS = Words("[collectors](#collectors)", "[采集项](#采集项)")
-RegionCollector = Annotated[str, Collectable("clusters"), _COLLECTORS]
-ProjectCollector = Annotated[str, Collectable("octopus"), _COLLECTORS]
-
-
-def _check_collect(given: Keys, section: str, report: Report) -> None:
-    """Report names that `collect` repeats, and warn of keys that it leaves unused."""
-    if "collect" not in given:
-        return
-    first = FirstOnes(report)
-    names = given.texts("collect")
-    for name in names:
-        first.add(name, name.at, shown(name))
-    if given["collect"] == []:
-        report.warn(given["collect"].at, f"is empty: nothing is asked of this {_ONE_OF[section]}")
-    wanted = {each.per.key for each in collectors_of(section) if each.name in names}
-    for each in collectors_of(section):
-        if each.default and each.per.key not in {"", *wanted} and given.get(each.per.key):
-            report.warn(given[each.per.key].at, f"is not used: collect leaves out {each.name}")
-
-
-_ONE_OF = {"clusters": "region", "octopus": "project"}
-
-
 class Cluster(Section):
     """An SCNet region.
 
@@ -304,6 +336,7 @@ class Cluster(Section):
     """
 
     zh = "SCNet 区域（计算中心）。"
+    listed_in: ClassVar = "clusters"
     exactly_one = (_TOKEN_OF_REGION,)
 
     name: Name = needed(
@@ -355,7 +388,7 @@ class Cluster(Section):
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
-        _check_collect(given, "clusters", report)
+        _check_collect(given, cls.listed_in, report)
         first = FirstOnes(report)
         for user in given.listed("users"):
             name = user.text("name") if isinstance(user, Keys) else user if isinstance(user, Text) else None
@@ -435,6 +468,7 @@ class OctopusProject(Section):
     """
 
     zh = "华为云 Octopus 项目。"
+    listed_in: ClassVar = "octopus"
     exactly_one = (("token", "token_file", "iam"),)
 
     name: Name = needed(
@@ -468,7 +502,7 @@ class OctopusProject(Section):
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
-        _check_collect(given, "octopus", report)
+        _check_collect(given, cls.listed_in, report)
         first = FirstOnes(report)
         for queue in given.mappings("queues"):
             first.add(tuple(map(queue.text, OctopusQueue.model_fields)), queue.at, "this queue")
@@ -576,13 +610,13 @@ class Config(Section):
         if all(given.get(name) in (None, []) for name in ("clusters", "octopus", "accounts")):
             report.add(given.at, "there is nothing to poll: give at least one of clusters, octopus and accounts")
         accounts, clusters, projects = map(given.mappings, ("accounts", "clusters", "octopus"))
-        # Regions and projects share the label source of the exporter's own metrics.
-        for parts in (accounts, [*clusters, *projects]):
+        # All that is polled shares the label source of the exporter's own metrics.
+        for parts in (accounts, [*clusters, *projects, *(account for account in accounts if account.get("collect"))]):
             first = FirstOnes(report)
             for name in filter(None, (part.text("name") for part in parts)):
                 first.add(name, name.at, f"the name {shown(name)}")
         _check_accounts(given, accounts, clusters, report)
-        for part in (*clusters, *projects):
+        for part in (*accounts, *clusters, *projects):
             _inherit_poll(part, given)
 
     @model_validator(mode="after")
@@ -590,6 +624,11 @@ class Config(Section):
         if info.context is not None:
             self._warnings = Surroundings.of(info).report.warnings()
         return self
+
+    @property
+    def polled(self) -> tuple["Cluster | OctopusProject | Account", ...]:
+        """All that is polled, in the order in which it is shown."""
+        return (*self.clusters, *self.octopus, *self.accounts)
 
     def secrets(self) -> tuple[Secret, ...]:
         return tuple(_secrets_in(self))

@@ -45,7 +45,8 @@ class Family:
         """Return a sample with these label values. Raises ValueError where their number is not that of the labels."""
         if len(values) != len(self.labels):
             raise ValueError(f"{self.name} has the labels {', '.join(self.labels)}, not {len(values)} of them")
-        return Sample(self, tuple(map(str, values)), value)
+        # A number of a type of its own becomes a plain one.
+        return Sample(self, tuple(map(str, values)), None if value is None else +value)
 
 
 def gauge(name: str, labels: tuple[str, ...], text: str, *, zh: str, absent: Text = NOTHING_RECENT) -> Family:

@@ -130,7 +130,10 @@ TIMESTAMP_TOLERANCE = 300.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A platform login. `users` maps a region's name to the scheduler user there, who has another name in general."""
+    """A platform login. `users` maps a region's name to the scheduler user there, who has another name in general.
+
+    `balance` is in yuan.
+    """
 
     user: str
     access_key: str
@@ -138,6 +141,7 @@ class Account:
     password: str
     org_id: str = "sugon"
     users: Mapping[str, str] = field(default_factory=dict)
+    balance: float = 100_000.0
 
 
 def signature(secret_key: str, *, access_key: str, timestamp: str, user: str) -> str:
@@ -215,6 +219,14 @@ class Region(SimulatedApi):
         """Every token issued for this region so far is expired from now on."""
         self._office.expire(self._claimed_id)
 
+    def expire_platform_tokens(self) -> None:
+        """Every token of the platform itself issued so far is expired from now on."""
+        self._office.expire(PLATFORM_CLUSTER_ID)
+
+    def set_login(self, account: Account) -> None:
+        """Replace what is known of a login, by its user."""
+        self._logins[account.user] = account
+
     def revoke(self, token: str) -> None:
         """Reject this token from now on; it cannot be renewed."""
         self._office.revoke(token)
@@ -266,6 +278,7 @@ class Region(SimulatedApi):
             web.get("/ac/openapi/v2/tokens/state", self.handler("state", self._token_state)),
             web.post("/ac/openapi/v2/tokens/next", self.handler("next", self._renew)),
             web.get("/ac/openapi/v2/center", self.handler("center", self._center)),
+            web.get("/ac/openapi/v2/user", self.handler("account", self._account)),
         ]
 
     def concerned(self, request: web.Request) -> tuple[str, None]:
@@ -410,6 +423,23 @@ class Region(SimulatedApi):
             raise self._error("10001")
         meant = self._meant(request)
         return self._answer(meant.center(meant._caller(request)))  # noqa: SLF001 - another region of this class
+
+    async def _account(self, request: web.Request) -> web.Response:
+        """Take the platform's token only."""
+        verdict, claims = self._office.check(self._token(request), PLATFORM_CLUSTER_ID)
+        if verdict != "valid" or claims is None:
+            raise RefusedError(self.refuse_token())
+        account = self._logins[claims.user]
+        return self._answer(
+            {
+                "accountStatus": "Normal" if account.balance >= 0 else "Owe",
+                "accountBalance": f"{account.balance:.2f}",
+                "accountName": account.user,
+                "userName": account.user,
+                "fullName": "王小明",
+                "computerCenter": self.spec.title or self.name,
+            }
+        )
 
     def _meant(self, request: web.Request) -> "Region":
         """Return the region that a request to an AC address concerns: the platform is one, and the token says which region."""

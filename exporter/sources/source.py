@@ -57,7 +57,12 @@ class Context:
 
 
 class Source(Protocol):
-    """A configured region or project at work. Making one has no effect yet."""
+    """A configured region, project or account at work. Making one has no effect yet."""
+
+    @property
+    def kind(self) -> str:
+        """The word for its kind: scnet, octopus or account."""
+        ...
 
     @property
     def up_family(self) -> Family:

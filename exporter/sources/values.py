@@ -17,6 +17,7 @@ NULL: Final = msgspec.Raw(b"null")
 _SAYS_NOTHING: Final = frozenset({"", "-", "--", "---", "n/a", "na", "none", "null", "unknown", "-1"})
 # A whole number as sent by a program that knows only floating-point numbers.
 _WHOLE: Final = re.compile(r"(-?[0-9]+)\.0+")
+_NUMBER: Final = re.compile(r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?", re.ASCII)
 _EXACT: Final = 2**53  # a floating-point number above it has lost digits
 
 _count = msgspec.json.Decoder(Count | None, strict=False)
@@ -51,12 +52,33 @@ class Name(str):
     __slots__ = ()
 
 
+class Amount(float):
+    """A number of any unit in a row, with a fraction or without, also as text. Decode with `lenient`."""
+
+    __slots__ = ()
+
+
 def lenient(kind: type, value: object) -> object:
-    """Decode `Id` and `Name`, as the ``dec_hook`` of msgspec. Raises ValueError for a value that is neither."""
-    found = as_id(value) if kind is Id else "" if value is None else _text(value) if kind is Name else None
+    """Decode `Id`, `Name` and `Amount`, as the ``dec_hook`` of msgspec. Raises ValueError for a value that is none of these."""
+    found: object = None
+    if kind is Id:
+        found = as_id(value)
+    elif kind is Name:
+        found = "" if value is None else _text(value)
+    elif kind is Amount:
+        found = _amount(value)
     if found is None:
         raise ValueError(f"not a usable {kind.__name__.lower()}")
     return kind(found)
+
+
+def _amount(value: object) -> float | None:
+    """Return a finite number that is not beyond all bounds; None for anything else."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _EXACT:
+        return None
+    return float(value)
 
 
 def text_of(raw: msgspec.Raw) -> str | None:

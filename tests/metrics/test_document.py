@@ -20,8 +20,10 @@ from exporter.sources.octopus.project import UP as OCTOPUS_UP
 from exporter.sources.octopus.queue_diff import QueueState, QueueTotals
 from exporter.sources.octopus.reading import QueueContent, QueueListing, Requested
 from exporter.sources.scnet import queue_jobs
+from exporter.sources.scnet.account import BALANCE, STATUS
 from exporter.sources.scnet.region_cores import CPUS
 from exporter.sources.scnet.schedulers import INFO
+from exporter.sources.scnet.subjects import ACCOUNT_UP
 from exporter.tracking import MemberKey, Tracker
 
 MEMBER = MemberKey("kunshan", "533686286955839488", "bob")
@@ -46,6 +48,7 @@ def exposition() -> Exposition:
             member_jobs("kunshan", "chemistry", "bob", jobs),
             per_job("kunshan", "chemistry", "bob", jobs),
             health.target_health(("kunshan", "queue_jobs", "bob"), up=True, stale=False, last_success=1.7e9),
+            rendered([ACCOUNT_UP("lab", value=1), BALANCE("lab", value=-1), STATUS("lab", "Owe", value=1)]),
             *(one_each({family: 1}, ("kunshan",)) for family in OF_SOURCES),
             queuing_jobs.rendered(("driving", STRANGE, "", "pool-1"), LISTING, TOTALS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),

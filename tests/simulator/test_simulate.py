@@ -90,11 +90,9 @@ async def test_the_configuration_names_users_members_and_tokens_that_work(sessio
         assert [group["group"] for group in document["clusters"][0]["members"]] == ["chemistry", "physics"]
 
 
-async def test_the_login_in_the_comments_is_a_valid_configuration_too() -> None:
+async def test_the_configuration_has_the_platforms_login() -> None:
     async with Simulator() as simulator:
-        lines = simulate.configuration(simulator).splitlines()
-        comments = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
-        document = yaml.safe_load("\n".join(comments[comments.index("accounts:") :]))
+        document = yaml.safe_load(simulate.configuration(simulator))
         account = simulator.accounts[0]
         assert document["accounts"][0] == {
             "name": "lab",
@@ -102,6 +100,7 @@ async def test_the_login_in_the_comments_is_a_valid_configuration_too() -> None:
             "access_key": account.access_key,
             "secret_key": account.secret_key,
             "token_url": simulator.token_url,
+            "collect": ["account"],
         }
 
 

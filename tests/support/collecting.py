@@ -19,12 +19,13 @@ from aioresponses import aioresponses
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import Components, assemble
+from exporter.config.model import TOKEN_URL
 from exporter.errors import PollError
 from exporter.metrics.format import Format
 from exporter.sources.collector import collectors_of
 
 # Labels that say which target a sample is of.
-OF_TARGET: Final = {"hpc_cluster", "user", "group", "project", "queue_type", "cluster_type", "cluster_id"}
+OF_TARGET: Final = {"hpc_cluster", "account", "user", "group", "project", "queue_type", "cluster_type", "cluster_id"}
 ANYWHERE: Final = re.compile("")
 FLAWS: Final = ("hpc_exporter_records_rejected_total", "hpc_exporter_unknown_states_total")
 
@@ -47,6 +48,17 @@ clusters:
     collect: [{", ".join(each.name for each in collectors_of("clusters"))}]
 per_job: {{enabled: true}}
 """
+
+# An account with all collectors there are; each poll finds a login that works.
+ACCOUNT: Final = f"""
+accounts:
+  - name: lab
+    user: alice
+    access_key: a
+    secret_key: s
+    collect: [{", ".join(each.name for each in collectors_of("accounts"))}]
+"""
+LOGIN: Final = {"code": "0", "data": [{"clusterName": "ac", "clusterId": "0", "token": TOKEN}]}
 
 PROJECT: Final = f"""
 octopus:
@@ -120,6 +132,7 @@ class Collecting:
         before = self._flaws()
         records, error = None, ""
         with aioresponses() as mocked:
+            mocked.post(TOKEN_URL, payload=LOGIN, response_class=MockResponse, repeat=True)
             for answer in answers:
                 body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
                 mocked.get(ANYWHERE, status=answer.status, body=body, response_class=MockResponse)
@@ -128,7 +141,7 @@ class Collecting:
                 await self._target.publish(records)
             except PollError as failure:
                 error = f"{failure.reason}: {failure}"
-            requests = [url.raw_path_qs for _, url in mocked.requests]
+            requests = [url.raw_path_qs for method, url in mocked.requests if method == "GET"]
         rejected, unknown = (count - was for count, was in zip(self._flaws(), before, strict=True))
         return Polled(await self._samples(), rejected, unknown, error, records, requests)
 

@@ -44,7 +44,19 @@ def test_every_word_of_the_status_has_a_text() -> None:
 def test_no_text_is_unused() -> None:
     folder = Path(exporter.web.__file__).parent
     sources = "".join((folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts"))
-    made = ("state_", "explain_", "collector_", "reason_", "ago_", "in_", "head_", "verdict_", "scnet", "octopus")
+    made = (
+        "state_",
+        "explain_",
+        "collector_",
+        "reason_",
+        "ago_",
+        "in_",
+        "head_",
+        "verdict_",
+        "scnet",
+        "octopus",
+        "account",
+    )
     named = {*re.findall(r'"(\w+)"', sources), *(column for columns in VIEWS.values() for column in columns), *VIEWS}
     unused = [key for key in _ALL["en"] if not key.startswith(made) and key.removesuffix("_one") not in named]
     assert unused == []

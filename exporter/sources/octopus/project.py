@@ -54,6 +54,7 @@ QUEUE = Per("octopus", UP, 0, "queues", Text("queue", "队列"), _queues)
 class Project:
     """A configured project at work. Making one has no effect yet."""
 
+    kind: Final = "octopus"
     up_family: Final[Family] = UP
 
     def __init__(

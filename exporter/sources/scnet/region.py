@@ -32,6 +32,7 @@ class MadeTargets:
 class Region:
     """A configured region at work. Making one has no effect yet."""
 
+    kind: Final = "scnet"
     up_family: Final[Family] = HPC_UP
 
     def __init__(

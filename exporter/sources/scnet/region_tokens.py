@@ -29,7 +29,7 @@ def account_at_work(account: config.Account, context: Context, tls: ssl.SSLConte
 def login_of(account: config.Account) -> AccessKeyLogin | PasswordLogin:
     """Return the way that an account logs in."""
     if account.password is not None:
-        return PasswordLogin(account.user, account.password, account.org_id or "", account.url or "", account.name)
+        return PasswordLogin(account.user, account.password, account.org_id or "", account.url, account.name)
     assert account.access_key is not None  # noqa: S101 - the configuration's checks see to it
     assert account.secret_key is not None  # noqa: S101
     return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url, account.name)

@@ -1,11 +1,21 @@
-"""For each of what the collectors of a region are asked: the region, a user, a member of a group."""
+"""For each of what SCNet's collectors are asked: a region, a user, a member of a group; the platform, by an account."""
 
 from collections.abc import Iterator
+from typing import Final
 
-from exporter.config.model import Cluster
-from exporter.metrics.family import Text
+from exporter.config.model import Account, Cluster
+from exporter.metrics.family import Text, gauge
 from exporter.metrics.health import HPC_UP
 from exporter.sources.collector import Per, Subject
+
+ACCOUNT_UP: Final = gauge(
+    "hpc_account_up",
+    ("account",),
+    "Whether the platform answers the account: 1 if the last poll of at least one of its targets worked, 0 if none did. Absent "
+    "until one was tried.",
+    zh="平台对该账号是否有应答：至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
+    absent=Text("", "尚未尝试任何目标。"),
+)
 
 # Stands for the token's own user until a login tells the name.
 OWNER = ""
@@ -39,6 +49,11 @@ def _members(cluster: Cluster, _owner: str) -> Iterator[Subject]:
             )
 
 
+def _account(account: Account, _owner: str) -> Iterator[Subject]:
+    yield Subject(account.name, "", account.place)
+
+
 REGION = Per("clusters", HPC_UP, 0, "", Text("region", "区域"), _region)
 USER = Per("clusters", HPC_UP, 1, "users", Text("user", "用户"), _users)
 MEMBER = Per("clusters", HPC_UP, 2, "members", Text("member", "用户组成员"), _members)
+ACCOUNT = Per("accounts", ACCOUNT_UP, 0, "", Text("account", "账号"), _account)

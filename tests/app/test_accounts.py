@@ -1,0 +1,166 @@
+"""Accounts that are polled like regions: targets, token, reload, shards, credentials, names."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import ConfigurationError
+from exporter.polling import Shard
+from exporter.simulator import Fault, Simulator
+from tests.app.running import running
+from tests.e2e.process import eventually
+from tests.e2e.test_accounts import EXPIRY, REFRESHES, account, cluster, configured, logins, simulated
+from tests.support.command import Command
+
+BALANCE = 'hpc_account_balance_cny{account="lab"}'
+TARGET = '{source="lab",collector="account",target=""}'
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[Simulator]:
+    async with simulated() as simulator:
+        yield simulator
+
+
+def polled(simulator: Simulator, **more: Any) -> dict[str, Any]:
+    return account(simulator, collect=["account"], **more)
+
+
+async def test_an_account_is_polled_with_the_platforms_token(tmp_path: Path, platform: Simulator) -> None:
+    """One login serves it and the regions; all that is known of regions is known of it."""
+    (region,) = platform.regions.values()
+    text = configured([polled(platform)], [cluster(region)])
+    async with running(tmp_path, text) as exporter:
+        await exporter.ready()
+        samples = await exporter.samples()
+        status = await exporter.status()
+    assert samples[BALANCE] == 100_000
+    assert samples['hpc_account_status{account="lab",status="Normal"}'] == 1
+    assert samples['hpc_account_up{account="lab"}'] == samples['hpc_exporter_targets_up{source="lab"}'] == 1
+    assert samples[f"hpc_exporter_target_up{TARGET}"] == 1
+    assert samples['hpc_exporter_poll_interval_seconds{source="lab",collector="account"}'] == 3600
+    assert samples[EXPIRY % ("lab", "")] > 1e9
+    assert samples[REFRESHES % "lab"] == 1
+    assert logins(platform) == 1
+    (source,) = (each for each in status["sources"] if each["name"] == "lab")
+    assert (source["kind"], source["state"], len(source["tokens"])) == ("account", "up", 1)
+
+
+async def test_a_token_that_expires_is_replaced(tmp_path: Path, platform: Simulator) -> None:
+    (region,) = platform.regions.values()
+    async with running(tmp_path, configured([polled(platform)], [], interval="100ms")) as exporter:
+        await exporter.ready()
+        region.expire_platform_tokens()
+        samples = await exporter.shows(lambda samples: samples[REFRESHES % "lab"] >= 2, "another token")
+    assert not [name for name in samples if name.startswith("hpc_exporter_poll_failures_total") and samples[name]]
+
+
+async def test_reloads_switch_it_on_and_off_and_keep_what_is_unchanged(tmp_path: Path, platform: Simulator) -> None:
+    (region,) = platform.regions.values()
+    off = configured([account(platform)], [cluster(region)])
+    on = configured([polled(platform)], [cluster(region)])
+    async with running(tmp_path, off) as exporter:
+        await exporter.ready()
+        assert not [name for name in await exporter.samples() if "account" in name or 'source="lab"' in name]
+        await exporter.reload(on)
+        await exporter.shows(lambda samples: samples.get(BALANCE), "the balance")
+        kept = exporter.app.components.platforms["lab"]
+        await exporter.reload(on.replace('"retries": 0', '"retries":  0'))
+        assert exporter.app.components.platforms["lab"] is kept
+        await exporter.reload(off)
+        await exporter.shows(
+            lambda samples: not [name for name in samples if "account" in name or 'source="lab"' in name], "no trace"
+        )
+
+
+@pytest.mark.parametrize("total", [1, 2, 5])
+async def test_of_several_shards_one_polls_it_and_all_can_log_in(
+    tmp_path: Path, platform: Simulator, total: int
+) -> None:
+    (region,) = platform.regions.values()
+    text = configured([polled(platform)], [cluster(region, users=["test"])])
+    found, schedulers = 0, 0
+    for ordinal in range(total):
+        async with running(tmp_path, text, shard=Shard(ordinal, total)) as exporter:
+            await exporter.ready()
+            samples = await exporter.samples()
+            found += BALANCE in samples
+            schedulers += any(name.startswith("hpc_scheduler_info") for name in samples)
+    assert (found, schedulers) == (1, 1)
+
+
+async def test_a_new_key_is_tried_immediately(tmp_path: Path, platform: Simulator) -> None:
+    key = tmp_path / "secret-key"
+    key.write_text("wrong")
+    section = polled(platform, secret_key=None, secret_key_file=str(key))
+    async with running(tmp_path, configured([section], [])) as exporter:
+        await exporter.ready()
+        assert (await exporter.samples())['hpc_account_up{account="lab"}'] == 0
+        key.write_text(platform.accounts[0].secret_key)
+        await exporter.shows(lambda samples: samples.get(BALANCE), "the balance")
+
+
+@pytest.mark.parametrize(("collect", "mistake"), [(["account"], True), ([], False)])
+async def test_an_account_that_is_polled_has_no_regions_name(
+    tmp_path: Path, platform: Simulator, collect: list[str], mistake: bool
+) -> None:
+    (region,) = platform.regions.values()
+    text = configured([account(platform, name=region.name, collect=collect)], [cluster(region, account=region.name)])
+    expected = pytest.raises(ConfigurationError, match="the name kunshan is given twice") if mistake else nullcontext()
+    with expected:
+        async with running(tmp_path, text) as exporter:
+            await exporter.ready()
+
+
+async def test_the_commands_know_it(tmp_path: Path, platform: Simulator) -> None:
+    command = Command(tmp_path, configured([polled(platform)], []))
+    checked = await command("check", "--online")
+    assert (checked.status, checked.stderr) == (0, "")
+    assert checked.stdout.endswith("1 of 1 target works\n")
+    once = await command("once")
+    assert "hpc_account_balance_cny" in once.stdout
+    assert "100000" in once.stdout
+    document = json.loads((await command("once", "--format=json")).stdout)
+    assert [(row["family"], row["value"]) for row in document["values"]] == [
+        ("hpc_account_balance_cny", 100_000),
+        ("hpc_account_status", 1),
+    ]
+
+
+async def test_check_names_the_credential_that_is_at_fault(tmp_path: Path, platform: Simulator) -> None:
+    command = Command(tmp_path, configured([polled(platform, secret_key="wrong")], []))
+    checked = await command("check", "--online")
+    assert checked.status == 1
+    assert (
+        "FAILED  lab account: address ok, connection ok, login FAILED: the login of account lab failed"
+        in checked.stdout
+    )
+    assert "check the user and the keys or the password at " in checked.stdout
+
+
+async def test_an_account_in_debt_says_so(tmp_path: Path) -> None:
+    async with simulated() as simulator:
+        (region,) = simulator.regions.values()
+        region.set_login(replace(simulator.accounts[0], balance=-3.5))
+        async with running(tmp_path, configured([polled(simulator)], [])) as exporter:
+            await exporter.ready()
+            samples = await exporter.samples()
+    assert samples[BALANCE] == -3.5
+    assert samples['hpc_account_status{account="lab",status="Owe"}'] == 1
+
+
+async def test_a_platform_without_the_endpoint_is_no_failure(tmp_path: Path, platform: Simulator) -> None:
+    (region,) = platform.regions.values()
+    region.faults.add(Fault(kind="status", status=404, endpoint="account"))
+    async with running(tmp_path, configured([polled(platform)], [])) as exporter:
+        await eventually(lambda: exporter.app.ready, "every target was tried")
+        samples = await exporter.samples()
+        (target,) = (await exporter.status())["targets"]
+    assert target["state"] == "absent"
+    assert 'hpc_account_up{account="lab"}' not in samples
+    assert samples['hpc_exporter_targets{source="lab"}'] == 0
