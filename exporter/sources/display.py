@@ -38,14 +38,30 @@ class Display:
         self._tracked = tracked
         self._exporter_metrics = exporter_metrics
         self._answers: dict[TargetKey, int | None] = {}
+        # Only those of targets that list jobs.
+        self._parts: dict[TargetKey, frozenset[TargetKey]] = {}
 
     def answer(self, key: TargetKey) -> int | None:
         """Return the fingerprint of the answer that the target shows now: the same answer again needs no rendering."""
         return self._answers.get(key)
 
-    def show(self, key: TargetKey, chunks: Chunks, figures: Figures | None = None, answer: int | None = None) -> None:
-        """Let the target show this from now on; `answer` is the fingerprint of where it comes from."""
+    def show(
+        self,
+        key: TargetKey,
+        chunks: Chunks,
+        figures: Figures | None = None,
+        answer: int | None = None,
+        parts: frozenset[TargetKey] = frozenset(),
+    ) -> None:
+        """Let the target show this from now on; `answer` is the fingerprint of where it comes from.
+
+        `parts` are the keys of what it is made of, by which jobs are followed and have series of their own.
+        """
         self.exposition.put(key, chunks)
+        for part in self._parts.pop(key, frozenset()) - parts:
+            self._hide_jobs(part)
+        if parts:
+            self._parts[key] = parts
         if figures is not None:
             self.figures.show(key, figures)
         self._answers[key] = answer
@@ -98,12 +114,16 @@ class Display:
         self.exposition.remove(key)
         self.figures.hide(key)
         self._answers.pop(key, None)
-        self._tracked.hide(key)
-        if self.per_job is not None:
-            self.per_job.release(key)
-            self.show_jobs_dropped(key.source)
+        for part in self._parts.pop(key, frozenset({key})):
+            self._hide_jobs(part)
+        self.show_jobs_dropped(key.source)
 
     def removed(self, key: TargetKey) -> None:
         self.expired(key)
         self.exposition.remove(("health", key))
         self.remembered.pop(key, None)
+
+    def _hide_jobs(self, part: TargetKey) -> None:
+        self._tracked.hide(part)
+        if self.per_job is not None:
+            self.per_job.release(part)

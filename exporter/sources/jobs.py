@@ -1,11 +1,12 @@
-"""Shared by all collectors of members' jobs: families, and the rendering of listings and of single jobs.
+"""Shared by all collectors of jobs: families, the rendering of listings and of single jobs, and what shows a target's listings.
 
 An amount that the upstream did not send gives no sample, because unknown is never zero. States and jobs are written in a
 fixed order, so that an unchanged answer gives unchanged bytes whatever order it came in.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any, Final
 
@@ -13,6 +14,7 @@ from msgspec import Meta
 
 from exporter.metrics.family import Family, Text, gauge
 from exporter.metrics.format import Chunks, chunks_of, sample, start
+from exporter.polling import TargetKey, in_slices
 from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, known_sum
 from exporter.sources.collector import Subject
 from exporter.sources.figures import STATES, Counts, InUse, MemberFigures
@@ -34,9 +36,10 @@ JOBS: Final = gauge(
 JOB_INFO: Final = gauge(
     "hpc_job_info",
     (*_MEMBER[:3], "job_id", "job_name", "state"),
-    "A listed job with its name and state; always 1. Only with per_job, for at most max_jobs jobs: "
-    "see hpc_exporter_jobs_dropped.",
-    zh="一个列出的作业及其名称和状态，恒为 1。需要 per_job，最多 max_jobs 个作业，见 hpc_exporter_jobs_dropped。",
+    "A listed job with its name and state, and a label reason where the list tells why it waits; always 1. Only with per_job, "
+    "for at most max_jobs jobs: see hpc_exporter_jobs_dropped.",
+    zh="一个列出的作业及其名称和状态，列表给出等待原因时还有标签 reason，恒为 1。需要 per_job，最多 max_jobs 个作业，"
+    "见 hpc_exporter_jobs_dropped。",
     absent=Text(
         "where the job is listed no longer, there was no room left for it, or nothing recent is known.",
         "作业不再列出、已没有名额，或没有近期数据。",
@@ -80,12 +83,60 @@ JOB_AMOUNTS: Final[Mapping[str, Family]] = {
 OF_SINGLE_JOBS: Final = (JOB_INFO, *JOB_AMOUNTS.values())
 FAMILIES: Final = (JOBS, *AMOUNTS.values(), *OF_SINGLE_JOBS)
 
+# Of collectors that tell queue, reason and times.
+
+JOBS_BY_QUEUE: Final = gauge(
+    "hpc_jobs",
+    ("hpc_cluster", "group", "queue", "state"),
+    "Listed jobs of a group, by queue and state. A queue once seen stays, with its running and queued jobs at 0; other states "
+    "are there while a job is in them. The queue is empty where the list does not tell it. Only from collectors that tell "
+    "queues. Absent while nothing recent is known.",
+    zh="用户组列出的作业数，按队列和作业状态分。出现过的队列会一直保留，运行和排队的作业可以为 0；其他状态在有作业时才有。"
+    "列表不给出队列时 queue 为空。仅来自提供队列的采集项。",
+)
+
+PENDING_JOBS: Final = gauge(
+    "hpc_pending_jobs",
+    ("hpc_cluster", "group", "user", "reason"),
+    "Listed jobs of a group member that wait, by the scheduler's reason: priority, resources, limit, dependency, held, "
+    "begin_time, nodes_unavailable, or other for any other reason. A reason is there while a job waits for it. Only from "
+    "collectors that tell reasons. Absent while nothing recent is known.",
+    zh="用户组成员列出的等待作业数，按调度系统给出的原因分：priority、resources、limit、dependency、held、begin_time、"
+    "nodes_unavailable，其余为 other。有作业因该原因等待时才有。仅来自提供原因的采集项。",
+)
+
+_TIME_UNKNOWN: Final = Text(
+    "where the time is unknown, and where hpc_job_info of the job is absent.",
+    "时间未知，或该作业的 hpc_job_info 缺失。",
+)
+JOB_SUBMITTED: Final = gauge(
+    "hpc_job_submit_timestamp_seconds",
+    ("hpc_cluster", "user", "job_id"),
+    "Unix time at which a listed job was submitted, as the scheduler tells it, in seconds. Only with per_job.",
+    zh="一个列出的作业提交的 Unix 时间（秒），由调度系统给出。需要 per_job。",
+    absent=_TIME_UNKNOWN,
+)
+JOB_STARTED: Final = gauge(
+    "hpc_job_start_timestamp_seconds",
+    ("hpc_cluster", "user", "job_id"),
+    "Unix time at which a listed job started, as the scheduler tells it, in seconds; an expected start is none. Only with per_job.",
+    zh="一个列出的作业开始运行的 Unix 时间（秒），由调度系统给出；预计开始时间不算。需要 per_job。",
+    absent=_TIME_UNKNOWN,
+)
+FAMILIES_WITH_QUEUES: Final = (*FAMILIES, JOBS_BY_QUEUE, PENDING_JOBS, JOB_SUBMITTED, JOB_STARTED)
+
 # States that always have a sample, so that a sum or an alert over them never meets a missing series.
 _AMOUNT_STATES: Final = frozenset({JobState.RUNNING, JobState.QUEUED})
 _MEMBER_STATES: Final = _AMOUNT_STATES | {JobState.HELD, JobState.SUSPENDED}
 
 _STATE_LABEL: Final[Mapping[JobState, str]] = {state: f',state="{state}"}}' for state in JobState}
 _AMOUNT: Final[Mapping[str, Callable[[Job], Any]]] = {name: attrgetter(name) for name in _AMOUNTS}
+
+# Queues without jobs are shown until a target has seen more than this: no region has so many.
+QUEUES_LIMIT: Final = 1000
+# The listing of each member, and a group's label with the name of a queue.
+Listings = Mapping[Followed, JobListing]
+GroupQueue = tuple[str, str]
 
 # Rendering this many jobs takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT: Final = 2_000
@@ -130,12 +181,13 @@ def lines_by_state(line_start: str, counts: Mapping[JobState, int], even_at_zero
     )
 
 
-def member_figures(listing: JobListing) -> MemberFigures:
-    """Count listed jobs by state and sum the resources in use. Takes a while for a large listing."""
+def member_figures(jobs: Iterable[Job]) -> MemberFigures:
+    """Count jobs by state and sum the resources in use. Takes a while for many jobs."""
+    jobs = tuple(jobs)
     by_state = dict.fromkeys(STATES, 0)
-    for job in listing.jobs:
+    for job in jobs:
         by_state[job.state if job.state in by_state else JobState.OTHER] += 1
-    holding = [job for job in listing.jobs if job.state not in HOLDS_NOTHING]
+    holding = [job for job in jobs if job.state not in HOLDS_NOTHING]
     in_use = ("allocated_cpus", "allocated_gpus", "allocated_dcus")
     return MemberFigures(
         Counts(*by_state.values()), InUse(*(known_sum(map(_AMOUNT[name], holding)) for name in in_use))
@@ -146,7 +198,12 @@ def per_job(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chu
     """Series of single jobs. The caller keeps their number small, and each job id at most once: see `PerJobBudget`."""
     lines: defaultdict[Family, list[str]] = defaultdict(list)
     for job in jobs:
-        lines[JOB_INFO].append(sample(JOB_INFO, (hpc_cluster, group, user, job.id, job.name, job.state), 1))
+        reason = f',reason="{job.reason}"' if job.reason else ""
+        info = start(JOB_INFO, hpc_cluster, group, user, job.id, job.name, job.state)
+        lines[JOB_INFO].append(f"{info}{reason}}} 1\n")
+        for family, time in ((JOB_SUBMITTED, job.submitted), (JOB_STARTED, job.started)):
+            if time is not None:
+                lines[family].append(sample(family, (hpc_cluster, user, job.id), time))
         for amount, family in JOB_AMOUNTS.items():
             value = _AMOUNT[amount](job)
             if value is not None:
@@ -154,45 +211,104 @@ def per_job(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chu
     return chunks_of(lines)
 
 
-class ListedJobs:
-    """Show the listed jobs of one member, and hand them to the tracker."""
+def jobs_by_queue(hpc_cluster: str, listings: Listings, seen: Iterable[GroupQueue] = ()) -> Chunks:
+    """Return the lines of groups' jobs by queue and state, and of members' waiting jobs by reason.
 
-    def __init__(self, context: Context, followed: Followed, interval: float) -> None:
-        """`interval` is the time between two polls in seconds."""
+    The queues of `seen` are shown without jobs where none is listed there.
+    """
+    by_queue = {key: Counter[JobState]() for key in sorted(seen)}
+    lines: defaultdict[Family, list[str]] = defaultdict(list)
+    for followed, listing in listings.items():
+        reasons = Counter[str]()
+        for job in listing.jobs:
+            by_queue.setdefault((followed.group, job.queue), Counter())[job.state] += 1
+            if job.reason is not None:
+                reasons[job.reason] += 1
+        labels = hpc_cluster, followed.group, followed.member.user
+        lines[PENDING_JOBS] += [sample(PENDING_JOBS, (*labels, reason), reasons[reason]) for reason in sorted(reasons)]
+    for (group, queue), counts in by_queue.items():
+        counted = dict.fromkeys(_AMOUNT_STATES, 0) | counts
+        line_start = start(JOBS_BY_QUEUE, hpc_cluster, group, queue)
+        lines[JOBS_BY_QUEUE].append(lines_by_state(line_start, counted, _AMOUNT_STATES))
+    return chunks_of(lines)
+
+
+class ListedJobs:
+    """Show the jobs that one target lists, of any number of members, and hand them to the tracker."""
+
+    def __init__(self, context: Context, target: TargetKey, interval: float, *, tells_queues: bool = False) -> None:
+        """`interval` is the time between two polls in seconds; `tells_queues`: jobs come with queue and reason."""
         self._display = context.display
         self._tracked = context.tracked
-        self._followed = followed
+        self._key = target
         self._interval = interval
+        self._tells_queues = tells_queues
 
-    async def show(self, listing: JobListing) -> None:
-        """Show the listing in place of the last one."""
+    async def show(self, listings: Listings, fingerprint: int | None = None) -> None:
+        """Show the listings in place of the last ones; `fingerprint` is that of the answer they come from.
+
+        The `target` of each is the key of this target, or, where it lists several members, a key of each member's own.
+        """
         # Which jobs have series of their own depends on other listings too: then the same answer is not enough.
-        if self._display.per_job is not None or not self._is_shown(listing.fingerprint):
-            await self._put(listing)
-        self._tracked.observe(self._followed, listing, self._interval)
+        if self._display.per_job is not None or not self._is_shown(fingerprint):
+            await self._put(listings, fingerprint)
+        async for some in in_slices(tuple(listings.items())):
+            for followed, listing in some:
+                self._tracked.observe(followed, listing, self._interval)
 
-    async def _put(self, listing: JobListing) -> None:
-        key, (source, _, user), group = self._followed
+    async def _put(self, listings: Listings, fingerprint: int | None) -> None:
+        source = self._key.source
+        size = sum(len(listing.jobs) for listing in listings.values()) + len(listings)
+        seen: frozenset[GroupQueue] = self._display.remembered.get(self._key, frozenset())
 
-        def made() -> tuple[Chunks, MemberFigures]:
-            return member_jobs(source, group, user, listing.jobs), member_figures(listing)
+        def made() -> tuple[list[Chunks], MemberFigures, frozenset[GroupQueue]]:
+            chunks = [
+                member_jobs(source, followed.group, followed.member.user, listing.jobs)
+                for followed, listing in listings.items()
+            ]
+            queues = queues_seen(seen, listings) if self._tells_queues else seen
+            if self._tells_queues:
+                chunks.append(jobs_by_queue(source, listings, queues))
+            jobs = tuple(chain.from_iterable(listing.jobs for listing in listings.values()))
+            return chunks, member_figures(jobs), queues
 
-        chunks, figures = await off_loop(len(listing.jobs), RENDER_ON_LOOP_LIMIT, made)
+        chunks, figures, queues = await off_loop(size, RENDER_ON_LOOP_LIMIT, made)
+        if self._tells_queues:
+            self._display.remembered[self._key] = queues
         # Series of single jobs must leave when they are switched off, even if the answer stays the same.
-        answer = listing.fingerprint if self._display.per_job is None else None
-        self._display.show(key, {**chunks, **self._single_jobs(listing)}, figures, answer)
+        answer = fingerprint if self._display.per_job is None else None
+        chunks += [self._single_jobs(followed, listing) for followed, listing in listings.items()]
+        self._display.show(
+            self._key, joined(chunks), figures, answer, parts=frozenset(each.target for each in listings)
+        )
+        self._display.show_jobs_dropped(source)
 
     def _is_shown(self, fingerprint: int | None) -> bool:
         """Whether what the target shows comes from an answer with this fingerprint."""
-        return fingerprint is not None and fingerprint == self._display.answer(self._followed.target)
+        return fingerprint is not None and fingerprint == self._display.answer(self._key)
 
-    def _single_jobs(self, listing: JobListing) -> Chunks:
-        key, (source, _, user), group = self._followed
+    def _single_jobs(self, followed: Followed, listing: JobListing) -> Chunks:
         if self._display.per_job is None:
             return {}
-        jobs = self._display.per_job.grant(key, source, user, listing.jobs)
-        self._display.show_jobs_dropped(source)
-        return per_job(source, group, user, jobs)
+        source, user = self._key.source, followed.member.user
+        return per_job(
+            source, followed.group, user, self._display.per_job.grant(followed.target, source, user, listing.jobs)
+        )
+
+
+def queues_seen(before: frozenset[GroupQueue], listings: Listings) -> frozenset[GroupQueue]:
+    """Return the queues that are listed now and, up to a limit, those seen before."""
+    listed = {(followed.group, job.queue) for followed, listing in listings.items() for job in listing.jobs}
+    return before | listed if len(before | listed) <= QUEUES_LIMIT else frozenset(listed)
+
+
+def joined(chunks: Iterable[Chunks]) -> Chunks:
+    """Return the lines of all, by family."""
+    lines: defaultdict[Family, list[bytes]] = defaultdict(list)
+    for each in chunks:
+        for family, of_family in each.items():
+            lines[family].append(of_family)
+    return {family: b"".join(of_family) for family, of_family in lines.items()}
 
 
 # --- In the output of `once` ----------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_queues_show_what_the_samples_show(rows: list[QueueCounts], seen: set[st
 def test_members_show_what_the_samples_show(jobs: list[Job]) -> None:
     listing = JobListing(tuple(jobs))
     chunks = of_jobs.member_jobs("kunshan", "chemistry", "test", jobs)
-    of_member = of_jobs.member_figures(listing)
+    of_member = of_jobs.member_figures(listing.jobs)
     by_state = samples(chunks, of_jobs.JOBS)
     for state in ("running", "queued", "held", "suspended"):
         assert getattr(of_member.jobs, state) == sum(

@@ -161,15 +161,15 @@ class MemberPolling:
         self._region = region
         self._endpoint = region.endpoint(MEMBER_JOBS, subject)
         member = MemberKey(region.name, subject.group_id, subject.user)
-        followed = Followed(MEMBER_JOBS.key(subject), member, subject.group)
-        self._shown = jobs.ListedJobs(region.context, followed, region.cluster.poll.interval)
+        self._followed = Followed(MEMBER_JOBS.key(subject), member, subject.group)
+        self._shown = jobs.ListedJobs(region.context, self._followed.target, region.cluster.poll.interval)
 
     async def poll(self) -> JobListing:
         return await self._endpoint.get(read_jobs)
 
     async def publish(self, records: JobListing) -> None:
         self._region.count_flaws(MEMBER_JOBS.name, records, records.unknown_words)
-        await self._shown.show(records)
+        await self._shown.show({self._followed: records}, records.fingerprint)
 
 
 def _whose(subject: Subject) -> str:
