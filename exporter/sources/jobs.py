@@ -132,7 +132,7 @@ _MEMBER_STATES: Final = _AMOUNT_STATES | {JobState.HELD, JobState.SUSPENDED}
 _STATE_LABEL: Final[Mapping[JobState, str]] = {state: f',state="{state}"}}' for state in JobState}
 _AMOUNT: Final[Mapping[str, Callable[[Job], Any]]] = {name: attrgetter(name) for name in _AMOUNTS}
 
-# Queues without jobs are shown until a target has seen more than this: no region has so many.
+# Limit of the queues that a target shows without jobs: more than any cluster has.
 QUEUES_LIMIT: Final = 1000
 # The listing of each member, and a group's label with the name of a queue.
 Listings = Mapping[Followed, JobListing]
