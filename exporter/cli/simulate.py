@@ -11,7 +11,8 @@ import yaml
 from exporter.cli import options
 from exporter.cli.output import print_error, write
 from exporter.simulator.octopus import OctopusProject, default_projects
-from exporter.simulator.scnet import Account, Region
+from exporter.simulator.platform import Account
+from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator, is_loopback
 from exporter.simulator.spec import DAY, default_regions
 from exporter.sources.collector import collectors_of
@@ -182,8 +183,7 @@ async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     host, port = address
-    count = len(simulator.regions) + len(simulator.projects)
-    await simulator.start(host, [port + index if port else 0 for index in range(count)])
+    await simulator.start(host, [port + index if port else 0 for index in range(len(simulator.apis))])
     try:
         write(configuration(simulator), output)
         await stopped.wait()

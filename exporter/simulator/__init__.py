@@ -13,7 +13,9 @@ from exporter.simulator.octopus import (
     default_project,
     default_projects,
 )
-from exporter.simulator.scnet import Account, Quirks, Region
+from exporter.simulator.platform import Account, Platform
+from exporter.simulator.quirks import Quirks
+from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator
 from exporter.simulator.spec import (
     Demand,
@@ -38,6 +40,7 @@ __all__ = [
     "JobTruth",
     "OctopusProject",
     "OctopusQuirks",
+    "Platform",
     "ProjectSpec",
     "QueueSpec",
     "Quirks",

@@ -18,7 +18,17 @@ from aiohttp import web
 
 NullForm = Literal["null", "data_null", "data_absent", "data_empty"]
 RegionEndpoint = Literal[
-    "queue_jobs", "schedulers", "member_jobs", "region_cores", "account", "delete", "login", "state", "next", "center"
+    "queue_jobs",
+    "schedulers",
+    "member_jobs",
+    "region_cores",
+    "delete",
+    "login",
+    "state",
+    "next",
+    "center",
+    "account",
+    "groups",
 ]
 OctopusEndpoint = Literal["queuing_jobs", "iam"]
 Endpoint = RegionEndpoint | OctopusEndpoint

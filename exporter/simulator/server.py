@@ -4,20 +4,22 @@ import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
 from exporter.simulator.api_base import SimulatedApi, World
 from exporter.simulator.control import control_routes
 from exporter.simulator.octopus import OctopusProject, ProjectSpec
-from exporter.simulator.scnet import Account, Quirks, Region
+from exporter.simulator.platform import Account, Directory, Platform
+from exporter.simulator.quirks import Quirks
+from exporter.simulator.scnet import Region
 from exporter.simulator.spec import DAY, RegionSpec, default_regions
 from exporter.simulator.tokens import TokenOffice
 
 
 class Simulator:
-    """Several regions with one platform login.
+    """Several regions of one platform.
 
         async with Simulator(default_regions(2), seed=1, speed_up=60) as simulator:
             region = simulator.regions["kunshan"]
@@ -47,30 +49,29 @@ class Simulator:
         self.accounts = (default_account(specs),) if accounts is None else tuple(accounts)
         self._office = TokenOffice(seed, wall_clock, token_lifetime)
         world = World(seed, speed_up, clock, wall_clock)
-        self.regions = {
-            spec.name: Region(spec, self._office, world, quirks=quirks, logins=self.accounts) for spec in specs
-        }
-        for region in self.regions.values():
-            region.peers = tuple(self.regions.values())
+        directory = Directory(self._office, list(self.accounts))
+        self.platform = Platform(directory, world, quirks=quirks or Quirks())
+        self.regions = {spec.name: Region(spec, directory, world, quirks=quirks) for spec in specs}
+        directory.regions.extend(self.regions.values())
         self.projects = {spec.name: OctopusProject(spec, world, token_lifetime=iam_token_lifetime) for spec in projects}
         self._runners: list[web.AppRunner] = []
 
     @property
     def token_url(self) -> str:
-        """The address of logins by access key: any region's AC address serves it."""
-        return f"{next(iter(self.regions.values())).ac_url}/api/user/v3/tokens"
+        """The address of logins by access key."""
+        return f"{self.platform.url}/api/user/v3/tokens"
 
     async def start(
         self, host: str = "127.0.0.1", ports: Sequence[int] = (), *, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Listen. `ports` are those of the regions, then the projects, in order; one that is left out, or 0, is picked by the system.
+        """Listen. `ports` are those of the regions, then the projects, and the platform, in order; one that is left out, or 0, is picked by the system.
 
         Raises ValueError for a host that is not the loopback interface, OSError for a port that is not free.
         """
         if not is_loopback(host):
             raise ValueError(f"{host} is not a loopback address; the simulator serves only this machine")
         try:
-            for index, api in enumerate(self._apis()):
+            for index, api in enumerate(self.apis):
                 api.stopping.clear()
                 wanted = (ports[index] if index < len(ports) else 0, 0)
                 urls = [
@@ -84,7 +85,7 @@ class Simulator:
 
     async def stop(self) -> None:
         """Close waiting connections and the ports."""
-        for api in self._apis():
+        for api in self.apis:
             api.stopping.set()
         for runner in self._runners:
             await runner.cleanup()
@@ -97,13 +98,21 @@ class Simulator:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def set_quirks(self, **changes: Any) -> None:
+        """Change some of the quirks of the platform and of all regions."""
+        self.platform.set_quirks(**changes)
+        for region in self.regions.values():
+            region.set_quirks(**changes)
+
     def disable(self, account: str, region: str) -> None:
         """Freeze what a platform login is in one region; KeyError where there is no such account or region."""
         users = {each.user: each.users for each in self.accounts}[account]
         self.regions[region].disable(users[region])
 
-    def _apis(self) -> list[SimulatedApi]:
-        return [*self.regions.values(), *self.projects.values()]
+    @property
+    def apis(self) -> list[SimulatedApi]:
+        """All that is served: regions, projects, the platform."""
+        return [*self.regions.values(), *self.projects.values(), self.platform]
 
     async def _listen(self, routes: list[web.RouteDef], host: str, port: int, tls: ssl.SSLContext | None) -> str:
         application = web.Application()

@@ -52,10 +52,9 @@ async def test_an_account_is_polled_with_the_platforms_token(tmp_path: Path, pla
 
 
 async def test_a_token_that_expires_is_replaced(tmp_path: Path, platform: Simulator) -> None:
-    (region,) = platform.regions.values()
     async with running(tmp_path, configured([polled(platform)], [], interval="100ms")) as exporter:
         await exporter.ready()
-        region.expire_platform_tokens()
+        platform.platform.expire_tokens()
         samples = await exporter.shows(lambda samples: samples[REFRESHES % "lab"] >= 2, "another token")
     assert not [name for name in samples if name.startswith("hpc_exporter_poll_failures_total") and samples[name]]
 
@@ -145,8 +144,7 @@ async def test_check_names_the_credential_that_is_at_fault(tmp_path: Path, platf
 
 async def test_an_account_in_debt_says_so(tmp_path: Path) -> None:
     async with simulated() as simulator:
-        (region,) = simulator.regions.values()
-        region.set_login(replace(simulator.accounts[0], balance=-3.5))
+        simulator.platform.set_login(replace(simulator.accounts[0], balance=-3.5))
         async with running(tmp_path, configured([polled(simulator)], [])) as exporter:
             await exporter.ready()
             samples = await exporter.samples()
@@ -155,8 +153,7 @@ async def test_an_account_in_debt_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_platform_without_the_endpoint_is_no_failure(tmp_path: Path, platform: Simulator) -> None:
-    (region,) = platform.regions.values()
-    region.faults.add(Fault(kind="status", status=404, endpoint="account"))
+    platform.platform.faults.add(Fault(kind="status", status=404, endpoint="account"))
     async with running(tmp_path, configured([polled(platform)], [])) as exporter:
         await eventually(lambda: exporter.app.ready, "every target was tried")
         samples = await exporter.samples()

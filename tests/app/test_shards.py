@@ -128,7 +128,7 @@ async def test_the_token_s_own_user_stays_with_one_shard_when_the_name_is_found_
             polled = [status.key for part in parts for status in part.app.scheduler.statuses]
             assert sorted(polled) == [TargetKey(name, "queue_jobs", "test") for name in ("one", "three", "two")]
             busy = sum(bool(part.app.scheduler.statuses) for part in parts)
-        assert region.requests.counts["login"] == busy
+        assert simulator.platform.requests.counts["login"] == busy
         assert region.requests.counts["queue_jobs"] == 3
 
 

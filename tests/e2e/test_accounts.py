@@ -104,7 +104,7 @@ def counted(samples: dict[str, float], family: str, *labels: str) -> float:
 
 
 def logins(simulator: Simulator) -> int:
-    return sum(region.requests.counts["login"] for region in simulator.regions.values())
+    return sum(api.requests.counts["login"] for api in simulator.apis)
 
 
 # Many lives
@@ -501,8 +501,9 @@ async def test_no_token_or_key_is_shown_over_renewals_and_failures(tmp_path: Pat
             written = await pages(exporter)
             (tmp_path / "sk").write_text(lab.secret_key)
             await exporter.shows(lambda samples: samples.get(REFRESHES % "kunshan", 0) >= 3, "some lives")
-            for endpoint in ("login", "next"):
-                kunshan.faults.add(Fault(kind="refused", endpoint=endpoint))
+            for api in (simulator.platform, kunshan):
+                for endpoint in ("login", "next"):
+                    api.faults.add(Fault(kind="refused", endpoint=endpoint))
             kunshan.expire_tokens()
             await exporter.shows(lambda samples: samples[REFRESH_FAILURES % "kunshan"] >= 2, "failures")
             written += await pages(exporter) + exporter.command_line

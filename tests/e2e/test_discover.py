@@ -68,7 +68,7 @@ async def test_the_output_is_accepted_and_polls_as_it_stands(tmp_path: Path, mon
         assert [cluster["users"] for cluster in clusters] == [["test"], ["bob"]]
         regions = list(simulator.regions.values())
         assert [cluster["hpc_url"] for cluster in clusters] == [region.hpc_url for region in regions[:2]]
-        assert {cluster["ac_url"] for cluster in clusters} == {regions[0].ac_url}
+        assert {cluster["ac_url"] for cluster in clusters} == {simulator.platform.url}
         assert "    # scheduler 1638523853: Cluster (SLURM)\n" in out
         assert "(cluster_id 11225): the account is disabled in this region\n" in out
         assert "SESAME" not in out
@@ -83,8 +83,8 @@ async def test_the_output_is_accepted_and_polls_as_it_stands(tmp_path: Path, mon
 
 async def test_regions_that_fail_are_comments_and_no_region_at_all_is_a_failure(tmp_path: Path) -> None:
     async with simulated() as simulator:
-        first, _, harbin = simulator.regions.values()
-        first.faults.add(Fault(kind="code", endpoint="center", code="10001", times=2, user="bob"))
+        harbin = simulator.regions["harbin"]
+        simulator.platform.faults.add(Fault(kind="code", endpoint="center", code="10001", times=2, user="bob"))
         harbin.hpc_url = "https://passwordSESAME5@hpc.example.invalid"
         status, out, err = await discovered(tmp_path, simulator)
         assert (status, err) == (0, "")
@@ -92,7 +92,7 @@ async def test_regions_that_fail_are_comments_and_no_region_at_all_is_a_failure(
         assert "(cluster_id 11225): what it says of itself cannot be used: hpc_url must not hold a user name" in out
         assert "SESAME" not in out
         assert "# Left out: 西北一区【西安】 (cluster_id 11136): the region failed: internal error" in out
-        first.faults.add(Fault(kind="hang", endpoint="center"))
+        simulator.platform.faults.add(Fault(kind="hang", endpoint="center"))
         status, out, err = await discovered(tmp_path, simulator)
         assert status == 1
         assert err == "hpc-exporter: no region of lab can be polled; the configuration says why\n"
@@ -160,7 +160,7 @@ async def test_an_account_of_a_configuration_with_a_password(tmp_path: Path) -> 
         (("--account=lab",), KEYS, "--account chooses from a configuration"),
         (("--config.file=exporter.yml", "--user=lab"), KEYS, "--user does not go with --config.file"),
         (("--config.file=exporter.yml", "--account=nobody"), KEYS, "exporter.yml has no account nobody"),
-        (("--secret-key=x",), KEYS, "unrecognized arguments"),
+        (("--secret-key=x",), KEYS, "there is no flag --secret-key; did you mean --secret-key-file?"),
     ],
 )
 def test_wrong_usage_is_said_with_status_2(

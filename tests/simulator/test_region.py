@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from exporter.simulator import Region, Simulator, State
-from exporter.simulator.scnet import STATUS
+from exporter.simulator.quirks import STATUS
 
 # The pages' examples of data.
 QUEUE_EXAMPLE = {

@@ -14,7 +14,7 @@ from aiohttp import web
 from exporter.config import InlineSecret
 from exporter.http import Endpoint, Login, TokenCache, TokenProvider, TokenSource, Upstream
 from exporter.records import JobListing
-from exporter.simulator import Quirks, Region, RegionSpec, Simulator, default_regions
+from exporter.simulator import Platform, Quirks, Region, RegionSpec, Simulator, default_regions
 from exporter.sources.scnet.api import address
 from exporter.sources.scnet.login import AccessKeyLogin, renewal
 from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
@@ -91,6 +91,10 @@ class AtWork:
     def first(self) -> Region:
         return self.regions[0]
 
+    @property
+    def platform(self) -> Platform:
+        return self.simulator.platform
+
     def login(self, **changes: str) -> Login:
         known = self.simulator.accounts[0]
         given = {"user": known.user, "access_key": known.access_key, "secret_key": known.secret_key, **changes}
@@ -118,8 +122,8 @@ class AtWork:
         return RegionClient(upstream, cluster_id=cluster_id, hpc_url=region.hpc_url, ac_url=region.ac_url)
 
     def count(self, endpoint: str) -> int:
-        """Return requests to an endpoint of any region."""
-        return sum(region.requests.counts[endpoint] for region in self.regions)
+        """Return requests to an endpoint of any region, or of the platform."""
+        return sum(api.requests.counts[endpoint] for api in (*self.regions, self.platform))
 
 
 @asynccontextmanager

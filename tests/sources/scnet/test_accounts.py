@@ -257,8 +257,8 @@ async def test_the_whole_seconds_of_a_date_header_are_no_skew(lab: AtWork) -> No
 async def test_while_nothing_renews_it_the_old_token_goes_on_without_a_flood_of_requests(lab: AtWork) -> None:
     token = lab.token(lab.first)
     old = await token.current()
-    for endpoint in ("next", "login"):
-        lab.first.faults.add(Fault(kind="status", endpoint=endpoint, status=502))
+    for api in (lab.first, lab.platform):
+        api.faults.add(Fault(kind="status", status=502))
     for _ in range(int(DAY / MINUTE) - 1):
         await lab.clock.advance(MINUTE)
         assert await token.current() == old
@@ -270,6 +270,7 @@ async def test_while_nothing_renews_it_the_old_token_goes_on_without_a_flood_of_
     await lab.clock.advance(2 * MINUTE)
     assert await outcome(token.current()) == "http"
     lab.first.faults.clear()
+    lab.platform.faults.clear()
     await lab.clock.advance(MINUTE)
     assert await token.current() != old
 
@@ -436,8 +437,8 @@ async def test_with_a_wrong_clock_of_ours_tokens_are_renewed_in_time_and_it_is_s
     """`ahead`: how far the server's clock is ahead of ours. Five hours are far more than what the token lives."""
     async with at_work(2, lifetime=HOUR) as lab:
         server = lab.clock.now
-        for region in lab.regions:
-            region.wall_clock = lambda: server() + ahead
+        for api in (*lab.regions, lab.platform):
+            api.wall_clock = lambda: server() + ahead
         lab.simulator._office._now = lambda: server() + ahead
         lab.account = TokenCache(Forgiven(lab, ahead), lab.clock)
         token = lab.token(lab.first)
@@ -469,7 +470,7 @@ async def test_a_jumping_clock_breaks_nothing(lab: AtWork) -> None:
     """Set by days in both directions, at any moment; the server's own goes on."""
     server = FakeClock(lab.clock.now())
     token = lab.token(lab.first)
-    lab.first.wall_clock = lab.simulator._office._now = server.now
+    lab.first.wall_clock = lab.platform.wall_clock = lab.simulator._office._now = server.now
     client = lab.client(lab.first)
     with capture_logs() as lines:
         for hour in range(24 * 5):
@@ -515,7 +516,7 @@ async def test_a_token_refused_in_any_form_is_replaced_once_and_the_call_repeate
 
 async def test_a_cancelled_poll_does_not_cancel_the_login_that_others_wait_for(lab: AtWork) -> None:
     """As when its target is removed by a reload while the login is under way."""
-    lab.first.faults.add(Fault(kind="delay", endpoint="login", seconds=0.2, times=1))
+    lab.platform.faults.add(Fault(kind="delay", endpoint="login", seconds=0.2, times=1))
     token = lab.token(lab.first)
     polls = [asyncio.create_task(token.current()) for _ in range(3)]
     await eventually(lambda: lab.count("login"), "a login under way")
@@ -527,7 +528,7 @@ async def test_a_cancelled_poll_does_not_cancel_the_login_that_others_wait_for(l
 
 
 async def test_a_login_that_nothing_waits_for_ends_and_the_next_caller_makes_its_own(lab: AtWork) -> None:
-    lab.first.faults.add(Fault(kind="hang", endpoint="login", times=1))
+    lab.platform.faults.add(Fault(kind="hang", endpoint="login", times=1))
     token = lab.token(lab.first)
     polls = [asyncio.create_task(token.current()) for _ in range(3)]
     await eventually(lambda: lab.count("login"), "a login under way")
@@ -586,7 +587,7 @@ async def test_a_new_credential_is_tried_at_once(lab: AtWork) -> None:
 async def test_a_new_credential_does_not_wait_for_a_login_with_the_old_one(lab: AtWork, old: str) -> None:
     """Nor does the failure of that login, which comes later, count against the new one."""
     lab.account.login = lab.login(secret_key="wrong") if old == "wrong" else lab.login()
-    lab.first.faults.add(Fault(kind="delay", endpoint="login", seconds=0.3, times=1))
+    lab.platform.faults.add(Fault(kind="delay", endpoint="login", seconds=0.3, times=1))
     token = lab.token(lab.first)
     polls = [asyncio.create_task(outcome(token.current())) for _ in range(3)]
     await eventually(lambda: lab.count("login"), "a login under way")
@@ -622,22 +623,22 @@ async def test_a_new_credential_ends_the_pause_of_a_disabled_region_too(lab: AtW
 async def test_a_login_that_fails_in_passing_is_tried_again_within_a_minute(
     lab: AtWork, fault: Fault, reason: str
 ) -> None:
-    lab.first.faults.add(fault)
+    lab.platform.faults.add(fault)
     token = lab.token(lab.first)
     moments = await moments_of_logins(lab, token, seconds=400)
     assert pauses(moments) == [5, 10, 20, 40, 60, 60, 60, 60, 60]
     assert await outcome(token.current()) == reason
-    lab.first.faults.clear()
+    lab.platform.faults.clear()
     await lab.clock.advance(60)
     assert (await token.current()).count(".") == 2
 
 
 async def test_a_login_told_to_wait_waits_so_long(lab: AtWork) -> None:
-    lab.first.faults.add(Fault(kind="status", endpoint="login", status=429, retry_after=300))
+    lab.platform.faults.add(Fault(kind="status", endpoint="login", status=429, retry_after=300))
     token = lab.token(lab.first)
     with pytest.raises(ThrottledError):
         await token.current()
-    lab.first.faults.clear()
+    lab.platform.faults.clear()
     # Another region has another connection to the platform, but it is the same account.
     other = lab.token(replace_name(lab, "elsewhere"))
     for _ in range(29):
@@ -678,7 +679,7 @@ async def test_the_accounts_name_is_the_culprit_of_all_that_fails_with_it(lab: A
 
 
 async def test_a_hung_login_ends_with_the_time_allowed_for_a_request(lab: AtWork) -> None:
-    lab.first.faults.add(Fault(kind="hang", endpoint="login"))
+    lab.platform.faults.add(Fault(kind="hang", endpoint="login"))
     upstream = lab.network.upstream(timeout=0.05, clock=lab.clock)
     token = lab.token(lab.first)
     token._upstream = upstream
@@ -691,10 +692,10 @@ async def test_a_dead_token_and_a_failing_login_are_the_logins_failure(lab: AtWo
     token, client = lab.token(lab.first), lab.client(lab.first)
     await token.current()
     lab.first.expire_tokens()
-    lab.first.faults.add(Fault(kind="status", endpoint="login", status=500))
+    lab.platform.faults.add(Fault(kind="status", endpoint="login", status=500))
     with pytest.raises(ServerError, match="the login of account lab failed: HTTP 500"):
         await client.schedulers(token)
-    lab.first.faults.clear()
+    lab.platform.faults.clear()
     await lab.clock.advance(5)
     assert await client.schedulers(token)
 

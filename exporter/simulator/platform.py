@@ -1,0 +1,279 @@
+"""The platform of simulated SCNet regions: logins, accounts, groups, and all that its own token is for.
+
+Every address of the platform and of its regions serves the AC interface, as clients use either; `Quirks.strict_platform`
+leaves to the regions' addresses only the calls that belong to one region.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from exporter.simulator.api_base import Answer, RefusedError, SimulatedApi, World
+from exporter.simulator.faults import json_response
+from exporter.simulator.quirks import Quirks, Writer, refusal
+from exporter.simulator.spec import RegionSpec
+from exporter.simulator.tokens import PLATFORM_CLUSTER_ID, TokenOffice
+
+if TYPE_CHECKING:
+    from exporter.simulator.scnet import Region
+
+TIMESTAMP_TOLERANCE: Final = 300.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A platform login. `users` maps a region's name to the scheduler user there, who has another name in general.
+
+    `balance` is in yuan.
+    """
+
+    user: str
+    access_key: str
+    secret_key: str
+    password: str
+    org_id: str = "sugon"
+    users: Mapping[str, str] = field(default_factory=dict)
+    full_name: str = "王小明"
+    balance: float = 100_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What all addresses of one platform know: tokens, logins, and the regions, which are added as they are made."""
+
+    office: TokenOffice
+    accounts: list[Account]
+    regions: "list[Region]" = field(default_factory=list)
+
+    def account(self, user: str) -> Account | None:
+        return next((account for account in self.accounts if account.user == user), None)
+
+    def login_of(self, region: str, user: str) -> str:
+        """Return the platform login of a scheduler user; the user's own name where no account has it."""
+        return next((account.user for account in self.accounts if account.users.get(region) == user), user)
+
+    def caller(self, request: web.Request) -> str:
+        """Return the user that faults of a request may name: the one that it is about, or else who sends it."""
+        if named := request.match_info.get("user") or request.query.get("userName") or request.headers.get("user"):
+            return named
+        _, claims = self.office.check(token_of(request), PLATFORM_CLUSTER_ID)
+        return (claims.compute_user or claims.user) if claims else ""
+
+
+def token_of(request: web.Request) -> str:
+    return request.headers.get("token", "")
+
+
+def signature(secret_key: str, *, access_key: str, timestamp: str, user: str) -> str:
+    """Return the value of the header `signature` for the access-key login."""
+    # Written out rather than dumped: the page fixes every character, also where a value would need an escape.
+    text = f'{{"accessKey":"{access_key}","timestamp":"{timestamp}","user":"{user}"}}'
+    return hmac.digest(secret_key.encode(), text.encode(), "sha256").hex()
+
+
+def access_key_accepted(account: Account, headers: Mapping[str, str], now: float) -> bool:
+    """Whether the headers accessKey, timestamp (Unix seconds) and signature are this account's, and fresh."""
+    timestamp = headers.get("timestamp", "")
+    if not timestamp.isdecimal() or abs(int(timestamp) - now) > TIMESTAMP_TOLERANCE:
+        return False
+    if headers.get("accessKey") != account.access_key:
+        return False
+    expected = signature(account.secret_key, access_key=account.access_key, timestamp=timestamp, user=account.user)
+    return hmac.compare_digest(expected.encode(), headers.get("signature", "").encode())
+
+
+def password_accepted(account: Account, headers: Mapping[str, str]) -> bool:
+    return headers.get("password") == account.password and headers.get("orgId") == account.org_id
+
+
+class AcInterface:
+    """The AC interface as one address serves it: the platform, or the region `home`."""
+
+    def __init__(
+        self, api: SimulatedApi, directory: Directory, quirks: Callable[[], Quirks], home: "Region | None" = None
+    ) -> None:
+        self._api = api
+        self._directory = directory
+        self._quirks = quirks
+        self._home = home
+
+    def routes(self) -> list[web.RouteDef]:
+        members = "/ac/openapi/v2/clusters/{cluster_id}/groups/{group_id}/clusterUserNames/{user}/jobs"
+        return [
+            web.post("/api/user/v3/tokens", self._platforms("login", self._access_key_login)),
+            web.post("/ac/openapi/v2/tokens", self._platforms("login", self._password_login)),
+            web.get("/ac/openapi/v2/user", self._platforms("account", self._user)),
+            web.get("/ac/openapi/v2/groupmembers", self._platforms("groups", self._groups)),
+            web.get(members, self._platforms("member_jobs", self._member_jobs)),
+            web.get("/ac/openapi/v2/tokens/state", self._api.handler("state", self._token_state)),
+            web.post("/ac/openapi/v2/tokens/next", self._api.handler("next", self._renew)),
+            web.get("/ac/openapi/v2/center", self._api.handler("center", self._center)),
+        ]
+
+    def _platforms(self, endpoint: str, answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Wrap the handler of a call that strictly belongs to the platform's own address."""
+
+        async def strictly(request: web.Request) -> web.Response:
+            if self._quirks().strict_platform and self._home is not None:
+                return web.Response(status=404, text="404: Not Found")
+            return await answer(request)
+
+        return self._api.handler(endpoint, strictly)
+
+    # Who asks.
+
+    def platform_caller(self, request: web.Request) -> Account:
+        """Return the account whose platform token this is. Raises RefusedError."""
+        verdict, claims = self._directory.office.check(token_of(request), PLATFORM_CLUSTER_ID)
+        account = self._directory.account(claims.user) if claims else None
+        if verdict != "valid" or account is None:
+            raise RefusedError(self._api.refuse_token())
+        return account
+
+    def _has_platform_token(self, request: web.Request) -> bool:
+        _, claims = self._directory.office.check(token_of(request), PLATFORM_CLUSTER_ID)
+        return claims is not None and claims.cluster_id == PLATFORM_CLUSTER_ID
+
+    def _region_of(self, request: web.Request) -> "Region | None":
+        """Return the region that a token is for, else that of this address: None for the platform's."""
+        _, claims = self._directory.office.check(token_of(request), PLATFORM_CLUSTER_ID)
+        if claims is None or (self._home is not None and self._home.claimed_id == claims.cluster_id):
+            return self._home
+        meant = (region for region in self._directory.regions if region.claimed_id == claims.cluster_id)
+        return next(meant, self._home)
+
+    def _region(self, request: web.Request) -> "Region":
+        region = self._region_of(request)
+        if region is None:
+            raise RefusedError(self._api.refuse_token())
+        return region
+
+    # Logins and tokens.
+
+    async def _access_key_login(self, request: web.Request) -> web.Response:
+        return self._login(request, lambda account, sent: access_key_accepted(account, sent, self._api.wall_clock()))
+
+    async def _password_login(self, request: web.Request) -> web.Response:
+        return self._login(request, password_accepted)
+
+    def _login(self, request: web.Request, accepted: Callable[[Account, Mapping[str, str]], bool]) -> web.Response:
+        account = self._directory.account(request.headers.get("user", ""))
+        if account is None or not accepted(account, request.headers):
+            raise self._error("10008")
+        return self._answer(self._login_rows(account))
+
+    def _login_rows(self, account: Account) -> list[dict[str, str | None]]:
+        """One row a region behind the platform's own: a client that takes the first row takes the wrong one."""
+        platform = self._directory.office.issue(compute_user="", user=account.user, cluster_id=PLATFORM_CLUSTER_ID)
+        rows: list[dict[str, str | None]] = [{"clusterName": "ac", "clusterId": PLATFORM_CLUSTER_ID, "token": platform}]
+        return rows + [row for region in self._directory.regions if (row := region.login_row(account))]
+
+    async def _token_state(self, request: web.Request) -> web.Response:
+        if self._has_platform_token(request):
+            self.platform_caller(request)
+        else:
+            self._region(request).caller(request)
+        return self._answer("token is valid")
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        region = None if self._has_platform_token(request) else self._region_of(request)
+        scope = region.claimed_id if region else PLATFORM_CLUSTER_ID
+        token = self._directory.office.renew(token_of(request), scope)
+        if token is None:
+            return self._api.refuse_token()
+        form = self._quirks().renewal_form
+        return self._answer({"text": token, "object": {"token": token}, "list": [{"token": token}]}[form])
+
+    # Regions, accounts and groups.
+
+    async def _center(self, request: web.Request) -> web.Response:
+        if self._has_platform_token(request):
+            raise self._error("10001")
+        region = self._region(request)
+        return self._answer(region.center(region.caller(request)))
+
+    async def _user(self, request: web.Request) -> web.Response:
+        account = self.platform_caller(request)
+        return self._answer(
+            {
+                "accountName": account.user,
+                "userName": account.user,
+                "fullName": account.full_name,
+                "accountStatus": "Normal" if account.balance >= 0 else "Owe",
+                "accountBalance": f"{account.balance:.2f}",
+                "computerCenter": ",".join(region.spec.title or region.name for region in self._directory.regions),
+            }
+        )
+
+    async def _groups(self, request: web.Request) -> web.Response:
+        account = self.platform_caller(request)
+        rows = [row for region in self._directory.regions for row in region.group_rows(account)]
+        return self._answer(rows or None)
+
+    async def _member_jobs(self, request: web.Request) -> web.Response:
+        region, user = self._asks_for_members(request)
+        await region.advance()
+        return region.members(request, user)
+
+    def _asks_for_members(self, request: web.Request) -> "tuple[Region, str]":
+        """Return the region whose member is meant, and which of its users asks. Either token says so."""
+        if not self._has_platform_token(request):
+            if self._quirks().strict_platform:
+                raise RefusedError(self._api.refuse_token())
+            region = self._region(request)
+            return region, region.caller(request).compute_user
+        account = self.platform_caller(request)
+        wanted = request.match_info["cluster_id"]
+        for region in self._directory.regions:
+            if str(region.cluster_id) == wanted:
+                if region.name not in account.users:
+                    raise self._error("10008")
+                return region, account.users[region.name]
+        raise self._error("10004")
+
+    def _answer(self, data: Any) -> web.Response:
+        return json_response(self._api.writer.envelope(data))
+
+    def _error(self, code: str) -> RefusedError:
+        return RefusedError(json_response(self._api.writer.envelope(None, code)))
+
+
+class Platform(SimulatedApi):
+    """The platform at its own address, `url`. It has no jobs itself."""
+
+    token_header = "token"  # noqa: S105 - a header's name
+    writer: Writer
+
+    def __init__(self, directory: Directory, world: World, *, quirks: Quirks) -> None:
+        super().__init__("platform", RegionSpec("platform", 0, (), (), (), warm_up=0.0), world)
+        self.url = ""
+        self.writer = Writer(quirks)
+        self._directory = directory
+
+    def set_quirks(self, **changes: Any) -> None:
+        """Change some of the quirks."""
+        self.writer.quirks = replace(self.writer.quirks, **changes)
+
+    def set_login(self, account: Account) -> None:
+        """Replace what is known of a login, by its user."""
+        accounts = self._directory.accounts
+        accounts[:] = [account if each.user == account.user else each for each in accounts]
+
+    def servers(self) -> list[list[web.RouteDef]]:
+        return [AcInterface(self, self._directory, lambda: self.writer.quirks).routes()]
+
+    def listens_at(self, *urls: str) -> None:
+        self.url = urls[0]
+
+    def expire_tokens(self) -> None:
+        """Every platform token issued so far is expired from now on."""
+        self._directory.office.expire(PLATFORM_CLUSTER_ID)
+
+    def refuse_token(self) -> web.Response:
+        return refusal(self.writer)
+
+    def concerned(self, request: web.Request) -> tuple[str, None]:
+        return self._directory.caller(request), None
