@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from exporter.redaction import redact
+from exporter.text import Text
 
 Reason = Literal["auth", "permission", "rejected", "throttled", "timeout", "connection", "http", "decode", "upstream"]
 
@@ -79,14 +80,27 @@ class RecordError(ExporterError):
 
 
 class PollError(ExporterError):
-    """A poll failed. `culprit` names a cause that is wider than the target (a host, a credential)."""
+    """A poll failed. `culprit` names a cause that is wider than the target (a host, a credential).
+
+    `text` is the message in both languages, for the status page; `str` of the error, which logs show, is the English one.
+    """
 
     reason: ClassVar[Reason]
 
-    def __init__(self, message: str, *, culprit: str = "", api_code: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str | Text, *, culprit: str = "", api_code: str | None = None) -> None:
+        super().__init__()
+        self.text = message if isinstance(message, Text) else Text(message, message)
         self.culprit = culprit
         self.api_code = api_code
+
+    @property
+    def text(self) -> Text:
+        return self._text
+
+    @text.setter
+    def text(self, text: Text) -> None:
+        self._text = Text(redact(text.en), redact(text.zh))
+        self.args = (self._text.en,)
 
 
 class TransientError(PollError):
@@ -101,7 +115,7 @@ class ThrottledError(TransientError):
     reason = "throttled"
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, culprit: str = "", api_code: str | None = None
+        self, message: str | Text, *, retry_after: float | None = None, culprit: str = "", api_code: str | None = None
     ) -> None:
         super().__init__(message, culprit=culprit, api_code=api_code)
         self.retry_after = retry_after

@@ -1,4 +1,4 @@
-"""Foreign text, made fit for a terminal and for a log.
+"""Text in two languages, and foreign text made fit for a terminal and for a log.
 
 A control character (C0, C1) moves the cursor or begins an escape sequence; a direction mark reorders the text;
 characters without a glyph are invisible. All of them are replaced.
@@ -7,6 +7,15 @@ characters without a glyph are invisible. All of them are replaced.
 import json
 import re
 from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Text(NamedTuple):
+    """The same sentence or word in English and in Chinese."""
+
+    en: str
+    zh: str
+
 
 # Printable according to Unicode, but invisible.
 _WITHOUT_GLYPH = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0"

@@ -131,13 +131,13 @@ BOARD = Dashboard(
         ),
         tiles(
             Text("Configuration", "配置"),
-            "Whether the last attempt to load the configuration worked. Refused: the one before is still in use; "
+            "Whether the last attempt to load the configuration worked. Rejected: the one before is still in use; "
             "hpc-exporter check names every mistake.",
             "最近一次加载配置是否成功。被拒绝：仍使用旧配置；运行 hpc-exporter check 查看错误。",
             "hpc_exporter_config_last_reload_successful",
             legend=Text("configuration", "配置"),
             size=(3, 4),
-            states=[(Text("refused", "被拒绝"), VERMILION), (Text("loaded", "已加载"), BLUE)],
+            states=[(Text("rejected", "被拒绝"), VERMILION), (Text("loaded", "已加载"), BLUE)],
         ),
         FAILING,
         bars(
@@ -154,7 +154,7 @@ BOARD = Dashboard(
         Row(Text("The APIs", "接口")),
         lines(
             Text("How long polls take (p90)", "轮询耗时（p90）"),
-            "With retries and waits, so refused requests make it long, too. Near poll.timeout: polls will fail soon.",
+            "With retries and waits, so rejected requests make it long, too. Near poll.timeout: polls will fail soon.",
             "含重试与等待。接近 poll.timeout 时轮询即将失败。",
             [
                 Query(

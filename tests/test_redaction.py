@@ -107,8 +107,8 @@ def test_secrets_side_by_side_are_all_taken_out() -> None:
 
 
 def test_a_web_token_is_taken_out_though_it_is_not_known() -> None:
-    text = "refused: eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl!"
-    assert redactor().redact(text) == "refused: <secret>!"
+    text = "rejected: eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl!"
+    assert redactor().redact(text) == "rejected: <secret>!"
 
 
 def test_a_secret_is_known_as_long_as_it_is_held_and_for_a_while_after() -> None:

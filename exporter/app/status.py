@@ -208,7 +208,12 @@ def error_facts(status: TargetStatus) -> dict[str, Any] | None:
     error = status.last_error
     if error is None:
         return None
-    return {"reason": error.reason, "message": str(error), "time": timestamp(status.last_error_at)}
+    return {
+        "reason": error.reason,
+        "message": error.text.en,
+        "message_zh": error.text.zh,
+        "time": timestamp(status.last_error_at),
+    }
 
 
 def member_facts(figures: MemberFigures) -> dict[str, Any]:

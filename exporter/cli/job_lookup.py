@@ -11,6 +11,7 @@ from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
 from exporter.sources.scnet.ownjobs import own_jobs
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.subjects import MEMBER
+from exporter.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,12 @@ class JobLookup:
         owner = token.issued.owner
         if owner and owner != self._user:
             raise RejectedError(
-                f"the token from {token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of their "
-                "own under users, or list them as a member of a group"
+                Text(
+                    f"the token from {token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of "
+                    "their own under users, or list them as a member of a group",
+                    f"{token.origin} 中的令牌属于 {owner}，只能列出其本人的作业：请在 users 中为 {self._user} 配置自己的令牌，"
+                    "或将其列为用户组成员",
+                )
             )
         mine = bool(owner) or self._has_own_token()
         listing = await own_jobs(

@@ -375,8 +375,8 @@ class _Run:
         try:
             said = await delete_jobs(region.upstream, region.cluster.hpc_url, deletion, token, in_query=order.in_query)
         except REJECTIONS as error:
-            self.answer = f"refused: {error}"
-            warn(f"{region.name} refused: {error}")
+            self.answer = f"rejected: {error}"
+            warn(f"{region.name} rejected: {error}")
             return 0.0
         except PollError as error:
             self.answer = f"no good answer: {error}"

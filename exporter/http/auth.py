@@ -14,6 +14,7 @@ from exporter.http.client import Upstream
 from exporter.http.failures import NEGATIVE_CACHE_TTL, RejectedTokenError
 from exporter.http.message import Request, Response
 from exporter.http.tokens import Issued, TokenSource
+from exporter.text import Text
 
 T = TypeVar("T")
 
@@ -214,7 +215,12 @@ def decode_unless_unusable(decode: Callable[[Response], T], response: Response) 
     """Decode an answer, unless it says that the request's headers are too long: nothing in them is as long as a token."""
     # nginx says it with 400, or its own 494.
     if response.status == 431 or (response.status in (400, 494) and HEADER_TOO_LARGE.search(response.body)):  # noqa: PLR2004
-        raise UnusableTokenError(f"HTTP {response.status}: the server does not accept a header as long as the token")
+        raise UnusableTokenError(
+            Text(
+                f"HTTP {response.status}: the server does not accept a header as long as the token",
+                f"HTTP {response.status}：令牌太长，服务器不接受这么长的请求头",
+            )
+        )
     return decode(response)
 
 
@@ -248,6 +254,8 @@ async def successor(upstream: Upstream, tokens: TokenProvider, rejected: str, *,
 def denied(error: AuthenticationError) -> PollError:
     if isinstance(error, UnusableTokenError):
         return error
-    return PermissionDeniedError(
-        f"refused with a fresh token too, so its owner may not ask this: {error}", api_code=error.api_code
+    text = Text(
+        f"rejected with a fresh token too, so its owner lacks the permission: {error}",
+        f"更换令牌后仍被拒绝，说明令牌所有者没有权限：{error.text.zh}",
     )
+    return PermissionDeniedError(text, api_code=error.api_code)

@@ -33,6 +33,7 @@ from exporter.http.message import Request, Response, utf8_json
 from exporter.http.names import Resolver
 from exporter.http.translation import translated
 from exporter.redaction import remember
+from exporter.text import Text
 from exporter.threads import off_loop
 
 T = TypeVar("T")
@@ -212,9 +213,13 @@ class Upstream:
     def _raise_if_barred(self) -> None:
         """Pause all requests, as one was told to: the limit is the account's, not the target's."""
         if self._closed:
-            raise UpstreamConnectionError(f"{self.name} is no longer in use")
+            raise UpstreamConnectionError(Text(f"{self.name} is no longer in use", f"{self.name} 已不再使用"))
         if self._paused_until and (remaining := self._paused_until - self._clock.monotonic()) > 0:
-            raise ThrottledError(f"{self.name} requested a pause, {remaining:.0f} s of it left", retry_after=remaining)
+            text = Text(
+                f"rate limited: {self.name} requested a pause, {remaining:.0f} s of it left",
+                f"被限流：{self.name} 要求暂停请求，还剩 {remaining:.0f} 秒",
+            )
+            raise ThrottledError(text, retry_after=remaining)
 
     async def _exchange(self, request: Request, url: yarl.URL, breaker: CircuitBreaker) -> Response:
         """Send once and read the whole answer, which is counted by its status, or as `none` if there was none."""
@@ -286,7 +291,9 @@ def parsed(url: str) -> yarl.URL:
         usable = False
     if not usable:
         # Not shown: a password may be in it.
-        raise RejectedError("the request cannot be sent: its address is not a URL of HTTP")
+        raise RejectedError(
+            Text("the request cannot be sent: its address is not a URL of HTTP", "请求无法发送：地址不是 HTTP 的 URL")
+        )
     return result
 
 
@@ -300,8 +307,11 @@ def raise_for_redirect(answer: aiohttp.ClientResponse) -> None:
         # Without the query, which may hold a token.
         target = re.split("[?#]", answer.headers.get("Location", "nowhere"), maxsplit=1)[0][:200]
         raise UnexpectedStatusError(
-            f"HTTP {answer.status}, a redirect to {target!a}: not followed, because the token must not travel to "
-            "another place; is the address in the configuration the final one?"
+            Text(
+                f"HTTP {answer.status}, a redirect to {target!a}: not followed, because the token must not travel to "
+                "another place; is the address in the configuration the final one?",
+                f"HTTP {answer.status}，重定向到 {target!a}：令牌不能发送到别处，因此没有跟随；请检查配置中的地址是否为最终地址",
+            )
         )
 
 
@@ -327,7 +337,12 @@ async def read_limited(answer: aiohttp.ClientResponse, limit: int) -> bytes:
         part = await answer.content.readany()
         size += len(part)
         if size > limit:
-            raise DecodeError(f"the answer is longer than poll.max_body allows, which is {in_units(limit)}")
+            raise DecodeError(
+                Text(
+                    f"the answer is longer than poll.max_body allows, which is {in_units(limit)}",
+                    f"响应超过 poll.max_body 的上限 {in_units(limit)}",
+                )
+            )
         parts.append(part)
     return b"".join(parts)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PollError
+from exporter.text import Text
 
 # Unanswered requests in a row that open the circuit: more than one slow target causes with its retries.
 FAILURE_LIMIT = 8
@@ -55,7 +56,10 @@ class CircuitBreaker:
             error = await asyncio.shield(probe)
             # An error that is an answer (a redirect, say) closed the circuit: then every caller may send.
             if error is not None and self.is_open:
-                raise type(error)(f"{error} (not asked again for this target)", culprit=error.culprit)
+                once_for_all = Text(
+                    f"{error} (not requested again for this target)", f"{error.text.zh}（没有为此目标重复请求）"
+                )
+                raise type(error)(once_for_all, culprit=error.culprit)
 
     @contextmanager
     def probing(self) -> Iterator[None]:
@@ -95,7 +99,9 @@ class RejectedTokens:
     def raise_if_any(self, secrets: Iterable[str]) -> None:
         """Raise RejectedTokenError if a request carries one of them."""
         if self._tokens and any(secret in self._tokens for secret in secrets):
-            raise RejectedTokenError("the token was rejected while the request waited its turn")
+            raise RejectedTokenError(
+                Text("the token was rejected while the request waited its turn", "令牌在请求排队期间被拒绝，请求未发送")
+            )
 
 
 class AuthFailures:

@@ -1,6 +1,7 @@
 """Requests and answers: the body as JSON in UTF-8, how long to wait, whether the clocks agree, and words fit for a message."""
 
 import email.utils
+import html
 import json
 import math
 import re
@@ -11,13 +12,21 @@ from typing import Final
 import msgspec
 
 from exporter.redaction import redact
-from exporter.text import on_one_line
+from exporter.text import Text, on_one_line
 
 MESSAGE_LIMIT = 200
+# Bytes of a body that are looked at for its excerpt: a page in HTML begins with its styles.
+EXCERPT_LIMIT = 4096
+EMPTY: Final = Text("an empty body", "响应体为空")
 # The least difference of clocks that is worth a warning, in seconds. Below it are slow answers and clocks that are good enough.
 ALARMING_SKEW = 60.0
 # The Date header has whole seconds, and the answer was some time on its way.
 DATE_RESOLUTION = 2.0
+
+HTML_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+HTML_MARKUP: Final = re.compile(
+    r"<(?:script|style)\b.*?(?:</(?:script|style)\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^>]*(?:>|\Z)", re.IGNORECASE | re.DOTALL
+)
 
 # All of them are parts of GB 18030.
 _GB_NAMES: Final = frozenset({"gbk", "x-gbk", "gb2312", "gb_2312-80", "gb18030", "cp936", "ms936", "windows-936"})
@@ -168,15 +177,33 @@ def clock_skew(response: Response) -> float | None:
         return None
 
 
-def describe_skew(skew: float) -> str:
+def describe_skew(skew: float) -> Text:
     """Return the words for a clock that is off."""
-    direction = "ahead of" if skew > 0 else "behind"
-    return f"this machine's clock is {abs(skew):.0f} s {direction} the server's, and signatures need the right time: set it"
+    en, zh = ("ahead of", "快") if skew > 0 else ("behind", "慢")
+    return Text(
+        f"this machine's clock is {abs(skew):.0f} s {en} the server's, and signatures need the right time: set it",
+        f"本机时钟比服务器{zh} {abs(skew):.0f} 秒，而签名需要准确的时间，请校准",
+    )
 
 
 def excerpt(body: bytes) -> str:
-    """Return the start of a body that was not understood."""
-    return one_line(body[: 4 * MESSAGE_LIMIT].decode(errors="replace")) or "an empty body"
+    """Return the start of a body that was not understood; of a page in HTML its title, or its text without markup."""
+    text = body[:EXCERPT_LIMIT].decode(errors="replace")
+    return one_line(text_of_page(text) if text.lstrip()[:1] == "<" else text) or EMPTY.en
+
+
+def text_of_page(page: str) -> str:
+    """Return the title of a page in HTML, or its text where it has none."""
+    title = HTML_TITLE.search(page)
+    return html.unescape(HTML_MARKUP.sub(" ", title[1] if title else page))
+
+
+def http_error(status: int, body: bytes) -> Text:
+    """Return the words for an HTTP status whose body is none of the API's. Pages in HTML repeat the status as their title."""
+    said = one_line(excerpt(body).removeprefix(str(status)))
+    if said in ("", EMPTY.en):
+        return Text(f"HTTP {status}: {EMPTY.en}", f"HTTP {status}，{EMPTY.zh}")
+    return Text(f"HTTP {status}: {said}", f"HTTP {status}：{said}")
 
 
 def one_line(text: str) -> str:

@@ -20,6 +20,7 @@ from exporter.http.client import Upstream
 from exporter.http.failures import NEGATIVE_CACHE_TTL
 from exporter.http.message import ALARMING_SKEW, DATE_RESOLUTION, Request, Response, clock_skew, describe_skew
 from exporter.redaction import remember
+from exporter.text import Text
 
 log = structlog.get_logger()
 
@@ -57,11 +58,11 @@ class Login(Protocol):
         """Return the request to send at the Unix time `now`."""
         ...
 
-    def read(self, response: Response) -> Mapping[str, Issued | str]:
+    def read(self, response: Response) -> Mapping[str, Issued | Text]:
         """Return the tokens in the answer. Raises PollError."""
         ...
 
-    def missing(self, scope: str, known: Mapping[str, Issued | str]) -> str:
+    def missing(self, scope: str, known: Mapping[str, Issued | Text]) -> Text:
         """Return the words for a scope that an answer with the `known` ones does not have."""
         ...
 
@@ -106,7 +107,7 @@ class Backoff:
     def raise_if_active(self) -> None:
         """Raise the last failure again until the pause is over."""
         if self._error is not None and self._clock.monotonic() < self._until:
-            raise type(self._error)(str(self._error), culprit=self._error.culprit)
+            raise type(self._error)(self._error.text, culprit=self._error.culprit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class TokenCache:
         self._backoff = Backoff(clock)
         self._contention = Backoff(clock)
         self._early = 0
-        self._answer: Mapping[str, Issued | str] = {}
+        self._answer: Mapping[str, Issued | Text] = {}
         self._slots: dict[str, Slot] = {}
         self._logged_in_at = -math.inf
         self._serial = 0
@@ -242,7 +243,8 @@ class TokenCache:
             answer, skew = await upstream.call(self.login.request(self.clock.now()), with_skew(self.login.read))
         except PollError as error:
             error.culprit = self.origin
-            error.args = (f"the login of {self.origin} failed: {error}",)
+            origin, reason = self.origin, error.text
+            error.text = Text(f"the login of {origin} failed: {reason.en}", f"{origin} 登录失败：{reason.zh}")
             if credential == self._credentials:
                 self._backoff.record_failure(error)
                 on_failure()
@@ -268,9 +270,10 @@ class TokenCache:
             self._contention.reset()
             return
         self._contention.raise_if_active()
-        text = (
-            f"tokens of {self.origin} are refused soon after its logins: perhaps another program logs in with the "
-            "same account and that ends the tokens of this one; give each an account of its own"
+        text = Text(
+            f"tokens of {self.origin} are rejected soon after its logins: perhaps another program logs in with the "
+            "same account and that ends the tokens of this one; give each an account of its own",
+            f"{self.origin} 登录后不久令牌就被拒绝：可能有其他程序使用同一账号登录，使本程序的令牌失效；请分别使用各自的账号",
         )
         self._contention.record_failure(AuthenticationError(text, culprit=self.origin))
 
@@ -289,7 +292,7 @@ class TokenCache:
     def problem(self, scope: str) -> AuthenticationError:
         """Why the last login gave no token for a scope."""
         reason = self._answer.get(scope)
-        text = reason if isinstance(reason, str) else self.login.missing(scope, self._answer)
+        text = reason if isinstance(reason, Text) else self.login.missing(scope, self._answer)
         return AuthenticationError(text, culprit=self.origin)
 
     def held(self, issued: Issued, *, again: bool = False) -> Held:
@@ -310,7 +313,7 @@ class TokenCache:
         self._skew = skew if abs(skew) >= DATE_RESOLUTION else 0.0
         alarming = abs(skew) >= ALARMING_SKEW
         if alarming and not self._skew_told:
-            log.warning(describe_skew(skew), login=self.origin)
+            log.warning(describe_skew(skew).en, login=self.origin)
         self._skew_told = alarming
 
 

@@ -14,15 +14,18 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
+from exporter.text import Text
 
 # The remedy where a certificate is not accepted, by the error of verification (OpenSSL's x509_vfy.h); else a CA is missing.
 REMEDIES = {
-    9: "is this machine's clock right?",
-    10: "it has to be renewed there, unless this machine's clock is wrong",
-    62: "ask by the name that it is for",
-    64: "ask by the name that it is for",
+    9: Text("is this machine's clock right?", "请检查本机时钟"),
+    10: Text(
+        "it has to be renewed there, unless this machine's clock is wrong", "除非本机时钟有误，否则需要对方更换证书"
+    ),
+    62: Text("use the host name that it was issued for", "请使用证书签发的主机名"),
+    64: Text("use the host name that it was issued for", "请使用证书签发的主机名"),
 }
-OWN_AUTHORITY = "give the region's own CA with tls.ca_file"
+OWN_AUTHORITY = Text("give the region's own CA with tls.ca_file", "请用 tls.ca_file 指定该区域自己的 CA")
 
 
 def translated(error: Exception, host: str, timeout: float) -> PollError:
@@ -35,26 +38,37 @@ def translated(error: Exception, host: str, timeout: float) -> PollError:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return tls_failure(error, host)
         case TimeoutError():
-            kind, text = UpstreamTimeoutError, f"no complete answer from {host} within {timeout:g} s"
+            kind = UpstreamTimeoutError
+            text = Text(
+                f"no complete answer from {host} within {timeout:g} s", f"{host} 在 {timeout:g} 秒内没有返回完整响应"
+            )
         case aiohttp.ClientConnectorDNSError(os_error=OSError(errno=errno.ETIMEDOUT)):
             kind = UpstreamTimeoutError
-            text = f"the name of {host} was not resolved in time: a name server of this machine does not answer"
+            text = Text(
+                f"the name of {host} was not resolved in time: a name server of this machine does not answer",
+                f"{host} 域名解析超时：本机使用的 DNS 服务器没有响应",
+            )
         case aiohttp.ClientConnectorDNSError():
-            text = f"the name of {host} cannot be resolved"
+            text = Text(f"the name of {host} cannot be resolved", f"{host} 域名无法解析")
         case aiohttp.ClientConnectorError():
-            text = f"cannot connect to {host}: {system_words(error.os_error)}"
+            words = system_words(error.os_error)
+            text = Text(f"cannot connect to {host}: {words}", f"无法连接 {host}：{words}")
         case aiohttp.ClientPayloadError():
-            text = f"the answer of {host} broke off or is garbled"
+            text = Text(f"the answer of {host} broke off or is garbled", f"{host} 的响应中断或已损坏")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
-            text = f"{host} hung up without an answer"
+            text = Text(f"{host} hung up without an answer", f"{host} 没有响应就断开了连接")
         case aiohttp.ClientResponseError():
-            kind, text = DecodeError, f"the answer of {host} is not HTTP"
+            kind, text = DecodeError, Text(f"the answer of {host} is not HTTP", f"{host} 的响应不是 HTTP")
         case aiohttp.NonHttpUrlClientError() | ValueError():
             kind = RejectedError
-            text = "the request cannot be sent: its address or a header (the token?) holds what HTTP does not allow"
+            text = Text(
+                "the request cannot be sent: its address or a header (the token?) holds what HTTP does not allow",
+                "请求无法发送：地址或请求头（例如令牌）中有 HTTP 不允许的字符",
+            )
         case _:
             # The text of an unexpected exception may hold a header's value; its type never does.
-            text = f"the request to {host} failed: {type(error).__name__}"
+            name = type(error).__name__
+            text = Text(f"the request to {host} failed: {name}", f"对 {host} 的请求失败：{name}")
     return kind(text, culprit=host)
 
 
@@ -64,13 +78,17 @@ def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientS
         cause = error.certificate_error
         reason = getattr(cause, "verify_message", None) or type(cause).__name__
         remedy = REMEDIES.get(getattr(cause, "verify_code", 0), OWN_AUTHORITY)
-        return UntrustedCertificateError(
-            f"the TLS certificate of {host} was not accepted ({reason}); {remedy}", culprit=host
+        text = Text(
+            f"the TLS certificate of {host} was not accepted ({reason}); {remedy.en}",
+            f"{host} 的 TLS 证书未被接受（{reason}）；{remedy.zh}",
         )
+        return UntrustedCertificateError(text, culprit=host)
     if isinstance(error.os_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return UpstreamConnectionError(f"{host} hung up while TLS was set up", culprit=host)
+        text = Text(f"{host} hung up while TLS was set up", f"{host} 在 TLS 握手时断开了连接")
+        return UpstreamConnectionError(text, culprit=host)
     reason = getattr(error.os_error, "reason", None) or type(error.os_error).__name__
-    return UntrustedCertificateError(f"TLS with {host} is not possible ({reason})", culprit=host)
+    text = Text(f"TLS with {host} is not possible ({reason})", f"无法与 {host} 建立 TLS 连接（{reason}）")
+    return UntrustedCertificateError(text, culprit=host)
 
 
 def system_words(error: OSError) -> str:

@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from exporter.text import Text
+
+__all__ = ("NOTHING_RECENT", "Family", "FamilyType", "Sample", "Text", "counter", "gauge", "histogram")
+
 FamilyType = Literal["gauge", "counter", "histogram"]
-
-
-class Text(NamedTuple):
-    """The same sentence or word in English and in Chinese."""
-
-    en: str
-    zh: str
 
 
 class Sample(NamedTuple):

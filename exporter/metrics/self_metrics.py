@@ -361,7 +361,7 @@ class SelfMetrics:
         self._child(HTTP_REQUESTS, path, str(code)).inc()
 
     def config_reload(self, ok: bool, timestamp: float) -> None:
-        """Note that a configuration was loaded, or refused, at that Unix time."""
+        """Note that a configuration was loaded, or rejected, at that Unix time."""
         self._child(CONFIG_RELOAD_SUCCESSFUL).set(ok)
         self._unset.discard(CONFIG_RELOAD_SUCCESSFUL.name)
         if ok:

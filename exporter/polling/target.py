@@ -11,6 +11,7 @@ import structlog
 from exporter.clock import Clock, Timer
 from exporter.errors import DecodeError, NotThereError, PollError
 from exporter.supervise import cancelled_on_purpose
+from exporter.text import Text
 
 log = structlog.get_logger()
 
@@ -143,7 +144,7 @@ async def poll_target(target: Target, clock: Clock, is_wanted: Callable[[], bool
         if isinstance(failure, asyncio.CancelledError) and cancelled_on_purpose():
             raise
         log.exception("a poll failed in an unforeseen way; please report this", **target.key._asdict())
-        error = DecodeError("an error inside the exporter, see its log")
+        error = DecodeError(Text("an error inside the exporter, see its log", "exporter 内部错误，请查看其日志"))
     return Outcome(target.key, clock.now(), clock.monotonic() - started, None if error else records, error)
 
 

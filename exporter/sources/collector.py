@@ -289,7 +289,11 @@ class RowPolling(Generic[R]):
         except PollError:
             if self._collector.optional and response.status in NOT_THERE:
                 path = self._collector.path
-                raise NotThereError(f"HTTP {response.status}: this region does not have {path}") from None
+                text = Text(
+                    f"HTTP {response.status}: this region does not have {path}",
+                    f"HTTP {response.status}：该区域没有接口 {path}",
+                )
+                raise NotThereError(text) from None
             raise
 
     def _samples(self, rows: Rows[R]) -> tuple[Sample, ...]:
@@ -348,7 +352,13 @@ def read_rows(data: msgspec.Raw, row: type[R]) -> Rows[R]:
 def raise_if_all_rejected(read: Sized, rejected: int, data: msgspec.Raw) -> None:
     """Raise DecodeError for a list of which no row can be used: it says nothing, not that there is nothing."""
     if rejected and not read:
-        raise DecodeError(f"none of the answer's {rejected} rows can be read: {excerpt(bytes(data))}")
+        said = excerpt(bytes(data))
+        raise DecodeError(
+            Text(
+                f"none of the answer's {rejected} rows can be read: {said}",
+                f"响应中的 {rejected} 行全部无法解析：{said}",
+            )
+        )
 
 
 # The names under which an object is known to hold its rows.
@@ -380,7 +390,8 @@ def _decoded_data(data: msgspec.Raw, kind: Any) -> Any:
     try:
         return msgspec.json.decode(data, type=kind)
     except UNREADABLE:
-        raise DecodeError(f"the answer's data is not a list: {excerpt(bytes(data))}") from None
+        said = excerpt(bytes(data))
+        raise DecodeError(Text(f"the answer's data is not a list: {said}", f"响应的 data 不是列表：{said}")) from None
 
 
 def read_row(raw: msgspec.Raw, row: type[R]) -> R:

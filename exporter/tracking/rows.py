@@ -260,7 +260,7 @@ def _amount(value: Any) -> int | None:
 
 
 def _stored(name: str) -> Stored:
-    """Text where it is text; JSON and YAML can also carry halves of surrogate pairs, which SQLite refuses."""
+    """Text where it is text; JSON and YAML can also carry halves of surrogate pairs, which SQLite rejects."""
     try:
         name.encode()
     except UnicodeEncodeError:

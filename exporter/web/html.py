@@ -56,7 +56,9 @@ class Parts:
         return element("span", self._t(f"state_{state}"), class_=f"chip {state}", title=self._t(f"explain_{state}"))
 
     def reason(self, error: Mapping[str, Any]) -> str:
-        return self._t("labelled", name=self._t(f"reason_{error['reason']}"), value=error["message"])
+        """Return the words of an error in the language of the page."""
+        message: str = error["message_zh" if self._t.language == "zh" else "message"]
+        return message
 
     def time(self, text: str | None, otherwise: str = "never", *, future: bool = False) -> Markup | str:
         """Return the time since a moment or until it. A moment of the `future` that has passed is shown as now."""

@@ -48,8 +48,8 @@ def counting(count: Callable[[str, int], None], known: frozenset[str]) -> Middle
         path = "/static" if path.startswith("/static/") else path if path in known else "other"
         try:
             answer = await handler(request)
-        except web.HTTPException as refusal:
-            count(path, refusal.status)
+        except web.HTTPException as rejection:
+            count(path, rejection.status)
             raise
         except Exception:
             # aiohttp logs it and sends this status.

@@ -92,7 +92,7 @@ FAULTS = {
     "HTTP 429": (Fault(kind="status", status=429, retry_after=1), "throttled"),
     "HTTP 429 with a date": (Fault(kind="status", status=429, retry_after=1, retry_after_as_date=True), "throttled"),
     "a redirect": (Fault(kind="redirect"), "http"),
-    "a refused token": (Fault(kind="refused"), "auth"),
+    "a rejected token": (Fault(kind="refused"), "auth"),
     "an internal error": (Fault(kind="code", code="10001"), "upstream"),
     "an error with data": (Fault(kind="code", code="10001", data=[]), "upstream"),
     "an unlisted error": (Fault(kind="code", code="99999"), "upstream"),
@@ -127,7 +127,7 @@ async def test_a_failed_poll_changes_nothing_of_what_is_known(
         assert (await exporter.samples())[UP] == 1
 
 
-@pytest.mark.parametrize("name", ["broken JSON", "HTTP 500", "a refused token", "an internal error"])
+@pytest.mark.parametrize("name", ["broken JSON", "HTTP 500", "a rejected token", "an internal error"])
 async def test_data_leaves_when_its_last_success_is_too_old(
     tmp_path: Path, region: Region, polled: Polled, name: str
 ) -> None:

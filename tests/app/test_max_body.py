@@ -40,7 +40,7 @@ async def polled(network: Network, folder: Path) -> dict[str, object]:
 async def test_the_limit_is_that_of_the_source(tmp_path: Path) -> None:
     async with a_network() as network:
         results = await polled(network, tmp_path)
-    refused = "the answer is longer than poll.max_body allows, which is 1 KiB"
-    assert str(results["small"]).startswith(refused)
-    assert str(results["project"]).startswith(refused)
+    rejected = "the answer is longer than poll.max_body allows, which is 1 KiB"
+    assert str(results["small"]).startswith(rejected)
+    assert str(results["project"]).startswith(rejected)
     assert not isinstance(results["large"], str), "no error"

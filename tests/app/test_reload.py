@@ -425,7 +425,7 @@ async def test_a_reload_uses_the_new_content_of_a_token_file_immediately(tmp_pat
         text = configuration(cluster(region.url, token=None, token_file="token", members=[], collect=["queue_jobs"]))
         async with running(tmp_path, text, clock) as exporter:
             await clock.advance(1.0)
-            await eventually(lambda: exporter.app.scheduler.statuses[0].failures, "the first token is refused")
+            await eventually(lambda: exporter.app.scheduler.statuses[0].failures, "the first token is rejected")
             (tmp_path / "token").write_text("second", encoding="utf-8")
             await exporter.app.reload()
             await clock.advance(1.0)

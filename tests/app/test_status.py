@@ -45,7 +45,7 @@ async def test_queues_members_and_totals_of_a_region(tmp_path: Path) -> None:
         assert source["state"] == "up"
 
 
-async def test_a_refused_reload_is_told_until_one_works(tmp_path: Path) -> None:
+async def test_a_rejected_reload_is_told_until_one_works(tmp_path: Path) -> None:
     async with scripted_region() as region, running(tmp_path, configuration(cluster(region.url))) as made:
         made.file.write_text("nonsense: 1")
         with pytest.raises(ConfigurationError) as caught:

@@ -117,7 +117,7 @@ def test_an_id_that_could_name_another_job_is_wrong_usage(
     assert "is not a job id" in capsys.readouterr().err
 
 
-async def test_an_id_that_could_name_another_job_is_refused_before_anything_is_sent(
+async def test_an_id_that_could_name_another_job_is_rejected_before_anything_is_sent(
     region: BatchRegion, command: Command
 ) -> None:
     result = await command(*WHOM, "--yes", "19", "19:;1638523853,test:20")
@@ -135,7 +135,7 @@ def test_a_user_that_could_name_another_one_is_wrong_usage(
     assert "is not a scheduler user" in capsys.readouterr().err
 
 
-async def test_a_scheduler_id_that_is_none_is_refused(region: BatchRegion, command: Command) -> None:
+async def test_a_scheduler_id_that_is_none_is_rejected(region: BatchRegion, command: Command) -> None:
     result = await command(*WHOM, "--yes", "--scheduler-id=1,bob:7:;1", "19")
     assert result.status == 2
     assert (region.asked, region.deletions) == ([], [])
@@ -253,10 +253,10 @@ async def test_an_answer_that_says_nothing_is_looked_after(region: BatchRegion, 
 async def test_a_rejection_is_reported_and_the_jobs_are_still_there(
     region: BatchRegion, command: Command, code: str
 ) -> None:
-    async def refuse(_region: BatchRegion, _: web.Request) -> web.StreamResponse:
+    async def reject(_region: BatchRegion, _: web.Request) -> web.StreamResponse:
         return reply(envelope("权限不足", code, "权限不足"))
 
-    region.on_delete = refuse
+    region.on_delete = reject
     result = await command(*WHOM, "--yes", "--wait=10m", "19")
     assert (result.status, outcomes(result)) == (1, {"19": "still there"})
     assert f"code {code}, 权限不足" in result.stderr
@@ -289,7 +289,7 @@ async def test_nothing_is_sent_while_the_lists_cannot_be_read_for_a_passing_reas
     assert region.deletions == []
 
 
-async def test_nothing_is_sent_with_a_token_that_is_refused(region: BatchRegion, command: Command) -> None:
+async def test_nothing_is_sent_with_a_token_that_is_rejected(region: BatchRegion, command: Command) -> None:
     region.codes = {"schedulers": "911406"}
     result = await command(*WHOM, "--yes", "--scheduler-id=1638523853", "19")
     assert result.status == 1
@@ -454,7 +454,7 @@ async def test_with_their_exact_number_all_are_deleted_by_one_request(region: Ba
     assert region.ids() == set(THERE)
 
 
-async def test_a_wrong_number_is_refused_for_a_few_jobs_too(region: BatchRegion, command: Command) -> None:
+async def test_a_wrong_number_is_rejected_for_a_few_jobs_too(region: BatchRegion, command: Command) -> None:
     result = await command(*WHOM, "--yes", "--i-mean=3", "19", "20")
     assert result.status == 2
     assert region.deletions == []
@@ -498,14 +498,14 @@ async def test_every_job_leaves_a_line_in_the_audit_file(region: BatchRegion, co
 
 
 async def test_a_failed_deletion_leaves_its_line_on_standard_error(region: BatchRegion, command: Command) -> None:
-    async def refuse(_region: BatchRegion, request: web.Request) -> web.StreamResponse:
+    async def reject(_region: BatchRegion, request: web.Request) -> web.StreamResponse:
         return reply(envelope(None, "10008", f"{request.headers['token']} may not"))
 
-    region.on_delete = refuse
+    region.on_delete = reject
     result = await command(*WHOM, "--yes", "19")
     [line] = audit_lines(result.stderr)
     assert line["outcome"] == "still there"
-    assert line["answer"].startswith("refused: ")
+    assert line["answer"].startswith("rejected: ")
     assert "a-token-of-tests" not in result.stderr
 
 

@@ -104,7 +104,7 @@ async def test_unreadable_members_are_named(region: ScriptedRegion, command: Com
     result = await command("jobs", "list", "--cluster=kunshan")
     assert result.status == 1
     assert [row[3] for row in result.rows] == ["1", "2", "3"]
-    assert "kunshan physics/bob: the jobs could not be read: the token was refused: no permission" in result.stderr
+    assert "kunshan physics/bob: the jobs could not be read: the token was rejected: no permission" in result.stderr
     assert "kunshan chemistry/王伟: 1 of the jobs could not be read" in result.stderr
     answer = json.loads((await command("jobs", "list", "--cluster=kunshan", "--format=json")).stdout)
     jsonschema.validate(answer, json.loads(SCHEMA.read_text()))

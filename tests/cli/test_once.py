@@ -164,7 +164,7 @@ async def test_a_target_that_fails_is_named_and_the_rest_still_printed(
     assert result.status == 1
     assert result.stdout == TABLE[TABLE.index("Members'") :]
     assert (
-        "kunshan queue_jobs test failed: the token was refused: no permission (code 10008, 权限不足)" in result.stderr
+        "kunshan queue_jobs test failed: the token was rejected: no permission (code 10008, 权限不足)" in result.stderr
     )
     result = await command("once", "--format=json")
     found = json.loads(result.stdout)

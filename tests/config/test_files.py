@@ -117,12 +117,12 @@ async def test_a_thread_that_was_given_up_reads_nothing_further(tmp_path: Path, 
         try:
             read_file(path, max_bytes=100)
         except UnansweredFileError:
-            after.append("refused")
+            after.append("rejected")
 
     with pytest.raises(UnansweredFileError):
         await read_in_thread(both)
     await dead_disk.answers()
-    await eventually(lambda: after == ["refused"], "the thread went on")
+    await eventually(lambda: after == ["rejected"], "the thread went on")
 
 
 def test_a_thread_whose_caller_limits_its_time_reads_a_file_itself(

@@ -79,7 +79,7 @@ def test_the_schema_accepts_the_effective_example(validator: jsonschema.Draft202
         "address-without-scheme",
     ],
 )
-def test_the_schema_refuses_what_a_schema_can_see(name: str, validator: jsonschema.Draft202012Validator) -> None:
+def test_the_schema_rejects_what_a_schema_can_see(name: str, validator: jsonschema.Draft202012Validator) -> None:
     assert list(validator.iter_errors(yaml.safe_load(CASES[name].text)))
 
 

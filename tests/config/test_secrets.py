@@ -55,7 +55,7 @@ def test_surrounding_white_space_is_no_part_of_a_secret(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", " \n", "a\nb", "a\rb", "a\x00b", "a\x7fb", "a\u2028b", "héllo", "令牌"])
-def test_what_cannot_travel_in_a_header_is_refused(content: str, path: Path) -> None:
+def test_what_cannot_travel_in_a_header_is_rejected(content: str, path: Path) -> None:
     path.write_bytes(content.encode())
     with pytest.raises(UnusableSecretError):
         FileSecret(path)

@@ -43,11 +43,11 @@ OPERATORS = ("ServiceMonitor", "PrometheusRule")
 each_set = pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 
 
-def refusal(values: dict[str, Any]) -> str:
+def rejection(values: dict[str, Any]) -> str:
     """Helm's message about values that it rejects."""
-    with pytest.raises(engine().HelmError) as refused:
+    with pytest.raises(engine().HelmError) as rejected:
         templates(values)
-    return str(refused.value)
+    return str(rejected.value)
 
 
 @each_set
@@ -160,7 +160,7 @@ OPERATOR_SCHEMAS = {
 
 @each_set
 def test_the_prometheus_operator_takes_its_objects(values: dict[str, Any]) -> None:
-    """They are there if wanted, and only then: without their definitions, Kubernetes refuses the whole release."""
+    """They are there if wanted, and only then: without their definitions, Kubernetes rejects the whole release."""
     found = [manifest for manifest in rendered(values) if manifest["kind"] in OPERATORS]
     wanted = {"serviceMonitor": "ServiceMonitor", "prometheusRule": "PrometheusRule"}
     assert {manifest["kind"] for manifest in found} == {
@@ -225,9 +225,9 @@ def test_an_existing_secret_is_used_and_none_is_made() -> None:
     assert "env" not in container(manifests)
 
 
-def test_two_sources_of_secrets_are_refused() -> None:
+def test_two_sources_of_secrets_are_rejected() -> None:
     both = {"existingSecret": "hpc-keys", "data": {"token": "x"}}
-    assert "exclude each other" in refusal({"secrets": both})
+    assert "exclude each other" in rejection({"secrets": both})
 
 
 @pytest.mark.parametrize(
@@ -244,8 +244,8 @@ def test_two_sources_of_secrets_are_refused() -> None:
         ({"clusters": [{"name": "a", "cluster_id": 1, "hpc_url": "https://a", "token": "sesame"}]}, "token"),
     ],
 )
-def test_a_secret_in_the_configuration_is_refused_without_showing_it(config: Any, key: str) -> None:
-    said = refusal({"config": config})
+def test_a_secret_in_the_configuration_is_rejected_without_showing_it(config: Any, key: str) -> None:
+    said = rejection({"config": config})
     assert f"config holds a secret ({key})" in said
     assert f"{key}_file: KEY_OF_THE_SECRET" in said
     assert "sesame" not in said
@@ -257,7 +257,7 @@ def test_files_of_secrets_and_comments_on_them_are_no_secrets() -> None:
 
 
 def test_without_a_configuration_it_says_what_to_do() -> None:
-    assert "config is empty: give the exporter's configuration, such as --set-file config=exporter.yml" in refusal(
+    assert "config is empty: give the exporter's configuration, such as --set-file config=exporter.yml" in rejection(
         {"config": None}
     )
 
@@ -279,14 +279,14 @@ def test_the_exporter_takes_the_configuration_to_the_last_digit(tmp_path: Path, 
     assert "533686286955839488" in (tmp_path / "exporter.yml").read_text(encoding="utf-8")
 
 
-def test_a_mapping_with_a_number_that_helm_would_round_is_refused() -> None:
-    said = refusal({"config": yaml.safe_load(CONFIG)})
+def test_a_mapping_with_a_number_that_helm_would_round_is_rejected() -> None:
+    said = rejection({"config": yaml.safe_load(CONFIG)})
     assert "/config/clusters/0/members/0/group_id" in said
     assert "maximum" in said
 
 
-def test_a_mapping_with_an_unknown_key_is_refused() -> None:
-    assert "'clustrs' not allowed" in refusal({"config": {"clustrs": []}})
+def test_a_mapping_with_an_unknown_key_is_rejected() -> None:
+    assert "'clustrs' not allowed" in rejection({"config": {"clustrs": []}})
 
 
 @pytest.mark.parametrize(
@@ -300,8 +300,8 @@ def test_a_mapping_with_an_unknown_key_is_refused() -> None:
         {"dashboards": {"languages": ["de"]}},
     ],
 )
-def test_values_that_mean_nothing_are_refused(values: dict[str, Any]) -> None:
-    assert "values don't meet the specifications of the schema" in refusal(values)
+def test_values_that_mean_nothing_are_rejected(values: dict[str, Any]) -> None:
+    assert "values don't meet the specifications of the schema" in rejection(values)
 
 
 def test_every_value_is_described() -> None:

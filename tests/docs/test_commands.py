@@ -30,7 +30,7 @@ SHAPES = {
 JQ = {"select", "map", "length", "sort_by", "group_by", "add", "tsv", "csv", "not", "and", "or", "keys", "if", "then"}
 
 
-def refusal(arguments: Sequence[str]) -> str | None:
+def rejection(arguments: Sequence[str]) -> str | None:
     """Return the message of the real parser about arguments that it does not accept."""
     words = io.StringIO()
     with contextlib.redirect_stderr(words), contextlib.redirect_stdout(io.StringIO()):
@@ -45,7 +45,7 @@ def wrong_with(command: Command) -> str | None:
     """`hpc-exporter` by the real parser, `make` by the Makefile's targets, ``python -m`` by its module."""
     words, arguments = command.words, command.exporter_arguments
     if arguments is not None:
-        return refusal(arguments)
+        return rejection(arguments)
     if command.program == "make":
         unknown = {word for word in words[1:] if re.match(r"[a-z][\w-]*$", word)} - TARGETS
         return f"the Makefile has no {', '.join(sorted(unknown))}" if unknown else None

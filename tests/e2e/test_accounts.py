@@ -177,8 +177,8 @@ async def test_tokens_that_expire_early_fail_no_poll(tmp_path: Path, monkeypatch
             samples = await exporter.samples()
         assert counted(samples, "hpc_exporter_poll_failures_total") == 0
         assert logins(simulator) == before + 15
-        refused = counted(samples, "hpc_exporter_api_errors_total", 'api_code="911406"')
-        assert 15 <= refused <= 15 * 8, "no more than were in flight"
+        rejected = counted(samples, "hpc_exporter_api_errors_total", 'api_code="911406"')
+        assert 15 <= rejected <= 15 * 8, "no more than were in flight"
 
 
 # Faults

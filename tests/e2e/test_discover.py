@@ -101,12 +101,12 @@ async def test_regions_that_fail_are_comments_and_no_region_at_all_is_a_failure(
         assert load(tmp_path / "exporter.yml", KEYS).clusters == ()
 
 
-async def test_a_refused_login_is_one_line_and_no_configuration(tmp_path: Path) -> None:
+async def test_a_rejected_login_is_one_line_and_no_configuration(tmp_path: Path) -> None:
     async with simulated() as simulator:
         wrong = {**KEYS, "SCNET_SECRET_KEY": "wrongSESAME4"}
         status, out, err = await discovered(tmp_path, simulator, env=wrong)
     assert (status, out) == (1, "")
-    assert err.startswith("hpc-exporter: the login of lab failed: the credential was refused: ")
+    assert err.startswith("hpc-exporter: the login of lab failed: the credential was rejected: ")
     assert len(err.splitlines()) == 1
     assert "SESAME" not in err
 

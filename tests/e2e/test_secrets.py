@@ -37,7 +37,7 @@ def answer(status: int = 200, body: bytes | str = b"", **headers: str) -> web.Re
     return web.Response(status=status, body=body.encode() if isinstance(body, str) else body, headers=named)
 
 
-def refusal(message: str) -> web.Response:
+def rejection(message: str) -> web.Response:
     return answer(body=envelope(None, "10008", message))
 
 
@@ -66,15 +66,15 @@ ECHOES: dict[str, Callable[[str], web.Response]] = {
         body=envelope([{"name": {"token": token}, "id": {"token": token}, "values": token}])
     ),
     "upper-case header": lambda token: answer(418, token, TOKEN=token),
-    "over two lines": lambda token: refusal(f"the token {token[:20]}\r\n  {token[20:]} is not accepted"),
-    "a tail": lambda token: refusal(f"the token ...{token[-20:]} is not accepted"),
+    "over two lines": lambda token: rejection(f"the token {token[:20]}\r\n  {token[20:]} is not accepted"),
+    "a tail": lambda token: rejection(f"the token ...{token[-20:]} is not accepted"),
     "a middle": lambda token: answer(404, f"no token like *{token[10:30]}*"),
-    "base64": lambda token: refusal(f"Basic {encoded(token)}"),
+    "base64": lambda token: rejection(f"Basic {encoded(token)}"),
     "base64 of more": lambda token: answer(500, f"Authorization: Basic {encoded('user:' + token + ':1')}"),
     "base64 over two lines": lambda token: answer(500, base64.encodebytes(3 * token.encode()).decode()),
     "escapes": lambda token: answer(500, "".join(f"\\u{ord(letter):04x}" for letter in token)),
     "percent-encoding": lambda token: answer(404, "".join(f"%{ord(letter):02x}" for letter in token)),
-    "another token": lambda _token: refusal(f"the session of {SECRETS['user']} has not ended"),
+    "another token": lambda _token: rejection(f"the session of {SECRETS['user']} has not ended"),
     "another token's tail, cut": lambda _token: answer(500, "y" * 170 + SECRETS["file"][-30:]),
 }
 
@@ -109,7 +109,7 @@ def configuration(url: str) -> str:
             "users": [{"name": name, "token": SECRETS["user"]} for name in echoes],
         },
     }
-    refused = [
+    rejected = [
         {"name": f"login {name}", "cluster_id": 1, "account": name, "collect": ["schedulers"]}
         for name in (*echoes, *(f"old {name}" for name in echoes))
     ]
@@ -123,7 +123,7 @@ def configuration(url: str) -> str:
         {
             "poll": {"interval": "1h", "timeout": "5s", "retries": 0},
             "accounts": accounts,
-            "clusters": [{"hpc_url": url, **region} for region in regions + refused],
+            "clusters": [{"hpc_url": url, **region} for region in regions + rejected],
         }
     )
 

@@ -159,7 +159,7 @@ async def test_it_can_be_used_from_the_keyboard(browser: Browser, stage: Stage) 
         assert {"tabs", "filter", "state", "source", "summary"} <= set(seen)
         await page.focus("td summary >> nth=1")
         await page.keyboard.press("Enter")
-        await expect(page.locator("td dl >> nth=1")).to_contain_text("login refused: the token from token_file")
+        await expect(page.locator("td dl >> nth=1")).to_contain_text("the token from token_file")
         await page.keyboard.press("Escape")
         await expect(page.locator("td dl >> nth=1")).to_be_hidden()
         assert await page.evaluate("document.activeElement.closest('td')?.className") == "target"
@@ -219,14 +219,14 @@ async def test_everything_works_without_javascript(browser: Browser, stage: Stag
         stage.show(half_broken())
         await page.goto(stage.url)
         await page.click("td summary >> nth=0")
-        assert "login refused" in await shown.text("td dl")
+        assert "令牌被拒绝" in await shown.text("td dl")
 
 
 async def test_names_from_upstream_are_text(browser: Browser, tmp_path: Path) -> None:
     answers: dict[Any, Any] = {
         "queue_jobs": envelope([queue(HOSTILE, R=1)]),
         "member_jobs": envelope([job("1", HOSTILE)]),
-        "schedulers": envelope(f"refused {HOSTILE}", "10003", f"wrong {HOSTILE}"),
+        "schedulers": envelope(f"rejected {HOSTILE}", "10003", f"wrong {HOSTILE}"),
     }
     async with scripted_region(answers) as region:
         members = [{"group_id": "1", "group": HOSTILE.replace("\u202e", ""), "users": ["test"]}]

@@ -211,7 +211,7 @@ async def test_it_reloads_automatically_when_the_file_changes(tmp_path: Path, re
         await exporter.shows(lambda samples: 'hpc_up{hpc_cluster="hefei"}' in samples, "the region that was added")
         exporter.config.write_text("clusters: [")
         successful = "hpc_exporter_config_last_reload_successful"
-        await exporter.shows(lambda samples: samples[successful] == 0, "that the broken file was refused")
+        await exporter.shows(lambda samples: samples[successful] == 0, "that the broken file was rejected")
         assert 'hpc_up{hpc_cluster="hefei"}' in await exporter.samples()
         assert len(await exporter.logged("was not reloaded")) == 1
 

@@ -1,4 +1,4 @@
-"""A refused token is replaced once and tried once more."""
+"""A rejected token is replaced once and tried once more."""
 
 import pytest
 from aiohttp import web
@@ -15,7 +15,7 @@ class Tokens:
 
     def __init__(self, *tokens: str) -> None:
         self.tokens = list(tokens)
-        self.refused: list[str] = []
+        self.rejected: list[str] = []
 
     async def current(self) -> str:
         if not self.tokens:
@@ -23,14 +23,14 @@ class Tokens:
         return self.tokens[0]
 
     async def replace(self, rejected: str) -> str | None:
-        self.refused.append(rejected)
+        self.rejected.append(rejected)
         self.tokens.pop(0)
         return self.tokens[0] if self.tokens else None
 
 
 def decode(response: Response) -> bytes:
     if response.status == 401:
-        raise AuthenticationError(f"refused: {response.body.decode()}", api_code="10008")
+        raise AuthenticationError(f"rejected: {response.body.decode()}", api_code="10008")
     if response.status == 400:
         raise RejectedError("no such user")
     return response.body
@@ -53,26 +53,26 @@ async def test_an_accepted_token_is_sent_once(network: Network) -> None:
     assert await ask(network, Tokens("good")) == (b"good", ["good"])
 
 
-async def test_a_refused_token_is_replaced_and_tried_once_more(network: Network) -> None:
+async def test_a_rejected_token_is_replaced_and_tried_once_more(network: Network) -> None:
     tokens = Tokens("old", "good")
     assert await ask(network, tokens) == (b"good", ["old", "good"])
-    assert tokens.refused == ["old"]
+    assert tokens.rejected == ["old"]
 
 
-async def test_a_second_refusal_is_a_matter_of_permission(network: Network) -> None:
+async def test_a_second_rejection_is_a_matter_of_permission(network: Network) -> None:
     tokens = Tokens("old-token", "fresh-token", "good")
     with pytest.raises(
-        PermissionDeniedError, match=r"^refused with a fresh token too, .*: refused: <secret>$"
+        PermissionDeniedError, match=r"^rejected with a fresh token too, .*: rejected: <secret>$"
     ) as error:
         await ask(network, tokens)
-    assert tokens.refused == ["old-token"], "it is not tried again and again"
+    assert tokens.rejected == ["old-token"], "it is not tried again and again"
     assert network.counts.codes == {401: 2}
     assert error.value.api_code == "10008"
 
 
-async def test_without_another_token_the_refusal_names_the_credential(network: Network) -> None:
+async def test_without_another_token_the_rejection_names_the_credential(network: Network) -> None:
     """All polls with one credential fail together: the log says it once, by `culprit`."""
-    with pytest.raises(AuthenticationError, match="refused: <secret>") as error:
+    with pytest.raises(AuthenticationError, match="rejected: <secret>") as error:
         await ask(network, Tokens("old-token"))
     assert error.value.culprit == "account lab"
     assert network.counts.codes == {401: 1}
@@ -89,7 +89,7 @@ async def test_other_failures_are_not_the_tokens(network: Network) -> None:
     tokens = Tokens("good")
     with pytest.raises(RejectedError):
         await ask(network, tokens, status=400)
-    assert tokens.refused == []
+    assert tokens.rejected == []
 
 
 async def test_a_login_that_fails_for_a_passing_reason_stays_that(network: Network) -> None:
@@ -129,7 +129,7 @@ async def test_a_token_too_long_for_the_server_is_replaced(network: Network, sta
 
     upstream, tokens = network.upstream(), Tokens("k" * 101, "good")
     assert await endpoint(tokens).get(decode) == b"fine"
-    assert tokens.refused == ["k" * 101]
+    assert tokens.rejected == ["k" * 101]
     with pytest.raises(
         AuthenticationError, match=f"^HTTP {status}: the server does not accept a header as long"
     ) as error:
@@ -147,4 +147,4 @@ async def test_a_bad_request_is_not_one_of_the_token(network: Network) -> None:
     url, tokens = await network.serve(answer), Tokens("good", "other")
     with pytest.raises(RejectedError):
         await Endpoint(network.upstream(), tokens, "schedulers", url).get(decode)
-    assert tokens.refused == []
+    assert tokens.rejected == []

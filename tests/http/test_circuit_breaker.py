@@ -54,7 +54,7 @@ async def test_waiters_share_the_probes_failure() -> None:
     waiters = [asyncio.create_task(breaker.wait_for_probe()) for _ in range(3)]
     results = await asyncio.wait_for(asyncio.gather(probing, *waiters, return_exceptions=True), 100)
     assert [type(result) for result in results] == [UpstreamTimeoutError] * 4
-    assert str(results[1]) == "no answer from h (not asked again for this target)"
+    assert str(results[1]) == "no answer from h (not requested again for this target)"
     assert isinstance(results[1], PollError)
     assert results[1].culprit == "h"
     assert not breaker.half_open

@@ -109,7 +109,7 @@ async def test_the_largest_body_allowed_is_read(network: Network) -> None:
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip", "deflate"])
-async def test_a_longer_body_is_refused_also_where_compression_hides_its_length(network: Network, coding: str) -> None:
+async def test_a_longer_body_is_rejected_also_where_compression_hides_its_length(network: Network, coding: str) -> None:
     plain = bytes(20 * LIMIT if coding != "identity" else LIMIT + 1)
     bomb = {"identity": lambda b: b, "gzip": gzip.compress, "deflate": zlib.compress}[coding](plain)
 
@@ -128,7 +128,7 @@ async def test_a_compressed_body_is_decompressed(network: Network) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_refused_and_the_token_does_not_travel(network: Network, status: int) -> None:
+async def test_a_redirect_is_rejected_and_the_token_does_not_travel(network: Network, status: int) -> None:
     visits: list[str] = []
 
     async def elsewhere(request: web.Request) -> web.Response:
@@ -220,7 +220,7 @@ async def test_a_reset_connection_is_a_connection_failure(network: Network) -> N
 
 
 @pytest.mark.parametrize("token", ["a\nb", "a\r\nX-Admin: 1", "a\0b", "a\x7f\x01"])
-async def test_a_header_that_cannot_be_sent_is_refused_without_a_word_of_it(network: Network, token: str) -> None:
+async def test_a_header_that_cannot_be_sent_is_rejected_without_a_word_of_it(network: Network, token: str) -> None:
     seen: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -241,7 +241,7 @@ async def test_a_header_that_cannot_be_sent_is_refused_without_a_word_of_it(netw
     "url",
     ["", "nonsense", "http://", "http://[::1", "http://h:99999/", "http://h:x/", "ftp://h/", "//h/x", "http://\x00/"],
 )
-async def test_an_address_that_is_none_is_refused(network: Network, url: str) -> None:
+async def test_an_address_that_is_none_is_rejected(network: Network, url: str) -> None:
     with pytest.raises(PollError):
         await network.upstream().call(get(url), body_of)
 

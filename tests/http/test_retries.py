@@ -216,7 +216,7 @@ async def test_a_pause_of_nonsense_is_none(network: Network, retry_after: str | 
 
 ECHOES = [
     SECRET,
-    f"token {SECRET} refused",
+    f"token {SECRET} rejected",
     f"{SECRET}{SECRET}",
     f"{SECRET[:40]}",
     f"cut here: {SECRET[:-1]}",
@@ -252,7 +252,7 @@ async def test_text_without_a_secret_stays_as_it_is(network: Network) -> None:
         await network.upstream().call(get(await network.serve(Answers()), secrets=(SECRET,)), decode)
 
 
-async def test_closing_lets_requests_in_flight_end_and_refuses_later_ones(network: Network) -> None:
+async def test_closing_lets_requests_in_flight_end_and_rejects_later_ones(network: Network) -> None:
     """A reload closes an old upstream while its polls still run."""
     all_there, there = asyncio.Event(), 0
 

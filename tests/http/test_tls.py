@@ -38,7 +38,7 @@ async def test_a_private_authority_is_accepted_where_it_is_named(network: Networ
     assert await network.upstream(tls=trusting(authority)).call(get(url), body_of) == b"ok"
 
 
-async def test_a_private_authority_is_refused_elsewhere_at_once_and_with_advice(
+async def test_a_private_authority_is_rejected_elsewhere_at_once_and_with_advice(
     network: Network, authority: trustme.CA
 ) -> None:
     url = await network.serve(answer, server_context(authority, "127.0.0.1"))
@@ -47,9 +47,11 @@ async def test_a_private_authority_is_refused_elsewhere_at_once_and_with_advice(
     assert network.counts.codes == {None: 1}, "asking again gives the same certificate"
 
 
-async def test_a_certificate_for_another_name_is_refused(network: Network, authority: trustme.CA) -> None:
+async def test_a_certificate_for_another_name_is_rejected(network: Network, authority: trustme.CA) -> None:
     url = await network.serve(answer, server_context(authority, "hpc.example.com"))
-    with pytest.raises(UntrustedCertificateError, match=r"IP address mismatch.*; ask by the name that it is for"):
+    with pytest.raises(
+        UntrustedCertificateError, match=r"IP address mismatch.*; use the host name that it was issued for"
+    ):
         await network.upstream(tls=trusting(authority)).call(get(url), body_of)
 
 

@@ -129,7 +129,7 @@ def test_a_line_start_is_completed_by_its_last_labels() -> None:
 
 
 @pytest.mark.parametrize("values", [(), ("a",), ("a", "b", "c")])
-def test_a_wrong_number_of_labels_is_refused(values: tuple[str, ...]) -> None:
+def test_a_wrong_number_of_labels_is_rejected(values: tuple[str, ...]) -> None:
     """A label left out silently would merge series of different things."""
     with pytest.raises(ValueError, match="zip"):
         sample(GAUGE, values, 1)

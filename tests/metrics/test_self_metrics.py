@@ -188,7 +188,7 @@ def test_a_token_without_known_expiry_has_no_series(own: SelfMetrics) -> None:
 
 
 def test_reloads(own: SelfMetrics) -> None:
-    """Absent before the first; a refused configuration leaves the time of the one in use."""
+    """Absent before the first; a rejected configuration leaves the time of the one in use."""
     name = "hpc_exporter_config_last_reload_success"
     assert lines(own, name) == []
     own.config_reload(ok=False, timestamp=1.5e9)

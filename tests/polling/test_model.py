@@ -29,7 +29,7 @@ OUTCOMES: list[BaseException | None] = [
     UpstreamConnectionError("down"),
     ServerError("HTTP 502"),
     ThrottledError("slow down", retry_after=100.0),
-    AuthenticationError("refused", culprit="lab"),
+    AuthenticationError("rejected", culprit="lab"),
     PermissionDeniedError("no"),
     DecodeError("html"),
     KeyError("unforeseen"),

@@ -553,11 +553,11 @@ async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
     assert 3500 < logged[1]["after_seconds"] < 5000
 
 
-async def test_a_refused_token_is_one_line_for_each_credential(
+async def test_a_rejected_token_is_one_line_for_each_credential(
     scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
-    lab = [Played(clock, f"lab-{n}", error=AuthenticationError("refused", culprit="token of lab")) for n in range(5)]
-    bob = [Played(clock, f"bob-{n}", error=AuthenticationError("refused", culprit="token of bob")) for n in range(5)]
+    lab = [Played(clock, f"lab-{n}", error=AuthenticationError("rejected", culprit="token of lab")) for n in range(5)]
+    bob = [Played(clock, f"bob-{n}", error=AuthenticationError("rejected", culprit="token of bob")) for n in range(5)]
     update(scheduler, *lab, *bob)
     await clock.advance(3600)
     assert events(logged) == [("warning", "polls fail", "kunshan", "auth")] * 2

@@ -79,6 +79,6 @@ def test_one_alone_polls_all() -> None:
         (1, 1, "there is no shard 1 of 1: it can be 0"),
     ],
 )
-def test_a_shard_that_cannot_be_is_refused(ordinal: int, total: int, message: str) -> None:
+def test_a_shard_that_cannot_be_is_rejected(ordinal: int, total: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Shard(ordinal, total)

@@ -28,7 +28,7 @@ def test_running_goes_before_queued_before_the_rest_then_by_number() -> None:
 
 
 def test_ids_of_any_length_are_ordered_as_numbers() -> None:
-    """Python refuses to read numbers of more than some thousand digits."""
+    """Python rejects to read numbers of more than some thousand digits."""
     huge = "9" * 10_000
 
     assert ids(PerJobBudget(9).grant("a", "kunshan", "bob", some_jobs(huge, 10, 9))) == ["9", "10", huge]

@@ -19,12 +19,27 @@ from exporter.sources.figures import (
     TaskFigures,
 )
 from exporter.sources.scnet.region_cores import CPUS
+from exporter.text import Text
 from tests.support.face import FakeFace
 
 NOW = 1_790_000_000.0
-TIMEOUT = UpstreamTimeoutError("no complete answer from hpc.example.com:65106 within 15 s")
-REFUSED = UpstreamConnectionError("hpc.example.com:65106 cannot be reached: connection refused")
-DENIED = AuthenticationError("the token from token_file xian-token was refused: 10009 token not accepted")
+TIMEOUT = UpstreamTimeoutError(
+    Text(
+        "no complete answer from hpc.example.com:65106 within 15 s", "hpc.example.com:65106 在 15 秒内没有返回完整响应"
+    )
+)
+REFUSED = UpstreamConnectionError(
+    Text(
+        "cannot connect to hpc.example.com:65106: Connection refused",
+        "无法连接 hpc.example.com:65106：Connection refused",
+    )
+)
+DENIED = AuthenticationError(
+    Text(
+        "the token from token_file xian-token was rejected: 10009 token not accepted",
+        "token_file xian-token 中的令牌被拒绝：10009 令牌未被接受",
+    )
+)
 
 
 async def nothing(*_: object) -> None:

@@ -361,7 +361,7 @@ async def test_with_room_again_everything_is_written(state_file: Path) -> None:
     assert len((await loaded(state_file)).members) == 301
 
 
-async def test_a_file_that_does_not_answer_is_refused(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_does_not_answer_is_rejected(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from exporter.tracking import store as store_module  # noqa: PLC0415 - the name is taken
 
     monkeypatch.setattr(store_module, "_OPEN_TIMEOUT", 0.05)

@@ -164,7 +164,7 @@ asyncio.run(main())
 
 
 async def test_a_file_that_the_system_does_not_let_grow_stops_nothing(state_file: Path) -> None:
-    """The system itself refuses to write; when it does again, all that was counted meanwhile is kept."""
+    """The system itself rejects to write; when it does again, all that was counted meanwhile is kept."""
     command = [sys.executable, "-c", LIMITED, str(state_file)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: ASYNC221, S603 - our own script
     assert "Traceback" not in result.stderr

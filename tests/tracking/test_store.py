@@ -98,7 +98,7 @@ def test_an_empty_file_is_a_new_one(state_file: Path) -> None:
     assert not list(state_file.parent.glob("*set-aside*"))
 
 
-async def test_a_file_in_use_by_another_exporter_is_refused(state_file: Path) -> None:
+async def test_a_file_in_use_by_another_exporter_is_rejected(state_file: Path) -> None:
     first, _ = await Store.open(state_file)
     with pytest.raises(StateFileError, match="another process has it open") as caught:
         await Store.open(state_file)
@@ -112,7 +112,7 @@ async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         await Store.open(tmp_path / "nowhere" / "tracker.db")
 
 
-async def test_a_folder_with_files_in_its_place_is_refused(state_file: Path) -> None:
+async def test_a_folder_with_files_in_its_place_is_rejected(state_file: Path) -> None:
     """A folder given instead of a file in it: other files in there must not be moved."""
     (state_file / "exporter.yml").parent.mkdir()
     (state_file / "exporter.yml").touch()
@@ -121,7 +121,7 @@ async def test_a_folder_with_files_in_its_place_is_refused(state_file: Path) -> 
     assert (state_file / "exporter.yml").exists()
 
 
-async def test_a_pipe_in_its_place_is_refused(state_file: Path) -> None:
+async def test_a_pipe_in_its_place_is_rejected(state_file: Path) -> None:
     os.mkfifo(state_file)
     with pytest.raises(StateFileError, match="no regular file"):
         await Store.open(state_file)

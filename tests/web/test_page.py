@@ -1,6 +1,7 @@
 """The status page as it is without JavaScript."""
 
 import math
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -16,7 +17,7 @@ from exporter.web.page import StatusPage
 from exporter.web.query import page_query
 from exporter.web.texts import Texts
 from tests.support.face import guarded
-from tests.support.installations import Installation, StagedFace, empty, half_broken, healthy, huge
+from tests.support.installations import DENIED, Installation, StagedFace, empty, half_broken, healthy, huge
 
 VOID = {"meta", "link", "img", "input"}
 
@@ -114,6 +115,13 @@ def test_the_headline_names_the_problem_and_its_regions() -> None:
     assert "All 35 targets work" in read(healthy()).texts
     assert "Nothing is polled" in read(empty()).texts
     assert "29 个目标中有 17 个异常" in read(half_broken(), "zh").texts
+
+
+def test_errors_are_in_the_language_of_the_page() -> None:
+    english, chinese = (read(half_broken(), language) for language in ("en", "zh"))
+    assert english.texts.count(DENIED.text.en) == chinese.texts.count(DENIED.text.zh) > 8
+    assert english.text.count("rejected") == english.text.count(DENIED.text.en), "said once"
+    assert not re.search("reject|answer|connect", chinese.text)
 
 
 def test_a_single_target_has_texts_of_its_own() -> None:
@@ -231,7 +239,7 @@ def test_problems_come_first_and_unknown_numbers_last() -> None:
     assert running[-1] == "–"
     assert [int(text) for text in running[:-1]] == sorted(map(int, running[:-1]), reverse=True)
     errors = [row[6] for row in rows(half_broken(), sort="result")]
-    assert errors[0].startswith("login refused")
+    assert errors[0].startswith("the token from token_file")
     assert errors[-1] == ""
 
 
@@ -241,7 +249,7 @@ def test_problems_come_first_and_unknown_numbers_last() -> None:
         ({"filter": "10009 xian"}, 9),
         ({"filter": "debug", "view": "queues"}, 8),
         ({"filter": "debug"}, 0),
-        ({"filter": "login refused"}, 9),
+        ({"filter": "token rejected"}, 9),
         ({"filter": "queue jobs alice"}, 3),
         ({"collector": "schedulers"}, 4),
         ({"source": "hefei", "state": "up,stale"}, 1),

@@ -22,7 +22,9 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Response, excerpt, one_line, retry_after_of
+from exporter.http.message import http_error
 from exporter.sources.values import UNREADABLE
+from exporter.text import Text
 
 # The HTTP status that the page lists with each code, for answers that come with a success.
 OCTOPUS_STATUS = {
@@ -35,10 +37,13 @@ OCTOPUS_STATUS = {
     "octopus.400100": 500,
     "octopus.400102": 502,
 }
-TOKEN_REFUSED = {
-    "octopus.400001": "it is not valid",
-    "0301": "missing, expired or of another place",
-    "0307": "it must be renewed, or is of another region than base_url: a token is good in its own region only",
+TOKEN_REJECTED = {
+    "octopus.400001": Text("it is not valid", "令牌无效"),
+    "0301": Text("missing, expired or of another place", "令牌缺失、已过期或属于别处"),
+    "0307": Text(
+        "it must be renewed, or is of another region than base_url: a token is valid in its own region only",
+        "令牌需要更新，或与 base_url 不在同一区域：令牌只在所属区域有效",
+    ),
 }
 THROTTLED = "0308"
 _GATEWAY_NUMBERS = (
@@ -67,55 +72,73 @@ def error_of(response: Response) -> PollError:
     status = OCTOPUS_STATUS.get(code, 0) if 200 <= response.status < 300 else response.status  # noqa: PLR2004 - successes
     if throttled := throttling(response, key, said, label):
         return throttled
-    if key in TOKEN_REFUSED or status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
-        reason = TOKEN_REFUSED.get(key, "it was not accepted")
-        return AuthenticationError(f"the token was refused: {reason} ({said})", api_code=label)
+    if key in TOKEN_REJECTED or status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
+        reason = TOKEN_REJECTED.get(key, Text("it was not accepted", "未被接受"))
+        text = Text(f"the token was rejected: {reason.en} ({said.en})", f"令牌被拒绝：{reason.zh}（{said.zh}）")
+        return AuthenticationError(text, api_code=label)
     if status == 0:
         return without_status(response, code, said, label)
     return error_for_status(status, said, label) if message or code else bare(status, response)
 
 
-def quoted(status: int, code: str, message: str) -> str:
+def quoted(status: int, code: str, message: str) -> Text:
     """Return an excerpt of an answer, for messages."""
-    return ", ".join(filter(None, (f"HTTP {status}", code and f"code {code}", message)))
+    return Text(
+        ", ".join(filter(None, (f"HTTP {status}", code and f"code {code}", message))),
+        "，".join(filter(None, (f"HTTP {status}", code and f"代码 {code}", message))),
+    )
 
 
-def error_for_status(status: int, said: str, label: str | None) -> PollError:
+# The error for an HTTP status, and the words before what was answered.
+STATUS_ERRORS: Mapping[int, tuple[type[PollError], Text]] = {
+    400: (
+        RejectedError,
+        Text("the request was rejected: a parameter is missing or wrong", "请求被拒绝：参数缺失或有误"),
+    ),
+    403: (PermissionDeniedError, Text("the token's owner lacks the permission", "令牌所有者没有权限")),
+    404: (
+        UnexpectedStatusError,
+        Text("there is no such thing: are base_url and project_id right?", "不存在：请检查 base_url 和 project_id"),
+    ),
+}
+
+
+def error_for_status(status: int, said: Text, label: str | None) -> PollError:
     """Return the error for an HTTP status of 400 or more. `label` is the error's code as a label, None if there is none."""
-    match status:
-        case 400:
-            return RejectedError(f"the request was refused: a parameter is missing or wrong ({said})", api_code=label)
-        case 403:
-            return PermissionDeniedError(f"the token's owner may not ask this ({said})", api_code=label)
-        case 404:
-            hint = "are base_url and project_id right?"
-            return UnexpectedStatusError(f"there is no such thing: {hint} ({said})", api_code=label)
+    if status in STATUS_ERRORS:
+        kind, words = STATUS_ERRORS[status]
+        return kind(Text(f"{words.en} ({said.en})", f"{words.zh}（{said.zh}）"), api_code=label)
     if status < 500:  # noqa: PLR2004 - the class of server errors
         return UnexpectedStatusError(said, api_code=label)
     if label is None:
         return ServerError(said)
-    return UpstreamBusyError(f"the service failed ({said})", api_code=label)
+    return UpstreamBusyError(Text(f"the service failed ({said.en})", f"服务出错（{said.zh}）"), api_code=label)
 
 
 def bare(status: int, response: Response) -> PollError:
     """Return the error for an HTTP status whose body is none of the API's."""
-    return error_for_status(status, f"HTTP {status}: {excerpt(response.body)}", None)
+    return error_for_status(status, http_error(status, response.body), None)
 
 
-def without_status(response: Response, code: str, said: str, label: str | None) -> PollError:
+def without_status(response: Response, code: str, said: Text, label: str | None) -> PollError:
     """Return an HTTP success that is no answer to what was asked."""
     if code:
-        return ApiError(f"an error that no page lists ({said})", api_code=label)
-    return DecodeError(f"the answer is not what the API describes: {excerpt(response.body)}")
+        text = Text(f"an error that no page lists ({said.en})", f"接口文档中没有的错误（{said.zh}）")
+        return ApiError(text, api_code=label)
+    begin = excerpt(response.body)
+    return DecodeError(Text(f"the answer is not what the API describes: {begin}", f"响应与接口文档不符：{begin}"))
 
 
-def throttling(response: Response, key: str, said: str, label: str | None) -> ThrottledError | None:
+def throttling(response: Response, key: str, said: Text, label: str | None) -> ThrottledError | None:
     """Return the error for HTTP 429, for 503 that says when to come back, and for the gateway's own code."""
     told = retry_after_of(response.headers, response.received)
     if response.status != 429 and key != THROTTLED and (response.status != 503 or told is None):  # noqa: PLR2004 - HTTP
         return None
     pause = random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE) if told is None else told  # noqa: S311 - spreads load
-    return ThrottledError(f"asked to slow down for {pause:.0f} s ({said})", retry_after=pause, api_code=label)
+    text = Text(
+        f"rate limited: next request in {pause:.0f} s ({said.en})", f"被限流：{pause:.0f} 秒后再请求（{said.zh}）"
+    )
+    return ThrottledError(text, retry_after=pause, api_code=label)
 
 
 def gateway_number(code: str) -> str:

@@ -16,6 +16,7 @@ from exporter.errors import AuthenticationError, DecodeError, PollError, Rejecte
 from exporter.http import Issued, Request, Response, sendable
 from exporter.sources.octopus.api import error_of, quoted, read_error
 from exporter.sources.values import UNREADABLE, epoch_seconds
+from exporter.text import Text
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
 TOKEN_HEADER = "X-Subject-Token"  # noqa: S105 - a header's name
@@ -46,12 +47,12 @@ class IamLogin:
     def origin(self) -> str:
         return f"IAM user {self.user} of domain {self.domain} at {self.url}"
 
-    def read(self, response: Response) -> Mapping[str, Issued | str]:
+    def read(self, response: Response) -> Mapping[str, Issued | Text]:
         return {"": read_login(response)}
 
-    def missing(self, scope: str, known: Mapping[str, Issued | str]) -> str:
+    def missing(self, scope: str, known: Mapping[str, Issued | Text]) -> Text:
         del known
-        return f"{self.origin} has no token {scope!r}"
+        return Text(f"{self.origin} has no token {scope!r}", f"{self.origin} 没有令牌 {scope!r}")
 
     def request(self, now: float) -> Request:
         del now
@@ -77,23 +78,31 @@ class IamLogin:
 def read_login(response: Response) -> Issued:
     """Return the token in the answer's header. Raises PollError; AuthenticationError where the login is wrong."""
     if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes; 201 on the page
-        raise refusal(response)
+        raise rejection(response)
     # Nothing of a good answer is quoted: it is a secret.
     token = response.headers.get(TOKEN_HEADER, "").strip()
     if not sendable(token):
-        raise DecodeError(f"IAM's answer holds no token in its header {TOKEN_HEADER}")
+        raise DecodeError(
+            Text(f"IAM's answer holds no token in its header {TOKEN_HEADER}", f"IAM 的响应头 {TOKEN_HEADER} 中没有令牌")
+        )
     return Issued(token, expiry(response.body))
 
 
-def refusal(response: Response) -> PollError:
+def rejection(response: Response) -> PollError:
     """Return the error for a rejected login."""
     error, said = error_of(response), quoted(response.status, *read_error(response.body))
     if isinstance(error, AuthenticationError):
-        return AuthenticationError(
-            f"the user, the domain or the password is wrong, or the user is locked ({said})", api_code=error.api_code
+        text = Text(
+            f"the user, the domain or the password is wrong, or the user is locked ({said.en})",
+            f"用户名、账号名（domain）或密码错误，或用户已被锁定（{said.zh}）",
         )
+        return AuthenticationError(text, api_code=error.api_code)
     if isinstance(error, RejectedError):
-        return RejectedError(f"the login was refused; is there such a project? ({said})", api_code=error.api_code)
+        text = Text(
+            f"the login was rejected; is there such a project? ({said.en})",
+            f"登录被拒绝，请检查项目是否存在（{said.zh}）",
+        )
+        return RejectedError(text, api_code=error.api_code)
     return error
 
 

@@ -15,6 +15,7 @@ from exporter.http import Response, excerpt
 from exporter.http.message import without_nan
 from exporter.sources.octopus.api import error_of, fields_of
 from exporter.sources.values import NULL, UNREADABLE, Count, count_of, id_of, id_of_text, text_of, value_of
+from exporter.text import Text
 
 # A number as JSON has it, of no more digits than a Long.
 PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
@@ -77,7 +78,10 @@ def read_page(response: Response) -> Page:
     if page.payload.rows is None and result.total is None:
         raise error_of(response)
     if result.positions and not result.rows:
-        raise DecodeError(f"none of the page's {result.positions} rows can be read: {excerpt(response.body)}")
+        said, rows = excerpt(response.body), result.positions
+        raise DecodeError(
+            Text(f"none of the page's {rows} rows can be read: {said}", f"该页的 {rows} 行全部无法解析：{said}")
+        )
     return result
 
 

@@ -174,7 +174,8 @@ class QueuePolling:
         try:
             return await self._project.reader.read(QUEUING_JOBS, self._queue, self._project.token)
         except RejectedError as error:
-            raise RejectedError(f"{error}; the queue is at {self._place}", api_code=error.api_code) from None
+            text = Text(f"{error}; the queue is at {self._place}", f"{error.text.zh}；该队列在 {self._place}")
+            raise RejectedError(text, api_code=error.api_code) from None
 
     async def publish(self, listing: QueueListing) -> None:
         project, context = self._project, self._project.context

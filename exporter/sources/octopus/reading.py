@@ -27,9 +27,9 @@ from exporter.records import Record
 from exporter.sources.collector import Collector
 from exporter.sources.octopus.pages import Page, WireRow, read_page
 
-# The most that the newer page allows; what the older one's example shows, for deployments that refuse the former.
+# The most that the newer page allows; what the older one's example shows, for deployments that reject the former.
 PAGE_SIZE, SMALL_PAGE_SIZE = 200, 10
-# Seconds for which a refusal of the larger page is remembered: deployments are updated.
+# Seconds for which a rejection of the larger page is remembered: deployments are updated.
 SMALL_FOR = 3600.0
 # A queue that grows while it is read must come to an end: twice as many pages as it seemed to have, and a few.
 SPARE_PAGES = 10
@@ -127,8 +127,8 @@ class QueueReader:
     async def _first_page(self, ask: "Ask") -> tuple[int, Page]:
         """Return the size of pages, and the first of them.
 
-        No page says how a size is refused. So any 400 for the large one is answered with the small one: if that is
-        refused as well, the reason was another.
+        No page says how a size is rejected. So any 400 for the large one is answered with the small one: if that is
+        rejected as well, the reason was another.
         """
         if self._clock.monotonic() < self._small_until:
             return SMALL_PAGE_SIZE, await ask(0, SMALL_PAGE_SIZE)

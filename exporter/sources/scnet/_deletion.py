@@ -19,7 +19,7 @@ DELETE_JOBS = "delete_jobs"
 DELETION = "5"
 FORM = "application/x-www-form-urlencoded"
 
-# The separators of strJobInfoMap cannot be escaped, so a name with anything unusual in it is refused. No scheduler gives
+# The separators of strJobInfoMap cannot be escaped, so a name with anything unusual in it is rejected. No scheduler gives
 # its jobs longer ids, and no system its users longer names.
 JOB_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.\-\[\]]{1,64}")
 USER_SIGNS = frozenset("_.-[]")
@@ -82,7 +82,7 @@ async def delete_jobs(
     """Ask once, and never again, for the deletion; what the region says about it, which proves nothing.
 
     `in_query`: the parameters travel in the URL, for deployments that drop the bodies of DELETE requests.
-    Raises PollError. Unless it is one of those that refuse a request, the jobs may have been deleted all the same.
+    Raises PollError. Unless it is one of those that reject a request, the jobs may have been deleted all the same.
     """
     url = f"{hpc_url}/hpc/openapi/v2/jobs"
     headers = {"token": token}

@@ -21,34 +21,36 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Response, excerpt, one_line, retry_after_of
-from exporter.http.message import without_nan
+from exporter.http.message import http_error, without_nan
 from exporter.sources.values import NULL, UNREADABLE, value_of
+from exporter.text import Text
 
 SUCCESS = "0"
 PASSING = {
-    "10001": "internal error",
-    "10012": "connection broken",
-    "10013": "timed out",
-    "911404": "its authentication server cannot be reached",
+    "10001": Text("internal error", "内部错误"),
+    "10012": Text("connection broken", "连接中断"),
+    "10013": Text("timed out", "超时"),
+    "911404": Text("its authentication server cannot be reached", "无法访问认证服务器"),
 }
-TOKEN_REFUSED = {
-    "10008": "no permission",
-    "10009": "not allowed to call this interface",
-    "911406": "token not accepted",
+TOKEN_REJECTED = {
+    "10008": Text("no permission", "没有权限"),
+    "10009": Text("not allowed to call this interface", "无权调用该接口"),
+    "911406": Text("token not accepted", "令牌未被接受"),
 }
 REJECTED = {
-    "10003": "parameters missing",
-    "10004": "a parameter is invalid",
-    "10007": "the user is frozen",
-    "10010": "file check failed",
-    "10011": "file too large",
-    "815005": "job submission failed",
-    "815007": "job submission failed",
-    "911009": "the region does not know this user",
+    "10003": Text("parameters missing", "缺少参数"),
+    "10004": Text("a parameter is invalid", "参数无效"),
+    "10007": Text("the user is frozen", "用户已被冻结"),
+    "10010": Text("file check failed", "文件校验失败"),
+    "10011": Text("file too large", "文件过大"),
+    "815005": Text("job submission failed", "作业提交失败"),
+    "815007": Text("job submission failed", "作业提交失败"),
+    "911009": Text("the region does not know this user", "区域中没有该用户"),
 }
-LISTED_CODES = frozenset({*PASSING, *TOKEN_REFUSED, *REJECTED})
+LISTED_CODES = frozenset({*PASSING, *TOKEN_REJECTED, *REJECTED})
 # Web gateways before the API answer with a code of their own, the first of which means other things as well.
-GATEWAY_REFUSED, GATEWAY_NOT_LOGGED_IN = "1001", "401"
+GATEWAY_REJECTED, GATEWAY_NOT_LOGGED_IN = "1001", "401"
+NO_ENVELOPE = Text("the answer is not the JSON envelope that the API describes", "响应不是接口文档所述的 JSON 格式")
 
 
 def address(path: str, params: Mapping[str, str], *, hpc_url: str, ac_url: str) -> str:
@@ -82,7 +84,8 @@ def open_envelope(response: Response) -> msgspec.Raw:
     envelope = _read(response)
     if envelope is None:
         raise_for_status(response)
-        raise DecodeError(f"the answer is not the JSON envelope that the API describes: {excerpt(response.body)}")
+        begin = excerpt(response.body)
+        raise DecodeError(Text(f"{NO_ENVELOPE.en}: {begin}", f"{NO_ENVELOPE.zh}：{begin}"))
     code = str(envelope.code)
     if code == SUCCESS:
         return envelope.data
@@ -107,48 +110,60 @@ def raise_for_status(response: Response) -> None:
     """Raise for an HTTP status that is not a success; used where no envelope says more."""
     status = response.status
     if status in (401, 403):
-        raise AuthenticationError(f"HTTP {status}: the token was refused")
+        raise AuthenticationError(Text(f"HTTP {status}: the token was rejected", f"令牌被拒绝（HTTP {status}）"))
     if throttled := throttling(response):
         raise throttled
     if status >= 500:  # noqa: PLR2004 - the class of server errors
-        raise ServerError(f"HTTP {status}: {excerpt(response.body)}")
+        raise ServerError(http_error(status, response.body))
     if not 200 <= status < 300:  # noqa: PLR2004 - the class of successes
-        raise UnexpectedStatusError(f"HTTP {status}: {excerpt(response.body)}")
+        raise UnexpectedStatusError(http_error(status, response.body))
 
 
 def throttling(response: Response, api_code: str | None = None) -> ThrottledError | None:
     """Return the error for HTTP 429, and for 503 that says when to come back; None for anything else."""
     retry_after = retry_after_of(response.headers, response.received)
     if response.status == 429 or (response.status == 503 and retry_after is not None):  # noqa: PLR2004 - HTTP statuses
-        pause = "" if retry_after is None else f", to come back in {retry_after:.0f} s"
-        return ThrottledError(
-            f"HTTP {response.status}: asked to slow down{pause}", retry_after=retry_after, api_code=api_code
-        )
+        en, zh = f"rate limited (HTTP {response.status})", f"被限流（HTTP {response.status}）"
+        if retry_after is not None:
+            en, zh = f"{en}, next request in {retry_after:.0f} s", f"{zh}，{retry_after:.0f} 秒后再请求"
+        return ThrottledError(Text(en, zh), retry_after=retry_after, api_code=api_code)
     return None
 
 
 def error_for(code: str, message: str, response: Response) -> PollError:
     """Return the error for an envelope with a `code` other than "0"."""
-    refused = gateway_refusal(code, message)
-    label = code if refused or code in LISTED_CODES else "other"
+    rejection = token_rejection(code, message, response.status)
+    label = code if code in LISTED_CODES or rejected_by_gateway(code, message) else "other"
     if throttled := throttling(response, label):
         return throttled
-    said = f"code {one_line(code)[:20]}" + (f", {message}" if message else "")
-    if refused or code in TOKEN_REFUSED or response.status in (401, 403):
-        meaning = refused or TOKEN_REFUSED.get(code, f"HTTP {response.status}")
-        return AuthenticationError(f"the token was refused: {meaning} ({said})", api_code=label)
-    if code in PASSING:
-        return UpstreamBusyError(f"the region failed: {PASSING[code]} ({said})", api_code=label)
-    if code in REJECTED:
-        return RejectedError(f"the region refused the request: {REJECTED[code]} ({said})", api_code=label)
-    return ApiError(f"the region answered with an error that no page lists ({said})", api_code=label)
+    kind: type[PollError]
+    if rejection is not None:
+        kind, (en, zh) = AuthenticationError, rejection
+        en, zh = f"the token was rejected: {en}", f"令牌被拒绝：{zh}"
+    elif code in PASSING:
+        kind, (en, zh) = UpstreamBusyError, PASSING[code]
+        en, zh = f"the region failed: {en}", f"区域服务出错：{zh}"
+    elif code in REJECTED:
+        kind, (en, zh) = RejectedError, REJECTED[code]
+        en, zh = f"the region rejected the request: {en}", f"请求被拒绝：{zh}"
+    else:
+        kind, en, zh = ApiError, "the region answered with an error that no page lists", "接口文档中没有的错误"
+    said = list(filter(None, (one_line(code)[:20], message)))
+    return kind(Text(f"{en} (code {', '.join(said)})", f"{zh}（代码 {'，'.join(said)}）"), api_code=label)
 
 
-def gateway_refusal(code: str, message: str) -> str:
-    """Return the words for a token that a gateway before the API rejects; empty for anything else."""
-    if code == GATEWAY_NOT_LOGGED_IN or (code == GATEWAY_REFUSED and "token" in message.lower()):
-        return "a gateway does not accept it"
-    return ""
+def token_rejection(code: str, message: str, status: int) -> Text | None:
+    """Return the reason why a token was rejected; None for an answer that says nothing against the token."""
+    if rejected_by_gateway(code, message):
+        return Text("a gateway does not accept it", "网关不接受该令牌")
+    if code in TOKEN_REJECTED:
+        return TOKEN_REJECTED[code]
+    return Text(f"HTTP {status}", f"HTTP {status}") if status in (401, 403) else None
+
+
+def rejected_by_gateway(code: str, message: str) -> bool:
+    """Whether a gateway before the API does not accept the token."""
+    return code == GATEWAY_NOT_LOGGED_IN or (code == GATEWAY_REJECTED and "token" in message.lower())
 
 
 def message_of(raw: msgspec.Raw) -> str:

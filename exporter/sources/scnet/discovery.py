@@ -23,6 +23,7 @@ from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.login import RegionToken, read_login
 from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
 from exporter.sources.values import UNREADABLE, as_id
+from exporter.text import Text
 
 CENTER = "center"
 # The next address of a region may do where one fails in these ways.
@@ -86,10 +87,13 @@ def read_center(response: Response) -> Center:
     try:
         answer = _center.decode(data)
     except UNREADABLE:
-        raise DecodeError(f"the answer does not describe a region: {excerpt(bytes(data))}") from None
+        said = excerpt(bytes(data))
+        raise DecodeError(
+            Text(f"the answer does not describe a region: {said}", f"响应中没有区域信息：{said}")
+        ) from None
     if isinstance(answer, list):
         if not answer:
-            raise DecodeError("the answer describes no region")
+            raise DecodeError(Text("the answer describes no region", "响应中没有任何区域"))
         answer = answer[0]
     user = answer.cluster_user_info.user_name if answer.cluster_user_info else None
     return Center(as_id(answer.name) or "", as_id(user) or "", tuple(enabled(answer.hpc_urls or [])))

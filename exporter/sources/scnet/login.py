@@ -35,11 +35,12 @@ from exporter.http import (
     sendable,
 )
 from exporter.sources.collector import list_of
-from exporter.sources.scnet.api import open_envelope
+from exporter.sources.scnet.api import NO_ENVELOPE, open_envelope
 from exporter.sources.values import UNREADABLE, as_id, epoch_seconds
+from exporter.text import Text
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
-# The platform's own token: HPC calls refuse it. It is known by either; a region could have that name, but not that id.
+# The platform's own token: HPC calls reject it. It is known by either; a region could have that name, but not that id.
 PLATFORM_CLUSTER_ID, PLATFORM_NAME = "0", "ac"
 # The scope of the platform's token, which is none of a region's.
 PLATFORM = "platform"
@@ -110,33 +111,42 @@ class ScnetLogin:
         """The account by its configured name, else by its user's."""
         return f"account {self.account or self.user}"
 
-    def read(self, response: Response) -> dict[str, Issued | str]:
+    def read(self, response: Response) -> dict[str, Issued | Text]:
         """Return the tokens of the regions by their ids, and that of the PLATFORM."""
         answer = read_login(response)
-        tokens: dict[str, Issued | str] = {each.cluster_id: self._issued(each) for each in answer.regions.values()}
+        tokens: dict[str, Issued | Text] = {each.cluster_id: self._issued(each) for each in answer.regions.values()}
         if answer.platform is not None:
             tokens[PLATFORM] = read_token(answer.platform)
         return tokens
 
-    def _issued(self, region: RegionToken) -> Issued | str:
+    def _issued(self, region: RegionToken) -> Issued | Text:
         if region.token is not None:
             return read_token(region.token)
         if region.unsendable:
-            return (
+            return Text(
                 f"the login of {self.origin} gives a token for region {region.cluster_id} that cannot be sent: it holds "
-                "a line break or another character that no HTTP header may have; report it to the platform"
+                "a line break or another character that no HTTP header may have; report it to the platform",
+                f"{self.origin} 登录后得到的区域 {region.cluster_id} 的令牌无法发送：其中有换行等 HTTP 请求头不允许的字符；"
+                "请向平台反馈",
             )
-        return (
+        return Text(
             f"{self.origin} is disabled in region {region.cluster_id}: its login gives no token there; "
-            "settle its bill or have it enabled"
+            "settle its bill or have it enabled",
+            f"{self.origin} 在区域 {region.cluster_id} 已停用，登录后没有该区域的令牌；请结清欠费或申请启用",
         )
 
-    def missing(self, scope: str, known: Mapping[str, Issued | str]) -> str:
+    def missing(self, scope: str, known: Mapping[str, Issued | Text]) -> Text:
         """Why there is no token for a region that the login does not name, or for the platform."""
         if scope == PLATFORM:
-            return f"the login of {self.origin} gives no token of the platform itself"
-        regions = ", ".join(sorted(known.keys() - {PLATFORM})) or "none"
-        return f"{self.origin} has no region with cluster_id {scope}; it has: {regions}"
+            return Text(
+                f"the login of {self.origin} gives no token of the platform itself",
+                f"{self.origin} 登录后没有得到平台本身的令牌",
+            )
+        regions = sorted(known.keys() - {PLATFORM})
+        return Text(
+            f"{self.origin} has no region with cluster_id {scope}; it has: {', '.join(regions) or 'none'}",
+            f"{self.origin} 没有 cluster_id 为 {scope} 的区域；现有区域：{'、'.join(regions) or '无'}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,7 @@ def signature(user: str, access_key: str, secret_key: str, timestamp: str) -> st
 
 
 def read_login(response: Response) -> LoginAnswer:
-    """Return the tokens in the answer to a login. A refusal names this machine's clock as the likely cause where it is off.
+    """Return the tokens in the answer to a login. A rejection names this machine's clock as the likely cause where it is off.
 
     The row of a region is found by its id: the order of the rows means nothing, and the token's own claim may differ.
     Of two rows of one region the first usable one counts.
@@ -193,11 +203,11 @@ def read_login(response: Response) -> LoginAnswer:
         data = open_confidential(response)
     except (AuthenticationError, RejectedError, ApiError) as error:
         # Whatever the code: this credential gives no tokens.
-        raise refusal(error, clock_skew(response)) from None
+        raise rejection(error, clock_skew(response)) from None
     try:
         rows = list_of(data)
     except DecodeError:
-        raise DecodeError("the answer to the login is not a list of tokens") from None
+        raise DecodeError(Text("the answer to the login is not a list of tokens", "登录的响应不是令牌列表")) from None
     found: dict[str, RegionToken] = {}
     platform: dict[str, str | None] = {}
     for row in filter(None, map(to_region, rows)):
@@ -247,12 +257,14 @@ def read_renewal(response: Response) -> Issued:
     try:
         answer = _renewed.decode(data)
     except UNREADABLE:
-        raise DecodeError("the answer to tokens/next holds no token") from None
+        raise DecodeError(Text("the answer to tokens/next holds no token", "tokens/next 的响应中没有令牌")) from None
     match answer:
         case [WireRenewed(token=token), *_] | WireRenewed(token=token) | str(token) if sendable(token.strip()):
             return read_token(token.strip())
         case _:
-            raise DecodeError("the answer to tokens/next holds no token that can be sent")
+            raise DecodeError(
+                Text("the answer to tokens/next holds no token that can be sent", "tokens/next 的响应中没有可用的令牌")
+            )
 
 
 def open_confidential(response: Response) -> msgspec.Raw:
@@ -260,13 +272,16 @@ def open_confidential(response: Response) -> msgspec.Raw:
     try:
         return open_envelope(response)
     except DecodeError:
-        raise DecodeError("the answer is not the JSON envelope that the API describes") from None
+        raise DecodeError(NO_ENVELOPE) from None
     except (ServerError, UnexpectedStatusError) as error:
-        raise type(error)(f"HTTP {response.status}") from None
+        raise type(error)(Text(f"HTTP {response.status}", f"HTTP {response.status}")) from None
 
 
-def refusal(error: PollError, skew: float | None) -> AuthenticationError:
+def rejection(error: PollError, skew: float | None) -> AuthenticationError:
     # The page names no bound for the timestamp's age; public services that sign alike allow a few minutes.
-    hint = "" if skew is None or abs(skew) < ALARMING_SKEW else f"; {describe_skew(skew)}"
-    text = str(error).replace("the token was refused", "the credential was refused")
-    return AuthenticationError(f"{text}{hint}", api_code=error.api_code)
+    en = error.text.en.replace("the token was rejected", "the credential was rejected")
+    zh = error.text.zh.replace("令牌被拒绝", "登录凭据被拒绝")
+    if skew is not None and abs(skew) >= ALARMING_SKEW:
+        hint = describe_skew(skew)
+        en, zh = f"{en}; {hint.en}", f"{zh}；{hint.zh}"
+    return AuthenticationError(Text(en, zh), api_code=error.api_code)

@@ -14,6 +14,7 @@ from exporter.sources.collector import LISTS, fields_of, list_of, read_row
 from exporter.sources.scnet.api import encoded, open_envelope
 from exporter.sources.scnet.states import state_and_word
 from exporter.sources.values import NULL, Count, Id, Name, count_of
+from exporter.text import Text
 
 OWN_JOBS = "own_jobs"
 PAGE_SIZE = 200
@@ -61,7 +62,7 @@ async def own_jobs(
         if missing == 0 or len(jobs) == before:
             break
     if unread and not jobs:
-        raise DecodeError(f"none of the answer's {unread} rows can be read")
+        raise DecodeError(Text(f"none of the answer's {unread} rows can be read", f"响应中的 {unread} 行全部无法解析"))
     unknown = sum(job.state is JobState.UNKNOWN for job in jobs.values())
     return JobListing(tuple(jobs.values()), rejected=unread + missing, unknown_states=unknown)
 
@@ -88,7 +89,8 @@ def read_page(response: Response) -> Page:
     lists = [fields[name] for name in LISTS if bytes(fields.get(name, NULL)) != b"null"]
     total, _ = count_of(fields.get("total", NULL))
     if not lists and total is None:
-        raise DecodeError(f"the answer is not a page of jobs: {excerpt(bytes(data))}")
+        said = excerpt(bytes(data))
+        raise DecodeError(Text(f"the answer is not a page of jobs: {said}", f"响应不是作业列表：{said}"))
     if total is None and bytes(fields.get("total", NULL)) != b"null":
         total = -1
     return Page(list_of(lists[0]) if lists else [], total)

@@ -415,16 +415,24 @@ class UserPolling:
         self._region.context.targets_changed()
         # The poll is cancelled here, unless a reload was faster.
         await asyncio.sleep(0)
-        raise RejectedError(f"the token is no longer that of {self._user} but of {owner}")
+        raise RejectedError(
+            Text(
+                f"the token is no longer that of {self._user} but of {owner}",
+                f"令牌的用户已由 {self._user} 变为 {owner}",
+            )
+        )
 
     async def _owner(self) -> str:
         """Return the scheduler user that the token belongs to. Raises PollError where it does not say."""
         await self._token.current()
         owner = self._token.issued.owner
         if not owner:
+            origin, region = self._token.origin, self._region.name
             raise RejectedError(
-                f"the token from {self._token.origin} does not say whose it is: list the users of {self._region.name} in the "
-                "configuration"
+                Text(
+                    f"the token from {origin} does not say whose it is: list the users of {region} in the configuration",
+                    f"{origin} 中的令牌没有写明属于哪个用户：请在配置中列出 {region} 的 users",
+                )
             )
         return owner
 

@@ -1,4 +1,4 @@
-"""Tokens from IAM: one login for all, renewed ahead of the end, replaced when refused; a dead account is left alone."""
+"""Tokens from IAM: one login for all, renewed ahead of the end, replaced when rejected; a dead account is left alone."""
 
 import asyncio
 import json
@@ -108,7 +108,7 @@ async def test_a_token_that_expired_early_is_replaced_once_for_all(at_work: AtWo
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "APIG.0301"), (401, "APIG.0307"), (403, "APIG.0307"), (401, "x")])
-async def test_each_way_to_refuse_a_token_gets_another_one(at_work: AtWork, status: int, code: str) -> None:
+async def test_each_way_to_reject_a_token_gets_another_one(at_work: AtWork, status: int, code: str) -> None:
     token = at_work.iam()
     at_work.project.faults.add(Fault(kind="error", endpoint="queuing_jobs", status=status, code=code, times=1))
     assert (await at_work.client.read(QUEUING_JOBS, INTERNAL, token)).complete

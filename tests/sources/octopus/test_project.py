@@ -379,7 +379,7 @@ async def test_a_password_that_changes_in_its_file_is_tried_at_once(at_work: AtW
         assert await exporter.value("octopus_up") == 1
 
 
-async def test_a_pasted_token_that_is_refused_is_read_again_from_its_file(at_work: AtWork, tmp_path: Path) -> None:
+async def test_a_pasted_token_that_is_rejected_is_read_again_from_its_file(at_work: AtWork, tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text("stale")
     text = configuration(at_work, "{queue_type: INTERNAL}", "token_file: token")

@@ -151,7 +151,7 @@ ONE_PAGE: dict[str, tuple[Answer, Expected, int]] = {
     "page under an error": (Answer(page(*row(1)).body, 500), "http: ", 0),
     "the token repeated": (
         Answer({"error_code": "x", "error_msg": f"bad {TOKEN}"}, 403),
-        "permission: the token's owner may not ask this (HTTP 403, code x, bad <secret>)",
+        "permission: the token's owner lacks the permission (HTTP 403, code x, bad <secret>)",
         0,
     ),
 }
@@ -178,14 +178,14 @@ MANY_PAGES: dict[str, tuple[list[Answer], Expected, int]] = {
     "the same page again": ([page(*row(1, 2), total=4), page(*row(1, 2), total=4)], queue(4, complete=False), 0),
     "emptied meanwhile": ([page(*row(1, 2), total=4), page(total=0)], queue(0, 2, complete=False), 0),
     "a bad row may be any": ([page(*row(1, 2), {}, total=4), page(*row(3), total=4)], queue(4, 3, complete=False), 1),
-    "large pages refused": (
+    "large pages rejected": (
         [Answer({"error_code": "octopus.400000"}, 400), page(*row(1), total=2), page(*row(2), total=2)],
         queue(2, 2),
         0,
     ),
-    "refused for another reason": (
+    "rejected for another reason": (
         [Answer({"error_code": "octopus.400000"}, 400)] * 2,
-        "rejected: the request was refused: a parameter is missing or wrong",
+        "rejected: the request was rejected: a parameter is missing or wrong",
         0,
     ),
     **{

@@ -50,7 +50,7 @@ async def test_only_one_request_is_in_flight_whatever_the_number_of_queues(at_wo
 # The size of pages
 
 
-async def test_a_deployment_that_refuses_large_pages_is_asked_for_small_ones(at_work: AtWork) -> None:
+async def test_a_deployment_that_rejects_large_pages_is_asked_for_small_ones(at_work: AtWork) -> None:
     at_work.hold((1, 25))
     at_work.project.max_limit = 100
     listing = await at_work.read()

@@ -1,4 +1,4 @@
-"""The life of an account's tokens against a simulated platform: obtained, renewed, replaced, refused.
+"""The life of an account's tokens against a simulated platform: obtained, renewed, replaced, rejected.
 
 Requests travel over real sockets; time passes only when a test says so.
 """
@@ -339,7 +339,7 @@ class Scripted:
         )
 
 
-async def test_a_token_that_does_not_decode_is_used_until_it_is_refused(network: Network) -> None:
+async def test_a_token_that_does_not_decode_is_used_until_it_is_rejected(network: Network) -> None:
     platform = Scripted(network, FakeClock(), "opaque-1", "opaque-2", "opaque-3")
     token = await platform.token()
     assert await token.current() == "opaque-1"
@@ -363,7 +363,7 @@ async def test_a_token_given_as_expired_is_used_all_the_same(network: Network) -
 
 
 async def test_the_same_token_again_is_not_asked_for_again_and_again(network: Network) -> None:
-    """A platform that repeats a token which the region refuses: one login in ten minutes for all targets together."""
+    """A platform that repeats a token which the region rejects: one login in ten minutes for all targets together."""
     platform = Scripted(network, FakeClock(), "dead")
     token = await platform.token()
     await token.current()
@@ -401,7 +401,7 @@ async def test_programs_that_end_each_other_s_tokens_do_not_log_in_at_every_poll
     # Each waits 5 seconds after the first few, then twice as long, at last ten minutes.
     assert logins <= 2 * (12 + 6 * hours)
     [told] = set(errors)
-    assert "tokens of account lab are refused soon after its logins" in told
+    assert "tokens of account lab are rejected soon after its logins" in told
     assert "give each an account of its own" in told
 
 
@@ -485,7 +485,7 @@ async def test_a_jumping_clock_breaks_nothing(lab: AtWork) -> None:
     assert len([line for line in lines if "clock is" in line["event"]]) <= 5
 
 
-# Refused
+# Rejected
 
 
 async def test_fifty_targets_with_the_same_dead_token_cause_one_login(pair: AtWork) -> None:
@@ -496,16 +496,18 @@ async def test_fifty_targets_with_the_same_dead_token_cause_one_login(pair: AtWo
     await other.current()
     kunshan.expire_tokens()
     await asyncio.gather(*(client.schedulers(token) for _ in range(50)))
-    refused = [record for record in kunshan.requests.of("schedulers") if record.token == fingerprint(dead)]
+    rejected = [record for record in kunshan.requests.of("schedulers") if record.token == fingerprint(dead)]
     assert pair.count("login") == 2
-    assert kunshan.requests.counts["schedulers"] == 50 + len(refused)
-    assert 1 <= len(refused) <= 16, "at most as many as are in flight at once"
+    assert kunshan.requests.counts["schedulers"] == 50 + len(rejected)
+    assert 1 <= len(rejected) <= 16, "at most as many as are in flight at once"
     await other.current()
     assert pair.refreshes.counts == {("kunshan", True): 2, ("xian", True): 2}
 
 
 @pytest.mark.parametrize("style", ["401", "403", "10008", "10009", "911406"])
-async def test_a_token_refused_in_any_form_is_replaced_once_and_the_call_repeated_once(lab: AtWork, style: Any) -> None:
+async def test_a_token_rejected_in_any_form_is_replaced_once_and_the_call_repeated_once(
+    lab: AtWork, style: Any
+) -> None:
     lab.first.set_quirks(refusal_style=style)
     token, client = lab.token(lab.first), lab.client(lab.first)
     await token.current()
@@ -559,7 +561,7 @@ def pauses(moments: list[float]) -> list[int]:
     return [round(later - earlier) for earlier, later in pairwise(moments)]
 
 
-async def test_a_refused_login_is_tried_ever_more_slowly_up_to_ten_minutes(lab: AtWork) -> None:
+async def test_a_rejected_login_is_tried_ever_more_slowly_up_to_ten_minutes(lab: AtWork) -> None:
     lab.account = TokenCache(lab.login(secret_key="wrong"), lab.clock)
     token = lab.token(lab.first)
     moments = await moments_of_logins(lab, token, seconds=HOUR)
@@ -567,7 +569,7 @@ async def test_a_refused_login_is_tried_ever_more_slowly_up_to_ten_minutes(lab: 
     assert lab.count("schedulers") == 0
     assert lab.refreshes.counts == {("kunshan", False): len(moments)}
     with pytest.raises(
-        AuthenticationError, match=r"the login of account lab failed: the credential was refused.*10008"
+        AuthenticationError, match=r"the login of account lab failed: the credential was rejected.*10008"
     ):
         await token.current()
     assert lab.refreshes.expiries == {}
@@ -704,7 +706,7 @@ async def test_a_dead_token_and_a_failing_login_are_the_logins_failure(lab: AtWo
 
 
 @pytest.mark.parametrize("denied", [1, 20])
-async def test_a_target_refused_with_every_token_costs_a_login_in_ten_minutes_at_most(denied: int) -> None:
+async def test_a_target_rejected_with_every_token_costs_a_login_in_ten_minutes_at_most(denied: int) -> None:
     """However many such targets there are, and however often they are polled; and the others notice nothing."""
     async with at_work() as lab:
         token, client = lab.token(lab.first), lab.client(lab.first)
@@ -782,7 +784,7 @@ async def test_a_target_that_is_allowed_again_works_at_its_next_poll(lab: AtWork
     await denied_poll(lab, client, token, str(lab.first.spec.groups[0].id), reasons)
     lab.first.faults.clear()
     await client.member_jobs(str(lab.first.spec.groups[0].id), "test", token)
-    # And what was is forgotten: the next refusal is answered with a login again.
+    # And what was is forgotten: the next rejection is answered with a login again.
     logins = lab.count("login")
     lab.first.expire_tokens()
     await client.member_jobs(str(lab.first.spec.groups[0].id), "test", token)

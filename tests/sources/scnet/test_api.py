@@ -74,7 +74,7 @@ def test_an_errors_data_can_be_anything(data: object) -> None:
 @pytest.mark.parametrize("msg", [None, 7, {"a": 1}, ["x"], True])
 def test_a_message_that_is_no_text_is_left_out(msg: object) -> None:
     assert str(failure(response({"code": "10004", "msg": msg}))) == (
-        "the region refused the request: a parameter is invalid (code 10004)"
+        "the region rejected the request: a parameter is invalid (code 10004)"
     )
 
 
@@ -90,7 +90,7 @@ def test_a_message_that_is_no_text_is_left_out(msg: object) -> None:
         ("401", None),
     ],
 )
-def test_a_gateways_refusal_is_one_of_the_token(key: str, code: object, text: str | None) -> None:
+def test_a_gateways_rejection_is_one_of_the_token(key: str, code: object, text: str | None) -> None:
     for status in (200, 400, 500):
         error = failure(response({"code": code, key: text}, status))
         assert type(error) is AuthenticationError
@@ -112,7 +112,7 @@ def test_the_text_stands_under_message_where_msg_says_nothing(more: dict[str, ob
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [b"", b"<html>Forbidden</html>", {"code": "10001"}, {"code": "77"}, {"error": "x"}])
-def test_http_401_and_403_refuse_the_token_with_and_without_an_envelope(status: int, body: object) -> None:
+def test_http_401_and_403_reject_the_token_with_and_without_an_envelope(status: int, body: object) -> None:
     assert isinstance(failure(response(body, status)), AuthenticationError)
 
 

@@ -46,14 +46,14 @@ def test_whatever_can_be_sent_names_exactly_the_jobs_that_were_meant(
 
 
 @given(st.text(st.sampled_from("abcXYZ0189_.-[]"), min_size=1, max_size=20))
-def test_usual_names_are_not_refused(name: str) -> None:
+def test_usual_names_are_not_rejected(name: str) -> None:
     check_user(name)
     if any(char.isalnum() for char in name):
         check_job_id(name)
 
 
 @given(st.text(min_size=1))
-def test_a_name_with_a_separator_is_always_refused(text: str) -> None:
+def test_a_name_with_a_separator_is_always_rejected(text: str) -> None:
     for separator in ",;:":
         with pytest.raises(UnsafeNameError):
             check_job_id(f"19{separator}{text}")
@@ -151,6 +151,6 @@ async def test_it_is_not_repeated_where_the_answer_is_lost(network: Network) -> 
     assert connections == 1
 
 
-async def test_a_refusal_is_a_refusal(network: Network) -> None:
+async def test_a_rejection_is_a_rejection(network: Network) -> None:
     with pytest.raises(RejectedError, match="invalid"):
         await deleted(network, Endpoint(b'{"code":"10004","msg":"x"}'))

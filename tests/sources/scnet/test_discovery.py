@@ -124,7 +124,7 @@ async def test_all_regions_with_their_addresses_users_and_schedulers(three: AtWo
 
 
 @pytest.mark.parametrize("style", ["401", "10008"])
-async def test_a_region_that_refuses_its_token_is_no_reason_to_log_in_again(three: AtWork, style: Any) -> None:
+async def test_a_region_that_rejects_its_token_is_no_reason_to_log_in_again(three: AtWork, style: Any) -> None:
     three.regions[1].set_quirks(refusal_style=style)
     three.regions[1].faults.add(Fault(kind="refused", endpoint="schedulers"))
     _, xian, harbin = await found_by(three)
@@ -174,7 +174,7 @@ async def test_a_region_that_hangs_costs_its_own_time_only(three: AtWork) -> Non
     assert "no complete answer" in xian.problem
 
 
-async def test_a_refused_login_is_raised(three: AtWork) -> None:
+async def test_a_rejected_login_is_raised(three: AtWork) -> None:
     upstream = three.network.upstream(clock=three.clock)
     with pytest.raises(AuthenticationError):
         await discover(upstream, three.login(secret_key="wrong"), three.first.ac_url, three.clock.now())

@@ -94,9 +94,9 @@ async def test_many_members_learn_together(platform: Platform) -> None:
     assert platform.requests["login"] == 1
     assert platform.requests["platform"] == 200
     assert await platform.poll() == "ok"
-    refused = platform.requests["region"]
+    rejected = platform.requests["region"]
     await asyncio.gather(*(platform.poll(f"user{n}") for n in range(200)))
-    assert platform.requests["region"] == refused, "known by now"
+    assert platform.requests["region"] == rejected, "known by now"
 
 
 @pytest.mark.parametrize("kind", ["region", "platform"])
@@ -138,8 +138,8 @@ async def test_a_member_that_no_token_opens_costs_few_requests_and_no_login_stor
         assert await platform.poll("eve") == "permission"
         assert await platform.poll("test") == "ok"
         await platform.clock.advance(60)
-    refused = platform.requests["region"] + platform.requests["platform"] - 60
-    assert refused <= 60 + 3 * 7, "one a poll, and both kinds every ten minutes"
+    rejected = platform.requests["region"] + platform.requests["platform"] - 60
+    assert rejected <= 60 + 3 * 7, "one a poll, and both kinds every ten minutes"
     assert platform.requests["login"] <= 1 + 6 + 1
 
 

@@ -62,7 +62,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
         "http: HTTP 404: this region does not have",
         0,
     ),
-    "refused": (Answer({"code": "10004", "msg": "缺少参数"}), "rejected: the region refused the request", 0),
+    "rejected": (Answer({"code": "10004", "msg": "缺少参数"}), "rejected: the region rejected the request", 0),
 }
 
 

@@ -33,7 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* The configuration as text. Refuses secrets: this is kept and shown in plain sight. */}}
+{{/* The configuration as text. Rejects secrets: this is kept and shown in plain sight. */}}
 {{- define "hpc-exporter.config" -}}
 {{- if not .Values.config -}}
 {{- fail "config is empty: give the exporter's configuration, such as --set-file config=exporter.yml" -}}
