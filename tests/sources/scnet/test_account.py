@@ -49,7 +49,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
     "not there": (Answer(b"", 404), "http: HTTP 404: ", 0),
     "frozen": (
         Answer({"code": "10007", "msg": "x"}),
-        "rejected: the region refused the request: the user is frozen",
+        "rejected: the region rejected the request: the user is frozen",
         0,
     ),
 }
