@@ -12,6 +12,7 @@ import itertools
 import math
 import random
 from bisect import insort
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -203,6 +204,7 @@ class SimJob:
     resumed_at: float = 0.0
     expected_end: float = math.inf
     epoch: int = 0  # grows with each change of state: an event meant for an earlier one is void
+    queued: float = 0.0  # when it was submitted, or put back in the queue
 
     @property
     def name(self) -> str:
@@ -215,6 +217,18 @@ class SimJob:
     @property
     def queue(self) -> str:
         return self.stream.partition.queue.name
+
+    @property
+    def started(self) -> float | None:
+        """When its present or, of an ended job, its last run began; None where it waits, or ended without one."""
+        return self.runs[-1].started if self.runs and self.runs[-1].started >= self.queued else None
+
+    @property
+    def reason(self) -> str:
+        """Why it waits, or how it ended, in Slurm's words."""
+        if self.state is State.QUEUED:
+            return "Resources" if self.stream.partition.pending[0] is self else "Priority"
+        return _REASONS.get(self.state, "None")
 
     @property
     def requested(self) -> Resources:
@@ -240,6 +254,27 @@ def _round_up(number: int, unit: int) -> int:
     return -(-number // unit) * unit
 
 
+_REASONS = {
+    State.WAITING: "Dependency",
+    State.HELD: "JobHeldUser",
+    State.REQUEUED: "BeginTime",
+    State.FAILED: "NonZeroExitCode",
+    State.TIMEOUT: "TimeLimit",
+    State.NODE_FAILURE: "NodeDown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of a job or, in the state REQUEUED, of one of its runs; `started` is None where there was no run."""
+
+    job: SimJob
+    queued: float
+    started: float | None
+    ended: float
+    state: State
+
+
 class BatchSystem:
     """All batch systems of one region, from the moment `start`; equal seeds give equal histories."""
 
@@ -252,6 +287,7 @@ class BatchSystem:
         self._listed: dict[str, dict[tuple[int, int], SimJob]] = {user.name: {} for user in spec.users}
         self._known: dict[tuple[int, int], SimJob] = {}
         self._ids: dict[int, itertools.count[int]] = {}
+        self._endings: deque[Ending] = deque()
         self._partitions: dict[tuple[int, str], _Partition] = {}
         for scheduler in spec.schedulers:
             self._build(scheduler)
@@ -278,6 +314,11 @@ class BatchSystem:
                 row = rows.setdefault((job.scheduler, job.queue), dict.fromkeys(LETTERS, 0))
                 row[letter] += 1
         return [(queue, rows[key]) for key in sorted(rows) for queue in key[1:]]
+
+    def endings(self, since: float, until: float) -> list[Ending]:
+        """Return what ended between two moments, the latest first, as far back as jobs are kept."""
+        recent = itertools.takewhile(lambda ending: ending.ended >= since, reversed(self._endings))
+        return [ending for ending in recent if ending.ended <= until]
 
     def cores(self) -> tuple[int, int, int]:
         """Return the region's cores: in use, free, and those of nodes that are down."""
@@ -366,6 +407,7 @@ class BatchSystem:
             state=plan.first,
             changes=[(self.now, plan.first)],
             milestones=list(plan.milestones),
+            queued=self.now,
         )
         self._known[scheduler, job.id] = self._listed[job.user][scheduler, job.id] = job
         stream.pending += 1
@@ -424,8 +466,10 @@ class BatchSystem:
         self._requeue(job)
 
     def _requeue(self, job: SimJob) -> None:
+        self._note_end(job, State.REQUEUED)
         self._leave_nodes(job)
         self._change(job, State.REQUEUED)
+        job.queued = self.now
         self._later(30.0, job, self._release)
 
     def _exit(self, job: SimJob) -> None:
@@ -441,6 +485,7 @@ class BatchSystem:
     def _end(self, job: SimJob, *, outcome: State) -> None:
         if job.state is State.QUEUED:
             job.stream.partition.pending.remove(job)
+        self._note_end(job, outcome)
         self._leave_nodes(job)
         self._change(job, outcome)
         key = (job.scheduler, job.id)
@@ -449,6 +494,11 @@ class BatchSystem:
         else:
             del self._listed[job.user][key]
         self._after(self.spec.truth_kept_for, partial(self._known.pop, key))
+
+    def _note_end(self, job: SimJob, state: State) -> None:
+        self._endings.append(Ending(job, job.queued, job.started, self.now, state))
+        while self._endings[0].ended < self.now - self.spec.truth_kept_for:
+            self._endings.popleft()
 
     def _leave_nodes(self, job: SimJob) -> None:
         if not job.nodes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from exporter.simulator import joblists
 from exporter.simulator.api_base import Answer, RefusedError, SimulatedApi, World
 from exporter.simulator.faults import json_response
 from exporter.simulator.quirks import Quirks, Writer, refusal
@@ -108,6 +109,8 @@ class AcInterface:
             web.get("/ac/openapi/v2/user", self._platforms("account", self._user)),
             web.get("/ac/openapi/v2/groupmembers", self._platforms("groups", self._groups)),
             web.get(members, self._platforms("member_jobs", self._member_jobs)),
+            web.post("/ac/openapi/v2/jobs/monitor/page-list", self._platforms("live_jobs", self._live_jobs)),
+            web.post("/ac/openapi/v2/jobs/history/page-list", self._platforms("platform_history", self._history)),
             web.get("/ac/openapi/v2/tokens/state", self._api.handler("state", self._token_state)),
             web.post("/ac/openapi/v2/tokens/next", self._api.handler("next", self._renew)),
             web.get("/ac/openapi/v2/center", self._api.handler("center", self._center)),
@@ -233,6 +236,32 @@ class AcInterface:
                     raise self._error("10008")
                 return region, account.users[region.name]
         raise self._error("10004")
+
+    async def _live_jobs(self, request: web.Request) -> web.Response:
+        return await self._page(request, joblists.live_rows)
+
+    async def _history(self, request: web.Request) -> web.Response:
+        return await self._page(request, joblists.ended_rows)
+
+    async def _page(self, request: web.Request, rows_of: "joblists.RowsOf") -> web.Response:
+        """Answer with a page of the rows of all regions."""
+        account, quirks = self.platform_caller(request), self._quirks()
+        try:
+            wanted = await request.json()
+        except ValueError:
+            wanted = None
+        if not isinstance(wanted, dict):
+            raise self._error("10003")
+        of_group = bool(wanted.get("showGroupJobs"))
+        if of_group and quirks.show_group_jobs == "refused":
+            raise self._error("10009")
+        rows: list[joblists.DatedRow] = []
+        for region in self._directory.regions:
+            users = region.visible_to(account, of_group=of_group and quirks.show_group_jobs == "granted")
+            if users and str(wanted.get("clusterId") or region.cluster_id) == str(region.cluster_id):
+                await region.advance()
+                rows += rows_of(region, users, wanted)
+        return self._answer(joblists.page(rows, wanted, quirks))
 
     def _answer(self, data: Any) -> web.Response:
         return json_response(self._api.writer.envelope(data))

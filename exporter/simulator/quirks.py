@@ -25,6 +25,13 @@ class Quirks:
     strict_platform: bool = False  # platform calls are answered at the platform's address only, for its token only
     members_of_groups: Literal["nested", "flat"] = "nested"  # below their group, or a row for each
     members_named_by: Literal["region", "platform"] = "region"  # whether a member's row names the region's user
+    # Of the lists of single jobs.
+    rows_under: str | None = None  # the rows' name in a page; left out: that of the list's own page
+    largest_page: int = 100
+    show_group_jobs: Literal["granted", "refused", "ignored"] = "granted"
+    expected_starts: Literal["expected", "null", "empty"] = "expected"  # the start of a job that waits
+    waiting_amounts: Literal["requested", "zero"] = "requested"  # what a job that waits is said to use
+    history_lag: float = 45.0  # seconds from the end of a job to its row
 
 
 # The member list's spelling of the states; DE, D, T, N and RQ were met but are on no page.

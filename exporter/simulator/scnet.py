@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from exporter.simulator import joblists
 from exporter.simulator.api_base import RefusedError, SimulatedApi, World
 from exporter.simulator.faults import json_response
 from exporter.simulator.platform import Account, AcInterface, Directory, token_of
@@ -108,6 +109,8 @@ class Region(SimulatedApi):
             web.get("/hpc/openapi/v2/view/queue/jobs", self.handler("queue_jobs", self._queue_jobs)),
             web.get("/hpc/openapi/v2/cluster", self.handler("schedulers", self._cluster)),
             web.get("/hpc/openapi/v2/view/cpucore/state", self.handler("region_cores", self._cores)),
+            web.get("/hpc/openapi/v2/jobs", self.handler("own_jobs", self._own_jobs)),
+            web.get("/hpc/openapi/v2/historyjobs", self.handler("job_history", self._job_history)),
             web.delete("/hpc/openapi/v2/jobs", self.handler("delete", self._delete)),
         ]
 
@@ -157,6 +160,32 @@ class Region(SimulatedApi):
     async def _cores(self, request: web.Request) -> web.Response:
         self.caller(request)
         return json_response(self.writer.cores(*self.batch.cores()))
+
+    async def _own_jobs(self, request: web.Request) -> web.Response:
+        caller, query = self.caller(request), request.query
+        if query.get("strJobOwner", caller.compute_user) != caller.compute_user:
+            raise self._error("10008")
+        wanted = query.get("strClusterIDList", "").split(",")
+        jobs = [job for job in self.batch.jobs(caller.compute_user) if "" in wanted or str(job.scheduler) in wanted]
+        return self._answer(joblists.window([joblists.own_row(job, self) for job in jobs], query, self.quirks))
+
+    async def _job_history(self, request: web.Request) -> web.Response:
+        """All users' ends for a group administrator, their own for anyone else."""
+        caller, query = self.caller(request), request.query
+        schedulers = query.get("strClusterNameList") or query.get("strClusterIDList")
+        if not schedulers:
+            raise self._error("10003")
+        users = set(self._users) if caller.role == ROLE_ADMINISTRATOR else {caller.compute_user}
+        ends = joblists.ended_jobs(self, users, query)
+        rows = [joblists.ended_row(end, self) for end in ends if str(end.job.scheduler) in schedulers.split(",")]
+        return self._answer(joblists.window(rows, query, self.quirks))
+
+    def visible_to(self, account: Account, *, of_group: bool) -> set[str]:
+        """Return the users whose jobs a platform login sees here; with `of_group`, an administrator sees all."""
+        user = self._users.get(account.users.get(self.name, ""))
+        if user is None:
+            return set()
+        return set(self._users) if of_group and user.administrator else {user.name}
 
     async def _delete(self, request: web.Request) -> web.Response:
         caller = self.caller(request)
