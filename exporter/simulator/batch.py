@@ -316,7 +316,7 @@ class BatchSystem:
         return [(queue, rows[key]) for key in sorted(rows) for queue in key[1:]]
 
     def endings(self, since: float, until: float) -> list[Ending]:
-        """Return what ended between two moments, the latest first, as far back as jobs are kept."""
+        """Return the ends between two moments, the latest first, as far back as jobs are kept."""
         recent = itertools.takewhile(lambda ending: ending.ended >= since, reversed(self._endings))
         return [ending for ending in recent if ending.ended <= until]
 

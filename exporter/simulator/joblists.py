@@ -5,13 +5,11 @@ Sources: the pages 查询实时作业列表 and 查询历史作业列表, and wh
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
-from exporter.simulator.batch import ON_NODES, PENDING, Ending, SimJob, State
+from exporter.simulator.batch import ON_NODES, PENDING, BatchSystem, Ending, SimJob, State
 from exporter.simulator.quirks import STATUS, Quirks
-
-if TYPE_CHECKING:
-    from exporter.simulator.scnet import Region
+from exporter.simulator.spec import RegionSpec
 
 CHINA: Final = timezone(timedelta(hours=8))
 DAY: Final = 86_400.0
@@ -22,8 +20,20 @@ DEFAULT_DAYS: Final = 7
 LIVE_STATUS: Final = STATUS | {State.FAILED: "statC"}
 HISTORY_STATUS: Final = STATUS | {State.TIMEOUT: "TIMEOUT"}
 
+
+class Listed(Protocol):
+    """A region whose jobs are listed."""
+
+    name: str
+    spec: RegionSpec
+    batch: BatchSystem
+
+    @property
+    def quirks(self) -> Quirks: ...
+
+
 DatedRow = tuple[float, dict[str, Any]]
-RowsOf = Callable[["Region", Collection[str], Mapping[str, Any]], list[DatedRow]]
+RowsOf = Callable[[Listed, Collection[str], Mapping[str, Any]], list[DatedRow]]
 
 
 def china_time(moment: float | None) -> str | None:
@@ -50,14 +60,14 @@ def clock_time(seconds: float) -> str:
     return str(timedelta(seconds=int(seconds)))
 
 
-def start_time(job: SimJob, region: "Region") -> str | None:
+def start_time(job: SimJob, region: Listed) -> str | None:
     """Return ``jobStartTime``: of a job that waits, one that is expected or nothing."""
     if job.started is not None:
         return china_time(job.started)
     return {"expected": china_time(region.batch.now + 3600), "null": None, "empty": ""}[region.quirks.expected_starts]
 
 
-def own_row(job: SimJob, region: "Region") -> dict[str, Any]:
+def own_row(job: SimJob, region: Listed) -> dict[str, Any]:
     """Return a row of the region's list of a token's own jobs."""
     return {
         "jobId": str(job.id),
@@ -73,12 +83,12 @@ def own_row(job: SimJob, region: "Region") -> dict[str, Any]:
     }
 
 
-def live_row(job: SimJob, region: "Region", *, everything: bool) -> dict[str, Any]:
+def live_row(job: SimJob, region: Listed, *, everything: bool) -> dict[str, Any]:
     """Return a row of the platform's list of live jobs, with `everything` as ``showAllData`` asks for."""
     requested, allocated, now = job.requested, job.allocated, region.batch.now
     used = requested if region.quirks.waiting_amounts == "requested" and job.state in PENDING else allocated
     row = {
-        "clusterId": region.cluster_id,
+        "clusterId": region.spec.cluster_id,
         "clusterName": region.spec.title or region.name,
         "jobId": str(job.id),
         "jobName": job.name,
@@ -121,14 +131,14 @@ def live_row(job: SimJob, region: "Region", *, everything: bool) -> dict[str, An
     return row
 
 
-def ended_row(ending: Ending, region: "Region") -> dict[str, Any]:
+def ended_row(ending: Ending, region: Listed) -> dict[str, Any]:
     """Return a row of the lists of ended jobs, region's and platform's."""
     job = ending.job
     seconds = 0.0 if ending.started is None else ending.ended - ending.started
     share = job.share
     return {
         "jobId": str(job.id),
-        "clusterId": region.cluster_id,
+        "clusterId": region.spec.cluster_id,
         "jobmanagerId": job.scheduler,
         "clusterUserName": job.user,
         "jobName": job.name,
@@ -160,7 +170,7 @@ def ended_row(ending: Ending, region: "Region") -> dict[str, Any]:
     }
 
 
-def live_rows(region: "Region", users: Collection[str], wanted: Mapping[str, Any]) -> list[DatedRow]:
+def live_rows(region: Listed, users: Collection[str], wanted: Mapping[str, Any]) -> list[DatedRow]:
     """Return the rows of users' jobs that a request's filters let pass, with the moments at which they were submitted."""
     since, until = moment_of(wanted.get("startTime")), moment_of(wanted.get("endTime"))
     since = region.batch.now - DEFAULT_DAYS * DAY if since is None else since
@@ -179,13 +189,13 @@ def live_rows(region: "Region", users: Collection[str], wanted: Mapping[str, Any
     return [(job.queued, live_row(job, region, everything=bool(wanted.get("showAllData")))) for job in jobs]
 
 
-def ended_rows(region: "Region", users: Collection[str], wanted: Mapping[str, Any]) -> list[DatedRow]:
+def ended_rows(region: Listed, users: Collection[str], wanted: Mapping[str, Any]) -> list[DatedRow]:
     """Return the rows of users' ended jobs that a request's filters let pass, with the moments of the ends."""
     return [(ending.ended, ended_row(ending, region)) for ending in ended_jobs(region, users, wanted)]
 
 
-def ended_jobs(region: "Region", users: Collection[str], wanted: Mapping[str, Any]) -> list[Ending]:
-    """Return what ended and already has a row, the latest first. The window is of ends or, on request, of submissions."""
+def ended_jobs(region: Listed, users: Collection[str], wanted: Mapping[str, Any]) -> list[Ending]:
+    """Return the ends that already have a row, the latest first. The window is of ends or, on request, of submissions."""
     since, until = moment_of(wanted.get("startTime")), moment_of(wanted.get("endTime"))
     by_queue_time = str(wanted.get("isQueryByQueueTime", "")).lower() == "true"
 
