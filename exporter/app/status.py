@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ DEFAULT_LIMIT: Final = 1000
 MAX_LIMIT: Final = 10_000
 # Tokens shown of each source, those that expire first: there may be thousands.
 TOKENS_TOLD: Final = 20
+# Names told of each source of those whose targets have a problem.
+CONCERNED_TOLD: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,21 @@ class Health:
     """Health of the targets of a source."""
 
     states: Counter[str] = field(default_factory=Counter)
+    # Of those without which a source is of no use.
+    needed: Counter[str] = field(default_factory=Counter)
+    # The users whose targets have a problem, and the collectors of such targets that are not for single users.
+    users: dict[str, None] = field(default_factory=dict)
+    collectors: dict[str, None] = field(default_factory=dict)
     last_success: float | None = None
     # A target with an error, preferably one without data.
     worst: TargetStatus | None = None
+
+    @property
+    def answers(self) -> bool | None:
+        """Whether the last poll of at least one needed target worked, as `hpc_up`; None where it is not known yet."""
+        if self.needed["up"]:
+            return True
+        return None if self.needed["pending"] or not self.needed.total() else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +155,13 @@ def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:
     found: defaultdict[str, Health] = defaultdict(Health)
     for status in statuses:
         health = found[status.key.source]
-        health.states[status.state] += 1
+        state = status.state
+        health.states[state] += 1
+        if not status.target.optional and state != "absent":
+            health.needed[state] += 1
+        if state in ("stale", "failing"):
+            user = status.key.target.rpartition("/")[2]
+            (health.users if user else health.collectors)[user or status.key.collector] = None
         success = status.last_success
         if success is not None and (health.last_success is None or success > health.last_success):
             health.last_success = success
@@ -161,7 +182,12 @@ def source_facts(snapshot: Snapshot, name: str, kind: str, health: Mapping[str, 
         "name": name,
         "kind": kind,
         "state": worst_of(of_source.states),
+        "answers": of_source.answers,
         "targets": state_counts(of_source.states),
+        "concerned": {
+            "total": len(of_source.users or of_source.collectors),
+            "names": list(islice(of_source.users or of_source.collectors, CONCERNED_TOLD)),
+        },
         "last_success": timestamp(of_source.last_success),
         "last_error": error_facts(of_source.worst) if of_source.worst else None,
         "queues": totals.queues._asdict() if totals.queues else None,

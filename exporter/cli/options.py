@@ -4,10 +4,12 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from exporter.config.units import parse_duration
 from exporter.errors import ExporterError
 from exporter.log import LEVELS, setup
+from exporter.redaction import withheld
 from exporter.web.listen import parse_listen_address
 
 DEFAULT_CONFIG = Path("exporter.yml")
@@ -126,6 +128,13 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
         "exporter-toolkit; read again when it changes",
     )
     group.add_argument(
+        "--web.external-url",
+        dest="external_url",
+        type=external_url,
+        metavar="URL",
+        help="where clients reach the exporter through a reverse proxy; its path is served as well",
+    )
+    group.add_argument(
         "--web.telemetry-path",
         dest="telemetry_path",
         type=telemetry_path,
@@ -150,7 +159,7 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
 
 
 TAKEN_PATHS = frozenset({"/", "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
-TAKEN_PREFIX = "/static/"
+TAKEN_PREFIXES = ("/static/", "/api/")
 
 
 def telemetry_path(text: str) -> str:
@@ -158,11 +167,23 @@ def telemetry_path(text: str) -> str:
     if (
         not text.startswith("/")
         or text in TAKEN_PATHS
-        or text.startswith(TAKEN_PREFIX)
+        or text.startswith(TAKEN_PREFIXES)
         or any(char in text for char in "{}?# ")
     ):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path that is free, like /metrics")
     return text
+
+
+def external_url(text: str) -> str:
+    """Return an argparse type: the URL without the slash at its end."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment or parts.username or any(char in parts.path for char in "{} %"):
+        raise argparse.ArgumentTypeError(f"{withheld(text)!r} is not a URL like https://hpc.example.com/exporter/")
+    return text.rstrip("/")
 
 
 def whole_number(text: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
@@ -193,6 +194,7 @@ async def serve_until(
         create_app(
             app,
             telemetry_path=args.telemetry_path,
+            prefix=urlsplit(args.external_url or "").path,
             max_requests=args.max_requests,
             config=web_config,
             limiter=limiter,
@@ -206,7 +208,7 @@ async def serve_until(
     try:
         scheme = "https" if web_config.context else "http"
         for address in await listen(runner, listeners(args), limiter, web_config.context):
-            announce(f"{scheme}://{address}")
+            announce(args.external_url or f"{scheme}://{address}")
         manager.ready()
         await stop.wait()
         manager.stopping()

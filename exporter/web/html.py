@@ -52,13 +52,20 @@ class Parts:
         self._t = texts
         self._now = now
 
-    def chip(self, state: str) -> Markup:
-        return element("span", self._t(f"state_{state}"), class_=f"chip {state}", title=self._t(f"explain_{state}"))
+    def chip(self, state: str, look: str = "") -> Markup:
+        """Return a label for a state, which looks like that of another one where the whole is worse than its parts."""
+        return element(
+            "span", self._t(f"state_{state}"), class_=f"chip {look or state}", title=self._t(f"explain_{state}")
+        )
 
     def reason(self, error: Mapping[str, Any]) -> str:
         """Return the words of an error in the language of the page."""
         message: str = error["message_zh" if self._t.language == "zh" else "message"]
         return message
+
+    def seconds_since(self, text: str) -> float:
+        """Seconds since a moment."""
+        return self._now - moment(text)
 
     def time(self, text: str | None, otherwise: str = "never", *, future: bool = False) -> Markup | str:
         """Return the time since a moment or until it. A moment of the `future` that has passed is shown as now."""

@@ -1,24 +1,56 @@
 """The lists of the status page: their rows, filtered, sorted and in pages, with tabs, form and pager."""
 
-import os
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from exporter.polling import STATES
 from exporter.web.html import Markup, Parts, element, together, void
-from exporter.web.query import FIRST_SORT, FIRST_VIEW, VIEWS, PageQuery
+from exporter.web.query import FIRST_VIEW, PageQuery
+from exporter.web.rows import (
+    FIRST_SORT,
+    GROUPED,
+    NUMBERS,
+    VIEWS,
+    Row,
+    grouped,
+    rows_of,
+    sizes,
+    sort_key,
+    totals,
+    value_texts,
+)
 from exporter.web.texts import Texts, number
 
-NUMBERS: Final = frozenset({"running", "queued", "held", "suspended", "other", "cpus", "gpus", "dcus"})
 # A first click sorts these with the largest number or the most recent success on top.
 DESCENDING_FIRST: Final = NUMBERS | {"last_success"}
 # Values of a target that its row shows; all are in its details.
 VALUES_SHOWN: Final = 6
-_DIGITS: Final = re.compile(r"([0-9]{1,18})")
+# The column that names a row of each list.
+NAMING: Final = {view: columns[0] for view, columns in VIEWS.items()} | {"targets": "target"}
 
-# The values of a row by column, and those of its target.
-Row = Mapping[str, Any]
+
+def chosen_rows(status: Mapping[str, Any], parts: Parts, texts: Texts, query: PageQuery) -> tuple[list[Row], list[Row]]:
+    """Return the rows of the list that match, sorted, and the rows of the whole list."""
+
+    def has_words(row: Row) -> bool:
+        error = parts.reason(row["last_error"]) if row["last_error"] else ""
+        title = texts(f"collector_{row['collector']}")
+        words = " ".join((*row["key"], title, error)).casefold()
+        return all(word in words for word in wanted.text.casefold().split())
+
+    wanted = query.selection
+    every = rows_of(query.view, status["targets"])
+    found = [
+        row
+        for row in every
+        if (not wanted.source or row["source"] == wanted.source)
+        and (not wanted.collector or row["collector"] == wanted.collector)
+        and (not wanted.states or row["state"] in wanted.states)
+        and (not wanted.text or has_words(row))
+    ]
+    chosen = grouped(query.view, found)
+    chosen.sort(key=lambda row: sort_key(query.sort, row), reverse=query.descending)
+    return chosen, grouped(query.view, every)
 
 
 class Lists:
@@ -29,17 +61,16 @@ class Lists:
         self._t = texts
         self._parts = parts
         self._query = query
+        self._counts = sizes(status["targets"])
 
     def html(self) -> Markup:
-        query, targets = self._query, self._status["targets"]
-        every = rows_of(query.view, targets)
-        chosen = [row for row in every if self._matches(row)]
-        chosen.sort(key=lambda row: sort_key(query.sort, row), reverse=query.descending)
+        query = self._query
+        chosen, every = chosen_rows(self._status, self._parts, self._t, query)
         offset, limit = query.selection.offset, query.selection.limit
         view = element(
             "section",
             element("h3", self._t(query.view), id="heading", class_="unseen"),
-            self._table(chosen[offset : offset + limit])
+            self._table(chosen[offset : offset + limit], chosen)
             if chosen
             else element("p", self._t("nothing_matches" if every else "nothing_here"), class_="empty"),
             class_="view",
@@ -47,39 +78,39 @@ class Lists:
         return element(
             "section",
             element("h2", self._t("lists"), class_="unseen"),
-            element("div", self._tabs(sizes(targets)), self._form(len(chosen), len(every)), class_="choices"),
+            element("div", self._tabs(), self._form(len(chosen), len(every)), class_="choices"),
             view,
-            self._pager(len(chosen)),
+            element("div", self._pager(len(chosen)), self._download(), class_="below"),
             id="lists",
         )
-
-    def _matches(self, row: Row) -> bool:
-        wanted = self._query.selection
-        return (
-            (not wanted.source or row["source"] == wanted.source)
-            and (not wanted.collector or row["collector"] == wanted.collector)
-            and (not wanted.states or row["state"] in wanted.states)
-            and (not wanted.text or self._has_words(row, wanted.text))
-        )
-
-    def _has_words(self, row: Row, text: str) -> bool:
-        error = self._parts.reason(row["last_error"]) if row["last_error"] else ""
-        words = " ".join((*row["key"], self._title(row), error)).casefold()
-        return all(word in words for word in text.casefold().split())
 
     def _title(self, row: Row) -> str:
         return self._t(f"collector_{row['collector']}")
 
-    def _tabs(self, counts: Mapping[str, int]) -> Markup:
+    def _download(self) -> Markup:
+        """Return the link to the whole list as CSV; the mark at its beginning lets spreadsheets read Chinese."""
+        query = self._query
+        kept = query.address(view="", limit="", lang="", bom=1)
+        return element(
+            "a", self._t("csv"), href=f"./api/v1/{query.view}.csv{kept}", class_="csv", download=f"{query.view}.csv"
+        )
+
+    def _tabs(self) -> Markup:
+        counts = self._counts
+        problems = sum(self._status["summary"][state] for state in ("stale", "failing"))
         links = [
             element(
                 "a",
                 self._t(view),
                 element("span", number(counts[view]), class_="count"),
+                element("span", self._t("with_problem", problems), class_="chip failing")
+                if view == "targets" and problems
+                else None,
                 href=self._query.address(view="" if view == FIRST_VIEW else view, sort=""),
                 aria_current="page" if view == self._query.view else None,
             )
             for view in VIEWS
+            if counts[view] or view in ("targets", self._query.view)
         ]
         return element("nav", *links, id="tabs", aria_label=self._t("lists"))
 
@@ -128,7 +159,8 @@ class Lists:
         label = self._t("sort_by" if name == "sort" else name)
         return element("select", *options, name=name, id=name, aria_label=label)
 
-    def _table(self, rows: list[Row]) -> Markup:
+    def _table(self, rows: Sequence[Row], every: Sequence[Row]) -> Markup:
+        """Return the table of `rows`, and below it the sums of `every` row of the list that matches."""
         columns = VIEWS[self._query.view]
         head = element("tr", *(self._head(column) for column in columns), role="row")
         body = (
@@ -145,10 +177,27 @@ class Lists:
             "table",
             element("thead", head, role="rowgroup"),
             element("tbody", *body, role="rowgroup"),
+            self._sums(columns, every) if self._query.view != "targets" and len(every) > 1 else None,
             role="table",
             class_=self._query.view,
             aria_labelledby="heading",
         )
+
+    def _sums(self, columns: Sequence[str], rows: Sequence[Row]) -> Markup:
+        sums = totals(rows)
+        names = [column for column in columns if column not in NUMBERS]
+        label = self._t("sum_of", len(rows))
+        cells = (
+            element("th", label, role="rowheader", scope="row", colspan=len(names), class_="sum"),
+            *(
+                element("td", number(sums[column]), role="cell", class_=classes(column), data_label=self._t(column))
+                if column != "people"
+                else element("td", role="cell", class_=classes(column))
+                for column in columns
+                if column in NUMBERS
+            ),
+        )
+        return element("tfoot", element("tr", *cells, role="row"), role="rowgroup")
 
     def _head(self, column: str) -> Markup:
         query, sorted_by = self._query, column == self._query.sort
@@ -173,9 +222,22 @@ class Lists:
             content = self._time(column, row)
         elif column == "result":
             content = self._result(row)
+        elif column == NAMING[self._query.view]:
+            content = self._name(value, row)
         else:
-            content = element("bdi", self._title(row) if column == "collector" else value)
+            content = element("bdi", self._title(row) if column == "collector" else value, title=value)
         return element("td", content, role="cell", class_=classes(column) + " zero" * zero, data_label=self._t(column))
+
+    def _name(self, value: str, row: Row) -> Markup:
+        """Return the name of a row: of sums, with a link to what was added up; with its state, unless it is well."""
+        view = self._query.view
+        name = element("bdi", value or self._t("nameless"), title=value)
+        if view in GROUPED:
+            where = {"source": value} if view == "regions" else {"filter": value}
+            first = "" if self._counts["members"] else "queues"
+            there = self._query.address(**{"view": first, "sort": "", **where})
+            name = element("a", name, href=there)
+        return together(name, self._parts.chip(row["state"]) if row["state"] in ("stale", "failing") else None)
 
     def _time(self, column: str, row: Row) -> Markup | str:
         future = column == "next_poll"
@@ -230,63 +292,6 @@ class Lists:
             class_="pager",
             aria_label=self._t("pages_of_list"),
         )
-
-
-def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Return the rows of a list. ``key`` tells a row from all others of its list."""
-    rows: list[Row] = []
-    for target in targets:
-        name, key = target["target"], (target["source"], target["collector"], target["target"])
-        row = {**target, "key": key, "result": target["last_error"]}
-        if view == "targets":
-            rows.append(row)
-        elif view == "members" and target["member"]:
-            rows.append({**row, **target["member"]["jobs"], **target["member"]["in_use"], "member": name})
-        elif view == "queues" and target["tasks"]:
-            unknown = dict.fromkeys(("running", "held", "suspended", "other"))
-            rows.append({**row, **unknown, "queued": target["tasks"]["length"], "user": "", "queue": name})
-        elif view == "queues":
-            queues = target["queues"] or ()
-            rows += [{**row, **queue, "user": name, "key": (*key, queue["queue"])} for queue in queues]
-    return rows
-
-
-def sizes(targets: Collection[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the number of rows of each list."""
-    return {
-        "targets": len(targets),
-        "queues": sum(len(target["queues"] or ()) + (target["tasks"] is not None) for target in targets),
-        "members": sum(target["member"] is not None for target in targets),
-    }
-
-
-def sort_key(column: str, row: Row) -> Any:
-    """Unknown numbers and moments come before all others; user2 comes before user10."""
-    value = row[column]
-    if column == "state":
-        return STATES.index(value)
-    if column in NUMBERS:
-        return -1 if value is None else value
-    if column == "result":
-        return (0, value["reason"], value["message"]) if value else (1, "", "")
-    parts = enumerate(_DIGITS.split(value or ""))
-    return [int(part) if index % 2 else part.casefold() for index, part in parts]
-
-
-def value_texts(row: Row) -> Iterator[str]:
-    """Yield the values of a target, each with the labels that do not merely say which target it is."""
-    values = row["values"] or ()
-    families = {value["family"] for value in values}
-    shared = os.path.commonprefix([*families]).rpartition("_")[0]  # noqa: RUF071 - names are no paths
-    for value in values:
-        labels = list(value["labels"].values())
-        for own in (row["source"], *row["target"].split("/")):
-            if labels[:1] == [own]:
-                del labels[0]
-        family = value["family"].removeprefix(shared).strip("_").replace("_", " ") if len(families) > 1 else ""
-        # The value of an info metric is always 1.
-        amount = "" if value["family"].endswith("_info") else number(value["value"])
-        yield " ".join(filter(None, (family, *labels, amount)))
 
 
 def classes(column: str) -> str:

@@ -36,15 +36,15 @@ def connection(limiter: ConnectionLimiter, sending_timeout: float) -> Middleware
     return middleware
 
 
-def counting(count: Callable[[str, int], None], known: frozenset[str]) -> Middleware:
-    """Return middleware that counts requests by path and status.
+def counting(count: Callable[[str, int], None], known: frozenset[str], prefix: str = "") -> Middleware:
+    """Return middleware that counts requests by path and status, below the path `prefix` as without it.
 
     A path that is not `known` is `other`: clients may send any.
     """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        path = request.path
+        path = request.path.removeprefix(prefix) or "/"
         path = "/static" if path.startswith("/static/") else path if path in known else "other"
         try:
             answer = await handler(request)

@@ -1,17 +1,25 @@
 """The status page at `/`. static/page.js requests it periodically, and shows the changes."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from exporter.polling import STATES
+from exporter.sources.collector import registry
 from exporter.web.html import Markup, Parts, element, moment, together, void
 from exporter.web.lists import Lists
 from exporter.web.query import PageQuery
+from exporter.web.rows import VIEWS, added, sizes
 from exporter.web.texts import LANGUAGES, Texts, number
 
 LANGUAGE_NAMES: Final = {"en": "English", "zh": "中文"}
-# Regions named in the sentence below the headline at most.
+# Regions named in the headline at most, and users of one.
 NAMED: Final = 3
+# Names in a line of a card at most.
+WHOM: Final = 4
+# Severities of regions, the most urgent first.
+LEVELS: Final = ("stale", "failing", "pending", "up")
 
 
 class StatusPage:
@@ -22,6 +30,10 @@ class StatusPage:
         self._t = texts
         self._telemetry_path = telemetry_path
         self._query = query
+        if "view" not in query.given:
+            counts = sizes(status["targets"])
+            view = next((view for view in VIEWS if counts[view]), query.view)
+            self._query = query if view == query.view else query.opening(view)
         self._now = moment(status["time"])
         self._parts = Parts(texts, self._now)
 
@@ -40,13 +52,18 @@ class StatusPage:
             "main",
             self._verdict_section(),
             self._lost(),
+            self._first_steps(),
             element("div", self._notices(), id="notices"),
             element("h2", self._t("sources"), class_="unseen"),
             element("div", *map(self._card, self._sources()), id="sources"),
-            Lists(self._status, self._t, self._parts, self._query).html(),
+            Lists(self._status, self._t, self._parts, self._query).html() if self._status["targets"] else None,
         )
         body = element(
-            "body", element("a", self._t("skip"), href="#lists", class_="skip"), self._header(), main, self._footer()
+            "body",
+            element("a", self._t("skip"), href="#lists", class_="skip") if self._status["targets"] else None,
+            self._header(),
+            main,
+            self._footer(),
         )
         return f"<!doctype html>{element('html', head, body, lang=self._t.language)}\n"
 
@@ -100,20 +117,60 @@ class StatusPage:
         t, summary = self._t, self._status["summary"]
         total, problems = summary["total"], summary["stale"] + summary["failing"]
         if problems:
-            names = [source["name"] for source in self._status["sources"] if source["state"] in ("stale", "failing")]
-            more = [t("and_more", len(names) - NAMED)] if len(names) > NAMED else []
-            blind = any(severity(source["targets"]) == "stale" for source in self._status["sources"])
-            return (
-                "stale" if blind else "failing",
-                t("verdict_problem", problems, total=number(total)),
-                t("where", names=", ".join(names[:NAMED] + more)),
-            )
+            count = t("verdict_problem", problems, total=number(total))
+            whole = [source for source in self._sources() if severity(source) == "stale"]
+            return "stale" if whole else "failing", "; ".join(self._worst_first(whole)), count
         if summary["pending"]:
             return "pending", t("verdict_pending", summary["pending"]), ""
         if not total:
-            why = "verdict_none_shard" if self._status["shard"]["total"] > 1 else "verdict_none_detail"
-            return "pending", t("verdict_none"), t(why)
-        return "up", t("verdict_up", total), ""
+            why = "verdict_none_shard" if self._status["shard"]["total"] > 1 else ""
+            return "pending", t("verdict_none"), t(why) if why else ""
+        return "up", t("verdict_up", total), self._in_all()
+
+    def _worst_first(self, whole: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        """Yield the problems: first those of regions as a whole, then those of single users."""
+        t = self._t
+        for source in whole[:NAMED]:
+            success = source["last_success"]
+            since = t.lasting(self._parts.seconds_since(success)) if success else ""
+            fact = "without_data" if source["state"] == "stale" else "without_answer"
+            yield t("labelled", name=source["name"], value=t(fact, when=since) if success else t("never_data"))
+        if len(whole) > NAMED:
+            yield t("more_whole", len(whole) - NAMED)
+        parts = [source["concerned"] for source in self._sources() if severity(source) == "failing"]
+        if len(parts) == 1:
+            (name,) = [source["name"] for source in self._sources() if severity(source) == "failing"]
+            yield t("labelled", name=name, value=self._concerned(parts[0]))
+        elif parts:
+            most = max(part["total"] for part in parts)
+            each = all(part["total"] == most for part in parts)
+            names = t("users_each" if each else "users_at_most", most)
+            yield t("labelled", name=t("regions_count", len(parts)), value=names)
+
+    def _concerned(self, concerned: Mapping[str, Any]) -> str:
+        """Name those who are concerned."""
+        names, total = concerned["names"], concerned["total"]
+        named = [self._name(name) for name in names[:NAMED]]
+        return self._t("problems_of", names=", ".join(named)) if total <= NAMED else self._t("problems_of_many", total)
+
+    def _name(self, name: str) -> str:
+        """Return the name of one who is concerned: a user, or the title of a collector."""
+        return self._t(f"collector_{name}") if name in registry() else name
+
+    def _in_all(self) -> str:
+        """Return the sums over all regions, as far as there are any."""
+        found = [
+            {**source["members"]["jobs"], **source["members"]["in_use"]} if source["members"] else source["queues"]
+            for source in self._status["sources"]
+            if source["members"] or source["queues"]
+        ]
+        if not found:
+            return ""
+        running, queued, cpus = (
+            number(added(each.get(name) for each in found)) for name in ("running", "queued", "cpus")
+        )
+        text = "in_all" if any("cpus" in each for each in found) else "in_all_jobs"
+        return self._t(text, running=running, queued=queued, cpus=cpus)
 
     def _verdict_section(self) -> Markup:
         state, headline, detail = self._verdict()
@@ -126,6 +183,20 @@ class StatusPage:
         when = element("time", f"{since[:10]} {since[11:19]} UTC", datetime=since)
         return banner(
             self._t("lost"), together(before, when, after), id="lost", class_="stale", role="alert", hidden=True
+        )
+
+    def _first_steps(self) -> Markup | None:
+        """Return the steps out of a configuration that names nothing to poll."""
+        if self._status["summary"]["total"] or self._status["targets"] or self._status["shard"]["total"] > 1:
+            return None
+        file = self._status["config"]["file"]
+        commands = (f"hpc-exporter discover --config.file={file}", f"hpc-exporter check --online --config.file={file}")
+        steps = zip(("step_discover", "step_check"), commands, strict=True)
+        return element(
+            "ol",
+            *(element("li", element("p", self._t(text)), element("pre", command)) for text, command in steps),
+            element("li", element("p", self._t("step_reload"))),
+            class_="notice steps",
         )
 
     def _notices(self) -> Markup:
@@ -142,11 +213,13 @@ class StatusPage:
 
     def _sources(self) -> list[Mapping[str, Any]]:
         """Return the sources by urgency, else in the order of the configuration."""
-        return sorted(self._status["sources"], key=lambda source: STATES.index(source["state"]))
+        return sorted(
+            self._status["sources"], key=lambda source: (LEVELS.index(severity(source)), STATES.index(source["state"]))
+        )
 
     def _card(self, source: Mapping[str, Any]) -> Markup:
         t, targets, error = self._t, source["targets"], source["last_error"]
-        level, problems = severity(targets), targets["stale"] + targets["failing"]
+        level, problems = severity(source), targets["stale"] + targets["failing"]
         figures = []
         if source["queues"]:
             figures.append(self._figures("jobs_in_queues", source["queues"], ("running", "queued")))
@@ -155,6 +228,7 @@ class StatusPage:
             figures.append(self._figures("jobs_of_members", numbers, ("running", "queued", "cpus", "gpus", "dcus")))
         if source["tasks"]:
             figures.append(self._figures("data_jobs", {"queued": source["tasks"]["length"]}, ("queued",)))
+        difference = self._difference(source)
         return element(
             "article",
             element(
@@ -163,9 +237,11 @@ class StatusPage:
                 element("span", t(source["kind"]), class_="kind"),
                 element("span", t("with_problem", problems), class_=f"chip {level}")
                 if 0 < problems < targets["total"]
-                else self._parts.chip(source["state"]),
+                else self._parts.chip(source["state"], level),
             ),
             *figures,
+            element("p", difference, class_="why") if difference else None,
+            element("p", self._whom(source), class_="whom") if problems else None,
             element("p", element("bdi", self._parts.reason(error)), class_="error") if error else None,
             element(
                 "footer",
@@ -178,6 +254,44 @@ class StatusPage:
             class_=f"card {level}",
             data_key=source["name"],
         )
+
+    def _whom(self, source: Mapping[str, Any]) -> Markup:
+        """Return the names of those who are concerned, with a link to all their targets."""
+        concerned = source["concerned"]
+        names = ", ".join(self._name(name) for name in concerned["names"][:WHOM])
+        if (more := concerned["total"] - WHOM) > 0:
+            names += f" {self._t('and_more', more)}"
+        if severity(source) == "stale":
+            names = self._t("everyone")
+        address = self._query.address(view="targets", sort="", source=source["name"], state="stale,failing", filter="")
+        return together(
+            self._t("labelled", name=self._t("concerned"), value=""),
+            element("a", element("bdi", names), href=f"{address}#lists"),
+        )
+
+    def _difference(self, source: Mapping[str, Any]) -> str:
+        """Return why the jobs in queues and those of members are not as many; empty where they are, or nothing tells."""
+        queues, members = source["queues"], source["members"]
+        if not queues or not members or all(queues[each] == members["jobs"][each] for each in ("running", "queued")):
+            return ""
+        counted = {view: self._counted.get((source["name"], view), {}) for view in ("queues", "members")}
+        for view, other in (("members", "queues"), ("queues", "members")):
+            if lacking := [user for user in counted[other] if user not in counted[view]]:
+                more = [self._t("and_more", len(lacking) - WHOM)] if len(lacking) > WHOM else []
+                return self._t(f"without_{view}", names=", ".join(lacking[:WHOM] + more))
+        moments = [at for users in counted.values() for at in users.values()]
+        return self._t("other_moment", round(max(moments) - min(moments))) if moments else ""
+
+    @cached_property
+    def _counted(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
+        """By region and list, the users who are counted there, each with the moment."""
+        found: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        for target in self._status["targets"]:
+            view = "queues" if target["queues"] is not None else "members" if target["member"] else ""
+            if view and target["last_success"]:
+                user = target["target"].rpartition("/")[2]
+                found[target["source"], view][user] = moment(target["last_success"])
+        return found
 
     def _only(self, source: str) -> Markup:
         """Return a link that shows the targets of this source alone, or again those of all."""
@@ -205,8 +319,10 @@ def banner(headline: str, detail: str, **attributes: object) -> Markup:
     return element("section", element("span", class_="mark", aria_hidden="true"), text, **attributes)
 
 
-def severity(targets: Mapping[str, int]) -> str:
-    """Return the severity of a region: stale where all of its data is gone, failing where some targets have a problem."""
-    if targets["stale"] + targets["failing"]:
-        return "stale" if targets["stale"] == targets["total"] else "failing"
+def severity(source: Mapping[str, Any]) -> str:
+    """Return the severity of a region: stale where it fails as a whole, failing where some targets have a problem."""
+    targets = source["targets"]
+    problems = targets["stale"] + targets["failing"]
+    if problems:
+        return "stale" if source["answers"] is False or problems == targets["total"] else "failing"
     return "pending" if targets["pending"] else "up"

@@ -1,26 +1,20 @@
 """The query parameters of the status page and of `/api/v1/status`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
 
 from exporter.app.status import DEFAULT_LIMIT, MAX_LIMIT, Selection
 from exporter.errors import ExporterError
 from exporter.polling import STATES
+from exporter.web.rows import FIRST_SORT, VIEWS
 
 LONGEST_TEXT: Final = 200
 # Rows of a list on one page, unless `limit` says otherwise.
 ROWS: Final = 100
-# The lists of the status page and their columns, by which a list can be sorted.
-VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
-    "targets": ("state", "source", "collector", "target", "last_success", "next_poll", "result"),
-    "queues": ("source", "user", "queue", "running", "queued", "held", "suspended", "other"),
-    "members": ("source", "member", "running", "queued", "cpus", "gpus", "dcus"),
-}
-# The first one shown, and the column that each is sorted by until another one is chosen; "-" is descending.
-FIRST_VIEW: Final = "targets"
-FIRST_SORT: Final = {"targets": "state", "queues": "-running", "members": "-running"}
+# The first list with rows is shown unless another one is chosen.
+FIRST_VIEW: Final = next(iter(VIEWS))
 PARAMETERS: Final = ("view", "filter", "state", "source", "collector", "sort", "offset", "limit", "lang")
 
 
@@ -50,7 +44,7 @@ def selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -
 class PageQuery:
     """The list that a page shows, and its rows: those selected, in the order of the column `sort`.
 
-    `given` are the parameters as they were sent.
+    `given` are the parameters as they were sent. Where no list was chosen, `view` is the first one.
     """
 
     selection: Selection
@@ -59,14 +53,19 @@ class PageQuery:
     descending: bool
     given: Mapping[str, str]
 
+    def opening(self, view: str) -> "PageQuery":
+        """Return the query for another list, to open a page with on which none was chosen."""
+        sort = FIRST_SORT[view]
+        return replace(self, view=view, sort=sort.removeprefix("-"), descending=sort.startswith("-"))
+
     def address(self, **changes: object) -> str:
         """Return the address of the same page with some parameters changed, and on the first page of a list unless one is named."""
         wanted = {**self.given, "offset": "", **changes}
         return "?" + urlencode({name: value for name, value in wanted.items() if value})
 
 
-def page_query(query: Mapping[str, str]) -> PageQuery:
-    """Return the requested page. Raises QueryError."""
+def page_query(query: Mapping[str, str], rows: int = ROWS) -> PageQuery:
+    """Return the requested page, of `rows` rows unless it says otherwise. Raises QueryError."""
     view = query.get("view") or FIRST_VIEW
     _known("view", view, VIEWS)
     sort = query.get("sort") or FIRST_SORT[view]
@@ -74,7 +73,7 @@ def page_query(query: Mapping[str, str]) -> PageQuery:
     # Defaults are left out, so that a page has one address.
     default = {"view": FIRST_VIEW, "sort": FIRST_SORT[view]}
     given = {name: query[name] for name in PARAMETERS if query.get(name) not in ("", None, default.get(name))}
-    return PageQuery(selection_of(query, ROWS), view, sort.removeprefix("-"), sort.startswith("-"), given)
+    return PageQuery(selection_of(query, rows), view, sort.removeprefix("-"), sort.startswith("-"), given)
 
 
 def _known(name: str, value: str, known: Mapping[str, object] | tuple[str, ...]) -> None:

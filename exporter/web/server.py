@@ -18,6 +18,7 @@ from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
 from exporter.web.connections import ConnectionLimiter
+from exporter.web.csv import COLUMNS, csv_of
 from exporter.web.middleware import connection, counting, limit_requests, send
 from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import StatusPage
@@ -49,6 +50,7 @@ PAGE_HEADERS: Final = {
 }
 # Bytes of an answer above which it is compressed in a thread.
 COMPRESSED_ON_LOOP: Final = 16 * 1024
+CSV_PATHS: Final = tuple(f"/api/v1/{view}.csv" for view in COLUMNS)
 # Seconds in which an answer has to be read; the scrape timeout of Prometheus is shorter.
 SENDING_TIMEOUT: Final = 60.0
 
@@ -69,12 +71,13 @@ def create_app(
     exporter: ExporterApi,
     *,
     telemetry_path: str = "/metrics",
+    prefix: str = "",
     max_requests: int = 40,
     sending_timeout: float = SENDING_TIMEOUT,
     config: WebConfig | None = None,
     limiter: ConnectionLimiter | None = None,
 ) -> web.Application:
-    """Return the web application.
+    """Return the web application. Everything is served below the path `prefix` as well, if there is one.
 
     At most `max_requests` scrapes are served simultaneously (0: any number), and as many requests for each of the
     status page, the status as JSON and the configuration. A client that has not read an answer after `sending_timeout`
@@ -84,11 +87,13 @@ def create_app(
     limiter = limiter or ConnectionLimiter()
     # Clients that guess passwords must not hold all connections: most of them are answered, and then idle.
     passwords = PasswordChecks(max(1, min(WAITING, limiter.limit // 4)))
-    known = frozenset({"/", telemetry_path, "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
+    known = frozenset(
+        {"/", telemetry_path, "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config", *CSV_PATHS}
+    )
     app = web.Application(
         middlewares=[
             connection(limiter, sending_timeout),
-            counting(exporter.http_request, known),
+            counting(exporter.http_request, known, prefix),
             access(config, passwords),
         ]
     )
@@ -101,19 +106,22 @@ def create_app(
     def limited(handler: Handler) -> Handler:
         return limit_requests(handler, max_requests, sending_timeout)
 
-    app.add_routes(
-        [
-            web.get("/", limited(routes.page)),
-            web.get(telemetry_path, limited(routes.metrics)),
-            web.get("/-/healthy", routes.healthy),
-            web.get("/-/ready", routes.ready),
-            web.post("/-/reload", routes.reload),
-            web.put("/-/reload", routes.reload),
-            web.get("/api/v1/status", limited(routes.status)),
-            web.get("/config", limited(routes.config)),
-            web.get("/static/{name}", routes.static),
-        ]
-    )
+    served = [
+        web.get("/", limited(routes.page)),
+        web.get(telemetry_path, limited(routes.metrics)),
+        web.get("/-/healthy", routes.healthy),
+        web.get("/-/ready", routes.ready),
+        web.post("/-/reload", routes.reload),
+        web.put("/-/reload", routes.reload),
+        web.get("/api/v1/status", limited(routes.status)),
+        *(web.get(path, limited(routes.csv)) for path in CSV_PATHS),
+        web.get("/config", limited(routes.config)),
+        web.get("/static/{name}", routes.static),
+    ]
+    app.add_routes(served)
+    if prefix:
+        app.add_routes([web.route(each.method, prefix + each.path, each.handler, **each.kwargs) for each in served])
+        app.router.add_get(prefix, routes.to_page)
     return app
 
 
@@ -165,6 +173,28 @@ class Routes:
         answer.enable_compression()
         return answer
 
+    async def csv(self, request: web.Request) -> web.Response:
+        view = request.path.rpartition("/")[2].removesuffix(".csv")
+        try:
+            query = page_query({**request.query, "view": view}, sys.maxsize)
+        except QueryError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        texts = Texts(chosen_language(request.query.get("lang"), request.headers.get("Accept-Language")))
+        bom = request.query.get("bom") == "1"
+        text = await self._exporter.status_as(
+            lambda status: csv_of(status, texts, query, bom=bom), Selection(limit=sys.maxsize)
+        )
+        headers = {
+            "Cache-Control": "no-store",
+            "Content-Disposition": f'attachment; filename="{view}.csv"',
+            "X-Content-Type-Options": "nosniff",
+        }
+        answer = web.Response(
+            text=text, content_type="text/csv", headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
+        )
+        answer.enable_compression()
+        return answer
+
     async def config(self, _request: web.Request) -> web.Response:
         return web.Response(text=await self._exporter.effective_config(), content_type=TEXT)
 
@@ -185,6 +215,10 @@ class Routes:
         )
         answer.enable_compression()
         return answer
+
+    async def to_page(self, request: web.Request) -> web.Response:
+        """Add the slash that relative links need."""
+        raise web.HTTPPermanentRedirect(f"{request.path}/")
 
     async def static(self, request: web.Request) -> web.Response:
         if request.match_info["name"] not in self._static:

@@ -21,6 +21,10 @@ def _read() -> Mapping[str, Mapping[str, str]]:
     }
 
 
+class AtLeast(int):
+    """A sum of which a part is unknown."""
+
+
 _ALL: Final = _read()
 LANGUAGES: Final = tuple(_ALL)
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
@@ -49,16 +53,23 @@ class Texts:
         """Return the time since an event, or until it where `seconds` is negative."""
         if abs(seconds) < 1:
             return self("now")
-        kind, amount = ("ago", seconds) if seconds >= 0 else ("in", -seconds)
+        return self._amount("ago", seconds) if seconds >= 0 else self._amount("in", -seconds)
+
+    def lasting(self, seconds: float) -> str:
+        """Return a duration, to its unit."""
+        return self._amount("for", max(seconds, 0.0))
+
+    def _amount(self, kind: str, amount: float) -> str:
         unit, size = next(((unit, size) for unit, size in _UNITS if amount >= 2 * size), ("s", 1))
         return self(f"{kind}_{unit}", round(amount // size))
 
 
 def number(value: float | None) -> str:
-    """Return a number as people read it; a dash where it is unknown."""
+    """Return a number as people read it; a dash where it is unknown, and a sign before one of which only a part is known."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{int(value):,}" if float(value).is_integer() else f"{value:,.6g}"
+    sign = "≥ " if isinstance(value, AtLeast) else ""
+    return f"{sign}{int(value):,}" if float(value).is_integer() else f"{value:,.6g}"
 
 
 def chosen_language(requested: str | None, accept_language: str | None) -> str:

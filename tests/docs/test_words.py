@@ -12,6 +12,7 @@ import yaml
 from exporter.cli.options import TAKEN_PATHS
 from exporter.config.jsonschema import json_schema
 from exporter.sources.collector import catalogue, registry
+from exporter.web.server import CSV_PATHS
 from exporter.web.settings import WebDocument
 from tests.docs.pages import PAGES, ROOT, Page, none
 from tests.docs.test_commands import fields_of
@@ -32,7 +33,7 @@ PATH: Final = re.compile(
 KEY_PATH: Final = re.compile(rf"(?:{'|'.join(SCHEMA['properties'])})(?:\[\w*\])?(?:\.[a-z_]+(?:\[\w*\])?)+")
 FILE: Final = re.compile(r"\.(?:py|md|yml|yaml|json|db|pem|prom)$")
 ADDRESS: Final = re.compile(r"(?:(?:GET|POST|PUT|POST\|PUT) )?(/(?:-/|api/|metrics|config|static/)[^?\s]*)(?:\?.*)?")
-ADDRESSES: Final = {*TAKEN_PATHS, "/metrics", "/static/", "/-/", "/api/"}
+ADDRESSES: Final = {*TAKEN_PATHS, *CSV_PATHS, "/metrics", "/static/", "/-/", "/api/"}
 # Files that readers are told to make.
 THEIRS: Final = {"config/rules/rehearsal.yml"}
 FOREIGN_WORDS: Final = {

@@ -97,6 +97,24 @@ class Tab:
         )
         return pixels
 
+    async def broken(self) -> list[str]:
+        """Names and numbers that take more than one line, or are wider than their place."""
+        found: list[str] = await self.page.evaluate(
+            """() => [...document.querySelectorAll('h3, dd, td.number, td.user, td.group, td.queue, .chip')]
+              .filter(e => !e.closest('details') && e.textContent.trim() && e.getClientRects().length)
+              .filter(e => {
+                const range = document.createRange();
+                const texts = document.createTreeWalker(e, NodeFilter.SHOW_TEXT);
+                while (texts.nextNode()) {
+                  range.selectNodeContents(texts.currentNode);
+                  if (new Set([...range.getClientRects()].map(r => Math.round(r.top))).size > 1) return true;
+                }
+                return e.matches('.number, dd') && e.scrollWidth > e.clientWidth + 1;
+              })
+              .map(e => e.textContent)"""
+        )
+        return found
+
     async def screenshot(self, name: str) -> None:
         ARTIFACTS.mkdir(exist_ok=True)
         await self.page.screenshot(path=ARTIFACTS / f"{name}.png")

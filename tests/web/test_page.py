@@ -1,8 +1,11 @@
 """The status page as it is without JavaScript."""
 
+import csv
+import io
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,10 +14,11 @@ from hypothesis import strategies as st
 
 from exporter.metrics.family import gauge
 from exporter.polling import Shard
-from exporter.sources.figures import SampleFigures
+from exporter.sources.figures import Counts, InUse, MemberFigures, SampleFigures
 from exporter.web.html import Markup, element, together, void
 from exporter.web.page import StatusPage
 from exporter.web.query import page_query
+from exporter.web.rows import VIEWS
 from exporter.web.texts import Texts
 from tests.support.face import guarded
 from tests.support.installations import DENIED, Installation, StagedFace, empty, half_broken, healthy, huge
@@ -61,7 +65,9 @@ class Reader(HTMLParser):
 
 
 def read(installation: Installation, language: str = "en", telemetry_path: str = "/metrics", **query: str) -> Reader:
-    page = StatusPage(installation.status(), Texts(language), telemetry_path, page_query(query))
+    """Read the page with the list of targets, unless the query says otherwise; an empty view is the opening one."""
+    chosen = page_query({"view": "targets", **query})
+    page = StatusPage(installation.status(), Texts(language), telemetry_path, chosen)
     return Reader(page.html())
 
 
@@ -70,6 +76,7 @@ def named(text: str) -> Installation:
     made = Installation(warnings=[text], reload_error=text)
     made.add_user(text, text, "failing", queues=(text,))
     made.add_member(text, text)
+    made.figures.show(made.statuses[-1].key, MemberFigures(Counts(1000), InUse()))
     made.token_ends[text] = {text: made.now + 100}
     return made
 
@@ -109,12 +116,186 @@ def test_every_page_is_well_formed_in_every_language(make: Any, language: str) -
     assert not [name for name in page.attributes if name.startswith("on")]
 
 
-def test_the_headline_names_the_problem_and_its_regions() -> None:
+def in_trouble(*problems: tuple[str, str, str]) -> Installation:
+    """Return an installation of four regions of three users, of whom these (region, user, state) have a problem."""
+    made = Installation()
+    for region in ("kunshan", "xian", "hefei", "wuzhen"):
+        for user in ("alice", "bob", "carol"):
+            found = [state for where, who, state in problems if where == region and who in (user, "*")]
+            made.add_user(region, user, found[0] if found else "up")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("problems", "headline", "look"),
+    [
+        ([], "All 12 targets work", "up"),
+        ([("xian", "bob", "stale")], "xian: problems with bob", "failing"),
+        ([("xian", "bob", "failing"), ("xian", "carol", "stale")], "xian: problems with bob, carol", "failing"),
+        (
+            [("wuzhen", "*", "stale"), ("kunshan", "bob", "failing")],
+            "wuzhen: no data for 66 min; kunshan: problems with bob",
+            "stale",
+        ),
+        (
+            [("wuzhen", "*", "failing"), *((region, "bob", "stale") for region in ("kunshan", "xian", "hefei"))],
+            "wuzhen: failing for 95 s; 3 regions: a problem with 1 user each",
+            "stale",
+        ),
+        (
+            [(region, "*", "stale") for region in ("kunshan", "xian", "hefei", "wuzhen")],
+            "kunshan: no data for 66 min; xian: no data for 66 min; hefei: no data for 66 min; 1 more region fails as a whole",
+            "stale",
+        ),
+        (
+            [("kunshan", "bob", "stale"), ("xian", "bob", "stale"), ("xian", "carol", "stale")],
+            "2 regions: problems with up to 2 users each",
+            "failing",
+        ),
+    ],
+)
+def test_the_headline_names_the_worst_first(problems: Any, headline: str, look: str) -> None:
+    """A region that fails as a whole is another thing than one user of it."""
+    made = in_trouble(*problems)
+    page = read(made)
+    assert headline in page.texts
+    assert f"card {look}" in page.attributes["class"]
+    answers = {source["name"]: source["answers"] for source in made.status()["sources"]}
+    assert answers == {name: not any(problem[:2] == (name, "*") for problem in problems) for name in answers}
+
+
+def test_the_headline_in_chinese_and_of_nothing() -> None:
     assert "17 of 29 targets have a problem" in read(half_broken()).texts
-    assert "In xian, hefei." in read(half_broken()).texts
-    assert "All 35 targets work" in read(healthy()).texts
     assert "Nothing is polled" in read(empty()).texts
-    assert "29 个目标中有 17 个异常" in read(half_broken(), "zh").texts
+    assert "xian：已 66 分钟无数据; hefei：4 个用户异常" in read(half_broken(), "zh").texts
+    assert "83 jobs running, 130 queued; 2,656 cores in use." in read(healthy()).texts
+
+
+def test_a_card_says_who_is_concerned() -> None:
+    page = read(in_trouble(("xian", "bob", "failing"), ("wuzhen", "*", "stale")))
+    links = page.attributes["href"]
+    assert "?view=targets&source=xian&state=stale%2Cfailing#lists" in links
+    told = [after for before, after in pairwise(page.texts) if before == "Concerned: "]
+    assert told == ["everyone in this region", "bob"]
+
+
+def two_counts(queues: tuple[str, ...], members: tuple[str, ...]) -> Installation:
+    made = Installation()
+    for user in queues:
+        made.add_user("kunshan", user)
+    for user in members:
+        made.add_member("kunshan", f"physics/{user}")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("queues", "members", "why"),
+    [
+        (("alice", "bob"), ("alice",), "not among the members, or without data there: bob."),
+        (("alice",), ("alice", "bob"), "not among the users of queues, or without data there: bob."),
+        (("alice", "bob"), ("alice", "bob"), "they were counted up to 39 s apart."),
+    ],
+)
+def test_two_counts_that_differ_say_why(queues: tuple[str, ...], members: tuple[str, ...], why: str) -> None:
+    assert f"The two differ: {why}" in read(two_counts(queues, members)).texts
+
+
+def test_it_opens_on_members_then_people_then_targets() -> None:
+    def opened(made: Installation) -> str:
+        page = read(made, view="")
+        return next(name for name in page.attributes["class"] if name in VIEWS)  # type: ignore[return-value]
+
+    assert opened(healthy()) == "members"
+    assert opened(in_trouble()) == "people"
+    assert opened(targets("bob")) == "people"
+    cores = Installation()
+    cores.add("kunshan", "region_cores", "")
+    assert opened(cores) == "targets"
+
+
+def test_sums_by_person_group_region_and_in_all() -> None:
+    made = Installation()
+    for source, member, running in (("kunshan", "g/bob", 3), ("xian", "g/bob", 4), ("xian", "h/amy", 1)):
+        key = made.add(source, "member_jobs", member)
+        made.figures.show(key, MemberFigures(Counts(running, 2), InUse(32 * running, 0, None if running == 4 else 0)))
+    made.add_member("hefei", "h/eve", "stale")
+    made.add_user("kunshan", "bob", queues=("q",))
+    made.add_user("xian", "dan", queues=())
+    unknown = ["–"] * 5
+    assert rows(made, view="members") == [
+        ["bob", "g", "xian", "4", "2", "128", "0", "–"],
+        ["bob", "g", "kunshan", "3", "2", "96", "0", "0"],
+        ["amy", "h", "xian", "1", "2", "32", "0", "0"],
+        ["eveNo data", "h", "hefei", *unknown],
+        ["≥ 8", "≥ 6", "≥ 256", "≥ 0", "≥ 0"],
+    ]
+    # A user who is a member, too, is counted once; a user of queues alone has no known cores.
+    assert rows(made, view="people") == [
+        ["bob", "kunshan, xian", "7", "4", "224", "0", "≥ 0"],
+        ["amy", "xian", "1", "2", "32", "0", "0"],
+        ["dan", "xian", "0", "0", "–", "–", "–"],
+        ["eveNo data", "hefei", *unknown],
+        ["≥ 8", "≥ 6", "≥ 256", "≥ 0", "≥ 0"],
+    ]
+    assert [row[:4] for row in rows(made, view="groups")[:2]] == [
+        ["g", "kunshan, xian", "1", "7"],
+        ["hNo data", "xian, hefei", "2", "≥ 1"],
+    ]
+    assert [row[:3] for row in rows(made, view="regions")] == [
+        ["xian", "3", "5"],
+        ["kunshan", "1", "3"],
+        ["hefeiNo data", "1", "–"],
+        ["", "≥ 8", "≥ 6"],
+    ]
+
+
+async def test_every_list_is_a_csv_too() -> None:
+    made = half_broken()
+    made.add_member("kunshan", "=cmd|x/bob")
+    async with guarded(face=StagedFace(made)) as served:
+        for view, expected in (
+            ("members", "cluster,group,user,running,queued,held,suspended,other,cpus,gpus,dcus,health,last_success"),
+            ("people", "user,clusters,running,queued,held,suspended,other,cpus,gpus,dcus"),
+            ("groups", "group,clusters,people,running,queued,held,suspended,other,cpus,gpus,dcus"),
+            ("regions", "cluster,people,running,queued,held,suspended,other,cpus,gpus,dcus"),
+            ("queues", "cluster,user,queue,running,queued,held,suspended,other,health,last_success"),
+            ("targets", "cluster,collector,target,health,last_success,next_poll,consecutive_failures,reason,error"),
+        ):
+            status, headers, body = await served.ask(f"/api/v1/{view}.csv")
+            assert (status, headers["Content-Type"]) == (200, "text/csv; charset=utf-8")
+            assert headers["Content-Disposition"] == f'attachment; filename="{view}.csv"'
+            assert body.decode().split("\r\n")[0] == expected
+            lines = list(csv.DictReader(io.StringIO(body.decode())))
+            assert len(lines) == len(rows(made, view=view)) - (view != "targets")
+        _, _, body = await served.ask("/api/v1/members.csv?filter=bob&sort=source&bom=1")
+        assert body.startswith(b"\xef\xbb\xbf")
+        found = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
+        assert [(row["cluster"], row["group"]) for row in found] == [
+            ("hefei", "physics"),
+            ("kunshan", "physics"),
+            ("kunshan", "'=cmd|x"),
+            ("xian", "physics"),
+        ]
+        assert found[-1]["running"] == "", "unknown is not 0"
+        assert await served.status("/api/v1/members.csv?sort=nonsense") == 400
+        assert await served.status("/api/v1/nonsense.csv") == 404
+
+
+async def test_all_is_served_below_the_path_of_the_external_url_as_well() -> None:
+    async with guarded(face=StagedFace(healthy()), prefix="/hpc/exporter") as served:
+        for path in (
+            "/",
+            "/metrics",
+            "/-/healthy",
+            "/api/v1/status",
+            "/api/v1/members.csv",
+            "/static/page.css",
+            "/config",
+        ):
+            assert await served.status(f"/hpc/exporter{path}") == await served.status(path)
+        status, headers, _ = await served.ask("/hpc/exporter")
+        assert (status, headers["Location"]) == (308, "/hpc/exporter/")
+        assert await served.status("/hpc/") == 404
 
 
 def test_errors_are_in_the_language_of_the_page() -> None:
@@ -127,18 +308,19 @@ def test_errors_are_in_the_language_of_the_page() -> None:
 def test_a_single_target_has_texts_of_its_own() -> None:
     one = Installation()
     one.add_user("kunshan", "test")
-    assert "The one target works" in read(one).texts
+    assert "The only target works" in read(one).texts
     one.add_user("kunshan", "bob", "stale")
     assert "1 of 2 targets has a problem" in read(one).texts
+    assert "kunshan: problems with bob" in read(one).texts
 
 
 @pytest.mark.parametrize(
     ("states", "look", "label"),
     [
         (["stale", "stale"], "stale", "No data"),
-        (["stale", "up"], "failing", "1 with a problem"),
-        (["stale", "failing"], "failing", "No data"),
-        (["failing", "failing"], "failing", "Failing"),
+        (["stale", "up"], "failing", "1 problem"),
+        (["stale", "failing"], "stale", "No data"),
+        (["failing", "failing"], "stale", "Failing"),
         (["pending", "up"], "pending", "Not tried yet"),
         (["up", "up"], "up", "Works"),
     ],
@@ -172,18 +354,17 @@ def test_numbers_that_are_not_known_are_a_dash_and_never_0() -> None:
     made = Installation()
     made.add_tasks("driving", "PROCESSOR", None)
     page = read(made, view="queues")
-    assert rows(made, view="queues") == [["driving", "", "PROCESSOR", "–", "–", "–", "–", "–"]]
+    assert rows(made, view="queues") == [["PROCESSOR", "", "driving", "–", "–", "–", "–", "–"]]
     assert page.texts.count("–") == 1 + 5
-    # There are no members, which is known.
-    assert page.texts.count("0") == 1
+    assert page.texts.count("0") == 0
 
 
 @pytest.mark.parametrize(
     ("view", "heads"),
     [
         ("targets", ["State", "Region", "Collector", "Target", "Last success", "Next poll", "Values or last error"]),
-        ("queues", ["Region", "User", "Queue", "Running", "Queued", "Held", "Suspended", "Other"]),
-        ("members", ["Region", "Member", "Running", "Queued", "Cores in use", "GPUs in use", "DCUs in use"]),
+        ("queues", ["Queue", "User", "Region", "Running", "Queued", "Held", "Suspended", "Other"]),
+        ("members", ["User", "Group", "Region", "Running", "Queued", "Cores in use", "GPUs in use", "DCUs in use"]),
     ],
 )
 def test_every_list_has_its_columns(view: str, heads: list[str]) -> None:
@@ -227,15 +408,17 @@ def test_rows_are_filtered_sorted_and_in_pages(query: dict[str, str], column: in
 
 
 def test_every_tab_shows_the_number_of_its_rows() -> None:
-    for view, place in (("targets", 0), ("queues", 1), ("members", 2)):
-        texts = read(half_broken(), view=view).texts
-        assert texts[texts.index("Targets") + 1 + 2 * place] == str(len(rows(half_broken(), view=view)))
+    for view in VIEWS:
+        page = read(half_broken(), view=view)
+        name = Texts("en")(view)
+        sums = view != "targets" and len(rows(half_broken(), view=view)) > 1
+        assert page.texts[page.texts.index(name) + 1] == str(len(rows(half_broken(), view=view)) - sums)
 
 
 def test_problems_come_first_and_unknown_numbers_last() -> None:
     states = [row[0] for row in rows(half_broken())]
     assert states == sorted(states, key=["No data", "Failing", "Not tried yet", "Works"].index)
-    running = [row[3] for row in rows(half_broken(), view="queues")]
+    running = [row[3] for row in rows(half_broken(), view="queues")[:-1]]
     assert running[-1] == "–"
     assert [int(text) for text in running[:-1]] == sorted(map(int, running[:-1]), reverse=True)
     errors = [row[6] for row in rows(half_broken(), sort="result")]
@@ -247,7 +430,7 @@ def test_problems_come_first_and_unknown_numbers_last() -> None:
     ("query", "matching"),
     [
         ({"filter": "10009 xian"}, 9),
-        ({"filter": "debug", "view": "queues"}, 8),
+        ({"filter": "debug", "view": "queues"}, 9),
         ({"filter": "debug"}, 0),
         ({"filter": "token rejected"}, 9),
         ({"filter": "queue jobs alice"}, 3),
@@ -286,7 +469,7 @@ def test_an_absent_endpoint_is_no_problem() -> None:
     made.add("kunshan", "region_cores", "", "absent")
     made.add_user("kunshan", "bob")
     page = read(made)
-    assert "The one target works" in page.texts
+    assert "The only target works" in page.texts
     assert {"chip absent", "absent"} <= set(page.attributes["class"])
     assert rows(made)[-1] == [
         "Not there",
@@ -324,7 +507,7 @@ def test_a_shard_is_shown() -> None:
 
 
 def test_an_empty_shard_is_not_a_mistake_in_the_configuration() -> None:
-    advice = "give a region users or members"
+    advice = "The configuration names nothing to poll."
     assert advice in read(Installation()).text
     empty = read(Installation(shard=Shard(1, 2))).text
     assert advice not in empty
@@ -339,16 +522,13 @@ def test_every_page_of_the_exporter_is_linked_from_below_any_path() -> None:
 def test_links_keep_the_other_parameters() -> None:
     page = read(huge(1000), filter="user", state="up", offset="100", nonsense="1")
     links = page.attributes["href"]
-    assert "?filter=user&state=up&offset=200#lists" in links
-    assert "?filter=user&state=up#lists" in links
-    assert "?filter=user&state=up&lang=zh" in links
-    assert "?filter=user&state=up&view=queues" in links
-    assert "?filter=user&state=up&sort=-last_success" in links
-    assert "?filter=user&state=up&source=region-1#lists" in links
+    for query in ("&offset=200#lists", "#lists", "&lang=zh", "&sort=-last_success", "&source=region-1#lists"):
+        assert f"?view=targets&filter=user&state=up{query}" in links
+    assert "?view=queues&filter=user&state=up" in links
     assert not [link for link in links if link and "nonsense" in link]
     usual = read(empty(), view="queues", sort="-running").attributes["href"]
     assert "?view=queues&lang=zh" in usual
-    assert "?filter=a%26b&lang=zh" in read(empty(), filter="a&b").attributes["href"]
+    assert "?view=targets&filter=a%26b&lang=zh" in read(empty(), filter="a&b").attributes["href"]
 
 
 def test_a_huge_installation_is_shown_in_part_with_a_way_on() -> None:
@@ -359,13 +539,15 @@ def test_a_huge_installation_is_shown_in_part_with_a_way_on() -> None:
 
 async def test_the_server_chooses_language_and_part() -> None:
     async with guarded(face=StagedFace(huge(500))) as served:
-        _, headers, body = await served.ask("/?offset=100&limit=50", Accept_Language="fr, zh-CN;q=0.8, en;q=0.5")
+        _, headers, body = await served.ask(
+            "/?view=targets&offset=100&limit=50", Accept_Language="fr, zh-CN;q=0.8, en;q=0.5"
+        )
         assert b'lang="zh"' in body
         assert headers["Vary"] == "Accept-Language"
         assert body.count(b"<tr") == 51
         assert b"offset=150" in body
         assert (await served.ask("/?lang=en", Accept_Language="zh"))[2].count(b'<html lang="en">') == 1
-        for query in ("limit=0", "limit=x", "offset=-1", "state=sad", "view=all", "sort=running", "sort=--state"):
+        for query in ("limit=0", "limit=x", "offset=-1", "state=sad", "view=all", "sort=state", "sort=--user"):
             assert await served.status(f"/?{query}") == 400
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import exporter.web
 from exporter.polling import STATES
-from exporter.web.query import VIEWS
+from exporter.web.rows import VIEWS
 from exporter.web.texts import _ALL, Texts, chosen_language, number
 
 
@@ -41,7 +41,7 @@ def test_every_word_of_the_status_has_a_text() -> None:
 
 def test_no_text_is_unused() -> None:
     folder = Path(exporter.web.__file__).parent
-    sources = "".join((folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts"))
+    sources = "".join((folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts", "rows"))
     made = (
         "state_",
         "explain_",
@@ -49,6 +49,8 @@ def test_no_text_is_unused() -> None:
         "ago_",
         "in_",
         "head_",
+        "for_",
+        "without_",
         "verdict_",
         "scnet",
         "octopus",

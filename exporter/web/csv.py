@@ -1,0 +1,53 @@
+"""The lists of the status page as CSV, for spreadsheets and programs."""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any, Final
+
+from exporter.web.html import Parts, moment
+from exporter.web.lists import chosen_rows
+from exporter.web.query import PageQuery
+from exporter.web.rows import IN_USE, JOBS, NUMBERS, Row
+from exporter.web.texts import AtLeast, Texts
+
+_HEALTH: Final = ("health", "last_success")
+# The columns of each list. A region or project is a cluster, as in the tables of the command line.
+COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "members": ("cluster", "group", "user", *JOBS, *IN_USE, *_HEALTH),
+    "people": ("user", "clusters", *JOBS, *IN_USE),
+    "groups": ("group", "clusters", "people", *JOBS, *IN_USE),
+    "regions": ("cluster", "people", *JOBS, *IN_USE),
+    "queues": ("cluster", "user", "queue", *JOBS, *_HEALTH),
+    "targets": (*("cluster", "collector", "target", *_HEALTH, "next_poll", "consecutive_failures", "reason", "error"),),
+}
+_FIELDS: Final = {"cluster": "source", "clusters": "regions", "health": "state"}
+# Lets spreadsheets recognize UTF-8.
+BOM: Final = "\ufeff"
+# A spreadsheet takes a text that begins so for a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_of(status: Mapping[str, Any], texts: Texts, query: PageQuery, *, bom: bool) -> str:
+    """Return the list that `query` asks for, a line a row. An unknown number, and a sum with an unknown part, is empty."""
+    rows, _ = chosen_rows(status, Parts(texts, moment(status["time"])), texts, query)
+    file = io.StringIO()
+    writer = csv.writer(file)
+    columns = COLUMNS[query.view]
+    writer.writerow(columns)
+    offset, limit = query.selection.offset, query.selection.limit
+    writer.writerows([_cell(column, row) for column in columns] for row in rows[offset : offset + limit])
+    return (BOM if bom else "") + file.getvalue()
+
+
+def _cell(column: str, row: Row) -> object:
+    if column in ("reason", "error"):
+        error = row["last_error"] or {}
+        value = error.get("message" if column == "error" else column)
+    else:
+        value = row[_FIELDS.get(column, column)]
+    if value is None or isinstance(value, AtLeast):
+        return ""
+    if column in NUMBERS or not isinstance(value, str):
+        return value
+    return f"'{value}" if value.startswith(_FORMULA) else value

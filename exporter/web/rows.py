@@ -1,0 +1,156 @@
+"""The rows of the lists for people, made of the status: of members, of queues, and sums by person, group and region."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from exporter.polling import STATES
+from exporter.sources.collector import registry
+from exporter.web.texts import AtLeast, number
+
+JOBS: Final = ("running", "queued", "held", "suspended", "other")
+IN_USE: Final = ("cpus", "gpus", "dcus")
+NUMBERS: Final = frozenset((*JOBS, *IN_USE, "people"))
+# The lists and their columns, by which a list can be sorted.
+VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
+    "members": ("user", "group", "source", "running", "queued", *IN_USE),
+    "people": ("user", "regions", "running", "queued", *IN_USE),
+    "groups": ("group", "regions", "people", "running", "queued", *IN_USE),
+    "regions": ("source", "people", "running", "queued", *IN_USE),
+    "queues": ("queue", "user", "source", *JOBS),
+    "targets": ("state", "source", "collector", "target", "last_success", "next_poll", "result"),
+}
+# The column by which the rows of members and queues are put together.
+GROUPED: Final = {"people": "user", "groups": "group", "regions": "source"}
+# The column that a list is sorted by until another one is chosen; "-" is descending.
+FIRST_SORT: Final = {"targets": "state", **dict.fromkeys(("members", *GROUPED, "queues"), "-running")}
+_DIGITS: Final = re.compile(r"([0-9]{1,18})")
+_LISTING: Final = frozenset(each.name for each in registry().values() if each.lists_jobs)
+
+# The values of a row by column, and those of its target.
+Row = Mapping[str, Any]
+
+
+def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Return the rows of a list, not yet put together: see `grouped`. ``key`` tells a row from all others of its list.
+
+    A member without data is a row of unknown numbers.
+    """
+    if view == "targets":
+        return [base_row(target) for target in targets]
+    if view == "queues":
+        return list(queue_rows(targets))
+    members = list(member_rows(targets))
+    if view in ("members", "groups"):
+        return members
+    # A user who is a member as well is counted once.
+    listed = {(row["source"], row["user"]) for row in members}
+    return members + [row for row in user_rows(targets) if (row["source"], row["user"]) not in listed]
+
+
+def base_row(target: Mapping[str, Any]) -> dict[str, Any]:
+    key = target["source"], target["collector"], target["target"]
+    return {**target, "key": key, "result": target["last_error"]}
+
+
+def member_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    for target in targets:
+        if target["member"] or (target["collector"] in _LISTING and target["state"] != "absent"):
+            group, _, user = target["target"].rpartition("/")
+            numbers = {**target["member"]["jobs"], **target["member"]["in_use"]} if target["member"] else {}
+            yield {**dict.fromkeys((*JOBS, *IN_USE)), **base_row(target), **numbers, "group": group, "user": user}
+
+
+def user_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    """Yield a row for each user whose queues are counted."""
+    for target in targets:
+        if target["collector"] == "queue_jobs" and target["state"] != "absent":
+            queues = target["queues"]
+            counts = {name: None if queues is None else added(queue[name] for queue in queues) for name in JOBS}
+            yield {**base_row(target), **counts, **dict.fromkeys(IN_USE), "group": "", "user": target["target"]}
+
+
+def queue_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    for target in targets:
+        row, name = base_row(target), target["target"]
+        if target["tasks"]:
+            unknown = dict.fromkeys(JOBS)
+            yield {**row, **unknown, "queued": target["tasks"]["length"], "user": "", "queue": name}
+        for queue in target["queues"] or ():
+            yield {**row, **queue, "user": name, "key": (*row["key"], queue["queue"])}
+
+
+def grouped(view: str, rows: Sequence[Row]) -> list[Row]:
+    """Return a list's rows, those of a view that adds up put together."""
+    if view not in GROUPED:
+        return list(rows)
+    column = GROUPED[view]
+    parts: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        parts[row[column]].append(row)
+    return [put_together(column, name, of_name) for name, of_name in parts.items()]
+
+
+def put_together(column: str, name: str, rows: Sequence[Row]) -> Row:
+    worst = min(rows, key=lambda row: STATES.index(row["state"]))
+    regions = list(dict.fromkeys(row["source"] for row in rows))
+    return {**worst, **totals(rows), "key": (column, name), "regions": ", ".join(regions), "source": regions[0]}
+
+
+def totals(rows: Sequence[Row]) -> dict[str, int | None]:
+    """Return the sums of the columns of numbers."""
+    sums: dict[str, int | None] = {name: added(row[name] for row in rows) for name in JOBS}
+    return sums | {
+        **{name: added(row.get(name) for row in rows) for name in IN_USE},
+        "people": len({row["user"] for row in rows if row["user"]}),
+    }
+
+
+def added(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum, `AtLeast` what is known of it; None where nothing is."""
+    all_numbers = list(numbers)
+    known = [each for each in all_numbers if each is not None]
+    if len(known) == len(all_numbers) and not any(isinstance(each, AtLeast) for each in known):
+        return sum(known)
+    return AtLeast(sum(known)) if known else None
+
+
+def sizes(targets: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of rows of each list."""
+    found = {view: rows_of(view, targets) for view in ("members", "people", "queues", "targets")}
+    count = {view: len(rows) for view, rows in found.items()}
+    return count | {
+        view: len({row[column] for row in found["members" if view == "groups" else "people"]})
+        for view, column in GROUPED.items()
+    }
+
+
+def sort_key(column: str, row: Row) -> Any:
+    """Unknown numbers and moments come before all others; user2 comes before user10."""
+    value = row[column]
+    if column == "state":
+        return STATES.index(value)
+    if column in NUMBERS:
+        return -1 if value is None else value
+    if column == "result":
+        return (0, value["reason"], value["message"]) if value else (1, "", "")
+    parts = enumerate(_DIGITS.split(value or ""))
+    return [int(part) if index % 2 else part.casefold() for index, part in parts]
+
+
+def value_texts(row: Row) -> Iterator[str]:
+    """Yield the values of a target, each with the labels that do not merely say which target it is."""
+    values = row["values"] or ()
+    families = {value["family"] for value in values}
+    shared = os.path.commonprefix([*families]).rpartition("_")[0]  # noqa: RUF071 - names are no paths
+    for value in values:
+        labels = list(value["labels"].values())
+        for own in (row["source"], *row["target"].split("/")):
+            if labels[:1] == [own]:
+                del labels[0]
+        family = value["family"].removeprefix(shared).strip("_").replace("_", " ") if len(families) > 1 else ""
+        # The value of an info metric is always 1.
+        amount = "" if value["family"].endswith("_info") else number(value["value"])
+        yield " ".join(filter(None, (family, *labels, amount)))
