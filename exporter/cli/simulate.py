@@ -12,6 +12,7 @@ from exporter.cli import options
 from exporter.cli.output import print_error, write
 from exporter.simulator.octopus import OctopusProject, default_projects
 from exporter.simulator.platform import Account
+from exporter.simulator.quirks import Quirks
 from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator, is_loopback
 from exporter.simulator.spec import DAY, default_regions
@@ -39,9 +40,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         type=_address,
         default=("127.0.0.1", 0),
         metavar="HOST:PORT",
-        help="loopback address of the first region; further ones and the projects take the following ports; port 0 "
-        "picks free ones "
-        "(default: 127.0.0.1:0)",
+        help="loopback address of the first region; further ones, the projects and the platform take the following "
+        "ports; port 0 picks free ones (default: 127.0.0.1:0)",
     )
     add_world(parser, regions=1)
     parser.add_argument(
@@ -50,6 +50,11 @@ def add_parser(subparsers: options.Subparsers) -> None:
         default="30d",
         metavar="DURATION",
         help="how long tokens are valid, in real time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--strict-platform",
+        action="store_true",
+        help="answer calls that belong to the platform at its own address only, and for its own token only",
     )
     options.add_output(parser, "--config-output", "write the configuration to this file instead of standard output")
     parser.set_defaults(run=run)
@@ -92,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         speed_up=args.speed_up,
         token_lifetime=args.token_lifetime,
+        quirks=Quirks(strict_platform=args.strict_platform),
     )
     try:
         asyncio.run(_serve(simulator, args.listen_address, args.config_output))
@@ -99,6 +105,24 @@ def run(args: argparse.Namespace) -> int:
         print_error(f"hpc-exporter simulate: {error}")
         return 1
     return 0
+
+
+def addresses(simulator: Simulator) -> list[str]:
+    """Return a line for each address of a started simulator, and one that says how to discover its regions."""
+    platform = [("platform", simulator.platform.url)] if simulator.regions else []
+    served = [
+        *((f"region {region.name}", region.hpc_url) for region in simulator.regions.values()),
+        *((f"Octopus project {project.name}", project.url) for project in simulator.projects.values()),
+        *platform,
+    ]
+    lines = [f"hpc-exporter simulate: {name} at {url}" for name, url in served]
+    lines.append(f"hpc-exporter simulate: ready; GET {served[0][1]}/simulator lists what can be ordered")
+    if platform:
+        account = simulator.accounts[0]
+        keys = f"SCNET_ACCESS_KEY={account.access_key} SCNET_SECRET_KEY={account.secret_key}"
+        command = f"hpc-exporter discover --user={account.user} --token-url={simulator.token_url}"
+        lines.append(f"hpc-exporter simulate: try {keys} {command}")
+    return lines
 
 
 def configuration(simulator: Simulator) -> str:
@@ -115,7 +139,7 @@ def configuration(simulator: Simulator) -> str:
         parts.append("# Instead of a token, each region can have `account: NAME`.")
         document["accounts"] = [_account(account, simulator.token_url) for account in simulator.accounts]
     if simulator.regions:
-        document["clusters"] = list(map(_cluster, simulator.regions.values()))
+        document["clusters"] = [_cluster(region, simulator) for region in simulator.regions.values()]
     if simulator.projects:
         document["octopus"] = list(map(_project, simulator.projects.values()))
     return "\n".join([*parts, _dumped(document)])
@@ -136,16 +160,19 @@ def _account(account: Account, token_url: str) -> dict[str, object]:
     }
 
 
-def _cluster(region: Region) -> dict[str, object]:
-    """Return the region's section. Its token is an administrator's: it lists all members' jobs, but only its own queues."""
-    spec = region.spec
+def _cluster(region: Region, simulator: Simulator) -> dict[str, object]:
+    """Return the region's section. Its token is an administrator's: it lists all members' jobs, but only its own queues.
+
+    A strict platform gives these lists for its own token only, which takes an account.
+    """
+    spec, strict = region.spec, region.quirks.strict_platform
     owner = next((user.name for user in spec.users if user.administrator), spec.users[0].name)
     return {
         "name": spec.name,
         "cluster_id": spec.cluster_id,
         "hpc_url": region.hpc_url,
-        "ac_url": region.ac_url,
-        "token": region.token(owner),
+        "ac_url": simulator.platform.url if strict else region.ac_url,
+        **({"account": simulator.accounts[0].user} if strict else {"token": region.token(owner)}),
         "collect": [collector.name for collector in collectors_of("clusters")],
         "users": [
             user.name if user.name == owner else {"name": user.name, "token": region.token(user.name)}
@@ -186,6 +213,7 @@ async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | 
     await simulator.start(host, [port + index if port else 0 for index in range(len(simulator.apis))])
     try:
         write(configuration(simulator), output)
+        print_error(*addresses(simulator))
         await stopped.wait()
     finally:
         await simulator.stop()

@@ -169,6 +169,7 @@ class SimulatedApi(ABC):
                 record.duration = self._world.clock() - began
             return response
 
+        handle.__name__ = endpoint
         return handle
 
     async def _disturbed(self, endpoint: str, request: web.Request, answer: Answer) -> web.StreamResponse:

@@ -332,6 +332,15 @@ class BatchSystem:
                     unavailable += partition.queue.cores
         return used, unused, unavailable
 
+    def core_seconds(self, user: str) -> float:
+        """Return the cores times seconds that the jobs of a user have held, of those that are not yet forgotten."""
+        return sum(
+            job.share.cores * ((self.now if run.ended is None else run.ended) - run.started)
+            for job in self._known.values()
+            if job.user == user
+            for run in job.runs
+        )
+
     def delete(self, user: str, job_id: int, scheduler: int | None = None) -> bool:
         """Delete a user's job now; False where there is none, or it is ending or over."""
         for job in self.jobs(user):

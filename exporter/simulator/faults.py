@@ -2,12 +2,14 @@
 
     region.faults.add(Fault(kind="status", endpoint="queue_jobs", status=503, retry_after=2, times=3))
 
-The same over HTTP: ``POST /simulator/faults`` with ``{"kind": "status", "endpoint": "queue_jobs", ...}``.
+The same over HTTP: ``POST /simulator/faults`` with ``{"kind": "status", "endpoint": "queue_jobs", ...}``, where
+`seconds` and `retry_after` may be durations such as ``"500ms"``.
 """
 
 import asyncio
 import json
 import random
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.utils import formatdate
@@ -33,28 +35,49 @@ RegionEndpoint = Literal[
     "center",
     "account",
     "groups",
+    "job_counts",
+    "machine_time",
 ]
 OctopusEndpoint = Literal["queuing_jobs", "iam"]
 Endpoint = RegionEndpoint | OctopusEndpoint
 
 Kind = Literal[
-    "delay",  # wait `seconds`, then answer; adds to another fault
-    "hang",  # never answer
-    "disconnect",  # close the connection without an answer
-    "truncated",  # close it midway
-    "drip",  # the right answer in small pieces over `seconds`
-    "huge",  # the right answer after `mebibytes` of white space: only its length is wrong
-    "empty",  # HTTP 200 without a body
+    "delay",
+    "hang",
+    "disconnect",
+    "truncated",
+    "drip",
+    "huge",
+    "empty",
     "broken_json",
-    "wrong_shape",  # an envelope whose data is `data`
-    "code",  # an envelope with `code` and `data`
-    "null_form",  # "no jobs", as `null_form`
-    "error",  # an envelope with `code`, and `status`, with `retry_after` if given
-    "status",  # `status` without an envelope, with `retry_after` if given
-    "redirect",  # 302 to `location`
-    "refused",  # as if the token were not accepted
-    "no_effect",  # DELETE: says that it worked, and does nothing
+    "wrong_shape",
+    "code",
+    "null_form",
+    "error",
+    "status",
+    "redirect",
+    "refused",
+    "no_effect",
 ]
+# The effect of each, with the fields that matter to it.
+KINDS: Final[dict[Kind, str]] = {
+    "delay": "wait `seconds`, then answer; adds to another fault",
+    "hang": "never answer",
+    "disconnect": "close the connection without an answer",
+    "truncated": "close it midway",
+    "drip": "the right answer in small pieces over `seconds`",
+    "huge": "the right answer after `mebibytes` of white space: only its length is wrong",
+    "empty": "HTTP 200 without a body",
+    "broken_json": "half of the right answer, then a character that is none of JSON",
+    "wrong_shape": "an envelope whose data is `data`",
+    "code": "an envelope with `code` and `data`",
+    "null_form": "no jobs, in the form that `null_form` names",
+    "error": "an envelope with `code` under the HTTP `status`, with `retry_after` if given",
+    "status": "the HTTP `status` without an envelope, with `retry_after` if given",
+    "redirect": "HTTP 302 to `location`",
+    "refused": "as if the token were not accepted",
+    "no_effect": "a deletion says that it worked, and does nothing",
+}
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +115,30 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             and (self.since is None or self.since <= now)
             and (self.until is None or now < self.until)
         )
+
+
+def read_faults(body: bytes) -> list[Fault]:
+    """Return the fault, or the list of them, that a request orders. Raises msgspec.MsgspecError."""
+    sent = msgspec.json.decode(body)
+    return [msgspec.convert(_with_seconds(each), Fault) for each in (sent if isinstance(sent, list) else [sent])]
+
+
+def _with_seconds(sent: Any) -> Any:
+    """Return an order with numbers in the place of durations."""
+    if not isinstance(sent, dict):
+        return sent
+    texts = {name: sent[name] for name in ("seconds", "retry_after") if isinstance(sent.get(name), str)}
+    return sent | {name: _seconds(name, text) for name, text in texts.items()}
+
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+
+
+def _seconds(name: str, text: str) -> float:
+    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        raise msgspec.ValidationError(f"{name}: {text!r} is not a duration like 500ms or 1m30s")
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
 
 
 class Order(msgspec.Struct):

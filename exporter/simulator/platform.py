@@ -43,7 +43,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What all addresses of one platform know: tokens, logins, and the regions, which are added as they are made."""
+    """State that all addresses of one platform share: tokens, logins, and the regions, which are added as they are made."""
 
     office: TokenOffice
     accounts: list[Account]
@@ -126,7 +126,7 @@ class AcInterface:
 
         return self._api.handler(endpoint, strictly)
 
-    # Who asks.
+    # Callers.
 
     def platform_caller(self, request: web.Request) -> Account:
         """Return the account whose platform token this is. Raises RefusedError."""
@@ -141,7 +141,7 @@ class AcInterface:
         return claims is not None and claims.cluster_id == PLATFORM_CLUSTER_ID
 
     def _region_of(self, request: web.Request) -> "Region | None":
-        """Return the region that a token is for, else that of this address: None for the platform's."""
+        """Return the region that a token is for, else that of this address, which is None for the platform."""
         _, claims = self._directory.office.check(token_of(request), PLATFORM_CLUSTER_ID)
         if claims is None or (self._home is not None and self._home.claimed_id == claims.cluster_id):
             return self._home

@@ -1,12 +1,13 @@
 """The forms of SCNet answers, and how a region or the platform may deviate from the pages' examples."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from exporter.simulator.batch import SimJob, State
+from exporter.simulator.batch import LETTERS, SimJob, State
 from exporter.simulator.faults import NullForm, dump, json_response
 from exporter.simulator.spec import SchedulerSpec
 
@@ -91,6 +92,14 @@ class Writer:
         if form == "null":
             return b"null"
         return self.envelope({"data_null": None, "data_absent": ABSENT, "data_empty": []}[form])
+
+    def job_counts(self, queues: Iterable[dict[str, int]]) -> bytes:
+        """Write sums over queues, named by the keys of the page's texts."""
+        totals = Counter[str]()
+        for counts in queues:
+            totals.update(counts)
+        labels = zip(("run", "queue", "reserve", "hung", "other"), LETTERS, strict=True)
+        return self.envelope([{"name": f"jobview_status_{name}", "y": totals[letter]} for name, letter in labels])
 
     def schedulers(self, schedulers: Iterable[SchedulerSpec]) -> bytes:
         return self.envelope(

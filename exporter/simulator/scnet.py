@@ -111,6 +111,8 @@ class Region(SimulatedApi):
             web.get("/hpc/openapi/v2/view/cpucore/state", self.handler("region_cores", self._cores)),
             web.get("/hpc/openapi/v2/jobs", self.handler("own_jobs", self._own_jobs)),
             web.get("/hpc/openapi/v2/historyjobs", self.handler("job_history", self._job_history)),
+            web.get("/hpc/openapi/v2/view/jobs/state", self.handler("job_counts", self._job_counts)),
+            web.get("/hpc/openapi/v2/view/walltime/users/{user}", self.handler("machine_time", self._machine_time)),
             web.delete("/hpc/openapi/v2/jobs", self.handler("delete", self._delete)),
         ]
 
@@ -124,7 +126,7 @@ class Region(SimulatedApi):
         return refusal(self.writer)
 
     def caller(self, request: web.Request) -> Claims:
-        """Return who sends a request with this region's token. Raises RefusedError."""
+        """Return the claims of a request with this region's token. Raises RefusedError."""
         verdict, claims = self._office.check(token_of(request), self.claimed_id)
         if verdict != "valid" or claims is None:
             raise RefusedError(self.refuse_token())
@@ -141,17 +143,29 @@ class Region(SimulatedApi):
     # HPC
 
     async def _queue_jobs(self, request: web.Request) -> web.Response:
+        user = self._own_user(request, request.query.get("userName"))
+        return json_response(self.writer.queue_jobs(self.batch.queue_rows(user) if user else ()))
+
+    async def _job_counts(self, request: web.Request) -> web.Response:
+        user = self._own_user(request, request.query.get("userName"))
+        return json_response(self.writer.job_counts([counts for _, counts in self.batch.queue_rows(user)]))
+
+    async def _machine_time(self, request: web.Request) -> web.Response:
+        user = self._own_user(request, request.match_info["user"])
+        return self._answer(round(self.batch.core_seconds(user)))
+
+    def _own_user(self, request: web.Request, user: str | None) -> str:
+        """Return the user that a request names, the token's own; empty for another where the quirks say so. Raises RefusedError."""
         caller = self.caller(request)
-        user = request.query.get("userName")
         if not user:
             raise self._error("10003")
         if user not in self._users:
             raise self._error("911009")
-        if user != caller.compute_user:
-            if self.quirks.foreign_queue == "denied":
-                raise self._error("10008")
-            return json_response(self.writer.queue_jobs(()))
-        return json_response(self.writer.queue_jobs(self.batch.queue_rows(user)))
+        if user == caller.compute_user:
+            return user
+        if self.quirks.foreign_queue == "denied":
+            raise self._error("10008")
+        return ""
 
     async def _cluster(self, request: web.Request) -> web.Response:
         self.caller(request)

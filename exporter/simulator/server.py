@@ -27,7 +27,7 @@ class Simulator:
 
     Equal seeds give equal histories. `speed_up` simulated seconds pass in each second of `clock` (monotonic seconds);
     tokens live `token_lifetime` seconds of `wall_clock` (Unix seconds). `accounts` are the platform logins; left out,
-    there is one, "lab", which is the first administrator of each region. Octopus `projects` are served beside them.
+    there are those of `default_accounts`. Octopus `projects` are served beside them.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Simulator:
     ) -> None:
         specs = default_regions() if specs is None else specs
         self.speed_up = speed_up
-        self.accounts = (default_account(specs),) if accounts is None else tuple(accounts)
+        self.accounts = default_accounts(specs) if accounts is None else tuple(accounts)
         self._office = TokenOffice(seed, wall_clock, token_lifetime)
         world = World(seed, speed_up, clock, wall_clock)
         directory = Directory(self._office, list(self.accounts))
@@ -75,7 +75,7 @@ class Simulator:
                 api.stopping.clear()
                 wanted = (ports[index] if index < len(ports) else 0, 0)
                 urls = [
-                    await self._listen([*routes, *control_routes(api)], host, port, tls)
+                    await self._listen([*routes, *control_routes(api, routes)], host, port, tls)
                     for routes, port in zip(api.servers(), wanted, strict=False)
                 ]
                 api.listens_at(*urls)
@@ -136,15 +136,29 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def default_account(specs: Sequence[RegionSpec]) -> Account:
-    """Return the login "lab": the first administrator (else the first user) of each region."""
+def default_accounts(specs: Sequence[RegionSpec]) -> tuple[Account, ...]:
+    """Return the login "lab", the first administrator (else the first user) of each region, and one of each user without a group.
+
+    Access key, secret key and password are of a service that does not exist.
+    """
     users = {
         spec.name: next((user.name for user in spec.users if user.administrator), spec.users[0].name)
         for spec in specs
         if spec.users
     }
-    return Account("lab", *_MADE_UP, users=users)
-
-
-# Access key, secret key and password of a service that does not exist.
-_MADE_UP = ("simulator-access-key", "simulator-secret-key", "simulator-password")
+    alone = dict.fromkeys(user.name for spec in specs for user in spec.users if not user.group)
+    return (
+        Account("lab", "simulator-access-key", "simulator-secret-key", "simulator-password", users=users),
+        *(
+            Account(
+                name,
+                f"{name}-access-key",
+                f"{name}-secret-key",
+                f"{name}-password",
+                users={spec.name: name for spec in specs if name in {user.name for user in spec.users}},
+                full_name="陈静",
+                balance=12.5,
+            )
+            for name in alone
+        ),
+    )

@@ -86,7 +86,7 @@ class GroupSpec:
 
 @dataclass(frozen=True, slots=True)
 class UserSpec:
-    """A scheduler user. An administrator's token may list the jobs of every member of the region's groups."""
+    """A scheduler user; `group` is empty for one without. An administrator's token may list the jobs of every member of the region's groups."""
 
     name: str
     group: str
@@ -113,7 +113,7 @@ class RegionSpec:
     def __post_init__(self) -> None:
         """Raise ValueError where a demand can never be met: such a job would block its queue permanently."""
         for user in self.users:
-            if user.group not in {group.name for group in self.groups}:
+            if user.group not in {"", *(group.name for group in self.groups)}:
                 raise ValueError(f"user {user.name} is in the group {user.group}, which the region does not have")
             for demand in user.demands:
                 _check_fits(user.name, demand, self.queue_of(demand)[1])
@@ -228,4 +228,6 @@ _USERS = (
     UserSpec("bob", "physics", (_normal(6), _debug(5))),
     UserSpec("carol", "physics", (_gpu(2),)),
     UserSpec("zhang-san", "physics", (_dcu(5), _debug(1))),
+    # A researcher whose account administers nothing and is in no group.
+    UserSpec("erin", "", (_debug(2), _gpu(1))),
 )

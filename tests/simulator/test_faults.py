@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from email.utils import formatdate
+from pathlib import Path
 from random import Random
 from typing import Any, get_args
 
@@ -13,7 +14,8 @@ import msgspec
 import pytest
 
 from exporter.simulator import Fault, Region, Simulator, State
-from exporter.simulator.faults import Faults, Kind
+from exporter.simulator.control import COMMANDS
+from exporter.simulator.faults import KINDS, Faults, Kind, RegionEndpoint, read_faults
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -249,6 +251,34 @@ def test_a_fault_strikes_in_its_time_and_is_forgotten_when_used_up(faults: Fault
     assert faults.orders == []
 
 
+async def test_the_simulator_lists_what_it_serves_and_what_can_be_ordered(client: Client) -> None:
+    async with client.session.get(f"{client.region.hpc_url}/simulator") as response:
+        overview = await response.json()
+    assert overview["name"] == "kunshan"
+    assert set(overview["endpoints"].values()) <= set(get_args(RegionEndpoint))
+    assert overview["endpoints"]["GET /hpc/openapi/v2/view/queue/jobs"] == "queue_jobs"
+    assert set(overview["kinds"]) == set(get_args(Kind)) == set(KINDS)
+    assert overview["fields"]["probability"] == 1.0
+    for command in overview["commands"]:
+        method, path = command.split()
+        if method == "GET":
+            async with client.session.get(client.region.hpc_url + path) as response:
+                assert response.status == 200
+    page = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    assert not [kind for kind, does in KINDS.items() if f"| `{kind}` | {does} |\n" not in page]
+    assert not [command for command in COMMANDS if command.split()[1] not in page]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("1m30s", 90), ("2", None), ("1.5h", 5400)])
+def test_durations_of_faults(text: str, seconds: float | None) -> None:
+    body = json.dumps({"kind": "delay", "seconds": text}).encode()
+    if seconds is None:
+        with pytest.raises(msgspec.ValidationError, match="is not a duration"):
+            read_faults(body)
+    else:
+        assert read_faults(body) == [Fault(kind="delay", seconds=seconds)]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -256,6 +286,9 @@ def test_a_fault_strikes_in_its_time_and_is_forgotten_when_used_up(faults: Fault
         (b'{"kind": "fire"}', "fire"),
         (b'{"kind": "hang", "endpoints": "x"}', "endpoints"),
         (b"[1]", "Expected `object`"),
+        (b'{"kind": "delay", "seconds": "soon"}', "seconds: 'soon' is not a duration"),
+        (b'{"kind": "delay", "seconds": ""}', "is not a duration"),
+        (b'{"kind": "delay", "seconds": null}', "Expected `float`"),
     ],
 )
 async def test_a_mistake_in_a_fault_ordered_over_http_is_named(client: Client, body: bytes, message: str) -> None:

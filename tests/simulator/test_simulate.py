@@ -78,7 +78,7 @@ async def test_the_configuration_names_users_members_and_tokens_that_work(sessio
         assert [cluster["name"] for cluster in document["clusters"]] == ["kunshan", "xian"]
         for cluster in document["clusters"]:
             users = [user if isinstance(user, dict) else {"name": user} for user in cluster["users"]]
-            assert [user["name"] for user in users] == ["test", "alice", "王伟", "bob", "carol", "zhang-san"]
+            assert [user["name"] for user in users] == ["test", "alice", "王伟", "bob", "carol", "zhang-san", "erin"]
             for user in users:
                 url = f"{cluster['hpc_url']}/hpc/openapi/v2/view/queue/jobs?userName={quote(user['name'])}"
                 assert await code(session, url, user.get("token", cluster["token"])) == "0"
@@ -114,7 +114,9 @@ async def test_it_prints_a_configuration_and_serves_until_a_signal(
         process.send_signal(number)
         assert await asyncio.wait_for(process.wait(), 100) == 0
         assert process.stderr is not None
-        assert await process.stderr.read() == b""
+        told = (await process.stderr.read()).decode()
+        assert f"hpc-exporter simulate: region kunshan at {cluster['hpc_url']}\n" in told
+        assert f"ready; GET {cluster['hpc_url']}/simulator lists" in told
 
 
 async def test_it_writes_the_configuration_to_a_file_if_told_so(tmp_path: Path) -> None:
