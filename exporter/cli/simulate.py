@@ -10,8 +10,8 @@ import yaml
 
 from exporter.cli import options
 from exporter.cli.output import print_error, write
+from exporter.simulator.directory import Account
 from exporter.simulator.octopus import OctopusProject, default_projects
-from exporter.simulator.platform import Account
 from exporter.simulator.quirks import Quirks
 from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator, is_loopback

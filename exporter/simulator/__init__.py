@@ -4,6 +4,7 @@ It knows nothing of the exporter.
 """
 
 from exporter.simulator.batch import BatchSystem, JobTruth, Resources, Run, SimJob, State
+from exporter.simulator.directory import Account
 from exporter.simulator.faults import Fault
 from exporter.simulator.octopus import (
     DataQueueSpec,
@@ -13,7 +14,7 @@ from exporter.simulator.octopus import (
     default_project,
     default_projects,
 )
-from exporter.simulator.platform import Account, Platform
+from exporter.simulator.platform import Platform
 from exporter.simulator.quirks import Quirks
 from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator

@@ -4,101 +4,37 @@ Every address of the platform and of its regions serves the AC interface, as cli
 leaves to the regions' addresses only the calls that belong to one region.
 """
 
-import hmac
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from aiohttp import web
 
 from exporter.simulator import joblists
 from exporter.simulator.api_base import Answer, RefusedError, SimulatedApi, World
+from exporter.simulator.directory import Account, Directory, access_key_accepted, password_accepted, token_of
 from exporter.simulator.faults import json_response
 from exporter.simulator.quirks import Quirks, Writer, refusal
+from exporter.simulator.scnet import Region
 from exporter.simulator.spec import RegionSpec
-from exporter.simulator.tokens import PLATFORM_CLUSTER_ID, TokenOffice
-
-if TYPE_CHECKING:
-    from exporter.simulator.scnet import Region
-
-TIMESTAMP_TOLERANCE: Final = 300.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A platform login. `users` maps a region's name to the scheduler user there, who has another name in general.
-
-    `balance` is in yuan.
-    """
-
-    user: str
-    access_key: str
-    secret_key: str
-    password: str
-    org_id: str = "sugon"
-    users: Mapping[str, str] = field(default_factory=dict)
-    full_name: str = "王小明"
-    balance: float = 100_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """State that all addresses of one platform share: tokens, logins, and the regions, which are added as they are made."""
-
-    office: TokenOffice
-    accounts: list[Account]
-    regions: "list[Region]" = field(default_factory=list)
-
-    def account(self, user: str) -> Account | None:
-        return next((account for account in self.accounts if account.user == user), None)
-
-    def login_of(self, region: str, user: str) -> str:
-        """Return the platform login of a scheduler user; the user's own name where no account has it."""
-        return next((account.user for account in self.accounts if account.users.get(region) == user), user)
-
-    def caller(self, request: web.Request) -> str:
-        """Return the user that faults of a request may name: the one that it is about, or else who sends it."""
-        if named := request.match_info.get("user") or request.query.get("userName") or request.headers.get("user"):
-            return named
-        _, claims = self.office.check(token_of(request), PLATFORM_CLUSTER_ID)
-        return (claims.compute_user or claims.user) if claims else ""
-
-
-def token_of(request: web.Request) -> str:
-    return request.headers.get("token", "")
-
-
-def signature(secret_key: str, *, access_key: str, timestamp: str, user: str) -> str:
-    """Return the value of the header `signature` for the access-key login."""
-    # Written out rather than dumped: the page fixes every character, also where a value would need an escape.
-    text = f'{{"accessKey":"{access_key}","timestamp":"{timestamp}","user":"{user}"}}'
-    return hmac.digest(secret_key.encode(), text.encode(), "sha256").hex()
-
-
-def access_key_accepted(account: Account, headers: Mapping[str, str], now: float) -> bool:
-    """Whether the headers accessKey, timestamp (Unix seconds) and signature are this account's, and fresh."""
-    timestamp = headers.get("timestamp", "")
-    if not timestamp.isdecimal() or abs(int(timestamp) - now) > TIMESTAMP_TOLERANCE:
-        return False
-    if headers.get("accessKey") != account.access_key:
-        return False
-    expected = signature(account.secret_key, access_key=account.access_key, timestamp=timestamp, user=account.user)
-    return hmac.compare_digest(expected.encode(), headers.get("signature", "").encode())
-
-
-def password_accepted(account: Account, headers: Mapping[str, str]) -> bool:
-    return headers.get("password") == account.password and headers.get("orgId") == account.org_id
+from exporter.simulator.tokens import PLATFORM_CLUSTER_ID
 
 
 class AcInterface:
     """The AC interface as one address serves it: the platform, or the region `home`."""
 
     def __init__(
-        self, api: SimulatedApi, directory: Directory, quirks: Callable[[], Quirks], home: "Region | None" = None
+        self,
+        api: SimulatedApi,
+        directory: Directory,
+        regions: Sequence[Region],
+        writer: Writer,
+        home: Region | None = None,
     ) -> None:
         self._api = api
         self._directory = directory
-        self._quirks = quirks
+        self._regions = regions
+        self._writer = writer
         self._home = home
 
     def routes(self) -> list[web.RouteDef]:
@@ -120,7 +56,7 @@ class AcInterface:
         """Wrap the handler of a call that strictly belongs to the platform's own address."""
 
         async def strictly(request: web.Request) -> web.Response:
-            if self._quirks().strict_platform and self._home is not None:
+            if self._writer.quirks.strict_platform and self._home is not None:
                 return web.Response(status=404, text="404: Not Found")
             return await answer(request)
 
@@ -140,15 +76,15 @@ class AcInterface:
         _, claims = self._directory.office.check(token_of(request), PLATFORM_CLUSTER_ID)
         return claims is not None and claims.cluster_id == PLATFORM_CLUSTER_ID
 
-    def _region_of(self, request: web.Request) -> "Region | None":
+    def _region_of(self, request: web.Request) -> Region | None:
         """Return the region that a token is for, else that of this address, which is None for the platform."""
         _, claims = self._directory.office.check(token_of(request), PLATFORM_CLUSTER_ID)
         if claims is None or (self._home is not None and self._home.claimed_id == claims.cluster_id):
             return self._home
-        meant = (region for region in self._directory.regions if region.claimed_id == claims.cluster_id)
+        meant = (region for region in self._regions if region.claimed_id == claims.cluster_id)
         return next(meant, self._home)
 
-    def _region(self, request: web.Request) -> "Region":
+    def _region(self, request: web.Request) -> Region:
         region = self._region_of(request)
         if region is None:
             raise RefusedError(self._api.refuse_token())
@@ -172,7 +108,7 @@ class AcInterface:
         """One row a region behind the platform's own: a client that takes the first row takes the wrong one."""
         platform = self._directory.office.issue(compute_user="", user=account.user, cluster_id=PLATFORM_CLUSTER_ID)
         rows: list[dict[str, str | None]] = [{"clusterName": "ac", "clusterId": PLATFORM_CLUSTER_ID, "token": platform}]
-        return rows + [row for region in self._directory.regions if (row := region.login_row(account))]
+        return rows + [row for region in self._regions if (row := region.login_row(account))]
 
     async def _token_state(self, request: web.Request) -> web.Response:
         if self._has_platform_token(request):
@@ -187,7 +123,7 @@ class AcInterface:
         token = self._directory.office.renew(token_of(request), scope)
         if token is None:
             return self._api.refuse_token()
-        form = self._quirks().renewal_form
+        form = self._writer.quirks.renewal_form
         return self._answer({"text": token, "object": {"token": token}, "list": [{"token": token}]}[form])
 
     # Regions, accounts and groups.
@@ -207,13 +143,13 @@ class AcInterface:
                 "fullName": account.full_name,
                 "accountStatus": "Normal" if account.balance >= 0 else "Owe",
                 "accountBalance": f"{account.balance:.2f}",
-                "computerCenter": ",".join(region.spec.title or region.name for region in self._directory.regions),
+                "computerCenter": ",".join(region.spec.title or region.name for region in self._regions),
             }
         )
 
     async def _groups(self, request: web.Request) -> web.Response:
         account = self.platform_caller(request)
-        rows = [row for region in self._directory.regions for row in region.group_rows(account)]
+        rows = [row for region in self._regions for row in region.group_rows(account)]
         return self._answer(rows or None)
 
     async def _member_jobs(self, request: web.Request) -> web.Response:
@@ -221,16 +157,16 @@ class AcInterface:
         await region.advance()
         return region.members(request, user)
 
-    def _asks_for_members(self, request: web.Request) -> "tuple[Region, str]":
+    def _asks_for_members(self, request: web.Request) -> tuple[Region, str]:
         """Return the region whose member is meant, and which of its users asks. Either token says so."""
         if not self._has_platform_token(request):
-            if self._quirks().strict_platform:
+            if self._writer.quirks.strict_platform:
                 raise RefusedError(self._api.refuse_token())
             region = self._region(request)
             return region, region.caller(request).compute_user
         account = self.platform_caller(request)
         wanted = request.match_info["cluster_id"]
-        for region in self._directory.regions:
+        for region in self._regions:
             if str(region.cluster_id) == wanted:
                 if region.name not in account.users:
                     raise self._error("10008")
@@ -245,7 +181,7 @@ class AcInterface:
 
     async def _page(self, request: web.Request, rows_of: "joblists.RowsOf") -> web.Response:
         """Answer with a page of the rows of all regions."""
-        account, quirks = self.platform_caller(request), self._quirks()
+        account, quirks = self.platform_caller(request), self._writer.quirks
         try:
             wanted = await request.json()
         except ValueError:
@@ -256,7 +192,7 @@ class AcInterface:
         if of_group and quirks.show_group_jobs == "refused":
             raise self._error("10009")
         rows: list[joblists.DatedRow] = []
-        for region in self._directory.regions:
+        for region in self._regions:
             users = region.visible_to(account, of_group=of_group and quirks.show_group_jobs == "granted")
             if users and str(wanted.get("clusterId") or region.cluster_id) == str(region.cluster_id):
                 await region.advance()
@@ -276,11 +212,14 @@ class Platform(SimulatedApi):
     token_header = "token"  # noqa: S105 - a header's name
     writer: Writer
 
-    def __init__(self, directory: Directory, world: World, *, quirks: Quirks) -> None:
+    def __init__(self, directory: Directory, regions: Sequence[Region], world: World, *, quirks: Quirks) -> None:
         super().__init__("platform", RegionSpec("platform", 0, (), (), (), warm_up=0.0), world)
         self.url = ""
         self.writer = Writer(quirks)
         self._directory = directory
+        self._regions = regions
+        for region in regions:
+            region.ac_routes = AcInterface(region, directory, regions, region.writer, region).routes()
 
     def set_quirks(self, **changes: Any) -> None:
         """Change some of the quirks."""
@@ -292,7 +231,7 @@ class Platform(SimulatedApi):
         accounts[:] = [account if each.user == account.user else each for each in accounts]
 
     def servers(self) -> list[list[web.RouteDef]]:
-        return [AcInterface(self, self._directory, lambda: self.writer.quirks).routes()]
+        return [AcInterface(self, self._directory, self._regions, self.writer).routes()]
 
     def listens_at(self, *urls: str) -> None:
         self.url = urls[0]

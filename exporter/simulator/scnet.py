@@ -9,8 +9,8 @@ from aiohttp import web
 
 from exporter.simulator import joblists
 from exporter.simulator.api_base import RefusedError, SimulatedApi, World
+from exporter.simulator.directory import Account, Directory, token_of
 from exporter.simulator.faults import json_response
-from exporter.simulator.platform import Account, AcInterface, Directory, token_of
 from exporter.simulator.quirks import Quirks, Writer, refusal
 from exporter.simulator.spec import RegionSpec, UserSpec
 from exporter.simulator.tokens import ROLE_ADMINISTRATOR, ROLE_MEMBER, Claims
@@ -38,6 +38,8 @@ class Region(SimulatedApi):
         self.ac_url = ""
         self.writer = Writer(quirks or Quirks())
         self.disabled: set[str] = set()
+        # Those of the AC interface, which the platform gives to each of its regions.
+        self.ac_routes: list[web.RouteDef] = []
         self._directory = directory
         self._office = directory.office
         self._users = {user.name: user for user in spec.users}
@@ -98,7 +100,7 @@ class Region(SimulatedApi):
 
     def servers(self) -> list[list[web.RouteDef]]:
         """One for both interfaces, or one for each."""
-        hpc, ac = self._hpc_routes(), AcInterface(self, self._directory, lambda: self.quirks, self).routes()
+        hpc, ac = self._hpc_routes(), self.ac_routes
         return [hpc, ac] if self.spec.separate_ac_port else [hpc + ac]
 
     def listens_at(self, *urls: str) -> None:

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from exporter.simulator.api_base import SimulatedApi, World
 from exporter.simulator.control import control_routes
+from exporter.simulator.directory import Account, Directory
 from exporter.simulator.octopus import OctopusProject, ProjectSpec
-from exporter.simulator.platform import Account, Directory, Platform
+from exporter.simulator.platform import Platform
 from exporter.simulator.quirks import Quirks
 from exporter.simulator.scnet import Region
 from exporter.simulator.spec import DAY, RegionSpec, default_regions
@@ -50,9 +51,8 @@ class Simulator:
         self._office = TokenOffice(seed, wall_clock, token_lifetime)
         world = World(seed, speed_up, clock, wall_clock)
         directory = Directory(self._office, list(self.accounts))
-        self.platform = Platform(directory, world, quirks=quirks or Quirks())
         self.regions = {spec.name: Region(spec, directory, world, quirks=quirks) for spec in specs}
-        directory.regions.extend(self.regions.values())
+        self.platform = Platform(directory, tuple(self.regions.values()), world, quirks=quirks or Quirks())
         self.projects = {spec.name: OctopusProject(spec, world, token_lifetime=iam_token_lifetime) for spec in projects}
         self._runners: list[web.AppRunner] = []
 

@@ -11,6 +11,8 @@ import yaml
 
 from exporter.cli.options import TAKEN_PATHS
 from exporter.config.jsonschema import json_schema
+from exporter.simulator.control import FIELDS
+from exporter.simulator.faults import KINDS
 from exporter.sources.collector import catalogue, registry
 from exporter.web.server import CSV_PATHS
 from exporter.web.settings import WebDocument
@@ -74,6 +76,8 @@ def known_words() -> Iterator[str]:
         *RECORDINGS,
         *FOREIGN,
         *FOREIGN_WORDS,
+        *KINDS,
+        *FIELDS,
         "node_failure",
         "vanished_running",
         "vanished_queued",

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from exporter.simulator import BatchSystem, Region, Simulator, default_regions
-from exporter.simulator.platform import signature
+from exporter.simulator.directory import signature
 from exporter.simulator.tokens import fingerprint
 
 DAY = 24 * 3600
