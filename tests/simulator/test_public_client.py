@@ -53,6 +53,7 @@ class PublicClient:
 
     async def read(self, command: str) -> Any:
         environment = os.environ | {
+            "TZ": "CST-8",
             "SCNET_HOME": str(self._home),
             "NO_COLOR": "1",
             "COLUMNS": "500",
