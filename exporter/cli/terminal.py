@@ -72,9 +72,10 @@ def fitted(
     width: int | None,
     *,
     colours: bool,
+    hint: str = "; --wide shows them",
 ) -> str:
-    """Return the table in at most `width` cells, where a line a row can be."""
-    kept, told = _varying(columns, rows, below, width)
+    """Return the table in at most `width` cells, where a line a row can be. `hint` ends the line about what is left out."""
+    kept, told = _varying(columns, rows, below, width, hint)
     columns = [columns[index] for index in kept]
     lines = [[row[index] for index in kept] for row in (*rows, *_labelled(columns, kept, below))]
     sizes = widths(columns, lines)
@@ -100,7 +101,11 @@ def _labelled(
 
 
 def _varying(
-    columns: Sequence[Column], rows: list[list[str]], below: Sequence[tuple[str, list[str]]], width: int | None
+    columns: Sequence[Column],
+    rows: list[list[str]],
+    below: Sequence[tuple[str, list[str]]],
+    width: int | None,
+    hint: str,
 ) -> tuple[list[int], str]:
     """Return the columns to show, and a line about those left out: as few as let the table fit, empty ones first."""
     kept = list(range(len(columns)))
@@ -125,7 +130,7 @@ def _varying(
         kept.remove(index)
         dropped.append(columns[index].title)
     if dropped:
-        texts.append(f"Left out: {', '.join(reversed(dropped))}; --wide shows them.")
+        texts.append(f"Left out: {', '.join(reversed(dropped))}{hint}.")
     return kept, textwrap.fill(" ".join(texts), width) + "\n" if texts else ""
 
 

@@ -29,11 +29,11 @@ class StatusPage:
         self._status = status
         self._t = texts
         self._telemetry_path = telemetry_path
-        self._query = query
+        self.query = query
         if "view" not in query.given:
             counts = sizes(status["targets"])
             view = next((view for view in VIEWS if counts[view]), query.view)
-            self._query = query if view == query.view else query.opening(view)
+            self.query = query if view == query.view else query.opening(view)
         self._now = moment(status["time"])
         self._parts = Parts(texts, self._now)
 
@@ -41,7 +41,7 @@ class StatusPage:
         head = element(
             "head",
             void("meta", charset="utf-8"),
-            element("title", f"{self._t('title')} – {self._verdict()[1]}"),
+            element("title", f"{self._t('title')} – {self.verdict()[1]}"),
             void("meta", name="viewport", content="width=device-width, initial-scale=1"),
             void("meta", name="color-scheme", content="light dark"),
             void("link", rel="icon", href="./static/icon.svg", type="image/svg+xml"),
@@ -56,7 +56,7 @@ class StatusPage:
             element("div", self._notices(), id="notices"),
             element("h2", self._t("sources"), class_="unseen"),
             element("div", *map(self._card, self._sources()), id="sources"),
-            Lists(self._status, self._t, self._parts, self._query).html() if self._status["targets"] else None,
+            Lists(self._status, self._t, self._parts, self.query).html() if self._status["targets"] else None,
         )
         body = element(
             "body",
@@ -84,7 +84,7 @@ class StatusPage:
                     element(
                         "a",
                         LANGUAGE_NAMES[language],
-                        href=self._query.address(lang=language),
+                        href=self.query.address(lang=language),
                         lang=language,
                         hreflang=language,
                         aria_current="true" if language == t.language else None,
@@ -112,7 +112,7 @@ class StatusPage:
         shard = self._status["shard"]
         return [element("span", self._t("shard", **shard))] if shard["total"] > 1 else []
 
-    def _verdict(self) -> tuple[str, str, str]:
+    def verdict(self) -> tuple[str, str, str]:
         """State, headline and the sentence below it."""
         t, summary = self._t, self._status["summary"]
         total, problems = summary["total"], summary["stale"] + summary["failing"]
@@ -173,7 +173,7 @@ class StatusPage:
         return self._t(text, running=running, queued=queued, cpus=cpus)
 
     def _verdict_section(self) -> Markup:
-        state, headline, detail = self._verdict()
+        state, headline, detail = self.verdict()
         return banner(headline, element("bdi", detail) if detail else "", id="verdict", class_=state, role="status")
 
     def _lost(self) -> Markup:
@@ -263,7 +263,7 @@ class StatusPage:
             names += f" {self._t('and_more', more)}"
         if severity(source) == "stale":
             names = self._t("everyone")
-        address = self._query.address(view="targets", sort="", source=source["name"], state="stale,failing", filter="")
+        address = self.query.address(view="targets", sort="", source=source["name"], state="stale,failing", filter="")
         return together(
             self._t("labelled", name=self._t("concerned"), value=""),
             element("a", element("bdi", names), href=f"{address}#lists"),
@@ -295,8 +295,8 @@ class StatusPage:
 
     def _only(self, source: str) -> Markup:
         """Return a link that shows the targets of this source alone, or again those of all."""
-        wanted = "" if self._query.selection.source == source else source
-        href = f"{self._query.address(source=wanted)}#lists"
+        wanted = "" if self.query.selection.source == source else source
+        href = f"{self.query.address(source=wanted)}#lists"
         return element("a", element("bdi", source), href=href, title=self._t("only", name=source) if wanted else None)
 
     def _figures(self, title: str, numbers: Mapping[str, int | None], names: Iterable[str]) -> Markup:

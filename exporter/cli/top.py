@@ -1,0 +1,393 @@
+"""`hpc-exporter top`: a live view of regions, queues and members in a terminal, from a running exporter."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import termios
+import tty
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from rich.cells import set_cell_size
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from exporter.app.tls import context_for
+from exporter.cli import options
+from exporter.cli.discover import NoMetrics
+from exporter.cli.options import UsageError
+from exporter.cli.terminal import fitted, text_of
+from exporter.clock import SystemClock
+from exporter.config import Tls
+from exporter.config.files import UnusableFileError, read_file
+from exporter.errors import AuthenticationError, DecodeError, ExporterError, PollError
+from exporter.http import Request, Response, Settings, Upstream
+from exporter.sources.once import Column
+from exporter.web.html import Parts, moment
+from exporter.web.lists import chosen_rows
+from exporter.web.page import StatusPage
+from exporter.web.query import PageQuery, page_query
+from exporter.web.rows import FIRST_SORT, NUMBERS, VIEWS, Row, totals, value_texts
+from exporter.web.texts import Texts, number
+
+# Targets of one request, the most there can be.
+LIMIT: Final = 10_000
+LONGEST_PASSWORD: Final = 4096
+# Columns that a terminal has no room for.
+LEFT_OUT: Final = frozenset({"next_poll"})
+COLOURS: Final = {"up": "green", "failing": "yellow", "stale": "red", "pending": "magenta"}
+HELP: Final = "Tab list  s sort  r reverse  / filter  p problems  ↑↓ scroll  q quit"
+PLACES: Final = tuple("123456789")
+# Escape sequences of terminals.
+NAMED: Final = {"\x1b[A": "up", "\x1b[B": "down", "\x1b[5~": "page up", "\x1b[6~": "page down", "\x1b[Z": "back"}
+
+EXAMPLE = """examples:
+  hpc-exporter top
+  hpc-exporter top --url=https://hpc.example.com/exporter/ --ca-file=ca.pem \\
+    --user=alice --password-file=password
+
+keys:
+  Tab, 1 to 6  the list: members, people, groups, regions, queues, targets
+  s, S         sort by the next column, by the one before
+  r            reverse the order
+  /            filter: words that are in a row's names; Enter keeps them,
+               Escape takes them out
+  p            only rows with a problem
+  up, down, PageUp, PageDown, j, k
+               scroll
+  q            quit
+
+Sums stand below the rows; "≥" is a sum of which a part is unknown.
+"""
+
+
+def add_parser(subparsers: options.Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "top",
+        help="watch regions, queues and members live in a terminal",
+        description="Show what a running exporter knows, as its status page does, and follow it.",
+        epilog=EXAMPLE,
+    )
+    parser.add_argument(
+        "--url",
+        type=options.external_url,
+        default="http://localhost:9851",
+        metavar="URL",
+        help="the exporter (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--interval",
+        type=options.positive_duration,
+        default="5s",
+        metavar="DURATION",
+        help="how often to ask it (default: %(default)s)",
+    )
+    parser.add_argument("--view", choices=tuple(VIEWS), help="the list to begin with (default: the first with rows)")
+    parser.add_argument("--filter", default="", metavar="WORDS", help="only rows with these words in their names")
+    options.add_path(parser, "--ca-file", help="private CA of the exporter")
+    parser.add_argument("--user", metavar="NAME", help="login, where the exporter demands one")
+    options.add_path(parser, "--password-file", help="its password")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+        raise UsageError("top needs a terminal; hpc-exporter once prints the same once")
+    if (args.user is None) != (args.password_file is None):
+        raise UsageError("--user and --password-file belong together")
+    return asyncio.run(_top(args))
+
+
+async def _top(args: argparse.Namespace) -> int:
+    client = Client(args.url, args.ca_file, _basic_auth(args.user, args.password_file))
+    try:
+        status = await client.status()
+        with keyboard() as keys, Live(screen=True, auto_refresh=False, console=Console()) as live:
+            screen = Screen(status, View(args.view or "", filter=args.filter))
+            refreshing = asyncio.create_task(_refresh(client, screen, args.interval, keys))
+            try:
+                await _follow(screen, keys, live)
+            finally:
+                refreshing.cancel()
+    except PollError as error:
+        raise ExporterError(f"{args.url}: {error}") from None
+    finally:
+        await client.close()
+    return 0
+
+
+async def _refresh(client: "Client", screen: "Screen", interval: float, keys: "asyncio.Queue[str]") -> None:
+    """Ask again and again. An exporter that does not answer is told; what it said last stays."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            screen.status, screen.problem = await client.status(), ""
+        except PollError as error:
+            screen.problem = str(error)
+        keys.put_nowait("")
+
+
+async def _follow(screen: "Screen", keys: "asyncio.Queue[str]", live: Live) -> None:
+    """Draw, and wait for a key or for news, until it is to end."""
+    key = ""
+    while screen.view.press(key, screen.height):
+        screen.height = max(1, live.console.height)
+        live.update(screen.drawn(live.console.width), refresh=True)
+        key = await keys.get()
+
+
+class Client:
+    """Asks a running exporter for its status."""
+
+    def __init__(self, url: str, ca_file: Path | None, authorization: str) -> None:
+        self._url = url
+        self._headers = {"Authorization": authorization} if authorization else {}
+        tls = context_for(Tls(ca_file=ca_file), "--ca-file:1:1") if url.startswith("https:") else True
+        settings = Settings(urlsplit(url).netloc, timeout=30.0, retries=0)
+        self._upstream = Upstream(
+            settings, slots=asyncio.Semaphore(1), observer=NoMetrics(), clock=SystemClock(), tls=tls
+        )
+
+    async def status(self) -> dict[str, Any]:
+        """Return the status with all targets. Raises PollError."""
+        status = await self._page(0)
+        targets = status["targets"]
+        while (offset := status["page"]["next_offset"]) is not None:
+            status = await self._page(offset)
+            targets += status["targets"]
+        return {**status, "targets": targets}
+
+    async def _page(self, offset: int) -> dict[str, Any]:
+        url = f"{self._url}/api/v1/status?limit={LIMIT}&offset={offset}"
+        secrets = tuple(self._headers.values())
+        return await self._upstream.call(Request("top", url, headers=self._headers, secrets=secrets), decoded)
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+
+def decoded(response: Response) -> dict[str, Any]:
+    """Return the status in an answer. Raises AuthenticationError and DecodeError."""
+    if response.status in (401, 403):
+        raise AuthenticationError(f"HTTP {response.status}: give --user and --password-file that the exporter accepts")
+    try:
+        status = msgspec.json.decode(response.body, type=dict[str, Any])
+        if {"targets", "sources", "summary", "page", "time"} <= status.keys():
+            return status
+    except msgspec.MsgspecError:
+        pass
+    raise DecodeError(f"HTTP {response.status}: this is no status of an hpc-exporter; is the address right?")
+
+
+def _basic_auth(user: str | None, file: Path | None) -> str:
+    if user is None or file is None:
+        return ""
+    try:
+        password = read_file(file, max_bytes=LONGEST_PASSWORD).decode(errors="replace").strip()
+    except UnusableFileError as error:
+        raise ExporterError(f"{file}: {error}") from None
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+@contextmanager
+def keyboard() -> Iterator["asyncio.Queue[str]"]:
+    """Yield the keys as they are pressed. An empty text asks for nothing but a new picture; "q" also stands for signals."""
+    descriptor, loop = sys.stdin.fileno(), asyncio.get_running_loop()
+    keys: asyncio.Queue[str] = asyncio.Queue()
+    before = termios.tcgetattr(descriptor)
+
+    def pressed() -> None:
+        data = os.read(descriptor, 1024)
+        for key in keys_in(data.decode(errors="ignore")) if data else ("q",):
+            keys.put_nowait(key)
+
+    signals = {signal.SIGTERM: "q", signal.SIGHUP: "q", signal.SIGWINCH: ""}
+    for each, key in signals.items():
+        loop.add_signal_handler(each, keys.put_nowait, key)
+    tty.setcbreak(descriptor)
+    loop.add_reader(descriptor, pressed)
+    try:
+        yield keys
+    finally:
+        loop.remove_reader(descriptor)
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def keys_in(text: str) -> Iterator[str]:
+    """Yield the keys in what was read from a terminal; an escape sequence is one key."""
+    while text:
+        name = next((sequence for sequence in NAMED if text.startswith(sequence)), None)
+        key = name or text[0]
+        yield NAMED.get(key, key)
+        text = text[len(key) :]
+
+
+@dataclass
+class View:
+    """Which list is shown, and how. An empty `name` is the first list with rows."""
+
+    name: str = ""
+    sort: str = ""
+    filter: str = ""
+    problems: bool = False
+    typing: bool = False
+    offset: int = 0
+
+    def press(self, key: str, height: int) -> bool:
+        """Do what a key asks for; False where that is the end. `height` is that of the screen."""
+        if self.typing:
+            self._type(key)
+        elif key == "q":
+            return False
+        else:
+            self._command(key, max(1, height - 6))
+        return True
+
+    def _type(self, key: str) -> None:
+        if key in ("\n", "\r", "\x1b", ""):
+            self.typing = self.typing and not key
+            self.filter = "" if key == "\x1b" else self.filter
+        elif key in ("\x7f", "\b"):
+            self.filter = self.filter[:-1]
+        elif key.isprintable() and len(key) == 1:
+            self.filter += key
+        self.offset = 0
+
+    def _command(self, key: str, page: int) -> None:
+        names = list(VIEWS)
+        at = names.index(self.name) if self.name else 0
+        columns = VIEWS[names[at]]
+        by = columns.index((self.sort or FIRST_SORT[names[at]]).removeprefix("-"))
+        moves = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -page, "page down": page, " ": page}
+        if key in ("\t", "back"):
+            self._show(names[(at + (1 if key == "\t" else -1)) % len(names)])
+        elif key in PLACES[: len(names)]:
+            self._show(names[PLACES.index(key)])
+        elif key in ("s", "S"):
+            column = columns[(by + (1 if key == "s" else -1)) % len(columns)]
+            self.sort = f"-{column}" if column in NUMBERS else column
+        elif key == "r":
+            sort = self.sort or FIRST_SORT[names[at]]
+            self.sort = sort.removeprefix("-") if sort.startswith("-") else f"-{sort}"
+        elif key == "p":
+            self.problems = not self.problems
+        elif key == "/":
+            self.typing = True
+        elif key == "\x1b":
+            self.filter = ""
+        elif key in moves:
+            self.offset = max(0, self.offset + moves[key])
+
+    def _show(self, name: str) -> None:
+        self.name, self.sort, self.offset = name, "", 0
+
+    @property
+    def query(self) -> PageQuery:
+        """The same as a query of the status page."""
+        return page_query(
+            {
+                "view": self.name,
+                "sort": self.sort,
+                "filter": self.filter,
+                "state": "stale,failing" if self.problems else "",
+            }
+        )
+
+
+@dataclass
+class Screen:
+    """The picture of a status; `problem` says why it is old."""
+
+    status: dict[str, Any]
+    view: View
+    problem: str = ""
+    height: int = 24
+    _texts: Texts = field(default_factory=lambda: Texts("en"))
+
+    def drawn(self, width: int) -> Text:
+        page = StatusPage(self.status, self._texts, "/metrics", self.view.query)
+        query = page.query
+        self.view.name = query.view
+        state, headline, detail = page.verdict()
+        if self.problem:
+            state, headline, detail = "stale", f"The exporter does not answer: {self.problem}", "This is old."
+        lines = [
+            Text(line_of(" – ".join(filter(None, (headline, detail))), width), style=f"bold {COLOURS[state]}"),
+            Text(line_of(self._tabs(query), width)),
+            *self._table(query, width, max(1, self.height - 4)),
+        ]
+        lines = lines[: self.height - 1]
+        lines += [Text()] * (self.height - 1 - len(lines))
+        return Text("\n").join([*lines, Text(line_of(self._foot(), width), style="reverse")])
+
+    def _tabs(self, query: PageQuery) -> str:
+        names = (f"{place} {self._texts(view)}" for place, view in enumerate(VIEWS, 1))
+        return " ".join(f"[{name}]" if name.endswith(self._texts(query.view)) else f" {name} " for name in names)
+
+    def _foot(self) -> str:
+        if self.view.typing:
+            return f"filter: {self.view.filter}_   Enter keeps it, Escape takes it out"
+        chosen = [f"filter: {self.view.filter}"] * bool(self.view.filter) + ["problems only"] * self.view.problems
+        return "  ".join([*chosen, HELP])
+
+    def _table(self, query: PageQuery, width: int, height: int) -> list[Text]:
+        parts = Parts(self._texts, moment(self.status["time"]))
+        rows, every = chosen_rows(self.status, parts, self._texts, query)
+        if not rows:
+            return [Text(self._texts("nothing_matches" if every else "nothing_here"))]
+        names = [name for name in VIEWS[query.view] if name not in LEFT_OUT]
+        columns = [self._column(name, query) for name in names]
+        below = []
+        if query.view != "targets" and len(rows) > 1:
+            sums = totals(rows)
+            cells = [number(sums[name]) if name in NUMBERS and name != "people" else "" for name in names]
+            below.append((f"total of {len(rows):,}", cells))
+        room = max(1, height - 1 - len(below))
+        self.view.offset = max(0, min(self.view.offset, len(rows) - room))
+        while True:
+            shown = rows[self.view.offset : self.view.offset + room]
+            cells_of = [[text_of(cell_of(name, row, parts, self._texts)) for name in names] for row in shown]
+            lines = fitted(columns, cells_of, below, width, colours=False, hint="").splitlines()
+            if len(lines) <= height or room == 1:
+                break
+            room = max(1, room - (len(lines) - height))
+        looks = ["bold", *(_style(row) for row in shown)]
+        return [Text(line, style=looks[at] if at < len(looks) else "bold") for at, line in enumerate(lines)]
+
+    def _column(self, name: str, query: PageQuery) -> Column:
+        mark = (" ↓" if query.descending else " ↑") if name == query.sort else ""
+        title = f"{self._texts(name)}{mark}"
+        is_number = name in NUMBERS
+        return Column(title, whole=is_number, right=is_number, minor=name in ("held", "suspended", "other"))
+
+
+def _style(row: Row) -> str:
+    return COLOURS.get(row["state"], "") if row["state"] in ("stale", "failing") else ""
+
+
+def cell_of(name: str, row: Row, parts: Parts, texts: Texts) -> str:
+    """Return the text of a cell."""
+    value = row[name]
+    if name in NUMBERS:
+        return number(value)
+    if name == "state":
+        return texts(f"state_{value}")
+    if name == "last_success":
+        return texts.since(parts.seconds_since(value)) if value else texts("never")
+    if name == "result":
+        return parts.reason(value) if value else " ".join(value_texts(row))
+    return str(value)
+
+
+def line_of(text: str, width: int) -> str:
+    """Return `text` in exactly one line of the terminal, without control sequences."""
+    return set_cell_size(text_of(text), width)
