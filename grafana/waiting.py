@@ -24,6 +24,14 @@ from grafana.variables import GROUP, IN_GROUP, REGION
 WAIT, RUN = "hpc_job_observed_wait_seconds", "hpc_job_observed_run_seconds"
 OBSERVED, CENSORED = "hpc_job_observations_total", "hpc_job_observations_censored_total"
 WAITS = f"{WAIT}_bucket{{{IN_GROUP}}}"
+# Bounds of queues have no group: they are of all of its jobs.
+IN_BOUNDS = 'hpc_cluster=~"$region", group=~"$group|"'
+WAIT_CLASS = {
+    "hpc_cluster": Text("Region", "区域"),
+    "queue": Text("Queue", "队列"),
+    "group": Text("Group", "用户组"),
+    "accelerated": Text("Accelerated", "加速卡作业"),
+}
 JOBS = Text("jobs", "作业数")
 NONE = Text("none started", "无启动")
 
@@ -125,6 +133,38 @@ BOARD = Dashboard(
             size=(5, 4),
             steps=WAITING,
             no_value=Text("none waits", "无等待"),
+        ),
+        Row(Text("The first job submitted now", "现在提交的第一个作业")),
+        ranking(
+            Text("First jobs: 19 in 20 start within", "第一个作业：20 次中 19 次的等待上界"),
+            "For the first job that a user submits now, if it is not held: at 95 % confidence 19 in 20 start within this time. "
+            "It is no promise about further jobs submitted together with it, nor about unusually large ones. Queues that are "
+            "missing: too little is known, or such bounds failed too often of late.",
+            "仅针对用户现在提交的第一个、且未被保留的作业：置信度 95%，20 次中有 19 次在此时间内开始运行。不适用于一同提交的其余作业，"
+            "也不适用于特别大的作业。缺少的队列：已知的等待太少，或近来上界失准过多。",
+            f'max by (hpc_cluster, group, queue, accelerated) (hpc_wait_bound_seconds{{{IN_BOUNDS}, quantile="0.95"}})',
+            names=WAIT_CLASS,
+            value=Text("Within", "不超过"),
+            rising=False,
+            unit="s",
+            size=(10, 8),
+            steps=WAITING,
+            no_value=Text("too little is known", "已知太少"),
+        ),
+        lines(
+            Text("Bounds that held", "上界成立的比例"),
+            "Of the bounds of first jobs that could be checked in a week, the share that was right, over all queues. A line well "
+            "below its name: waits change faster than the last 256 first jobs tell; do not plan by it.",
+            "一周内可检验的第一个作业的等待上界中，成立的比例（所有队列）。曲线明显低于其名称：等待变化太快，不要据此规划。",
+            [
+                Query(
+                    f"sum by (quantile) (increase(hpc_wait_bound_held_total{{{IN_BOUNDS}}}[7d])) "
+                    f"/ (sum by (quantile) (increase(hpc_wait_bound_checked_total{{{IN_BOUNDS}}}[7d])) > 0)",
+                    "{{quantile}}",
+                )
+            ],
+            unit="percentunit",
+            size=(14, 8),
         ),
         Row(Text("The distribution of waits", "等待时间分布")),
         bars(

@@ -104,6 +104,9 @@ LABELS: Final[Mapping[str, Text]] = {
         f"of a poll's failure: {_REASONS.en}; of a wait or run that was not measured: {_CENSORED.en}",
         f"轮询失败的原因：{_REASONS.zh}；等待或运行未能测得的原因：{_CENSORED.zh}",
     ),
+    "quantile": Text(
+        "the probability that the bound holds: `0.5`, `0.9`, `0.95`", "上界成立的概率：`0.5`、`0.9`、`0.95`"
+    ),
     "account": Text("the account's `name` in the configuration", "账号在配置中的 `name`"),
     "status": Text(
         "of an account: `Normal`, `Trial`, `Owe`, `Disable`, `other`",

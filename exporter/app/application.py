@@ -180,6 +180,7 @@ class Application:
             kinds=self.components.kinds,
             statuses=statuses,
             figures=self._display.figures.copy(),
+            waits=self._context.tracked.waits(),
             token_ends={source: dict(ends) for source, ends in self.own.token_ends.items()},
         )
 

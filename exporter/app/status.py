@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import asdict
+
 from exporter import __version__
 from exporter.metrics.family import Sample
 from exporter.polling import STATES, Shard, TargetStatus
@@ -21,6 +23,7 @@ from exporter.sources.figures import (
     SampleFigures,
     TaskFigures,
 )
+from exporter.tracking import WaitView
 from exporter.version import revision
 
 DEFAULT_LIMIT: Final = 1000
@@ -96,7 +99,8 @@ class LastReload:
 class Snapshot:
     """The input of a status, taken on the event loop and safe to be read by a thread.
 
-    `kinds` are the kinds of the sources by name, `token_ends` the expiry times by source and user; times are Unix seconds.
+    `kinds` are the kinds of the sources by name, `token_ends` the expiry times by source and user, `waits` what is promised to
+    jobs submitted now, with the label of the group where the queue is not known; times are Unix seconds.
     """
 
     now: float
@@ -110,6 +114,7 @@ class Snapshot:
     statuses: Sequence[TargetStatus]
     figures: Figureboard
     token_ends: Mapping[str, Mapping[str, float]]
+    waits: Sequence[tuple[str, WaitView]] = ()
 
 
 def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[str, Any]:
@@ -140,6 +145,7 @@ def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[st
         },
         "summary": state_counts(sum((of_source.states for of_source in health.values()), Counter())),
         "sources": [source_facts(snapshot, name, kind, health) for name, kind in snapshot.kinds.items()],
+        "waits": [wait_facts(group, view) for group, view in snapshot.waits],
         "page": {
             "offset": selection.offset,
             "limit": selection.limit,
@@ -220,6 +226,17 @@ def target_facts(status: TargetStatus, figures: Figures | None) -> dict[str, Any
         "member": member_facts(figures) if isinstance(figures, MemberFigures) else None,
         "tasks": figures._asdict() if isinstance(figures, TaskFigures) else None,
         "values": value_facts(figures.samples) if isinstance(figures, SampleFigures) else None,
+    }
+
+
+def wait_facts(group: str, view: WaitView) -> dict[str, Any]:
+    return {
+        "source": view.key.source,
+        "group": group,
+        "queue": view.key.queue,
+        "accelerated": view.key.accelerated,
+        "heads": view.heads,
+        "bounds": [asdict(promise) for promise in view.promises],
     }
 
 

@@ -19,7 +19,7 @@ from exporter.version import version_text
 # Modules of this package. Only that of the command to run is loaded: importing all takes longer than many commands run.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Set up and serve": ("discover", "check", "serve"),
-    "Look": ("once", "top", "jobs"),
+    "Look": ("once", "top", "jobs", "waits"),
     "Try out": ("demo", "simulate"),
     "Shell": ("completion",),
 }

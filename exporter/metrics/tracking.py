@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
-from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each, sample
-from exporter.tracking import GroupView, HistogramView, MemberView
+from exporter.metrics.format import Chunks, chunks_of, histogram_lines, named_sample, one_each, sample
+from exporter.tracking import GroupView, HistogramView, MemberView, WaitView
 
 _GROUP: Final = ("hpc_cluster", "group")
 _QUEUE: Final = (*_GROUP, "queue")
@@ -132,6 +132,51 @@ RESOURCE_SECONDS: Final[Mapping[str, Family]] = {
         ("dcu", Text("DCUs", " DCU "), " DCU 秒"),
     )
 }
+_WAIT_CLASS: Final = (*_QUEUE, "quantile")
+_NO_BOUND: Final = Text(
+    "while nothing recent is known of the queue or group.",
+    "没有该队列或用户组的近期数据。",
+)
+_SCORE_GONE: Final = Text(
+    "until there is a bound to check, and " + _NO_BOUND.en,
+    "还没有可以检验的上界；" + _NO_BOUND.zh,
+)
+
+WAIT_BOUND: Final = gauge(
+    "hpc_wait_bound_seconds",
+    _WAIT_CLASS,
+    "Upper bound of the wait of the first job that a user submits now, in seconds: it starts within this time with the "
+    "probability quantile, at 95 % confidence, if it is not held and waits for no other job. Nothing is promised to further "
+    "jobs submitted together with it. For each queue, or group where the queue is not known; jobs that request GPUs or DCUs "
+    'apart, in series with the further label accelerated="true". Absent while too little is known, or such bounds failed too '
+    "often of late: see hpc_wait_bound_held_total.",
+    zh="用户现在提交的第一个作业的等待时间上界（秒）：在未被保留、也不等待其他作业的前提下，它以 quantile 的概率在此时间内开始运行，"
+    "置信度 95%。对一同提交的其余作业不作任何保证。按队列计算，队列未知时按用户组；申请 GPU 或 DCU 的作业单独计算，其序列另有标签 "
+    'accelerated="true"。',
+    absent=Text(
+        f"Also {_NO_BOUND.en}",
+        f"已知的等待太少，或近来这类上界失准过多（见 hpc_wait_bound_held_total）；{_NO_BOUND.zh}",
+    ),
+)
+
+WAIT_BOUND_CHECKED: Final = counter(
+    "hpc_wait_bound_checked_total",
+    _WAIT_CLASS,
+    "Bounds of waits that could be checked: each job that is the first of those a user submits together is given the bounds "
+    "of that moment, which are checked when it starts, or as soon as it has waited longer. Counts bounds that were withheld, too.",
+    zh="已检验的等待时间上界：用户一同提交的作业中的第一个会得到当时的上界，在它开始运行时检验，或在它等得更久时立即检验。"
+    "没有显示的上界也计入。",
+    absent=_SCORE_GONE,
+)
+
+WAIT_BOUND_HELD: Final = counter(
+    "hpc_wait_bound_held_total",
+    _WAIT_CLASS,
+    "Bounds of waits that held: of hpc_wait_bound_checked_total, those whose job started in time.",
+    zh="成立的等待时间上界：hpc_wait_bound_checked_total 中作业按时开始运行的那些。",
+    absent=_SCORE_GONE,
+)
+
 FAMILIES: Final = (
     JOB_TRANSITIONS,
     JOBS_FINISHED,
@@ -142,6 +187,9 @@ FAMILIES: Final = (
     MEMBER_OLDEST_QUEUED,
     *RESOURCE_SECONDS.values(),
     MEMBER_UNACCOUNTED,
+    WAIT_BOUND,
+    WAIT_BOUND_CHECKED,
+    WAIT_BOUND_HELD,
 )
 
 
@@ -165,6 +213,29 @@ def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
         **_counts(JOB_OBSERVATIONS, labels, view.observed.items()),
         **_counts(JOB_OBSERVATIONS_CENSORED, labels, view.censored.items()),
     }
+
+
+def waits(hpc_cluster: str, groups: Mapping[str, str], views: Iterable[WaitView]) -> Chunks:
+    """Return the bounds of waits in a region: of queues, and of the `groups` shown, whose labels are by their ids.
+
+    The score of a quantile is there, at 0, as soon as it has a bound.
+    """
+    lines: dict[Family, list[str]] = {WAIT_BOUND: [], WAIT_BOUND_CHECKED: [], WAIT_BOUND_HELD: []}
+    for view in views:
+        _, group_id, queue, accelerated = view.key
+        if not queue and group_id not in groups:
+            continue
+        labels = {"hpc_cluster": hpc_cluster, "group": "" if queue else groups[group_id], "queue": queue}
+        for promise in view.promises:
+            labels["quantile"] = f"{promise.quantile:g}"
+            if accelerated:
+                labels["accelerated"] = "true"
+            if promise.seconds is not None:
+                lines[WAIT_BOUND].append(named_sample(WAIT_BOUND.name, labels, promise.seconds))
+            if promise.seconds is not None or promise.checked:
+                lines[WAIT_BOUND_CHECKED].append(named_sample(WAIT_BOUND_CHECKED.name, labels, promise.checked))
+                lines[WAIT_BOUND_HELD].append(named_sample(WAIT_BOUND_HELD.name, labels, promise.held))
+    return chunks_of(lines)
 
 
 def _by_queue(family: Family, labels: tuple[str, ...], views: Mapping[str, HistogramView]) -> Chunks:

@@ -11,7 +11,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.polling import TargetKey
 from exporter.records import JobListing
 from exporter.supervise import ShortTasks
-from exporter.tracking import MemberKey, TrackingService
+from exporter.tracking import MemberKey, TrackingService, WaitView
 
 log = structlog.get_logger()
 
@@ -25,7 +25,10 @@ class Followed(NamedTuple):
 
 
 class Tracked:
-    """The tracker's part of the exposition. Owners: ("tracked", target) and ("tracked group", source, group id)."""
+    """The tracker's part of the exposition.
+
+    Owners: ("tracked", target), ("tracked group", source, group id), and ("tracked waits", source).
+    """
 
     def __init__(self, exposition: Exposition, own: SelfMetrics) -> None:
         self._exposition = exposition
@@ -33,6 +36,9 @@ class Tracked:
         self.service: TrackingService | None = None
         self._shown: dict[TargetKey, Followed] = {}
         self._targets_of: defaultdict[tuple[str, str], set[TargetKey]] = defaultdict(set)
+        # Labels of the groups shown, by source and id, and what was last shown of waits.
+        self._groups: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self._waits: dict[str, tuple[WaitView, ...]] = {}
         self._tasks = ShortTasks()
         self._failing: set[TargetKey] = set()
 
@@ -42,6 +48,7 @@ class Tracked:
             return
         self._shown[followed.target] = followed
         self._targets_of[followed.member[:2]].add(followed.target)
+        self._label(followed)
         self._tasks.start("observation of jobs", self._observe(self.service, followed, listing, interval))
 
     def hide(self, target: TargetKey) -> None:
@@ -55,6 +62,7 @@ class Tracked:
         if not self._targets_of[group]:
             del self._targets_of[group]
             self._exposition.remove(("tracked group", *group))
+            self._hide_waits(*group)
 
     def hide_all(self) -> None:
         """Stop counting."""
@@ -87,3 +95,33 @@ class Tracked:
         of_group = families.tracked_group(source, followed.group, service.group(source, group_id))
         self._exposition.put(("tracked", followed.target), of_member)
         self._exposition.put(("tracked group", source, group_id), of_group)
+        self._show_waits(source, service.waits(source))
+
+    def waits(self) -> list[tuple[str, WaitView]]:
+        """Return what is promised to jobs submitted now, with the label of the group, where it is shown."""
+        return [
+            ("" if view.key.queue else self._groups[source][view.key.group_id], view)
+            for source, views in self._waits.items()
+            for view in views
+            if view.key.queue or view.key.group_id in self._groups[source]
+        ]
+
+    def _label(self, followed: Followed) -> None:
+        source, group_id, _ = followed.member
+        if self._groups[source].get(group_id) != followed.group:
+            self._groups[source][group_id] = followed.group
+            self._waits.pop(source, None)
+
+    def _show_waits(self, source: str, views: tuple[WaitView, ...]) -> None:
+        if self._waits.get(source) is not views:
+            self._waits[source] = views
+            self._exposition.put(("tracked waits", source), families.waits(source, self._groups[source], views))
+
+    def _hide_waits(self, source: str, group_id: str) -> None:
+        self._groups[source].pop(group_id, None)
+        views = self._waits.pop(source, ())
+        if self._groups[source]:
+            self._show_waits(source, views)
+        else:
+            del self._groups[source]
+            self._exposition.remove(("tracked waits", source))

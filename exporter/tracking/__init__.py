@@ -9,6 +9,7 @@ from exporter.tracking.model import MemberKey
 from exporter.tracking.service import SteadyTime, TrackingService
 from exporter.tracking.store import StateFileError, Store
 from exporter.tracking.tracker import GroupView, MemberView, Tracker, TrackerState
+from exporter.tracking.waits import WaitView
 
 __all__ = [
     "GroupView",
@@ -21,4 +22,5 @@ __all__ = [
     "Tracker",
     "TrackerState",
     "TrackingService",
+    "WaitView",
 ]

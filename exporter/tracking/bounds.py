@@ -15,9 +15,10 @@ and Wolski, *Predicting bounds on queuing delay*, PPoPP 2006). Three things make
 Times are Unix seconds, waits and bounds seconds. Nothing here reads a clock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from math import ceil
+from types import MappingProxyType
 from typing import Annotated, Final
 
 import msgspec
@@ -43,6 +44,7 @@ _Wait = Annotated[int, msgspec.Meta(ge=-LONGEST_WAIT - 1, le=LONGEST_WAIT)]
 _Time = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Bound = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Key = Annotated[str, msgspec.Meta(max_length=16)]
+_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Recent = Annotated[str, msgspec.Meta(pattern="^[01]*$", max_length=RECENT)]
 
@@ -130,7 +132,8 @@ class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
 
     `heads` are the newest, in the order of their submission: a wait that ended in a start, -1 minus the time for which a
     head was seen waiting that never started in sight, or one that waits. `older` are heads that wait and are no longer among the newest,
-    and still have a bound to be checked.
+    and still have a bound to be checked. `newest` is when the last head was submitted, `gap` by how much its wait may be
+    wrong. Where a head that waits is not known to do so until now, `seen` says until when, by its key.
     """
 
     heads: Annotated[list[_Wait | Waiting], msgspec.Meta(max_length=WINDOW)] = msgspec.field(default_factory=list)
@@ -138,13 +141,15 @@ class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
     scores: Annotated[list[Score], msgspec.Meta(min_length=len(QUANTILES), max_length=len(QUANTILES))] = msgspec.field(
         default_factory=lambda: [Score() for _ in QUANTILES]
     )
+    newest: _Time = 0
+    gap: _Time = 0
 
-    def computed(self, now: float) -> Bounds:
+    def computed(self, now: float, seen: Mapping[str, float] = _NOTHING) -> Bounds:
         """Return the bound of each quantile for a job submitted at `now`, whatever the score of earlier ones."""
         started, censored = [], []
         for head in self.heads:
             if isinstance(head, Waiting):
-                censored.append(max(0.0, now - head.since))
+                censored.append(max(0.0, seen.get(head.key, now) - head.since))
             elif head >= 0:
                 started.append(head)
             else:
@@ -158,22 +163,25 @@ class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
             for quantile, score in zip(QUANTILES, self.scores, strict=True)
         )
 
-    def bounds(self, now: float, gap: float = 0.0) -> Bounds:
-        """Return the bounds to show at `now`. `gap` is the time by which a wait may be wrong, in seconds."""
+    def bounds(self, now: float, seen: Mapping[str, float] = _NOTHING) -> Bounds:
+        """Return the bounds to show at `now`: none that is withheld, nor of a class into which nothing is submitted any more."""
+        if now - self.newest > LONGEST_WAIT:
+            return (None,) * len(QUANTILES)
         return tuple(
-            None if bound is None or withheld else bound + gap
-            for bound, withheld in zip(self.computed(now), self.withheld(), strict=True)
+            None if bound is None or withheld else bound + self.gap
+            for bound, withheld in zip(self.computed(now, seen), self.withheld(), strict=True)
         )
 
-    def submitted(self, key: str, at: float, gap: float = 0.0) -> bool:
+    def submitted(self, key: str, at: float, gap: float = 0.0, seen: Mapping[str, float] = _NOTHING) -> bool:
         """Take in a head submitted at `at`, and note what it is promised; return whether it is followed.
 
-        `key` tells it apart from others that wait. Its bounds are checked even where they are withheld.
+        `key` tells it apart from others that wait. `gap` is the time by which its wait may be wrong, in seconds. Its bounds are
+        checked even where they are withheld.
         """
-        waiting = len(self.older) + sum(isinstance(head, Waiting) for head in self.heads)
-        if waiting >= MOST_WAITING:
+        if len(self.waiting()) >= MOST_WAITING:
             return False
-        bounds = [None if bound is None else ceil(bound + gap) for bound in self.computed(at)]
+        bounds = [None if bound is None else ceil(bound + gap) for bound in self.computed(at, seen)]
+        self.newest, self.gap = max(self.newest, int(at)), ceil(gap)
         self.heads.append(Waiting(key, max(0, int(at)), bounds))
         if len(self.heads) > WINDOW:
             oldest = self.heads.pop(0)
@@ -189,19 +197,24 @@ class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
         """Note that a job was seen waiting until `at`, and is not followed from there; return whether it was a head."""
         return self._end(key, at, started=False)
 
-    def look(self, now: float) -> bool:
+    def look(self, now: float, seen: Mapping[str, float] = _NOTHING) -> bool:
         """Check the bounds that are exceeded at `now` by heads that still wait; return whether anything changed."""
         changed = False
         for number, head in enumerate(self.heads):
             if isinstance(head, Waiting):
-                changed |= self._exceed(head, now - head.since)
-                if now - head.since > LONGEST_WAIT:
+                wait = seen.get(head.key, now) - head.since
+                changed |= self._exceed(head, wait)
+                if wait > LONGEST_WAIT:
                     self.heads[number] = -1 - LONGEST_WAIT
                     changed = True
         for head in self.older:
-            changed |= self._exceed(head, now - head.since)
+            changed |= self._exceed(head, seen.get(head.key, now) - head.since)
         self.older = [head for head in self.older if any(bound is not None for bound in head.bounds)]
         return changed
+
+    def waiting(self) -> list[str]:
+        """Return the keys of the heads that wait."""
+        return [head.key for head in (*self.older, *self.heads) if isinstance(head, Waiting)]
 
     def _end(self, key: str, at: float, *, started: bool) -> bool:
         for place in (self.heads, self.older):

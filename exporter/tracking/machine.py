@@ -12,12 +12,14 @@ is reported outside its gap by more than `TOLERANCE` is not believed, and counts
 
 from itertools import takewhile
 from math import inf
+from operator import attrgetter
 from typing import Final, NamedTuple, cast
 
 from msgspec.structs import replace
 
 from exporter.records import ENDED, Job, JobListing, JobState
 from exporter.tracking.arrays import Arrays, array_of_row, array_of_task, row_id
+from exporter.tracking.bounds import BURST_SECONDS
 from exporter.tracking.model import (
     MAX_GAP_INTERVALS,
     NEVER,
@@ -25,10 +27,12 @@ from exporter.tracking.model import (
     REMEMBERED_SECONDS,
     Basis,
     CensorReason,
+    Dequeued,
     Measure,
     MemberState,
     Outcome,
     Phase,
+    Queued,
     Spell,
     TrackedJob,
     Update,
@@ -40,6 +44,9 @@ TOLERANCE: Final = 60.0
 SUBMISSION_TOLERANCE: Final = 900.0
 
 _SAYS_NOTHING: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
+# States and reasons of a waiting job that is not free to start: however empty the queue is, it waits.
+_NOT_FREE: Final = frozenset({JobState.HELD, JobState.WAITING, JobState.SUSPENDED})
+_NOT_FREE_REASONS: Final = frozenset({"dependency", "held", "begin_time"})
 
 _OUTCOME_OF_VANISHED: Final[dict[Phase, Outcome]] = {
     Phase.WAIT: "vanished_queued",
@@ -76,12 +83,14 @@ def next_phase(phase: Phase, state: JobState) -> Phase:
 class Change(NamedTuple):
     """When a job changed its phase: the middle of the gap, None if that is too wide, and the scheduler's time.
 
-    The latter is None where it is not reported, or `disagrees` with what the polls saw.
+    The latter is None where it is not reported, or `disagrees` with what the polls saw. The old phase was `certain` until the
+    beginning of the gap.
     """
 
     middle: float | None
     reported: float | None = None
     disagrees: bool = False
+    certain: float = NEVER
 
     @property
     def time(self) -> float | None:
@@ -119,6 +128,8 @@ class _Advance:
         if self.before.names is None:
             self._name_all(listed)
         self._forget_finished()
+        if self.events.queued:
+            self.events.queued = self._heads(listed)
         self._sum_up()
         return self.update
 
@@ -196,6 +207,10 @@ class _Advance:
             seen = self.at if submitted is None else min(submitted, self.at)
             since, reported = (change.time, change.reported is not None) if phase in _MEASURED else (None, False)
             self._open(before.phase, phase, submitted, change)
+            if phase is Phase.WAIT and before.phase in _BEFORE_FIRST_SPELL:
+                self._queue(job, submitted, change)
+        elif phase is Phase.WAIT and job.state in _NOT_FREE and before.state not in _NOT_FREE:
+            self.events.dequeued.append(Dequeued(certain_until, job.id, started=False))
         holds = phase not in _HOLDS_NOTHING and job.state is not JobState.UNKNOWN
         new = TrackedJob(
             state=job.state,
@@ -268,11 +283,11 @@ class _Advance:
         """Return a change of phase in the gap from `start` to `end`."""
         middle = None if end - start > self.limit else (start + end) / 2
         if reported is None:
-            return Change(middle)
+            return Change(middle, certain=start)
         if start - TOLERANCE <= reported <= end + TOLERANCE:
-            return Change(middle, reported)
+            return Change(middle, reported, certain=start)
         self.events.disagreements += 1
-        return Change(middle, disagrees=True)
+        return Change(middle, disagrees=True, certain=start)
 
     def _submitted(self, job: Job, old: TrackedJob, certain_until: float) -> float | None:
         """Return the reported time of submission of a job that begins to wait, if it fits what the polls saw."""
@@ -290,10 +305,10 @@ class _Advance:
         if old.phase is Phase.RUN:
             start = Change(old.since, old.since if old.reported else None)
             self._observe("run", _spell(job_id, queue, start, change) or "gap")
-        elif phase is Phase.RUN:
-            self._observe("wait", self._wait(job_id, queue, old, change))
-        else:
-            self._observe("wait", "vanished")
+            return
+        wait = self._wait(job_id, queue, old, change) if phase is Phase.RUN else "vanished"
+        self._observe("wait", wait)
+        self._dequeue(job_id, wait, change.certain)
 
     def _wait(self, job_id: str, queue: str, old: TrackedJob, change: Change) -> Spell | CensorReason:
         start = Change(old.since, old.submitted)
@@ -306,6 +321,38 @@ class _Advance:
             return "left_truncated"
         return _spell(job_id, queue, start, change) or "gap"
 
+    def _dequeue(self, job_id: str, wait: Spell | CensorReason, certain: float) -> None:
+        started = isinstance(wait, Spell)
+        at = wait.end if isinstance(wait, Spell) else certain
+        self.events.dequeued.append(Dequeued(at, job_id, started))
+        if (array := array_of_task(job_id)) is not None:
+            # The row of an array starts with the first of its tasks.
+            self.events.dequeued += (Dequeued(at, row, started) for row in (row_id(array), array))
+
+    def _queue(self, job: Job, submitted: float | None, change: Change) -> None:
+        """Note a job that begins to wait, if it came in a gap that is not too wide: longer ones are survived by long waits."""
+        if change.middle is None or job.state in _NOT_FREE or job.reason in _NOT_FREE_REASONS:
+            return
+        at = change.middle if submitted is None else submitted
+        self.events.queued.append(Queued(at, job.id, job.queue, _accelerated(job), reported=submitted is not None))
+
+    def _heads(self, listed: dict[str, Job]) -> list[Queued]:
+        """Return the jobs that are the first of their burst: no other one of the user's that waits came shortly before."""
+        latest: dict[tuple[str, bool], float] = {}
+        for job_id, old in self.before.jobs.items():
+            if old.phase is Phase.WAIT and (since := old.since if old.submitted is None else old.submitted) is not None:
+                job = listed.get(job_id)
+                for accelerated in (False, True) if job is None else (_accelerated(job),):
+                    kind = old.queue, accelerated
+                    latest[kind] = max(latest.get(kind, NEVER), since)
+        heads = []
+        for queued in sorted(self.events.queued, key=attrgetter("at", "job_id")):
+            kind = queued.queue, queued.accelerated
+            if queued.at - latest.get(kind, NEVER) > BURST_SECONDS:
+                heads.append(queued)
+            latest[kind] = max(latest.get(kind, NEVER), queued.at)
+        return heads
+
     def _first_seen_running(self, job: Job, change: Change) -> None:
         """Count the wait of a job that no poll saw waiting."""
         if self.complete == NEVER or self.arrays.may_be_task(job):
@@ -315,12 +362,20 @@ class _Advance:
             if job.submitted > change.reported:
                 self.events.disagreements += 1
                 start, change = Change(change.middle), Change(change.middle)
-            self._observe("wait", _spell(job.id, job.queue, start, change) or "left_truncated")
+            self._pass(job, start, change)
         else:
             # Submitted and started in one gap, and both are its middle: a wait of 0. A wait of w has a chance of w/gap
             # to be seen by a poll, and then counts as a whole gap; half a gap for all others would be too much.
             start = Change(change.middle)
-            self._observe("wait", _spell(job.id, job.queue, start, start) or "left_truncated")
+            self._pass(job, start, start)
+
+    def _pass(self, job: Job, start: Change, end: Change) -> None:
+        """Count a wait that began and ended between two polls."""
+        wait = _spell(job.id, job.queue, start, end)
+        self._observe("wait", wait or "left_truncated")
+        if wait is not None:
+            self._queue(job, start.reported, start)
+            self.events.dequeued.append(Dequeued(wait.end, job.id, started=True))
 
     def _open(self, before: Phase, phase: Phase, submitted: float | None, change: Change) -> None:
         """Count a spell whose start is not known."""
@@ -366,11 +421,13 @@ class _Advance:
             known, listed = self._times(old)
             if old.phase is Phase.WAIT and self.arrays.started_under_new_ids(job_id):
                 old = replace(old, phase=Phase.UNCLEAR, since=None, submitted=None)
+                self.events.dequeued.append(Dequeued(known, job_id, started=False))
             self.update.changed[job_id] = replace(old, known=known, listed=listed, missing=self.at)
             return
         self.update.names[job_id] = None
         if old.phase is Phase.WAIT and self.arrays.has_tasks(job_id):
             self.events.transition(old.state, "gone")
+            self.events.dequeued.append(Dequeued(self.last, job_id, started=False))
             self.update.changed[job_id] = None
             return
         known = NEVER if old.known is None else old.known
@@ -390,6 +447,7 @@ class _Advance:
             # Records of this member have been unreadable for a week: it must not be followed indefinitely.
             if old.measured:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
+            self.events.dequeued.append(Dequeued(known, job_id, started=False))
             self.update.changed[job_id] = None
             return
         if old.phase is Phase.WAIT and old.missing is None and old.state is not JobState.UNKNOWN:
@@ -406,9 +464,10 @@ class _Advance:
 
     def _forget_times(self) -> None:
         """Discard all times of a job after the clock was set back: nothing that began before can be measured."""
-        for old in self.jobs.values():
+        for job_id, old in self.jobs.items():
             if old.measured:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
+                self.events.dequeued.append(Dequeued(self._times(old)[0], job_id, started=False))
         self.jobs = {job_id: self._timeless(old) for job_id, old in self.jobs.items()}
         self.update.changed.update(self.jobs)
         self.update.remembered.update(
@@ -449,6 +508,10 @@ class _Advance:
         self.events.resource_seconds = (self.seconds[0], self.seconds[1], self.seconds[2])
         self.events.amounts_known = (self.known[0], self.known[1], self.known[2])
         self.update.oldest_waiting = None if self.oldest == inf else self.oldest
+
+
+def _accelerated(job: Job) -> bool:
+    return bool(job.requested_gpus or job.requested_dcus)
 
 
 def _spell(job_id: str, queue: str, start: Change, end: Change) -> Spell | None:

@@ -100,12 +100,33 @@ class Spell(msgspec.Struct, frozen=True, gc=False):
         return self.end - self.start
 
 
+class Queued(msgspec.Struct, frozen=True, gc=False):
+    """A job that began to wait at `at` and is free to start: the head of a burst, see `bounds`.
+
+    `accelerated` says that it requests GPUs or DCUs, `reported` that the time is the scheduler's own.
+    """
+
+    at: float
+    job_id: str
+    queue: str
+    accelerated: bool
+    reported: bool
+
+
+class Dequeued(msgspec.Struct, frozen=True, gc=False):
+    """A job that waits no longer: `started` at `at`, or was seen waiting until then and may not start or is gone."""
+
+    at: float
+    job_id: str
+    started: bool
+
+
 class Events(msgspec.Struct, kw_only=True):
     """The news of one listing.
 
     `resource_seconds` and `unaccounted` are in (core, GPU, DCU) seconds and seconds; an entry of `amounts_known` tells
     whether the listing gave any amount of that resource. `queues` are those of jobs that are new; `disagreements` counts
-    reported times that do not fit what polls saw.
+    reported times that do not fit what polls saw. `queued` are heads of bursts, `dequeued` jobs of which some may be heads.
     """
 
     transitions: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
@@ -118,6 +139,8 @@ class Events(msgspec.Struct, kw_only=True):
     unaccounted: float = 0.0
     queues: set[str] = msgspec.field(default_factory=set)
     disagreements: int = 0
+    queued: list[Queued] = msgspec.field(default_factory=list)
+    dequeued: list[Dequeued] = msgspec.field(default_factory=list)
 
     def transition(self, before: str, after: str) -> None:
         self.transitions[before, after] = self.transitions.get((before, after), 0) + 1

@@ -12,8 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from exporter.records import JobState
+from exporter.tracking.bounds import WaitClass
 from exporter.tracking.model import NEVER, MemberKey, MemberState, Phase, TrackedJob
 from exporter.tracking.tracker import Batch, GroupTotals, MemberChange, MemberTotals, TrackedMember, TrackerState
+from exporter.tracking.waits import ClassKey
 
 Stored = str | bytes  # a name or id as it is in the file
 
@@ -52,6 +54,14 @@ CREATE TABLE job (
     submitted REAL,
     reported INTEGER NOT NULL,
     PRIMARY KEY (member, id)
+) WITHOUT ROWID;
+CREATE TABLE wait_class (
+    source NOT NULL,
+    group_id NOT NULL,
+    queue NOT NULL,
+    accelerated INTEGER NOT NULL,
+    waits TEXT NOT NULL,
+    PRIMARY KEY (source, group_id, queue, accelerated)
 ) WITHOUT ROWID;
 CREATE TABLE finished (
     member INTEGER NOT NULL,
@@ -95,6 +105,9 @@ def read_all(connection: sqlite3.Connection) -> tuple[TrackerState, dict[MemberK
         state.members[key] = by_id[number] = member
     for source, group_id, totals in run("SELECT * FROM member_group"):
         state.groups[_text(source), _text(group_id)] = msgspec.json.decode(totals, type=GroupTotals)
+    for source, group_id, queue, accelerated, waits in run("SELECT * FROM wait_class"):
+        name = ClassKey(_text(source), _text(group_id), _text(queue), _flag("accelerated", accelerated))
+        state.waits[name] = msgspec.json.decode(waits, type=WaitClass)
     for number, job_id, *row in run("SELECT * FROM job"):
         _owner(by_id, number).state.jobs[_text(job_id)] = _job(*row)
     for number, job_id, time in run("SELECT * FROM finished ORDER BY time"):
@@ -116,6 +129,14 @@ def write_batch(
     connection.executemany(
         "DELETE FROM member_group WHERE source = ? AND group_id = ?",
         [tuple(map(_stored, group)) for group in batch.forgotten_groups],
+    )
+    connection.executemany(
+        "DELETE FROM wait_class WHERE source = ? AND group_id = ? AND queue = ? AND accelerated = ?",
+        [_stored_class(name) for name in batch.forgotten_waits],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO wait_class VALUES (?, ?, ?, ?, ?)",
+        [(*_stored_class(name), waits.decode()) for name, waits in batch.waits.items()],
     )
     left_out = {}
     for key, change in batch.members.items():
@@ -216,8 +237,6 @@ def _job_rows(number: int, jobs: dict[str, TrackedJob | None]) -> Iterator[tuple
 
 def _job(state: Any, phase: Any, since: Any, seen: Any, *rest: Any) -> TrackedJob:
     known, listed, missing, cpus, gpus, dcus, queue, submitted, reported = rest
-    if reported not in (0, 1):
-        raise ValueError(f"{reported!r} does not say whether a time was reported")
     return TrackedJob(
         JobState(state),
         Phase(phase),
@@ -231,8 +250,14 @@ def _job(state: Any, phase: Any, since: Any, seen: Any, *rest: Any) -> TrackedJo
         _amount(dcus),
         _text(queue),
         _time_or_none(submitted),
-        bool(reported),
+        _flag("reported", reported),
     )
+
+
+def _flag(name: str, value: Any) -> bool:
+    if value not in (0, 1):
+        raise ValueError(f"{value!r} does not say whether something is {name}")
+    return bool(value)
 
 
 def _owner(members: dict[int, TrackedMember], number: Any) -> TrackedMember:
@@ -257,6 +282,10 @@ def _amount(value: Any) -> int | None:
     if value is None or (isinstance(value, int) and value >= 0):
         return value
     raise ValueError(f"{value!r} is no number of cores or devices")
+
+
+def _stored_class(name: ClassKey) -> tuple[Stored, Stored, Stored, bool]:
+    return _stored(name.source), _stored(name.group_id), _stored(name.queue), name.accelerated
 
 
 def _stored(name: str) -> Stored:

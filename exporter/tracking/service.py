@@ -14,6 +14,7 @@ from exporter.threads import off_loop
 from exporter.tracking.model import MemberKey
 from exporter.tracking.store import StateFileError, StateFileLostError, Store
 from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, Step, TrackedMember, Tracker
+from exporter.tracking.waits import WaitView
 
 log = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class _Staged:
     def __init__(self) -> None:
         self.members: dict[MemberKey, MemberView] = {}
         self.groups: dict[GroupKey, GroupView] = {}
+        self.waits: dict[str, tuple[WaitView, ...]] = {}
         self.shown = asyncio.Event()
 
 
@@ -86,6 +88,7 @@ class TrackingService:
         self._left_out: set[MemberKey] = set()
         self._members: dict[MemberKey, MemberView] = {}
         self._groups: dict[GroupKey, GroupView] = {}
+        self._waits: dict[str, tuple[WaitView, ...]] = {}
         self._staged = _Staged()
         self._news = asyncio.Event()
         self._working = asyncio.Lock()
@@ -103,6 +106,9 @@ class TrackingService:
         self._tracker = Tracker(state)
         self._members = {key: self._tracker.member(key) for key in self._tracker.members()}
         self._groups = {group: self._tracker.group(*group) for group in {(key[0], key[1]) for key in self._members}}
+        self._waits = {
+            source: self._tracker.waits(source, self.time()) for source in self._tracker.sources_with_waits()
+        }
         self._writer = asyncio.create_task(
             supervise("tracker writer", self._write_on, clock=self._clock, observer=self._observer)
         )
@@ -159,6 +165,10 @@ class TrackingService:
     def group(self, source: str, group_id: str) -> GroupView:
         return self._groups.get((source, group_id)) or Tracker().group(source, group_id)
 
+    def waits(self, source: str) -> tuple[WaitView, ...]:
+        """Return what is promised to jobs submitted now; the same object while nothing changes."""
+        return self._waits.get(source, ())
+
     def tracked_jobs(self, source: str) -> int:
         """Return the number of followed jobs of a source's members."""
         return self._tracker.tracked_jobs(source)
@@ -200,6 +210,7 @@ class TrackingService:
         staged = self._staged
         staged.members[key] = self._tracker.member(key)
         staged.groups[group] = self._tracker.group(*group)
+        staged.waits[key.source] = self._tracker.waits(key.source, self.time())
         if self._writer is None or self._told:
             self._show(self._take_staged())
         self._news.set()
@@ -212,6 +223,7 @@ class TrackingService:
     def _show(self, staged: _Staged) -> None:
         self._members.update(staged.members)
         self._groups.update(staged.groups)
+        self._waits.update(staged.waits)
         staged.shown.set()
 
     async def _write_on(self) -> None:
@@ -311,6 +323,7 @@ class TrackingService:
                 self._members.pop(key, None)
             for group in groups:
                 self._groups.pop(group, None)
+            self._waits = {source: self._tracker.waits(source, self.time()) for source in self._waits}
             self._news.set()
 
 

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -64,6 +64,22 @@ class StateFileError(ExporterError):
 
 class StateFileLostError(StateFileError):
     """The open state file is gone, replaced or damaged. The next `save` begins a new one and must hold everything."""
+
+
+def read(path: Path) -> TrackerState:
+    """Read a file that no process has open; nothing is created, changed or set aside. Blocks. Raises StateFileError."""
+    if not _look_at(path):
+        raise StateFileError(f"state file {path}: there is none")
+    try:
+        _require_regular(path)
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=_LOCK_TIMEOUT, uri=True)) as file:
+            return TrackerState() if _check(file) else rows.read_all(file)[0]
+    except (OSError, sqlite3.Error) as error:
+        if _is_busy(error):
+            raise StateFileError(f"state file {path}: an exporter has it open; ask that one") from error
+        raise StateFileError(f"state file {path}: cannot be read: {error}") from error
+    except (_UnusableError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise StateFileError(f"state file {path}: cannot be read: {error}") from error
 
 
 class _UnusableError(Exception):

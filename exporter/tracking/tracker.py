@@ -6,12 +6,14 @@ from typing import Annotated, Final
 import msgspec
 
 from exporter.records import JobListing, JobState
+from exporter.tracking.bounds import WaitClass
 from exporter.tracking.histogram import BUCKETS, Count, Histogram, HistogramView, Seconds
 from exporter.tracking.machine import advance
 from exporter.tracking.model import (
     BASES,
     CENSOR_REASONS,
     MEASURES,
+    NEVER,
     OUTCOMES,
     REMEMBERED_SECONDS,
     Basis,
@@ -21,9 +23,11 @@ from exporter.tracking.model import (
     MemberKey,
     MemberState,
     Outcome,
+    Phase,
     TrackedJob,
     Update,
 )
+from exporter.tracking.waits import ClassKey, Waits, WaitView
 
 GroupKey = tuple[str, str]  # source, group_id
 
@@ -139,10 +143,11 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The changes of one listing to a member's jobs and to the group's totals."""
+    """The changes of one listing to a member's jobs and to the group's totals; `interval` is that between polls in seconds."""
 
     update: Update
     group: GroupTotals
+    interval: float
 
 
 class TrackedMember(msgspec.Struct):
@@ -155,6 +160,7 @@ class TrackerState(msgspec.Struct):
 
     members: dict[MemberKey, TrackedMember] = msgspec.field(default_factory=dict)
     groups: dict[GroupKey, GroupTotals] = msgspec.field(default_factory=dict)
+    waits: dict[ClassKey, WaitClass] = msgspec.field(default_factory=dict)
 
 
 class MemberChange(msgspec.Struct, kw_only=True):
@@ -173,15 +179,17 @@ class MemberChange(msgspec.Struct, kw_only=True):
 
 
 class Batch(msgspec.Struct):
-    """The rows to write in one transaction: whole polls, never a part of one. Groups as JSON."""
+    """The rows to write in one transaction: whole polls, never a part of one. Groups and classes of waits as JSON."""
 
     members: dict[MemberKey, MemberChange] = msgspec.field(default_factory=dict)
     groups: dict[GroupKey, bytes] = msgspec.field(default_factory=dict)
     forgotten_members: list[MemberKey] = msgspec.field(default_factory=list)
     forgotten_groups: list[GroupKey] = msgspec.field(default_factory=list)
+    waits: dict[ClassKey, bytes] = msgspec.field(default_factory=dict)
+    forgotten_waits: list[ClassKey] = msgspec.field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.members or self.groups or self.forgotten_members or self.forgotten_groups)
+        return any(msgspec.structs.astuple(self))
 
     def add(self, key: MemberKey, change: MemberChange) -> None:
         """Put a newer change on top of what there is for the member."""
@@ -208,6 +216,13 @@ class Tracker:
         self._tracked: dict[str, int] = {}
         for key, member in self._members.items():
             self._count(key.source, len(member.state.jobs))
+        waiting = (
+            (key, job_id)
+            for key, member in self._members.items()
+            for job_id, job in member.state.jobs.items()
+            if job.phase is Phase.WAIT
+        )
+        self._waits = Waits(state.waits if state else {}, waiting, self._known_waiting)
 
     def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
         """Take in a listing that was read at `at` (see `advance`) of a member polled every `interval` seconds."""
@@ -222,10 +237,10 @@ class Tracker:
         """Bring the member's jobs up to date; return what `record` counts."""
         update = advance(member.state, listing, at, interval)
         member.state.apply(update)
-        return Step(update, GroupTotals.of(update.events))
+        return Step(update, GroupTotals.of(update.events), interval)
 
     def record(self, key: MemberKey, step: Step) -> None:
-        """Count what happened, for the member and for its group."""
+        """Count what happened, for the member, its group and the queues of its jobs."""
         update = step.update
         totals = self.join(key).totals
         totals.add(update.events)
@@ -233,6 +248,7 @@ class Tracker:
         group_key = (key.source, key.group_id)
         group = self._groups.setdefault(group_key, GroupTotals())
         group.add(step.group)
+        self._waits.record(key, update.events, update.at, step.interval)
         if self._persistent and key not in self._rewrite:
             # Encoded now, not when the batch is taken: so the work is spread.
             self._batch.groups[group_key] = msgspec.json.encode(group)
@@ -274,6 +290,21 @@ class Tracker:
             },
         )
 
+    def waits(self, source: str, now: float) -> tuple[WaitView, ...]:
+        """Return what is promised to jobs submitted `now`; the same object while nothing changes."""
+        return self._waits.views(source, now)
+
+    def sources_with_waits(self) -> Collection[str]:
+        return self._waits.sources()
+
+    def _known_waiting(self, key: MemberKey, job_id: str) -> float:
+        """Return until when a job is known to wait."""
+        member = self._members.get(key)
+        job = member.state.jobs.get(job_id) if member else None
+        if member is None or job is None:
+            return NEVER
+        return member.state.last if job.known is None else job.known
+
     def tracked_jobs(self, source: str) -> int:
         """Return the number of followed jobs of a source's members."""
         return self._tracked.get(source, 0)
@@ -297,6 +328,7 @@ class Tracker:
             if key in dropped or (key not in kept and now - member.state.last > REMEMBERED_SECONDS)
         ]
         for key in old:
+            self._waits.forget_member(key, self._members[key].state.last)
             self._count(key.source, -len(self._members.pop(key).state.jobs))
             self._batch.members.pop(key, None)
             self._rewrite.discard(key)
@@ -305,7 +337,9 @@ class Tracker:
         for group in empty:
             del self._groups[group]
             self._batch.groups.pop(group, None)
+        forgotten_waits = self._waits.forget_all_but(inhabited)
         if self._persistent:
+            self._batch.forgotten_waits += forgotten_waits
             self._batch.forgotten_members += old
             self._batch.forgotten_groups += empty
         return old, empty
@@ -318,6 +352,7 @@ class Tracker:
             group_key = (key.source, key.group_id)
             batch.groups[group_key] = msgspec.json.encode(self._groups[group_key])
         self._rewrite.clear()
+        batch.waits = self._waits.take_changed() if self._persistent else {}
         return batch
 
     def give_back(self, batch: Batch) -> None:
@@ -326,10 +361,12 @@ class Tracker:
         Its members, and those that changed since, are written as a whole the next time: untaken changes would pile up.
         """
         self.rewrite({*batch.members, *self._batch.members})
+        self._waits.rewrite(batch.waits.keys())
         newer = self._batch
         self._batch = Batch(
             forgotten_members=batch.forgotten_members + newer.forgotten_members,
             forgotten_groups=batch.forgotten_groups + newer.forgotten_groups,
+            forgotten_waits=batch.forgotten_waits + newer.forgotten_waits,
         )
 
     def rewrite(self, keys: Collection[MemberKey]) -> None:
@@ -340,6 +377,7 @@ class Tracker:
         """Return a batch for an empty file."""
         self._batch = Batch()
         self.rewrite(self._members.keys())
+        self._waits.rewrite()
         return self.take_batch()
 
     def _count(self, source: str, difference: int) -> None:

@@ -12,6 +12,7 @@ from exporter.web.lists import Lists
 from exporter.web.query import PageQuery
 from exporter.web.rows import VIEWS, added, sizes
 from exporter.web.texts import LANGUAGES, Texts, number
+from exporter.web.waits import promises
 
 LANGUAGE_NAMES: Final = {"en": "English", "zh": "中文"}
 # Regions named in the headline at most, and users of one.
@@ -56,6 +57,7 @@ class StatusPage:
             element("div", self._notices(), id="notices"),
             element("h2", self._t("sources"), class_="unseen"),
             element("div", *map(self._card, self._sources()), id="sources"),
+            promises(self._status, self._t),
             Lists(self._status, self._t, self._parts, self.query).html() if self._status["targets"] else None,
         )
         body = element(

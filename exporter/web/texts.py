@@ -63,6 +63,21 @@ class Texts:
         unit, size = next(((unit, size) for unit, size in _UNITS if amount >= 2 * size), ("s", 1))
         return self(f"{kind}_{unit}", round(amount // size))
 
+    def span(self, seconds: float) -> str:
+        """Return a length of time in its two largest units, rounded up."""
+        step = _sizes(seconds)[-1][1]
+        left, parts = math.ceil(seconds / step) * step, list[str]()
+        for unit, size in _sizes(left):
+            n, left = divmod(left, size)
+            if n or (unit == "s" and not parts):
+                parts.append(self(f"span_{unit}", n))
+        return " ".join(parts)
+
+
+def _sizes(seconds: float) -> list[tuple[str, int]]:
+    """Return the two largest units of a length of time, with their seconds."""
+    return [(unit, size) for unit, size in (*_UNITS, ("s", 1)) if size <= max(seconds, 1)][:2]
+
 
 def number(value: float | None) -> str:
     """Return a number as people read it; a dash where it is unknown, and a sign before one of which only a part is known."""

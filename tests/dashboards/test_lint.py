@@ -204,7 +204,12 @@ def test_whatever_is_exported_is_on_a_dashboard_or_in_a_rule() -> None:
 
 def test_the_list_of_problems_knows_every_alert_that_a_user_can_do_something_about() -> None:
     """Left out: what the page cannot show without an exporter, what has to last for hours, and what drops nothing."""
-    assert set(ALERTS) - problems.NAMES.keys() == {"HPCExporterDown", "HPCJobsHeld", "HPCSeriesDropped"}
+    assert set(ALERTS) - problems.NAMES.keys() == {
+        "HPCExporterDown",
+        "HPCJobsHeld",
+        "HPCSeriesDropped",
+        "HPCWaitBoundFailing",
+    }
 
 
 def test_every_state_has_its_colour() -> None:

@@ -73,6 +73,9 @@ hpc_member_unaccounted_seconds_total counter hpc_cluster group user
 hpc_queue_jobs gauge hpc_cluster user queue state
 hpc_scheduler_info gauge hpc_cluster scheduler_id scheduler_name scheduler_type
 hpc_up gauge hpc_cluster
+hpc_wait_bound_checked_total counter hpc_cluster group queue quantile
+hpc_wait_bound_held_total counter hpc_cluster group queue quantile
+hpc_wait_bound_seconds gauge hpc_cluster group queue quantile
 """
 
 

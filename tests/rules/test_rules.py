@@ -40,6 +40,7 @@ NAMED_IN_THE_DOCUMENTATION = {
     "HPCNoSchedulers",
     "HPCQueueStuck",
     "HPCJobWaitingTooLong",
+    "HPCWaitBoundFailing",
     "HPCJobsHeld",
     "HPCJobsFailing",
     "HPCOctopusBacklogGrowing",

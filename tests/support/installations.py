@@ -20,6 +20,8 @@ from exporter.sources.figures import (
 )
 from exporter.sources.scnet.region_cores import CPUS
 from exporter.text import Text
+from exporter.tracking.bounds import QUANTILES, fewest_held
+from exporter.tracking.waits import ClassKey, Promise, WaitView
 from tests.support.face import FakeFace
 
 NOW = 1_790_000_000.0
@@ -54,6 +56,7 @@ class Installation:
     sources: dict[str, str] = field(default_factory=dict)
     figures: Figureboard = field(default_factory=Figureboard)
     token_ends: dict[str, dict[str, float]] = field(default_factory=dict)
+    waits: list[tuple[str, WaitView]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     reload_error: str | None = None
     shard: Shard = WHOLE
@@ -95,6 +98,23 @@ class Installation:
     def add_tasks(self, source: str, queue: str, length: int | None) -> None:
         self.figures.show(self.add(source, "queuing_jobs", queue), TaskFigures(length))
 
+    def add_waits(self, source: str, queue: str, *bounds: float | None, group: str = "", right: int = 97) -> None:
+        """Add the bounds of a queue; those that were `right` too seldom of the last 100 are withheld."""
+        promises = tuple(
+            Promise(
+                quantile=quantile,
+                seconds=None if right < fewest_held(100, quantile) else bound,
+                withheld=right < fewest_held(100, quantile),
+                checked=300,
+                held=2 * 97 + right,
+                recent_checked=100,
+                recent_held=right,
+            )
+            for quantile, bound in zip(QUANTILES, bounds, strict=True)
+        )
+        key = ClassKey(source, group and "7", queue, accelerated=bool(group))
+        self.waits.append((group, WaitView(key=key, heads=256, promises=promises)))
+
     def status(self, selection: Selection | None = None) -> dict[str, Any]:
         """Return the status of an application in this condition."""
         snapshot = Snapshot(
@@ -109,6 +129,7 @@ class Installation:
             statuses=self.statuses,
             figures=self.figures,
             token_ends=self.token_ends,
+            waits=self.waits,
         )
         return status_of(snapshot, selection)
 
@@ -158,6 +179,8 @@ def half_broken() -> Installation:
         made.token_ends[region] = {"": made.now + (20 * 3600 if state == "up" else -600)}
     made.add("new", "schedulers", "", "pending")
     made.add_tasks("driving", "PROCESSOR", None)
+    made.add_waits("kunshan", "normal", 720.0, 7741.0, 20_000.0)
+    made.add_waits("xian", "", 720.0, 7741.0, 20_000.0, group="physics", right=80)
     key = TargetKey("kunshan", "schedulers", "")
     cores = [CPUS("kunshan", state, value=number) for state, number in (("unused", 90), ("used", 2_070))]
     made.figures.show(key, SampleFigures(tuple(cores)))

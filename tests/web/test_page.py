@@ -344,6 +344,24 @@ def test_a_starting_exporter_shows_that_nothing_is_known_yet() -> None:
     assert "never" in page.texts
 
 
+def test_bounds_of_waits_say_whose_they_are_and_how_often_they_held() -> None:
+    page = read(half_broken())
+    start = page.texts.index("The first job you submit now")
+    assert page.texts[start + 1 : start + 8] == [
+        Texts("en")("first_job_only"),
+        *(
+            "kunshan · normal",
+            " · half start within 12 min",
+            " · 9 in 10 within 2 h 10 min",
+            " · 19 in 20 within 5 h 34 min",
+        ),
+        *(" · right in 97 of the last 100", "xian · physics · GPU/DCU jobs"),
+    ]
+    assert " · the 95 % bound is withheld: only 80 of the last 100 held" in page.texts
+    assert " · 不显示 95% 上界：最近 100 次中只有 80 次成立" in read(half_broken(), "zh").texts
+    assert "The first job you submit now" not in read(healthy()).texts
+
+
 def test_regions_with_problems_come_first() -> None:
     names = [text for text in read(half_broken()).texts if text in ("kunshan", "xian", "hefei", "new", "driving")]
     # The select for the filter and the rows of the lists come after the cards.

@@ -41,13 +41,17 @@ def test_every_word_of_the_status_has_a_text() -> None:
 
 def test_no_text_is_unused() -> None:
     folder = Path(exporter.web.__file__).parent
-    sources = "".join((folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts", "rows"))
+    sources = "".join(
+        (folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts", "rows", "waits")
+    )
     made = (
         "state_",
         "explain_",
         "collector_",
         "ago_",
         "in_",
+        "span_",
+        "within_",
         "head_",
         "for_",
         "without_",
@@ -118,3 +122,19 @@ def test_an_unknown_number_is_a_dash() -> None:
         "–",
         "inf",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.2, "1 s"),
+        (59.5, "1 min"),
+        (61, "1 min 1 s"),
+        (7741, "2 h 10 min"),
+        (86_399, "1 d"),
+        (90_001, "1 d 2 h"),
+    ],
+)
+def test_a_length_of_time_is_rounded_up(seconds: float, text: str) -> None:
+    assert Texts("en").span(seconds) == text

@@ -1,0 +1,192 @@
+"""The waits of all regions by queue: which head belongs to which class, and until when it is known to wait."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import msgspec
+
+from exporter.tracking.bounds import QUANTILES, Bounds, WaitClass
+from exporter.tracking.model import Dequeued, Events, MemberKey, Queued
+
+# A scheduler whose queues have other names all the time must not fill the memory: those of further ones are not followed.
+MOST_CLASSES: Final = 256  # of one source
+# Bounds grow while jobs wait: after this time they are computed anew even if nothing has happened.
+_VIEW_SECONDS: Final = 30.0
+
+
+class ClassKey(NamedTuple):
+    """Jobs that queue together: those in a `queue`, where that is known, else those of a group; with accelerators apart.
+
+    Of `group_id` and `queue` one is empty.
+    """
+
+    source: str
+    group_id: str
+    queue: str
+    accelerated: bool
+
+
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """The bound of one quantile, and how often such bounds held.
+
+    `seconds` is None while too little is known, or the bound is `withheld` because it failed too often of the `recent` ones.
+    """
+
+    quantile: float
+    seconds: float | None
+    withheld: bool
+    checked: int
+    held: int
+    recent_checked: int
+    recent_held: int
+
+
+class WaitView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is promised to the first job submitted now; it does not change. `heads` counts those that it is computed from."""
+
+    key: ClassKey
+    heads: int
+    promises: tuple[Promise, ...]
+
+
+class Waits:
+    """The classes of all sources. `known` says until when a member's job is known to wait: of its last listing, usually."""
+
+    def __init__(
+        self,
+        classes: dict[ClassKey, WaitClass],
+        waiting: Iterable[tuple[MemberKey, str]],
+        known: Callable[[MemberKey, str], float],
+    ) -> None:
+        """Find among the jobs that are `waiting` the heads that do in `classes`."""
+        self._classes = classes
+        self._known = known
+        self._changed: set[ClassKey] = set()
+        self._views: dict[str, tuple[float, tuple[WaitView, ...]]] = {}
+        # The class of each head that waits, by its member and job id, and the other way round by its key.
+        self._heads: dict[MemberKey, dict[str, ClassKey]] = {}
+        self._followed: dict[ClassKey, dict[str, tuple[MemberKey, str]]] = {key: {} for key in classes}
+        self._find_heads(waiting)
+
+    def _find_heads(self, waiting: Iterable[tuple[MemberKey, str]]) -> None:
+        lost = {key: (name, waits) for name, waits in self._classes.items() for key in waits.waiting()}
+        if lost:
+            for member, job_id in waiting:
+                if (found := lost.pop(key_of(member, job_id), None)) is not None:
+                    self._follow(found[0], member, job_id)
+        for key, (_, waits) in lost.items():
+            waits.left(key, 0.0)
+
+    def record(self, member: MemberKey, events: Events, at: float, interval: float) -> None:
+        """Take in the news of a member's listing, in the order of time; `interval` is that between two polls in seconds."""
+        news: list[Queued | Dequeued] = [*events.queued, *events.dequeued]
+        for event in sorted(news, key=_by_time):
+            if isinstance(event, Queued):
+                self._submit(member, event, interval)
+            elif (name := self._heads.get(member, {}).pop(event.job_id, None)) is not None:
+                self._end(name, member, event)
+        for name in set(self._heads.get(member, {}).values()):
+            if self._classes[name].look(at, self._seen(name)):
+                self._change(name)
+
+    def _submit(self, member: MemberKey, job: Queued, interval: float) -> None:
+        group_id = "" if job.queue else member.group_id
+        name = ClassKey(member.source, group_id, job.queue, job.accelerated)
+        if name not in self._classes:
+            if sum(key.source == member.source for key in self._classes) >= MOST_CLASSES:
+                return
+            self._classes[name], self._followed[name] = WaitClass(), {}
+        gap = 0.0 if job.reported else interval
+        if self._classes[name].submitted(key_of(member, job.job_id), job.at, gap, self._seen(name)):
+            self._follow(name, member, job.job_id)
+            self._change(name)
+
+    def _follow(self, name: ClassKey, member: MemberKey, job_id: str) -> None:
+        self._heads.setdefault(member, {})[job_id] = name
+        self._followed[name][key_of(member, job_id)] = member, job_id
+
+    def _end(self, name: ClassKey, member: MemberKey, job: Dequeued) -> None:
+        key = key_of(member, job.job_id)
+        self._followed[name].pop(key, None)
+        waits = self._classes[name]
+        (waits.started if job.started else waits.left)(key, job.at)
+        self._change(name)
+
+    def _seen(self, name: ClassKey) -> dict[str, float]:
+        return {key: self._known(*job) for key, job in self._followed[name].items()}
+
+    def _change(self, name: ClassKey) -> None:
+        self._changed.add(name)
+        self._views.pop(name.source, None)
+
+    def views(self, source: str, now: float) -> tuple[WaitView, ...]:
+        """Return the classes of a source, those of queues first; the same object while nothing changes."""
+        made, views = self._views.get(source, (0.0, ()))
+        if not 0 <= now - made < _VIEW_SECONDS:
+            names = sorted(name for name in self._classes if name.source == source)
+            views = tuple(_view(name, self._classes[name], now, self._seen(name)) for name in names)
+            self._views[source] = now, views
+        return views
+
+    def sources(self) -> set[str]:
+        """Return the sources that have classes."""
+        return {name.source for name in self._classes}
+
+    def forget_member(self, member: MemberKey, last: float) -> None:
+        """Follow a member's jobs no longer; they are known to have waited until `last`."""
+        for job_id, name in self._heads.pop(member, {}).items():
+            self._end(name, member, Dequeued(last, job_id, started=False))
+
+    def forget_all_but(self, groups: Collection[tuple[str, str]]) -> list[ClassKey]:
+        """Drop the classes of groups that are not among these, and of queues in sources without a group; return them."""
+        sources = {source for source, _ in groups}
+        dropped = [
+            name
+            for name in self._classes
+            if (name.source not in sources if name.queue else (name.source, name.group_id) not in groups)
+        ]
+        for name in dropped:
+            for member, job_id in self._followed.pop(name).values():
+                self._heads.get(member, {}).pop(job_id, None)
+            del self._classes[name]
+            self._changed.discard(name)
+            self._views.pop(name.source, None)
+        return dropped
+
+    def take_changed(self) -> dict[ClassKey, bytes]:
+        """Return what has changed since the last call, as JSON."""
+        changed = {name: msgspec.json.encode(self._classes[name]) for name in self._changed}
+        self._changed.clear()
+        return changed
+
+    def rewrite(self, names: Collection[ClassKey] | None = None) -> None:
+        """Let these classes be among those that have changed; all of them without names."""
+        self._changed |= self._classes.keys() if names is None else self._classes.keys() & names
+
+
+def key_of(member: MemberKey, job_id: str) -> str:
+    """Return what tells a head apart in the state file, in which a job's id may be of any length."""
+    text = "\0".join((*member, job_id)).encode(errors="surrogatepass")
+    return blake2b(text, digest_size=8).hexdigest()
+
+
+def _by_time(event: Queued | Dequeued) -> tuple[float, bool]:
+    return event.at, isinstance(event, Dequeued)
+
+
+def _view(name: ClassKey, waits: WaitClass, now: float, seen: Mapping[str, float]) -> WaitView:
+    bounds: Bounds = waits.bounds(now, seen)
+    promises = (
+        Promise(
+            quantile=quantile,
+            seconds=bound,
+            withheld=withheld,
+            checked=score.checked,
+            held=score.held,
+            recent_checked=len(score.recent),
+            recent_held=score.recent.count("1"),
+        )
+        for quantile, bound, withheld, score in zip(QUANTILES, bounds, waits.withheld(), waits.scores, strict=True)
+    )
+    return WaitView(key=name, heads=len(waits.heads), promises=tuple(promises))

@@ -1,0 +1,164 @@
+"""`hpc-exporter waits`: from a running exporter, or from the state file of one that ended."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.cli.main import main
+from exporter.records import Job, JobListing, JobState
+from exporter.tracking import MemberKey, Store, Tracker
+from tests.support.installations import Installation, half_broken
+
+NOWHERE = "http://127.0.0.1:9"  # the port "discard", on which nothing listens
+CONFIG = """
+clusters:
+  - name: kunshan
+    cluster_id: 11112
+    hpc_url: https://hpc.example.com
+    token: some-token-of-a-user
+    members: [{group_id: 7, group: chemistry, users: [bob]}]
+tracking: {state_file: tracker.db}
+"""
+
+
+@contextmanager
+def answering(body: bytes, status: int = 200) -> Iterator[str]:
+    """Answer every request with this."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    asked: list[str] = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert asked in ([], ["/api/v1/status?limit=1"])
+
+
+def status(installation: Installation) -> bytes:
+    return json.dumps(installation.status()).encode()
+
+
+def lines(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_bounds_of_a_running_exporter(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(status(half_broken())) as url:
+        assert main(["waits", f"--url={url}"]) == 0
+    assert capsys.readouterr().out == (
+        "cluster  queue   group    jobs     first jobs  start within   right in\n"
+        "kunshan  normal           CPU      1 in 2            12 min  97 of 100\n"
+        "kunshan  normal           CPU      9 in 10       2 h 10 min  97 of 100\n"
+        "kunshan  normal           CPU      19 in 20      5 h 34 min  97 of 100\n"
+        "xian             physics  GPU/DCU  1 in 2            12 min  80 of 100\n"
+        "xian             physics  GPU/DCU  9 in 10         withheld  80 of 100\n"
+        "xian             physics  GPU/DCU  19 in 20        withheld  80 of 100\n"
+    )
+
+
+def test_filters(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(status(half_broken())) as url:
+        assert main(["waits", f"--url={url}", "--cluster=kunshan", "--cluster=xian", "--queue=normal"]) == 0
+        assert {line[0] for line in lines(capsys.readouterr().out)[1:]} == {"kunshan"}
+    with answering(status(half_broken())) as url:
+        assert main(["waits", f"--url={url}", "--cluster=hefei"]) == 2
+    assert "nothing is known of the waits of cluster 'hefei'; known: kunshan, xian" in capsys.readouterr().err
+
+
+def test_nothing_is_known_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(status(Installation())) as url:
+        assert main(["waits", f"--url={url}"]) == 0
+    assert capsys.readouterr().out == "no first job of a burst was seen to wait yet\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (b"", 401, "answers 401 Unauthorized"),
+        (b"[" * 100_000, 200, "is no exporter"),
+        (b"{}", 200, "is no exporter"),
+        (b"<html>", 200, "is no exporter"),
+        (b"[]", 200, "is no exporter"),
+    ],
+)
+def test_something_else_answers(body: bytes, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(body, code) as url:
+        assert main(["waits", f"--url={url}"]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url", ["", "exporter:9851", "ftp://exporter", "http://", "http://a:b", "http://[", "http://a:99999"]
+)
+def test_no_address(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["waits", f"--url={url}"]) == 2
+    assert "--url" in capsys.readouterr().err
+
+
+def tracked() -> Tracker:
+    tracker = Tracker()
+    for minute in range(60):
+        job = Job(str(minute // 2), "", (JobState.QUEUED, JobState.RUNNING)[minute % 2])
+        at = 1_700_000_000.0 + 60 * minute
+        tracker.observe(MemberKey("kunshan", "7", "bob"), JobListing((job,) if minute else ()), at, 60.0)
+    return tracker
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "exporter.yml"
+    file.write_text(CONFIG)
+    return file
+
+
+async def test_state_file_of_an_exporter_that_ended(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, _ = await Store.open(config.with_name("tracker.db"))
+    await store.save(tracked().take_batch())
+    arguments = ["waits", f"--config.file={config}", f"--url={NOWHERE}"]
+    assert main(arguments) == 1
+    assert "an exporter has it open" in capsys.readouterr().err
+    await store.close()
+    before = config.with_name("tracker.db").read_bytes()
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert f"no exporter answers at {NOWHERE}" in said.err
+    assert lines(said.out)[1][:3] == ["kunshan", "chemistry", "CPU"]
+    assert config.with_name("tracker.db").read_bytes() == before
+    assert sorted(path.name for path in config.parent.iterdir()) == ["exporter.yml", "tracker.db"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database", bytes(8192)])
+def test_state_file_that_cannot_be_read(
+    config: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config.with_name("tracker.db")
+    if content is not None:
+        file.write_bytes(content)
+    assert main(["waits", f"--config.file={config}", f"--url={NOWHERE}"]) == (0 if content == b"" else 1)
+    assert str(file) in capsys.readouterr().err
+    assert (file.read_bytes() if file.exists() else None) == content
+
+
+def test_no_state_file(config: Path, capsys: pytest.CaptureFixture[Any]) -> None:
+    config.write_text(CONFIG.replace("state_file: tracker.db", "enabled: true"))
+    assert main(["waits", f"--config.file={config}", f"--url={NOWHERE}"]) == 1
+    assert "no tracking.state_file" in capsys.readouterr().err
