@@ -103,13 +103,13 @@ BOARD = Dashboard(
         tiles(
             Text("Regions and projects", "区域与项目"),
             "Whether it answers, and whether the last poll of all its targets worked. Failing: see below what, and why.",
-            "是否有应答，以及所有目标最近一次轮询是否都成功。失败：见下方详情。",
+            "是否有响应，以及所有目标最近一次轮询是否都成功。失败：见下方详情。",
             'max by (source) (label_replace(hpc_up, "source", "$1", "hpc_cluster", "(.*)") or label_replace(octopus_up, "source", "$1", "project", "(.*)")) '
             "* on (source) (1 + (hpc_exporter_targets_up >= bool on (source) hpc_exporter_targets))",
             legend="{{source}}",
             size=(9, 4),
             states=[
-                (Text("down", "无应答"), VERMILION),
+                (Text("down", "无响应"), VERMILION),
                 (Text("some targets failing", "部分目标失败"), ORANGE),
                 (Text("working", "正常"), BLUE),
             ],
@@ -123,7 +123,7 @@ BOARD = Dashboard(
             steps=((None, BLUE), (1, ORANGE)),
         ),
         number(
-            Text("Without data", "无数据目标"),
+            Text("Without data", "数据缺失的目标"),
             "Targets whose data was too old and is gone. Alerts on it are blind: see the runbook HPCDataStale.",
             "数据过旧已移除的目标数，其告警失效：见处理手册 HPCDataStale。",
             f"sum(hpc_exporter_target_stale{{{OF_SOURCE}}})",
@@ -142,7 +142,7 @@ BOARD = Dashboard(
         FAILING,
         bars(
             Text("Failed polls, by reason", "失败的轮询（按原因）"),
-            "After all retries. auth: token; permission: right; throttled: asked too often; timeout, connection: network; "
+            "After all retries. auth: token; permission: right; throttled: rate limited; timeout, connection: network; "
             "http, upstream: the region; decode: an answer we do not know.",
             "重试后仍失败。auth 令牌；permission 权限；throttled 限流；timeout/connection 网络；http/upstream 区域；decode 未知格式。",
             [Query(each("hpc_exporter_poll_failures_total", by="reason"), "{{reason}}")],
@@ -167,7 +167,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Requests by answer", "请求（按响应）"),
-            "HTTP requests a minute, by status; none: no answer came. 401 and 403: token; 429: asked too often; 5xx: the region.",
+            "HTTP requests a minute, by status; none: no answer came. 401 and 403: token; 429: rate limited; 5xx: the region.",
             "每分钟 HTTP 请求数（按状态码）；none 为无响应。401/403 令牌；429 限流；5xx 区域故障。",
             [
                 Query(
@@ -239,7 +239,7 @@ BOARD = Dashboard(
         ),
         Row(Text("Tokens", "令牌")),
         lines(
-            Text("Life left of tokens", "令牌剩余时间"),
+            Text("Token lifetime left", "令牌剩余有效期"),
             "A saw-tooth is renewed by itself. A line that falls to 0 is a pasted token: replace it before. See the runbook HPCTokenExpiring.",
             "锯齿形为自动续期。持续降到 0 为手工令牌，须提前更换。见处理手册 HPCTokenExpiring。",
             [
@@ -300,7 +300,7 @@ BOARD = Dashboard(
             size=(6, 7),
         ),
         lines(
-            Text("Answers of the exporter", "exporter 的响应"),
+            Text("HTTP responses", "HTTP 响应"),
             "HTTP requests that it answered, by path and status. 503 on /metrics: too many simultaneously; 401: a wrong password.",
             "按路径与状态码统计的 HTTP 响应。/metrics 返回 503：并发过多；401：密码错误。",
             [

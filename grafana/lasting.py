@@ -18,13 +18,13 @@ BOARD = Dashboard(
     variables=[ACCOUNT],
     panels=[
         tiles(
-            Text("Does the platform answer?", "平台是否有应答？"),
+            Text("Does the platform answer?", "平台是否有响应？"),
             "Whether the platform answers each account. If not, what is shown of it is old: see the runbook HPCTargetFailing.",
-            "平台对每个账号是否有应答。没有应答时显示的是旧数据：见处理手册 HPCTargetFailing。",
+            "平台对每个账号是否有响应。没有响应时显示的是旧数据：见处理手册 HPCTargetFailing。",
             f"min by (account) (hpc_account_up{{{IN_ACCOUNT}}})",
             legend="{{account}}",
             size=(6, 6),
-            states=[(Text("no answer", "无应答"), VERMILION), (Text("answers", "正常"), BLUE)],
+            states=[(Text("no answer", "无响应"), VERMILION), (Text("answers", "正常"), BLUE)],
             no_value=NO_ACCOUNT,
         ),
         table(

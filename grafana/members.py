@@ -124,12 +124,12 @@ HOURS = table(
 _JOB = "hpc_cluster, user, job_id"
 _PER_JOB = (
     ("requested_nodes", Text("Nodes", "节点")),
-    ("requested_cpus", Text("Cores asked", "申请核")),
-    ("allocated_cpus", Text("Cores held", "占用核")),
-    ("requested_gpus", Text("GPUs asked", "申请 GPU")),
-    ("allocated_gpus", Text("GPUs held", "占用 GPU")),
-    ("requested_dcus", Text("DCUs asked", "申请 DCU")),
-    ("allocated_dcus", Text("DCUs held", "占用 DCU")),
+    ("requested_cpus", Text("Cores requested", "申请核")),
+    ("allocated_cpus", Text("Cores allocated", "占用核")),
+    ("requested_gpus", Text("GPUs requested", "申请 GPU")),
+    ("allocated_gpus", Text("GPUs allocated", "占用 GPU")),
+    ("requested_dcus", Text("DCUs requested", "申请 DCU")),
+    ("allocated_dcus", Text("DCUs allocated", "占用 DCU")),
 )
 _IN_GROUP_NOW = f"hpc_job_info{{{OF_MEMBER}}}"
 JOBS = table(
@@ -151,7 +151,7 @@ JOBS = table(
         "state": Text("State", "状态"),
         **{f"Value #{chr(ord('B') + index)}": title for index, (_, title) in enumerate(_PER_JOB)},
     },
-    sort=Text("Cores held", "占用核"),
+    sort=Text("Cores allocated", "占用核"),
     hidden=("Value #A",),
     overrides=[
         override(Text("Job", "作业"), unit="string"),

@@ -23,7 +23,7 @@ BOARD = Dashboard(
     uid="hpc-octopus",
     title=Text("HPC / 5 Octopus", "HPC / 5 Octopus"),
     description=Text(
-        "What is queued in Huawei Octopus, and does it get more?", "华为 Octopus 中排队了什么，是否在增加？"
+        "What is queued in Huawei Octopus, and is the backlog growing?", "华为 Octopus 中哪些在排队，是否在积压？"
     ),
     variables=[PROJECT, QUEUE_TYPE],
     panels=[
@@ -50,7 +50,7 @@ BOARD = Dashboard(
             no_value=NONE,
         ),
         number(
-            Text("Half took at most", "一半排队时间不超过"),
+            Text("Median time in queue", "排队时间中位数"),
             "Median time in the queue of entries that left it in the time on screen.",
             "所选时段内离开队列的条目的排队时间中位数。",
             quantile(0.5, TIMES, window="$__range"),
@@ -68,7 +68,7 @@ BOARD = Dashboard(
             size=(5, 4),
             no_value=Text("unknown", "未知"),
         ),
-        Row(Text("Does it get more?", "是否在增加？")),
+        Row(Text("Is it growing?", "是否在积压？")),
         lines(
             Text("Queue length", "队列长度"),
             "Rising for two hours raises HPCOctopusBacklogGrowing. A step is a new data set, a slope a pool that is too small.",
@@ -116,7 +116,7 @@ BOARD = Dashboard(
             unit="s",
             size=(12, 8),
         ),
-        Row(Text("What is queued?", "排队了什么？")),
+        Row(Text("What is queued?", "哪些在排队？")),
         ranking(
             Text("By type and processor", "按类型与处理器"),
             "The largest kinds. One that makes up the backlog and is not urgent can be stopped in Octopus.",

@@ -138,7 +138,7 @@ NUMBERS = [
     ),
     number(
         Text("Wait, p90", "等待时间 p90"),
-        "Nine in ten jobs that started within an hour had waited at most so long. Waiting shows whether enough could be measured.",
+        "90% of the jobs that started within the last hour had waited at most this long. Waiting shows whether enough could be measured.",
         "一小时内启动的作业中，90% 的等待时间不超过此值。“等待”显示测量覆盖率。",
         quantile(0.9, WAITS),
         unit="s",

@@ -18,7 +18,7 @@ def of_queues(state: str, by: str) -> str:
 
 REGION_NAME, QUEUE_NAME = Text("Region", "区域"), Text("Queue", "队列")
 QUEUED, RUNNING, HELD = Text("Queued", "排队"), Text("Running", "运行"), Text("Held", "保留")
-STARTLESS = Text("Startless for", "无启动时长")
+NO_START = Text("No start for", "距上次启动")
 
 # A start is seen as fewer queued or more running jobs; the subquery looks back a day for the last one.
 _STARTS = (
@@ -30,9 +30,9 @@ LAST_START = f"time() - max_over_time(((timestamp({_STARTS} > 0)))[1d:5m])"
 
 CLOGGED = table(
     Text("Which queue is clogged?", "哪个队列堵塞？"),
-    "Queues now, the fullest first. Startless: since when no start of a watched job was seen, within the last day. "
+    "Queues now, the fullest first. No start for: time since the last start of a watched job, within the last day. "
     "Orange after one hour with jobs queued, red after three: see the runbook HPCQueueStuck.",
-    "当前各队列，最满的在前。无启动时长：一天内多久没有看到作业启动。一小时以上橙色，三小时以上红色：见处理手册 HPCQueueStuck。",
+    "当前各队列，最满的在前。距上次启动：一天内距最近一次看到作业启动的时间。一小时以上橙色，三小时以上红色：见处理手册 HPCQueueStuck。",
     [
         of_queues("queued", "hpc_cluster, queue"),
         of_queues("running", "hpc_cluster, queue"),
@@ -45,7 +45,7 @@ CLOGGED = table(
         "Value #A": QUEUED,
         "Value #B": RUNNING,
         "Value #C": HELD,
-        "Value #D": STARTLESS,
+        "Value #D": NO_START,
     },
     sort=QUEUED,
     size=(12, 8),
@@ -58,7 +58,7 @@ CLOGGED = table(
             min=0,
             fieldMinMax=True,
         ),
-        seconds(STARTLESS, ((None, SKY), (3600, ORANGE), (10800, VERMILION))),
+        seconds(NO_START, ((None, SKY), (3600, ORANGE), (10800, VERMILION))),
     ],
 )
 

@@ -75,12 +75,12 @@ COVERED = ((None, VERMILION), (0.8, ORANGE), (0.95, SKY))
 BOARD = Dashboard(
     uid="hpc-waiting",
     title=Text("HPC / 4 Waiting", "HPC / 4 等待"),
-    description=Text("How long do jobs wait, and how sure is that?", "作业等待多久，结果有多可靠？"),
+    description=Text("How long do jobs wait, and how reliable is that figure?", "作业等待多久，结果有多可靠？"),
     variables=[REGION, GROUP],
     hours=24,
     panels=[
         number(
-            Text("Half waited at most", "一半作业等待不超过"),
+            Text("Median wait", "等待时间中位数"),
             "The median wait of jobs that started in the time on screen. To plan a deadline, go by p90.",
             "所选时段内启动作业的等待中位数。规划期限请参考 p90。",
             quantile(0.5, WAITS, window="$__range"),
@@ -90,7 +90,7 @@ BOARD = Dashboard(
             no_value=NONE,
         ),
         number(
-            Text("Nine in ten waited at most", "90% 作业等待不超过"),
+            Text("Wait p90", "等待时间 p90"),
             "Of the jobs that started in the time on screen. Much above the median: large jobs wait far longer than small ones.",
             "所选时段内启动的作业。远高于中位数：大作业比小作业等得久得多。",
             quantile(0.9, WAITS, window="$__range"),
@@ -186,7 +186,7 @@ BOARD = Dashboard(
             overrides=[dashed("B")],
             size=(10, 9),
         ),
-        Row(Text("Can it be believed?", "数据可信吗？")),
+        Row(Text("Data quality", "数据质量")),
         bars(
             Text("Observed against censored waits", "已测量与未测量的等待"),
             "Observed by the scheduler's own times (reported) or by the middles of the gaps between polls (polls). Censored: the "
@@ -212,9 +212,9 @@ BOARD = Dashboard(
             ],
         ),
         lines(
-            Text("Little's law: two ways to count who waits", "利特尔法则：两种方式计算等待作业"),
+            Text("Little's law: two estimates of waiting jobs", "利特尔法则：两种方法估算等待作业数"),
             "The mean number of waiting jobs, once counted in the lists, once as arrivals times mean wait (over three hours). "
-            "Where both agree, the waits can be believed. Waits far below the lists: jobs wait that have not started yet, "
+            "Where both agree, the waits are reliable. Waits far below the lists: jobs wait that have not started yet, "
             "or many waits are censored.",
             "等待作业的平均数：一种来自列表计数，一种为到达率乘以平均等待（三小时窗口）。两者一致则等待时间可信；"
             "后者远低于前者：许多作业尚未启动或未能测量。",
@@ -255,7 +255,7 @@ BOARD = Dashboard(
             ],
         ),
         ranking(
-            Text("Mean wait for each mean run", "平均等待/平均运行"),
+            Text("Mean wait / mean run", "平均等待/平均运行"),
             "How many times its own run a job waits, in the time on screen. Above 1: waiting takes longer than computing.",
             "所选时段内作业等待时间与运行时间之比。大于 1：等待比计算更久。",
             f"(sum by (hpc_cluster, group) (increase({WAIT}_sum{{{IN_GROUP}}}[$__range])) "

@@ -54,7 +54,7 @@ text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels
 
 **未知绝不等于零。** 接口没有返回的值就没有样本。轮询失败不会改变任何数值；当一个目标最近一次成功早于 `poll.stale_after`
 时，来自它的全部数据都会从 `/metrics` 消失，并由 `hpc_exporter_target_stale` 说明。因此对成员或队列求和，只是对已知部分求和：
-请像看板那样与 `hpc_exporter_target_up` 对照着看。区域或项目的数值为 0，一定是某次应答给出的。
+请像看板那样与 `hpc_exporter_target_up` 对照着看。区域或项目的数值为 0，一定是某次响应给出的。
 
 直方图含有以 `_bucket`、`_sum` 和 `_count` 结尾的序列，没有 `_created` 序列。`/metrics` 按抓取方的偏好以文本格式 0.0.4 或
 OpenMetrics 1.0.0 回答，两者的名称、标签和数值相同。
@@ -87,7 +87,7 @@ LABELS: Final[Mapping[str, Text]] = {
     "scheduler_id": Text("the scheduler's number in the region", "调度系统在区域中的编号"),
     "scheduler_name": Text("the scheduler's name", "调度系统的名称"),
     "scheduler_type": Text(
-        "its kind, as the API spells it: `SLURM` for one", "调度系统的类型，按接口的写法，例如 `SLURM`"
+        "its kind, as the API spells it: `SLURM` for one", "调度系统的类型，与接口返回一致，例如 `SLURM`"
     ),
     "task": Text("the background task's name", "后台任务的名称"),
     "group": Text("the group's label in the configuration, or its id", "用户组在配置中的标签，没有则为编号"),
@@ -124,11 +124,11 @@ LABELS: Final[Mapping[str, Text]] = {
     "cluster_id": Text(
         "the queue's in the configuration, empty where it is left out", "配置中队列的集群编号，不写则为空"
     ),
-    "job_type": Text("as Octopus spells it, empty where it does not say", "按 Octopus 的写法，没有返回则为空"),
+    "job_type": Text("as Octopus spells it, empty where it does not say", "与 Octopus 返回一致，没有返回则为空"),
     "processor": Text(
         "the processor's name in Octopus, empty where it does not say", "处理器在 Octopus 中的名称，没有返回则为空"
     ),
-    "resource_spec": Text("as Octopus spells it, empty where it does not say", "按 Octopus 的写法，没有返回则为空"),
+    "resource_spec": Text("as Octopus spells it, empty where it does not say", "与 Octopus 返回一致，没有返回则为空"),
     "source": Text(
         "the `name` of the region, project or account in the configuration", "区域、项目或账号在配置中的 `name`"
     ),
@@ -141,9 +141,9 @@ LABELS: Final[Mapping[str, Text]] = {
     "version": Text("of the exporter", "本程序的版本"),
     "revision": Text("of its sources", "源代码的版本"),
     "python_version": Text("of the interpreter", "解释器的版本"),
-    "code": Text("the HTTP status, or `none` where no answer came", "HTTP 状态码，没有应答时为 `none`"),
+    "code": Text("the HTTP status, or `none` where no answer came", "HTTP 状态码，没有响应时为 `none`"),
     "api_code": Text(
-        "the code in the answer, if an API page lists it, or `other`", "应答中的错误码；接口文档没有列出的记为 `other`"
+        "the code in the answer, if an API page lists it, or `other`", "响应中的错误码；接口文档没有列出的记为 `other`"
     ),
     "path": Text("a path that the exporter serves, or `other`", "本程序提供的路径，其余为 `other`"),
 }
@@ -208,7 +208,7 @@ GROUPS: Final[Sequence[Group]] = (
     Group(
         Text("How the polls go", "轮询情况"),
         Text(
-            "Whether the numbers above can be believed. All of these, and those below, are left out with "
+            "Whether the numbers above are reliable. All of these, and those below, are left out with "
             "`--web.disable-exporter-metrics`.",
             "上面的数字是否可信。使用 `--web.disable-exporter-metrics` 时，本节和下一节的指标都不提供。",
         ),
@@ -261,7 +261,7 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"polls_total|poll_failures_total", Text("polls", "轮询次数")),
     (r"task_restarts_total", Text("restarts", "重启次数")),
     (r"requests_total|retries_total", Text("requests", "请求数")),
-    (r"api_errors_total", Text("answers", "应答数")),
+    (r"api_errors_total", Text("answers", "响应数")),
     (r"refreshes_total|refresh_failures_total", Text("attempts", "次数")),
     (r"rejected_total", Text("records", "记录数")),
     (r"write_failures_total", Text("writes", "写入次数")),

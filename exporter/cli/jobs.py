@@ -40,7 +40,7 @@ DELETE_EXAMPLE = """examples:
   hpc-exporter jobs delete --cluster=kunshan --user=test --yes 1466591 1466592
   hpc-exporter jobs list --cluster=kunshan --user=test --state=queued \\
     --format=json | jq -r '.jobs[].id' | hpc-exporter jobs delete \\
-    --cluster=kunshan --user=test --yes --i-mean=250 --from-file=-
+    --cluster=kunshan --user=test --yes --expect-count=250 --from-file=-
 
 The first shows what would be deleted, the second deletes it. With --yes:
 
@@ -125,7 +125,11 @@ def _add_delete(subparsers: options.Subparsers) -> None:
     options.add_path(parser, "--from-file", help=text)
     parser.add_argument("--yes", action="store_true", help="delete; without it nothing is")
     parser.add_argument(
-        "--i-mean", type=options.non_negative, metavar="N", help="the exact number of jobs, needed above 100"
+        # The second is an older name.
+        *("--expect-count", "--i-mean"),
+        type=options.non_negative,
+        metavar="N",
+        help="the exact number of jobs, needed above 100",
     )
     parser.add_argument("--scheduler-id", metavar="ID", help="the scheduler, needed where the region has several")
     parser.add_argument(

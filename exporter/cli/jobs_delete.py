@@ -49,7 +49,7 @@ from exporter.sources.scnet.schedulers import ask_schedulers
 from exporter.streams import deliver_stderr
 from exporter.text import escaped
 
-# More jobs need --i-mean: a slip of the pipeline must not delete everything.
+# More jobs need --expect-count: a slip of the pipeline must not delete everything.
 SAFE_NUMBER = 100
 # Bytes of --from-file: /dev/zero has no end.
 LONGEST_LIST = 4 << 20
@@ -100,17 +100,17 @@ def _checked(args: argparse.Namespace) -> _Order:
     job_ids = tuple(dict.fromkeys(ids))
     if not job_ids:
         raise UsageError("no job ids were given, so nothing was sent")
-    _check_number(len(job_ids), args.i_mean, needed=args.yes)
+    _check_number(len(job_ids), args.expect_count, needed=args.yes)
     return _Order(args.user, job_ids, args.scheduler_id, args.wait, args.parameters_in == "query")
 
 
 def _check_number(given: int, meant: int | None, *, needed: bool) -> None:
     """Raise UsageError where the number of jobs is not the intended one."""
     if meant is not None and meant != given:
-        raise UsageError(f"--i-mean={meant}, but {given} jobs are named; nothing was sent")
+        raise UsageError(f"--expect-count={meant}, but {given} jobs are named; nothing was sent")
     if needed and meant is None and given > SAFE_NUMBER:
         raise UsageError(
-            f"{given} jobs are named: more than {SAFE_NUMBER} need --i-mean={given} as well; nothing was sent"
+            f"{given} jobs are named: more than {SAFE_NUMBER} need --expect-count={given} as well; nothing was sent"
         )
 
 
@@ -163,7 +163,7 @@ async def _preview(components: Components, cluster: Cluster, order: _Order) -> i
         listing = "not listed" if snapshot.complete else "not in the part of the list that could be read"
         warn(f"{listing}: {' '.join(missing)}")
     would = [job for job in listed if not ended(job)]
-    needed = f" --i-mean={len(order.job_ids)}" if len(order.job_ids) > SAFE_NUMBER else ""
+    needed = f" --expect-count={len(order.job_ids)}" if len(order.job_ids) > SAFE_NUMBER else ""
     warn(
         f"nothing was deleted. With --yes{needed}, {_jobs(len(would))} of {order.user} would be, "
         f"at scheduler {scheduler_id} of {cluster.name}"

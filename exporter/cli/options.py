@@ -65,7 +65,7 @@ def add_logging(parser: argparse.ArgumentParser, default: str = "info") -> None:
         default=default,
         type=lambda text: {"warn": "warning"}.get(text, text),
         choices=LEVELS,
-        help="lowest level that is logged (default: %(default)s)",
+        help="minimum severity to log (default: %(default)s)",
     )
     group.add_argument(
         "--log.format",

@@ -586,8 +586,8 @@ class Config(Section):
     """Configuration of hpc-exporter. At least one of clusters, octopus and accounts is needed."""
 
     poll: PollSettings = key(
-        "How often and how patiently to ask; each region and project can have settings of its own.",
-        "多久轮询一次，以及有多大的耐心；每个区域和项目还可以有自己的设置。",
+        "Polling interval, timeouts and retries; each region and project can have settings of its own.",
+        "轮询周期、超时与重试；每个区域和项目还可以有自己的设置。",
         factory=PollSettings,
     )
     accounts: tuple[Account, ...] = key("SCNet logins.", "SCNet 登录账号。", factory=tuple)

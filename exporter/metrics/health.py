@@ -11,7 +11,7 @@ HPC_UP: Final = gauge(
     ("hpc_cluster",),
     "Whether the region or cluster answers: 1 if the last poll of at least one target of a collector that is on by default "
     "worked, 0 if none did. Absent until one was tried.",
-    zh="区域或集群是否有应答：默认启用的采集项中至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
+    zh="区域或集群是否有响应：默认启用的采集项中至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
     absent=Text("", "尚未尝试任何目标。"),
 )
 

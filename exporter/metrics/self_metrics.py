@@ -23,7 +23,7 @@ _DECLARED: Final = Text(
     "never, for an endpoint that is polled: it is there at 0 from the start.",
     "只要该接口被轮询就不会缺失：从一开始就是 0。",
 )
-_NOT_RENEWED: Final = Text("for a source whose tokens are not renewed.", "该来源只有无人更新的令牌。")
+_NOT_RENEWED: Final = Text("for a source whose tokens are not renewed.", "该来源只有不会自动更新的令牌。")
 _AFTER_FIRST: Final = Text("until the first of its kind.", "第一次发生之前。")
 
 BUILD_INFO: Final = gauge(
@@ -70,7 +70,7 @@ API_REQUESTS: Final = counter(
     "hpc_exporter_api_requests_total",
     (*_COLLECTOR, "code"),
     "HTTP requests sent upstream, by status code of the answer; none where no answer came.",
-    zh="发往上游的 HTTP 请求，按应答的状态码分；没有应答的为 none。",
+    zh="发往上游的 HTTP 请求，按响应的状态码分；没有响应的为 none。",
     absent=_AFTER_FIRST,
 )
 
@@ -78,7 +78,7 @@ API_ERRORS: Final = counter(
     "hpc_exporter_api_errors_total",
     (*_COLLECTOR, "api_code"),
     "Answers in which the API itself reported an error, by its code; codes that no API page lists count as other.",
-    zh="接口自己报错的应答，按错误码分；接口文档没有列出的错误码记为 other。",
+    zh="接口自己报错的响应，按错误码分；接口文档没有列出的错误码记为 other。",
     absent=_AFTER_FIRST,
 )
 
@@ -139,7 +139,7 @@ RECORDS_REJECTED: Final = counter(
     _COLLECTOR,
     "What was left out of otherwise good answers: records without a usable id or name, and single values "
     "that make no sense. Their jobs are counted, sums with them are absent.",
-    zh="应答本身正常，但其中略去的内容：没有可用编号的记录，以及读不懂的单个值（其作业照常计数，含该值的合计不显示）。",
+    zh="响应本身正常，但其中略去的内容：没有可用编号的记录，以及读不懂的单个值（其作业照常计数，含该值的合计不显示）。",
     absent=_DECLARED,
 )
 
@@ -171,7 +171,7 @@ SERIES: Final = gauge(
     "hpc_exporter_series",
     (),
     "Series in this answer of the exporter, all families together.",
-    zh="本次应答中的序列总数，包括所有指标。",
+    zh="本次响应中的序列总数，包括所有指标。",
     absent=_NEVER,
 )
 

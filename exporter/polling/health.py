@@ -276,7 +276,7 @@ class IncidentLog:
             return
         if affected is None:
             affected = self._affected[incident] = Affected(since=now)
-            log.warning("polls fail", **key._asdict(), reason=error.reason, error=str(error))
+            log.warning("polling failed", **key._asdict(), reason=error.reason, error=str(error))
         self._incident_of[key] = incident
         affected.failing.add(key)
         affected.most = max(affected.most, len(affected.failing))
@@ -292,7 +292,7 @@ class IncidentLog:
         affected = self._leave(key, incident)
         if not affected.failing:
             seconds = round(now - affected.since, 1)
-            log.info("polls work again", **key._asdict(), targets=affected.most, after_seconds=seconds)
+            log.info("polling recovered", **key._asdict(), targets=affected.most, after_seconds=seconds)
         first_sign = not affected.recovering
         affected.recovering = True
         return incident if first_sign else None

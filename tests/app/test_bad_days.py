@@ -217,16 +217,16 @@ async def test_a_region_that_is_not_there_at_the_start(tmp_path: Path) -> None:
             samples = await exporter.samples()
             assert {series: value for series, value in samples.items() if DOMAIN.match(series)} == {UP: 0}
             broken = [line for line in lines if line["log_level"] == "warning"]
-            assert [(line["event"], line["source"]) for line in broken] == [("polls fail", "kunshan")]
+            assert [(line["event"], line["source"]) for line in broken] == [("polling failed", "kunshan")]
             assert f"cannot connect to 127.0.0.1:{port}" in broken[0]["error"]
-            assert not [line for line in lines if line["event"] == "polls work again"]
+            assert not [line for line in lines if line["event"] == "polling recovered"]
 
             async with scripted_region({"queue_jobs": envelope([queue("debug", R=2)])}, port=port):
                 await all_work(exporter)
                 samples = await exporter.samples()
                 assert samples[UP] == 1
                 assert has(samples, "hpc_queue_jobs")
-            healed = [line for line in lines if line["event"] == "polls work again"]
+            healed = [line for line in lines if line["event"] == "polling recovered"]
             assert [(line["log_level"], line["targets"]) for line in healed] == [("info", 3)]
 
 

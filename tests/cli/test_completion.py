@@ -49,7 +49,7 @@ def completed(file: Path, folder: Path, *words: str) -> set[str]:
         (["hpc-exporter", "jo"], {"jobs"}),
         (["hpc-exporter", "jobs", ""], {"list", "delete"}),
         (["hpc-exporter", "jobs", "delete", "--par"], {"--parameters-in"}),
-        (["hpc-exporter", "jobs", "delete", "--cluster", "=", "kunshan", "--i"], {"--i-mean"}),
+        (["hpc-exporter", "jobs", "delete", "--cluster", "=", "kunshan", "--e"], {"--expect-count"}),
         (["hpc-exporter", "once", "--format", "j"], {"json"}),
         (["hpc-exporter", "once", "--format", "=", "j"], {"json"}),
         (["hpc-exporter", "once", "--format", "="], {"table", "json", "prometheus"}),

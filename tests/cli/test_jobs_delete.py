@@ -431,7 +431,7 @@ async def test_a_pipe_is_read_until_its_slow_writer_closes_it(region: BatchRegio
     assert len(region.deletions) == 1
 
 
-@pytest.mark.parametrize("meant", [[], ["--i-mean=100"], ["--i-mean=102"]])
+@pytest.mark.parametrize("meant", [[], ["--expect-count=100"], ["--expect-count=102"]])
 async def test_more_than_a_hundred_need_their_exact_number(
     region: BatchRegion, command: Command, meant: list[str]
 ) -> None:
@@ -447,15 +447,15 @@ async def test_with_their_exact_number_all_are_deleted_by_one_request(region: Ba
     ids = [str(each) for each in range(1000, 1101)]
     region.submit("test", *ids)
     preview = await command(*WHOM, "--from-file=-", stdin="\n".join(ids))
-    assert "--i-mean=101" in preview.stderr
-    result = await command(*WHOM, "--yes", "--i-mean=101", "--from-file=-", stdin="\n".join(ids))
+    assert "--expect-count=101" in preview.stderr
+    result = await command(*WHOM, "--yes", "--expect-count=101", "--from-file=-", stdin="\n".join(ids))
     assert result.status == 0
     assert len(region.deletions) == 1
     assert region.ids() == set(THERE)
 
 
 async def test_a_wrong_number_is_rejected_for_a_few_jobs_too(region: BatchRegion, command: Command) -> None:
-    result = await command(*WHOM, "--yes", "--i-mean=3", "19", "20")
+    result = await command(*WHOM, "--yes", "--expect-count=3", "19", "20")
     assert result.status == 2
     assert region.deletions == []
 

@@ -201,7 +201,7 @@ async def test_a_disabled_and_an_unknown_region_are_logged_once_and_others_work(
                     lambda samples: min(samples[polls % "xian"], samples[polls % "harbin"]) >= 4, "some more polls"
                 )
         assert [samples[UP % region.name] for region in (kunshan, xian, harbin)] == [1, 0, 0]
-        said = {line["source"]: line for line in lines if line["event"] == "polls fail"}
+        said = {line["source"]: line for line in lines if line["event"] == "polling failed"}
         assert len(said) == len([line for line in lines if line["log_level"] != "info"]) == 2
         assert "account lab is disabled in region 11136" in said["xian"]["error"]
         assert "no region with cluster_id 4711; it has: 11112, 11136, 11225" in said["harbin"]["error"]
@@ -275,7 +275,7 @@ async def test_an_account_recovers_as_soon_as_its_file_is_right(tmp_path: Path) 
             assert time.monotonic() - began < 100
             assert [samples[REFRESHES % name] for name in NAMES] == [1, 1, 1]
             assert logins(simulator) == 6
-            assert len(await exporter.logged("polls work again", 3)) == len(exporter.log_lines("polls fail")) == 3
+            assert len(await exporter.logged("polling recovered", 3)) == len(exporter.log_lines("polling failed")) == 3
 
 
 NAMES = ("kunshan", "xian", "harbin")
@@ -471,7 +471,7 @@ async def test_private_authorities_and_unverified_certificates(tmp_path: Path) -
             [warning] = await exporter.logged("certificates are not verified")
             assert "level=warning" in warning
             assert "clusters[1].tls.insecure_skip_verify: certificates are not verified" in page
-            for line in await exporter.logged("polls fail"):
+            for line in await exporter.logged("polling failed"):
                 assert "was not accepted" in line
                 assert "tls.ca_file" in line
 

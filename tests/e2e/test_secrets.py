@@ -194,7 +194,7 @@ async def test_no_page_shows_a_secret(exporter: ExporterProcess, path: str) -> N
 
 
 async def test_the_log_shows_no_secret(exporter: ExporterProcess) -> None:
-    await exporter.logged("polls fail", 21)
+    await exporter.logged("polling failed", 21)
     assert leaks(exporter.stderr, exporter.stdout) == []
 
 

@@ -58,7 +58,7 @@ def test_how_far_a_failure_reaches(error: PollError, lines: int, logged: list[Ev
     for _ in range(3):
         for key in (ALICE, BOB, CLUSTER, ELSEWHERE):
             incidents.record_failure(key, error, 0.0)
-    assert [entry["event"] for entry in logged] == ["polls fail"] * lines
+    assert [entry["event"] for entry in logged] == ["polling failed"] * lines
 
 
 def test_a_host_that_fails_in_changing_ways_is_one_trouble(logged: list[EventDict]) -> None:
@@ -66,7 +66,7 @@ def test_a_host_that_fails_in_changing_ways_is_one_trouble(logged: list[EventDic
     for error in (UpstreamTimeoutError("x"), ServerError("HTTP 502"), UpstreamConnectionError("x")) * 3:
         incidents.record_failure(ALICE, error, 0.0)
     incidents.record_success(ALICE, 90.0)
-    assert [entry["event"] for entry in logged] == ["polls fail", "polls work again"]
+    assert [entry["event"] for entry in logged] == ["polling failed", "polling recovered"]
     assert logged[1]["after_seconds"] == 90.0
 
 
@@ -74,7 +74,7 @@ def test_the_line_says_where_and_why(logged: list[EventDict]) -> None:
     IncidentLog().record_failure(ALICE, RejectedError("the region does not know this user"), 0.0)
     assert logged == [
         {
-            "event": "polls fail",
+            "event": "polling failed",
             "log_level": "warning",
             "source": "kunshan",
             "collector": "queue_jobs",

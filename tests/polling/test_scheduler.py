@@ -192,7 +192,7 @@ async def test_an_unforeseen_exception_is_logged_and_does_not_stop_the_target(
     await clock.advance(1)
     assert [entry["event"] for entry in logged] == [
         "a poll failed in an unforeseen way; please report this",
-        "polls fail",
+        "polling failed",
     ]
     assert {"source": "kunshan", "collector": "queue_jobs", "target": "alice"}.items() <= logged[0].items()
     assert scheduler.ready
@@ -544,11 +544,11 @@ async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
         target.error = DOWN if n % 2 else UpstreamTimeoutError("no answer", culprit="h")
     await clock.advance(3600)
     assert len(logged) == 1
-    assert events(logged)[0][:3] == ("warning", "polls fail", "kunshan")
+    assert events(logged)[0][:3] == ("warning", "polling failed", "kunshan")
     for target in region:
         target.error = None
     await clock.advance(3600)
-    assert events(logged)[1:] == [("info", "polls work again", "kunshan", 100)]
+    assert events(logged)[1:] == [("info", "polling recovered", "kunshan", 100)]
     assert isinstance(logged[1]["after_seconds"], float)
     assert 3500 < logged[1]["after_seconds"] < 5000
 
@@ -560,11 +560,11 @@ async def test_a_rejected_token_is_one_line_for_each_credential(
     bob = [Played(clock, f"bob-{n}", error=AuthenticationError("rejected", culprit="token of bob")) for n in range(5)]
     update(scheduler, *lab, *bob)
     await clock.advance(3600)
-    assert events(logged) == [("warning", "polls fail", "kunshan", "auth")] * 2
+    assert events(logged) == [("warning", "polling failed", "kunshan", "auth")] * 2
     for target in lab:
         target.error = None
     await clock.advance(700)
-    assert events(logged)[2:] == [("info", "polls work again", "kunshan", 5)]
+    assert events(logged)[2:] == [("info", "polling recovered", "kunshan", 5)]
 
 
 async def test_a_targets_own_trouble_is_a_line_of_its_own(
@@ -585,7 +585,7 @@ async def test_a_trouble_that_turns_into_another_is_not_healed_between(
     await clock.advance(600)
     target.error = None
     await clock.advance(1200)
-    assert [entry["event"] for entry in logged] == ["polls fail", "polls fail", "polls work again"]
+    assert [entry["event"] for entry in logged] == ["polling failed", "polling failed", "polling recovered"]
 
 
 async def test_a_removed_target_takes_its_trouble_along_silently(
@@ -596,7 +596,7 @@ async def test_a_removed_target_takes_its_trouble_along_silently(
     scheduler.update([])
     update(scheduler, Played(clock, error=DOWN))
     await clock.advance(10)
-    assert [entry["event"] for entry in logged] == ["polls fail", "polls fail"]
+    assert [entry["event"] for entry in logged] == ["polling failed", "polling failed"]
 
 
 # The schedule's arithmetic

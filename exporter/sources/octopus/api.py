@@ -82,10 +82,11 @@ def error_of(response: Response) -> PollError:
 
 
 def quoted(status: int, code: str, message: str) -> Text:
-    """Return an excerpt of an answer, for messages."""
+    """Return an excerpt of an answer, for messages. English words of a code that is known are not repeated in Chinese."""
+    repeated = message.isascii() and code in LISTED_CODES
     return Text(
         ", ".join(filter(None, (f"HTTP {status}", code and f"code {code}", message))),
-        "，".join(filter(None, (f"HTTP {status}", code and f"代码 {code}", message))),
+        "，".join(filter(None, (f"HTTP {status}", code and f"代码 {code}", "" if repeated else message))),
     )
 
 

@@ -25,7 +25,7 @@ UP: Final = gauge(
     ("project",),
     "Whether the project answers: 1 if the last poll of at least one target of a collector that is on by default worked, 0 if "
     "none did. Absent until one was tried.",
-    zh="项目是否有应答：默认启用的采集项中至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
+    zh="项目是否有响应：默认启用的采集项中至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
     absent=Text("", "尚未尝试任何目标。"),
 )
 

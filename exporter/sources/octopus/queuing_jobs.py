@@ -60,7 +60,7 @@ JOBS: Final = gauge(
     (*_QUEUE, "job_type", "processor", "resource_spec"),
     "Queued data jobs by type, processor and resource spec, as the API spells them; empty where it says nothing. "
     "Only kinds of which a job is queued." + _WHOLE,
-    zh="排队的数据作业数，按类型、处理器和资源规格分，按接口的写法，没有返回则为空。只有正在排队的种类。",
+    zh="排队的数据作业数，按类型、处理器和资源规格分，与接口返回一致，没有返回则为空。只有正在排队的种类。",
     absent=_WHOLE_ZH,
 )
 CPU_CORES: Final = gauge(

@@ -149,7 +149,9 @@ def error_for(code: str, message: str, response: Response) -> PollError:
     else:
         kind, en, zh = ApiError, "the region answered with an error that no page lists", "接口文档中没有的错误"
     said = list(filter(None, (one_line(code)[:20], message)))
-    return kind(Text(f"{en} (code {', '.join(said)})", f"{zh}（代码 {'，'.join(said)}）"), api_code=label)
+    # The words of a code that is known are translated; English ones would repeat them.
+    said_in_chinese = said[:1] if message.isascii() and kind is not ApiError else said
+    return kind(Text(f"{en} (code {', '.join(said)})", f"{zh}（代码 {'，'.join(said_in_chinese)}）"), api_code=label)
 
 
 def token_rejection(code: str, message: str, status: int) -> Text | None:

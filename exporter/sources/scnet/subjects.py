@@ -13,7 +13,7 @@ ACCOUNT_UP: Final = gauge(
     ("account",),
     "Whether the platform answers the account: 1 if the last poll of at least one of its targets worked, 0 if none did. Absent "
     "until one was tried.",
-    zh="平台对该账号是否有应答：至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
+    zh="平台对该账号是否有响应：至少有一个目标最近一次轮询成功为 1，全部失败为 0。",
     absent=Text("", "尚未尝试任何目标。"),
 )
 

@@ -74,6 +74,8 @@ def test_every_documented_error(status: int, code: str, kind: type[PollError]) -
     error = failed(status, {"error_code": code, "error_msg": "said"})
     assert type(error) is kind
     assert error.api_code == code
+    assert ("said" in error.text.en, "said" in error.text.zh) == (True, False), "translated, not quoted"
+    assert "没说" in failed(status, {"error_code": code, "error_msg": "没说"}).text.zh
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,20 @@ def test_a_message_that_is_no_text_is_left_out(msg: object) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "chinese"),
+    [
+        ("10008", "permission denied", "令牌被拒绝：没有权限（代码 10008）"),
+        ("10008", "权限不足", "令牌被拒绝：没有权限（代码 10008，权限不足）"),
+        ("10001", "internal error", "区域服务出错：内部错误（代码 10001）"),
+        ("911009", None, "请求被拒绝：区域中没有该用户（代码 911009）"),
+        ("77777", "strange", "接口文档中没有的错误（代码 77777，strange）"),
+    ],
+)
+def test_an_error_in_chinese_quotes_no_english_that_is_translated(code: str, message: str | None, chinese: str) -> None:
+    assert failure(response({"code": code, "msg": message})).text.zh == chinese
+
+
 @pytest.mark.parametrize("key", ["msg", "message"])
 @pytest.mark.parametrize(
     ("code", "text"),
