@@ -14,6 +14,7 @@ from exporter.redaction import remember
 from exporter.sources.collector import registry
 from exporter.text import Text
 
+PACKAGE = Path(exporter.__file__).parent
 ABSTRACT = {PollError, TransientError, PermanentError}
 
 
@@ -27,10 +28,10 @@ KINDS = sorted({*subclasses(PollError)} - ABSTRACT, key=str)
 
 
 def messages() -> Iterator[tuple[str, str, ast.expr]]:
-    """Yield the place, the class and the message of each error of a poll that is made in the package."""
+    """Yield the place, the class and the message of each error that a poll of `serve` may raise; commands are in English."""
     registry()
     kinds = {kind.__name__ for kind in subclasses(PollError)}
-    for path in sorted(Path(exporter.__file__).parent.rglob("*.py")):
+    for path in sorted(set(PACKAGE.rglob("*.py")) - set(PACKAGE.glob("cli/*.py"))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds and node.args:
                 yield f"{path.name}:{node.lineno}", node.func.id, node.args[0]
@@ -49,7 +50,7 @@ def test_no_message_is_in_one_language() -> None:
 def test_every_text_in_two_languages_is_whole() -> None:
     """Chinese with its own characters: of an identifier alone there is nothing to translate."""
     found = 0
-    for path in sorted(Path(exporter.__file__).parent.rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Text":
                 if len(node.args) != 2:
