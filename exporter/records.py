@@ -34,6 +34,8 @@ class JobState(StrEnum):
 ENDED: Final = frozenset(
     {JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE}
 )
+# A start of a job in any other state is an expected one.
+HAS_STARTED: Final = ENDED | {JobState.RUNNING, JobState.SUSPENDED, JobState.EXITING}
 # Ended jobs stay listed with what they had; one in an unknown state may have ended, too.
 HOLDS_NOTHING: Final = ENDED | {JobState.UNKNOWN}
 
@@ -43,6 +45,10 @@ PendingReason = Literal[
     "priority", "resources", "limit", "dependency", "held", "begin_time", "nodes_unavailable", "other"
 ]
 PENDING_REASONS: Final[tuple[PendingReason, ...]] = get_args(PendingReason)
+
+
+# States in which a job waits to run, for a reason.
+WAITS: Final = frozenset({JobState.QUEUED, JobState.HELD, JobState.WAITING, JobState.REQUEUED})
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

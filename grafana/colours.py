@@ -29,6 +29,17 @@ OUTCOME_COLOURS: Final = {
     "unknown": GREY,
 }
 
+REASON_COLOURS: Final = {
+    "priority": SKY,
+    "resources": BLUE,
+    "limit": ORANGE,
+    "dependency": TEAL,
+    "held": PURPLE,
+    "begin_time": YELLOW,
+    "nodes_unavailable": VERMILION,
+    "other": GREY,
+}
+
 # Values from each of which on a colour is used; the first is from None.
 Steps = Sequence[tuple[float | None, str]]
 # Seconds that a job has waited: half a day, a day.

@@ -4,7 +4,7 @@ Resources, waits, sums and outcomes by user.
 """
 
 from exporter.metrics.family import Text
-from grafana.colours import OUTCOME_COLOURS, STATE_COLOURS, WAITING
+from grafana.colours import OUTCOME_COLOURS, REASON_COLOURS, STATE_COLOURS, WAITING
 from grafana.parts import (
     Dashboard,
     Panel,
@@ -19,7 +19,7 @@ from grafana.parts import (
     seconds,
     table,
 )
-from grafana.variables import GROUP, IN_REGION, MEMBER, OF_MEMBER, REGION
+from grafana.variables import GROUP, IN_GROUP, IN_REGION, MEMBER, OF_MEMBER, REGION
 
 NONE_LISTED = Text("no member lists", "无成员列表")
 WHO = "hpc_cluster, group, user"
@@ -131,17 +131,23 @@ _PER_JOB = (
     ("requested_dcus", Text("DCUs requested", "申请 DCU")),
     ("allocated_dcus", Text("DCUs allocated", "占用 DCU")),
 )
+_TIMES = (("submit", Text("Submitted", "提交时间")), ("start", Text("Started", "开始时间")))
 _IN_GROUP_NOW = f"hpc_job_info{{{OF_MEMBER}}}"
 JOBS = table(
     Text("Single jobs", "单个作业"),
     "Only with per_job in the configuration, and at most max_jobs of them (see Exporter for how many were left out). "
-    "Amounts that the region did not send are empty.",
-    "仅在启用 per_job 时显示，最多 max_jobs 个（遗漏数见“Exporter”）。区域未提供的数值为空。",
+    "Amounts, reasons and times that the region did not send are empty.",
+    "仅在启用 per_job 时显示，最多 max_jobs 个（遗漏数见“Exporter”）。区域未提供的数值、原因和时间为空。",
     [
-        f"max by (hpc_cluster, group, user, job_id, job_name, state) ({_IN_GROUP_NOW})",
+        f"max by (hpc_cluster, group, user, job_id, job_name, state, reason) ({_IN_GROUP_NOW})",
         *(
             f'max by ({_JOB}) (hpc_job_{amount}{{{IN_REGION}, user=~"$user"}}) and on ({_JOB}) {_IN_GROUP_NOW}'
             for amount, _ in _PER_JOB
+        ),
+        *(
+            f'1000 * max by ({_JOB}) (hpc_job_{time}_timestamp_seconds{{{IN_REGION}, user=~"$user"}})'
+            f" and on ({_JOB}) {_IN_GROUP_NOW}"
+            for time, _ in _TIMES
         ),
     ],
     {
@@ -149,13 +155,15 @@ JOBS = table(
         "job_id": Text("Job", "作业"),
         "job_name": Text("Name", "名称"),
         "state": Text("State", "状态"),
-        **{f"Value #{chr(ord('B') + index)}": title for index, (_, title) in enumerate(_PER_JOB)},
+        "reason": Text("Reason", "原因"),
+        **{f"Value #{chr(ord('B') + index)}": title for index, (_, title) in enumerate((*_PER_JOB, *_TIMES))},
     },
     sort=Text("Cores allocated", "占用核"),
     hidden=("Value #A",),
     overrides=[
         override(Text("Job", "作业"), unit="string"),
         override(Text("Name", "名称"), unit="string", custom__width=260),
+        *(override(title, unit="dateTimeAsIso", custom__width=160) for _, title in _TIMES),
     ],
     size=(24, 9),
     no_value=Text("-", "-"),
@@ -221,6 +229,31 @@ BOARD = Dashboard(
             axis=Text("jobs", "作业数"),
             size=(24, 7),
             overrides=coloured({**OUTCOME_COLOURS, **STATE_COLOURS}),
+        ),
+        lines(
+            Text("Why jobs wait", "作业等待的原因"),
+            "The scheduler's reasons, from collectors that tell them (live_jobs, own_jobs). limit: a quota of the user or group is "
+            "used up; nodes_unavailable and held do not pass by waiting.",
+            "调度系统给出的原因，来自提供原因的采集项（live_jobs、own_jobs）。limit 表示用户或用户组的配额已用完；"
+            "nodes_unavailable 和 held 不会自行解除。",
+            [Query(f"sum by (reason) (hpc_pending_jobs{{{OF_MEMBER}}})", "{{reason}}")],
+            stacked=True,
+            axis=Text("jobs", "作业数"),
+            size=(12, 8),
+            overrides=coloured(REASON_COLOURS),
+        ),
+        lines(
+            Text("Running and queued jobs by queue", "各队列运行与排队的作业"),
+            "From collectors that tell queues. A queue where jobs only wait: look at the reasons beside.",
+            "来自提供队列的采集项。只排队不运行的队列：参见左侧的等待原因。",
+            [
+                Query(
+                    f'sum by (queue, state) (hpc_jobs{{{IN_GROUP}, state=~"running|queued"}})',
+                    "{{queue}} {{state}}",
+                )
+            ],
+            axis=Text("jobs", "作业数"),
+            size=(12, 8),
         ),
         Row(Text("Single jobs", "单个作业")),
         JOBS,

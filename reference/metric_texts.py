@@ -7,7 +7,7 @@ from typing import Final, get_args
 from exporter.errors import Reason
 from exporter.metrics import health, self_metrics, tracking
 from exporter.metrics.family import Family, Text
-from exporter.records import JobState
+from exporter.records import PENDING_REASONS, JobState
 from exporter.sources import jobs
 from exporter.sources.collector import collectors_of, registry
 from exporter.tracking.model import BASES, CENSOR_REASONS, MEASURES, OUTCOMES
@@ -72,6 +72,7 @@ TOKENS: Final = Text(
 _STATES: Final = _words([state.value for state in JobState])
 _REASONS: Final = _words(get_args(Reason))
 _CENSORED: Final = _words(CENSOR_REASONS)
+_PENDING: Final = _words(PENDING_REASONS)
 
 LABELS: Final[Mapping[str, Text]] = {
     "hpc_cluster": Text("the region's `name` in the configuration", "区域在配置中的 `name`"),
@@ -101,8 +102,9 @@ LABELS: Final[Mapping[str, Text]] = {
     "measure": _words(MEASURES),
     "basis": _words(BASES),
     "reason": Text(
-        f"of a poll's failure: {_REASONS.en}; of a wait or run that was not measured: {_CENSORED.en}",
-        f"轮询失败的原因：{_REASONS.zh}；等待或运行未能测得的原因：{_CENSORED.zh}",
+        f"of a poll's failure: {_REASONS.en}; of a wait or run that was not measured: {_CENSORED.en}; of a "
+        f"job that waits: {_PENDING.en}",
+        f"轮询失败的原因：{_REASONS.zh}；等待或运行未能测得的原因：{_CENSORED.zh}；作业等待的原因：{_PENDING.zh}",
     ),
     "quantile": Text(
         "the probability that the bound holds: `0.5`, `0.9`, `0.95`", "上界成立的概率：`0.5`、`0.9`、`0.95`"
@@ -190,9 +192,9 @@ GROUPS: Final[Sequence[Group]] = (
         Text("SCNet: single jobs", "SCNet：单个作业"),
         Text(
             "Only with `per_job.enabled`, for at most `per_job.max_jobs` jobs of the whole process: running ones first, then "
-            "queued ones. A job that has series keeps them while it is listed. From `member_jobs`.",
+            "queued ones. A job that has series keeps them while it is listed. From the collector that lists jobs.",
             "需要 `per_job.enabled`，整个进程最多 `per_job.max_jobs` 个作业：先是运行中的，然后是排队的。有了序列的作业在列表中"
-            "期间一直保留。来自 `member_jobs`。",
+            "期间一直保留。来自列出作业的采集项。",
         ),
         jobs.OF_SINGLE_JOBS,
     ),

@@ -5,13 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from exporter.cli.schemas import Verdict
-from exporter.errors import PollError, RejectedError
+from exporter.errors import PollError
 from exporter.records import ENDED, Job, JobListing
+from exporter.sources.collector import Subject
 from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
-from exporter.sources.scnet.ownjobs import own_jobs
+from exporter.sources.scnet.own_jobs import own_jobs
+from exporter.sources.scnet.owner import Owner
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.subjects import MEMBER
-from exporter.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +74,11 @@ class JobLookup:
 
         A token of unknown owner may list the user's jobs.
         """
-        token = self._region.tokens.of_user(self._user)
-        # First, because the owner of a token may be known only after the login.
-        await token.current()
-        owner = token.issued.owner
-        if owner and owner != self._user:
-            raise RejectedError(
-                Text(
-                    f"the token from {token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of "
-                    "their own under users, or list them as a member of a group",
-                    f"{token.origin} 中的令牌属于 {owner}，只能列出其本人的作业：请在 users 中为 {self._user} 配置自己的令牌，"
-                    "或将其列为用户组成员",
-                )
-            )
-        mine = bool(owner) or self._has_own_token()
-        listing = await own_jobs(
-            self._region.upstream,
-            self._region.cluster.hpc_url,
-            self._scheduler_id,
-            token,
-            owner=None if mine else self._user,
-        )
+        subject = Subject(self._region.name, self._user, self._region.cluster.place, user=self._user)
+        owner = Owner(self._region, subject)
+        mine = await owner.mine()
+        listing = await own_jobs(self._region, self._scheduler_id, owner.token, None if mine else self._user)
         return JobSnapshot(_by_id(listing), mine and listing.complete)
-
-    def _has_own_token(self) -> bool:
-        """Whether the configuration gives the user a token."""
-        users = self._region.cluster.users or ()
-        return any(user.name == self._user and (user.token or user.account) for user in users)
 
 
 def _by_id(listing: JobListing) -> dict[str, Job]:

@@ -1,25 +1,28 @@
-"""`hpc-exporter jobs`: lists the jobs of configured members, and deletes jobs with --yes."""
+"""`hpc-exporter jobs`: lists the jobs of configured members or of tokens' own users, and deletes jobs with --yes."""
 
 import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 from exporter.app import Components, assemble
-from exporter.app.target_info import target_infos
 from exporter.cli import options
 from exporter.cli.filters import add_filters, chosen, filters_of
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn, write
 from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure, timestamp
 from exporter.cli.terminal import progress, rendered
+from exporter.config import Cluster
 from exporter.errors import PollError
 from exporter.records import Job, JobListing, JobState
-from exporter.sources.collector import Subject
+from exporter.sources.collector import Collector, Subject, collectors_of
 from exporter.sources.jobs import allocated, requested
 from exporter.sources.once import Cell, Column, number
-from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
+from exporter.sources.scnet.region import Region
 
 # Characters shown of an unknown state: enough for the longest state names of Slurm.
 LONGEST_WORD = 20
@@ -30,7 +33,8 @@ LIST_EXAMPLE = """examples:
   hpc-exporter jobs list --format=json |
     jq -r '.jobs[] | select(.name == "test") | .id'
 
-Members whose jobs could not be read, or not completely, are named on standard error, and the exit status is 1. Cores,
+Without members, the jobs of each token's own user are listed. Members and users whose jobs could not be read, or not
+completely, are named on standard error, and the exit status is 1. Cores,
 GPUs and DCUs are shown as in use/requested; "?" is what the API did not say. How long jobs that ended are still listed is
 the region's affair. The shape of the JSON is in config/jobs-list.schema.json.
 """
@@ -154,8 +158,7 @@ def _add_delete(subparsers: options.Subparsers) -> None:
 def run_list(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     components = assemble(args.config_file)
-    members = _chosen(components, filters_of(args))
-    return asyncio.run(_list(components, members, args.state, args.format, wide=args.wide))
+    return asyncio.run(_list(components, filters_of(args), args.state, args.format, wide=args.wide))
 
 
 def run_delete(args: argparse.Namespace) -> int:
@@ -165,12 +168,43 @@ def run_delete(args: argparse.Namespace) -> int:
     return jobs_delete.run(args)
 
 
-def _chosen(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Subject]:
-    """Return the configured members that pass. Raises UsageError."""
-    members = [info.subject for info in target_infos(components.config).values() if info.collector.lists_jobs]
-    if not members:
-        raise UsageError("the configuration has no members, so there are no jobs to list")
-    return chosen([(member, member) for member in members], filters, "configured member")
+Listed = tuple[Collector, Subject]
+
+
+async def _chosen(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Listed]:
+    """Return the lists of jobs to request: of the collectors that list them, those whose subjects pass. Raises UsageError."""
+    lists = [
+        (collector, subject)
+        for region in components.regions.values()
+        for collector in [listing_of(region.cluster)]
+        for subject in collector.per.subjects(region.cluster, await _owner(region, collector))
+    ]
+    if not lists:
+        raise UsageError("the configuration has no regions, so there are no jobs to list")
+    return chosen([(each, each[1]) for each in lists], filters, "list of jobs" if _own(lists) else "configured member")
+
+
+def _own(lists: Sequence[Listed]) -> bool:
+    return any(collector.per.own_tokens for collector, _ in lists)
+
+
+def listing_of(cluster: Cluster) -> Collector:
+    """Return the collector that lists a region's jobs: the one in `collect`, or that of members or, without members, of tokens."""
+    listing = [each for each in collectors_of("clusters") if each.lists_jobs]
+    in_order = sorted(
+        listing, key=lambda each: (each.name not in cluster.collect, not each.default, not each.per.own_tokens)
+    )
+    return next((each for each in in_order if any(True for _ in each.per.subjects(cluster, ""))), in_order[0])
+
+
+async def _owner(region: Region, collector: Collector) -> str:
+    """Return the user whom the region's token belongs to, where the list is of that user; empty where that is unknown."""
+    if collector.per.own_tokens and region.cluster.users is None:
+        # The login says whose it is. Where that fails, the request for the jobs will say why.
+        with suppress(PollError):
+            await region.tokens.own.current()
+        return region.tokens.own.issued.owner
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +224,18 @@ class _Answer:
 
 
 async def _list(
-    components: Components, members: list[Subject], states: Sequence[str] | None, fmt: str, *, wide: bool
+    components: Components,
+    filters: Mapping[str, Sequence[str] | None],
+    states: Sequence[str] | None,
+    fmt: str,
+    *,
+    wide: bool,
 ) -> int:
-    """List all members' jobs simultaneously and print them; the exit status. Raises OutputError."""
+    """List all jobs simultaneously and print them; the exit status. Raises OutputError and UsageError."""
     try:
-        with progress("asking", len(members)) as advance:
-            answers = list(await asyncio.gather(*(_ask(components, member, advance) for member in members)))
+        lists = await _chosen(components, filters)
+        with progress("asking", len(lists)) as advance:
+            answers = list(await asyncio.gather(*(_ask(components, *each, advance) for each in lists)))
     finally:
         await components.close()
     rows = [
@@ -214,12 +254,11 @@ async def _list(
     return 1 if unread else 0
 
 
-async def _ask(components: Components, member: Subject, advance: Callable[[], None]) -> _Answer:
-    region = components.regions[member.source]
+async def _ask(components: Components, collector: Collector, subject: Subject, advance: Callable[[], None]) -> _Answer:
     try:
-        return _Answer(member, await region.endpoint(MEMBER_JOBS, member).get(read_jobs))
+        return _Answer(subject, await collector.start(components.regions[subject.source], subject).poll())
     except PollError as error:
-        return _Answer(member, JobListing(()), error)
+        return _Answer(subject, JobListing(()), error)
     finally:
         advance()
 
@@ -234,6 +273,11 @@ def _job_row(member: Subject, job: Job) -> JobRow:
         name=job.name,
         state=job.state,
         raw_state=job.raw_state or None,
+        queue=job.queue or None,
+        reason=job.reason,
+        submitted=None if job.submitted is None else timestamp(job.submitted),
+        started=None if job.started is None else timestamp(job.started),
+        ended=None if job.ended is None else timestamp(job.ended),
         requested=requested([job]),
         allocated=allocated([job]),
     )
@@ -252,22 +296,38 @@ def _unread_member(answer: _Answer) -> UnreadMember:
 def _job_table(rows: list[JobRow], *, wide: bool) -> str:
     """Return the jobs, for a person."""
     if not rows:
-        return "no jobs of the members that could be read\n"
+        return "no jobs that could be read\n"
+    further = {title: told for title, told in _FURTHER.items() if any(map(told, rows))}
     columns = [
         *(Column("cluster"), Column("group"), Column("user"), Column("id", whole=True)),
-        *(Column("state", whole=True, styled=True), *map(number, ("nodes", "cores", "GPUs", "DCUs"))),
+        *(Column("state", whole=True, styled=True), *(Column(title) for title in further)),
         # Last: its length is not bounded.
-        Column("name"),
+        *(*map(number, ("nodes", "cores", "GPUs", "DCUs")), Column("name")),
     ]
-    return rendered(columns, list(map(_cells, rows)), sys.stdout, wide=wide)
+    cells = [_cells(row, [told(row) for told in further.values()]) for row in rows]
+    return rendered(columns, cells, sys.stdout, wide=wide)
 
 
-def _cells(row: JobRow) -> Sequence[Cell]:
+# Columns that are shown where at least one job has something in them. Times are local ones.
+_FURTHER: Final[Mapping[str, Callable[[JobRow], str | None]]] = {
+    "queue": lambda row: row.queue,
+    "reason": lambda row: row.reason,
+    "submitted": lambda row: _local(row.submitted),
+    "started": lambda row: _local(row.started),
+    "ended": lambda row: _local(row.ended),
+}
+
+
+def _local(time: str | None) -> str | None:
+    return None if time is None else datetime.fromisoformat(time).astimezone().strftime("%m-%d %H:%M")
+
+
+def _cells(row: JobRow, further: Sequence[Cell]) -> Sequence[Cell]:
     wanted, used = row.requested, row.allocated
     # An unknown state is shown with its spelling, cut to leave room for the other columns.
     state = f"{row.state} ({row.raw_state[:LONGEST_WORD]})" if row.raw_state else row.state
     return (
-        *(row.cluster, row.group, row.user, row.id, state, wanted.nodes),
+        *(row.cluster, row.group, row.user, row.id, state, *further, wanted.nodes),
         *(_share(used.cpus, wanted.cpus), _share(used.gpus, wanted.gpus), _share(used.dcus, wanted.dcus)),
         row.name,
     )

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from exporter.errors import PollError, Reason
-from exporter.records import JobState
+from exporter.records import JobState, PendingReason
 from exporter.sources.collector import registry
 from exporter.sources.jobs import Allocated, Requested
 from exporter.sources.once import Once, Shape
@@ -75,7 +75,7 @@ class ValueRow(Shape, frozen=True, kw_only=True):
 def own_rows() -> list[Once]:
     """Return the rows of the collectors that have some of their own, in the order in which `once` prints them."""
     declared = sorted(registry().values(), key=lambda each: each.per.section)
-    return [each.once for each in declared if each.once is not None]
+    return list(dict.fromkeys(each.once for each in declared if each.once is not None))
 
 
 @lru_cache(maxsize=1)
@@ -111,6 +111,15 @@ class JobRow(Shape, frozen=True, kw_only=True):
     raw_state: Annotated[
         str | None, Meta(description="a state that is unknown as the API spells it; null where it is known or not sent")
     ]
+    queue: Annotated[str | None, Meta(description="null where the list does not tell it")]
+    reason: Annotated[
+        PendingReason | None, Meta(description="why it waits; null where it does not, or the list does not tell it")
+    ]
+    submitted: Annotated[Time | None, Meta(description="by the scheduler; null where it is not known")]
+    started: Annotated[
+        Time | None, Meta(description="by the scheduler; null where it is not known, or has not started")
+    ]
+    ended: Annotated[Time | None, Meta(description="by the scheduler; null where it is not known, or has not ended")]
     requested: Requested
     allocated: Allocated
 

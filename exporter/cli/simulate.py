@@ -173,7 +173,7 @@ def _cluster(region: Region, simulator: Simulator) -> dict[str, object]:
         "hpc_url": region.hpc_url,
         "ac_url": simulator.platform.url if strict else region.ac_url,
         **({"account": simulator.accounts[0].user} if strict else {"token": region.token(owner)}),
-        "collect": [collector.name for collector in collectors_of("clusters")],
+        "collect": [each.name for each in collectors_of("clusters") if each.default or not each.lists_jobs],
         "users": [
             user.name if user.name == owner else {"name": user.name, "token": region.token(user.name)}
             for user in spec.users

@@ -177,6 +177,9 @@ def _check_collect(given: Keys, section: str, report: Report) -> None:
     names = given.texts("collect")
     for name in names:
         first.add(name, name.at, shown(name))
+    listing = [name for name in names if any(each.lists_jobs for each in collectors_of(section) if each.name == name)]
+    for name in listing[1:]:
+        report.add(name.at, f"does not go with {listing[0]}, which lists the same jobs: name only one of them")
     if given["collect"] == [] and collected_by_default(section):
         report.warn(given["collect"].at, f"is empty: nothing is asked of this {_ONE_OF[section]}")
     wanted = {each.per.key for each in collectors_of(section) if each.name in names}
@@ -395,6 +398,20 @@ class Cluster(Section):
             if name:
                 first.add(name, user.at, f"user {shown(name)}")
         _check_members(given.mappings("members"), report)
+        _check_own_tokens(given, report)
+
+
+def _check_own_tokens(given: Keys, report: Report) -> None:
+    """Report users that share the region's token, where a collector needs to know whose it is."""
+    needs = {each.name for each in collectors_of("clusters") if each.per.own_tokens}
+    names = needs.intersection(map(str, given.texts("collect")))
+    if not names:
+        return
+    sharing = [user for user in given.listed("users") if not (isinstance(user, Keys) and user.given(_TOKEN_OF_REGION))]
+    for user in sharing[1:]:
+        if isinstance(user, Keys | Text):
+            message = "has no token: {} asks about a token's own user, and the region's is left for one user only"
+            report.add(user.at, message.format(", ".join(names)))
 
 
 def _check_members(members: list[Keys], report: Report) -> None:

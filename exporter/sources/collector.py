@@ -68,6 +68,8 @@ class Per:
     key: str
     text: Text
     subjects: Callable[[Any, str], Iterable[Subject]]
+    # Whether all but one of the users need tokens of their own, since the answer says nothing of whose it is.
+    own_tokens: bool = False
 
 
 class Rows(Generic[R]):
@@ -276,25 +278,9 @@ class RowPolling(Generic[R]):
             self._source.show(self._key, found, rendered(found.samples))
 
     def _read(self, response: Response) -> Found:
-        rows = read_rows(self._open(response), self._row)
+        rows = read_rows(opened(self._source.open, self._collector, response), self._row)
         samples = self._samples(rows)
         return Found(samples, rows.rejected, None if rows.rejected else hash(response.body))
-
-    def _open(self, response: Response) -> msgspec.Raw:
-        """Return the data of the answer; a success is one whatever its HTTP status. Raises PollError."""
-        try:
-            return self._source.open(response)
-        except AuthenticationError:
-            raise
-        except PollError:
-            if self._collector.optional and response.status in NOT_THERE:
-                path = self._collector.path
-                text = Text(
-                    f"HTTP {response.status}: this region does not have {path}",
-                    f"HTTP {response.status}：该区域没有接口 {path}",
-                )
-                raise NotThereError(text) from None
-            raise
 
     def _samples(self, rows: Rows[R]) -> tuple[Sample, ...]:
         """Those with a known value. Where several claim the same labels with other values, nothing says which is right."""
@@ -311,6 +297,21 @@ class RowPolling(Generic[R]):
                 disputed.add(first)
         known = (each for each in found.values() if each not in disputed)
         return tuple(sorted(known, key=lambda each: (each.family.name, each.values)))
+
+
+def opened(open_envelope: Callable[[Response], msgspec.Raw], collector: Collector, response: Response) -> msgspec.Raw:
+    """Return the data of the answer to a collector; a success is one whatever its HTTP status.
+
+    Raises PollError; NotThereError where the collector is optional and the region does not have the endpoint.
+    """
+    try:
+        return open_envelope(response)
+    except AuthenticationError:
+        raise
+    except PollError:
+        if collector.optional and response.status in NOT_THERE:
+            raise NotThereError(f"HTTP {response.status}: this region does not have {collector.path}") from None
+        raise
 
 
 async def get_unless_shown(

@@ -10,6 +10,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any, Final
 
+import msgspec
 from msgspec import Meta
 
 from exporter.metrics.family import Family, Text, gauge
@@ -300,6 +301,25 @@ def queues_seen(before: frozenset[GroupQueue], listings: Listings) -> frozenset[
     """Return the queues that are listed now and, up to a limit, those seen before."""
     listed = {(followed.group, job.queue) for followed, listing in listings.items() for job in listing.jobs}
     return before | listed if len(before | listed) <= QUEUES_LIMIT else frozenset(listed)
+
+
+def joined_listing(found: Mapping[str, JobListing]) -> JobListing:
+    """Return the jobs of one user at several schedulers, by the schedulers' ids.
+
+    Of jobs with one id, all but the first get the id of their scheduler after an ``@``.
+    """
+    jobs: dict[str, Job] = {}
+    for scheduler, listing in found.items():
+        for job in listing.jobs:
+            if job.id not in jobs:
+                jobs[job.id] = job
+            else:
+                jobs[f"{job.id}@{scheduler}"] = msgspec.structs.replace(job, id=f"{job.id}@{scheduler}")
+    return JobListing(
+        tuple(jobs.values()),
+        rejected=sum(listing.rejected for listing in found.values()),
+        unknown_states=sum(listing.unknown_states for listing in found.values()),
+    )
 
 
 def joined(chunks: Iterable[Chunks]) -> Chunks:

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from exporter.records import JobState, PendingReason
+from exporter.records import WAITS, JobState, PendingReason
 
 # Beginnings of words in small letters, without blanks and underscores; the first that fits counts.
 _BEGINNINGS: Final[tuple[tuple[str, PendingReason], ...]] = (
@@ -38,7 +38,6 @@ _BEGINNINGS: Final[tuple[tuple[str, PendingReason], ...]] = (
 )
 _NO_REASON: Final = frozenset({"", "none", "null", "na"})
 _LONGEST: Final = 100
-_WAITS: Final = frozenset({JobState.QUEUED, JobState.HELD, JobState.WAITING, JobState.REQUEUED})
 
 
 def pending_reason(state: JobState, word: object) -> PendingReason | None:
@@ -46,7 +45,7 @@ def pending_reason(state: JobState, word: object) -> PendingReason | None:
 
     Anything but text is no reason. A held job without one is held.
     """
-    if state not in _WAITS:
+    if state not in WAITS:
         return None
     found = _sorted(word[:_LONGEST]) if isinstance(word, str) else None
     return "held" if found is None and state is JobState.HELD else found

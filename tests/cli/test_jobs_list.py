@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 
+from exporter.simulator import Simulator
 from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, job, scripted_region
 from tests.support.command import Command
 
@@ -86,6 +89,7 @@ async def test_a_job_in_json(command: Command) -> None:
             "name": "job",
             "state": "running",
             "raw_state": None,
+            **dict.fromkeys(("queue", "reason", "submitted", "started", "ended")),
             "requested": {"nodes": 1, "cpus": 64, "gpus": 0, "dcus": 0},
             "allocated": {"cpus": 64, "gpus": 0, "dcus": 0},
         }
@@ -120,7 +124,7 @@ async def test_no_readable_member_is_not_no_jobs(region: ScriptedRegion, command
     region.answers["member_jobs", "bob"] = b"oops"
     result = await command("jobs", "list", "--user=bob", "--cluster=xian")
     assert result.status == 1
-    assert result.stdout == "no jobs of the members that could be read\n"
+    assert result.stdout == "no jobs that could be read\n"
 
 
 @pytest.mark.parametrize(
@@ -145,11 +149,32 @@ async def test_members_are_listed_whether_they_are_polled_or_not(region: Scripte
     assert len((await command("jobs", "list", "--user=test")).rows) == 2
 
 
-async def test_without_members_it_is_wrong_usage(region: ScriptedRegion, tmp_path: Path) -> None:
-    command = Command(tmp_path, configuration(cluster(region.url, members=[])))
-    result = await command("jobs", "list")
-    assert result.status == 2
-    assert "no members" in result.stderr
+async def test_without_members_the_tokens_own_jobs_are_listed_with_what_the_list_tells(tmp_path: Path) -> None:
+    async with Simulator(clock=lambda: 0.0) as simulator:
+        region = simulator.regions["kunshan"]
+        region_of_alice = {
+            "name": "kunshan",
+            "cluster_id": region.cluster_id,
+            "hpc_url": region.hpc_url,
+            "token": region.token("alice"),
+        }
+        command = Command(tmp_path, yaml.safe_dump({"clusters": [region_of_alice]}))
+        found = json.loads((await command("jobs", "list", "--user=alice", "--format=json")).stdout)
+        table = await command("jobs", "list", "--wide")
+        nobody = await command("jobs", "list", "--user=bob")
+        now, jobs = region.batch.now, {str(job.id): job for job in region.batch.jobs("alice")}
+    jsonschema.validate(found, json.loads(SCHEMA.read_text()))
+    rows = {row["id"]: row for row in found["jobs"]}
+    assert rows.keys() == jobs.keys()
+    for job_id, row in rows.items():
+        job = jobs[job_id]
+        started = row["started"] and datetime.fromisoformat(row["started"]).timestamp()
+        assert (row["queue"], started) == (job.queue, job.started and int(job.started))
+        assert started is None or started <= now
+    assert "priority" in {row["reason"] for row in rows.values()}
+    assert (table.status, nobody.status) == (0, 2)
+    title = " ".join(table.stdout.splitlines()[0].split())
+    assert title == "cluster group user id state queue reason started nodes cores GPUs DCUs name"
 
 
 async def test_an_unknown_state_is_shown_as_the_api_spells_it(command: Command) -> None:

@@ -12,9 +12,10 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.format import Format, one_each
 from exporter.metrics.health import HPC_UP as SCNET_UP
 from exporter.metrics.self_metrics import SelfMetrics
+from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import catalogue, rendered
-from exporter.sources.jobs import member_jobs, per_job
+from exporter.sources.jobs import jobs_by_queue, member_jobs, per_job
 from exporter.sources.octopus import queuing_jobs
 from exporter.sources.octopus.project import UP as OCTOPUS_UP
 from exporter.sources.octopus.queue_diff import QueueState, QueueTotals
@@ -24,6 +25,7 @@ from exporter.sources.scnet.account import BALANCE, STATUS
 from exporter.sources.scnet.region_cores import CPUS
 from exporter.sources.scnet.schedulers import INFO
 from exporter.sources.scnet.subjects import ACCOUNT_UP
+from exporter.sources.tracked import Followed
 from exporter.tracking import MemberKey, Tracker, WaitView
 
 MEMBER = MemberKey("kunshan", "533686286955839488", "bob")
@@ -40,13 +42,19 @@ TOTALS.flow = QueueState(complete_at=0.0)
 def exposition() -> Exposition:
     """Everything that we render, at least once."""
     exposition = Exposition()
-    jobs = tuple(Job(str(n), STRANGE, state, 1, 2, 3, 4, 5, 6, 7) for n, state in enumerate(JobState))
+    jobs = tuple(
+        Job(str(n), STRANGE, state, 1, 2, 3, 4, 5, 6, 7, "", STRANGE, "priority", 1.6e9, 1.6e9)
+        for n, state in enumerate(JobState)
+    )
     for owner, chunks in enumerate(
         (
             queue_jobs.rendered("kunshan", "bob", {STRANGE: {JobState.RUNNING: 1, JobState.UNKNOWN: 1}}),
             rendered([INFO("kunshan", "1638523853", STRANGE, "SLURM", value=1), CPUS("kunshan", "used", value=1)]),
             member_jobs("kunshan", "chemistry", "bob", jobs),
             per_job("kunshan", "chemistry", "bob", jobs),
+            jobs_by_queue(
+                "kunshan", {Followed(TargetKey("kunshan", "own_jobs", "bob"), MEMBER, "chemistry"): JobListing(jobs)}
+            ),
             health.target_health(("kunshan", "queue_jobs", "bob"), up=True, stale=False, last_success=1.7e9),
             rendered([ACCOUNT_UP("lab", value=1), BALANCE("lab", value=-1), STATUS("lab", "Owe", value=1)]),
             *(one_each({family: 1}, ("kunshan",)) for family in OF_SOURCES),

@@ -35,7 +35,7 @@ Samples = Mapping[str, float]
 Expected = Samples | str
 
 TOKEN: Final = "made-up-token"
-# A region with all collectors there are.
+# A region with all collectors that go together: of those that list the same jobs, the one that is on by default.
 REGION: Final = f"""
 clusters:
   - name: kunshan
@@ -45,7 +45,7 @@ clusters:
     token: {TOKEN}
     users: [test]
     members: [{{group_id: 533686286955839488, users: [test]}}]
-    collect: [{", ".join(each.name for each in collectors_of("clusters"))}]
+    collect: [{", ".join(each.name for each in collectors_of("clusters") if each.default or not each.lists_jobs)}]
 per_job: {{enabled: true}}
 """
 

@@ -1,6 +1,5 @@
 """Jobs of each user by queue and state (page 查询队列作业统计信息)."""
 
-import asyncio
 import sys
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from exporter.errors import DecodeError, PermanentError, RecordError, RejectedError
+from exporter.errors import DecodeError, RecordError
 from exporter.http import Response
 from exporter.metrics.family import Text, gauge
 from exporter.metrics.format import Chunks, escape, start, to_bytes
@@ -20,8 +19,9 @@ from exporter.sources.figures import QueueFigures
 from exporter.sources.jobs import lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, state_columns, states_to_show
 from exporter.sources.scnet.api import is_bare_null, open_envelope
+from exporter.sources.scnet.owner import Owner
 from exporter.sources.scnet.region import Region
-from exporter.sources.scnet.subjects import OWNER, USER
+from exporter.sources.scnet.subjects import USER
 from exporter.sources.values import NULL, UNREADABLE, Count, count_of, text_of, value_of, word_of
 from exporter.threads import off_loop
 
@@ -366,21 +366,10 @@ class UserPolling:
         self._key = QUEUE_JOBS.key(subject)
         self._endpoint = region.endpoint(QUEUE_JOBS, subject)
         self._shown = region.shown
-        self._token = region.tokens.of_user(subject.user)
-        self._names_its_user = subject.configured != OWNER
+        self._owner = Owner(region, subject)
 
     async def poll(self) -> QueueStatistics | None:
-        if self._names_its_user:
-            return await self._ask()
-        await self._make_way_for(await self._owner())
-        try:
-            records = await self._ask()
-        except PermanentError:
-            await self._make_way_for(self._token.issued.owner)
-            raise
-        # A token that replaced a rejected one may be another user's: its answer says nothing about this one.
-        await self._make_way_for(self._token.issued.owner)
-        return records
+        return await self._owner.asked(self._ask)
 
     async def publish(self, records: QueueStatistics | None) -> None:
         if records is None:
@@ -407,34 +396,6 @@ class UserPolling:
 
     def _read(self, response: Response) -> QueueStatistics:
         return read_queues(self._user, response)
-
-    async def _make_way_for(self, owner: str) -> None:
-        """Let a target of the right name take over from that of the user, if the token is no longer theirs."""
-        if owner in ("", self._user):
-            return
-        self._region.context.targets_changed()
-        # The poll is cancelled here, unless a reload was faster.
-        await asyncio.sleep(0)
-        raise RejectedError(
-            Text(
-                f"the token is no longer that of {self._user} but of {owner}",
-                f"令牌的用户已由 {self._user} 变为 {owner}",
-            )
-        )
-
-    async def _owner(self) -> str:
-        """Return the scheduler user that the token belongs to. Raises PollError where it does not say."""
-        await self._token.current()
-        owner = self._token.issued.owner
-        if not owner:
-            origin, region = self._token.origin, self._region.name
-            raise RejectedError(
-                Text(
-                    f"the token from {origin} does not say whose it is: list the users of {region} in the configuration",
-                    f"{origin} 中的令牌没有写明属于哪个用户：请在配置中列出 {region} 的 users",
-                )
-            )
-        return owner
 
 
 def _whose(subject: Subject) -> str:

@@ -33,6 +33,14 @@ def _users(cluster: Cluster, owner: str) -> Iterator[Subject]:
         yield Subject(cluster.name, user.name, user.place, user=user.name, params={"user": user.name})
 
 
+def _token_users(cluster: Cluster, owner: str) -> Iterator[Subject]:
+    """Yield the users with a token, and the one that the region's token is left for; configurations name no more."""
+    left = [user.name for user in cluster.users or () if not (user.token or user.account)]
+    for subject in _users(cluster, owner):
+        if cluster.users is None or subject.user not in left[1:]:
+            yield subject
+
+
 def _members(cluster: Cluster, _owner: str) -> Iterator[Subject]:
     for member in cluster.members:
         # "a/b" of user c and "a" of user b/c are two: the first slash that stands there as such ends the group.
@@ -55,5 +63,8 @@ def _account(account: Account, _owner: str) -> Iterator[Subject]:
 
 REGION = Per("clusters", HPC_UP, 0, "", Text("region", "区域"), _region)
 USER = Per("clusters", HPC_UP, 1, "users", Text("user", "用户"), _users)
+TOKEN_USER = Per(
+    "clusters", HPC_UP, 1, "users", Text("user with a token", "有令牌的用户"), _token_users, own_tokens=True
+)
 MEMBER = Per("clusters", HPC_UP, 2, "members", Text("member", "用户组成员"), _members)
 ACCOUNT = Per("accounts", ACCOUNT_UP, 0, "", Text("account", "账号"), _account)

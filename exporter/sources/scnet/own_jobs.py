@@ -1,0 +1,188 @@
+"""The jobs of a token's own user: for users without a group administrator, and for the command that deletes jobs.
+
+Source: the page 查询实时作业列表 (``GET /hpc/openapi/v2/jobs``), which lists ended jobs for five minutes.
+"""
+
+from datetime import tzinfo
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from exporter.errors import DecodeError, RecordError
+from exporter.http import Endpoint, Response, TokenProvider, excerpt
+from exporter.metrics.family import Text
+from exporter.records import HAS_STARTED, WAITS, Job, JobListing, JobState
+from exporter.sources import jobs
+from exporter.sources.collector import LISTS, Collector, Subject, fields_of, list_of, opened, read_row, register
+from exporter.sources.reasons import pending_reason
+from exporter.sources.scnet.api import encoded, open_envelope
+from exporter.sources.scnet.owner import Owner
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.schedulers import ask_schedulers
+from exporter.sources.scnet.states import state_and_word
+from exporter.sources.scnet.subjects import TOKEN_USER
+from exporter.sources.tracked import Followed
+from exporter.sources.values import NULL, Count, Id, Name, count_of, epoch_seconds
+from exporter.tracking import MemberKey
+
+NAME: Final = "own_jobs"
+PAGE_SIZE = 200
+# A user with more jobs than this is no longer looked at completely.
+MAX_PAGES = 50
+# Seconds until the schedulers of a region are requested again.
+SCHEDULERS_KNOWN_FOR: Final = 3600.0
+
+
+class OwnJob(msgspec.Struct, gc=False, rename="camel"):
+    """The amount is that in use. ``nodeUsed`` is left out: a number here, names there."""
+
+    job_id: Id
+    job_name: Name = Name("")
+    job_status: msgspec.Raw = NULL
+    queue: Name = Name("")
+    reason: Any = None
+    proc_num_used: Count | None = None
+    job_queue_time: Any = None
+    job_start_time: Any = None
+
+
+class Page(NamedTuple):
+    """`total` is None where the page does not say it, and -1 where it cannot be read."""
+
+    rows: list[msgspec.Raw]
+    total: int | None = None
+
+
+async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, owner: str | None = None) -> JobListing:
+    """Return the jobs at a scheduler of the user that `tokens` belong to, or of `owner` where the region allows that.
+
+    Raises PollError; DecodeError if no row can be used. A listing that is not complete has `rejected` above 0.
+    """
+    listed: dict[str, Job] = {}
+    unread = 0
+    for page in range(MAX_PAGES):
+        url = page_url(region.cluster.hpc_url, scheduler_id, page * PAGE_SIZE, owner)
+        found = await Endpoint(region.upstream, tokens, NAME, url).get(read_page)
+        before = len(listed)
+        for row in found.rows:
+            try:
+                job = read_job(row, region.context.zone)
+            except RecordError:
+                unread += 1
+            else:
+                listed[job.id] = job
+        missing = missing_rows(found, len(listed) + unread)
+        if missing == 0 or len(listed) == before:
+            break
+    if unread and not listed:
+        raise DecodeError(f"none of the answer's {unread} rows can be read")
+    unknown = sum(job.state is JobState.UNKNOWN for job in listed.values())
+    return JobListing(tuple(listed.values()), rejected=unread + missing, unknown_states=unknown)
+
+
+def missing_rows(page: Page, seen: int) -> int:
+    """Return the number of rows still to come, at least; without a total a page that is not full is the last one."""
+    if page.total is None:
+        return int(len(page.rows) >= PAGE_SIZE)
+    return max(0, page.total - seen) if page.total >= 0 else 1
+
+
+def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> str:
+    of_owner = "" if owner is None else f"&strJobOwner={encoded(owner)}"
+    return f"{hpc_url}/hpc/openapi/v2/jobs?strClusterIDList={encoded(scheduler_id)}{of_owner}&start={start}&limit={PAGE_SIZE}"
+
+
+def read_page(response: Response) -> Page:
+    """One page of the list; null is one without jobs. Raises DecodeError for anything else that holds no list."""
+    data = opened(open_envelope, OWN_JOBS, response)
+    if not bytes(data).lstrip().startswith(b"{"):
+        return Page(list_of(data))
+    fields = fields_of(data)
+    # Which name the list goes by differs between deployments.
+    lists = [fields[name] for name in LISTS if bytes(fields.get(name, NULL)) != b"null"]
+    total, _ = count_of(fields.get("total", NULL))
+    if not lists and total is None:
+        raise DecodeError(f"the answer is not a page of jobs: {excerpt(bytes(data))}")
+    if total is None and bytes(fields.get("total", NULL)) != b"null":
+        total = -1
+    return Page(list_of(lists[0]) if lists else [], total)
+
+
+def read_job(raw: msgspec.Raw, zone: tzinfo) -> Job:
+    """One job. Raises RecordError for one without a usable id."""
+    row = read_row(raw, OwnJob)
+    state, word = state_and_word(row.job_status)
+    waits, cores = state in WAITS, row.proc_num_used
+    return Job(
+        str(row.job_id),
+        str(row.job_name),
+        state,
+        # A job that waits uses none: the number is that of its request, or 0 where that is not told.
+        requested_cpus=cores or None if waits else None,
+        allocated_cpus=0 if waits else cores,
+        raw_state=word,
+        queue=str(row.queue),
+        reason=pending_reason(state, row.reason),
+        submitted=epoch_seconds(row.job_queue_time, zone),
+        # That of a job that waits is an expected one.
+        started=epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED else None,
+    )
+
+
+class OwnPolling:
+    """Polls the jobs of a token's own user at all schedulers of a region, and hands them to the tracker."""
+
+    def __init__(self, region: Region, subject: Subject) -> None:
+        self._region = region
+        self._user = subject.user
+        self._owner = Owner(region, subject)
+        self._followed = Followed(OWN_JOBS.key(subject), MemberKey(region.name, "", subject.user), "")
+        self._shown = jobs.ListedJobs(
+            region.context, self._followed.target, region.cluster.poll.interval, tells_queues=True
+        )
+        self._schedulers: list[str] = []
+        self._known_until = 0.0
+
+    async def poll(self) -> JobListing:
+        return await self._owner.asked(self._ask)
+
+    async def publish(self, records: JobListing) -> None:
+        self._region.count_flaws(NAME, records, records.unknown_words)
+        await self._shown.show({self._followed: records})
+
+    async def _ask(self) -> JobListing:
+        token = self._owner.token
+        owner = None if await self._owner.mine() else self._user
+        found = {each: await own_jobs(self._region, each, token, owner) for each in await self._schedulers_now()}
+        return jobs.joined_listing(found)
+
+    async def _schedulers_now(self) -> list[str]:
+        """Return the schedulers' ids, requested now and then. Raises PollError."""
+        clock, cluster = self._region.context.clock, self._region.cluster
+        if not self._schedulers or clock.monotonic() >= self._known_until:
+            rows = await ask_schedulers(self._region.upstream, self._owner.token, cluster.hpc_url)
+            self._schedulers = sorted({str(row.id) for row in rows})
+            self._known_until = clock.monotonic() + SCHEDULERS_KNOWN_FOR
+        if not self._schedulers:
+            raise DecodeError(f"{self._region.name} lists no scheduler whose jobs could be requested")
+        return self._schedulers
+
+
+OWN_JOBS: Final = register(
+    Collector(
+        name=NAME,
+        path="/hpc/openapi/v2/jobs",
+        per=TOKEN_USER,
+        title=Text("own jobs", "自己的作业"),
+        gives=Text(
+            "jobs of the token's own user, with queue, reason and start",
+            "令牌所属用户自己的作业，含队列、原因和开始时间",
+        ),
+        families=jobs.FAMILIES_WITH_QUEUES,
+        start=OwnPolling,
+        default=False,
+        optional=True,
+        lists_jobs=True,
+        once=jobs.ONCE,
+    )
+)

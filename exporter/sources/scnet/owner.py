@@ -1,0 +1,71 @@
+"""Requests about the user that a token belongs to, who may turn out to be another one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from exporter.errors import PermanentError, RejectedError
+from exporter.sources.collector import Subject
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.subjects import OWNER
+
+T = TypeVar("T")
+
+
+class Owner:
+    """The user that the token of a subject belongs to."""
+
+    def __init__(self, region: Region, subject: Subject) -> None:
+        self._region = region
+        self._user = subject.user
+        self.token = region.tokens.of_user(subject.user)
+        self.named = subject.configured != OWNER
+
+    async def asked(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer to a request, unless the subject is the token's own user and that is another by now.
+
+        Raises PollError.
+        """
+        if self.named:
+            return await request()
+        await self._make_way_for(await self._known())
+        try:
+            found = await request()
+        except PermanentError:
+            await self._make_way_for(self.token.issued.owner)
+            raise
+        # A token that replaced a rejected one may be another user's: its answer says nothing about this one.
+        await self._make_way_for(self.token.issued.owner)
+        return found
+
+    async def mine(self) -> bool:
+        """Whether the token is known to be the subject's; False where its owner is not known. Raises PollError for another's."""
+        await self.token.current()
+        owner = self.token.issued.owner
+        if owner and owner != self._user:
+            raise RejectedError(
+                f"the token from {self.token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of their "
+                "own under users, or list them as a member of a group"
+            )
+        users = self._region.cluster.users or ()
+        return bool(owner) or any(user.name == self._user and (user.token or user.account) for user in users)
+
+    async def _make_way_for(self, owner: str) -> None:
+        """Let a target of the right name take over from that of the user, if the token is no longer theirs."""
+        if owner in ("", self._user):
+            return
+        self._region.context.targets_changed()
+        # The poll is cancelled here, unless a reload was faster.
+        await asyncio.sleep(0)
+        raise RejectedError(f"the token is no longer that of {self._user} but of {owner}")
+
+    async def _known(self) -> str:
+        """Return the scheduler user that the token belongs to. Raises PollError where it does not say."""
+        await self.token.current()
+        owner = self.token.issued.owner
+        if not owner:
+            raise RejectedError(
+                f"the token from {self.token.origin} does not say whose it is: list the users of {self._region.name} in the "
+                "configuration"
+            )
+        return owner
