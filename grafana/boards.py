@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from exporter.metrics.family import Text
-from grafana import exporter, lasting, members, octopus, overview, queues, waiting
+from grafana import exporter, lasting, members, octopus, overview, queues, submitting, waiting
 from grafana.colours import SKY, thresholds
 from grafana.duplicates import counted_once
 from grafana.parts import DATASOURCE, Dashboard, Json, Panel, Query, Row
 
 LANGUAGES: Final = ("en", "zh")
 COLUMNS: Final = 24
-BOARDS: Final = tuple(of.BOARD for of in (overview, queues, members, waiting, octopus, exporter, lasting))
+BOARDS: Final = tuple(of.BOARD for of in (overview, queues, members, waiting, octopus, exporter, submitting, lasting))
 DATASOURCE_VARIABLE: Final[Json] = {
     "type": "datasource",
     "name": "datasource",

@@ -62,7 +62,7 @@ def _reduced(selector: str, labels: str, name: str) -> str:
 
 
 def _labels(family: Family, name: str, *, by_instance: bool) -> str:
-    of_process = not {"source", "hpc_cluster", "project"} & set(family.labels)
+    of_process = not {"source", "hpc_cluster", "project", "account"} & set(family.labels)
     own = [*family.labels, *(["le"] if name.endswith("_bucket") else [])]
     keeps = of_process and (by_instance or family.type == "gauge")
     return ", ".join((["instance"] if keeps else []) + own)

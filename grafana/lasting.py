@@ -1,21 +1,92 @@
 """Will it last.
 
-Money: what is left, and how fast it goes.
+Money, machine time and storage: what is left, how fast it goes, and when it is gone.
 """
 
 from exporter.metrics.family import Text
-from grafana.colours import BLUE, ORANGE, SKY, VERMILION
-from grafana.parts import Dashboard, Query, lines, table, tiles
-from grafana.variables import ACCOUNT, IN_ACCOUNT
+from grafana.colours import BLUE, ORANGE, SKY, VERMILION, Steps, thresholds
+from grafana.parts import Dashboard, Panel, Query, Row, lines, override, ranking, table, tiles
+from grafana.variables import ACCOUNT, IN_ACCOUNT, IN_REGION, REGION
 
 NO_ACCOUNT = Text("no account collects its balance", "没有账号启用采集项 account")
-YUAN = Text("yuan", "元")
+YUAN = "currencyCNY"
+DAY: int = 86400
+# Days that are left.
+DAYS: Steps = ((None, VERMILION), (3, ORANGE), (7, SKY))
+DAYS_OF_STORAGE: Steps = ((None, VERMILION), (7, ORANGE), (30, SKY))
+ACCOUNT_NAME, STATUS = Text("Account", "账号"), Text("Status", "状态")
+LEFT, A_DAY = Text("Balance", "余额"), Text("Spent a day", "日均支出")
+DAYS_LEFT, USER, PATH = Text("Days left", "剩余天数"), Text("User", "用户"), Text("Path", "路径")
+REGION_NAME = Text("Region", "区域")
+USED, QUOTA, SHARE = Text("Used", "已用"), Text("Quota", "配额"), Text("Share", "占比")
+
+STEP: int = 900
+BALANCE = f"max by (account) (hpc_account_balance_cny{{{IN_ACCOUNT}}})"
+BEFORE = f"max by (account) (hpc_account_balance_cny{{{IN_ACCOUNT}}} offset {STEP}s)"
+USED_BYTES = f"max by (hpc_cluster, user, path) (hpc_storage_used_bytes{{{IN_REGION}}})"
+QUOTA_BYTES = f"max by (hpc_cluster, user, path) (hpc_storage_quota_bytes{{{IN_REGION}}})"
+
+
+def spent(window: str) -> str:
+    """Yuan spent a day: falls of the balance only, so that a payment does not hide them; over the time that is known of."""
+    falls = f"clamp_min({BEFORE} - {BALANCE}, 0)[{window}:{STEP}s]"
+    return f"{DAY} * sum_over_time({falls}) / ({STEP} * count_over_time({falls}))"
+
+
+def larger(one: str, other: str) -> str:
+    """Return the larger of two for each label set, or the one that there is."""
+    return f"(({one}) > ({other}) or ({other}) or ({one}))"
+
+
+def growth(window: str) -> str:
+    """Bytes a day."""
+    return f"{DAY} * max by (hpc_cluster, user, path) (deriv(hpc_storage_used_bytes{{{IN_REGION}}}[{window}]))"
+
+
+SPENT = larger(spent("1d"), spent("7d"))
+MONEY_DAYS = f"{BALANCE} / ({SPENT} > 0)"
+ROOM = f"clamp_min({QUOTA_BYTES} - {USED_BYTES}, 0)"
+STORAGE_DAYS = f"{ROOM} / ({larger(growth('1d'), growth('7d'))} > 0)"
+
+
+def hours(resource: str, by: str, window: str, offset: str = "") -> str:
+    """Core-hours or card-hours over a window."""
+    return f"sum by ({by}) (increase(hpc_member_{resource}_seconds_total{{{IN_REGION}}}[{window}]{offset})) / 3600"
+
+
+def hours_by(title: Text, by: str, names: dict[str, Text]) -> Panel:
+    this = Text("Core-hours, last 30 days", "核时，近 30 天")
+    return table(
+        title,
+        "Core-hours and card-hours that jobs held, in the last 30 days and in the 30 before. From the job lists: time that "
+        "was not watched is missing.",
+        "作业占用的核时和卡时：近 30 天和之前 30 天。根据作业列表得出，未监控的时段不计。",
+        [
+            hours("cpu", by, "30d"),
+            hours("cpu", by, "30d", " offset 30d"),
+            hours("gpu", by, "30d"),
+            hours("dcu", by, "30d"),
+        ],
+        {
+            **names,
+            "Value #A": this,
+            "Value #B": Text("30 days before", "之前 30 天"),
+            "Value #C": Text("GPU-hours", "GPU 时"),
+            "Value #D": Text("DCU-hours", "DCU 时"),
+        },
+        sort=this,
+        no_value=Text("-", "-"),
+        size=(12, 8),
+        unit="none",
+        defaults={"decimals": 0},
+    )
+
 
 BOARD = Dashboard(
     uid="hpc-lasting",
     title=Text("HPC / 8 Will it last", "HPC / 8 够不够用"),
-    description=Text("How long do money and storage last?", "余额和存储还能用多久？"),
-    variables=[ACCOUNT],
+    description=Text("How long do money, machine time and storage last?", "余额、机时和存储还能用多久？"),
+    variables=[REGION, ACCOUNT],
     panels=[
         tiles(
             Text("Does the platform answer?", "平台是否有响应？"),
@@ -23,34 +94,150 @@ BOARD = Dashboard(
             "平台对每个账号是否有响应。没有响应时显示的是旧数据：见处理手册 HPCTargetFailing。",
             f"min by (account) (hpc_account_up{{{IN_ACCOUNT}}})",
             legend="{{account}}",
-            size=(6, 6),
+            size=(4, 7),
             states=[(Text("no answer", "无响应"), VERMILION), (Text("answers", "正常"), BLUE)],
             no_value=NO_ACCOUNT,
         ),
         table(
-            Text("Balance", "余额"),
-            "What each account has left, in yuan, and its status. Owe or Disable: jobs no longer start.",
-            "每个账号的余额（元）和状态。Owe（欠费）或 Disable（停用）：作业不再启动。",
+            Text("Money: how many days are left?", "余额还能用几天？"),
+            "Balance, what was spent a day, and for how many days that is enough: at the rate of the last day or of the last "
+            "week, whichever is faster. Payments do not count as income. Owe or Disable: jobs no longer start. See the "
+            "runbook HPCBalanceRunsOut.",
+            "余额、日均支出，以及还够用几天：取近一天和近一周中较快的速度，充值不抵扣支出。"
+            "Owe（欠费）或 Disable（停用）：作业不再启动。见处理手册 HPCBalanceRunsOut。",
             [
-                f"max by (account) (hpc_account_balance_cny{{{IN_ACCOUNT}}})",
+                BALANCE,
+                SPENT,
+                MONEY_DAYS,
                 f"max by (account, status) (hpc_account_status{{{IN_ACCOUNT}}})",
             ],
-            {"account": Text("Account", "账号"), "Value #A": Text("Balance", "余额"), "status": Text("Status", "状态")},
+            {
+                "account": ACCOUNT_NAME,
+                "Value #C": DAYS_LEFT,
+                "Value #A": LEFT,
+                "Value #B": A_DAY,
+                "status": STATUS,
+            },
             sort=None,
-            hidden=("Value #B",),
+            hidden=("Value #D",),
             no_value=NO_ACCOUNT,
-            size=(6, 6),
-            unit="currencyCNY",
-            steps=((None, VERMILION), (0, ORANGE), (100, SKY)),
+            size=(10, 7),
+            unit=YUAN,
+            overrides=[
+                override(
+                    DAYS_LEFT,
+                    unit="none",
+                    decimals=1,
+                    thresholds=thresholds(DAYS),
+                    custom__cellOptions={"type": "color-background", "mode": "basic"},
+                    color={"mode": "thresholds"},
+                ),
+                override(LEFT, decimals=0),
+                override(A_DAY, decimals=0),
+            ],
         ),
         lines(
             Text("Balance over time", "余额变化"),
-            "Falling steadily: jobs are charged. A step upwards is a payment.",
-            "持续下降：作业正在计费。向上的台阶是一次充值。",
-            [Query(f"max by (account) (hpc_account_balance_cny{{{IN_ACCOUNT}}})", "{{account}}")],
-            axis=YUAN,
-            size=(12, 6),
-            unit="currencyCNY",
+            "Falling steadily: jobs are charged. A step upwards is a payment. The steeper, the sooner it is gone.",
+            "持续下降：作业正在计费。向上的台阶是一次充值。越陡，用完得越早。",
+            [Query(BALANCE, "{{account}}")],
+            size=(10, 7),
+            unit=YUAN,
+        ),
+        lines(
+            Text("Spent a day", "日均支出"),
+            "Yuan a day, at the rate of the day before each moment (solid) and of the week before it (dashed).",
+            "每天支出多少元：实线为前一天的速度，虚线为前一周的速度。",
+            [Query(spent("1d"), "{{account}}"), Query(spent("7d"), Text("{{account}}, week", "{{account}}，一周"))],
+            size=(12, 7),
+            unit=YUAN,
+        ),
+        ranking(
+            Text("Machine time left", "剩余机时"),
+            "Users with a limit of machine time, the one with least left first. At 0 their jobs no longer start.",
+            "有机时限额的用户，剩余最少的在前。用完后作业不再启动。",
+            f"bottomk(8, max by (hpc_cluster, user) (hpc_user_walltime_remaining_seconds{{{IN_REGION}}}))",
+            names={"user": USER, "hpc_cluster": REGION_NAME},
+            value=Text("Left", "剩余"),
+            rising=False,
+            unit="s",
+            size=(12, 7),
+            no_value=Text("no limit", "不限"),
+        ),
+        Row(Text("Storage", "存储")),
+        table(
+            Text("Storage: when is it full?", "存储何时用满？"),
+            "What each user occupies of the quota, and in how many days it is full at the growth of the last day or week, "
+            "whichever is faster. No number: it does not grow. See the runbook HPCStorageFillingUp.",
+            "每个用户已用的存储和配额，以及按近一天或近一周中较快的增长还有几天用满。没有数字：没有增长。"
+            "见处理手册 HPCStorageFillingUp。",
+            [f"{USED_BYTES} / ({QUOTA_BYTES} > 0)", STORAGE_DAYS, USED_BYTES, QUOTA_BYTES],
+            {
+                "user": USER,
+                "hpc_cluster": REGION_NAME,
+                "Value #A": SHARE,
+                "Value #B": DAYS_LEFT,
+                "Value #C": USED,
+                "Value #D": QUOTA,
+                "path": PATH,
+            },
+            sort=SHARE,
+            no_value=Text("-", "-"),
+            size=(14, 8),
+            unit="decbytes",
+            overrides=[
+                override(
+                    SHARE,
+                    unit="percentunit",
+                    custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
+                    min=0,
+                    max=1,
+                    thresholds=thresholds(((None, SKY), (0.85, ORANGE), (0.95, VERMILION))),
+                    color={"mode": "thresholds"},
+                ),
+                override(
+                    DAYS_LEFT,
+                    unit="none",
+                    decimals=0,
+                    thresholds=thresholds(DAYS_OF_STORAGE),
+                    custom__cellOptions={"type": "color-text"},
+                    color={"mode": "thresholds"},
+                ),
+            ],
+        ),
+        lines(
+            Text("Share of the quota", "配额使用率"),
+            "Towards 100 %: files have to go, or the quota has to grow. A fall: somebody deleted files.",
+            "接近 100%：需要清理文件或提高配额。下降表示有人删除了文件。",
+            [Query(f"{USED_BYTES} / ({QUOTA_BYTES} > 0)", "{{user}} {{path}} ({{hpc_cluster}})")],
+            size=(10, 8),
+            unit="percentunit",
+        ),
+        Row(Text("Who uses it", "谁在使用")),
+        hours_by(
+            Text("Hours by user", "各用户的核时"),
+            "hpc_cluster, group, user",
+            {"user": USER, "group": Text("Group", "用户组"), "hpc_cluster": REGION_NAME},
+        ),
+        hours_by(
+            Text("Hours by group", "各用户组的核时"),
+            "hpc_cluster, group",
+            {"group": Text("Group", "用户组"), "hpc_cluster": REGION_NAME},
+        ),
+        lines(
+            Text("Allocated, of what was requested", "分配与申请之比"),
+            "Cores that running jobs hold, of those that they requested, by group. Above 1 more is charged than was requested: the "
+            "region hands out whole nodes or larger units.",
+            "运行中作业占用的核数与申请的核数之比，按用户组。大于 1 时计费多于申请：区域按整节点或更大的单位分配。",
+            [
+                Query(
+                    f'sum by (hpc_cluster, group) (hpc_member_allocated_cpus{{{IN_REGION}, state="running"}}) / '
+                    f'(sum by (hpc_cluster, group) (hpc_member_requested_cpus{{{IN_REGION}, state="running"}}) > 0)',
+                    "{{group}} ({{hpc_cluster}})",
+                )
+            ],
+            size=(24, 7),
+            unit="none",
         ),
     ],
     hours=168,

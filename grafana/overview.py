@@ -114,10 +114,21 @@ NUMBERS = [
         no_value=Text("unknown", "未知"),
     ),
     number(
+        Text("Cores in use", "核数使用率"),
+        "Cores in use of all that are not unavailable, where regions tell both: needs the collector region_cores. Near 100 %: "
+        "jobs wait. Where room is left: see the dashboard Where to submit.",
+        "已使用核数占可用核数的比例，需要启用采集项 region_cores。接近 100% 时作业需要等待。哪里有空位：见“提交到哪里”看板。",
+        f'sum(hpc_cluster_cpus{{{IN_REGION}, state="used"}}) / '
+        f'(sum(hpc_cluster_cpus{{{IN_REGION}, state=~"used|unused"}}) > 0)',
+        unit="percentunit",
+        no_value=Text("unknown", "未知"),
+    ),
+    number(
         Text("GPUs in use", "GPU 使用中"),
         "GPUs that listed jobs hold. Members says whose. Less than you pay for? Look for queued jobs that want them.",
         "作业占用的 GPU 数。“成员与用户组”显示归属。低于配额时，检查是否有作业在排队。",
         f"sum(hpc_member_allocated_gpus{{{IN_REGION}}})",
+        size=(2, 4),
         no_value=Text("unknown", "未知"),
     ),
     number(
@@ -125,6 +136,7 @@ NUMBERS = [
         "DCUs (accelerator cards) that listed jobs hold. Members says whose.",
         "作业占用的 DCU（加速卡）数。“成员与用户组”显示归属。",
         f"sum(hpc_member_allocated_dcus{{{IN_REGION}}})",
+        size=(2, 4),
         no_value=Text("unknown", "未知"),
     ),
     number(
@@ -161,6 +173,7 @@ NUMBERS = [
         "所有 Octopus 项目队列中的条目数。持续数小时上升？见“Octopus”看板。",
         "sum(octopus_queue_length)",
         steps=((None, ORANGE),),
+        size=(2, 4),
         no_value=Text("none", "无"),
     ),
 ]

@@ -43,10 +43,15 @@ SOURCE: Final = variable(
 
 ACCOUNT: Final = variable("account", Text("Account", "账号"), "label_values(hpc_account_up, account)")
 
+CAPACITY_QUEUE: Final = variable(
+    "queue", Text("Queue", "队列"), 'label_values(hpc_queue_cpus{hpc_cluster=~"$region"}, queue)'
+)
+
 IN_REGION: Final = 'hpc_cluster=~"$region"'
 IN_GROUP: Final = f'{IN_REGION}, group=~"$group"'
 OF_MEMBER: Final = f'{IN_GROUP}, user=~"$user"'
 IN_QUEUE: Final = f'{IN_REGION}, user=~"$user", queue=~"$queue"'
 IN_PROJECT: Final = 'project=~"$project", queue_type=~"$queue_type"'
+IN_CAPACITY: Final = f'{IN_REGION}, queue=~"$queue"'
 IN_ACCOUNT: Final = 'account=~"$account"'
 OF_SOURCE: Final = 'source=~"$source"'

@@ -147,7 +147,11 @@ LABELS: Final[Mapping[str, Text]] = {
     "api_code": Text(
         "the code in the answer, if an API page lists it, or `other`", "响应中的错误码；接口文档没有列出的记为 `other`"
     ),
-    "path": Text("a path that the exporter serves, or `other`", "本程序提供的路径，其余为 `other`"),
+    "path": Text(
+        "of storage: the path that a quota is for; of requests to the exporter: a path that it serves, or `other`",
+        "存储：配额所在的路径；对本程序的请求：本程序提供的路径，其余为 `other`",
+    ),
+    "resource": Text("as the metric lists them", "见该指标的说明"),
 }
 
 
@@ -250,9 +254,11 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"_gpus", Text("GPUs", "GPU 数")),
     (r"_dcus", Text("DCUs", "DCU 数")),
     (r"_cny", Text("yuan (CNY)", "元（人民币）")),
+    (r"_rate", Text("as the region says it", "按区域给出的数值")),
+    (r"_limit", Text("of the resource", "该资源的数量")),
     (r"_nodes", Text("nodes", "节点数")),
     (r"_info|_status", Text("always 1", "恒为 1")),
-    (r"_up|_stale|_successful|_complete", Text("0 or 1", "0 或 1")),
+    (r"_up|_enabled|_stale|_successful|_complete", Text("0 or 1", "0 或 1")),
     (r"jobs(_finished_total|_dropped)?|resource_specs", Text("jobs", "作业数")),
     (r"queue_length|queue_(arrivals|departures)_total", Text("entries", "条目数")),
     (r"transitions_total", Text("changes", "变化次数")),

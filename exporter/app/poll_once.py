@@ -4,15 +4,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from exporter.app.components import Components
 from exporter.errors import NotThereError
 from exporter.metrics import health
 from exporter.metrics.format import Format
 from exporter.polling import Outcome, SourceHealth, Target, poll_target
 from exporter.sources.collector import registry
-from exporter.sources.scnet.queue_jobs import QueueStatistics
 
 
 def ignore(_outcome: Outcome) -> None:
@@ -42,9 +39,17 @@ async def poll(components: Components, target: Target) -> Outcome:
     The key of the outcome names the user, also where only the poll has found the token's owner.
     """
     outcome = await poll_target(target, components.context.clock)
-    if isinstance(outcome.records, QueueStatistics):
-        return msgspec.structs.replace(outcome, key=outcome.key._replace(target=outcome.records.user))
+    if not outcome.ok and (named := same_with_name(components, target)) is not None:
+        outcome = await poll_target(named, components.context.clock)
     return outcome
+
+
+def same_with_name(components: Components, target: Target) -> Target | None:
+    """Return the target that has taken the place of that of a token's own user, as soon as a login has told the name."""
+    if target.key.target:
+        return None
+    here = [each for each in components.sources[target.key.source].targets() if each.key[:2] == target.key[:2]]
+    return next((each for each in here if each.key != target.key), None)
 
 
 async def exposition(components: Components, outcomes: Iterable[Outcome]) -> bytes:

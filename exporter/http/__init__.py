@@ -18,6 +18,7 @@ from exporter.http.message import (
     retry_after_of,
 )
 from exporter.http.tokens import (
+    Backoff,
     Issued,
     Login,
     Renewal,
@@ -29,6 +30,7 @@ from exporter.http.tokens import (
 
 __all__ = [
     "ALARMING_SKEW",
+    "Backoff",
     "CircuitBreaker",
     "EitherToken",
     "Endpoint",

@@ -12,7 +12,7 @@ import itertools
 import math
 import random
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -146,6 +146,43 @@ class _Node:
         self.dcus += sign * need.dcus
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionTotals:
+    """A queue now. Nodes without a job are free, and the cores of nodes that are up and of no job."""
+
+    scheduler: int
+    queue: QueueSpec
+    enabled: bool
+    free_nodes: int
+    free_cores: int
+
+
+@dataclass(slots=True)
+class Meter:
+    """Core-hours and yuan of a user's jobs up to the moment `now`, and the cores and yuan an hour since then."""
+
+    now: float
+    core_hours: float = 0.0
+    yuan: float = 0.0
+    cores: int = 0
+    yuan_per_hour: float = 0.0
+
+    def at(self, now: float) -> "Meter":
+        """Return the meter at a later moment."""
+        hours = (now - self.now) / 3600
+        return replace(
+            self,
+            now=now,
+            core_hours=self.core_hours + self.cores * hours,
+            yuan=self.yuan + self.yuan_per_hour * hours,
+        )
+
+    def changed(self, now: float, cores: int, price: float) -> "Meter":
+        """Return the meter after `cores` more (fewer, if negative) are held from `now` on."""
+        meter = self.at(now)
+        return replace(meter, cores=meter.cores + cores, yuan_per_hour=meter.yuan_per_hour + cores * price)
+
+
 @dataclass(slots=True)
 class _Partition:
     scheduler: SchedulerSpec
@@ -154,6 +191,7 @@ class _Partition:
     pending: "list[SimJob]" = field(default_factory=list)  # in order of submission
     running: "dict[int, SimJob]" = field(default_factory=dict)
     pass_due: bool = False
+    enabled: bool = True
 
     def place(self, need: Resources) -> list[_Node]:
         """Nodes with room for a job now; empty where there is none."""
@@ -284,6 +322,8 @@ class BatchSystem:
         self._seed = f"{seed}/{spec.name}"
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
+        self.meters = {user.name: Meter(start) for user in spec.users}
+        self._running: Counter[str] = Counter()
         self._listed: dict[str, dict[tuple[int, int], SimJob]] = {user.name: {} for user in spec.users}
         self._known: dict[tuple[int, int], SimJob] = {}
         self._ids: dict[int, itertools.count[int]] = {}
@@ -340,6 +380,26 @@ class BatchSystem:
             if job.user == user
             for run in job.runs
         )
+
+    def partitions(self) -> list[PartitionTotals]:
+        """Return the queues of all schedulers."""
+        return [
+            PartitionTotals(
+                partition.scheduler.id,
+                partition.queue,
+                partition.enabled,
+                sum(node.up and not node.jobs for node in partition.nodes),
+                sum(node.cores for node in partition.nodes if node.up),
+            )
+            for partition in self._partitions.values()
+        ]
+
+    def enable(self, queue: str, *, enabled: bool = True) -> None:
+        """Enable or disable the queues of that name: in a disabled one no job starts."""
+        for partition in self._partitions.values():
+            if partition.queue.name == queue:
+                partition.enabled = enabled
+                self._call_pass(partition)
 
     def delete(self, user: str, job_id: int, scheduler: int | None = None) -> bool:
         """Delete a user's job now; False where there is none, or it is ending or over."""
@@ -451,6 +511,8 @@ class BatchSystem:
             node.jobs[job.id] = job
         job.nodes = nodes
         job.runs.append(Run(self.now, None, tuple(node.index for node in nodes)))
+        self._running[job.user] += 1
+        self._meter(job, job.share.cores)
         job.done = 0.0
         job.expected_end = self.now + job.plan.limit
         self._run(job)
@@ -518,9 +580,18 @@ class BatchSystem:
             del node.jobs[job.id]
         job.nodes = []
         job.runs[-1] = replace(job.runs[-1], ended=self.now)
+        self._running[job.user] -= 1
+        self._meter(job, -job.share.cores)
         partition = job.stream.partition
         del partition.running[job.id]
         self._call_pass(partition)
+        if job.stream.user.max_running is not None:
+            for other in self._partitions.values():
+                self._call_pass(other)
+
+    def _meter(self, job: SimJob, cores: int) -> None:
+        price = job.stream.partition.queue.price
+        self.meters[job.user] = self.meters[job.user].changed(self.now, cores, price)
 
     def _change(self, job: SimJob, state: State) -> None:
         job.stream.pending += (state in PENDING) - (job.state in PENDING)
@@ -559,9 +630,14 @@ class BatchSystem:
     def _pass(self, partition: _Partition) -> None:
         """First come, first served; a later job overtakes where it cannot delay the first (EASY backfill)."""
         partition.pass_due = False
+        if not partition.enabled:
+            return
         reserved: float | None = None
         blocked: SimJob | None = None
         for job in partition.pending[:_BACKFILL_DEPTH]:
+            limit = job.stream.user.max_running
+            if limit is not None and self._running[job.user] >= limit:
+                continue
             nodes = partition.place(_held_on_node(job))
             if not nodes:
                 blocked = blocked or job

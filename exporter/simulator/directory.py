@@ -16,7 +16,7 @@ TIMESTAMP_TOLERANCE: Final = 300.0  # seconds
 class Account:
     """A platform login. `users` maps a region's name to the scheduler user there, who has another name in general.
 
-    `balance` is in yuan.
+    `balance` is in yuan, before the cost of jobs.
     """
 
     user: str

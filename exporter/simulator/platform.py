@@ -4,7 +4,7 @@ Every address of the platform and of its regions serves the AC interface, as cli
 leaves to the regions' addresses only the calls that belong to one region.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,11 @@ from exporter.simulator.quirks import Quirks, Writer, refusal
 from exporter.simulator.scnet import Region
 from exporter.simulator.spec import RegionSpec
 from exporter.simulator.tokens import PLATFORM_CLUSTER_ID
+
+
+def balance_of(account: Account, regions: Iterable[Region]) -> float:
+    """Return the yuan that an account has left."""
+    return account.balance - sum(region.charged(account) for region in regions)
 
 
 class AcInterface:
@@ -136,13 +141,16 @@ class AcInterface:
 
     async def _user(self, request: web.Request) -> web.Response:
         account = self.platform_caller(request)
+        for region in self._regions:
+            await region.advance()
+        balance = balance_of(account, self._regions)
         return self._answer(
             {
                 "accountName": account.user,
                 "userName": account.user,
                 "fullName": account.full_name,
-                "accountStatus": "Normal" if account.balance >= 0 else "Owe",
-                "accountBalance": f"{account.balance:.2f}",
+                "accountStatus": "Normal" if balance >= 0 else "Owe",
+                "accountBalance": f"{balance:.2f}",
                 "computerCenter": ",".join(region.spec.title or region.name for region in self._regions),
             }
         )
@@ -229,6 +237,18 @@ class Platform(SimulatedApi):
         """Replace what is known of a login, by its user."""
         accounts = self._directory.accounts
         accounts[:] = [account if each.user == account.user else each for each in accounts]
+
+    def pay(self, user: str, yuan: float) -> None:
+        """Add to the balance of the login `user`."""
+        account = self._directory.account(user)
+        assert account is not None  # noqa: S101 - a mistake of the caller's
+        self.set_login(replace(account, balance=account.balance + yuan))
+
+    def balance(self, user: str) -> float:
+        """Return the yuan that the login `user` has left."""
+        account = self._directory.account(user)
+        assert account is not None  # noqa: S101 - as above
+        return balance_of(account, self._regions)
 
     def servers(self) -> list[list[web.RouteDef]]:
         return [AcInterface(self, self._directory, self._regions, self.writer).routes()]

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from exporter.simulator import joblists
 from exporter.simulator.api_base import RefusedError, SimulatedApi, World
+from exporter.simulator.capacity import CapacityInterface
 from exporter.simulator.directory import Account, Directory, token_of
 from exporter.simulator.faults import json_response
 from exporter.simulator.quirks import Quirks, Writer, refusal
@@ -43,6 +44,8 @@ class Region(SimulatedApi):
         self._directory = directory
         self._office = directory.office
         self._users = {user.name: user for user in spec.users}
+        # Hours before the simulation began are paid for.
+        self._paid = {name: meter.at(self.batch.now).yuan for name, meter in self.batch.meters.items()}
 
     @property
     def cluster_id(self) -> int:
@@ -116,6 +119,7 @@ class Region(SimulatedApi):
             web.get("/hpc/openapi/v2/view/jobs/state", self.handler("job_counts", self._job_counts)),
             web.get("/hpc/openapi/v2/view/walltime/users/{user}", self.handler("machine_time", self._machine_time)),
             web.delete("/hpc/openapi/v2/jobs", self.handler("delete", self._delete)),
+            *CapacityInterface(self.batch, self.caller, self._answer, self._error).routes(self.handler),
         ]
 
     def concerned(self, request: web.Request) -> tuple[str, None]:
@@ -234,6 +238,19 @@ class Region(SimulatedApi):
         }
 
     # For the AC interface.
+
+    def charged(self, account: Account) -> float:
+        """Return the yuan that the jobs which an account pays for have cost here since the start.
+
+        They are those of its user, and an administrator's account pays for all that have no account.
+        """
+        payer = account.users.get(self.name)
+        if payer is None:
+            return 0.0
+        having_one = {each.users.get(self.name) for each in self._directory.accounts}
+        paid = {payer} | ({*self._users} - having_one if self._users[payer].administrator else set())
+        now = self.batch.now
+        return sum(self.batch.meters[user].at(now).yuan - self._paid[user] for user in paid)
 
     def members(self, request: web.Request, caller: str) -> web.Response:
         """Return the list of jobs that the user `caller` asks for here."""

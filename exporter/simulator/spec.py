@@ -15,7 +15,10 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """A partition with nodes of its own. `cores`, `gpus` and `dcus` are those of one node."""
+    """A partition with nodes of its own. `cores`, `gpus` and `dcus` are those of one node.
+
+    `price` is in yuan for a core and an hour, the devices beside it included. Without `groups` everyone may use it.
+    """
 
     name: str
     nodes: int
@@ -26,6 +29,8 @@ class QueueSpec:
     core_unit: int = 1  # cores are handed out in multiples of this, so a job can get more than it requested
     mean_time_between_failures: float = 60 * DAY  # of one node; math.inf: it never fails
     mean_repair_time: float = 2 * HOUR
+    price: float = 0.1
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +91,20 @@ class GroupSpec:
 
 @dataclass(frozen=True, slots=True)
 class UserSpec:
-    """A scheduler user; `group` is empty for one without. An administrator's token may list the jobs of every member of the region's groups."""
+    """A scheduler user; `group` is empty for one without. An administrator's token may list the jobs of every member of the region's groups.
+
+    At most `max_running` of the user's jobs run at a time. `machine_hours` are the core-hours that the user had at the start, `stored`
+    the GB of files, of `quota` GB.
+    """
 
     name: str
     group: str
     demands: tuple[Demand, ...] = ()
     administrator: bool = False
+    max_running: int | None = None
+    machine_hours: float | None = None
+    quota: float = 2000.0
+    stored: float = 800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +211,10 @@ def default_regions(count: int = 1, *, truth_kept_for: float = math.inf) -> tupl
 
 
 _QUEUES = (
-    QueueSpec("debug", nodes=4, cores=32, time_limit=30 * MINUTE, core_unit=2),
+    QueueSpec("debug", nodes=4, cores=32, time_limit=30 * MINUTE, core_unit=2, price=0.05),
     QueueSpec("normal", nodes=16, cores=64, time_limit=12 * HOUR, core_unit=2),
-    QueueSpec("gpu", nodes=8, cores=32, gpus=4, time_limit=DAY),
-    QueueSpec("dcu", nodes=8, cores=32, dcus=4, time_limit=DAY, mean_time_between_failures=4 * DAY),
+    QueueSpec("gpu", nodes=8, cores=32, gpus=4, time_limit=DAY, price=0.6),
+    QueueSpec("dcu", nodes=8, cores=32, dcus=4, time_limit=DAY, mean_time_between_failures=4 * DAY, price=0.3),
 )
 
 
@@ -223,11 +236,11 @@ def _dcu(rate: float) -> Demand:
 
 _USERS = (
     UserSpec("test", "chemistry", (_debug(6), _normal(3)), administrator=True),
-    UserSpec("alice", "chemistry", (_debug(4), _normal(8))),
+    UserSpec("alice", "chemistry", (_debug(4), _normal(8)), quota=4000.0, stored=3500.0),
     UserSpec("王伟", "chemistry", (_normal(4), _gpu(2))),
     UserSpec("bob", "physics", (_normal(6), _debug(5))),
-    UserSpec("carol", "physics", (_gpu(2),)),
-    UserSpec("zhang-san", "physics", (_dcu(5), _debug(1))),
+    UserSpec("carol", "physics", (_gpu(2),), max_running=12),
+    UserSpec("zhang-san", "physics", (_dcu(5), _debug(1)), machine_hours=50_000.0),
     # A researcher whose account administers nothing and is in no group.
     UserSpec("erin", "", (_debug(2), _gpu(1))),
 )

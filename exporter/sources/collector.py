@@ -11,7 +11,7 @@ import pkgutil
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -230,13 +230,14 @@ def collector(
     default: bool = False,
     whose: Callable[[Subject], str] | None = None,
     once: Once | None = None,
+    polling: "type[RowPolling[Any]] | None" = None,
 ) -> Callable[[Generate[R]], Generate[R]]:
     """Declare a collector of rows, by a generator that turns a subject and its rows into samples.
 
     The annotation of its parameter `rows` says what a row is, as ``Rows[Row]`` with a msgspec struct `Row`. Numbers may come as
     text; for ids and names in any form there are the types `Id` and `Name` of `exporter.sources.values`. A field that cannot be
     read takes its default, or rejects its row where it has none. A collector that is not on by
-    `default` is optional: regions without its endpoint are normal.
+    `default` is optional: regions without its endpoint are normal. `polling` is the class of its polls where one request does not do.
     """
 
     def declare(generate: Generate[R]) -> Generate[R]:
@@ -244,7 +245,7 @@ def collector(
         declared: Collector
 
         def start(source: Source, subject: Subject) -> Polling:
-            return RowPolling(source, declared, subject, row, generate)
+            return (polling or RowPolling)(source, declared, subject, row, generate)
 
         declared = register(
             Collector(name, path, per, title, gives, families, start, default, not default, whose, once=once)
@@ -266,8 +267,11 @@ class RowPolling(Generic[R]):
         self._row = row
         self._generate = generate
         self._key = declared.key(subject)
-        self._endpoint = source.endpoint(declared, subject)
         self._shown = source.shown
+
+    @cached_property
+    def _endpoint(self) -> Endpoint:
+        return self._source.endpoint(self._collector, self._subject)
 
     async def poll(self) -> Found | None:
         """Poll once; None where the answer is the one that is shown. Raises PollError."""
@@ -278,23 +282,27 @@ class RowPolling(Generic[R]):
             self._source.show(self._key, found, rendered(found.samples))
 
     def _read(self, response: Response) -> Found:
-        rows = read_rows(opened(self._source.open, self._collector, response), self._row)
-        samples = self._samples(rows)
+        rows = self._rows(response)
+        samples = self._samples([(self._subject, rows)])
         return Found(samples, rows.rejected, None if rows.rejected else hash(response.body))
 
-    def _samples(self, rows: Rows[R]) -> tuple[Sample, ...]:
+    def _rows(self, response: Response) -> Rows[R]:
+        return read_rows(opened(self._source.open, self._collector, response), self._row)
+
+    def _samples(self, answers: Iterable[tuple[Subject, Rows[R]]]) -> tuple[Sample, ...]:
         """Those with a known value. Where several claim the same labels with other values, nothing says which is right."""
         found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
         disputed = set[Sample]()
-        for each in self._generate(self._subject, rows):
-            if each.family not in self._collector.families:
-                raise ValueError(f"{self._collector.name} does not declare {each.family.name}")
-            if each.value is None:
-                continue
-            first = found.setdefault((each.family, each.values), each)
-            if first != each:
-                rows.reject()
-                disputed.add(first)
+        for subject, rows in answers:
+            for each in self._generate(subject, rows):
+                if each.family not in self._collector.families:
+                    raise ValueError(f"{self._collector.name} does not declare {each.family.name}")
+                if each.value is None:
+                    continue
+                first = found.setdefault((each.family, each.values), each)
+                if first != each:
+                    rows.reject()
+                    disputed.add(first)
         known = (each for each in found.values() if each not in disputed)
         return tuple(sorted(known, key=lambda each: (each.family.name, each.values)))
 

@@ -72,6 +72,11 @@ def lenient(kind: type, value: object) -> object:
     return kind(found)
 
 
+def not_negative(amount: float | None) -> float | None:
+    """Return an amount; None for one below 0, which stands for "no limit" or "unknown"."""
+    return None if amount is None or amount < 0 else amount
+
+
 def _amount(value: object) -> float | None:
     """Return a finite number that is not beyond all bounds; None for anything else."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):

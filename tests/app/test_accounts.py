@@ -161,3 +161,31 @@ async def test_a_platform_without_the_endpoint_is_no_failure(tmp_path: Path, pla
     assert target["state"] == "absent"
     assert 'hpc_account_up{account="lab"}' not in samples
     assert samples['hpc_exporter_targets{source="lab"}'] == 0
+
+
+OWN = ["queue_jobs", "storage_quota", "user_limits", "queue_capacity"]
+
+
+async def test_where_no_users_are_listed_the_tokens_own_is_meant(tmp_path: Path, platform: Simulator) -> None:
+    """By the service, and by commands, which poll once and learn the name on the way."""
+    (region,) = platform.regions.values()
+    text = configured([account(platform)], [cluster(region, collect=OWN)], interval="100ms")
+    async with running(tmp_path, text) as exporter:
+        await exporter.shows(
+            lambda samples: all(
+                any(name.startswith(family) for name in samples)
+                for family in (
+                    'hpc_storage_used_bytes{hpc_cluster="kunshan",user="test"',
+                    "hpc_queue_free_nodes{",
+                )
+            ),
+            "what is the owner's",
+        )
+        users = {target["target"] for target in (await exporter.status())["targets"]}
+        await exporter.shows(
+            lambda samples: samples['hpc_exporter_targets_up{source="kunshan"}'] == len(OWN), "all targets up"
+        )
+    assert users == {"test", ""}
+    once = await Command(tmp_path, text)("once", "--format=prometheus")
+    assert (once.status, once.stderr) == (0, "")
+    assert 'hpc_storage_used_bytes{hpc_cluster="kunshan",user="test"' in once.stdout

@@ -79,7 +79,9 @@ def test_every_query_of_every_panel_returns_data(prometheus: PastPrometheus) -> 
         f"{name}: {title}: {target['expr']}"
         for name, board in ENGLISH.items()
         for title, target in targets(board)
-        if not answers(prometheus, target["expr"], instant=target["instant"], story=story)
+        # The month before lies before the story.
+        if "offset 30d" not in target["expr"]
+        and not answers(prometheus, target["expr"], instant=target["instant"], story=story)
     ]
     empty += [
         f"{name}: variable {each['name']}"
@@ -189,7 +191,11 @@ def test_the_overview_tells_the_truth(tmp_path: Path) -> None:
             "kunshan": 0,
             "xian": 0,
             "driving": 0,
+            "lab": 0,
         }
+        cores = [region.batch.cores() for region in simulator.regions.values()]
+        used, unused = sum(each[0] for each in cores), sum(each[1] for each in cores)
+        assert shown("Cores in use") == pytest.approx(used / (used + unused))
         assert [dict(labels) for labels in prometheus.at_the_end(overview("What is wrong right now?"))] == [
             {"problem": "none"}
         ]

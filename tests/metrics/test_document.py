@@ -14,14 +14,13 @@ from exporter.metrics.health import HPC_UP as SCNET_UP
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState
-from exporter.sources.collector import catalogue, rendered
+from exporter.sources.collector import catalogue, registry, rendered
 from exporter.sources.jobs import jobs_by_queue, member_jobs, per_job
 from exporter.sources.octopus import queuing_jobs
 from exporter.sources.octopus.project import UP as OCTOPUS_UP
 from exporter.sources.octopus.queue_diff import QueueState, QueueTotals
 from exporter.sources.octopus.reading import QueueContent, QueueListing, Requested
 from exporter.sources.scnet import queue_jobs
-from exporter.sources.scnet.account import BALANCE, STATUS
 from exporter.sources.scnet.region_cores import CPUS
 from exporter.sources.scnet.schedulers import INFO
 from exporter.sources.scnet.subjects import ACCOUNT_UP
@@ -30,6 +29,11 @@ from exporter.tracking import MemberKey, Tracker, WaitView
 
 MEMBER = MemberKey("kunshan", "533686286955839488", "bob")
 STRANGE = 'a "b" \\ c\nd 队列 \u2028'
+CAPACITY = [
+    family
+    for name in ("queue_capacity", "user_limits", "storage_quota", "account")
+    for family in registry()[name].families
+]
 OF_SOURCES = (SCNET_UP, OCTOPUS_UP, health.TARGETS, health.TARGETS_UP, health.JOBS_DROPPED)
 
 CONTENT = QueueContent({("FRAME_EXTRACT", STRANGE, "1Core_4GiB"): 2}, Requested(2, 2**33, 0), 1.6e9)
@@ -56,7 +60,8 @@ def exposition() -> Exposition:
                 "kunshan", {Followed(TargetKey("kunshan", "own_jobs", "bob"), MEMBER, "chemistry"): JobListing(jobs)}
             ),
             health.target_health(("kunshan", "queue_jobs", "bob"), up=True, stale=False, last_success=1.7e9),
-            rendered([ACCOUNT_UP("lab", value=1), BALANCE("lab", value=-1), STATUS("lab", "Owe", value=1)]),
+            rendered([ACCOUNT_UP("lab", value=1)]),
+            rendered([family(*family.labels, value=1) for family in CAPACITY]),
             *(one_each({family: 1}, ("kunshan",)) for family in OF_SOURCES),
             queuing_jobs.rendered(("driving", STRANGE, "", "pool-1"), LISTING, TOTALS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),

@@ -28,7 +28,7 @@ class Owner:
         """
         if self.named:
             return await request()
-        await self._make_way_for(await self._known())
+        await self._make_way_for(await self.name())
         try:
             found = await request()
         except PermanentError:
@@ -59,10 +59,15 @@ class Owner:
         await asyncio.sleep(0)
         raise RejectedError(f"the token is no longer that of {self._user} but of {owner}")
 
-    async def _known(self) -> str:
-        """Return the scheduler user that the token belongs to. Raises PollError where it does not say."""
+    async def name(self) -> str:
+        """Return the scheduler user that the token belongs to.
+
+        Where it does not say, the first user that is listed without a token of their own. Raises PollError where there is none.
+        """
         await self.token.current()
-        owner = self.token.issued.owner
+        users = (user.name for user in self._region.cluster.users or ())
+        without_own = (user for user in users if self._region.tokens.of_user(user) is self.token)
+        owner = self.token.issued.owner or next(without_own, "")
         if not owner:
             raise RejectedError(
                 f"the token from {self.token.origin} does not say whose it is: list the users of {self._region.name} in the "

@@ -16,6 +16,7 @@ from exporter.sources.collector import Collector, Found, Subject, registry, subj
 from exporter.sources.figures import SampleFigures
 from exporter.sources.scnet.api import address, open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
+from exporter.sources.scnet.schedulers import SchedulerIds
 from exporter.sources.scnet.subjects import OWNER, USER
 from exporter.sources.source import Context, target_of
 
@@ -69,6 +70,7 @@ class Region:
         self.shown = context.display.answer
         self._made: MadeTargets | None = None
         self.tokens = RegionTokens(cluster, self.accounts, context, upstream=self.upstream, slots=slots)
+        self.scheduler_ids = SchedulerIds(self.upstream, self.tokens.own, cluster.hpc_url, context.clock)
 
     def warnings(self) -> list[str]:
         """Return settings that are allowed but may surprise."""
@@ -159,6 +161,7 @@ class Region:
         if not self.tokens.uses(secret):
             return []
         self.tokens.credential_changed(secret)
+        self.scheduler_ids.credential_changed()
         return [target.key for target in self.targets()]
 
     async def show_token_expiry(self) -> None:

@@ -1,11 +1,15 @@
 """The batch systems of each region (page 查询集群信息)."""
 
+import asyncio
+import math
 from collections.abc import Coroutine, Iterator
 from typing import Any, Final
 
 import msgspec
 
-from exporter.http import Endpoint, TokenProvider, Upstream
+from exporter.clock import Clock
+from exporter.errors import PollError
+from exporter.http import Backoff, Endpoint, TokenProvider, Upstream
 from exporter.metrics.family import Sample, Text, gauge
 from exporter.sources.collector import Found, Rows, Subject, collector, read_rows
 from exporter.sources.once import Once, Shape
@@ -15,6 +19,8 @@ from exporter.sources.values import Id, Name
 
 NAME: Final = "schedulers"
 PATH: Final = "/hpc/openapi/v2/cluster"
+# Seconds: a scheduler that is added to a region is rare.
+IDS_TTL: Final = 3600.0
 
 INFO: Final = gauge(
     "hpc_scheduler_info",
@@ -68,3 +74,36 @@ def ask_schedulers(upstream: Upstream, tokens: TokenProvider, hpc_url: str) -> C
     """Request the schedulers of the region at `hpc_url`, for use outside of polls. Raises PollError."""
     endpoint = Endpoint(upstream, tokens, NAME, hpc_url + PATH)
     return endpoint.get(lambda response: read_rows(open_envelope(response), Scheduler))
+
+
+class SchedulerIds:
+    """The ids of a region's schedulers, for requests that name one: read once an hour, for all that need them."""
+
+    def __init__(self, upstream: Upstream, tokens: TokenProvider, hpc_url: str, clock: Clock) -> None:
+        self._upstream = upstream
+        self._tokens = tokens
+        self._hpc_url = hpc_url
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._backoff = Backoff(clock)
+        self._ids: tuple[str, ...] = ()
+        self._until = -math.inf
+
+    async def get(self) -> tuple[str, ...]:
+        """Return the ids in the region's order. Raises PollError; the last one again for a short while."""
+        async with self._lock:
+            if not self._ids or self._clock.monotonic() >= self._until:
+                self._backoff.raise_if_active()
+                try:
+                    rows = await ask_schedulers(self._upstream, self._tokens, self._hpc_url)
+                except PollError as error:
+                    self._backoff.record_failure(error)
+                    raise
+                self._backoff.reset()
+                self._ids = tuple(dict.fromkeys(str(row.id) for row in rows))
+                self._until = self._clock.monotonic() + IDS_TTL
+            return self._ids
+
+    def credential_changed(self) -> None:
+        """End the pause after a failure."""
+        self._backoff.reset()

@@ -62,6 +62,8 @@ def _account(account: Account, _owner: str) -> Iterator[Subject]:
 
 
 REGION = Per("clusters", HPC_UP, 0, "", Text("region", "区域"), _region)
+# As the region, with a request for each of its schedulers.
+SCHEDULER = Per("clusters", HPC_UP, 0, "", Text("scheduler", "调度系统"), _region)
 USER = Per("clusters", HPC_UP, 1, "users", Text("user", "用户"), _users)
 TOKEN_USER = Per(
     "clusters", HPC_UP, 1, "users", Text("user with a token", "有令牌的用户"), _token_users, own_tokens=True

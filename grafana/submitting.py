@@ -1,0 +1,188 @@
+"""Where to submit.
+
+Free and all of each queue, its price and limits, and who waits there.
+"""
+
+from exporter.metrics.family import Text
+from grafana.colours import BLUE, GREEN, GREY, ORANGE, VERMILION, thresholds
+from grafana.overview import jobs_in
+from grafana.parts import Dashboard, Query, Row, lines, number, override, ranking, table, values
+from grafana.variables import CAPACITY_QUEUE, IN_CAPACITY, IN_REGION, REGION
+
+BY: str = "hpc_cluster, queue"
+NOT_COLLECTED = Text("no region collects queue_capacity", "没有区域启用 queue_capacity")
+REGION_NAME, QUEUE_NAME = Text("Region", "区域"), Text("Queue", "队列")
+FREE_CPUS, FREE_NODES = Text("Free cores", "空闲核数"), Text("Free nodes", "空闲节点")
+CPUS, NODES = Text("All cores", "总核数"), Text("All nodes", "总节点")
+STATE, PRICE = Text("State", "状态"), Text("Price", "价格")
+GPUS, DCUS = Text("GPUs a node", "每节点 GPU"), Text("DCUs a node", "每节点 DCU")
+RUNNING, QUEUED = Text("Running", "运行"), Text("Queued", "排队")
+LIMIT, RESOURCE, AT_MOST, USER = (
+    Text("Limit", "限制"),
+    Text("Of", "资源"),
+    Text("At most", "上限"),
+    Text("User", "用户"),
+)
+
+
+def of_queues(family: str, matchers: str = "") -> str:
+    """Queues of one name are added up, as the queue statistics do."""
+    return f"sum by ({BY}) ({family}{{{IN_CAPACITY}{matchers}}})"
+
+
+# A queue that is disabled has no room, whatever is free in it.
+OPEN = f"(max by ({BY}) (hpc_queue_enabled{{{IN_CAPACITY}}}) != 0)"
+CLOSED = f"(max by ({BY}) (hpc_queue_enabled{{{IN_CAPACITY}}}) == 0)"
+
+
+def where_open(expression: str) -> str:
+    return f"({expression} unless on ({BY}) {CLOSED})"
+
+
+def in_known_queues(state: str) -> str:
+    """Jobs of the queues that are listed here, but for other names that only the jobs have."""
+    return f"({jobs_in(state, BY)}) and on ({BY}) {of_queues('hpc_queue_cpus')}"
+
+
+FREE = where_open(of_queues("hpc_queue_free_cpus"))
+SHARE = f"{FREE} / on ({BY}) ({of_queues('hpc_queue_cpus')} > 0)"
+
+BOARD = Dashboard(
+    uid="hpc-submitting",
+    title=Text("HPC / 7 Where to submit", "HPC / 7 提交到哪里"),
+    description=Text("In which queue is room for a job now?", "现在哪个队列有空位？"),
+    variables=[REGION, CAPACITY_QUEUE],
+    panels=[
+        ranking(
+            Text("Most room now", "现在最空的队列"),
+            "Queues that are open, the one with most free cores first: submit there. A queue without a bar is full. Only "
+            "queues that the token's user may use are known here.",
+            "已启用的队列，空闲核数最多的在前：优先提交到那里。没有条形的队列已满。这里只有令牌用户可用的队列。",
+            f"topk(8, {FREE})",
+            names={"queue": QUEUE_NAME, "hpc_cluster": REGION_NAME},
+            value=FREE_CPUS,
+            size=(10, 9),
+            steps=((None, GREEN),),
+            no_value=NOT_COLLECTED,
+        ),
+        number(
+            Text("Free cores", "空闲核数"),
+            "Free cores of all open queues that are chosen. Queues may share nodes: then it is less than the sum.",
+            "所选已启用队列的空闲核数合计。队列共用节点时实际更少。",
+            f"sum({FREE})",
+            size=(4, 4),
+            steps=((None, VERMILION), (1, GREEN)),
+            no_value=NOT_COLLECTED,
+        ),
+        number(
+            Text("Share that is free", "空闲比例"),
+            "Free cores of the open queues, of all their cores. Below a tenth: expect to wait, see the dashboard Waiting.",
+            "已启用队列中空闲核数占总核数的比例。低于一成：预计需要等待，见“等待”看板。",
+            f"sum({FREE}) / sum({of_queues('hpc_queue_cpus')})",
+            unit="percentunit",
+            size=(5, 4),
+            steps=((None, VERMILION), (0.02, ORANGE), (0.1, GREEN)),
+            no_value=NOT_COLLECTED,
+        ),
+        number(
+            Text("Open queues", "已启用队列"),
+            "Queues that take jobs. Fewer than usual: one was disabled, see the table below and the runbook HPCQueueDisabled.",
+            "接收作业的队列数。比平时少：有队列被停用，见下表和处理手册 HPCQueueDisabled。",
+            f"count({OPEN})",
+            size=(5, 4),
+            no_value=NOT_COLLECTED,
+        ),
+        lines(
+            Text("Free cores by queue", "各队列空闲核数"),
+            "When does room open up? A queue that is always at the bottom is always full.",
+            "什么时候会有空位？一直在底部的队列始终是满的。",
+            [Query(FREE, "{{queue}} ({{hpc_cluster}})")],
+            axis=Text("cores", "核数"),
+            size=(14, 5),
+        ),
+        table(
+            Text("All queues", "全部队列"),
+            "Each queue that the token's user may use, the one with most free cores first. Closed: it takes no job now, and "
+            "nothing in it counts as free. Price: as the region says it. Running and queued: jobs of the users that are "
+            "polled.",
+            "令牌用户可用的全部队列，空闲核数最多的在前。停用：目前不接收作业，其中的资源不算空闲。价格按区域给出的数值。"
+            "运行和排队：被轮询用户的作业。",
+            [
+                f"max by ({BY}) (hpc_queue_enabled{{{IN_CAPACITY}}})",
+                FREE,
+                of_queues("hpc_queue_cpus"),
+                where_open(of_queues("hpc_queue_free_nodes")),
+                of_queues("hpc_queue_nodes"),
+                f'max by ({BY}) (hpc_queue_limit{{{IN_CAPACITY}, resource="gpus_per_node"}}) > 0',
+                f'max by ({BY}) (hpc_queue_limit{{{IN_CAPACITY}, resource="dcus_per_node"}}) > 0',
+                f"max by ({BY}) (hpc_queue_charge_rate{{{IN_CAPACITY}}})",
+                in_known_queues("running"),
+                in_known_queues("queued"),
+            ],
+            {
+                "queue": QUEUE_NAME,
+                "hpc_cluster": REGION_NAME,
+                "Value #A": STATE,
+                "Value #B": FREE_CPUS,
+                "Value #C": CPUS,
+                "Value #D": FREE_NODES,
+                "Value #E": NODES,
+                "Value #F": GPUS,
+                "Value #G": DCUS,
+                "Value #H": PRICE,
+                "Value #I": RUNNING,
+                "Value #J": QUEUED,
+            },
+            sort=FREE_CPUS,
+            size=(24, 9),
+            unit="none",
+            no_value=Text("-", "-"),
+            overrides=[
+                override(
+                    FREE_CPUS,
+                    custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
+                    thresholds=thresholds(((None, GREEN),)),
+                    color={"mode": "thresholds"},
+                    min=0,
+                    fieldMinMax=True,
+                    custom__width=220,
+                ),
+                override(
+                    STATE,
+                    mappings=values(v0=(Text("closed", "停用"), VERMILION), v1=(Text("open", "启用"), BLUE)),
+                    custom__cellOptions={"type": "color-text"},
+                ),
+                override(
+                    QUEUED,
+                    thresholds=thresholds(((None, GREY), (1, ORANGE))),
+                    custom__cellOptions={"type": "color-text"},
+                    color={"mode": "thresholds"},
+                ),
+            ],
+        ),
+        Row(Text("Limits", "限制")),
+        table(
+            Text("Limits of queues", "队列的限制"),
+            "The most that a job may have there. No line: no limit. More is rejected, or waits without end.",
+            "作业在该队列最多可用的资源。没有记录表示不限。超出会被拒绝，或一直等待。",
+            [f"max by ({BY}, resource) (hpc_queue_limit{{{IN_CAPACITY}}} > 0)"],
+            {"queue": QUEUE_NAME, "hpc_cluster": REGION_NAME, "resource": RESOURCE, "Value": AT_MOST},
+            sort=None,
+            size=(12, 8),
+            unit="none",
+            no_value=Text("none", "无"),
+        ),
+        table(
+            Text("Limits of users", "用户的限制"),
+            "The most that a user may have at a time. At the limit, further jobs wait although there is room: see the runbook "
+            "HPCMemberAtLimit.",
+            "用户同时最多可用的资源。达到上限后，即使有空位，其余作业也要等待：见处理手册 HPCMemberAtLimit。",
+            [f"max by (hpc_cluster, user, resource) (hpc_user_limit{{{IN_REGION}}})"],
+            {"user": USER, "hpc_cluster": REGION_NAME, "resource": RESOURCE, "Value": AT_MOST},
+            sort=None,
+            size=(12, 8),
+            unit="none",
+            no_value=Text("none", "无"),
+        ),
+    ],
+)
