@@ -116,8 +116,11 @@ def assemble(path: Path, *, retries: int | None = None) -> Components:
     `retries` replaces those of the configuration.
     """
     config, contexts = load_with_tls(path)
-    if retries is not None:
-        config = with_retries(config, retries)
+    return assembled(config if retries is None else with_retries(config, retries), contexts)
+
+
+def assembled(config: Config, contexts: Contexts) -> Components:
+    """Return the parts of a configuration for single polls."""
     # Without a tracker: a single poll has no transitions.
     context = Context(SystemClock(), GaugesOnly())
     context.display.per_job = job_budget(config)

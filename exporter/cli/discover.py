@@ -2,32 +2,49 @@
 
 import argparse
 import asyncio
-import math
 import os
-import re
 import ssl
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from exporter.app.tls import context_for
+from exporter.app.trial import Trial, try_collectors
 from exporter.cli import options
+from exporter.cli.discovered import (
+    Known,
+    Section,
+    checked_region,
+    configuration,
+    quoted,
+    reason_of,
+    sections_of,
+    slug,
+)
 from exporter.cli.options import UsageError
-from exporter.cli.output import write
+from exporter.cli.output import warn, write
 from exporter.clock import SystemClock
-from exporter.config import Account, Cluster, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
+from exporter.config import Account, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
 from exporter.config.model import PLATFORM_URL, TOKEN_URL
 from exporter.config.values import AcUrl, Name, Url
-from exporter.errors import ConfigurationError, ExporterError, PollError
+from exporter.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ExporterError,
+    PollError,
+    ServerError,
+    ThrottledError,
+    UntrustedCertificateError,
+    UpstreamBusyError,
+    UpstreamConnectionError,
+    UpstreamTimeoutError,
+)
 from exporter.http import Login, Settings, Upstream
-from exporter.sources.scnet.discovery import Found, discover
+from exporter.sources.scnet.discovery import Discovery, discover
 from exporter.sources.scnet.login import AccessKeyLogin, PasswordLogin
-from exporter.text import escaped, on_one_line
 
 ACCESS_KEY, SECRET_KEY = "SCNET_ACCESS_KEY", "SCNET_SECRET_KEY"
 # Keys that are sent in a header, which not every character survives; the secret key only signs.
@@ -35,9 +52,10 @@ HEADERS = frozenset({"access_key"})
 
 EXAMPLE = f"""examples:
   {ACCESS_KEY}=... {SECRET_KEY}=... \\
-    hpc-exporter discover --user=alice > exporter.yml
+    hpc-exporter discover --user=alice --output=exporter.yml
   hpc-exporter discover --user=alice \\
-    --access-key-file=ak --secret-key-file=sk > exporter.yml
+    --access-key-file=ak --secret-key-file=sk \\
+    --output=exporter.yml
   hpc-exporter discover --config.file=exporter.yml --account=lab
 
 The keys are read from files or from the environment, never from the command line, where every user can see them.
@@ -49,20 +67,13 @@ class DiscoverError(ExporterError):
     """The login failed, or no region of the account can be polled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """An account, and the lines with which a configuration refers to its secrets."""
-
-    account: Account
-    references: tuple[str, ...]
-
-
 def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "discover",
         help="write a configuration from an account's access key",
         description="Log in with an access key, ask every region of the account for its addresses, scheduler user and "
-        "schedulers, and print a configuration. A region that cannot be asked is a comment with the reason.",
+        "schedulers, and the platform for the account's groups and their members; try each collector once; and print a "
+        "configuration. Anything that does not answer is a comment with the reason.",
         epilog=EXAMPLE,
     )
     parser.add_argument("--user", type=_checked(TypeAdapter(Name)), help="the platform login")
@@ -79,6 +90,9 @@ def add_parser(subparsers: options.Subparsers) -> None:
     )
     options.add_path(parser, "--ca-file", help="private CA of these hosts")
     parser.add_argument("--insecure-skip-verify", action="store_true", help="do not verify certificates")
+    options.add_output(
+        parser, "--output", "write the configuration to this file, once it is complete, instead of standard output"
+    )
     options.add_path(parser, "--config.file", dest="config_file", help="take the account from this configuration")
     parser.add_argument("--account", metavar="NAME", help="which account of the configuration (default: its first)")
     parser.add_argument(
@@ -95,14 +109,9 @@ def _checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
         try:
             return adapter.validate_python(text)
         except ValidationError as error:
-            raise argparse.ArgumentTypeError(_reason(error)) from None
+            raise argparse.ArgumentTypeError(reason_of(error)) from None
 
     return check
-
-
-def _reason(error: ValidationError) -> str:
-    """Return the first problem, without the value: that may be hostile, or a secret."""
-    return error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,13 +119,54 @@ def run(args: argparse.Namespace) -> int:
     known = _from_config(args) if args.config_file else _from_arguments(args)
     tls = _trusted(known.account.tls)
     ac_url = args.ac_url or known.account.url
+    # As it will be written: where the platform is asked is its own setting.
+    known = replace(known, account=known.account.model_copy(update={"url": ac_url}))
     settings = Settings(name=known.account.name, timeout=args.timeout, retries=1)
-    found = asyncio.run(_ask(known.account, ac_url, tls, settings))
-    regions = [checked_region(region, known.account, ac_url) for region in found]
-    write("".join(f"{line}\n" for line in configuration(known, ac_url, regions)))
-    if not any(region.hpc_url for region in regions):
-        raise DiscoverError(f"no region of {known.account.user} can be polled; the configuration says why")
+    discovery, sections, trials = asyncio.run(_find_out(known.account, ac_url, tls, settings))
+    problem = discovery.groups_problem
+    lines = configuration(known, ac_url, discovery.regions, sections=sections, trials=trials, groups_problem=problem)
+    text = "".join(f"{line}\n" for line in lines)
+    if not sections:
+        if args.output is None:
+            write(text)
+        warn(*_left_out(discovery))
+        nothing = (
+            "the account has no region" if not discovery.regions else f"no region of {known.account.user} can be polled"
+        )
+        raise DiscoverError(f"{nothing}; first: look at the account's regions on the platform, then try again")
+    write(text, args.output)
+    warn(*_summary(discovery, sections, trials), *_left_out(discovery), *_next_steps(args.output))
     return 0
+
+
+def _summary(discovery: Discovery, sections: list[Section], trials: Mapping[str, Trial]) -> Iterator[str]:
+    """Yield a line for each region that can be polled."""
+    for section in sections:
+        cluster = section.cluster
+        users = {user for member in cluster.members for user in member.users}
+        chosen, _ = trials[cluster.name].chosen(members=bool(users))
+        groups = (
+            f"groups {', '.join(member.group for member in cluster.members)} with {len(users)} members"
+            if users
+            else "no group"
+        )
+        yield f"found {cluster.name}: user {section.region.user or 'unknown'}, {groups}; {', '.join(each.name for each in chosen)}"
+    if discovery.groups_problem:
+        yield f"the groups of the account are not known: {discovery.groups_problem}; first: does it administer one? Then give members yourself"
+    for group in discovery.elsewhere:
+        yield f"left out the group {group.name or group.group_id}: it is of no region of this account"
+
+
+def _left_out(discovery: Discovery) -> Iterator[str]:
+    for region in discovery.regions:
+        if not region.hpc_url:
+            yield f"left out {region.name or region.cluster_id}: {region.problem}"
+
+
+def _next_steps(output: Path | None) -> Iterator[str]:
+    file = output or "FILE"
+    where = f"written to {output}" if output is not None else "put this configuration into a file"
+    yield f"{where}; next: hpc-exporter check --online --config.file={file}, then hpc-exporter --config.file={file}"
 
 
 def _from_config(args: argparse.Namespace) -> Known:
@@ -187,16 +237,38 @@ def _reference(key: str, secret: Secret, variable: str) -> str:
     return f"{key}: ${{{variable}}}{missing}"
 
 
-async def _ask(account: Account, ac_url: str, tls: ssl.SSLContext, settings: Settings) -> list[Found]:
-    """Log in and ask for all regions. Raises DiscoverError where the login fails."""
+async def _find_out(
+    account: Account, ac_url: str, tls: ssl.SSLContext, settings: Settings
+) -> tuple[Discovery, list[Section], Mapping[str, Trial]]:
+    """Log in, ask for all regions and groups, and try all collectors. Raises DiscoverError where the login fails."""
     slots = asyncio.Semaphore(settings.max_concurrency)
     upstream = Upstream(settings, slots=slots, observer=NoMetrics(), clock=SystemClock(), tls=tls)
     try:
-        return await discover(upstream, _login_of(account), ac_url, time.time())
+        found = await discover(upstream, _login_of(account), ac_url, time.time())
     except PollError as error:
-        raise DiscoverError(f"the login of {account.user} failed: {error}") from None
+        raise DiscoverError(f"the login of {account.user} failed: {error}; first: {_advice(account, error)}") from None
     finally:
         await upstream.close()
+    found = replace(found, regions=[checked_region(region, account, ac_url) for region in found.regions])
+    sections = sections_of(found.regions, account, ac_url)
+    clusters = [section.cluster for section in sections]
+    trials = await try_collectors([account], clusters, {account.tls: tls}, settings.timeout) if clusters else {}
+    return found, sections, trials
+
+
+def _advice(account: Account, error: PollError) -> str:
+    """Return the first thing to check after a failed login."""
+    where = account.url if account.password is not None else account.token_url
+    match error:
+        case AuthenticationError():
+            return "check the user and the keys, and that the access key is not disabled on the platform"
+        case UntrustedCertificateError():
+            return f"give the private CA of {where} with --ca-file, or correct the address"
+        case UpstreamConnectionError() | UpstreamTimeoutError():
+            return f"check that this machine reaches {where} (name service, firewall), and the address"
+        case ThrottledError() | ServerError() | UpstreamBusyError():
+            return "try again in some minutes"
+    return f"check the address of the login, {where}"
 
 
 def _login_of(account: Account) -> Login:
@@ -207,96 +279,9 @@ def _login_of(account: Account) -> Login:
     return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url, account.name)
 
 
-def checked_region(region: Found, account: Account, ac_url: str) -> Found:
-    """Return the region as it is, or without its address where a configuration would not be accepted with it."""
-    if not region.hpc_url:
-        return region
-    values = {"name": slug(region.name or region.cluster_id, set()), "cluster_id": region.cluster_id}
-    urls = {"hpc_url": region.hpc_url, "ac_url": ac_url}
-    users = {"users": [region.user]} if region.user else {}
-    try:
-        Cluster.model_validate({**values, **urls, **users, "account": account.name})
-    except ValidationError as error:
-        key = error.errors(include_url=False, include_input=False)[0]["loc"][0]
-        return replace(region, hpc_url="", problem=f"what it says of itself cannot be used: {key} {_reason(error)}")
-    return region
-
-
 class NoMetrics:
     """An observer that counts nothing."""
 
     def request(self, source: str, collector: str, code: int | None) -> None: ...
     def api_error(self, source: str, collector: str, api_code: str) -> None: ...
     def retry(self, source: str, collector: str) -> None: ...
-
-
-def configuration(known: Known, ac_url: str, found: list[Found]) -> Iterable[str]:
-    """Yield the lines of a configuration with every region that can be polled, and comments about the others."""
-    account = known.account
-    yield f"# Written by hpc-exporter discover on {datetime.now(UTC):%Y-%m-%d}."
-    yield "# Try it: hpc-exporter check --config.file=FILE, then hpc-exporter --config.file=FILE"
-    yield "accounts:"
-    yield f"  - name: {quoted(account.name)}"
-    yield f"    user: {quoted(account.user)}"
-    yield from (f"    {line}" for line in known.references)
-    if account.password is None:
-        yield f"    token_url: {quoted(account.token_url)}"
-    else:
-        yield f"    org_id: {quoted(account.org_id or '')}"
-        yield f"    url: {quoted(account.url)}"
-    yield from _tls_lines(account.tls)
-    usable = [region for region in found if region.hpc_url]
-    if usable:
-        yield "clusters:"
-    taken: set[str] = set()
-    for region in usable:
-        yield from _region_lines(region, slug(region.name or region.cluster_id, taken), account, ac_url)
-    for region in found:
-        if not region.hpc_url:
-            yield f"# Left out: {on_one_line(region.name)} (cluster_id {on_one_line(region.cluster_id)}): {on_one_line(region.problem)}"
-
-
-def _region_lines(region: Found, name: str, account: Account, ac_url: str) -> Iterable[str]:
-    yield f"  # {on_one_line(region.name)}; its name is the label hpc_cluster: change it to your liking"
-    yield f"  - name: {quoted(name)}"
-    yield f"    cluster_id: {quoted(region.cluster_id)}"
-    yield f"    hpc_url: {quoted(region.hpc_url)}"
-    yield f"    ac_url: {quoted(ac_url)}"
-    yield f"    account: {quoted(account.name)}"
-    yield from _tls_lines(account.tls)
-    for scheduler in region.schedulers:
-        yield f"    # scheduler {on_one_line(scheduler.id)}: {on_one_line(scheduler.name)} ({on_one_line(scheduler.type)})"
-    if region.problem:
-        yield f"    # {on_one_line(region.problem)}"
-    if region.user:
-        yield f"    users: [{quoted(region.user)}]"
-    yield "    # members:                      # to see the jobs of a group that you administer"
-    yield "    #   - group_id: 533686286955839488"
-    yield "    #     group: chemistry"
-    yield "    #     users: [test, bob]"
-
-
-def _tls_lines(tls: Tls) -> Iterable[str]:
-    settings = [f"ca_file: {quoted(str(tls.ca_file.absolute()))}"] if tls.ca_file is not None else []
-    if tls.insecure_skip_verify:
-        settings.append("insecure_skip_verify: true")
-    if settings:
-        yield f"    tls: {{{', '.join(settings)}}}"
-
-
-def quoted(text: str) -> str:
-    """Return a YAML scalar on one line; `$${` stands for a literal `${`."""
-    literal = text.replace("${", "$${")
-    dumped = yaml.safe_dump(literal, default_style='"', allow_unicode=True, width=math.inf).strip()
-    # PyYAML does not escape direction marks; these escapes are valid YAML, too.
-    return escaped(dumped)
-
-
-def slug(text: str, taken: set[str]) -> str:
-    """Return a short name for a label, not in `taken`, to which it is added. Chinese names stay as they are."""
-    base = re.sub(r"[^\w]+", "-", text.lower()).strip("-") or "region"
-    name, number = base, 2
-    while name in taken:
-        name, number = f"{base}-{number}", number + 1
-    taken.add(name)
-    return name

@@ -1,11 +1,11 @@
 """From a login to all that a configuration needs to know of its regions.
 
-Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster).
+Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster); for groups see `exporter.sources.scnet.groups`.
 """
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from exporter.errors import (
 )
 from exporter.http import Endpoint, Login, Response, StaticToken, TokenProvider, Upstream, excerpt
 from exporter.sources.scnet.api import open_envelope
+from exporter.sources.scnet.groups import GROUPS, GROUPS_PATH, Group, read_groups
 from exporter.sources.scnet.login import RegionToken, read_login
 from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
 from exporter.sources.values import UNREADABLE, as_id
@@ -79,6 +80,16 @@ class Found:
     hpc_url: str = ""
     schedulers: tuple[Scheduler, ...] = ()
     problem: str = ""
+    groups: tuple[Group, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """The regions of an account; `groups_problem` says why its groups are not known, and `elsewhere` are those of no region here."""
+
+    regions: list[Found]
+    groups_problem: str = ""
+    elsewhere: tuple[Group, ...] = ()
 
 
 def read_center(response: Response) -> Center:
@@ -110,12 +121,42 @@ def enabled(rows: list[msgspec.Raw]) -> Iterator[str]:
             yield url.url.strip().rstrip("/").removesuffix("/hpc").rstrip("/")
 
 
-async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) -> list[Found]:
-    """All regions of the account, by id. Raises PollError where the login itself fails."""
+async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) -> Discovery:
+    """All regions of the account, by id, with its groups there. Raises PollError where the login itself fails."""
     answer = await upstream.call(login.request(now), read_login)
     regions = sorted(answer.regions.values(), key=lambda region: region.cluster_id)
     # Simultaneously: a region that hangs costs its own time only.
-    return await asyncio.gather(*(find(upstream, region, ac_url) for region in regions))
+    (groups, problem), found = await asyncio.gather(
+        find_groups(upstream, answer.platform, ac_url),
+        asyncio.gather(*(find(upstream, region, ac_url) for region in regions)),
+    )
+    of_region = {region.cluster_id: [each for each in groups if belongs(each, region, regions)] for region in regions}
+    placed = {group for of in of_region.values() for group in of}
+    return Discovery(
+        [replace(region, groups=tuple(of_region[region.cluster_id])) for region in found],
+        problem,
+        tuple(group for group in groups if group not in placed),
+    )
+
+
+def belongs(group: Group, region: RegionToken, regions: list[RegionToken]) -> bool:
+    """Whether a group is one of a region: it says so, or says nothing while there is no other region."""
+    return group.cluster_id == region.cluster_id or (not group.cluster_id and len(regions) == 1)
+
+
+async def find_groups(upstream: Upstream, token: str | None, ac_url: str) -> tuple[tuple[Group, ...], str]:
+    """Return the groups that the platform's token sees, and why there are none where that is known; never fails."""
+    if token is None:
+        return (), "the login gives no token of the platform itself"
+    try:
+        return await ask_groups(upstream, StaticToken(InlineSecret(token, "the login")), ac_url), ""
+    except PollError as error:
+        return (), str(error)
+
+
+async def ask_groups(upstream: Upstream, tokens: TokenProvider, ac_url: str) -> tuple[Group, ...]:
+    """Return the groups and members that a platform token sees. Raises PollError."""
+    return await Endpoint(upstream, tokens, GROUPS, f"{ac_url}{GROUPS_PATH}").get(read_groups)
 
 
 async def find(upstream: Upstream, region: RegionToken, ac_url: str) -> Found:

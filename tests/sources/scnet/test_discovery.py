@@ -104,7 +104,7 @@ async def three() -> AsyncIterator[AtWork]:
 
 async def found_by(lab: AtWork, *, patience: float = 5.0) -> list[Found]:
     upstream = lab.network.upstream("lab", clock=lab.clock, timeout=patience)
-    return await discover(upstream, lab.login(), lab.first.ac_url, lab.clock.now())
+    return (await discover(upstream, lab.login(), lab.first.ac_url, lab.clock.now())).regions
 
 
 async def test_all_regions_with_their_addresses_users_and_schedulers(three: AtWork) -> None:
@@ -190,7 +190,7 @@ async def test_a_region_without_an_enabled_address_says_so(network: Network) -> 
 
     async with at_work() as lab:
         lab.first.ac_url = address
-        [region] = await discover(network.upstream(), lab.login(), address, 0.0)
+        [region] = (await discover(network.upstream(), lab.login(), address, 0.0)).regions
     assert region == Found("1", "one", "", "", (), "it has no HPC address that is enabled")
 
 
@@ -208,6 +208,6 @@ async def test_the_next_address_is_taken_where_the_first_cannot_be_reached(netwo
 
     address = await network.serve(handler)
     login = AccessKeyLogin("a", InlineSecret("ak"), InlineSecret("sk"), f"{address}/tokens")
-    [region] = await discover(network.upstream(), login, address, 0.0)
+    [region] = (await discover(network.upstream(), login, address, 0.0)).regions
     assert (region.hpc_url, [each.id for each in region.schedulers]) == (f"{address}/a", ["7"])
     assert not [path for path in asked if path.startswith("/b")]
