@@ -87,7 +87,11 @@ def _section(region: Found, name: str, account: Account, ac_url: str) -> Section
 def _members(groups: Iterable[Group], left_out: list[str]) -> Iterator[dict[str, object]]:
     """Yield a section for each group, with a label of its own and the members that can be written."""
     labels: set[str] = set()
+    merged: dict[str, Group] = {}
     for group in groups:
+        known = merged.setdefault(group.group_id, group)
+        merged[group.group_id] = replace(known, members=tuple(dict.fromkeys((*known.members, *group.members))))
+    for group in merged.values():
         users = [user for user in group.members if _usable(user)]
         left_out += [
             f"group {group.group_id}: the name {user!a} cannot be used" for user in group.members if user not in users
@@ -214,7 +218,8 @@ def _group_lines(section: Section, trial: Trial | None) -> Iterable[str]:
         users = [user for user in member.users if (member.group_id, user) not in rejected]
         # Where none of them answers, the list is not the reason.
         users = users or list(member.users)
-        yield f"      - group_id: {member.group_id}"
+        plain = member.group_id.isascii() and member.group_id.isdecimal()
+        yield f"      - group_id: {member.group_id if plain else quoted(member.group_id)}"
         yield f"        group: {quoted(member.group)}"
         yield f"        users: [{', '.join(map(quoted, users))}]"
         for user in member.users:

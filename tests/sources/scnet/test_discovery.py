@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,7 +105,24 @@ async def three() -> AsyncIterator[AtWork]:
 
 async def found_by(lab: AtWork, *, patience: float = 5.0) -> list[Found]:
     upstream = lab.network.upstream("lab", clock=lab.clock, timeout=patience)
-    return (await discover(upstream, lab.login(), lab.first.ac_url, lab.clock.now())).regions
+    found = (await discover(upstream, lab.login(), lab.first.ac_url, lab.clock.now())).regions
+    # Those of the regions are the subject of other tests.
+    return [replace(region, groups=()) for region in found]
+
+
+async def test_groups_are_of_the_region_that_their_row_names(three: AtWork) -> None:
+    kunshan = three.first
+    three.simulator.platform.faults.add(
+        Fault(kind="code", code="0", endpoint="groups", data=[
+            {"groupId": 7, "groupDisplayName": "a", "clusterId": kunshan.cluster_id, "clusterUserName": "test"},
+            {"groupId": 8, "groupDisplayName": "b", "clusterId": 99, "clusterUserName": "test"},
+            {"groupId": 9, "groupDisplayName": "c", "clusterUserName": "test"},
+        ])
+    )  # fmt: skip
+    upstream = three.network.upstream("lab", clock=three.clock)
+    found = await discover(upstream, three.login(), three.platform.url, three.clock.now())
+    assert [[group.group_id for group in region.groups] for region in found.regions] == [["7"], [], []]
+    assert ([group.group_id for group in found.elsewhere], found.groups_problem) == (["8", "9"], "")
 
 
 async def test_all_regions_with_their_addresses_users_and_schedulers(three: AtWork) -> None:
@@ -187,10 +205,8 @@ async def test_a_region_without_an_enabled_address_says_so(network: Network) -> 
         return web.json_response({"code": 0, "data": [{"clusterId": 1, "clusterName": "eins", "token": "t"}]})
 
     address = await network.serve(handler)
-
-    async with at_work() as lab:
-        lab.first.ac_url = address
-        [region] = (await discover(network.upstream(), lab.login(), address, 0.0)).regions
+    login = AccessKeyLogin("a", InlineSecret("ak"), InlineSecret("sk"), f"{address}/tokens")
+    [region] = (await discover(network.upstream(), login, address, 0.0)).regions
     assert region == Found("1", "one", "", "", (), "it has no HPC address that is enabled")
 
 
