@@ -1,4 +1,7 @@
-"""`python -m bench [NAME...]`: measures the exporter against baselines that it starts itself; all of it without a name."""
+"""`python -m bench [NAME...]`: measures the exporter against baselines that it starts itself.
+
+All of it without a name.
+"""
 
 import importlib
 import sys

@@ -1,7 +1,7 @@
 """Contenders of the benchmarks: each runs in a process of its own, so that its processor time and memory are its alone.
 
-A contender is a coroutine function of a module that ends with `command`. ``python -m bench.polls bare ARGS...`` runs one;
-the arguments are JSON, and so is the result.
+A contender is a coroutine function of a module that ends with `command`. ``python -m bench.polls bare ARGS...`` runs
+one; the arguments are JSON, and so is the result.
 """
 
 import asyncio

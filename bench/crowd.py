@@ -1,4 +1,7 @@
-"""A thousand scrapes, forty at a time, while ten thousand users are polled: how long they take, against a single one."""
+"""A thousand scrapes, forty at a time, while ten thousand users are polled.
+
+How long they take, against a single one.
+"""
 
 import asyncio
 import time

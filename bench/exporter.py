@@ -89,10 +89,10 @@ def resident(field: str = "VmRSS") -> float:
 
 @dataclass(slots=True)
 class Watch:
-    """The longest blocks of the event loop since the last `reset`, in milliseconds, by a look at the clock every millisecond.
+    """The longest blocks of the event loop since the last `reset`, in milliseconds.
 
-    `wall` holds other processes' share of the processors. `cpu` does not: it is processor time of the event loop's thread,
-    so it leaves out waits for the interpreter's lock as well.
+    `wall` holds other processes' share of the processors. `cpu` does not: it is processor time of the event loop's
+    thread, so it leaves out waits for the interpreter's lock as well.
     """
 
     wall: float = 0.0

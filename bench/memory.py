@@ -44,7 +44,7 @@ def series(users: int, queues: int, _interval: float) -> int:
 
 
 async def ours(url: str, users: int, interval: float) -> Result:
-    """After two polls of everything: without a scrape, after scrapes as Prometheus does them, at the worst in any scrape."""
+    """Memory after two polls of everything: without a scrape, after Prometheus' scrapes, at the worst in any scrape."""
     async with running(Plan(url, users, interval)) as app, serving(app) as metrics, scraping(metrics) as scraper:
         while polls(app, QUEUE_JOBS) < 2 * users:  # noqa: ASYNC110 - the exporter has no event for it
             await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""The cost of reading a long Octopus queue, against a loop that decodes the same pages with msgspec and does no more."""
+"""The cost of reading a long Octopus queue, against a loop that only decodes the same pages with msgspec."""
 
 import asyncio
 import json
@@ -49,8 +49,8 @@ def tables() -> Tables:
 async def ours(url: str, readings: int) -> Result:
     """Read the queue, compare it with the reading before, and render it.
 
-    All in milliseconds, but `memory` (MiB after the last reading) and `grown`: by how many blocks of Python's memory the
-    second half of the readings grew. MiB would tell less: the allocator keeps what threads gave back.
+    All in milliseconds, but `memory` (MiB after the last reading) and `grown`: by how many blocks of Python's memory
+    the second half of the readings grew. MiB would tell less: the allocator keeps what threads gave back.
     """
     from bench.exporter import resident, watching
 

@@ -1,4 +1,4 @@
-"""Processor time of a poll, against a loop that sends the same requests with aiohttp, decodes the answers and does no more."""
+"""Processor time of a poll, against a loop that only sends the same requests with aiohttp and decodes the answers."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Processor time of a scrape over HTTP, against `prometheus_client.generate_latest` over as many series, which sends nothing.
+"""Processor time of a scrape over HTTP, against `prometheus_client.generate_latest` of as many series.
 
 The scraper is another process. Lines change between scrapes, not during them: rendering is a poll's cost.
 """

@@ -1,4 +1,4 @@
-"""From the start of the process until every user was polled once, against a bare loop with as many requests at a time."""
+"""Time from the start until every user was polled once, against a bare loop with as many requests at a time."""
 
 import asyncio
 import time

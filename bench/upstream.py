@@ -1,4 +1,6 @@
-"""Upstreams that answer from prepared bytes: at ten thousand users a web framework would cost more than what is measured.
+"""Upstreams that answer from prepared bytes.
+
+At ten thousand users a web framework would cost more than what is measured.
 
 They import nothing of the exporter, and speak just enough HTTP/1.1 to serve GET. Each serves until standard input ends.
 """

@@ -1,8 +1,8 @@
 """``python -m deploy`` writes what the chart holds of other files of the project.
 
 That is the schema of the chart's values, which takes in that of the configuration, and the version, wherever it stands.
-The chart's ``files/`` are links to the rules and dashboards, one a file: Helm packs what they lead to. (A link to a folder
-would do for Helm, but the sdist would hold the folder at one of its places only.)
+The chart's ``files/`` are links to the rules and dashboards, one a file: Helm packs what they lead to. (A link to a
+folder would do for Helm, but the sdist would hold the folder at one of its places only.)
 """
 
 import json
@@ -58,7 +58,7 @@ def read(path: Path) -> str:
 
 
 def values_schema() -> dict[str, Any]:
-    """Return the schema of the chart's values, with that of the configuration as its definition `Configuration`, and the thresholds."""
+    """Return the schema of the chart's values, with the definitions `Configuration` and those of the thresholds."""
     schema: dict[str, Any] = json.loads(read(ROOT / "deploy/values.schema.json"))
     configuration = exact(json.loads(read(ROOT / "config/exporter.schema.json")))
     del configuration["$schema"]
@@ -71,7 +71,7 @@ def values_schema() -> dict[str, Any]:
 
 
 def exact(part: Any) -> Any:
-    """`part` of a schema, without scalars in place of texts that Helm would change: fractions, long numbers, yes and no."""
+    """`part` of a schema without scalars for texts that Helm would change: fractions, long numbers, yes and no."""
     if isinstance(part, list):
         return [exact(each) for each in part]
     if not isinstance(part, dict):

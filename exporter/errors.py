@@ -82,7 +82,8 @@ class RecordError(ExporterError):
 class PollError(ExporterError):
     """A poll failed. `culprit` names a cause that is wider than the target (a host, a credential).
 
-    `text` is the message in both languages, for the status page; `str` of the error, which logs show, is the English one.
+    `text` is the message in both languages, for the status page; `str` of the error, which logs show, is the English
+    one.
     """
 
     reason: ClassVar[Reason]

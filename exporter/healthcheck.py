@@ -1,9 +1,10 @@
-"""`python -m exporter.healthcheck`, the command of a container's HEALTHCHECK: exit status 0 if the exporter answers, 1 if not.
+"""`python -m exporter.healthcheck`, for a container's HEALTHCHECK: exit status 0 if the exporter answers, else 1.
 
-It connects to the listen address of the container's first process, so that a changed port needs no second setting. Flags of
-`serve` given to it replace those of that process. Every answer but a server error counts as healthy, also a demand for a
-password; with TLS, a finished handshake does, since a request may need a client certificate. The check is about the process
-alone; the health of its targets is in its metrics. Only light modules are imported: it runs twice a minute.
+It connects to the listen address of the container's first process, so that a changed port needs no second setting.
+Flags of `serve` given to it replace those of that process. Every answer but a server error counts as healthy, also a
+demand for a password; with TLS, a finished handshake does, since a request may need a client certificate. The check is
+about the process alone; the health of its targets is in its metrics. Only light modules are imported: it runs twice a
+minute.
 """
 
 import argparse

@@ -1,4 +1,6 @@
-"""Jobs as the collectors of every vendor list them and the tracker follows them: frozen values in the exporter's own words.
+"""Jobs as the collectors of every vendor list them and the tracker follows them.
+
+Frozen values in the exporter's own words.
 
 A count that the upstream did not send is None: unknown, which is never zero.
 msgspec structs instead of dataclasses because a region can list a hundred thousand jobs in every poll:
@@ -80,9 +82,10 @@ class Answer(Record, frozen=True, gc=False, kw_only=True):
 class Job(Record, frozen=True, gc=False):
     """A listed job. Requested and allocated (in use now) amounts are counts of nodes, cores or devices.
 
-    `raw_state` is the spelling of an unknown state by the upstream; empty for all others. `queue` is empty where the list does
-    not tell it, `reason` None where it tells none or the job does not wait. `submitted`, `started` and `ended` are the
-    scheduler's own times in seconds since the epoch, None where they are not known; an expected start is not a start.
+    `raw_state` is the spelling of an unknown state by the upstream; empty for all others. `queue` is empty where the
+    list does not tell it, `reason` None where it tells none or the job does not wait. `submitted`, `started` and
+    `ended` are the scheduler's own times in seconds since the epoch, None where they are not known; an expected start
+    is not a start.
     """
 
     id: str

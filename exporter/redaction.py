@@ -1,12 +1,12 @@
 """The one place that knows every secret of the process, and takes them out of texts before they are shown.
 
 Known are the secrets of the configurations in use (`hold`), and the last few that were sent, obtained or replaced
-(`remember`). In a text, a secret is found as a whole or in part, wrapped over lines, percent-encoded, with the escapes of
-JSON or HTML, and in base64.
+(`remember`). In a text, a secret is found as a whole or in part, wrapped over lines, percent-encoded, with the escapes
+of JSON or HTML, and in base64.
 
 Parts are found by an index of secrets' substrings of WIDTH bytes, one at each multiple of STRIDE: whatever stretch of
-SHORTEST_PART bytes of a secret a text holds, exactly one of these begins and ends in it. So one lookup for each place in the
-text is enough, however many secrets there are.
+SHORTEST_PART bytes of a secret a text holds, exactly one of these begins and ends in it. So one lookup for each place
+in the text is enough, however many secrets there are.
 """
 
 import binascii

@@ -1,7 +1,7 @@
 """Standard streams that survive failures of their other end.
 
-A reader that leaves or does not read, a full disk, a descriptor that is closed from the beginning: each costs only the lines
-that cannot be written.
+A reader that leaves or does not read, a full disk, a descriptor that is closed from the beginning: each costs only the
+lines that cannot be written.
 """
 
 import atexit
@@ -26,10 +26,12 @@ NO_READER = OSError(errno.EAGAIN, "there is no reader of what was written before
 
 
 class LineWriter(io.TextIOBase):
-    """A stream whose caller never waits and gets no error: a thread writes, secrets taken out, in the order of the calls.
+    """A stream whose caller never waits and gets no error.
 
-    Lines that cannot be written are counted in `lost`; `on_loss` is called with their number by that thread when writing works
-    again.
+    A thread writes, secrets taken out, in the order of the calls.
+
+    Lines that cannot be written are counted in `lost`; `on_loss` is called with their number by that thread when
+    writing works again.
     """
 
     def __init__(self, descriptor: int, encoding: str = "utf-8", *, longest_queue: int = LONGEST_QUEUE) -> None:
@@ -90,7 +92,10 @@ class LineWriter(io.TextIOBase):
                     self._stuck = True
 
     def deliver(self, text: str, timeout: float = DRAIN_TIMEOUT) -> None:
-        """Write `text` and wait until it is written. Raises OSError if that fails or takes longer than `timeout` seconds."""
+        """Write `text` and wait until it is written.
+
+        Raises OSError if that fails or takes longer than `timeout` seconds.
+        """
         with self._changed:
             lost = self.lost
             self._enqueue(text)

@@ -1,8 +1,8 @@
 """Long computations beside the event loop, and calls that may never return (a name server, a file on a dead mount).
 
 The latter get daemon threads of their own. The event loop's default executor is the wrong place for them: it has few
-threads, so a handful of hanging calls stops all others, and both ``asyncio.run`` and the interpreter wait for its threads
-before they exit.
+threads, so a handful of hanging calls stops all others, and both ``asyncio.run`` and the interpreter wait for its
+threads before they exit.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ T = TypeVar("T")
 async def off_loop(size: int, limit: int, call: Callable[[], T]) -> T:
     """Return the result of `call`, run in a thread if its work is of a `size` above `limit`.
 
-    For computations on the default executor: what can hang belongs into `BlockingCalls`. Below some milliseconds of work
-    the change of threads would take longer than it saves.
+    For computations on the default executor: what can hang belongs into `BlockingCalls`. Below some milliseconds of
+    work the change of threads would take longer than it saves.
     """
     return await asyncio.to_thread(call) if size > limit else call()
 
@@ -35,8 +35,8 @@ class BlockingCalls:
     async def run(self, key: Hashable, call: Callable[[], T], *, timeout: float) -> T:  # noqa: ASYNC109 - see below
         """Return the result of `call`, or raise its exception.
 
-        Raises TimeoutError if no result is there within `timeout` seconds, which include the wait for an earlier call with
-        the same `key`. A thread cannot be stopped: a call that hangs keeps its thread, and its key, until it ends.
+        Raises TimeoutError if no result is there within `timeout` seconds, which include the wait for an earlier call
+        with the same `key`. A thread cannot be stopped: a call that hangs keeps its thread, and its key, until it ends.
         """
         async with asyncio.timeout(timeout):
             while (earlier := self._running.get(key)) is not None:
@@ -95,8 +95,8 @@ class CallThread(threading.Thread):
 def exit_process(status: int) -> NoReturn:
     """End the process with `status`, also while calls hang.
 
-    The usual end of the interpreter stops a daemon thread as soon as it wants to go on, and that aborts the process where
-    the thread is inside an extension written in Rust or C++, as most of those that load a configuration are.
+    The usual end of the interpreter stops a daemon thread as soon as it wants to go on, and that aborts the process
+    where the thread is inside an extension written in Rust or C++, as most of those that load a configuration are.
     """
     if any(isinstance(thread, CallThread) for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):

@@ -22,7 +22,10 @@ def version_text() -> str:
 
 @cache
 def revision() -> str:
-    """Return the commit that this program was built from; "unknown" in a checkout, whose files may differ from any commit."""
+    """Return the commit that this program was built from.
+
+    "unknown" in a checkout, whose files may differ from any commit.
+    """
     return told_by_build(resources.files("exporter").joinpath("revision.txt")) or UNKNOWN
 
 

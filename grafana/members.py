@@ -182,7 +182,7 @@ BOARD = Dashboard(
         held_now("cpus"),
         held_now("gpus"),
         held_now("dcus"),
-        Row(Text("Asked for by queued jobs", "排队作业的申请量")),
+        Row(Text("Requested by queued jobs", "排队作业的申请量")),
         lines(
             Text("Requested CPU cores and nodes", "申请的 CPU 核与节点"),
             "What queued jobs want. More than a queue has will never start: its user has to ask for less.",

@@ -233,7 +233,7 @@ def table(
 def ranking(
     title: Text, en: str, zh: str, expr: str, *, names: dict[str, Text], value: Text, rising: bool = True, **more: Any
 ) -> Panel:
-    """Return a panel of current values, one bar a series: a table of the labels in `names` and a bar for the value, the largest first."""
+    """Return a panel of current values, the largest first: a table of the labels in `names` with a bar a series."""
     if more.get("unit") == "s":
         more.setdefault("defaults", {"decimals": 0})
     steps = more.pop("steps", ((None, SKY),))

@@ -61,7 +61,10 @@ def thresholds() -> dict[str, str]:
 
 
 def expression() -> str:
-    """Return a series for each problem, with the labels problem, where and what; its value is the severity. Never empty."""
+    """Return a series for each problem, with the labels problem, where and what; its value is the severity.
+
+    Never empty.
+    """
     found = " or ".join(
         f"max by (problem, where, what) ({_labelled(alert, _summarised(alert, _with_defaults(rule['expr'])))}) * 0 + {SEVERITIES[rule['labels']['severity']][0]}"
         for alert, rule in rules().items()

@@ -28,7 +28,10 @@ KINDS = sorted({*subclasses(PollError)} - ABSTRACT, key=str)
 
 
 def messages() -> Iterator[tuple[str, str, ast.expr]]:
-    """Yield the place, the class and the message of each error that a poll of `serve` may raise; commands are in English."""
+    """Yield the place, the class and the message of each error that a poll of `serve` may raise.
+
+    Commands are in English.
+    """
     registry()
     kinds = {kind.__name__ for kind in subclasses(PollError)}
     for path in sorted(set(PACKAGE.rglob("*.py")) - set(PACKAGE.glob("cli/*.py"))):

@@ -1,7 +1,10 @@
-"""``python -m tools.schedule``: the schedule of a hundred thousand users, in virtual time, on one instance and on several.
+"""``python -m tools.schedule``.
 
-The scheduler and the shards are the exporter's; a poll holds a request slot for as long as an answer takes, and does nothing
-else. The figures are the requests a second that the API gets, on average and at most, and the resources that this takes.
+The schedule of a hundred thousand users, in virtual time, on one instance and on several.
+
+The scheduler and the shards are the exporter's; a poll holds a request slot for as long as an answer takes, and does
+nothing else. The figures are the requests a second that the API gets, on average and at most, and the resources that
+this takes.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """``python -m tools.soak [MINUTES]``: whether the exporter stays as it is: memory, open files, threads. Linux only.
 
-The real process polls simulated regions and projects four times a second. Every minute begins with trouble of all kinds, in
-turn; then it is reloaded, and recovers. Another process scrapes and requests the status page all the time. Exit status 1 if at the
-end it has more than a tenth more of anything than at most while it met each kind of trouble twice.
+The real process polls simulated regions and projects four times a second. Every minute begins with trouble of all
+kinds, in turn; then it is reloaded, and recovers. Another process scrapes and requests the status page all the time.
+Exit status 1 if at the end it has more than a tenth more of anything than at most while it met each kind of trouble
+twice.
 """
 
 import asyncio

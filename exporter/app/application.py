@@ -51,7 +51,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A configuration that only has to be applied. Its secrets from files: as just read, and the objects that stay in use."""
+    """A configuration that only has to be applied.
+
+    Its secrets from files: as just read, and the objects that stay in use.
+    """
 
     fresh: tuple[FileSecret, ...]
     kept: tuple[FileSecret, ...]
@@ -266,7 +269,10 @@ class Application:
             self._polling_soon.start("use of changed secrets", self._use_changed(changed))
 
     async def _exchange_sources(self, old: Mapping[str, Source], new: Mapping[str, Source]) -> None:
-        """Close the sources that are no longer polled; show the tokens of new ones, and retry the failed targets they replace."""
+        """Close the sources that are no longer polled.
+
+        Show the tokens of new ones, and retry the failed targets they replace.
+        """
         for name, source in old.items():
             if name not in new:
                 self._display.drop_source(name)

@@ -235,7 +235,10 @@ def share_of(config: Config, shard: Shard) -> Config:
 
 
 def part_of(whole: Polled, shard: Shard) -> list[Polled]:
-    """Return the region, project or account with its share of the requests per second; empty without a target of the shard."""
+    """Return the region, project or account with its share of the requests per second.
+
+    Empty without a target of the shard.
+    """
     keys = targets_of(whole)
     mine = sum(map(shard.owns, keys))
     if not mine:
@@ -271,7 +274,10 @@ def with_retries(config: Config, retries: int) -> Config:
 
 
 def validate(path: Path) -> list[str]:
-    """Check a configuration as a start does, but for opening the state file; the warnings. Raises ConfigurationError."""
+    """Check a configuration as a start does, but for opening the state file; the warnings.
+
+    Raises ConfigurationError.
+    """
     components = assemble(path)
     tracking = components.config.tracking
     folder = tracking.state_file.parent if tracking.enabled and tracking.state_file is not None else None

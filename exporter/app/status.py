@@ -36,7 +36,7 @@ CONCERNED_TOLD: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The targets that are requested: those that match, in the order of the configuration, `limit` of them from `offset`.
+    """The requested targets: those that match, in the order of the configuration, `limit` of them from `offset`.
 
     `text` has to be in a label or in the last error, case-insensitively; empty fields match everything.
     """
@@ -99,8 +99,8 @@ class LastReload:
 class Snapshot:
     """The input of a status, taken on the event loop and safe to be read by a thread.
 
-    `kinds` are the kinds of the sources by name, `token_ends` the expiry times by source and user, `waits` what is promised to
-    jobs submitted now, with the label of the group where the queue is not known; times are Unix seconds.
+    `kinds` are the kinds of the sources by name, `token_ends` the expiry times by source and user, `waits` what is
+    promised to jobs submitted now, with the label of the group where the queue is not known; times are Unix seconds.
     """
 
     now: float

@@ -22,8 +22,8 @@ class Address:
 class TargetInfo:
     """A target in the configuration.
 
-    `address` is the requested host, `login` the host of its token; None for a pasted token, which is the `credential`, given
-    at `credential_place` (FILE:LINE:COL).
+    `address` is the requested host, `login` the host of its token; None for a pasted token, which is the `credential`,
+    given at `credential_place` (FILE:LINE:COL).
     """
 
     collector: Collector

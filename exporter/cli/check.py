@@ -1,4 +1,7 @@
-"""`hpc-exporter check`: names every mistake in the configuration with its place; with --online, tries every target once."""
+"""`hpc-exporter check`: names every mistake in the configuration with its place.
+
+With --online, tries every target once.
+"""
 
 import argparse
 import asyncio
@@ -144,8 +147,8 @@ def _is_absent(result: "CheckResult") -> bool:
 class CheckResult:
     """Result of the check of a target, step by step; None is a step that was not reached.
 
-    `skew` is how far our clock is ahead of the host's, in seconds. `accepted_elsewhere`: another target's poll worked with
-    the same credential.
+    `skew` is how far our clock is ahead of the host's, in seconds. `accepted_elsewhere`: another target's poll worked
+    with the same credential.
     """
 
     key: TargetKey

@@ -32,7 +32,9 @@ def filters_of(args: argparse.Namespace) -> dict[str, Sequence[str] | None]:
 
 
 def chosen(candidates: Iterable[tuple[T, Subject]], filters: Mapping[str, Sequence[str] | None], noun: str) -> list[T]:
-    """Return those whose subject passes. Raises UsageError for an unknown name, so that no match never looks like no jobs.
+    """Return those whose subject passes.
+
+    Raises UsageError for an unknown name, so that no match never looks like no jobs.
 
     `noun` is what the candidates are, in messages.
     """

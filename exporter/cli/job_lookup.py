@@ -82,7 +82,10 @@ class JobLookup:
 
 
 def _by_id(listing: JobListing) -> dict[str, Job]:
-    """Return the jobs by their id. Of several with one id, those of two schedulers say, the one that has not ended counts."""
+    """Return the jobs by their id.
+
+    Of several with one id, those of two schedulers say, the one that has not ended counts.
+    """
     jobs: dict[str, Job] = {}
     for job in listing.jobs:
         if job.id not in jobs or ended(jobs[job.id]):

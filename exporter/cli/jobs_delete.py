@@ -176,7 +176,9 @@ def _jobs(count: int) -> str:
 
 
 async def _scheduler_for(region: Region, order: _Order) -> str:
-    """Return the scheduler to delete at. Raises ExporterError where the region has several, PollError where it is unknown.
+    """Return the scheduler to delete at.
+
+    Raises ExporterError where the region has several, PollError where it is unknown.
 
     Requested with the token that deletes, so that an expired token is noticed, or replaced, before the DELETE.
     """
@@ -325,8 +327,8 @@ def _amounts(job: Job) -> Sequence[Cell]:
 class _Run:
     """One deletion under way.
 
-    `sent` are the ids in the DELETE, `answer` the response, `after` the last lookup, `gone` the jobs that any lookup proved
-    to be gone.
+    `sent` are the ids in the DELETE, `answer` the response, `after` the last lookup, `gone` the jobs that any lookup
+    proved to be gone.
     """
 
     region: Region

@@ -48,7 +48,10 @@ def add_path(parser: Flags, flag: str, *, type: Callable[[str], Any] = Path, **s
 
 
 def add_output(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
-    """Add a flag for a file that results go to instead of a standard stream; "-" is that stream: None in the namespace."""
+    """Add a flag for a file that results go to instead of a standard stream.
+
+    "-" is that stream: None in the namespace.
+    """
     add_path(parser, flag, type=lambda name: None if name == "-" else Path(name), help=text)
 
 

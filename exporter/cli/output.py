@@ -137,7 +137,10 @@ def write_file(file: Path, text: str) -> None:
 
 
 def _own_descriptor(file: Path) -> int | None:
-    """Return the number of the open file of this process that `file` stands for, as /dev/stdout does; None for any other."""
+    """Return the number of the open file of this process that `file` stands for, as /dev/stdout does.
+
+    None for any other.
+    """
     for _ in range(LONGEST_CHAIN):
         folder = file.absolute().parent.resolve()
         if re.fullmatch(rf"/proc/{os.getpid()}(/task/\d+)?/fd|/dev/fd", str(folder)) and file.name.isdecimal():

@@ -1,4 +1,6 @@
-"""The JSON that commands print. Its shape is a promise: keys are added, never renamed, removed or given another meaning.
+"""The JSON that commands print.
+
+Its shape is a promise: keys are added, never renamed, removed or given another meaning.
 
 ``python -m exporter.cli.schemas once`` prints the JSON Schema of `once`; `jobs-list` and `audit` have one as well.
 """

@@ -1,4 +1,4 @@
-"""`hpc-exporter simulate`: a simulated SCNet region and Octopus project on loopback, and a configuration to watch them."""
+"""`hpc-exporter simulate`: simulated SCNet regions and an Octopus project on loopback, with their configuration."""
 
 import argparse
 import asyncio
@@ -161,7 +161,9 @@ def _account(account: Account, token_url: str) -> dict[str, object]:
 
 
 def _cluster(region: Region, simulator: Simulator) -> dict[str, object]:
-    """Return the region's section. Its token is an administrator's: it lists all members' jobs, but only its own queues.
+    """Return the region's section.
+
+    Its token is an administrator's: it lists all members' jobs, but only its own queues.
 
     A strict platform gives these lists for its own token only, which takes an account.
     """

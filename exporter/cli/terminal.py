@@ -40,7 +40,10 @@ STYLES = {
 
 
 class Footer(NamedTuple):
-    """A row below all others, such as their sums: `label` stands in the first column of names, whose own cell is empty."""
+    """A row below all others, such as their sums.
+
+    `label` stands in the first column of names, whose own cell is empty.
+    """
 
     label: str
     cells: Sequence[Cell]
@@ -56,8 +59,8 @@ def rendered(
 ) -> str:
     """Return the table as `stream` can show it; None as a cell is unknown, not zero.
 
-    On a terminal too narrow for it, unless it may be `wide`, columns that say the same of every row are left out, and named
-    below the table; then names are shortened.
+    On a terminal too narrow for it, unless it may be `wide`, columns that say the same of every row are left out, and
+    named below the table; then names are shortened.
     """
     texts = [[text_of(cell) for cell in row] for row in rows]
     below = [(footer.label, [text_of(cell) for cell in footer.cells]) for footer in footers]
@@ -74,7 +77,10 @@ def fitted(
     colours: bool,
     hint: str = "; --wide shows them",
 ) -> str:
-    """Return the table in at most `width` cells, where a line a row can be. `hint` ends the line about what is left out."""
+    """Return the table in at most `width` cells, where a line a row can be.
+
+    `hint` ends the line about what is left out.
+    """
     kept, told = _varying(columns, rows, below, width, hint)
     columns = [columns[index] for index in kept]
     lines = [[row[index] for index in kept] for row in (*rows, *_labelled(columns, kept, below))]
@@ -216,7 +222,7 @@ def _shrunk(sizes: Sequence[int], least: Sequence[int], width: int) -> list[int]
 
 
 def shortened(text: str, size: int) -> str:
-    """Return `text` in at most `size` cells: of a longer one beginning and end, since names often differ in their numbers."""
+    """Return `text` in at most `size` cells: of a longer one beginning and end, as names often differ in numbers."""
     if cell_len(text) <= size:
         return text
     end = (size - 1) // 3
@@ -241,7 +247,7 @@ def _terminal_width(stream: TextIO) -> int | None:
 
 
 def _has_colours(stream: TextIO) -> bool:
-    """Whether to use colours and bold: on a terminal that can, unless NO_COLOR (https://no-color.org) says otherwise."""
+    """Whether to use colours and bold: on a terminal that can, unless NO_COLOR (https://no-color.org) is set."""
     return _can_move(stream) and not os.environ.get("NO_COLOR")
 
 
@@ -252,7 +258,10 @@ def _can_move(stream: TextIO) -> bool:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on a capable terminal until the end of the block; yields a function that advances it by one."""
+    """Show a progress bar on a capable terminal until the end of the block.
+
+    Yields a function that advances it by one.
+    """
     if not _can_move(sys.stderr):
         yield lambda: None
         return

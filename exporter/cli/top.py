@@ -200,7 +200,10 @@ def _basic_auth(user: str | None, file: Path | None) -> str:
 
 @contextmanager
 def keyboard() -> Iterator["asyncio.Queue[str]"]:
-    """Yield the keys as they are pressed. An empty text asks for nothing but a new picture; "q" also stands for signals."""
+    """Yield the keys as they are pressed.
+
+    An empty text asks for nothing but a new picture; "q" also stands for signals.
+    """
     descriptor, loop = sys.stdin.fileno(), asyncio.get_running_loop()
     keys: asyncio.Queue[str] = asyncio.Queue()
     before = termios.tcgetattr(descriptor)

@@ -92,8 +92,9 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
 def answered(path: Path, call: Callable[[], T]) -> T:
     """Return the result of a call that needs the file at `path`, and may hang with its disk.
 
-    A thread of `read_in_thread` or `in_this_thread` makes the call itself. Any other, such as the main thread of a command, waits for it no longer
-    than `READ_TIMEOUT`. Raises UnansweredFileError, also while an earlier call for the file hangs.
+    A thread of `read_in_thread` or `in_this_thread` makes the call itself. Any other, such as the main thread of a
+    command, waits for it no longer than `READ_TIMEOUT`. Raises UnansweredFileError, also while an earlier call for the
+    file hangs.
     """
     reader = _current.get()
     if (reader is not None and reader.abandoned) or _unanswered(path):
@@ -113,7 +114,10 @@ def answered(path: Path, call: Callable[[], T]) -> T:
 
 
 def in_this_thread(read: Callable[[], T]) -> Callable[[], T]:
-    """Return `read` for a thread whose caller limits its time: each file is read in that thread, not in a further one."""
+    """Return `read` for a thread whose caller limits its time.
+
+    Each file is read in that thread, not in a further one.
+    """
 
     def run() -> T:
         _current.set(_Reader())

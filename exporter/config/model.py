@@ -1,7 +1,8 @@
 """The configuration, section by section: keys with their defaults and meanings, and the rules between them.
 
-The same classes read the file and serve the rest of the exporter: complete, checked, frozen, comparable part by part. The
-messages about mistakes, the JSON Schema and the reference in docs/ are made from them. A missing key and null are the same.
+The same classes read the file and serve the rest of the exporter: complete, checked, frozen, comparable part by part.
+The messages about mistakes, the JSON Schema and the reference in docs/ are made from them. A missing key and null are
+the same.
 """
 
 import difflib

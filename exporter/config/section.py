@@ -27,8 +27,8 @@ Groups = tuple[tuple[str, ...], ...]
 def key(en: str, zh: str = "", default: Any = None, *, factory: Callable[..., Any] | None = None) -> Any:
     """Declare a key that can be left out, with its meaning in English and Chinese.
 
-    `default` is written as people write it. `factory` makes the default instead, of the keys before it if it takes an argument,
-    which lacks those with a mistake in them.
+    `default` is written as people write it. `factory` makes the default instead, of the keys before it if it takes an
+    argument, which lacks those with a mistake in them.
     """
     if factory is not None:
         return Field(default_factory=factory, description=en, json_schema_extra={"zh": zh})
@@ -44,8 +44,9 @@ def needed(en: str, zh: str) -> Any:
 class Section(BaseModel):
     """A frozen, complete part of the configuration, equal to another of the same content wherever that stands.
 
-    The docstring of each section is the text that users read about it, up to its first empty line, in English; `zh` is the same
-    in Chinese. A secret that came from a file, by a key ending in ``_file``, is found under the key without that.
+    The docstring of each section is the text that users read about it, up to its first empty line, in English; `zh` is
+    the same in Chinese. A secret that came from a file, by a key ending in ``_file``, is found under the key without
+    that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)

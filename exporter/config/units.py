@@ -1,7 +1,7 @@
 """Durations and sizes as people write them.
 
-Durations are in Prometheus' notation without years: ``500ms``, ``15s``, ``5m``, ``1h30m``, ``2d``. Sizes are whole numbers
-with a decimal or binary unit: ``64MiB``, ``512KiB``, ``2GB``.
+Durations are in Prometheus' notation without years: ``500ms``, ``15s``, ``5m``, ``1h30m``, ``2d``. Sizes are whole
+numbers with a decimal or binary unit: ``64MiB``, ``512KiB``, ``2GB``.
 """
 
 import re

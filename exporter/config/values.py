@@ -1,7 +1,7 @@
 """Values as people write them, whatever the file: how a scalar becomes a number, a path, a secret.
 
-Every scalar arrives as text; the type of its key decides how the text is read. A value of that
-type, as in a configuration that a program makes, is taken as it is. Each type says in both languages what its values are, and how
+Every scalar arrives as text; the type of its key decides how the text is read. A value of that type, as in a
+configuration that a program makes, is taken as it is. Each type says in both languages what its values are, and how
 they are written in the effective configuration.
 """
 
@@ -213,7 +213,10 @@ def _path(value: object, info: ValidationInfo) -> Path:
 
 
 def _path_of_existing(value: object, info: ValidationInfo) -> Path:
-    """Return the absolute path of a file that is to be read. One that is not there is not repeated if it may be a token."""
+    """Return the absolute path of a file that is to be read.
+
+    One that is not there is not repeated if it may be a token.
+    """
     path = _path(value, info)
     if resembles_secret(text_of(value, "a path")) and not _is_there(path):
         raise ValueError("there is no such file, and its name may be a token: that belongs under the key without _file")

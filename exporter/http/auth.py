@@ -70,7 +70,9 @@ class StaticToken:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A URL that is requested with a token in a `header`, after a `scheme` if there is one. Requests are counted as of `collector`.
+    """A URL that is requested with a token in a `header`, after a `scheme` if there is one.
+
+    Requests are counted as of `collector`.
 
     `headers` go along. An empty token is not sent.
     """
@@ -212,7 +214,10 @@ async def current_of(tokens: TokenProvider) -> str:
 
 
 def decode_unless_unusable(decode: Callable[[Response], T], response: Response) -> T:
-    """Decode an answer, unless it says that the request's headers are too long: nothing in them is as long as a token."""
+    """Decode an answer, unless it says that the request's headers are too long.
+
+    Nothing in them is as long as a token.
+    """
     # nginx says it with 400, or its own 494.
     if response.status == 431 or (response.status in (400, 494) and HEADER_TOO_LARGE.search(response.body)):  # noqa: PLR2004
         raise UnusableTokenError(

@@ -121,7 +121,10 @@ class Upstream:
         self._closed = False
 
     async def close(self) -> None:
-        """Let requests in flight end, for as long as one may take, and close the connections. Calls fail from then on."""
+        """Let requests in flight end, for as long as one may take, and close the connections.
+
+        Calls fail from then on.
+        """
         taken = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.timeout):

@@ -19,10 +19,10 @@ FIRST_TTL, NEGATIVE_CACHE_TTL = 15.0, 600.0
 class CircuitBreaker:
     """Opens after some requests in a row to one host without any answer.
 
-    Thousands of targets can share one region. When its host hangs, each of their polls would hold one of the few request
-    slots until its timeout, and healthy regions would wait behind them. While the circuit is open, one request at a time
-    goes out as a probe; every poll that is due meanwhile waits for that probe and shares its result instead of sending a
-    request of its own. Any answer, even an error, closes the circuit.
+    Thousands of targets can share one region. When its host hangs, each of their polls would hold one of the few
+    request slots until its timeout, and healthy regions would wait behind them. While the circuit is open, one request
+    at a time goes out as a probe; every poll that is due meanwhile waits for that probe and shares its result instead
+    of sending a request of its own. Any answer, even an error, closes the circuit.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Requests and answers: the body as JSON in UTF-8, how long to wait, whether the clocks agree, and words fit for a message."""
+"""Requests and answers: JSON in UTF-8, pauses, differences of clocks, and excerpts for messages."""
 
 import email.utils
 import html
@@ -78,8 +78,8 @@ class Response(msgspec.Struct, frozen=True):
 def utf8_json(body: bytes, headers: Mapping[str, str]) -> bytes:
     """`body` in UTF-8 without a byte order mark and without half a character; the very same if it is so already.
 
-    One name that was cut or is in another encoding must not cost the whole answer: what cannot be read of a text becomes
-    U+FFFD.
+    One name that was cut or is in another encoding must not cost the whole answer: what cannot be read of a text
+    becomes U+FFFD.
     """
     if not body.isascii() or b"\0" in body[:4]:
         body = _transcoded(body, headers.get("Content-Type", ""))
@@ -168,7 +168,7 @@ def _pause(value: str, now: float) -> float | None:
 
 
 def clock_skew(response: Response) -> float | None:
-    """Return the lead of this machine's clock over the server's, in seconds, by its Date header (RFC 9110, 6.6.1), or None."""
+    """Return this machine's clock minus the server's in seconds, by its Date header (RFC 9110, 6.6.1), or None."""
     try:
         moment = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
         # HTTP dates are in GMT; one that does not say so would be taken for this machine's local time.
@@ -199,7 +199,10 @@ def text_of_page(page: str) -> str:
 
 
 def http_error(status: int, body: bytes) -> Text:
-    """Return the words for an HTTP status whose body is none of the API's. Pages in HTML repeat the status as their title."""
+    """Return the words for an HTTP status whose body is none of the API's.
+
+    Pages in HTML repeat the status as their title.
+    """
     said = one_line(excerpt(body).removeprefix(str(status)))
     if said in ("", EMPTY.en):
         return Text(f"HTTP {status}: {EMPTY.en}", f"HTTP {status}，{EMPTY.zh}")
@@ -207,5 +210,8 @@ def http_error(status: int, body: bytes) -> Text:
 
 
 def one_line(text: str) -> str:
-    """Printable text of bounded length, white space folded, without secrets: afterwards one may be cut in the middle."""
+    """Printable text of bounded length, white space folded, without secrets.
+
+    Afterwards one may be cut in the middle.
+    """
     return on_one_line(redact(text[: 4 * MESSAGE_LIMIT]))[:MESSAGE_LIMIT]

@@ -39,7 +39,10 @@ EARLY_IN_A_ROW = 3
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A token and what it says of itself. `expires` is Unix time in seconds by the server's clock; None and "" are unknown."""
+    """A token and what it says of itself.
+
+    `expires` is Unix time in seconds by the server's clock; None and "" are unknown.
+    """
 
     value: str = field(repr=False)
     expires: float | None = None
@@ -179,7 +182,10 @@ class TokenCache:
         return self.login.origin
 
     def credential_changed(self) -> None:
-        """End all pauses, and wait no longer for a login under way: the old credential says nothing about the new one."""
+        """End all pauses, and wait no longer for a login under way.
+
+        The old credential says nothing about the new one.
+        """
         self._credentials += 1
         self._under_way = None
         self._backoff.reset()
@@ -296,7 +302,10 @@ class TokenCache:
         return AuthenticationError(text, culprit=self.origin)
 
     def held(self, issued: Issued, *, again: bool = False) -> Held:
-        """Return a token that the server has just given: good, whatever it says of itself. One that seems expired never expires."""
+        """Return a token that the server has just given: good, whatever it says of itself.
+
+        One that seems expired never expires.
+        """
         remember((issued.value,))
         seconds = math.inf if issued.expires is None else issued.expires + self._skew - self.clock.now()
         life = seconds if seconds > 0 else math.inf
@@ -412,7 +421,10 @@ class TokenSource:
         return held.value
 
     async def _renew(self, held: Held) -> str:
-        """Replace a token that will soon expire. Other callers go on with the old one meanwhile, and all while it fails."""
+        """Replace a token that will soon expire.
+
+        Other callers go on with the old one meanwhile, and all while it fails.
+        """
         slot = self._slot
         slot.renewing = True
         try:

@@ -29,7 +29,9 @@ OWN_AUTHORITY = Text("give the region's own CA with tls.ca_file", "请用 tls.ca
 
 
 def translated(error: Exception, host: str, timeout: float) -> PollError:
-    """Return the PollError for `error`, which a request to `host` ended with; `timeout` is the time it was given, in seconds.
+    """Return the PollError for `error`, which a request to `host` ended with.
+
+    `timeout` is the time it was given, in seconds.
 
     RejectedError, and only that, says that nothing was sent.
     """
@@ -73,7 +75,10 @@ def translated(error: Exception, host: str, timeout: float) -> PollError:
 
 
 def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError, host: str) -> PollError:
-    """Return the PollError for a TLS handshake that failed: transient only if the host hung up, else the person has to act."""
+    """Return the PollError for a TLS handshake that failed.
+
+    Transient only if the host hung up, else the person has to act.
+    """
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         reason = getattr(cause, "verify_message", None) or type(cause).__name__

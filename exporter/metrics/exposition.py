@@ -67,7 +67,10 @@ class Exposition:
         return sum(of_family.series for of_family in self._present())
 
     def exclude(self, names: Iterable[str]) -> None:
-        """Show no families of these names from now on, and all others. Their lines are kept, in case they are shown again."""
+        """Show no families of these names from now on, and all others.
+
+        Their lines are kept, in case they are shown again.
+        """
         excluded = frozenset(names)
         if excluded != self._excluded:
             self._excluded = excluded

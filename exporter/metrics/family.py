@@ -27,8 +27,8 @@ class Family:
     """One metric family. Compared and hashed by identity: each exists once, and is a key in hot dictionaries.
 
     `name` is the name in the text format: a counter's ends in ``_total``. `labels` is the order of rendered labels.
-    `help` and `zh` explain it in English and Chinese. A sentence of `help` that begins with "Absent" says when there is no
-    sample; `absent` adds to it in English, and says all of it in Chinese.
+    `help` and `zh` explain it in English and Chinese. A sentence of `help` that begins with "Absent" says when there is
+    no sample; `absent` adds to it in English, and says all of it in Chinese.
     """
 
     name: str

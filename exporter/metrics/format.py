@@ -33,7 +33,10 @@ class Format(Enum):
 
 
 def escape(value: str) -> str:
-    """Return a label value as it stands between the quotes. Only these three are escaped; all else may stand as it is."""
+    """Return a label value as it stands between the quotes.
+
+    Only these three are escaped; all else may stand as it is.
+    """
     if "\\" in value or '"' in value or "\n" in value:
         return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return value
@@ -56,7 +59,7 @@ def label_block(names: Sequence[str], values: Sequence[str]) -> str:
 
 
 def start(family: Family, *values: str) -> str:
-    """Return the beginning of a sample line, up to the last value given, for lines that differ in their last labels only."""
+    """Return the beginning of a sample line up to the last given value; lines differ in their last labels only."""
     return f"{family.name}{{{label_block(family.labels[: len(values)], values)}"
 
 

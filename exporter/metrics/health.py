@@ -73,5 +73,8 @@ FAMILIES: Final = (TARGET_UP, TARGET_STALE, TARGET_LAST_SUCCESS, TARGETS, TARGET
 
 
 def target_health(key: Sequence[str], *, up: bool | None, stale: bool, last_success: float | None) -> Chunks:
-    """Render a target's health. `up` is None before the first poll, `last_success` (Unix seconds) before the first good one."""
+    """Render a target's health.
+
+    `up` is None before the first poll, `last_success` (Unix seconds) before the first good one.
+    """
     return one_each({TARGET_STALE: stale, TARGET_UP: up, TARGET_LAST_SUCCESS: last_success}, key)

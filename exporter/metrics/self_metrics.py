@@ -289,7 +289,10 @@ class SelfMetrics:
         self._child(API_REQUESTS, source, collector, "none" if code is None else str(code)).inc()
 
     def api_error(self, source: str, collector: str, api_code: str) -> None:
-        """Count an error that the API reported. `api_code` is one that its pages list, or "other": strangers choose the rest."""
+        """Count an error that the API reported.
+
+        `api_code` is one that its pages list, or "other": strangers choose the rest.
+        """
         self._child(API_ERRORS, source, collector, api_code).inc()
 
     def retry(self, source: str, collector: str) -> None:
@@ -357,7 +360,10 @@ class SelfMetrics:
         self._child(TRACKED_JOBS, source).set(n)
 
     def http_request(self, path: str, code: int) -> None:
-        """Count a request that was answered. `path` is a route, or "other": what strangers send must not become labels."""
+        """Count a request that was answered.
+
+        `path` is a route, or "other": what strangers send must not become labels.
+        """
         self._child(HTTP_REQUESTS, path, str(code)).inc()
 
     def config_reload(self, ok: bool, timestamp: float) -> None:

@@ -1,4 +1,7 @@
-"""Targets, their schedule and their health: jittered start, no overlap, backoff, staleness, shards. Knows nothing of vendors."""
+"""Targets, their schedule and their health: jittered start, no overlap, backoff, staleness, shards.
+
+Knows nothing of vendors.
+"""
 
 from exporter.polling.health import Listener, SourceHealth, SourceStatus
 from exporter.polling.scheduler import SLICE, Scheduler, in_slices

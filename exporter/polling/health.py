@@ -241,7 +241,10 @@ class SourceHealth:
 
 
 class Incident(NamedTuple):
-    """A reason for failures: `culprit` is a credential, an endpoint, or an endpoint's target; empty for a whole source."""
+    """A reason for failures: `culprit` is a credential, an endpoint, or an endpoint's target.
+
+    Empty for a whole source.
+    """
 
     source: str
     kind: str

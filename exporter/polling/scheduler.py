@@ -52,8 +52,8 @@ class Scheduler:
     async def set_targets(self, targets: Sequence[Target]) -> None:
         """Poll these from now on. A target that was polled before keeps its data and, if possible, its rhythm.
 
-        The poll in flight of a target that is gone, or has another identity, is cancelled. Yields to the event loop after every
-        `SLICE` targets; a later call supersedes this one.
+        The poll in flight of a target that is gone, or has another identity, is cancelled. Yields to the event loop
+        after every `SLICE` targets; a later call supersedes this one.
         """
         self._updates += 1
         update = self._updates
@@ -253,7 +253,8 @@ def second_delay(key: TargetKey, interval: float) -> float:
 def backoff_delay(failures: int, interval: float, retry_after: float | None, rng: random.Random) -> float:
     """Seconds to the next poll after a number of consecutive failures (1 or more), at most ten intervals.
 
-    The first failure does not delay the next poll; then the pause doubles. `Retry-After` is honoured, up to the same bound.
+    The first failure does not delay the next poll; then the pause doubles. `Retry-After` is honoured, up to the same
+    bound.
     """
     doubled = interval * 2.0 ** min(failures - 1, BACKOFF_CAP)
     longest = BACKOFF_CAP * interval

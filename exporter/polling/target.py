@@ -31,9 +31,9 @@ class TargetKey(NamedTuple):
 class Target:
     """A poll and the destination of its result.
 
-    `interval` and `stale_after` are seconds. `poll` requests the upstream and raises PollError. `publish` shows the result of
-    `poll` and must not fail. Two targets of one key with different `identity` (another host, say) share no data. An
-    `optional` one says nothing of whether its source answers, as long as there are others.
+    `interval` and `stale_after` are seconds. `poll` requests the upstream and raises PollError. `publish` shows the
+    result of `poll` and must not fail. Two targets of one key with different `identity` (another host, say) share no
+    data. An `optional` one says nothing of whether its source answers, as long as there are others.
     """
 
     key: TargetKey
@@ -76,8 +76,8 @@ class TargetStatus:
     def state(self) -> str:
         """One of `STATES`.
 
-        Absent without the optional endpoint, pending before the first try, then up, failing (its data is still shown) or stale
-        (it is not).
+        Absent without the optional endpoint, pending before the first try, then up, failing (its data is still shown)
+        or stale (it is not).
         """
         if self.absent:
             return "absent"

@@ -28,8 +28,8 @@ _SLICE: Final = HOUR  # simulated; a few milliseconds of work
 class World:
     """Base of the simulated APIs. Equal seeds give equal histories.
 
-    `speed_up` simulated seconds pass in each second of `clock` (monotonic seconds); `wall_clock` gives Unix seconds, for
-    tokens.
+    `speed_up` simulated seconds pass in each second of `clock` (monotonic seconds); `wall_clock` gives Unix seconds,
+    for tokens.
     """
 
     seed: int = 1
@@ -104,8 +104,8 @@ class RefusedError(Exception):
 class SimulatedApi(ABC):
     """A simulated API and all that a test may want to see or disturb.
 
-    `batch` holds the jobs, `faults` what goes wrong, `requests` what was requested; what `writer` writes may be changed at
-    any moment. Addresses are empty until the simulator has started.
+    `batch` holds the jobs, `faults` what goes wrong, `requests` what was requested; what `writer` writes may be changed
+    at any moment. Addresses are empty until the simulator has started.
     """
 
     token_header: ClassVar[str]

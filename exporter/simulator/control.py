@@ -21,7 +21,7 @@ COMMANDS: Final = {
 
 
 def control_routes(region: SimulatedApi, routes: list[web.RouteDef]) -> list[web.RouteDef]:
-    """Return the routes of the simulator itself for a port that serves `routes` of a region, a project or the platform."""
+    """Return the simulator's own routes for a port that serves `routes` of a region, a project or the platform."""
     control = _Control(region, {f"{route.method} {route.path}": route.handler.__name__ for route in routes})
     return [
         web.get("/simulator", control.overview),

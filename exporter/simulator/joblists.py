@@ -171,7 +171,7 @@ def ended_row(ending: Ending, region: Listed) -> dict[str, Any]:
 
 
 def live_rows(region: Listed, users: Collection[str], wanted: Mapping[str, Any]) -> list[DatedRow]:
-    """Return the rows of users' jobs that a request's filters let pass, with the moments at which they were submitted."""
+    """Return the rows of users' jobs that a request's filters let pass, with the times of their submission."""
     since, until = moment_of(wanted.get("startTime")), moment_of(wanted.get("endTime"))
     since = region.batch.now - DEFAULT_DAYS * DAY if since is None else since
 
@@ -195,7 +195,10 @@ def ended_rows(region: Listed, users: Collection[str], wanted: Mapping[str, Any]
 
 
 def ended_jobs(region: Listed, users: Collection[str], wanted: Mapping[str, Any]) -> list[Ending]:
-    """Return the ends that already have a row, the latest first. The window is of ends or, on request, of submissions."""
+    """Return the ends that already have a row, the latest first.
+
+    The window is of ends or, on request, of submissions.
+    """
     since, until = moment_of(wanted.get("startTime")), moment_of(wanted.get("endTime"))
     by_queue_time = str(wanted.get("isQueryByQueueTime", "")).lower() == "true"
 

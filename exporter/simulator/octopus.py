@@ -246,7 +246,10 @@ class IamOffice:
 
 
 def wanted_scope(body: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """User (name, password, domain) and project (name or id) of a login; None where it is not of the documented form."""
+    """User (name, password, domain) and project (name or id) of a login.
+
+    None where it is not of the documented form.
+    """
     try:
         auth = json.loads(body)["auth"]
         if auth["identity"]["methods"] != ["password"]:

@@ -1,7 +1,7 @@
 """The platform of simulated SCNet regions: logins, accounts, groups, and all that its own token is for.
 
-Every address of the platform and of its regions serves the AC interface, as clients use either; `Quirks.strict_platform`
-leaves to the regions' addresses only the calls that belong to one region.
+Every address of the platform and of its regions serves the AC interface, as clients use either;
+`Quirks.strict_platform` leaves to the regions' addresses only the calls that belong to one region.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

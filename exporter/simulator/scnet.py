@@ -161,7 +161,10 @@ class Region(SimulatedApi):
         return self._answer(round(self.batch.core_seconds(user)))
 
     def _own_user(self, request: web.Request, user: str | None) -> str:
-        """Return the user that a request names, the token's own; empty for another where the quirks say so. Raises RefusedError."""
+        """Return the user that a request names, the token's own; empty for another where the quirks say so.
+
+        Raises RefusedError.
+        """
         caller = self.caller(request)
         if not user:
             raise self._error("10003")
@@ -269,7 +272,7 @@ class Region(SimulatedApi):
         return json_response(self.writer.member_jobs(self.batch.jobs(user)))
 
     def group_rows(self, account: Account) -> Iterator[dict[str, Any]]:
-        """Yield the rows of the groups that an account administers here, with their members, or of the one that it is in."""
+        """Yield the rows of the groups that an account administers here, with their members, or of its own group."""
         own = self._users.get(account.users.get(self.name, ""))
         for group in self.spec.groups:
             if own is None or not (own.administrator or own.group == group.name):

@@ -64,7 +64,10 @@ class Simulator:
     async def start(
         self, host: str = "127.0.0.1", ports: Sequence[int] = (), *, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Listen. `ports` are those of the regions, then the projects, and the platform, in order; one that is left out, or 0, is picked by the system.
+        """Listen.
+
+        `ports` are those of the regions, then the projects, and the platform, in order; one that is left out, or 0, is
+        picked by the system.
 
         Raises ValueError for a host that is not the loopback interface, OSError for a port that is not free.
         """
@@ -137,7 +140,7 @@ def is_loopback(host: str) -> bool:
 
 
 def default_accounts(specs: Sequence[RegionSpec]) -> tuple[Account, ...]:
-    """Return the login "lab", the first administrator (else the first user) of each region, and one of each user without a group.
+    """Return the login "lab", the first administrator (else user) of each region, and one of each user without a group.
 
     Access key, secret key and password are of a service that does not exist.
     """

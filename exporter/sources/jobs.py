@@ -1,7 +1,9 @@
-"""Shared by all collectors of jobs: families, the rendering of listings and of single jobs, and what shows a target's listings.
+"""Shared by all collectors of jobs.
 
-An amount that the upstream did not send gives no sample, because unknown is never zero. States and jobs are written in a
-fixed order, so that an unchanged answer gives unchanged bytes whatever order it came in.
+Families, the rendering of listings and of single jobs, and what shows a target's listings.
+
+An amount that the upstream did not send gives no sample, because unknown is never zero. States and jobs are written in
+a fixed order, so that an unchanged answer gives unchanged bytes whatever order it came in.
 """
 
 from collections import Counter, defaultdict
@@ -144,7 +146,9 @@ RENDER_ON_LOOP_LIMIT: Final = 2_000
 
 
 def member_jobs(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chunks:
-    """Return the lines of a member's jobs, and of what they request and use, by state. A sum with an unknown summand is left out.
+    """Return the lines of a member's jobs, and of what they request and use, by state.
+
+    A sum with an unknown summand is left out.
 
     So is what a listing says that jobs use which hold nothing.
     """

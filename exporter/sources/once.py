@@ -56,9 +56,9 @@ class Table(NamedTuple):
 class Once:
     """Rows of a collector's own.
 
-    `key` is that of the JSON list of them, `shape` what one of them is, and `rows` makes them from a target's subject and what
-    its poll found. `table` makes a table of the rows of all targets, under the heading `heading`; `nothing` stands there if
-    there is none. None: they are in the JSON only.
+    `key` is that of the JSON list of them, `shape` what one of them is, and `rows` makes them from a target's subject
+    and what its poll found. `table` makes a table of the rows of all targets, under the heading `heading`; `nothing`
+    stands there if there is none. None: they are in the JSON only.
     """
 
     key: str

@@ -1,7 +1,7 @@
 """Why a job waits: the words of schedulers, sorted into the closed list that labels take.
 
-Sources: "JOB REASON CODES" of squeue(1), and the words that SCNet's job lists pass on. The set is open and grows with every
-release of Slurm: a word that is not known is `other`.
+Sources: "JOB REASON CODES" of squeue(1), and the words that SCNet's job lists pass on. The set is open and grows with
+every release of Slurm: a word that is not known is `other`.
 """
 
 import re
@@ -41,7 +41,9 @@ _LONGEST: Final = 100
 
 
 def pending_reason(state: JobState, word: object) -> PendingReason | None:
-    """Return why a job in `state` waits, as the scheduler's `word` says; None where it does not wait, or no reason is given.
+    """Return why a job in `state` waits, as the scheduler's `word` says.
+
+    None where it does not wait, or no reason is given.
 
     Anything but text is no reason. A held job without one is held.
     """

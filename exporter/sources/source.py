@@ -28,7 +28,10 @@ class Context:
     """Objects that all sources of one process share; they outlive reloads."""
 
     def __init__(self, clock: Clock, exposition: Exposition, *, exporter_metrics: bool = True) -> None:
-        """`exporter_metrics`: whether metrics about the exporter and its targets are shown, besides what the sources say."""
+        """`exporter_metrics`.
+
+        Whether metrics about the exporter and its targets are shown, besides those of the sources.
+        """
         self.clock = clock
         self.own = SelfMetrics()
         self.tracked = Tracked(exposition, self.own)

@@ -43,7 +43,10 @@ class Tracked:
         self._failing: set[TargetKey] = set()
 
     def observe(self, followed: Followed, listing: JobListing, interval: float) -> None:
-        """Count what happened since the last listing. Shown a moment later, when it is on disk: no poll waits for that."""
+        """Count what happened since the last listing.
+
+        Shown a moment later, when it is on disk: no poll waits for that.
+        """
         if self.service is None:
             return
         self._shown[followed.target] = followed
@@ -98,7 +101,7 @@ class Tracked:
         self._show_waits(source, service.waits(source))
 
     def waits(self) -> list[tuple[str, WaitView]]:
-        """Return what is promised to jobs submitted now, with the label of the group, where it is shown."""
+        """Return the bounds for jobs submitted now, with the label of the group, where it is shown."""
         return [
             ("" if view.key.queue else self._groups[source][view.key.group_id], view)
             for source, views in self._waits.items()

@@ -24,7 +24,10 @@ _count = msgspec.json.Decoder(Count | None, strict=False)
 
 
 def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
-    """Return the count, None where it is unknown; and whether it is in a form that is not a usual way to say "unknown"."""
+    """Return the count, None where it is unknown.
+
+    And whether it is in a form that is not a usual way to say "unknown".
+    """
     try:
         return _count.decode(raw), False
     except UNREADABLE:
@@ -41,7 +44,10 @@ def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
 
 
 class Id(str):
-    """An id in a row: text, a number, or 1638523853.0. Decode with `lenient`; ``str()`` makes it text that msgspec encodes."""
+    """An id in a row: text, a number, or 1638523853.0.
+
+    Decode with `lenient`; ``str()`` makes it text that msgspec encodes.
+    """
 
     __slots__ = ()
 
@@ -59,7 +65,10 @@ class Amount(float):
 
 
 def lenient(kind: type, value: object) -> object:
-    """Decode `Id`, `Name` and `Amount`, as the ``dec_hook`` of msgspec. Raises ValueError for a value that is none of these."""
+    """Decode `Id`, `Name` and `Amount`, as the ``dec_hook`` of msgspec.
+
+    Raises ValueError for a value that is none of these.
+    """
     found: object = None
     if kind is Id:
         found = as_id(value)
@@ -135,7 +144,7 @@ def whole(number: float) -> str:
 
 
 def word_of(raw: msgspec.Raw) -> str:
-    """Return a word that was expected here, or else what stands in its place, in one printable line of bounded length."""
+    """Return the word expected here, or else the value in its place, in one printable line of bounded length."""
     value = value_of(raw)
     if isinstance(value, str):
         return one_line(value)
@@ -161,9 +170,9 @@ _EARLIEST, _FIRST_MILLISECONDS = 1e9, 1e11
 def epoch_seconds(value: object, zone: tzinfo | None = None) -> float | None:
     """Return a moment in seconds since the epoch, met as seconds, milliseconds (numbers or text) or ISO 8601.
 
-    ISO text has a date and a time. `zone` is that of text without an offset; without a zone such text says nothing, nor does
-    a time that the zone's clocks showed twice or skipped.
-    None for anything else, and for a moment before September 2001: no token ends there, 1970 is what zero looks like.
+    ISO text has a date and a time. `zone` is that of text without an offset; without a zone such text says nothing, nor
+    does a time that the zone's clocks showed twice or skipped. None for anything else, and for a moment before
+    September 2001: no token ends there, 1970 is what zero looks like.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None

@@ -1,7 +1,8 @@
 """Ids of job arrays: which row stands for tasks that have not started, and which task belongs to it.
 
 Slurm lists the waiting tasks of array 900 as one row, 900_[1-4] or 900, whose id changes with every start, and each
-started task as 900_1 or under a number of its own; PBS writes 900[] and 900[1]. The form that a region passes on is not documented.
+started task as 900_1 or under a number of its own; PBS writes 900[] and 900[1]. The form that a region passes on is not
+documented.
 """
 
 import re
@@ -41,7 +42,10 @@ def number_of(job_id: str) -> int | None:
 
 
 class Arrays:
-    """The arrays among a member's jobs at one listing. `newcomers` are its jobs that no row is known to have stood for."""
+    """The arrays among a member's jobs at one listing.
+
+    `newcomers` are its jobs that no row is known to have stood for.
+    """
 
     def __init__(self, jobs: dict[str, TrackedJob], before: MemberState, update: Update) -> None:
         """`jobs` are those followed before the listing; `update` is the one that is being made."""

@@ -1,16 +1,16 @@
 """Upper bounds of how long the first job submitted now waits, from past waits, and how often such bounds held.
 
 The bound of a quantile q is the k-th smallest of n independent waits, k the least number for which fewer than k of n
-waits lie below the true quantile with a probability of at least the confidence (a binomial order statistic: Brevik, Nurmi
-and Wolski, *Predicting bounds on queuing delay*, PPoPP 2006). Three things make it hold for real queues:
+waits lie below the true quantile with a probability of at least the confidence (a binomial order statistic: Brevik,
+Nurmi and Wolski, *Predicting bounds on queuing delay*, PPoPP 2006). Three things make it hold for real queues:
 
-* Jobs that one user submits together are one observation: only the first of a burst, its *head*, is counted and promised
-  anything.
-* Jobs that start soon are known sooner than those that wait. Heads that still wait, and those that left the queue without
-  a start, are right-censored: the bound is read off the Kaplan-Meier curve, at k/n of the n heads that did start. Where the
-  curve does not reach that far, there is no bound.
-* Only the newest heads count, and every bound given is checked against what became of its head. A bound that failed more
-  often than chance explains is withheld.
+* Jobs that one user submits together are one observation: only the first of a burst, its *head*, is counted and
+  given a bound.
+* Jobs that start soon are known sooner than those that wait. Heads that still wait, and those that left the queue
+  without a start, are right-censored: the bound is read off the Kaplan-Meier curve, at k/n of the n heads that did
+  start. Where the curve does not reach that far, there is no bound.
+* Only the newest heads count, and every bound given is checked against the wait of its head. A bound that failed
+  more often than chance explains is withheld.
 
 Times are Unix seconds, waits and bounds seconds. Nothing here reads a clock.
 """
@@ -82,10 +82,10 @@ def upper_bounds(
     quantiles: Sequence[float] = QUANTILES,
     confidence: float = CONFIDENCE,
 ) -> Bounds:
-    """Return a bound for each quantile, which must ascend, from waits that ended in a start and those only known to be longer.
+    """Return a bound for each quantile, in ascending order, from ended waits and those only known to be longer.
 
-    A bound never shrinks when a job that still waits waits longer, or when a wait without others censored meanwhile gets
-    longer. (A start that comes after others were censored takes on a part of their weight.)
+    A bound never shrinks when a job that still waits waits longer, or when a wait without others censored meanwhile
+    gets longer. (A start that comes after others were censored takes on a part of their weight.)
     """
     waits = sorted(started)
     lost = sorted(censored)
@@ -107,7 +107,10 @@ def upper_bounds(
 
 
 class Waiting(msgspec.Struct, array_like=True):
-    """A head that waits. `bounds` are those given at its submission, None where there was none or it is checked already."""
+    """A head that waits.
+
+    `bounds` are those given at its submission, None where there was none or it is checked already.
+    """
 
     key: _Key
     since: _Time
@@ -128,12 +131,15 @@ class Score(msgspec.Struct, array_like=True):
 
 
 class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
-    """The waits of jobs that queue together: what the bounds are computed from, and how they did. Less than 8 KiB as JSON.
+    """The waits of jobs that queue together: what the bounds are computed from, and how they did.
 
-    `heads` are the newest, in the order of their submission: a wait that ended in a start, -1 minus the time for which a
-    head was seen waiting that never started in sight, or one that waits. `older` are heads that wait and are no longer among the newest,
-    and still have a bound to be checked. `newest` is when the last head was submitted, `gap` by how much its wait may be
-    wrong. Where a head that waits is not known to do so until now, `seen` says until when, by its key.
+    Less than 8 KiB as JSON.
+
+    `heads` are the newest, in the order of their submission: a wait that ended in a start, -1 minus the time for which
+    a head was seen waiting that never started in sight, or one that waits. `older` are heads that wait and are no
+    longer among the newest, and still have a bound to be checked. `newest` is when the last head was submitted, `gap`
+    by how much its wait may be wrong. Where a head that waits is not known to do so until now, `seen` says until when,
+    by its key.
     """
 
     heads: Annotated[list[_Wait | Waiting], msgspec.Meta(max_length=WINDOW)] = msgspec.field(default_factory=list)
@@ -164,7 +170,10 @@ class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
         )
 
     def bounds(self, now: float, seen: Mapping[str, float] = _NOTHING) -> Bounds:
-        """Return the bounds to show at `now`: none that is withheld, nor of a class into which nothing is submitted any more."""
+        """Return the bounds to show at `now`.
+
+        None that is withheld, nor of a class into which nothing is submitted any more.
+        """
         if now - self.newest > LONGEST_WAIT:
             return (None,) * len(QUANTILES)
         return tuple(
@@ -175,8 +184,8 @@ class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
     def submitted(self, key: str, at: float, gap: float = 0.0, seen: Mapping[str, float] = _NOTHING) -> bool:
         """Take in a head submitted at `at`, and note what it is promised; return whether it is followed.
 
-        `key` tells it apart from others that wait. `gap` is the time by which its wait may be wrong, in seconds. Its bounds are
-        checked even where they are withheld.
+        `key` tells it apart from others that wait. `gap` is the time by which its wait may be wrong, in seconds. Its
+        bounds are checked even where they are withheld.
         """
         if len(self.waiting()) >= MOST_WAITING:
             return False

@@ -6,8 +6,8 @@ middle of its gap, so a wait is wrong by at most one gap. A gap is counted from 
 waiting, running) was last certain: listings that do not complete, leave the job out, or give a state that says nothing
 make it wider. Where it is wider than three poll intervals nothing is claimed: the spell counts as censored.
 
-A time that the scheduler reports is better than a middle, provided that it fits what the polls saw: a change of phase that
-is reported outside its gap by more than `TOLERANCE` is not believed, and counts as a disagreement.
+A time that the scheduler reports is better than a middle, provided that it fits what the polls saw: a change of phase
+that is reported outside its gap by more than `TOLERANCE` is not believed, and counts as a disagreement.
 """
 
 from itertools import takewhile
@@ -83,8 +83,8 @@ def next_phase(phase: Phase, state: JobState) -> Phase:
 class Change(NamedTuple):
     """When a job changed its phase: the middle of the gap, None if that is too wide, and the scheduler's time.
 
-    The latter is None where it is not reported, or `disagrees` with what the polls saw. The old phase was `certain` until the
-    beginning of the gap.
+    The latter is None where it is not reported, or `disagrees` with what the polls saw. The old phase was `certain`
+    until the beginning of the gap.
     """
 
     middle: float | None
@@ -165,7 +165,10 @@ class _Advance:
         return followed
 
     def _unchanged(self, old: TrackedJob, job: Job) -> bool:
-        """Return the usual case in a few steps: same state, same amounts, nothing open. A region lists 100,000 such jobs."""
+        """Return the usual case in a few steps: same state, same amounts, nothing open.
+
+        A region lists 100,000 such jobs.
+        """
         if old.state is not job.state or old.known is not None or old.listed is not None or old.queue != job.queue:
             return False
         if old.phase is Phase.WAIT:
@@ -330,14 +333,17 @@ class _Advance:
             self.events.dequeued += (Dequeued(at, row, started) for row in (row_id(array), array))
 
     def _queue(self, job: Job, submitted: float | None, change: Change) -> None:
-        """Note a job that begins to wait, if it came in a gap that is not too wide: longer ones are survived by long waits."""
+        """Note a job that begins to wait, if it came in a gap that is not too wide.
+
+        Longer ones are survived by long waits.
+        """
         if change.middle is None or job.state in _NOT_FREE or job.reason in _NOT_FREE_REASONS:
             return
         at = change.middle if submitted is None else submitted
         self.events.queued.append(Queued(at, job.id, job.queue, _accelerated(job), reported=submitted is not None))
 
     def _heads(self, listed: dict[str, Job]) -> list[Queued]:
-        """Return the jobs that are the first of their burst: no other one of the user's that waits came shortly before."""
+        """Return the first jobs of their bursts: no other waiting job of the user came shortly before."""
         latest: dict[tuple[str, bool], float] = {}
         for job_id, old in self.before.jobs.items():
             if old.phase is Phase.WAIT and (since := old.since if old.submitted is None else old.submitted) is not None:
@@ -523,7 +529,10 @@ def _spell(job_id: str, queue: str, start: Change, end: Change) -> Spell | None:
 
 
 def _outcome_of_vanished(job: TrackedJob) -> Outcome | None:
-    """Return the outcome of a job that is no longer listed; None if it was counted, or was only ever in state `other`."""
+    """Return the outcome of a job that is no longer listed.
+
+    None if it was counted, or was only ever in state `other`.
+    """
     if job.state is JobState.UNKNOWN and job.phase is not Phase.ENDED:
         return "unknown"
     return _OUTCOME_OF_VANISHED.get(job.phase)

@@ -84,7 +84,9 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False):
 
 
 class Spell(msgspec.Struct, frozen=True, gc=False):
-    """A wait or a run that was measured. Each end is the scheduler's own time, or the middle of a gap between two polls.
+    """A wait or a run that was measured.
+
+    Each end is the scheduler's own time, or the middle of a gap between two polls.
 
     Its basis is `reported` where both ends are the scheduler's.
     """
@@ -125,8 +127,9 @@ class Events(msgspec.Struct, kw_only=True):
     """The news of one listing.
 
     `resource_seconds` and `unaccounted` are in (core, GPU, DCU) seconds and seconds; an entry of `amounts_known` tells
-    whether the listing gave any amount of that resource. `queues` are those of jobs that are new; `disagreements` counts
-    reported times that do not fit what polls saw. `queued` are heads of bursts, `dequeued` jobs of which some may be heads.
+    whether the listing gave any amount of that resource. `queues` are those of jobs that are new; `disagreements`
+    counts reported times that do not fit what polls saw. `queued` are heads of bursts, `dequeued` jobs of which some
+    may be heads.
     """
 
     transitions: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
@@ -156,8 +159,8 @@ class Update(msgspec.Struct, kw_only=True):
     """The step from one view of a member to the next; nothing has changed until `MemberState.apply`.
 
     `changed` are the jobs that are new or different, None for those no longer followed. `remembered` are the ids of
-    jobs that are over and no longer listed, with the time; None for those that came back or are forgotten. `names` are those
-    of jobs that wait now, None for those that no longer do.
+    jobs that are over and no longer listed, with the time; None for those that came back or are forgotten. `names` are
+    those of jobs that wait now, None for those that no longer do.
     """
 
     at: float

@@ -153,8 +153,8 @@ class TrackingService:
     async def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> int:
         """Take in a member's listing of the time `at` (see `time`); return when `member` and `group` show it.
 
-        `interval` is the configured time between two polls of the member, in seconds. Returns the number of reported times
-        that do not fit what the polls saw.
+        `interval` is the configured time between two polls of the member, in seconds. Returns the number of reported
+        times that do not fit what the polls saw.
         """
         # A task of its own: a caller that is cancelled must not leave a listing half counted.
         return await asyncio.shield(self._task(self._take_in(key, listing, at, interval)))
@@ -166,7 +166,7 @@ class TrackingService:
         return self._groups.get((source, group_id)) or Tracker().group(source, group_id)
 
     def waits(self, source: str) -> tuple[WaitView, ...]:
-        """Return what is promised to jobs submitted now; the same object while nothing changes."""
+        """Return the bounds for jobs submitted now; the same object while nothing changes."""
         return self._waits.get(source, ())
 
     def tracked_jobs(self, source: str) -> int:
@@ -180,8 +180,9 @@ class TrackingService:
     def forget_members(self, keep: Collection[MemberKey], others: Collection[MemberKey] = ()) -> None:
         """Name the members that are configured now, at the start and after a reload.
 
-        Further ones stay for 7 days after their last poll, so that an edit of the configuration can be undone; but `others`,
-        which another shard follows or followed meanwhile, are forgotten immediately, even if they are to be kept from now on.
+        Further ones stay for 7 days after their last poll, so that an edit of the configuration can be undone; but
+        `others`, which another shard follows or followed meanwhile, are forgotten immediately, even if they are to be
+        kept from now on.
         """
         self._keep = frozenset(keep)
         self._forget_now(others)

@@ -110,10 +110,12 @@ class Store:
 
     @classmethod
     async def open(cls, path: Path) -> tuple["Store", TrackerState]:
-        """Open the file, new if need be, and read it. One that is damaged, not ours, or of a later version is set aside.
+        """Open the file, new if need be, and read it.
 
-        A new file for which the disk has no room is begun by the first `save` that finds some. StateFileError if another
-        process has the file open, or it cannot be opened, created or set aside.
+        One that is damaged, not ours, or of a later version is set aside.
+
+        A new file for which the disk has no room is begun by the first `save` that finds some. StateFileError if
+        another process has the file open, or it cannot be opened, created or set aside.
         """
         store = cls(path)
         return store, await store._call(store._open, timeout=_OPEN_TIMEOUT)
@@ -156,7 +158,10 @@ class Store:
             return TrackerState()
 
     def _opened(self, *, anew: bool = False) -> TrackerState:
-        """Open and read the file that is there, or a new one. _UnusableError if it is damaged, or `anew` and not new."""
+        """Open and read the file that is there, or a new one.
+
+        Raises _UnusableError if it is damaged, or `anew` and not new.
+        """
         connection = None
         try:
             _require_regular(self.path)

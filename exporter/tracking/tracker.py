@@ -101,7 +101,10 @@ class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, events: Events) -> "GroupTotals":
-        """Return the contribution of one listing to its group: a queue is there, at 0, as soon as a job of it is listed."""
+        """Return the contribution of one listing to its group.
+
+        A queue is there, at 0, as soon as a job of it is listed.
+        """
         totals = cls(censored={f"{measure}>{reason}": count for (measure, reason), count in events.censored.items()})
         for queue in sorted(events.queues):
             totals.of_queue(queue)
@@ -143,7 +146,10 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The changes of one listing to a member's jobs and to the group's totals; `interval` is that between polls in seconds."""
+    """The changes of one listing to a member's jobs and to the group's totals.
+
+    `interval` is that between polls in seconds.
+    """
 
     update: Update
     group: GroupTotals
@@ -291,7 +297,7 @@ class Tracker:
         )
 
     def waits(self, source: str, now: float) -> tuple[WaitView, ...]:
-        """Return what is promised to jobs submitted `now`; the same object while nothing changes."""
+        """Return the bounds for jobs submitted `now`; the same object while nothing changes."""
         return self._waits.views(source, now)
 
     def sources_with_waits(self) -> Collection[str]:
@@ -345,7 +351,10 @@ class Tracker:
         return old, empty
 
     def take_batch(self) -> Batch:
-        """All that has changed since the last call. The caller writes it, or gives it back. Not while `work` is done."""
+        """All that has changed since the last call. The caller writes it, or gives it back.
+
+        Not while `work` is done.
+        """
         batch, self._batch = self._batch, Batch()
         for key in self._rewrite:
             batch.members[key] = _everything(self._members[key])

@@ -16,7 +16,9 @@ _VIEW_SECONDS: Final = 30.0
 
 
 class ClassKey(NamedTuple):
-    """Jobs that queue together: those in a `queue`, where that is known, else those of a group; with accelerators apart.
+    """Jobs that queue together: those in a `queue`, where that is known, else those of a group.
+
+    With accelerators apart.
 
     Of `group_id` and `queue` one is empty.
     """
@@ -30,7 +32,8 @@ class ClassKey(NamedTuple):
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
     """The bound of one quantile, and how often such bounds held.
 
-    `seconds` is None while too little is known, or the bound is `withheld` because it failed too often of the `recent` ones.
+    `seconds` is None while too little is known, or the bound is `withheld` because it failed too often of the `recent`
+    ones.
     """
 
     quantile: float
@@ -43,7 +46,10 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitView(msgspec.Struct, frozen=True, kw_only=True):
-    """What is promised to the first job submitted now; it does not change. `heads` counts those that it is computed from."""
+    """The bounds for the first job submitted now; immutable.
+
+    `heads` counts those that it is computed from.
+    """
 
     key: ClassKey
     heads: int
@@ -51,7 +57,10 @@ class WaitView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waits:
-    """The classes of all sources. `known` says until when a member's job is known to wait: of its last listing, usually."""
+    """The classes of all sources.
+
+    `known` says until when a member's job is known to wait: of its last listing, usually.
+    """
 
     def __init__(
         self,
@@ -79,7 +88,10 @@ class Waits:
             waits.left(key, 0.0)
 
     def record(self, member: MemberKey, events: Events, at: float, interval: float) -> None:
-        """Take in the news of a member's listing, in the order of time; `interval` is that between two polls in seconds."""
+        """Take in the news of a member's listing, in the order of time.
+
+        `interval` is that between two polls in seconds.
+        """
         news: list[Queued | Dequeued] = [*events.queued, *events.dequeued]
         for event in sorted(news, key=_by_time):
             if isinstance(event, Queued):
@@ -139,7 +151,10 @@ class Waits:
             self._end(name, member, Dequeued(last, job_id, started=False))
 
     def forget_all_but(self, groups: Collection[tuple[str, str]]) -> list[ClassKey]:
-        """Drop the classes of groups that are not among these, and of queues in sources without a group; return them."""
+        """Drop the classes of groups that are not among these, and of queues in sources without a group.
+
+        Return them.
+        """
         sources = {source for source, _ in groups}
         dropped = [
             name
@@ -155,7 +170,7 @@ class Waits:
         return dropped
 
     def take_changed(self) -> dict[ClassKey, bytes]:
-        """Return what has changed since the last call, as JSON."""
+        """Return the changes since the last call, as JSON."""
         changed = {name: msgspec.json.encode(self._classes[name]) for name in self._changed}
         self._changed.clear()
         return changed
@@ -166,7 +181,7 @@ class Waits:
 
 
 def key_of(member: MemberKey, job_id: str) -> str:
-    """Return what tells a head apart in the state file, in which a job's id may be of any length."""
+    """Return the key of a head in the state file, in which a job's id may be of any length."""
     text = "\0".join((*member, job_id)).encode(errors="surrogatepass")
     return blake2b(text, digest_size=8).hexdigest()
 

@@ -29,7 +29,10 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_of(status: Mapping[str, Any], texts: Texts, query: PageQuery, *, bom: bool) -> str:
-    """Return the list that `query` asks for, a line a row. An unknown number, and a sum with an unknown part, is empty."""
+    """Return the list that `query` asks for, a line a row.
+
+    An unknown number, and a sum with an unknown part, is empty.
+    """
     rows, _ = chosen_rows(status, Parts(texts, moment(status["time"])), texts, query)
     file = io.StringIO()
     writer = csv.writer(file)

@@ -24,7 +24,10 @@ LEVELS: Final = ("stale", "failing", "pending", "up")
 
 
 class StatusPage:
-    """One page for one reader: `status` is that of all targets. Addresses are relative: the page may be below a path."""
+    """One page for one reader: `status` is that of all targets.
+
+    Addresses are relative: the page may be below a path.
+    """
 
     def __init__(self, status: Mapping[str, Any], texts: Texts, telemetry_path: str, query: PageQuery) -> None:
         self._status = status
@@ -272,7 +275,10 @@ class StatusPage:
         )
 
     def _difference(self, source: Mapping[str, Any]) -> str:
-        """Return why the jobs in queues and those of members are not as many; empty where they are, or nothing tells."""
+        """Return why the jobs in queues and those of members are not as many.
+
+        Empty where they are, or nothing tells.
+        """
         queues, members = source["queues"], source["members"]
         if not queues or not members or all(queues[each] == members["jobs"][each] for each in ("running", "queued")):
             return ""

@@ -59,7 +59,7 @@ class PageQuery:
         return replace(self, view=view, sort=sort.removeprefix("-"), descending=sort.startswith("-"))
 
     def address(self, **changes: object) -> str:
-        """Return the address of the same page with some parameters changed, and on the first page of a list unless one is named."""
+        """Return the address of the page with some parameters changed, on the first page of a list unless named."""
         wanted = {**self.given, "offset": "", **changes}
         return "?" + urlencode({name: value for name, value in wanted.items() if value})
 

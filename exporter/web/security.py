@@ -74,8 +74,8 @@ class WebConfig:
     async def refresh(self, path: Path) -> None:
         """Check the files once, and apply them where they changed.
 
-        A change is applied when two successive checks found the same: half a file could demand less than the whole, and a
-        certificate is replaced before or after its key.
+        A change is applied when two successive checks found the same: half a file could demand less than the whole, and
+        a certificate is replaced before or after its key.
         """
         try:
             found = await within_time(self._calls, path, partial(fingerprint, self._loaded))
@@ -140,7 +140,10 @@ def make_rate_limiter(settings: WebSettings) -> AsyncLimiter | None:
 
 
 async def within_time(calls: BlockingCalls, path: Path, call: Callable[[], T]) -> T:
-    """Return the result of a call that reads the file at `path`. Raises ConfigurationError if the disk does not answer."""
+    """Return the result of a call that reads the file at `path`.
+
+    Raises ConfigurationError if the disk does not answer.
+    """
     try:
         return await calls.run(path, in_this_thread(call), timeout=READ_TIMEOUT)
     except TimeoutError:

@@ -81,7 +81,8 @@ def create_app(
 
     At most `max_requests` scrapes are served simultaneously (0: any number), and as many requests for each of the
     status page, the status as JSON and the configuration. A client that has not read an answer after `sending_timeout`
-    seconds is disconnected. `config` says which requests are allowed, by default all; `limiter` is that of the listeners.
+    seconds is disconnected. `config` says which requests are allowed, by default all; `limiter` is that of the
+    listeners.
     """
     config = config or WebConfig(None, SystemClock(), WebSettings(), {})
     limiter = limiter or ConnectionLimiter()

@@ -38,7 +38,10 @@ class Texts:
         self._texts = _ALL[language]
 
     def __call__(self, key: str, n: int | None = None, **values: object) -> str:
-        """Return the text of `key`, its ``{n}`` and other placeholders filled; with `n` 1 its singular, if there is one."""
+        """Return the text of `key`, its ``{n}`` and other placeholders filled.
+
+        With `n` 1 its singular, if there is one.
+        """
         text = self._texts.get(f"{key}_one") if n == 1 else None
         text = text or self._texts[key]
         places = {"n": number(n), **values}
@@ -80,7 +83,10 @@ def _sizes(seconds: float) -> list[tuple[str, int]]:
 
 
 def number(value: float | None) -> str:
-    """Return a number as people read it; a dash where it is unknown, and a sign before one of which only a part is known."""
+    """Return a number as people read it.
+
+    A dash where it is unknown, and a sign before one of which only a part is known.
+    """
     if value is None or math.isnan(value):
         return "–"
     sign = "≥ " if isinstance(value, AtLeast) else ""
@@ -88,7 +94,10 @@ def number(value: float | None) -> str:
 
 
 def chosen_language(requested: str | None, accept_language: str | None) -> str:
-    """Return the language of a page: `requested` by its switch, else the first known one of Accept-Language, else English."""
+    """Return the language of a page.
+
+    `requested` by its switch, else the first known one of Accept-Language, else English.
+    """
     if requested is not None and requested in _ALL:
         return requested
     wanted = sorted(parse_accept(accept_language), key=lambda each: -each.q)

@@ -14,7 +14,10 @@ from exporter.errors import ExporterError
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Requirements for connections. `client_ca` is PEM; with `allowed_sans` a client's certificate must have one of them."""
+    """Requirements for connections.
+
+    `client_ca` is PEM; with `allowed_sans` a client's certificate must have one of them.
+    """
 
     client_certificates: ssl.VerifyMode = ssl.CERT_NONE
     client_ca: str = ""
@@ -93,7 +96,10 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """Yield a file that no other process can read and that is removed immediately: Python takes certificates only from files."""
+    """Yield a file that no other process can read and that is removed immediately.
+
+    Python takes certificates only from files.
+    """
     if hasattr(os, "memfd_create"):
         # In memory: a container's file system is often read-only.
         with os.fdopen(os.memfd_create("certificate"), "wb") as file:

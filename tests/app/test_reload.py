@@ -496,7 +496,10 @@ async def test_the_watch_over_secrets_survives_unforeseen_exceptions(
 async def test_thousands_of_users_are_taken_and_left_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the start as at a reload: between two turns of the event loop, few tokens are shown and no subject is looked up."""
+    """At the start as at a reload.
+
+    Between two turns of the event loop, few tokens are shown and no subject is looked up.
+    """
     users = [{"name": f"user{number}", "token": f"token-of-user-{number}"} for number in range(2000)]
     exporter, turn = Running(tmp_path, FakeClock()), 0
     on_the_loop, in_turn, loop_thread = list[str](), Counter[int](), threading.get_ident()

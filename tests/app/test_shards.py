@@ -1,4 +1,7 @@
-"""Several instances that share the targets: they show what one alone would, and no tracker counts what another counted."""
+"""Several instances that share the targets.
+
+They show what one alone would, and no tracker counts what another counted.
+"""
 
 import asyncio
 from collections import Counter
@@ -109,7 +112,10 @@ async def test_a_shard_without_targets_is_ready_and_says_nothing_of_regions(tmp_
 
 
 async def test_the_token_s_own_user_stays_with_one_shard_when_the_name_is_found_out(tmp_path: Path) -> None:
-    """The name is known after the login only; the shards that have another part must not wait for it, and not log in."""
+    """The name is known after the login only.
+
+    The shards that have another part must not wait for it, and not log in.
+    """
     async with Simulator(idle_regions(), accounts=[LAB]) as simulator:
         [region] = simulator.regions.values()
         account = {

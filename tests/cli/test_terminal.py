@@ -1,4 +1,4 @@
-"""Tables: aligned whatever the script, complete in a pipe, never wider than the terminal, harmless whatever is in them."""
+"""Tables: aligned in any script, complete in a pipe, never wider than the terminal, harmless whatever they hold."""
 
 import io
 import os

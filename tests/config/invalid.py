@@ -1,7 +1,7 @@
 """Configurations with a mistake, and what is said about it: the cases of testdata/invalid.
 
-A case begins with a line ``--- # NAME``, followed by its messages as comments ``# expect: LINE:COLUMN: MESSAGE``. Lines are
-counted from the one after these.
+A case begins with a line ``--- # NAME``, followed by its messages as comments ``# expect: LINE:COLUMN: MESSAGE``. Lines
+are counted from the one after these.
 """
 
 import re

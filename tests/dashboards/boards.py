@@ -33,7 +33,10 @@ def variables(board: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def filled_in(expression: str, seconds: int, **values: str) -> str:
-    """Return an expression as Grafana sends it: every variable at All, over a range in seconds, unless `values` say otherwise."""
+    """Return an expression as Grafana sends it.
+
+    Every variable at All, over a range in seconds, unless `values` say otherwise.
+    """
     known = {"__range": f"{seconds}s", "__rate_interval": "8m", "__interval": "2m", **values}
     return re.sub(r"\$([a-zA-Z_]\w*)", lambda match: known.get(match[1], ".*"), expression)
 

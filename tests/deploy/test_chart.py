@@ -485,7 +485,9 @@ def test_the_dashboards_are_those_of_the_project_in_the_languages_that_are_wante
 
 
 def test_nothing_is_too_large() -> None:
-    """A ConfigMap fits into 1 MiB, and, for `kubectl apply`, into an annotation of 256 KiB; the release's record into 1 MiB.
+    """A ConfigMap fits into 1 MiB, and, for `kubectl apply`, into an annotation of 256 KiB.
+
+    The release's record into 1 MiB.
 
     Helm records chart and manifests as gzipped JSON, files and result in base64. Half of what may be is the alarm.
     """

@@ -1,4 +1,7 @@
-"""The chart fits the rest of the project: its schema and version are made from it, its rules and dashboards are linked."""
+"""The chart fits the rest of the project.
+
+Its schema and version are made from it, its rules and dashboards are linked.
+"""
 
 import os
 import tarfile

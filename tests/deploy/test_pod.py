@@ -1,4 +1,7 @@
-"""A pod's container as Kubernetes runs it: its arguments, its environment, and a volume that changes as kubelet does it."""
+"""A pod's container as Kubernetes runs it.
+
+Its arguments, its environment, and a volume that changes as kubelet does it.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -152,7 +152,7 @@ async def test_what_the_unit_starts_reads_its_credentials_keeps_its_state_and_te
 
 
 async def test_a_real_systemd_runs_it_in_the_sandbox(tmp_path: Path) -> None:
-    """Start, reload, stop and start on a socket, under a systemd that is booted for this, with every restriction in force."""
+    """Start, reload, stop and start on a socket, under a systemd booted for this, with every restriction in force."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"

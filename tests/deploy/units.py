@@ -25,7 +25,10 @@ def setting(unit: Path, name: str) -> str:
 
 
 def command(unit: Path, environment: Mapping[str, str], instance: str = "") -> list[str]:
-    """Return the command of ExecStart: `$NAME` as a word of its own becomes words, `${NAME}` a part of a word, `%i` the instance."""
+    """Return the command of ExecStart.
+
+    `$NAME` as a word of its own becomes words, `${NAME}` a part of a word, `%i` the instance.
+    """
     words: list[str] = []
     for word in setting(unit, "ExecStart").replace("%i", instance).split():
         if word.startswith("$") and not word.startswith("${"):

@@ -32,7 +32,10 @@ class Command:
 
     @property
     def exporter_arguments(self) -> list[str] | None:
-        """The arguments of the exporter, if this command starts it, itself, in a container or behind ``--``; else None."""
+        """The arguments of the exporter, if this command starts it, itself, in a container or behind ``--``.
+
+        Else None.
+        """
         words = self.words
         if self.program == "hpc-exporter":
             return words[1:]

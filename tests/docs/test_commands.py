@@ -57,7 +57,10 @@ def wrong_with(command: Command) -> str | None:
 
 
 def wrong_with_term(text: str) -> str | None:
-    """Return a flag, a command or a target of make that stands in a sentence and does not exist. Parts may be left out."""
+    """Return a flag, a command or a target of make that stands in a sentence and does not exist.
+
+    Parts may be left out.
+    """
     words = text.split() or [""]
     if re.match(r"--[a-z]", text):
         flag = re.split(r"[^\w.-]", text)[0]

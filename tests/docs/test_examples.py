@@ -101,7 +101,10 @@ def files() -> dict[str, bytes]:
 
 
 def completed(text: str) -> str:
-    """Return a configuration that shows only some sections, with as little more as makes it whole. Lines stay where they are."""
+    """Return a configuration that shows only some sections, with as little more as makes it whole.
+
+    Lines stay where they are.
+    """
     content = yaml.safe_load(text)
     more = [] if content.keys() & {"clusters", "octopus", "accounts"} else [A_REGION]
     accounts = sorted(set(re.findall(r"\baccount: *([\w-]+)", text)))

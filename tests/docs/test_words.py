@@ -1,4 +1,7 @@
-"""Words in the documentation that name something name something that exists: metrics, keys, labels, fields, files, addresses."""
+"""Words in the documentation that name something name something that exists.
+
+Metrics, keys, labels, fields, files, addresses.
+"""
 
 import ast
 import json

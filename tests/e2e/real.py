@@ -28,7 +28,10 @@ def vector(names: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Vec
 
 
 def real_part(name: str, package: str = "prometheus") -> str:
-    """Path of a program that Debian has in `package`; without it the test is skipped, or fails where real parts are a must."""
+    """Path of a program that Debian has in `package`.
+
+    Without it the test is skipped, or fails where real parts are a must.
+    """
     path = shutil.which(name)
     if path is not None:
         return path
@@ -50,7 +53,10 @@ class Prometheus:
             return answer.status == 200
 
     async def query(self, expression: str) -> Vector:
-        """Return the instant vector of an expression: values by their sorted labels, without __name__, instance and job."""
+        """Return the instant vector of an expression.
+
+        Values by their sorted labels, without __name__, instance and job.
+        """
         async with self._http.get(f"{self._url}/api/v1/query", params={"query": expression}) as answer:
             facts = await answer.json()
         assert facts["status"] == "success", facts

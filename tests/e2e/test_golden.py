@@ -1,7 +1,7 @@
 """All of /metrics for a fixed scenario with everything switched on, as tests/fixtures/golden.prom has it.
 
-Values that differ from run to run are written NORMALISED there, and the lines of a family are sorted. After a change that is
-meant, write the file anew and read the difference:
+Values that differ from run to run are written NORMALISED there, and the lines of a family are sorted. After a change
+that is meant, write the file anew and read the difference:
 
     HPC_EXPORTER_WRITE_GOLDEN=1 .venv/bin/python -m pytest -n0 tests/e2e/test_golden.py
     git diff tests/fixtures/golden.prom

@@ -74,7 +74,7 @@ async def test_a_broken_web_configuration_is_status_1(tmp_path: Path) -> None:
 
 
 async def test_it_stops_on_sigterm_whatever_its_clients_do(tmp_path: Path, region: ScriptedRegion) -> None:
-    """Clients stuck in the handshake, with half a request, with a password that takes hours to check, or not reading."""
+    """Clients stuck in the handshake, with half a request, with an expensive password, or not reading."""
     authority = Authority(tmp_path)
     certificate = authority.issue()
     # A cost of hours: the check is still running when the process has to stop.

@@ -1,4 +1,7 @@
-"""Answers in other encodings than UTF-8: their text is read where that is possible, and never at the cost of the rest."""
+"""Answers in other encodings than UTF-8.
+
+Their text is read where that is possible, and never at the cost of the rest.
+"""
 
 import json
 

@@ -14,7 +14,8 @@ RunRealPart = Callable[[list[str], bytes], bytes]
 def run_real_part() -> RunRealPart:
     """Run a program of the machine with the input given; return its output. A failure or a complaint fails the test.
 
-    Without the program the test is skipped, or fails where HPC_EXPORTER_REQUIRE_REAL_PARTS=1 says that all must be there.
+    Without the program the test is skipped, or fails where HPC_EXPORTER_REQUIRE_REAL_PARTS=1 says that all must be
+    there.
     """
 
     def run(command: list[str], given: bytes) -> bytes:

@@ -171,7 +171,10 @@ async def test_scrapes_at_the_same_time_share_one_compression(compressed: list[i
 async def test_scrapes_that_wait_share_one_compression_although_something_changes_all_the_time(
     compressed: list[int],
 ) -> None:
-    """The first begins before the others come; these share the next one, which knows all that was put before they came."""
+    """The first begins before the others come.
+
+    These share the next one, which knows all that was put before they came.
+    """
     exposition = Exposition()
     exposition.put("a", chunks("a", [1] * 20_000))
     scrapes = [asyncio.create_task(exposition.body(Format.TEXT, compress=True))]

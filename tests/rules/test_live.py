@@ -107,7 +107,10 @@ class Inbox:
 
 
 def told(alert: dict[str, Any]) -> tuple[str, str, str]:
-    """Name of the alert, region or project, and the user or queue, of whom its text has to speak; of several the first."""
+    """Name of the alert, region or project, and the user or queue, of whom its text has to speak.
+
+    Of several the first.
+    """
     labels, summary, description = alert["labels"], alert["annotations"]["summary"], alert["annotations"]["description"]
     where = labels.get("source") or labels.get("hpc_cluster") or labels.get("project") or labels.get("instance", "")
     who = labels.get("user") or labels.get("target") or labels.get("queue_type") or ""

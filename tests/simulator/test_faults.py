@@ -165,7 +165,7 @@ async def test_the_truth_and_the_requests_are_told_over_http(client: Client) -> 
 
 
 async def test_every_kind_of_fault_leaves_the_server_in_order(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the fault, the next request gets the right answer, no request stays in flight, and no error is logged."""
+    """After any fault the next request gets the right answer, no request stays in flight, and no error is logged."""
     right = (await client.get())[2]
     for kind in get_args(Kind):
         client.region.faults.add(Fault(kind=kind, times=1, seconds=0.05, mebibytes=1))

@@ -1,4 +1,7 @@
-"""The platform of the simulator at its own address: who am I, groups, member lists with its own token, and the stricter mode."""
+"""The platform of the simulator at its own address.
+
+Who am I, groups, member lists with its own token, and the stricter mode.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any

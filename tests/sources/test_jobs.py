@@ -1,4 +1,7 @@
-"""One target that lists the jobs of several members: what is shown, and what leaves with the target or with a member."""
+"""One target that lists the jobs of several members.
+
+What is shown, and what leaves with the target or with a member.
+"""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,7 @@
-"""A region that keeps jobs, so that a deletion has an effect, or not, as a test wants it. It obeys whatever it is sent."""
+"""A region that keeps jobs, so that a deletion has an effect, or not, as a test wants it.
+
+It obeys whatever it is sent.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -27,7 +30,9 @@ class Deletion:
 
 @dataclass
 class BatchRegion:
-    """`jobs` are rows of the member lists by user and id; `codes` are errors by endpoint (schedulers, member_jobs, own_jobs).
+    """`jobs` are rows of the member lists by user and id.
+
+    `codes` are errors by endpoint (schedulers, member_jobs, own_jobs).
 
     `on_delete` takes over the answer to a DELETE; it may call `obey`.
     """

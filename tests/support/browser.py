@@ -32,7 +32,10 @@ PHONE = {"width": 390, "height": 844}
 
 @asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Browser]:
-    """Yield a browser with a profile of its own; where none is installed the test is skipped, or fails if it must not be."""
+    """Yield a browser with a profile of its own.
+
+    Where none is installed the test is skipped, or fails if it must not be.
+    """
     program = real_part("chromium", "chromium")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(

@@ -24,7 +24,10 @@ class FakeTimer:
 
 
 class FakeClock:
-    """An `exporter.clock.Clock` without real waiting. `now` and `monotonic` go on together; `jump` moves `now` alone."""
+    """An `exporter.clock.Clock` without real waiting.
+
+    `now` and `monotonic` go on together; `jump` moves `now` alone.
+    """
 
     def __init__(self, now: float = 1_700_000_000.0, monotonic: float = 5000.0) -> None:
         self._now = now

@@ -1,6 +1,7 @@
 """One collector with answers that a test gives: from a configuration and the bytes of an answer to samples.
 
-All is real but what aioresponses puts in the place of the network: configuration, tokens, HTTP client, decoding, rendering.
+All is real but what aioresponses puts in the place of the network: configuration, tokens, HTTP client, decoding,
+rendering.
 """
 
 import json
@@ -180,7 +181,10 @@ def assembled(config: str) -> Components:
 
 @asynccontextmanager
 async def collecting(config: str, collector: str, prefix: str = "") -> AsyncIterator[Collecting]:
-    """Yield a collector of the only region or project in `config`; samples whose names begin with `prefix` are compared."""
+    """Yield a collector of the only region or project in `config`.
+
+    Samples whose names begin with `prefix` are compared.
+    """
     assembly = assembled(config)
     try:
         yield Collecting(assembly, collector, prefix)

@@ -94,7 +94,10 @@ class Kept:
         self.writer = writer
 
     async def status(self, authorization: str = "", path: str = "/-/healthy") -> int:
-        """Return the status of one more request. Raises OSError or IncompleteReadError where the connection is closed."""
+        """Return the status of one more request.
+
+        Raises OSError or IncompleteReadError where the connection is closed.
+        """
         header = f"Authorization: {authorization}\r\n" if authorization else ""
         self.writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n".encode())
         async with asyncio.timeout(100):

@@ -1,7 +1,9 @@
-"""The command line in processes of its own, forked from one that has loaded it: an interpreter's start costs most of a second.
+"""The command line in processes of its own, forked from one that has loaded it.
 
-They differ from ``python -m exporter`` in nothing but what the interpreter does before it runs the first line. A test of that
-starts `sys.executable`.
+An interpreter's start costs most of a second.
+
+They differ from ``python -m exporter`` in nothing but what the interpreter does before it runs the first line. A test
+of that starts `sys.executable`.
 """
 
 import asyncio

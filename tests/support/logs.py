@@ -39,8 +39,8 @@ def generated(
 ) -> list[Entry]:
     """Return the jobs submitted in `days` days.
 
-    Users come for sessions in which they submit up to `largest_burst` jobs within ten minutes. `load` is by what the usual
-    length of a run is multiplied at a time in seconds. Nothing starts between the two times of `closed`.
+    Users come for sessions in which they submit up to `largest_burst` jobs within ten minutes. `load` is by what the
+    usual length of a run is multiplied at a time in seconds. Nothing starts between the two times of `closed`.
     """
     random = Random(seed)  # noqa: S311 - no secret
     asked = submissions(random, users, sessions_a_day, largest_burst)

@@ -1,7 +1,8 @@
 """A second, independent tracker for one member: plain and slow.
 
 It keeps every listing and works everything out again from the whole history, job by job, without carrying any state
-from poll to poll. The state machine is held against it. Tasks of arrays are known by their ids only, not by their names.
+from poll to poll. The state machine is held against it. Tasks of arrays are known by their ids only, not by their
+names.
 """
 
 import re
@@ -33,7 +34,10 @@ class Poll:
 
     @property
     def jobs(self) -> dict[str, Job]:
-        """Listed jobs by id, the rows of one array under one id. Of records with one id, one that has not ended is taken."""
+        """Listed jobs by id, the rows of one array under one id.
+
+        Of records with one id, one that has not ended is taken.
+        """
         by_spelling: dict[str, list[Job]] = {}
         for job in self.listing.jobs:
             by_spelling.setdefault(job.id, []).append(job)
@@ -317,7 +321,10 @@ def count_end(before: str, fact: Fact, expected: Expected) -> None:
 
 
 def judge_resources(life: Life, expected: Expected) -> None:
-    """Trapezoids between the moments at which the amounts were known: nothing before, what was listed, nothing after."""
+    """Trapezoids between the moments at which the amounts were known.
+
+    Nothing before, what was listed, nothing after.
+    """
     for index, name in enumerate(("allocated_cpus", "allocated_gpus", "allocated_dcus")):
         points: list[tuple[float, float | None, float]] = [(life.absent_before, 0, 0.0)]
         own = 0

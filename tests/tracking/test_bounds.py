@@ -127,7 +127,7 @@ def not_shorter(before: tuple[float | None, ...], after: tuple[float | None, ...
 @pytest.mark.parametrize("quantile", QUANTILES)
 @pytest.mark.parametrize("n", [59, 256])
 def test_is_exact_for_independent_waits(n: int, quantile: float) -> None:
-    """The share of samples whose bound lies above the true quantile is what the binomial distribution says, at least 0.95."""
+    """The share of samples with a bound above the true quantile is that of the binomial distribution, at least 0.95."""
     random = Random(n)  # noqa: S311 - no secret
     k = rank(n, quantile) or 0
     exact = sum(comb(n, j) * quantile**j * (1 - quantile) ** (n - j) for j in range(k))

@@ -82,7 +82,10 @@ def error_of(response: Response) -> PollError:
 
 
 def quoted(status: int, code: str, message: str) -> Text:
-    """Return an excerpt of an answer, for messages. English words of a code that is known are not repeated in Chinese."""
+    """Return an excerpt of an answer, for messages.
+
+    English words of a code that is known are not repeated in Chinese.
+    """
     repeated = message.isascii() and code in LISTED_CODES
     return Text(
         ", ".join(filter(None, (f"HTTP {status}", code and f"code {code}", message))),
@@ -105,7 +108,10 @@ STATUS_ERRORS: Mapping[int, tuple[type[PollError], Text]] = {
 
 
 def error_for_status(status: int, said: Text, label: str | None) -> PollError:
-    """Return the error for an HTTP status of 400 or more. `label` is the error's code as a label, None if there is none."""
+    """Return the error for an HTTP status of 400 or more.
+
+    `label` is the error's code as a label, None if there is none.
+    """
     if status in STATUS_ERRORS:
         kind, words = STATUS_ERRORS[status]
         return kind(Text(f"{words.en} ({said.en})", f"{words.zh}（{said.zh}）"), api_code=label)
@@ -143,7 +149,10 @@ def throttling(response: Response, key: str, said: Text, label: str | None) -> T
 
 
 def gateway_number(code: str) -> str:
-    """Return the number of a gateway's code, which means the same whatever the gateway is called; other codes as they are."""
+    """Return the number of a gateway's code, which means the same whatever the gateway is called.
+
+    Other codes as they are.
+    """
     prefix = next((gateway for gateway in _GATEWAYS if code.startswith(gateway)), "")
     return code.removeprefix(prefix)
 

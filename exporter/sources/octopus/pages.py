@@ -1,6 +1,7 @@
 """One page of the list of queued data jobs. Source: the page 查询排队作业列表-QueryQueuedJobList.
 
-Only fields in use are named here: an unused field cannot make a row unreadable. All fields of a row but `id` are optional.
+Only fields in use are named here: an unused field cannot make a row unreadable. All fields of a row but `id` are
+optional.
 """
 
 import math
@@ -123,7 +124,10 @@ def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:
 
 
 def read_row(raw: msgspec.Raw) -> tuple[WireRow, int, bool]:
-    """Return a row, how many of its values make no sense, and whether its stamp is one of them. Raises one of UNREADABLE."""
+    """Return a row, how many of its values make no sense, and whether its stamp is one of them.
+
+    Raises one of UNREADABLE.
+    """
     try:
         return _row.decode(raw), 0, False
     except UNREADABLE:

@@ -1,9 +1,9 @@
 """Arrivals at and departures from a queue, concluded from successive listings. A pure state machine: no I/O, no clock.
 
 Times are seconds on one clock that never goes back. The first complete listing is only where the count begins: what is
-in it came at an unknown time. An entry departs when a complete listing lacks it. A queue that moves while it is read page
-by page can hide an entry from a listing that seems complete, so a listing of several pages only raises a suspicion, which
-the next one confirms; the departure counts for the first.
+in it came at an unknown time. An entry departs when a complete listing lacks it. A queue that moves while it is read
+page by page can hide an entry from a listing that seems complete, so a listing of several pages only raises a
+suspicion, which the next one confirms; the departure counts for the first.
 """
 
 from collections.abc import Collection, Mapping
@@ -50,8 +50,8 @@ def diff(
 ) -> tuple[QueueState, Events]:
     """Conclude from a listing of `ids` at the time `at` (see QueueListing for `complete` and `certain`).
 
-    Changes during more than `longest_gap` seconds without a complete listing are counted, but not timed; without one even
-    then, the known state is too old to conclude from. That also bounds the memory.
+    Changes during more than `longest_gap` seconds without a complete listing are counted, but not timed; without one
+    even then, the known state is too old to conclude from. That also bounds the memory.
     """
     in_touch = flow.complete_at is not None and at - flow.complete_at <= longest_gap
     if not complete and not in_touch:

@@ -134,7 +134,8 @@ FAMILIES: Final = (
 def rendered(labels: tuple[str, ...], listing: QueueListing, totals: QueueTotals) -> Chunks:
     """All samples of a queue; its counters only while it is known what comes and goes.
 
-    `labels` are the project's name, and queue type, cluster type and id: "" for those that the configuration leaves out.
+    `labels` are the project's name, and queue type, cluster type and id: "" for those that the configuration leaves
+    out.
     """
     values: dict[Family, float | None] = {LENGTH: listing.length, COMPLETE: listing.complete}
     chunks: Chunks = {}

@@ -45,7 +45,10 @@ Kind = tuple[str, str, str]
 
 
 class Requested(Record, frozen=True, gc=False):
-    """The resources that the queued jobs request. `unread` counts those whose resource spec is missing or not understood."""
+    """The resources that the queued jobs request.
+
+    `unread` counts those whose resource spec is missing or not understood.
+    """
 
     cpu_cores: float
     memory_bytes: float
@@ -68,8 +71,8 @@ class QueueListing(Record, frozen=True, gc=False):
 
     `length` is what the API says, None where it says nothing. `content` is None where not everything could be read;
     `lost` then says why. `complete`: an entry that is not in `ids` was not in the queue; `certain`: and surely not,
-    because all entries came in one answer. `rejected` counts rows without a usable id, `rejected_values` single values that
-    make no sense. `skew` is how far our clock is ahead of the server's, in seconds.
+    because all entries came in one answer. `rejected` counts rows without a usable id, `rejected_values` single values
+    that make no sense. `skew` is how far our clock is ahead of the server's, in seconds.
     """
 
     length: int | None

@@ -1,4 +1,6 @@
-"""Deletes jobs: the one call of this program that destroys. Nothing that serves may import this module; a test sees to it.
+"""Deletes jobs: the one call of this program that destroys.
+
+Nothing that serves may import this module; a test sees to it.
 
 Source: the page 删除作业.
 """
@@ -32,7 +34,10 @@ class UnsafeNameError(ExporterError):
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Jobs of one user at one scheduler. Raises UnsafeNameError: one with unsafe names cannot be made, let alone sent."""
+    """Jobs of one user at one scheduler.
+
+    Raises UnsafeNameError: one with unsafe names cannot be made, let alone sent.
+    """
 
     scheduler_id: str
     user: str

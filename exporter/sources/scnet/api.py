@@ -54,7 +54,10 @@ NO_ENVELOPE = Text("the answer is not the JSON envelope that the API describes",
 
 
 def address(path: str, params: Mapping[str, str], *, hpc_url: str, ac_url: str) -> str:
-    """Return the address of a collector's path: at the AC service if it begins with ``/ac/``. `params` fill its ``{names}``."""
+    """Return the address of a collector's path: at the AC service if it begins with ``/ac/``.
+
+    `params` fill its ``{names}``.
+    """
     base = ac_url if path.startswith("/ac/") else hpc_url
     return base + path.format_map({name: encoded(value) for name, value in params.items()})
 

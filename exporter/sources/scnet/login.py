@@ -194,7 +194,9 @@ def signature(user: str, access_key: str, secret_key: str, timestamp: str) -> st
 
 
 def read_login(response: Response) -> LoginAnswer:
-    """Return the tokens in the answer to a login. A rejection names this machine's clock as the likely cause where it is off.
+    """Return the tokens in the answer to a login.
+
+    A rejection names this machine's clock as the likely cause where it is off.
 
     The row of a region is found by its id: the order of the rows means nothing, and the token's own claim may differ.
     Of two rows of one region the first usable one counts.
@@ -252,7 +254,7 @@ _renewed = msgspec.json.Decoder(str | WireRenewed | list[WireRenewed])
 
 
 def read_renewal(response: Response) -> Issued:
-    """Return the token in the answer to ``tokens/next``, which is the token itself, in an object, or in an object in a list."""
+    """Return the token in the answer to ``tokens/next``: text, an object that holds it, or a list of such objects."""
     data = open_confidential(response)
     try:
         answer = _renewed.decode(data)

@@ -109,7 +109,10 @@ def _read_job(raw: msgspec.Raw) -> tuple[Job, int]:
 def _piece_by_piece(
     raw_id: msgspec.Raw, raw_status: msgspec.Raw, raw_name: msgspec.Raw, *amounts: msgspec.Raw
 ) -> tuple[Job, int]:
-    """Return a job of which not all values can be read, and how many of them make no sense. Raises RecordError as `_read_job`."""
+    """Return a job of which not all values can be read, and how many of them make no sense.
+
+    Raises RecordError as `_read_job`.
+    """
     job_id = id_of(raw_id)
     if job_id is None:
         raise RecordError("a job without a usable id")

@@ -234,7 +234,10 @@ class _Tally:
 
 
 def _state_of(metric_name: str) -> JobState | None:
-    """Return the state for "R", or for "R(运行)" and "'R(运行)'" as the page's table spells it; None where there is no letter."""
+    """Return the state for "R", or for "R(运行)" and "'R(运行)'" as the page's table spells it.
+
+    None where there is no letter.
+    """
     letter = metric_name.strip().strip("'\"‘’“”")[:1].upper()
     if letter in _LETTERS:
         return _LETTERS[letter]
@@ -254,7 +257,7 @@ class SeenQueues(NamedTuple):
     absent: tuple[str, ...] = ()
 
     def after(self, names: Iterable[str]) -> tuple["SeenQueues", int]:
-        """Return the names to remember after an answer with these, and the number of those dropped to stay below the limit."""
+        """Return the names to remember after an answer with these, and the number dropped to stay below the limit."""
         present = frozenset(names)
         if present == self.present:
             return self, 0
@@ -283,7 +286,10 @@ def _added(one: Counts, other: Counts) -> Counts:
 
 
 def rendered(hpc_cluster: str, user: str, queues: Mapping[str, Counts]) -> Chunks:
-    """Return the lines of a user's queues. Runs at every change of an answer, so what lines have in common is rendered once."""
+    """Return the lines of a user's queues.
+
+    Runs at every change of an answer, so what lines have in common is rendered once.
+    """
     lines_start = start(JOBS, hpc_cluster, user)
     lines = "".join(
         [_queue_lines(f'{lines_start},queue="{escape(queue)}"', counts) for queue, counts in queues.items()]

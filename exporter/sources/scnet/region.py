@@ -88,7 +88,10 @@ class Region:
         return []
 
     def _queue_users(self) -> list[str]:
-        """Return the users whose queues are counted; OWNER stands for the token's own user until a login gives the name."""
+        """Return the users whose queues are counted.
+
+        OWNER stands for the token's own user until a login gives the name.
+        """
         if self.cluster.users is not None:
             return [user.name for user in self.cluster.users]
         owner = self.tokens.own.issued.owner

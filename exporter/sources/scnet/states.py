@@ -99,7 +99,10 @@ _SHORTEST_CUT: Final = 4
 
 @lru_cache(maxsize=1024)
 def state_of(word: str) -> JobState:
-    """Return the state that `word` names, in any case and with what Slurm's tools add to it; UNKNOWN if it names none."""
+    """Return the state that `word` names, in any case and with what Slurm's tools add to it.
+
+    UNKNOWN if it names none.
+    """
     plain = _BY_USER.sub("", word.strip().casefold())
     if plain.endswith("+"):
         return _state_of_cut(plain.rstrip("+"))

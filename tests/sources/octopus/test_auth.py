@@ -1,4 +1,7 @@
-"""Tokens from IAM: one login for all, renewed ahead of the end, replaced when rejected; a dead account is left alone."""
+"""Tokens from IAM: one login for all, renewed ahead of the end, replaced when rejected.
+
+A dead account is left alone.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""A configured project from its file to the lines of /metrics: the whole exporter in this process, the project simulated."""
+"""A configured project from its file to the lines of /metrics.
+
+The whole exporter in this process, the project simulated.
+"""
 
 import asyncio
 import json

@@ -38,7 +38,10 @@ def queue(
     unread: int = 0,
     oldest: float | None = None,
 ) -> dict[str, float]:
-    """Return the samples of a queue. `jobs` are those of each kind, or of which nothing is known but that they are there."""
+    """Return the samples of a queue.
+
+    `jobs` are those of each kind, or of which nothing is known but that they are there.
+    """
     samples: dict[str, float | None] = {"queue_length": length, "queue_listing_complete": complete}
     if jobs is not None:
         kinds, unread = ({"  ": jobs}, jobs) if isinstance(jobs, int) else (jobs, unread)

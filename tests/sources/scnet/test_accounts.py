@@ -739,7 +739,10 @@ async def test_an_account_that_may_ask_nothing_any_more_costs_ever_fewer_logins(
 
 
 async def test_a_dead_token_among_denied_targets_comes_back_with_the_next_that_worked(lab: AtWork) -> None:
-    """A renewed token that no region accepts, while another target is denied all the time: no quarter of an hour lost."""
+    """A renewed token that no region accepts, while another target is denied all the time.
+
+    No quarter of an hour lost.
+    """
     token, client = lab.token(lab.first), lab.client(lab.first)
     await client.schedulers(token)
     await lab.clock.advance(0.81 * DAY)
