@@ -172,7 +172,10 @@ Listed = tuple[Collector, Subject]
 
 
 async def _chosen(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Listed]:
-    """Return the lists of jobs to request: of the collectors that list them, those whose subjects pass. Raises UsageError."""
+    """Return the lists of jobs to request: of the collectors that list them, those whose subjects pass.
+
+    Raises UsageError.
+    """
     lists = [
         (collector, subject)
         for region in components.regions.values()
@@ -189,7 +192,10 @@ def _own(lists: Sequence[Listed]) -> bool:
 
 
 def listing_of(cluster: Cluster) -> Collector:
-    """Return the collector that lists a region's jobs: the one in `collect`, or that of members or, without members, of tokens."""
+    """Return the collector that lists a region's jobs.
+
+    The one in `collect`, or that of members or, without members, of tokens.
+    """
     listing = [each for each in collectors_of("clusters") if each.lists_jobs]
     in_order = sorted(
         listing, key=lambda each: (each.name not in cluster.collect, not each.default, not each.per.own_tokens)
@@ -198,7 +204,10 @@ def listing_of(cluster: Cluster) -> Collector:
 
 
 async def _owner(region: Region, collector: Collector) -> str:
-    """Return the user whom the region's token belongs to, where the list is of that user; empty where that is unknown."""
+    """Return the user whom the region's token belongs to, where the list is of that user.
+
+    Empty where that is unknown.
+    """
     if collector.per.own_tokens and region.cluster.users is None:
         # The login says whose it is. Where that fails, the request for the jobs will say why.
         with suppress(PollError):

@@ -39,7 +39,10 @@ class Owner:
         return found
 
     async def mine(self) -> bool:
-        """Whether the token is known to be the subject's; False where its owner is not known. Raises PollError for another's."""
+        """Whether the token is known to be the subject's; False where its owner is not known.
+
+        Raises PollError for another's.
+        """
         await self.token.current()
         owner = self.token.issued.owner
         if owner and owner != self._user:
