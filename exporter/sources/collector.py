@@ -318,7 +318,9 @@ def opened(open_envelope: Callable[[Response], msgspec.Raw], collector: Collecto
         raise
     except PollError:
         if collector.optional and response.status in NOT_THERE:
-            raise NotThereError(f"HTTP {response.status}: this region does not have {collector.path}") from None
+            status, path = response.status, collector.path
+            text = Text(f"HTTP {status}: this region does not have {path}", f"HTTP {status}：该区域没有接口 {path}")
+            raise NotThereError(text) from None
         raise
 
 

@@ -75,7 +75,7 @@ async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, own
         if missing == 0 or len(listed) == before:
             break
     if unread and not listed:
-        raise DecodeError(f"none of the answer's {unread} rows can be read")
+        raise DecodeError(Text(f"none of the answer's {unread} rows can be read", f"响应中的 {unread} 行全部无法解析"))
     unknown = sum(job.state is JobState.UNKNOWN for job in listed.values())
     return JobListing(tuple(listed.values()), rejected=unread + missing, unknown_states=unknown)
 
@@ -102,7 +102,8 @@ def read_page(response: Response) -> Page:
     lists = [fields[name] for name in LISTS if bytes(fields.get(name, NULL)) != b"null"]
     total, _ = count_of(fields.get("total", NULL))
     if not lists and total is None:
-        raise DecodeError(f"the answer is not a page of jobs: {excerpt(bytes(data))}")
+        said = excerpt(bytes(data))
+        raise DecodeError(Text(f"the answer is not a page of jobs: {said}", f"响应不是作业列表：{said}"))
     if total is None and bytes(fields.get("total", NULL)) != b"null":
         total = -1
     return Page(list_of(lists[0]) if lists else [], total)
@@ -164,7 +165,12 @@ class OwnPolling:
             self._schedulers = sorted({str(row.id) for row in rows})
             self._known_until = clock.monotonic() + SCHEDULERS_KNOWN_FOR
         if not self._schedulers:
-            raise DecodeError(f"{self._region.name} lists no scheduler whose jobs could be requested")
+            name = self._region.name
+            raise DecodeError(
+                Text(
+                    f"{name} lists no scheduler whose jobs could be requested", f"{name} 没有列出可以查询作业的调度系统"
+                )
+            )
         return self._schedulers
 
 

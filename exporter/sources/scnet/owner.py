@@ -8,6 +8,7 @@ from exporter.errors import PermanentError, RejectedError
 from exporter.sources.collector import Subject
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.subjects import OWNER
+from exporter.text import Text
 
 T = TypeVar("T")
 
@@ -47,8 +48,12 @@ class Owner:
         owner = self.token.issued.owner
         if owner and owner != self._user:
             raise RejectedError(
-                f"the token from {self.token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of their "
-                "own under users, or list them as a member of a group"
+                Text(
+                    f"the token from {self.token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of "
+                    "their own under users, or list them as a member of a group",
+                    f"{self.token.origin} 中的令牌属于 {owner}，只能列出其本人的作业：请在 users 中为 {self._user} 配置自己的令牌，"
+                    "或将其列为用户组成员",
+                )
             )
         users = self._region.cluster.users or ()
         return bool(owner) or any(user.name == self._user and (user.token or user.account) for user in users)
@@ -60,7 +65,12 @@ class Owner:
         self._region.context.targets_changed()
         # The poll is cancelled here, unless a reload was faster.
         await asyncio.sleep(0)
-        raise RejectedError(f"the token is no longer that of {self._user} but of {owner}")
+        raise RejectedError(
+            Text(
+                f"the token is no longer that of {self._user} but of {owner}",
+                f"令牌的用户已由 {self._user} 变为 {owner}",
+            )
+        )
 
     async def name(self) -> str:
         """Return the scheduler user that the token belongs to.
@@ -73,7 +83,10 @@ class Owner:
         owner = self.token.issued.owner or next(without_own, "")
         if not owner:
             raise RejectedError(
-                f"the token from {self.token.origin} does not say whose it is: list the users of {self._region.name} in the "
-                "configuration"
+                Text(
+                    f"the token from {self.token.origin} does not say whose it is: list the users of {self._region.name} in "
+                    "the configuration",
+                    f"{self.token.origin} 中的令牌没有写明属于哪个用户：请在配置中列出 {self._region.name} 的 users",
+                )
             )
         return owner
