@@ -28,6 +28,9 @@ GROUPED: Final = {"people": "user", "groups": "group", "regions": "source"}
 FIRST_SORT: Final = {"targets": "state", **dict.fromkeys(("members", *GROUPED, "queues"), "-running")}
 _DIGITS: Final = re.compile(r"([0-9]{1,18})")
 _LISTING: Final = frozenset(each.name for each in registry().values() if each.lists_jobs)
+_COUNTING: Final = frozenset(
+    each.name for each in registry().values() if "hpc_queue_jobs" in {family.name for family in each.families}
+)
 
 # The values of a row by column, and those of its target.
 Row = Mapping[str, Any]
@@ -66,7 +69,7 @@ def member_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
 def user_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     """Yield a row for each user whose queues are counted."""
     for target in targets:
-        if target["collector"] == "queue_jobs" and target["state"] != "absent":
+        if target["collector"] in _COUNTING and target["state"] != "absent":
             queues = target["queues"]
             counts = {name: None if queues is None else added(queue[name] for queue in queues) for name in JOBS}
             yield {**base_row(target), **counts, **dict.fromkeys(IN_USE), "group": "", "user": target["target"]}
