@@ -28,7 +28,10 @@ QUOTA_BYTES = f"max by (hpc_cluster, user, path) (hpc_storage_quota_bytes{{{IN_R
 
 
 def spent(window: str) -> str:
-    """Yuan spent a day: falls of the balance only, so that a payment does not hide them; over the time that is known of."""
+    """Yuan spent a day: falls of the balance only, so that a payment does not hide them.
+
+    Over the time that is known of.
+    """
     falls = f"clamp_min({BEFORE} - {BALANCE}, 0)[{window}:{STEP}s]"
     return f"{DAY} * sum_over_time({falls}) / ({STEP} * count_over_time({falls}))"
 

@@ -23,7 +23,10 @@ class Trial:
     errors: dict[str, dict[str, PollError | None]] = field(default_factory=dict)
 
     def works(self, collector: Collector) -> bool:
-        """Whether the collector is of use: a target of it answered, or one that is on by default only failed in passing."""
+        """Whether the collector is of use.
+
+        A target of it answered, or one that is on by default only failed in passing.
+        """
         errors = self.errors.get(collector.name, {}).values()
         return any(error is None or (collector.default and not isinstance(error, PermanentError)) for error in errors)
 
@@ -40,7 +43,8 @@ class Trial:
     def chosen(self, *, members: bool) -> tuple[list[Collector], list[Collector]]:
         """Return the collectors to run, and those that would do in the place of one of them.
 
-        Of those that list jobs one is enough: with `members` the one that tells most of them, else one for the token's own.
+        Of those that list jobs one is enough: with `members` the one that tells most of them, else one for the token's
+        own.
         """
         working = [each for each in collectors_of(self.section) if self.works(each)]
         listing = [each for each in working if each.lists_jobs]
@@ -51,7 +55,9 @@ class Trial:
 async def try_collectors(
     accounts: Iterable[Account], clusters: Iterable[Cluster], contexts: Contexts, seconds: float
 ) -> Mapping[str, Trial]:
-    """Poll targets of every collector of these once, without retries; the outcomes by the name of the account or region.
+    """Poll targets of every collector of these once, without retries.
+
+    The outcomes by the name of the account or region.
 
     `seconds` is the longest that a request may take.
     """

@@ -51,7 +51,10 @@ def checked_region(region: Found, account: Account, ac_url: str) -> Found:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A region as the configuration will have it: `cluster` without a `collect`; `left_out` says why groups or members are missing."""
+    """A region as the configuration will have it: `cluster` without a `collect`.
+
+    `left_out` says why groups or members are missing.
+    """
 
     region: Found
     cluster: Cluster

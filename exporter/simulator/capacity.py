@@ -1,6 +1,7 @@
 """Room in a simulated region: queues, limits and storage, as its HPC interface tells them.
 
-All of it follows from the jobs of the batch system: what they hold is not free, what they held is charged and has written files.
+All of it follows from the jobs of the batch system: what they hold is not free, what they held is charged and has
+written files.
 """
 
 from collections.abc import Callable

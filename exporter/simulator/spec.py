@@ -91,10 +91,12 @@ class GroupSpec:
 
 @dataclass(frozen=True, slots=True)
 class UserSpec:
-    """A scheduler user; `group` is empty for one without. An administrator's token may list the jobs of every member of the region's groups.
+    """A scheduler user; `group` is empty for one without.
 
-    At most `max_running` of the user's jobs run at a time. `machine_hours` are the core-hours that the user had at the start, `stored`
-    the GB of files, of `quota` GB.
+    An administrator's token may list the jobs of every member of the region's groups.
+
+    At most `max_running` of the user's jobs run at a time. `machine_hours` are the core-hours that the user had at the
+    start, `stored` the GB of files, of `quota` GB.
     """
 
     name: str

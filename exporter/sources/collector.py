@@ -38,7 +38,8 @@ class Subject:
 
     `source` is the name of the region or project and `target` the label of that name; `place` is FILE:LINE:COL in the
     configuration. `user`, `group` and `group_id` are empty where the collector is not for each of these. `params` fill
-    the ``{names}`` of the collector's path. `configured` is the target as the configuration names it, where that differs.
+    the ``{names}`` of the collector's path. `configured` is the target as the configuration names it, where that
+    differs.
     """
 
     source: str
@@ -56,10 +57,10 @@ class Subject:
 class Per:
     """For each of what a collector is asked: a region, a user, a member, a queue.
 
-    `section` is the key of the configuration whose entries have such collectors; `subjects` yields what one of these entries
-    (and, where its users are left out, the owner of its token) names. `up` is the family that says whether all targets of such an
-    entry work. `order` is that in which they are listed and polled,
-    and `key` the key of such an entry that names them, empty for the entry itself.
+    `section` is the key of the configuration whose entries have such collectors; `subjects` yields what one of these
+    entries (and, where its users are left out, the owner of its token) names. `up` is the family that says whether all
+    targets of such an entry work. `order` is that in which they are listed and polled, and `key` the key of such an
+    entry that names them, empty for the entry itself.
     """
 
     section: str
@@ -107,9 +108,9 @@ class Polling(Protocol):
 class Collector:
     """A declared collector.
 
-    `start` makes the polling of one target of a region or project. With `optional`, HTTP 404 and 405 mean that a region does
-    not have the endpoint, which is no failure. `whose` says, given the subject, whose token the endpoint takes. `once` is how
-    the command of that name shows what was found; None: by the values of the families.
+    `start` makes the polling of one target of a region or project. With `optional`, HTTP 404 and 405 mean that a region
+    does not have the endpoint, which is no failure. `whose` says, given the subject, whose token the endpoint takes.
+    `once` is how the command of that name shows what was found; None: by the values of the families.
     """
 
     name: str
@@ -151,8 +152,8 @@ def register(collector: Collector) -> Collector:
 def registry() -> Mapping[str, Collector]:
     """All collectors by name: those on by default first, then in the order of their names.
 
-    Imports each module of each vendor's package, so that a collector is there as soon as its file is. Those whose names begin
-    with an underscore declare none, and only the command that needs one may load it.
+    Imports each module of each vendor's package, so that a collector is there as soon as its file is. Those whose names
+    begin with an underscore declare none, and only the command that needs one may load it.
     """
     package = importlib.import_module("exporter.sources")
     for vendor in pkgutil.iter_modules(package.__path__, "exporter.sources."):
@@ -234,10 +235,11 @@ def collector(
 ) -> Callable[[Generate[R]], Generate[R]]:
     """Declare a collector of rows, by a generator that turns a subject and its rows into samples.
 
-    The annotation of its parameter `rows` says what a row is, as ``Rows[Row]`` with a msgspec struct `Row`. Numbers may come as
-    text; for ids and names in any form there are the types `Id` and `Name` of `exporter.sources.values`. A field that cannot be
-    read takes its default, or rejects its row where it has none. A collector that is not on by
-    `default` is optional: regions without its endpoint are normal. `polling` is the class of its polls where one request does not do.
+    The annotation of its parameter `rows` says what a row is, as ``Rows[Row]`` with a msgspec struct `Row`. Numbers may
+    come as text; for ids and names in any form there are the types `Id` and `Name` of `exporter.sources.values`. A
+    field that cannot be read takes its default, or rejects its row where it has none. A collector that is not on by
+    `default` is optional: regions without its endpoint are normal. `polling` is the class of its polls where one
+    request does not do.
     """
 
     def declare(generate: Generate[R]) -> Generate[R]:
@@ -290,7 +292,10 @@ class RowPolling(Generic[R]):
         return read_rows(opened(self._source.open, self._collector, response), self._row)
 
     def _samples(self, answers: Iterable[tuple[Subject, Rows[R]]]) -> tuple[Sample, ...]:
-        """Those with a known value. Where several claim the same labels with other values, nothing says which is right."""
+        """Those with a known value.
+
+        Where several claim the same labels with other values, nothing says which is right.
+        """
         found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
         disputed = set[Sample]()
         for subject, rows in answers:
@@ -327,7 +332,10 @@ def opened(open_envelope: Callable[[Response], msgspec.Raw], collector: Collecto
 async def get_unless_shown(
     endpoint: Endpoint, shown: Callable[[], int | None], read: Callable[[Response], T]
 ) -> T | None:
-    """Request an endpoint and read the answer, unless its fingerprint is that of the one `shown`: None. Raises PollError."""
+    """Request an endpoint and read the answer, unless its fingerprint is that of the one `shown`: None.
+
+    Raises PollError.
+    """
     known = shown()
     found = await endpoint.get(lambda response: None if hash(response.body) == known else read(response))
     if found is None and shown() != known:

@@ -85,7 +85,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """The regions of an account; `groups_problem` says why its groups are not known, and `elsewhere` are those of no region here."""
+    """The regions of an account.
+
+    `groups_problem` says why its groups are not known, and `elsewhere` are those of no region here.
+    """
 
     regions: list[Found]
     groups_problem: str = ""

@@ -1,7 +1,8 @@
 """Groups of an account and their members, as the platform knows them.
 
-Source: ``GET /ac/openapi/v2/groupmembers`` with the platform's token. Its columns are known from one public client only, and
-whether a member's row names the region's user is open: ``clusterUserName`` is used where it is there, else ``userName``.
+Source: ``GET /ac/openapi/v2/groupmembers`` with the platform's token. Its columns are known from one public client
+only, and whether a member's row names the region's user is open: ``clusterUserName`` is used where it is there, else
+``userName``.
 """
 
 from collections.abc import Iterable
@@ -40,7 +41,8 @@ class WireGroup(WireMember, rename="camel"):
 class Group:
     """A group in one region; `cluster_id` is empty where its row names none.
 
-    `members` are scheduler users, in the order of the answer; those in `by_login` are known by their platform login only.
+    `members` are scheduler users, in the order of the answer; those in `by_login` are known by their platform login
+    only.
     """
 
     cluster_id: str
@@ -51,7 +53,10 @@ class Group:
 
 
 def read_groups(response: Response) -> tuple[Group, ...]:
-    """Return the groups in an answer; rows that cannot be read are left out. Raises PollError, also where none can be read."""
+    """Return the groups in an answer; rows that cannot be read are left out.
+
+    Raises PollError, also where none can be read.
+    """
     data = open_envelope(response)
     found: dict[tuple[str, str], tuple[str, dict[str, bool]]] = {}
     rows, rejected = 0, 0
@@ -76,7 +81,10 @@ def read_groups(response: Response) -> tuple[Group, ...]:
 
 
 def _read(raw: msgspec.Raw) -> tuple[WireGroup, list[WireMember]]:
-    """Return a row and its members. Raises RecordError for one without a usable id, or none of whose members can be read."""
+    """Return a row and its members.
+
+    Raises RecordError for one without a usable id, or none of whose members can be read.
+    """
     row = read_row(raw, WireGroup)
     if not row.group_id:
         raise RecordError("a group without an id")

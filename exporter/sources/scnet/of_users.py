@@ -15,8 +15,8 @@ R = TypeVar("R", bound=msgspec.Struct)
 class OfUser(RowPolling[R]):
     """Polls with the owner of the token as ``{user}`` in the path where the subject is no user.
 
-    With ``{scheduler_id}`` in the path there is a request for each scheduler of the region, and a subject with this parameter.
-    All of them make one poll: of an amount that two schedulers tell differently nothing says which is right.
+    With ``{scheduler_id}`` in the path there is a request for each scheduler of the region, and a subject with this
+    parameter. All of them make one poll: of an amount that two schedulers tell differently nothing says which is right.
     """
 
     def __init__(

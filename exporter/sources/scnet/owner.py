@@ -75,7 +75,8 @@ class Owner:
     async def name(self) -> str:
         """Return the scheduler user that the token belongs to.
 
-        Where it does not say, the first user that is listed without a token of their own. Raises PollError where there is none.
+        Where it does not say, the first user that is listed without a token of their own. Raises PollError where there
+        is none.
         """
         await self.token.current()
         users = (user.name for user in self._region.cluster.users or ())
