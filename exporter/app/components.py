@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from exporter.app.tls import Contexts, context_for
 from exporter.clock import SystemClock
-from exporter.config import Account, Cluster, Config, OctopusProject, Tls, load
+from exporter.config import Account, Cluster, Config, OctopusProject, Slurm, Tls, load
 from exporter.config.files import UnansweredFileError, answered
 from exporter.errors import ConfigurationError, Mistake
 from exporter.metrics.exposition import Exposition
@@ -23,6 +23,7 @@ from exporter.sources.per_job import PerJobBudget
 from exporter.sources.scnet.platform import Platform
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.region_tokens import AccountAtWork, account_at_work
+from exporter.sources.slurm.cluster import SlurmCluster
 from exporter.sources.source import Context, Source
 
 
@@ -34,7 +35,7 @@ class WithTls(Protocol):
 
 
 Part = TypeVar("Part", bound=WithTls)
-Polled = TypeVar("Polled", Cluster, OctopusProject, Account)
+Polled = TypeVar("Polled", Cluster, Slurm, OctopusProject, Account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Components:
     slots: asyncio.Semaphore
     accounts: Mapping[str, AccountAtWork]
     regions: Mapping[str, Region]
+    slurm: Mapping[str, SlurmCluster]
     projects: Mapping[str, Project]
     platforms: Mapping[str, Platform]
 
@@ -57,12 +59,12 @@ class Components:
     def none(cls, context: Context) -> "Components":
         """Those of an empty configuration."""
         config = Config()
-        return cls(config, {}, context, asyncio.Semaphore(config.poll.max_concurrency), {}, {}, {}, {})
+        return cls(config, {}, context, asyncio.Semaphore(config.poll.max_concurrency), {}, {}, {}, {}, {})
 
     @property
     def sources(self) -> dict[str, Source]:
         """All sources by name, in the order in which they are shown."""
-        return {**self.regions, **self.projects, **self.platforms}
+        return {**self.regions, **self.slurm, **self.projects, **self.platforms}
 
     @property
     def warnings(self) -> list[str]:
@@ -71,7 +73,7 @@ class Components:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """The kind of each source by name: scnet, octopus or account."""
+        """The kind of each source by name: scnet, slurm, octopus or account."""
         return {name: source.kind for name, source in self.sources.items()}
 
     @property
@@ -161,7 +163,7 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
         }
 
     accounts = same(before.accounts, share.accounts, "account")
-    kept = replace(before, contexts=contexts, accounts=accounts, regions={}, projects={}, platforms={})
+    kept = replace(before, contexts=contexts, accounts=accounts, regions={}, slurm={}, projects={}, platforms={})
     if share.poll.max_concurrency != before.config.poll.max_concurrency:
         return replace(kept, slots=asyncio.Semaphore(share.poll.max_concurrency))
     regions = {
@@ -174,7 +176,13 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
         for name, platform in same(before.platforms, share.accounts, "account").items()
         if accounts.get(name) is platform.at_work
     }
-    return replace(kept, regions=regions, projects=same(before.projects, share.octopus, "project"), platforms=platforms)
+    return replace(
+        kept,
+        regions=regions,
+        slurm=same(before.slurm, share.slurm, "cluster"),
+        projects=same(before.projects, share.octopus, "project"),
+        platforms=platforms,
+    )
 
 
 def build(config: Config, share: Config, kept: Components, *, before: Components, shard: Shard = WHOLE) -> Components:
@@ -191,6 +199,11 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
         cluster.name: kept.regions.get(cluster.name)
         or Region(cluster, accounts, context, slots=slots, tls=contexts[cluster.tls], owns=shard.owns)
         for cluster in share.clusters
+    }
+    slurm = {
+        cluster.name: kept.slurm.get(cluster.name)
+        or SlurmCluster(cluster, context, slots=slots, tls=contexts[cluster.tls], owns=shard.owns)
+        for cluster in share.slurm
     }
     projects = {
         project.name: kept.projects.get(project.name)
@@ -210,7 +223,7 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
         for account in share.accounts
         if account.collect
     }
-    return Components(config, contexts, context, slots, accounts, regions, projects, platforms)
+    return Components(config, contexts, context, slots, accounts, regions, slurm, projects, platforms)
 
 
 def share_of(config: Config, shard: Shard) -> Config:
@@ -223,6 +236,7 @@ def share_of(config: Config, shard: Shard) -> Config:
     return config.model_copy(
         update={
             "clusters": tuple(part for cluster in config.clusters for part in part_of(cluster, shard)),
+            "slurm": tuple(part for cluster in config.slurm for part in part_of(cluster, shard)),
             "octopus": tuple(part for project in config.octopus for part in part_of(project, shard)),
             # Regions need their tokens.
             "accounts": tuple(
@@ -248,7 +262,7 @@ def part_of(whole: Polled, shard: Shard) -> list[Polled]:
     return [whole.model_copy(update={"requests_per_second": whole.requests_per_second * mine / len(keys)})]
 
 
-def targets_of(source: Cluster | OctopusProject | Account) -> list[TargetKey]:
+def targets_of(source: Cluster | Slurm | OctopusProject | Account) -> list[TargetKey]:
     """Return the keys of all its targets; where no users are listed, the token's own user stands for them."""
     return [collector.configured_key(subject) for collector, subject in subjects_of(source.listed_in, source)]
 
@@ -267,6 +281,7 @@ def with_retries(config: Config, retries: int) -> Config:
     return config.model_copy(
         update={
             "clusters": tuple(map(changed, config.clusters)),
+            "slurm": tuple(map(changed, config.slurm)),
             "octopus": tuple(map(changed, config.octopus)),
             "accounts": tuple(map(changed, config.accounts)),
         }

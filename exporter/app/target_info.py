@@ -1,12 +1,15 @@
 """The configuration of each target: its subject, host and credential."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from exporter.config import Account, Cluster, Config, OctopusProject, Secret, Tls
+from exporter.config import Account, Cluster, Config, OctopusProject, Secret, Slurm, Tls
+from exporter.http import Issued
 from exporter.polling import TargetKey
 from exporter.sources.collector import Collector, Subject, subjects_of
+from exporter.sources.scnet.login import read_token as read_scnet_token
 from exporter.sources.scnet.subjects import OWNER
+from exporter.sources.slurm.api import read_token as read_slurm_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,8 @@ class Address:
 class TargetInfo:
     """A target in the configuration.
 
-    `address` is the requested host, `login` the host of its token; None for a pasted token, which is the `credential`,
-    given at `credential_place` (FILE:LINE:COL).
+    `address` is the requested host, `login` the host of its token; None for a pasted token, which is the `credential`, given
+    at `credential_place` (FILE:LINE:COL), and says what `read_token` reads.
     """
 
     collector: Collector
@@ -32,11 +35,13 @@ class TargetInfo:
     login: Address | None
     credential: Secret | None
     credential_place: str
+    read_token: Callable[[str], Issued] = read_scnet_token
 
 
 def target_infos(config: Config) -> dict[TargetKey, TargetInfo]:
     """Every possible target of the configuration by its key, also those that are not collected."""
     found = dict(pair for cluster in config.clusters for pair in of_cluster(config, cluster))
+    found |= dict(pair for slurm in config.slurm for pair in of_slurm(slurm))
     found |= dict(pair for project in config.octopus for pair in of_project(project))
     return found | dict(pair for account in config.accounts for pair in of_account(account))
 
@@ -72,6 +77,13 @@ def of_account(account: Account) -> Iterator[tuple[TargetKey, TargetInfo]]:
     address = Address(account.url, account.place, account.tls)
     for collector, subject in subjects_of("accounts", account, every=True):
         info = TargetInfo(collector, subject, address, host_of_login(account), None, account.place)
+        yield collector.configured_key(subject), info
+
+
+def of_slurm(cluster: Slurm) -> Iterator[tuple[TargetKey, TargetInfo]]:
+    address = Address(cluster.url, cluster.place, cluster.tls)
+    for collector, subject in subjects_of("slurm", cluster, every=True):
+        info = TargetInfo(collector, subject, address, None, cluster.token, cluster.place, read_slurm_token)
         yield collector.configured_key(subject), info
 
 

@@ -40,7 +40,6 @@ from exporter.http import ALARMING_SKEW, Response, clock_skew, on_response
 from exporter.http.probe import Reached, probe
 from exporter.polling import Outcome, Target, TargetKey
 from exporter.redaction import redact
-from exporter.sources.scnet.login import read_token
 from exporter.text import printable
 
 Step = Literal["address", "connection", "TLS", "login", "permission", "answer", "clock"]
@@ -361,7 +360,7 @@ def _login_advice(result: CheckResult, error: PollError) -> str:
 def _rejected_token(result: CheckResult, error: AuthenticationError, now: float) -> Finding:
     """Return a rejected token: expired, or without the permission for this request."""
     credential = result.info.credential
-    expires = None if credential is None else read_token(credential.value()).expires
+    expires = None if credential is None else result.info.read_token(credential.value()).expires
     if expires is not None and expires <= now:
         ended = datetime.fromtimestamp(expires, UTC)
         reason = f"the token expired on {ended:%Y-%m-%d at %H:%M} UTC ({error})"

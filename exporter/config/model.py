@@ -31,6 +31,7 @@ from exporter.config.values import (
     SOME_TEXT,
     TRUE,
     AcUrl,
+    ApiVersion,
     AuthoritiesFile,
     BodySecret,
     BodySecretFile,
@@ -49,6 +50,7 @@ from exporter.config.values import (
     Rate,
     Retries,
     Segment,
+    SlurmUrl,
     Surroundings,
     Timeout,
     TimeZone,
@@ -167,6 +169,7 @@ class _DefaultCollectors:
 _COLLECTORS = Words("[collectors](#collectors)", "[采集项](#采集项)")
 AccountCollector = Annotated[str, Collectable("accounts"), _COLLECTORS]
 RegionCollector = Annotated[str, Collectable("clusters"), _COLLECTORS]
+SlurmCollector = Annotated[str, Collectable("slurm"), _COLLECTORS]
 ProjectCollector = Annotated[str, Collectable("octopus"), _COLLECTORS]
 
 
@@ -189,7 +192,7 @@ def _check_collect(given: Keys, section: str, report: Report) -> None:
             report.warn(given[each.per.key].at, f"is not used: collect leaves out {each.name}")
 
 
-_ONE_OF = {"clusters": "region", "octopus": "project"}
+_ONE_OF = {"clusters": "region", "slurm": "cluster", "octopus": "project"}
 
 
 def platform_url(token_url: str) -> str:
@@ -344,7 +347,8 @@ class Cluster(Section):
     exactly_one = (_TOKEN_OF_REGION,)
 
     name: Name = needed(
-        "Label hpc_cluster; unique among clusters and octopus.", "标签 hpc_cluster；在 clusters 和 octopus 中不能重名。"
+        "Label hpc_cluster; unique among clusters, slurm and octopus.",
+        "标签 hpc_cluster；在 clusters、slurm 和 octopus 中不能重名。",
     )
     cluster_id: Id = needed(
         "The region's number (clusterId), with every digit.", "区域编号（clusterId），每一位数字都要写。"
@@ -440,6 +444,82 @@ def _check_members(members: list[Keys], report: Report) -> None:
             report.add(at, f"group_id {shown(group_id)} has another label on line {line}: give it one label")
 
 
+class Slurm(Section):
+    """A Slurm cluster of one's own, asked by slurmrestd.
+
+    `unix_socket` is the path of the socket in `url`, empty where that is an address of HTTP.
+    """
+
+    zh = "自有的 Slurm 集群，通过 slurmrestd 查询。"
+    listed_in: ClassVar = "slurm"
+    at_most_one = (("token", "token_file"),)
+
+    name: Name = needed(
+        "Label hpc_cluster; unique among clusters, slurm and octopus.",
+        "标签 hpc_cluster；在 clusters、slurm 和 octopus 中不能重名。",
+    )
+    url: SlurmUrl = needed(
+        "The address of slurmrestd, or its unix socket like unix:/run/slurmrestd.sock.",
+        "slurmrestd 的地址，或它的 unix 套接字，例如 unix:/run/slurmrestd.sock。",
+    )
+    token: HeaderSecret | None = key(
+        "A token by scontrol token; nothing renews it. A unix socket may need none.",
+        "由 scontrol token 生成的令牌；不会自动更新。unix 套接字可以不需要令牌。",
+    )
+    token_file: HeaderSecretFile | None = key(
+        "File that holds a token which something else renews: read again when it changes and when the token is rejected.",
+        "存放令牌的文件，由其他程序更新；内容改变时和令牌被拒绝时重新读取。",
+    )
+    user_name: Name | None = key(
+        "The user that the token is used as (X-SLURM-USER-NAME). Left out: the token's own.",
+        "以哪个用户的身份使用令牌（X-SLURM-USER-NAME）。不写则为令牌自己的用户。",
+    )
+    bearer: Boolean = key(
+        "Send the token as Authorization: Bearer, for a proxy that takes only this, instead of X-SLURM-USER-TOKEN.",
+        "用 Authorization: Bearer 代替 X-SLURM-USER-TOKEN 发送令牌，用于只接受前者的代理。",
+        default=False,
+    )
+    api_version: ApiVersion | None = key(
+        "Version of Slurm's API to use. Left out: the newest of v0.0.45 to v0.0.38 that is served.",
+        "使用的 Slurm 接口版本。不写则为 v0.0.45 到 v0.0.38 中服务端提供的最新版本。",
+    )
+    groups: tuple[Name, ...] | None = key(
+        "Slurm accounts whose jobs are followed; label group. Left out: all of them.",
+        "要跟踪作业的 Slurm 账户（account）；标签 group。不写则为全部账户。",
+    )
+    requests_per_second: Rate | None = key(
+        "Limit of requests to the cluster, for all shards together. Left out: no limit.",
+        "对该集群每秒最多发出的请求数，所有分片合计。不写则不限制。",
+    )
+    tls: Tls = key("How the certificate is verified.", "如何校验证书。", factory=Tls)
+    collect: Annotated[tuple[SlurmCollector, ...], _DefaultCollectors("slurm")] = key(
+        "Collectors to run for this cluster. Left out: those that are on by default.",
+        "对该集群启用的采集项。不写则为默认启用的采集项。",
+        factory=lambda: collected_by_default("slurm"),
+    )
+    poll: PollSettings = key(
+        "Settings for this cluster alone, over those at the top level.",
+        "仅用于该集群的设置，优先于顶层的设置。",
+        factory=PollSettings,
+    )
+
+    @property
+    def unix_socket(self) -> str:
+        return self.url.removeprefix("unix:") if self.url.startswith("unix:") else ""
+
+    @classmethod
+    def prepare(cls, given: Keys, report: Report) -> None:
+        _check_collect(given, cls.listed_in, report)
+        url, token = given.text("url") or "", given.given(("token", "token_file"))
+        if not token and url.startswith("http"):
+            report.add(given.at, "one of token, token_file is missing: only a unix socket may do without")
+        if not token and (bearer := given.text("bearer")) and bearer.lower() in TRUE:
+            report.add(bearer.at, "there is no token to send: add token or token_file", key=True)
+        first = FirstOnes(report)
+        for group in given.texts("groups"):
+            first.add(group, group.at, f"group {shown(group)}")
+
+
 class Iam(Section):
     """A Huawei Cloud login; the tokens are renewed by itself."""
 
@@ -490,7 +570,8 @@ class OctopusProject(Section):
     exactly_one = (("token", "token_file", "iam"),)
 
     name: Name = needed(
-        "Label project; unique among clusters and octopus.", "标签 project；在 clusters 和 octopus 中不能重名。"
+        "Label project; unique among clusters, slurm and octopus.",
+        "标签 project；在 clusters、slurm 和 octopus 中不能重名。",
     )
     base_url: Url = needed("The Octopus address of the project's region.", "项目所在区域的 Octopus 地址。")
     project_id: Segment = needed(
@@ -601,7 +682,7 @@ class Metrics(Section):
 
 
 class Config(Section):
-    """Configuration of hpc-exporter. At least one of clusters, octopus and accounts is needed."""
+    """Configuration of hpc-exporter. At least one of clusters, slurm, octopus and accounts is needed."""
 
     poll: PollSettings = key(
         "Polling interval, timeouts and retries; each region and project can have settings of its own.",
@@ -610,6 +691,7 @@ class Config(Section):
     )
     accounts: tuple[Account, ...] = key("SCNet logins.", "SCNet 登录账号。", factory=tuple)
     clusters: tuple[Cluster, ...] = key("SCNet regions.", "SCNet 区域。", factory=tuple)
+    slurm: tuple[Slurm, ...] = key("Slurm clusters of one's own.", "自有的 Slurm 集群。", factory=tuple)
     octopus: tuple[OctopusProject, ...] = key("Huawei Octopus projects.", "华为云 Octopus 项目。", factory=tuple)
     tracking: Tracking = key("Following jobs from poll to poll.", "逐次轮询地跟踪作业。", factory=Tracking)
     per_job: PerJob = key("Series of single jobs.", "单个作业的时间序列。", factory=PerJob)
@@ -625,16 +707,17 @@ class Config(Section):
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
-        if all(given.get(name) in (None, []) for name in ("clusters", "octopus", "accounts")):
-            report.add(given.at, "there is nothing to poll: give at least one of clusters, octopus and accounts")
-        accounts, clusters, projects = map(given.mappings, ("accounts", "clusters", "octopus"))
+        if all(given.get(name) in (None, []) for name in ("clusters", "slurm", "octopus", "accounts")):
+            report.add(given.at, "there is nothing to poll: give at least one of clusters, slurm, octopus and accounts")
+        accounts, clusters, slurm, projects = map(given.mappings, ("accounts", "clusters", "slurm", "octopus"))
         # All that is polled shares the label source of the exporter's own metrics.
-        for parts in (accounts, [*clusters, *projects, *(account for account in accounts if account.get("collect"))]):
+        collecting = [account for account in accounts if account.get("collect")]
+        for parts in (accounts, [*clusters, *slurm, *projects, *collecting]):
             first = FirstOnes(report)
             for name in filter(None, (part.text("name") for part in parts)):
                 first.add(name, name.at, f"the name {shown(name)}")
         _check_accounts(given, accounts, clusters, report)
-        for part in (*accounts, *clusters, *projects):
+        for part in (*accounts, *clusters, *slurm, *projects):
             _inherit_poll(part, given)
 
     @model_validator(mode="after")
@@ -644,9 +727,9 @@ class Config(Section):
         return self
 
     @property
-    def polled(self) -> tuple["Cluster | OctopusProject | Account", ...]:
+    def polled(self) -> tuple["Cluster | Slurm | OctopusProject | Account", ...]:
         """All that is polled, in the order in which it is shown."""
-        return (*self.clusters, *self.octopus, *self.accounts)
+        return (*self.clusters, *self.slurm, *self.octopus, *self.accounts)
 
     def secrets(self) -> tuple[Secret, ...]:
         return tuple(_secrets_in(self))

@@ -27,6 +27,8 @@ from exporter.config.units import format_duration, format_size, parse_duration, 
 from exporter.metrics.family import Text as Words
 from exporter.redaction import redact, resembles_secret
 
+# Of sun_path in unix(7), without the zero at its end.
+_LONGEST_SOCKET_PATH = 107
 _MAX_PEM_BYTES = 8 * 1024 * 1024
 TRUE = ("true", "yes", "on")
 
@@ -133,6 +135,12 @@ def _whole_id(text: str) -> str:
     return text
 
 
+def _api_version(text: str) -> str:
+    if not re.fullmatch(r"v[0-9]{1,4}(\.[0-9]{1,4}){2}", text):
+        raise ValueError(f"{shown(text)} is not a version of Slurm's API like v0.0.42")
+    return text
+
+
 def integer(text: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,9}", text):
         raise ValueError(f"{shown(text)} is not a whole number")
@@ -187,6 +195,19 @@ def _url(value: object, info: ValidationInfo) -> str:
         message = "http is not encrypted: the token can be read on the way; use https"
         Surroundings.of(info).report.warn(text.at, message)
     return text.rstrip("/")
+
+
+def _slurm_url(value: object, info: ValidationInfo) -> str:
+    """Return an address of HTTP, or that of a unix socket."""
+    text = text_of(value, "an address")
+    if not text.startswith("unix:"):
+        return _url(value, info)
+    path = "/" + text.removeprefix("unix:").lstrip("/")
+    if not text.startswith("unix:/") or not text.isprintable() or path == "/":
+        raise ValueError("is not the address of a unix socket like unix:/run/slurmrestd.sock")
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ValueError(f"is too long for a unix socket, whose path may have {_LONGEST_SOCKET_PATH} bytes")
+    return f"unix:{path}"
 
 
 def _is_this_machine(host: str) -> bool:
@@ -289,6 +310,7 @@ _DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^([0-9]+(w|d|h|m|s
 _SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^[0-9]+([kMG]B|[KMG]iB|B)$"}, VARIABLE]}
 _RATE_SCHEMA = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, VARIABLE]}
 _BOOLEAN_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": ["yes", "no", "on", "off"]}, VARIABLE]}
+_SLURM_URL_SCHEMA = {"type": "string", "pattern": r"^https?://|^unix:/|\$\{"}
 _URL_SCHEMA = {"type": "string", "pattern": r"^https?://|\$\{"}
 
 Name = Annotated[str, scalar(_name, "text", repeats=False), Words("text", "文本"), WithJsonSchema(ANY_TEXT)]
@@ -347,6 +369,19 @@ Rate = Annotated[
     WithJsonSchema(_RATE_SCHEMA),
 ]
 Url = Annotated[str, BeforeValidator(_url), Words("address", "地址"), _SAFE, WithJsonSchema(_URL_SCHEMA)]
+SlurmUrl = Annotated[
+    str,
+    BeforeValidator(_slurm_url),
+    Words("address, or `unix:` and a path", "地址，或 `unix:` 加路径"),
+    _SAFE,
+    WithJsonSchema(_SLURM_URL_SCHEMA),
+]
+ApiVersion = Annotated[
+    str,
+    scalar(_api_version, "a version like v0.0.42"),
+    Words("version like v0.0.42", "版本号，例如 v0.0.42"),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^v[0-9]+(\.[0-9]+){2}$"}, VARIABLE]}),
+]
 HpcUrl = Annotated[Url, _without("/hpc")]
 AcUrl = Annotated[Url, _without("/ac")]
 HeaderSecret = Annotated[Secret, _secret(), _SECRET, _HIDDEN, WithJsonSchema(ANY_TEXT)]

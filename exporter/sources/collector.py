@@ -292,24 +292,33 @@ class RowPolling(Generic[R]):
         return read_rows(opened(self._source.open, self._collector, response), self._row)
 
     def _samples(self, answers: Iterable[tuple[Subject, Rows[R]]]) -> tuple[Sample, ...]:
-        """Those with a known value.
+        """Return those with a known value. Raises ValueError for one of a family that was not declared."""
+        return undisputed((self._declared(subject, rows), rows) for subject, rows in answers)
 
-        Where several claim the same labels with other values, nothing says which is right.
-        """
-        found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
-        disputed = set[Sample]()
-        for subject, rows in answers:
-            for each in self._generate(subject, rows):
-                if each.family not in self._collector.families:
-                    raise ValueError(f"{self._collector.name} does not declare {each.family.name}")
-                if each.value is None:
-                    continue
-                first = found.setdefault((each.family, each.values), each)
-                if first != each:
-                    rows.reject()
-                    disputed.add(first)
-        known = (each for each in found.values() if each not in disputed)
-        return tuple(sorted(known, key=lambda each: (each.family.name, each.values)))
+    def _declared(self, subject: Subject, rows: Rows[R]) -> Iterator[Sample]:
+        for each in self._generate(subject, rows):
+            if each.family not in self._collector.families:
+                raise ValueError(f"{self._collector.name} does not declare {each.family.name}")
+            yield each
+
+
+def undisputed(answers: Iterable[tuple[Iterable[Sample], Rows[Any]]]) -> tuple[Sample, ...]:
+    """Return the samples of rows with a known value. Where several claim the same labels with other values, none is right.
+
+    A claim of other values counts as a rejected row.
+    """
+    found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
+    disputed = set[Sample]()
+    for samples, rows in answers:
+        for each in samples:
+            if each.value is None:
+                continue
+            first = found.setdefault((each.family, each.values), each)
+            if first != each:
+                rows.reject()
+                disputed.add(first)
+    known = (each for each in found.values() if each not in disputed)
+    return tuple(sorted(known, key=lambda each: (each.family.name, each.values)))
 
 
 def opened(open_envelope: Callable[[Response], msgspec.Raw], collector: Collector, response: Response) -> msgspec.Raw:

@@ -377,16 +377,19 @@ class MemberRow(Shape, frozen=True, kw_only=True):
 
 
 def _rows(member: Subject, found: JobListing) -> Iterator[MemberRow]:
+    yield member_row(member.source, member.group, member.group_id, member.user, found.jobs)
+
+
+def member_row(cluster: str, group: str, group_id: str, user: str, listed: Iterable[Job]) -> MemberRow:
+    """Return the row of one member."""
     of_state = defaultdict[JobState, list[Job]](list, {state: [] for state in USUAL_STATES})
-    for job in found.jobs:
+    for job in listed:
         of_state[job.state].append(job)
     states = {
         state: StateRow(jobs=len(jobs), requested=requested(jobs), allocated=allocated(jobs))
         for state, jobs in of_state.items()
     }
-    yield MemberRow(
-        cluster=member.source, group=member.group, group_id=member.group_id, user=member.user, states=states
-    )
+    return MemberRow(cluster=cluster, group=group, group_id=group_id, user=user, states=states)
 
 
 def requested(jobs: Iterable[Job]) -> Requested:

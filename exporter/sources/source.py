@@ -64,7 +64,7 @@ class Source(Protocol):
 
     @property
     def kind(self) -> str:
-        """The word for its kind: scnet, octopus or account."""
+        """The word for its kind: scnet, slurm, octopus or account."""
         ...
 
     @property

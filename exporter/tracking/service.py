@@ -173,6 +173,18 @@ class TrackingService:
         """Return the number of followed jobs of a source's members."""
         return self._tracker.tracked_jobs(source)
 
+    def members_of(self, source: str) -> list[MemberKey]:
+        """Return the members of a source that are remembered."""
+        return [key for key in self._members if key.source == source]
+
+    def introduce(self, key: MemberKey, at: float) -> None:
+        """Take a member who is not followed yet as one who had no jobs at `at` (see `time`): a list of all jobs had none of them."""
+        self._tracker.introduce(key, at)
+
+    def jobs_of(self, key: MemberKey) -> list[str]:
+        """Return the ids of the jobs of a member that are followed."""
+        return self._tracker.jobs_of(key)
+
     def last_listed(self, key: MemberKey) -> float | None:
         """Return the time (see `time`) of the last listing of a member that is remembered."""
         return self._tracker.last_listed(key)

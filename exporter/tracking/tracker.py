@@ -238,6 +238,10 @@ class Tracker:
         """Return the member, new if need be."""
         return self._members.setdefault(key, TrackedMember())
 
+    def introduce(self, key: MemberKey, at: float) -> None:
+        """Take a member who is not followed yet as one who had no jobs at `at`: what is listed of them now began later."""
+        self._members.setdefault(key, TrackedMember(MemberState(last=at, complete=at)))
+
     @staticmethod
     def work(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Step:
         """Bring the member's jobs up to date; return what `record` counts."""
@@ -262,6 +266,11 @@ class Tracker:
 
     def members(self) -> Collection[MemberKey]:
         return self._members.keys()
+
+    def jobs_of(self, key: MemberKey) -> list[str]:
+        """Return the ids of a member's jobs that are followed."""
+        member = self._members.get(key)
+        return [] if member is None else list(member.state.jobs)
 
     def member(self, key: MemberKey) -> MemberView:
         """Return a member's counters; all at 0 for one that was never observed."""

@@ -57,6 +57,7 @@ def test_no_text_is_unused() -> None:
         "without_",
         "verdict_",
         "scnet",
+        "slurm",
         "octopus",
         "account",
     )

@@ -1,0 +1,1 @@
+"""Clusters of one's own: Slurm, by its REST daemon slurmrestd."""

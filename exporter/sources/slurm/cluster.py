@@ -1,0 +1,216 @@
+"""One Slurm cluster at work: its connection, its token, and the version of its API."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Final, TypeVar
+
+import structlog
+
+from exporter.config import FileSecret, Secret, Slurm
+from exporter.config.files import UnansweredFileError, read_in_thread
+from exporter.config.secrets import UnusableSecretError
+from exporter.errors import UnexpectedStatusError
+from exporter.http import Endpoint, Issued, Response, Settings, StaticToken, TokenProvider, Upstream
+from exporter.metrics.family import Family
+from exporter.metrics.health import HPC_UP
+from exporter.polling import Target, TargetKey
+from exporter.sources.collector import Collector, Per, Subject, subjects_of
+from exporter.sources.slurm.api import VERSIONS, VersionNotServedError, read_token
+from exporter.sources.source import Context, target_of
+from exporter.text import Text
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+USER_HEADER: Final = "X-SLURM-USER-NAME"
+TOKEN_HEADER: Final = "X-SLURM-USER-TOKEN"  # noqa: S105 - a header's name
+
+
+def _cluster(cluster: Slurm, _owner: str) -> Iterator[Subject]:
+    yield Subject(cluster.name, "", cluster.place)
+
+
+CLUSTER: Final = Per("slurm", HPC_UP, 3, "", Text("cluster", "集群"), _cluster)
+
+
+class NoToken:
+    """A unix socket tells who asks; a TokenProvider."""
+
+    origin = "no token"
+
+    async def current(self) -> str:
+        return ""
+
+    async def replace(self, _rejected: str) -> None:
+        """There is no other."""
+
+
+class RenewedToken(StaticToken):
+    """The token of the configuration; its file is read again when the token is rejected, for something else renews it there."""
+
+    def __init__(self, secret: Secret, renewed: Callable[[Issued], None]) -> None:
+        """`renewed` is called with a token that was found in the file."""
+        super().__init__(secret, read_token)
+        self._file = secret if isinstance(secret, FileSecret) else None
+        self._renewed = renewed
+
+    async def replace(self, rejected: str) -> str | None:
+        if self._file is not None:
+            # The watch over files tells of one that cannot be read.
+            with suppress(UnusableSecretError, UnansweredFileError):
+                content = await read_in_thread(self._file.read)
+                if content != self._file.value():
+                    self._file.update(content)
+                    self._renewed(self.issued)
+        return await super().replace(rejected)
+
+
+class SlurmCluster:
+    """A configured cluster at work. Making one has no effect yet."""
+
+    kind: Final = "slurm"
+    up_family: Final[Family] = HPC_UP
+
+    def __init__(
+        self,
+        cluster: Slurm,
+        context: Context,
+        *,
+        slots: asyncio.Semaphore,
+        tls: ssl.SSLContext | bool,
+        owns: Callable[[TargetKey], bool] = lambda _key: True,
+    ) -> None:
+        """`owns` says of each configured target whether this instance polls it, where several share them."""
+        self.cluster = cluster
+        self.tls = tls
+        self.name = cluster.name
+        self.context = context
+        self._owns = owns
+        poll = cluster.poll
+        self._upstream = Upstream(
+            Settings(
+                name=cluster.name,
+                timeout=poll.timeout,
+                retries=poll.retries,
+                max_concurrency=poll.max_concurrency,
+                requests_per_second=cluster.requests_per_second,
+                max_body=poll.max_body,
+                unix_socket=cluster.unix_socket,
+            ),
+            slots=slots,
+            observer=context.own,
+            clock=context.clock,
+            tls=tls,
+        )
+        self.token: TokenProvider = NoToken()
+        if cluster.token is not None:
+            self.token = RenewedToken(cluster.token, self._show_expiry)
+        self._version = cluster.api_version
+        self._finding = asyncio.Lock()
+        self._targets: list[Target] | None = None
+
+    def warnings(self) -> list[str]:
+        """Return settings that are allowed but may surprise."""
+        return []
+
+    def targets(self) -> list[Target]:
+        """Return a target for each collector: the same ones every time."""
+        if self._targets is None:
+            self._targets = [
+                target_of(self, collector, subject, self.cluster.poll, self.cluster.url)
+                for collector, subject in subjects_of("slurm", self.cluster)
+                if self._owns(collector.configured_key(subject))
+            ]
+        for target in self._targets:
+            self.context.own.declare(self.name, target.key.collector)
+            self.context.own.poll_interval(self.name, target.key.collector, self.cluster.poll.interval)
+        return self._targets
+
+    async def get(self, collector: Collector, path: str, read: Callable[[Response], T]) -> T:
+        """Request a path below the API's version and read the answer, in the newest version that is served.
+
+        Raises PollError.
+        """
+        if self._version is not None:
+            try:
+                return await self._endpoint(collector, self._version, path).get(read)
+            except VersionNotServedError as error:
+                if self.cluster.api_version is not None:
+                    raise not_served((self._version,), self.cluster, error) from None
+                # The daemon was updated, or is another one now.
+                self._version = None
+        async with self._finding:
+            return await self._find(collector, path, read)
+
+    async def _find(self, collector: Collector, path: str, read: Callable[[Response], T]) -> T:
+        """As `get`, and remember the version that was accepted. Another collector may have found it meanwhile."""
+        for version in VERSIONS if self._version is None else (self._version,):
+            try:
+                answer = await self._endpoint(collector, version, path).get(read)
+            except VersionNotServedError as error:
+                last = error
+            else:
+                self._version = version
+                log.info("the version of Slurm's API was found", source=self.name, version=version)
+                return answer
+        raise not_served(VERSIONS, self.cluster, last) from None
+
+    def _endpoint(self, collector: Collector, version: str, path: str) -> Endpoint:
+        cluster = self.cluster
+        base = "http://localhost" if cluster.unix_socket else cluster.url
+        return Endpoint(
+            self._upstream,
+            self.token,
+            collector.name,
+            f"{base}/slurm/{version}{path}",
+            header="Authorization" if cluster.bearer else TOKEN_HEADER,
+            scheme="Bearer " if cluster.bearer else "",
+            headers={} if cluster.user_name is None else {USER_HEADER: cluster.user_name},
+        )
+
+    def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
+        """Use the new content of `secret`; the targets that may work again now."""
+        if secret is not self.cluster.token:
+            return []
+        self._show_expiry(read_token(secret.value()))
+        return [target.key for target in self.targets()]
+
+    def _show_expiry(self, issued: Issued) -> None:
+        self.context.own.token_expiry(self.name, "", issued.expires)
+
+    async def show_token_expiry(self) -> None:
+        """Put the expiry of the token into the metrics."""
+        if self.cluster.token is not None:
+            self._show_expiry(read_token(self.cluster.token.value()))
+
+    async def hide_token_expiry(self) -> None:
+        """Take the expiry of the token out of the metrics."""
+        self.context.own.token_expiry(self.name, "", None)
+
+    async def close(self) -> None:
+        """Let requests in flight finish, then close the connections."""
+        await self._upstream.close()
+        # They refer to the cluster: so all of it is freed immediately instead of being left to the garbage collector.
+        self._targets = None
+
+
+def not_served(versions: tuple[str, ...], cluster: Slurm, last: VersionNotServedError) -> UnexpectedStatusError:
+    """Return the error for a daemon that serves none of `versions`; `last` is its answer to the last of them."""
+    asked = versions[0] if len(versions) == 1 else f"{versions[-1]} to {versions[0]}"
+    hint = (
+        Text("correct api_version, or leave it out", "请更正 api_version，或不写")
+        if cluster.api_version is not None
+        else Text(
+            "is url the address of slurmrestd? A version newer than these can be set with api_version",
+            "url 是 slurmrestd 的地址吗？更新的版本可以用 api_version 指定",
+        )
+    )
+    return UnexpectedStatusError(
+        Text(
+            f"the API is not served in version {asked} ({last}); {hint.en}",
+            f"服务端不提供 {asked} 版本的接口（{last}）；{hint.zh}",
+        )
+    )
