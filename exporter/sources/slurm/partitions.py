@@ -75,7 +75,7 @@ class Free(msgspec.Struct, gc=False):
 
 
 def free_by_partition(nodes: Iterable[Node]) -> dict[str, Free]:
-    """Return what is free in each partition that has nodes."""
+    """Return the free nodes and cores of each partition that has nodes."""
     found: defaultdict[str, Free] = defaultdict(Free)
     for node in nodes:
         words = {*words_of(node.state), *words_of(node.state_flags)}

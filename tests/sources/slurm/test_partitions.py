@@ -73,7 +73,7 @@ async def test_a_partition(partition: Any, nodes: Any, expected: Expected) -> No
         # Nothing says which of two is right.
         ([NEW, {**NEW, "cpus": {"total": 7}}], NEW_NODES, {"nodes", "free_nodes", "free_cpus", "enabled"}, 1),
         ([NEW, {"name": None}, 7], NEW_NODES, set(ALL), 2),
-        # What is free on a node that cannot be read?
+        # Of a node that cannot be read it is unknown whether it is free.
         ([NEW], [*NEW_NODES, 7], {"nodes", "cpus", "enabled"}, 1),
         ([], NEW_NODES, set(), 0),
     ],
