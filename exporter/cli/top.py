@@ -7,30 +7,21 @@ import signal
 import sys
 import termios
 import tty
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import msgspec
 from rich.cells import set_cell_size
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from exporter.app.tls import context_for
 from exporter.cli import options
-from exporter.cli.discover import NoMetrics
 from exporter.cli.options import UsageError
+from exporter.cli.running import Client, add_exporter
 from exporter.cli.terminal import fitted, text_of
-from exporter.clock import SystemClock
-from exporter.config import Tls
-from exporter.config.files import UnusableFileError, read_file
-from exporter.errors import AuthenticationError, DecodeError, ExporterError, PollError
-from exporter.http import Request, Response, Settings, Upstream
+from exporter.errors import ExporterError, PollError
 from exporter.sources.once import Column
 from exporter.web.html import Parts, moment
 from exporter.web.lists import chosen_rows
@@ -39,9 +30,6 @@ from exporter.web.query import PageQuery, page_query
 from exporter.web.rows import FIRST_SORT, NUMBERS, VIEWS, Row, totals, value_texts
 from exporter.web.texts import Texts, number
 
-# Targets of one request, the most there can be.
-LIMIT: Final = 10_000
-LONGEST_PASSWORD: Final = 4096
 # Columns that a terminal has no room for.
 LEFT_OUT: Final = frozenset({"next_poll"})
 COLOURS: Final = {"up": "green", "failing": "yellow", "stale": "red", "pending": "magenta"}
@@ -78,13 +66,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
         epilog=EXAMPLE,
     )
     parser.add_argument(
-        "--url",
-        type=options.external_url,
-        default="http://localhost:9851",
-        metavar="URL",
-        help="the exporter (default: %(default)s)",
-    )
-    parser.add_argument(
         "--interval",
         type=options.positive_duration,
         default="5s",
@@ -93,22 +74,18 @@ def add_parser(subparsers: options.Subparsers) -> None:
     )
     parser.add_argument("--view", choices=tuple(VIEWS), help="the list to begin with (default: the first with rows)")
     parser.add_argument("--filter", default="", metavar="WORDS", help="only rows with these words in their names")
-    options.add_path(parser, "--ca-file", help="private CA of the exporter")
-    parser.add_argument("--user", metavar="NAME", help="login, where the exporter demands one")
-    options.add_path(parser, "--password-file", help="its password")
+    add_exporter(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         raise UsageError("top needs a terminal; hpc-exporter once prints the same once")
-    if (args.user is None) != (args.password_file is None):
-        raise UsageError("--user and --password-file belong together")
     return asyncio.run(_top(args))
 
 
 async def _top(args: argparse.Namespace) -> int:
-    client = Client(args.url, args.ca_file, _basic_auth(args.user, args.password_file))
+    client = Client.of(args)
     try:
         status = await client.status()
         with keyboard() as keys, Live(screen=True, auto_refresh=False, console=Console()) as live:
@@ -125,7 +102,7 @@ async def _top(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _refresh(client: "Client", screen: "Screen", interval: float, keys: "asyncio.Queue[str]") -> None:
+async def _refresh(client: Client, screen: "Screen", interval: float, keys: "asyncio.Queue[str]") -> None:
     """Ask again and again. An exporter that does not answer is told; what it said last stays."""
     while True:
         await asyncio.sleep(interval)
@@ -143,59 +120,6 @@ async def _follow(screen: "Screen", keys: "asyncio.Queue[str]", live: Live) -> N
         screen.height = max(1, live.console.height)
         live.update(screen.drawn(live.console.width), refresh=True)
         key = await keys.get()
-
-
-class Client:
-    """Asks a running exporter for its status."""
-
-    def __init__(self, url: str, ca_file: Path | None, authorization: str) -> None:
-        self._url = url
-        self._headers = {"Authorization": authorization} if authorization else {}
-        tls = context_for(Tls(ca_file=ca_file), "--ca-file:1:1") if url.startswith("https:") else True
-        settings = Settings(urlsplit(url).netloc, timeout=30.0, retries=0)
-        self._upstream = Upstream(
-            settings, slots=asyncio.Semaphore(1), observer=NoMetrics(), clock=SystemClock(), tls=tls
-        )
-
-    async def status(self) -> dict[str, Any]:
-        """Return the status with all targets. Raises PollError."""
-        status = await self._page(0)
-        targets = status["targets"]
-        while (offset := status["page"]["next_offset"]) is not None:
-            status = await self._page(offset)
-            targets += status["targets"]
-        return {**status, "targets": targets}
-
-    async def _page(self, offset: int) -> dict[str, Any]:
-        url = f"{self._url}/api/v1/status?limit={LIMIT}&offset={offset}"
-        secrets = tuple(self._headers.values())
-        return await self._upstream.call(Request("top", url, headers=self._headers, secrets=secrets), decoded)
-
-    async def close(self) -> None:
-        await self._upstream.close()
-
-
-def decoded(response: Response) -> dict[str, Any]:
-    """Return the status in an answer. Raises AuthenticationError and DecodeError."""
-    if response.status in (401, 403):
-        raise AuthenticationError(f"HTTP {response.status}: give --user and --password-file that the exporter accepts")
-    try:
-        status = msgspec.json.decode(response.body, type=dict[str, Any])
-        if {"targets", "sources", "summary", "page", "time"} <= status.keys():
-            return status
-    except msgspec.MsgspecError:
-        pass
-    raise DecodeError(f"HTTP {response.status}: this is no status of an hpc-exporter; is the address right?")
-
-
-def _basic_auth(user: str | None, file: Path | None) -> str:
-    if user is None or file is None:
-        return ""
-    try:
-        password = read_file(file, max_bytes=LONGEST_PASSWORD).decode(errors="replace").strip()
-    except UnusableFileError as error:
-        raise ExporterError(f"{file}: {error}") from None
-    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 @contextmanager

@@ -1,46 +1,38 @@
 """`hpc-exporter waits`: within which time the first job submitted now starts, and how often that was right."""
 
 import argparse
-import http.client
-import json
+import asyncio
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from exporter.app.status import wait_facts
 from exporter.cli import options
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn
+from exporter.cli.running import Client, add_exporter
 from exporter.cli.terminal import rendered
 from exporter.clock import SystemClock
 from exporter.config import Config, load
-from exporter.errors import ExporterError
+from exporter.errors import DecodeError, ExporterError, PollError, UpstreamConnectionError
 from exporter.sources.collector import subjects_of
 from exporter.sources.once import Cell, Column
 from exporter.tracking import Tracker
 from exporter.tracking.store import read
 from exporter.web.texts import Texts
 
-# Seconds to wait for an answer, and bytes of the longest one.
-TIMEOUT: Final = 15.0
-LONGEST: Final = 64 * 1024 * 1024
 SHARES: Final = {0.5: "1 in 2", 0.9: "9 in 10", 0.95: "19 in 20"}
 
 EXAMPLE = """examples:
   hpc-exporter waits
   hpc-exporter waits --cluster=kunshan --queue=normal
-  hpc-exporter waits --url=http://exporter.example.com:9851
+  hpc-exporter waits --url=https://hpc.example.com/exporter/
 
 A row reads: 9 in 10 first jobs start within 2 h 10 min; right in 96 of the last 100. "?" is too little known: a bound needs
 5, 29 or 59 waits of first jobs. A bound is withheld while fewer of the last 100 held than chance explains. "group" stands
 for the queue where the region does not tell it. What is meant is the first job of those that a user submits together, if it
 is neither held nor waits for another one; nothing is promised to the others. See docs/accuracy.md.
 """
-
-
-class NoExporterError(ExporterError):
-    """No exporter answers at the address."""
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
@@ -52,9 +44,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         epilog=EXAMPLE,
     )
     options.add_config_file(parser)
-    parser.add_argument(
-        "--url", default="http://127.0.0.1:9851", help="where the exporter's status page is (default: %(default)s)"
-    )
+    add_exporter(parser)
     for flag, text in (("cluster", "only this region"), ("queue", "only this queue")):
         parser.add_argument(f"--{flag}", action="append", metavar="NAME", help=f"{text}; can be given several times")
     options.add_wide(parser)
@@ -65,9 +55,11 @@ def add_parser(subparsers: options.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
     try:
-        found = from_exporter(args.url)
-    except NoExporterError as error:
-        found = from_state_file(load(args.config_file), error)
+        found = asyncio.run(from_exporter(Client.of(args)))
+    except UpstreamConnectionError as error:
+        found = from_state_file(load(args.config_file), f"{args.url}: {error}")
+    except PollError as error:
+        raise ExporterError(f"{args.url}: {error}") from None
     chosen = [
         waits
         for waits in found
@@ -87,34 +79,18 @@ def passes(flag: str, wanted: Sequence[str] | None, name: str, known: Iterable[s
     return not wanted or name in wanted
 
 
-def from_exporter(url: str) -> list[Mapping[str, Any]]:
-    """Return the part `waits` of the status. Raises NoExporterError if nothing answers, else ExporterError."""
+async def from_exporter(client: Client) -> list[Mapping[str, Any]]:
+    """Return the part `waits` of the status. Raises PollError."""
     try:
-        parts = urlsplit(url)
-        makers = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        if parts.scheme not in makers or not parts.hostname:
-            raise UsageError(f"--url: {url!r} is no address like http://127.0.0.1:9851")
-        connection = makers[parts.scheme](parts.hostname, parts.port, timeout=TIMEOUT)
-    except ValueError as error:
-        raise UsageError(f"--url: {url!r} is no address: {error}") from None
-    try:
-        connection.request("GET", f"{parts.path.rstrip('/')}/api/v1/status?limit=1")
-        answer = connection.getresponse()
-        body = answer.read(LONGEST)
-    except (OSError, http.client.HTTPException) as error:
-        raise NoExporterError(f"no exporter answers at {url}: {str(error) or type(error).__name__}") from None
+        waits: list[Mapping[str, Any]] = (await client.status())["waits"]
+    except KeyError:
+        raise DecodeError("its version does not know bounds of waits") from None
     finally:
-        connection.close()
-    if answer.status != http.client.OK:
-        raise ExporterError(f"{url} answers {answer.status} {answer.reason}; look at {url} in a browser")
-    try:
-        waits: list[Mapping[str, Any]] = json.loads(body)["waits"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ExporterError(f"{url} is no exporter, or an older one: its answer holds no waits") from None
+        await client.close()
     return waits
 
 
-def from_state_file(config: Config, why: NoExporterError) -> list[Mapping[str, Any]]:
+def from_state_file(config: Config, why: str) -> list[Mapping[str, Any]]:
     """Return the same from the file of a process that ended. Raises ExporterError."""
     file = config.tracking.state_file
     if not config.tracking.enabled or file is None:
