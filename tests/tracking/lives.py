@@ -6,10 +6,12 @@ can say afterwards what must have been counted.
 
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey
+from exporter.tracking.bounds import WINDOW
 
 INTERVAL = 60.0
 START = 1_700_000_000.0
 KEY = MemberKey("kunshan", "533686286955839488", "test")
+ALONE = MemberKey("xian", "7", "bob")
 
 
 def time_of(poll: int) -> float:
@@ -30,3 +32,14 @@ def ended_by(poll: int) -> int:
 
 def _state(age: int) -> JobState:
     return JobState.QUEUED if age == 0 else JobState.RUNNING if age < 4 else JobState.COMPLETED
+
+
+def alone(poll: int) -> JobListing:
+    """List the jobs of a member who has one at a time: it waits at every fourth poll, and runs at the one after it."""
+    state = (None, None, JobState.QUEUED, JobState.RUNNING)[poll % 4]
+    return JobListing((Job(str(poll // 4), "name", state),) if state else ())
+
+
+def heads_by(poll: int) -> int:
+    """Return the number of jobs of that member, as far as the bounds of waits count them."""
+    return min(WINDOW, max(0, (poll - 2) // 4 + 1))

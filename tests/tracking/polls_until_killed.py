@@ -1,4 +1,4 @@
-"""Polls the member of `lives` from a given poll on, without pause, and says what is shown after each poll.
+"""Polls the members of `lives` from a given poll on, without pause, and says what is shown after each poll.
 
 Arguments: the state file, the first poll, the last poll.
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from exporter.tracking import TrackingService
-from tests.tracking.lives import INTERVAL, KEY, listing, time_of
+from tests.tracking.lives import ALONE, INTERVAL, KEY, alone, listing, time_of
 
 
 async def main(state_file: Path, first: int, last: int) -> None:
@@ -16,9 +16,13 @@ async def main(state_file: Path, first: int, last: int) -> None:
     await service.start()
     for poll in range(first, last + 1):
         print("polling", poll, flush=True)  # noqa: T201 - this is how it talks to the test
-        await service.observe(KEY, listing(poll), time_of(poll), INTERVAL)
+        await asyncio.gather(
+            service.observe(KEY, listing(poll), time_of(poll), INTERVAL),
+            service.observe(ALONE, alone(poll), time_of(poll), INTERVAL),
+        )
         view = service.member(KEY)
-        print("shown", poll, view.finished["completed"], view.cpu_seconds or 0.0, flush=True)  # noqa: T201 - the same
+        heads = sum(waits.heads for waits in service.waits(ALONE.source))
+        print("shown", poll, view.finished["completed"], view.cpu_seconds or 0.0, heads, flush=True)  # noqa: T201 - the same
     await service.stop()
 
 

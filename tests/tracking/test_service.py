@@ -20,7 +20,7 @@ from exporter.tracking import service as service_module
 from exporter.tracking.model import REMEMBERED_SECONDS
 from exporter.tracking.tracker import Batch
 from tests.tracking.files import Observer, SettableClock, fill, make_room, polled, started, written
-from tests.tracking.lives import INTERVAL, KEY, ended_by, time_of
+from tests.tracking.lives import ALONE, INTERVAL, KEY, alone, ended_by, heads_by, time_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,7 +78,7 @@ def run_until_killed(state_file: Path, first: int, shown: int, delay: float) -> 
 async def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(state_file: Path) -> None:
     """Half a dozen times kill -9: every job that ended is counted once, no counter that was shown steps back."""
     rng = random.Random()  # noqa: S311 - any moment will do, and each run tries others
-    poll, shown, cpu_seconds = 1, 0, 0.0
+    poll, shown, cpu_seconds, heads = 1, 0, 0.0, 0
     for _ in range(6):
         # Each process writes a poll at least, so that the gaps between written polls stay small.
         said = run_until_killed(state_file, poll, rng.randint(1, 10), rng.uniform(0.0, 0.02))
@@ -87,11 +87,16 @@ async def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(state_fi
             if word == "shown":
                 assert int(values[0]) >= shown
                 assert float(values[1]) >= cpu_seconds
-                shown, cpu_seconds = int(values[0]), float(values[1])
+                assert int(values[2]) >= heads
+                shown, cpu_seconds, heads = int(values[0]), float(values[1]), int(values[2])
     service = await started(state_file)
     assert service.member(KEY).finished["completed"] >= shown
     assert service.member(KEY).cpu_seconds >= cpu_seconds  # type: ignore[operator]  # None would be a failure too
     await polled(service, range(poll, poll + 5))
+    for each in range(poll, poll + 5):
+        await service.observe(ALONE, alone(each), time_of(each), INTERVAL)
+    (waits,) = service.waits(ALONE.source)
+    assert waits.heads == heads_by(poll + 4)
     view = service.member(KEY)
     assert view.finished["completed"] == ended_by(poll + 4)
     assert sum(view.finished.values()) == ended_by(poll + 4)
