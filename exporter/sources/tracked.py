@@ -104,7 +104,7 @@ class Tracked:
         """Return the bounds for jobs submitted now, with the label of the group, where it is shown."""
         return [
             ("" if view.key.queue else self._groups[source][view.key.group_id], view)
-            for source, views in self._waits.items()
+            for source, views in sorted(self._waits.items())
             for view in views
             if view.key.queue or view.key.group_id in self._groups[source]
         ]
