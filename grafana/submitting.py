@@ -100,6 +100,20 @@ BOARD = Dashboard(
             axis=Text("cores", "核数"),
             size=(14, 5),
         ),
+        ranking(
+            Text("First jobs: 9 in 10 start within", "第一个作业：10 次中 9 次的等待上界"),
+            "For the first job that a user submits now, if it is not held; nothing is promised to further jobs submitted together "
+            "with it, nor to unusually large ones. Queues without a bound are missing. How often such bounds held: see Waiting.",
+            "仅针对用户现在提交的第一个、且未被保留的作业；不适用于一同提交的其余作业，也不适用于特别大的作业。没有上界的队列不在其中。"
+            "以往有多准：见“等待”看板。",
+            'max by (hpc_cluster, queue, accelerated) (hpc_wait_bound_seconds{hpc_cluster=~"$region", queue!="", quantile="0.9"})',
+            names={"queue": QUEUE_NAME, "hpc_cluster": REGION_NAME, "accelerated": Text("Accelerated", "加速卡作业")},
+            value=Text("Within", "不超过"),
+            rising=False,
+            unit="s",
+            size=(24, 6),
+            no_value=Text("too little is known", "已知太少"),
+        ),
         table(
             Text("All queues", "全部队列"),
             "Each queue that the token's user may use, the one with most free cores first. Closed: it takes no job now, and "
