@@ -206,7 +206,7 @@ def ended_jobs(scenario: Scenario, seed: int) -> Ended:
         for poll in _polls(spec, seed, scenario):
             if poll.restart_before:
                 tracker = asyncio.run(_restarted(tracker, Path(folder) / "tracker.db"))
-            key = MemberKey("kunshan", "1", poll.user)
+            key = MemberKey(poll.user, "1", poll.user)
             jobs = tuple(_record(job, live=scenario.live) for job in poll.jobs if job.id in chosen)
             listing = JobListing(jobs, rejected=0 if poll.complete else 1)
             grace = GRACE if scenario.history else None
@@ -220,8 +220,8 @@ def ended_jobs(scenario: Scenario, seed: int) -> Ended:
             if scenario.history:
                 since = (tracker.mark(poll.user) or poll.at) - 2 * GRACE
                 rows = [row for row in by_user[poll.user] if since <= row.ended <= poll.at - ROW_DELAY]
-                tracker.set_mark(poll.user, poll.at)
                 _take(found, tracker, key, take_ends(tracker.join(key).state, rows, poll.at, GRACE), spells)
+                tracker.set_mark(poll.user, poll.at)
     _compare_ended(found, tracker, chosen, spells)
     return found
 

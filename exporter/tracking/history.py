@@ -145,7 +145,7 @@ class _Settlement:
             note_end(self.before, self.update, pending.job_id, pending.low, pending.high)
 
     def _count_alone(self, row: EndedJob, came: float) -> bool:
-        """Count a row of which polls saw no end; False where they may still see it."""
+        """Count a row whose end polls have not seen; False where they may still see it."""
         followed = self._followed(row.job.id)
         if followed is not None and followed.phase is Phase.ENDED:
             followed = None
@@ -338,7 +338,7 @@ class _Settlement:
 
 
 def _outcome(row: EndedJob) -> Outcome | None:
-    """Return how a job ended by its row; None where that does not say, as of a run that was requeued."""
+    """Return the outcome by a row; None where it does not say, as of a run that was requeued."""
     if row.job.state in ENDED:
         return cast("Outcome", row.job.state.value)
     return "unknown" if row.job.state is JobState.UNKNOWN else None

@@ -257,7 +257,7 @@ class _Advance:
             self.update.changed[job.id] = new
 
     def _amounts(self, job: Job, before: TrackedJob, phase: Phase) -> Amounts:
-        """Return what a job holds. One that is exiting may be listed with nothing, but holds it until the end in the history."""
+        """Return the amounts that a job holds. One that is exiting may be listed with nothing, but holds it until the end in the history."""
         if phase in _HOLDS_NOTHING or job.state is JobState.UNKNOWN:
             return 0, 0, 0
         if job.state is JobState.EXITING and phase is Phase.RUN:
@@ -310,7 +310,7 @@ class _Advance:
         return Phase.RUN if exiting or suspended else after
 
     def _change_phase(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float) -> Change:
-        """Return when the old phase ended and the new one began, and what that says."""
+        """Return the change between two phases, with the spell that it ends."""
         reported = job.started if phase is Phase.RUN else None if phase is Phase.WAIT else job.ended
         change = self._change(reported, certain_until, self.at)
         if phase is Phase.RUN and old.phase in _BEFORE_FIRST_SPELL:
@@ -394,7 +394,7 @@ class _Advance:
     def _closed(
         self, job_id: str, queue: str, old: TrackedJob, phase: Phase, change: Change
     ) -> tuple[Measure, Spell | CensorReason] | None:
-        """Return what the end of a phase says about the spell in it."""
+        """Return the spell that the end of a phase ends, or why it cannot be measured."""
         if not old.measured and (self.grace is None or old.phase not in _MEASURED):
             return None
         if old.phase is Phase.RUN:

@@ -263,10 +263,19 @@ class Tracker:
         return self._marks.get(source)
 
     def set_mark(self, source: str, until: float) -> None:
-        """Note up to when a source's history was read. To be written with what the rows gave."""
-        self._marks[source] = until
+        """Note up to when a source's history was read. To be written with what the rows gave.
+
+        Rows that still wait for the polls are not written: after a restart they have to be read again.
+        """
+        waiting = [
+            row.ended
+            for key, member in self._members.items()
+            if key.source == source
+            for row, _ in member.state.early.values()
+        ]
+        self._marks[source] = min([until, *waiting])
         if self._persistent:
-            self._batch.marks[source] = until
+            self._batch.marks[source] = self._marks[source]
 
     def join(self, key: MemberKey) -> TrackedMember:
         """Return the member, new if need be."""
