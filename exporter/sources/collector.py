@@ -125,6 +125,8 @@ class Collector:
     whose: Callable[[Subject], str] | None = None
     # Whether it lists jobs of members, which the tracker follows from poll to poll and `jobs list` shows.
     lists_jobs: bool = False
+    # Whether it tells the tracker how and when jobs ended, in a history: starts and ends then wait for their rows.
+    tells_ends: bool = False
     once: Once | None = None
 
     def key(self, subject: Subject) -> TargetKey:

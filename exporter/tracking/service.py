@@ -161,12 +161,18 @@ class TrackingService:
         # A task of its own: a caller that is cancelled must not leave a listing half counted.
         return await asyncio.shield(self._task(self._take_in(key, listing, at, interval)))
 
-    async def take_ends(self, source: str, rows: Mapping[MemberKey, Sequence[EndedJob]], until: float) -> int:
+    async def take_ends(self, source: str, rows: Sequence[EndedJob], until: float) -> int:
         """Take in rows of a source's history, which was read up to the time `until`; return when they are shown.
 
-        Returns the number of times in them that do not fit what the polls saw.
+        Those of users that are neither configured nor remembered are left out. Returns the number of times in them that do not
+        fit what the polls saw.
         """
-        return await asyncio.shield(self._task(self._take_in_ends(source, rows, until)))
+        known = {key.user: key for key in (*self._tracker.members(), *(self._keep or ())) if key.source == source}
+        of_members: dict[MemberKey, list[EndedJob]] = {}
+        for row in rows:
+            if (key := known.get(row.user)) is not None:
+                of_members.setdefault(key, []).append(row)
+        return await asyncio.shield(self._task(self._take_in_ends(source, of_members, until)))
 
     async def _take_in_ends(self, source: str, rows: Mapping[MemberKey, Sequence[EndedJob]], until: float) -> int:
         disagreements, staged = 0, self._staged
