@@ -142,8 +142,7 @@ async def test_pages_that_are_shorter_than_asked_and_rows_that_move(tmp_path: Pa
 def test_a_history_without_a_list_of_jobs_is_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "exporter.yml"
     path.write_text(configuration(cluster("http://127.0.0.1:9", collect=["job_history"])))
-    (warning,) = assemble(path).warnings
-    assert "job_history counts nothing without one of" in warning
+    assert any("job_history counts nothing without one of" in warning for warning in assemble(path).warnings)
 
 
 def queries_end(query: dict[str, list[str]]) -> float:
