@@ -96,6 +96,8 @@ class TrackingService:
         self._keep: frozenset[MemberKey] | None = None
         # Of sources whose history is read: for how many seconds a start or an end waits for its row.
         self.graces: Mapping[str, float] = {}
+        # Those of them that turned out to have none: nothing waits for it.
+        self._without_history: set[str] = set()
         self._forgotten_at = self._clock.monotonic()
         self._tasks: set[asyncio.Task[int]] = set()
         self._writer: asyncio.Task[None] | None = None
@@ -167,6 +169,7 @@ class TrackingService:
         Those of users that are neither configured nor remembered are left out. Returns the number of times in them that do not
         fit what the polls saw.
         """
+        self._without_history.discard(source)
         known = {key.user: key for key in (*self._tracker.members(), *(self._keep or ())) if key.source == source}
         of_members: dict[MemberKey, list[EndedJob]] = {}
         for row in rows:
@@ -187,6 +190,10 @@ class TrackingService:
         if rows:
             await staged.shown.wait()
         return disagreements
+
+    def history_is_missing(self, source: str) -> None:
+        """Note that a source has no history, until rows of it come."""
+        self._without_history.add(source)
 
     def history_read_until(self, source: str) -> float | None:
         """Return up to which time (see `time`) a source's history was read; None where it never was."""
@@ -241,7 +248,7 @@ class TrackingService:
     async def _take_in(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> int:
         async with self._working:
             try:
-                grace = self.graces.get(key.source)
+                grace = None if key.source in self._without_history else self.graces.get(key.source)
                 step = await _worked(self._tracker.join(key), listing, at, interval, grace)
                 self._tracker.record(key, step)
             except BaseException:

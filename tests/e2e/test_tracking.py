@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from aiohttp import web
+
 from tests.e2e.process import ExporterProcess, eventually, run, serving
 from tests.e2e.region import GROUP_ID, TOKEN, ScriptedRegion, envelope, job
 from tests.support.disk import take_all_room
@@ -156,6 +158,20 @@ async def test_the_history_tells_how_and_when_jobs_ended(tmp_path: Path, region:
         assert seen[f'hpc_job_observations_total{{{GROUP},measure="run",basis="reported"}}'] == 2
         assert abs(seen[f"hpc_member_cpu_seconds_total{{{MEMBER}}}"] - 2 * (5 + 27)) < 2
         assert any("strClusterNameList=77&" in path for path in region.paths)
+
+
+async def test_a_region_without_a_history_counts_ends_by_polls(tmp_path: Path, region: ScriptedRegion) -> None:
+    async def missing(_: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    schedulers = envelope([{"id": "77", "text": "slurm", "JobManagerType": "SLURM"}])
+    region.answers |= {"schedulers": schedulers, "job_history": missing, "member_jobs": listing(a="statR")}
+    text = configuration(region, tracking="{}").replace("member_jobs]", "member_jobs, job_history]")
+    async with serving(tmp_path, text) as exporter:
+        await exporter.ready()
+        await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
+        region.answers["member_jobs"] = listing()
+        await exporter.shows(lambda samples: samples[finished("vanished_running")] == 1, "its end")
 
 
 async def test_log_and_state_on_one_full_disk(small_disk: Path, region: ScriptedRegion) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from exporter.errors import DecodeError, RecordError
+from exporter.errors import DecodeError, NotThereError, RecordError
 from exporter.http import Response
 from exporter.metrics.family import Sample, Text
 from exporter.records import Answer, EndedJob, Job, JobState
@@ -98,6 +98,14 @@ class HistoryPolling:
         self._known_until = 0.0
 
     async def poll(self) -> Ends:
+        try:
+            return await self._ends()
+        except NotThereError:
+            if self._context.tracked.service is not None:
+                self._context.tracked.service.history_is_missing(self._region.name)
+            raise
+
+    async def _ends(self) -> Ends:
         since, now = self._window()
         found: dict[tuple[str, str, float], EndedJob] = {}
         rejected, complete = 0, True
