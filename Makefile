@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test demo bench soak dist pyz image lock schema dashboards docs deploy clean
+.PHONY: test test-slurm demo bench soak dist pyz image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# In a chroot that is built once, in /var/tmp: a minute, 600 MB; as root, with debootstrap.
+SLURM_SUITE := sid
+test-slurm: $(VENV)/dev.done  ## the test against a real Slurm once more, with the newest that Debian has
+	HPC_EXPORTER_SLURM_SUITE=$(SLURM_SUITE) $(BIN)/python -m pytest -n0 tests/sources/slurm/test_real.py
 
 PORT ?= 9851
 demo: $(VENV)/demo.done  ## a simulated region, the exporter and its pages, on loopback

@@ -305,9 +305,9 @@ class RowPolling(Generic[R]):
 
 
 def undisputed(answers: Iterable[tuple[Iterable[Sample], Rows[Any]]]) -> tuple[Sample, ...]:
-    """Return the samples of rows with a known value. Where several claim the same labels with other values, none is right.
+    """Return the samples of rows with a known value.
 
-    A claim of other values counts as a rejected row.
+    Where several claim the same labels with other values, nothing says which is right, and it counts as a rejected row.
     """
     found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
     disputed = set[Sample]()

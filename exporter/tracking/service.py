@@ -218,7 +218,7 @@ class TrackingService:
         return [key for key in self._members if key.source == source]
 
     def introduce(self, key: MemberKey, at: float) -> None:
-        """Take a member who is not followed yet as one who had no jobs at `at` (see `time`): a list of all jobs had none of them."""
+        """Take a member who is not followed yet as one who had no jobs at `at` (see `time`), as a list of all says."""
         self._tracker.introduce(key, at)
 
     def jobs_of(self, key: MemberKey) -> list[str]:
