@@ -64,11 +64,8 @@ def values_schema() -> dict[str, Any]:
     del configuration["$schema"]
     schema["$defs"] |= configuration.pop("$defs")
     schema["$defs"]["Configuration"] = configuration
-    rules = read(ROOT / "config/rules/alerts.yml")
-    names = re.findall(r"record: hpc:threshold:(\w+)", rules)
-    of_rules = schema["properties"]["prometheusRule"]["properties"]
-    of_rules["disabled"]["items"]["enum"] = re.findall(r"(?m)^ +- alert: (\w+)", rules)
-    numbers = of_rules["thresholds"]["properties"]
+    names = re.findall(r"record: hpc:threshold:(\w+)", read(ROOT / "config/rules/alerts.yml"))
+    numbers = schema["properties"]["prometheusRule"]["properties"]["thresholds"]["properties"]
     numbers |= {name: {"type": "number"} for name in names}
     return schema
 

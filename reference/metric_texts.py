@@ -136,9 +136,9 @@ LABELS: Final[Mapping[str, Text]] = {
     ),
     "collector": Text("see the table above", "见上表"),
     "target": Text(
-        "the user, `GROUP/USER` (a slash in the group's name is `%2F`, a percent sign `%25`), or the queue's type; empty for the "
-        "schedulers of a region",
-        "用户、`GROUP/USER`（组名中的斜杠写作 `%2F`，百分号写作 `%25`），或队列的类型；区域的调度系统为空",
+        "the user, `GROUP/USER` (a slash in the group's name is `%2F`, a percent sign `%25`), or the queue's type; empty for what "
+        "is requested once for a region: its schedulers, and its part of `live_jobs`",
+        "用户、`GROUP/USER`（组名中的斜杠写作 `%2F`，百分号写作 `%25`），或队列的类型；每个区域只请求一次的为空，如调度系统和 `live_jobs` 中该区域的部分",
     ),
     "version": Text("of the exporter", "本程序的版本"),
     "revision": Text("of its sources", "源代码的版本"),

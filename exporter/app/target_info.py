@@ -59,13 +59,20 @@ def of_cluster(config: Config, cluster: Cluster) -> Iterator[tuple[TargetKey, Ta
         user = None if subject.group_id else with_own_token.get(subject.user)
         token = own if user is None else (login_of(config, user.account), user.token, user.place)
         address = Address(url, cluster.place, cluster.tls)
+        if collector.per.needs_account and cluster.account is not None:
+            account = account_of(config, cluster.account)
+            address = Address(account.url, account.place, account.tls)
         yield collector.configured_key(subject), TargetInfo(collector, subject, address, *token)
 
 
 def login_of(config: Config, account: str | None) -> Address | None:
     if account is None:
         return None
-    return host_of_login(next(each for each in config.accounts if each.name == account))
+    return host_of_login(account_of(config, account))
+
+
+def account_of(config: Config, name: str) -> Account:
+    return next(each for each in config.accounts if each.name == name)
 
 
 def host_of_login(account: Account) -> Address:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 from exporter.app import Components, assemble
@@ -20,7 +21,7 @@ from exporter.config import Cluster
 from exporter.errors import PollError
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import Collector, Subject, collectors_of
-from exporter.sources.jobs import allocated, requested
+from exporter.sources.jobs import allocated, listings_of, requested
 from exporter.sources.once import Cell, Column, number
 from exporter.sources.scnet.region import Region
 
@@ -184,7 +185,11 @@ async def _chosen(components: Components, filters: Mapping[str, Sequence[str] | 
     ]
     if not lists:
         raise UsageError("the configuration has no regions, so there are no jobs to list")
-    return chosen([(each, each[1]) for each in lists], filters, "list of jobs" if _own(lists) else "configured member")
+    # Of a list of many members, only the region is known before it is read.
+    of_many = any(collector.per.needs_account for collector, _ in lists)
+    known = {flag: names for flag, names in filters.items() if flag == "cluster"} if of_many else filters
+    noun = "list of jobs" if of_many or _own(lists) else "configured member"
+    return chosen([(each, each[1]) for each in lists], {"group": None, "user": None, **known}, noun)
 
 
 def _own(lists: Sequence[Listed]) -> bool:
@@ -232,6 +237,15 @@ class _Answer:
         return "" if self.listing.complete else f"{self.listing.rejected} of the jobs could not be read"
 
 
+def _passing(
+    lists: Sequence[Listed], answers: list[_Answer], filters: Mapping[str, Sequence[str] | None]
+) -> list[_Answer]:
+    """Return the answers of members that pass, which lists of many members name only in the answer. Raises UsageError."""
+    if not any(collector.per.needs_account for collector, _ in lists):
+        return answers
+    return chosen([(answer, answer.member) for answer in answers], filters, "listed member")
+
+
 async def _list(
     components: Components,
     filters: Mapping[str, Sequence[str] | None],
@@ -244,7 +258,8 @@ async def _list(
     try:
         lists = await _chosen(components, filters)
         with progress("asking", len(lists)) as advance:
-            answers = list(await asyncio.gather(*(_ask(components, *each, advance) for each in lists)))
+            answered = await asyncio.gather(*(_ask(components, *each, advance) for each in lists))
+        answers = _passing(lists, list(chain.from_iterable(answered)), filters)
     finally:
         await components.close()
     rows = [
@@ -263,11 +278,15 @@ async def _list(
     return 1 if unread else 0
 
 
-async def _ask(components: Components, collector: Collector, subject: Subject, advance: Callable[[], None]) -> _Answer:
+async def _ask(
+    components: Components, collector: Collector, subject: Subject, advance: Callable[[], None]
+) -> list[_Answer]:
     try:
-        return _Answer(subject, await collector.start(components.regions[subject.source], subject).poll())
+        found = await collector.start(components.regions[subject.source], subject).poll()
     except PollError as error:
-        return _Answer(subject, JobListing(()), error)
+        return [_Answer(subject, JobListing(()), error)]
+    else:
+        return [_Answer(*of_member) for of_member in listings_of(subject, found)]
     finally:
         advance()
 

@@ -404,6 +404,11 @@ class Cluster(Section):
                 first.add(name, user.at, f"user {shown(name)}")
         _check_members(given.mappings("members"), report)
         _check_own_tokens(given, report)
+        for name in given.texts("collect"):
+            if "account" not in given and any(
+                each.name == name and each.per.needs_account for each in collectors_of("clusters")
+            ):
+                report.add(name.at, f"{name} needs an account: the platform's tokens come from its login")
 
 
 def _check_own_tokens(given: Keys, report: Report) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PermissionDeniedError, PollError
 from exporter.http.client import Upstream
@@ -74,7 +76,7 @@ class Endpoint:
 
     Requests are counted as of `collector`.
 
-    `headers` go along. An empty token is not sent.
+    `headers` go along. An empty token is not sent. With `wanted`, that is sent as JSON by POST.
     """
 
     upstream: Upstream
@@ -84,6 +86,7 @@ class Endpoint:
     header: str = "token"
     scheme: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    wanted: Mapping[str, Any] | None = None
 
     def get(self, decode: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         """Send a request with the current token; if that is rejected, once more with another.
@@ -96,10 +99,13 @@ class Endpoint:
         return get_with(self.tokens, self, decode)
 
     def request(self, token: str) -> Request:
-        if not token:
-            return Request(self.collector, self.url, headers=self.headers)
-        headers = {**self.headers, self.header: self.scheme + token}
-        return Request(self.collector, self.url, headers=headers, secrets=(token,))
+        headers = {**self.headers, self.header: self.scheme + token} if token else dict(self.headers)
+        secrets = (token,) if token else ()
+        if self.wanted is None:
+            return Request(self.collector, self.url, headers=headers, secrets=secrets)
+        headers["Content-Type"] = "application/json"
+        data = msgspec.json.encode(self.wanted)
+        return Request(self.collector, self.url, "POST", headers, secrets, data)
 
 
 class EitherToken:

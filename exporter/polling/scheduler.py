@@ -193,7 +193,12 @@ class Scheduler:
             return max(interval, ABSENT_INTERVAL)
         if error is not None:
             retry_after = error.retry_after if isinstance(error, TransientError) else None
-            return backoff_delay(status.failures, interval, retry_after, self._rng)
+            delay = backoff_delay(status.failures, interval, retry_after, self._rng)
+            if status.target.together:
+                return self._together(status.target, delay if retry_after else delay - interval / 2)
+            return delay
+        if status.target.together:
+            return self._together(status.target, interval / 10)
         if first:
             return second_delay(status.key, interval)
         return regular_delay(status.due, self._clock.monotonic(), interval)
@@ -202,7 +207,12 @@ class Scheduler:
         """Shorten a backoff whose reason seems to be over."""
         interval = status.target.interval
         if not status.in_flight and status.due - self._clock.monotonic() > interval:
-            self._schedule(status, self._rng.uniform(0, interval))
+            together = status.target.together
+            self._schedule(status, self._together(status.target, 0.0) if together else self._rng.uniform(0, interval))
+
+    def _together(self, target: Target, after: float) -> float:
+        """Seconds to the first moment, not before `after`, at which all targets that are polled together are due."""
+        return after + time_to_phase(target.together, target.interval, self._clock.monotonic() + after)
 
     def _forget_poll(self, task: asyncio.Task[None]) -> None:
         self._polls.pop(task, None)
@@ -248,6 +258,12 @@ def second_delay(key: TargetKey, interval: float) -> float:
     """
     phase = zlib.crc32("\0".join(key).encode()) / 2**32
     return interval * (0.5 + phase)
+
+
+def time_to_phase(name: str, interval: float, now: float) -> float:
+    """Seconds from `now` to the next moment of the phase of `name`, which is the same for all that know the name."""
+    phase = zlib.crc32(name.encode()) / 2**32
+    return (phase * interval - now) % interval
 
 
 def backoff_delay(failures: int, interval: float, retry_after: float | None, rng: random.Random) -> float:

@@ -34,6 +34,8 @@ class Target:
     `interval` and `stale_after` are seconds. `poll` requests the upstream and raises PollError. `publish` shows the
     result of `poll` and must not fail. Two targets of one key with different `identity` (another host, say) share no
     data. An `optional` one says nothing of whether its source answers, as long as there are others.
+    Those with the same text in `together` and the same interval are polled at the same moments, so that they can share an
+    answer.
     """
 
     key: TargetKey
@@ -43,6 +45,7 @@ class Target:
     publish: Callable[[Any], Awaitable[None]]
     identity: Hashable = None
     optional: bool = False
+    together: str = ""
 
 
 @dataclass(slots=True)

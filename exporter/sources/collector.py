@@ -71,6 +71,8 @@ class Per:
     subjects: Callable[[Any, str], Iterable[Subject]]
     # Whether all but one of the users need tokens of their own, since the answer says nothing of whose it is.
     own_tokens: bool = False
+    # Whether it is requested of the platform, with the token of an account that the entry names.
+    needs_account: bool = False
 
 
 class Rows(Generic[R]):
@@ -125,8 +127,6 @@ class Collector:
     whose: Callable[[Subject], str] | None = None
     # Whether it lists jobs of members, which the tracker follows from poll to poll and `jobs list` shows.
     lists_jobs: bool = False
-    # Whether it tells the tracker how and when jobs ended, in a history: starts and ends then wait for their rows.
-    tells_ends: bool = False
     once: Once | None = None
 
     def key(self, subject: Subject) -> TargetKey:
@@ -305,9 +305,9 @@ class RowPolling(Generic[R]):
 
 
 def undisputed(answers: Iterable[tuple[Iterable[Sample], Rows[Any]]]) -> tuple[Sample, ...]:
-    """Return the samples of rows with a known value.
+    """Return the samples of rows with a known value. Where several claim the same labels with other values, none is right.
 
-    Where several claim the same labels with other values, nothing says which is right, and it counts as a rejected row.
+    A claim of other values counts as a rejected row.
     """
     found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
     disputed = set[Sample]()

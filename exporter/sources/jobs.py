@@ -8,6 +8,7 @@ a fixed order, so that an unchanged answer gives unchanged bytes whatever order 
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any, Final
@@ -18,7 +19,7 @@ from msgspec import Meta
 from exporter.metrics.family import Family, Text, gauge
 from exporter.metrics.format import Chunks, chunks_of, sample, start
 from exporter.polling import TargetKey, in_slices
-from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState, known_sum
+from exporter.records import HOLDS_NOTHING, Answer, Job, JobListing, JobState, known_sum
 from exporter.sources.collector import Subject
 from exporter.sources.figures import STATES, Counts, InUse, MemberFigures
 from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, count, state_columns, states_to_show
@@ -216,6 +217,31 @@ def per_job(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chu
     return chunks_of(lines)
 
 
+class Listed(Answer, frozen=True, kw_only=True):
+    """The jobs of the members that one poll found; `remark` is about all of it, for people."""
+
+    listings: Listings
+    remark: str = ""
+
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """As that of a listing."""
+        return tuple(sorted({word for listing in self.listings.values() for word in listing.unknown_words}))
+
+
+def listings_of(subject: Subject, found: JobListing | Listed) -> Iterator[tuple[Subject, JobListing]]:
+    """Yield each member that a poll for `subject` listed, with its jobs."""
+    if isinstance(found, JobListing):
+        yield subject, found
+        return
+    for followed, listing in found.listings.items():
+        group_id, user = followed.member.group_id, followed.member.user
+        yield (
+            replace(subject, group_id=group_id, group=followed.group, user=user, target=followed.target.target),
+            listing,
+        )
+
+
 def jobs_by_queue(hpc_cluster: str, listings: Listings, seen: Iterable[GroupQueue] = ()) -> Chunks:
     """Return the lines of groups' jobs by queue and state, and of members' waiting jobs by reason.
 
@@ -376,8 +402,9 @@ class MemberRow(Shape, frozen=True, kw_only=True):
     ]
 
 
-def _rows(member: Subject, found: JobListing) -> Iterator[MemberRow]:
-    yield member_row(member.source, member.group, member.group_id, member.user, found.jobs)
+def _rows(subject: Subject, found: JobListing | Listed) -> Iterator[MemberRow]:
+    for member, listing in listings_of(subject, found):
+        yield member_row(member.source, member.group, member.group_id, member.user, listing.jobs)
 
 
 def member_row(cluster: str, group: str, group_id: str, user: str, listed: Iterable[Job]) -> MemberRow:

@@ -97,7 +97,9 @@ class Source(Protocol):
         ...
 
 
-def target_of(source: Any, collector: Collector, subject: Subject, poll: PollSettings, identity: Hashable) -> Target:
+def target_of(
+    source: Any, collector: Collector, subject: Subject, poll: PollSettings, identity: Hashable, *, together: str = ""
+) -> Target:
     """Return the target that polls `subject` of a source; see `Target` for its `identity`."""
     polling = collector.start(source, subject)
     return Target(
@@ -108,4 +110,5 @@ def target_of(source: Any, collector: Collector, subject: Subject, poll: PollSet
         polling.publish,
         identity,
         optional=not collector.default,
+        together=together,
     )

@@ -115,6 +115,30 @@ async def test_a_slow_poll_never_overlaps_with_the_next_one_and_keeps_the_phase(
     assert all(min(rest, 60 - rest) < 1e-3 for rest in off_phase)
 
 
+async def test_targets_that_are_polled_together_are_due_at_the_same_moments_also_after_failures(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
+    sources = [Played(clock, source=name, together="lab", seconds=3) for name in ("kunshan", "xian", "harbin")]
+    scheduler.update([each.target() for each in sources])
+    await clock.advance(300)
+
+    def since(at: float) -> list[list[float]]:
+        return [[round(moment, 3) for moment in each.started if moment >= at] for each in sources]
+
+    in_step = since(clock.monotonic() - 180)
+    assert len(in_step[0]) == 3
+    assert in_step[1:] == [in_step[0]] * 2
+    for each in sources[:2]:
+        each.error = UpstreamTimeoutError("slow")
+    await clock.advance(1200)
+    for each in sources[:2]:
+        each.error = None
+    await clock.advance(1200)
+    in_step = since(clock.monotonic() - 180)
+    assert len(in_step[0]) == 3
+    assert in_step[1:] == [in_step[0]] * 2
+
+
 async def test_how_long_a_poll_took_is_reported(scheduler: Scheduler, clock: FakeClock, heard: Heard) -> None:
     update(scheduler, Played(clock, seconds=2.5))
     await clock.advance(10)

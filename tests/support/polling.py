@@ -48,6 +48,7 @@ class Played:
     stale_after: float = 180.0
     identity: str = ""
     optional: bool = False
+    together: str = ""
     seconds: float = 0.0
     publish_seconds: float = 0.0
     error: BaseException | None = None
@@ -62,7 +63,16 @@ class Played:
         return TargetKey(self.source, self.collector, self.name)
 
     def target(self) -> Target:
-        return Target(self.key, self.interval, self.stale_after, self.poll, self.publish, self.identity, self.optional)
+        return Target(
+            self.key,
+            self.interval,
+            self.stale_after,
+            self.poll,
+            self.publish,
+            self.identity,
+            self.optional,
+            self.together,
+        )
 
     async def poll(self) -> int:
         self.started.append(self.clock.monotonic())

@@ -4,25 +4,26 @@ Source: the page 查询实时作业列表 (``GET /hpc/openapi/v2/jobs``), which 
 """
 
 from datetime import tzinfo
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from exporter.errors import DecodeError, RecordError
-from exporter.http import Endpoint, Response, TokenProvider, excerpt
+from exporter.http import Endpoint, TokenProvider
 from exporter.metrics.family import Text
 from exporter.records import HAS_STARTED, WAITS, Job, JobListing, JobState
 from exporter.sources import jobs
-from exporter.sources.collector import LISTS, Collector, Subject, fields_of, list_of, opened, read_row, register
+from exporter.sources.collector import Collector, Subject, read_row, register
 from exporter.sources.reasons import pending_reason
-from exporter.sources.scnet.api import encoded, open_envelope
+from exporter.sources.scnet.api import encoded
 from exporter.sources.scnet.owner import Owner
+from exporter.sources.scnet.pages import read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.schedulers import ask_schedulers
 from exporter.sources.scnet.states import state_and_word
 from exporter.sources.scnet.subjects import TOKEN_USER
 from exporter.sources.tracked import Followed
-from exporter.sources.values import NULL, Count, Id, Name, count_of, epoch_seconds
+from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
 from exporter.tracking import MemberKey
 
 NAME: Final = "own_jobs"
@@ -46,13 +47,6 @@ class OwnJob(msgspec.Struct, gc=False, rename="camel"):
     job_start_time: Any = None
 
 
-class Page(NamedTuple):
-    """`total` is None where the page does not say it, and -1 where it cannot be read."""
-
-    rows: list[msgspec.Raw]
-    total: int | None = None
-
-
 async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, owner: str | None = None) -> JobListing:
     """Return the jobs at a scheduler of the user that `tokens` belong to, or of `owner` where the region allows that.
 
@@ -62,7 +56,7 @@ async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, own
     unread = 0
     for page in range(MAX_PAGES):
         url = page_url(region.cluster.hpc_url, scheduler_id, page * PAGE_SIZE, owner)
-        found = await Endpoint(region.upstream, tokens, NAME, url).get(read_page)
+        found = await Endpoint(region.upstream, tokens, NAME, url).get(lambda response: read_page(response, OWN_JOBS))
         before = len(listed)
         for row in found.rows:
             try:
@@ -71,7 +65,7 @@ async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, own
                 unread += 1
             else:
                 listed[job.id] = job
-        missing = missing_rows(found, len(listed) + unread)
+        missing = found.missing(len(listed) + unread, PAGE_SIZE)
         if missing == 0 or len(listed) == before:
             break
     if unread and not listed:
@@ -80,33 +74,9 @@ async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, own
     return JobListing(tuple(listed.values()), rejected=unread + missing, unknown_states=unknown)
 
 
-def missing_rows(page: Page, seen: int) -> int:
-    """Return the number of rows still to come, at least; without a total a page that is not full is the last one."""
-    if page.total is None:
-        return int(len(page.rows) >= PAGE_SIZE)
-    return max(0, page.total - seen) if page.total >= 0 else 1
-
-
 def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> str:
     of_owner = "" if owner is None else f"&strJobOwner={encoded(owner)}"
     return f"{hpc_url}/hpc/openapi/v2/jobs?strClusterIDList={encoded(scheduler_id)}{of_owner}&start={start}&limit={PAGE_SIZE}"
-
-
-def read_page(response: Response) -> Page:
-    """One page of the list; null is one without jobs. Raises DecodeError for anything else that holds no list."""
-    data = opened(open_envelope, OWN_JOBS, response)
-    if not bytes(data).lstrip().startswith(b"{"):
-        return Page(list_of(data))
-    fields = fields_of(data)
-    # Which name the list goes by differs between deployments.
-    lists = [fields[name] for name in LISTS if bytes(fields.get(name, NULL)) != b"null"]
-    total, _ = count_of(fields.get("total", NULL))
-    if not lists and total is None:
-        said = excerpt(bytes(data))
-        raise DecodeError(Text(f"the answer is not a page of jobs: {said}", f"响应不是作业列表：{said}"))
-    if total is None and bytes(fields.get("total", NULL)) != b"null":
-        total = -1
-    return Page(list_of(lists[0]) if lists else [], total)
 
 
 def read_job(raw: msgspec.Raw, zone: tzinfo) -> Job:

@@ -5,6 +5,8 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+import structlog
+
 from exporter.config import Cluster, FileSecret
 from exporter.http import Endpoint, Settings, TokenProvider, Upstream
 from exporter.metrics.family import Family
@@ -12,13 +14,15 @@ from exporter.metrics.format import Chunks
 from exporter.metrics.health import HPC_UP
 from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import Answer
-from exporter.sources.collector import Collector, Found, Subject, collectors_of, registry, subjects_of
+from exporter.sources.collector import Collector, Found, Subject, registry, subjects_of
 from exporter.sources.figures import SampleFigures
 from exporter.sources.scnet.api import address, open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
 from exporter.sources.scnet.schedulers import SchedulerIds
 from exporter.sources.scnet.subjects import OWNER, USER
 from exporter.sources.source import Context, target_of
+
+log = structlog.get_logger()
 
 
 class MadeTargets:
@@ -69,23 +73,21 @@ class Region:
         )
         self.shown = context.display.answer
         self._made: MadeTargets | None = None
+        self._remarks: dict[str, str] = {}
         self.tokens = RegionTokens(cluster, self.accounts, context, upstream=self.upstream, slots=slots)
         self.scheduler_ids = SchedulerIds(self.upstream, self.tokens.own, cluster.hpc_url, context.clock)
 
+    def remark(self, collector: str, text: str) -> None:
+        """Warn of something that a poll found out; an empty text takes it back. Logged when it changes."""
+        if text and self._remarks.get(collector) != text:
+            log.warning(text)
+        self._remarks[collector] = text
+
     def warnings(self) -> list[str]:
-        """Return settings that are allowed but may surprise."""
-        return [*self._warnings_of_users(), *self._warnings_of_history()]
+        """Return settings that are allowed but may surprise, and what polls found out about them."""
+        return [*self._about_users(), *filter(None, self._remarks.values())]
 
-    def _warnings_of_history(self) -> list[str]:
-        collected = [registry()[name] for name in self.cluster.collect]
-        telling = [each.name for each in collected if each.tells_ends]
-        if not telling or any(each.lists_jobs for each in collected):
-            return []
-        place, useless = self.cluster.place, ", ".join(telling)
-        listing = ", ".join(each.name for each in collectors_of("clusters") if each.lists_jobs)
-        return [f"{place}: collect: {useless} counts nothing without one of {listing}, which say whose jobs to follow"]
-
-    def _warnings_of_users(self) -> list[str]:
+    def _about_users(self) -> list[str]:
         if self.cluster.users is not None:
             return []
         asked = [
@@ -142,12 +144,11 @@ class Region:
         cluster = self.cluster
         owner = users[0] if users else OWNER
         for collector, subject in subjects_of("clusters", cluster, owner):
-            # Each of several instances needs the ends of its members, which one answer holds for all.
-            owns = collector.tells_ends or self._owns(collector.configured_key(subject))
-            if not owns or (subject.configured is not None and not users):
+            if not self._owns(collector.configured_key(subject)) or (subject.configured is not None and not users):
                 continue
             identity = (cluster.cluster_id, cluster.hpc_url, cluster.ac_url, subject.target)
-            yield target_of(self, collector, subject, cluster.poll, identity)
+            together = f"{collector.name}/{cluster.account}" if collector.per.needs_account else ""
+            yield target_of(self, collector, subject, cluster.poll, identity, together=together)
 
     def count_flaws(self, collector: str, answer: Answer, unknown_words: Iterable[str]) -> None:
         """Count what could not be used of an answer; log an unknown state once for each spelling."""

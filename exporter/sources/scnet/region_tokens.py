@@ -2,15 +2,18 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from exporter import config
 from exporter.config import Cluster, Secret
-from exporter.http import EitherToken, Settings, StaticToken, TokenCache, TokenSource, Upstream
+from exporter.http import EitherToken, Endpoint, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.polling import in_slices
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, read_token, renewal
 from exporter.sources.source import Context
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class AccountAtWork:
     account: config.Account
     tokens: TokenCache
     tls: ssl.SSLContext
+    # By collector: objects of those that are requested once for all regions of the account.
+    shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 def account_at_work(account: config.Account, context: Context, tls: ssl.SSLContext) -> AccountAtWork:
@@ -53,6 +58,7 @@ class RegionTokens:
         self._upstream = upstream
         self._slots = slots
         self._logins: dict[str, Upstream] = {}
+        self._platform: Upstream | None = None
         self.own = self._token(cluster.token, cluster.account, "")
         self._of_users = {
             user.name: self._token(user.token, user.account, user.name)
@@ -100,7 +106,28 @@ class RegionTokens:
             for user in users:
                 self._context.own.token_expiry(self._cluster.name, user, None)
 
+    def shared(self, collector: str, make: Callable[[], T]) -> T:
+        """Return the object that all regions of the region's account share for a collector."""
+        found: T = self._accounts[self._cluster.account or ""].shared.setdefault(collector, make())
+        return found
+
+    def platform_endpoint(self, collector: str, path: str, wanted: Mapping[str, Any]) -> Endpoint:
+        """Return a path of the platform, requested by POST with the platform's token of the region's account."""
+        at_work = self._accounts[self._cluster.account or ""]
+        if self._platform is None:
+            poll = self._cluster.poll
+            settings = Settings(
+                self._cluster.name, poll.timeout, poll.retries, poll.max_concurrency, max_body=poll.max_body
+            )
+            self._platform = Upstream(
+                settings, slots=self._slots, observer=self._context.own, clock=self._context.clock, tls=at_work.tls
+            )
+            self._platform_token = self._source(at_work.account.name, PLATFORM, None)
+        return Endpoint(self._platform, self._platform_token, collector, at_work.account.url + path, wanted=wanted)
+
     async def close(self) -> None:
+        if self._platform is not None:
+            await self._platform.close()
         for upstream in self._logins.values():
             await upstream.close()
 

@@ -69,4 +69,6 @@ TOKEN_USER = Per(
     "clusters", HPC_UP, 1, "users", Text("user with a token", "有令牌的用户"), _token_users, own_tokens=True
 )
 MEMBER = Per("clusters", HPC_UP, 2, "members", Text("member", "用户组成员"), _members)
+# Requested of the platform for all regions of an account, each of which shows its own part.
+OF_ACCOUNT = Per("clusters", HPC_UP, 0, "members", Text("account", "账号"), _region, needs_account=True)
 ACCOUNT = Per("accounts", ACCOUNT_UP, 0, "", Text("account", "账号"), _account)

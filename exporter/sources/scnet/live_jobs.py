@@ -1,0 +1,386 @@
+"""The live jobs of all regions and members of an account, with their true times, by one list in pages.
+
+No official page of ``POST /ac/openapi/v2/jobs/monitor/page-list`` is kept; four public clients read it as here. It is
+requested once for all regions of an account that collect it. ``showAllData`` adds the requested amounts, and besides them paths
+and a password, which are never read and never repeated in an error.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import tzinfo
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import structlog
+
+from exporter.errors import AuthenticationError, DecodeError, NotThereError, PermanentError, PollError, RecordError
+from exporter.http import Endpoint, Response
+from exporter.metrics.family import Text
+from exporter.polling import TargetKey
+from exporter.records import ENDED, HAS_STARTED, WAITS, Job, JobListing, JobState
+from exporter.sources import jobs
+from exporter.sources.collector import Collector, Subject, read_row, register
+from exporter.sources.reasons import pending_reason
+from exporter.sources.scnet.pages import Page, read_page
+from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.states import state_and_word, state_of
+from exporter.sources.scnet.subjects import MEMBER, OF_ACCOUNT
+from exporter.sources.tracked import Followed
+from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
+from exporter.tracking import MemberKey
+
+log = structlog.get_logger()
+
+PAGE_SIZE: Final = 100
+# A list of more pages is not read to its end.
+MAX_PAGES: Final = 1000
+# Without a start, the last seven days are listed only.
+EARLY: Final = "2000-01-01 00:00:00"
+# Seconds for which an answer serves the other regions, whose polls begin at about the same moment.
+SHARED_FOR: Final = 2.0
+# Seconds until the jobs of the group are requested again after they were refused.
+REFUSED_FOR: Final = 3600.0
+
+
+class LiveJob(msgspec.Struct, gc=False, rename="camel"):
+    """A row. ``...Req`` and ``cpuCore``, ``gpuNum`` are those of the member lists; ``...Used`` is always there."""
+
+    cluster_id: Id
+    job_id: Id
+    cluster_user_name: Name
+    job_manager_id: Id = Id("")
+    job_name: Name = Name("")
+    job_state: msgspec.Raw = NULL
+    queue: Name = Name("")
+    reason: Any = None
+    job_queue_time: Any = None
+    job_start_time: Any = None
+    etime: Any = None
+    init_content_attr: str | None = None
+    node_num_req: Count | None = None
+    proc_num_req: Count | None = None
+    gpu_num_req: Count | None = None
+    dcu_num_req: Count | None = None
+    cpu_core: Count | None = None
+    gpu_num: Count | None = None
+    node_num_used: Count | None = None
+    proc_num_used: Count | None = None
+    gpu_num_used: Count | None = None
+    dcu_num_used: Count | None = None
+
+
+class SchedulersOwn(msgspec.Struct):
+    """Of ``initContentAttr``, which is JSON in a text."""
+
+    job_state: str | None = msgspec.field(name="JobState", default=None)
+
+
+class LiveJobs(NamedTuple):
+    """The jobs by region, user and scheduler; `rejected` rows by region, "" for those that name none.
+
+    `missing` counts rows that the total promises and no page had. `refused` is why there are none of other users; empty where
+    there are.
+    """
+
+    by_region: Mapping[str, Mapping[str, Mapping[str, tuple[Job, ...]]]]
+    rejected: Mapping[str, int]
+    missing: int
+    refused: str = ""
+
+
+def job_of(row: LiveJob, zone: tzinfo) -> Job:
+    state, word = state_and_word(row.job_state)
+    waits = state in WAITS
+    if state is JobState.COMPLETED:
+        state = outcome_of(row)
+
+    def requested(told: int | None, used: int | None) -> int | None:
+        # Of a job that waits, the amounts in use are those of its request, or 0.
+        return told if told is not None or not waits else used or None
+
+    def allocated(told: int | None, used: int | None) -> int | None:
+        return 0 if waits else used if told is None else told
+
+    return Job(
+        str(row.job_id),
+        str(row.job_name),
+        state,
+        requested(row.node_num_req, row.node_num_used),
+        requested(row.proc_num_req, row.proc_num_used),
+        requested(row.gpu_num_req, row.gpu_num_used),
+        requested(row.dcu_num_req, row.dcu_num_used),
+        allocated(row.cpu_core, row.proc_num_used),
+        allocated(row.gpu_num, row.gpu_num_used),
+        allocated(None, row.dcu_num_used),
+        word,
+        str(row.queue),
+        pending_reason(state, row.reason),
+        epoch_seconds(row.job_queue_time, zone),
+        # That of a job that waits is an expected one.
+        epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED else None,
+        epoch_seconds(row.etime, zone) if state in ENDED else None,
+    )
+
+
+def outcome_of(row: LiveJob) -> JobState:
+    """Return the outcome of a job that is listed as completed, which means no more than ended."""
+    if isinstance(row.reason, str) and row.reason.strip().casefold() == "nonzeroexitcode":
+        return JobState.FAILED
+    try:
+        own = msgspec.json.decode(row.init_content_attr or "{}", type=SchedulersOwn).job_state
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        own = None
+    state = state_of(own or "")
+    return state if state in ENDED else JobState.COMPLETED
+
+
+class Reading:
+    """The list while its pages are read. A job that moved from one page to the next counts once, as it was read last."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self.rows: dict[tuple[str, str, str], LiveJob] = {}
+        self._rejected: set[bytes] = set()
+        self.rejected = Counter[str]()
+        # Rows that the total promised and no page had.
+        self.missing = 0
+
+    @property
+    def seen(self) -> int:
+        return len(self.rows) + len(self._rejected)
+
+    def add(self, page: Page) -> None:
+        for raw in page.rows:
+            try:
+                row = read_row(raw, LiveJob)
+            except RecordError:
+                self._reject(raw)
+                continue
+            if row.cluster_user_name.strip():
+                self.rows[row.cluster_id, row.job_manager_id, row.job_id] = row
+            else:
+                self._reject(raw)
+
+    def _reject(self, raw: msgspec.Raw) -> None:
+        if bytes(raw) not in self._rejected:
+            self._rejected.add(bytes(raw))
+            self.rejected[region_of(raw)] += 1
+
+    def result(self, missing: int, refused: str) -> LiveJobs:
+        if self._rejected and not self.rows:
+            number = len(self._rejected)
+            raise DecodeError(
+                Text(f"none of the answer's {number} rows can be read", f"响应中的 {number} 行全部无法解析")
+            )
+        found: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+        for row in sorted(self.rows.values(), key=lambda row: (row.job_manager_id, row.job_id)):
+            found[row.cluster_id][row.cluster_user_name][row.job_manager_id].append(job_of(row, self._zone))
+        return LiveJobs(found, self.rejected, missing, refused)
+
+
+class OnlyRegion(msgspec.Struct, rename="camel"):
+    """All that is of interest of a row that cannot be read."""
+
+    cluster_id: Id = Id("")
+
+
+def region_of(raw: msgspec.Raw) -> str:
+    """Return the region that a row is of; empty where it does not say."""
+    try:
+        return str(read_row(raw, OnlyRegion).cluster_id)
+    except RecordError:
+        return ""
+
+
+class SharedList:
+    """The list of one account. Regions that request it at about the same moment share the answer, and a failure, too."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._known: tuple[float, LiveJobs | PollError] | None = None
+        self._refused_until = -float("inf")
+        self._refusal = ""
+
+    async def read(self, region: Region) -> LiveJobs:
+        """Return all live jobs. Raises PollError."""
+        clock = region.context.clock
+        wanted_since = clock.monotonic() - min(SHARED_FOR, region.cluster.poll.interval / 2)
+        async with self._lock:
+            if self._known is None or self._known[0] < wanted_since:
+                self._known = None
+                try:
+                    found: LiveJobs | PollError = await self._read(region)
+                except PollError as error:
+                    found = error
+                self._known = clock.monotonic(), found
+            _, found = self._known
+        if isinstance(found, PollError):
+            raise found
+        return found
+
+    async def _read(self, region: Region) -> LiveJobs:
+        clock = region.context.clock
+        if clock.monotonic() < self._refused_until:
+            return await read_all(region, self._refusal)
+        try:
+            return await read_all(region)
+        except NotThereError:
+            raise
+        except (AuthenticationError, PermanentError) as error:
+            if isinstance(error, DecodeError):
+                raise
+            try:
+                found = await read_all(region, str(error))
+            except PollError:
+                raise error from None
+            self._refused_until, self._refusal = clock.monotonic() + REFUSED_FOR, str(error)
+            return found
+
+
+async def read_all(region: Region, refused: str = "") -> LiveJobs:
+    """Return the jobs of all pages; with `refused`, why those of the group are not listed, those of the token's user alone.
+
+    Raises PollError: that of the first page that fails.
+    """
+    first = Reading(region.context.zone)
+    if await read_pages(region, first, of_group=not refused):
+        return first.result(0, refused)
+    # Rows moved while pages were read. The total does not notice where one was skipped and another one ended.
+    again = Reading(region.context.zone)
+    if await read_pages(region, again, of_group=not refused):
+        return again.result(0, refused)
+    missing = again.missing - len(first.rows.keys() - again.rows.keys())
+    again.rows = first.rows | again.rows
+    return again.result(max(0, missing), refused)
+
+
+async def read_pages(region: Region, reading: Reading, *, of_group: bool) -> bool:
+    """Read page after page; whether these are all rows of a list that stood still meanwhile. Raises PollError."""
+    size, totals = PAGE_SIZE, set[int | None]()
+    for number in range(1, MAX_PAGES + 1):
+        page = await page_endpoint(region, number, size, of_group=of_group).get(without_excerpts)
+        totals.add(page.total)
+        before = reading.seen
+        reading.add(page)
+        if number == 1 and 0 < len(page.rows) < size and page.missing(reading.seen, size):
+            # The platform has a largest size of its own: pages are numbered by it from here on.
+            size = len(page.rows)
+        reading.missing = page.missing(reading.seen, size)
+        if not reading.missing or reading.seen == before:
+            break
+    return reading.missing == 0 and len(totals) == 1
+
+
+def without_excerpts(response: Response) -> Page:
+    """One page. Raises PollError; none of the answer is repeated in its text: there may be a password in it."""
+    try:
+        return read_page(response, LIVE_JOBS)
+    except DecodeError:
+        raise DecodeError(Text("the answer is not a page of jobs", "响应不是作业列表")) from None
+
+
+def page_endpoint(region: Region, number: int, size: int, *, of_group: bool) -> Endpoint:
+    wanted = {
+        "page": number,
+        "size": size,
+        **dict.fromkeys(("clusterId", "queue", "jobId", "jobState", "endTime", "clusterUserName"), ""),
+        "startTime": EARLY,
+        "showGroupJobs": of_group,
+        "showAllData": True,
+    }
+    return region.tokens.platform_endpoint(LIVE_JOBS.name, LIVE_JOBS.path, wanted)
+
+
+class LivePolling:
+    """Polls the live jobs of an account, and shows those of one region."""
+
+    def __init__(self, region: Region, subject: Subject) -> None:
+        self._region = region
+        self._key = LIVE_JOBS.key(subject)
+        self._list: SharedList = region.tokens.shared(LIVE_JOBS.name, SharedList)
+        self._shown = jobs.ListedJobs(region.context, self._key, region.cluster.poll.interval, tells_queues=True)
+        self._members = [self._followed(member) for member in MEMBER.subjects(region.cluster, "")]
+        # Users without configured members: those who have or had a job.
+        self._users: set[str] = set()
+
+    async def poll(self) -> jobs.Listed:
+        return self._of_region(await self._list.read(self._region))
+
+    async def publish(self, records: jobs.Listed) -> None:
+        self._region.count_flaws(LIVE_JOBS.name, records, records.unknown_words)
+        self._region.remark(LIVE_JOBS.name, records.remark)
+        await self._shown.show(records.listings)
+
+    def _followed(self, member: Subject) -> Followed:
+        key = self._key._replace(target=member.target)
+        return Followed(key, MemberKey(member.source, member.group_id, member.user), member.group)
+
+    def _of_region(self, found: LiveJobs) -> jobs.Listed:
+        here = found.by_region.get(self._region.cluster.cluster_id, {})
+        rejected = found.rejected.get(self._region.cluster.cluster_id, 0) + found.rejected.get("", 0) + found.missing
+        self._users |= here.keys() | self._followed_before()
+        members = self._members or [
+            Followed(TargetKey(self._region.name, LIVE_JOBS.name, user), MemberKey(self._region.name, "", user), "")
+            for user in sorted(self._users)
+        ]
+        listings = {
+            followed: self._listing(here.get(followed.member.user, {}), rejected)
+            for followed in members
+            if not found.refused or followed.member.user in here
+        }
+        return jobs.Listed(
+            listings=listings,
+            rejected=rejected,
+            unknown_states=sum(listing.unknown_states for listing in listings.values()),
+            remark=refusal(self._region, found.refused),
+        )
+
+    def _followed_before(self) -> set[str]:
+        """Return the users without a group whose jobs the tracker follows, also from before a restart."""
+        service = self._region.context.tracked.service
+        members = () if service is None else service.members_of(self._region.name)
+        return {member.user for member in members if not member.group_id}
+
+    def _listing(self, of_user: Mapping[str, tuple[Job, ...]], rejected: int) -> JobListing:
+        by_scheduler = {
+            scheduler: JobListing(tuple(listed), unknown_states=sum(job.state is JobState.UNKNOWN for job in listed))
+            for scheduler, listed in of_user.items()
+        }
+        return msgspec.structs.replace(jobs.joined_listing(by_scheduler), rejected=rejected)
+
+
+def refusal(region: Region, refused: str) -> str:
+    """Return what to do where the jobs of the group are not listed; empty where they are."""
+    if not refused:
+        return ""
+    return (
+        f"{region.cluster.place}: the platform does not list the jobs of the groups of account {region.cluster.account} "
+        f"(showGroupJobs: {refused}); {LIVE_JOBS.name} shows the jobs of its own user only: use the account of a group's "
+        "administrator, or the lists of members"
+    )
+
+
+def _whose(subject: Subject) -> str:
+    return f"use an account of the platform that may see the jobs, named at {subject.place}"
+
+
+LIVE_JOBS: Final = register(
+    Collector(
+        name="live_jobs",
+        path="/ac/openapi/v2/jobs/monitor/page-list",
+        per=OF_ACCOUNT,
+        title=Text("live jobs", "实时作业"),
+        gives=Text(
+            "jobs of all members and regions of an account by one list, with queue, reason and times",
+            "一个账号在所有区域、所有成员的作业，一次列出，含队列、原因和时间",
+        ),
+        families=jobs.FAMILIES_WITH_QUEUES,
+        start=LivePolling,
+        default=False,
+        optional=True,
+        whose=_whose,
+        lists_jobs=True,
+        once=jobs.ONCE,
+    )
+)

@@ -1,0 +1,123 @@
+"""Live jobs of several regions by one list, in the whole application, against a platform whose truth is known."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exporter.simulator import Fault, Simulator, default_regions
+from tests.app.running import Running, running
+
+REGIONS = 3
+
+
+def configuration(simulator: Simulator, collect: str, **changes: Any) -> str:
+    account = simulator.accounts[0]
+    lab = {
+        "name": "lab",
+        "user": account.user,
+        "access_key": account.access_key,
+        "secret_key": account.secret_key,
+        "token_url": simulator.token_url,
+    }
+    clusters = [
+        {"name": region.name, "cluster_id": region.cluster_id, "hpc_url": region.hpc_url, "ac_url": region.ac_url}
+        | {"account": "lab", "users": [], "collect": [collect]}
+        | {
+            "members": [
+                {
+                    "group_id": group.id,
+                    "group": group.name,
+                    "users": [u.name for u in region.spec.users if u.group == group.name],
+                }
+                for group in region.spec.groups
+            ]
+        }
+        for region in simulator.regions.values()
+    ]
+    return yaml.safe_dump(
+        {"poll": {"interval": "1s", "stale_after": "1m"}, "accounts": [lab], "clusters": clusters} | changes
+    )
+
+
+@asynccontextmanager
+async def exporter(
+    tmp_path: Path, simulator: Simulator, collect: str = "live_jobs", **changes: Any
+) -> AsyncIterator[Running]:
+    async with running(tmp_path, configuration(simulator, collect, **changes)) as started:
+        await started.ready()
+        yield started
+
+
+def of_members(samples: dict[str, float]) -> dict[str, float]:
+    return {series: value for series, value in samples.items() if series.startswith("hpc_member_")}
+
+
+async def test_it_shows_the_same_numbers_as_the_lists_of_members(tmp_path: Path) -> None:
+    off: Any = {"tracking": {"enabled": False}}
+    async with Simulator(default_regions(REGIONS), clock=lambda: 0.0) as simulator:
+        (tmp_path / "live").mkdir()
+        (tmp_path / "members").mkdir()
+        async with exporter(tmp_path / "live", simulator, **off) as live:
+            by_one_list = of_members(await live.samples())
+        async with exporter(tmp_path / "members", simulator, "member_jobs", **off) as members:
+            by_member = of_members(await members.samples())
+        regions = simulator.regions.values()
+        jobs = [job for each in regions for user in each.spec.users if user.group for job in each.batch.jobs(user.name)]
+    # A failed job is listed as completed there, and the reason tells; here it has a state of its own.
+    assert by_one_list == by_member
+    assert sum(value for series, value in by_one_list.items() if "hpc_member_jobs" in series) == len(jobs) > 100
+
+
+async def test_one_request_for_a_page_serves_all_regions_poll_after_poll(tmp_path: Path) -> None:
+    async with Simulator(default_regions(REGIONS), clock=lambda: 0.0) as simulator:
+        async with exporter(tmp_path, simulator) as started:
+            polls = {f'hpc_exporter_polls_total{{source="{name}",collector="live_jobs"}}' for name in simulator.regions}
+            await started.shows(
+                lambda samples: all(samples.get(each, 0) >= 8 for each in polls), "eight polls of each region"
+            )
+            samples = await started.samples()
+            total = sum(samples[each] for each in polls)
+        jobs = sum(len(each.batch.jobs(user.name)) for each in simulator.regions.values() for user in each.spec.users)
+        requests = simulator.platform.requests.counts["live_jobs"]
+        assert simulator.platform.requests.max_in_flight == 1
+    pages = -(-jobs // 100)
+    # Not one list for each region, but for a poll or two at the start and where a busy machine is late.
+    assert requests <= pages * (total / REGIONS + REGIONS + total / 4)
+
+
+async def test_a_region_whose_list_fails_goes_stale_alone_in_truth(tmp_path: Path) -> None:
+    """All regions of an account depend on its list, but each has a target, an interval and a staleness of its own."""
+    async with Simulator(default_regions(2), clock=lambda: 0.0) as simulator, exporter(tmp_path, simulator) as started:
+        up = [
+            f'hpc_exporter_target_up{{source="{name}",collector="live_jobs",target=""}}' for name in simulator.regions
+        ]
+        assert [(await started.samples())[each] for each in up] == [1, 1]
+        simulator.platform.faults.add(Fault(kind="status", endpoint="live_jobs", status=502))
+        samples = await started.shows(lambda found: all(found[each] == 0 for each in up), "both failing")
+        assert [samples[f'hpc_up{{hpc_cluster="{name}"}}'] for name in simulator.regions] == [0, 0]
+        assert of_members(samples)
+        simulator.platform.faults.clear()
+        await started.shows(lambda found: all(found[each] == 1 for each in up), "both up")
+
+
+async def test_refused_jobs_of_the_group_are_said_on_the_status_page(tmp_path: Path) -> None:
+    async with Simulator(default_regions(2), clock=lambda: 0.0) as simulator:
+        simulator.platform.set_quirks(show_group_jobs="refused")
+        async with exporter(tmp_path, simulator) as started:
+            status = await started.status()
+            samples = await started.samples()
+    assert sum("showGroupJobs" in warning for warning in status["config"]["warnings"]) == 2
+    shown = {series for series in samples if series.startswith("hpc_member_jobs")}
+    assert shown
+    assert all('user="test"' in series for series in shown)
+
+
+async def test_a_region_without_the_list_is_not_down(tmp_path: Path) -> None:
+    async with Simulator(default_regions(1), clock=lambda: 0.0) as simulator:
+        simulator.platform.faults.add(Fault(kind="status", endpoint="live_jobs", status=404))
+        async with exporter(tmp_path, simulator) as started:
+            status = await started.status()
+    assert [target["state"] for target in status["targets"]] == ["absent"]
