@@ -81,6 +81,8 @@ def test_every_query_of_every_panel_returns_data(prometheus: PastPrometheus) -> 
         for title, target in targets(board)
         # The month before lies before the story.
         if "offset 30d" not in target["expr"]
+        # A bound needs more first jobs than two hours have.
+        and "hpc_wait_bound" not in target["expr"]
         and not answers(prometheus, target["expr"], instant=target["instant"], story=story)
     ]
     empty += [

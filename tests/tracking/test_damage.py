@@ -125,6 +125,10 @@ def member_totals(text: str) -> str:
     return f"UPDATE member SET totals = '{text}'"  # noqa: S608 - of a test
 
 
+def waits(text: str, accelerated: str = "0") -> str:
+    return f"INSERT INTO wait_class VALUES ('kunshan', '', 'comp', {accelerated}, '{text}')"  # noqa: S608 - of a test
+
+
 def group_totals(text: str) -> str:
     return f"UPDATE member_group SET totals = '{text}'"  # noqa: S608 - of a test
 
@@ -191,6 +195,15 @@ def group_totals(text: str) -> str:
         (changed(group_totals('{"queues": {"comp": {"waits": {"bounds": [2, 1], "counts": [1, 1, 1]}}}}')), "damaged"),
         (changed(group_totals('{"censored": {"wait>boredom": 1}}')), "damaged"),
         (changed(group_totals('{"observed": {"wait>guesses": 1}}')), "damaged"),
+        (changed(waits("{}", accelerated="2")), "accelerated"),
+        (changed(waits("waits")), "damaged"),
+        (changed(waits('{"heads": [99999999]}')), "damaged"),
+        (changed(waits('{"heads": [1.5]}')), "damaged"),
+        (changed(waits('{"heads": [["key", 1, [-1, null, null]]]}')), "damaged"),
+        (changed(waits('{"heads": [["a key that is too long", 1, []]]}')), "damaged"),
+        (changed(waits(f'{{"heads": {[1] * 257}}}')), "damaged"),
+        (changed(waits('{"scores": [[0, 0, ""]]}')), "damaged"),
+        (changed(waits('{"scores": [[0, 0, "yes"], [0, 0, ""], [0, 0, ""]]}')), "damaged"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

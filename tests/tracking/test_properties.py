@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, Store, Tracker, TrackerState
-from exporter.tracking.model import REMEMBERED_SECONDS
+from exporter.tracking.model import REMEMBERED_SECONDS, Phase
+from exporter.tracking.waits import key_of
 
 INTERVAL = 60.0
 MEMBERS = [MemberKey("kunshan", "1", "test"), MemberKey("xian", "1", "test"), MemberKey("kunshan", "1", "bob")]
@@ -24,6 +25,7 @@ JOBS = st.builds(
     allocated_cpus=AMOUNTS,
     allocated_gpus=AMOUNTS,
     allocated_dcus=AMOUNTS,
+    requested_gpus=st.sampled_from([None, 0, 1]),
 )
 LISTINGS = st.builds(JobListing, st.lists(JOBS, max_size=8).map(tuple), rejected=st.sampled_from([0, 0, 0, 1]))
 
@@ -56,7 +58,9 @@ class AnyListings(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         before = [(self.tracker.member(key), self.tracker.group(key.source, key.group_id)) for key in MEMBERS]
+        waits = self.tracker._waits._classes
         self.tracker = Tracker(asyncio.run(self._written_and_read()))
+        assert self.tracker._waits._classes == waits
         after = [(self.tracker.member(key), self.tracker.group(key.source, key.group_id)) for key in MEMBERS]
         assert before == after
 
@@ -101,6 +105,20 @@ class AnyListings(RuleBasedStateMachine):
             assert dropped >= 0  # a listing that stays incomplete for a week ends in that
             again = sum(n for (before, after), n in view.transitions.items() if ended(before) and not ended(after))
             assert sum(view.finished.values()) <= entered + again
+
+    @invariant()
+    def heads_that_wait_are_jobs_that_wait(self) -> None:
+        waiting = {
+            key_of(key, job_id)
+            for key in MEMBERS
+            for job_id, job in self.tracker.join(key).state.jobs.items()
+            if job.phase is Phase.WAIT
+        }
+        for name, waits in self.tracker._waits._classes.items():
+            assert waiting.issuperset(waits.waiting())
+            assert self.tracker._waits._followed[name].keys() == set(waits.waiting())
+            for score in waits.scores:
+                assert 0 <= score.held <= score.checked
 
     @invariant()
     def only_what_was_listed_is_remembered(self) -> None:
