@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test demo bench soak dist image lock schema dashboards docs deploy clean
+.PHONY: test test-slurm demo bench soak dist pyz image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -12,8 +12,14 @@ test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+# In a chroot that is built once, in /var/tmp: a minute, 600 MB; as root, with debootstrap.
+SLURM_SUITE := sid
+test-slurm: $(VENV)/dev.done  ## the test against a real Slurm once more, with the newest that Debian has
+	HPC_EXPORTER_SLURM_SUITE=$(SLURM_SUITE) $(BIN)/python -m pytest -n0 tests/sources/slurm/test_real.py
+
+PORT ?= 9851
 demo: $(VENV)/demo.done  ## a simulated region, the exporter and its pages, on loopback
-	$(BIN)/hpc-exporter demo
+	@$(BIN)/hpc-exporter demo --web.listen-address=127.0.0.1:$(PORT)
 
 bench: $(VENV)/dev.done  ## measures against baselines it starts itself; prints ratios
 	$(BIN)/python -m bench
@@ -52,6 +58,12 @@ dist: $(VENV)/dev.done  ## dist/: wheel, sdist, list of ingredients (SBOM) and c
 	  --pyproject $(INSTALLED)/pyproject.toml -o $(SBOM) $(INSTALLED)/bin/python
 	cd $(DIST) && sha256sum hpc_exporter-* > SHA256SUMS
 
+# Compiled parts are for one version of Python and one kind of machine: make it with those of the machine that it is for.
+pyz: dist  ## dist/hpc-exporter.pyz: the command in one file, for the same Python and processor
+	$(BIN)/python -m shiv --site-packages $(INSTALLED)/lib/python3*/site-packages --compressed --reproducible \
+	  -c hpc-exporter -p "/usr/bin/env python3" -o $(DIST)/hpc-exporter.pyz
+	cd $(DIST) && sha256sum hpc-exporter.pyz >> SHA256SUMS
+
 image:  ## hpc-exporter:local, which knows its commit
 	docker build --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude='*')" -t hpc-exporter:local .
 
@@ -78,6 +90,7 @@ $(VENV)/dev.done: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/demo.done: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --quiet --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@echo "Setting up $(VENV), once; this takes about a minute:"
+	$(PIP) install --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
-	touch $@
+	@touch $@

@@ -64,8 +64,11 @@ def values_schema() -> dict[str, Any]:
     del configuration["$schema"]
     schema["$defs"] |= configuration.pop("$defs")
     schema["$defs"]["Configuration"] = configuration
-    names = re.findall(r"record: hpc:threshold:(\w+)", read(ROOT / "config/rules/alerts.yml"))
-    numbers = schema["properties"]["prometheusRule"]["properties"]["thresholds"]["properties"]
+    rules = read(ROOT / "config/rules/alerts.yml")
+    names = re.findall(r"record: hpc:threshold:(\w+)", rules)
+    of_rules = schema["properties"]["prometheusRule"]["properties"]
+    of_rules["disabled"]["items"]["enum"] = re.findall(r"(?m)^ +- alert: (\w+)", rules)
+    numbers = of_rules["thresholds"]["properties"]
     numbers |= {name: {"type": "number"} for name in names}
     return schema
 

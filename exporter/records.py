@@ -124,6 +124,18 @@ class JobListing(Answer, frozen=True, gc=False):
         return self.rejected == 0
 
 
+class EndedJob(Record, frozen=True, gc=False):
+    """A row of a scheduler's history: a job, or one run of a job, that ended at `ended`, in seconds since the epoch.
+
+    The `allocated_...` amounts of `job` are those that it held while it ran; `scheduler` is the scheduler's id.
+    """
+
+    user: str
+    scheduler: str
+    ended: float
+    job: Job
+
+
 def known_sum(amounts: Iterable[int | None]) -> int | None:
     """Return the sum, None where one of the amounts is unknown."""
     listed = list(amounts)

@@ -28,6 +28,12 @@ NAMES: Final = {
     "HPCTokenExpiring": Text("Token expires soon", "令牌即将过期"),
     "HPCApiThrottled": Text("Throttled", "请求被限流"),
     "HPCNoSchedulers": Text("No batch system", "无可用调度系统"),
+    "HPCAccountBlocked": Text("Account is blocked", "账号被停用"),
+    "HPCBalanceRunsOut": Text("Money runs out", "余额将用完"),
+    "HPCStorageFull": Text("Storage is full", "存储将满"),
+    "HPCStorageFillingUp": Text("Storage fills up", "存储即将用完"),
+    "HPCQueueDisabled": Text("Queue is disabled", "队列已停用"),
+    "HPCMemberAtLimit": Text("At the limit of jobs", "作业数达到上限"),
     "HPCQueueStuck": Text("Queue is stuck", "队列停滞"),
     "HPCJobWaitingTooLong": Text("Job waits too long", "作业等待过久"),
     "HPCJobsFailing": Text("Jobs fail", "作业失败"),
@@ -39,7 +45,8 @@ SEVERITIES: Final = {
     "warning": (2, Text("warning", "警告"), ORANGE),
     "info": (1, Text("info", "提示"), SKY),
 }
-_WHERE, _WHAT = ("source", "hpc_cluster", "project"), ("group", "user", "target", "queue", "queue_type", "collector")
+_WHERE = ("source", "hpc_cluster", "project")
+_WHAT = ("group", "user", "target", "path", "queue", "queue_type", "collector")
 _TARGETS: Final = ("source", "collector")
 # HPCNoSchedulers has its region twice, by both names; the regions of a missing shard are unknown.
 _WHERE_OF: Final = {"HPCNoSchedulers": ("hpc_cluster",), "HPCShardsIncomplete": ("job",)}

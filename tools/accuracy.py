@@ -16,11 +16,16 @@ from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 
-from exporter.records import Job, JobListing, JobState
+from msgspec.structs import replace as replace_job
+
+from exporter.records import EndedJob, Job, JobListing, JobState
 from exporter.simulator.batch import BatchSystem, JobTruth, SimJob, State
 from exporter.simulator.spec import RegionSpec, default_region
 from exporter.tracking import MemberKey, Store, Tracker
-from exporter.tracking.model import Spell
+from exporter.tracking.history import take_ends
+from exporter.tracking.machine import advance
+from exporter.tracking.model import Spell, Update
+from exporter.tracking.tracker import GroupTotals, Step
 
 START = 1_700_000_000.0
 WARM_UP = 6 * 3600.0
@@ -43,6 +48,9 @@ class Scenario:
     ended_listed_for: float = 300.0
     # Give the tracker only jobs whose runs are all longer than this many intervals.
     longer_than: float = 0.0
+    # Whether lists tell when jobs were submitted and started, and whether the history is read.
+    live: bool = False
+    history: bool = False
 
 
 @dataclass
@@ -142,6 +150,133 @@ def replay(scenario: Scenario, seed: int) -> Result:
     return comparison.result
 
 
+# Seconds after its end at which a job's row is in the history, and for which a start or an end waits for it.
+ROW_DELAY = 45.0
+GRACE = 600.0
+
+
+@dataclass
+class Ended:
+    """Jobs that ended in the simulated time, and what the tracker says of them.
+
+    Errors are of `plain` jobs: those that ran once and were not suspended, of which polls cannot mistake one state for another.
+    """
+
+    jobs: int = 0
+    counted: int = 0
+    plain: int = 0
+    runs: int = 0
+    runs_counted: int = 0
+    waits_missing: int = 0
+    wait_errors: list[float] = field(default_factory=list)
+    run_errors: list[float] = field(default_factory=list)
+    disagreements: int = 0
+    cpu_seconds: float = 0.0
+    true_cpu_seconds: float = 0.0
+
+    @property
+    def resource_error(self) -> float:
+        return self.cpu_seconds / self.true_cpu_seconds - 1
+
+    @property
+    def worst(self) -> float:
+        """Return the largest error of a wait or a run, in seconds."""
+        return max(map(abs, [*self.wait_errors, *self.run_errors]))
+
+
+def ended_jobs(scenario: Scenario, seed: int) -> Ended:
+    """Follow all jobs that are submitted after the first polls and end before the last, and compare each with the truth.
+
+    The history is read after each good poll, in windows that overlap by more than the delay of its rows.
+    """
+    spec = replace(busy_region(), ended_listed_for=scenario.ended_listed_for)
+    truth = _truth(spec, seed, scenario)
+    # An outage at the end says nothing of the jobs that end in it.
+    end = max(poll.at for poll in _polls(spec, seed, scenario))
+    chosen = {
+        job.id: job
+        for job in truth.values()
+        if job.submitted > START + 3 * scenario.interval and job.ended is not None and job.ended < end - 1.5 * GRACE
+    }
+    by_user = defaultdict[str, list[EndedJob]](list)
+    for job in chosen.values():
+        by_user[job.user] += _rows(job)
+    found, spells = Ended(), list[tuple[str, Spell]]()
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = Tracker()
+        for poll in _polls(spec, seed, scenario):
+            if poll.restart_before:
+                tracker = asyncio.run(_restarted(tracker, Path(folder) / "tracker.db"))
+            key = MemberKey(poll.user, "1", poll.user)
+            jobs = tuple(_record(job, live=scenario.live) for job in poll.jobs if job.id in chosen)
+            listing = JobListing(jobs, rejected=0 if poll.complete else 1)
+            grace = GRACE if scenario.history else None
+            _take(
+                found,
+                tracker,
+                key,
+                advance(tracker.join(key).state, listing, poll.at, scenario.interval, grace),
+                spells,
+            )
+            if scenario.history:
+                since = (tracker.mark(poll.user) or poll.at) - 2 * GRACE
+                rows = [row for row in by_user[poll.user] if since <= row.ended <= poll.at - ROW_DELAY]
+                _take(found, tracker, key, take_ends(tracker.join(key).state, rows, poll.at, GRACE), spells)
+                tracker.set_mark(poll.user, poll.at)
+    _compare_ended(found, tracker, chosen, spells)
+    return found
+
+
+def _take(found: Ended, tracker: Tracker, key: MemberKey, update: Update, spells: list[tuple[str, Spell]]) -> None:
+    found.disagreements += update.events.disagreements
+    tracker.join(key).state.apply(update)
+    tracker.record(key, Step(update, GroupTotals.of(update.events), 60.0))
+    spells += [("wait", spell) for spell in update.events.waits]
+    spells += [("run", spell) for spell in update.events.runs]
+
+
+def _rows(job: JobTruth) -> Iterator[EndedJob]:
+    """Return the rows of a job's runs in the history, or that of one that never ran; times are whole seconds."""
+    record = Job(
+        *(str(job.id), job.name, JobState(str(job.outcome))),
+        allocated_cpus=job.allocated.cores,
+        allocated_gpus=job.allocated.gpus,
+        allocated_dcus=job.allocated.dcus,
+        queue=job.queue,
+        submitted=float(round(job.submitted)),
+    )
+    for number, run in enumerate(job.runs, start=1):
+        state = record.state if number == len(job.runs) else JobState.REQUEUED
+        ended = float(round(run.ended or job.ended or 0.0))
+        yield EndedJob(job.user, "1", ended, replace_job(record, state=state, started=float(round(run.started))))
+    if not job.runs:
+        yield EndedJob(job.user, "1", float(round(job.ended or 0.0)), record)
+
+
+def _compare_ended(
+    found: Ended, tracker: Tracker, chosen: dict[int, JobTruth], spells: list[tuple[str, Spell]]
+) -> None:
+    of_job = defaultdict[tuple[str, str], list[Spell]](list)
+    for measure, spell in spells:
+        of_job[measure, spell.job_id].append(spell)
+    for job in chosen.values():
+        runs, waits = of_job["run", str(job.id)], of_job["wait", str(job.id)]
+        found.jobs += 1
+        found.runs += len(job.runs)
+        found.runs_counted += len(runs)
+        found.waits_missing += bool(job.runs) and not waits
+        found.true_cpu_seconds += sum(((run.ended or 0.0) - run.started) * job.allocated.cores for run in job.runs)
+        if len(job.runs) == 1 and State.SUSPENDED not in {state for _, state in job.changes}:
+            run = job.runs[0]
+            found.plain += 1
+            found.run_errors += [spell.seconds - ((run.ended or 0.0) - run.started) for spell in runs]
+            found.wait_errors += [spell.seconds - (run.started - job.submitted) for spell in waits]
+    for key in tracker.members():
+        view = tracker.member(key)
+        found.counted += sum(view.finished.values())
+        found.cpu_seconds += view.cpu_seconds or 0.0
+
+
 def _truth(spec: RegionSpec, seed: int, scenario: Scenario) -> dict[int, JobTruth]:
     system = BatchSystem(spec, seed, START - WARM_UP)
     system.advance_to(START + scenario.days * 86400)
@@ -196,7 +331,7 @@ async def _restarted(tracker: Tracker, path: Path) -> Tracker:
     return Tracker(state)
 
 
-def _record(job: SimJob) -> Job:
+def _record(job: SimJob, *, live: bool = False) -> Job:
     allocated = job.allocated
     return Job(
         id=str(job.id),
@@ -205,6 +340,9 @@ def _record(job: SimJob) -> Job:
         allocated_cpus=allocated.cores,
         allocated_gpus=allocated.gpus,
         allocated_dcus=allocated.dcus,
+        queue=job.queue if live else "",
+        submitted=float(round(job.submitted)) if live else None,
+        started=float(round(job.runs[-1].started)) if live and job.runs else None,
     )
 
 
@@ -360,22 +498,63 @@ LONG_RUNS = (
 )
 
 
-def main(seed: int = 1, days: float = 1.0, *, write: bool = False) -> None:
-    report = "\n".join(_report(seed, days))
+_TROUBLES = Scenario("", 60.0, failed=0.05, partial=0.05, outages=4, restarts=8)
+_BASES = {
+    "polls alone": {},
+    "polls and live times": {"live": True},
+    "polls and history": {"history": True},
+    "live times and history": {"live": True, "history": True},
+}
+ENDS = tuple(
+    replace(polls, name=f"{name}{what}", **basis)
+    for polls, what in (
+        (Scenario("", 60.0), ""),
+        (_TROUBLES, ", 4 outages, 8 restarts, 5 % of polls fail, 5 % are partial"),
+    )
+    for name, basis in _BASES.items()
+)
+
+
+def main(seed: int = 1, days: float = 1.0, *, write: bool = False, ends: bool = False) -> None:
+    mark, lines = ("ends", _report_ends(seed, days)) if ends else ("results", _report(seed, days))
+    report = "\n".join(lines)
     print(report)
     if write:
         path = Path(__file__).parents[1] / "docs" / "accuracy.md"
-        before, _, rest = path.read_text().partition("<!-- results -->")
-        _, _, after = rest.partition("<!-- end of results -->")
-        path.write_text(f"{before}<!-- results -->\n{report}\n<!-- end of results -->{after}")
+        before, _, rest = path.read_text().partition(f"<!-- {mark} -->")
+        _, _, after = rest.partition(f"<!-- end of {mark} -->")
+        path.write_text(f"{before}<!-- {mark} -->\n{report}\n<!-- end of {mark} -->{after}")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.accuracy", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--days", type=float, default=3.0, help="simulated days for each line")
+    parser.add_argument("--ends", action="store_true", help="the table of ended jobs, by what tells their times")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/accuracy.md")
     return parser.parse_args()
+
+
+def _report_ends(seed: int, days: float) -> Iterator[str]:
+    yield f"Seed {seed}, {days:g} simulated days for each line, a poll a minute.\n"
+    yield (
+        "| times from | ended jobs: counted / true | runs: measured / true | waits within 1 s | largest error of a wait "
+        "| runs within 1 s | largest error of a run | error of core seconds |"
+    )
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    for scenario in ENDS:
+        found = ended_jobs(replace(scenario, days=days), seed)
+        waits, runs = ([abs(error) for error in errors] for errors in (found.wait_errors, found.run_errors))
+        yield (
+            f"| {scenario.name} | {found.counted} / {found.jobs} | {found.runs_counted} / {found.runs} "
+            f"| {_within(waits, found.plain)} | {max(waits):.0f} s | {_within(runs, found.plain)} | {max(runs):.0f} s "
+            f"| {found.resource_error:+.3%} |"
+        )
+
+
+def _within(errors: list[float], of: int) -> str:
+    """Return the share of errors up to the rounding of two times to whole seconds."""
+    return f"{sum(error <= 1 for error in errors) / of:.1%}"
 
 
 def _report(seed: int, days: float) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """``python -m tools.slurm [--suite sid]``: a real Slurm on this machine, for tests. Linux only, as root.
 
-slurmctld, two virtual nodes of 64 cores and 4 GPUs, and slurmrestd. Debian's own Slurm, on a unix socket without tokens, or with
-``--suite`` that of another suite of Debian, in a chroot that is built once (a minute, 600 MB, with debootstrap), on TCP with
-tokens (JWT) and with Slurm's own metrics. Prints one line of JSON when all is up, and takes all down at SIGTERM and SIGINT.
+slurmctld, two virtual nodes of 64 cores and 4 GPUs, and slurmrestd. Debian's own Slurm, on a unix socket without tokens,
+or with ``--suite`` that of another suite of Debian, in a chroot that is built once (a minute, 600 MB, with debootstrap),
+on TCP with tokens (JWT) and with Slurm's own metrics. Prints one line of JSON when all is up, and takes all down at
+SIGTERM and SIGINT.
 """
 
 import argparse
@@ -72,7 +73,7 @@ class SlurmError(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """A running Slurm: before each of its commands stands `prefix`; `metrics` is the address of Slurm's own, if it has any."""
+    """A running Slurm: `prefix` stands before each of its commands, `metrics` is the address of its own, if any."""
 
     prefix: tuple[str, ...]
     url: str

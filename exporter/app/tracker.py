@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from exporter.config import Config
 from exporter.polling import Shard
-from exporter.sources.collector import subjects_of
+from exporter.sources.collector import collectors_of, subjects_of
 from exporter.sources.source import Context
 from exporter.supervise import ShortTasks
 from exporter.tracking import MemberKey, StateFileError, TrackingService
@@ -78,6 +78,7 @@ class TrackerSwitch:
             others = followed.others
             if old is not service:
                 others = others | left_alone(config, followed.mine, self._shard, service)
+            service.graces = dict.fromkeys(sources_with_history(config), config.tracking.history_grace)
             service.forget_members(followed.mine, others)
 
     async def stop(self) -> None:
@@ -93,6 +94,16 @@ class TrackerSwitch:
                 self._closing.start("close of a state file", service.stop())
 
         starting.add_done_callback(close)
+
+
+def sources_with_history(config: Config) -> set[str]:
+    """Return the names of the regions whose history of ended jobs is read."""
+    return {
+        cluster.name
+        for cluster in config.clusters
+        for collector in collectors_of("clusters")
+        if collector.tells_ends and collector.name in cluster.collect
+    }
 
 
 def raise_unless_open(opening: asyncio.Future[None], file: Path | None) -> None:

@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 from exporter.cli import options, serve, simulate
-from exporter.cli.output import print_line
+from exporter.cli.output import print_error, print_line
 from exporter.simulator import Simulator, default_projects, default_regions
+from exporter.web.listen import ListenError
 
 DEFAULT_LISTEN = "127.0.0.1:9851"
 
@@ -27,17 +28,23 @@ def add_parser(subparsers: options.Subparsers) -> None:
     )
     simulate.add_world(parser, regions=2)
     options.add_web(parser, DEFAULT_LISTEN)
-    options.add_logging(parser)
+    # The addresses are the last lines.
+    options.add_logging(parser, default="warning")
     parser.set_defaults(run=run, config_check=False, auto_reload=False)
 
 
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
-    return asyncio.run(demo(args))
+    try:
+        return asyncio.run(demo(args))
+    except ListenError as error:
+        raise ListenError(f"{error}; another port: --web.listen-address=127.0.0.1:0, or make demo PORT=9852") from None
 
 
 async def demo(args: argparse.Namespace) -> int:
     """Serve until told to stop; the exit status."""
+    told = f"Simulating {args.regions} region{'s' * (args.regions != 1)} in which time passes {args.speed_up:g} times as fast; Ctrl-C ends it ..."
+    print_error(told)
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-demo-") as folder:
         async with Simulator(
             default_regions(args.regions),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from exporter import streams
+from exporter.cli.options import add_version
 from exporter.cli.output import OutputError, flush_stdout, print_error, warn
 from exporter.cli.parser import Parser
 from exporter.errors import ConfigurationError, ExporterError
 from exporter.redaction import remember, resembles_secret
 from exporter.threads import exit_process
-from exporter.version import version_text
 
 # Modules of this package. Only that of the command to run is loaded: importing all takes longer than many commands run.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -33,7 +33,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
         usage="%(prog)s COMMAND [FLAGS]",
         epilog="hpc-exporter help COMMAND explains each command. Without a command it serves.",
     )
-    parser.add_argument("--version", action="version", version=version_text())
+    add_version(parser)
     subparsers = parser.add_subparsers(prog="hpc-exporter", dest="command", metavar="COMMAND", required=True)
     for command in commands:
         import_module(f"exporter.cli.{command}").add_parser(subparsers)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from exporter.cli.output import print_text
 from exporter.config.units import parse_duration
 from exporter.errors import ExporterError
 from exporter.log import LEVELS, setup
 from exporter.redaction import withheld
+from exporter.version import version_text
 from exporter.web.listen import parse_listen_address
 
 DEFAULT_CONFIG = Path("exporter.yml")
@@ -45,6 +47,18 @@ def add_path(parser: Flags, flag: str, *, type: Callable[[str], Any] = Path, **s
     action = parser.add_argument(flag, type=type, metavar="FILE", **settings)
     # Read by shtab; not an attribute of argparse.
     action.complete = "file"  # type: ignore[attr-defined]  # see above
+
+
+class ShowVersion(argparse.Action):
+    """Prints the version as it is; argparse's own action would fold its lines."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print_text(f"{version_text()}\n")
+        parser.exit()
+
+
+def add_version(parser: Flags) -> None:
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="show version, revision and Python's version")
 
 
 def add_output(parser: argparse.ArgumentParser, flag: str, text: str) -> None:

@@ -24,7 +24,7 @@ from exporter.clock import SystemClock
 from exporter.polling import WHOLE, Shard
 from exporter.supervise import supervised
 from exporter.systemd import Manager, passed_sockets
-from exporter.version import revision, version_text
+from exporter.version import revision
 from exporter.web.connections import KEEPALIVE_TIMEOUT, ConnectionLimiter
 from exporter.web.listen import address_of, bind
 from exporter.web.security import WebConfig
@@ -91,7 +91,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     )
     options.add_web(parser, options.DEFAULT_LISTEN)
     options.add_logging(parser)
-    parser.add_argument("--version", action="version", version=version_text())
+    options.add_version(parser)
     parser.set_defaults(run=run)
 
 

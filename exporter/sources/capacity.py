@@ -1,4 +1,4 @@
-"""Shared by all collectors that tell how large queues are: families. `scheduler_id` is empty where a cluster has one scheduler."""
+"""Families of collectors that tell how large queues are. `scheduler_id` is empty where a cluster has one scheduler."""
 
 from typing import Final
 
@@ -36,7 +36,8 @@ LIMIT: Final = gauge(
     "hpc_queue_limit",
     (*LABELS, "resource"),
     "The most that a job, or a node of the queue, may have of a resource: cpus, gpus, dcus and nodes for each job, "
-    "cpus_per_node, gpus_per_node and dcus_per_node, and walltime_seconds. Absent without a limit, and while nothing recent is known.",
+    "cpus_per_node, gpus_per_node and dcus_per_node, and walltime_seconds. Absent without a limit, and while nothing "
+    "recent is known.",
     zh="队列对资源的上限：每个作业的 cpus、gpus、dcus、nodes，每个节点的 cpus_per_node、gpus_per_node、dcus_per_node，以及 walltime_seconds。",
     absent=Text("", "没有限制，或没有近期数据。"),
 )

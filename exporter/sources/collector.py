@@ -127,6 +127,8 @@ class Collector:
     whose: Callable[[Subject], str] | None = None
     # Whether it lists jobs of members, which the tracker follows from poll to poll and `jobs list` shows.
     lists_jobs: bool = False
+    # Whether it tells the tracker how and when jobs ended, in a history: starts and ends then wait for their rows.
+    tells_ends: bool = False
     once: Once | None = None
 
     def key(self, subject: Subject) -> TargetKey:
@@ -305,9 +307,9 @@ class RowPolling(Generic[R]):
 
 
 def undisputed(answers: Iterable[tuple[Iterable[Sample], Rows[Any]]]) -> tuple[Sample, ...]:
-    """Return the samples of rows with a known value. Where several claim the same labels with other values, none is right.
+    """Return the samples of rows with a known value.
 
-    A claim of other values counts as a rejected row.
+    Where several claim the same labels with other values, nothing says which is right, and it counts as a rejected row.
     """
     found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
     disputed = set[Sample]()

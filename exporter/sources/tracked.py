@@ -1,6 +1,7 @@
 """Hands job listings to the tracker, and shows what it counts as long as the listings' targets are shown."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
@@ -9,7 +10,7 @@ from exporter.metrics import tracking as families
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.polling import TargetKey
-from exporter.records import JobListing
+from exporter.records import EndedJob, JobListing
 from exporter.supervise import ShortTasks
 from exporter.tracking import MemberKey, TrackingService, WaitView
 
@@ -53,6 +54,18 @@ class Tracked:
         self._targets_of[followed.member[:2]].add(followed.target)
         self._label(followed)
         self._tasks.start("observation of jobs", self._observe(self.service, followed, listing, interval))
+
+    async def take_ends(self, target: TargetKey, rows: Sequence[EndedJob], until: float) -> None:
+        """Count ends that a source's history tells, which was read up to the time `until`; return when they are shown."""
+        service = self.service
+        if service is None:
+            return
+        disagreements = await service.take_ends(target.source, rows, until)
+        self._own.time_disagreements(target.source, target.collector, disagreements)
+        users = {row.user for row in rows}
+        for followed in list(self._shown.values()):
+            if followed.member.source == target.source and followed.member.user in users and self.service is service:
+                self._show(service, followed)
 
     def hide(self, target: TargetKey) -> None:
         """Hide the counters of a target that is stale or no longer polled; they go on when it is back."""

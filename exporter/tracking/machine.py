@@ -20,17 +20,22 @@ from msgspec.structs import replace
 from exporter.records import ENDED, Job, JobListing, JobState
 from exporter.tracking.arrays import Arrays, array_of_row, array_of_task, row_id
 from exporter.tracking.bounds import BURST_SECONDS
+from exporter.tracking.history import note_end, pending_of, settle
 from exporter.tracking.model import (
     MAX_GAP_INTERVALS,
     NEVER,
     PHASE_OF,
     REMEMBERED_SECONDS,
+    TOLERANCE,
+    Amounts,
     Basis,
     CensorReason,
     Dequeued,
+    Gap,
     Measure,
     MemberState,
     Outcome,
+    Pending,
     Phase,
     Queued,
     Spell,
@@ -38,9 +43,7 @@ from exporter.tracking.model import (
     Update,
 )
 
-# Seconds by which the clocks of a scheduler and of this machine may differ, and a list may lag behind.
-TOLERANCE: Final = 60.0
-# The same for the time of submission, which lists that follow another system show later. Less than a time zone.
+# Seconds as of TOLERANCE, for the time of submission, which lists that follow another system show later. Less than a time zone.
 SUBMISSION_TOLERANCE: Final = 900.0
 
 _SAYS_NOTHING: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
@@ -62,13 +65,14 @@ _MEASURED: Final = frozenset({Phase.WAIT, Phase.RUN})
 _HOLDS_NOTHING: Final = frozenset({Phase.WAIT, Phase.ENDED})
 
 
-def advance(before: MemberState, listing: JobListing, at: float, interval: float) -> Update:
+def advance(before: MemberState, listing: JobListing, at: float, interval: float, grace: float | None = None) -> Update:
     """Return the state after `listing`, taken at `at`; `before` stays as it is.
 
-    `interval` is the time between two polls as configured, in seconds. A time before the last listing's means that the
+    `interval` is the time between two polls as configured, in seconds, and `grace` for how long a start or an end waits for
+    its row in the scheduler's history; None where that is not read. A time before the last listing's means that the
     clock was set back between polls: a gap of unknown length.
     """
-    return _Advance(before, listing, at, interval).run()
+    return _Advance(before, listing, at, interval, grace).run()
 
 
 def next_phase(phase: Phase, state: JobState) -> Phase:
@@ -84,13 +88,18 @@ class Change(NamedTuple):
     """When a job changed its phase: the middle of the gap, None if that is too wide, and the scheduler's time.
 
     The latter is None where it is not reported, or `disagrees` with what the polls saw. The old phase was `certain`
-    until the beginning of the gap.
+    until the beginning of the gap. `result` is the measure of the spell that it ended, with the spell or why it was not
+    measured; `outcome` that of a job that it ended. `counted` is the time up to which, or from which, amounts count that
+    are held at one end of the gap, where that is not its middle.
     """
 
     middle: float | None
     reported: float | None = None
     disagrees: bool = False
     certain: float = NEVER
+    result: tuple[Measure, Spell | CensorReason] | None = None
+    outcome: Outcome | None = None
+    counted: float | None = None
 
     @property
     def time(self) -> float | None:
@@ -100,11 +109,14 @@ class Change(NamedTuple):
 class _Advance:
     """One call of `advance`: what the listing is compared with, and what comes of it."""
 
-    def __init__(self, before: MemberState, listing: JobListing, at: float, interval: float) -> None:
+    def __init__(
+        self, before: MemberState, listing: JobListing, at: float, interval: float, grace: float | None
+    ) -> None:
         self.before = before
         self.listing = listing
         self.at = at
         self.limit = MAX_GAP_INTERVALS * interval
+        self.grace = grace
         self.jobs = before.jobs
         self.last = before.last
         self.complete = before.complete
@@ -131,6 +143,7 @@ class _Advance:
         if self.events.queued:
             self.events.queued = self._heads(listed)
         self._sum_up()
+        settle(self.before, self.update, self.at, self.grace or 0.0)
         return self.update
 
     def _see_all(self, listed: dict[str, Job]) -> int:
@@ -201,11 +214,18 @@ class _Advance:
         if old is None or old.state is not job.state:
             self.events.transition("none" if old is None else old.state, job.state)
         certain_until = self.last if before.known is None else before.known
-        phase = next_phase(before.phase, job.state)
+        phase = self._next_phase(before.phase, job)
         since, seen, submitted, reported = before.since, before.seen, before.submitted, before.reported
         change = Change(None)
         if phase is not before.phase:
             change = self._change_phase(job, before, phase, certain_until)
+            if self._waits_for_row(before.phase, phase, change):
+                self._hold_back(job, before, phase, certain_until, change)
+                change = change._replace(counted=self.at if phase is Phase.RUN else NEVER)
+            else:
+                self._count(change)
+                if change.outcome is not None and self.grace is not None:
+                    note_end(self.before, self.update, job.id, certain_until, self.at)
             submitted = self._submitted(job, before, certain_until) if phase is Phase.WAIT else None
             seen = self.at if submitted is None else min(submitted, self.at)
             since, reported = (change.time, change.reported is not None) if phase in _MEASURED else (None, False)
@@ -214,27 +234,36 @@ class _Advance:
                 self._queue(job, submitted, change)
         elif phase is Phase.WAIT and job.state in _NOT_FREE and before.state not in _NOT_FREE:
             self.events.dequeued.append(Dequeued(certain_until, job.id, started=False))
-        holds = phase not in _HOLDS_NOTHING and job.state is not JobState.UNKNOWN
+        cpus, gpus, dcus = self._amounts(job, before, phase)
         new = TrackedJob(
             state=job.state,
             phase=phase,
             since=since,
             seen=seen,
             known=certain_until if job.state in _SAYS_NOTHING else None,
-            cpus=job.allocated_cpus if holds else 0,
-            gpus=job.allocated_gpus if holds else 0,
-            dcus=job.allocated_dcus if holds else 0,
+            cpus=cpus,
+            gpus=gpus,
+            dcus=dcus,
             queue=job.queue,
             submitted=submitted,
             reported=reported,
         )
-        self._integrate(before, new, self.at, change.reported)
+        self._integrate(before, new, self.at, change.counted if change.reported is None else change.reported)
         if phase is Phase.WAIT and job.state is not JobState.UNKNOWN:
             self.oldest = min(self.oldest, seen)
         if phase is Phase.WAIT or before.phase is Phase.WAIT:
             self.update.names[job.id] = job.name if phase is Phase.WAIT else None
         if new != old:
             self.update.changed[job.id] = new
+
+    def _amounts(self, job: Job, before: TrackedJob, phase: Phase) -> Amounts:
+        """Return the amounts that a job holds. One that is exiting may be listed with nothing, but holds it until the end in the history."""
+        if phase in _HOLDS_NOTHING or job.state is JobState.UNKNOWN:
+            return 0, 0, 0
+        if job.state is JobState.EXITING and phase is Phase.RUN:
+            ran = before.phase is Phase.RUN
+            return (before.cpus, before.gpus, before.dcus) if ran else (None, None, None)
+        return job.allocated_cpus, job.allocated_gpus, job.allocated_dcus
 
     def _newcomer(self, job: Job) -> TrackedJob:
         """Return a job that was not listed before, as it was at the last complete listing: holding nothing.
@@ -259,7 +288,7 @@ class _Advance:
 
     def _task(self, job: Job, row: TrackedJob) -> TrackedJob:
         """Return a task as it was in the row: all tasks of an array are submitted together."""
-        if not row.measured:
+        if not row.measured and self.grace is None:
             self.events.censor("wait", "left_truncated")
         return replace(row, state=job.state, missing=None)
 
@@ -270,17 +299,77 @@ class _Advance:
             if tracked is not None and tracked.phase is Phase.WAIT:
                 self.update.names[job_id] = job.name
 
+    def _next_phase(self, phase: Phase, job: Job) -> Phase:
+        """As `next_phase`; where the history tells when a run ended, an exiting job runs until then.
+
+        A suspended job has begun to run if the list tells when.
+        """
+        after = next_phase(phase, job.state)
+        exiting = after is Phase.LEFT and self.grace is not None
+        suspended = job.state is JobState.SUSPENDED and job.started is not None
+        return Phase.RUN if exiting or suspended else after
+
     def _change_phase(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float) -> Change:
-        """End the old phase's spell; return when the new one began."""
+        """Return the change between two phases, with the spell that it ends."""
         reported = job.started if phase is Phase.RUN else None if phase is Phase.WAIT else job.ended
         change = self._change(reported, certain_until, self.at)
         if phase is Phase.RUN and old.phase in _BEFORE_FIRST_SPELL:
-            self._first_seen_running(job, change)
+            change = change._replace(result=("wait", self._first_seen_running(job, change)))
         else:
-            self._close(job.id, job.queue, old, phase, change)
-        if phase is Phase.ENDED:
-            self.events.finish(cast("Outcome", job.state.value))
-        return change
+            change = change._replace(result=self._closed(job.id, job.queue, old, phase, change))
+        return change._replace(outcome=cast("Outcome", job.state.value) if phase is Phase.ENDED else None)
+
+    def _count(self, change: Change) -> None:
+        if change.result is not None:
+            self._observe(*change.result)
+        if change.outcome is not None:
+            self.events.finish(change.outcome)
+
+    def _waits_for_row(self, before: Phase, phase: Phase, change: Change) -> bool:
+        """Whether the scheduler's history will tell more of a change than polls do."""
+        if self.grace is None or change.reported is not None or (before is Phase.UNCLEAR and self.complete == NEVER):
+            return False
+        if phase is Phase.RUN:
+            return before in (Phase.WAIT, Phase.UNCLEAR)
+        return change.outcome is not None or before is Phase.RUN
+
+    def _hold_back(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float, change: Change) -> None:
+        """Let a start or an end wait for its row."""
+        starts = phase is Phase.RUN
+        amounts = self._amounts(job, old, phase)
+        listed = self.last if old.listed is None else old.listed
+        self._note_pending(
+            Pending(
+                what="start" if starts else "end",
+                job_id=job.id,
+                phase=old.phase,
+                low=max(0.0, certain_until),
+                high=self.at,
+                queue=job.queue,
+                since=old.since,
+                reported=old.reported,
+                submitted=old.submitted,
+                outcome=change.outcome,
+                amounts=amounts if starts else (old.cpus, old.gpus, old.dcus),
+                listed=self.at if starts else listed,
+                edge=self._edge(self.at - listed),
+                seen=old.seen,
+                noted=self.at,
+            ),
+            change,
+        )
+
+    def _note_pending(self, pending: Pending, change: Change) -> None:
+        if change.result is not None:
+            measure, result = change.result
+            spell = result if isinstance(result, Spell) else None
+            censored: CensorReason = "gap" if isinstance(result, Spell) else result
+            pending = replace(pending, measure=measure, spell=spell, censored=censored)
+        self.update.pending[f"{pending.what} {pending.high:.3f} {pending.job_id}"] = pending
+
+    def _edge(self, span: float) -> float:
+        """Return for how much of a gap amounts count that are held at one end of it."""
+        return 0.0 if span == inf else min(span, self.limit) / 2
 
     def _change(self, reported: float | None, start: float, end: float) -> Change:
         """Return a change of phase in the gap from `start` to `end`."""
@@ -302,16 +391,19 @@ class _Advance:
         self.events.disagreements += 1
         return None
 
-    def _close(self, job_id: str, queue: str, old: TrackedJob, phase: Phase, change: Change) -> None:
-        if not old.measured:
-            return
+    def _closed(
+        self, job_id: str, queue: str, old: TrackedJob, phase: Phase, change: Change
+    ) -> tuple[Measure, Spell | CensorReason] | None:
+        """Return the spell that the end of a phase ends, or why it cannot be measured."""
+        if not old.measured and (self.grace is None or old.phase not in _MEASURED):
+            return None
         if old.phase is Phase.RUN:
             start = Change(old.since, old.since if old.reported else None)
-            self._observe("run", _spell(job_id, queue, start, change) or "gap")
-            return
+            missing: CensorReason = "left_truncated" if old.since is None else "gap"
+            return "run", _spell(job_id, queue, start, change) or missing
         wait = self._wait(job_id, queue, old, change) if phase is Phase.RUN else "vanished"
-        self._observe("wait", wait)
         self._dequeue(job_id, wait, change.certain)
+        return "wait", wait
 
     def _wait(self, job_id: str, queue: str, old: TrackedJob, change: Change) -> Spell | CensorReason:
         start = Change(old.since, old.submitted)
@@ -359,32 +451,30 @@ class _Advance:
             latest[kind] = max(latest.get(kind, NEVER), queued.at)
         return heads
 
-    def _first_seen_running(self, job: Job, change: Change) -> None:
-        """Count the wait of a job that no poll saw waiting."""
-        if self.complete == NEVER or self.arrays.may_be_task(job):
-            self.events.censor("wait", "left_truncated")
-        elif change.reported is not None and job.submitted is not None:
-            start = Change(change.middle, job.submitted)
+    def _first_seen_running(self, job: Job, change: Change) -> Spell | CensorReason:
+        """Return the wait of a job that no poll saw waiting."""
+        if self.complete == NEVER:
+            return "left_truncated"
+        start = end = Change(change.middle)
+        if change.reported is not None and job.submitted is not None:
             if job.submitted > change.reported:
                 self.events.disagreements += 1
-                start, change = Change(change.middle), Change(change.middle)
-            self._pass(job, start, change)
-        else:
-            # Submitted and started in one gap, and both are its middle: a wait of 0. A wait of w has a chance of w/gap
-            # to be seen by a poll, and then counts as a whole gap; half a gap for all others would be too much.
-            start = Change(change.middle)
-            self._pass(job, start, start)
-
-    def _pass(self, job: Job, start: Change, end: Change) -> None:
-        """Count a wait that began and ended between two polls."""
+            else:
+                start, end = Change(change.middle, job.submitted), change
+        elif self.arrays.may_be_task(job):
+            return "left_truncated"
+        # Else submitted and started in one gap, and both are its middle: a wait of 0. A wait of w has a chance of w/gap
+        # to be seen by a poll, and then counts as a whole gap; half a gap for all others would be too much.
         wait = _spell(job.id, job.queue, start, end)
-        self._observe("wait", wait or "left_truncated")
         if wait is not None:
             self._queue(job, start.reported, start)
             self.events.dequeued.append(Dequeued(wait.end, job.id, started=True))
+        return wait or "left_truncated"
 
     def _open(self, before: Phase, phase: Phase, submitted: float | None, change: Change) -> None:
         """Count a spell whose start is not known."""
+        if self.grace is not None:
+            return  # the history may tell it: it counts when the spell ends
         if phase in _MEASURED and change.time is None and submitted is None:
             reason: CensorReason = "left_truncated" if before in _BEFORE_FIRST_SPELL else "gap"
             self.events.censor("run" if phase is Phase.RUN else "wait", reason)
@@ -404,8 +494,7 @@ class _Advance:
         """
         listed = self.last if old.listed is None else old.listed
         span = until - listed
-        factor = 0.0 if span == inf else min(span, self.limit) / 2
-        before = after = factor
+        before = after = self._edge(span)
         if changed is not None and span < inf:
             before, after = min(max(0.0, changed - listed), span), min(max(0.0, until - changed), span)
         amounts = (new.cpus, new.gpus, new.dcus) if new else (0, 0, 0)
@@ -438,12 +527,21 @@ class _Advance:
             return
         known = NEVER if old.known is None else old.known
         self.events.transition(old.state, "gone")
-        self._close(job_id, old.queue, old, Phase.ENDED, self._change(None, known, old.missing))
-        if (outcome := _outcome_of_vanished(old)) is not None:
-            self.events.finish(outcome)
-        if old.phase is not Phase.UNCLEAR or outcome is not None:
+        change = self._change(None, known, old.missing)
+        change = change._replace(
+            result=self._closed(job_id, old.queue, old, Phase.ENDED, change), outcome=_outcome_of_vanished(old)
+        )
+        if old.phase is not Phase.UNCLEAR or change.outcome is not None:
             self.update.remembered[job_id] = self.at
-        self._integrate(old, None, old.missing)
+        if self.grace is not None and change.outcome is not None:
+            listed = NEVER if old.listed is None else old.listed
+            pending = replace(pending_of(job_id, old, self.at, listed), low=max(0.0, known), high=old.missing)
+            pending = replace(pending, outcome=change.outcome, edge=self._edge(old.missing - listed))
+            self._note_pending(pending, change)
+            change = change._replace(counted=NEVER)
+        else:
+            self._count(change)
+        self._integrate(old, None, old.missing, change.counted)
         self.update.changed[job_id] = None
 
     def _miss_perhaps(self, job_id: str, old: TrackedJob) -> None:
@@ -504,11 +602,20 @@ class _Advance:
         for job_id in takewhile(lambda job_id: finished[job_id] <= horizon, finished):
             self.update.remembered.setdefault(job_id, None)
 
+    def _wait_on(self) -> None:
+        """Let what waits for its row wait on after a time without polls, in which the history was probably not read either."""
+        for key, pending in self.before.pending.items():
+            if self.update.pending.get(key, pending) is not None:
+                self.update.pending[key] = replace(pending, noted=self.at)
+
     def _sum_up(self) -> None:
         span = self.at - self.last
         if span < inf:
             accounted = min(span, self.limit)
             self.events.unaccounted = span - accounted
+            if self.grace is not None and span > accounted:
+                self.update.gaps.append(Gap(self.last, self.at, accounted))
+                self._wait_on()
             for index, doubled in enumerate(self.doubled):
                 self.seconds[index] += doubled * accounted / 2
         self.events.resource_seconds = (self.seconds[0], self.seconds[1], self.seconds[2])

@@ -1,18 +1,26 @@
 """The tracker's state of a member and its jobs, and the changes of one more listing."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Annotated, Final, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
-from exporter.records import ENDED, JobState
+from exporter.records import ENDED, EndedJob, JobState
 
 # The most poll intervals between two listings for which anything is concluded about the time between them.
 MAX_GAP_INTERVALS: Final = 3
+# Long gaps between polls that are remembered for each member.
+MOST_GAPS: Final = 50
 # For how long an ended job's id, and a member that is no longer configured, are remembered.
 REMEMBERED_SECONDS: Final = 7 * 86400.0
 
 NEVER: Final = float("-inf")
+
+# Seconds by which the clocks of a scheduler and of this machine may differ, and a list may lag behind.
+TOLERANCE: Final = 60.0
+
+Value = TypeVar("Value")
 
 Measure = Literal["wait", "run"]
 Basis = Literal["reported", "polls"]
@@ -123,6 +131,58 @@ class Dequeued(msgspec.Struct, frozen=True, gc=False):
     started: bool
 
 
+# Numbers of cores, GPUs and DCUs; None where one is unknown.
+Amounts = tuple[int | None, int | None, int | None]
+
+
+class KnownEnd(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """An end of a job that was counted: between which times it lies, and by a row of which scheduler; None: by polls."""
+
+    low: Annotated[float, msgspec.Meta(ge=0)]
+    high: Annotated[float, msgspec.Meta(ge=0)]
+    scheduler: str | None = None
+
+
+class Gap(msgspec.Struct, frozen=True, gc=False):
+    """A time between two polls that is so long that only the first `accounted` seconds of it count."""
+
+    start: float
+    end: float
+    accounted: float
+
+
+class Pending(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """The start or the end of a job that waits for its row in the history since `noted`.
+
+    It lies in the gap from `low` to `high` by what polls saw; `phase` is that of the job before. Where no row comes, it
+    counts as `measure` with the `spell`, or `censored` where that is None, and as an `outcome`, where it has one. The job
+    was `seen` in its phase first, and held `amounts` at the poll of the time `listed`, for `edge` seconds of the gap.
+    """
+
+    what: Literal["start", "end"]
+    job_id: str
+    phase: Phase
+    low: float
+    high: float
+    queue: str = ""
+    since: float | None = None
+    reported: bool = False
+    submitted: float | None = None
+    measure: Measure | None = None
+    spell: Spell | None = None
+    censored: CensorReason = "gap"
+    outcome: Outcome | None = None
+    amounts: Amounts = (0, 0, 0)
+    listed: float
+    edge: float = 0.0
+    seen: float
+    noted: float
+
+    def fits(self, time: float) -> bool:
+        """Whether a reported time fits what the polls saw."""
+        return self.low - TOLERANCE <= time <= self.high + TOLERANCE
+
+
 class Events(msgspec.Struct, kw_only=True):
     """The news of one listing.
 
@@ -145,6 +205,14 @@ class Events(msgspec.Struct, kw_only=True):
     queued: list[Queued] = msgspec.field(default_factory=list)
     dequeued: list[Dequeued] = msgspec.field(default_factory=list)
 
+    def hold(self, amounts: Amounts, seconds: float) -> None:
+        """Count amounts that are held for some seconds."""
+        held = (0.0 if amount is None else amount * seconds for amount in amounts)
+        cpus, gpus, dcus = (before + more for before, more in zip(self.resource_seconds, held, strict=True))
+        self.resource_seconds = (cpus, gpus, dcus)
+        known = (is_known or bool(amount) for is_known, amount in zip(self.amounts_known, amounts, strict=True))
+        self.amounts_known = (next(known), next(known), next(known))
+
     def transition(self, before: str, after: str) -> None:
         self.transitions[before, after] = self.transitions.get((before, after), 0) + 1
 
@@ -160,7 +228,8 @@ class Update(msgspec.Struct, kw_only=True):
 
     `changed` are the jobs that are new or different, None for those no longer followed. `remembered` are the ids of
     jobs that are over and no longer listed, with the time; None for those that came back or are forgotten. `names` are
-    those of jobs that wait now, None for those that no longer do.
+    those of jobs that wait now, None for those that no longer do. Of `pending`, `ends` and `early`, see `MemberState`,
+    None removes one; `gaps` are those to be added.
     """
 
     at: float
@@ -170,6 +239,10 @@ class Update(msgspec.Struct, kw_only=True):
     changed: dict[str, TrackedJob | None] = msgspec.field(default_factory=dict)
     remembered: dict[str, float | None] = msgspec.field(default_factory=dict)
     names: dict[str, str | None] = msgspec.field(default_factory=dict)
+    pending: dict[str, Pending | None] = msgspec.field(default_factory=dict)
+    ends: dict[str, tuple[KnownEnd, ...] | None] = msgspec.field(default_factory=dict)
+    early: dict[str, tuple[EndedJob, float] | None] = msgspec.field(default_factory=dict)
+    gaps: list[Gap] = msgspec.field(default_factory=list)
     growth: int = 0  # of the number of jobs followed; known once it is applied
 
 
@@ -180,6 +253,10 @@ class MemberState(msgspec.Struct):
     `finished` holds the ids of jobs that are over and no longer listed, with the time, oldest first.
     `oldest_waiting` is when the longest-waiting job was first seen waiting; None where none waits. `names` are those of
     waiting jobs; they are not written to disk, and None until the first listing.
+
+    The rest is for members whose scheduler's history is read: the `pending` starts and ends, the known `ends` of the last two
+    days by job id, the last long `gaps` between polls, and the rows that
+    came before a poll saw what they tell, with the time, which are read again after a restart.
     """
 
     jobs: dict[str, TrackedJob] = msgspec.field(default_factory=dict)
@@ -187,15 +264,19 @@ class MemberState(msgspec.Struct):
     last: float = NEVER
     complete: float = NEVER
     oldest_waiting: float | None = None
+    pending: dict[str, Pending] = msgspec.field(default_factory=dict)
+    ends: dict[str, tuple[KnownEnd, ...]] = msgspec.field(default_factory=dict)
+    gaps: list[Gap] = msgspec.field(default_factory=list)
+    early: dict[str, tuple[EndedJob, float]] = msgspec.field(default_factory=dict)
     names: dict[str, str] | None = None
 
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
-        """Whether the same is remembered; `names` are only for as long as the process runs."""
+        """Whether the same is remembered; `early` and `names` are only for as long as the process runs."""
         if not isinstance(other, MemberState):
             return NotImplemented
-        return msgspec.structs.astuple(self)[:-1] == msgspec.structs.astuple(other)[:-1]
+        return msgspec.structs.astuple(self)[:-2] == msgspec.structs.astuple(other)[:-2]
 
     def apply(self, update: Update) -> None:
         before = len(self.jobs)
@@ -214,5 +295,17 @@ class MemberState(msgspec.Struct):
                 self.names.pop(job_id, None)
             else:
                 self.names[job_id] = name
+        _merge(self.pending, update.pending)
+        _merge(self.ends, update.ends)
+        _merge(self.early, update.early)
+        self.gaps = [*self.gaps, *update.gaps][-MOST_GAPS:]
         update.growth = len(self.jobs) - before
         self.last, self.complete, self.oldest_waiting = update.at, update.complete, update.oldest_waiting
+
+
+def _merge(known: dict[str, Value], changes: Mapping[str, Value | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            known.pop(key, None)
+        else:
+            known[key] = value

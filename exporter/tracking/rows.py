@@ -5,7 +5,7 @@ always be read, and a row that breaks a rule is damage.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -13,7 +13,16 @@ import msgspec
 
 from exporter.records import JobState
 from exporter.tracking.bounds import WaitClass
-from exporter.tracking.model import NEVER, MemberKey, MemberState, Phase, TrackedJob
+from exporter.tracking.model import (
+    NEVER,
+    Gap,
+    KnownEnd,
+    MemberKey,
+    MemberState,
+    Pending,
+    Phase,
+    TrackedJob,
+)
 from exporter.tracking.tracker import Batch, GroupTotals, MemberChange, MemberTotals, TrackedMember, TrackerState
 from exporter.tracking.waits import ClassKey
 
@@ -29,6 +38,7 @@ CREATE TABLE member (
     complete REAL NOT NULL,
     oldest_waiting REAL,
     totals TEXT NOT NULL,
+    gaps TEXT NOT NULL,
     UNIQUE (source, group_id, user)
 );
 CREATE TABLE member_group (
@@ -69,6 +79,22 @@ CREATE TABLE finished (
     time REAL NOT NULL,
     PRIMARY KEY (member, id)
 ) WITHOUT ROWID;
+CREATE TABLE pending (
+    member INTEGER NOT NULL,
+    id NOT NULL,
+    change TEXT NOT NULL,
+    PRIMARY KEY (member, id)
+) WITHOUT ROWID;
+CREATE TABLE known_end (
+    member INTEGER NOT NULL,
+    id NOT NULL,
+    ends TEXT NOT NULL,
+    PRIMARY KEY (member, id)
+) WITHOUT ROWID;
+CREATE TABLE history (
+    source TEXT NOT NULL PRIMARY KEY,
+    until REAL NOT NULL
+) WITHOUT ROWID;
 """
 
 # SQLite's errors that are the row's fault, not the file's or the disk's.
@@ -95,10 +121,15 @@ def read_all(connection: sqlite3.Connection) -> tuple[TrackerState, dict[MemberK
     """Everything in the file, and the members' row ids. ValueError where a row holds what is never written."""
     run = connection.execute
     state, ids, by_id = TrackerState(), dict[MemberKey, int](), dict[int, TrackedMember]()
-    for number, source, group_id, user, last, complete, oldest, totals in run("SELECT * FROM member"):
+    for number, source, group_id, user, last, complete, oldest, totals, gaps in run("SELECT * FROM member"):
         key = MemberKey(_text(source), _text(group_id), _text(user))
         member = TrackedMember(
-            MemberState(last=_time(last), complete=_time(complete), oldest_waiting=_time_or_none(oldest)),
+            MemberState(
+                last=_time(last),
+                complete=_time(complete),
+                oldest_waiting=_time_or_none(oldest),
+                gaps=msgspec.json.decode(gaps, type=list[Gap]),
+            ),
             msgspec.json.decode(totals, type=MemberTotals),
         )
         ids[key] = number
@@ -112,6 +143,12 @@ def read_all(connection: sqlite3.Connection) -> tuple[TrackerState, dict[MemberK
         _owner(by_id, number).state.jobs[_text(job_id)] = _job(*row)
     for number, job_id, time in run("SELECT * FROM finished ORDER BY time"):
         _owner(by_id, number).state.finished[_text(job_id)] = _time(time)
+    for number, name, change in run("SELECT * FROM pending"):
+        _owner(by_id, number).state.pending[_text(name)] = msgspec.json.decode(change, type=Pending)
+    for number, name, ends in run("SELECT * FROM known_end"):
+        _owner(by_id, number).state.ends[_text(name)] = msgspec.json.decode(ends, type=tuple[KnownEnd, ...])
+    for source, until in run("SELECT * FROM history"):
+        state.marks[_text(source)] = _time(until)
     return state, ids
 
 
@@ -155,6 +192,10 @@ def write_batch(
         "INSERT OR REPLACE INTO member_group VALUES (?, ?, ?)",
         [(*map(_stored, group), totals.decode()) for group, totals in batch.groups.items()],
     )
+    connection.executemany(
+        "INSERT OR REPLACE INTO history VALUES (?, ?)",
+        [(_stored(source), _time(until)) for source, until in batch.marks.items()],
+    )
     return left_out
 
 
@@ -186,16 +227,23 @@ def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
 def _write_member(
     connection: sqlite3.Connection, ids: dict[MemberKey, int], key: MemberKey, change: MemberChange
 ) -> None:
-    values = (_time(change.last), _time(change.complete), _time_or_none(change.oldest_waiting), change.totals.decode())
+    values = (
+        _time(change.last),
+        _time(change.complete),
+        _time_or_none(change.oldest_waiting),
+        change.totals.decode(),
+        msgspec.json.encode(change.gaps).decode(),
+    )
     number = ids.get(key)
     if number is None:
         cursor = connection.execute(
-            "INSERT INTO member VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", (*map(_stored, key), *values)
+            "INSERT INTO member VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", (*map(_stored, key), *values)
         )
         number = int(cursor.lastrowid or 0)
     else:
         connection.execute(
-            "UPDATE member SET last = ?, complete = ?, oldest_waiting = ?, totals = ? WHERE id = ?", (*values, number)
+            "UPDATE member SET last = ?, complete = ?, oldest_waiting = ?, totals = ?, gaps = ? WHERE id = ?",
+            (*values, number),
         )
     if change.rewrite:
         _clear(connection, number)
@@ -210,7 +258,17 @@ def _write_member(
         "INSERT OR REPLACE INTO finished VALUES (?, ?, ?)",
         ((number, _stored(job_id), _time(time)) for job_id, time in change.finished.items() if time is not None),
     )
+    write("DELETE FROM pending WHERE member = ? AND id = ?", _gone(number, change.pending))
+    write("INSERT OR REPLACE INTO pending VALUES (?, ?, ?)", _json_rows(number, change.pending))
+    write("DELETE FROM known_end WHERE member = ? AND id = ?", _gone(number, change.ends))
+    write("INSERT OR REPLACE INTO known_end VALUES (?, ?, ?)", _json_rows(number, change.ends))
     ids[key] = number
+
+
+def _json_rows(number: int, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for name, value in values.items():
+        if value is not None:
+            yield number, _stored(name), msgspec.json.encode(value).decode()
 
 
 def _forget(connection: sqlite3.Connection, number: int | None) -> None:
@@ -220,7 +278,8 @@ def _forget(connection: sqlite3.Connection, number: int | None) -> None:
 
 def _clear(connection: sqlite3.Connection, number: int | None) -> None:
     connection.execute("DELETE FROM job WHERE member = ?", (number,))
-    connection.execute("DELETE FROM finished WHERE member = ?", (number,))
+    for table in ("finished", "pending", "known_end"):
+        connection.execute(f"DELETE FROM {table} WHERE member = ?", (number,))  # noqa: S608 - one of these names
 
 
 def _gone(number: int, rows: dict[str, Any]) -> Iterable[tuple[int, Stored]]:

@@ -1,14 +1,14 @@
 """The tracker with its file: takes listings in, writes them in the background, shows what is written."""
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import structlog
 
 from exporter.clock import Clock, SystemClock
-from exporter.records import JobListing
+from exporter.records import EndedJob, JobListing
 from exporter.supervise import TaskObserver, supervise
 from exporter.threads import off_loop
 from exporter.tracking.model import MemberKey
@@ -94,6 +94,10 @@ class TrackingService:
         self._working = asyncio.Lock()
         self._flushing = asyncio.Lock()
         self._keep: frozenset[MemberKey] | None = None
+        # Of sources whose history is read: for how many seconds a start or an end waits for its row.
+        self.graces: Mapping[str, float] = {}
+        # Those of them that turned out to have none: nothing waits for it.
+        self._without_history: set[str] = set()
         self._forgotten_at = self._clock.monotonic()
         self._tasks: set[asyncio.Task[int]] = set()
         self._writer: asyncio.Task[None] | None = None
@@ -159,6 +163,42 @@ class TrackingService:
         # A task of its own: a caller that is cancelled must not leave a listing half counted.
         return await asyncio.shield(self._task(self._take_in(key, listing, at, interval)))
 
+    async def take_ends(self, source: str, rows: Sequence[EndedJob], until: float) -> int:
+        """Take in rows of a source's history, which was read up to the time `until`; return when they are shown.
+
+        Those of users that are neither configured nor remembered are left out. Returns the number of times in them that do not
+        fit what the polls saw.
+        """
+        self._without_history.discard(source)
+        known = {key.user: key for key in (*self._tracker.members(), *(self._keep or ())) if key.source == source}
+        of_members: dict[MemberKey, list[EndedJob]] = {}
+        for row in rows:
+            if (key := known.get(row.user)) is not None:
+                of_members.setdefault(key, []).append(row)
+        return await asyncio.shield(self._task(self._take_in_ends(source, of_members, until)))
+
+    async def _take_in_ends(self, source: str, rows: Mapping[MemberKey, Sequence[EndedJob]], until: float) -> int:
+        disagreements, staged = 0, self._staged
+        async with self._working:
+            grace = self.graces.get(source, 0.0)
+            for key, of_member in rows.items():
+                disagreements += self._tracker.take_ends(key, of_member, self.time(), grace)
+                staged = self._stage(key)
+                await asyncio.sleep(0)
+            self._tracker.set_mark(source, until)
+            self._news.set()
+        if rows:
+            await staged.shown.wait()
+        return disagreements
+
+    def history_is_missing(self, source: str) -> None:
+        """Note that a source has no history, until rows of it come."""
+        self._without_history.add(source)
+
+    def history_read_until(self, source: str) -> float | None:
+        """Return up to which time (see `time`) a source's history was read; None where it never was."""
+        return self._tracker.mark(source)
+
     def member(self, key: MemberKey) -> MemberView:
         return self._members.get(key) or Tracker().member(key)
 
@@ -178,7 +218,7 @@ class TrackingService:
         return [key for key in self._members if key.source == source]
 
     def introduce(self, key: MemberKey, at: float) -> None:
-        """Take a member who is not followed yet as one who had no jobs at `at` (see `time`): a list of all jobs had none of them."""
+        """Take a member who is not followed yet as one who had no jobs at `at` (see `time`), as a list of all says."""
         self._tracker.introduce(key, at)
 
     def jobs_of(self, key: MemberKey) -> list[str]:
@@ -208,7 +248,8 @@ class TrackingService:
     async def _take_in(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> int:
         async with self._working:
             try:
-                step = await _worked(self._tracker.join(key), listing, at, interval)
+                grace = None if key.source in self._without_history else self.graces.get(key.source)
+                step = await _worked(self._tracker.join(key), listing, at, interval, grace)
                 self._tracker.record(key, step)
             except BaseException:
                 # Whatever was taken in of it: the file gets it as a whole.
@@ -340,6 +381,6 @@ class TrackingService:
             self._news.set()
 
 
-async def _worked(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Step:
+async def _worked(member: TrackedMember, listing: JobListing, at: float, interval: float, grace: float | None) -> Step:
     size = len(listing.jobs) + len(member.state.jobs)
-    return await off_loop(size, _LARGE, lambda: Tracker.work(member, listing, at, interval))
+    return await off_loop(size, _LARGE, lambda: Tracker.work(member, listing, at, interval, grace))

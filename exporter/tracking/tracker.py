@@ -5,9 +5,10 @@ from typing import Annotated, Final
 
 import msgspec
 
-from exporter.records import JobListing, JobState
+from exporter.records import EndedJob, JobListing, JobState
 from exporter.tracking.bounds import WaitClass
 from exporter.tracking.histogram import BUCKETS, Count, Histogram, HistogramView, Seconds
+from exporter.tracking.history import take_ends
 from exporter.tracking.machine import advance
 from exporter.tracking.model import (
     BASES,
@@ -19,10 +20,13 @@ from exporter.tracking.model import (
     Basis,
     CensorReason,
     Events,
+    Gap,
+    KnownEnd,
     Measure,
     MemberKey,
     MemberState,
     Outcome,
+    Pending,
     Phase,
     TrackedJob,
     Update,
@@ -167,10 +171,12 @@ class TrackerState(msgspec.Struct):
     members: dict[MemberKey, TrackedMember] = msgspec.field(default_factory=dict)
     groups: dict[GroupKey, GroupTotals] = msgspec.field(default_factory=dict)
     waits: dict[ClassKey, WaitClass] = msgspec.field(default_factory=dict)
+    # Up to when a source's history was read, in Unix seconds.
+    marks: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class MemberChange(msgspec.Struct, kw_only=True):
-    """The rows to write for one member; None in `jobs` and `finished` means: delete the row. `totals` are JSON.
+    """The rows to write for one member; None in a mapping means: delete the row. `totals` are JSON.
 
     With `rewrite` they are all there is: whatever else is on disk for the member goes.
     """
@@ -181,6 +187,9 @@ class MemberChange(msgspec.Struct, kw_only=True):
     totals: bytes
     jobs: dict[str, TrackedJob | None]
     finished: dict[str, float | None]
+    pending: dict[str, Pending | None]
+    ends: dict[str, tuple[KnownEnd, ...] | None]
+    gaps: list[Gap]
     rewrite: bool = False
 
 
@@ -193,6 +202,7 @@ class Batch(msgspec.Struct):
     forgotten_groups: list[GroupKey] = msgspec.field(default_factory=list)
     waits: dict[ClassKey, bytes] = msgspec.field(default_factory=dict)
     forgotten_waits: list[ClassKey] = msgspec.field(default_factory=list)
+    marks: dict[str, float] = msgspec.field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(msgspec.structs.astuple(self))
@@ -202,7 +212,10 @@ class Batch(msgspec.Struct):
         if older := self.members.get(key):
             older.jobs.update(change.jobs)
             older.finished.update(change.finished)
+            older.pending.update(change.pending)
+            older.ends.update(change.ends)
             change.jobs, change.finished = older.jobs, older.finished
+            change.pending, change.ends = older.pending, older.ends
         self.members[key] = change
 
 
@@ -216,6 +229,7 @@ class Tracker:
     def __init__(self, state: TrackerState | None = None, *, persistent: bool = True) -> None:
         self._members = state.members if state else {}
         self._groups = {key: _rebinned(totals) for key, totals in state.groups.items()} if state else {}
+        self._marks = state.marks if state else {}
         self._persistent = persistent
         self._batch = Batch()
         self._rewrite: set[MemberKey] = set()
@@ -230,9 +244,38 @@ class Tracker:
         )
         self._waits = Waits(state.waits if state else {}, waiting, self._known_waiting)
 
-    def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> None:
+    def observe(
+        self, key: MemberKey, listing: JobListing, at: float, interval: float, grace: float | None = None
+    ) -> None:
         """Take in a listing that was read at `at` (see `advance`) of a member polled every `interval` seconds."""
-        self.record(key, self.work(self.join(key), listing, at, interval))
+        self.record(key, self.work(self.join(key), listing, at, interval, grace))
+
+    def take_ends(self, key: MemberKey, rows: Iterable[EndedJob], at: float, grace: float) -> int:
+        """Take in rows of the history that were read at `at`; return how many of their times do not fit."""
+        member = self.join(key)
+        update = take_ends(member.state, rows, at, grace)
+        member.state.apply(update)
+        self.record(key, Step(update, GroupTotals.of(update.events), 0.0))
+        return update.events.disagreements
+
+    def mark(self, source: str) -> float | None:
+        """Return up to when a source's history was read; None where it never was."""
+        return self._marks.get(source)
+
+    def set_mark(self, source: str, until: float) -> None:
+        """Note up to when a source's history was read. To be written with what the rows gave.
+
+        Rows that still wait for the polls are not written: after a restart they have to be read again.
+        """
+        waiting = [
+            row.ended
+            for key, member in self._members.items()
+            if key.source == source
+            for row, _ in member.state.early.values()
+        ]
+        self._marks[source] = min([until, *waiting])
+        if self._persistent:
+            self._batch.marks[source] = self._marks[source]
 
     def join(self, key: MemberKey) -> TrackedMember:
         """Return the member, new if need be."""
@@ -243,9 +286,11 @@ class Tracker:
         self._members.setdefault(key, TrackedMember(MemberState(last=at, complete=at)))
 
     @staticmethod
-    def work(member: TrackedMember, listing: JobListing, at: float, interval: float) -> Step:
+    def work(
+        member: TrackedMember, listing: JobListing, at: float, interval: float, grace: float | None = None
+    ) -> Step:
         """Bring the member's jobs up to date; return what `record` counts."""
-        update = advance(member.state, listing, at, interval)
+        update = advance(member.state, listing, at, interval, grace)
         member.state.apply(update)
         return Step(update, GroupTotals.of(update.events), interval)
 
@@ -262,7 +307,7 @@ class Tracker:
         if self._persistent and key not in self._rewrite:
             # Encoded now, not when the batch is taken: so the work is spread.
             self._batch.groups[group_key] = msgspec.json.encode(group)
-            self._batch.add(key, _change(update, totals))
+            self._batch.add(key, _change(update, self._members[key]))
 
     def members(self) -> Collection[MemberKey]:
         return self._members.keys()
@@ -385,6 +430,7 @@ class Tracker:
             forgotten_members=batch.forgotten_members + newer.forgotten_members,
             forgotten_groups=batch.forgotten_groups + newer.forgotten_groups,
             forgotten_waits=batch.forgotten_waits + newer.forgotten_waits,
+            marks={**batch.marks, **newer.marks},
         )
 
     def rewrite(self, keys: Collection[MemberKey]) -> None:
@@ -393,7 +439,7 @@ class Tracker:
 
     def take_everything(self) -> Batch:
         """Return a batch for an empty file."""
-        self._batch = Batch()
+        self._batch = Batch(marks=dict(self._marks))
         self.rewrite(self._members.keys())
         self._waits.rewrite()
         return self.take_batch()
@@ -402,14 +448,17 @@ class Tracker:
         self._tracked[source] = self._tracked.get(source, 0) + difference
 
 
-def _change(update: Update, totals: MemberTotals) -> MemberChange:
+def _change(update: Update, member: TrackedMember) -> MemberChange:
     return MemberChange(
         last=update.at,
         complete=update.complete,
         oldest_waiting=update.oldest_waiting,
-        totals=msgspec.json.encode(totals),
+        totals=msgspec.json.encode(member.totals),
         jobs=update.changed,
         finished=update.remembered,
+        pending=update.pending,
+        ends=update.ends,
+        gaps=member.state.gaps,
     )
 
 
@@ -422,6 +471,9 @@ def _everything(member: TrackedMember) -> MemberChange:
         totals=msgspec.json.encode(member.totals),
         jobs=dict(state.jobs),
         finished=dict(state.finished),
+        pending=dict(state.pending),
+        ends=dict(state.ends),
+        gaps=state.gaps,
         rewrite=True,
     )
 

@@ -7,12 +7,15 @@ from typing import Final, NamedTuple
 import msgspec
 
 from exporter.tracking.bounds import QUANTILES, Bounds, WaitClass
-from exporter.tracking.model import Dequeued, Events, MemberKey, Queued
+from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, Queued
 
 # A scheduler whose queues have other names all the time must not fill the memory: those of further ones are not followed.
 MOST_CLASSES: Final = 256  # of one source
-# Bounds grow while jobs wait: after this time they are computed anew even if nothing has happened.
+# Bounds grow while jobs wait: after this time they are computed anew even if nothing has happened, so many at once at most.
 _VIEW_SECONDS: Final = 30.0
+_RENEWED_AT_ONCE: Final = 8
+# Of a source with more classes than this, what is shown changes once a second at most: each poll may change one of them.
+_FEW: Final = 32
 
 
 class ClassKey(NamedTuple):
@@ -72,6 +75,8 @@ class Waits:
         self._classes = classes
         self._known = known
         self._changed: set[ClassKey] = set()
+        # By class and by source, each with the time when it was made. A class that has changed is not there.
+        self._view_of: dict[ClassKey, tuple[float, WaitView]] = {}
         self._views: dict[str, tuple[float, tuple[WaitView, ...]]] = {}
         # The class of each head that waits, by its member and job id, and the other way round by its key.
         self._heads: dict[MemberKey, dict[str, ClassKey]] = {}
@@ -130,15 +135,26 @@ class Waits:
 
     def _change(self, name: ClassKey) -> None:
         self._changed.add(name)
-        self._views.pop(name.source, None)
+        self._view_of.pop(name, None)
 
     def views(self, source: str, now: float) -> tuple[WaitView, ...]:
         """Return the classes of a source, those of queues first; the same object while nothing changes."""
-        made, views = self._views.get(source, (0.0, ()))
-        if not 0 <= now - made < _VIEW_SECONDS:
-            names = sorted(name for name in self._classes if name.source == source)
-            views = tuple(_view(name, self._classes[name], now, self._seen(name)) for name in names)
-            self._views[source] = now, views
+        made, views = self._views.get(source, (NEVER, ()))
+        if len(views) > _FEW and 0 <= now - made < 1.0:
+            return views
+        names = sorted(name for name in self._classes if name.source == source)
+        old = sorted(
+            (made, name) for name in names if (made := self._view_of.get(name, (now,))[0]) <= now - _VIEW_SECONDS
+        )
+        for _, name in old[:_RENEWED_AT_ONCE]:
+            del self._view_of[name]
+        for name in names:
+            if name not in self._view_of:
+                self._view_of[name] = now, _view(name, self._classes[name], now, self._seen(name))
+        new = tuple(self._view_of[name][1] for name in names)
+        if new != views:
+            self._views[source] = now, new
+            return new
         return views
 
     def sources(self) -> set[str]:
@@ -166,6 +182,7 @@ class Waits:
                 self._heads.get(member, {}).pop(job_id, None)
             del self._classes[name]
             self._changed.discard(name)
+            self._view_of.pop(name, None)
             self._views.pop(name.source, None)
         return dropped
 

@@ -1,20 +1,23 @@
 """`hpc-exporter demo`: everything in one process, and numbers that change."""
 
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from exporter.cli.main import main
-from tests.e2e.process import ExporterProcess, eventually
+from tests.e2e.process import ExporterProcess, eventually, run
 
 
 @pytest.fixture
 async def demo(tmp_path: Path) -> AsyncIterator[ExporterProcess]:
     exporter = ExporterProcess(tmp_path)
     try:
-        await exporter.serve("demo", "--web.listen-address=127.0.0.1:0", "--speed-up=3600", "--seed=3")
+        await exporter.serve(
+            "demo", "--web.listen-address=127.0.0.1:0", "--speed-up=3600", "--seed=3", "--log.level=info"
+        )
         yield exporter
         assert await exporter.stop() == 0
         assert "Traceback" not in exporter.stderr
@@ -43,6 +46,14 @@ async def test_it_says_where_to_look_and_shows_jobs_that_come_and_go(demo: Expor
     await demo.shows(lambda samples: changed("hpc_queue_jobs", first, samples), "other queues")
     await demo.shows(lambda samples: changed("hpc_member_jobs", first, samples), "other jobs")
     assert set(family(await demo.samples(), "hpc_up").values()) == {1}
+
+
+async def test_a_port_that_is_taken_is_told_with_a_way_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        status, _, stderr = await run(tmp_path, "demo", f"--web.listen-address={address}")
+    assert status == 1
+    assert f"cannot listen on {address}: Address already in use; another port: --web.listen-address=" in stderr
 
 
 async def test_its_own_tokens_are_in_no_page(demo: ExporterProcess) -> None:

@@ -362,7 +362,7 @@ def test_state_has_a_place_that_the_only_user_may_write_to(values: dict[str, Any
     pod = workload(manifests)["spec"]["template"]["spec"]
     mounts = {mount["name"]: mount for mount in container(manifests)["volumeMounts"]}
     assert mounts.pop("state")["mountPath"] == "/var/lib/hpc-exporter"
-    assert all(mount["readOnly"] for mount in mounts.values())
+    assert all(mount.get("readOnly") for name, mount in mounts.items() if name != "ca")
     claims = [claim["metadata"]["name"] for claim in workload(manifests)["spec"].get("volumeClaimTemplates", [])]
     assert sorted([volume["name"] for volume in pod["volumes"]] + claims) == sorted([*mounts, "state"])
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -413,7 +413,7 @@ def test_scraped_series_keep_the_exporters_own_labels(name: str) -> None:
     given = {"job", "instance", "namespace", "service", "endpoint", "pod", "container"}
     remaining = {label for label in given if not re.fullmatch(dropped[0], label)}
     ours = {label for family in catalogue().values() for label in family.labels}
-    assert remaining == given - {"pod", "container"}
+    assert remaining == given - {"container"}
     assert not remaining & ours
 
 
@@ -440,6 +440,41 @@ def test_only_one_service_is_scraped() -> None:
     services = [manifest for manifest in manifests if manifest["kind"] == "Service"]
     assert len(services) == 2
     assert len([service for service in services if service["metadata"]["labels"].items() >= selector]) == 1
+
+
+def test_alerts_can_be_left_out() -> None:
+    def alerts(values: dict[str, Any]) -> set[str]:
+        objects = [manifest for manifest in rendered(values) if manifest["kind"] == "PrometheusRule"]
+        rules = [rule for each in objects for group in each["spec"]["groups"] for rule in group["rules"]]
+        assert {rule["record"] for rule in rules if "record" in rule} >= set(THRESHOLDS)
+        return {rule["alert"] for rule in rules if "alert" in rule}
+
+    every = alerts(SETS["operator"])
+    assert alerts({"prometheusRule": {"enabled": True, "disabled": ["HPCJobsHeld", "HPCNoSchedulers"]}}) == every - {
+        "HPCJobsHeld",
+        "HPCNoSchedulers",
+    }
+    assert "values don't meet" in rejection({"prometheusRule": {"enabled": True, "disabled": ["HPCNonsense"]}})
+
+
+def test_what_a_cluster_demands_can_be_set() -> None:
+    of_users = {"podSecurityContext": {"runAsUser": 1000}, "securityContext": {"readOnlyRootFilesystem": False}}
+    manifests = rendered({**SETS["everything"], **of_users})
+    pod = workload(manifests)["spec"]["template"]
+    spec, inside = pod["spec"], pod["spec"]["containers"][0]
+    assert pod["metadata"]["labels"]["team"] == "hpc"
+    assert all(manifest["metadata"]["labels"]["team"] == "hpc" for manifest in manifests)
+    assert spec["serviceAccountName"] == only(manifests, "ServiceAccount")["metadata"]["name"] == "exporter"
+    assert {"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"} in inside["env"]
+    assert {"name": "ca", "mountPath": "/etc/private-ca"} in inside["volumeMounts"]
+    assert {"name": "ca", "configMap": {"name": "private-ca"}} in spec["volumes"]
+    assert (inside["livenessProbe"]["periodSeconds"], inside["livenessProbe"]["timeoutSeconds"]) == (60, 5)
+    assert (spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsNonRoot"]) == (1000, True)
+    assert inside["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    (rule,) = only(manifests, "Ingress")["spec"]["rules"]
+    assert rule["http"]["paths"][0]["backend"]["service"] == {"name": "exporter", "port": {"name": "metrics"}}
+    (endpoint,) = only(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["relabelings"][-1] == {"targetLabel": "site", "replacement": "a"}
 
 
 def test_the_rules_are_those_of_the_project(tmp_path: Path) -> None:

@@ -63,13 +63,18 @@ class ScriptedRegion:
         return web.Response(body=answer, content_type="application/json")
 
 
+OF_REGION = {
+    "/hpc/openapi/v2/cluster": "schedulers",
+    "/hpc/openapi/v2/historyjobs": "job_history",
+    "/hpc/openapi/v2/view/cpucore/state": "region_cores",
+}
+
+
 def asked_for(request: web.Request) -> tuple[str, str]:
     if request.path == "/hpc/openapi/v2/view/queue/jobs":
         return "queue_jobs", request.query["userName"]
-    if request.path == "/hpc/openapi/v2/cluster":
-        return "schedulers", ""
-    if request.path == "/hpc/openapi/v2/view/cpucore/state":
-        return "region_cores", ""
+    if request.path in OF_REGION:
+        return OF_REGION[request.path], ""
     if request.path in ("/api/user/v3/tokens", "/ac/openapi/v2/tokens"):
         return "login", request.headers["user"]
     if request.path.endswith("/data/queuing-jobs"):

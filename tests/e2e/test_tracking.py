@@ -2,12 +2,19 @@
 
 import os
 import signal
+import time
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
 
 from tests.e2e.process import ExporterProcess, eventually, run, serving
 from tests.e2e.region import GROUP_ID, TOKEN, ScriptedRegion, envelope, job
 from tests.support.disk import take_all_room
 
+CHINA = ZoneInfo("Asia/Shanghai")
 MEMBER = 'hpc_cluster="kunshan",group="chemistry",user="test"'
 GROUP = 'hpc_cluster="kunshan",group="chemistry"'
 
@@ -102,6 +109,69 @@ async def test_counters_go_on_after_a_kill(tmp_path: Path, region: ScriptedRegio
         samples = await again.shows(lambda found: found.get(transition("queued", "running")) == 1, "the start")
         assert samples[transition("none", "queued")] == 1
         assert samples[finished("completed")] == 1
+
+
+def ended(job_id: str, state: str, queued: float, started: float, at: float) -> dict[str, Any]:
+    """Return a row of the history; the region's clock shows China time."""
+    times = (datetime.fromtimestamp(each, CHINA).strftime("%Y-%m-%d %H:%M:%S") for each in (queued, started, at))
+    names = ("jobQueueTime", "jobStartTime", "jobEndTime")
+    amounts = {"procNumUsed": 2, "gpuNumUsed": 0, "dcuNumUsed": 0}
+    row = {"jobId": job_id, "jobState": state, "clusterUserName": "test", "queue": "comp", **amounts}
+    return {**row, **dict(zip(names, times, strict=True))}
+
+
+async def test_the_history_tells_how_and_when_jobs_ended(tmp_path: Path, region: ScriptedRegion) -> None:
+    """Of a job that the polls saw, and of one that they did not; each once, over a kill and rows that come again."""
+    region.answers |= {
+        "schedulers": envelope([{"id": "77", "text": "slurm", "JobManagerType": "SLURM"}]),
+        "member_jobs": listing(),
+        "job_history": envelope({"total": 0, "list": []}),
+    }
+    text = configuration(region, tracking="{state_file: tracker.db}").replace(
+        "member_jobs]", "member_jobs, job_history]"
+    )
+    exporter = ExporterProcess(tmp_path, text)
+    try:
+        await exporter.serve()
+        await exporter.shows(lambda samples: finished("timeout") in samples, "the first list")
+        region.answers["member_jobs"] = listing(seen="statR")
+        await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
+        region.answers["member_jobs"] = listing()
+        await exporter.shows(lambda samples: samples.get(transition("running", "gone")) == 1, "that it is gone")
+        assert (await exporter.samples())[finished("vanished_running")] == 0
+        now = time.time()
+        rows = [ended("seen", "TIMEOUT", now - 9, now - 5, now), ended("unseen", "statC", now - 40, now - 30, now - 3)]
+        region.answers["job_history"] = envelope({"total": 2, "list": rows})
+        seen = await exporter.shows(lambda samples: samples[finished("timeout")] == 1, "its end")
+        assert seen[finished("completed")] == 1
+        os.kill(exporter.process.pid, signal.SIGKILL)
+        await exporter.wait()
+    finally:
+        await exporter.close()
+    async with serving(tmp_path, text) as again:
+        await polled_again(region, times=6)
+        seen = await again.shows(lambda samples: samples.get(finished("timeout")) == 1, "the counters")
+        assert (seen[finished("completed")], seen[finished("vanished_running")]) == (1, 0)
+        labels = f'{{{GROUP},queue="comp"}}'
+        assert seen[f"hpc_job_observed_run_seconds_sum{labels}"] == 5 + 27
+        assert seen[f"hpc_job_observed_wait_seconds_sum{labels}"] == 4 + 10
+        assert seen[f'hpc_job_observations_total{{{GROUP},measure="run",basis="reported"}}'] == 2
+        assert abs(seen[f"hpc_member_cpu_seconds_total{{{MEMBER}}}"] - 2 * (5 + 27)) < 2
+        assert any("strClusterNameList=77&" in path for path in region.paths)
+
+
+async def test_a_region_without_a_history_counts_ends_by_polls(tmp_path: Path, region: ScriptedRegion) -> None:
+    async def missing(_: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    schedulers = envelope([{"id": "77", "text": "slurm", "JobManagerType": "SLURM"}])
+    region.answers |= {"schedulers": schedulers, "job_history": missing, "member_jobs": listing(a="statR")}
+    text = configuration(region, tracking="{}").replace("member_jobs]", "member_jobs, job_history]")
+    async with serving(tmp_path, text) as exporter:
+        await exporter.ready()
+        await exporter.shows(lambda samples: samples.get(transition("none", "running")) == 1, "the job")
+        region.answers["member_jobs"] = listing()
+        await exporter.shows(lambda samples: samples[finished("vanished_running")] == 1, "its end")
 
 
 async def test_log_and_state_on_one_full_disk(small_disk: Path, region: ScriptedRegion) -> None:

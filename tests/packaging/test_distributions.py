@@ -69,7 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     made = Made(folder / "dist", folder / "installed")
     run(
         # The environment of the tests is there, whatever its files' dates say.
-        *(real_part("make", "make"), "--silent", "--old-file", f"{sys.prefix}/dev.done", "dist"),
+        *(real_part("make", "make"), "--silent", "--old-file", f"{sys.prefix}/dev.done", "pyz"),
         *(f"VENV={sys.prefix}", f"DIST={made.folder}", f"INSTALLED={made.installed}"),
         folder=ROOT,
         HPC_EXPORTER_REVISION=COMMIT,
@@ -127,6 +127,15 @@ def test_the_wheel_brings_what_goes_with_it(made: Made) -> None:
     assert all((share / name).read_bytes() == path.read_bytes() for name, path in sources.items())
 
 
+def test_the_command_in_one_file_works_in_an_empty_environment(made: Made, tmp_path: Path) -> None:
+    """As on a login node, where nothing can be installed."""
+    empty = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).resolve().parent}:/usr/bin:/bin"}
+    said = subprocess.run(  # noqa: S603 - our own command
+        [made.one("*.pyz"), "help"], cwd=tmp_path, env=empty, check=True, capture_output=True, text=True
+    )
+    assert said.stdout.startswith("usage: hpc-exporter COMMAND")
+
+
 def test_the_sdist_has_what_git_has_and_nothing_that_lies_beside_it(made: Made) -> None:
     """A configuration with its token, say."""
     kept = kept_by_git()
@@ -173,7 +182,7 @@ def test_the_checksums_are_those_of_all_files(made: Made) -> None:
         for path in made.folder.iterdir()
         if path.name != "SHA256SUMS"
     }
-    assert len(expected) == 3
+    assert len(expected) == 4
     assert {name: digest for digest, name in (line.split() for line in lines)} == expected
 
 

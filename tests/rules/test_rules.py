@@ -47,6 +47,12 @@ NAMED_IN_THE_DOCUMENTATION = {
     "HPCUnknownStates",
     "HPCSeriesDropped",
     "HPCShardsIncomplete",
+    "HPCBalanceRunsOut",
+    "HPCAccountBlocked",
+    "HPCStorageFillingUp",
+    "HPCStorageFull",
+    "HPCQueueDisabled",
+    "HPCMemberAtLimit",
 }
 # Families that tell of regions and projects: their series leave when they are too old.
 DATA = re.compile(r"^(hpc|octopus)_(?!up$|exporter_)")
@@ -282,7 +288,7 @@ def test_no_rule_demands_the_name_of_a_job() -> None:
 
 def test_only_problems_of_all_users_are_critical() -> None:
     critical = {name for name, rule in ALERTS.items() if rule["labels"]["severity"] == "critical"}
-    assert critical == {"HPCExporterDown", "HPCRegionDown", "HPCShardsIncomplete"}
+    assert critical == {"HPCExporterDown", "HPCRegionDown", "HPCShardsIncomplete", "HPCAccountBlocked"}
 
 
 def test_every_number_that_an_alert_compares_with_is_a_threshold_at_the_top_of_the_file() -> None:

@@ -20,7 +20,7 @@ REJECTED = error(1007, "Protocol authentication error", "Unable to query jobs")
 
 
 class FakeSlurmrestd:
-    """`rows` are the lists that it answers with, by name; `failures` are answers instead of these, of the next requests.
+    """`rows` are the lists that it answers with, by name; `failures` are answers to the next requests instead of these.
 
     Without a `token` it asks for none. `rejects_with` is the status of an answer to a wrong one.
     """

@@ -182,7 +182,7 @@ def test_views_are_the_same_while_nothing_happens() -> None:
     tracker = with_bounds()
     now = START + 281 * MINUTE
     assert tracker.waits("own", now) is tracker.waits("own", now + 1)
-    assert tracker.waits("own", now) is not tracker.waits("own", now + 60)
+    assert tracker.waits("own", now) is tracker.waits("own", now + 60)
     assert tracker.waits("elsewhere", now) == ()
 
 
@@ -191,6 +191,12 @@ def test_a_source_whose_queues_change_their_names_all_the_time() -> None:
     jobs = tuple(job(f"{number}=Q", queue=f"queue {number}") for number in range(MOST_CLASSES + 5))
     tracker.observe(ANNE, JobListing(jobs), START + MINUTE, MINUTE)
     assert len(classes(tracker)) == MOST_CLASSES
+    before = tracker.waits("own", START + MINUTE)
+    assert len(before) == MOST_CLASSES
+    polled("", "1=Q", "1=R", tracker=tracker, key=BOB, queue="queue 1")
+    assert tracker.waits("own", START + MINUTE + 0.9) is before, "not with each of the polls of a second"
+    after = tracker.waits("own", START + MINUTE + 1)
+    assert [new.key.queue for old, new in zip(before, after, strict=True) if new is not old] == ["queue 1"]
 
 
 def test_members_that_are_forgotten_leave_nothing_that_waits() -> None:

@@ -14,7 +14,7 @@ from exporter.metrics.format import Chunks
 from exporter.metrics.health import HPC_UP
 from exporter.polling import SLICE, Target, TargetKey
 from exporter.records import Answer
-from exporter.sources.collector import Collector, Found, Subject, registry, subjects_of
+from exporter.sources.collector import Collector, Found, Subject, collectors_of, registry, subjects_of
 from exporter.sources.figures import SampleFigures
 from exporter.sources.scnet.api import address, open_envelope
 from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
@@ -85,9 +85,18 @@ class Region:
 
     def warnings(self) -> list[str]:
         """Return settings that are allowed but may surprise, and what polls found out about them."""
-        return [*self._about_users(), *filter(None, self._remarks.values())]
+        return [*self._warnings_of_users(), *self._warnings_of_history(), *filter(None, self._remarks.values())]
 
-    def _about_users(self) -> list[str]:
+    def _warnings_of_history(self) -> list[str]:
+        collected = [registry()[name] for name in self.cluster.collect]
+        telling = [each.name for each in collected if each.tells_ends]
+        if not telling or any(each.lists_jobs for each in collected):
+            return []
+        place, useless = self.cluster.place, ", ".join(telling)
+        listing = ", ".join(each.name for each in collectors_of("clusters") if each.lists_jobs)
+        return [f"{place}: collect: {useless} counts nothing without one of {listing}, which say whose jobs to follow"]
+
+    def _warnings_of_users(self) -> list[str]:
         if self.cluster.users is not None:
             return []
         asked = [
@@ -144,7 +153,9 @@ class Region:
         cluster = self.cluster
         owner = users[0] if users else OWNER
         for collector, subject in subjects_of("clusters", cluster, owner):
-            if not self._owns(collector.configured_key(subject)) or (subject.configured is not None and not users):
+            # Each of several instances needs the ends of its members, which one answer holds for all.
+            owns = collector.tells_ends or self._owns(collector.configured_key(subject))
+            if not owns or (subject.configured is not None and not users):
                 continue
             identity = (cluster.cluster_id, cluster.hpc_url, cluster.ac_url, subject.target)
             together = f"{collector.name}/{cluster.account}" if collector.per.needs_account else ""

@@ -1,7 +1,7 @@
 """Answers of slurmrestd: versions of its API, what its errors mean, numbers that may be unset, and its tokens.
 
-Sources: Slurm's manual (slurmrestd, the page "REST API Reference") and answers of Slurm 22.05 and 26.05. An answer is a success
-where HTTP says 200 and its list ``errors`` is empty.
+Sources: Slurm's manual (slurmrestd, the page "REST API Reference") and answers of Slurm 22.05 and 26.05. An answer is a
+success where HTTP says 200 and its list ``errors`` is empty.
 """
 
 import base64
@@ -106,7 +106,10 @@ _answer = msgspec.json.Decoder(WireAnswer)
 
 
 def open_answer(response: Response, rows: str) -> msgspec.Raw:
-    """Return the list named `rows` of a successful answer. Raises the PollError that says what to do about any other."""
+    """Return the list named `rows` of a successful answer.
+
+    Raises the PollError that says what to do about any other.
+    """
     try:
         answer = _answer.decode(response.body)
     except UNREADABLE:
@@ -193,7 +196,10 @@ _claims = msgspec.json.Decoder(WireClaims)
 
 
 def read_token(token: str) -> Issued:
-    """Return the expiry and the user of `token`, a JWT; unknown where it does not decode, for it may still be accepted."""
+    """Return the expiry and the user of `token`, a JWT.
+
+    Unknown where it does not decode, for it may still be accepted.
+    """
     try:
         _, payload, _ = token.split(".")
         claims = _claims.decode(base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True))

@@ -49,7 +49,7 @@ class NoToken:
 
 
 class RenewedToken(StaticToken):
-    """The token of the configuration; its file is read again when the token is rejected, for something else renews it there."""
+    """The token of the configuration. Its file, where something else renews it, is read again when it is rejected."""
 
     def __init__(self, secret: Secret, renewed: Callable[[Issued], None]) -> None:
         """`renewed` is called with a token that was found in the file."""

@@ -70,7 +70,7 @@ class JobsPolling:
         await self._shown.show(records.listings, records.fingerprint)
 
     def _introduce(self, records: ClusterListing) -> None:
-        """Tell the tracker that members who were in no list until now had no jobs: their first ones were submitted since."""
+        """Tell the tracker that members who were in no list until now had no jobs: their first ones are new."""
         service = self._cluster.context.tracked.service
         if service is None:
             return
@@ -104,8 +104,8 @@ class JobsPolling:
         """Log once that not all waiting tasks of an array are listed."""
         if missing and not self._cut_told:
             log.warning(
-                "slurmrestd cuts off the list of an array's waiting tasks, so some are missing; set SLURM_BITSTR_LEN=0 in its "
-                "environment, or use an API of v0.0.40 or later",
+                "slurmrestd cuts off the list of an array's waiting tasks, so some are missing; set SLURM_BITSTR_LEN=0 "
+                "in its environment, or use an API of v0.0.40 or later",
                 source=self._cluster.name,
             )
         self._cut_told = missing

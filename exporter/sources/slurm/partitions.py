@@ -67,7 +67,7 @@ class Node(msgspec.Struct, gc=False):
 
 
 class Free(msgspec.Struct, gc=False):
-    """Free nodes and cores of a partition, None where that of one of its nodes is unknown; `seen` are all of its nodes."""
+    """Free nodes and cores of a partition, None where unknown for one of its nodes; `seen` counts these."""
 
     nodes: int | None = 0
     cpus: int | None = 0
@@ -123,7 +123,7 @@ def samples(cluster: str, partitions: Rows[Partition], nodes: Rows[Node]) -> Ite
 
 
 def limits(row: Partition) -> Iterator[tuple[str, int | None]]:
-    """Yield what a job may have at most, None for no limit."""
+    """Yield the most that a job may have of each resource, None for no limit."""
     most = row.maximums
     nodes = _limit(row.maximum_nodes_per_job) if most is None else number_of(most.nodes)
     cpus = _limit(row.maximum_cpus_per_node) if most is None else number_of(most.cpus_per_node)

@@ -1,7 +1,7 @@
 """Rows of slurmrestd's list of jobs as jobs in the exporter's own words.
 
-Only fields in use are named here. An array's row stands for all of its tasks that wait, a row of its own for each other task;
-here each task is a job, as with ``squeue -r``.
+Only fields in use are named here. An array's row stands for all of its tasks that wait, a row of its own for each other
+task; here each task is a job, as with ``squeue -r``.
 """
 
 import re
@@ -74,7 +74,7 @@ TASKS_LIMIT: Final = 1_000_000
 
 
 class Row(msgspec.Struct, gc=False):
-    """Numbers, states and their like in the forms of all versions since v0.0.38; text is "" or null where there is none."""
+    """A job in the forms of all versions since v0.0.38; text is "" or null where there is none."""
 
     job_id: Count
     array_job_id: Number = None
@@ -114,7 +114,7 @@ class OwnedJob(msgspec.Struct, frozen=True, gc=False):
 
 
 class CutArray(msgspec.Struct, frozen=True, gc=False):
-    """An array with so many waiting tasks that the daemon named only some of them; `row` is the first of these."""
+    """An array of which the daemon named only some of the waiting tasks; `row` is the first of these."""
 
     array: int
     row: OwnedJob
@@ -124,8 +124,8 @@ class CutArray(msgspec.Struct, frozen=True, gc=False):
 class ClusterJobs(msgspec.Struct, frozen=True):
     """The jobs of a cluster without the waiting tasks of arrays in `cut`.
 
-    `forgotten` are the rows of arrays whose waiting tasks were cancelled together, of which Slurm does not say any more which
-    these were. `rejected` counts rows that could not be used, `rejected_values` single values.
+    `forgotten` are the rows of arrays whose waiting tasks were cancelled together: Slurm does not say any more which these
+    were. `rejected` counts rows that could not be used, `rejected_values` single values.
     """
 
     jobs: list[OwnedJob]
@@ -171,7 +171,7 @@ def tasks_like(first: OwnedJob, ids: Iterable[str]) -> list[OwnedJob]:
 
 
 def completed(found: ClusterJobs, waiting: Mapping[int, list[str]]) -> ClusterJobs:
-    """Return all jobs. `waiting` are the ids of the waiting tasks of arrays; those of one that it lacks count as rejected."""
+    """Return all jobs. `waiting` are the ids of the waiting tasks of arrays; one that it lacks counts as rejected."""
     jobs, rejected = list(found.jobs), found.rejected
     listed = {owned.job.id for owned in jobs}
     for each in found.cut:
@@ -201,7 +201,7 @@ def read_waiting_tasks(data: msgspec.Raw) -> dict[int, list[str]]:
     return dict(waiting)
 
 
-# --- A job's identity ----------------------------------------------------------------------------------------------------
+# --- A job's identity -------------------------------------------------------------------------------------------------
 
 
 def ids_of(row: Row, limit: int) -> tuple[list[str], bool]:
@@ -241,7 +241,7 @@ def tasks_of(array: int, written: str, limit: int) -> tuple[list[str], bool]:
     return ids, not is_cut
 
 
-# --- What it does ----------------------------------------------------------------------------------------------------
+# --- What it does -----------------------------------------------------------------------------------------------------
 
 
 def to_job(row: Row, job_id: str) -> Job:
@@ -276,7 +276,7 @@ def to_job(row: Row, job_id: str) -> Job:
 
 
 def is_cleaned_up(row: Row) -> bool:
-    """Whether a job has ended and its nodes are being cleaned up: elsewhere the end of a job that has not ended is its limit."""
+    """Whether a job has ended and its nodes are being cleaned up; else the end of one that is not over is its limit."""
     words = words_of(row.job_state)
     return "COMPLETING" in words and "RUNNING" not in words
 
@@ -303,7 +303,7 @@ def state_of(row: Row) -> tuple[JobState, str]:
     return (JobState.HELD if number_of(row.priority) == 0 else JobState.QUEUED), ""
 
 
-# --- Resources -------------------------------------------------------------------------------------------------------
+# --- Resources --------------------------------------------------------------------------------------------------------
 
 
 def amounts(written: str | None) -> dict[str, int]:
@@ -325,7 +325,7 @@ def allocated(row: Row) -> tuple[int | None, int | None, int | None]:
 
 
 def allocated_devices(row: Row, tres: Mapping[str, int], name: str) -> int | None:
-    """Return a job's devices of a name: as listed for each node, else as accounted, else as many as it requested if none."""
+    """Return a job's devices of a name: as listed for each node, else as accounted, else 0 if it requested none."""
     in_use = [match for each in row.gres_detail or () for match in _IN_USE.finditer(each)]
     if in_use:
         return sum(int(match["count"]) for match in in_use if match["name"] == name)
@@ -336,7 +336,7 @@ def allocated_devices(row: Row, tres: Mapping[str, int], name: str) -> int | Non
 
 
 def requested_devices(row: Row, tres: Mapping[str, int], name: str) -> int | None:
-    """Return how many devices of a name a job requests, None where that cannot be told."""
+    """Return the number of devices of a name that a job requests, None where that cannot be told."""
     if (count := devices_in(tres, name)) is not None:
         return count
     factors = ((row.tres_per_node, row.node_count), (row.tres_per_job, 1), (row.tres_per_task, row.tasks))
@@ -349,7 +349,7 @@ def requested_devices(row: Row, tres: Mapping[str, int], name: str) -> int | Non
                 return None
             total += count * times
     if devices_per(row.tres_per_socket, name):
-        # How many sockets it gets is known when it runs.
+        # The number of its sockets is known when it runs.
         return None
     return total if known else None
 

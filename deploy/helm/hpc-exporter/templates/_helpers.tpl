@@ -18,11 +18,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* Pods of one name each, with a volume or a share of their own. */}}
 {{- define "hpc-exporter.stateful" -}}
 {{- if or .Values.persistence.enabled (gt (int .Values.shards) 1) }}yes{{ end -}}
+{{- end -}}
+
+{{- define "hpc-exporter.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "hpc-exporter.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
 {{- define "hpc-exporter.image" -}}

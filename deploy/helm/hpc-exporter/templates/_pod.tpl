@@ -2,7 +2,7 @@
 metadata:
   labels:
     {{- include "hpc-exporter.selector" . | nindent 4 }}
-    {{- with .Values.podLabels }}
+    {{- with merge (dict) .Values.podLabels .Values.commonLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   {{- with .Values.podAnnotations }}
@@ -13,14 +13,11 @@ spec:
   # It never talks to Kubernetes.
   automountServiceAccountToken: false
   enableServiceLinks: false
+  serviceAccountName: {{ include "hpc-exporter.serviceAccount" . }}
+  {{- with .Values.podSecurityContext }}
   securityContext:
-    runAsNonRoot: true
-    runAsUser: 9851
-    runAsGroup: 9851
-    fsGroup: 9851
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile:
-      type: RuntimeDefault
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
@@ -48,58 +45,42 @@ spec:
         {{- range .Values.extraArgs }}
         - {{ . | quote }}
         {{- end }}
-      {{- if gt (int .Values.shards) 1 }}
+      {{- if or (gt (int .Values.shards) 1) .Values.extraEnv }}
       env:
+        {{- if gt (int .Values.shards) 1 }}
         - name: POD_INDEX
           valueFrom:
             fieldRef:
               fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
+        {{- end }}
+        {{- with .Values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- end }}
       ports:
         - name: metrics
           containerPort: 9851
+      {{- $startup := dict "httpGet" (dict "path" "/-/healthy" "port" "metrics") "periodSeconds" 2 "failureThreshold" 60 }}
+      {{- $liveness := dict "httpGet" (dict "path" "/-/healthy" "port" "metrics") "periodSeconds" 20 "timeoutSeconds" 5 }}
+      {{- /* As soon as every target was tried once, however long that takes: a slow start is no reason for a restart. */}}
+      {{- $readiness := dict "httpGet" (dict "path" "/-/ready" "port" "metrics") "timeoutSeconds" 5 }}
       {{- if .Values.web.existingSecret }}
-      # Kubernetes can neither log in nor show a certificate. Any answer says that the exporter is alive.
-      {{- $probe := "[/opt/hpc-exporter/bin/python, -m, exporter.healthcheck]" }}
-      startupProbe:
-        exec:
-          command: {{ $probe }}
-        periodSeconds: 5
-        timeoutSeconds: 5
-        failureThreshold: 24
-      livenessProbe:
-        exec:
-          command: {{ $probe }}
-        periodSeconds: 30
-        timeoutSeconds: 5
-      readinessProbe:
-        tcpSocket:
-          port: metrics
-      {{- else }}
-      startupProbe:
-        httpGet:
-          path: /-/healthy
-          port: metrics
-        periodSeconds: 2
-        failureThreshold: 60
-      livenessProbe:
-        httpGet:
-          path: /-/healthy
-          port: metrics
-        periodSeconds: 20
-        timeoutSeconds: 5
-      # As soon as every target was tried once, however long that takes: a slow start is no reason for a restart.
-      readinessProbe:
-        httpGet:
-          path: /-/ready
-          port: metrics
-        timeoutSeconds: 5
+      {{- /* Kubernetes can neither log in nor show a certificate. Any answer says that the exporter is alive. */}}
+      {{- $answers := dict "command" (list "/opt/hpc-exporter/bin/python" "-m" "exporter.healthcheck") }}
+      {{- $startup = dict "exec" $answers "periodSeconds" 5 "timeoutSeconds" 5 "failureThreshold" 24 }}
+      {{- $liveness = dict "exec" $answers "periodSeconds" 30 "timeoutSeconds" 5 }}
+      {{- $readiness = dict "tcpSocket" (dict "port" "metrics") }}
       {{- end }}
+      startupProbe:
+        {{- toYaml (merge (dict) .Values.probes.startup $startup) | nindent 8 }}
+      livenessProbe:
+        {{- toYaml (merge (dict) .Values.probes.liveness $liveness) | nindent 8 }}
+      readinessProbe:
+        {{- toYaml (merge (dict) .Values.probes.readiness $readiness) | nindent 8 }}
+      {{- with .Values.securityContext }}
       securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities:
-          drop: [ALL]
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       {{- with .Values.resources }}
       resources:
         {{- toYaml . | nindent 8 }}
@@ -114,6 +95,9 @@ spec:
         - name: web
           mountPath: /etc/hpc-exporter-web
           readOnly: true
+        {{- end }}
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
         {{- end }}
   volumes:
     # The configuration and the secrets in one folder, as on any machine.
@@ -136,6 +120,9 @@ spec:
     {{- if not .Values.persistence.enabled }}
     - name: state
       emptyDir: {}
+    {{- end }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector:

@@ -1,0 +1,348 @@
+"""Starts and ends of jobs that polls saw, set against the rows of the scheduler's history.
+
+A row has the times that a poll can only guess. So what a poll saw of a start or an end is kept pending for as long as its row
+may still come, and counts by the row's times, or by the polls' where none comes. A row of a job that no poll saw counts by
+itself. Each end counts once, whichever way it became known.
+"""
+
+from collections.abc import Iterable
+from itertools import takewhile
+from typing import Final, cast
+
+from exporter.records import ENDED, EndedJob, JobState
+from exporter.tracking.model import (
+    TOLERANCE,
+    Basis,
+    KnownEnd,
+    MemberState,
+    Outcome,
+    Pending,
+    Phase,
+    Spell,
+    TrackedJob,
+    Update,
+)
+
+# Seconds by which a list may show jobs after their end.
+LIST_LAG: Final = 900.0
+# For how long known ends are remembered: longer than the history is asked back for.
+REMEMBERED: Final = 2 * 86400.0
+
+
+def pending_of(job_id: str, old: TrackedJob, at: float, listed: float) -> Pending:
+    """Return the pending end of a job that was listed last at `listed`, of which polls will tell nothing more."""
+    return Pending(
+        what="end",
+        job_id=job_id,
+        phase=old.phase,
+        low=listed,
+        high=at,
+        queue=old.queue,
+        since=old.since,
+        reported=old.reported,
+        submitted=old.submitted,
+        outcome="vanished_queued" if old.phase is Phase.WAIT else "vanished_running",
+        amounts=(old.cpus, old.gpus, old.dcus),
+        listed=listed,
+        seen=old.seen,
+        noted=at,
+    )
+
+
+def take_ends(before: MemberState, rows: Iterable[EndedJob], now: float, grace: float) -> Update:
+    """Return the state after more rows of the history, read at `now`; `before` stays as it is.
+
+    `grace` is for how many seconds a start or an end waits for its row.
+    """
+    update = Update(at=before.last, complete=before.complete, oldest_waiting=before.oldest_waiting)
+    for row in rows:
+        key = f"{row.scheduler}/{row.job.id}/{row.ended}"
+        known = KnownEnd(row.ended, row.ended, row.scheduler) in before.ends.get(row.job.id, ())
+        if not known and key not in before.early:
+            update.early[key] = (row, now)
+    settle(before, update, now, grace)
+    return update
+
+
+def settle(before: MemberState, update: Update, now: float, grace: float) -> None:
+    """Bring together what is pending and the rows that have come, and add to `update` what that gives."""
+    if before.pending or update.pending or before.early or update.early:
+        _Settlement(before, update, now, grace).run()
+    horizon = now - REMEMBERED
+    for job_id in takewhile(lambda job_id: before.ends[job_id][-1].high < horizon, before.ends):
+        update.ends.setdefault(job_id, None)
+
+
+def note_end(before: MemberState, update: Update, job_id: str, low: float, high: float) -> None:
+    """Note that the end of a job in the gap from `low` to `high` was counted by what polls saw."""
+    known = ends_of(before, update, job_id)
+    update.ends[job_id] = (*known, KnownEnd(max(0.0, low - TOLERANCE), high + TOLERANCE))
+
+
+def ends_of(before: MemberState, update: Update, job_id: str) -> tuple[KnownEnd, ...]:
+    """Return the known ends of a job, in the order in which they became known."""
+    return update.ends.get(job_id) or before.ends.get(job_id, ())
+
+
+class _Settlement:
+    """One call of `settle`."""
+
+    def __init__(self, before: MemberState, update: Update, now: float, grace: float) -> None:
+        self.before = before
+        self.update = update
+        self.events = update.events
+        self.now = now
+        self.grace = grace
+        early = {**before.early, **update.early}
+        self.early = {key: known for key, known in early.items() if known is not None}
+        self.pending: dict[str, list[tuple[str, Pending]]] = {}
+        for key, pending in {**before.pending, **update.pending}.items():
+            if pending is not None and update.pending.get(key, pending) is not None:
+                self.pending.setdefault(pending.job_id, []).append((key, pending))
+
+    def run(self) -> None:
+        for key, (row, _) in self._rows():
+            # The row of a run that was requeued is not that of the job's end.
+            final = _outcome(row) is not None
+            fitting = (end for end in self._ends(row.job.id) if end[1].fits(row.ended))
+            match = next((end for end in fitting if final or end[1].outcome is None), None)
+            if match is not None and key in self.early:
+                self._settle(key, row, *match)
+        for of_job in list(self.pending.values()):
+            for key, pending in list(of_job):
+                if self.now - pending.noted >= self.grace and not self._only_rows_tell(pending):
+                    self._give_up(key, pending)
+        for key, (row, came) in self._rows():
+            if key in self.early and self._count_alone(row, came):
+                self._know(key, row)
+
+    def _rows(self) -> list[tuple[str, tuple[EndedJob, float]]]:
+        """Return the rows that are not used yet, in the order of their ends."""
+        return sorted(self.early.items(), key=lambda item: item[1][0].ended)
+
+    def _only_rows_tell(self, pending: Pending) -> bool:
+        """Whether polls say nothing of a start, and the row of its job's end is still to come."""
+        if pending.what == "end" or pending.spell is not None or not self.grace:
+            return False
+        return self._followed(pending.job_id) is not None or bool(self._ends(pending.job_id))
+
+    def _settle(self, key: str, row: EndedJob, of_pending: str, pending: Pending) -> None:
+        self._earlier_runs(row, pending)
+        self._starts(row)
+        self._settle_end(of_pending, pending, row)
+        self._know(key, row)
+
+    def _give_up(self, key: str, pending: Pending) -> None:
+        """Count what is pending by polls, or by a row that no poll contradicts but for a list that lags behind."""
+        earliest = pending.low - LIST_LAG
+        for of_row, (row, _) in self._rows() if pending.what == "end" else []:
+            if row.job.id == pending.job_id and earliest <= row.ended <= pending.low:
+                self._settle(of_row, row, key, pending)
+                return
+        self._drop(key, pending)
+        self._by_polls(pending)
+        if pending.what == "end":
+            note_end(self.before, self.update, pending.job_id, pending.low, pending.high)
+
+    def _count_alone(self, row: EndedJob, came: float) -> bool:
+        """Count a row whose end polls have not seen; False where they may still see it."""
+        followed = self._followed(row.job.id)
+        if followed is not None and followed.phase is Phase.ENDED:
+            followed = None
+        if self._ends(row.job.id) or (followed is not None and self.now - came < self.grace):
+            return False
+        if followed is not None and row.ended >= self._listed(followed) - TOLERANCE:
+            self._end_followed(row.job.id, followed, row)
+        elif not self._counted(row):
+            if followed is not None and followed.phase is Phase.RUN and followed.seen <= row.ended + TOLERANCE:
+                self._run_between_polls(row)
+            else:
+                self._unseen(row)
+        return True
+
+    def _know(self, key: str, row: EndedJob) -> None:
+        """Remember that a row was used."""
+        known = ends_of(self.before, self.update, row.job.id)
+        self.update.ends[row.job.id] = (*known, KnownEnd(row.ended, row.ended, row.scheduler))
+        del self.early[key]
+        self.update.early[key] = None
+
+    def _ends(self, job_id: str) -> list[tuple[str, Pending]]:
+        return [each for each in self.pending.get(job_id, ()) if each[1].what == "end"]
+
+    def _followed(self, job_id: str) -> TrackedJob | None:
+        changed = self.update.changed
+        return changed[job_id] if job_id in changed else self.before.jobs.get(job_id)
+
+    def _listed(self, job: TrackedJob) -> float:
+        return self.update.at if job.listed is None else job.listed
+
+    def _counted(self, row: EndedJob) -> bool:
+        """Whether the end was counted already, or is one that cannot be: earlier than what polls saw, or in the future."""
+        known = ends_of(self.before, self.update, row.job.id)
+        by_polls = [end for end in known if end.scheduler is None]
+        if by_polls and not by_polls[-1].high < row.ended <= self.now + TOLERANCE:
+            self.events.disagreements += not any(end.low <= row.ended <= end.high for end in by_polls)
+            return True
+        over = self.before.finished.get(row.job.id)
+        return not known and over is not None and row.ended <= over + TOLERANCE
+
+    def _earlier_runs(self, row: EndedJob, pending: Pending) -> None:
+        """Count the runs of a job that ended between two polls which saw it running, before its run of `row` began."""
+        started = row.job.started
+        if pending.phase is not Phase.RUN or started is None:
+            return
+        latest = min(started, row.ended - 1)
+        for key, (earlier, _) in self._rows():
+            if earlier.job.id == row.job.id and pending.seen - TOLERANCE <= earlier.ended <= latest:
+                self._starts(earlier)
+                self._run_between_polls(earlier)
+                self._know(key, earlier)
+
+    def _run_between_polls(self, row: EndedJob) -> None:
+        """Count a run that polls took for a part of a longer one; what it held is counted."""
+        started = row.job.started
+        if started is not None and started <= row.ended:
+            self.events.runs.append(Spell(row.job.id, started, row.ended, row.job.queue, "reported"))
+
+    def _starts(self, row: EndedJob) -> None:
+        """Settle a start that is pending for the row's job."""
+        for key, pending in [each for each in self.pending.get(row.job.id, ()) if each[1].what == "start"]:
+            self._drop(key, pending)
+            started = row.job.started
+            if started is None or not pending.fits(started):
+                self.events.disagreements += started is not None
+                self._by_polls(pending)
+                continue
+            self._observe_wait(row, pending.submitted, pending.since, started)
+            self.events.hold(pending.amounts, max(0.0, pending.listed - started))
+
+    def _settle_end(self, key: str, pending: Pending, row: EndedJob) -> None:
+        self._drop(key, pending)
+        outcome = _outcome(row) or pending.outcome
+        if pending.outcome is not None and outcome is not None:
+            self.events.finish(outcome)
+        if pending.phase is Phase.RUN:
+            self._end_run(pending, row)
+        elif pending.phase in (Phase.WAIT, Phase.UNCLEAR):
+            self._whole(row, pending)
+
+    def _end_run(self, pending: Pending, row: EndedJob) -> None:
+        started, reported = row.job.started, True
+        requeued = self._restarted(row, pending.seen)
+        if requeued is not None and started is not None and started <= row.ended:
+            self.events.waits.append(Spell(pending.job_id, requeued, started, row.job.queue, "reported"))
+        elif started is None or started > min(row.ended, pending.seen + TOLERANCE):
+            self.events.disagreements += started is not None
+            started, reported = pending.since, pending.reported
+        if started is None:
+            self.events.censor("run", "left_truncated")
+        else:
+            basis: Basis = "reported" if reported else "polls"
+            end = max(started, row.ended)
+            self.events.runs.append(Spell(pending.job_id, started, end, pending.queue or row.job.queue, basis))
+        self.events.hold(pending.amounts, max(0.0, row.ended - pending.listed) + self._bridged(pending))
+        if started is not None:
+            # Amounts that no list gave count as a whole.
+            amounts = zip(_amounts(row), pending.amounts, strict=True)
+            cpus, gpus, dcus = (amount if listed is None else None for amount, listed in amounts)
+            self.events.hold((cpus, gpus, dcus), max(0.0, row.ended - started))
+
+    def _restarted(self, row: EndedJob, seen: float) -> float | None:
+        """Return when an earlier run ended that polls did not tell from this one, because it was over between two of them."""
+        started = row.job.started or 0.0
+        known = ends_of(self.before, self.update, row.job.id)
+        ends = (end.low for end in known if end.scheduler is not None and seen - TOLERANCE <= end.low <= started)
+        return max(ends, default=None)
+
+    def _bridged(self, pending: Pending) -> float:
+        """Return the time of long gaps between polls, all through which the job ran and was not counted."""
+        return sum(
+            gap.end - gap.start - gap.accounted
+            for gap in (*self.before.gaps, *self.update.gaps)
+            if pending.seen <= gap.start and gap.end <= pending.listed
+        )
+
+    def _whole(self, row: EndedJob, pending: Pending | None = None) -> None:
+        """Count the wait and the run of a job that no poll saw running."""
+        started = row.job.started
+        if started is not None:
+            earliest = pending.low - TOLERANCE if pending is not None and pending.phase is Phase.WAIT else 0.0
+            if started > row.ended or started < earliest:
+                self.events.disagreements += 1
+                started = None
+            elif started == row.ended and row.job.state is JobState.DELETED:
+                started = None  # deleted while it waited
+        if started is None:
+            self.events.censor("wait", "vanished")
+            return
+        self._observe_wait(row, pending.submitted if pending else None, pending.since if pending else None, started)
+        self.events.runs.append(Spell(row.job.id, started, row.ended, row.job.queue, "reported"))
+        self.events.hold(_amounts(row), row.ended - started)
+
+    def _observe_wait(self, row: EndedJob, submitted: float | None, since: float | None, started: float) -> None:
+        reported = row.job.submitted if row.job.submitted is not None else submitted
+        if reported is not None and reported > started:
+            self.events.disagreements += 1
+            reported = None
+        # A job that runs again has waited since its last run, not since it was submitted.
+        before = [end for end in ends_of(self.before, self.update, row.job.id) if end.low <= started]
+        if reported is not None and before and reported < before[-1].low:
+            reported = before[-1].low if before[-1].scheduler is not None else None
+        begun = since if reported is None else reported
+        if begun is None:
+            self.events.censor("wait", "left_truncated")
+            return
+        basis: Basis = "polls" if reported is None else "reported"
+        self.events.waits.append(Spell(row.job.id, begun, max(begun, started), row.job.queue, basis))
+
+    def _unseen(self, row: EndedJob) -> None:
+        """Count the end of a job, or of one of its runs, that no poll saw."""
+        outcome = _outcome(row)
+        if outcome is not None:
+            self.events.finish(outcome)
+        self.events.queues.add(row.job.queue)
+        if self._followed(row.job.id) is None:
+            self.update.remembered[row.job.id] = self.now
+        if row.ended > self.now + TOLERANCE:
+            self.events.disagreements += 1
+            self.events.censor("wait", "gap")
+            return
+        self._whole(row)
+
+    def _end_followed(self, job_id: str, job: TrackedJob, row: EndedJob) -> None:
+        """End a job that is still followed, because no poll tells of its end."""
+        self._starts(row)
+        pending = pending_of(job_id, job, self.now, self._listed(job))
+        self._settle_end("", pending, row)
+        self.update.changed[job_id] = None
+        self.update.names[job_id] = None
+        self.update.remembered[job_id] = self.now
+
+    def _by_polls(self, pending: Pending) -> None:
+        """Count what is pending as the polls saw it."""
+        events = self.events
+        if pending.spell is not None:
+            (events.waits if pending.measure == "wait" else events.runs).append(pending.spell)
+        elif pending.measure is not None:
+            events.censor(pending.measure, pending.censored)
+        if pending.outcome is not None:
+            events.finish(pending.outcome)
+        events.hold(pending.amounts, pending.edge)
+
+    def _drop(self, key: str, pending: Pending) -> None:
+        of_job = self.pending.get(pending.job_id, [])
+        self.pending[pending.job_id] = [each for each in of_job if each[0] != key]
+        if key:
+            self.update.pending[key] = None
+
+
+def _outcome(row: EndedJob) -> Outcome | None:
+    """Return the outcome by a row; None where it does not say, as of a run that was requeued."""
+    if row.job.state in ENDED:
+        return cast("Outcome", row.job.state.value)
+    return "unknown" if row.job.state is JobState.UNKNOWN else None
+
+
+def _amounts(row: EndedJob) -> tuple[int | None, int | None, int | None]:
+    return row.job.allocated_cpus, row.job.allocated_gpus, row.job.allocated_dcus

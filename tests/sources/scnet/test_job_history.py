@@ -1,0 +1,151 @@
+"""The history of a region: which rows are requested, and what a row says."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+from zoneinfo import ZoneInfo
+
+import pytest
+from aiohttp import web
+
+from exporter.app import assemble
+from exporter.errors import DecodeError, NotThereError
+from exporter.polling import Target
+from exporter.records import EndedJob, JobState
+from tests.e2e.region import Answers, ScriptedRegion, cluster, configuration, envelope, scripted_region
+
+ROW = {
+    "clusterId": 11112,
+    "jobId": "63436",
+    "jobName": "sleep",
+    "jobmanagerId": 77,
+    "clusterUserName": "test",
+    "queue": "comp",
+    "jobState": "statC",
+    "jobExitStatus": 0,
+    "jobQueueTime": "2026-05-26 17:09:07",
+    "jobStartTime": "2026-05-26 17:09:14",
+    "jobEndTime": "2026-05-26 17:10:45",
+    "acctTime": "2026-05-26T09:11:30.000+0000",
+    "procNumUsed": 4,
+    "gpuNumUsed": 0,
+    "dcuNumUsed": 2,
+    "workDir": "/public/home/test/secret",
+}
+QUEUED = 1_779_786_547.0
+SCHEDULERS: Answers = {"schedulers": envelope([{"id": "77", "text": "slurm", "JobManagerType": "SLURM"}])}
+
+
+@asynccontextmanager
+async def history(folder: Path, answers: Answers) -> AsyncIterator[tuple[ScriptedRegion, Target]]:
+    async with scripted_region(SCHEDULERS | answers) as region:
+        path = folder / "exporter.yml"
+        path.write_text(configuration(cluster(region.url, collect=["member_jobs", "job_history"])))
+        components = assemble(path)
+        targets = (target for source in components.sources.values() for target in source.targets())
+        yield region, next(target for target in targets if target.key.collector == "job_history")
+        await components.close()
+
+
+async def rows_of(folder: Path, answer: Any) -> Sequence[EndedJob]:
+    async with history(folder, {"job_history": envelope(answer)}) as (_, target):
+        found = await target.poll()
+        assert found.rejected == 0
+        return tuple(found.rows)
+
+
+@pytest.mark.parametrize("name", ["list", "records", "rows", "items"])
+async def test_a_row_in_each_form_of_a_page(tmp_path: Path, name: str) -> None:
+    (row,) = await rows_of(tmp_path, {"total": "1", name: [ROW]})
+    job = row.job
+    assert (row.user, row.scheduler, row.ended) == ("test", "77", QUEUED + 98)
+    assert (job.id, job.state, job.queue) == ("63436", JobState.COMPLETED, "comp")
+    assert (job.submitted, job.started) == (QUEUED, QUEUED + 7)
+    assert (job.allocated_cpus, job.allocated_gpus, job.allocated_dcus) == (4, 0, 2)
+
+
+@pytest.mark.parametrize("answer", [None, [], {"total": 0}, {"total": 0, "list": None}, {"total": 0, "list": []}])
+async def test_no_rows(tmp_path: Path, answer: Any) -> None:
+    assert await rows_of(tmp_path, answer) == ()
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [
+        ({"jobState": "TIMEOUT"}, {"state": JobState.TIMEOUT}),
+        ({"jobState": "WONDERFUL"}, {"state": JobState.UNKNOWN, "raw_state": "WONDERFUL"}),
+        ({"jobState": None}, {"state": JobState.UNKNOWN}),
+        ({"jobId": 63436.0}, {"id": "63436"}),
+        ({"jobStartTime": None}, {"started": None}),
+        ({"jobStartTime": ""}, {"started": None}),
+        ({"jobStartTime": "0000-00-00 00:00:00"}, {"started": None}),
+        ({"jobQueueTime": "1970-01-01 08:00:00"}, {"submitted": None}),
+        ({"jobEndTime": 1779786645000}, {"ended": QUEUED + 98}),
+        ({"jobEndTime": "2026-05-26T09:10:45.000+0000"}, {"ended": QUEUED + 98}),
+        ({"procNumUsed": "N/A"}, {"allocated_cpus": None}),
+        ({"procNumUsed": "4"}, {"allocated_cpus": 4}),
+        ({"queue": None}, {"queue": ""}),
+    ],
+)
+async def test_one_odd_field_costs_that_field(tmp_path: Path, odd: dict[str, Any], expected: dict[str, Any]) -> None:
+    (row,) = await rows_of(tmp_path, {"total": 1, "list": [ROW | odd]})
+    assert {name: getattr(row.job, name) for name in expected} == expected
+
+
+async def test_rows_without_an_id_or_an_end_are_counted(tmp_path: Path) -> None:
+    rows = [ROW, ROW | {"jobEndTime": "soon"}, ROW | {"jobId": None}, "not a row"]
+    async with history(tmp_path, {"job_history": envelope({"total": 4, "list": rows})}) as (_, target):
+        found = await target.poll()
+        assert (len(found.rows), found.rejected) == (1, 3)
+    async with history(tmp_path, {"job_history": envelope({"total": 1, "list": rows[1:]})}) as (_, target):
+        with pytest.raises(DecodeError, match="none of the answer's 3 rows"):
+            await target.poll()
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_region_without_the_endpoint(tmp_path: Path, status: int) -> None:
+    async def missing(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    async with history(tmp_path, {"job_history": missing}) as (_, target):
+        with pytest.raises(NotThereError):
+            await target.poll()
+
+
+async def test_pages_that_are_shorter_than_asked_and_rows_that_move(tmp_path: Path) -> None:
+    """A new row shifts the others while they are read: one comes twice, and one more page has the last."""
+    rows = [ROW | {"jobId": str(number)} for number in range(7)]
+    queries: list[dict[str, list[str]]] = []
+
+    async def paged(request: web.Request) -> web.Response:
+        queries.append(parse_qs(request.query_string))
+        if len(queries) == 2:
+            rows.insert(0, ROW | {"jobId": "new"})
+        start = int(request.query["start"])
+        return web.Response(body=envelope({"total": len(rows), "list": rows[start : start + 3]}))
+
+    async with history(tmp_path, {"job_history": paged}) as (_, target):
+        found = await target.poll()
+        assert {row.job.id for row in found.rows} == {str(number) for number in range(7)}
+        # The new row was missed: the time that it belongs to is requested once more.
+        assert found.until < queries_end(queries[0])
+        again = await target.poll()
+        assert "new" in {row.job.id for row in again.rows}
+    assert {query["strClusterNameList"][0] for query in queries} == {"77"}
+    assert queries[0]["timeType"] == ["CUSTOM"]
+    assert queries[0]["isQueryByQueueTime"] == ["false"]
+
+
+def test_a_history_without_a_list_of_jobs_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "exporter.yml"
+    path.write_text(configuration(cluster("http://127.0.0.1:9", collect=["job_history"])))
+    assert any("job_history counts nothing without one of" in warning for warning in assemble(path).warnings)
+
+
+def queries_end(query: dict[str, list[str]]) -> float:
+    """Return the time until which ends are requested, less what the region's clock may be ahead."""
+    text = query["endTime"][0]
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=ZoneInfo("Asia/Shanghai")).timestamp() - 60
