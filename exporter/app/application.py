@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from exporter.app.components import Components, job_budget, load_with_tls, rebuilt
+from exporter.app.membership import HOUR, PAUSE_AFTER_FAILURE, Membership, accounts_with_members
 from exporter.app.reload import SharedReload, StoppedError
 from exporter.app.status import LastReload, Selection, Snapshot, status_of
 from exporter.app.tls import AuthorityFile, Contexts, authority_files
@@ -53,9 +54,12 @@ class Options:
 class Prepared:
     """A configuration that only has to be applied.
 
+    `loaded` is it as it was written, without the members that the platform tells.
+
     Its secrets from files: as just read, and the objects that stay in use.
     """
 
+    loaded: Config
     fresh: tuple[FileSecret, ...]
     kept: tuple[FileSecret, ...]
     components: Components
@@ -81,6 +85,12 @@ class Application:
         self._polling_soon, self._closing = ShortTasks(), ShortTasks()
         self._tracker = TrackerSwitch(self._context, options.shard, self._closing)
         self._reloads = SharedReload(self._reload)
+        # The configuration as it was written, and the members that the platform tells.
+        self._loaded = self.components.config
+        self._members = Membership(self._clock)
+        self._members_wanted = asyncio.Event()
+        # Whether the first look is over, and whether all targets were tried after it.
+        self._members_known = self._ready = False
         # Also held by the first load: a reload that is requested meanwhile follows it.
         self._loading = asyncio.Lock()
         # Entered around every reload, for the service manager and the garbage collector.
@@ -93,8 +103,12 @@ class Application:
 
     @property
     def ready(self) -> bool:
-        """Whether every target was polled once."""
-        return self.scheduler.ready
+        """Whether every target was polled once, and members that the platform tells were asked for."""
+        if self._members_known and not self._ready:
+            self._ready = self.scheduler.ready and all(
+                status.up is not None or status.absent for status in self.scheduler.statuses
+            )
+        return self._ready if accounts_with_members(self._loaded) else self.scheduler.ready
 
     @property
     def own(self) -> SelfMetrics:
@@ -109,7 +123,11 @@ class Application:
         async with self._loading:
             await self._replace(*await self._load())
             self._note_reload(None)
-        watches = {"secret watch": self._secrets.run, "CA watch": self._authorities.run}
+        watches = {
+            "secret watch": self._secrets.run,
+            "CA watch": self._authorities.run,
+            "members": self._follow_members,
+        }
         await self._background.enter_async_context(supervised(watches, clock=self._clock, observer=self.own))
 
     async def reload(self) -> None:
@@ -175,11 +193,11 @@ class Application:
         return Snapshot(
             now=self._clock.now(),
             started_at=self.started_at,
-            ready=self.scheduler.ready,
+            ready=self.ready,
             shard=self.options.shard,
             config_file=self.options.config_file,
             reload=self.last_reload,
-            warnings=self.components.warnings,
+            warnings=[*self.components.warnings, *self._members.problems(self._loaded)],
             kinds=self.components.kinds,
             statuses=statuses,
             figures=self._display.figures.copy(),
@@ -233,7 +251,8 @@ class Application:
 
     async def _prepare(self, loaded: Config, contexts: Contexts) -> Prepared:
         """Do everything that can fail or takes long, without touching anything that runs."""
-        config = await asyncio.to_thread(loaded.keeping, self.components.config)
+        loaded = await asyncio.to_thread(loaded.keeping, self.components.config)
+        config = await asyncio.to_thread(self._members.expanded, loaded)
         # Finding them among thousands of users takes a while.
         fresh, kept = await asyncio.to_thread(lambda: (loaded.file_secrets(), config.file_secrets()))
         components = await rebuilt(config, contexts, self.components, self.options.shard)
@@ -243,7 +262,7 @@ class Application:
             tracking = await self._tracker.open(config)
         except StateFileError as error:
             raise self._unloadable(str(error), "tracking.state_file") from None
-        return Prepared(fresh, kept, components, tracking, followed)
+        return Prepared(loaded, fresh, kept, components, tracking, followed)
 
     async def _apply(self, prepared: Prepared) -> None:
         """Let the new configuration take over."""
@@ -256,6 +275,9 @@ class Application:
         # Including those of sources that are about to be closed.
         self._display.up_families = old.up_families | new.up_families
         self.components = new
+        if prepared.loaded != self._loaded:
+            self._members_wanted.set()
+        self._loaded = prepared.loaded
         self._tracker.use(prepared.tracking, new.config, prepared.followed)
         await self.scheduler.set_targets(self._targets())
         self._display.up_families = new.up_families
@@ -299,6 +321,32 @@ class Application:
     def _update_targets(self) -> None:
         self.scheduler.update(self._targets())
 
+    # Members that the platform tells.
+
+    async def _follow_members(self) -> None:
+        """Ask for members now, every hour, and when another configuration is loaded."""
+        while True:
+            self._members_wanted.clear()
+            pause = HOUR if await self._update_members() else PAUSE_AFTER_FAILURE
+            waits = [asyncio.ensure_future(each) for each in (self._clock.sleep(pause), self._members_wanted.wait())]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waits:
+                    each.cancel()
+
+    async def _update_members(self) -> bool:
+        """Ask for members, and poll those that there are now; whether all was answered."""
+        answered = await self._members.look(self._loaded, self.components.accounts, self.components.slots)
+        async with self._loading:
+            if await asyncio.to_thread(self._members_changed):
+                await self._replace(self._loaded, self.components.contexts)
+        self._members_known = True
+        return answered
+
+    def _members_changed(self) -> bool:
+        return self._members.expanded(self._loaded) != self.components.config
+
     # Files that change between reloads.
 
     async def _use_authorities(self, files: Sequence[AuthorityFile]) -> None:
@@ -307,7 +355,7 @@ class Application:
             contexts = self.components.contexts
             # Without files of before a reload, which read its own.
             changed = {file.identity: file.value() for file in files if file.identity in contexts}
-            await self._replace(self.components.config, {**contexts, **changed})
+            await self._replace(self._loaded, {**contexts, **changed})
 
     async def _use_changed(self, secrets: Sequence[FileSecret]) -> None:
         """Retry immediately the targets that use these secrets; the new content may belong to another user."""

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from exporter.app.membership import Membership, UnknownMembersError, accounts_with_members
 from exporter.app.tls import Contexts, context_for
 from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, Config, OctopusProject, Slurm, Tls, load
@@ -112,13 +113,28 @@ def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
     return config, contexts
 
 
-def assemble(path: Path, *, retries: int | None = None) -> Components:
+def assemble(path: Path, *, retries: int | None = None, offline: bool = False) -> Components:
     """Do all that a start does with a configuration, except polling and tracking. Blocks. Raises ConfigurationError.
 
-    `retries` replaces those of the configuration.
+    `retries` replaces those of the configuration. Members that the platform tells are asked for, unless `offline`; raises
+    UnknownMembersError where that fails.
     """
     config, contexts = load_with_tls(path)
-    return assembled(config if retries is None else with_retries(config, retries), contexts)
+    config = config if retries is None else with_retries(config, retries)
+    if not offline and accounts_with_members(config):
+        config = asyncio.run(_with_members(config, contexts))
+    return assembled(config, contexts)
+
+
+async def _with_members(config: Config, contexts: Contexts) -> Config:
+    """Return a configuration with the members that the platform tells now. Raises UnknownMembersError."""
+    clock = SystemClock()
+    context, membership = Context(clock, GaugesOnly()), Membership(clock)
+    accounts = {account.name: account_at_work(account, context, contexts[account.tls]) for account in config.accounts}
+    await membership.look(config, accounts, asyncio.Semaphore(config.poll.max_concurrency))
+    if problems := membership.problems(config):
+        raise UnknownMembersError("; ".join(problems))
+    return membership.expanded(config)
 
 
 def assembled(config: Config, contexts: Contexts) -> Components:
@@ -293,7 +309,7 @@ def validate(path: Path) -> list[str]:
 
     Raises ConfigurationError.
     """
-    components = assemble(path)
+    components = assemble(path, offline=True)
     tracking = components.config.tracking
     folder = tracking.state_file.parent if tracking.enabled and tracking.state_file is not None else None
     if folder is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from exporter.app.membership import Unobserved
 from exporter.app.tls import context_for
 from exporter.app.trial import Trial, try_collectors
 from exporter.cli import options
@@ -242,7 +243,7 @@ async def _find_out(
 ) -> tuple[Discovery, list[Section], Mapping[str, Trial]]:
     """Log in, ask for all regions and groups, and try all collectors. Raises DiscoverError where the login fails."""
     slots = asyncio.Semaphore(settings.max_concurrency)
-    upstream = Upstream(settings, slots=slots, observer=NoMetrics(), clock=SystemClock(), tls=tls)
+    upstream = Upstream(settings, slots=slots, observer=Unobserved(), clock=SystemClock(), tls=tls)
     try:
         found = await discover(upstream, _login_of(account), ac_url, time.time())
     except PollError as error:
@@ -277,11 +278,3 @@ def _login_of(account: Account) -> Login:
     if account.access_key is None or account.secret_key is None:
         raise UsageError(f"account {account.name} has neither an access key nor a password")
     return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url, account.name)
-
-
-class NoMetrics:
-    """An observer that counts nothing."""
-
-    def request(self, source: str, collector: str, code: int | None) -> None: ...
-    def api_error(self, source: str, collector: str, api_code: str) -> None: ...
-    def retry(self, source: str, collector: str) -> None: ...

@@ -7,18 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from exporter.app.membership import member_sections
 from exporter.app.trial import Trial
 from exporter.config import Account, Cluster, Tls
-from exporter.config.model import Member, platform_url
-from exporter.config.values import Name, Segment
+from exporter.config.model import platform_url
 from exporter.sources.collector import collectors_of, subjects_of
 from exporter.sources.scnet.discovery import Found
-from exporter.sources.scnet.groups import Group
 from exporter.text import escaped, on_one_line
-
-NAME, USER = TypeAdapter[str](Name), TypeAdapter[str](Segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,56 +76,12 @@ def _section(region: Found, name: str, account: Account, ac_url: str) -> Section
         "hpc_url": region.hpc_url,
         "ac_url": ac_url,
         "account": account.name,
-        "members": list(_members(region.groups, left_out)),
+        "members": list(member_sections(region.groups, left_out)),
     }
     if region.user:
         values["users"] = [region.user]
     cluster = Cluster.model_validate(values).model_copy(update={"tls": account.tls})
     return Section(region, cluster, tuple(left_out))
-
-
-def _members(groups: Iterable[Group], left_out: list[str]) -> Iterator[dict[str, object]]:
-    """Yield a section for each group, with a label of its own and the members that can be written."""
-    labels: set[str] = set()
-    merged: dict[str, Group] = {}
-    for group in groups:
-        known = merged.setdefault(group.group_id, group)
-        merged[group.group_id] = replace(known, members=tuple(dict.fromkeys((*known.members, *group.members))))
-    for group in merged.values():
-        users = [user for user in group.members if _usable(user)]
-        left_out += [
-            f"group {group.group_id}: the name {user!a} cannot be used" for user in group.members if user not in users
-        ]
-        label = group.name if _names_a_group(group.name) else group.group_id
-        if label in labels:
-            label = f"{label} {group.group_id}"
-        section: dict[str, object] = {"group_id": group.group_id, "group": label, "users": users}
-        try:
-            Member.model_validate(section)
-        except ValidationError as error:
-            left_out.append(f"group {group.group_id}: {reason_of(error)}")
-            continue
-        if not users:
-            left_out.append(f"group {group.group_id}: it has no members")
-            continue
-        labels.add(label)
-        yield section
-
-
-def _usable(user: str) -> bool:
-    try:
-        USER.validate_python(user)
-    except ValidationError:
-        return False
-    return True
-
-
-def _names_a_group(name: str) -> bool:
-    try:
-        NAME.validate_python(name)
-    except ValidationError:
-        return False
-    return True
 
 
 def configuration(
@@ -216,7 +169,7 @@ def _group_lines(section: Section, trial: Trial | None) -> Iterable[str]:
         return
     rejected = set(_rejected(section.cluster, trial)) if trial is not None else set()
     by_login = {(group.group_id, user) for group in section.region.groups for user in group.by_login}
-    yield "    members:"
+    yield "    members:                          # `members: all` follows the groups by itself, `users: all` one of them"
     for member in section.cluster.members:
         users = [user for user in member.users if (member.group_id, user) not in rejected]
         # Where none of them answers, the list is not the reason.

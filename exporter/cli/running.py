@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from exporter.app.membership import Unobserved
 from exporter.app.tls import context_for
 from exporter.cli import options
-from exporter.cli.discover import NoMetrics
 from exporter.cli.options import UsageError
 from exporter.clock import SystemClock
 from exporter.config import Tls
@@ -47,7 +47,7 @@ class Client:
         tls = context_for(Tls(ca_file=ca_file), "--ca-file:1:1") if url.startswith("https:") else True
         settings = Settings(urlsplit(url).netloc, timeout=30.0, retries=0)
         self._upstream = Upstream(
-            settings, slots=asyncio.Semaphore(1), observer=NoMetrics(), clock=SystemClock(), tls=tls
+            settings, slots=asyncio.Semaphore(1), observer=Unobserved(), clock=SystemClock(), tls=tls
         )
 
     async def status(self) -> dict[str, Any]:

@@ -15,8 +15,12 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapSerializer,
+    WrapValidator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -319,6 +323,40 @@ class OrName:
         return {"anyOf": [ANY_TEXT, handler(core)]}
 
 
+class All(tuple[Any, ...]):
+    """Stands for all members, or all groups, that the platform tells; empty until it did."""
+
+    __slots__ = ()
+
+
+ALL = All()
+ALL_WORD = "all"
+
+
+def _all_or(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Read the word for all, or else a list."""
+    if isinstance(value, All) or (isinstance(value, Text) and value == ALL_WORD):
+        return ALL
+    if isinstance(value, Text):
+        raise ValueError(f"must be a list or the word {ALL_WORD}, but is {shown(value)}")  # noqa: TRY004 - pydantic's way
+    return handler(value)
+
+
+def _written_all(value: Any, handler: SerializerFunctionWrapHandler) -> Any:
+    return ALL_WORD if isinstance(value, All) else handler(value)
+
+
+class OrAll:
+    """Describes in the JSON Schema the word that `_all_or` accepts."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"const": ALL_WORD}, handler(core)]}
+
+
+# In an annotation of a list.
+_ALL_OR_LIST = (OrAll(), WrapValidator(_all_or), WrapSerializer(_written_all))
+
+
 class Member(Section):
     """Members of a group whose jobs are listed."""
 
@@ -330,9 +368,10 @@ class Member(Section):
         "标签 group，每个编号一个。不写则为编号。",
         factory=lambda before: before.get("group_id"),
     )
-    users: tuple[Segment, ...] = needed(
-        "Scheduler users who are members of the group; label user.",
-        "组内成员的调度系统用户名；标签 user。",
+    users: Annotated[tuple[Segment, ...], *_ALL_OR_LIST] = needed(
+        "Scheduler users who are members of the group; label user. The word `all`: all that the platform tells, asked "
+        "again every hour.",
+        "组内成员的调度系统用户名；标签 user。写 `all` 表示平台给出的全部成员，每小时重新查询一次。",
     )
 
 
@@ -388,9 +427,10 @@ class Cluster(Section):
         "Users whose jobs are counted by queue. Left out: the token's own.",
         "按队列统计哪些用户的作业。不写则为令牌自己的用户。",
     )
-    members: tuple[Member, ...] = key(
-        "Groups and those of their members whose jobs are listed; the token's owner has to administer them.",
-        "要列出作业的用户组及其成员；令牌的所有者必须是组管理员。",
+    members: Annotated[tuple[Member, ...], *_ALL_OR_LIST] = key(
+        "Groups and those of their members whose jobs are listed; the token's owner has to administer them. The word `all`: "
+        "all groups that the platform tells for this region, asked again every hour. That takes an account.",
+        "要列出作业的用户组及其成员；令牌的所有者必须是组管理员。写 `all` 表示平台给出的该区域的全部用户组，每小时重新查询一次，这需要使用账号。",
         factory=tuple,
     )
 
@@ -403,6 +443,7 @@ class Cluster(Section):
             if name:
                 first.add(name, user.at, f"user {shown(name)}")
         _check_members(given.mappings("members"), report)
+        _check_all(given, report)
         _check_own_tokens(given, report)
         for name in given.texts("collect"):
             if "account" not in given and any(
@@ -422,6 +463,15 @@ def _check_own_tokens(given: Keys, report: Report) -> None:
         if isinstance(user, Keys | Text):
             message = "has no token: {} asks about a token's own user, and the region's is left for one user only"
             report.add(user.at, message.format(", ".join(names)))
+
+
+def _check_all(given: Keys, report: Report) -> None:
+    """Report where all members are to be found out without an account, whose platform token alone can ask."""
+    if "account" in given:
+        return
+    for word in (given.text("members"), *(member.text("users") for member in given.mappings("members"))):
+        if word == ALL_WORD:
+            report.add(word.at, f"{ALL_WORD} needs an account: the platform tells members to its own token only")
 
 
 def _check_members(members: list[Keys], report: Report) -> None:
