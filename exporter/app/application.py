@@ -251,8 +251,8 @@ class Application:
 
     async def _prepare(self, loaded: Config, contexts: Contexts) -> Prepared:
         """Do everything that can fail or takes long, without touching anything that runs."""
-        loaded = await asyncio.to_thread(loaded.keeping, self.components.config)
-        config = await asyncio.to_thread(self._members.expanded, loaded)
+        written = await asyncio.to_thread(loaded.keeping, self.components.config)
+        config = await asyncio.to_thread(self._members.expanded, written)
         # Finding them among thousands of users takes a while.
         fresh, kept = await asyncio.to_thread(lambda: (loaded.file_secrets(), config.file_secrets()))
         components = await rebuilt(config, contexts, self.components, self.options.shard)
@@ -262,7 +262,7 @@ class Application:
             tracking = await self._tracker.open(config)
         except StateFileError as error:
             raise self._unloadable(str(error), "tracking.state_file") from None
-        return Prepared(loaded, fresh, kept, components, tracking, followed)
+        return Prepared(written, fresh, kept, components, tracking, followed)
 
     async def _apply(self, prepared: Prepared) -> None:
         """Let the new configuration take over."""
