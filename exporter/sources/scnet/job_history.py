@@ -1,5 +1,8 @@
 """Ended jobs of a region, with the scheduler's own times and outcomes. Source: the page 查询历史作业列表 (historyjobs).
 
+Where a region does not have that list, the platform's is read (``POST /ac/openapi/v2/jobs/history/page-list``, as captured from
+a public client), with the token of the region's account.
+
 A row appears some 45 seconds after the end, and a job that was requeued has one for each of its runs. So each poll asks for the
 last minutes once more; after a time without polls, for all of it, up to a day. The tracker counts each end once.
 """
@@ -11,17 +14,17 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from exporter.errors import DecodeError, NotThereError, RecordError
+from exporter.errors import AuthenticationError, DecodeError, NotThereError, PermanentError, RecordError
 from exporter.http import Response
 from exporter.metrics.family import Sample, Text
 from exporter.records import Answer, EndedJob, Job, JobState
-from exporter.sources.collector import Collector, Found, Subject, fields_of, opened, raw_rows, read_row, register
-from exporter.sources.scnet.api import open_envelope
+from exporter.sources.collector import Collector, Found, Subject, read_row, register
+from exporter.sources.scnet.pages import Page, read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.schedulers import ask_schedulers
 from exporter.sources.scnet.states import state_and_word
 from exporter.sources.scnet.subjects import REGION
-from exporter.sources.values import NULL, Count, Id, Name, count_of, epoch_seconds
+from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
 
 # Rows that are requested at a time; a region may give fewer.
 PAGE_SIZE: Final = 100
@@ -32,14 +35,19 @@ OVERLAP: Final = 900.0
 LONGEST: Final = 86400.0
 # Seconds by which the region's clock may be ahead.
 AHEAD: Final = 60.0
-# Seconds until the schedulers of a region are requested again.
+# Seconds until the schedulers of a region, or a list that it did not have, are requested again.
 SCHEDULERS_KNOWN_FOR: Final = 3600.0
+NOT_THERE_FOR: Final = 3600.0
+PLATFORM_PATH: Final = "/ac/openapi/v2/jobs/history/page-list"
 
 
 class Row(msgspec.Struct, gc=False, rename="camel"):
     """The numbers are those in use; other fields of the row, among them the owner's paths, are not read."""
 
     job_id: Id
+    cluster_id: Id = Id("")
+    # Of the platform's list; that of a region is requested for one scheduler at a time.
+    jobmanager_id: Id = msgspec.field(name="jobmanagerId", default=Id(""))
     job_name: Name = Name("")
     cluster_user_name: Name = Name("")
     queue: Name = Name("")
@@ -63,8 +71,8 @@ class Ends:
     samples: tuple[Sample, ...] = ()
 
 
-def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> EndedJob:
-    """One row. Raises RecordError for one without a usable id or end."""
+def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> tuple[EndedJob, str]:
+    """One row and the id of its region, empty where it does not say. Raises RecordError for one without a usable id or end."""
     row = read_row(raw, Row)
     ended = epoch_seconds(row.job_end_time, zone)
     if ended is None:
@@ -83,7 +91,7 @@ def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> EndedJob:
         started=epoch_seconds(row.job_start_time, zone),
         ended=ended,
     )
-    return EndedJob(str(row.cluster_user_name), scheduler, ended, job)
+    return EndedJob(str(row.cluster_user_name), scheduler or str(row.jobmanager_id), ended, job), str(row.cluster_id)
 
 
 class HistoryPolling:
@@ -96,6 +104,8 @@ class HistoryPolling:
         self._endpoint = region.endpoint(JOB_HISTORY, subject)
         self._schedulers: list[str] = []
         self._known_until = 0.0
+        # Until when the region's own list counts as not there.
+        self._platform_until = -float("inf")
 
     async def poll(self) -> Ends:
         try:
@@ -107,18 +117,21 @@ class HistoryPolling:
 
     async def _ends(self) -> Ends:
         since, now = self._window()
-        found: dict[tuple[str, str, float], EndedJob] = {}
-        rejected, complete = 0, True
-        for scheduler in await self._schedulers_now():
-            missing, unread = await self._read(scheduler, since, now, found)
-            rejected += unread
-            complete = complete and not missing
-        if rejected and not found:
-            raise DecodeError(
-                Text(f"none of the answer's {rejected} rows can be read", f"响应中的 {rejected} 行全部无法解析")
-            )
+        reading = Reading(self._context.zone)
+        if not self._asks_platform():
+            try:
+                complete = await self._read_region(reading, since, now)
+            except NotThereError:
+                if self._region.cluster.account is None:
+                    raise
+                self._platform_until = self._context.clock.monotonic() + NOT_THERE_FOR
+        if self._asks_platform():
+            complete = await self._read_platform(reading, since, now)
         # Rows that were missed are requested once more the next time.
-        return Ends(tuple(found.values()), now if complete else since, rejected)
+        return Ends(tuple(reading.rows.values()), now if complete else since, reading.rejected)
+
+    def _asks_platform(self) -> bool:
+        return self._context.clock.monotonic() < self._platform_until
 
     async def publish(self, ends: Ends) -> None:
         words = {row.job.raw_state for row in ends.rows if row.job.state is JobState.UNKNOWN}
@@ -138,45 +151,68 @@ class HistoryPolling:
             return now - OVERLAP, now
         return max(read_until - OVERLAP, now - LONGEST), now
 
-    async def _read(
-        self, scheduler: str, since: float, now: float, found: dict[tuple[str, str, float], EndedJob]
-    ) -> tuple[int, int]:
-        """Add the rows of all pages to `found`; return how many are missing, and how many cannot be read.
-
-        Rows move while pages are read: one may come twice, and then another one is missing.
-        """
-        position = unread = distinct = 0
-        total: int | None = None
-        for _ in range(MAX_PAGES):
-            rows, total = await self._page(scheduler, since, now, position)
-            position += len(rows)
-            for raw in rows:
-                try:
-                    row = read_end(raw, scheduler, self._context.zone)
-                except RecordError:
-                    unread += 1
-                    continue
-                distinct += (scheduler, row.job.id, row.ended) not in found
-                found[scheduler, row.job.id, row.ended] = row
-            if not rows or (position >= total if total is not None else len(rows) < PAGE_SIZE):
-                break
-        return max(0, (total or 0) - distinct - unread), unread
-
-    async def _page(
-        self, scheduler: str, since: float, now: float, position: int
-    ) -> tuple[list[msgspec.Raw], int | None]:
+    async def _read_region(self, reading: "Reading", since: float, now: float) -> bool:
+        """Read the rows of all schedulers; whether these are all there are. Raises PollError."""
+        complete = True
         zone = self._context.zone
-        query = {
-            "strClusterNameList": scheduler,
+        for scheduler in await self._schedulers_now():
+            query = {
+                "strClusterNameList": scheduler,
+                "startTime": written(since, zone),
+                "endTime": written(now + AHEAD, zone),
+                "timeType": "CUSTOM",
+                "isQueryByQueueTime": "false",
+                "limit": str(PAGE_SIZE),
+            }
+            position, page, before = 0, Page([]), reading.seen
+            for _ in range(MAX_PAGES):
+                url = f"{self._endpoint.url}?{urlencode({**query, 'start': str(position)})}"
+                page = await replace(self._endpoint, url=url).get(page_of)
+                reading.add(page, scheduler)
+                position += len(page.rows)
+                if not page.rows or not page.missing(position, PAGE_SIZE):
+                    break
+            complete = complete and not page.missing(reading.seen - before, PAGE_SIZE)
+        reading.check()
+        return complete
+
+    async def _read_platform(self, reading: "Reading", since: float, now: float) -> bool:
+        """As `_read_region`, by the platform's list of all members; where it does not give that, of the token's user."""
+        try:
+            complete = await self._read_pages(reading, since, now, of_group=True)
+        except NotThereError:
+            raise
+        except (AuthenticationError, PermanentError) as error:
+            if isinstance(error, DecodeError):
+                raise
+            complete = await self._read_pages(reading, since, now, of_group=False)
+            self._region.remark(JOB_HISTORY.name, refusal(self._region, str(error)))
+        return complete
+
+    async def _read_pages(self, reading: "Reading", since: float, now: float, *, of_group: bool) -> bool:
+        zone, size, page = self._context.zone, PAGE_SIZE, Page([])
+        wanted = {
+            **dict.fromkeys(("queue", "jobId", "jobState", "clusterUserName"), ""),
+            "clusterId": self._region.cluster.cluster_id,
             "startTime": written(since, zone),
             "endTime": written(now + AHEAD, zone),
             "timeType": "CUSTOM",
-            "isQueryByQueueTime": "false",
-            "start": str(position),
-            "limit": str(PAGE_SIZE),
+            "isQueryByQueueTime": False,
+            "showGroupJobs": of_group,
+            "showAllData": False,
         }
-        endpoint = replace(self._endpoint, url=f"{self._endpoint.url}?{urlencode(query)}")
-        return await endpoint.get(read_page)
+        for number in range(1, MAX_PAGES + 1):
+            body = {**wanted, "page": number, "size": size}
+            page = await self._region.tokens.platform_endpoint(JOB_HISTORY.name, PLATFORM_PATH, body).get(page_of)
+            before = reading.seen
+            reading.add(page, cluster_id=self._region.cluster.cluster_id)
+            if number == 1 and 0 < len(page.rows) < size and page.missing(reading.seen, size):
+                # The platform has a largest size of its own: pages are numbered by it from here on.
+                size = len(page.rows)
+            if not page.missing(reading.seen, size) or reading.seen == before:
+                break
+        reading.check()
+        return not page.missing(reading.seen, size)
 
     async def _schedulers_now(self) -> list[str]:
         """Return the schedulers' ids, requested now and then. Raises PollError."""
@@ -189,16 +225,55 @@ class HistoryPolling:
         return self._schedulers
 
 
-def read_page(response: Response) -> tuple[list[msgspec.Raw], int | None]:
-    """Return the rows of a page, and of how many it is a part, None where it does not say so. Raises PollError."""
-    data = opened(open_envelope, JOB_HISTORY, response)
-    if not bytes(data).lstrip().startswith(b"{"):
-        return raw_rows(data), None
-    fields = fields_of(data)
-    total, _ = count_of(fields.pop("total", NULL))
-    if total == 0:
-        return [], 0
-    return raw_rows(data), total
+class Reading:
+    """Rows while pages are read. They move meanwhile: one that comes twice counts once."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self.rows: dict[tuple[str, str, float], EndedJob] = {}
+        self._rejected: set[bytes] = set()
+        self._elsewhere: set[bytes] = set()
+
+    @property
+    def rejected(self) -> int:
+        return len(self._rejected)
+
+    @property
+    def seen(self) -> int:
+        return len(self.rows) + len(self._rejected) + len(self._elsewhere)
+
+    def add(self, page: Page, scheduler: str = "", *, cluster_id: str = "") -> None:
+        """Add the rows of one scheduler, or those of a region in a list that may hold others' as well."""
+        for raw in page.rows:
+            try:
+                row, region = read_end(raw, scheduler, self._zone)
+            except RecordError:
+                self._rejected.add(bytes(raw))
+                continue
+            if cluster_id and region not in ("", cluster_id):
+                self._elsewhere.add(bytes(raw))
+            else:
+                self.rows[row.scheduler, row.job.id, row.ended] = row
+
+    def check(self) -> None:
+        """Raise DecodeError where there are rows and none can be read: that says nothing."""
+        if self._rejected and not self.rows:
+            number = self.rejected
+            raise DecodeError(
+                Text(f"none of the answer's {number} rows can be read", f"响应中的 {number} 行全部无法解析")
+            )
+
+
+def page_of(response: Response) -> Page:
+    """One page of either list. Raises PollError."""
+    return read_page(response, JOB_HISTORY)
+
+
+def refusal(region: Region, refused: str) -> str:
+    return (
+        f"{region.cluster.place}: the platform does not list the ended jobs of the groups of account {region.cluster.account} "
+        f"(showGroupJobs: {refused}); {JOB_HISTORY.name} has those of its own user only"
+    )
 
 
 def written(seconds: float, zone: tzinfo) -> str:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from exporter.app import assemble
 from exporter.errors import DecodeError, NotThereError
@@ -137,6 +138,54 @@ async def test_pages_that_are_shorter_than_asked_and_rows_that_move(tmp_path: Pa
     assert {query["strClusterNameList"][0] for query in queries} == {"77"}
     assert queries[0]["timeType"] == ["CUSTOM"]
     assert queries[0]["isQueryByQueueTime"] == ["false"]
+
+
+async def test_the_platform_s_list_where_the_region_has_none(tmp_path: Path) -> None:
+    """In pages of its own size, of this region only; without group jobs where these are rejected."""
+    rows = [ROW | {"jobId": str(number)} for number in range(5)]
+    rows.append(ROW | {"jobId": "elsewhere", "clusterId": 20078})
+    wanted: list[dict[str, Any]] = []
+    group_jobs = True
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("/tokens"):
+            tokens = [{"clusterId": each, "clusterName": "x", "token": f"token-{each}"} for each in ("0", "11112")]
+            return web.Response(body=envelope(tokens))
+        if request.path.endswith("/cluster"):
+            return web.Response(body=SCHEDULERS["schedulers"])
+        if request.path.endswith("/historyjobs"):
+            return web.Response(status=404)
+        assert request.path == "/ac/openapi/v2/jobs/history/page-list"
+        assert request.headers["token"] == "token-0"
+        body = await request.json()
+        wanted.append(body)
+        if body["showGroupJobs"] and not group_jobs:
+            return web.Response(body=envelope(None, code="10009", msg="no permission"))
+        start = (body["page"] - 1) * min(body["size"], 2)
+        return web.Response(body=envelope({"total": len(rows), "records": rows[start : start + 2]}))
+
+    server = TestServer(web.Application())
+    server.app.router.add_route("*", "/{path:.*}", answer)
+    await server.start_server(shutdown_timeout=0.1)
+    url = str(server.make_url("/")).rstrip("/")
+    path = tmp_path / "exporter.yml"
+    account = {"name": "lab", "user": "alice", "access_key": "a", "secret_key": "s", "token_url": f"{url}/api/tokens"}
+    section = cluster(url, token=None, account="lab", collect=["member_jobs", "job_history"])
+    path.write_text(configuration(section, accounts=[account | {"url": url}]))
+    components = assemble(path)
+    targets = (target for source in components.sources.values() for target in source.targets())
+    target = next(target for target in targets if target.key.collector == "job_history")
+    try:
+        found = await target.poll()
+        assert {row.job.id for row in found.rows} == {str(number) for number in range(5)}
+        assert {row.scheduler for row in found.rows} == {"77"}
+        assert [body["size"] for body in wanted] == [100, 2, 2]
+        group_jobs = False
+        assert len((await target.poll()).rows) == 5
+        assert [body["showGroupJobs"] for body in wanted[3:]] == [True, False, False, False]
+    finally:
+        await components.close()
+        await server.close()
 
 
 def test_a_history_without_a_list_of_jobs_is_warned_of(tmp_path: Path) -> None:
