@@ -37,6 +37,10 @@ class Running:
         self._stdout = stdout
         self._stderr = stderr
 
+    def said(self) -> str:
+        """Return its standard output so far."""
+        return os.pread(self._stdout.fileno(), 1024 * 1024, 0).decode()
+
     async def ended(self) -> Ended:
         """Wait for its end. Whatever happens, it must not be a traceback."""
         try:

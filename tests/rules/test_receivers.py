@@ -1,0 +1,168 @@
+"""The receivers of the example for Alertmanager reach local stand-ins: a mail server, and bots behind `relay`."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from exporter.cli.relay import LONGEST_TEXT, Alert, Message, dingtalk, feishu, wecom
+from tests.e2e.process import eventually
+from tests.rules.test_inhibition import fire
+from tests.rules.test_live import program
+from tests.rules.test_rules import ROOT
+from tests.support.command import Command, Running
+
+EXAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"))
+KEY = "a-key-that-nobody-else-may-know"
+
+
+@dataclass
+class Bots:
+    """Answers as the bots do, and keeps what they were sent."""
+
+    answer: dict[str, Any] = field(default_factory=lambda: {"errcode": 0, "code": 0, "errmsg": "ok"})
+    taken: dict[str, Any] = field(default_factory=dict)
+    queries: dict[str, dict[str, str]] = field(default_factory=dict)
+    url: str = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.taken[request.match_info["bot"]] = await request.json()
+        self.queries[request.match_info["bot"]] = dict(request.query)
+        return web.json_response(self.answer)
+
+
+@asynccontextmanager
+async def serving_bots() -> AsyncIterator[Bots]:
+    bots = Bots()
+    application = web.Application()
+    application.router.add_post("/{bot}", bots.take)
+    server = TestServer(application)
+    await server.start_server()
+    try:
+        bots.url = str(server.make_url("/")).rstrip("/")
+        yield bots
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def relaying(folder: Path, bots: Bots) -> AsyncIterator[tuple[str, Running]]:
+    flags = []
+    for name in ("dingtalk", "wecom", "feishu"):
+        (folder / f"{name}-url").write_text(f"{bots.url}/{name}?access_token={KEY}\n")
+        flags.append(f"--{name}-url-file={name}-url")
+    (folder / "secret").write_text("sesame")
+    flags += [f"--{name}-secret-file=secret" for name in ("dingtalk", "feishu")]
+    running = await Command(folder, "").start("relay", "--listen-address=127.0.0.1:0", *flags)
+    try:
+        await eventually(running.said, "it listens")
+        yield running.said().split()[0].rstrip("/"), running
+    finally:
+        running.process.terminate()
+        ended = await running.ended()
+        assert ended.status == 0
+        assert KEY not in ended.stdout + ended.stderr
+
+
+class Mailbox:
+    """As much of a mail server as a client needs."""
+
+    def __init__(self) -> None:
+        self.content = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 test\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"DATA"):
+                writer.write(b"354 go on\r\n")
+                self.content = (await reader.readuntil(b"\r\n.\r\n")).decode()
+            writer.write(b"221 bye\r\n" if line.startswith(b"QUIT") else b"250 ok\r\n")
+        writer.close()
+
+
+async def test_every_receiver_of_the_example_reaches_its_people(tmp_path: Path) -> None:
+    mailbox = Mailbox()
+    mail = await asyncio.start_server(mailbox.serve, "127.0.0.1", 0)
+    async with mail, serving_bots() as bots, relaying(tmp_path, bots) as (relay, _):
+        receivers = {each["name"]: each for each in json.loads(json.dumps(EXAMPLE["receivers"]))}
+        for name in ("dingtalk", "wecom", "feishu"):
+            (hook,) = receivers[name]["webhook_configs"]
+            hook["url"] = hook["url"].replace("http://localhost:9852", relay)
+        (letter,) = receivers["mail"]["email_configs"]
+        letter |= {"smarthost": f"127.0.0.1:{mail.sockets[0].getsockname()[1]}", "require_tls": False}
+        # The client sends no password without TLS.
+        del letter["auth_username"], letter["auth_password_file"]
+        routes = [{"receiver": name, "continue": True} for name in receivers if name != "administrators"]
+        route = {**EXAMPLE["route"], "group_wait": "200ms", "routes": routes}
+        config = {**EXAMPLE, "route": route, "receivers": [*receivers.values()]}
+        (tmp_path / "alertmanager.yml").write_text(json.dumps(config))
+        arguments = (
+            f"--config.file={tmp_path}/alertmanager.yml",
+            f"--storage.path={tmp_path}/am",
+            "--cluster.listen-address=",
+        )
+        async with program(tmp_path, "prometheus-alertmanager", *arguments) as address:
+            await fire(address, [{"alertname": "HPCRegionDown", "source": "kunshan"}])
+            await eventually(lambda: len(bots.taken) == 3 and mailbox.content, "messages everywhere")
+    assert "HPCRegionDown" in mailbox.content
+    assert bots.taken["dingtalk"]["markdown"]["title"] == "(FIRING 1) HPCRegionDown kunshan"
+    assert "HPCRegionDown kunshan" in bots.taken["wecom"]["markdown"]["content"]
+    assert bots.taken["feishu"]["content"]["text"].startswith("(FIRING 1) HPCRegionDown kunshan")
+    assert bots.queries["dingtalk"].keys() == {"access_token", "timestamp", "sign"}
+    assert bots.taken["feishu"].keys() >= {"timestamp", "sign"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"errcode": 310000, "errmsg": "keywords not in content"}, "keywords not in content (code 310000)"),
+        ({"code": 19021, "msg": "sign match fail"}, "sign match fail (code 19021)"),
+        ({}, "(code None)"),
+    ],
+)
+async def test_a_message_that_is_not_taken_comes_back_to_alertmanager(
+    tmp_path: Path, answer: dict[str, Any], words: str
+) -> None:
+    async with serving_bots() as bots, relaying(tmp_path, bots) as (relay, _), aiohttp.ClientSession() as http:
+        bots.answer = answer
+        async with http.post(f"{relay}/wecom", json={"alerts": [{"status": "firing"}]}) as response:
+            assert response.status == 502
+            assert words in await response.text()
+        for path, body, status in (("/nobody", {"alerts": []}, 404), ("/wecom", ["x"], 400), ("/wecom", {}, 400)):
+            async with http.post(relay + path, json=body) as response:
+                assert response.status == status
+
+
+def test_a_flood_of_hostile_alerts_makes_a_message_that_bots_take() -> None:
+    summary = "[click](http://x) <@all> \n\x1b[2J " + "王" * 5000
+    message = Message(
+        [Alert("firing", {}, {"summary": summary})] * 500, {"alertname": "HPCTargetFailing", "source": "@all"}
+    )
+    assert message.title == "(FIRING 500) HPCTargetFailing ＠all"
+    assert message.lines[-1] == "and 480 more"
+    assert all(len(line) <= LONGEST_TEXT + 20 for line in message.lines)
+    content = wecom(message, "")["markdown"]["content"]
+    assert len(content.encode()) <= 4096
+    for form in (dingtalk, feishu):
+        text = json.dumps(form(message, ""), ensure_ascii=False)
+        assert len(text.encode()) < 20_000
+        assert "](" not in text
+        assert "@all" not in text
+
+
+async def test_without_a_bot_it_is_wrong_usage(tmp_path: Path) -> None:
+    command = Command(tmp_path, "")
+    assert (await command("relay")).status == 2
+    (tmp_path / "url").write_text("token-without-address")
+    result = await command("relay", "--wecom-url-file=url")
+    assert (result.status, "token-without-address" in result.stderr) == (1, False)
+    assert "url: it holds no address like" in result.stderr
