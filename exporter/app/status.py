@@ -18,6 +18,8 @@ from exporter.polling import STATES, Shard, TargetStatus
 from exporter.sources.figures import (
     Figureboard,
     Figures,
+    ListedMember,
+    ListFigures,
     MemberFigures,
     QueueFigures,
     SampleFigures,
@@ -224,6 +226,7 @@ def target_facts(status: TargetStatus, figures: Figures | None) -> dict[str, Any
         if not isinstance(figures, QueueFigures)
         else [{"queue": queue, **counts._asdict()} for queue, counts in figures.queues],
         "member": member_facts(figures) if isinstance(figures, MemberFigures) else None,
+        "members": list(map(listed_facts, figures.members)) if isinstance(figures, ListFigures) else None,
         "tasks": figures._asdict() if isinstance(figures, TaskFigures) else None,
         "values": value_facts(figures.samples) if isinstance(figures, SampleFigures) else None,
     }
@@ -257,6 +260,11 @@ def error_facts(status: TargetStatus) -> dict[str, Any] | None:
         "message_zh": error.text.zh,
         "time": timestamp(status.last_error_at),
     }
+
+
+def listed_facts(member: ListedMember) -> dict[str, Any]:
+    queues = [{"queue": queue, **counts._asdict()} for queue, counts in member.queues]
+    return {"group": member.group, "user": member.user, **member_facts(member.figures), "queues": queues}
 
 
 def member_facts(figures: MemberFigures) -> dict[str, Any]:

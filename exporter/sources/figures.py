@@ -61,6 +61,21 @@ class MemberFigures(NamedTuple):
     in_use: InUse
 
 
+class ListedMember(NamedTuple):
+    """A member among those that one target lists: by their names, with the jobs of each queue."""
+
+    group: str
+    user: str
+    figures: MemberFigures
+    queues: tuple[tuple[str, Counts], ...] = ()
+
+
+class ListFigures(NamedTuple):
+    """The members that one target lists."""
+
+    members: tuple[ListedMember, ...]
+
+
 class TaskFigures(NamedTuple):
     """Length of a queue of data jobs."""
 
@@ -73,7 +88,7 @@ class SampleFigures(NamedTuple):
     samples: tuple[Sample, ...]
 
 
-Figures = QueueFigures | MemberFigures | TaskFigures | SampleFigures
+Figures = QueueFigures | MemberFigures | ListFigures | TaskFigures | SampleFigures
 
 
 class Totals(NamedTuple):
@@ -114,6 +129,8 @@ class Figureboard:
         shown = tuple(self._shown.get(source, {}).values())
         queues = [figures.numbers for figures in shown if isinstance(figures, QueueFigures)]
         members = [figures for figures in shown if isinstance(figures, MemberFigures)]
+        lists = [figures for figures in shown if isinstance(figures, ListFigures)]
+        members += [member.figures for figures in lists for member in figures.members]
         tasks = [figures.length for figures in shown if isinstance(figures, TaskFigures)]
         return Totals(
             Counts(*added(list(batched(chain.from_iterable(queues))), len(Counts._fields))) if queues else None,
@@ -121,7 +138,7 @@ class Figureboard:
                 Counts(*added([member.jobs for member in members], len(Counts._fields))),
                 InUse(*added([member.in_use for member in members], len(InUse._fields))),
             )
-            if members
+            if members or lists
             else None,
             TaskFigures(added([(length,) for length in tasks], 1)[0]) if tasks else None,
         )

@@ -21,7 +21,7 @@ from exporter.metrics.format import Chunks, chunks_of, sample, start
 from exporter.polling import TargetKey, in_slices
 from exporter.records import HOLDS_NOTHING, Answer, Job, JobListing, JobState, known_sum
 from exporter.sources.collector import Subject
-from exporter.sources.figures import STATES, Counts, InUse, MemberFigures
+from exporter.sources.figures import STATES, Counts, Figures, InUse, ListedMember, ListFigures, MemberFigures
 from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, count, state_columns, states_to_show
 from exporter.sources.source import Context
 from exporter.sources.tracked import Followed
@@ -200,6 +200,18 @@ def member_figures(jobs: Iterable[Job]) -> MemberFigures:
     )
 
 
+def list_figures(listings: Listings) -> ListFigures:
+    """Count the jobs of each member, and of each of their queues."""
+    members = []
+    for followed, listing in listings.items():
+        by_queue = defaultdict[str, list[Job]](list)
+        for job in listing.jobs:
+            by_queue[job.queue].append(job)
+        queues = tuple((queue, member_figures(of_queue).jobs) for queue, of_queue in sorted(by_queue.items()) if queue)
+        members.append(ListedMember(followed.group, followed.member.user, member_figures(listing.jobs), queues))
+    return ListFigures(tuple(members))
+
+
 def per_job(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chunks:
     """Series of single jobs. The caller keeps their number small, and each job id at most once: see `PerJobBudget`."""
     lines: defaultdict[Family, list[str]] = defaultdict(list)
@@ -292,16 +304,17 @@ class ListedJobs:
         size = sum(len(listing.jobs) for listing in listings.values()) + len(listings)
         seen: frozenset[GroupQueue] = self._display.remembered.get(self._key, frozenset())
 
-        def made() -> tuple[list[Chunks], MemberFigures, frozenset[GroupQueue]]:
+        def made() -> tuple[list[Chunks], Figures, frozenset[GroupQueue]]:
             chunks = [
                 member_jobs(source, followed.group, followed.member.user, listing.jobs)
                 for followed, listing in listings.items()
             ]
-            queues = queues_seen(seen, listings) if self._tells_queues else seen
-            if self._tells_queues:
-                chunks.append(jobs_by_queue(source, listings, queues))
-            jobs = tuple(chain.from_iterable(listing.jobs for listing in listings.values()))
-            return chunks, member_figures(jobs), queues
+            if not self._tells_queues:
+                jobs = chain.from_iterable(listing.jobs for listing in listings.values())
+                return chunks, member_figures(jobs), seen
+            queues = queues_seen(seen, listings)
+            chunks.append(jobs_by_queue(source, listings, queues))
+            return chunks, list_figures(listings), queues
 
         chunks, figures, queues = await off_loop(size, RENDER_ON_LOOP_LIMIT, made)
         if self._tells_queues:

@@ -60,10 +60,18 @@ def base_row(target: Mapping[str, Any]) -> dict[str, Any]:
 
 def member_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     for target in targets:
-        if target["member"] or (target["collector"] in _LISTING and target["state"] != "absent"):
+        if target["members"] is not None:
+            yield from (listed_row(target, member) for member in target["members"])
+        elif target["member"] or (target["collector"] in _LISTING and target["state"] != "absent"):
             group, _, user = target["target"].rpartition("/")
             numbers = {**target["member"]["jobs"], **target["member"]["in_use"]} if target["member"] else {}
             yield {**dict.fromkeys((*JOBS, *IN_USE)), **base_row(target), **numbers, "group": group, "user": user}
+
+
+def listed_row(target: Mapping[str, Any], member: Mapping[str, Any]) -> Row:
+    """Return the row of a member among those that a target lists."""
+    row, names = base_row(target), {"group": member["group"], "user": member["user"]}
+    return {**row, **member["jobs"], **member["in_use"], **names, "key": (*row["key"], *names.values())}
 
 
 def user_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
@@ -76,6 +84,9 @@ def user_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
 
 
 def queue_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    targets = list(targets)
+    # A user whose queues are counted is in a list of jobs as well.
+    counted = {(target["source"], target["target"]) for target in targets if target["queues"]}
     for target in targets:
         row, name = base_row(target), target["target"]
         if target["tasks"]:
@@ -83,6 +94,11 @@ def queue_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
             yield {**row, **unknown, "queued": target["tasks"]["length"], "user": "", "queue": name}
         for queue in target["queues"] or ():
             yield {**row, **queue, "user": name, "key": (*row["key"], queue["queue"])}
+        for member in target["members"] or ():
+            if (target["source"], member["user"]) not in counted:
+                for queue in member["queues"]:
+                    user = member["user"]
+                    yield {**row, **queue, "user": user, "key": (*row["key"], member["group"], user, queue["queue"])}
 
 
 def grouped(view: str, rows: Sequence[Row]) -> list[Row]:

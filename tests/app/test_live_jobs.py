@@ -1,14 +1,19 @@
 """Live jobs of several regions by one list, in the whole application, against a platform whose truth is known."""
 
+import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import yaml
 
-from exporter.simulator import Fault, Simulator, default_regions
+from exporter.simulator import Fault, Simulator, State, default_regions
+from exporter.web.rows import rows_of
 from tests.app.running import Running, running
+from tests.docs.pages import ROOT
 
 REGIONS = 3
 
@@ -69,6 +74,28 @@ async def test_it_shows_the_same_numbers_as_the_lists_of_members(tmp_path: Path)
     # A failed job is listed as completed there, and the reason tells; here it has a state of its own.
     assert by_one_list == by_member
     assert sum(value for series, value in by_one_list.items() if "hpc_member_jobs" in series) == len(jobs) > 100
+
+
+async def test_the_status_lists_each_member_and_their_queues(tmp_path: Path) -> None:
+    async with Simulator(default_regions(2), clock=lambda: 0.0) as simulator, exporter(tmp_path, simulator) as started:
+        status = await started.status()
+        targets = status["targets"]
+        members, queues = rows_of("members", targets), rows_of("queues", targets)
+        found = {(row["source"], row["group"], row["user"]): (row["running"], row["queued"]) for row in members}
+        wanted = {}
+        for region in simulator.regions.values():
+            for user in (user for user in region.spec.users if user.group):
+                states = Counter(job.state for job in region.batch.jobs(user.name))
+                wanted[region.name, user.group, user.name] = (states[State.RUNNING], states[State.QUEUED])
+        jobs = simulator.regions["xian"].batch.jobs("alice")
+        of_alice = {row["queue"]: row["running"] for row in queues if (row["source"], row["user"]) == ("xian", "alice")}
+    assert found == wanted
+    assert len({row["key"] for row in (*members, *queues)}) == len(members) + len(queues)
+    assert of_alice == {
+        queue: sum(job.state is State.RUNNING for job in jobs if job.queue == queue)
+        for queue in {job.queue for job in jobs}
+    }
+    jsonschema.validate(status, json.loads((ROOT / "docs" / "status.schema.json").read_text()))
 
 
 async def test_one_request_for_a_page_serves_all_regions_poll_after_poll(tmp_path: Path) -> None:

@@ -351,7 +351,7 @@ class LivePolling:
 
 
 def refusal(region: Region, refused: str) -> str:
-    """Return what to do where the jobs of the group are not listed; empty where they are."""
+    """Return a remark, with advice, where the jobs of the group are not listed; empty where they are."""
     if not refused:
         return ""
     return (
