@@ -13,6 +13,7 @@ from exporter.records import ENDED, EndedJob, JobState
 from exporter.tracking.model import (
     TOLERANCE,
     Basis,
+    Dequeued,
     KnownEnd,
     MemberState,
     Outcome,
@@ -314,6 +315,9 @@ class _Settlement:
         """End a job that is still followed, because no poll tells of its end."""
         self._starts(row)
         pending = pending_of(job_id, job, self.now, self._listed(job))
+        if job.phase is Phase.WAIT:
+            at = _ran_from(row)
+            self.events.dequeued.append(Dequeued(pending.low if at is None else at, job_id, started=at is not None))
         self._settle_end("", pending, row)
         self.update.changed[job_id] = None
         self.update.names[job_id] = None
@@ -335,6 +339,14 @@ class _Settlement:
         self.pending[pending.job_id] = [each for each in of_job if each[0] != key]
         if key:
             self.update.pending[key] = None
+
+
+def _ran_from(row: EndedJob) -> float | None:
+    """Return when a job started by its row; None where it did not, or that cannot be."""
+    started = row.job.started
+    if started is None or started > row.ended or (started == row.ended and row.job.state is JobState.DELETED):
+        return None
+    return started
 
 
 def _outcome(row: EndedJob) -> Outcome | None:

@@ -358,10 +358,10 @@ class Tracker:
         return self._waits.sources()
 
     def _known_waiting(self, key: MemberKey, job_id: str) -> float:
-        """Return until when a job is known to wait."""
+        """Return until when a job is known to wait; NEVER where it does not."""
         member = self._members.get(key)
         job = member.state.jobs.get(job_id) if member else None
-        if member is None or job is None:
+        if member is None or job is None or job.phase is not Phase.WAIT:
             return NEVER
         return member.state.last if job.known is None else job.known
 

@@ -103,6 +103,10 @@ class Waits:
                 self._submit(member, event, interval)
             elif (name := self._heads.get(member, {}).pop(event.job_id, None)) is not None:
                 self._end(name, member, event)
+        for job_id, name in list(self._heads.get(member, {}).items()):
+            if self._known(member, job_id) == NEVER:  # whatever has become of it, it must not wait for ever
+                del self._heads[member][job_id]
+                self._end(name, member, Dequeued(NEVER, job_id, started=False))
         for name in set(self._heads.get(member, {}).values()):
             if self._classes[name].look(at, self._seen(name)):
                 self._change(name)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.records import Job, JobListing, JobState
+from exporter.records import EndedJob, Job, JobListing, JobState
 from exporter.tracking import MemberKey, Tracker, TrackingService
 from exporter.tracking.bounds import BURST_SECONDS, WaitClass
 from exporter.tracking.waits import MOST_CLASSES, ClassKey
@@ -134,6 +134,23 @@ def test_burst_by_the_scheduler_s_times() -> None:
     tracker.observe(ANNE, JobListing(()), START, 7200.0)
     tracker.observe(ANNE, JobListing(jobs), START + 7200, 7200.0)
     assert classes(tracker) == {("", "comp", False): [[1], [2 + BURST_SECONDS]]}
+
+
+@pytest.mark.parametrize(
+    ("started", "state", "head"),
+    [
+        (100, JobState.COMPLETED, 70),
+        (130, JobState.DELETED, -1 - 90),
+        (None, JobState.DELETED, -1 - 90),
+        (140, JobState.COMPLETED, -1 - 90),
+    ],
+)
+def test_a_start_may_be_known_from_the_history_alone(started: int | None, state: JobState, head: int) -> None:
+    """While the list goes on showing the job as waiting, or is not read."""
+    tracker = polled("", "1=Q", "1=Q")
+    ended = Job("1", "", state, queue="comp", started=None if started is None else START + started)
+    tracker.take_ends(ANNE, [EndedJob("anne", "s", START + 130, ended)], START + 1000, 0.0)
+    assert classes(tracker) == {("", "comp", False): [head]}
 
 
 def test_a_clock_that_is_set_back_ends_what_is_followed() -> None:
