@@ -9,7 +9,7 @@ from grafana.parts import Dashboard, Panel, Query, Row, lines, override, ranking
 from grafana.variables import ACCOUNT, IN_ACCOUNT, IN_REGION, REGION
 
 NO_ACCOUNT = Text("no account collects its balance", "没有账号启用采集项 account")
-YUAN = "currencyCNY"
+YUAN = "prefix:¥ "
 DAY: int = 86400
 # Days that are left.
 DAYS: Steps = ((None, VERMILION), (3, ORANGE), (7, SKY))
@@ -18,11 +18,10 @@ ACCOUNT_NAME, STATUS = Text("Account", "账号"), Text("Status", "状态")
 LEFT, A_DAY = Text("Balance", "余额"), Text("Spent a day", "日均支出")
 DAYS_LEFT, USER, PATH = Text("Days left", "剩余天数"), Text("User", "用户"), Text("Path", "路径")
 REGION_NAME = Text("Region", "区域")
+CORE_HOURS = Text("Core-hours", "核时")
 USED, QUOTA, SHARE = Text("Used", "已用"), Text("Quota", "配额"), Text("Share", "占比")
 
-STEP: int = 900
 BALANCE = f"max by (account) (hpc_account_balance_cny{{{IN_ACCOUNT}}})"
-BEFORE = f"max by (account) (hpc_account_balance_cny{{{IN_ACCOUNT}}} offset {STEP}s)"
 USED_BYTES = f"max by (hpc_cluster, user, path) (hpc_storage_used_bytes{{{IN_REGION}}})"
 QUOTA_BYTES = f"max by (hpc_cluster, user, path) (hpc_storage_quota_bytes{{{IN_REGION}}})"
 
@@ -32,8 +31,8 @@ def spent(window: str) -> str:
 
     Over the time that is known of.
     """
-    falls = f"clamp_min({BEFORE} - {BALANCE}, 0)[{window}:{STEP}s]"
-    return f"{DAY} * sum_over_time({falls}) / ({STEP} * count_over_time({falls}))"
+    falls = f"clamp_min(-max by (account) (deriv(hpc_account_balance_cny{{{IN_ACCOUNT}}}[30m])), 0)"
+    return f"{DAY} * avg_over_time({falls}[{window}:15m])"
 
 
 def larger(one: str, other: str) -> str:
@@ -58,12 +57,11 @@ def hours(resource: str, by: str, window: str, offset: str = "") -> str:
 
 
 def hours_by(title: Text, by: str, names: dict[str, Text]) -> Panel:
-    this = Text("Core-hours, last 30 days", "核时，近 30 天")
     return table(
         title,
-        "Core-hours and card-hours that jobs held, in the last 30 days and in the 30 before. From the job lists: time that "
+        "Core-hours and card-hours that jobs held in the last 30 days; Before: core-hours of the 30 days before. From the job lists: time that "
         "was not watched is missing.",
-        "作业占用的核时和卡时：近 30 天和之前 30 天。根据作业列表得出，未监控的时段不计。",
+        "近 30 天作业占用的核时和卡时；“之前”为再往前 30 天的核时。根据作业列表得出，未监控的时段不计。",
         [
             hours("cpu", by, "30d"),
             hours("cpu", by, "30d", " offset 30d"),
@@ -72,18 +70,59 @@ def hours_by(title: Text, by: str, names: dict[str, Text]) -> Panel:
         ],
         {
             **names,
-            "Value #A": this,
-            "Value #B": Text("30 days before", "之前 30 天"),
+            "Value #A": CORE_HOURS,
+            "Value #B": Text("Before", "之前"),
             "Value #C": Text("GPU-hours", "GPU 时"),
             "Value #D": Text("DCU-hours", "DCU 时"),
         },
-        sort=this,
+        sort=CORE_HOURS,
         no_value=Text("-", "-"),
         size=(12, 8),
         unit="none",
         defaults={"decimals": 0},
     )
 
+
+MONEY = table(
+    Text("Money: how many days are left?", "余额还能用几天？"),
+    "Balance, what was spent a day, and for how many days that is enough: at the rate of the last day or of the last "
+    "week, whichever is faster. Payments do not count as income. Owe or Disable: jobs no longer start. See the "
+    "runbook HPCBalanceRunsOut.",
+    "余额、日均支出，以及还够用几天：取近一天和近一周中较快的速度，充值不抵扣支出。"
+    "Owe（欠费）或 Disable（停用）：作业不再启动。见处理手册 HPCBalanceRunsOut。",
+    [
+        BALANCE,
+        SPENT,
+        MONEY_DAYS,
+        f"max by (account, status) (hpc_account_status{{{IN_ACCOUNT}}})",
+    ],
+    {
+        "account": ACCOUNT_NAME,
+        "Value #C": DAYS_LEFT,
+        "Value #A": LEFT,
+        "Value #B": A_DAY,
+        "status": STATUS,
+    },
+    sort=DAYS_LEFT,
+    hidden=("Value #D",),
+    no_value=NO_ACCOUNT,
+    size=(10, 7),
+    unit=YUAN,
+    overrides=[
+        override(
+            DAYS_LEFT,
+            unit="none",
+            decimals=1,
+            thresholds=thresholds(DAYS),
+            custom__cellOptions={"type": "color-background", "mode": "basic"},
+            color={"mode": "thresholds"},
+        ),
+        override(LEFT, decimals=0),
+        override(A_DAY, decimals=0),
+    ],
+)
+# The account with the fewest days first.
+MONEY.options["sortBy"][0]["desc"] = False
 
 BOARD = Dashboard(
     uid="hpc-lasting",
@@ -92,7 +131,7 @@ BOARD = Dashboard(
     variables=[REGION, ACCOUNT],
     panels=[
         tiles(
-            Text("Does the platform answer?", "平台是否有响应？"),
+            Text("Platform", "平台"),
             "Whether the platform answers each account. If not, what is shown of it is old: see the runbook HPCTargetFailing.",
             "平台对每个账号是否有响应。没有响应时显示的是旧数据：见处理手册 HPCTargetFailing。",
             f"min by (account) (hpc_account_up{{{IN_ACCOUNT}}})",
@@ -101,44 +140,7 @@ BOARD = Dashboard(
             states=[(Text("no answer", "无响应"), VERMILION), (Text("answers", "正常"), BLUE)],
             no_value=NO_ACCOUNT,
         ),
-        table(
-            Text("Money: how many days are left?", "余额还能用几天？"),
-            "Balance, what was spent a day, and for how many days that is enough: at the rate of the last day or of the last "
-            "week, whichever is faster. Payments do not count as income. Owe or Disable: jobs no longer start. See the "
-            "runbook HPCBalanceRunsOut.",
-            "余额、日均支出，以及还够用几天：取近一天和近一周中较快的速度，充值不抵扣支出。"
-            "Owe（欠费）或 Disable（停用）：作业不再启动。见处理手册 HPCBalanceRunsOut。",
-            [
-                BALANCE,
-                SPENT,
-                MONEY_DAYS,
-                f"max by (account, status) (hpc_account_status{{{IN_ACCOUNT}}})",
-            ],
-            {
-                "account": ACCOUNT_NAME,
-                "Value #C": DAYS_LEFT,
-                "Value #A": LEFT,
-                "Value #B": A_DAY,
-                "status": STATUS,
-            },
-            sort=None,
-            hidden=("Value #D",),
-            no_value=NO_ACCOUNT,
-            size=(10, 7),
-            unit=YUAN,
-            overrides=[
-                override(
-                    DAYS_LEFT,
-                    unit="none",
-                    decimals=1,
-                    thresholds=thresholds(DAYS),
-                    custom__cellOptions={"type": "color-background", "mode": "basic"},
-                    color={"mode": "thresholds"},
-                ),
-                override(LEFT, decimals=0),
-                override(A_DAY, decimals=0),
-            ],
-        ),
+        MONEY,
         lines(
             Text("Balance over time", "余额变化"),
             "Falling steadily: jobs are charged. A step upwards is a payment. The steeper, the sooner it is gone.",
@@ -157,13 +159,14 @@ BOARD = Dashboard(
         ),
         ranking(
             Text("Machine time left", "剩余机时"),
-            "Users with a limit of machine time, the one with least left first. At 0 their jobs no longer start.",
-            "有机时限额的用户，剩余最少的在前。用完后作业不再启动。",
-            f"bottomk(8, max by (hpc_cluster, user) (hpc_user_walltime_remaining_seconds{{{IN_REGION}}}))",
+            "Hours of users with a limit of machine time, the one with least left first. At 0 their jobs no longer start.",
+            "有机时限额的用户还剩多少小时，最少的在前。用完后作业不再启动。",
+            f"bottomk(6, max by (hpc_cluster, user) (hpc_user_walltime_remaining_seconds{{{IN_REGION}}}) / 3600)",
             names={"user": USER, "hpc_cluster": REGION_NAME},
-            value=Text("Left", "剩余"),
+            value=Text("Hours left", "剩余小时"),
             rising=False,
-            unit="s",
+            unit="none",
+            defaults={"decimals": 0},
             size=(12, 7),
             no_value=Text("no limit", "不限"),
         ),
@@ -186,11 +189,12 @@ BOARD = Dashboard(
             },
             sort=SHARE,
             no_value=Text("-", "-"),
-            size=(14, 8),
+            size=(16, 8),
             unit="decbytes",
             overrides=[
                 override(
                     SHARE,
+                    custom__width=190,
                     unit="percentunit",
                     custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
                     min=0,
@@ -213,17 +217,17 @@ BOARD = Dashboard(
             "Towards 100 %: files have to go, or the quota has to grow. A fall: somebody deleted files.",
             "接近 100%：需要清理文件或提高配额。下降表示有人删除了文件。",
             [Query(f"{USED_BYTES} / ({QUOTA_BYTES} > 0)", "{{user}} {{path}} ({{hpc_cluster}})")],
-            size=(10, 8),
+            size=(8, 8),
             unit="percentunit",
         ),
         Row(Text("Who uses it", "谁在使用")),
         hours_by(
-            Text("Hours by user", "各用户的核时"),
+            Text("Hours by user, last 30 days", "各用户近 30 天的核时"),
             "hpc_cluster, group, user",
             {"user": USER, "group": Text("Group", "用户组"), "hpc_cluster": REGION_NAME},
         ),
         hours_by(
-            Text("Hours by group", "各用户组的核时"),
+            Text("Hours by group, last 30 days", "各用户组近 30 天的核时"),
             "hpc_cluster, group",
             {"group": Text("Group", "用户组"), "hpc_cluster": REGION_NAME},
         ),
