@@ -210,6 +210,23 @@ class _Advance:
             known[2] = True
 
     def _see(self, job: Job, old: TrackedJob | None) -> None:
+        if self._ran_unseen(job, old):
+            self._see_state(replace(job, state=JobState.RUNNING, ended=None), old)
+            old = self.update.changed[job.id]
+        self._see_state(job, old)
+
+    def _ran_unseen(self, job: Job, old: TrackedJob | None) -> bool:
+        """Whether the list tells when a job began that is over or exiting now, and that no poll saw running.
+
+        Where the history is read, its row tells what the job held as well.
+        """
+        if self.grace is not None or job.started is None or PHASE_OF.get(job.state) not in (Phase.LEFT, Phase.ENDED):
+            return False
+        if old is None:
+            return self.complete != NEVER and job.id not in self.before.finished
+        return old.phase in (Phase.WAIT, Phase.UNCLEAR)
+
+    def _see_state(self, job: Job, old: TrackedJob | None) -> None:
         before = old or self._newcomer(job)
         if old is None or old.state is not job.state:
             self.events.transition("none" if old is None else old.state, job.state)
@@ -311,7 +328,10 @@ class _Advance:
 
     def _change_phase(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float) -> Change:
         """Return the change between two phases, with the spell that it ends."""
-        reported = job.started if phase is Phase.RUN else None if phase is Phase.WAIT else job.ended
+        if phase is Phase.RUN:
+            reported = job.started
+        else:
+            reported = self._resubmitted(job, old, certain_until) if phase is Phase.WAIT else job.ended
         change = self._change(reported, certain_until, self.at)
         if phase is Phase.RUN and old.phase in _BEFORE_FIRST_SPELL:
             change = change._replace(result=("wait", self._first_seen_running(job, change)))
@@ -384,12 +404,24 @@ class _Advance:
     def _submitted(self, job: Job, old: TrackedJob, certain_until: float) -> float | None:
         """Return the reported time of submission of a job that begins to wait, if it fits what the polls saw."""
         if job.submitted is None or old.phase not in _BEFORE_FIRST_SPELL:
-            return None  # a job that waits again was submitted before it ran
+            return self._resubmitted(job, old, certain_until)
         earliest = NEVER if array_of_task(job.id) else certain_until - SUBMISSION_TOLERANCE
         if earliest <= job.submitted <= self.at + TOLERANCE:
             return job.submitted
         self.events.disagreements += 1
         return None
+
+    def _resubmitted(self, job: Job, old: TrackedJob, certain_until: float) -> float | None:
+        """Return when a job that waits again was requeued, where the scheduler takes that as another submission."""
+        if job.submitted is None or job.submitted > self.at + TOLERANCE:
+            return None
+        earliest = inf
+        if old.phase is Phase.LEFT:
+            # It was exiting meanwhile: requeued in the gap before that was seen.
+            earliest = old.seen - self.limit / MAX_GAP_INTERVALS
+        elif old.reported and old.since is not None and job.submitted > old.since:
+            earliest = certain_until - TOLERANCE
+        return job.submitted if job.submitted >= earliest else None
 
     def _closed(
         self, job_id: str, queue: str, old: TrackedJob, phase: Phase, change: Change

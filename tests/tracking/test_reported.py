@@ -189,3 +189,57 @@ def test_a_job_that_moves_to_another_queue_is_counted_there() -> None:
         update = advance(state, JobListing(jobs), START + 60 * minute, 60.0)
         state.apply(update)
     assert [spell.queue for spell in update.events.waits] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("polls", "times", "wait", "run"),
+    [
+        ("C", Times(10, 20, 50), 10, 30),
+        ("E C", Times(10, 20, 50), 10, 30),
+        ("Q C", Times(10, 70, 100), 60, 30),
+        ("Q E C", Times(10, 70, 100), 60, 30),
+    ],
+)
+def test_a_run_between_two_polls_is_known_by_its_times(polls: str, times: Times, wait: float, run: float) -> None:
+    measured = follow(polls, times)
+    assert (measured.waits, measured.runs) == ([(wait, "reported")], [(run, "reported")])
+    assert (measured.censored, measured.disagreements) == (0, 0)
+
+
+def test_a_job_that_was_over_at_the_first_poll_or_was_cancelled_while_it_waited_did_not_run() -> None:
+    assert follow("C C", Times(10, 20, 50), fresh=True).runs == []
+    measured = follow("Q C", Times(10, None, 100))
+    assert (measured.waits, measured.runs, measured.censored) == ([], [], 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "waits", "runs"),
+    [
+        # Submission and start as listed minute by minute: queued without a start, running with one, exiting with "E".
+        ([(10, None), (10, 20), (150, None), (150, 220)], [(10, "reported"), (70, "reported")], [(130, "reported")]),
+        ([(10, None), (10, 20), (150, "E"), (150, None), (150, 280)], [(10, "reported"), (130, "reported")], [(130, "reported")]),
+        # The time of submission stays: the second wait is known by polls.
+        ([(10, None), (10, 20), (10, None), (10, 220)], [(10, "reported"), (70, "polls")], [(130, "polls")]),
+        ([(10, None), (10, 20), (10, "E"), (10, None), (10, 280)], [(10, "reported"), (70, "polls")], [(130, "polls")]),
+    ],
+)  # fmt: skip
+def test_a_job_that_is_requeued_waits_and_runs_twice(
+    steps: list[tuple[float, float | str | None]], waits: list[object], runs: list[object]
+) -> None:
+    """Slurm takes a requeue as another submission; other schedulers do not."""
+    state, found, ran = MemberState(), list[object](), list[object]()
+    state.apply(advance(state, JobListing(()), START, 60.0))
+    for minute, (submitted, started) in enumerate(steps, start=1):
+        exiting = started == "E"
+        in_state = JobState.EXITING if exiting else JobState.QUEUED if started is None else JobState.RUNNING
+        job = Job(
+            *("1", "a", in_state),
+            submitted=START + submitted,
+            started=None if isinstance(started, str) else _at(started),
+            ended=START + submitted if exiting and submitted > 10 else None,
+        )
+        update = advance(state, JobListing((job,)), START + 60 * minute, 60.0)
+        state.apply(update)
+        found += [(spell.seconds, spell.basis) for spell in update.events.waits]
+        ran += [(spell.seconds, spell.basis) for spell in update.events.runs]
+    assert (found, ran) == (waits, runs)

@@ -251,9 +251,10 @@ def to_job(row: Row, job_id: str) -> Job:
     began = state in _BEGAN and row.tres_alloc_str != ""
     cpus, gpus, dcus = allocated(row) if began and state not in ENDED else (0, 0, 0)
     submitted, started = time_of(row.submit_time), time_of(row.start_time) if began else None
+    ended = time_of(row.end_time) if state in ENDED or is_cleaned_up(row) else None
     if started is not None and submitted is not None and started < submitted:
-        # It is being requeued: that counts as another submission.
-        started = None
+        # It is being requeued, which counts as another submission: then it ended.
+        started, ended = None, submitted if state is JobState.EXITING else ended
     requested = amounts(row.tres_req_str)
     return Job(
         job_id,
@@ -271,7 +272,7 @@ def to_job(row: Row, job_id: str) -> Job:
         reason=pending_reason(state, row.state_reason),
         submitted=submitted,
         started=started,
-        ended=time_of(row.end_time) if state in ENDED or is_cleaned_up(row) else None,
+        ended=ended,
     )
 
 

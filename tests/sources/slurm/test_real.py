@@ -30,8 +30,6 @@ REASONS: Final = {
     "JobHeldUser": "held", "Dependency": "dependency", "BeginTime": "begin_time", "JobArrayTaskLimit": "limit",
     "Priority": "priority", "Resources": "resources",
 }  # fmt: skip
-# Of the one job that is not in the default queue.
-QUEUE_OF: Final = {"requeued": "debug"}
 OUTCOMES: Final = {"COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "deleted", "TIMEOUT": "timeout"}
 
 
@@ -219,6 +217,7 @@ async def compare(cluster: Cluster, exporter: ExporterProcess) -> None:
     cluster.slurm.run("scontrol", "update", "nodename=n1", "state=drain", "reason=test")
     cluster.slurm.run("scontrol", "requeue", requeued)
     await settled(cluster, lambda: cluster.state(requeued) == "PENDING", "it is requeued")
+    first = first._replace(ended=next(job.submitted for job in cluster.jobs() if job.id == requeued))
     samples = await same_gauges(cluster, exporter)
     assert by_labels(samples, "hpc_queue_free_nodes", "queue").get(("batch",), 0) <= 1
     # Killed while things happen: the exporter, and Slurm's controller.
@@ -253,15 +252,17 @@ def check_ends(jobs: list[Shown], first: Shown, samples: dict[str, float]) -> No
         told = by_labels(samples, f"hpc_job_{family}_timestamp_seconds", "job_id")
         times = {(job.id,): getattr(job, time_of) for job in jobs}
         assert told == {job_id: value for job_id, value in times.items() if value is not None}
-    # A job that is requeued waits twice; Slurm shows its second submission only.
-    ran = [first, *(job for job in jobs if job.started is not None and job.id != first.id)]
-    queues = Counter[tuple[str, ...]]()
-    for job in ran:
-        queues[QUEUE_OF.get(job.name, "batch"),] += (job.started or 0.0) - job.submitted  # type: ignore[assignment]
-    assert by_labels(samples, "hpc_job_observed_wait_seconds_sum", "queue")["batch",] == queues["batch",]
+    # A job that is requeued waits and runs twice; Slurm shows the second time only.
+    ran = [first, *(job for job in jobs if job.started is not None)]
+    assert sums(samples, "wait") == sum((job.started or 0.0) - job.submitted for job in ran)
+    assert sums(samples, "run") == sum((job.ended or 0.0) - (job.started or 0.0) for job in ran)
     observations = by_labels(samples, "hpc_job_observations_total", "measure", "basis")
-    assert observations["wait", "reported"] == len(ran)
+    assert observations == {("wait", "reported"): len(ran), ("run", "reported"): len(ran)}
     assert by_labels(samples, "hpc_exporter_time_disagreements_total") == {}
     never = [job for job in jobs if job.started is None]
     censored = by_labels(samples, "hpc_job_observations_censored_total", "measure", "reason")
-    assert censored["wait", "vanished"] == len(never)
+    assert censored == {("wait", "vanished"): len(never)}
+
+
+def sums(samples: dict[str, float], measure: str) -> float:
+    return by_labels(samples, f"hpc_job_observed_{measure}_seconds_sum")[()]

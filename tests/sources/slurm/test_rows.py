@@ -78,7 +78,7 @@ NEVER_RAN = {"started": None, "ended": SUBMITTED + 60, **HOLDS_NOTHING}
         ({"job_state": "REVOKED"}, {"state": "other"}),
         ({"job_state": "FROZEN_SOLID"}, {"state": "unknown", "raw_state": "FROZEN_SOLID"}),
         # A job that is being requeued was submitted anew after its start.
-        ({**RUNNING, "job_state": "COMPLETING", "start_time": SUBMITTED - 60}, {"state": "exiting", "started": None}),
+        ({**RUNNING, "job_state": "COMPLETING", "start_time": SUBMITTED - 60}, {"state": "exiting", "started": None, "ended": SUBMITTED}),
         ({"partition": "debug,batch"}, {"queue": "debug,batch"}),
         ({"name": "", "partition": ""}, {"name": "", "queue": ""}),
         ({"tres_req_str": ""}, {"requested_cpus": 16}),
