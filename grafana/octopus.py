@@ -5,13 +5,14 @@ Octopus queues: their length, its trend, requested resources and time in the que
 
 from exporter.metrics.family import Text
 from grafana.colours import BLUE, ORANGE
-from grafana.parts import Dashboard, Query, Row, dashed, lines, number, p90_and_p50, quantile, ranking, tiles
+from grafana.parts import Dashboard, Query, Row, bars, dashed, lines, number, p90_and_p50, quantile, ranking, tiles
 from grafana.variables import IN_PROJECT, PROJECT, QUEUE_TYPE
 
 QUEUE = "{{project}} {{queue_type}}"
 BY_QUEUE = "project, queue_type"
 TIMES = f"octopus_job_observed_queue_seconds_bucket{{{IN_PROJECT}}}"
 NONE = Text("no Octopus project", "无 Octopus 项目")
+DATA_JOBS = Text("jobs", "作业数")
 ENTRIES = Text("entries", "条目数")
 
 
@@ -142,6 +143,54 @@ BOARD = Dashboard(
             "排队作业的内存申请量，可与资源池规模比较。",
             [Query(by_queue(f"octopus_queued_requested_memory_bytes{{{IN_PROJECT}}}"), QUEUE)],
             unit="bytes",
+            size=(6, 8),
+        ),
+        Row(Text("Data jobs", "数据作业")),
+        lines(
+            Text("Open data jobs", "未结束的数据作业"),
+            "Queued and running data jobs. Only with the collector data_jobs. Queued without running: nothing is processed.",
+            "排队和运行的数据作业，需启用采集项 data_jobs。只排队不运行：没有作业在处理。",
+            [
+                Query(
+                    f"sum by (project, kind, status) (octopus_jobs{{{IN_PROJECT}}})", "{{project}} {{kind}} {{status}}"
+                )
+            ],
+            axis=DATA_JOBS,
+            size=(6, 8),
+        ),
+        bars(
+            Text("Ended data jobs, by outcome", "结束的数据作业（按结果）"),
+            "Jobs that ended then. Many failed: the processor or its input; look at one of them in Octopus.",
+            "当时结束的作业。失败多：检查处理器或其输入，在 Octopus 中查看其中一个作业。",
+            [
+                Query(
+                    f"sum by (outcome) (increase(octopus_jobs_ended_total{{{IN_PROJECT}}}[$__rate_interval]))",
+                    "{{outcome}}",
+                )
+            ],
+            axis=DATA_JOBS,
+            size=(6, 8),
+        ),
+        lines(
+            Text("Wait of data jobs", "数据作业的等待时间"),
+            "From creation to start, by the API's own times: p50 and p90 of the jobs that ended within the hour before.",
+            "从创建到启动，依据接口返回的时间：此前一小时内结束作业的 p50 与 p90。",
+            p90_and_p50(
+                f"octopus_job_wait_seconds_bucket{{{IN_PROJECT}}}", by="project, kind", legend="{{project}} {{kind}}"
+            ),
+            unit="s",
+            overrides=[dashed("B")],
+            size=(6, 8),
+        ),
+        lines(
+            Text("Run of data jobs", "数据作业的运行时间"),
+            "From start to end, by the API's own times: p50 and p90 of the jobs that ended within the hour before.",
+            "从启动到结束，依据接口返回的时间：此前一小时内结束作业的 p50 与 p90。",
+            p90_and_p50(
+                f"octopus_job_run_seconds_bucket{{{IN_PROJECT}}}", by="project, kind", legend="{{project}} {{kind}}"
+            ),
+            unit="s",
+            overrides=[dashed("B")],
             size=(6, 8),
         ),
     ],

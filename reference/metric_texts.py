@@ -111,8 +111,12 @@ LABELS: Final[Mapping[str, Text]] = {
     ),
     "account": Text("the account's `name` in the configuration", "账号在配置中的 `name`"),
     "status": Text(
-        "of an account: `Normal`, `Trial`, `Owe`, `Disable`, `other`",
-        "账号的状态：`Normal`、`Trial`、`Owe`、`Disable`、`other`",
+        "of an account: `Normal`, `Trial`, `Owe`, `Disable`, `other`; of data jobs: `queued`, `running`",
+        "账号的状态：`Normal`、`Trial`、`Owe`、`Disable`、`other`；数据作业的状态：`queued`、`running`",
+    ),
+    "kind": Text(
+        "`data` for data jobs of processors, `system` for those of the service",
+        "`data` 为处理器的数据作业，`system` 为服务自身的",
     ),
     "project": Text("the Octopus project's `name` in the configuration", "Octopus 项目在配置中的 `name`"),
     "queue_type": Text(
@@ -351,6 +355,13 @@ sum by (group) (increase(hpc_job_observed_wait_seconds_count[1d]))
         """
 sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_sum[6h]))
   / sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_count[6h]))
+""",
+    ),
+    "octopus_job_wait_seconds": (
+        Text("The mean wait of the data jobs that ended within six hours:", "六小时内结束的数据作业平均等待多久："),
+        """
+sum by (project, kind) (increase(octopus_job_wait_seconds_sum[6h]))
+  / sum by (project, kind) (increase(octopus_job_wait_seconds_count[6h]))
 """,
     ),
     "hpc_exporter_target_last_success_timestamp_seconds": (

@@ -209,6 +209,7 @@ def _project(project: OctopusProject) -> dict[str, object]:
         "base_url": project.url,
         "project_id": spec.project_id,
         "iam": {"url": project.url, **iam},
+        "collect": [collector.name for collector in collectors_of("octopus")],
         "queues": [
             {name: value for name in ("queue_type", "cluster_type", "cluster_id") if (value := getattr(queue, name))}
             for queue in spec.queues

@@ -41,7 +41,7 @@ RegionEndpoint = Literal[
     "job_counts",
     "machine_time",
 ]
-OctopusEndpoint = Literal["queuing_jobs", "iam"]
+OctopusEndpoint = Literal["queuing_jobs", "data_jobs", "system_jobs", "iam"]
 Endpoint = RegionEndpoint | OctopusEndpoint
 
 Kind = Literal[

@@ -3,7 +3,7 @@
 import json
 import random
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from exporter.simulator.api_base import SimulatedApi, World
-from exporter.simulator.batch import State
+from exporter.simulator.api_base import RefusedError, SimulatedApi, World
+from exporter.simulator.batch import ON_NODES, BatchSystem, SimJob, State
 from exporter.simulator.faults import NullForm, dump, json_response
 from exporter.simulator.spec import (
     DAY,
@@ -109,6 +109,8 @@ def default_projects(count: int = 1, *, truth_kept_for: float = DAY) -> tuple[Pr
 Spelling = Literal["error_code", "errorCode", "code"]
 TimeForm = Literal["iso", "milliseconds", "text", "absent"]
 
+# Added to the number of a queue's entry.
+FIRST_JOB_ID: Final = 1_000_000
 JOB_TYPES: Final = (
     *("PACKAGE_IMPORT", "PACKAGE_DELETE", "SCENARIO_AUTO_MINING"),
     *("SCENARIO_TO_SIM", "FRAME_EXTRACT", "SCENARIO_EXTRACT"),
@@ -174,12 +176,13 @@ class OctopusWriter:
         text = ERRORS.get(code, (0, "error"))[1] if message is None else message
         return dump({name: code, _MESSAGE_NAMES[name]: text})
 
-    def page(self, rows: Sequence[Row], offset: int, limit: int, total: int) -> bytes:
+    def page(self, rows: Sequence[Row], offset: int, limit: int, total: int, now: float | None = None) -> bytes:
+        """Return a page of rows; `now` is the time of the batch system, where the rows have such times."""
         info = {"offset": offset, "limit": limit, "total": total}
-        return dump(self._meta() | {"payload": {"list": list(rows), "page_info": info}})
+        return dump(self._meta(now) | {"payload": {"list": list(rows), "page_info": info}})
 
-    def _meta(self) -> dict[str, Any]:
-        now = self._now() + self.quirks.clock_ahead
+    def _meta(self, now: float | None = None) -> dict[str, Any]:
+        now = (self._now() if now is None else now) + self.quirks.clock_ahead
         milliseconds = int(now * 1000)
         forms = {"iso": iso(now), "milliseconds": milliseconds, "text": str(milliseconds)}
         form = self.quirks.time_form
@@ -193,7 +196,7 @@ def data_row(project_id: str, queue: DataQueueSpec, job_id: int, cores: int, ran
     draw = random.Random(zlib.crc32(f"{queue.key}/{job_id}".encode()))
     row: Row = {
         "id": job_id,
-        "job_id": 1_000_000 + job_id,
+        "job_id": FIRST_JOB_ID + job_id,
         "job_type": draw.choice(JOB_TYPES),
         "data_id": f"DPK{job_id:07d}",
         "rank_stamp": int(ranked * 1000),
@@ -215,6 +218,33 @@ def data_row(project_id: str, queue: DataQueueSpec, job_id: int, cores: int, ran
     if draw.random() < ODD_SHARE:
         row["resource_spec"] = draw.choice(ODD_SPECS)
     return row
+
+
+# The status of a job that is open, and of one that ended.
+JOB_STATUS: Final = {State.QUEUED: "QUEUING", State.EXITING: "UPLOADING"} | dict.fromkeys(
+    (State.HELD, State.WAITING, State.REQUEUED), "QUEUING"
+)
+END_STATUS: Final = {State.COMPLETED: "FINISHED", State.DELETED: "STOPPED"}
+
+
+def job_rows(batch: BatchSystem, queues: Collection[str], since: float) -> list[Row]:
+    """Return the jobs in some of the batch system's queues that were created since a Unix time, the latest first."""
+    live = [job for user in batch.spec.users for job in batch.jobs(user.name)]
+    over = [ending for ending in batch.endings(0.0, batch.now) if ending.state is not State.REQUEUED]
+    rows = [
+        job_row(job, JOB_STATUS.get(job.state, "RUNNING"), job.started if job.state in ON_NODES else None)
+        for job in live
+    ]
+    rows += [job_row(each.job, END_STATUS.get(each.state, "RUN_FAILED"), each.started, each.ended) for each in over]
+    wanted = {job.id for job in (*live, *(each.job for each in over)) if job.queue in queues and job.submitted >= since}
+    return sorted((row for row in rows if row["id"] - FIRST_JOB_ID in wanted), key=lambda row: -row["create_at"])
+
+
+def job_row(job: SimJob, status: str, started: float | None, ended: float | None = None) -> Row:
+    """Return a data job; its id is the `job_id` of its entry in the queue."""
+    moments = {"create_at": job.submitted, "start_at": started, "end_at": ended}
+    times = {name: int(moment * 1000) for name, moment in moments.items() if moment is not None}
+    return {"id": FIRST_JOB_ID + job.id, "status": status, "data_id": f"DPK{job.id:07d}", **times}
 
 
 class IamOffice:
@@ -321,6 +351,8 @@ class OctopusProject(SimulatedApi):
         return [
             [
                 web.get("/v1.0/{project_id}/data/queuing-jobs", self.handler("queuing_jobs", self._queuing_jobs)),
+                web.get("/v1.0/{project_id}/data/jobs", self.handler("data_jobs", self._data_jobs)),
+                web.get("/v1.0/{project_id}/data/system-jobs", self.handler("system_jobs", self._system_jobs)),
                 web.post("/v3/auth/tokens", self.handler("iam", self._login)),
             ]
         ]
@@ -338,12 +370,38 @@ class OctopusProject(SimulatedApi):
         """Return the gateway's response to a token that is not accepted."""
         return self._error("APIG.0301")
 
-    async def _queuing_jobs(self, request: web.Request) -> web.Response:
+    def _check(self, request: web.Request) -> None:
+        """Raise RefusedError for a request that the token does not allow."""
         verdict = self.office.check(request.headers.get(self.token_header, ""), self.spec.region)
         if verdict != "valid":
-            return self._error(*_REJECTIONS[verdict])
+            raise RefusedError(self._error(*_REJECTIONS[verdict]))
         if request.match_info["project_id"] != self.spec.project_id:
-            return self._error("octopus.400003")
+            raise RefusedError(self._error("octopus.400003"))
+
+    async def _data_jobs(self, request: web.Request) -> web.Response:
+        return self._jobs(request, request.query.getall("status", []), internal=False)
+
+    async def _system_jobs(self, request: web.Request) -> web.Response:
+        return self._jobs(request, request.query.getall("statuses", []), internal=True)
+
+    def _jobs(self, request: web.Request, statuses: Sequence[str], *, internal: bool) -> web.Response:
+        """Return the page of the jobs of processors, or of the service, the latest first."""
+        self._check(request)
+        query = request.query
+        limit, offset = number(query.get("limit", str(self.spec.default_limit))), number(query.get("offset", "0"))
+        since = query.get("start_time", "0")
+        if limit is None or offset is None or not 1 <= limit <= self.max_limit or not since.isdigit():
+            return self._error("octopus.400000", f"limit must be from 1 to {self.max_limit}")
+        fed_by = {queue.fed_by for queue in self.spec.queues if (queue.queue_type == "INTERNAL") == internal}
+        rows = [
+            row
+            for row in job_rows(self.batch, fed_by, float(since) / 1000)
+            if not statuses or row["status"] in statuses
+        ]
+        return json_response(self.writer.page(rows[offset : offset + limit], offset, limit, len(rows), self.batch.now))
+
+    async def _queuing_jobs(self, request: web.Request) -> web.Response:
+        self._check(request)
         query = request.query
         key = (query.get("queue_type", ""), query.get("cluster_type", ""), query.get("cluster_id", ""))
         if not key[0] or (key[1] == "MODELARTS" and not key[2]):

@@ -232,7 +232,7 @@ class StatusPage:
             numbers = {**source["members"]["jobs"], **source["members"]["in_use"]}
             figures.append(self._figures("jobs_of_members", numbers, ("running", "queued", "cpus", "gpus", "dcus")))
         if source["tasks"]:
-            figures.append(self._figures("data_jobs", {"queued": source["tasks"]["length"]}, ("queued",)))
+            figures.append(self._figures("queued_data_jobs", {"queued": source["tasks"]["length"]}, ("queued",)))
         difference = self._difference(source)
         return element(
             "article",

@@ -255,7 +255,7 @@ octopus:
         with pytest.raises(ConfigurationError) as caught:
             loaded(folder, self.SOURCE + "    collect: [queue_jobs, queuing_jobs, queuing_jobs]\n")
         assert [str(mistake).removeprefix(f"{folder}/exporter.yml:") for mistake in caught.value.mistakes] == [
-            "11:15: octopus[0].collect[0]: queue_jobs cannot be collected; choose from queuing_jobs",
+            "11:15: octopus[0].collect[0]: queue_jobs cannot be collected; choose from queuing_jobs, data_jobs",
             "11:41: octopus[0].collect[2]: queuing_jobs is given twice; the first one is on line 11",
         ]
 

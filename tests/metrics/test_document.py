@@ -16,7 +16,7 @@ from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState
 from exporter.sources.collector import catalogue, registry, rendered
 from exporter.sources.jobs import jobs_by_queue, member_jobs, per_job
-from exporter.sources.octopus import queuing_jobs
+from exporter.sources.octopus import data_jobs, queuing_jobs
 from exporter.sources.octopus.project import UP as OCTOPUS_UP
 from exporter.sources.octopus.queue_diff import QueueState, QueueTotals
 from exporter.sources.octopus.reading import QueueContent, QueueListing, Requested
@@ -40,6 +40,7 @@ CONTENT = QueueContent({("FRAME_EXTRACT", STRANGE, "1Core_4GiB"): 2}, Requested(
 LISTING = QueueListing(2, CONTENT, frozenset({1, 2}), complete=True, certain=True)
 TOTALS = QueueTotals()
 TOTALS.flow = QueueState(complete_at=0.0)
+ENDS = data_jobs.Ends(since=0.0, whole=True)
 
 
 @pytest.fixture
@@ -63,6 +64,8 @@ def exposition() -> Exposition:
             rendered([ACCOUNT_UP("lab", value=1)]),
             rendered([family(*family.labels, value=1) for family in CAPACITY]),
             *(one_each({family: 1}, ("kunshan",)) for family in OF_SOURCES),
+            rendered([family(*family.labels, value=1) for family in (data_jobs.JOBS, data_jobs.ENDED)]),
+            data_jobs.histograms("driving", {"data": ENDS}),
             queuing_jobs.rendered(("driving", STRANGE, "", "pool-1"), LISTING, TOTALS),
             tracking.tracked_member("kunshan", "chemistry", STRANGE, tracked(jobs).member(MEMBER)),
             tracking.tracked_group("kunshan", "chemistry", tracked(jobs).group(MEMBER.source, MEMBER.group_id)),

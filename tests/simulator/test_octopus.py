@@ -32,6 +32,13 @@ class Client:
         async with self.session.get(url, params=given, headers=headers) as response:
             return response.status, await response.json(), dict(response.headers)
 
+    async def get_jobs(self, path: str, token: str | None = None, **query: Any) -> Answer:
+        url = f"{self.project.url}/v1.0/{self.project.spec.project_id}/data/{path}"
+        headers = {"X-Auth-Token": self.token if token is None else token}
+        given = {name: str(value) for name, value in query.items()}
+        async with self.session.get(url, params=given, headers=headers) as response:
+            return response.status, await response.json(), dict(response.headers)
+
     async def log_in(self, **changes: Any) -> Answer:
         spec = self.project.spec
         given = {"domain": spec.domain, "name": spec.user, "password": spec.password} | changes
@@ -161,3 +168,34 @@ async def test_tokens_can_be_expired_and_made_up_ones_open_nothing(client: Clien
     assert (await client.get())[1]["error_code"] == "APIG.0301"
     assert "decrypt" in (await client.get(token="made-up"))[1]["error_msg"]
     assert "not found" in (await client.get(token=""))[1]["error_msg"]
+
+
+@pytest.mark.parametrize(("path", "parameter"), [("jobs", "status"), ("system-jobs", "statuses")])
+async def test_data_jobs_are_those_of_the_batch_system(client: Client, path: str, parameter: str) -> None:
+    """The queue's entries name them by `job_id`; each status is requested alone, and times are those of the truth."""
+    queue = {"jobs": "processor", "system-jobs": "internal"}[path]
+
+    async def jobs(**query: Any) -> tuple[list[dict[str, Any]], int]:
+        _, body, _ = await client.get_jobs(path, limit=200, **query)
+        return body["payload"]["list"], body["payload"]["page_info"]["total"]
+
+    waiting, total = await jobs(**{parameter: "QUEUING"})
+    batch = client.project.batch
+    teams = [team.name for team in batch.spec.users]
+    open_jobs = {job.id: job for team in teams for job in batch.jobs(team) if job.queue == queue}
+    queued = [
+        job for job in open_jobs.values() if job.state in (State.QUEUED, State.HELD, State.WAITING, State.REQUEUED)
+    ]
+    assert total == len(queued)
+    assert {row["id"] - 1_000_000 for row in waiting} <= open_jobs.keys()
+    assert {row["status"] for row in waiting} == {"QUEUING"}
+    assert not any("start_at" in row for row in waiting)
+    ended, _ = await jobs(**{parameter: "FINISHED"})
+    truth = {ending.job.id: ending for ending in batch.endings(0.0, batch.now) if ending.state is not State.REQUEUED}
+    for row in ended:
+        ending = truth[row["id"] - 1_000_000]
+        assert row["create_at"] <= row["start_at"] <= row["end_at"] == int(ending.ended * 1000)
+    since = ended[len(ended) // 2]["create_at"]
+    assert {row["create_at"] >= since for row in (await jobs(start_time=since))[0]} == {True}
+    assert (await client.get_jobs(path, limit=201))[0] == 400
+    assert (await client.get_jobs(path, token="x"))[0] == 401

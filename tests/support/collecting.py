@@ -146,6 +146,11 @@ class Collecting:
         rejected, unknown = (count - was for count, was in zip(self._flaws(), before, strict=True))
         return Polled(await self._samples(), rejected, unknown, error, records, requests)
 
+    @property
+    def remembered(self) -> Any:
+        """The state of the target's polling that survives reloads; counters are not among the samples of a single poll."""
+        return self._context.display.remembered[self._target.key]
+
     async def _samples(self) -> Samples:
         text = (await self._context.display.exposition.body(Format.TEXT, compress=False)).decode()
         return {

@@ -48,7 +48,12 @@ def _escaped(part: str) -> str:
     return part.replace("%", "%25").replace("/", "%2F")
 
 
+def _project(project: OctopusProject, _owner: str) -> Iterator[Subject]:
+    yield Subject(project.name, "", project.place)
+
+
 QUEUE = Per("octopus", UP, 0, "queues", Text("queue", "队列"), _queues)
+PROJECT = Per("octopus", UP, 1, "", Text("project", "项目"), _project)
 
 
 class Project:
@@ -75,11 +80,11 @@ class Project:
         self.tls = tls
         self.name = project.name
         self.context = context
-        self._upstream = self._made_upstream(1, slots, tls, project.requests_per_second)
+        self.upstream = self._made_upstream(1, slots, tls, project.requests_per_second)
         # Logins go to another host than the project's calls, but count as the project's.
         self._iam = self._made_upstream(1, slots, tls, None)
         self.reader = QueueReader(
-            self._upstream, base_url=project.base_url, project_id=project.project_id, clock=context.clock
+            self.upstream, base_url=project.base_url, project_id=project.project_id, clock=context.clock
         )
         self._logins = None
         if (iam := project.iam) is not None and iam.password is not None:
@@ -130,7 +135,7 @@ class Project:
 
     async def close(self) -> None:
         """Let requests in flight finish, then close the connections."""
-        await self._upstream.close()
+        await self.upstream.close()
         await self._iam.close()
         # They refer to the project: so all of it is freed immediately instead of being left to the garbage collector.
         self._targets = None

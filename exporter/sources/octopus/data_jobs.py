@@ -1,0 +1,430 @@
+"""Data jobs of an Octopus project: those that are open, and how long others waited and ran, with the API's own times.
+
+Sources: the pages of the Octopus API for the lists ``data/jobs`` (jobs of processors) and ``data/system-jobs`` (jobs of
+the service itself).
+
+An ended job is found in the list of those created since a moment: the creation of the oldest job that is still open, or
+an hour ago. So each is found in some poll after its end, whenever that was, and its id tells that it was counted.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from urllib.parse import quote, urlencode
+
+import msgspec
+import structlog
+
+from exporter.errors import DecodeError, NotThereError, PollError, RecordError, RejectedError
+from exporter.http import Endpoint, Response, excerpt
+from exporter.metrics.family import Sample, Text, counter, gauge, histogram
+from exporter.metrics.format import Chunks, histogram_lines
+from exporter.sources.collector import NOT_THERE, Collector, Found, Subject, read_row, register, rendered
+from exporter.sources.figures import SampleFigures
+from exporter.sources.octopus.api import error_of
+from exporter.sources.octopus.pages import decoded, moment_of, skew_of, total_of
+from exporter.sources.octopus.project import PROJECT, Project
+from exporter.sources.values import NULL, Id, Name, value_of
+from exporter.tracking.histogram import Histogram
+
+log = structlog.get_logger()
+
+_KIND: Final = ("project", "kind")
+_SINCE: Final = (
+    " of data jobs that ended since the first poll, by the times that the API reports; kind is data for jobs of processors, "
+    "system for those of the service. Absent until they were listed, and while nothing recent is known."
+)
+_SINCE_ZH: Final = (
+    "只计首次轮询之后结束的数据作业，依据接口返回的时间；kind 为 data（处理器的作业）或 system（服务自身的作业）。"
+)
+_LISTED: Final = Text("until they were listed, and while nothing recent is known.", "尚未读到列表，或没有近期数据。")
+
+JOBS: Final = gauge(
+    "octopus_jobs",
+    (*_KIND, "status"),
+    "Open data jobs by status: queued or running; kind is data for jobs of processors, system for those of the service. "
+    "Absent where the API does not say, or nothing recent is known.",
+    zh="未结束的数据作业数，按状态分：queued 排队，running 运行；kind 为 data（处理器的作业）或 system（服务自身的作业）。",
+    absent=Text("", "接口没有返回，或没有近期数据。"),
+)
+ENDED: Final = counter(
+    "octopus_jobs_ended_total",
+    (*_KIND, "outcome"),
+    "Data jobs that ended since the first poll, by outcome: completed, failed, deleted (stopped), or unknown for a status that "
+    "is not known; kind is data for jobs of processors, system for those of the service. Absent until they were listed, and "
+    "while nothing recent is known.",
+    zh="首次轮询之后结束的数据作业数，按结果分：completed 完成，failed 失败，deleted 被停止，unknown 状态未知；"
+    "kind 为 data（处理器的作业）或 system（服务自身的作业）。",
+    absent=_LISTED,
+)
+WAIT: Final = histogram(
+    "octopus_job_wait_seconds",
+    _KIND,
+    "Time from creation to start in seconds," + _SINCE,
+    zh=f"从创建到启动的时间（秒）。{_SINCE_ZH}",
+    absent=_LISTED,
+)
+RUN: Final = histogram(
+    "octopus_job_run_seconds",
+    _KIND,
+    "Time from start to end in seconds," + _SINCE,
+    zh=f"从启动到结束的时间（秒）。{_SINCE_ZH}",
+    absent=_LISTED,
+)
+
+
+class Kind(NamedTuple):
+    """A list of the API: its kind as a label, the last part of its path, and the parameter for a status."""
+
+    label: str
+    path: str
+    status: str
+
+
+KINDS: Final = (Kind("data", "jobs", "status"), Kind("system", "system-jobs", "statuses"))
+OPEN: Final = {"QUEUING": "queued", "LAUNCHING": "running", "RUNNING": "running", "UPLOADING": "running"}
+OUTCOMES: Final = {
+    "FINISHED": "completed",
+    "STOPPED": "deleted",
+    "SUBMIT_FAILED": "failed",
+    "RUN_FAILED": "failed",
+    "UPLOAD_FAILED": "failed",
+}
+OUTCOME_LABELS: Final = ("completed", "deleted", "failed", "unknown")
+
+# Rows of a page: the most that the API allows, and its default, for deployments that reject the former.
+PAGE_SIZE, SMALL_PAGE_SIZE = 200, 10
+# A list of more pages is not read: it would take longer than the interval.
+LONGEST_LIST: Final = 50
+# Seconds before the present that every list begins at least, and before the first poll; and the most after a long pause.
+OVERLAP, FIRST_LOOK, LONGEST_LOOK = 3600.0, 86_400.0, 7 * 86_400.0
+# Seconds that the end of a job may lie in the future of its server's clock.
+TOLERANCE: Final = 60.0
+# Unix seconds above this are none: the milliseconds of a moment are 13 digits for centuries.
+LAST_MOMENT: Final = 2.0**33
+
+
+class WireJob(msgspec.Struct, gc=False):
+    """Times are in milliseconds; absent before what they tell."""
+
+    id: Id
+    status: Name = Name("")
+    create_at: msgspec.Raw = NULL
+    start_at: msgspec.Raw = NULL
+    end_at: msgspec.Raw = NULL
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row; times are Unix seconds by the server's clock, None where unknown. `outcome` is empty while it is open."""
+
+    id: str
+    outcome: str
+    created: float | None
+    started: float | None
+    ended: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of `total` rows, None where that is unknown; `positions` rows were sent, `statuses` are theirs.
+
+    `at` is Unix time by the server's clock, None where the page does not say.
+    """
+
+    jobs: list[Job]
+    positions: int
+    total: int | None
+    at: float | None
+    statuses: frozenset[str] = frozenset()
+    rejected: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KindListing:
+    """The jobs of one kind: the number of open ones by status, and those created since `since`, if all were listed."""
+
+    totals: dict[str, int | None]
+    jobs: dict[str, Job]
+    since: float
+    now: float
+    complete: bool
+    rejected: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DataJobs(Found):
+    """The listings of a poll by kind; `samples` are those of the open jobs."""
+
+    listings: dict[str, KindListing] = field(default_factory=dict)
+    unknown: int = 0
+
+
+@dataclass(slots=True)
+class Ends:
+    """Ended jobs of one kind since the first complete listing.
+
+    `since` is where the next list begins, None before the first. `counted` holds the ids of jobs that ended, with the
+    moment of their creation or, where that is unknown, of their listing.
+    """
+
+    since: float | None = None
+    whole: bool = False
+    outcomes: Counter[str] = field(default_factory=Counter)
+    waits: Histogram = field(default_factory=Histogram)
+    runs: Histogram = field(default_factory=Histogram)
+    counted: dict[str, float] = field(default_factory=dict)
+
+    def take(self, listing: KindListing) -> int:
+        """Count the jobs that ended since the last listing; return the number of times that make no sense."""
+        self.whole = listing.complete
+        first = self.since is None
+        if first and not listing.complete:
+            return 0
+        odd = 0
+        for job in listing.jobs.values():
+            if job.outcome and job.id not in self.counted:
+                self.counted[job.id] = listing.now if job.created is None else job.created
+                if not first:
+                    odd += self._count(job, listing.now)
+        if listing.complete:
+            self._go_on(listing)
+        return odd
+
+    def _count(self, job: Job, now: float) -> int:
+        self.outcomes[job.outcome] += 1
+        odd = 0
+        ended = None if job.ended is None or job.ended > now + TOLERANCE else job.ended
+        odd += ended is not job.ended
+        for histogram_, begin, end in ((self.waits, job.created, job.started), (self.runs, job.started, ended)):
+            if begin is None or end is None:
+                continue
+            if end - begin >= 0 and end <= now + TOLERANCE:
+                histogram_.observe(end - begin)
+            else:
+                odd += 1
+        return odd
+
+    def _go_on(self, listing: KindListing) -> None:
+        """Begin the next list where the oldest open job was created, or an overlap ago."""
+        open_ones = (job.created for job in listing.jobs.values() if not job.outcome and job.created is not None)
+        since = min(listing.now - OVERLAP, *open_ones, listing.now)
+        self.since = max(since, listing.now - LONGEST_LOOK)
+        oldest = self.since - OVERLAP
+        self.counted = {ident: at for ident, at in self.counted.items() if at >= oldest or ident in listing.jobs}
+
+    @property
+    def known(self) -> bool:
+        """Whether the counts hold all that ended."""
+        return self.since is not None and self.whole
+
+    def samples(self, project: str, kind: str) -> Iterator[Sample]:
+        for outcome in OUTCOME_LABELS:
+            yield ENDED(project, kind, outcome, value=self.outcomes[outcome])
+
+
+class DataJobsPolling:
+    """Polls both lists of a project: a request for each open status, then the pages of the jobs created lately."""
+
+    def __init__(self, project: Project, subject: Subject) -> None:
+        self._project = project
+        self._key = DATA_JOBS.key(subject)
+        remembered = project.context.display.remembered
+        self._ends: dict[str, Ends] = remembered.setdefault(self._key, {kind.label: Ends() for kind in KINDS})
+        self._size = PAGE_SIZE
+        self._long_told = False
+
+    async def poll(self) -> DataJobs:
+        """Poll both lists. Raises PollError; NotThereError where there is neither."""
+        listings: dict[str, KindListing] = {}
+        for kind in KINDS:
+            try:
+                listings[kind.label] = await self._listing(kind)
+            except NotThereError:
+                if kind is KINDS[-1] and not listings:
+                    raise
+        rejected = sum(listing.rejected for listing in listings.values())
+        samples = tuple(each for label, listing in listings.items() for each in self._open(label, listing))
+        unknown = sum(listing.unknown for listing in listings.values())
+        return DataJobs(samples, rejected, None, listings, unknown)
+
+    async def publish(self, found: DataJobs) -> None:
+        project, context = self._project, self._project.context
+        odd = sum(self._ends[label].take(listing) for label, listing in found.listings.items())
+        context.own.rejected(project.name, DATA_JOBS.name, found.rejected + odd)
+        context.own.unknown_states(project.name, DATA_JOBS.name, found.unknown)
+        self._tell_long(found)
+        ends = {label: self._ends[label] for label in found.listings if self._ends[label].known}
+        ended = (each for label, of_kind in ends.items() for each in of_kind.samples(project.name, label))
+        samples = (*found.samples, *ended)
+        context.display.show(self._key, rendered(samples) | histograms(project.name, ends), SampleFigures(samples))
+
+    def _open(self, kind: str, listing: KindListing) -> Iterator[Sample]:
+        for status in dict.fromkeys(OPEN.values()):
+            totals = [listing.totals[theirs] for theirs, ours in OPEN.items() if ours == status]
+            known = [total for total in totals if total is not None]
+            if len(known) == len(totals):
+                yield JOBS(self._project.name, kind, status, value=sum(known))
+
+    async def _listing(self, kind: Kind) -> KindListing:
+        totals, now = {}, None
+        for status in OPEN:
+            page = await self._page(kind, 1, 0, **{kind.status: status})
+            # A deployment that ignores the parameter lists jobs in other statuses as well.
+            totals[status] = page.total if page.statuses <= {status} else None
+            now = page.at if now is None else now
+        now = self._project.context.clock.now() if now is None else now
+        since = self._ends[kind.label].since
+        since = now - FIRST_LOOK if since is None else max(since, now - LONGEST_LOOK)
+        jobs, complete, rejected, unknown = await self._jobs_since(kind, since)
+        return KindListing(totals, jobs, since, now, complete, rejected, unknown)
+
+    async def _jobs_since(self, kind: Kind, since: float) -> tuple[dict[str, Job], bool, int, int]:
+        """Return the jobs created since that moment, whether these are all, and how many rows and statuses are odd."""
+        jobs: dict[str, Job] = {}
+        offset = rejected = unknown = 0
+        for _ in range(LONGEST_LIST):
+            page = await self._page_of_jobs(kind, offset, start_time=math.floor(since * 1000))
+            for job in page.jobs:
+                # Where the parameter is ignored, older ones come as well; all that were open before are younger.
+                if job.created is None or job.created >= since:
+                    jobs[job.id] = job
+            rejected, unknown = rejected + page.rejected, unknown + page.unknown
+            offset += page.positions
+            if not page.positions or (page.total is not None and offset >= page.total):
+                return jobs, True, rejected, unknown
+        return jobs, False, rejected, unknown
+
+    async def _page_of_jobs(self, kind: Kind, offset: int, **wanted: int) -> JobPage:
+        try:
+            return await self._page(kind, self._size, offset, **wanted)
+        except RejectedError:
+            # No page says how a size is rejected.
+            if self._size == SMALL_PAGE_SIZE:
+                raise
+        page = await self._page(kind, SMALL_PAGE_SIZE, offset, **wanted)
+        self._size = SMALL_PAGE_SIZE
+        return page
+
+    async def _page(self, kind: Kind, limit: int, offset: int, **wanted: int | str) -> JobPage:
+        project = self._project.project
+        path = DATA_JOBS.path.format(project_id=quote(project.project_id, safe=""), list=kind.path)
+        url = f"{project.base_url}{path}?{urlencode({**wanted, 'limit': limit, 'offset': offset})}"
+        endpoint = Endpoint(self._project.upstream, self._project.token, DATA_JOBS.name, url, "X-Auth-Token")
+        return await endpoint.get(read_page)
+
+    def _tell_long(self, found: DataJobs) -> None:
+        """Log once that a list is too long to be read, and once that it no longer is."""
+        long = [label for label, listing in found.listings.items() if not listing.complete]
+        if long and not self._long_told:
+            log.warning(
+                "a list of data jobs is too long to be read: ends are not counted", **self._key._asdict(), kinds=long
+            )
+        elif self._long_told and not long:
+            log.info("the lists of data jobs are read as a whole again", **self._key._asdict())
+        self._long_told = bool(long)
+
+
+def histograms(project: str, ends: Mapping[str, Ends]) -> Chunks:
+    """Return the lines of waits and runs of each kind."""
+    views = {
+        WAIT: [(kind, each.waits) for kind, each in ends.items()],
+        RUN: [(kind, each.runs) for kind, each in ends.items()],
+    }
+    return {
+        family: b"".join(histogram_lines(family, (project, kind), counts.view()) for kind, counts in of_family)
+        for family, of_family in views.items()
+        if of_family
+    }
+
+
+def read_page(response: Response) -> JobPage:
+    """Return the page in a successful answer. Raises the PollError that says what to do about anything else."""
+    page = decoded(response.body) if 200 <= response.status < 300 else None  # noqa: PLR2004 - the class of successes
+    total, odd = (None, 0) if page is None else total_of(page.payload.page_info)
+    if page is None or (page.payload.rows is None and total is None):
+        raise failure_of(response)
+    jobs: list[Job] = []
+    statuses: set[str] = set()
+    unknown = 0
+    rows = page.payload.rows or []
+    for raw in rows:
+        try:
+            wire = read_row(raw, WireJob)
+        except RecordError:
+            continue
+        job, odd_times = job_of(wire)
+        status = wire.status.strip().upper()
+        odd += odd_times
+        unknown += status not in OPEN and status not in OUTCOMES
+        statuses.add(status)
+        jobs.append(job)
+    if rows and not jobs:
+        said = excerpt(response.body)
+        raise DecodeError(
+            Text(
+                f"none of the page's {len(rows)} rows can be read: {said}", f"该页的 {len(rows)} 行全部无法解析：{said}"
+            )
+        )
+    skew = skew_of(page.meta_info, response.received)
+    at = None if skew is None else response.received - skew
+    return JobPage(jobs, len(rows), total, at, frozenset(statuses), len(rows) - len(jobs) + odd, unknown)
+
+
+def failure_of(response: Response) -> PollError:
+    """Return the error that an answer means; 404 and 405 say that the project has no such list."""
+    if response.status in NOT_THERE:
+        return NotThereError(
+            Text(
+                f"HTTP {response.status}: this project does not have lists of data jobs",
+                f"HTTP {response.status}：该项目没有数据作业列表",
+            )
+        )
+    return error_of(response)
+
+
+def job_of(wire: WireJob) -> tuple[Job, int]:
+    """Return a job, and how many of its times make no sense."""
+    times = [instant(raw) for raw in (wire.create_at, wire.start_at, wire.end_at)]
+    (created, _), (started, _), (ended, _) = times
+    status = wire.status.strip().upper()
+    # A status of tomorrow is an end where the job has one.
+    outcome = OUTCOMES.get(status, "" if status in OPEN or ended is None else "unknown")
+    return Job(str(wire.id), outcome, created, started, ended), sum(odd for _, odd in times)
+
+
+def instant(raw: msgspec.Raw) -> tuple[float | None, bool]:
+    """Return a moment in Unix seconds, None where it is unknown; and whether what was sent for it makes no sense."""
+    value = value_of(raw)
+    if value is None or str(value).strip() in ("", "0", "-1", "--"):
+        return None, False
+    moment = moment_of(value)
+    if moment is None or not 0 < moment < LAST_MOMENT:
+        return None, True
+    return moment, False
+
+
+def _whose(_subject: Subject) -> str:
+    return "let the IAM user read this project's Octopus data"
+
+
+DATA_JOBS: Final = register(
+    Collector(
+        name="data_jobs",
+        path="/v1.0/{project_id}/data/{list}",
+        per=PROJECT,
+        title=Text("data jobs", "数据作业"),
+        gives=Text(
+            "open and ended data jobs, with true waits and runs", "未结束和已结束的数据作业，及其真实的等待和运行时间"
+        ),
+        families=(JOBS, ENDED, WAIT, RUN),
+        start=DataJobsPolling,
+        default=False,
+        optional=True,
+        whose=_whose,
+    )
+)
