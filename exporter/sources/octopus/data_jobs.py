@@ -39,7 +39,7 @@ _SINCE: Final = (
 _SINCE_ZH: Final = (
     "只计首次轮询之后结束的数据作业，依据接口返回的时间；kind 为 data（处理器的作业）或 system（服务自身的作业）。"
 )
-_LISTED: Final = Text("until they were listed, and while nothing recent is known.", "尚未读到列表，或没有近期数据。")
+_LISTED: Final = Text("", "尚未读到列表，或没有近期数据。")
 
 JOBS: Final = gauge(
     "octopus_jobs",
