@@ -11,7 +11,7 @@ from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, Queued
 
 # A scheduler whose queues have other names all the time must not fill the memory: those of further ones are not followed.
 MOST_CLASSES: Final = 256  # of one source
-# Bounds grow while jobs wait: after this time they are computed anew even if nothing has happened, so many at once at most.
+# Bounds grow while jobs wait: after this time they are computed anew even if nothing has happened, limited in number at a time.
 _VIEW_SECONDS: Final = 30.0
 _RENEWED_AT_ONCE: Final = 8
 # Of a source with more classes than this, what is shown changes once a second at most: each poll may change one of them.
