@@ -9,7 +9,19 @@ import sys
 from bench.report import print_machine, print_table
 
 # Modules with a function `tables`. Together they take about six minutes on a machine with nothing else to do.
-BENCHMARKS = ("polls", "scrapes", "crowd", "loop", "upkeep", "memory", "visible", "start", "tracking", "octopus")
+BENCHMARKS = (
+    "polls",
+    "requests",
+    "scrapes",
+    "crowd",
+    "loop",
+    "upkeep",
+    "memory",
+    "visible",
+    "start",
+    "tracking",
+    "octopus",
+)
 
 
 def main(wanted: list[str]) -> int:
