@@ -28,6 +28,7 @@ from exporter.sources.scnet.states import state_and_word, state_of
 from exporter.sources.scnet.subjects import MEMBER, OF_ACCOUNT
 from exporter.sources.tracked import Followed
 from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
+from exporter.threads import off_loop
 from exporter.tracking import MemberKey
 
 log = structlog.get_logger()
@@ -37,6 +38,8 @@ PAGE_SIZE: Final = 100
 MAX_PAGES: Final = 1000
 # Without a start, the last seven days are listed only.
 EARLY: Final = "2000-01-01 00:00:00"
+# Sorting this many jobs takes a few milliseconds; more is done in a thread.
+ON_LOOP_LIMIT: Final = 1000
 # Seconds for which an answer serves the other regions, whose polls begin at about the same moment.
 SHARED_FOR: Final = 2.0
 # Seconds until the jobs of the group are requested again after they were refused.
@@ -86,7 +89,8 @@ class LiveJobs(NamedTuple):
     by_region: Mapping[str, Mapping[str, Mapping[str, tuple[Job, ...]]]]
     rejected: Mapping[str, int]
     missing: int
-    refused: str = ""
+    refused: str
+    size: int
 
 
 def job_of(row: LiveJob, zone: tzinfo) -> Job:
@@ -176,7 +180,7 @@ class Reading:
         found: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
         for row in sorted(self.rows.values(), key=lambda row: (row.job_manager_id, row.job_id)):
             found[row.cluster_id][row.cluster_user_name][row.job_manager_id].append(job_of(row, self._zone))
-        return LiveJobs(found, self.rejected, missing, refused)
+        return LiveJobs(found, self.rejected, missing, refused, len(self.rows))
 
 
 class OnlyRegion(msgspec.Struct, rename="camel"):
@@ -245,14 +249,14 @@ async def read_all(region: Region, refused: str = "") -> LiveJobs:
     """
     first = Reading(region.context.zone)
     if await read_pages(region, first, of_group=not refused):
-        return first.result(0, refused)
+        return await off_loop(first.seen, ON_LOOP_LIMIT, lambda: first.result(0, refused))
     # Rows moved while pages were read. The total does not notice where one was skipped and another one ended.
     again = Reading(region.context.zone)
-    if await read_pages(region, again, of_group=not refused):
-        return again.result(0, refused)
-    missing = again.missing - len(first.rows.keys() - again.rows.keys())
-    again.rows = first.rows | again.rows
-    return again.result(max(0, missing), refused)
+    missing = 0
+    if not await read_pages(region, again, of_group=not refused):
+        missing = max(0, again.missing - len(first.rows.keys() - again.rows.keys()))
+        again.rows = first.rows | again.rows
+    return await off_loop(again.seen, ON_LOOP_LIMIT, lambda: again.result(missing, refused))
 
 
 async def read_pages(region: Region, reading: Reading, *, of_group: bool) -> bool:
@@ -305,7 +309,8 @@ class LivePolling:
         self._users: set[str] = set()
 
     async def poll(self) -> jobs.Listed:
-        return self._of_region(await self._list.read(self._region))
+        found = await self._list.read(self._region)
+        return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found))
 
     async def publish(self, records: jobs.Listed) -> None:
         self._region.count_flaws(LIVE_JOBS.name, records, records.unknown_words)
