@@ -5,7 +5,7 @@ Is anything wrong, and where? Running and waiting jobs, and resources in use.
 
 from exporter.metrics.family import Text
 from grafana import problems
-from grafana.colours import BLUE, GREEN, LEFT, ORANGE, SKY, VERMILION, WAITING, shades
+from grafana.colours import BLUE, GREEN, LEFT, ORANGE, SKY, VERMILION, WAITING, YELLOW, shades
 from grafana.parts import (
     Dashboard,
     Query,
@@ -41,18 +41,20 @@ def total(state: str) -> str:
 STATE = tiles(
     Text("Is the data fresh?", "数据是否最新？"),
     "Each region and project. Fresh: the last poll of everything worked. Failing: some polls fail, old data is still "
-    "shown. Incomplete: some data was too old and is gone, so sums on this page lack it. What to do: see the list "
-    "beside, then the runbook of the problem.",
+    "shown. Incomplete: some data was too old and was removed, so sums on this page lack it. Gone: nothing of it is left. What to "
+    "do: see the list beside, then the runbook of the problem.",
     "每个区域和项目。最新：最近一次轮询全部成功。失败：部分轮询失败，仍显示旧数据。不完整：部分数据过旧已移除，"
-    "本页总数不含这些数据。处理：查看右侧列表，再按对应的处理手册操作。",
+    "本页总数不含这些数据。全无：该区域已没有任何数据。处理：查看右侧列表，再按对应的处理手册操作。",
     "max by (source) (clamp_max(2 * hpc_exporter_target_stale + on (source, collector, target) "
-    "(1 - hpc_exporter_target_up), 2))",
+    "(1 - hpc_exporter_target_up), 2)) + on (source) "
+    "min by (source) (hpc_exporter_target_stale and on (source, collector, target) hpc_exporter_target_up)",
     legend="{{source}}",
-    size=(8, 9),
+    size=(8, 12),
     states=[
         (Text("fresh", "最新"), BLUE),
-        (Text("failing", "失败"), ORANGE),
-        (Text("incomplete", "不完整"), VERMILION),
+        (Text("failing", "失败"), YELLOW),
+        (Text("incomplete", "不完整"), ORANGE),
+        (Text("gone", "全无"), VERMILION),
     ],
     no_value=Text("no data: is the exporter running?", "无数据：exporter 是否在运行？"),
 )
@@ -67,7 +69,7 @@ PROBLEMS = table(
     [Query(problems.expression(), table=True, once=False)],
     {"Value": SEVERITY, "problem": PROBLEM, "where": WHERE, "what": WHAT},
     sort=SEVERITY,
-    size=(16, 9),
+    size=(16, 12),
     unit="none",
     overrides=[
         override(

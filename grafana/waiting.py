@@ -212,23 +212,23 @@ BOARD = Dashboard(
             ],
         ),
         lines(
-            Text("Little's law: two estimates of waiting jobs", "利特尔法则：两种方法估算等待作业数"),
-            "The mean number of waiting jobs, once counted in the lists, once as arrivals times mean wait (over three hours). "
-            "Where both agree, the waits are reliable. Waits far below the lists: jobs wait that have not started yet, "
-            "or many waits are censored.",
-            "等待作业的平均数：一种来自列表计数，一种为到达率乘以平均等待（三小时窗口）。两者一致则等待时间可信；"
-            "后者远低于前者：许多作业尚未启动或未能测量。",
+            Text("Measured waits / waiting jobs", "已测等待与等待作业之比"),
+            "By Little's law: starts times their mean wait, as a share of the jobs that waited on average, over a day. In the band from "
+            "0.7 to 1.3 the measured waits account for the waiting jobs. Below: jobs wait that do not start, or many waits are "
+            "censored. Above, for hours: a backlog is being worked off. Says little while the number of waiting jobs grows or falls.",
+            "依据利特尔法则：一天内启动数乘以其平均等待，与平均等待作业数之比。在 0.7 到 1.3 的带内，已测的等待足以解释等待作业数。"
+            "低于该带：有作业迟迟不启动，或许多等待未能测量。数小时高于该带：积压正在消化。等待作业数增减明显时参考意义有限。",
             [
                 Query(
-                    f'sum(avg_over_time(hpc_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[3h]))',
-                    Text("in the lists", "列表计数"),
-                ),
-                Query(
-                    f"sum(increase({WAIT}_sum{{{IN_GROUP}}}[3h])) / 10800",
-                    Text("arrivals x mean wait", "到达率 × 平均等待"),
+                    f"sum(increase({WAIT}_sum{{{IN_GROUP}}}[1d])) / 86400 / "
+                    f'(sum(avg_over_time(hpc_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[1d])) > 0)',
+                    Text("ratio", "比值"),
                 ),
             ],
-            axis=JOBS,
+            unit="none",
+            steps=((None, ORANGE), (0.7, BLUE), (1.3, SKY)),
+            defaults={"decimals": 2},
+            custom={"thresholdsStyle": {"mode": "area"}},
         ),
         bars(
             Text("What jobs did", "作业状态变化"),
