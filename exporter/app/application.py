@@ -271,6 +271,7 @@ class Application:
         if new.config.per_job != old.config.per_job:
             self._display.limit_jobs(job_budget(new.config), old.sources)
         self._context.zone = new.config.tracking.time_zone
+        self._context.history_window = new.config.tracking.history_window
         self._display.exclude(new.config.metrics.exclude)
         # Including those of sources that are about to be closed.
         self._display.up_families = old.up_families | new.up_families

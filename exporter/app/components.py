@@ -143,6 +143,7 @@ def assembled(config: Config, contexts: Contexts) -> Components:
     context = Context(SystemClock(), GaugesOnly())
     context.display.per_job = job_budget(config)
     context.zone = config.tracking.time_zone
+    context.history_window = config.tracking.history_window
     none = Components.none(context)
     return build(config, config, unchanged(config, contexts, none), before=none)
 

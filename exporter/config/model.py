@@ -46,6 +46,7 @@ from exporter.config.values import (
     Grace,
     HeaderSecret,
     HeaderSecretFile,
+    HistoryWindow,
     HpcUrl,
     Id,
     Interval,
@@ -680,6 +681,11 @@ class Tracking(Section):
         "How long a job that left the list waits for its row in the history of ended jobs before it counts as vanished.",
         "作业从列表消失后，最多等多久它在历史作业中的记录；等不到才算消失。",
         "10m",
+    )
+    history_window: HistoryWindow = key(
+        "How far back the history of ended jobs is requested after a time without polls: ends that lie further back are missed.",
+        "一段时间没有轮询之后，历史作业最多往回查询多久；更早的结束会漏掉。",
+        "1d",
     )
     time_zone: TimeZone = key(
         "Time zone of the times that regions send without one, by its IANA name.",

@@ -328,6 +328,7 @@ Duration = Annotated[
 ]
 Interval = Annotated[Duration, between(0.1, 86_400 * 366, "100ms", "366d")]
 Grace = Annotated[Duration, between(0, 86_400, "0", "1d")]
+HistoryWindow = Annotated[Duration, between(900, 86_400, "15m", "1d")]
 TimeZone = Annotated[
     ZoneInfo,
     scalar(_zone, "the name of a time zone"),

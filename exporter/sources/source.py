@@ -38,6 +38,8 @@ class Context:
         self.display = Display(self.own, exposition, self.tracked, exporter_metrics=exporter_metrics)
         # That of times which an upstream sends without one.
         self.zone: tzinfo = Tracking().time_zone
+        # Seconds for which a history of ended jobs is made up for after a time without polls.
+        self.history_window: float = Tracking().history_window
         # Spellings of unknown states that were logged, by source: a reload does not repeat them.
         self.unknown_words_told: defaultdict[str, set[str]] = defaultdict(set)
         # To be called when a source has other targets than before without a reload.

@@ -51,7 +51,7 @@ def test_defaults_are_filled_in_and_durations_readable(tmp_path: Path) -> None:
         ],
         "slurm": [],
         "octopus": [],
-        "tracking": {"enabled": True, "history_grace": "10m", "time_zone": "Asia/Shanghai"},
+        "tracking": {"enabled": True, "history_grace": "10m", "history_window": "1d", "time_zone": "Asia/Shanghai"},
         "per_job": {"enabled": False, "max_jobs": 500},
         "metrics": {"exclude": []},
     }

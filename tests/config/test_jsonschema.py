@@ -97,7 +97,7 @@ def test_the_example_names_every_key() -> None:
 def test_the_defaults_that_are_explained_are_those_in_effect() -> None:
     """They are written once; those of `collect` are the registry's."""
     explained = {(section, key): value["default"] for section, key, value in keys() if "default" in value}
-    assert len(explained) == 17
+    assert len(explained) == 18
     assert explained["PollSettings", "interval"] == "60s"
     assert explained["Account", "token_url"] == Account(name="a", user="a").token_url
     assert explained["Cluster", "collect"] == list(collected_by_default("clusters"))

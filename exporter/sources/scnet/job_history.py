@@ -31,8 +31,6 @@ PAGE_SIZE: Final = 100
 MAX_PAGES: Final = 1000
 # Seconds for which ends are requested once more, because their rows may have come late.
 OVERLAP: Final = 900.0
-# The most seconds that are made up for after a time without polls.
-LONGEST: Final = 86400.0
 # Seconds by which the region's clock may be ahead.
 AHEAD: Final = 60.0
 # Seconds until the schedulers of a region, or a list that it did not have, are requested again.
@@ -149,7 +147,7 @@ class HistoryPolling:
         read_until = None if service is None else service.history_read_until(self._region.name)
         if read_until is None or read_until > now:
             return now - OVERLAP, now
-        return max(read_until - OVERLAP, now - LONGEST), now
+        return max(read_until - OVERLAP, now - self._context.history_window), now
 
     async def _read_region(self, reading: "Reading", since: float, now: float) -> bool:
         """Read the rows of all schedulers; whether these are all there are. Raises PollError."""
