@@ -13,7 +13,9 @@ SHOWN: Final = 30
 def promises(status: Mapping[str, Any], texts: Texts) -> Markup | None:
     """Return the section, None where nothing is known of waits. Queues with bounds come first."""
     known = [
-        waits for waits in status["waits"] if any(bound["checked"] or bound["seconds"] for bound in waits["bounds"])
+        waits
+        for waits in status["waits"]
+        if any(bound["checked"] or bound["seconds"] is not None for bound in waits["bounds"])
     ]
     known.sort(key=lambda waits: all(bound["seconds"] is None for bound in waits["bounds"]))
     if not known:
