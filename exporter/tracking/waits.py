@@ -104,7 +104,7 @@ class Waits:
             elif (name := self._heads.get(member, {}).pop(event.job_id, None)) is not None:
                 self._end(name, member, event)
         for job_id, name in list(self._heads.get(member, {}).items()):
-            if self._known(member, job_id) == NEVER:  # whatever has become of it, it must not wait for ever
+            if self._known(member, job_id) == NEVER:  # no longer followed, whatever the reason
                 del self._heads[member][job_id]
                 self._end(name, member, Dequeued(NEVER, job_id, started=False))
         for name in set(self._heads.get(member, {}).values()):
