@@ -1,8 +1,9 @@
 """The tracker's state of a member and its jobs, and the changes of one more listing."""
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Final, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -309,3 +310,11 @@ def _merge(known: dict[str, Value], changes: Mapping[str, Value | None]) -> None
             known.pop(key, None)
         else:
             known[key] = value
+
+
+def as_json(value: Any) -> bytes:
+    """Return a value as JSON for the state file. Halves of surrogate pairs, which queues' names can have, become question marks."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value), ensure_ascii=False).encode(errors="replace")

@@ -22,6 +22,7 @@ from exporter.tracking.model import (
     Pending,
     Phase,
     TrackedJob,
+    as_json,
 )
 from exporter.tracking.tracker import Batch, GroupTotals, MemberChange, MemberTotals, TrackedMember, TrackerState
 from exporter.tracking.waits import ClassKey
@@ -232,7 +233,7 @@ def _write_member(
         _time(change.complete),
         _time_or_none(change.oldest_waiting),
         change.totals.decode(),
-        msgspec.json.encode(change.gaps).decode(),
+        as_json(change.gaps).decode(),
     )
     number = ids.get(key)
     if number is None:
@@ -268,7 +269,7 @@ def _write_member(
 def _json_rows(number: int, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for name, value in values.items():
         if value is not None:
-            yield number, _stored(name), msgspec.json.encode(value).decode()
+            yield number, _stored(name), as_json(value).decode()
 
 
 def _forget(connection: sqlite3.Connection, number: int | None) -> None:

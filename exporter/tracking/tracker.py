@@ -30,6 +30,7 @@ from exporter.tracking.model import (
     Phase,
     TrackedJob,
     Update,
+    as_json,
 )
 from exporter.tracking.waits import ClassKey, Waits, WaitView
 
@@ -306,7 +307,7 @@ class Tracker:
         self._waits.record(key, update.events, update.at, step.interval)
         if self._persistent and key not in self._rewrite:
             # Encoded now, not when the batch is taken: so the work is spread.
-            self._batch.groups[group_key] = msgspec.json.encode(group)
+            self._batch.groups[group_key] = as_json(group)
             self._batch.add(key, _change(update, self._members[key]))
 
     def members(self) -> Collection[MemberKey]:
@@ -413,7 +414,7 @@ class Tracker:
         for key in self._rewrite:
             batch.members[key] = _everything(self._members[key])
             group_key = (key.source, key.group_id)
-            batch.groups[group_key] = msgspec.json.encode(self._groups[group_key])
+            batch.groups[group_key] = as_json(self._groups[group_key])
         self._rewrite.clear()
         batch.waits = self._waits.take_changed() if self._persistent else {}
         return batch
@@ -453,7 +454,7 @@ def _change(update: Update, member: TrackedMember) -> MemberChange:
         last=update.at,
         complete=update.complete,
         oldest_waiting=update.oldest_waiting,
-        totals=msgspec.json.encode(member.totals),
+        totals=as_json(member.totals),
         jobs=update.changed,
         finished=update.remembered,
         pending=update.pending,
@@ -468,7 +469,7 @@ def _everything(member: TrackedMember) -> MemberChange:
         last=state.last,
         complete=state.complete,
         oldest_waiting=state.oldest_waiting,
-        totals=msgspec.json.encode(member.totals),
+        totals=as_json(member.totals),
         jobs=dict(state.jobs),
         finished=dict(state.finished),
         pending=dict(state.pending),

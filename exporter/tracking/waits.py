@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from exporter.tracking.bounds import QUANTILES, Bounds, WaitClass
-from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, Queued
+from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, Queued, as_json
 
 # A scheduler whose queues have other names all the time must not fill the memory: those of further ones are not followed.
 MOST_CLASSES: Final = 256  # of one source
@@ -192,7 +192,7 @@ class Waits:
 
     def take_changed(self) -> dict[ClassKey, bytes]:
         """Return the changes since the last call, as JSON."""
-        changed = {name: msgspec.json.encode(self._classes[name]) for name in self._changed}
+        changed = {name: as_json(self._classes[name]) for name in self._changed}
         self._changed.clear()
         return changed
 

@@ -181,3 +181,16 @@ async def test_buckets_are_stored_with_their_bounds(state_file: Path) -> None:
     assert group.queues[""].runs.bounds == BUCKETS
     group.queues[""].runs = Histogram((180.0,), [3, 0], 540.0)
     assert Tracker(state).group(KEY.source, KEY.group_id).runs[""].cumulative == (0,) * 5 + (3,) * (len(BUCKETS) - 4)
+
+
+async def test_queues_whose_names_are_no_text_are_stored(state_file: Path) -> None:
+    """JSON can carry half a surrogate pair, which neither UTF-8 nor SQLite can."""
+    tracker = Tracker()
+    tracker.observe(KEY, JobListing(()), time_of(0), INTERVAL)
+    for poll, state in enumerate((JobState.QUEUED, JobState.RUNNING, JobState.COMPLETED), start=1):
+        listing = JobListing((Job("1\ud83d", "a", state, queue="q\ud83d"),))
+        tracker.observe(KEY, listing, time_of(poll), INTERVAL, 600.0)
+    await saved(state_file, tracker)
+    kept = await loaded(state_file)
+    assert sum(len(member.state.pending) for member in kept.members.values()) == 2
+    assert list(kept.groups[KEY.source, KEY.group_id].queues) == ["q?"]
