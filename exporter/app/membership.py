@@ -7,7 +7,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from exporter.clock import Clock
-from exporter.config import Account, Cluster, Config
+from exporter.config import Cluster, Config
 from exporter.config.model import All, Member
 from exporter.config.values import Name, Segment
 from exporter.errors import ExporterError, PollError
@@ -70,15 +70,13 @@ class Membership:
         """Ask for the groups of all accounts of `config` that need it; whether each of them answered."""
         wanted = accounts_with_members(config)
         answered = await asyncio.gather(
-            *(
-                self._look(account, accounts[account.name], slots)
-                for account in config.accounts
-                if account.name in wanted
-            )
+            *(self.ask(accounts[account.name], slots) for account in config.accounts if account.name in wanted)
         )
         return all(answered)
 
-    async def _look(self, account: Account, at_work: AccountAtWork, slots: asyncio.Semaphore) -> bool:
+    async def ask(self, at_work: AccountAtWork, slots: asyncio.Semaphore) -> bool:
+        """Ask for the groups of one account; whether it answered."""
+        account = at_work.account
         upstream = Upstream(
             Settings(account.name, account.poll.timeout, account.poll.retries, max_body=account.poll.max_body),
             slots=slots,

@@ -36,7 +36,7 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.http import ALARMING_SKEW, Response, clock_skew, on_response
+from exporter.http import ALARMING_SKEW, Request, Response, clock_skew, on_response
 from exporter.http.probe import Reached, probe
 from exporter.polling import Outcome, Target, TargetKey
 from exporter.redaction import redact
@@ -210,7 +210,7 @@ class Preflight:
     async def _polled(self, target: Target, result: CheckResult) -> CheckResult:
         skews: list[float] = []
 
-        def note_skew(response: Response) -> None:
+        def note_skew(_request: Request, response: Response) -> None:
             if (skew := clock_skew(response)) is not None:
                 skews.append(skew)
 

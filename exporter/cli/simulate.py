@@ -7,12 +7,15 @@ import signal
 from pathlib import Path
 
 import yaml
+from aiohttp import web
 
 from exporter.cli import options
 from exporter.cli.output import print_error, write
 from exporter.simulator.directory import Account
 from exporter.simulator.octopus import OctopusProject, default_projects
 from exporter.simulator.quirks import Quirks
+from exporter.simulator.replay import Replay, ReplayError
+from exporter.simulator.replay import configuration as replayed_configuration
 from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator, is_loopback
 from exporter.simulator.spec import DAY, default_regions
@@ -56,6 +59,12 @@ def add_parser(subparsers: options.Subparsers) -> None:
         action="store_true",
         help="answer calls that belong to the platform at its own address only, and for its own token only",
     )
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="DIR",
+        help="serve the answers that hpc-exporter capture wrote into this folder instead",
+    )
     options.add_output(parser, "--config-output", "write the configuration to this file instead of standard output")
     parser.set_defaults(run=run)
 
@@ -90,6 +99,8 @@ def add_world(parser: argparse.ArgumentParser, *, regions: int) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal; 1 if the port is taken or the configuration cannot be written."""
+    if args.replay is not None:
+        return _replay(args)
     specs = default_regions(args.regions, truth_kept_for=_TRUTH_KEPT_FOR)
     simulator = Simulator(
         specs,
@@ -217,11 +228,44 @@ def _project(project: OctopusProject) -> dict[str, object]:
     }
 
 
-async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | None) -> None:
+def _replay(args: argparse.Namespace) -> int:
+    """Serve captured answers until a signal."""
+    try:
+        replay = Replay(args.replay)
+        asyncio.run(_serve_replay(replay, args.listen_address, args.config_output))
+    except (OSError, ReplayError) as error:
+        print_error(f"hpc-exporter simulate: {error}")
+        return 1
+    return 0
+
+
+async def _serve_replay(replay: Replay, address: tuple[str, int], output: Path | None) -> None:
+    stopped = _stopped_by_a_signal()
+    application = web.Application()
+    application.add_routes(replay.routes())
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        host, port = address
+        await web.TCPSite(runner, host, port).start()
+        url = f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
+        write(replayed_configuration(replay, url), output)
+        print_error(f"hpc-exporter simulate: ready; captured answers of {', '.join(replay.sources)} at {url}")
+        await stopped.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _stopped_by_a_signal() -> asyncio.Event:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | None) -> None:
+    stopped = _stopped_by_a_signal()
     host, port = address
     await simulator.start(host, [port + index if port else 0 for index in range(len(simulator.apis))])
     try:

@@ -67,13 +67,13 @@ class Settings:
     unix_socket: str = ""
 
 
-ResponseHook = Callable[[Response], None]
+ResponseHook = Callable[[Request, Response], None]
 _response_hook: ContextVar[ResponseHook | None] = ContextVar("response_hook", default=None)
 
 
 @contextmanager
 def on_response(hook: ResponseHook) -> Iterator[None]:
-    """Call `hook` with each response to a request made within the block by this task, however deep below."""
+    """Call `hook` with each request, and the response to it, made within the block by this task, however deep below."""
     token = _response_hook.set(hook)
     try:
         yield
@@ -172,7 +172,7 @@ class Upstream:
     async def _attempt(self, request: Request, decode: Callable[[Response], T]) -> T:
         response = await self._send(request)
         if (hook := _response_hook.get()) is not None:
-            hook(response)
+            hook(request, response)
         try:
             return await off_loop(len(response.body), DECODE_ON_LOOP_LIMIT, lambda: decode(readable(response)))
         except PollError as error:

@@ -4,7 +4,7 @@ import asyncio
 
 from aiohttp import web
 
-from exporter.http import Response, on_response
+from exporter.http import Request, Response, on_response
 from tests.support.http import Network, body_of, get
 
 
@@ -18,7 +18,7 @@ async def test_a_hook_gets_the_responses_to_the_requests_within_its_block(networ
     async def asking(path: str) -> list[bytes]:
         seen: list[bytes] = []
 
-        def see(response: Response) -> None:
+        def see(_request: Request, response: Response) -> None:
             seen.append(response.body)
 
         with on_response(see):

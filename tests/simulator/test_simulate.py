@@ -194,6 +194,29 @@ async def test_the_configuration_names_the_queues_of_the_projects_and_a_login_th
             assert response.status == 200
 
 
+async def test_it_serves_captured_answers(session: aiohttp.ClientSession) -> None:
+    folder = Path(__file__).parents[1] / "captures" / "simulated"
+    async with command(f"--replay={folder}") as process:
+        assert process.stdout is not None
+        text = b""
+        while b"members:" not in text:
+            line = await asyncio.wait_for(process.stdout.readline(), 100)
+            assert line, "no output"
+            text += line
+        url = yaml.safe_load(text)["clusters"][0]["hpc_url"]
+        assert await code(session, f"{url}/hpc/openapi/v2/cluster", "any") == "0"
+        async with session.get(f"{url}/hpc/openapi/v2/jobs") as response:
+            assert response.status == 404
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 100) == 0
+
+
+def test_a_folder_without_captured_answers_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = arguments(f"--replay={tmp_path}")
+    assert args.run(args) == 1
+    assert "holds no capture" in capsys.readouterr().err
+
+
 async def test_without_projects_the_configuration_has_none() -> None:
     async with Simulator() as simulator:
         assert "octopus" not in yaml.safe_load(simulate.configuration(simulator))

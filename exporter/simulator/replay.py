@@ -1,0 +1,72 @@
+"""Captured answers, served again: each request gets the answer to the captured one that is most like it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from aiohttp import web
+
+# Headers that describe the connection or the coding of a body, which is served plainly.
+_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection", "date", "server"})
+
+
+class ReplayError(ValueError):
+    """A folder that holds no capture."""
+
+
+class Replay:
+    """The exchanges of a folder that `hpc-exporter capture` wrote; the first part of a path is the source's name."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder. Raises ReplayError."""
+        try:
+            self.configuration = (folder / "replay.yml").read_text(encoding="utf-8")
+            documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+            self._exchanges = [each for each in documents if each["asked_with"] == "own"]
+            self.sources = sorted({str(each["source"]) for each in self._exchanges})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ReplayError(f"{folder} holds no capture: {error}") from None
+        if not self._exchanges:
+            raise ReplayError(f"{folder} holds no capture: there are no answers in it")
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.route("*", "/{source}/{path:.*}", self._serve)]
+
+    async def _serve(self, request: web.Request) -> web.Response:
+        path = f"/{request.match_info['path']}"
+        found = max(self._like(request, path, await request.text()), default=None)
+        if found is None:
+            return web.Response(status=404, text="404: Not Found: there is no captured answer to this")
+        response = self._exchanges[-found[1]]["response"]
+        headers = {name: str(value) for name, value in response["headers"].items() if name.lower() not in _OF_THE_WIRE}
+        body = response["body"]
+        text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+        return web.Response(status=response["status"], headers=headers, body=text.encode())
+
+    def _like(self, request: web.Request, path: str, body: str) -> Iterator[tuple[int, int]]:
+        """Yield the likeness of each captured request to this one, and its number from the end: of equal ones the first counts."""
+        source, fields = request.match_info["source"], _fields(body)
+        for number, each in enumerate(self._exchanges):
+            captured = urlsplit(each["request"]["target"])
+            if (each["request"]["method"], captured.path) != (request.method, path):
+                continue
+            pairs = set(parse_qsl(captured.query, keep_blank_values=True))
+            sent = each["request"]["body"]
+            same = sum(sent.get(name) == value for name, value in fields.items()) if isinstance(sent, dict) else 0
+            alike = 2 * (len(pairs & set(request.query.items())) + same) + (each["source"] == source)
+            yield alike, len(self._exchanges) - number
+
+
+def _fields(body: str) -> dict[str, object]:
+    """Return the fields of a request's body; none where it is no JSON object."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def configuration(replay: Replay, url: str) -> str:
+    """Return a configuration (YAML) for a replay that is served at `url`."""
+    return replay.configuration.replace("${REPLAY_URL}", url)
