@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test test-slurm demo bench soak dist pyz image lock schema dashboards docs deploy clean
+.PHONY: test test-slurm demo bench soak dist pyz packages image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -63,6 +63,22 @@ pyz: dist  ## dist/hpc-exporter.pyz: the command in one file, for the same Pytho
 	$(BIN)/python -m shiv --site-packages $(INSTALLED)/lib/python3*/site-packages --compressed --reproducible \
 	  -c hpc-exporter -p "/usr/bin/env python3" -o $(DIST)/hpc-exporter.pyz
 	cd $(DIST) && sha256sum hpc-exporter.pyz >> SHA256SUMS
+
+NFPM := $(BIN)/nfpm
+PACKAGED := build/packages
+packages: dist  ## dist/: deb and rpm, for the same Python and processor
+	rm -rf $(PACKAGED) && mkdir -p $(PACKAGED)
+	cp -r $(INSTALLED)/lib/python3*/site-packages $(PACKAGED)/lib
+	# Else root's commands would write it, and leave it behind.
+	$(BIN)/python -m compileall -q --invalidation-mode unchecked-hash -s $(PACKAGED)/lib -p /opt/hpc-exporter/lib $(PACKAGED)/lib
+	minor=$$($(BIN)/python -c 'import sys; print("{}.{}".format(*sys.version_info))') && \
+	printf '%s\n' "#!/usr/bin/python$$minor -I" 'import sys' 'sys.path.insert(0, "/opt/hpc-exporter/lib")' \
+	  'from exporter.cli.main import entry_point' 'entry_point()' > $(PACKAGED)/hpc-exporter && \
+	for kind in deb rpm; do \
+	  ARCH=$$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/') VERSION=$$($(BIN)/hatchling version | sed 's/\.dev/~dev/') \
+	  PYTHON_VERSION=$$minor $(NFPM) package --config deploy/packages/nfpm.yaml --packager $$kind --target $(DIST)/; \
+	done
+	cd $(DIST) && sha256sum *.deb *.rpm >> SHA256SUMS
 
 image:  ## hpc-exporter:local, which knows its commit
 	docker build --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude='*')" -t hpc-exporter:local .
