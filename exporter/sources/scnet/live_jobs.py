@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 
+from exporter.config.model import All
 from exporter.errors import AuthenticationError, DecodeError, NotThereError, PermanentError, PollError, RecordError
 from exporter.http import Endpoint, Response
 from exporter.metrics.family import Text
-from exporter.polling import TargetKey
 from exporter.records import ENDED, HAS_STARTED, WAITS, Job, JobListing, JobState
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, read_row, register
@@ -304,7 +304,6 @@ class LivePolling:
         self._key = LIVE_JOBS.key(subject)
         self._list: SharedList = region.tokens.shared(LIVE_JOBS.name, SharedList)
         self._shown = jobs.ListedJobs(region.context, self._key, region.cluster.poll.interval, tells_queues=True)
-        self._members = [self._followed(member) for member in MEMBER.subjects(region.cluster, "")]
         # Users without configured members: those who have or had a job.
         self._users: set[str] = set()
 
@@ -325,10 +324,15 @@ class LivePolling:
         here = found.by_region.get(self._region.cluster.cluster_id, {})
         rejected = found.rejected.get(self._region.cluster.cluster_id, 0) + found.rejected.get("", 0) + found.missing
         self._users |= here.keys() | self._followed_before()
-        members = self._members or [
-            Followed(TargetKey(self._region.name, LIVE_JOBS.name, user), MemberKey(self._region.name, "", user), "")
-            for user in sorted(self._users)
-        ]
+        cluster = self._region.cluster
+        if cluster.members or isinstance(cluster.members, All):
+            # Those of `all` are none until the platform told them.
+            members = [self._followed(member) for member in MEMBER.subjects(cluster, "")]
+        else:
+            members = [
+                Followed(self._key._replace(target=user), MemberKey(cluster.name, "", user), "")
+                for user in sorted(self._users)
+            ]
         listings = {
             followed: self._listing(here.get(followed.member.user, {}), rejected)
             for followed in members

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import Components
+from exporter.app import Components, components
 from exporter.errors import PollError
 from exporter.metrics.format import Format
 from exporter.polling import Target
@@ -237,6 +238,18 @@ async def test_no_jobs_are_no_jobs_of_configured_members(network: Network, data:
     assert [listing.jobs for listing in found["kunshan"].listings.values()] == [(), ()]
     assert all(listing.complete for listing in found["kunshan"].listings.values())
     assert dict(found["xian"].listings) == {}
+
+
+async def test_all_members_are_none_until_the_platform_told_them(network: Network, tmp_path: Path) -> None:
+    """Their groups are not known before, and a job that changes its group would begin anew."""
+    platform = PlatformPages([row(1)])
+    text = CONFIG.format(url=await network.serve(platform.serve), members="").replace("members: []", "members: all")
+    file = tmp_path / "exporter.yml"
+    file.write_text(text)
+    assembly = components.assembled(*components.load_with_tls(file))
+    found = await Regions(assembly).poll("kunshan")
+    await assembly.close()
+    assert dict(found["kunshan"].listings) == {}
 
 
 async def test_a_user_whose_jobs_are_gone_is_still_there(network: Network) -> None:
