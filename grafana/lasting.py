@@ -105,7 +105,7 @@ MONEY = table(
     },
     sort=DAYS_LEFT,
     hidden=("Value #D",),
-    no_value=NO_ACCOUNT,
+    no_value=Text("-", "-"),
     size=(10, 7),
     unit=YUAN,
     overrides=[

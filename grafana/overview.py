@@ -105,6 +105,7 @@ NUMBERS = [
         "当前运行的作业数（所有被轮询的用户）。若有排队而无运行，请查看“队列”。",
         total("running"),
         steps=((None, GREEN),),
+        size=(2, 4),
         no_value=Text("unknown", "未知"),
     ),
     number(
@@ -113,6 +114,7 @@ NUMBERS = [
         "当前排队的作业数。比平时多？“队列”显示堆积位置，“等待”显示等待时长。",
         total("queued"),
         steps=((None, ORANGE),),
+        size=(2, 4),
         no_value=Text("unknown", "未知"),
     ),
     number(
@@ -130,7 +132,6 @@ NUMBERS = [
         "GPUs that listed jobs hold. Members says whose. Less than you pay for? Look for queued jobs that want them.",
         "作业占用的 GPU 数。“成员与用户组”显示归属。低于配额时，检查是否有作业在排队。",
         f"sum(hpc_member_allocated_gpus{{{IN_REGION}}})",
-        size=(2, 4),
         no_value=Text("unknown", "未知"),
     ),
     number(
@@ -138,7 +139,6 @@ NUMBERS = [
         "DCUs (accelerator cards) that listed jobs hold. Members says whose.",
         "作业占用的 DCU（加速卡）数。“成员与用户组”显示归属。",
         f"sum(hpc_member_allocated_dcus{{{IN_REGION}}})",
-        size=(2, 4),
         no_value=Text("unknown", "未知"),
     ),
     number(
@@ -156,6 +156,7 @@ NUMBERS = [
         "一小时内启动的作业中，90% 的等待时间不超过此值。“等待”显示测量覆盖率。",
         quantile(0.9, WAITS),
         unit="s",
+        size=(2, 4),
         no_value=Text("none started", "无启动"),
     ),
     number(
@@ -175,7 +176,6 @@ NUMBERS = [
         "所有 Octopus 项目队列中的条目数。持续数小时上升？见“Octopus”看板。",
         "sum(octopus_queue_length)",
         steps=((None, ORANGE),),
-        size=(2, 4),
         no_value=Text("none", "无"),
     ),
 ]

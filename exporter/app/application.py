@@ -202,6 +202,7 @@ class Application:
             statuses=statuses,
             figures=self._display.figures.copy(),
             waits=self._context.tracked.waits(),
+            accounts={each.name: each.account for each in self.components.config.clusters if each.account},
             token_ends={source: dict(ends) for source, ends in self.own.token_ends.items()},
         )
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec.structs import asdict
 
 from exporter import __version__
+from exporter.app.room import room_facts
 from exporter.metrics.family import Sample
 from exporter.polling import STATES, Shard, TargetStatus
 from exporter.sources.figures import (
@@ -103,6 +104,7 @@ class Snapshot:
 
     `kinds` are the kinds of the sources by name, `token_ends` the expiry times by source and user, `waits` what is
     promised to jobs submitted now, with the label of the group where the queue is not known; times are Unix seconds.
+    `accounts` are the accounts that regions are paid by, by the names of the regions.
     """
 
     now: float
@@ -117,6 +119,7 @@ class Snapshot:
     figures: Figureboard
     token_ends: Mapping[str, Mapping[str, float]]
     waits: Sequence[tuple[str, WaitView]] = ()
+    accounts: Mapping[str, str] = field(default_factory=dict)
 
 
 def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[str, Any]:
@@ -201,6 +204,7 @@ def source_facts(snapshot: Snapshot, name: str, kind: str, health: Mapping[str, 
         "queues": totals.queues._asdict() if totals.queues else None,
         "members": member_facts(totals.members) if totals.members else None,
         "tasks": totals.tasks._asdict() if totals.tasks else None,
+        "room": room_facts(snapshot.figures.samples(name), snapshot.figures.samples(snapshot.accounts.get(name, ""))),
         "tokens": [{"user": user, "expires": timestamp(end)} for user, end in tokens[:TOKENS_TOLD]],
     }
 

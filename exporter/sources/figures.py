@@ -124,6 +124,12 @@ class Figureboard:
     def of(self, key: TargetKey) -> Figures | None:
         return self._shown.get(key.source, {}).get(key)
 
+    def samples(self, source: str) -> Iterator[Sample]:
+        """Yield the samples of the declared collectors of a source."""
+        for figures in self._shown.get(source, {}).values():
+            if isinstance(figures, SampleFigures):
+                yield from figures.samples
+
     def totals(self, source: str) -> Totals:
         """Return the sums over a region's or project's targets."""
         shown = tuple(self._shown.get(source, {}).values())

@@ -233,6 +233,8 @@ class StatusPage:
             figures.append(self._figures("jobs_of_members", numbers, ("running", "queued", "cpus", "gpus", "dcus")))
         if source["tasks"]:
             figures.append(self._figures("queued_data_jobs", {"queued": source["tasks"]["length"]}, ("queued",)))
+        if source["room"]:
+            figures.append(self._room(source["room"]))
         difference = self._difference(source)
         return element(
             "article",
@@ -311,6 +313,22 @@ class StatusPage:
         pairs = (element("div", element("dt", self._t(name)), element("dd", number(numbers[name]))) for name in names)
         return element("div", element("h4", self._t(title)), element("dl", *pairs), class_="figures")
 
+    def _room(self, room: Mapping[str, Any]) -> Markup:
+        """Return free cores, storage and money, those of them that are known."""
+        t, status = self._t, room["account_status"]
+        facts: dict[str, str | None] = {}
+        if room["free_cpus"] is not None:
+            facts["free_cpus"] = t("of_all", part=number(room["free_cpus"]), total=number(room["cpus"]))
+        if room["storage_quota_bytes"] is not None:
+            used = byte_size(room["storage_used_bytes"])
+            facts["storage"] = t("of_all", part=used, total=byte_size(room["storage_quota_bytes"]))
+        if room["balance_cny"] is not None:
+            facts["balance"] = f"¥ {room['balance_cny']:,.2f}"
+        if status is not None and status != "Normal":
+            facts["account_status"] = status
+        pairs = (element("div", element("dt", t(name)), element("dd", fact)) for name, fact in facts.items())
+        return element("div", element("h4", t("room")), element("dl", *pairs), class_="figures")
+
     def _token(self, token: Mapping[str, Any]) -> Markup:
         expired = moment(token["expires"]) <= self._now
         name = "token_expired" if expired else "token_expires_of" if token["user"] else "token_expires"
@@ -320,6 +338,15 @@ class StatusPage:
             self._parts.time(token["expires"]),
             class_="failing" if expired else None,
         )
+
+
+def byte_size(value: float) -> str:
+    """Return an amount of storage with a decimal unit."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(value) < 1000:  # noqa: PLR2004 - the next unit
+            return f"{value:,.3g} {unit}"
+        value /= 1000
+    return f"{value:,.3g} PB"
 
 
 def banner(headline: str, detail: str, **attributes: object) -> Markup:
