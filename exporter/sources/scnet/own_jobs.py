@@ -53,10 +53,12 @@ async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, own
     Raises PollError; DecodeError if no row can be used. A listing that is not complete has `rejected` above 0.
     """
     listed: dict[str, Job] = {}
-    unread = 0
-    for page in range(MAX_PAGES):
-        url = page_url(region.cluster.hpc_url, scheduler_id, page * PAGE_SIZE, owner)
+    unread = position = 0
+    for _ in range(MAX_PAGES):
+        url = page_url(region.cluster.hpc_url, scheduler_id, position, owner)
         found = await Endpoint(region.upstream, tokens, NAME, url).get(lambda response: read_page(response, OWN_JOBS))
+        # A region may give fewer rows than were requested.
+        position += len(found.rows)
         before = len(listed)
         for row in found.rows:
             try:

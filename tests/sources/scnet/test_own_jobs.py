@@ -64,6 +64,18 @@ async def test_all_pages_are_read(network: Network, count: int, with_total: bool
     assert found.complete
 
 
+async def test_a_region_may_give_shorter_pages_than_requested(network: Network) -> None:
+    class Short(Pages):
+        async def answer(self, request: web.Request) -> web.Response:
+            start = int(request.query["start"])
+            data = {"total": len(self.rows), "list": self.rows[start : start + 25]}
+            return web.Response(body=msgspec.json.encode({"code": "0", "data": data}))
+
+    found = await listing(network, Short(list(map(row, range(60)))))
+    assert [job.id for job in found.jobs] == list(map(str, range(60)))
+    assert found.complete
+
+
 @pytest.mark.parametrize("page", [{"total": 5}, {"total": "5"}, {"total": -1}, {"total": "many"}])
 async def test_rows_that_the_total_promises_and_are_not_sent_make_it_incomplete(
     network: Network, page: dict[str, Any]
