@@ -82,6 +82,7 @@ packages: dist  ## dist/: deb and rpm, for the same Python and processor
 
 image:  ## hpc-exporter:local, which knows its commit
 	docker build --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude='*')" -t hpc-exporter:local .
+	@echo "hpc-exporter:local is on this machine only: no image is published yet. For a cluster, tag it for a registry of yours and push it."
 
 deploy: $(VENV)/dev.done  ## the chart's links to rules and dashboards, the schema of its values, its version
 	$(BIN)/python -m deploy

@@ -547,6 +547,8 @@ def test_the_network_policy_lets_in_scrapes_and_out_what_polls_need() -> None:
 
 
 def test_the_notes_lead_to_the_alert() -> None:
+    assert "is in no public registry" in notes({})
+    assert "is in no public registry" not in notes(SETS["everything"])
     assert "You do not have it yet" in notes({})
     assert "scrape these: mon-hpc-exporter.hpc:9851" in notes({})
     sharded = notes({"shards": 2})
