@@ -192,7 +192,9 @@ async def _ask_refused(components: Components, captured: Capture) -> None:
 
 def _files(captured: Capture, config: Config, stand_ins: StandIns) -> Iterator[tuple[str, str]]:
     """Yield names and contents of all files."""
-    documents = [_document(each, stand_ins) for each in _in_order(captured.exchanges)]
+    # An account is called like its login, as a rule.
+    names = {account.name: stand_ins.of("account", account.name) for account in config.accounts}
+    documents = [_document(each, names, stand_ins) for each in _in_order(captured.exchanges)]
     for number, document in enumerate(documents, 1):
         name = f"{number:03}-{document['source']}-{document['collector']}"
         suffix = "" if document["asked_with"] == "own" else f"-{document['asked_with']}-token"
@@ -213,10 +215,10 @@ def _in_order(exchanges: list[Exchange]) -> list[Exchange]:
     return sorted(exchanges, key=lambda each: (rank.get(each.request.collector, 3), each.source))
 
 
-def _document(each: Exchange, stand_ins: StandIns) -> dict[str, Any]:
+def _document(each: Exchange, names: Mapping[str, str], stand_ins: StandIns) -> dict[str, Any]:
     request, response = each.request, each.response
     return {
-        "source": each.source,
+        "source": names.get(each.source, each.source),
         "collector": request.collector,
         "asked_with": each.kind,
         "request": {
@@ -256,7 +258,8 @@ def _replayed(captured: Capture, config: Config, stand_ins: StandIns) -> dict[st
     entry: dict[str, Any]
     sections: dict[str, list[dict[str, Any]]] = {"accounts": [], "clusters": []}
     for account in config.accounts:
-        url = f"${{REPLAY_URL}}/{quote(account.name)}"
+        name = stand_ins.of("account", account.name)
+        url = f"${{REPLAY_URL}}/{name}"
         keys = {
             "access_key": "replayed",
             "secret_key": "replayed",
@@ -264,7 +267,7 @@ def _replayed(captured: Capture, config: Config, stand_ins: StandIns) -> dict[st
             "url": url,
         }
         entry = {
-            "name": account.name,
+            "name": name,
             "user": stand_ins.of("user", account.user),
             **keys,
             "collect": list(account.collect),
@@ -284,7 +287,9 @@ def _replayed(captured: Capture, config: Config, stand_ins: StandIns) -> dict[st
         ]
         url = f"${{REPLAY_URL}}/{quote(cluster.name)}"
         entry = {"name": cluster.name, "cluster_id": stand_ins.id_of(cluster.cluster_id), "hpc_url": url, "ac_url": url}
-        entry |= {"token": "replayed"} if cluster.account is None else {"account": cluster.account}
+        entry |= (
+            {"token": "replayed"} if cluster.account is None else {"account": stand_ins.of("account", cluster.account)}
+        )
         entry |= {"collect": list(cluster.collect), "users": list(users), "members": members[:1]}
         sections["clusters"].append({name: value for name, value in entry.items() if value != []})
     return {name: entries for name, entries in sections.items() if entries}

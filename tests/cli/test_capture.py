@@ -86,11 +86,17 @@ async def test_nothing_secret_is_in_any_file(tmp_path: Path) -> None:
     await server.start_server()
     url = str(server.make_url("")).rstrip("/")
     section = {
-        "name": "kunshan", "cluster_id": 11112, "hpc_url": url, "ac_url": url, "account": "lab", "users": ["UNIQUEuser1"],
+        "name": "kunshan", "cluster_id": 11112, "hpc_url": url, "ac_url": url, "account": "UNIQUElogin2", "users": ["UNIQUEuser1"],
         "collect": ["queue_jobs", "schedulers", "member_jobs", "queue_capacity", "storage_quota", "job_history"],
         "members": [{"group_id": int(GROUP), "group": "UNIQUEgroup", "users": ["UNIQUEuser1"]}],
     }  # fmt: skip
-    login = {"name": "lab", "user": "UNIQUElogin2", "access_key": "UNIQUEak", "secret_key": "UNIQUEsk", "url": url}
+    login = {
+        "name": "UNIQUElogin2",
+        "user": "UNIQUElogin2",
+        "access_key": "UNIQUEak",
+        "secret_key": "UNIQUEsk",
+        "url": url,
+    }
     text = configured([login | {"token_url": f"{url}/api/user/v3/tokens", "collect": ["account"]}], [section])
     captured = await Command(tmp_path, text)("capture", "--output=captured", "--with-refusals")
     await server.close()

@@ -90,6 +90,13 @@ async def test_a_public_client_reads(client: Path, tmp_path: Path) -> None:
         assert (used, unused, unavailable) == region.batch.cores()
         assert sum(row["y"] for row in await scnet.read("job stats")) > 0
         assert await scnet.read("usage walltime")
+        assert [row["queueName"] for row in rows_of(await scnet.read("queue list"))] == [
+            "debug",
+            "normal",
+            "gpu",
+            "dcu",
+        ]
+        assert rows_of(await scnet.read("usage storage"))
         own = await scnet.read("job list --limit=200")
         assert {row["jobId"] for row in rows_of(own)} == {str(job.id) for job in region.batch.jobs("test")}
         assert rows_of(await scnet.read("job history"))
