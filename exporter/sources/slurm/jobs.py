@@ -147,7 +147,7 @@ def listing_of(listed: list[Job], rejected: int) -> JobListing:
 
 def _read(response: Response) -> tuple[int, ClusterJobs]:
     """Return the jobs in an answer, and its fingerprint. Raises PollError."""
-    return hash(response.body), read_jobs(open_answer(response, "jobs"))
+    return hash(response.body), read_jobs(open_answer(response, "jobs"), response.received)
 
 
 def _read_waiting(response: Response) -> dict[int, list[str]]:

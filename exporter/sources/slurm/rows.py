@@ -69,6 +69,8 @@ _TASKS: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?")
 _TASK: Final = re.compile(r"([0-9]{1,10})_[0-9]{1,9}")
 # Of a number that is an amount.
 _DIGITS: Final = 16
+# Seconds by which the clocks of the controller and of this machine may differ.
+CLOCK_TOLERANCE: Final = 3600.0
 # The most tasks that one answer may stand for: beyond is no cluster, but a mistake.
 TASKS_LIMIT: Final = 1_000_000
 
@@ -135,8 +137,11 @@ class ClusterJobs(msgspec.Struct, frozen=True):
     rejected_values: int = 0
 
 
-def read_jobs(data: msgspec.Raw) -> ClusterJobs:
-    """Return the jobs in a list of rows. Raises DecodeError where it is none, or none of its rows can be read."""
+def read_jobs(data: msgspec.Raw, now: float) -> ClusterJobs:
+    """Return the jobs in a list of rows that was read at `now` (Unix time).
+
+    Raises DecodeError where it is none, or none of its rows can be read.
+    """
     jobs: list[OwnedJob] = []
     cut: list[CutArray] = []
     forgotten: list[OwnedJob] = []
@@ -149,7 +154,7 @@ def read_jobs(data: msgspec.Raw) -> ClusterJobs:
             rejected += 1
             continue
         odd += flaws
-        first = OwnedJob(row.account, row.user_name or str(number_of(row.user_id) or ""), to_job(row, ids[0]))
+        first = OwnedJob(row.account, row.user_name or str(number_of(row.user_id) or ""), to_job(row, ids[0], now))
         if number_of(row.array_job_id) == row.job_id and first.job.id == str(row.job_id) and first.job.state in ENDED:
             forgotten.append(first)
         elif complete:
@@ -244,7 +249,7 @@ def tasks_of(array: int, written: str, limit: int) -> tuple[list[str], bool]:
 # --- What it does -----------------------------------------------------------------------------------------------------
 
 
-def to_job(row: Row, job_id: str) -> Job:
+def to_job(row: Row, job_id: str, now: float) -> Job:
     """Return the job that a row describes, or the first of them, under this id."""
     state, word = state_of(row)
     # A job that was cancelled while it waited has a start, too: that of the cancellation. It never had an allocation.
@@ -252,9 +257,9 @@ def to_job(row: Row, job_id: str) -> Job:
     cpus, gpus, dcus = allocated(row) if began and state not in ENDED else (0, 0, 0)
     submitted, started = time_of(row.submit_time), time_of(row.start_time) if began else None
     ended = time_of(row.end_time) if state in ENDED or is_cleaned_up(row) else None
-    if started is not None and submitted is not None and started < submitted:
-        # It is being requeued, which counts as another submission: then it ended.
-        started, ended = None, submitted if state is JobState.EXITING else ended
+    if ended is not None and ended > now + CLOCK_TOLERANCE:
+        # It is being requeued, which counts as another submission: then it ended. Its times are those of the next run.
+        started, ended = None, submitted
     requested = amounts(row.tres_req_str)
     return Job(
         job_id,

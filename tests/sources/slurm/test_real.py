@@ -12,17 +12,30 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Final, NamedTuple
 
+import msgspec
 import pytest
 
-from tests.e2e.process import ExporterProcess, eventually
+from exporter.app import assemble
+from exporter.http import Response
+from exporter.records import Job, JobListing
+from exporter.sources.slurm.api import open_answer
+from exporter.sources.slurm.jobs import JOBS
+from exporter.sources.slurm.rows import ClusterJobs, OwnedJob, read_jobs
+from exporter.tracking.machine import advance
+from exporter.tracking.model import MemberState
+from tests.e2e.process import DEADLINE, ExporterProcess, eventually
 from tools.slurm import Facts, Slurm, SlurmError, running_slurm
 
 SUITE: Final = os.environ.get("HPC_EXPORTER_SLURM_SUITE", "")
 FIELD: Final = re.compile(r"(\w+)=(\S*)")
 LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
+# Seconds between two polls that tell no times.
+GAP: Final = 1.3
 # As squeue spells states, and the reasons that are no others.
 STATES: Final = {"PENDING": "queued", "RUNNING": "running", "COMPLETING": "exiting", "CONFIGURING": "running"}
 HELD, WAITING = {"JobHeldUser", "JobHeldAdmin"}, {"Dependency", "BeginTime"}
@@ -180,6 +193,7 @@ async def test_what_slurm_says_is_what_the_exporter_shows(cluster: Cluster, tmp_
     try:
         await exporter.ready()
         await compare(cluster, exporter)
+        await polls_alone(cluster, exporter.config)
         assert await exporter.stop() == 0
         assert "Traceback" not in exporter.stderr
     finally:
@@ -266,3 +280,53 @@ def check_ends(jobs: list[Shown], first: Shown, samples: dict[str, float]) -> No
 
 def sums(samples: dict[str, float], measure: str) -> float:
     return by_labels(samples, f"hpc_job_observed_{measure}_seconds_sum")[()]
+
+
+# Polls alone
+
+
+async def polls_alone(cluster: Cluster, config: Path) -> None:
+    """Follow jobs by their states at successive polls, as where no times are told: each spell is right within a gap."""
+    number = 80 if SUITE else 6
+    components = await asyncio.to_thread(assemble, config)
+    state, waits, runs = MemberState(), dict[str, float](), dict[str, float]()
+    polls, jobs = list[float](), set[str]()
+
+    def submit() -> None:
+        for i in range(number):
+            jobs.add(cluster.submit("polled", f"sleep {2 + i % 3}", "--ntasks=32"))
+
+    try:
+        while len(jobs) < number or not jobs <= runs.keys():
+            found = await components.slurm["own"].get(JOBS, JOBS.path, read)
+            polls.append(time.time())
+            assert polls[-1] < polls[0] + DEADLINE + 5 * number, jobs - runs.keys()
+            update = advance(state, JobListing(tuple(map(without_times, found.jobs))), polls[-1], GAP)
+            state.apply(update)
+            waits |= {spell.job_id: spell.seconds for spell in update.events.waits}
+            runs |= {spell.job_id: spell.seconds for spell in update.events.runs}
+            if len(polls) == 1:
+                submitting = asyncio.create_task(asyncio.to_thread(submit))
+            await asyncio.sleep(GAP)
+        await submitting
+    finally:
+        await components.close()
+    longest = max(after - before for before, after in pairwise(polls))
+    of_polled = [job for job in cluster.jobs() if job.id in jobs]
+    wait_errors = [waits[job.id] - ((job.started or 0.0) - job.submitted) for job in of_polled]
+    run_errors = [runs[job.id] - ((job.ended or 0.0) - (job.started or 0.0)) for job in of_polled]
+    print(f"| {number} | {longest:.1f} s | {described(wait_errors)} | {described(run_errors)} |")  # noqa: T201 - for the page
+    # Slurm's times are whole seconds.
+    assert max(map(abs, [*wait_errors, *run_errors])) <= longest + 1.0
+
+
+def read(answer: Response) -> ClusterJobs:
+    return read_jobs(open_answer(answer, "jobs"), answer.received)
+
+
+def without_times(owned: OwnedJob) -> Job:
+    return msgspec.structs.replace(owned.job, submitted=None, started=None, ended=None)
+
+
+def described(errors: list[float]) -> str:
+    return f"{fmean(errors):+.2f} s | {max(map(abs, errors)):.1f} s"

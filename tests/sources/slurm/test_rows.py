@@ -17,7 +17,7 @@ GENERATIONS = pytest.mark.parametrize("make", [old, new], ids=["v0.0.38", "later
 
 
 def read(*rows: Any) -> ClusterJobs:
-    return read_jobs(msgspec.Raw(json.dumps(rows).encode()))
+    return read_jobs(msgspec.Raw(json.dumps(rows).encode()), SUBMITTED + 3600.0)
 
 
 def only(row: Any) -> Job:
@@ -77,8 +77,8 @@ NEVER_RAN = {"started": None, "ended": SUBMITTED + 60, **HOLDS_NOTHING}
         ({"job_state": "SPECIAL_EXIT"}, {"state": "held"}),
         ({"job_state": "REVOKED"}, {"state": "other"}),
         ({"job_state": "FROZEN_SOLID"}, {"state": "unknown", "raw_state": "FROZEN_SOLID"}),
-        # A job that is being requeued was submitted anew after its start.
-        ({**RUNNING, "job_state": "COMPLETING", "start_time": SUBMITTED - 60}, {"state": "exiting", "started": None, "ended": SUBMITTED}),
+        # A job that is being requeued was submitted anew, and its other times are those of the next run.
+        ({**RUNNING, "job_state": "COMPLETING", "start_time": SUBMITTED}, {"state": "exiting", "started": None, "ended": SUBMITTED}),
         ({"partition": "debug,batch"}, {"queue": "debug,batch"}),
         ({"name": "", "partition": ""}, {"name": "", "queue": ""}),
         ({"tres_req_str": ""}, {"requested_cpus": 16}),
@@ -101,6 +101,7 @@ def test_a_job_in_both_generations(make: Make, changes: dict[str, Any], expected
         (["PENDING", "REQUEUED"], "requeued"),
         (["PENDING", "REQUEUE_HOLD"], "requeued"),
         (["PENDING", "SPECIAL_EXIT", "REQUEUE_HOLD"], "held"),
+        (["PENDING", "COMPLETING"], "exiting"),
         (["PREEMPTED", "REQUEUED"], "requeued"),
         (["PREEMPTED", "COMPLETING"], "exiting"),
         (["SUSPENDED", "STOPPED"], "suspended"),
