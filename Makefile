@@ -26,7 +26,7 @@ bench: $(VENV)/dev.done  ## measures against baselines it starts itself; prints 
 
 schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, of what commands print, of the chart's values
 	$(BIN)/python -m exporter.config.jsonschema > config/exporter.schema.json
-	for shape in once jobs-list audit; do $(BIN)/python -m exporter.cli.schemas $$shape > config/$$shape.schema.json; done
+	for shape in once jobs-list audit report; do $(BIN)/python -m exporter.cli.schemas $$shape > config/$$shape.schema.json; done
 	$(BIN)/python -m deploy
 
 docs: $(VENV)/dev.done  ## the references in docs/: of the command line, the configuration and the metrics

@@ -19,7 +19,7 @@ from exporter.threads import exit_process
 # Modules of this package. Only that of the command to run is loaded: importing all takes longer than many commands run.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Set up and serve": ("discover", "check", "capture", "serve", "relay"),
-    "Look": ("once", "top", "jobs", "waits"),
+    "Look": ("once", "top", "jobs", "waits", "report"),
     "Try out": ("demo", "simulate"),
     "Shell": ("completion",),
 }

@@ -2,7 +2,7 @@
 
 Its shape is a promise: keys are added, never renamed, removed or given another meaning.
 
-``python -m exporter.cli.schemas once`` prints the JSON Schema of `once`; `jobs-list` and `audit` have one as well.
+``python -m exporter.cli.schemas once`` prints the JSON Schema of `once`; `jobs-list`, `audit` and `report` have one as well.
 """
 
 import json
@@ -169,10 +169,44 @@ class Audit(Shape, frozen=True, kw_only=True):
     outcome: Verdict
 
 
+class ReportRow(Shape, frozen=True, kw_only=True):
+    """Sums of a period. null is unknown: the source does not tell it, or the report is not by this name."""
+
+    cluster: str | None
+    group: str | None
+    user: str | None
+    queue: str | None
+    jobs: Annotated[int | None, Meta(description="jobs that ended")]
+    outcomes: Annotated[dict[str, int] | None, Meta(description="the same by outcome")]
+    core_hours: float | None
+    gpu_hours: float | None
+    dcu_hours: float | None
+    median_wait_seconds: float | None
+    mean_wait_seconds: float | None
+    unaccounted_hours: Annotated[
+        float | None, Meta(description="gaps between polls, for which resources are not counted")
+    ]
+
+
+class ReportDocument(Shape, frozen=True, kw_only=True):
+    """The output of `hpc-exporter report --format=json`."""
+
+    source: Literal["prometheus", "history"]
+    begin: Time
+    end: Time
+    covered: Annotated[
+        float | None, Meta(description="share of the period for which the source has data; null where unknown")
+    ]
+    complete: Annotated[bool, Meta(description="false where a region could not be read")]
+    by: list[str]
+    rows: list[ReportRow]
+
+
 SCHEMAS: Final[dict[str, Callable[[], type[Shape]]]] = {
     "once": once_shape,
     "jobs-list": lambda: Jobs,
     "audit": lambda: Audit,
+    "report": lambda: ReportDocument,
 }
 
 

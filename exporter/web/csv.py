@@ -51,6 +51,9 @@ def _cell(column: str, row: Row) -> object:
         value = row[_FIELDS.get(column, column)]
     if value is None or isinstance(value, AtLeast):
         return ""
-    if column in NUMBERS or not isinstance(value, str):
-        return value
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    return value if column in NUMBERS else cell(value)
+
+
+def cell(value: object) -> object:
+    """Return a value as it may stand in a spreadsheet: no text from outside is a formula there."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

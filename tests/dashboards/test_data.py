@@ -1,14 +1,17 @@
 """Data of the dashboards: something in every panel, and on the overview what is true of the simulator."""
 
+import asyncio
 import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 
+from exporter.cli.report_sources import Period, from_prometheus
 from exporter.simulator import SimJob, Simulator, State
 from exporter.tracking.histogram import BUCKETS
 from tests.dashboards.boards import ENGLISH, filled_in, panels, targets, variables
@@ -107,6 +110,25 @@ def test_every_query_of_every_panel_returns_data(prometheus: PastPrometheus) -> 
     assert ("HPCDataStale", "kunshan", "alice queue_jobs") in troubles
     assert ("HPCRegionDown", "xian", "") in troubles
     assert not [trouble for trouble in troubles if trouble[:2] == ("HPCDataStale", "xian")]
+
+
+def test_the_report_adds_up_to_the_boards(prometheus: PastPrometheus) -> None:
+    """`hpc-exporter report` from this Prometheus, held against the table of resource hours of the board Members."""
+    period = Period(END - BAD_DAY.seconds, END, UTC)
+    report = asyncio.run(from_prometheus(prometheus.url, None, period, ("cluster", "group", "user")))
+    board = ENGLISH["en/hpc-members"]
+    (expression,) = (target["expr"] for _, target in targets(board) if "hpc_member_cpu_seconds_total" in target["expr"])
+    hours = prometheus.at_the_end(filled_in(expression, int(BAD_DAY.seconds)))
+    shown = {
+        tuple(dict(labels)[name] for name in ("hpc_cluster", "group", "user")): value for labels, value in hours.items()
+    }
+    assert {key: sums.core_hours for key, sums in report.sums.items()} == pytest.approx(shown)
+    assert sum(shown.values()) > 100
+    assert report.covered is not None
+    assert 0.9 < report.covered <= 1
+    by_queue = asyncio.run(from_prometheus(prometheus.url, None, period, ("queue",)))
+    assert {sums.jobs for sums in by_queue.sums.values()} == {None}, "the counters know no queue of an ended job"
+    assert any(sums.median_wait for sums in by_queue.sums.values())
 
 
 def test_an_exporter_that_three_jobs_scrape_counts_once(

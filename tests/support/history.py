@@ -24,7 +24,7 @@ class PastPrometheus:
     """Answers queries at or up to the end of its history."""
 
     def __init__(self, url: str, end: float) -> None:
-        self._url = url
+        self.url = url
         self._end = end
 
     def at_the_end(self, expression: str, before: float = 0.0) -> dict[tuple[tuple[str, str], ...], float]:
@@ -40,7 +40,7 @@ class PastPrometheus:
 
     def ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._url}/-/ready", timeout=5):  # noqa: S310 - a Prometheus of our own
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5):  # noqa: S310 - a Prometheus of our own
                 return True
         except OSError:
             return False
@@ -48,7 +48,7 @@ class PastPrometheus:
     def _ask(self, path: str, parameters: dict[str, Any]) -> Series:
         body = urllib.parse.urlencode(parameters).encode()
         try:
-            with urllib.request.urlopen(f"{self._url}/api/v1/{path}", body, timeout=DEADLINE) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}", body, timeout=DEADLINE) as answer:  # noqa: S310 - as above
                 facts = json.load(answer)
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{error.read().decode()}: {parameters['query']}") from error

@@ -107,14 +107,14 @@ class HistoryPolling:
 
     async def poll(self) -> Ends:
         try:
-            return await self._ends()
+            return await self.between(*self._window())
         except NotThereError:
             if self._context.tracked.service is not None:
                 self._context.tracked.service.history_is_missing(self._region.name)
             raise
 
-    async def _ends(self) -> Ends:
-        since, now = self._window()
+    async def between(self, since: float, now: float) -> Ends:
+        """Return the ends between two Unix times. Raises PollError; NotThereError where there is no list of them."""
         reading = Reading(self._context.zone)
         if not self._asks_platform():
             try:

@@ -1,0 +1,256 @@
+"""`hpc-exporter report`: jobs, resource hours, waits and outcomes of a month, from a Prometheus or the regions' histories."""
+
+import argparse
+import asyncio
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from exporter.cli import options
+from exporter.cli.options import UsageError
+from exporter.cli.output import print_text, warn, write
+from exporter.cli.report_sources import BY, Period, Report, Sums, from_history, from_prometheus
+from exporter.cli.schemas import ReportDocument, ReportRow, encoded, timestamp
+from exporter.cli.sums import with_totals
+from exporter.cli.terminal import rendered
+from exporter.clock import SystemClock
+from exporter.sources.once import Cell, Column, Table
+from exporter.tracking.model import OUTCOMES
+from exporter.web.csv import BOM, cell
+
+DEFAULT_BY: Final = ("cluster", "group", "user")
+# Outcomes with a column of their own; all are in CSV and JSON.
+SHOWN: Final = ("completed", "failed", "timeout", "deleted")
+CHINA: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
+
+EXAMPLE = """examples:
+  hpc-exporter report --month=2026-11 --prometheus=http://localhost:9090
+  hpc-exporter report --from=2026-11-01 --to=2026-11-08 --by=group
+  hpc-exporter report --month=2026-11 --format=csv --output=november.csv
+
+With --prometheus the numbers are increases of the exporter's counters, and standard error says how much of the time these
+cover. Without it they are those of the job history of the regions, requested for the whole period: jobs that still run are
+not in it. Jobs count where they ended, waits where jobs started, hours as far as they lie in the period. "?" is what the
+source cannot tell: counters know no queue of a job and no user of a wait.
+"""
+
+
+def add_parser(subparsers: options.Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "report",
+        help="jobs, core hours and waits of a month",
+        description="Print jobs, core-, GPU- and DCU-hours, waits and outcomes of a month or another period, by user, group, "
+        "queue or region.",
+        epilog=EXAMPLE,
+    )
+    options.add_config_file(parser)
+    period = parser.add_argument_group("period")
+    period.add_argument("--month", metavar="YYYY-MM", help="a calendar month (default: the last whole one)")
+    period.add_argument("--from", dest="since", metavar="TIME", help="begin: a date, or RFC 3339")
+    period.add_argument("--to", dest="until", metavar="TIME", help="end, not included (default: now)")
+    period.add_argument(
+        "--time-zone", type=_zone, default=CHINA, metavar="NAME", help="of months and dates (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--by",
+        type=_names,
+        default=DEFAULT_BY,
+        metavar="NAME,...",
+        help=f"one row for each of these: {', '.join(BY)} (default: {','.join(DEFAULT_BY)})",
+    )
+    parser.add_argument(
+        "--prometheus",
+        type=options.external_url,
+        metavar="URL",
+        help="the Prometheus that scrapes the exporter; left out: the regions' job history",
+    )
+    options.add_path(parser, "--ca-file", help="private CA of the Prometheus")
+    parser.add_argument(
+        "--format", choices=("table", "csv", "json"), default="table", help="what to print (default: %(default)s)"
+    )
+    options.add_wide(parser)
+    options.add_output(parser, "--output", "replace this file, mode 0644, instead of printing")
+    options.add_logging(parser, default="warning")
+    parser.set_defaults(run=run)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return an argparse type."""
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in BY:
+            raise argparse.ArgumentTypeError(f"there is no {name!r}; there are: {', '.join(BY)}")
+    return names
+
+
+def _zone(text: str) -> tzinfo:
+    """Return an argparse type."""
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a time zone, like Asia/Shanghai") from None
+
+
+def run(args: argparse.Namespace) -> int:
+    options.setup_logging(args)
+    period = period_of(args.month, args.since, args.until, args.time_zone, SystemClock().now())
+    if args.prometheus:
+        report = asyncio.run(from_prometheus(args.prometheus, args.ca_file, period, args.by))
+    else:
+        report = asyncio.run(from_history(args.config_file, period, args.by))
+    warn(*report.remarks)
+    output: Path | None = args.output
+    if args.format == "table" and output is None:
+        print_text(table(report, args.by, wide=args.wide))
+    else:
+        text = {"json": document, "csv": as_csv}.get(args.format, plain)(report, period, args.by)
+        write(text, output)
+    return 0 if report.complete else 1
+
+
+def period_of(month: str | None, since: str | None, until: str | None, zone: tzinfo, now: float) -> Period:
+    """Return the period, up to now at most. Raises UsageError."""
+    if month is not None and (since is not None or until is not None):
+        raise UsageError("--month does not go with --from and --to")
+    if until is not None and since is None:
+        raise UsageError("--to needs --from")
+    if since is not None:
+        begin, end = _moment(since, "--from", zone), now if until is None else _moment(until, "--to", zone)
+    else:
+        first = _month(month, zone) if month is not None else _last_month(now, zone)
+        begin, end = first.timestamp(), _next_month(first).timestamp()
+    if begin >= min(end, now):
+        raise UsageError("the period is empty, or lies in the future")
+    return Period(begin, min(end, now), zone)
+
+
+def _month(text: str, zone: tzinfo) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m").replace(tzinfo=zone)
+    except ValueError:
+        raise UsageError(f"--month={text} is not a month like 2026-11") from None
+
+
+def _last_month(now: float, zone: tzinfo) -> datetime:
+    """Return the begin of the last whole month."""
+    this = datetime.fromtimestamp(now, zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (this - timedelta(days=1)).replace(day=1)
+
+
+def _next_month(first: datetime) -> datetime:
+    return (first + timedelta(days=32)).replace(day=1)
+
+
+def _moment(text: str, flag: str, zone: tzinfo) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{flag}={text} is neither a date like 2026-11-01 nor a time like 2026-11-01T08:00:00Z"
+        ) from None
+
+
+def in_order(report: Report) -> list[tuple[tuple[str, ...], Sums]]:
+    """Return the rows of a report, those with the most core hours first."""
+    return sorted(report.sums.items(), key=lambda item: (-(item[1].core_hours or 0), -(item[1].jobs or 0), item[0]))
+
+
+def table(report: Report, by: Sequence[str], *, wide: bool = False) -> str:
+    """Return the rows with their sums, fit for the terminal."""
+    found, footers = with_totals(_table(report, by), None, partial=not report.complete)
+    return rendered(found.columns, found.rows, sys.stdout, footers, wide=wide)
+
+
+def plain(report: Report, _period: Period, by: Sequence[str]) -> str:
+    """Return the same for a file: as wide as it needs to be."""
+    found, footers = with_totals(_table(report, by), None, partial=not report.complete)
+    return rendered(found.columns, found.rows, io.StringIO(), footers)
+
+
+def _table(report: Report, by: Sequence[str]) -> Table:
+    def numbers(title: str, *, summed: bool = True) -> Column:
+        return Column(title, whole=True, right=True, summed=summed)
+
+    columns = [
+        *map(Column, by),
+        *map(numbers, ("jobs", *SHOWN, "core h", "GPU h", "DCU h")),
+        numbers("median wait", summed=False),
+        numbers("mean wait", summed=False),
+    ]
+    return Table(columns, [(*key, *_cells(sums)) for key, sums in in_order(report)])
+
+
+def _cells(sums: Sums) -> list[Cell]:
+    ends = [None if sums.outcomes is None else sums.outcomes.get(outcome, 0) for outcome in SHOWN]
+    hours = [None if amount is None else round(amount) for amount in (sums.core_hours, sums.gpu_hours, sums.dcu_hours)]
+    return [sums.jobs, *ends, *hours, minutes(sums.median_wait), minutes(sums.mean_wait)]
+
+
+def minutes(seconds: float | None) -> Cell:
+    """Return a duration like 2 h 05 min."""
+    if seconds is None:
+        return None
+    hours, rest = divmod(round(seconds / 60), 60)
+    return f"{hours} h {rest:02} min" if hours else f"{rest} min"
+
+
+def as_csv(report: Report, _period: Period, by: Sequence[str]) -> str:
+    """Return all numbers, a line a row, with a mark that lets spreadsheets recognize UTF-8. Unknown is empty."""
+    outcomes = outcomes_of(report)
+    file = io.StringIO()
+    writer = csv.writer(file)
+    amounts = ("core_hours", "gpu_hours", "dcu_hours", "median_wait", "mean_wait", "unaccounted_hours")
+    writer.writerow([*by, "jobs", *outcomes, *(f"{name}_seconds" if "wait" in name else name for name in amounts)])
+    for key, sums in in_order(report):
+        ends = ["" if sums.outcomes is None else sums.outcomes.get(outcome, 0) for outcome in outcomes]
+        values = [getattr(sums, name) for name in amounts]
+        writer.writerow(
+            [*map(cell, key), "" if sums.jobs is None else sums.jobs, *ends]
+            + ["" if value is None else f"{value:.3f}".rstrip("0").rstrip(".") for value in values]
+        )
+    return BOM + file.getvalue()
+
+
+def outcomes_of(report: Report) -> list[str]:
+    """Return the outcomes that occur, in the order that people know."""
+    met = {outcome for sums in report.sums.values() for outcome in sums.outcomes or ()}
+    known = [*OUTCOMES]
+    return sorted(met, key=lambda outcome: known.index(outcome) if outcome in known else len(known))
+
+
+def document(report: Report, period: Period, by: Sequence[str]) -> str:
+    """Return the report as JSON; its shape is in config/report.schema.json."""
+    return encoded(
+        ReportDocument(
+            source=report.source,
+            begin=timestamp(period.begin),
+            end=timestamp(period.end),
+            covered=report.covered,
+            complete=report.complete,
+            by=list(by),
+            rows=[_row(dict(zip(by, key, strict=True)), sums) for key, sums in in_order(report)],
+        )
+    )
+
+
+def _row(names: dict[str, str], sums: Sums) -> ReportRow:
+    return ReportRow(
+        cluster=names.get("cluster"),
+        group=names.get("group"),
+        user=names.get("user"),
+        queue=names.get("queue"),
+        jobs=sums.jobs,
+        outcomes=sums.outcomes,
+        core_hours=sums.core_hours,
+        gpu_hours=sums.gpu_hours,
+        dcu_hours=sums.dcu_hours,
+        median_wait_seconds=sums.median_wait,
+        mean_wait_seconds=sums.mean_wait,
+        unaccounted_hours=sums.unaccounted_hours,
+    )

@@ -1,0 +1,328 @@
+"""The sums of a report: from the counters in a Prometheus, or from the job histories of the regions."""
+
+import asyncio
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from exporter.app import assemble
+from exporter.app.membership import Unobserved
+from exporter.app.tls import context_for
+from exporter.clock import SystemClock
+from exporter.config import Cluster, Tls
+from exporter.errors import DecodeError, ExporterError, PollError
+from exporter.http import Request, Response, Settings, Upstream, one_line
+from exporter.records import EndedJob, JobState
+from exporter.sources.collector import Subject, subjects_of
+from exporter.sources.scnet.job_history import HistoryPolling
+from exporter.sources.scnet.region import Region
+
+# The names of a report's rows, and their labels.
+HOURS: Final = {"cpu": "core_hours", "gpu": "gpu_hours", "dcu": "dcu_hours"}
+BY: Final = {"cluster": "hpc_cluster", "group": "group", "user": "user", "queue": "queue"}
+HOUR: Final = 3600.0
+DAY: Final = 86_400.0
+# Histories are read in parts of this many seconds: regions answer long lists slowly.
+PART: Final = DAY
+# Ends are read for this much longer than the period: hours of jobs that crossed its end.
+BEYOND: Final = 7 * DAY
+# Of counters: the labels that tell their series apart, whichever instance they come from.
+_MEMBER: Final = ("hpc_cluster", "group", "user")
+_QUEUE: Final = ("hpc_cluster", "group", "queue")
+_STEP: Final = 300
+
+# The values of a row's names.
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Unix seconds; `end` is not included. `zone` is that of months and dates."""
+
+    begin: float
+    end: float
+    zone: tzinfo
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+    def part_of(self, begin: float, end: float) -> float:
+        """Return the seconds of a span that lie in the period."""
+        return max(0.0, min(end, self.end) - max(begin, self.begin))
+
+
+@dataclass(slots=True)
+class Sums:
+    """The sums of a row; None is unknown."""
+
+    outcomes: dict[str, int] | None = None
+    core_hours: float | None = None
+    gpu_hours: float | None = None
+    dcu_hours: float | None = None
+    median_wait: float | None = None
+    mean_wait: float | None = None
+    unaccounted_hours: float | None = None
+
+    @property
+    def jobs(self) -> int | None:
+        return None if self.outcomes is None else sum(self.outcomes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Sums by the values of the report's names; `covered` is the share of the period with data, None where unknown."""
+
+    source: Any
+    sums: dict[Key, Sums]
+    covered: float | None = None
+    complete: bool = True
+    remarks: tuple[str, ...] = ()
+
+
+class Prometheus:
+    """A Prometheus that is asked for instant vectors at one moment."""
+
+    def __init__(self, url: str, ca_file: Path | None, at: float) -> None:
+        self._url = url
+        self._at = at
+        tls = context_for(Tls(ca_file=ca_file), "--ca-file:1:1") if url.startswith("https:") else True
+        settings = Settings(urlsplit(url).netloc, timeout=120.0, retries=0)
+        self._upstream = Upstream(
+            settings, slots=asyncio.Semaphore(1), observer=Unobserved(), clock=SystemClock(), tls=tls
+        )
+
+    async def query(self, expression: str) -> list[tuple[Mapping[str, str], float]]:
+        """Return labels and values. Raises PollError."""
+        body = urlencode({"query": expression, "time": f"{self._at:.3f}"}).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        request = Request("report", f"{self._url}/api/v1/query", method="POST", headers=headers, data=body)
+        return await self._upstream.call(request, vector)
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+
+class WireSample(msgspec.Struct):
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class WireData(msgspec.Struct, rename="camel"):
+    result: list[WireSample] = msgspec.field(default_factory=list)
+
+
+class WireAnswer(msgspec.Struct):
+    status: str
+    data: WireData = msgspec.field(default_factory=WireData)
+    error: str = ""
+
+
+def vector(response: Response) -> list[tuple[Mapping[str, str], float]]:
+    """Return the samples in an answer, without those that are no number. Raises DecodeError."""
+    try:
+        answer = msgspec.json.decode(response.body, type=WireAnswer)
+        samples = [(each.metric, float(each.value[1])) for each in answer.data.result]
+    except (msgspec.MsgspecError, ValueError):
+        raise DecodeError(f"HTTP {response.status}: this is no answer of a Prometheus; is the address right?") from None
+    if answer.status != "success":
+        raise DecodeError(f"the query failed: {one_line(answer.error)}")
+    return [sample for sample in samples if math.isfinite(sample[1])]
+
+
+async def from_prometheus(url: str, ca_file: Path | None, period: Period, by: Sequence[str]) -> Report:
+    """Return increases of the exporter's counters. Raises ExporterError where they cannot be had."""
+    prometheus = Prometheus(url, ca_file, period.end)
+    try:
+        covered = await _covered(prometheus, period)
+        counters = Counters(prometheus, period, by)
+        await counters.read()
+    except PollError as error:
+        raise ExporterError(f"{url}: {error}") from None
+    finally:
+        await prometheus.close()
+    remark = f"from {url}, which has data of the exporter for {100 * covered:.3g} % of the period"
+    return Report("prometheus", dict(counters.sums), covered, remarks=(remark,))
+
+
+async def _covered(prometheus: Prometheus, period: Period) -> float:
+    """Return the share of the period in which an exporter was scraped."""
+    steps = max(1, round(period.seconds / _STEP))
+    expression = f"count_over_time((count(hpc_exporter_build_info))[{round(period.seconds)}s:{_STEP}s])"
+    found = await prometheus.query(expression)
+    return min(1.0, found[0][1] / steps) if found else 0.0
+
+
+class Counters:
+    """Increases of the exporter's counters over a period, added up by the names of a report."""
+
+    def __init__(self, prometheus: Prometheus, period: Period, by: Sequence[str]) -> None:
+        self._prometheus = prometheus
+        self._span = f"{round(period.seconds)}s"
+        self._labels = [BY[name] for name in by]
+        self.sums: defaultdict[Key, Sums] = defaultdict(Sums)
+
+    async def read(self) -> None:
+        """Read all that these names tell apart. Raises PollError."""
+        if set(self._labels) <= {*_MEMBER}:
+            await self._ends()
+            for kind in ("cpu", "gpu", "dcu"):
+                await self._hours(HOURS[kind], f"hpc_member_{kind}_seconds_total")
+            await self._hours("unaccounted_hours", "hpc_member_unaccounted_seconds_total")
+        if set(self._labels) <= {*_QUEUE}:
+            await self._waits("hpc_job_observed_wait_seconds")
+
+    async def _increase(
+        self, family: str, own: Sequence[str], *more: str
+    ) -> list[tuple[Key, Mapping[str, str], float]]:
+        """Return the increases of a counter, added up by the report's names and `more` labels.
+
+        Several exporters under one job share the targets; those of several jobs are copies of each other.
+        """
+        series, kept = ", ".join((*own, *more)), ", ".join((*self._labels, *more))
+        of_job = f"sum by (job, {series}) (increase({family}[{self._span}]))"
+        found = await self._prometheus.query(f"sum by ({kept}) (max by ({series}) ({of_job}))")
+        return [(tuple(metric.get(label, "") for label in self._labels), metric, value) for metric, value in found]
+
+    async def _ends(self) -> None:
+        outcomes: defaultdict[Key, dict[str, int]] = defaultdict(dict)
+        for key, metric, value in await self._increase("hpc_jobs_finished_total", _MEMBER, "outcome"):
+            outcomes[key][metric.get("outcome", "")] = round(value)
+        for key, of_key in outcomes.items():
+            self.sums[key].outcomes = of_key
+
+    async def _hours(self, name: str, family: str) -> None:
+        for key, _, value in await self._increase(family, _MEMBER):
+            setattr(self.sums[key], name, value / HOUR)
+
+    async def _waits(self, family: str) -> None:
+        counts = {key: value for key, _, value in await self._increase(f"{family}_count", _QUEUE)}
+        for key, _, value in await self._increase(f"{family}_sum", _QUEUE):
+            if counts.get(key, 0) > 0:
+                self.sums[key].mean_wait = value / counts[key]
+        buckets: defaultdict[Key, dict[float, float]] = defaultdict(dict)
+        for key, metric, value in await self._increase(f"{family}_bucket", _QUEUE, "le"):
+            buckets[key][float(metric.get("le", "nan"))] = value
+        for key, of_key in buckets.items():
+            self.sums[key].median_wait = median_of(of_key)
+
+
+def median_of(buckets: Mapping[float, float]) -> float | None:
+    """Return the median by linear interpolation, as histogram_quantile does; None without observations."""
+    total = buckets.get(math.inf, 0.0)
+    if total <= 0:
+        return None
+    below, lower = 0.0, 0.0
+    for bound, count in sorted(buckets.items()):
+        if count >= total / 2:
+            if math.isinf(bound):
+                return lower
+            return lower + (bound - lower) * (total / 2 - below) / (count - below)
+        below, lower = count, bound
+    return None
+
+
+async def from_history(config_file: Path, period: Period, by: Sequence[str]) -> Report:
+    """Return sums of the regions' ended jobs. Raises ExporterError where there is no region to read."""
+    components = assemble(config_file)
+    try:
+        regions = [source for source in components.sources.values() if isinstance(source, Region)]
+        if not regions:
+            raise ExporterError(f"{config_file} names no region whose history could be read; give --prometheus=URL")
+        found = await asyncio.gather(*(_ended(region, period) for region in regions))
+    finally:
+        await components.close()
+    remarks = [remark for _, remark in found if remark]
+    if len(remarks) == len(regions):
+        raise ExporterError("\n".join(remarks))
+    rows: defaultdict[Key, list[EndedJob]] = defaultdict(list)
+    for region, (ends, _) in zip(regions, found, strict=True):
+        groups = groups_of(region.cluster)
+        for end in ends:
+            names = {
+                "cluster": region.name,
+                "group": groups.get(end.user, ""),
+                "user": end.user,
+                "queue": end.job.queue,
+            }
+            rows[tuple(names[name] for name in by)].append(end)
+    sums = {key: summed(ends, period) for key, ends in rows.items()}
+    about = "from the job history of the regions; jobs that still run are not in it"
+    return Report(
+        "history", {key: each for key, each in sums.items() if each is not None}, None, not remarks, (about, *remarks)
+    )
+
+
+async def _ended(region: Region, period: Period) -> tuple[list[EndedJob], str]:
+    """Return the ends in the period and some time beyond, and why there are none where the list cannot be read."""
+    polling = HistoryPolling(region, Subject(region.name, "", region.cluster.place))
+    found: dict[tuple[str, str, float], EndedJob] = {}
+    until = min(region.context.clock.now(), period.end + BEYOND)
+    for begin, end in parts(period.begin, until):
+        try:
+            ends = await polling.between(begin, end)
+        except PollError as error:
+            return [], f"{region.name}: the job history could not be read: {error}"
+        found |= {(row.scheduler, row.job.id, row.ended): row for row in ends.rows}
+        if ends.until < end:
+            return [], f"{region.name}: the job history could not be read as a whole"
+    return list(found.values()), ""
+
+
+def parts(begin: float, end: float) -> Iterator[tuple[float, float]]:
+    """Yield spans of a day at most."""
+    while begin < end:
+        yield begin, min(begin + PART, end)
+        begin += PART
+
+
+def groups_of(cluster: Cluster) -> dict[str, str]:
+    """Return the group of each configured member; of several the first."""
+    subjects = [subject for _, subject in subjects_of("clusters", cluster, every=True) if subject.group]
+    return {subject.user: subject.group for subject in reversed(subjects)}
+
+
+def summed(ends: Iterable[EndedJob], period: Period) -> Sums | None:
+    """Return the sums of ended jobs; None where none of them touches the period."""
+    outcomes: Counter[str] = Counter()
+    hours: dict[str, list[float | None]] = {"core_hours": [], "gpu_hours": [], "dcu_hours": []}
+    waits: list[float] = []
+    touched = False
+    for end in ends:
+        job, inside = end.job, period.begin <= end.ended < period.end
+        # A job that was put back in the queue did not end: its row is that of a run.
+        if inside and job.state is not JobState.REQUEUED:
+            outcomes[outcome_of(job.state)] += 1
+        started = job.started
+        seconds = 0.0 if started is None else period.part_of(started, end.ended)
+        touched = touched or inside or seconds > 0
+        for name, amount in zip(hours, (job.allocated_cpus, job.allocated_gpus, job.allocated_dcus), strict=True):
+            if seconds > 0:
+                hours[name].append(None if amount is None else amount * seconds / HOUR)
+        if started is not None and job.submitted is not None and period.begin <= started < period.end:
+            waits.append(max(0.0, started - job.submitted))
+    if not touched:
+        return None
+    totals = {name: None if None in each else math.fsum(filter(None, each)) for name, each in hours.items()}
+    return Sums(
+        dict(outcomes),
+        totals["core_hours"],
+        totals["gpu_hours"],
+        totals["dcu_hours"],
+        statistics.median(waits) if waits else None,
+        statistics.fmean(waits) if waits else None,
+    )
+
+
+def outcome_of(state: JobState) -> str:
+    """Return the outcome of an ended job as the counters name it."""
+    known = (JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE)
+    return str(state) if state in known else "unknown"

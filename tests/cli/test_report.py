@@ -1,0 +1,200 @@
+"""`report`: a month by user, group, queue or region, from a Prometheus or from the regions' histories."""
+
+import csv
+import io
+import json
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jsonschema
+import pytest
+from aiohttp import web
+
+from exporter.cli import schemas
+from exporter.cli.options import UsageError
+from exporter.cli.report import CHINA, minutes, period_of
+from exporter.cli.report_sources import Period, median_of, parts, summed
+from exporter.cli.simulate import configuration
+from exporter.records import EndedJob, Job, JobState
+from exporter.simulator import Simulator, State, default_regions
+from tests.support.command import Command
+from tests.support.http import Network, a_network
+
+# What --month, --from and --to say.
+Given = tuple[str | None, str | None, str | None]
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp()
+SCHEMA = Path(__file__).parent.parent.parent / "config" / "report.schema.json"
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[Network]:
+    async with a_network() as network:
+        yield network
+
+
+@pytest.mark.parametrize(
+    ("given", "begin", "end"),
+    [
+        ((None, None, None), "2026-10-01T00:00+08:00", "2026-11-01T00:00+08:00"),
+        (("2026-02", None, None), "2026-02-01T00:00+08:00", "2026-03-01T00:00+08:00"),
+        (("2026-11", None, None), "2026-11-01T00:00+08:00", "2026-11-29T12:00+00:00"),
+        ((None, "2026-11-01", "2026-11-08"), "2026-11-01T00:00+08:00", "2026-11-08T00:00+08:00"),
+        ((None, "2026-11-01T08:00:00Z", None), "2026-11-01T08:00+00:00", "2026-11-29T12:00+00:00"),
+    ],
+)
+def test_a_period_is_in_the_time_zone_and_ends_now_at_the_latest(given: Given, begin: str, end: str) -> None:
+    period = period_of(*given, CHINA, NOW)
+    assert (period.begin, period.end) == tuple(datetime.fromisoformat(text).timestamp() for text in (begin, end))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("2026-13", None, None), "--month=2026-13 is not a month like 2026-11"),
+        (("11", None, None), "is not a month"),
+        (("2026-12", None, None), "lies in the future"),
+        (("2026-11", "2026-11-01", None), "--month does not go with --from and --to"),
+        ((None, None, "2026-11-01"), "--to needs --from"),
+        ((None, "2026-11-08", "2026-11-01"), "the period is empty"),
+        ((None, "soon", None), "--from=soon is neither a date like 2026-11-01 nor a time"),
+    ],
+)
+def test_a_period_that_is_none(given: Given, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        period_of(*given, CHINA, NOW)
+
+
+def ended(state: JobState, submitted: float | None, started: float | None, at: float, cpus: int | None = 2) -> EndedJob:
+    job = Job("1", "", state, allocated_cpus=cpus, allocated_gpus=0, submitted=submitted, started=started)
+    return EndedJob("bob", "1", at, job)
+
+
+def test_jobs_across_the_edges_count_with_their_part_inside() -> None:
+    period = Period(1000.0, 4600.0, UTC)
+    sums = summed(
+        [
+            ended(JobState.COMPLETED, 0, 500, 2800),
+            ended(JobState.FAILED, 1000, 2800, 8000),
+            ended(JobState.DELETED, 1200, None, 1300),
+            ended(JobState.REQUEUED, 1000, 1100, 1400),
+            ended(JobState.COMPLETED, 0, 10, 999),
+        ],
+        period,
+    )
+    assert sums is not None
+    assert sums.outcomes == {"completed": 1, "deleted": 1}
+    assert sums.core_hours == pytest.approx(2 * (1800 + 1800 + 300) / 3600)
+    assert (sums.median_wait, sums.mean_wait) == (950, 950)
+    assert sums.dcu_hours is None, "unknown is not zero"
+    assert summed([ended(JobState.COMPLETED, 0, 10, 999)], period) is None
+
+
+def test_a_long_period_is_read_by_days() -> None:
+    assert list(parts(0.0, 200_000.0)) == [(0.0, 86_400.0), (86_400.0, 172_800.0), (172_800.0, 200_000.0)]
+
+
+@pytest.mark.parametrize(
+    ("buckets", "median"),
+    [
+        ({}, None),
+        ({math.inf: 0.0}, None),
+        ({60.0: 2.0, 120.0: 4.0, math.inf: 4.0}, 60.0),
+        ({60.0: 0.0, 120.0: 4.0, math.inf: 4.0}, 90.0),
+        ({60.0: 1.0, math.inf: 4.0}, 60.0),
+    ],
+)
+def test_the_median_is_that_of_histogram_quantile(buckets: dict[float, float], median: float | None) -> None:
+    assert median_of(buckets) == median
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, None), (20, "0 min"), (3540, "59 min"), (7500, "2 h 05 min")])
+def test_a_wait_is_readable(seconds: float | None, text: str | None) -> None:
+    assert minutes(seconds) == text
+
+
+async def test_the_history_of_a_simulated_region_adds_up_to_its_truth(tmp_path: Path) -> None:
+    (spec,) = default_regions(1)
+    async with Simulator([replace(spec, warm_up=30 * 3600.0)]) as simulator:
+        (region,) = simulator.regions.values()
+        end = math.floor(time.time()) - 600
+        begin = end - 26 * 3600
+        command = Command(tmp_path, configuration(simulator))
+        times = [
+            f"--{name}={datetime.fromtimestamp(at, UTC).isoformat()}" for name, at in (("from", begin), ("to", end))
+        ]
+        report = await command("report", *times, "--by=user", "--format=json")
+        listed = await command("report", *times, "--by=group,queue")
+        sheet = await command("report", *times, "--by=user", "--format=csv")
+        endings = region.batch.endings(0.0, region.batch.now)
+    assert (report.status, "jobs that still run are not in it" in report.stderr) == (0, True)
+    found = json.loads(report.stdout)
+    jsonschema.validate(found, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    least, most = defaultdict[str, float](float), defaultdict[str, float](float)
+    names = {State.COMPLETED: "completed", State.DELETED: "deleted", State.TIMEOUT: "timeout"}
+    for ending in endings:
+        if begin <= math.floor(ending.ended) < end and ending.state is not State.REQUEUED:
+            outcomes[ending.job.user][names.get(ending.state, "other")] += 1
+        if ending.started is not None:
+            seconds = max(0.0, min(ending.ended, end) - max(ending.started, begin))
+            used = ending.job.share.cores * seconds / 3600
+            most[ending.job.user] += used
+            # The row of a job that has just ended comes some time later.
+            least[ending.job.user] += used if ending.ended < end + 400 else 0.0
+    for row in found["rows"]:
+        truth = outcomes[row["user"]]
+        assert {name: row["outcomes"].get(name, 0) for name in names.values()} == {n: truth[n] for n in names.values()}
+        assert row["jobs"] == truth.total()
+        # Rows have whole seconds.
+        assert 0.999 * least[row["user"]] <= row["core_hours"] <= 1.001 * most[row["user"]]
+    assert len(found["rows"]) == len(outcomes) > 3
+    assert listed.stdout.startswith("group")
+    assert listed.stdout.splitlines()[-1].split()[:2] == ["total", str(sum(row["jobs"] for row in found["rows"]))]
+    rows = list(csv.DictReader(io.StringIO(sheet.stdout.removeprefix("\ufeff"))))
+    assert {row["user"]: row["jobs"] for row in rows} == {row["user"]: str(row["jobs"]) for row in found["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda: web.Response(text="<html>"), "this is no answer of a Prometheus; is the address right?"),
+        (
+            lambda: web.json_response({"status": "error", "error": "found duplicate\nseries"}, status=422),
+            "the query failed: found duplicate series",
+        ),
+    ],
+)
+async def test_a_prometheus_that_cannot_be_asked(
+    network: Network, tmp_path: Path, answer: Callable[[], web.Response], said: str
+) -> None:
+    async def handler(_request: web.Request) -> web.Response:
+        return answer()
+
+    url = await network.serve(handler)
+    result = await Command(tmp_path, "")("report", "--month=2026-01", f"--prometheus={url}")
+    assert (result.status, result.stdout) == (1, "")
+    assert said in result.stderr
+
+
+async def test_an_empty_prometheus_is_said_to_be_empty(network: Network, tmp_path: Path) -> None:
+    async def handler(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": []}})
+
+    url = await network.serve(handler)
+    result = await Command(tmp_path, "")("report", "--month=2026-01", f"--prometheus={url}", "--format=json")
+    assert (result.status, json.loads(result.stdout)["rows"]) == (0, [])
+    assert "which has data of the exporter for 0 % of the period" in result.stderr
+
+
+async def test_a_region_without_a_history_is_named(tmp_path: Path) -> None:
+    result = await Command(tmp_path, "octopus: []\nclusters: []\n")("report", "--month=2026-01")
+    assert (result.status, result.stdout) == (1, "")
+
+
+def test_the_schema_is_the_one_in_the_repository() -> None:
+    assert schemas.schema("report") == SCHEMA.read_text(encoding="utf-8"), "run make schema"
