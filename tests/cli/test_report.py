@@ -25,7 +25,7 @@ from exporter.simulator import Simulator, State, default_regions
 from tests.support.command import Command
 from tests.support.http import Network, a_network
 
-# What --month, --from and --to say.
+# The flags --month, --from and --to.
 Given = tuple[str | None, str | None, str | None]
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp()
 SCHEMA = Path(__file__).parent.parent.parent / "config" / "report.schema.json"
