@@ -27,7 +27,7 @@ from exporter.web.html import Parts, moment
 from exporter.web.lists import chosen_rows
 from exporter.web.page import StatusPage
 from exporter.web.query import PageQuery, page_query
-from exporter.web.rows import FIRST_SORT, NUMBERS, VIEWS, Row, totals, value_texts
+from exporter.web.rows import FIRST_SORT, NUMBERS, VIEWS, Row, sizes, totals, value_texts
 from exporter.web.texts import Texts, number
 
 # Columns that a terminal has no room for.
@@ -268,9 +268,11 @@ class Screen:
 
     def _table(self, query: PageQuery, width: int, height: int) -> list[Text]:
         parts = Parts(self._texts, moment(self.status["time"]))
-        rows, every = chosen_rows(self.status, parts, self._texts, query)
+        rows = chosen_rows(self.status, parts, self._texts, query)
         if not rows:
-            return [Text(self._texts("nothing_matches" if every else "nothing_here"))]
+            return [
+                Text(self._texts("nothing_matches" if sizes(self.status["targets"])[query.view] else "nothing_here"))
+            ]
         names = [name for name in VIEWS[query.view] if name not in LEFT_OUT]
         columns = [self._column(name, query) for name in names]
         below = []

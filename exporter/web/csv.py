@@ -33,7 +33,7 @@ def csv_of(status: Mapping[str, Any], texts: Texts, query: PageQuery, *, bom: bo
 
     An unknown number, and a sum with an unknown part, is empty.
     """
-    rows, _ = chosen_rows(status, Parts(texts, moment(status["time"])), texts, query)
+    rows = chosen_rows(status, Parts(texts, moment(status["time"])), texts, query)
     file = io.StringIO()
     writer = csv.writer(file)
     columns = COLUMNS[query.view]

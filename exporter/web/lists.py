@@ -14,7 +14,6 @@ from exporter.web.rows import (
     Row,
     grouped,
     rows_of,
-    sizes,
     sort_key,
     totals,
     value_texts,
@@ -29,8 +28,8 @@ VALUES_SHOWN: Final = 6
 NAMING: Final = {view: columns[0] for view, columns in VIEWS.items()} | {"targets": "target"}
 
 
-def chosen_rows(status: Mapping[str, Any], parts: Parts, texts: Texts, query: PageQuery) -> tuple[list[Row], list[Row]]:
-    """Return the rows of the list that match, sorted, and the rows of the whole list."""
+def chosen_rows(status: Mapping[str, Any], parts: Parts, texts: Texts, query: PageQuery) -> list[Row]:
+    """Return the rows of the list that match, sorted."""
 
     def has_words(row: Row) -> bool:
         error = parts.reason(row["last_error"]) if row["last_error"] else ""
@@ -50,35 +49,40 @@ def chosen_rows(status: Mapping[str, Any], parts: Parts, texts: Texts, query: Pa
     ]
     chosen = grouped(query.view, found)
     chosen.sort(key=lambda row: sort_key(query.sort, row), reverse=query.descending)
-    return chosen, grouped(query.view, every)
+    return chosen
 
 
 class Lists:
-    """The list that `query` asks for, of all targets in `status`, with its form, tabs and pager."""
+    """The list that `query` asks for, of all targets in `status`, with its form, tabs and pager.
 
-    def __init__(self, status: Mapping[str, Any], texts: Texts, parts: Parts, query: PageQuery) -> None:
+    `counts` are the numbers of rows of all lists.
+    """
+
+    def __init__(
+        self, status: Mapping[str, Any], counts: Mapping[str, int], texts: Texts, parts: Parts, query: PageQuery
+    ) -> None:
         self._status = status
         self._t = texts
         self._parts = parts
         self._query = query
-        self._counts = sizes(status["targets"])
+        self._counts = counts
 
     def html(self) -> Markup:
         query = self._query
-        chosen, every = chosen_rows(self._status, self._parts, self._t, query)
+        chosen, total = chosen_rows(self._status, self._parts, self._t, query), self._counts[query.view]
         offset, limit = query.selection.offset, query.selection.limit
         view = element(
             "section",
             element("h3", self._t(query.view), id="heading", class_="unseen"),
             self._table(chosen[offset : offset + limit], chosen)
             if chosen
-            else element("p", self._t("nothing_matches" if every else "nothing_here"), class_="empty"),
+            else element("p", self._t("nothing_matches" if total else "nothing_here"), class_="empty"),
             class_="view",
         )
         return element(
             "section",
             element("h2", self._t("lists"), class_="unseen"),
-            element("div", self._tabs(), self._form(len(chosen), len(every)), class_="choices"),
+            element("div", self._tabs(), self._form(len(chosen), total), class_="choices"),
             view,
             element("div", self._pager(len(chosen)), self._download(), class_="below"),
             id="lists",

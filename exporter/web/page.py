@@ -34,9 +34,9 @@ class StatusPage:
         self._t = texts
         self._telemetry_path = telemetry_path
         self.query = query
+        self._counts = sizes(status["targets"])
         if "view" not in query.given:
-            counts = sizes(status["targets"])
-            view = next((view for view in VIEWS if counts[view]), query.view)
+            view = next((view for view in VIEWS if self._counts[view]), query.view)
             self.query = query if view == query.view else query.opening(view)
         self._now = moment(status["time"])
         self._parts = Parts(texts, self._now)
@@ -61,7 +61,9 @@ class StatusPage:
             element("h2", self._t("sources"), class_="unseen"),
             element("div", *map(self._card, self._sources()), id="sources"),
             promises(self._status, self._t),
-            Lists(self._status, self._t, self._parts, self.query).html() if self._status["targets"] else None,
+            Lists(self._status, self._counts, self._t, self._parts, self.query).html()
+            if self._status["targets"]
+            else None,
         )
         body = element(
             "body",
