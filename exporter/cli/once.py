@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import io
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from exporter.errors import ExporterError, NotThereError
 from exporter.polling import Outcome, Target
 from exporter.sources.collector import Collector, Subject, registry
 from exporter.sources.collector import Found as Values
-from exporter.sources.once import Column, Once, Shape, Table, number, rounded
+from exporter.sources.once import Column, Once, Shape, Table, rounded
 
 GROUPINGS: Final = ("cluster", "group", "user", "queue")
 
@@ -180,21 +181,35 @@ def _values(collector: Collector) -> Once:
                 value=0 if value is None else value,
             )
 
+    families = collector.families
+    others = families[1:]
+    names = [family.name for family in families]
+    shared = [
+        label for family in families[:1] for label in family.labels if all(label in other.labels for other in others)
+    ]
+    prefix = os.path.commonprefix(names).rpartition("_")[0] if others else ""  # noqa: RUF071 - names are no paths
+
+    def title(row: ValueRow) -> str:
+        """Return the head of the column of a value: its metric, in short, and its labels that not all metrics have."""
+        name = row.family.removeprefix(prefix).strip("_").replace("_", " ") if others else "value"
+        words = [name.removesuffix(" bytes") + " GB" * name.endswith(" bytes")]
+        return " ".join(words + [value for label, value in row.labels.items() if label not in shared])
+
     def table(values: Sequence[ValueRow]) -> Table:
-        """Return a column for each label, and one for the value."""
-        labels = list(dict.fromkeys(label for family in collector.families for label in family.labels))
-        several = len(collector.families) > 1
-        columns = [*([Column("metric")] if several else []), *map(Column, labels), number("value")]
+        """Return a column for each label that all metrics have, and one for each kind of value."""
+        titles = dict.fromkeys(
+            title(row) for row in sorted(values, key=lambda row: (len(row.labels), names.index(row.family)))
+        )
+        rows: dict[tuple[str, ...], dict[str, str | None]] = {}
+        for row in values:
+            key = tuple(row.labels[label] for label in shared)
+            unit = 10**9 if row.family.endswith("_bytes") else 1
+            rows.setdefault(key, {})[title(row)] = rounded(row.value, unit)
+        plain = {title(row) for row in values if len(row.labels) == len(shared)}
+        columns = [Column(name, whole=True, right=True, minor=name not in plain) for name in titles]
         return Table(
-            columns,
-            [
-                (
-                    *([row.family] if several else []),
-                    *(row.labels.get(label, "") for label in labels),
-                    rounded(row.value),
-                )
-                for row in values
-            ],
+            [*map(Column, shared), *columns],
+            [(*key, *(found.get(name) for name in titles)) for key, found in rows.items()],
         )
 
     return Once("values", ValueRow, rows, collector.title.en.capitalize(), "", table)

@@ -1,6 +1,7 @@
 """Accounts that are polled like regions: targets, token, reload, shards, credentials, names."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -122,8 +123,7 @@ async def test_the_commands_know_it(tmp_path: Path, platform: Simulator) -> None
     assert (checked.status, checked.stderr) == (0, "")
     assert checked.stdout.endswith("1 of 1 target works\n")
     once = await command("once")
-    assert "hpc_account_balance_cny" in once.stdout
-    assert "100000" in once.stdout
+    assert re.search(r"account +balance cny +status Normal\nlab +100000 +1\n", once.stdout), once.stdout
     document = json.loads((await command("once", "--format=json")).stdout)
     assert [(row["family"], row["value"]) for row in document["values"]] == [
         ("hpc_account_balance_cny", 100_000),
@@ -189,3 +189,18 @@ async def test_where_no_users_are_listed_the_tokens_own_is_meant(tmp_path: Path,
     once = await Command(tmp_path, text)("once", "--format=prometheus")
     assert (once.status, once.stderr) == (0, "")
     assert 'hpc_storage_used_bytes{hpc_cluster="kunshan",user="test"' in once.stdout
+
+
+async def test_once_shows_a_line_for_each_queue_and_each_path(tmp_path: Path, platform: Simulator) -> None:
+    """A column for each metric, and for each limit."""
+    (region,) = platform.regions.values()
+    collect = ["queue_capacity", "storage_quota"]
+    text = configured([account(platform)], [cluster(region, users=["test"], collect=collect)])
+    once = await Command(tmp_path, text)("once", f"--output={tmp_path / 'table'}")
+    assert (once.status, once.stderr) == (0, "")
+    tables = [re.split(r" {2,}", line.strip()) for line in (tmp_path / "table").read_text().splitlines()]
+    assert ["hpc_cluster", "user", "path", "used GB", "quota GB"] in tables
+    assert ["kunshan", "test", "/public/home/test", "800", "2000"] in tables
+    head = next(line for line in tables if "charge rate" in line)
+    gpu = dict(zip(head, next(line for line in tables if line[2:3] == ["gpu"]), strict=True))
+    assert (gpu["nodes"], gpu["free cpus"], gpu["enabled"], gpu["limit gpus_per_node"]) == ("8", "256", "1", "4")
