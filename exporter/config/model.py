@@ -7,6 +7,7 @@ the same.
 
 import difflib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,9 +27,10 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from exporter.config.files import UnusableFileError, read_file
 from exporter.config.secrets import FileSecret, Secret
 from exporter.config.section import FirstOnes, Section, check_one_of, key, needed
-from exporter.config.tree import Keys, Null, Position, Report, Text, shown
+from exporter.config.tree import Items, Keys, Null, Position, Report, Text, shown
 from exporter.config.units import parse_duration
 from exporter.config.values import (
     ANY_TEXT,
@@ -69,6 +71,8 @@ _S = TypeVar("_S", bound=Section)
 TOKEN_URL = "https://api.scnet.cn/api/user/v3/tokens"  # noqa: S105 - an address, not a token
 # The public platform answers logins and everything else on two hosts.
 PLATFORM_URL = "https://www.scnet.cn"
+# Bytes of a file of names.
+_LONGEST_LIST = 1024 * 1024
 _TOKEN_OF_REGION = ("token", "token_file", "account")
 
 
@@ -362,6 +366,7 @@ class Member(Section):
     """Members of a group whose jobs are listed."""
 
     zh = "要列出作业的用户组成员。"
+    exactly_one = (("users", "users_file"),)
 
     group_id: Id = needed("The group's id, with every digit.", "用户组编号，每一位数字都要写。")
     group: Name = key(
@@ -369,10 +374,15 @@ class Member(Section):
         "标签 group，每个编号一个。不写则为编号。",
         factory=lambda before: before.get("group_id"),
     )
-    users: Annotated[tuple[Segment, ...], *_ALL_OR_LIST] = needed(
+    users: Annotated[tuple[Segment, ...], *_ALL_OR_LIST] = key(
         "Scheduler users who are members of the group; label user. The word `all`: all that the platform tells, asked "
         "again every hour.",
         "组内成员的调度系统用户名；标签 user。写 `all` 表示平台给出的全部成员，每小时重新查询一次。",
+        factory=tuple,
+    )
+    users_file: FilePath | None = key(
+        "File that names these users instead, one on each line; what follows a `#` is a comment. Read at a start and a reload.",
+        "改用文件列出这些用户，每行一个；`#` 之后是注释。启动和重新加载时读取。",
     )
 
 
@@ -438,6 +448,8 @@ class Cluster(Section):
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
         _check_collect(given, cls.listed_in, report)
+        for member in given.mappings("members"):
+            _read_users(member, report)
         first = FirstOnes(report)
         for user in given.listed("users"):
             name = user.text("name") if isinstance(user, Keys) else user if isinstance(user, Text) else None
@@ -464,6 +476,23 @@ def _check_own_tokens(given: Keys, report: Report) -> None:
         if isinstance(user, Keys | Text):
             message = "has no token: {} asks about a token's own user, and the region's is left for one user only"
             report.add(user.at, message.format(", ".join(names)))
+
+
+def _read_users(member: Keys, report: Report) -> None:
+    """Put the names in a group's `users_file` into the place of its `users`."""
+    file = member.text("users_file")
+    if file is None or "users" in member:
+        return
+    try:
+        content = read_file(Path(report.file).absolute().parent / file, max_bytes=_LONGEST_LIST).decode("utf-8-sig")
+    except (UnusableFileError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        report.add(file.at, f"the list of users cannot be read: {why}")
+        content = ""
+    names = [line.partition("#")[0].strip() for line in content.splitlines()]
+    at = Position(file.at.line, file.at.column, (*file.at.path[:-1], "users"))
+    del member["users_file"]
+    member["users"] = Items([Text(name, name, at) for name in names if name], at)
 
 
 def _check_all(given: Keys, report: Report) -> None:

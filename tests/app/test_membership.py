@@ -146,6 +146,18 @@ async def test_shards_agree(tmp_path: Path, platform: Simulator) -> None:
     assert sorted(seen) == sorted(EVERYBODY)
 
 
+def test_members_stand_in_a_file_of_names(tmp_path: Path) -> None:
+    (tmp_path / "physics.txt").write_text(
+        "\ufeff# physics\nbob  # left in May\n\n  zhang-san\r\n王伟\n", encoding="utf-8"
+    )
+    (tmp_path / "exporter.yml").write_text(
+        "clusters:\n  - {name: k, cluster_id: 1, hpc_url: 'https://h.example', token: t,"
+        " members: [{group_id: 1, users_file: physics.txt}]}\n"
+    )
+    (region,) = load(tmp_path / "exporter.yml").clusters
+    assert region.members[0].users == ("bob", "zhang-san", "王伟")
+
+
 def test_the_word_is_written_back(tmp_path: Path) -> None:
     """And it is none for a region without an account, or in another spelling."""
     (tmp_path / "exporter.yml").write_text(
