@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from typing import Protocol, TypeVar
 
 import aiohttp
 import msgspec
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from aiolimiter import AsyncLimiter
 
 from exporter.clock import Clock
@@ -37,6 +38,12 @@ from exporter.text import Text
 from exporter.threads import off_loop
 
 T = TypeVar("T")
+
+# The head of an error after which the connection is closed, and its length.
+_CLOSING_ERROR = re.compile(
+    rb"HTTP/1\.[01] [45][^\r\n]*\r\n(?:[^\r\n]+\r\n)*?(?i:connection: *close)\r\n(?:[^\r\n]+\r\n)*?\r\n"
+)
+_CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]{1,9})\r\n")
 
 # Of one header in an answer, in bytes.
 HEADER_LIMIT = 64 * 1024
@@ -270,9 +277,27 @@ class Upstream:
 
     def _made_connector(self, timeout: float) -> aiohttp.BaseConnector:
         # Our semaphores limit; a second limit in the connector would time out requests that only waited.
+        connector: aiohttp.BaseConnector
         if self._settings.unix_socket:
-            return aiohttp.UnixConnector(self._settings.unix_socket, limit=0)
-        return aiohttp.TCPConnector(limit=0, ssl=self._tls, resolver=Resolver(LOOKUP_SHARE * timeout))
+            connector = aiohttp.UnixConnector(self._settings.unix_socket, limit=0)
+        else:
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, resolver=Resolver(LOOKUP_SHARE * timeout))
+        # aiohttp has no other way to choose it.
+        connector._factory = partial(FirstAnswer, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
+        return connector
+
+
+class FirstAnswer(ResponseHandler):
+    """Reads an error that a server sends twice, and closes the connection after, as one answer.
+
+    slurmrestd of Slurm 26.05 does that: without the second one aiohttp reads it, with it nothing is left of the first.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.") and (head := _CLOSING_ERROR.match(data)):
+            length = _CONTENT_LENGTH.search(head[0])
+            data = data if length is None else data[: head.end() + int(length[1])]
+        super().data_received(data)
 
 
 def readable(response: Response) -> Response:

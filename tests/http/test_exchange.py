@@ -268,3 +268,17 @@ async def test_what_decode_raises_comes_out_unless_it_is_a_foreseen_error(networ
 def test_a_request_shows_no_secret_in_its_repr() -> None:
     shown = repr(get("http://h/", headers={"token": TOKEN}, secrets=(TOKEN,), data=TOKEN.encode()))
     assert TOKEN not in shown
+
+
+@pytest.mark.parametrize("status", [b"511 Network Authentication Required", b"404 NOT FOUND"])
+async def test_an_error_that_is_sent_twice_is_one_answer(network: Network, status: bytes) -> None:
+    """As slurmrestd of Slurm 26.05 sends them, in one piece."""
+
+    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 %s\r\nConnection: Close\r\nContent-Length: %d\r\nContent-Type: text/plain\r\n\r\n"
+        writer.write(head % (status, 5) + b"first" + head % (status, 6) + b"second")
+        await writer.drain()
+
+    answer = await network.upstream().call(get(await network.serve_raw(twice)), lambda response: response)
+    assert (answer.status, answer.body) == (int(status[:3]), b"first")

@@ -107,7 +107,7 @@ def samples(cluster: str, partitions: Rows[Partition], nodes: Rows[Node]) -> Ite
         if not row.name:
             partitions.reject()
             continue
-        labels = (cluster, "", row.name)
+        labels = (cluster, "", str(row.name))
         total = number_of(row.nodes.total) if isinstance(row.nodes, _Total) else number_of(row.total_nodes)
         yield NODES(*labels, value=total)
         yield CPUS(*labels, value=number_of(row.total_cpus if row.cpus is None else row.cpus.total))

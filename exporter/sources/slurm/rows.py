@@ -154,7 +154,7 @@ def read_jobs(data: msgspec.Raw, now: float) -> ClusterJobs:
             rejected += 1
             continue
         odd += flaws
-        first = OwnedJob(row.account, row.user_name or str(number_of(row.user_id) or ""), to_job(row, ids[0], now))
+        first = OwnedJob(str(row.account), str(row.user_name or number_of(row.user_id) or ""), to_job(row, ids[0], now))
         if number_of(row.array_job_id) == row.job_id and first.job.id == str(row.job_id) and first.job.state in ENDED:
             forgotten.append(first)
         elif complete:
@@ -263,7 +263,7 @@ def to_job(row: Row, job_id: str, now: float) -> Job:
     requested = amounts(row.tres_req_str)
     return Job(
         job_id,
-        row.name,
+        str(row.name),
         state,
         requested_nodes=number_of(row.node_count),
         requested_cpus=requested.get("cpu", number_of(row.cpus)),
@@ -273,7 +273,7 @@ def to_job(row: Row, job_id: str, now: float) -> Job:
         allocated_gpus=gpus,
         allocated_dcus=dcus,
         raw_state=word,
-        queue=row.partition,
+        queue=str(row.partition),
         reason=pending_reason(state, row.state_reason),
         submitted=submitted,
         started=started,

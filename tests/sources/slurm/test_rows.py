@@ -259,6 +259,10 @@ def test_a_user_without_a_name_is_known_by_number(user: dict[str, Any]) -> None:
     assert [owned.user for owned in read(old(**user)).jobs] == ["1000"]
 
 
+def test_records_hold_plain_text_that_can_be_written_anywhere() -> None:
+    assert msgspec.json.encode(read(new(), old(user_name="", user_id=7)).jobs)
+
+
 def test_rows_that_cannot_be_used_are_counted_and_a_list_of_only_these_is_an_error() -> None:
     found = read(old(), {"job_id": None}, 7, {"job_id": [1]})
     assert (len(found.jobs), found.rejected) == (1, 3)
