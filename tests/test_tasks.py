@@ -10,12 +10,14 @@ PACKAGE = Path(exporter.__file__).parent
 STARTING = {"create_task", "ensure_future"}
 # Tasks that are started other than under `supervise`, by module or function, and the owner of their results.
 SEEN = {
+    "app/application.py Application._follow_members": "a sleep and an event, awaited there",
     "app/application.py Application._replace": "awaited by the reload",
     "app/reload.py SharedReload.request": "logs its own failures; those who requested it get them, too",
     "app/tracker.py TrackerSwitch.open": "awaited by the reload, or closed by a callback once it has ended",
     "cli/check.py Preflight._probe": "awaited by the checks that share it",
     "cli/check.py Preflight.check": "awaited there",
     "cli/serve.py unless": "awaited there",
+    "cli/top.py _top": "its group raises what it raises",
     "polling/scheduler.py Scheduler._start": "a poll logs what it did not foresee, and the target goes on",
     "supervise.py ShortTasks.start": "its failure is logged by a callback",
     "http/tokens.py TokenCache.log_in": "awaited by the polls that share it",

@@ -90,10 +90,9 @@ async def _top(args: argparse.Namespace) -> int:
         status = await client.status()
         with keyboard() as keys, Live(screen=True, auto_refresh=False, console=Console()) as live:
             screen = Screen(status, View(args.view or "", filter=args.filter))
-            refreshing = asyncio.create_task(_refresh(client, screen, args.interval, keys))
-            try:
+            async with asyncio.TaskGroup() as group:
+                refreshing = group.create_task(_refresh(client, screen, args.interval, keys))
                 await _follow(screen, keys, live)
-            finally:
                 refreshing.cancel()
     except PollError as error:
         raise ExporterError(f"{args.url}: {error}") from None

@@ -196,7 +196,7 @@ async def test_an_update_leaves_the_reader_alone(browser: Browser, stage: Stage)
         page = shown.page
         await page.clock.install()
         await shown.open("/?view=targets")
-        await page.click(".notice summary")
+        await page.click("details.notice summary")
         row = page.locator("tr", has_text="kunshan").filter(has_text="physics/bob")
         await row.locator("summary").click()
         await page.evaluate("getSelection().selectAllChildren(document.querySelector('.error'))")
@@ -210,7 +210,7 @@ async def test_an_update_leaves_the_reader_alone(browser: Browser, stage: Stage)
         await expect(page.locator("#verdict .detail")).to_have_text("19 of 30 targets have a problem")
         await expect(row).to_have_class("stale")
         await expect(row.locator("dl")).to_be_visible()
-        await expect(page.locator(".notice ul")).to_be_visible()
+        await expect(page.locator("details.notice ul")).to_be_visible()
         focused = "document.activeElement.localName + ' ' + document.activeElement.textContent"
         assert await page.evaluate(focused) == "summary physics/bob"
         assert await page.evaluate("getSelection().toString()") == selected

@@ -1,4 +1,4 @@
-"""What deb and rpm hold fits the unit, and nothing but root reads the keys. `make packages` makes them."""
+"""Packages for deb and rpm: their files fit the unit, and only root reads the keys. `make packages` makes them."""
 
 import os
 import re

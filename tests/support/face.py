@@ -55,6 +55,7 @@ class FakeFace:
             "sources": [],
             "page": {"offset": 0, "limit": 100, "matching": 0, "total": 0, "next_offset": None},
             "targets": [],
+            "waits": [],
         }
 
     async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
