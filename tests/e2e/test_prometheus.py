@@ -59,6 +59,11 @@ def jobs_of(region: Region) -> Iterable[tuple[str, str, SimJob]]:
             yield user.group, user.name, job
 
 
+def members_jobs_of(region: Region) -> Iterable[tuple[str, str, SimJob]]:
+    """As `jobs_of`, for users in a group: only these are on the lists of members."""
+    return ((group, user, job) for group, user, job in jobs_of(region) if group)
+
+
 def queue_jobs(simulator: Simulator) -> Vector:
     """Return the expected `hpc_queue_jobs`, counted from the simulator's own jobs."""
     counts: Counter[tuple[str, ...]] = Counter()
@@ -75,8 +80,9 @@ def member_sums(simulator: Simulator, always: tuple[str, ...], amount: str = "")
     sums: Counter[tuple[str, ...]] = Counter()
     for region in simulator.regions.values():
         for member in region.spec.users:
-            sums.update({(region.name, member.group, member.name, state): 0 for state in always})
-        for group, user, job in jobs_of(region):
+            if member.group:
+                sums.update({(region.name, member.group, member.name, state): 0 for state in always})
+        for group, user, job in members_jobs_of(region):
             resources, _, unit = amount.partition(".")
             sums[region.name, group, user, job.state] += getattr(getattr(job, resources), unit) if amount else 1
     return vector(("hpc_cluster", "group", "user", "state"), sums)
@@ -89,7 +95,7 @@ def job_infos(simulator: Simulator) -> Vector:
         {
             (region.name, group, user, str(job.id), job.name, job.state): 1
             for region in simulator.regions.values()
-            for group, user, job in jobs_of(region)
+            for group, user, job in members_jobs_of(region)
         },
     )
 
