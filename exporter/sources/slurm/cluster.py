@@ -36,6 +36,11 @@ def _cluster(cluster: Slurm, _owner: str) -> Iterator[Subject]:
 CLUSTER: Final = Per("slurm", HPC_UP, 3, "", Text("cluster", "集群"), _cluster)
 
 
+def whose(_subject: Subject) -> str:
+    """Return the advice for a token that lacks the permission."""
+    return "use the token of a user who may see all jobs and nodes, such as an operator"
+
+
 class NoToken:
     """A unix socket tells who asks; a TokenProvider."""
 

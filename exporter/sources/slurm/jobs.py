@@ -13,7 +13,7 @@ from exporter.records import Answer, Job, JobListing, JobState
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.slurm.api import open_answer
-from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster
+from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster, whose
 from exporter.sources.slurm.rows import ClusterJobs, OwnedJob, completed, read_jobs, read_waiting_tasks, tasks_like
 from exporter.sources.tracked import Followed
 from exporter.threads import off_loop
@@ -170,6 +170,7 @@ JOBS: Final = register(
         start=JobsPolling,
         default=True,
         optional=False,
+        whose=whose,
         once=dataclasses.replace(jobs.ONCE, rows=_rows),
     )
 )

@@ -15,7 +15,7 @@ from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS, FREE_NODES, LIMI
 from exporter.sources.collector import Collector, Found, Rows, Subject, read_rows, register, rendered, undisputed
 from exporter.sources.figures import SampleFigures
 from exporter.sources.slurm.api import Number, number_of, open_answer
-from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster
+from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster, whose
 from exporter.sources.slurm.rows import words_of
 from exporter.sources.values import Name
 
@@ -175,5 +175,6 @@ PARTITIONS: Final = register(
         start=PartitionPolling,
         default=True,
         optional=False,
+        whose=whose,
     )
 )

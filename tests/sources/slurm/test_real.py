@@ -21,6 +21,7 @@ import msgspec
 import pytest
 
 from exporter.app import assemble
+from exporter.errors import AuthenticationError
 from exporter.http import Response
 from exporter.records import Job, JobListing
 from exporter.sources.slurm.api import open_answer
@@ -193,6 +194,7 @@ async def test_what_slurm_says_is_what_the_exporter_shows(cluster: Cluster, tmp_
     try:
         await exporter.ready()
         await compare(cluster, exporter)
+        await rejected(cluster, tmp_path)
         await polls_alone(cluster, exporter.config)
         assert await exporter.stop() == 0
         assert "Traceback" not in exporter.stderr
@@ -280,6 +282,24 @@ def check_ends(jobs: list[Shown], first: Shown, samples: dict[str, float]) -> No
 
 def sums(samples: dict[str, float], measure: str) -> float:
     return by_labels(samples, f"hpc_job_observed_{measure}_seconds_sum")[()]
+
+
+async def rejected(cluster: Cluster, folder: Path) -> None:
+    """Let Slurm reject a token: its file is read again, and where that has no better one, the error says so."""
+    if not cluster.facts.token:
+        return
+    file = folder / "slurm-token"
+    config = folder / "token.yml"
+    config.write_text(f"slurm: [{{name: own, url: '{cluster.facts.url}', token_file: {file}}}]\n", encoding="utf-8")
+    file.write_text("wrong", encoding="ascii")
+    components = await asyncio.to_thread(assemble, config)
+    try:
+        with pytest.raises(AuthenticationError, match="Protocol authentication error"):
+            await components.slurm["own"].get(JOBS, JOBS.path, read)
+        file.write_text(cluster.facts.token, encoding="ascii")
+        assert (await components.slurm["own"].get(JOBS, JOBS.path, read)).jobs
+    finally:
+        await components.close()
 
 
 # Polls alone
