@@ -51,7 +51,7 @@ class ExporterError(Exception):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Mistake:
+class ConfigProblem:
     """One thing wrong in a configuration file; `line` and `column` count from 1."""
 
     file: str
@@ -67,7 +67,7 @@ class Mistake:
 class ConfigurationError(ExporterError):
     """The configuration cannot be used; `mistakes` holds all that is wrong with it, in file order."""
 
-    def __init__(self, mistakes: list[Mistake]) -> None:
+    def __init__(self, mistakes: list[ConfigProblem]) -> None:
         self.mistakes = sorted(mistakes)
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 

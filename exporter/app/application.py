@@ -20,11 +20,11 @@ from exporter.app.tracker import Followed, TrackerSwitch
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, FileSecret, FileWatch, Tls, effective_yaml
 from exporter.config.files import UnansweredFileError, read_in_thread
-from exporter.errors import ConfigurationError, Mistake
+from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.format import Format
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.polling import WHOLE, Scheduler, Shard, Target, TargetKey, TargetStatus, in_slices
+from exporter.polling import WHOLE, Scheduler, Shard, Target, TargetKey, TargetStatus, batched
 from exporter.sources.source import Context, Source
 from exporter.supervise import ShortTasks, supervised
 from exporter.threads import in_daemon_thread
@@ -188,7 +188,7 @@ class Application:
 
     async def _snapshot(self) -> Snapshot:
         statuses: list[TargetStatus] = []
-        async for some in in_slices(self.scheduler.statuses):
+        async for some in batched(self.scheduler.statuses):
             statuses += [status.copy() for status in some]
         return Snapshot(
             now=self._clock.now(),
@@ -231,7 +231,7 @@ class Application:
             raise self._unloadable(f"{error.path}: {error}") from None
 
     def _unloadable(self, why: str, key: str = "") -> ConfigurationError:
-        return ConfigurationError([Mistake(str(self.options.config_file), 1, 1, key, why)])
+        return ConfigurationError([ConfigProblem(str(self.options.config_file), 1, 1, key, why)])
 
     def _note_reload(self, error: str | None) -> None:
         now, succeeded = self._clock.now(), error is None
@@ -370,7 +370,7 @@ class Application:
         self._polling_soon.start("polls after a change of secrets", self._poll_soon(tuple(keys)))
 
     async def _poll_soon(self, keys: Sequence[TargetKey]) -> None:
-        async for some in in_slices(keys):
+        async for some in batched(keys):
             self.scheduler.poll_soon(some)
             # Thousands of simultaneous polls would only wait for each other.
             await self._clock.sleep(len(some) / POLLS_SOON_PER_SECOND)

@@ -13,7 +13,7 @@ from exporter.app.tls import Contexts, context_for
 from exporter.clock import SystemClock
 from exporter.config import Account, Cluster, Config, OctopusProject, Slurm, Tls, load
 from exporter.config.files import UnansweredFileError, answered
-from exporter.errors import ConfigurationError, Mistake
+from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks
@@ -23,7 +23,7 @@ from exporter.sources.octopus.project import Project
 from exporter.sources.per_job import PerJobBudget
 from exporter.sources.scnet.platform import Platform
 from exporter.sources.scnet.region import Region
-from exporter.sources.scnet.region_tokens import AccountAtWork, account_at_work
+from exporter.sources.scnet.region_tokens import AccountSession, account_at_work
 from exporter.sources.slurm.cluster import SlurmCluster
 from exporter.sources.source import Context, Source
 
@@ -50,7 +50,7 @@ class Components:
     contexts: Contexts
     context: Context
     slots: asyncio.Semaphore
-    accounts: Mapping[str, AccountAtWork]
+    accounts: Mapping[str, AccountSession]
     regions: Mapping[str, Region]
     slurm: Mapping[str, SlurmCluster]
     projects: Mapping[str, Project]
@@ -102,7 +102,7 @@ def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
     """
     config = load(path)
     contexts: dict[Tls, ssl.SSLContext] = {}
-    mistakes: list[Mistake] = []
+    mistakes: list[ConfigProblem] = []
     for part in config.polled:
         try:
             contexts[part.tls] = context_for(part.tls, part.place)
@@ -153,7 +153,7 @@ async def rebuilt(config: Config, contexts: Contexts, before: Components, shard:
 
     Yields to the event loop between steps, each of which takes some milliseconds for thousands of targets.
     """
-    share = await asyncio.to_thread(share_of, config, shard)
+    share = await asyncio.to_thread(shard_config, config, shard)
     kept = await asyncio.to_thread(unchanged, share, contexts, before)
     await asyncio.sleep(0)
     components = build(config, share, kept, before=before, shard=shard)
@@ -243,7 +243,7 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
     return Components(config, contexts, context, slots, accounts, regions, slurm, projects, platforms)
 
 
-def share_of(config: Config, shard: Shard) -> Config:
+def shard_config(config: Config, shard: Shard) -> Config:
     """`config` without the regions and projects that have no target of `shard`; accounts without one collect nothing.
 
     A limit of requests per second is divided among the shards in proportion to their targets.

@@ -15,7 +15,7 @@ from exporter.http import Settings, TokenSource, Upstream
 from exporter.sources.scnet.discovery import ask_groups
 from exporter.sources.scnet.groups import Group
 from exporter.sources.scnet.login import PLATFORM
-from exporter.sources.scnet.region_tokens import AccountAtWork
+from exporter.sources.scnet.region_tokens import AccountSession
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Membership:
         )
         return config.model_copy(update={"clusters": clusters})
 
-    async def look(self, config: Config, accounts: Mapping[str, AccountAtWork], slots: asyncio.Semaphore) -> bool:
+    async def look(self, config: Config, accounts: Mapping[str, AccountSession], slots: asyncio.Semaphore) -> bool:
         """Ask for the groups of all accounts of `config` that need it; whether each of them answered."""
         wanted = accounts_with_members(config)
         answered = await asyncio.gather(
@@ -74,7 +74,7 @@ class Membership:
         )
         return all(answered)
 
-    async def ask(self, at_work: AccountAtWork, slots: asyncio.Semaphore) -> bool:
+    async def ask(self, at_work: AccountSession, slots: asyncio.Semaphore) -> bool:
         """Ask for the groups of one account; whether it answered."""
         account = at_work.account
         upstream = Upstream(

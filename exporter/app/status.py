@@ -17,13 +17,13 @@ from exporter.app.room import room_facts
 from exporter.metrics.family import Sample
 from exporter.polling import STATES, Shard, TargetStatus
 from exporter.sources.figures import (
-    Figureboard,
     Figures,
     ListedMember,
     ListFigures,
     MemberFigures,
     QueueFigures,
     SampleFigures,
+    StatusSummary,
     TaskFigures,
 )
 from exporter.tracking import WaitView
@@ -116,7 +116,7 @@ class Snapshot:
     warnings: Sequence[str]
     kinds: Mapping[str, str]
     statuses: Sequence[TargetStatus]
-    figures: Figureboard
+    figures: StatusSummary
     token_ends: Mapping[str, Mapping[str, float]]
     waits: Sequence[tuple[str, WaitView]] = ()
     accounts: Mapping[str, str] = field(default_factory=dict)

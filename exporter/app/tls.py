@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.config import Tls
 from exporter.config.files import UnusableFileError, read_file
-from exporter.errors import ConfigurationError, ExporterError, Mistake
+from exporter.errors import ConfigProblem, ConfigurationError, ExporterError
 
 Contexts = Mapping[Tls, ssl.SSLContext]
 _MAX_PEM_BYTES = 8 * 1024 * 1024
@@ -53,10 +53,10 @@ def _made(tls: Tls, pem: bytes | None) -> ssl.SSLContext:
     return context
 
 
-def mistake_at(place: str, path: str, message: str) -> Mistake:
+def mistake_at(place: str, path: str, message: str) -> ConfigProblem:
     """Return a mistake found after loading, at the `place` (FILE:LINE:COL) of the part that it is in."""
     file, line, column = place.rsplit(":", 2)
-    return Mistake(file, int(line), int(column), path, message)
+    return ConfigProblem(file, int(line), int(column), path, message)
 
 
 class AuthorityFile:

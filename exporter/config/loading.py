@@ -13,7 +13,7 @@ from exporter.config.files import MissingFileError, UnusableFileError, read_file
 from exporter.config.model import Config
 from exporter.config.section import Section
 from exporter.config.tree import Broken, Keys, Position, Report, parse, position_of, shown
-from exporter.config.values import Surroundings, kind_of
+from exporter.config.values import ValidationContext, kind_of
 from exporter.errors import ConfigurationError
 
 _MAX_BYTES = 4 * 1024 * 1024
@@ -63,7 +63,9 @@ def load_document(
     report = Report(str(path))
     source = _read(path, report, advice)
     root = None if source is None else parse(source, environ, report)
-    document = None if root is None else _validated(document_type, root, Surroundings(path.absolute().parent, report))
+    document = (
+        None if root is None else _validated(document_type, root, ValidationContext(path.absolute().parent, report))
+    )
     report.raise_if_any()
     if root is None or document is None:
         raise ConfigurationError([])
@@ -85,7 +87,7 @@ def _read(path: Path, report: Report, advice: str) -> str | None:
         return None
 
 
-def _validated(document_type: type[_S], root: Keys, surroundings: Surroundings) -> _S | None:
+def _validated(document_type: type[_S], root: Keys, surroundings: ValidationContext) -> _S | None:
     try:
         return document_type.model_validate(root, context=surroundings)
     except ValidationError as error:

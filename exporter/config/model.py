@@ -58,10 +58,10 @@ from exporter.config.values import (
     Retries,
     Segment,
     SlurmUrl,
-    Surroundings,
     Timeout,
     TimeZone,
     Url,
+    ValidationContext,
     scalar,
 )
 from exporter.metrics.family import Text as Words
@@ -813,7 +813,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _take_warnings(self, info: ValidationInfo) -> Self:
         if info.context is not None:
-            self._warnings = Surroundings.of(info).report.warnings()
+            self._warnings = ValidationContext.of(info).report.warnings()
         return self
 
     @property

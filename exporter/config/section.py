@@ -18,7 +18,7 @@ from pydantic import (
 
 from exporter.config.secrets import FileSecret
 from exporter.config.tree import Keys, Position, Report
-from exporter.config.values import Surroundings
+from exporter.config.values import ValidationContext
 from exporter.metrics.family import Text as Words
 
 Groups = tuple[tuple[str, ...], ...]
@@ -77,7 +77,7 @@ class Section(BaseModel):
     def _read(cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         if not isinstance(given, Keys):
             return handler(given)
-        report = Surroundings.of(info).report
+        report = ValidationContext.of(info).report
         cls._check_names(given, report)
         cls.prepare(given, report)
         section = handler(given)

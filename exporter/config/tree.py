@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import yaml
 
-from exporter.errors import ConfigurationError, Mistake
+from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.redaction import withheld
 
 Path = tuple[str | int, ...]
@@ -116,8 +116,8 @@ class Report:
     """Collects the mistakes and warnings of one file."""
 
     file: str
-    mistakes: dict[Mistake, None] = field(default_factory=dict)
-    _warnings: list[Mistake] = field(default_factory=list)
+    mistakes: dict[ConfigProblem, None] = field(default_factory=dict)
+    _warnings: list[ConfigProblem] = field(default_factory=list)
 
     def add(self, at: Position, message: str, *, key: bool = False) -> None:
         """Add a mistake in the value, or in its key, at a position."""
@@ -140,9 +140,9 @@ class Report:
         """Return FILE:LINE:COL."""
         return f"{self.file}:{at.line}:{at.column}"
 
-    def _made(self, at: Position, message: str, *, key: bool) -> Mistake:
+    def _made(self, at: Position, message: str, *, key: bool) -> ConfigProblem:
         line, column = at.key if key and at.key else (at.line, at.column)
-        return Mistake(self.file, line, column, dotted(at.path), message)
+        return ConfigProblem(self.file, line, column, dotted(at.path), message)
 
 
 def dotted(path: Path) -> str:

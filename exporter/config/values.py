@@ -38,7 +38,7 @@ SOME_TEXT = {"type": "string", "minLength": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ValidationContext:
     """The validation context of a file's values. Relative paths start at `folder`."""
 
     folder: Path
@@ -50,9 +50,9 @@ class Surroundings:
         return self.secrets.setdefault(secret.identity, secret)
 
     @staticmethod
-    def of(info: ValidationInfo) -> "Surroundings":
+    def of(info: ValidationInfo) -> "ValidationContext":
         """Return the context of a validation."""
-        return cast("Surroundings", info.context)
+        return cast("ValidationContext", info.context)
 
 
 def kind_of(value: object) -> str:
@@ -193,7 +193,7 @@ def _url(value: object, info: ValidationInfo) -> str:
         raise ValueError("must end before '?' or '#'")
     if isinstance(text, Text) and parts.scheme == "http" and not _is_this_machine(parts.hostname):
         message = "http is not encrypted: the token can be read on the way; use https"
-        Surroundings.of(info).report.warn(text.at, message)
+        ValidationContext.of(info).report.warn(text.at, message)
     return text.rstrip("/")
 
 
@@ -230,7 +230,7 @@ def _path(value: object, info: ValidationInfo) -> Path:
         raise ValueError("holds a token where a file's path belongs: use the key without _file for it")
     if not text or not text.isprintable():
         raise ValueError("is not a path: it is empty or holds an invisible character")
-    return Surroundings.of(info).folder / text
+    return ValidationContext.of(info).folder / text
 
 
 def _path_of_existing(value: object, info: ValidationInfo) -> Path:
@@ -268,7 +268,7 @@ def _secret_file(*, header: bool = True) -> BeforeValidator:
         written = text_of(value, "a path")
         try:
             secret = FileSecret(_path_of_existing(written, info), f"{info.field_name} {shown(written)}", header=header)
-            return Surroundings.of(info).shared(secret)
+            return ValidationContext.of(info).shared(secret)
         except UnusableSecretError as error:
             raise ValueError(f"cannot use {shown(written)}: {error}") from None
 

@@ -191,13 +191,13 @@ async def get_with(
             try:
                 answer = await upstream.call(request, read)
             except RejectedTokenError:
-                token = await successor(upstream, tokens, token, replaceable=replaceable)
+                token = await wait_for_refresh(upstream, tokens, token, replaceable=replaceable)
             except AuthenticationError as error:
                 if replaced:
                     upstream.auth_failures.record_failure()
                 if replaced or upstream.auth_failures.is_final(request.url, token):
                     raise denied(error) from None
-                fresh = await replacement(upstream, tokens, token) if replaceable else None
+                fresh = await refresh(upstream, tokens, token) if replaceable else None
                 if fresh is None:
                     raise
                 token, replaced = fresh, True
@@ -238,7 +238,7 @@ def decode_unless_unusable(decode: Callable[[Response], T], response: Response) 
 HEADER_TOO_LARGE = re.compile(rb"(?i)header[^\n]{0,40} too (?:large|long)")
 
 
-async def replacement(upstream: Upstream, tokens: TokenProvider, rejected: str) -> str | None:
+async def refresh(upstream: Upstream, tokens: TokenProvider, rejected: str) -> str | None:
     """Another token than the `rejected` one; requests that carry it and were not sent yet wait for the same."""
     upstream.rejected_tokens.add(rejected)
     fresh = None
@@ -251,7 +251,7 @@ async def replacement(upstream: Upstream, tokens: TokenProvider, rejected: str) 
     return fresh
 
 
-async def successor(upstream: Upstream, tokens: TokenProvider, rejected: str, *, replaceable: bool) -> str:
+async def wait_for_refresh(upstream: Upstream, tokens: TokenProvider, rejected: str, *, replaceable: bool) -> str:
     """Return the token that another poll's rejection gets, or the `rejected` one again if it gets none."""
     fresh = None
     if replaceable:

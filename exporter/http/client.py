@@ -32,7 +32,7 @@ from exporter.errors import (
 from exporter.http.failures import AuthFailures, CircuitBreaker, RejectedTokens
 from exporter.http.message import Request, Response, utf8_json
 from exporter.http.names import Resolver
-from exporter.http.translation import translated
+from exporter.http.translation import map_exception
 from exporter.redaction import remember
 from exporter.text import Text
 from exporter.threads import off_loop
@@ -112,10 +112,10 @@ class Upstream:
         self.auth_failures = AuthFailures(clock)
         self.rejected_tokens = RejectedTokens()
         self._settings = settings
-        self._slots = slots
+        self._global_limit = slots
         self._own_slots = asyncio.Semaphore(settings.max_concurrency)
         # Held from the wait for the rate to the taking of a shared slot: permits must not pile up while slots are taken.
-        self._turn = asyncio.Lock()
+        self._rate_lock = asyncio.Lock()
         self._observer = observer
         self._clock = clock
         self._tls = tls
@@ -197,30 +197,30 @@ class Upstream:
         while True:
             if breaker.half_open:
                 await breaker.wait_for_probe()
-            self._raise_if_barred()
+            self._raise_if_paused()
             async with self._own_slots:
-                waits = breaker.half_open or self._rate or self._turn.locked() or self._slots.locked()
+                waits = breaker.half_open or self._rate or self._rate_lock.locked() or self._global_limit.locked()
                 if not waits:
                     # Nearly always: then no other request is waiting.
-                    await self._slots.acquire()
+                    await self._global_limit.acquire()
                 else:
-                    async with self._turn:
+                    async with self._rate_lock:
                         if breaker.half_open:
                             continue
                         if self._rate is not None:
                             await self._rate.acquire()
-                        await self._slots.acquire()
+                        await self._global_limit.acquire()
                 try:
-                    self._raise_if_barred()
+                    self._raise_if_paused()
                     self.rejected_tokens.raise_if_any(request.secrets)
                     if not breaker.is_open:
                         return await self._exchange(request, url, breaker)
                     with breaker.probing():
                         return await self._exchange(request, url, breaker)
                 finally:
-                    self._slots.release()
+                    self._global_limit.release()
 
-    def _raise_if_barred(self) -> None:
+    def _raise_if_paused(self) -> None:
         """Pause all requests, as one was told to: the limit is the account's, not the target's."""
         if self._closed:
             raise UpstreamConnectionError(Text(f"{self.name} is no longer in use", f"{self.name} 已不再使用"))
@@ -251,7 +251,7 @@ class Upstream:
             raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             host = self._settings.unix_socket or host_of(url)
-            failure = translated(error, host, self._settings.timeout)
+            failure = map_exception(error, host, self._settings.timeout)
             # A request that could not be sent says nothing about the host.
             if not isinstance(failure, RejectedError):
                 breaker.record_failure()

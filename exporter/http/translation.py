@@ -28,7 +28,7 @@ REMEDIES = {
 OWN_AUTHORITY = Text("give the region's own CA with tls.ca_file", "请用 tls.ca_file 指定该区域自己的 CA")
 
 
-def translated(error: Exception, host: str, timeout: float) -> PollError:
+def map_exception(error: Exception, host: str, timeout: float) -> PollError:
     """Return the PollError for `error`, which a request to `host` ended with.
 
     `timeout` is the time it was given, in seconds.

@@ -4,7 +4,7 @@ Knows nothing of vendors.
 """
 
 from exporter.polling.health import Listener, SourceHealth, SourceStatus
-from exporter.polling.scheduler import SLICE, Scheduler, in_slices
+from exporter.polling.scheduler import SLICE, Scheduler, batched
 from exporter.polling.sharding import WHOLE, Shard
 from exporter.polling.target import STATES, Outcome, Target, TargetKey, TargetStatus, poll_target
 
@@ -21,6 +21,6 @@ __all__ = [
     "Target",
     "TargetKey",
     "TargetStatus",
-    "in_slices",
+    "batched",
     "poll_target",
 ]

@@ -252,7 +252,7 @@ class Incident(NamedTuple):
 
 
 @dataclass(slots=True)
-class Affected:
+class AffectedTargets:
     """The targets that an incident affects now, and the maximum so far; `since` is Unix time."""
 
     since: float
@@ -266,7 +266,7 @@ class IncidentLog:
     """Groups failing targets by incident: one log line when an incident begins, one when it is over."""
 
     def __init__(self) -> None:
-        self._affected: dict[Incident, Affected] = {}
+        self._affected: dict[Incident, AffectedTargets] = {}
         self._incident_of: dict[TargetKey, Incident] = {}
 
     def record_failure(self, key: TargetKey, error: PollError, now: float) -> None:
@@ -278,7 +278,7 @@ class IncidentLog:
         if previous == incident:
             return
         if affected is None:
-            affected = self._affected[incident] = Affected(since=now)
+            affected = self._affected[incident] = AffectedTargets(since=now)
             log.warning("polling failed", **key._asdict(), reason=error.reason, error=str(error))
         self._incident_of[key] = incident
         affected.failing.add(key)
@@ -311,7 +311,7 @@ class IncidentLog:
         affected = self._affected.get(incident)
         return frozenset(affected.failing) if affected else NOTHING
 
-    def _leave(self, key: TargetKey, incident: Incident) -> Affected:
+    def _leave(self, key: TargetKey, incident: Incident) -> AffectedTargets:
         affected = self._affected[incident]
         affected.failing.discard(key)
         if not affected.failing:

@@ -88,7 +88,7 @@ class Scheduler:
             if status.timer is not None:
                 status.timer.cancel()
         # In the order of their start: those that wait for a slot are at the front of its queue.
-        async for polls in in_slices(tuple(self._polls)):
+        async for polls in batched(tuple(self._polls)):
             for task in polls:
                 task.cancel()
             await asyncio.wait(polls)
@@ -239,7 +239,7 @@ def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + SLICE] for start in range(0, len(items), SLICE))
 
 
-async def in_slices(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+async def batched(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
     """Yield the items, `SLICE` at a time, with a turn of the event loop before each slice."""
     for some in slices(items):
         await asyncio.sleep(0)

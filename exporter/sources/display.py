@@ -10,7 +10,7 @@ from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks, one_each
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.polling import SourceStatus, TargetKey, TargetStatus
-from exporter.sources.figures import Figureboard, Figures
+from exporter.sources.figures import Figures, StatusSummary
 from exporter.sources.per_job import PerJobBudget
 from exporter.sources.tracked import Tracked
 
@@ -27,7 +27,7 @@ class Display:
     ) -> None:
         """`exporter_metrics`: whether the health of targets is shown, besides what their sources say."""
         self.exposition = exposition
-        self.figures = Figureboard()
+        self.figures = StatusSummary()
         # Which jobs have series of their own; None where no job has. A reload replaces it where its settings changed.
         self.per_job: PerJobBudget | None = None
         # The families that say whether a region or project answers, by its name.

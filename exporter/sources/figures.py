@@ -99,15 +99,15 @@ class Totals(NamedTuple):
     tasks: TaskFigures | None
 
 
-class Figureboard:
+class StatusSummary:
     """The figures that each target shows now."""
 
     def __init__(self) -> None:
         self._shown: dict[str, dict[TargetKey, Figures]] = {}
 
-    def copy(self) -> "Figureboard":
+    def copy(self) -> "StatusSummary":
         """Return the board as it is now: what it shows is never changed, only replaced."""
-        copied = Figureboard()
+        copied = StatusSummary()
         copied._shown = {source: dict(shown) for source, shown in self._shown.items()}
         return copied
 

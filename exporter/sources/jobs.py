@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from exporter.metrics.family import Family, Text, gauge
 from exporter.metrics.format import Chunks, chunks_of, sample, start
-from exporter.polling import TargetKey, in_slices
+from exporter.polling import TargetKey, batched
 from exporter.records import HOLDS_NOTHING, Answer, Job, JobListing, JobState, known_sum
 from exporter.sources.collector import Subject
 from exporter.sources.figures import STATES, Counts, Figures, InUse, ListedMember, ListFigures, MemberFigures
@@ -295,7 +295,7 @@ class ListedJobs:
         # Which jobs have series of their own depends on other listings too: then the same answer is not enough.
         if self._display.per_job is not None or not self._is_shown(fingerprint):
             await self._put(listings, fingerprint)
-        async for some in in_slices(tuple(listings.items())):
+        async for some in batched(tuple(listings.items())):
             for followed, listing in some:
                 self._tracked.observe(followed, listing, self._interval)
 

@@ -6,7 +6,7 @@ which is what the application uses. `StateFileError` says that the file cannot b
 
 from exporter.tracking.histogram import HistogramView
 from exporter.tracking.model import MemberKey
-from exporter.tracking.service import SteadyTime, TrackingService
+from exporter.tracking.service import MonotonicUnixTime, TrackingService
 from exporter.tracking.store import StateFileError, Store
 from exporter.tracking.tracker import GroupView, MemberView, Tracker, TrackerState
 from exporter.tracking.waits import WaitView
@@ -16,8 +16,8 @@ __all__ = [
     "HistogramView",
     "MemberKey",
     "MemberView",
+    "MonotonicUnixTime",
     "StateFileError",
-    "SteadyTime",
     "Store",
     "Tracker",
     "TrackerState",

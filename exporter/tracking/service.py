@@ -39,7 +39,7 @@ class _Unobserved:
     def state_file_write_failed(self) -> None: ...
 
 
-class SteadyTime:
+class MonotonicUnixTime:
     """Unix time that goes on evenly from the process's start, whatever happens to the machine's clock meanwhile."""
 
     def __init__(self, clock: Clock) -> None:
@@ -80,7 +80,7 @@ class TrackingService:
         self._state_file = state_file
         self._flush_interval = flush_interval
         self._clock = clock or SystemClock()
-        self.time = SteadyTime(self._clock)
+        self.time = MonotonicUnixTime(self._clock)
         self._tracker = Tracker(persistent=state_file is not None)
         self._store: Store | None = None
         # Errors logged since the last successful write: each is logged once.

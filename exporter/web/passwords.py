@@ -70,7 +70,7 @@ class PasswordChecks:
             return False
         name, password = credentials
         # Unknown names are checked as well: the time until the answer must not tell which names exist.
-        hashed = users[name] if name in users else self._decoy(name, users)
+        hashed = users[name] if name in users else self._dummy_hash(name, users)
         digest = self._digest(name.encode(), hashed, password)
         if digest in self._remembered:
             self._remembered.move_to_end(digest)
@@ -138,7 +138,7 @@ class PasswordChecks:
         elif right is not None:
             _remember(self._suspicious, address, SUSPICIOUS_ADDRESSES)
 
-    def _decoy(self, name: str, users: Mapping[str, bytes]) -> bytes:
+    def _dummy_hash(self, name: str, users: Mapping[str, bytes]) -> bytes:
         """Return a hash for an unknown name: always the same user's, so that a check costs what that user's does."""
         hashes = list(users.values())
         return hashes[int.from_bytes(self._digest(name.encode())[:8]) % len(hashes)]

@@ -15,7 +15,7 @@ from aiolimiter import AsyncLimiter
 
 from exporter.clock import Clock
 from exporter.config.files import digest, in_this_thread
-from exporter.errors import ConfigurationError, Mistake
+from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.threads import BlockingCalls
 from exporter.web.middleware import CONNECTION, disconnect, rejection
 from exporter.web.passwords import PasswordChecks, TooManyChecksError
@@ -90,7 +90,7 @@ class WebConfig:
             self._seen, self._error = self._loaded, ""
             self._apply(settings)
 
-    def admits(self, transport: asyncio.BaseTransport) -> bool:
+    def allows(self, transport: asyncio.BaseTransport) -> bool:
         """Return whether a connection meets the TLS settings in force, and its client has one of the names allowed."""
         tls = self.settings.tls
         if tls is None:
@@ -148,7 +148,7 @@ async def within_time(calls: BlockingCalls, path: Path, call: Callable[[], T]) -
         return await calls.run(path, in_this_thread(call), timeout=READ_TIMEOUT)
     except TimeoutError:
         message = f"the disk did not answer within {READ_TIMEOUT:g} s"
-        raise ConfigurationError([Mistake(str(path), 1, 1, "", message)]) from None
+        raise ConfigurationError([ConfigProblem(str(path), 1, 1, "", message)]) from None
 
 
 def read(path: Path) -> tuple[WebSettings, _Fingerprint]:
@@ -175,7 +175,7 @@ def access(config: WebConfig, passwords: PasswordChecks) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         settings = config.settings
         request[HEADERS] = settings.headers
-        if request.transport is None or not config.admits(request.transport):
+        if request.transport is None or not config.allows(request.transport):
             return disconnect(request)
         rejected = await reject(request, config, passwords)
         if CONNECTION in request:

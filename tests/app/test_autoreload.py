@@ -9,7 +9,7 @@ import pytest
 from exporter.app.reload import AutoReload
 from exporter.clock import SystemClock
 from exporter.config import files
-from exporter.errors import ConfigurationError, Mistake
+from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.supervise import supervise
 from tests.e2e.process import eventually
@@ -91,7 +91,7 @@ async def test_a_link_that_is_turned_to_another_file_is_a_change(tmp_path: Path,
 
 
 async def test_a_file_with_mistakes_is_tried_once(file: Path, reloads: Reloads) -> None:
-    reloads.error = ConfigurationError([Mistake("exporter.yml", 1, 1, "a", "is odd")])
+    reloads.error = ConfigurationError([ConfigProblem("exporter.yml", 1, 1, "a", "is odd")])
     auto = await watching(file, reloads)
     write(file, "a: broken\n")
     for _ in range(3):

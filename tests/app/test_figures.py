@@ -10,9 +10,9 @@ from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState
 from exporter.sources import jobs as of_jobs
 from exporter.sources.figures import (
     Counts,
-    Figureboard,
     InUse,
     MemberFigures,
+    StatusSummary,
     TaskFigures,
 )
 from exporter.sources.scnet.queue_jobs import JOBS as QUEUE_JOBS
@@ -75,7 +75,7 @@ def test_members_show_what_the_samples_show(jobs: list[Job]) -> None:
 
 
 def test_sums_are_by_source_and_of_what_is_shown_now() -> None:
-    board = Figureboard()
+    board = StatusSummary()
     alice, bob = (TargetKey("kunshan", "member_jobs", f"chemistry/{user}") for user in ("alice", "bob"))
     board.show(alice, MemberFigures(Counts(1, 2, 3, 4, 5), InUse(10, 1, None)))
     board.show(bob, MemberFigures(Counts(10, 0, 0, 0, 0), InUse(5, 0, 1)))
@@ -95,7 +95,7 @@ def test_sums_are_by_source_and_of_what_is_shown_now() -> None:
 
 @given(st.lists(st.lists(st.tuples(QUEUES, st.builds(Counts, NUMBERS, NUMBERS)), max_size=3), max_size=4))
 def test_a_sum_with_an_unknown_part_is_unknown(users: list[list[tuple[str, Counts]]]) -> None:
-    board = Figureboard()
+    board = StatusSummary()
     for number, queues in enumerate(users):
         statistics = [
             QueueCounts(queue, {JobState(s): n for s, n in counts._asdict().items() if n is not None})

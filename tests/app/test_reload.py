@@ -370,7 +370,7 @@ async def test_an_unforeseen_failure_is_logged_and_told_and_the_next_reload_work
 ) -> None:
     async with running(tmp_path, configuration(cluster(region.url))) as exporter:
         with monkeypatch.context() as patch, capture_logs() as logs:
-            patch.setattr(components, "share_of", lambda *_: dict[str, Config]()["unforeseen"])
+            patch.setattr(components, "shard_config", lambda *_: dict[str, Config]()["unforeseen"])
             exporter.app.request_reload()
             await eventually(lambda: exporter.app.last_reload.successful is False, "it failed")
         assert [line["exc_info"] for line in logs if line["log_level"] == "error"] == [True]

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.app.components import share_of, targets_of
+from exporter.app.components import shard_config, targets_of
 from exporter.config import Cluster, Config, OctopusProject, load
 from exporter.polling import WHOLE, Shard, TargetKey
 
@@ -67,7 +67,7 @@ def test_the_shards_are_the_whole_and_nothing_is_in_two_of_them(
 ) -> None:
     config = loaded(folder, document)
     shards = [Shard(ordinal, total) for ordinal in range(total)]
-    polled = [key for shard in shards for key in targets(share_of(config, shard), shard)]
+    polled = [key for shard in shards for key in targets(shard_config(config, shard), shard)]
     assert sorted(polled) == sorted(targets(config))
 
 
@@ -76,14 +76,14 @@ def test_a_shard_has_no_region_that_it_asks_nothing(folder: Path, document: dict
     config = loaded(folder, document)
     for ordinal in range(total):
         shard = Shard(ordinal, total)
-        for source in sources(share_of(config, shard)):
+        for source in sources(shard_config(config, shard)):
             assert any(shard.owns(key) for key in targets_of(source))
 
 
 @given(document=documents(), total=st.integers(min_value=2, max_value=7))
 def test_all_shards_together_keep_the_limits_of_requests(folder: Path, document: dict[str, Any], total: int) -> None:
     config = loaded(folder, document)
-    shares = [share_of(config, Shard(ordinal, total)) for ordinal in range(total)]
+    shares = [shard_config(config, Shard(ordinal, total)) for ordinal in range(total)]
     for source in sources(config):
         parts = [part.requests_per_second for share in shares for part in sources(share) if part.name == source.name]
         if source.requests_per_second is None or not targets_of(source):
@@ -95,10 +95,10 @@ def test_all_shards_together_keep_the_limits_of_requests(folder: Path, document:
 
 def test_the_only_shard_has_the_very_configuration(folder: Path) -> None:
     config = loaded(folder, {"clusters": [], "octopus": [], "accounts": [ACCOUNT]})
-    assert share_of(config, Shard(0, 1)) is config
+    assert shard_config(config, Shard(0, 1)) is config
 
 
 def test_accounts_and_general_settings_are_in_every_shard(folder: Path) -> None:
     config = loaded(folder, {"accounts": [ACCOUNT], "poll": {"interval": "5m"}, "per_job": {"enabled": True}})
-    share = share_of(config, Shard(1, 2))
+    share = shard_config(config, Shard(1, 2))
     assert (share.accounts, share.poll, share.per_job) == (config.accounts, config.poll, config.per_job)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from exporter.config import Account, Cluster, Config, FileSecret, InlineSecret, Member, PollSettings, load
-from exporter.errors import ConfigurationError, Mistake
+from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.sources.collector import catalogue, subjects_of
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "exporter.example.yml"
@@ -40,7 +40,7 @@ def loaded(folder: Path, source: str, environ: Mapping[str, str] | None = None) 
     return load(path, environ or {})
 
 
-def mistakes_in(path: Path, environ: Mapping[str, str]) -> list[Mistake]:
+def mistakes_in(path: Path, environ: Mapping[str, str]) -> list[ConfigProblem]:
     try:
         load(path, environ)
     except ConfigurationError as error:

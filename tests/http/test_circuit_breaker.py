@@ -171,5 +171,5 @@ async def test_a_poll_that_is_cancelled_in_any_state_leaves_all_slots_free(netwo
             poll.cancel()
         await asyncio.gather(*polls, return_exceptions=True)
     region.hangs = False
-    assert (slots._value, upstream._own_slots._value, upstream._turn.locked()) == (4, 2, False)
+    assert (slots._value, upstream._own_slots._value, upstream._rate_lock.locked()) == (4, 2, False)
     assert await asyncio.wait_for(upstream.call(get(url), body_of), 100) == b"ok"

@@ -18,7 +18,7 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.http.translation import translated
+from exporter.http.translation import map_exception
 
 SECRET = "sesame"
 KEY = ConnectionKey("h", 443, True, True, None, None, None)
@@ -78,14 +78,14 @@ def subclasses(cls: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def test_the_table_names_every_client_error_of_aiohttp() -> None:
-    """A new release may bring new ones: then this table is to be completed, and `translated` thought over."""
+    """A new release may bring new ones: then this table is to be completed, and `map_exception` thought over."""
     own = {cls for cls in subclasses(aiohttp.ClientError) if cls.__module__ == "aiohttp.client_exceptions"}
     assert {type(error) for error in EXPECTED} == own
 
 
 @pytest.mark.parametrize(("error", "expected"), [*EXPECTED.items(), *FURTHER.items()], ids=lambda v: str(v)[:60])
 def test_every_exception_has_its_poll_error(error: Exception, expected: type[PollError]) -> None:
-    failure = translated(error, "h:443", 15.0)
+    failure = map_exception(error, "h:443", 15.0)
     assert type(failure) is expected
     assert failure.culprit == "h:443"
     assert SECRET not in repr(failure)
@@ -93,5 +93,5 @@ def test_every_exception_has_its_poll_error(error: Exception, expected: type[Pol
 
 @pytest.mark.parametrize("error", [error for error in EXPECTED if isinstance(error, aiohttp.ClientConnectionError)])
 def test_what_a_lost_connection_ends_with_is_tried_again_but_not_a_certificate(error: Exception) -> None:
-    failure = translated(error, "h:443", 15.0)
+    failure = map_exception(error, "h:443", 15.0)
     assert isinstance(failure, TransientError) is not isinstance(error, aiohttp.ClientSSLError)

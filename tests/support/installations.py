@@ -11,11 +11,11 @@ from exporter.errors import AuthenticationError, PollError, UpstreamConnectionEr
 from exporter.polling import WHOLE, Shard, Target, TargetKey, TargetStatus
 from exporter.sources.figures import (
     Counts,
-    Figureboard,
     InUse,
     MemberFigures,
     QueueFigures,
     SampleFigures,
+    StatusSummary,
     TaskFigures,
 )
 from exporter.sources.scnet.region_cores import CPUS
@@ -54,7 +54,7 @@ class Installation:
 
     statuses: list[TargetStatus] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
-    figures: Figureboard = field(default_factory=Figureboard)
+    figures: StatusSummary = field(default_factory=StatusSummary)
     token_ends: dict[str, dict[str, float]] = field(default_factory=dict)
     waits: list[tuple[str, WaitView]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.records import Job, JobListing, JobState
-from exporter.tracking import MemberKey, StateFileError, SteadyTime, Store, TrackingService, rows
+from exporter.tracking import MemberKey, MonotonicUnixTime, StateFileError, Store, TrackingService, rows
 from exporter.tracking import service as service_module
 from exporter.tracking.model import REMEMBERED_SECONDS
 from exporter.tracking.tracker import Batch
@@ -379,7 +379,7 @@ async def test_without_a_file_it_counts_in_memory() -> None:
 
 def test_steady_time_does_not_follow_a_clock_that_jumps() -> None:
     clock = SettableClock()
-    now = SteadyTime(clock)
+    now = MonotonicUnixTime(clock)
     clock.unix -= 3600
     clock.seconds += 5
     assert now() == time_of(0) + 5

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import ConfigurationError, Mistake
+from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.format import Format
 from tests.support.face import FakeFace, Served, eventually, guarded
 
@@ -96,7 +96,9 @@ async def test_a_reload_that_worked(face: FakeFace, client: Served, method: str)
 
 
 async def test_a_failed_reload_names_every_mistake(face: FakeFace, client: Served) -> None:
-    face.reload_error = ConfigurationError([Mistake("a.yml", 1, 2, "poll", "is odd"), Mistake("a.yml", 3, 4, "", "no")])
+    face.reload_error = ConfigurationError(
+        [ConfigProblem("a.yml", 1, 2, "poll", "is odd"), ConfigProblem("a.yml", 3, 4, "", "no")]
+    )
     status, headers, body = await client.ask("/-/reload", "POST")
     assert status == 500
     assert headers["Content-Type"] == "text/plain; charset=utf-8"

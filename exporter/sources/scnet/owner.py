@@ -29,14 +29,14 @@ class Owner:
         """
         if self.named:
             return await request()
-        await self._make_way_for(await self.name())
+        await self._rebind_owner(await self.name())
         try:
             found = await request()
         except PermanentError:
-            await self._make_way_for(self.token.issued.owner)
+            await self._rebind_owner(self.token.issued.owner)
             raise
         # A token that replaced a rejected one may be another user's: its answer says nothing about this one.
-        await self._make_way_for(self.token.issued.owner)
+        await self._rebind_owner(self.token.issued.owner)
         return found
 
     async def mine(self) -> bool:
@@ -58,7 +58,7 @@ class Owner:
         users = self._region.cluster.users or ()
         return bool(owner) or any(user.name == self._user and (user.token or user.account) for user in users)
 
-    async def _make_way_for(self, owner: str) -> None:
+    async def _rebind_owner(self, owner: str) -> None:
         """Let a target of the right name take over from that of the user, if the token is no longer theirs."""
         if owner in ("", self._user):
             return

@@ -13,7 +13,7 @@ from exporter.sources.collector import Collector, Found, Subject, subjects_of
 from exporter.sources.figures import SampleFigures
 from exporter.sources.scnet.api import address, open_envelope
 from exporter.sources.scnet.login import PLATFORM, renewal
-from exporter.sources.scnet.region_tokens import AccountAtWork, secrets_of
+from exporter.sources.scnet.region_tokens import AccountSession, secrets_of
 from exporter.sources.scnet.subjects import ACCOUNT_UP
 from exporter.sources.source import Context, target_of
 
@@ -26,7 +26,7 @@ class Platform:
 
     def __init__(
         self,
-        at_work: AccountAtWork,
+        at_work: AccountSession,
         context: Context,
         *,
         slots: asyncio.Semaphore,

@@ -17,7 +17,7 @@ from exporter.records import Answer
 from exporter.sources.collector import Collector, Found, Subject, collectors_of, registry, subjects_of
 from exporter.sources.figures import SampleFigures
 from exporter.sources.scnet.api import address, open_envelope
-from exporter.sources.scnet.region_tokens import AccountAtWork, RegionTokens
+from exporter.sources.scnet.region_tokens import AccountSession, RegionTokens
 from exporter.sources.scnet.schedulers import SchedulerIds
 from exporter.sources.scnet.subjects import OWNER, USER
 from exporter.sources.source import Context, target_of
@@ -43,7 +43,7 @@ class Region:
     def __init__(
         self,
         cluster: Cluster,
-        accounts: Mapping[str, AccountAtWork],
+        accounts: Mapping[str, AccountSession],
         context: Context,
         *,
         slots: asyncio.Semaphore,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from exporter import config
 from exporter.config import Cluster, Secret
 from exporter.http import EitherToken, Endpoint, Settings, StaticToken, TokenCache, TokenSource, Upstream
-from exporter.polling import in_slices
+from exporter.polling import batched
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, read_token, renewal
 from exporter.sources.source import Context
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class AccountAtWork:
+class AccountSession:
     """A configured account, the tokens of its login, and the TLS context for the host that it logs in at."""
 
     account: config.Account
@@ -27,8 +27,8 @@ class AccountAtWork:
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
-def account_at_work(account: config.Account, context: Context, tls: ssl.SSLContext) -> AccountAtWork:
-    return AccountAtWork(account, TokenCache(login_of(account), context.clock), tls)
+def account_at_work(account: config.Account, context: Context, tls: ssl.SSLContext) -> AccountSession:
+    return AccountSession(account, TokenCache(login_of(account), context.clock), tls)
 
 
 def login_of(account: config.Account) -> AccessKeyLogin | PasswordLogin:
@@ -46,7 +46,7 @@ class RegionTokens:
     def __init__(
         self,
         cluster: Cluster,
-        accounts: Mapping[str, AccountAtWork],
+        accounts: Mapping[str, AccountSession],
         context: Context,
         *,
         upstream: Upstream,
@@ -89,7 +89,7 @@ class RegionTokens:
 
     async def show_expiry(self) -> None:
         """Put the expiry of all tokens into the metrics."""
-        async for some in in_slices([("", self.own), *self._of_users.items()]):
+        async for some in batched([("", self.own), *self._of_users.items()]):
             for user, token in some:
                 if isinstance(token, TokenSource):
                     self._context.own.declare_token(self._cluster.name)
@@ -102,7 +102,7 @@ class RegionTokens:
 
     async def hide_expiry(self) -> None:
         """Take the expiry of all tokens out of the metrics."""
-        async for users in in_slices(("", *self._of_users)):
+        async for users in batched(("", *self._of_users)):
             for user in users:
                 self._context.own.token_expiry(self._cluster.name, user, None)
 
@@ -152,7 +152,7 @@ class RegionTokens:
             renewal=renewal(self._upstream, self._cluster.ac_url),
         )
 
-    def _login_upstream(self, at_work: AccountAtWork) -> Upstream:
+    def _login_upstream(self, at_work: AccountSession) -> Upstream:
         """Logins go to another host than the region's calls, but count as the region's that needed them."""
         name = at_work.account.name
         if name not in self._logins:
