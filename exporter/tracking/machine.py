@@ -485,7 +485,7 @@ class _Advance:
 
     def _first_seen_running(self, job: Job, change: Change) -> Spell | CensorReason:
         """Return the wait of a job that no poll saw waiting."""
-        if self.complete == NEVER:
+        if change.certain == NEVER:
             return "left_truncated"
         start = end = Change(change.middle)
         if change.reported is not None and job.submitted is not None:
