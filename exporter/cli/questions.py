@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from exporter.sources.values import epoch_seconds
 
@@ -89,26 +90,29 @@ def _pause(document: Document) -> str:
     )
 
 
+# A part of the path of an endpoint, a question about its answers, and what one of these says.
 QUESTIONS: Final[Sequence[tuple[str, str, Callable[[Document], str]]]] = (
-    ("token", "How long does a token live?", _lifetime),
-    ("groups", "Does a member's row name the region's user?", _names),
-    ("queue_jobs", "What does the answer look like where no queue has a job?", form),
-    ("member_jobs", "Are ended jobs listed, and in which words?", _ended),
-    ("live_jobs", "What is jobStartTime of a job that waits?", _starts),
-    ("live_jobs", "Are the amounts of a waiting job those requested, or 0?", _waiting_amounts),
-    ("own_jobs", "In which words are states?", _ended),
-    ("job_history", "In which words are states?", _ended),
-    ("queue_capacity", "What is the unit of queMaxWalltime?", _first("queMaxWalltime")),
-    ("user_limits", "What is maxWallTime?", _first("maxWallTime")),
-    ("account", "What does accountBalance look like?", _first("accountBalance")),
+    ("/tokens", "How long does a token live?", _lifetime),
+    ("/groupmembers", "Does a member's row name the region's user?", _names),
+    ("/view/queue/jobs", "What does the answer look like where no queue has a job?", form),
+    ("/clusterUserNames/", "Are ended jobs listed, and in which words?", _ended),
+    ("/jobs/monitor/page-list", "What is jobStartTime of a job that waits?", _starts),
+    ("/jobs/monitor/page-list", "Are the amounts of a waiting job those requested, or 0?", _waiting_amounts),
+    ("/hpc/openapi/v2/jobs", "In which words are states?", _ended),
+    ("/historyjobs", "In which words are states?", _ended),
+    ("/queuenames/", "What is the unit of queMaxWalltime?", _first("queMaxWalltime")),
+    ("/userquotas/", "What is maxWallTime?", _first("maxWallTime")),
+    ("/ac/openapi/v2/user", "What does accountBalance look like?", _first("accountBalance")),
 )
 
 
 def answered(documents: Sequence[Document]) -> Iterator[str]:
     """Yield a line for each question and source that says something about it, then what refusals look like."""
-    for collector, question, answer in QUESTIONS:
+    for part, question, answer in QUESTIONS:
         for document in documents:
-            if document["collector"] == collector and document["asked_with"] == "own" and (found := answer(document)):
+            path = f"{urlsplit(document['request']['target']).path}/"
+            asked = document["asked_with"] == "own" and (part in path if part.endswith("/") else f"{part}/" in path)
+            if asked and (found := answer(document)):
                 yield f"{question} {document['source']}: {found}"
     refusals: dict[tuple[str, str], list[str]] = {}
     for document in documents:
