@@ -249,6 +249,9 @@ def exporter_configuration(simulator: Simulator, alice: Path, *, max_jobs: int) 
             "token_url": simulator.token_url,
         }
     ]
+    for cluster in facts["clusters"]:
+        # Polls alone tell how jobs end: no history knows those of the test.
+        cluster["collect"] = ["schedulers", "queue_jobs", "member_jobs"]
     kunshan, xian, harbin = facts["clusters"]
     for user in kunshan["users"]:
         if isinstance(user, dict) and user["name"] == "alice":
@@ -282,11 +285,11 @@ BAD_DAY: dict[str, list[dict[str, Any]]] = {
         {"kind": "code", "code": "0", "endpoint": "schedulers", "data": []},
         trouble("member_jobs", "bob", jobs(6, "statR"), times=4),
         trouble("member_jobs", "bob", jobs(6, "statD")),
-        # The login of harbin's account is served here.
-        {"kind": "status", "status": 500, "endpoint": "login"},
     ],
     "xian": [{"kind": "status", "status": 503, "endpoint": "queue_jobs", "user": "test"}],
 }
+# Harbin's account logs in here.
+BAD_PLATFORM: list[dict[str, Any]] = [{"kind": "status", "status": 500, "endpoint": "login"}]
 
 
 class Day:
@@ -298,9 +301,9 @@ class Day:
         self._growing: asyncio.Task[None] | None = None
 
     async def break_everything(self) -> None:
-        for region, faults in BAD_DAY.items():
-            url = f"{self._simulator.regions[region].hpc_url}/simulator/faults"
-            async with self._http.post(url, json=faults) as answer:
+        faults = {self._simulator.regions[name].hpc_url: faults for name, faults in BAD_DAY.items()}
+        for url, ordered in (faults | {self._simulator.platform.url: BAD_PLATFORM}).items():
+            async with self._http.post(f"{url}/simulator/faults", json=ordered) as answer:
                 assert answer.status == 201, await answer.text()
         # Issued tokens are rejected from now on: a new login is needed, and fails.
         async with self._http.post(f"{self._simulator.regions['harbin'].hpc_url}/simulator/tokens/expire") as answer:
@@ -312,8 +315,8 @@ class Day:
         self._growing.cancel()
         for rows in self._simulator.projects["driving"].rows.values():
             rows.clear()
-        for region in self._simulator.regions.values():
-            async with self._http.delete(f"{region.hpc_url}/simulator/faults") as answer:
+        for url in (*(region.hpc_url for region in self._simulator.regions.values()), self._simulator.platform.url):
+            async with self._http.delete(f"{url}/simulator/faults") as answer:
                 assert answer.status == 204
 
 
