@@ -191,7 +191,7 @@ GROUPS: Final[Sequence[Group]] = (
             "[What the tracker knows, and how well](accuracy.md) says how, and how wrong it can be. Only with "
             "`tracking.enabled`, which is the default. Counters go on after a restart if there is a `tracking.state_file`.",
             "接口不提供时间，这些数值由相邻两次 `member_jobs` 列表比较得出。方法和误差见"
-            "[跟踪器知道什么、有多准](accuracy.md)。需要 `tracking.enabled`，默认已开启。设置了 `tracking.state_file` 时，"
+            "[跟踪器知道什么、有多准](accuracy.zh.md)。需要 `tracking.enabled`，默认已开启。设置了 `tracking.state_file` 时，"
             "重启后接着计数。",
         ),
         tracking.FAMILIES,
