@@ -77,7 +77,7 @@ class _Page:
         return "\n\n".join(parts)
 
     def _uses(self, found: Uses) -> Iterator[str]:
-        alerts = [f"[{alert}](runbooks/{alert}.md)" for alert in found.alerts]
+        alerts = [self._say(texts.ALERT).format(alert) for alert in found.alerts]
         recordings = [f"`{name}`" for name in found.recordings]
         for text, names in (
             (texts.USED_BY_ALERTS, alerts),

@@ -27,7 +27,7 @@ def chinese() -> Iterator[tuple[str, str]]:
         "exporter/**/*.json",
         "grafana/*.py",
         "reference/*.py",
-        "docs/*.zh.md",
+        "docs/**/*.zh*.md",
         "README.zh-CN.md",
     )
     for path in sorted(path for each in globs for path in ROOT.glob(each)):
