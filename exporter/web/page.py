@@ -19,6 +19,8 @@ LANGUAGE_NAMES: Final = {"en": "English", "zh": "中文"}
 NAMED: Final = 3
 # Names in a line of a card at most.
 WHOM: Final = 4
+# States of an account in which its jobs no longer start.
+NO_MORE_JOBS: Final = ("Owe", "Disable")
 # Severities of regions, the most urgent first.
 LEVELS: Final = ("stale", "failing", "pending", "up")
 
@@ -236,7 +238,7 @@ class StatusPage:
         if source["tasks"]:
             figures.append(self._figures("queued_data_jobs", {"queued": source["tasks"]["length"]}, ("queued",)))
         if source["room"]:
-            figures.append(self._room(source["room"]))
+            figures.append(self._room(source["room"], alone=source["kind"] == "account"))
         difference = self._difference(source)
         return element(
             "article",
@@ -315,8 +317,11 @@ class StatusPage:
         pairs = (element("div", element("dt", self._t(name)), element("dd", number(numbers[name]))) for name in names)
         return element("div", element("h4", self._t(title)), element("dl", *pairs), class_="figures")
 
-    def _room(self, room: Mapping[str, Any]) -> Markup:
-        """Return free cores, storage and money, those of them that are known."""
+    def _room(self, room: Mapping[str, Any], *, alone: bool) -> Markup:
+        """Return free cores, storage and money, those of them that are known.
+
+        An account's card, on which money stands `alone`, has its status in any case, a region's card only an unusual one.
+        """
         t, status = self._t, room["account_status"]
         facts: dict[str, str | None] = {}
         if room["free_cpus"] is not None:
@@ -326,10 +331,16 @@ class StatusPage:
             facts["storage"] = t("of_all", part=used, total=byte_size(room["storage_quota_bytes"]))
         if room["balance_cny"] is not None:
             facts["balance"] = f"¥ {room['balance_cny']:,.2f}"
-        if status is not None and status != "Normal":
-            facts["account_status"] = status
-        pairs = (element("div", element("dt", t(name)), element("dd", fact)) for name, fact in facts.items())
-        return element("div", element("h4", t("room")), element("dl", *pairs), class_="figures")
+        if status is not None and (alone or status != "Normal"):
+            facts["account_status"] = t(f"account_{status}")
+        bad = {"account_status"} if status in NO_MORE_JOBS else set[str]()
+        pairs = (
+            element("div", element("dt", t(name)), element("dd", fact, class_="failing" if name in bad else None))
+            for name, fact in facts.items()
+        )
+        return element(
+            "div", element("h4", t("account_money" if alone else "room")), element("dl", *pairs), class_="figures"
+        )
 
     def _token(self, token: Mapping[str, Any]) -> Markup:
         expired = moment(token["expires"]) <= self._now

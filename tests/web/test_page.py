@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from exporter.metrics.family import gauge
 from exporter.polling import Shard
 from exporter.sources.figures import Counts, InUse, MemberFigures, SampleFigures
+from exporter.sources.scnet.account import BALANCE, STATUS
 from exporter.web.html import Markup, element, together, void
 from exporter.web.page import StatusPage
 from exporter.web.query import page_query
@@ -480,6 +481,33 @@ def test_values_of_a_target_without_a_list_of_its_own_are_in_its_row() -> None:
         "state 0 0 · state 1 1 · state 2 2 · state 3 3 · state 4 4 · state 5 5 · and 2 more",
     ]
     assert "state 7 7" in read(made).text
+
+
+@pytest.mark.parametrize(
+    ("language", "balance", "status", "shown", "marked"),
+    [
+        ("en", 99_866.11, "Normal", "Money Balance ¥ 99,866.11 Account normal", False),
+        ("en", -1.5, "Owe", "Money Balance ¥ -1.50 Account in arrears", True),
+        ("zh", 0, "Disable", "余额与状态 余额 ¥ 0.00 账号状态 停用", True),
+        ("zh", None, "Trial", "余额与状态 账号状态 试用", False),
+        ("en", None, "other", "Money Account other", False),
+        ("en", 8.7, None, "Money Balance ¥ 8.70", False),
+        ("en", None, None, "", False),
+    ],
+)
+def test_the_card_of_an_account_has_its_money_and_status(
+    language: str, balance: float | None, status: str | None, shown: str, marked: bool
+) -> None:
+    made = Installation()
+    made.sources["lab"] = "account"
+    samples = [BALANCE("lab", value=balance)] if balance is not None else []
+    samples += [STATUS("lab", status, value=1)] if status else []
+    made.figures.show(made.add("lab", "account", ""), SampleFigures(tuple(samples)))
+    html = StatusPage(made.status(), Texts(language), "/metrics", page_query({})).html()
+    card = html[html.index('data-key="lab"') : html.index("</article>")]
+    figures = card.partition("<footer>")[0].partition("</header>")[2]
+    assert " ".join(re.sub("<[^>]*>", " ", figures).split()) == shown
+    assert ('<dd class="failing">' in card) is marked
 
 
 def test_an_absent_endpoint_is_no_problem() -> None:
