@@ -266,7 +266,9 @@ def test_a_person_at_three_in_the_morning_can_follow_the_runbook(alert: str) -> 
     text = (RUNBOOKS / f"{alert}.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     assert headings == [alert, "What it means", "Look", "Do", "When it may be ignored"]
-    assert f"Severity: **{ALERTS[alert]['labels']['severity']}**" in text
+    severity = ALERTS[alert]["labels"]["severity"]
+    assert f"Severity: **{severity}**" in text
+    assert f"级别：**{severity}**" in (RUNBOOKS / f"{alert}.zh.md").read_text(encoding="utf-8")
     assert "```" in text
 
 
