@@ -5,7 +5,7 @@ Money, machine time and storage: what is left, how fast it goes, and when it is 
 
 from exporter.metrics.family import Text
 from grafana.colours import BLUE, ORANGE, SKY, VERMILION, Steps, thresholds
-from grafana.parts import Dashboard, Panel, Query, Row, lines, override, ranking, table, tiles
+from grafana.parts import Dashboard, Panel, Query, Row, dashed, lines, override, ranking, table, tiles, values
 from grafana.variables import ACCOUNT, IN_ACCOUNT, IN_REGION, REGION
 
 NO_ACCOUNT = Text("no account collects its balance", "没有账号启用采集项 account")
@@ -46,7 +46,8 @@ def growth(window: str) -> str:
 
 
 SPENT = larger(spent("1d"), spent("7d"))
-MONEY_DAYS = f"{BALANCE} / ({SPENT} > 0)"
+# Of an account in arrears nothing is left, however little it spends.
+MONEY_DAYS = f"clamp_min({BALANCE}, 0) / ({SPENT} > 0) or 0 * ({BALANCE} <= 0)"
 ROOM = f"clamp_min({QUOTA_BYTES} - {USED_BYTES}, 0)"
 STORAGE_DAYS = f"{ROOM} / ({larger(growth('1d'), growth('7d'))} > 0)"
 
@@ -86,10 +87,10 @@ def hours_by(title: Text, by: str, names: dict[str, Text]) -> Panel:
 MONEY = table(
     Text("Money: how many days are left?", "余额还能用几天？"),
     "Balance, what was spent a day, and for how many days that is enough: at the rate of the last day or of the last "
-    "week, whichever is faster. Payments do not count as income. Owe or Disable: jobs no longer start. See the "
+    "week, whichever is faster. Payments do not count as income. In arrears or disabled: jobs no longer start. See the "
     "runbook HPCBalanceRunsOut.",
     "余额、日均支出，以及还够用几天：取近一天和近一周中较快的速度，充值不抵扣支出。"
-    "Owe（欠费）或 Disable（停用）：作业不再启动。见处理手册 HPCBalanceRunsOut。",
+    "欠费或停用：作业不再启动。见处理手册 HPCBalanceRunsOut。",
     [
         BALANCE,
         SPENT,
@@ -116,6 +117,17 @@ MONEY = table(
             thresholds=thresholds(DAYS),
             custom__cellOptions={"type": "color-background", "mode": "basic"},
             color={"mode": "thresholds"},
+        ),
+        override(
+            STATUS,
+            mappings=values(
+                Normal=(Text("normal", "正常"), BLUE),
+                Trial=(Text("trial", "试用"), BLUE),
+                Owe=(Text("in arrears", "欠费"), VERMILION),
+                Disable=(Text("disabled", "停用"), VERMILION),
+                other=(Text("other", "其他"), ORANGE),
+            ),
+            custom__cellOptions={"type": "color-text"},
         ),
         override(LEFT, decimals=0),
         override(A_DAY, decimals=0),
@@ -156,6 +168,7 @@ BOARD = Dashboard(
             [Query(spent("1d"), "{{account}}"), Query(spent("7d"), Text("{{account}}, week", "{{account}}，一周"))],
             size=(12, 7),
             unit=YUAN,
+            overrides=[dashed("B")],
         ),
         ranking(
             Text("Machine time left", "剩余机时"),
@@ -191,10 +204,15 @@ BOARD = Dashboard(
             no_value=Text("-", "-"),
             size=(16, 8),
             unit="decbytes",
+            # The rest is the path's, the longest.
             overrides=[
+                override(USED, custom__width=90),
+                override(QUOTA, custom__width=90),
+                override(USER, custom__width=110),
+                override(REGION_NAME, custom__width=110),
                 override(
                     SHARE,
-                    custom__width=190,
+                    custom__width=180,
                     unit="percentunit",
                     custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
                     min=0,
@@ -204,6 +222,7 @@ BOARD = Dashboard(
                 ),
                 override(
                     DAYS_LEFT,
+                    custom__width=100,
                     unit="none",
                     decimals=0,
                     thresholds=thresholds(DAYS_OF_STORAGE),

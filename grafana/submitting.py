@@ -45,6 +45,12 @@ def in_known_queues(state: str) -> str:
 
 
 FREE = where_open(of_queues("hpc_queue_free_cpus"))
+ENABLED = f"max by ({BY}) (hpc_queue_enabled{{{IN_CAPACITY}}})"
+# 0: closed, 1: open, 2: open, and no core is free.
+QUEUE_STATE = f"({ENABLED} + on ({BY}) ({FREE} == bool 0)) or {ENABLED}"
+NO_ROOM = values(v0=(Text("full", "已满"), GREY))
+# A full queue's bar has the mark of its end only, which is not to look like room.
+ROOM = ((None, GREY), (1, GREEN))
 SHARE = f"{FREE} / on ({BY}) ({of_queues('hpc_queue_cpus')} > 0)"
 
 BOARD = Dashboard(
@@ -55,14 +61,15 @@ BOARD = Dashboard(
     panels=[
         ranking(
             Text("Most room now", "现在最空的队列"),
-            "Queues that are open, the one with most free cores first: submit there. A queue without a bar is full. Only "
-            "queues that the token's user may use are known here.",
-            "已启用的队列，空闲核数最多的在前：优先提交到那里。没有条形的队列已满。这里只有令牌用户可用的队列。",
+            "Queues that are open, the one with most free cores first: submit there. Full: no core is free. Only queues "
+            " that the token's user may use are known here.",
+            "已启用的队列，空闲核数最多的在前：优先提交到那里。已满：没有空闲核。这里只有令牌用户可用的队列。",
             f"topk(6, {FREE})",
             names={"queue": QUEUE_NAME, "hpc_cluster": REGION_NAME},
             value=FREE_CPUS,
             size=(9, 8),
-            steps=((None, GREEN),),
+            steps=ROOM,
+            mappings=NO_ROOM,
             no_value=NOT_COLLECTED,
         ),
         ranking(
@@ -80,12 +87,13 @@ BOARD = Dashboard(
             no_value=Text("too little is known", "已知太少"),
         ),
         number(
-            Text("Free", "空闲"),
+            Text("Free cores", "空闲核数占比"),
             "Free cores of the open queues, of all their cores. Below a tenth: expect to wait, see the dashboard Waiting.",
             "已启用队列中空闲核数占总核数的比例。低于一成：预计需要等待，见“等待”看板。",
             f"sum({FREE}) / sum({of_queues('hpc_queue_cpus')})",
             unit="percentunit",
             size=(3, 8),
+            options={"graphMode": "none"},
             steps=((None, VERMILION), (0.02, ORANGE), (0.1, GREEN)),
             no_value=NOT_COLLECTED,
         ),
@@ -95,17 +103,18 @@ BOARD = Dashboard(
             "接收作业的队列数。比平时少：有队列被停用，见下表和处理手册 HPCQueueDisabled。",
             f"count({OPEN})",
             size=(3, 8),
+            options={"graphMode": "none"},
             no_value=NOT_COLLECTED,
         ),
         table(
             Text("All queues", "全部队列"),
-            "Each queue that the token's user may use, the one with most free cores first. Closed: it takes no job now, and "
-            "nothing in it counts as free. Price: as the region says it. Running and queued: jobs of the users that are "
+            "Each queue that the token's user may use, the one with most free cores first. Full: no core is free, so jobs "
+            "wait. Closed: it takes no job now, and nothing in it counts as free. Price: as the region says it. Running and queued: jobs of the users that are "
             "polled.",
-            "令牌用户可用的全部队列，空闲核数最多的在前。停用：目前不接收作业，其中的资源不算空闲。价格按区域给出的数值。"
+            "令牌用户可用的全部队列，空闲核数最多的在前。已满：没有空闲核，作业要排队。停用：目前不接收作业，其中的资源不算空闲。价格按区域给出的数值。"
             "运行和排队：被轮询用户的作业。",
             [
-                f"max by ({BY}) (hpc_queue_enabled{{{IN_CAPACITY}}})",
+                QUEUE_STATE,
                 FREE,
                 of_queues("hpc_queue_cpus"),
                 where_open(of_queues("hpc_queue_free_nodes")),
@@ -138,7 +147,8 @@ BOARD = Dashboard(
                 override(
                     FREE_CPUS,
                     custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
-                    thresholds=thresholds(((None, GREEN),)),
+                    thresholds=thresholds(ROOM),
+                    mappings=NO_ROOM,
                     color={"mode": "thresholds"},
                     min=0,
                     fieldMinMax=True,
@@ -146,7 +156,11 @@ BOARD = Dashboard(
                 ),
                 override(
                     STATE,
-                    mappings=values(v0=(Text("closed", "停用"), VERMILION), v1=(Text("open", "启用"), BLUE)),
+                    mappings=values(
+                        v0=(Text("closed", "停用"), VERMILION),
+                        v1=(Text("open", "启用"), BLUE),
+                        v2=(Text("full", "已满"), ORANGE),
+                    ),
                     custom__cellOptions={"type": "color-text"},
                 ),
                 override(PRICE, decimals=2),
