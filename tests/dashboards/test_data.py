@@ -58,6 +58,20 @@ class Thrice(Record):
             )
 
 
+class Gauges(Record):
+    """Series that keep their value (after the last "=") for the half hour before the end."""
+
+    def __init__(self, samples: list[str]) -> None:
+        super().__init__()
+        self._gauges = samples
+
+    def lines(self) -> Iterator[str]:
+        for sample in self._gauges:
+            series, _, value = sample.rpartition("=")
+            yield from (f"{series} {value} {END - before}\n" for before in range(1800, -1, -60))
+        yield "# EOF\n"
+
+
 @pytest.fixture(scope="module")
 def bad_day() -> Past:
     return past_of(BAD_DAY)
@@ -148,6 +162,30 @@ def test_an_exporter_that_three_jobs_scrape_counts_once(
     assert len(panels_asked) > 100
     assert sum(bool(single) for single, _ in found.values()) > 100
     assert {key: both for key, both in found.items() if both[0] != both[1]} == {}
+
+
+def test_a_full_queue_is_not_open_and_an_account_in_arrears_has_no_days_left(bad_day: Past, tmp_path: Path) -> None:
+    """Unlike a closed queue and one of which nobody knows; however little the account spends."""
+    queues = {"room": (1, 4), "full": (1, 0), "closed": (0, 4), "unknown": (1, None)}
+    samples = [
+        f'hpc_queue_enabled{{hpc_cluster="a",queue="{name}"}}={enabled}' for name, (enabled, _) in queues.items()
+    ]
+    samples += [
+        f'hpc_queue_free_cpus{{hpc_cluster="a",queue="{name}"}}={free}'
+        for name, (_, free) in queues.items()
+        if free is not None
+    ]
+    samples += [f'hpc_account_balance_cny{{account="{name}"}}={yuan}' for name, yuan in (("owes", -5), ("idle", 5))]
+    with remembering(replace(bad_day, record=Gauges(samples)), tmp_path) as prometheus:
+
+        def shown(board: str, title: str, column: int, label: str) -> dict[str, float]:
+            asked = [target["expr"] for panel, target in targets(ENGLISH[board]) if panel == title]
+            found = prometheus.at_the_end(filled_in(asked[column], 3600))
+            return {dict(labels)[label]: value for labels, value in found.items()}
+
+        assert shown("en/hpc-submitting", "All queues", 0, "queue") == {"room": 1, "full": 2, "closed": 0, "unknown": 1}
+        assert shown("en/hpc-submitting", "Most room now", 0, "queue") == {"room": 4, "full": 0}
+        assert shown("en/hpc-lasting", "Money: how many days are left?", 2, "account") == {"owes": 0}
 
 
 def alone(expression: str) -> str:
