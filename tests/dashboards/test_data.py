@@ -165,7 +165,7 @@ def test_an_exporter_that_three_jobs_scrape_counts_once(
 
 
 def test_a_full_queue_is_not_open_and_an_account_in_arrears_has_no_days_left(bad_day: Past, tmp_path: Path) -> None:
-    """Unlike a closed queue and one of which nobody knows; however little the account spends."""
+    """Unlike a closed queue and an unknown one; however little the account spends."""
     queues = {"room": (1, 4), "full": (1, 0), "closed": (0, 4), "unknown": (1, None)}
     samples = [
         f'hpc_queue_enabled{{hpc_cluster="a",queue="{name}"}}={enabled}' for name, (enabled, _) in queues.items()
