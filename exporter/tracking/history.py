@@ -96,6 +96,9 @@ class _Settlement:
         self.grace = grace
         early = {**before.early, **update.early}
         self.early = {key: known for key, known in early.items() if known is not None}
+        self._keys: dict[str, list[str]] = {}
+        for key, (row, _) in self._rows():
+            self._keys.setdefault(row.job.id, []).append(key)
         self.pending: dict[str, list[tuple[str, Pending]]] = {}
         for key, pending in {**before.pending, **update.pending}.items():
             if pending is not None and update.pending.get(key, pending) is not None:
@@ -121,6 +124,10 @@ class _Settlement:
         """Return the rows that are not used yet, in the order of their ends."""
         return sorted(self.early.items(), key=lambda item: item[1][0].ended)
 
+    def _rows_of(self, job_id: str) -> list[tuple[str, EndedJob]]:
+        """As `_rows`, of one job."""
+        return [(key, self.early[key][0]) for key in self._keys.get(job_id, ()) if key in self.early]
+
     def _only_rows_tell(self, pending: Pending) -> bool:
         """Whether polls say nothing of a start, and the row of its job's end is still to come."""
         if pending.what == "end" or pending.spell is not None or not self.grace:
@@ -136,8 +143,8 @@ class _Settlement:
     def _give_up(self, key: str, pending: Pending) -> None:
         """Count what is pending by polls, or by a row that no poll contradicts but for a list that lags behind."""
         earliest = pending.low - LIST_LAG
-        for of_row, (row, _) in self._rows() if pending.what == "end" else []:
-            if row.job.id == pending.job_id and earliest <= row.ended <= pending.low:
+        for of_row, row in self._rows_of(pending.job_id) if pending.what == "end" else []:
+            if earliest <= row.ended <= pending.low:
                 self._settle(of_row, row, key, pending)
                 return
         self._drop(key, pending)
@@ -194,8 +201,8 @@ class _Settlement:
         if pending.phase is not Phase.RUN or started is None:
             return
         latest = min(started, row.ended - 1)
-        for key, (earlier, _) in self._rows():
-            if earlier.job.id == row.job.id and pending.seen - TOLERANCE <= earlier.ended <= latest:
+        for key, earlier in self._rows_of(row.job.id):
+            if pending.seen - TOLERANCE <= earlier.ended <= latest:
                 self._starts(earlier)
                 self._run_between_polls(earlier)
                 self._know(key, earlier)

@@ -182,7 +182,7 @@ class TrackingService:
         async with self._working:
             grace = self.graces.get(source, 0.0)
             for key, of_member in rows.items():
-                disagreements += self._tracker.take_ends(key, of_member, self.time(), grace)
+                disagreements += await self._took_ends(key, of_member, grace)
                 staged = self._stage(key)
                 await asyncio.sleep(0)
             self._tracker.set_mark(source, until)
@@ -190,6 +190,18 @@ class TrackingService:
         if rows:
             await staged.shown.wait()
         return disagreements
+
+    async def _took_ends(self, key: MemberKey, rows: Sequence[EndedJob], grace: float) -> int:
+        now = self.time()
+        member = self._tracker.join(key)
+        try:
+            step = await off_loop(len(rows), _LARGE, lambda: Tracker.work_ends(member, rows, now, grace))
+            self._tracker.record(key, step)
+        except BaseException:
+            # Whatever was taken in of them: the file gets it as a whole.
+            self._tracker.rewrite({key})
+            raise
+        return step.update.events.disagreements
 
     def history_is_missing(self, source: str) -> None:
         """Note that a source has no history, until rows of it come."""

@@ -1,6 +1,6 @@
 """All members' states and totals, in memory, and what has changed since it was last written to disk."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -251,13 +251,16 @@ class Tracker:
         """Take in a listing that was read at `at` (see `advance`) of a member polled every `interval` seconds."""
         self.record(key, self.work(self.join(key), listing, at, interval, grace))
 
-    def take_ends(self, key: MemberKey, rows: Iterable[EndedJob], at: float, grace: float) -> int:
-        """Take in rows of the history that were read at `at`; return how many of their times do not fit."""
-        member = self.join(key)
+    def take_ends(self, key: MemberKey, rows: Sequence[EndedJob], at: float, grace: float) -> None:
+        """Take in rows of the history that were read at `at`."""
+        self.record(key, self.work_ends(self.join(key), rows, at, grace))
+
+    @staticmethod
+    def work_ends(member: TrackedMember, rows: Sequence[EndedJob], at: float, grace: float) -> Step:
+        """Take in rows of the history that were read at `at`; return what `record` counts."""
         update = take_ends(member.state, rows, at, grace)
         member.state.apply(update)
-        self.record(key, Step(update, GroupTotals.of(update.events), 0.0))
-        return update.events.disagreements
+        return Step(update, GroupTotals.of(update.events), 0.0)
 
     def mark(self, source: str) -> float | None:
         """Return up to when a source's history was read; None where it never was."""
