@@ -29,7 +29,8 @@ CONFIDENCE: Final = 0.95
 BURST_SECONDS: Final = 3600.0
 # Heads that count, the newest of a class.
 WINDOW: Final = 256
-# Heads followed at once; further ones are not counted until one of these starts. Keeps a class below 8 KiB in the file.
+# Limit of heads that are followed simultaneously, so that a class takes at most 8 KiB in the state file. Further heads are
+# ignored until a followed one starts.
 MOST_WAITING: Final = 80
 # A wait longer than this is no longer followed, and counts as longer than this.
 LONGEST_WAIT: Final = 30 * 86400

@@ -21,7 +21,6 @@ from exporter.records import Answer, EndedJob, Job, JobState
 from exporter.sources.collector import Collector, Found, Subject, read_row, register
 from exporter.sources.scnet.pages import Page, read_page
 from exporter.sources.scnet.region import Region
-from exporter.sources.scnet.schedulers import ask_schedulers
 from exporter.sources.scnet.states import state_and_word
 from exporter.sources.scnet.subjects import REGION
 from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
@@ -33,8 +32,7 @@ MAX_PAGES: Final = 1000
 OVERLAP: Final = 900.0
 # Seconds by which the region's clock may be ahead.
 AHEAD: Final = 60.0
-# Seconds until the schedulers of a region, or a list that it did not have, are requested again.
-SCHEDULERS_KNOWN_FOR: Final = 3600.0
+# Seconds until a list that a region did not have is requested again.
 NOT_THERE_FOR: Final = 3600.0
 PLATFORM_PATH: Final = "/ac/openapi/v2/jobs/history/page-list"
 
@@ -100,8 +98,6 @@ class HistoryPolling:
         self._context = region.context
         self._key = JOB_HISTORY.key(subject)
         self._endpoint = region.endpoint(JOB_HISTORY, subject)
-        self._schedulers: list[str] = []
-        self._known_until = 0.0
         # Until when the region's own list counts as not there.
         self._platform_until = -float("inf")
 
@@ -153,7 +149,7 @@ class HistoryPolling:
         """Read the rows of all schedulers; whether these are all there are. Raises PollError."""
         complete = True
         zone = self._context.zone
-        for scheduler in await self._schedulers_now():
+        for scheduler in await self._region.scheduler_ids.get():
             query = {
                 "strClusterNameList": scheduler,
                 "startTime": written(since, zone),
@@ -211,16 +207,6 @@ class HistoryPolling:
                 break
         reading.check()
         return not page.missing(reading.seen, size)
-
-    async def _schedulers_now(self) -> list[str]:
-        """Return the schedulers' ids, requested now and then. Raises PollError."""
-        clock = self._context.clock
-        if not self._schedulers or clock.monotonic() >= self._known_until:
-            region = self._region
-            rows = await ask_schedulers(region.upstream, self._endpoint.tokens, region.cluster.hpc_url)
-            self._schedulers = sorted({str(row.id) for row in rows})
-            self._known_until = clock.monotonic() + SCHEDULERS_KNOWN_FOR
-        return self._schedulers
 
 
 class Reading:

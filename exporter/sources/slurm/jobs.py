@@ -1,6 +1,5 @@
 """The jobs of a cluster, of all of its accounts and users by one request."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -9,7 +8,7 @@ import structlog
 from exporter.errors import UnexpectedStatusError
 from exporter.http import Response
 from exporter.metrics.family import Text
-from exporter.records import Answer, Job, JobListing, JobState
+from exporter.records import Job, JobListing, JobState
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.slurm.api import open_answer
@@ -23,17 +22,6 @@ log = structlog.get_logger()
 
 # Sorting this many jobs takes a few milliseconds; more is done in a thread.
 SORT_ON_LOOP_LIMIT: Final = 2_000
-
-
-class ClusterListing(Answer, frozen=True, gc=False):
-    """The jobs of each member of a cluster; those that had jobs before and have none now are there, too."""
-
-    listings: dict[Followed, JobListing]
-
-    @property
-    def unknown_words(self) -> tuple[str, ...]:
-        """The unknown states in the spelling of the upstream."""
-        return tuple(sorted({word for listing in self.listings.values() for word in listing.unknown_words}))
 
 
 class JobsPolling:
@@ -51,7 +39,7 @@ class JobsPolling:
         self._listed_at: float | None = None
         self._cut_told = False
 
-    async def poll(self) -> ClusterListing:
+    async def poll(self) -> jobs.Listed:
         fingerprint: int | None
         fingerprint, found = await self._cluster.get(JOBS, JOBS.path, _read)
         if found.cut:
@@ -63,13 +51,13 @@ class JobsPolling:
         before = self._members_before()
         return await off_loop(len(found.jobs), SORT_ON_LOOP_LIMIT, lambda: self._sorted(found, before, fingerprint))
 
-    async def publish(self, records: ClusterListing) -> None:
+    async def publish(self, records: jobs.Listed) -> None:
         self._introduce(records)
         self._seen.update(followed.member for followed in records.listings)
         self._cluster.context.count_flaws(self._cluster.name, JOBS.name, records, records.unknown_words)
         await self._shown.show(records.listings, records.fingerprint)
 
-    def _introduce(self, records: ClusterListing) -> None:
+    def _introduce(self, records: jobs.Listed) -> None:
         """Tell the tracker that members who were in no list until now had no jobs: their first ones are new."""
         service = self._cluster.context.tracked.service
         if service is None:
@@ -115,7 +103,7 @@ class JobsPolling:
         service = self._cluster.context.tracked.service
         return self._seen.union(() if service is None else service.members_of(self._cluster.name))
 
-    def _sorted(self, found: ClusterJobs, before: set[MemberKey], fingerprint: int | None) -> ClusterListing:
+    def _sorted(self, found: ClusterJobs, before: set[MemberKey], fingerprint: int | None) -> jobs.Listed:
         """Sort the jobs by member. With a row that could not be read no list is complete."""
         source = self._cluster.name
         listed: dict[MemberKey, list[Job]] = {member: [] for member in before}
@@ -126,7 +114,7 @@ class JobsPolling:
             for member in sorted(listed)
             if self._groups is None or member.group_id in self._groups
         }
-        return ClusterListing(
+        return jobs.Listed(
             rejected=found.rejected,
             rejected_values=found.rejected_values,
             unknown_states=sum(listing.unknown_states for listing in listings.values()),
@@ -154,11 +142,6 @@ def _read_waiting(response: Response) -> dict[int, list[str]]:
     return read_waiting_tasks(open_answer(response, "jobs"))
 
 
-def _rows(subject: Subject, found: ClusterListing) -> Iterator[jobs.MemberRow]:
-    for followed, listing in found.listings.items():
-        yield jobs.member_row(subject.source, followed.group, followed.group, followed.member.user, listing.jobs)
-
-
 JOBS: Final = register(
     Collector(
         name="jobs",
@@ -171,6 +154,6 @@ JOBS: Final = register(
         default=True,
         optional=False,
         whose=whose,
-        once=dataclasses.replace(jobs.ONCE, rows=_rows),
+        once=jobs.ONCE,
     )
 )
