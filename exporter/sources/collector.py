@@ -75,6 +75,11 @@ class Per:
     needs_account: bool = False
 
 
+def label_part(text: str) -> str:
+    """Escape slashes in a part of a target's label: "a/b" of user c and "a" of user b/c are two."""
+    return text.replace("%", "%25").replace("/", "%2F")
+
+
 class Rows(Generic[R]):
     """The rows of an answer that could be read; `rejected` counts the others."""
 

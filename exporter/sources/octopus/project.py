@@ -12,7 +12,7 @@ from exporter.config import FileSecret, OctopusProject, OctopusQueue
 from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.metrics.family import Family, Text, gauge
 from exporter.polling import Target, TargetKey
-from exporter.sources.collector import Per, Subject, subjects_of
+from exporter.sources.collector import Per, Subject, label_part, subjects_of
 from exporter.sources.octopus.auth import IamLogin
 from exporter.sources.octopus.queue_diff import QueueTotals
 from exporter.sources.octopus.reading import Queue, QueueReader
@@ -40,12 +40,7 @@ def _queues(project: OctopusProject, _owner: str) -> Iterator[Subject]:
 def _target_of(queue: OctopusQueue, *, alone: bool) -> str:
     """Return the type of a queue, with the type and the id of the cluster where other queues are of the same type."""
     parts = (queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
-    return "/".join(map(_escaped, parts[:1] if alone else parts)).rstrip("/")
-
-
-def _escaped(part: str) -> str:
-    """Without slashes, so that no two queues get one name."""
-    return part.replace("%", "%25").replace("/", "%2F")
+    return "/".join(map(label_part, parts[:1] if alone else parts)).rstrip("/")
 
 
 def _project(project: OctopusProject, _owner: str) -> Iterator[Subject]:

@@ -6,7 +6,7 @@ from typing import Final
 from exporter.config.model import Account, Cluster
 from exporter.metrics.family import Text, gauge
 from exporter.metrics.health import HPC_UP
-from exporter.sources.collector import Per, Subject
+from exporter.sources.collector import Per, Subject, label_part
 
 ACCOUNT_UP: Final = gauge(
     "hpc_account_up",
@@ -43,8 +43,7 @@ def _token_users(cluster: Cluster, owner: str) -> Iterator[Subject]:
 
 def _members(cluster: Cluster, _owner: str) -> Iterator[Subject]:
     for member in cluster.members:
-        # "a/b" of user c and "a" of user b/c are two: the first slash that stands there as such ends the group.
-        group = member.group.replace("%", "%25").replace("/", "%2F")
+        group = label_part(member.group)
         for user in member.users:
             yield Subject(
                 cluster.name,

@@ -10,7 +10,7 @@ from exporter.http import Response
 from exporter.metrics.family import Text
 from exporter.records import Job, JobListing, JobState
 from exporter.sources import jobs
-from exporter.sources.collector import Collector, Subject, register
+from exporter.sources.collector import Collector, Subject, label_part, register
 from exporter.sources.slurm.api import open_answer
 from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster, whose
 from exporter.sources.slurm.rows import ClusterJobs, OwnedJob, completed, read_jobs, read_waiting_tasks, tasks_like
@@ -123,8 +123,7 @@ class JobsPolling:
         )
 
     def _followed(self, member: MemberKey) -> Followed:
-        # "a/b" of user c and "a" of user b/c are two.
-        group = member.group_id.replace("%", "%25").replace("/", "%2F")
+        group = label_part(member.group_id)
         return Followed(self._key._replace(target=f"{group}/{member.user}"), member, member.group_id)
 
 
