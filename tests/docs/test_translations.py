@@ -47,6 +47,20 @@ def test_headings_and_examples_are_the_same(english: Page, chinese: Page) -> Non
         assert left[1] == right[1], f"{english.at(left[0])} is not as {chinese.at(right[0])}"
 
 
+def figures(page: Page) -> list[tuple[str, list[str]]]:
+    """Return the places of the rows of tables and the numbers in each, without those in code and in names."""
+    lines = enumerate(page.text.splitlines(), 1)
+    rows = [(line, re.sub(r"`[^`]*`", " ", text)) for line, text in lines if re.match(r"\|.*\|$", text)]
+    return [(page.at(line), re.findall(r"(?<![\w.])\d[\d.,]*\d|(?<![\w.])\d", text)) for line, text in rows]
+
+
+@each_pair
+def test_the_figures_in_tables_are_the_same(english: Page, chinese: Page) -> None:
+    """In particular those of measurements, of which a command writes the English ones."""
+    pairs = zip_longest(figures(english), figures(chinese), fillvalue=("", []))
+    none(f"{left} is not as {right}" for left, right in pairs if sorted(left[1]) != sorted(right[1]))
+
+
 @each_pair
 def test_links_and_words_in_code_are_the_same(english: Page, chinese: Page) -> None:
     none(f"{word} is not in both {english.name} and {chinese.name}" for word in words(english) ^ words(chinese))

@@ -98,7 +98,10 @@ def names_in_code() -> Iterator[str]:
 
 
 WORDS: Final = set(known_words())
-FOR_CONTRIBUTORS: Final = {"CONTRIBUTING.md", "docs/adding-a-collector.md", "docs/performance.md", "CHANGELOG.md"}
+FOR_CONTRIBUTORS: Final = {"CONTRIBUTING.md", "docs/adding-a-collector.md", "CHANGELOG.md"} | {
+    "docs/performance.md",
+    "docs/performance.zh.md",
+}
 
 
 def exists(name: str) -> bool:
