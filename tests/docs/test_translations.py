@@ -57,7 +57,7 @@ def figures(page: Page) -> list[tuple[str, list[str]]]:
 @each_pair
 def test_the_figures_in_tables_are_the_same(english: Page, chinese: Page) -> None:
     """In particular those of measurements, of which a command writes the English ones."""
-    pairs = zip_longest(figures(english), figures(chinese), fillvalue=("", []))
+    pairs = zip(figures(english), figures(chinese), strict=True)
     none(f"{left} is not as {right}" for left, right in pairs if sorted(left[1]) != sorted(right[1]))
 
 
