@@ -362,9 +362,9 @@ class Application:
     async def _use_changed(self, secrets: Sequence[FileSecret]) -> None:
         """Retry immediately the targets that use these secrets; the new content may belong to another user."""
         keys: dict[TargetKey, None] = {}
-        for secret in secrets:
-            for source in self.components.sources.values():
-                keys |= dict.fromkeys(source.secret_changed(secret))
+        changed = frozenset(secrets)
+        for source in self.components.sources.values():
+            keys |= dict.fromkeys(source.secrets_changed(changed))
             await asyncio.sleep(0)
         self._update_targets()
         self._polling_soon.start("polls after a change of secrets", self._poll_soon(tuple(keys)))

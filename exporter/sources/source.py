@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from exporter.clock import Clock
-from exporter.config import FileSecret, PollSettings, Tracking
+from exporter.config import PollSettings, Secret, Tracking
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.self_metrics import SelfMetrics
@@ -82,8 +82,8 @@ class Source(Protocol):
         """All that is polled there, in the order of the configuration."""
         ...
 
-    def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
-        """Use the new content of `secret`; the targets that may work again now."""
+    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
+        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
         ...
 
     async def show_token_expiry(self) -> None:

@@ -71,12 +71,12 @@ async def saved(path: Path, tracker: Tracker) -> None:
 
 
 async def pragma(store: Store, text: str) -> int:
-    """Ask or tell SQLite, in its turn."""
+    """Run a pragma in the store's turn; return the first number of its answer, 0 if there is none."""
 
     def call() -> int:
-        answer = int(store._open_file().execute(f"PRAGMA {text}").fetchone()[0])
+        answer = store._open_file().execute(f"PRAGMA {text}").fetchone()
         store._seen = store._look()
-        return answer
+        return int(answer[0]) if answer else 0
 
     return await store._call(call, timeout=60)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from exporter.config import FileSecret, OctopusProject, OctopusQueue
+from exporter.config import OctopusProject, OctopusQueue, Secret
 from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.metrics.family import Family, Text, gauge
 from exporter.polling import Target, TargetKey
@@ -110,10 +110,10 @@ class Project:
             self.context.own.poll_interval(self.name, name, self.project.poll.interval)
         return self._targets
 
-    def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
-        """Use the new content of `secret`; the targets that may work again now."""
+    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
+        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
         iam = self.project.iam
-        if secret is not self.project.token and (iam is None or secret is not iam.password):
+        if self.project.token not in secrets and (iam is None or iam.password not in secrets):
             return []
         if self._logins is not None:
             self._logins.credential_changed()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from exporter.config import FileSecret
+from exporter.config import Secret
 from exporter.http import Endpoint, Settings, TokenSource, Upstream
 from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks
@@ -94,9 +94,9 @@ class Platform:
         self.context.own.rejected(self.name, key.collector, found.rejected)
         self.context.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
 
-    def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
-        """Use the new content of `secret`; the targets that may work again now."""
-        if not any(secret is used for used in secrets_of(self.account)):
+    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
+        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
+        if secrets.isdisjoint(secrets_of(self.account)):
             return []
         self.at_work.tokens.credential_changed()
         return [target.key for target in self.targets()]

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from exporter.config import Cluster, FileSecret
+from exporter.config import Cluster, Secret
 from exporter.http import Endpoint, Settings, TokenProvider, Upstream
 from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks
@@ -185,11 +185,10 @@ class Region:
         self.context.own.rejected(self.name, key.collector, found.rejected)
         self.context.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
 
-    def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
-        """Use the new content of `secret`; the targets that may work again now."""
-        if not self.tokens.uses(secret):
+    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
+        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
+        if not self.tokens.credentials_changed(secrets):
             return []
-        self.tokens.credential_changed(secret)
         self.scheduler_ids.credential_changed()
         return [target.key for target in self.targets()]
 

@@ -72,20 +72,20 @@ class RegionTokens:
         """Return the token to ask for a user's queues with."""
         return self._of_users.get(user, self.own)
 
-    def uses(self, secret: Secret) -> bool:
-        """Whether a token of this region depends on `secret`."""
-        return any(secret is used for used in self._secrets())
-
-    def credential_changed(self, secret: Secret) -> None:
-        """End the pauses that the old content of `secret` caused, or show the expiry of the new token that it is."""
-        for at_work in self._accounts.values():
-            if any(secret is used for used in secrets_of(at_work.account)):
-                at_work.tokens.credential_changed()
+    def credentials_changed(self, secrets: frozenset[Secret]) -> bool:
+        """End the pauses that old contents of `secrets` caused and show the expiry of new tokens; False if none is used."""
+        changed = [a.tokens for a in self._accounts.values() if not secrets.isdisjoint(secrets_of(a.account))]
+        users = (user.token for user in self._cluster.users or ())
+        if not changed and secrets.isdisjoint((self._cluster.token, *users)):
+            return False
+        for tokens in changed:
+            tokens.credential_changed()
         if isinstance(self.members, EitherToken):
             self.members.reset()
         for user, token in [("", self.own), *self._of_users.items()]:
             if isinstance(token, StaticToken):
                 self._show_static(user, token)
+        return True
 
     async def show_expiry(self) -> None:
         """Put the expiry of all tokens into the metrics."""
@@ -163,11 +163,6 @@ class RegionTokens:
                 settings, slots=self._slots, observer=self._context.own, clock=self._context.clock, tls=at_work.tls
             )
         return self._logins[name]
-
-    def _secrets(self) -> list[Secret | None]:
-        """All secrets that this region's tokens are or come from."""
-        of_accounts = [secret for at_work in self._accounts.values() for secret in secrets_of(at_work.account)]
-        return [self._cluster.token, *(user.token for user in self._cluster.users or ()), *of_accounts]
 
 
 def secrets_of(account: config.Account) -> tuple[Secret | None, ...]:

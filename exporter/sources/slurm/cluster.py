@@ -176,11 +176,11 @@ class SlurmCluster:
             headers={} if cluster.user_name is None else {USER_HEADER: cluster.user_name},
         )
 
-    def secret_changed(self, secret: FileSecret) -> list[TargetKey]:
-        """Use the new content of `secret`; the targets that may work again now."""
-        if secret is not self.cluster.token:
+    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
+        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
+        if self.cluster.token is None or self.cluster.token not in secrets:
             return []
-        self._show_expiry(read_token(secret.value()))
+        self._show_expiry(read_token(self.cluster.token.value()))
         return [target.key for target in self.targets()]
 
     def _show_expiry(self, issued: Issued) -> None:
