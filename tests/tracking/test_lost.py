@@ -312,28 +312,6 @@ async def test_a_disk_without_room_stops_nothing(small_disk: Path) -> None:
     assert (await loaded(path)).members[KEY].totals.finished["completed"] == ended_by(poll + 4)
 
 
-async def test_a_disk_that_became_read_only_stops_nothing(state_file: Path) -> None:
-    observer = Observer()
-    service = await started(state_file, observer)
-    await polled(service, range(1, 3))
-    assert service._store is not None
-    with capture_logs() as logs:
-        # SQLite's own answer to a file system that the kernel has made read-only under an open file.
-        await pragma(service._store, "query_only = on")
-        poll = 3
-        while not observer.failures:
-            await polled(service, range(poll, poll + 1))
-            poll += 1
-        await polled(service, range(poll, poll + 5))
-        assert service.member(KEY).finished["completed"] == ended_by(poll + 4)
-        await pragma(service._store, "query_only = off")
-        await written(service)
-    assert [line["log_level"] for line in logs] == ["error", "info"]
-    assert not observer.restarts
-    await service.stop()
-    assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(poll + 4)
-
-
 def test_a_start_on_a_read_only_disk_says_what_to_do(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)  # noqa: S603, S607 - a test's folder
     with pytest.raises(StateFileError, match="must be writable"):
