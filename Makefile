@@ -30,7 +30,6 @@ schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, of
 	$(BIN)/python -m deploy
 
 docs: $(VENV)/dev.done  ## the references in docs/: of the command line, the configuration and the metrics
-	$(BIN)/python -m exporter.cli.reference > docs/cli.md
 	$(BIN)/python -m reference
 
 dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source; links in the chart

@@ -3,19 +3,21 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Final
 
-from reference import configuration, metrics
+from reference import cli, configuration, metrics
+from reference.configuration import Language
 
+LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh")
 OUTPUT = Path(__file__).parent.parent / "docs"
 
 
 def documents() -> dict[Path, str]:
     """Return the contents of each file."""
     return {
-        OUTPUT / "configuration.md": configuration.document("en"),
-        OUTPUT / "configuration.zh.md": configuration.document("zh"),
-        OUTPUT / "metrics.md": metrics.document("en"),
-        OUTPUT / "metrics.zh.md": metrics.document("zh"),
+        OUTPUT / f"{module.__name__.partition('.')[2]}{'.zh' * (language == 'zh')}.md": module.document(language)
+        for module in (cli, configuration, metrics)
+        for language in LANGUAGES
     }
 
 

@@ -43,8 +43,8 @@ EXAMPLE = """examples:
   hpc-exporter capture --output=captured --with-refusals
   hpc-exporter simulate --replay=captured
 
-Tokens, keys, users, names of persons and groups, telephone numbers, paths, addresses and names of jobs are replaced by
-stand-ins; the same value has the same one everywhere. Read the files before you pass them on.
+Tokens, keys, users, names of persons and groups, telephone numbers, paths, addresses and names of jobs are replaced, equal
+values by equal ones everywhere. Read the files before you pass them on.
 """
 
 
@@ -82,9 +82,9 @@ class Capture:
 def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "capture",
-        help="write what each endpoint answers, without secrets, into files",
-        description="Ask each configured endpoint once and write request and answer into small files, with stand-ins in the "
-        "place of all that is secret or personal. `simulate --replay` serves them.",
+        help="record the answers of each endpoint, without secrets, as files",
+        description="Request each configured endpoint once and write request and answer into small files, with all secret or "
+        "personal values replaced. `simulate --replay` serves them.",
         epilog=EXAMPLE,
     )
     options.add_config_file(parser)
@@ -93,12 +93,12 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--output",
         dest="folder",
         required=True,
-        help="folder to write, which is made; it must not hold anything",
+        help="folder to create; it must be empty if it exists",
     )
     parser.add_argument(
-        "--with-refusals", action="store_true", help="ask each endpoint without a token and with a wrong one, too"
+        "--with-refusals", action="store_true", help="also request each endpoint without a token and with a wrong one"
     )
-    parser.add_argument("--keep-job-names", action="store_true", help="write the names of jobs as they are")
+    parser.add_argument("--keep-job-names", action="store_true", help="do not replace the names of jobs")
     options.add_logging(parser, default="error")
     parser.set_defaults(run=run)
 

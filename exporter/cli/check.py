@@ -54,15 +54,15 @@ EXAMPLE = """examples:
 
 Exit status: 0 if all is well, 1 for any mistake and, with --online, any target that fails.
 
-With --online each target is asked once, without retries. Those that fail come first, with the step that failed, the reason
+With --online each target is tried once, without retries. Those that fail come first, with the step that failed, the reason
 and the first thing to do about it; --verbose shows every target with all steps.
 
   address      the host's name resolves
-  connection   the host takes connections
+  connection   the host accepts connections
   TLS          its certificate is accepted
-  login        the token is accepted; where an account gives it, the login works
-  permission   the token's owner may ask this, about a user or group that exists
-  answer       it comes in time, and all of it can be read
+  login        the token is accepted, and the account's login works
+  permission   the token's owner may request this; the user or group exists
+  answer       it arrives in time, and all of it can be read
   clock        this machine's clock and the host's differ by less than a minute
 """
 
@@ -71,7 +71,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "check",
         help="check the configuration",
-        description="Load the configuration and name every mistake as FILE:LINE:COL: path: what is wrong.",
+        description="Load the configuration and report every mistake as FILE:LINE:COL: path: message.",
         epilog=EXAMPLE,
     )
     options.add_config_file(parser)
@@ -81,7 +81,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         type=options.duration,
         default="5m",
         metavar="DURATION",
-        help="of all trials together, with --online (default: %(default)s)",
+        help="limit for all targets together, with --online (default: %(default)s)",
     )
     parser.add_argument("--verbose", action="store_true", help="with --online, also show the targets that work")
     options.add_logging(parser, default="warning")

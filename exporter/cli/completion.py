@@ -41,11 +41,11 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "completion",
         help="print a completion script for a shell",
-        description="Print a script that lets a shell complete commands, flags and file names. It starts no Python at a TAB, "
+        description="Print a script that lets a shell complete commands, flags and file names. It does not start Python at a TAB, "
         "so print it again after an update.",
         epilog=EXAMPLE,
     )
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
     parser.set_defaults(run=run)
 
 

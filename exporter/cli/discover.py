@@ -72,22 +72,22 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "discover",
         help="write a configuration from an account's access key",
-        description="Log in with an access key, ask every region of the account for its addresses, scheduler user and "
-        "schedulers, and the platform for the account's groups and their members; try each collector once; and print a "
-        "configuration. Anything that does not answer is a comment with the reason.",
+        description="Log in with an access key, query every region of the account for its addresses, scheduler user and "
+        "schedulers, and the platform for the account's groups and their members, try each collector once, and print a "
+        "configuration. Anything that does not answer becomes a comment with the reason.",
         epilog=EXAMPLE,
     )
     parser.add_argument("--user", type=_checked(TypeAdapter(Name)), help="the platform login")
-    options.add_path(parser, "--access-key-file", help=f"holds the access key (default: ${ACCESS_KEY})")
-    options.add_path(parser, "--secret-key-file", help=f"holds the secret key (default: ${SECRET_KEY})")
+    options.add_path(parser, "--access-key-file", help=f"file with the access key (default: ${ACCESS_KEY})")
+    options.add_path(parser, "--secret-key-file", help=f"file with the secret key (default: ${SECRET_KEY})")
     parser.add_argument(
-        "--token-url", type=_checked(TypeAdapter(Url)), metavar="URL", help=f"where to log in (default: {TOKEN_URL})"
+        "--token-url", type=_checked(TypeAdapter(Url)), metavar="URL", help=f"login address (default: {TOKEN_URL})"
     )
     parser.add_argument(
         "--ac-url",
         type=_checked(TypeAdapter(AcUrl)),
         metavar="URL",
-        help=f"where to request the regions (default: {PLATFORM_URL}, or the host of another --token-url)",
+        help=f"platform address that lists the regions (default: {PLATFORM_URL}, or the host of another --token-url)",
     )
     options.add_path(parser, "--ca-file", help="private CA of these hosts")
     parser.add_argument("--insecure-skip-verify", action="store_true", help="do not verify certificates")
@@ -95,9 +95,13 @@ def add_parser(subparsers: options.Subparsers) -> None:
         parser, "--output", "write the configuration to this file, once it is complete, instead of standard output"
     )
     options.add_path(parser, "--config.file", dest="config_file", help="take the account from this configuration")
-    parser.add_argument("--account", metavar="NAME", help="which account of the configuration (default: its first)")
+    parser.add_argument("--account", metavar="NAME", help="which account of the configuration (default: the first)")
     parser.add_argument(
-        "--timeout", type=options.duration, default=10.0, metavar="DURATION", help="of one request (default: 10s)"
+        "--timeout",
+        type=options.duration,
+        default=10.0,
+        metavar="DURATION",
+        help="timeout of one request (default: 10s)",
     )
     options.add_logging(parser)
     parser.set_defaults(run=run)

@@ -35,9 +35,9 @@ LIST_EXAMPLE = """examples:
     jq -r '.jobs[] | select(.name == "test") | .id'
 
 Without members, the jobs of each token's own user are listed. Members and users whose jobs could not be read, or not
-completely, are named on standard error, and the exit status is 1. Cores,
-GPUs and DCUs are shown as in use/requested; "?" is what the API did not say. How long jobs that ended are still listed is
-the region's affair. The shape of the JSON is in config/jobs-list.schema.json.
+completely, are named on standard error, and the exit status is 1. Cores, GPUs and DCUs are shown as in use/requested; "?" is
+a value that the API did not send. How long ended jobs stay listed depends on the region. The shape of the JSON is in
+config/jobs-list.schema.json.
 """
 
 DELETE_EXAMPLE = """examples:
@@ -51,23 +51,25 @@ The first shows what would be deleted, the second deletes it. With --yes:
 
   1. The jobs are looked up. Those that are not listed, or have ended, are
      left out: nothing is sent for a mistyped id. Where no list of the user's
-     jobs may be read, or none completely, ids that are not listed are taken
-     as they are; where the lists cannot be read just now, nothing is sent.
-  2. One DELETE is sent for all jobs. It is never repeated, whatever comes
-     back; the region's answer is shown, not believed.
+     jobs may be read, or none completely, ids that are not listed are sent
+     as they are; if the lists cannot be read just now, nothing is sent.
+  2. One DELETE is sent for all jobs. It is never repeated, whatever the
+     answer; the answer is shown, not trusted.
   3. The jobs are looked up again, for as long as --wait, and reported as
+     one of these:
        gone         no longer listed, or listed as ended
        still there  listed as before
        unverified   the jobs could not be listed completely: unknown
        not found    was not listed before, and nothing was sent for it
-       not sent     something came in between, and nothing was sent for it
-     Exit status: 0 only if all are gone, 1 otherwise. Running it again is
-     safe.
-  4. One line of JSON a job is written to --audit-file: when, who, which job,
-     what was sent, what came of it. Also after Ctrl-C or SIGTERM; of a
-     process that is killed there is only a line on standard error before the
-     DELETE. A file that cannot be opened keeps it from beginning. The shape
-     of the lines is in config/audit.schema.json.
+       not sent     an error or interruption came first, and nothing was
+                    sent for it
+  4. One line of JSON a job is written to --audit-file: time, operator, job,
+     request and result. Also after Ctrl-C or SIGTERM; a process that is
+     killed leaves only a line on standard error before the DELETE. If the
+     file cannot be opened, nothing is deleted. The shape of the lines is in
+     config/audit.schema.json.
+
+Exit status: 0 only if all jobs are gone, 1 otherwise. Running it again is safe.
 
 Jobs are looked up in the lists of the groups whose configured member the user is, else in the list of the token's own user.
 The token is the user's own, where `users` in the configuration gives one, or else the region's.
@@ -78,7 +80,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "jobs",
         help="list the jobs of members; delete jobs",
-        description="Work with single jobs.",
+        description="List or delete jobs.",
         epilog="example:\n  hpc-exporter jobs list --help\n",
     )
     commands = parser.add_subparsers(dest="jobs_command", metavar="COMMAND", required=True)
@@ -90,8 +92,7 @@ def _add_list(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "list",
         help="list the jobs of configured members",
-        description="List the jobs of the members in the configuration. A filter given several times lets any of its "
-        "values pass; different filters must all agree.",
+        description="List the jobs of the members in the configuration.",
         epilog=LIST_EXAMPLE,
     )
     options.add_config_file(parser)
@@ -101,7 +102,7 @@ def _add_list(subparsers: options.Subparsers) -> None:
         action="append",
         choices=list(map(str, JobState)),
         metavar="STATE",
-        help=f"only jobs in this state; can be given several times, like the other filters: {', '.join(JobState)}",
+        help=f"only jobs in this state; can be given several times: {', '.join(JobState)}",
     )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="what to print (default: %(default)s)"
@@ -114,21 +115,21 @@ def _add_list(subparsers: options.Subparsers) -> None:
 def _add_delete(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "delete",
-        help="delete jobs of one user; without --yes only shows them",
+        help="delete jobs of one user; without --yes only show them",
         description="Show jobs of one user, and delete them with --yes.",
         epilog=DELETE_EXAMPLE,
     )
     options.add_config_file(parser)
-    parser.add_argument("job_ids", nargs="*", metavar="JOB_ID", help="which jobs; one given twice counts once")
+    parser.add_argument("job_ids", nargs="*", metavar="JOB_ID", help="ids of the jobs; duplicates count once")
     parser.add_argument(
         "--cluster", required=True, metavar="NAME", help="the region, as the configuration names it; required"
     )
     parser.add_argument(
         "--user", required=True, metavar="NAME", help="the scheduler user whose jobs they are; required"
     )
-    text = "more ids, one a line; - is standard input; what follows # is a comment"
+    text = "file with more ids, one a line; - is standard input; # begins a comment"
     options.add_path(parser, "--from-file", help=text)
-    parser.add_argument("--yes", action="store_true", help="delete; without it nothing is")
+    parser.add_argument("--yes", action="store_true", help="delete; without it, nothing is deleted")
     parser.add_argument(
         # The second is an older name.
         *("--expect-count", "--i-mean"),
@@ -142,13 +143,13 @@ def _add_delete(subparsers: options.Subparsers) -> None:
         type=options.duration,
         default="30s",
         metavar="DURATION",
-        help="how long to look whether the jobs are gone; 0 looks once (default: %(default)s)",
+        help="how long to check whether the jobs are gone; 0 checks once (default: %(default)s)",
     )
     parser.add_argument(
         "--parameters-in",
         choices=("body", "query"),
         default="body",
-        help="where the DELETE carries its parameters; query is for regions that drop the bodies of DELETE requests "
+        help="where to put the parameters of DELETE; query is for regions that drop the bodies of DELETE requests "
         "(default: %(default)s)",
     )
     options.add_output(parser, "--audit-file", "append the audit lines here (default: standard error)")

@@ -37,10 +37,10 @@ EXAMPLE = """examples:
   hpc-exporter once --format=prometheus \\
     --output=/var/lib/node_exporter/textfile/hpc.prom
 
-A target that fails is named on standard error, and the exit status is 1; what the others said is printed all the same.
-The table shows amounts in use; "?" is what the API did not say. The shape of the JSON is in config/once.schema.json.
+A target that fails is named on standard error, and the exit status is 1; results of the others are printed all the same.
+The table shows amounts in use; "?" is a value that the API did not send. The shape of the JSON is in config/once.schema.json.
 The Prometheus text holds gauges and the health of the targets, no timestamps and nothing about the process; the file is
-replaced as a whole. Counters and waits need a process that keeps watching: that is `serve`.
+replaced atomically. Counters and waits need continuous polling: use `serve`.
 """
 
 
@@ -49,7 +49,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "once",
         help="poll every target once and print the results",
         description="Poll every target of the configuration once and print a table, JSON or the Prometheus text format. "
-        "Nothing is kept: the tracker of `serve` and its state file are not touched.",
+        "Nothing is stored: the tracker of `serve` and its state file are not touched.",
         epilog=EXAMPLE,
     )
     options.add_config_file(parser)

@@ -128,7 +128,7 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
         action="append",
         type=listen_address,
         metavar="HOST:PORT",
-        help=f"where to serve; can be given several times, port 0 picks a free one (default: {default_listen})",
+        help=f"address to serve on; can be given several times, port 0 picks a free one (default: {default_listen})",
     )
     parser.set_defaults(default_listen=parse_listen_address(default_listen))
     group.add_argument(
@@ -149,7 +149,7 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
         dest="external_url",
         type=external_url,
         metavar="URL",
-        help="where clients reach the exporter through a reverse proxy; its path is served as well",
+        help="URL of the exporter behind a reverse proxy; its path is served as well",
     )
     group.add_argument(
         "--web.telemetry-path",
@@ -157,7 +157,7 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
         type=telemetry_path,
         default="/metrics",
         metavar="PATH",
-        help="where the metrics are (default: %(default)s)",
+        help="path of the metrics (default: %(default)s)",
     )
     group.add_argument(
         "--web.disable-exporter-metrics",
@@ -171,7 +171,7 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
         type=non_negative,
         default=40,
         metavar="N",
-        help="parallel scrapes; more are answered with 503, 0 is no limit (default: %(default)s)",
+        help="maximum number of parallel scrapes, further ones get 503; 0 is no limit (default: %(default)s)",
     )
 
 

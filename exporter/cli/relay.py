@@ -48,14 +48,12 @@ LONGEST_BODY: Final = 4 * 1024**2
 EXAMPLE = """example:
   hpc-exporter relay --dingtalk-url-file=dingtalk-url
 
-Each file holds the address that the bot's settings show: it is a secret, which
-lets anyone write into the group. Where the bot demands signatures,
---dingtalk-secret-file and --feishu-secret-file hold its secret; where it
-demands a keyword, HPC is one that is in every message.
+Each file holds the address that the bot's settings show: it is a secret, which lets anyone write into the group. Where the
+bot demands signatures, --dingtalk-secret-file and --feishu-secret-file hold its secret; where it demands a keyword, HPC is
+one that is in every message.
 
-config/alertmanager.yml has the receivers: they post to /dingtalk, /wecom and
-/feishu here. A message that a bot does not take is answered with 502, so that
-Alertmanager tries again.
+config/alertmanager.yml has the receivers, which post to /dingtalk, /wecom and /feishu here. If a bot rejects a message, the
+answer is 502, so that Alertmanager tries again.
 """
 
 
@@ -140,14 +138,15 @@ FORMS: Final[Mapping[str, Callable[[Message, str], dict[str, Any]]]] = {
     "wecom": wecom,
     "feishu": feishu,
 }
+TITLES: Final = {"dingtalk": "DingTalk", "wecom": "WeCom", "feishu": "Feishu"}
 SIGNED: Final = ("dingtalk", "feishu")
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "relay",
-        help="hand alerts on to bots of DingTalk, WeCom and Feishu",
-        description="Take Alertmanager's messages and hand them on to group bots, until SIGTERM or SIGINT.",
+        help="forward alerts to bots of DingTalk, WeCom and Feishu",
+        description="Forward Alertmanager's notifications to group bots until SIGTERM or SIGINT.",
         epilog=EXAMPLE,
     )
     parser.add_argument(
@@ -157,10 +156,10 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="HOST:PORT",
         help="where Alertmanager posts to (default: %(default)s)",
     )
-    for name in FORMS:
-        options.add_path(parser, f"--{name}-url-file", help=f"holds the address of the bot of {name.capitalize()}")
+    for name, title in TITLES.items():
+        options.add_path(parser, f"--{name}-url-file", help=f"file with the address of the {title} bot")
     for name in SIGNED:
-        options.add_path(parser, f"--{name}-secret-file", help=f"holds the secret of the bot of {name.capitalize()}")
+        options.add_path(parser, f"--{name}-secret-file", help=f"file with the secret of the {TITLES[name]} bot")
     options.add_logging(parser)
     parser.set_defaults(run=run)
 

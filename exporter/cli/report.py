@@ -33,10 +33,10 @@ EXAMPLE = """examples:
   hpc-exporter report --from=2026-11-01 --to=2026-11-08 --by=group
   hpc-exporter report --month=2026-11 --format=csv --output=november.csv
 
-With --prometheus the numbers are increases of the exporter's counters, and standard error says how much of the time these
-cover. Without it they are those of the job history of the regions, requested for the whole period: jobs that still run are
-not in it. Jobs count where they ended, waits where jobs started, hours as far as they lie in the period. "?" is what the
-source cannot tell: counters know no queue of a job and no user of a wait.
+With --prometheus the numbers are increases of the exporter's counters, and standard error says how much of the period they
+cover. Without it they come from the job history of the regions, requested for the whole period, without jobs that still run.
+Jobs count when they ended, waits when jobs started, hours as far as they lie in the period. "?" is a value that the source
+does not have: counters have no queue of a job and no user of a wait.
 """
 
 
@@ -51,10 +51,14 @@ def add_parser(subparsers: options.Subparsers) -> None:
     options.add_config_file(parser)
     period = parser.add_argument_group("period")
     period.add_argument("--month", metavar="YYYY-MM", help="a calendar month (default: the last whole one)")
-    period.add_argument("--from", dest="since", metavar="TIME", help="begin: a date, or RFC 3339")
-    period.add_argument("--to", dest="until", metavar="TIME", help="end, not included (default: now)")
+    period.add_argument("--from", dest="since", metavar="TIME", help="begin of the period: a date, or RFC 3339")
+    period.add_argument("--to", dest="until", metavar="TIME", help="end of the period, exclusive (default: now)")
     period.add_argument(
-        "--time-zone", type=_zone, default=CHINA, metavar="NAME", help="of months and dates (default: %(default)s)"
+        "--time-zone",
+        type=_zone,
+        default=CHINA,
+        metavar="NAME",
+        help="time zone of months and dates (default: %(default)s)",
     )
     parser.add_argument(
         "--by",
@@ -67,9 +71,9 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--prometheus",
         type=options.external_url,
         metavar="URL",
-        help="the Prometheus that scrapes the exporter; left out: the regions' job history",
+        help="Prometheus that scrapes the exporter (default: the regions' job history)",
     )
-    options.add_path(parser, "--ca-file", help="private CA of the Prometheus")
+    options.add_path(parser, "--ca-file", help="private CA of Prometheus")
     parser.add_argument(
         "--format", choices=("table", "csv", "json"), default="table", help="what to print (default: %(default)s)"
     )

@@ -34,7 +34,7 @@ def add_exporter(parser: argparse.ArgumentParser) -> None:
         help="the exporter (default: %(default)s)",
     )
     options.add_path(parser, "--ca-file", help="private CA of the exporter")
-    parser.add_argument("--user", metavar="NAME", help="login, where the exporter demands one")
+    parser.add_argument("--user", metavar="NAME", help="login, if the exporter requires one")
     options.add_path(parser, "--password-file", help="its password")
 
 

@@ -63,7 +63,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--config.enable-auto-reload",
         dest="auto_reload",
         action="store_true",
-        help="reload by itself when the content of the configuration file changed",
+        help="reload automatically when the content of the configuration file changes",
     )
     config.add_argument(
         "--config.auto-reload-interval",
@@ -71,7 +71,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         type=options.positive_duration,
         default="30s",
         metavar="DURATION",
-        help="how often to look for such a change (default: %(default)s)",
+        help="how often to check for such a change (default: %(default)s)",
     )
     shards = parser.add_argument_group("sharding")
     shards.add_argument(
@@ -87,7 +87,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         type=options.positive,
         default=1,
         metavar="N",
-        help="how many instances share the targets, each with a --shard of its own (default: %(default)s)",
+        help="number of instances that share the targets, each with a --shard of its own (default: %(default)s)",
     )
     options.add_web(parser, options.DEFAULT_LISTEN)
     options.add_logging(parser)

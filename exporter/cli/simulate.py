@@ -34,8 +34,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "simulate",
         help="serve a simulated SCNet region and Octopus project on loopback",
-        description="Serves simulated SCNet regions and Octopus projects on this machine until SIGINT or SIGTERM, and "
-        "prints a configuration with which the exporter can poll them.",
+        description="Serve simulated SCNet regions and Octopus projects on this machine until SIGINT or SIGTERM, and "
+        "print a configuration with which the exporter can poll them.",
         epilog=EXAMPLE,
     )
     parser.add_argument(
@@ -57,13 +57,13 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser.add_argument(
         "--strict-platform",
         action="store_true",
-        help="answer calls that belong to the platform at its own address only, and for its own token only",
+        help="answer calls of the platform only at its own address and with its own token",
     )
     parser.add_argument(
         "--replay",
         type=Path,
         metavar="DIR",
-        help="serve the answers that hpc-exporter capture wrote into this folder instead",
+        help="serve the answers that `capture` wrote into this folder instead",
     )
     options.add_output(parser, "--config-output", "write the configuration to this file instead of standard output")
     parser.set_defaults(run=run)
@@ -86,14 +86,18 @@ def add_world(parser: argparse.ArgumentParser, *, regions: int) -> None:
         help="simulated seconds in each second (default: %(default)s)",
     )
     parser.add_argument(
-        "--regions", type=options.positive, default=regions, metavar="N", help="how many regions (default: %(default)s)"
+        "--regions",
+        type=options.positive,
+        default=regions,
+        metavar="N",
+        help="number of regions (default: %(default)s)",
     )
     parser.add_argument(
         "--projects",
         type=options.non_negative,
         default=1,
         metavar="N",
-        help="how many Octopus projects (default: %(default)s)",
+        help="number of Octopus projects (default: %(default)s)",
     )
 
 

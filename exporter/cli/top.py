@@ -45,16 +45,15 @@ EXAMPLE = """examples:
 
 keys:
   Tab, 1 to 6  the list: members, people, groups, regions, queues, targets
-  s, S         sort by the next column, by the one before
+  s, S         sort by the next column, by the previous one
   r            reverse the order
-  /            filter: words that are in a row's names; Enter keeps them,
-               Escape takes them out
+  /            filter by words in a row's names; Enter keeps them, Escape
+               clears them
   p            only rows with a problem
-  up, down, PageUp, PageDown, j, k
-               scroll
+  j, k         scroll, like the arrows, PageUp and PageDown
   q            quit
 
-Sums stand below the rows; "≥" is a sum of which a part is unknown.
+Sums stand below the rows; "≥" marks a sum of which a part is unknown.
 """
 
 
@@ -62,7 +61,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "top",
         help="watch regions, queues and members live in a terminal",
-        description="Show what a running exporter knows, as its status page does, and follow it.",
+        description="Show a live view of a running exporter: the lists of its status page.",
         epilog=EXAMPLE,
     )
     parser.add_argument(
@@ -70,9 +69,9 @@ def add_parser(subparsers: options.Subparsers) -> None:
         type=options.positive_duration,
         default="5s",
         metavar="DURATION",
-        help="how often to ask it (default: %(default)s)",
+        help="refresh interval (default: %(default)s)",
     )
-    parser.add_argument("--view", choices=tuple(VIEWS), help="the list to begin with (default: the first with rows)")
+    parser.add_argument("--view", choices=tuple(VIEWS), help="list to show first (default: the first with rows)")
     parser.add_argument("--filter", default="", metavar="WORDS", help="only rows with these words in their names")
     add_exporter(parser)
     parser.set_defaults(run=run)

@@ -28,10 +28,10 @@ EXAMPLE = """examples:
   hpc-exporter waits --cluster=kunshan --queue=normal
   hpc-exporter waits --url=https://hpc.example.com/exporter/
 
-A row reads: 9 in 10 first jobs start within 2 h 10 min; right in 96 of the last 100. "?" is too little known: a bound needs
-5, 29 or 59 waits of first jobs. A bound is withheld while fewer of the last 100 held than chance explains. "group" stands
-for the queue where the region does not tell it. What is meant is the first job of those that a user submits together, if it
-is neither held nor waits for another one; nothing is promised to the others. See docs/accuracy.md.
+A row reads: 9 in 10 first jobs start within 2 h 10 min; this held for 96 of the last 100. "?" means too few waits: a bound
+needs 5, 29 or 59 waits of first jobs. A bound is withheld while fewer of the last 100 held than chance explains. The group
+stands in for the queue where the region does not report it. Bounds are for the first job of those that a user submits
+together, if it is neither held nor waits for another one; nothing is promised to the others. See docs/accuracy.md.
 """
 
 
@@ -39,8 +39,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "waits",
         help="when the first job submitted now starts",
-        description="Print for each queue within which time the first job that a user submits now starts, and how often "
-        "that was right. Asks the running exporter; where none answers, reads the state file of the configuration.",
+        description="Print for each queue the time within which the first job that a user submits now starts, and how often "
+        "such bounds held. Queries the running exporter; if none answers, reads the state file of the configuration.",
         epilog=EXAMPLE,
     )
     options.add_config_file(parser)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.main import build_parser
-from exporter.cli.reference import reference
 from tests.support.parser import all_commands, flags_of
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "cli.md"
@@ -17,13 +16,8 @@ DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "cli.md"
 COMMANDS = {command.prog: command for command in all_commands(build_parser())}
 
 
-def test_the_document_matches_the_help() -> None:
-    """`make docs` writes it."""
-    assert DOCUMENT.read_text(encoding="utf-8") == reference()
-
-
 def test_the_document_has_all_commands_in_their_order() -> None:
-    assert re.findall("^## (.*)$", reference(), re.MULTILINE) == list(COMMANDS)
+    assert re.findall("^## (.*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

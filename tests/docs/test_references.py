@@ -11,7 +11,7 @@ from exporter.config.jsonschema import json_schema
 from exporter.metrics.family import Family
 from exporter.sources.collector import catalogue
 from reference import __main__ as command
-from reference import metric_texts, metrics
+from reference import cli, metric_texts, metrics
 from reference.configuration import Key, coded, examples, keys, parts
 
 CATALOGUE = catalogue()
@@ -23,6 +23,17 @@ PARTS = {part.paths[0]: part for part in parts().values()}
 def test_the_document_is_what_the_code_makes(path: Path) -> None:
     """`make docs` writes it."""
     assert path.read_text(encoding="utf-8") == command.documents()[path]
+
+
+def test_no_chinese_text_of_the_command_line_is_left_over() -> None:
+    words = cli.Words("zh")
+    assert list(cli.parts(words, "zh"))
+    assert words.unused == set()
+
+
+def test_a_missing_chinese_text_would_be_found() -> None:
+    with pytest.raises(LookupError, match=r"cli\.zh\.yml.*no such help"):
+        cli.Words("zh").prose("no such help")
 
 
 def test_every_key_of_the_schema_is_in_the_reference() -> None:
