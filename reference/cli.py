@@ -132,7 +132,7 @@ def _epilog(epilog: str, words: Words) -> Iterator[str]:
     for paragraph in epilog.strip().split("\n\n"):
         heading, _, rest = paragraph.partition("\n")
         if heading in ("example:", "examples:"):
-            yield f"\n```shell\n{dedent(rest)}\n```\n"
+            yield f"\n```text\n{dedent(rest)}\n```\n"
         elif paragraph.startswith(" "):
             yield "\n" + "".join(_list(paragraph, words))
         elif rest.startswith(" "):
