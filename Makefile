@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test test-slurm demo bench soak dist pyz packages image lock schema dashboards docs deploy clean
+.PHONY: test test-slurm demo bench bench-gate matrix test-newest soak dist pyz packages image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -23,6 +23,29 @@ demo: $(VENV)/demo.done  ## a simulated region, the exporter and its pages, on l
 
 bench: $(VENV)/dev.done  ## measures against baselines it starts itself; prints ratios
 	$(BIN)/python -m bench
+
+bench-gate: $(VENV)/dev.done  ## instructions of the hot paths against the committed counts; WRITE=1 commits new ones
+	$(BIN)/python -m bench.gate $(if $(WRITE),--write)
+
+# Tests of what is imported; the others are about files, or start servers that do not depend on these versions.
+MATRIX_TESTS := tests/app tests/cli tests/config tests/http tests/metrics tests/polling tests/sources tests/tracking tests/web
+MATRIX := $(foreach python,3.11 3.12 3.13 3.14,$(python)-lowest $(python)-highest)
+matrix: $(MATRIX:%=matrix-%)  ## the tests on each Python that can be had, with the lowest and the highest versions of libraries
+
+# A Python that is neither there nor to be downloaded is left out.
+matrix-%: $(VENV)/dev.done
+	@set -e; python=$(word 1,$(subst -, ,$*)); folder=build/matrix/$*; lock=$$folder/runtime.txt; \
+	if ! $(BIN)/uv venv --quiet --clear --no-project --python $$python $$folder; then echo "$@: left out"; exit 0; fi; \
+	$(BIN)/uv pip compile --quiet --python $$folder --resolution $(patsubst lowest,lowest-direct,$(word 2,$(subst -, ,$*))) pyproject.toml -o $$lock; \
+	$(BIN)/uv pip install --quiet --python $$folder -r $$lock --group dev; \
+	$(BIN)/uv pip install --quiet --python $$folder --no-deps --no-build-isolation -e .; \
+	$$folder/bin/python -m pytest -q -n auto --dist worksteal -p no:cacheprovider $(MATRIX_TESTS)
+
+NEWEST := /var/tmp/hpc-exporter-newest
+test-newest: $(VENV)/dev.done  ## rules, boards and metrics with the newest Prometheus, Alertmanager and VictoriaMetrics of Debian
+	$(BIN)/python -m tools.newest $(NEWEST)
+	PATH=$(NEWEST)/usr/bin:$$PATH $(BIN)/python -m pytest -n auto --dist worksteal \
+	  tests/rules tests/dashboards/test_data.py tests/metrics/test_document.py tests/e2e/test_prometheus.py
 
 schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, of what commands print, of the chart's values
 	$(BIN)/python -m exporter.config.jsonschema > config/exporter.schema.json

@@ -17,7 +17,7 @@ from exporter.tracking.histogram import BUCKETS
 from tests.dashboards.boards import ENGLISH, filled_in, panels, targets, variables
 from tests.e2e.real import real_part
 from tests.rules.test_rules import ALERTS, RECORDINGS, THRESHOLDS
-from tests.support.history import PastPrometheus, remembering
+from tests.support.history import PastPrometheus, remembering, victoria_metrics
 from tools.history import HOUR, MINUTE, Past, Record, Story, live
 from tools.virtualtime import run
 
@@ -91,26 +91,8 @@ def prometheus(bad_day: Past, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_every_query_of_every_panel_returns_data(prometheus: PastPrometheus) -> None:
     """On a bad day, on which every kind of thing happens, of several exporters that share the targets."""
-    story = BAD_DAY
-    empty = [
-        f"{name}: {title}: {target['expr']}"
-        for name, board in ENGLISH.items()
-        for title, target in targets(board)
-        # The month before lies before the story.
-        if "offset 30d" not in target["expr"]
-        # A bound needs more first jobs than two hours have; the lists of members tell no queues and reasons.
-        and "hpc_wait_bound" not in target["expr"]
-        and not re.search(r"hpc_pending_jobs|hpc_jobs\{|hpc_job_(submit|start)_timestamp", target["expr"])
-        and not answers(prometheus, target["expr"], instant=target["instant"], story=story)
-    ]
-    empty += [
-        f"{name}: variable {each['name']}"
-        for name, board in ENGLISH.items()
-        for each in variables(board)
-        if not prometheus.over(filled_in(selector(each["query"]["query"]), 3600), story.seconds, 300)
-    ]
     problems = prometheus.at_the_end(overview("What is wrong right now?"))
-    assert empty == []
+    assert without_data(prometheus) == []
     assert {dict(labels)["problem"] for labels in problems} >= {
         "HPCDataStale",
         "HPCTokenExpiring",
@@ -125,6 +107,11 @@ def test_every_query_of_every_panel_returns_data(prometheus: PastPrometheus) -> 
     assert ("HPCDataStale", "kunshan", "alice queue_jobs") in troubles
     assert ("HPCRegionDown", "xian", "") in troubles
     assert not [trouble for trouble in troubles if trouble[:2] == ("HPCDataStale", "xian")]
+
+
+def test_every_query_returns_data_from_victoriametrics(bad_day: Past, tmp_path: Path) -> None:
+    with victoria_metrics(bad_day, tmp_path) as victoria:
+        assert without_data(victoria) == []
 
 
 def test_the_report_adds_up_to_the_boards(prometheus: PastPrometheus) -> None:
@@ -213,6 +200,27 @@ def selector(query: str) -> str:
     match = re.fullmatch(r"label_values\((.*), \w+\)", query)
     assert match
     return match[1]
+
+
+def without_data(prometheus: PastPrometheus) -> list[str]:
+    """Return the queries of panels and variables that find nothing in the bad day."""
+    empty = [
+        f"{name}: {title}: {target['expr']}"
+        for name, board in ENGLISH.items()
+        for title, target in targets(board)
+        if not answers(prometheus, target["expr"], instant=target["instant"], story=BAD_DAY)
+        # The month before lies before the story, and a bound needs more first jobs than two hours have; the lists of members
+        # tell no queues and reasons.
+        and not re.search(
+            r"offset 30d|hpc_wait_bound|hpc_(pending_)?jobs\b|hpc_job_(submit|start)_timestamp", target["expr"]
+        )
+    ]
+    return empty + [
+        f"{name}: variable {each['name']}"
+        for name, board in ENGLISH.items()
+        for each in variables(board)
+        if not prometheus.over(filled_in(selector(each["query"]["query"]), 3600), BAD_DAY.seconds, 300)
+    ]
 
 
 def answers(prometheus: PastPrometheus, expression: str, *, instant: bool, story: Story) -> bool:

@@ -2,20 +2,24 @@
 
 import json
 import re
+import shutil
 import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.e2e.real import real_part
 from tools.history import Past, blocks, prometheus_command
 
 DEADLINE = 120.0
-_LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
+# Of Prometheus, and of VictoriaMetrics.
+_LISTENING = re.compile(r'(?:msg="Listening on".* address=|started server at http://)([\d.:]+)')
 # Labels and values over time, as Prometheus answers.
 Series = list[dict[str, Any]]
 
@@ -60,19 +64,42 @@ class PastPrometheus:
 def remembering(past: Past, folder: Path) -> Iterator[PastPrometheus]:
     """Yield a Prometheus that holds `past`, with its data in `folder`."""
     program = real_part("prometheus")
-    config, log = folder / "prometheus.yml", folder / "prometheus.log"
+    config = folder / "prometheus.yml"
     config.write_text("{}", encoding="utf-8")
     command = prometheus_command(blocks(past, folder), config, "127.0.0.1:0")
+    with _listening([program, *command[1:]], folder / "prometheus.log", past.end) as prometheus:
+        yield prometheus
+
+
+@contextmanager
+def victoria_metrics(past: Past, folder: Path) -> Iterator[PastPrometheus]:
+    """Yield a VictoriaMetrics that holds `past`; the test is skipped where there is none."""
+    program = shutil.which("victoria-metrics")
+    if program is None:
+        pytest.skip("there is no victoria-metrics; make test-newest gets it")
+    flags = [f"-storageDataPath={folder / 'data'}", "-httpListenAddr=127.0.0.1:0", "-retentionPeriod=100y"]
+    # As Prometheus is started: what was gone in history is soon gone in a query, too.
+    flags += ["-search.maxStalenessInterval=90s", "-memory.allowedBytes=512MiB"]
+    with _listening([program, *flags], folder / "victoria-metrics.log", past.end) as victoria:
+        lines = "".join(line for line in past.record.lines() if not line.startswith("#"))
+        for path, body in (("api/v1/import/prometheus", lines.encode()), ("internal/force_flush", b"")):
+            with urllib.request.urlopen(f"{victoria.url}/{path}", body, timeout=DEADLINE):  # noqa: S310 - one of our own
+                pass
+        yield victoria
+
+
+@contextmanager
+def _listening(command: Sequence[str], log: Path, end: float) -> Iterator[PastPrometheus]:
     with log.open("wb") as output:
-        process = subprocess.Popen([program, *command[1:]], stdout=output, stderr=output)  # noqa: S603 - Prometheus on our own files
+        process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 - on our own files
     try:
-        yield _listening(process, log, past.end)
+        yield _ready(process, log, end)
     finally:
         process.terminate()
         process.wait(DEADLINE)
 
 
-def _listening(process: subprocess.Popen[bytes], log: Path, end: float) -> PastPrometheus:
+def _ready(process: subprocess.Popen[bytes], log: Path, end: float) -> PastPrometheus:
     until = time.monotonic() + DEADLINE
     while time.monotonic() < until and process.poll() is None:
         if found := _LISTENING.search(log.read_text()):
