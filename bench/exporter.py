@@ -14,6 +14,7 @@ from bench.upstream import GROUP_ID, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
 from exporter.cli.serve import collector_paused, tune_collector
+from exporter.clock import Clock
 from exporter.web.server import create_app
 
 # Seconds between two looks at the clock; a shorter block is not seen.
@@ -37,14 +38,14 @@ tracking: {{enabled: false}}
 
 
 @asynccontextmanager
-async def running(plan: Plan) -> AsyncIterator[Application]:
+async def running(plan: Plan, clock: Clock | None = None) -> AsyncIterator[Application]:
     """Yield the exporter, after every user was polled once."""
     log.setup("error")
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-bench-") as folder:
         config_file = Path(folder) / "exporter.yml"
         (Path(folder) / "token").write_text("none", encoding="utf-8")
         config_file.write_text(configuration(plan), encoding="utf-8")
-        app = Application(Options(config_file))
+        app = Application(Options(config_file), clock)
         tune_collector()
         with collector_paused():
             await app.start()
@@ -67,7 +68,7 @@ async def serving(app: Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def polls(app: Application, endpoint: str) -> float:
+def polls_of(app: Application, endpoint: str) -> float:
     """Return the number of polls so far; AssertionError if one failed, as the figures would then mean nothing."""
     labels = {"source": SOURCE, "collector": endpoint}
     total = app.own.registry.get_sample_value("hpc_exporter_polls_total", labels) or 0.0

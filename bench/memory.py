@@ -4,7 +4,7 @@ import asyncio
 
 from bench import upstream
 from bench.contenders import Result, command, result_of, server
-from bench.exporter import polls, resident, running, serving
+from bench.exporter import polls_of, resident, running, serving
 from bench.report import Row, Tables
 from bench.scrapes import scraping
 from bench.upstream import QUEUE_JOBS, Plan
@@ -46,7 +46,7 @@ def series(users: int, queues: int, _interval: float) -> int:
 async def ours(url: str, users: int, interval: float) -> Result:
     """Memory after two polls of everything: without a scrape, after Prometheus' scrapes, at the worst in any scrape."""
     async with running(Plan(url, users, interval)) as app, serving(app) as metrics, scraping(metrics) as scraper:
-        while polls(app, QUEUE_JOBS) < 2 * users:  # noqa: ASYNC110 - the exporter has no event for it
+        while polls_of(app, QUEUE_JOBS) < 2 * users:  # noqa: ASYNC110 - the exporter has no event for it
             await asyncio.sleep(1)
         results = {"polled": resident()}
         for _ in range(SCRAPES):

@@ -43,11 +43,11 @@ def compared(what: str, url: str, interval: float, endpoint: str, *, aim: float)
 
 
 async def ours(url: str, users: int, interval: float, endpoint: str, seconds: float) -> None:
-    from bench.exporter import polls, running
+    from bench.exporter import polls_of, running
 
     async with running(Plan(url, users, interval, endpoint)) as app:
         await asyncio.sleep(interval)  # past the start, when everything is new
-        await take_turns(lambda: cpu_per_poll(lambda: polls(app, endpoint), seconds))
+        await take_turns(lambda: cpu_per_poll(lambda: polls_of(app, endpoint), seconds))
 
 
 async def bare(url: str, users: int, interval: float, endpoint: str, seconds: float) -> None:

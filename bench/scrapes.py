@@ -6,7 +6,6 @@ The scraper is another process. Lines change between scrapes, not during them: r
 import asyncio
 import random
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,13 +17,12 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from bench.contenders import Result, arguments, by_turns, command
-from bench.exporter import configuration, serving
+from bench.exporter import serving
 from bench.report import Row, Tables
-from bench.upstream import QUEUE_JOBS, SOURCE, Plan
+from bench.upstream import QUEUE_JOBS, SOURCE
 from exporter import log
 from exporter.app import Application, Options
 from exporter.metrics import health
-from exporter.metrics.exposition import Exposition
 from exporter.polling import TargetKey
 from exporter.records import JobState
 from exporter.sources.scnet.queue_jobs import QueueCounts, rendered
@@ -64,21 +62,22 @@ async def bare(series: int) -> Result:
 
 async def ours(series: int) -> Result:
     log.setup("error")
-    with tempfile.TemporaryDirectory(prefix="hpc-exporter-bench-") as folder:
-        config_file = Path(folder) / "exporter.yml"
-        # Nothing listens there; the poll is not before the interval is over, and the lines are ours.
-        config_file.write_text(configuration(Plan("http://127.0.0.1:9", 1, 3600)), encoding="utf-8")
-        app = Application(Options(config_file))
-        targets = Targets(app._display.exposition, series)  # noqa: SLF001 - where polls put their lines
-        async with serving(app) as url, scraping(url) as scraper:
-            return await all_cases(targets, scraper)
+    app = not_started()
+    targets = Targets(app, series)
+    async with serving(app) as url, scraping(url) as scraper:
+        return await all_cases(targets, scraper)
+
+
+def not_started() -> Application:
+    """Return an exporter that polls nothing: all lines are ours."""
+    return Application(Options(Path("unread")))
 
 
 class Targets:
     """Fill the exposition as polls do, with as many targets as it takes to reach a number of series."""
 
-    def __init__(self, exposition: Exposition, series: int) -> None:
-        self._exposition = exposition
+    def __init__(self, app: Application, series: int) -> None:
+        self._exposition = app._display.exposition  # noqa: SLF001 - where polls put their lines
         self._rng = random.Random(1)  # noqa: S311 - repeatable, hides nothing
         self._count = round(series / (QUEUES * len(STATES) + HEALTH_SERIES))
         self.every_target_changed()

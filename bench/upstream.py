@@ -10,7 +10,8 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bench.contenders import command
@@ -132,10 +133,18 @@ class Connection(asyncio.Protocol):
 
 async def serve(answer: Callable[[bytes], bytes], delay: float = 0.0) -> None:
     """Print the URL and answer paths, each after `delay` seconds, until standard input ends."""
+    async with serving(answer, delay) as url:
+        print(url, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[bytes], bytes], delay: float = 0.0) -> AsyncIterator[str]:
+    """Answer paths, each after `delay` seconds; yield the URL."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(answer, delay), "127.0.0.1", 0, backlog=4096)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
 
 
 async def unchanging(users: int, queues: int = 5, delay: float = 0.0) -> None:

@@ -1,0 +1,187 @@
+"""``python -m bench.gate [--write]``: instructions of the hot paths, counted by callgrind, against the committed ones.
+
+Each path runs in one process, on an event loop of virtual time: no clock, no other process and no load of the machine has a
+part in a count. It depends on the build of Python and on the compiled libraries: `counts.json` has counts for each Python, and
+one that is not in it is not judged. For Linux on x86-64, with valgrind.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import mmap
+import os
+import platform
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+COUNTS: Final = Path(__file__).with_name("counts.json")
+TOLERANCE: Final = 0.05
+PYTHON: Final = ", ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
+USERS, INTERVAL, ROUNDS = 100, 60.0, 2
+STARTED, SERIES = 300, 20_000
+
+# A request to valgrind is code that does nothing elsewhere (valgrind.h): mov rax, rdi; xor edx, edx; rol rdi by 3, 13, 61 and
+# 51; xchg rbx, rbx; mov rax, rdx; ret.
+REQUEST: Final = bytes.fromhex("4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3")
+# callgrind.h: the letters C and T, and a number.
+ZERO, DUMP_AT, START, STOP = (0x43540000 + number for number in (1, 3, 4, 5))
+
+
+class Callgrind:
+    """The callgrind that this process runs under."""
+
+    def __init__(self) -> None:
+        self._code = mmap.mmap(-1, len(REQUEST), prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self._code.write(REQUEST)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._code))
+        self._call = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)(address)
+
+    def _request(self, number: int, text: bytes = b"") -> None:
+        name = ctypes.create_string_buffer(text)
+        self._call((ctypes.c_ulong * 6)(number, ctypes.addressof(name)))
+
+    @contextmanager
+    def counted(self, path: str, times: int = 1) -> Iterator[None]:
+        """Count the instructions of the block, which does one thing `times` times, without the garbage collector's."""
+        gc.collect()
+        gc.disable()
+        self._request(ZERO)
+        self._request(START)
+        yield
+        self._request(STOP)
+        self._request(DUMP_AT, f"{path}/{times}".encode())
+        gc.enable()
+
+
+def run_paths() -> None:
+    """Run each path; under callgrind, each leaves a file."""
+    callgrind = Callgrind()
+    with callgrind.counted("import of the command serve"):
+        importlib.import_module("exporter.cli.serve")
+    from bench.upstream import MEMBER_JOBS, QUEUE_JOBS, ChangingRegion, Region
+    from tools import virtualtime
+
+    random.seed(1)
+    sys.setswitchinterval(1000.0)
+    for path, region, endpoint in (
+        ("poll, nothing changed", Region, QUEUE_JOBS),
+        ("poll, every value changed", ChangingRegion, QUEUE_JOBS),
+        ("poll of a member, jobs changed", ChangingRegion, MEMBER_JOBS),
+    ):
+        virtualtime.run(polls(callgrind, path, region, endpoint))
+    virtualtime.run(start(callgrind))
+    virtualtime.run(scrapes(callgrind))
+    observations(callgrind)
+
+
+async def polls(callgrind: Callgrind, path: str, region: Any, endpoint: str) -> None:
+    from bench.exporter import polls_of, running
+    from bench.upstream import Plan, serving
+    from tools.virtualtime import VirtualClock
+
+    clock = VirtualClock(0.0)
+    async with (
+        serving(region(USERS, 5).answer) as url,
+        running(Plan(url, USERS, INTERVAL, endpoint), clock) as app,
+    ):
+        await clock.sleep(2 * INTERVAL)
+        before = polls_of(app, endpoint)
+        with callgrind.counted(path, ROUNDS * USERS):
+            await clock.sleep(ROUNDS * INTERVAL)
+        assert polls_of(app, endpoint) == before + ROUNDS * USERS
+
+
+async def start(callgrind: Callgrind) -> None:
+    from bench.exporter import running
+    from bench.upstream import Plan, Region, serving
+    from tools.virtualtime import VirtualClock
+
+    async with serving(Region(STARTED, 5).answer) as url:  # not a part of the count
+        with callgrind.counted(f"start with {STARTED} users, until polled, and stop"):
+            async with running(Plan(url, STARTED, INTERVAL), VirtualClock(0.0)):
+                pass
+
+
+async def scrapes(callgrind: Callgrind) -> None:
+    from bench.crowd import Connection
+    from bench.exporter import serving
+    from bench.scrapes import Targets, not_started
+
+    app = not_started()
+    targets = Targets(app, SERIES)
+    async with serving(app) as url:
+        connection = Connection(url)
+        await connection.open()
+        for _ in range(2):
+            await connection.scrape()
+        for change in (targets.nothing_changed, targets.one_target_changed):
+            change()
+            with callgrind.counted(f"scrape of {SERIES:,} series, {change.__name__.replace('_', ' ')}"):
+                await connection.scrape()
+
+
+def observations(callgrind: Callgrind) -> None:
+    from bench.tracking import JOBS, listing, polled
+
+    before = listing()
+    for change, after in (("nothing", listing()), ("one in ten", listing(turned=JOBS // 10))):
+        observe = polled(before, after)
+        with callgrind.counted(f"tracker, {JOBS:,} jobs, {change} changed"):
+            observe()
+
+
+def counts() -> dict[str, int]:
+    """Instructions by path."""
+    # Else the first one would count the compilation of the modules as well.
+    importlib.import_module("exporter.cli.serve")
+    with tempfile.TemporaryDirectory(prefix="hpc-exporter-gate-") as folder:
+        valgrind = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
+        paths = [sys.executable, "-m", "bench.gate", "paths"]
+        subprocess.run([*valgrind, *paths], env=os.environ | {"PYTHONHASHSEED": "0"}, check=True)  # noqa: S603 - ourselves
+        return dict(count_of(file.read_text(encoding="utf-8")) for file in sorted(Path(folder).glob("out.*")))
+
+
+def count_of(text: str) -> tuple[str, int]:
+    """Return the path and the count of a file of callgrind."""
+    found = re.search(r"Client Request: (.+)/(\d+)\n.*^totals: (\d+)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, text[:1000]
+    return found[1], int(found[3]) // int(found[2])
+
+
+def judged(found: dict[str, int], committed: dict[str, int]) -> bool:
+    """Print each count beside the committed one; whether none is larger by more than the tolerance."""
+    worse = False
+    for path, count in found.items():
+        before = committed.get(path)
+        change = None if before is None else count / before - 1
+        worse |= change is None or change > TOLERANCE
+        print(f"{path:<60} {count:>15,}  {'no count' if change is None else f'{change:+.2%}'}")
+    return not worse
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["paths"]:
+        run_paths()
+        return 0
+    known: dict[str, dict[str, int]] = json.loads(COUNTS.read_text(encoding="utf-8"))
+    if arguments == ["--write"]:
+        known[PYTHON] = counts()
+        COUNTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    elif PYTHON not in known:
+        print(f"bench-gate: not judged, no counts for Python {PYTHON}; make bench-gate WRITE=1 adds them")
+    elif not judged(counts(), known[PYTHON]):
+        print(f"bench-gate: more than {TOLERANCE:.0%} more instructions; if they are worth it, make bench-gate WRITE=1")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
