@@ -4,38 +4,40 @@ import argparse
 import asyncio
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 import yaml
 
 from exporter.app import Components, assemble
-from exporter.app.membership import Membership
+from exporter.app.components import WithTls
+from exporter.app.membership import Membership, Unobserved
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.options import UsageError
 from exporter.cli.output import OutputError, warn, write_file
-from exporter.cli.questions import answered
+from exporter.cli.questions import answered, code
 from exporter.cli.standins import TOKENS, StandIns
 from exporter.clock import SystemClock
-from exporter.config import Config
+from exporter.config import Account, Cluster, Config, OctopusProject, Slurm
 from exporter.errors import ExporterError, PollError
-from exporter.http import Request, Response, on_response
-from exporter.http.client import readable
+from exporter.http import Request, Response, Settings, Upstream, on_response
+from exporter.http.client import ResponseHook, readable
 from exporter.polling import Target
 from exporter.redaction import redact
 from exporter.sources.collector import Subject
 from exporter.sources.scnet.discovery import ask_center
+from exporter.sources.scnet.subjects import OWNER
 
 # Pages of one list that are kept.
 PAGES: Final = 3
+PAGING: Final = frozenset({"offset", "start", "limit", "startTime", "endTime", "start_time", "end_time"})
 WRONG_TOKEN: Final = "a-token-of-nobody"  # noqa: S105 - it is none
 
 EXAMPLE = """examples:
@@ -66,17 +68,24 @@ class Capture:
     failed: list[str] = field(default_factory=list)
     subjects: dict[str, list[Subject]] = field(default_factory=dict)
 
-    def note(self, source: str, request: Request, response: Response, kind: str = "own") -> None:
-        """Keep an exchange, unless it is one more of the same."""
-        alike = [
-            each
-            for each in self.exchanges
-            if each.source == source and each.kind == kind and each.request.collector == request.collector
-        ]
-        if len(alike) < (PAGES if kind == "own" else 1) and all(
-            (each.request.url, each.request.data) != (request.url, request.data) for each in alike
-        ):
-            self.exchanges.append(Exchange(source, request, response, kind))
+    def of(self, source: str, kind: str = "own") -> ResponseHook:
+        """Return a hook that keeps exchanges: of each list some pages, of anything else the first answer to each token."""
+        kept: dict[Hashable, list[Request]] = {}
+
+        def note(request: Request, response: Response) -> None:
+            alike = kept.setdefault(_asked(request), [])
+            if len(alike) < PAGES and request not in alike:
+                alike.append(request)
+                self.exchanges.append(Exchange(source, request, response, kind))
+
+        return note
+
+
+def _asked(request: Request) -> Hashable:
+    """Return the question of a request, whichever page it wants."""
+    parts = urlsplit(request.url)
+    pairs = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in PAGING]
+    return request.collector, request.method, parts.path, *pairs
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
@@ -137,16 +146,22 @@ def run(args: argparse.Namespace) -> int:
 async def _capture(components: Components, *, refusals: bool) -> Capture:
     captured = Capture()
     infos = target_infos(components.config)
-    first: dict[tuple[str, str], Target] = {}
+    first: dict[tuple[str, str, str], Target] = {}
     for target in all_targets(components):
-        first.setdefault((target.key.source, target.key.collector), target)
+        # A project's queues are few, and their rows differ.
+        queue = target.key.target if target.key.source in components.projects else ""
+        first.setdefault((target.key.source, target.key.collector, queue), target)
     try:
-        for (source, collector), target in first.items():
-            with on_response(partial(captured.note, source)):
+        for (source, collector, _), target in first.items():
+            with on_response(captured.of(source)):
                 outcome = await poll(components, target)
             if outcome.error is not None:
                 captured.failed.append(f"{source} {collector}: {outcome.error}")
-            captured.subjects.setdefault(source, []).append(info_of(infos, target.key).subject)
+            subject = info_of(infos, target.key).subject
+            if subject.configured == OWNER:
+                # Only the poll has found out whose token it is.
+                subject = replace(subject, user=outcome.key.target)
+            captured.subjects.setdefault(source, []).append(subject)
         await _ask_platform(components, captured)
         if refusals:
             await _ask_refused(components, captured)
@@ -158,33 +173,42 @@ async def _capture(components: Components, *, refusals: bool) -> Capture:
 async def _ask_platform(components: Components, captured: Capture) -> None:
     """Ask for what only `discover` asks otherwise: the region, and the groups."""
     for name, region in components.regions.items():
-        with (
-            on_response(partial(captured.note, name)),
-            suppress(PollError),
-        ):
+        with on_response(captured.of(name)), suppress(PollError):
             await ask_center(region.upstream, region.tokens.own, region.cluster.ac_url)
     membership = Membership(SystemClock())
     for name, at_work in components.accounts.items():
-        with on_response(partial(captured.note, name)):
+        with on_response(captured.of(name)):
             await membership.ask(at_work, components.slots)
 
 
 async def _ask_refused(components: Components, captured: Capture) -> None:
-    """Repeat each request that carried a token and changes nothing, without one and with a wrong one."""
-    for each in tuple(captured.exchanges):
-        request = each.request
-        names = [name for name in request.headers if name.lower() in TOKENS]
-        upstream = getattr(components.sources.get(each.source), "upstream", None)
-        if not names or upstream is None or request.collector == "token" or request.method not in ("GET", "POST"):
-            continue
-        without = {name: value for name, value in request.headers.items() if name not in names}
-        for kind, headers in (("none", without), ("wrong", {**request.headers, **dict.fromkeys(names, WRONG_TOKEN)})):
-            changed = msgspec.structs.replace(request, headers=headers, secrets=())
-            with (
-                on_response(partial(captured.note, each.source, kind=kind)),
-                suppress(PollError),
-            ):
-                await upstream.call(changed, lambda response: response)
+    """Repeat the first request to each endpoint that carried a token, without one and with a wrong one."""
+    first: dict[Hashable, Exchange] = {}
+    for each in captured.exchanges:
+        if any(name.lower() in TOKENS for name in each.request.headers) and each.request.method in ("GET", "POST"):
+            first.setdefault((each.source, each.request.collector, urlsplit(each.request.url).path), each)
+    for each in first.values():
+        upstream = _upstream(components, each.source)
+        names = [name for name in each.request.headers if name.lower() in TOKENS]
+        without = {name: value for name, value in each.request.headers.items() if name not in names}
+        for kind, headers in (("none", without), ("wrong", {**without, **dict.fromkeys(names, WRONG_TOKEN)})):
+            request = msgspec.structs.replace(each.request, headers=headers, secrets=())
+            with on_response(captured.of(each.source, kind)), suppress(PollError):
+                await upstream.call(request, lambda response: response)
+        await upstream.close()
+
+
+def _upstream(components: Components, source: str) -> Upstream:
+    """Return a connection of its own: requests that are to be rejected must not count as failures of the others."""
+    parts: dict[str, WithTls] = {
+        **components.accounts,
+        **components.regions,
+        **components.slurm,
+        **components.projects,
+    }
+    slurm = components.slurm.get(source)
+    settings = Settings(source, retries=0, unix_socket="" if slurm is None else slurm.cluster.unix_socket)
+    return Upstream(settings, slots=components.slots, observer=Unobserved(), clock=SystemClock(), tls=parts[source].tls)
 
 
 # Writing.
@@ -194,7 +218,11 @@ def _files(captured: Capture, config: Config, stand_ins: StandIns) -> Iterator[t
     """Yield names and contents of all files."""
     # An account is called like its login, as a rule.
     names = {account.name: stand_ins.of("account", account.name) for account in config.accounts}
-    documents = [_document(each, names, stand_ins) for each in _in_order(captured.exchanges)]
+    exchanges = _in_order(captured.exchanges)
+    # Twice: names that the last answers tell may stand in the messages of the first.
+    for each in exchanges:
+        _document(each, names, stand_ins)
+    documents = [_document(each, names, stand_ins) for each in exchanges]
     for number, document in enumerate(documents, 1):
         name = f"{number:03}-{document['source']}-{document['collector']}"
         suffix = "" if document["asked_with"] == "own" else f"-{document['asked_with']}-token"
@@ -242,10 +270,10 @@ def _body(body: bytes, headers: Mapping[str, str], stand_ins: StandIns) -> Any:
         return ""
     try:
         content = json.loads(readable(Response(200, body, headers, 0.0)).body, parse_constant=lambda _: None)
-    except ValueError:
+        return stand_ins.value(content)
+    except (ValueError, RecursionError):
         kind = headers.get("Content-Type", "").partition(";")[0]
         return f"({len(body)} bytes of {kind if kind in ('text/html', 'text/plain', 'application/json') else 'something'}, no JSON)"
-    return stand_ins.value(content)
 
 
 def _text(document: Mapping[str, Any]) -> str:
@@ -255,43 +283,83 @@ def _text(document: Mapping[str, Any]) -> str:
 
 def _replayed(captured: Capture, config: Config, stand_ins: StandIns) -> dict[str, Any]:
     """Return a configuration for the captured answers; ``${REPLAY_URL}`` is where they are served."""
-    entry: dict[str, Any]
-    sections: dict[str, list[dict[str, Any]]] = {"accounts": [], "clusters": []}
-    for account in config.accounts:
-        name = stand_ins.of("account", account.name)
-        url = f"${{REPLAY_URL}}/{name}"
+    of = stand_ins.of
+
+    def account(section: Account) -> dict[str, Any]:
+        url = address(of("account", section.name))
         keys = {
             "access_key": "replayed",
             "secret_key": "replayed",
             "token_url": f"{url}/api/user/v3/tokens",
             "url": url,
         }
-        entry = {
-            "name": name,
-            "user": stand_ins.of("user", account.user),
-            **keys,
-            "collect": list(account.collect),
-        }
-        sections["accounts"].append(entry)
-    for cluster in config.clusters:
-        subjects = captured.subjects.get(cluster.name, [])
-        users = dict.fromkeys(stand_ins.of("user", each.user) for each in subjects if each.user and not each.group_id)
-        members = [
-            {
-                "group_id": stand_ins.id_of(each.group_id),
-                "group": stand_ins.of("group", each.group),
-                "users": [stand_ins.of("user", each.user)],
-            }
-            for each in subjects
-            if each.group_id
+        if section.password is not None:
+            keys = {"password": "replayed", "org_id": "replayed", "url": url}
+        return {"name": of("account", section.name), "user": of("user", section.user), **keys}
+
+    def region(section: Cluster) -> dict[str, Any]:
+        subjects = captured.subjects.get(section.name, [])
+        own = {user.name for user in section.users or () if user.token or user.account}
+        users = dict.fromkeys(each.user for each in subjects if each.user and not each.group_id)
+        members = [each for each in subjects if each.group_id] or [
+            Subject("", "", "", user, member.group, member.group_id)
+            for member in section.members
+            for user in member.users
         ]
-        url = f"${{REPLAY_URL}}/{quote(cluster.name)}"
-        entry = {"name": cluster.name, "cluster_id": stand_ins.id_of(cluster.cluster_id), "hpc_url": url, "ac_url": url}
-        entry |= (
-            {"token": "replayed"} if cluster.account is None else {"account": stand_ins.of("account", cluster.account)}
-        )
-        entry |= {"collect": list(cluster.collect), "users": list(users), "members": members[:1]}
-        sections["clusters"].append({name: value for name, value in entry.items() if value != []})
+        url = address(section.name)
+        entry: dict[str, Any] = {"name": section.name, "cluster_id": stand_ins.id_of(section.cluster_id)}
+        entry |= {"hpc_url": url, "ac_url": url}
+        entry |= {"account": of("account", section.account)} if section.account else {"token": "replayed"}
+        entry["users"] = [
+            {"name": of("user", user), "token": "replayed"} if user in own else of("user", user) for user in users
+        ]
+        groups: dict[tuple[str, str], list[str]] = {}
+        for each in members:
+            groups.setdefault((each.group_id, each.group), []).append(of("user", each.user))
+        entry["members"] = [
+            {"group_id": stand_ins.id_of(group_id), "group": of("group", group), "users": users}
+            for (group_id, group), users in groups.items()
+        ]
+        return entry
+
+    def slurm(section: Slurm) -> dict[str, Any]:
+        groups = [of("group", group) for group in section.groups or ()]
+        return {"name": section.name, "url": address(section.name), "token": "replayed", "groups": groups}
+
+    def project(section: OctopusProject) -> dict[str, Any]:
+        url = address(section.name)
+        login = {"url": url, "domain": "replayed", "user": "replayed", "password": "replayed", "project": "replayed"}
+        queues = [
+            {
+                "queue_type": queue.queue_type,
+                "cluster_type": queue.cluster_type,
+                "cluster_id": queue.cluster_id and stand_ins.id_of(queue.cluster_id),
+            }
+            for queue in section.queues
+        ]
+        return {
+            "name": section.name,
+            "base_url": url,
+            "project_id": stand_ins.id_of(section.project_id),
+            **({"iam": login} if section.iam else {"token": "replayed"}),
+            "queues": [{name: value for name, value in queue.items() if value} for queue in queues],
+        }
+
+    def address(name: str) -> str:
+        return f"${{REPLAY_URL}}/{quote(name, safe='')}"
+
+    def entries(sections: Iterable[Any], write: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return sections without what is empty."""
+        found = [{**write(each), "collect": list(each.collect)} for each in sections]
+        return [{name: value for name, value in entry.items() if value != []} for entry in found]
+
+    sections = {
+        "accounts": entries(config.accounts, account),
+        "clusters": entries(config.clusters, region),
+        "slurm": entries(config.slurm, slurm),
+        "octopus": entries(config.octopus, project),
+        "tracking": {"time_zone": str(config.tracking.time_zone)},
+    }
     return {name: entries for name, entries in sections.items() if entries}
 
 
@@ -301,9 +369,8 @@ def _summary(documents: list[dict[str, Any]]) -> Iterator[str]:
     yield "| source | collector | token | HTTP status | code |"
     yield "|---|---|---|---|---|"
     for each in documents:
-        body = each["response"]["body"]
-        code = body.get("code", "") if isinstance(body, dict) else ""
-        yield f"| {each['source']} | {each['collector']} | {each['asked_with']} | {each['response']['status']} | {code} |"
+        row = (each["source"], each["collector"], each["asked_with"], each["response"]["status"], code(each))
+        yield f"| {' | '.join(map(str, row))} |"
     yield ""
     yield "## Questions that the documentation leaves open"
     yield ""

@@ -5,12 +5,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from exporter.sources.values import epoch_seconds
 
 Document = Mapping[str, Any]
-ENDED: Final = ("statC", "statDE", "statD", "statT", "statN", "statF", "statEX")
 
 
 def rows(document: Document) -> list[dict[str, Any]]:
@@ -23,30 +22,72 @@ def rows(document: Document) -> list[dict[str, Any]]:
 
 
 def form(document: Document) -> str:
-    """Return the form of an answer's data in a word."""
+    """Return the form of an answer without rows in a few words; nothing for one that has some."""
     body = document["response"]["body"]
+    if rows(document) or not _worked(document):
+        return ""
     if not isinstance(body, dict):
         return "the whole body is null" if body is None else "no envelope"
-    if "data" not in body:
-        return "data is absent"
-    return (
-        {None: "data is null"}.get(body["data"], "")
-        if body["data"] is None
-        else f"data is a {type(body['data']).__name__}"
-    )
+    data = body.get("data", "absent")
+    return f"data is {'null' if data is None else data if data == 'absent' else f'an empty {type(data).__name__}'}"
+
+
+def code(document: Document) -> str:
+    """Return the code in an answer's body, in the words of whichever service; nothing where there is none."""
+    body = document["response"]["body"]
+    fields = body if isinstance(body, dict) else {}
+    errors = fields.get("errors") or [{}]
+    inner = errors[0] if isinstance(errors, list) and isinstance(errors[0], dict) else {}
+    found = (fields.get("code"), fields.get("error_code"), fields.get("errorCode"), inner.get("error_number"))
+    return next((str(each) for each in found if each is not None), "")
+
+
+def _worked(document: Document) -> bool:
+    return document["response"]["status"] < 400 and code(document) in ("", "0")  # noqa: PLR2004 - HTTP's errors
+
+
+def claims(token: object) -> Mapping[str, Any]:
+    """Return the claims of a token; none where it cannot be decoded."""
+    try:
+        found = json.loads(base64.urlsafe_b64decode(str(token).split(".")[1] + "=="))
+    except (ValueError, IndexError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _lifetime(document: Document) -> str:
     for row in rows(document):
+        expires = epoch_seconds(claims(row.get("token")).get("expireTime"))
         try:
-            claims = json.loads(base64.urlsafe_b64decode(str(row.get("token")).split(".")[1] + "=="))
             served = parsedate_to_datetime(document["response"]["headers"]["Date"]).timestamp()
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError):
             continue
-        expires = epoch_seconds(claims.get("expireTime"))
         if expires is not None:
             return f"{expires - served:.0f} s"
     return ""
+
+
+def _token(document: Document) -> str:
+    headers = {name.lower(): value for name, value in document["request"]["headers"].items()}
+    cluster = claims(headers.get("token")).get("clusterId")
+    which = {None: "one that says nothing", "0": "the platform's"}.get(cluster, "the region's")
+    return f"{which} {'was accepted' if _worked(document) else f'was not: {code(document)}'}"
+
+
+def _arrays(document: Document) -> str:
+    ids = [str(row.get("jobId", row.get("id"))) for row in rows(document)]
+    return ", ".join([each for each in ids if "[" in each or "_" in each][:3])
+
+
+def _clock(document: Document) -> str:
+    meta = document["response"]["body"].get("meta_info") if isinstance(document["response"]["body"], dict) else None
+    moment = meta.get("current_time") if isinstance(meta, dict) else None
+    return {int: "a number", str: f"text like {moment!r}"}.get(type(moment), "absent")
+
+
+def _page_size(document: Document) -> str:
+    limit = dict(parse_qsl(urlsplit(document["request"]["target"]).query)).get("limit", "")
+    return f"limit {limit}: HTTP {document['response']['status']} {code(document)}".strip()
 
 
 def _names(document: Document) -> str:
@@ -95,6 +136,9 @@ QUESTIONS: Final[Sequence[tuple[str, str, Callable[[Document], str]]]] = (
     ("/tokens", "How long does a token live?", _lifetime),
     ("/groupmembers", "Does a member's row name the region's user?", _names),
     ("/view/queue/jobs", "What does the answer look like where no queue has a job?", form),
+    ("/clusterUserNames/", "Which token does the member list take?", _token),
+    ("/clusterUserNames/", "What does the answer look like where a member has no job?", form),
+    ("/clusterUserNames/", "How are the tasks of an array numbered?", _arrays),
     ("/clusterUserNames/", "Are ended jobs listed, and in which words?", _ended),
     ("/jobs/monitor/page-list", "What is jobStartTime of a job that waits?", _starts),
     ("/jobs/monitor/page-list", "Are the amounts of a waiting job those requested, or 0?", _waiting_amounts),
@@ -102,25 +146,27 @@ QUESTIONS: Final[Sequence[tuple[str, str, Callable[[Document], str]]]] = (
     ("/historyjobs", "In which words are states?", _ended),
     ("/queuenames/", "What is the unit of queMaxWalltime?", _first("queMaxWalltime")),
     ("/userquotas/", "What is maxWallTime?", _first("maxWallTime")),
+    ("/data/queuing-jobs", "What form has current_time?", _clock),
+    ("/data/queuing-jobs", "How long may a page be?", _page_size),
     ("/ac/openapi/v2/user", "What does accountBalance look like?", _first("accountBalance")),
 )
 
 
 def answered(documents: Sequence[Document]) -> Iterator[str]:
     """Yield a line for each question and source that says something about it, then what refusals look like."""
+    said: dict[str, None] = {}
     for part, question, answer in QUESTIONS:
         for document in documents:
             path = f"{urlsplit(document['request']['target']).path}/"
             asked = document["asked_with"] == "own" and (part in path if part.endswith("/") else f"{part}/" in path)
             if asked and (found := answer(document)):
-                yield f"{question} {document['source']}: {found}"
+                said[f"{question} {document['source']}: {found}"] = None
+    yield from said
     refusals: dict[tuple[str, str], list[str]] = {}
     for document in documents:
         if document["asked_with"] != "own":
-            body = document["response"]["body"]
-            code = body.get("code", "none") if isinstance(body, dict) else "none"
-            said = f"HTTP {document['response']['status']}, code {code}{_pause(document)}"
-            refusals.setdefault((document["asked_with"], said), []).append(document["collector"])
-    for (kind, said), collectors in refusals.items():
+            what = f"HTTP {document['response']['status']}, code {code(document) or 'none'}{_pause(document)}"
+            refusals.setdefault((document["asked_with"], what), []).append(document["collector"])
+    for (kind, what), collectors in refusals.items():
         which = "no token" if kind == "none" else "a wrong token"
-        yield f"What is the answer to {which}? {said}: {', '.join(dict.fromkeys(collectors))}"
+        yield f"What is the answer to {which}? {what}: {', '.join(dict.fromkeys(collectors))}"

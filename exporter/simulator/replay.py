@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
@@ -31,31 +32,41 @@ class Replay:
             raise ReplayError(f"{folder} holds no capture: there are no answers in it")
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.route("*", "/{source}/{path:.*}", self._serve)]
+        return [web.route("*", "/{path:.*}", self.serve)]
 
-    async def _serve(self, request: web.Request) -> web.Response:
-        path = f"/{request.match_info['path']}"
-        found = max(self._like(request, path, await request.text()), default=None)
+    async def serve(self, request: web.Request) -> web.Response:
+        """Answer a request to /SOURCE/PATH."""
+        found = max(self._like(request, await request.text()), default=None)
         if found is None:
             return web.Response(status=404, text="404: Not Found: there is no captured answer to this")
-        response = self._exchanges[-found[1]]["response"]
+        response = self._exchanges[-found[-1]]["response"]
         headers = {name: str(value) for name, value in response["headers"].items() if name.lower() not in _OF_THE_WIRE}
         body = response["body"]
         text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
         return web.Response(status=response["status"], headers=headers, body=text.encode())
 
-    def _like(self, request: web.Request, path: str, body: str) -> Iterator[tuple[int, int]]:
-        """Yield the likeness of each captured request to this one, and its number from the end: of equal ones the first counts."""
-        source, fields = request.match_info["source"], _fields(body)
+    def _like(self, request: web.Request, body: str) -> Iterator[tuple[int, bool, int]]:
+        """Yield the likeness of each captured request to this one, whether it worked, and its number from the end.
+
+        A token is told from others by its stand-in, which a replayed login gives.
+        """
+        source, _, path = request.path.removeprefix("/").partition("/")
+        fields, sent_headers = _fields(body), set(request.headers.values())
         for number, each in enumerate(self._exchanges):
             captured = urlsplit(each["request"]["target"])
-            if (each["request"]["method"], captured.path) != (request.method, path):
+            if (each["request"]["method"], captured.path) != (request.method, f"/{path}"):
                 continue
             pairs = set(parse_qsl(captured.query, keep_blank_values=True))
             sent = each["request"]["body"]
             same = sum(sent.get(name) == value for name, value in fields.items()) if isinstance(sent, dict) else 0
-            alike = 2 * (len(pairs & set(request.query.items())) + same) + (each["source"] == source)
-            yield alike, len(self._exchanges) - number
+            alike = 4 * (len(pairs & set(request.query.items())) + same) + 2 * (each["source"] == source)
+            alike += any(value in sent_headers for value in each["request"]["headers"].values())
+            yield alike, _worked(each["response"]), len(self._exchanges) - number
+
+
+def _worked(response: dict[str, Any]) -> bool:
+    code = response["body"].get("code", "0") if isinstance(response["body"], dict) else "0"
+    return response["status"] < 400 and str(code) == "0"  # noqa: PLR2004 - HTTP's errors
 
 
 def _fields(body: str) -> dict[str, object]:

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,19 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from exporter.cli.simulate import configuration as simulated_configuration
 from exporter.cli.standins import StandIns
 from exporter.config import load
+from exporter.simulator import Simulator, default_project, default_regions
 from exporter.simulator.replay import Replay, ReplayError, configuration
+from exporter.sources.collector import collectors_of, registry
 from tests.e2e.test_accounts import account, cluster, configured, simulated
-from tests.support.command import Command
+from tests.sources.slurm.answers import ENDED, RUNNING, new
+from tests.sources.slurm.test_partitions import NEW, NEW_NODES
+from tests.support.command import Command, Ended
+from tests.support.http import a_network
+from tests.support.slurmrestd import TOKEN as TOKEN_OF_SLURM
+from tests.support.slurmrestd import FakeSlurmrestd
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 GROUP = "533686286955839488"
@@ -57,11 +68,66 @@ SECRETS: dict[str, Any] = {
     "UNIQUE key": 1,
     "unheard": "UNIQUE of a kind that no page names",
     "nested": [{"name": "UNIQUE person"}, ["UNIQUE"], {"owner": "UNIQUEuser1"}],
+    # Messages and unknown fields about people whom no other field names.
+    "message": "用户周九没有权限 (UNIQUE sunqi@UNIQUE.cn, fe80::dead:beef%eth0, 2001:db8::77, 10.99.88.77:8080)",
+    "error_msg": "see https://UNIQUE.example.cn/home?user=sunqi&id=533686286955839488 or ~sunqi/run.sh or C:\\Users\\sunqi",
+    "error": f"token {TOKEN} of Sunqi was rejected",
+    "description": "job 24681357 of sunqi failed in /public/home/sunqi/王五七.sh on node UNIQUEn1",
+    "state_reason": "sunqi took 13912345678",
+    "contact": {
+        "name": "王五七",
+        "tel": "0551-65591234",
+        "phoneNumber": 65591234,
+        "weixin": "zhaoliu",
+        "qq": 1612345678,
+    },
+    "more": [
+        {"value": 13912345678.0},
+        {"value": "+8613912345678"},
+        {"value": "13912345678.0"},
+        13912345678,
+        "139 1234 5678",
+    ],
+    "when": ["2026-11-29 13912345678", "13912345678-12:34", "2026-11-29T10:00:00zhaoliu"],
+    "zhaoliu": 3,
+    "u13912345678": 1,
+    "by": {"王五七": 1, "user13987654321": 2, "13912345678": 3},
+    "owners": ["sunqi"],
+    "jobOwner": "zhaoliu",
+    "state": "zhaoliu",
+    "clusterName": "王五七的集群 zhaoliu",
+    "partition": "zhaoliu_gpu",
+    "text": "login.UNIQUE.edu.cn",
+    "realName": "王五七",
+    "session": "JSESSIONID=UNIQUE; Path=/",
+    "json": '[{"phone": 13912345678, "name": "王五七", "unheard": "zhaoliu"}]',
+    "gres_detail": ["gpu:sunqi@home:2(IDX:0-1)"],
+    "tres_req_str": "cpu=16,mem=1000M,node=1,billing=16",
+    "user_id": 13579,
+    "id": 533686286955839488.0,
+    "deep": {"a": {"b": [{"c": {"d": "sunqi", "mail": "zhaoliu@UNIQUE.cn", "ip": "fe80::dead:beef"}}]}},
     "accessKey": "UNIQUEak",
     "secretKey": "UNIQUEsk",
     "password": "UNIQUEpw",
 }
-NEVER = ("UNIQUE", "王小明", "李四", "13912345678", "13987654321", "10.99.88.77", GROUP, "secret-project")
+NEVER = (
+    *(
+        "UNIQUE",
+        "王小明",
+        "李四",
+        "王五七",
+        "周九",
+        "zhaoliu",
+        "sunqi",
+        "Sunqi",
+        "13912345678",
+        "13987654321",
+        "65591234",
+        "1612345678",
+        "13579",
+    ),
+    *("10.99.88.77", "dead:beef", "2001:db8", GROUP, "secret-project", "24681357", "139 1234", "eyJ"),
+)
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -70,9 +136,17 @@ async def answer(request: web.Request) -> web.Response:
         return web.json_response({"code": "0", "data": rows})
     if request.path.endswith("/center"):
         return web.Response(
-            text="<html>UNIQUE gateway</html>", content_type="text/html", headers={"X-UNIQUE": "UNIQUE"}
+            text="<html>UNIQUE gateway</html>",
+            content_type="text/html",
+            headers={"X-UNIQUE": "UNIQUE", "Retry-After": "zhaoliu"},
         )
-    headers = {"Retry-After": "7", "Set-Cookie": "UNIQUE", "Server": "UNIQUE/1"}
+    headers = {
+        "Retry-After": "7",
+        "Set-Cookie": "UNIQUE",
+        "Server": "UNIQUE/1",
+        "Allow": "GET, UNIQUE",
+        "Location": "/UNIQUE",
+    }
     return web.json_response({"code": "0", "msg": SECRETS["msg"], "data": [SECRETS]}, headers=headers)
 
 
@@ -98,6 +172,11 @@ async def test_nothing_secret_is_in_any_file(tmp_path: Path) -> None:
         "url": url,
     }
     text = configured([login | {"token_url": f"{url}/api/user/v3/tokens", "collect": ["account"]}], [section])
+    own = {"name": "own", "url": url, "token": TOKEN, "user_name": "UNIQUEuser1", "collect": ["jobs", "partitions"]}
+    iam = {"url": url, "domain": "UNIQUEdomain", "user": "UNIQUEuser1", "password": "UNIQUEpassword", "project": "cn"}
+    queue = {"queue_type": "PROCESSOR", "cluster_type": "MODELARTS", "cluster_id": "UNIQUE-pool"}
+    project = {"name": "driving", "base_url": url, "project_id": "UNIQUEproject", "iam": iam, "queues": [queue]}
+    text = json.dumps(json.loads(text) | {"slurm": [own], "octopus": [project]}, ensure_ascii=False)
     captured = await Command(tmp_path, text)("capture", "--output=captured", "--with-refusals")
     await server.close()
     assert captured.status == 0, captured.stderr
@@ -143,28 +222,78 @@ async def test_a_capture_is_served_again_and_passes_the_check(tmp_path: Path) ->
     [groups] = [json.loads(content) for name, content in found.items() if "groups" in name]
     ids = {row["groupId"] for row in groups["response"]["body"]["data"]}
     assert all(isinstance(each, int) and len(str(each)) == len(GROUP) and str(each) != GROUP for each in ids)
-    replayed = yaml.safe_load(found["replay.yml"])
-    assert replayed["clusters"][0]["members"][0]["group_id"] in {str(each) for each in ids}
+    written = yaml.safe_load(found["replay.yml"])
+    assert written["clusters"][0]["members"][0]["group_id"] in {str(each) for each in ids}
     assert "clusterUserName in" in found["summary.md"]
-    checked = await check_of(tmp_path / "captured", tmp_path)
+    checked = await replayed(tmp_path / "captured", tmp_path, "check", "--online")
     assert checked.stdout.endswith("6 of 6 targets work\n"), checked.stdout
 
 
-async def check_of(folder: Path, tmp_path: Path) -> Any:
-    """Return the online check of a capture that is served again."""
+async def test_the_exporter_shows_of_a_capture_what_it_showed_of_the_services(tmp_path: Path) -> None:
+    """All collectors of all vendors, while the time of the simulation stands still; names may be other ones."""
+    projects = (replace(default_project(), other_regions=()),)
+    daemon = FakeSlurmrestd()
+    daemon.rows |= {
+        "jobs": [
+            new(),
+            new(**RUNNING, job_id=18),
+            new(**(ENDED | {"job_id": 19, "job_state": "COMPLETED", "account": "physics"})),
+        ],
+        "partitions": [NEW],
+        "nodes": NEW_NODES,
+    }
+    async with Simulator(default_regions(1), projects=projects, clock=lambda: 0.0) as simulator, a_network() as network:
+        document = yaml.safe_load(simulated_configuration(simulator))
+        (region,) = document["clusters"]
+        del document["accounts"][1:]
+        (lab,) = document["accounts"]
+        region["collect"] = [each.name for each in collectors_of("clusters") if not each.lists_jobs or each.default]
+        # The same region by the other ways to list jobs, and with nothing but a token.
+        others = {
+            "live": {"account": lab["name"], "collect": ["live_jobs", "job_history"], "members": region["members"]},
+            "own": {"token": region.pop("token"), "collect": ["own_jobs", "queue_jobs"]},
+        }
+        base = {name: value for name, value in region.items() if name in ("cluster_id", "hpc_url", "ac_url")}
+        document["clusters"] += [{"name": name, **base, **more} for name, more in others.items()]
+        region["account"] = lab["name"]
+        region["users"], region["members"] = region["users"][:1], [region["members"][0] | {"users": ["alice"]}]
+        url = await daemon.start(network)
+        document["slurm"] = [
+            {"name": "cluster", "url": url, "token": TOKEN_OF_SLURM, "collect": ["jobs", "partitions"]}
+        ]
+        command = Command(tmp_path, yaml.safe_dump(document, allow_unicode=True))
+        shown = await command("once", "--format=prometheus")
+        captured = await command("capture", "--output=captured", "--with-refusals")
+    assert (shown.status, captured.status) == (0, 0), shown.stderr + captured.stderr
+    assert "no answer" not in captured.stderr
+    found = files(tmp_path / "captured")
+    names = {each.name for each in registry().values()} | {"token", "center", "groups"}
+    assert {json.loads(text)["collector"] for name, text in found.items() if name.endswith(".json")} == names
+    refused = {json.loads(text)["collector"] for name, text in found.items() if name.endswith("wrong-token.json")}
+    assert refused == names - {"token"}
+    again = await replayed(tmp_path / "captured", tmp_path, "once", "--format=prometheus")
+    assert again.status == 0, again.stderr
+    before, after = anonymous(shown.stdout), anonymous(again.stdout)
+    assert (before - after, after - before) == (Counter(), Counter())
+
+
+def anonymous(exposition: str) -> Counter[str]:
+    """Return the samples of all vendors, without labels whose values have stand-ins."""
+    lines = [line for line in exposition.splitlines() if line.startswith(("hpc_", "octopus_"))]
+    hidden = re.compile(r'(user|group|account|processor|scheduler_id|cluster_id|path|job_name|source|target)="[^"]*"')
+    samples = [hidden.sub("", line) for line in lines]
+    return Counter(each for each in samples if "last_success_timestamp" not in each)
+
+
+async def replayed(folder: Path, tmp_path: Path, *arguments: str) -> Ended:
+    """Run a command with the configuration of a capture that is served again."""
     replay = Replay(folder)
-    app = web.Application()
-    app.add_routes(replay.routes())
-    server = TestServer(app)
-    await server.start_server()
-    url = str(server.make_url("")).rstrip("/")
-    try:
+    async with a_network() as network:
+        url = await network.serve(replay.serve)
         text = configuration(replay, url)
         (tmp_path / "replayed.yml").write_text(text, encoding="utf-8")
         load(tmp_path / "replayed.yml")
-        return await Command(tmp_path, text)("check", "--online")
-    finally:
-        await server.close()
+        return await Command(tmp_path, text)(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -172,20 +301,10 @@ async def check_of(folder: Path, tmp_path: Path) -> Any:
 )
 async def test_the_samples_of_a_captured_folder(folder: Path, tmp_path: Path) -> None:
     """Each folder in tests/captures has an `expected.prom` with the samples that it stands for."""
-    replay = Replay(folder)
-    app = web.Application()
-    app.add_routes(replay.routes())
-    server = TestServer(app)
-    await server.start_server()
-    try:
-        text = configuration(replay, str(server.make_url("")).rstrip("/"))
-        once = await Command(tmp_path, text)("once", "--format=prometheus")
-    finally:
-        await server.close()
+    once = await replayed(folder, tmp_path, "once", "--format=prometheus")
     assert once.status == 0, once.stderr
-    lines = sorted(
-        line for line in once.stdout.splitlines() if line.startswith("hpc_") and not line.startswith("hpc_exporter_")
-    )
+    own = ("hpc_exporter_", "#")
+    lines = sorted(line for line in once.stdout.splitlines() if not line.startswith(own))
     expected = folder / "expected.prom"
     assert lines == expected.read_text(encoding="utf-8").splitlines()
 
