@@ -17,8 +17,8 @@ from exporter.app import Components, assemble, validate
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
-from exporter.cli.output import print_error, print_line, print_text, warn
-from exporter.cli.terminal import indented, progress
+from exporter.cli.output import ALIKE, indented, print_error, print_line, print_text, warn
+from exporter.cli.terminal import progress
 from exporter.config import FileSecret
 from exporter.errors import (
     AuthenticationError,
@@ -239,10 +239,6 @@ def _with_credentials_compared(results: list[CheckResult]) -> list[CheckResult]:
 
 def _each(findings: Iterable[tuple[CheckResult, Finding | None]]) -> list[str]:
     return [_line(result, finding) for result, finding in findings]
-
-
-# More targets of a region that fail for the same reason share a line.
-ALIKE: Final = 3
 
 
 def _shared(failed: Sequence[tuple[CheckResult, Finding]]) -> list[str]:

@@ -14,7 +14,7 @@ from exporter.app import Components, assemble
 from exporter.cli import options
 from exporter.cli.filters import add_filters, chosen, filters_of
 from exporter.cli.options import UsageError
-from exporter.cli.output import print_text, warn, write
+from exporter.cli.output import print_text, warn_alike, write
 from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure, timestamp
 from exporter.cli.terminal import progress, rendered
 from exporter.config import Cluster
@@ -270,7 +270,7 @@ async def _list(
         if states is None or job.state in states
     ]
     unread = [answer for answer in answers if answer.missing]
-    warn(*(f"{answer.member.source} {answer.member.target}: {answer.missing}" for answer in unread))
+    warn_alike((answer.member.source, answer.member.target, f": {answer.missing}") for answer in unread)
     if fmt == "json":
         now = timestamp(components.context.clock.now())
         write(encoded(Jobs(time=now, ok=not unread, jobs=rows, unread_members=list(map(_unread_member, unread)))))

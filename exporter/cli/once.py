@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import io
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,18 +16,21 @@ from exporter.app.poll_once import all_targets, exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.filters import add_filters, chosen, filters_of
-from exporter.cli.output import print_text, warn, write
+from exporter.cli.output import print_text, warn_alike, write
 from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows, timestamp
 from exporter.cli.sums import grouped, with_totals
 from exporter.cli.terminal import progress, rendered
 from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
+from exporter.http.failures import NOT_REPEATED
 from exporter.polling import Outcome, Target
 from exporter.sources.collector import Collector, Subject, registry
 from exporter.sources.collector import Found as Values
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 
 GROUPINGS: Final = ("cluster", "group", "user", "queue")
+# How amounts are shown, by the last word of their metric: the unit, and how much of the metric's own it is.
+UNITS: Final = {"bytes": ("GB", 10**9), "seconds": ("h", 3600), "cny": ("CNY", 1)}
 
 EXAMPLE = """examples:
   hpc-exporter once
@@ -105,7 +109,9 @@ def _targets(components: Components, filters: Mapping[str, Sequence[str] | None]
     """Return the targets to poll. Raises UsageError for filters that match none."""
     targets = all_targets(components)
     if not targets:
-        raise ExporterError("there is nothing to poll: the configuration names no targets")
+        raise ExporterError(
+            "there is nothing to poll: the configuration names no targets; hpc-exporter discover finds those of an account"
+        )
     infos = target_infos(components.config)
     return chosen([(target, info_of(infos, target.key).subject) for target in targets], filters, "target")
 
@@ -120,7 +126,11 @@ async def _once(components: Components, targets: list[Target], args: argparse.Na
         text = await exposition(components, outcomes) if fmt == "prometheus" else b""
     finally:
         await components.close()
-    warn(*filter(None, map(_complaint, outcomes)))
+    warn_alike(
+        (outcome.key.source, " ".join(filter(None, outcome.key[1:])), complaint)
+        for outcome in outcomes
+        if (complaint := _complaint(outcome))
+    )
     rows = _rows(components.config, outcomes)
     if fmt == "prometheus":
         write(text.decode(), output)
@@ -135,14 +145,13 @@ async def _once(components: Components, targets: list[Target], args: argparse.Na
 
 
 def _complaint(outcome: Outcome) -> str:
-    """Return the warning about a target that failed or had unreadable records; empty for all others."""
-    name = " ".join(filter(None, outcome.key))
+    """Return what is wrong with a target that failed or had unreadable records; empty for all others."""
     if isinstance(outcome.error, NotThereError):
-        return f"{name}: {outcome.error}; it is optional"
+        return f": {outcome.error}; it is optional"
     if outcome.error is not None:
-        return f"{name} failed: {outcome.error}"
+        return f" failed: {str(outcome.error).removesuffix(NOT_REPEATED.en)}"
     if unreadable := outcome.unreadable:
-        return f"{name}: {unreadable} record{'s' * (unreadable > 1)} left out as unreadable"
+        return f": {unreadable} record{'s' * (unreadable > 1)} left out as unreadable"
     return ""
 
 
@@ -192,7 +201,7 @@ def _values(collector: Collector) -> Once:
     def title(row: ValueRow) -> str:
         """Return the head of the column of a value: its metric, in short, and its labels that not all metrics have."""
         name = row.family.removeprefix(prefix).strip("_").replace("_", " ") if others else "value"
-        words = [name.removesuffix(" bytes") + " GB" * name.endswith(" bytes")]
+        words = [re.sub(" (bytes|seconds|cny)$", lambda found: f" {UNITS[found[1]][0]}", name)]
         return " ".join(words + [value for label, value in row.labels.items() if label not in shared])
 
     def table(values: Sequence[ValueRow]) -> Table:
@@ -203,12 +212,12 @@ def _values(collector: Collector) -> Once:
         rows: dict[tuple[str, ...], dict[str, str | None]] = {}
         for row in values:
             key = tuple(row.labels[label] for label in shared)
-            unit = 10**9 if row.family.endswith("_bytes") else 1
+            _, unit = UNITS.get(row.family.rpartition("_")[2], ("", 1))
             rows.setdefault(key, {})[title(row)] = rounded(row.value, unit)
         plain = {title(row) for row in values if len(row.labels) == len(shared)}
         columns = [Column(name, whole=True, right=True, minor=name not in plain) for name in titles]
         return Table(
-            [*map(Column, shared), *columns],
+            [*(Column(label.removeprefix("hpc_").replace("_", " ")) for label in shared), *columns],
             [(*key, *(found.get(name) for name in titles)) for key, found in rows.items()],
         )
 
@@ -245,7 +254,8 @@ def _tables(found: Found, incomplete: Collection[Once | None], stream: TextIO, a
         if kind.table is None or not (rows or kind.nothing):
             continue
         table = kind.table(rows)
-        if not set(args.by) <= {column.title for column in table.columns}:
+        titles = {column.title for column in table.columns}
+        if args.by and not (titles.issuperset(args.by) and any(column.summed for column in table.columns)):
             continue
         body = f"{kind.nothing}\n"
         if rows:

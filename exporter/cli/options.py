@@ -212,17 +212,18 @@ def whole_number(text: str) -> int:
 
 def non_negative(text: str) -> int:
     """Return an argparse type."""
-    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
-    return int(text)
+    return _number(text, 0)
 
 
 def positive(text: str) -> int:
     """Return an argparse type."""
-    number = non_negative(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    return _number(text, 1)
+
+
+def _number(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {least} or more")
+    return int(text)
 
 
 def positive_duration(text: str) -> float:

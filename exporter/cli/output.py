@@ -5,12 +5,17 @@ import errno
 import os
 import re
 import select
+import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+from rich.cells import cell_len
 
 from exporter.errors import ExporterError
 from exporter.redaction import redact
@@ -21,6 +26,8 @@ from exporter.text import printable
 READABLE_BY_ALL = 0o644
 # Symbolic links to follow; the limit of the kernel.
 LONGEST_CHAIN = 40
+# More targets of a source with the same trouble share a line.
+ALIKE = 3
 # Seconds to wait for the other end of a pipe.
 PATIENCE = 10.0
 NO_READER = "no process reads this pipe"
@@ -47,8 +54,40 @@ def print_error(*texts: str) -> None:
     """Print these without the program's name, for texts that begin with a file's."""
     for text in texts:
         with contextlib.suppress(OSError):
-            print(_plain(text), file=sys.stderr, flush=True)
+            for line in _plain(text).split("\n"):
+                sys.stderr.write(indented(line, sys.stderr, "  "))
+            sys.stderr.flush()
         drain_stderr()
+
+
+def warn_alike(troubles: Iterable[tuple[str, str, str]]) -> None:
+    """Warn of the troubles of targets: source, other names and text of each; many of one text in one line."""
+    alike: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for source, name, text in troubles:
+        alike[source, text].append(name)
+    for (source, text), names in alike.items():
+        if len(names) <= ALIKE:
+            warn(*(f"{source} {name}{text}" for name in names))
+        else:
+            warn(f"{source}: {len(names):,} targets ({', '.join(names[:ALIKE])}, ...){text}")
+
+
+def indented(text: str, stream: TextIO, indent: str) -> str:
+    """Return a line as a terminal shows it without breaking words, further lines with an `indent`; else unchanged."""
+    width = terminal_width(stream)
+    lines = [""]
+    for number, word in enumerate(text.split(" ")):
+        longer = f"{lines[-1]} {word}" if number else word
+        if width is None or cell_len(longer) <= width or not lines[-1].strip():
+            lines[-1] = longer
+        else:
+            lines.append(indent + word)
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """Cells in a line of the terminal, or what COLUMNS says; None where the text goes elsewhere."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from exporter.cli.output import print_text
+from exporter.cli.output import print_error, print_text
 from exporter.redaction import withheld
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
         if message and file is sys.stdout:
             print_text(message)
-        else:
-            super()._print_message(message, file)
+        elif message:
+            print_error(message.removesuffix("\n"))
 
     def error(self, message: str) -> NoReturn:
         """Redact tokens given in a wrong place, and suggest what may have been meant."""
@@ -85,6 +85,8 @@ class Parser(argparse.ArgumentParser):
             hint = suggestion(found["given"], choices) or f"; there are: {', '.join(choices)}"
             kind = "command" if found["of"] in (None, "COMMAND") else found["of"].removeprefix("--")
             message = f"there is no {kind} {found['given']!r}{hint}"
+        elif message.endswith(": COMMAND"):
+            message = f"a command is missing; there are: {', '.join(self.commands)}"
         super().error(" ".join(map(withheld, message.split(" "))))
 
 

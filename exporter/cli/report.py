@@ -19,7 +19,7 @@ from exporter.cli.schemas import ReportDocument, ReportRow, encoded, timestamp
 from exporter.cli.sums import with_totals
 from exporter.cli.terminal import rendered
 from exporter.clock import SystemClock
-from exporter.sources.once import Cell, Column, Table
+from exporter.sources.once import Cell, Column, Table, count, number
 from exporter.tracking.model import OUTCOMES
 from exporter.web.csv import BOM, cell
 
@@ -167,6 +167,8 @@ def in_order(report: Report) -> list[tuple[tuple[str, ...], Sums]]:
 
 def table(report: Report, by: Sequence[str], *, wide: bool = False) -> str:
     """Return the rows with their sums, fit for the terminal."""
+    if not report.sums:
+        return "no jobs are known of this period\n"
     found, footers = with_totals(_table(report, by), None, partial=not report.complete)
     return rendered(found.columns, found.rows, sys.stdout, footers, wide=wide)
 
@@ -178,14 +180,13 @@ def plain(report: Report, _period: Period, by: Sequence[str]) -> str:
 
 
 def _table(report: Report, by: Sequence[str]) -> Table:
-    def numbers(title: str, *, summed: bool = True) -> Column:
-        return Column(title, whole=True, right=True, summed=summed)
-
     columns = [
         *map(Column, by),
-        *map(numbers, ("jobs", *SHOWN, "core h", "GPU h", "DCU h")),
-        numbers("median wait", summed=False),
-        numbers("mean wait", summed=False),
+        count("jobs"),
+        *(count(outcome, minor=outcome != "failed") for outcome in SHOWN),
+        *map(count, ("core h", "GPU h", "DCU h")),
+        number("median wait"),
+        Column("mean wait", whole=True, right=True, minor=True),
     ]
     return Table(columns, [(*key, *_cells(sums)) for key, sums in in_order(report)])
 

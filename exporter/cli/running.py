@@ -16,7 +16,7 @@ from exporter.cli.options import UsageError
 from exporter.clock import SystemClock
 from exporter.config import Tls
 from exporter.config.files import UnusableFileError, read_file
-from exporter.errors import AuthenticationError, DecodeError, ExporterError
+from exporter.errors import AuthenticationError, DecodeError, ExporterError, PollError, UpstreamConnectionError
 from exporter.http import Request, Response, Settings, Upstream
 
 # Targets of one request, the most there can be.
@@ -73,6 +73,12 @@ class Client:
         if (args.user is None) != (args.password_file is None):
             raise UsageError("--user and --password-file belong together")
         return cls(args.url, args.ca_file, _basic_auth(args.user, args.password_file))
+
+
+def unanswered(url: str, error: PollError) -> ExporterError:
+    """Return the error of a command that asked in vain; it tells what to do where nothing listens."""
+    hint = "; start the exporter with hpc-exporter serve, or say where it runs with --url=http://HOST:PORT"
+    return ExporterError(f"{url}: {error}{hint if isinstance(error, UpstreamConnectionError) else ''}")
 
 
 def decoded(response: Response) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A table is as wide as the terminal, or as wide as it needs to be where a program
 """
 
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,8 +14,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.style import Style
-from rich.text import Text
 
+from exporter.cli.output import terminal_width
 from exporter.records import JobState
 from exporter.sources.once import Cell, Column
 from exporter.text import printable
@@ -64,7 +63,7 @@ def rendered(
     """
     texts = [[text_of(cell) for cell in row] for row in rows]
     below = [(footer.label, [text_of(cell) for cell in footer.cells]) for footer in footers]
-    width = None if wide else _terminal_width(stream)
+    width = None if wide else terminal_width(stream)
     return fitted(columns, texts, below, width, colours=_has_colours(stream))
 
 
@@ -227,23 +226,6 @@ def shortened(text: str, size: int) -> str:
         return text
     end = (size - 1) // 3
     return set_cell_size(text, size - 1 - end).rstrip() + ELLIPSIS + set_cell_size(text[::-1], end)[::-1].lstrip()
-
-
-def indented(text: str, stream: TextIO, indent: str) -> str:
-    """Return a line as a terminal shows it without breaking words, further lines with an `indent`; else unchanged."""
-    width = _terminal_width(stream)
-    if width is None:
-        return text + "\n"
-    console = Console(width=max(width, 2 * len(indent)))
-    first, *rest = Text(text).wrap(console, console.width)
-    if rest:
-        rest = list(Text(text[len(first.plain) :].lstrip()).wrap(console, console.width - len(indent)))
-    return "\n".join([first.plain.rstrip(), *(f"{indent}{line.plain.rstrip()}" for line in rest)]) + "\n"
-
-
-def _terminal_width(stream: TextIO) -> int | None:
-    """Cells in a line of the terminal, or what COLUMNS says; None where the text goes elsewhere."""
-    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def _has_colours(stream: TextIO) -> bool:

@@ -19,9 +19,9 @@ from rich.text import Text
 
 from exporter.cli import options
 from exporter.cli.options import UsageError
-from exporter.cli.running import Client, add_exporter
+from exporter.cli.running import Client, add_exporter, unanswered
 from exporter.cli.terminal import fitted, text_of
-from exporter.errors import ExporterError, PollError
+from exporter.errors import PollError
 from exporter.sources.once import Column
 from exporter.web.html import Parts, moment
 from exporter.web.lists import chosen_rows
@@ -94,7 +94,7 @@ async def _top(args: argparse.Namespace) -> int:
                 await _follow(screen, keys, live)
                 refreshing.cancel()
     except PollError as error:
-        raise ExporterError(f"{args.url}: {error}") from None
+        raise unanswered(args.url, error) from None
     finally:
         await client.close()
     return 0

@@ -10,7 +10,7 @@ from exporter.app.status import wait_facts
 from exporter.cli import options
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn
-from exporter.cli.running import Client, add_exporter
+from exporter.cli.running import Client, add_exporter, unanswered
 from exporter.cli.terminal import rendered
 from exporter.clock import SystemClock
 from exporter.config import Config, load
@@ -57,9 +57,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         found = asyncio.run(from_exporter(Client.of(args)))
     except UpstreamConnectionError as error:
-        found = from_state_file(load(args.config_file), f"{args.url}: {error}")
+        if not args.config_file.exists():
+            raise unanswered(args.url, error) from None
+        found = from_state_file(load(args.config_file), unanswered(args.url, error))
     except PollError as error:
-        raise ExporterError(f"{args.url}: {error}") from None
+        raise unanswered(args.url, error) from None
     chosen = [
         waits
         for waits in found
@@ -90,7 +92,7 @@ async def from_exporter(client: Client) -> list[Mapping[str, Any]]:
     return waits
 
 
-def from_state_file(config: Config, why: str) -> list[Mapping[str, Any]]:
+def from_state_file(config: Config, why: ExporterError) -> list[Mapping[str, Any]]:
     """Return the same from the file of a process that ended. Raises ExporterError."""
     file = config.tracking.state_file
     if not config.tracking.enabled or file is None:

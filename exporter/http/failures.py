@@ -14,6 +14,8 @@ from exporter.text import Text
 FAILURE_LIMIT = 8
 # A fresh token did not help: the next one is requested after this many seconds, or sooner while nothing is answered.
 FIRST_TTL, NEGATIVE_CACHE_TTL = 15.0, 600.0
+# Ends the error of a target that shares the result of another one's request.
+NOT_REPEATED = Text(" (not requested again for this target)", "（没有为此目标重复请求）")
 
 
 class CircuitBreaker:
@@ -56,9 +58,7 @@ class CircuitBreaker:
             error = await asyncio.shield(probe)
             # An error that is an answer (a redirect, say) closed the circuit: then every caller may send.
             if error is not None and self.is_open:
-                once_for_all = Text(
-                    f"{error} (not requested again for this target)", f"{error.text.zh}（没有为此目标重复请求）"
-                )
+                once_for_all = Text(f"{error}{NOT_REPEATED.en}", f"{error.text.zh}{NOT_REPEATED.zh}")
                 raise type(error)(once_for_all, culprit=error.culprit)
 
     @contextmanager

@@ -26,8 +26,12 @@ class Replay:
             documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
             self._exchanges = [each for each in documents if each["asked_with"] == "own"]
             self.sources = sorted({str(each["source"]) for each in self._exchanges})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ReplayError(f"{folder} holds no capture: {error}") from None
+        except OSError as error:
+            raise ReplayError(f"{folder} holds no capture: {error.filename}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ReplayError(
+                f"{folder} holds no capture: a file in it is none of hpc-exporter capture: {error}"
+            ) from None
         if not self._exchanges:
             raise ReplayError(f"{folder} holds no capture: there are no answers in it")
 

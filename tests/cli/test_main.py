@@ -102,6 +102,8 @@ def test_wrong_usage_is_told_and_ends_with_2(arguments: list[str], capsys: pytes
         (["jobs", "lst"], "hpc-exporter jobs [-h]", "there is no command 'lst'; did you mean list?"),
         (["jobs", "delete", "--cluste=x", "1"], "hpc-exporter jobs delete [-h]", "did you mean --cluster?"),
         (["once", "--format=jsn"], "hpc-exporter once [-h]", "there is no format 'jsn'; did you mean json?"),
+        (["jobs"], "hpc-exporter jobs [-h]", "a command is missing; there are: list, delete"),
+        (["once", "--top=0"], "hpc-exporter once [-h]", "--top: '0' is not a number of 1 or more"),
         (["once", "x"], "hpc-exporter once [-h]", "unexpected argument: x"),
         (["simulate", "--seed=x"], "hpc-exporter simulate [-h]", "--seed: 'x' is not a whole number"),
     ],

@@ -173,6 +173,18 @@ async def test_a_target_that_fails_is_named_and_the_rest_still_printed(
     assert found["targets"][1]["error"]["reason"] == "auth"
 
 
+async def test_many_targets_with_one_trouble_share_a_line(tmp_path: Path) -> None:
+    """A dead region is one line, however many users it has, and is folded between words on a terminal."""
+    command = Command(tmp_path, configuration(cluster("http://127.0.0.1:9", users=[f"user{n}" for n in range(50)])))
+    reason = " failed: cannot connect to 127.0.0.1:9: Connection refused\n"
+    named = "hpc-exporter: kunshan: 52 targets (schedulers, queue_jobs user0, queue_jobs user1, ...)"
+    result = await command("once", "--format=json")
+    assert (result.status, result.stderr) == (1, named + reason)
+    assert len(json.loads(result.stdout)["targets"]) == 52
+    _, stderr = await in_terminal(command, "once", columns=80)
+    assert stderr.endswith((named + reason).replace("user1", "\n  user1").replace(" \n", "\n"))
+
+
 async def test_no_jobs_are_told_from_no_answer(region: ScriptedRegion, command: Command) -> None:
     region.answers["queue_jobs"] = envelope(None)
     assert "no queue has a job" in (await command("once")).stdout
@@ -253,6 +265,8 @@ async def test_a_whole_platform_with_octopus_and_accounts(tmp_path: Path) -> Non
         command = Command(tmp_path, simulated(simulator))
         table, found = await command("once"), await command("once", "--format=json")
     assert (table.status, table.stderr) == (0, "")
+    assert re.search(r"^cluster +scheduler id +queue +nodes +free nodes", table.stdout, re.MULTILINE)
+    assert "balance CNY" in table.stdout
     assert "王伟" in table.stdout
     parsed = json.loads(found.stdout)
     jsonschema.validate(parsed, json.loads((SCHEMAS / "once.schema.json").read_text()))

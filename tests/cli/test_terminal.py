@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from exporter.cli.terminal import Footer, fitted, indented, rendered, shortened, text_of
+from exporter.cli.output import indented
+from exporter.cli.terminal import Footer, fitted, rendered, shortened, text_of
 from exporter.sources.once import Cell, Column, count, number
 
 COLUMNS = [Column("user"), Column("id", whole=True), number("cores"), Column("name")]

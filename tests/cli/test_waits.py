@@ -158,3 +158,8 @@ def test_no_state_file(config: Path, capsys: pytest.CaptureFixture[Any]) -> None
     config.write_text(CONFIG.replace("state_file: tracker.db", "enabled: true"))
     assert main(["waits", f"--config.file={config}", f"--url={NOWHERE}"]) == 1
     assert "no tracking.state_file" in capsys.readouterr().err
+    config.unlink()
+    assert main(["waits", f"--config.file={config}", f"--url={NOWHERE}"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"hpc-exporter: {NOWHERE}: cannot connect")
+    assert "start the exporter with hpc-exporter serve, or say where it runs with --url=http://HOST:PORT" in told

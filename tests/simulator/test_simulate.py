@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ("--speed-up=0", "'0' is not a number above 0"),
         ("--speed-up=nan", "'nan' is not a number above 0"),
         ("--speed-up=fast", "'fast' is not a number above 0"),
-        ("--regions=0", "must be 1 or more"),
+        ("--regions=0", "'0' is not a number of 1 or more"),
         ("--seed=x", "'x' is not a whole number"),
     ],
 )
