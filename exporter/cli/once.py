@@ -29,7 +29,7 @@ from exporter.sources.collector import Found as Values
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 
 GROUPINGS: Final = ("cluster", "group", "user", "queue")
-# How amounts are shown, by the last word of their metric: the unit, and how much of the metric's own it is.
+# Units that amounts are shown in, by the last word of their metric, with the size of each in the metric's own unit.
 UNITS: Final = {"bytes": ("GB", 10**9), "seconds": ("h", 3600), "cny": ("CNY", 1)}
 
 EXAMPLE = """examples:
@@ -145,7 +145,7 @@ async def _once(components: Components, targets: list[Target], args: argparse.Na
 
 
 def _complaint(outcome: Outcome) -> str:
-    """Return what is wrong with a target that failed or had unreadable records; empty for all others."""
+    """Return the trouble of a target that failed or had unreadable records; empty for all others."""
     if isinstance(outcome.error, NotThereError):
         return f": {outcome.error}; it is optional"
     if outcome.error is not None:
