@@ -14,7 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 import msgspec
@@ -57,12 +57,32 @@ answer is 502, so that Alertmanager tries again.
 """
 
 
+class Words(NamedTuple):
+    """The annotation with the summary in a language, and the words of a message around it."""
+
+    annotation: str
+    firing: str
+    resolved: str
+    was: str
+    more: str
+
+
+WORDS: Final = {
+    "en": Words("summary", "FIRING {}", "RESOLVED", "resolved: ", "and {} more"),
+    "zh": Words("summary_zh", "告警 {}", "已恢复", "已恢复：", "另有 {} 条"),
+}
+
+
 class Alert(msgspec.Struct, frozen=True):
     """An alert in a message of Alertmanager."""
 
     status: str = "firing"
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def summary(self, words: Words) -> str:
+        """Return the summary in a language, or in English, or the labels where a rule has none."""
+        return self.annotations.get(words.annotation) or self.annotations.get("summary") or str(self.labels)
 
 
 class Message(msgspec.Struct, frozen=True, rename="camel"):
@@ -72,20 +92,17 @@ class Message(msgspec.Struct, frozen=True, rename="camel"):
     group_labels: dict[str, str] = msgspec.field(default_factory=dict)
     truncated_alerts: int = 0
 
-    @property
-    def title(self) -> str:
+    def title(self, words: Words) -> str:
         firing = sum(alert.status == "firing" for alert in self.alerts) + self.truncated_alerts
         names = " ".join(filter(None, (self.group_labels.get("alertname"), self.group_labels.get("source"))))
-        return plain(f"[{f'FIRING {firing}' if firing else 'RESOLVED'}] {names or 'HPC'}")
+        return plain(f"[{words.firing.format(firing) if firing else words.resolved}] {names or 'HPC'}")
 
-    @property
-    def lines(self) -> list[str]:
+    def lines(self, words: Words) -> list[str]:
         told = [
-            f"{'' if alert.status == 'firing' else 'resolved: '}{alert.annotations.get('summary') or alert.labels}"
-            for alert in self.alerts[:TOLD]
+            f"{'' if alert.status == 'firing' else words.was}{alert.summary(words)}" for alert in self.alerts[:TOLD]
         ]
         more = len(self.alerts) - TOLD + self.truncated_alerts
-        return [*map(plain, told), *([f"and {more} more"] if more > 0 else [])]
+        return [*map(plain, told), *([words.more.format(more)] if more > 0 else [])]
 
 
 def plain(text: str) -> str:
@@ -93,19 +110,19 @@ def plain(text: str) -> str:
     return printable(text)[:LONGEST_TEXT].translate(MARKUP)
 
 
-def dingtalk(message: Message, _secret: str) -> dict[str, Any]:
-    text = "\n".join([f"### {message.title}", *(f"- {line}" for line in message.lines)])
-    return {"msgtype": "markdown", "markdown": {"title": message.title, "text": text}}
+def dingtalk(title: str, lines: list[str], _secret: str) -> dict[str, Any]:
+    text = "\n".join([f"### {title}", *(f"- {line}" for line in lines)])
+    return {"msgtype": "markdown", "markdown": {"title": title, "text": text}}
 
 
-def wecom(message: Message, _secret: str) -> dict[str, Any]:
+def wecom(title: str, lines: list[str], _secret: str) -> dict[str, Any]:
     # At most 4096 bytes.
-    lines = "\n".join([f"### {message.title}", *message.lines]).encode()[:4000]
-    return {"msgtype": "markdown", "markdown": {"content": lines.decode(errors="ignore")}}
+    text = "\n".join([f"### {title}", *lines]).encode()[:4000]
+    return {"msgtype": "markdown", "markdown": {"content": text.decode(errors="ignore")}}
 
 
-def feishu(message: Message, secret: str) -> dict[str, Any]:
-    text = "\n".join([message.title, *message.lines])
+def feishu(title: str, lines: list[str], secret: str) -> dict[str, Any]:
+    text = "\n".join([title, *lines])
     signed: dict[str, Any] = {}
     if secret:
         moment = str(int(time.time()))
@@ -124,20 +141,20 @@ def signed_url(url: str, secret: str) -> str:
     return f"{url}&timestamp={moment}&sign={sign}"
 
 
+# Makes a bot's message of the title, the lines and the secret.
+Form: TypeAlias = Callable[[str, list[str], str], dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Bot:
     """Where a kind of bot is, its secret where it demands signatures, and the form of its messages."""
 
     url: str
     secret: str
-    form: Callable[[Message, str], dict[str, Any]]
+    form: Form
 
 
-FORMS: Final[Mapping[str, Callable[[Message, str], dict[str, Any]]]] = {
-    "dingtalk": dingtalk,
-    "wecom": wecom,
-    "feishu": feishu,
-}
+FORMS: Final[Mapping[str, Form]] = {"dingtalk": dingtalk, "wecom": wecom, "feishu": feishu}
 TITLES: Final = {"dingtalk": "DingTalk", "wecom": "WeCom", "feishu": "Feishu"}
 SIGNED: Final = ("dingtalk", "feishu")
 
@@ -160,6 +177,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         options.add_path(parser, f"--{name}-url-file", help=f"file with the address of the {title} bot")
     for name in SIGNED:
         options.add_path(parser, f"--{name}-secret-file", help=f"file with the secret of the {TITLES[name]} bot")
+    text = "language of the messages, as far as the rules have it (default: %(default)s)"
+    parser.add_argument("--language", choices=tuple(WORDS), default="en", help=text)
     options.add_logging(parser)
     parser.set_defaults(run=run)
 
@@ -174,7 +193,7 @@ def run(args: argparse.Namespace) -> int:
     remember([bot.secret for bot in bots.values()])
     if not bots:
         raise UsageError("give the address of at least one bot, such as --dingtalk-url-file=FILE")
-    return asyncio.run(relay(bots, args.listen_address))
+    return asyncio.run(relay(bots, args.listen_address, WORDS[args.language]))
 
 
 def content_of(file: Path | None) -> str:
@@ -198,7 +217,7 @@ def url_in(file: Path) -> str:
     return url
 
 
-async def relay(bots: Mapping[str, Bot], address: tuple[str, int]) -> int:
+async def relay(bots: Mapping[str, Bot], address: tuple[str, int], words: Words) -> int:
     """Serve until told to stop; the exit status."""
     stop = stop_on_signals()
     settings = Settings("bots", timeout=10.0, retries=0, max_body=1024**2)
@@ -213,7 +232,7 @@ async def relay(bots: Mapping[str, Bot], address: tuple[str, int]) -> int:
         except msgspec.MsgspecError as error:
             raise web.HTTPBadRequest(text=f"this is no message of Alertmanager: {error}\n") from None
         try:
-            await post(upstream, bots[name], message)
+            await post(upstream, bots[name], message.title(words), message.lines(words))
         except PollError as error:
             log.warning("a message was not taken", bot=name, error=str(error))
             return web.Response(status=502, text=f"{error}\n")
@@ -235,10 +254,10 @@ async def relay(bots: Mapping[str, Bot], address: tuple[str, int]) -> int:
     return 0
 
 
-async def post(upstream: Upstream, bot: Bot, message: Message) -> None:
+async def post(upstream: Upstream, bot: Bot, title: str, lines: list[str]) -> None:
     """Hand a message on. Raises PollError where the bot did not take it."""
     url = signed_url(bot.url, bot.secret) if bot.form is dingtalk and bot.secret else bot.url
-    body = msgspec.json.encode(bot.form(message, bot.secret))
+    body = msgspec.json.encode(bot.form(title, lines, bot.secret))
     headers = {"Content-Type": "application/json; charset=utf-8"}
     await upstream.call(Request("relay", url, "POST", headers, data=body, repeatable=False), raise_unless_taken)
 

@@ -27,6 +27,8 @@ def chinese() -> Iterator[tuple[str, str]]:
         "exporter/**/*.json",
         "grafana/*.py",
         "reference/*.py",
+        "reference/*.zh.*",
+        "config/**/*.yml",
         "docs/**/*.zh*.md",
         "README.zh-CN.md",
     )

@@ -61,6 +61,8 @@ FOREIGN_WORDS: Final = {
     *("min_over_time", "max_over_time", "avg_over_time"),
     # Alertmanager's configuration.
     *("group_by", "group_wait", "group_interval", "repeat_interval", "inhibit_rules"),
+    # Annotations of our alerts.
+    *("summary_zh", "description_zh"),
     # Octopus' API.
     *("page_info", "rank_stamp", "resource_spec"),
 }

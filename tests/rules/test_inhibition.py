@@ -1,6 +1,7 @@
 """A real Alertmanager with the example of its configuration: one trouble makes one message."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -30,12 +31,12 @@ DEAD_REGION = {
 }
 
 
-async def fire(address: str, alerts: list[dict[str, str]]) -> None:
+async def fire(address: str, alerts: list[dict[str, str]], annotations: Mapping[str, str] | None = None) -> None:
     """Hand alerts to Alertmanager as Prometheus does."""
     body = [
         {
             "labels": {"alertname": name, **each, **fixed(name)},
-            "annotations": {"summary": f"{each}", "description": ""},
+            "annotations": {"summary": f"{each}", "description": "", **(annotations or {})},
         }
         for each in alerts
         for name in [each["alertname"]]

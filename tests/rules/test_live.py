@@ -142,9 +142,11 @@ def told(alert: dict[str, Any]) -> tuple[str, str, str]:
         who = named[1] or ""
         summary += description
     assert "error" not in summary.lower().replace("last error", ""), summary
-    assert "error expanding" not in description, description
-    assert where in summary, summary
-    assert who in summary, summary
+    assert "error expanding" not in " ".join(alert["annotations"].values()), alert
+    chinese = alert["annotations"]["summary_zh"] + alert["annotations"]["description_zh"]
+    for name in (where, who):
+        assert name in summary, summary
+        assert name in chinese, chinese
     return labels["alertname"], where, who
 
 

@@ -5,6 +5,8 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.policy import default
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from exporter.cli.relay import LONGEST_TEXT, Alert, Message, dingtalk, feishu, wecom
+from exporter.cli.relay import LONGEST_TEXT, WORDS, Alert, Message, dingtalk, feishu, wecom
 from tests.e2e.process import eventually
 from tests.rules.test_inhibition import fire
 from tests.rules.test_live import program
@@ -22,6 +24,7 @@ from tests.rules.test_rules import ROOT
 from tests.support.command import Command, Running
 
 EXAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"))
+CHINESE = {"summary_zh": "kunshan：全部失败", "description_zh": "先检查令牌"}
 KEY = "a-key-that-nobody-else-may-know"
 
 
@@ -77,16 +80,24 @@ class Mailbox:
     """As much of a mail server as a client needs."""
 
     def __init__(self) -> None:
-        self.content = ""
+        self.letters: list[bytes] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 test\r\n")
         while line := await reader.readline():
             if line.startswith(b"DATA"):
                 writer.write(b"354 go on\r\n")
-                self.content = (await reader.readuntil(b"\r\n.\r\n")).decode()
+                self.letters.append(await reader.readuntil(b"\r\n.\r\n"))
             writer.write(b"221 bye\r\n" if line.startswith(b"QUIT") else b"250 ok\r\n")
         writer.close()
+
+
+def parsed(letter: bytes) -> str:
+    """Return the subject of a letter and its parts."""
+    message = message_from_bytes(letter, policy=default)
+    return "\n".join(
+        [str(message["Subject"]), *(part.get_content() for part in message.walk() if not part.is_multipart())]
+    )
 
 
 async def test_every_receiver_of_the_example_reaches_its_people(tmp_path: Path) -> None:
@@ -97,13 +108,12 @@ async def test_every_receiver_of_the_example_reaches_its_people(tmp_path: Path) 
         for name in ("dingtalk", "wecom", "feishu"):
             (hook,) = receivers[name]["webhook_configs"]
             hook["url"] = hook["url"].replace("http://localhost:9852", relay)
-        (letter,) = receivers["mail"]["email_configs"]
-        letter |= {"smarthost": f"127.0.0.1:{mail.sockets[0].getsockname()[1]}", "require_tls": False}
         # The client sends no password without TLS.
-        del letter["auth_username"], letter["auth_password_file"]
+        server = f"127.0.0.1:{mail.sockets[0].getsockname()[1]}"
+        smtp = {"smtp_smarthost": server, "smtp_from": "alertmanager@example.com", "smtp_require_tls": False}
         routes = [{"receiver": name, "continue": True} for name in receivers if name != "administrators"]
         route = {**EXAMPLE["route"], "group_wait": "200ms", "routes": routes}
-        config = {**EXAMPLE, "route": route, "receivers": [*receivers.values()]}
+        config = {**EXAMPLE, "global": smtp, "route": route, "receivers": [*receivers.values()]}
         (tmp_path / "alertmanager.yml").write_text(json.dumps(config))
         arguments = (
             f"--config.file={tmp_path}/alertmanager.yml",
@@ -111,9 +121,13 @@ async def test_every_receiver_of_the_example_reaches_its_people(tmp_path: Path) 
             "--cluster.listen-address=",
         )
         async with program(tmp_path, "prometheus-alertmanager", *arguments) as address:
-            await fire(address, [{"alertname": "HPCRegionDown", "source": "kunshan"}])
-            await eventually(lambda: len(bots.taken) == 3 and mailbox.content, "messages everywhere")
-    assert "HPCRegionDown" in mailbox.content
+            await fire(address, [{"alertname": "HPCRegionDown", "source": "kunshan"}], CHINESE)
+            await eventually(lambda: len(bots.taken) == 3 and len(mailbox.letters) >= 2, "messages everywhere")
+    english, chinese = sorted(map(parsed, mailbox.letters), key=lambda letter: "告警" in letter)
+    assert "[FIRING:1] HPCRegionDown kunshan" in english
+    assert "[告警 1] HPCRegionDown kunshan" in chinese
+    assert f"<b>{CHINESE['summary_zh']}</b>" in chinese
+    assert CHINESE["description_zh"] in chinese
     assert bots.taken["dingtalk"]["markdown"]["title"] == "(FIRING 1) HPCRegionDown kunshan"
     assert "HPCRegionDown kunshan" in bots.taken["wecom"]["markdown"]["content"]
     assert bots.taken["feishu"]["content"]["text"].startswith("(FIRING 1) HPCRegionDown kunshan")
@@ -142,18 +156,34 @@ async def test_a_message_that_is_not_taken_comes_back_to_alertmanager(
                 assert response.status == status
 
 
+def test_messages_are_in_chinese_where_the_rules_are() -> None:
+    alerts = [
+        Alert("firing", {}, {"summary": "nothing works", "summary_zh": "全部失败"}),
+        Alert("resolved", {}, {"summary": "of another rule"}),
+        *[Alert("firing", {"alertname": "Bare"})] * 30,
+    ]
+    message = Message(alerts, {"alertname": "HPCRegionDown", "source": "kunshan"})
+    assert message.title(WORDS["zh"]) == "(告警 31) HPCRegionDown kunshan"
+    first, second, third, *_, last = message.lines(WORDS["zh"])
+    assert (first, second, last) == ("全部失败", "已恢复：of another rule", "另有 12 条")
+    assert "Bare" in third
+    assert message.lines(WORDS["en"])[:2] == ["nothing works", "resolved: of another rule"]
+    assert Message([Alert("resolved")]).title(WORDS["zh"]) == "(已恢复) HPC"
+
+
 def test_a_flood_of_hostile_alerts_makes_a_message_that_bots_take() -> None:
     summary = "[click](http://x) <@all> \n\x1b[2J " + "王" * 5000
     message = Message(
         [Alert("firing", {}, {"summary": summary})] * 500, {"alertname": "HPCTargetFailing", "source": "@all"}
     )
-    assert message.title == "(FIRING 500) HPCTargetFailing ＠all"
-    assert message.lines[-1] == "and 480 more"
-    assert all(len(line) <= LONGEST_TEXT + 20 for line in message.lines)
-    content = wecom(message, "")["markdown"]["content"]
+    title, lines = message.title(WORDS["en"]), message.lines(WORDS["en"])
+    assert title == "(FIRING 500) HPCTargetFailing ＠all"
+    assert lines[-1] == "and 480 more"
+    assert all(len(line) <= LONGEST_TEXT + 20 for line in lines)
+    content = wecom(title, lines, "")["markdown"]["content"]
     assert len(content.encode()) <= 4096
     for form in (dingtalk, feishu):
-        text = json.dumps(form(message, ""), ensure_ascii=False)
+        text = json.dumps(form(title, lines, ""), ensure_ascii=False)
         assert len(text.encode()) < 20_000
         assert "](" not in text
         assert "@all" not in text

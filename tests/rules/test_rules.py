@@ -103,15 +103,15 @@ def outcome(
 ) -> subprocess.CompletedProcess[str]:
     """Run the cases of an alert, or `only` some, with another expression or other thresholds if given.
 
-    Rules that it has nothing to do with only cost time. Descriptions are compared where the cases have any.
+    Rules that it has nothing to do with only cost time. Descriptions and Chinese texts are compared where the cases have any.
     """
-    described = "description" in (CASES / f"{alert}.yml").read_text(encoding="utf-8")
-    rules = {name: brief(ALERTS[name], described=described and name == alert) for name in (alert, "HPCDataStale")}
+    text = (CASES / f"{alert}.yml").read_text(encoding="utf-8")
+    rules = {name: brief(ALERTS[name], text if name == alert else "") for name in (alert, "HPCDataStale")}
     if expression is not None:
         rules[alert] = {**rules[alert], "expr": expression}
     constants = [{**rule, "expr": thresholds or rule["expr"]} for rule in THRESHOLDS.values()]
     group = {"name": "test", "rules": [*constants, *rules.values()]}
-    case = yaml.safe_load((CASES / f"{alert}.yml").read_text(encoding="utf-8")) | {"rule_files": ["alerts.yml"]}
+    case = yaml.safe_load(text) | {"rule_files": ["alerts.yml"]}
     if only:
         case["tests"] = list(only)
     (folder / "alerts.yml").write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
@@ -119,9 +119,10 @@ def outcome(
     return promtool("test", "rules", folder / "test.yml")
 
 
-def brief(rule: dict[str, Any], *, described: bool) -> dict[str, Any]:
-    kept = {name: text for name, text in rule["annotations"].items() if described or name != "description"}
-    return {**rule, "annotations": kept}
+def brief(rule: dict[str, Any], cases: str) -> dict[str, Any]:
+    """Return a rule with the annotations that its cases name, in any case summary and runbook."""
+    named = {"summary", "runbook_url", *re.findall(r"(\w+):", cases)}
+    return {**rule, "annotations": {name: text for name, text in rule["annotations"].items() if name in named}}
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
@@ -258,6 +259,26 @@ def test_every_alert_says_how_bad_it_is_where_it_is_and_what_to_do(alert: str, r
     assert len(rule["annotations"]["description"].split()) > 15
     assert re.search(r"\$labels\.(source|hpc_cluster|project|instance|job)", summary)
     assert runbook == f"https://github.com/hpc-exporter/hpc-exporter/blob/main/docs/runbooks/{alert}.md"
+
+
+@pytest.mark.parametrize("alert", sorted(ALERTS))
+@pytest.mark.parametrize("name", ["summary", "description"])
+def test_the_chinese_text_of_an_alert_has_the_same_placeholders(alert: str, name: str) -> None:
+    english, chinese = (ALERTS[alert]["annotations"][each] for each in (name, f"{name}_zh"))
+    assert re.search(r"[\u4e00-\u9fff]", chinese)
+    assert placeholders(chinese) == placeholders(english)
+
+
+def placeholders(text: str) -> list[str]:
+    """Return the actions of a template and what stands in backticks, sorted: languages differ in their order."""
+    return sorted(re.sub(r"^\{\{-? ", "{{ ", found) for found in re.findall(r"\{\{.*?\}\}|`[^`]*`", text))
+
+
+def test_a_placeholder_that_is_missing_in_chinese_would_be_found() -> None:
+    assert placeholders("{{- $value }} jobs of {{ $labels.user }}") == placeholders(
+        "{{ $labels.user }} 的 {{ $value }} 个"
+    )
+    assert placeholders("{{ $value }}") != placeholders("{{ $labels.value }}")
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
