@@ -67,8 +67,9 @@ DIST := dist
 # Nothing but the wheel and what it was locked to: it shows what the SBOM is to list.
 INSTALLED := build/installed
 SBOM = $(DIST)/hpc_exporter-$$($(BIN)/hatchling version).cdx.json
+SUMS = cd $(DIST) && sha256sum hpc[_-]* > SHA256SUMS
 dist: $(VENV)/dev.done  ## dist/: wheel, sdist, list of ingredients (SBOM) and checksums
-	rm -rf $(INSTALLED) $(DIST)/hpc_exporter-* $(DIST)/SHA256SUMS
+	rm -rf $(INSTALLED) $(DIST)/hpc_exporter-*
 	$(BIN)/hatchling build -t sdist -d $(DIST)
 	$(PIP) wheel --quiet --no-deps --no-index --no-build-isolation -w $(DIST) $(DIST)/hpc_exporter-*.tar.gz
 	$(BIN)/python -m venv --without-pip $(INSTALLED)
@@ -78,13 +79,13 @@ dist: $(VENV)/dev.done  ## dist/: wheel, sdist, list of ingredients (SBOM) and c
 	sed "s/^dynamic = \[\"version\"\]/version = \"$$($(BIN)/hatchling version)\"/" pyproject.toml > $(INSTALLED)/pyproject.toml
 	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} $(BIN)/cyclonedx-py environment --output-reproducible \
 	  --pyproject $(INSTALLED)/pyproject.toml -o $(SBOM) $(INSTALLED)/bin/python
-	cd $(DIST) && sha256sum hpc_exporter-* > SHA256SUMS
+	$(SUMS)
 
 # Compiled parts are for one version of Python and one kind of machine: make it with those of the machine that it is for.
 pyz: dist  ## dist/hpc-exporter.pyz: the command in one file, for the same Python and processor
 	$(BIN)/python -m shiv --site-packages $(INSTALLED)/lib/python3*/site-packages --compressed --reproducible \
 	  -c hpc-exporter -p "/usr/bin/env python3" -o $(DIST)/hpc-exporter.pyz
-	cd $(DIST) && sha256sum hpc-exporter.pyz >> SHA256SUMS
+	$(SUMS)
 
 NFPM := $(BIN)/nfpm
 PACKAGED := build/packages
@@ -100,7 +101,7 @@ packages: dist  ## dist/: deb and rpm, for the same Python and processor
 	  ARCH=$$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/') VERSION=$$($(BIN)/hatchling version | sed 's/\.dev/~dev/') \
 	  PYTHON_VERSION=$$minor $(NFPM) package --config deploy/packages/nfpm.yaml --packager $$kind --target $(DIST)/; \
 	done
-	cd $(DIST) && sha256sum *.deb *.rpm >> SHA256SUMS
+	$(SUMS)
 
 image:  ## hpc-exporter:local, which knows its commit
 	docker build --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude='*')" -t hpc-exporter:local .

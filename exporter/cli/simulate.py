@@ -22,7 +22,8 @@ from exporter.simulator.spec import DAY, default_regions
 from exporter.sources.collector import Collector, collectors_of
 
 EXAMPLE = """example:
-  hpc-exporter simulate --config-output=simulated.yml &
+  hpc-exporter simulate --config-output=simulated.yml
+  # in another terminal:
   hpc-exporter serve --config.file=simulated.yml
 """
 

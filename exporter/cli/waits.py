@@ -14,7 +14,7 @@ from exporter.cli.running import Client, add_exporter, unanswered
 from exporter.cli.terminal import rendered
 from exporter.clock import SystemClock
 from exporter.config import Config, load
-from exporter.errors import DecodeError, ExporterError, PollError, UpstreamConnectionError
+from exporter.errors import ConfigurationError, DecodeError, ExporterError, PollError, UpstreamConnectionError
 from exporter.sources.collector import subjects_of
 from exporter.sources.once import Cell, Column
 from exporter.tracking import Tracker
@@ -57,9 +57,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         found = asyncio.run(from_exporter(Client.of(args)))
     except UpstreamConnectionError as error:
-        if not args.config_file.exists():
-            raise unanswered(args.url, error) from None
-        found = from_state_file(load(args.config_file), unanswered(args.url, error))
+        why = unanswered(args.url, error)
+        try:
+            config = load(args.config_file)
+        except ConfigurationError:
+            raise why from None
+        found = from_state_file(config, why)
     except PollError as error:
         raise unanswered(args.url, error) from None
     chosen = [
