@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -54,3 +55,20 @@ class SystemClock:
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback, context=_CONTEXT)
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC, to the millisecond. The part up to the minute is cached: thousands share it."""
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    minutes, rest = divmod(whole, 60)
+    return f"{_minute(minutes)}:{rest:02}.{milliseconds:03}Z"
+
+
+def timestamp_or_none(seconds: float | None) -> str | None:
+    """As `timestamp`; None where the moment is not known."""
+    return None if seconds is None else timestamp(seconds)
+
+
+@lru_cache(maxsize=1024)
+def _minute(minutes: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M", time.gmtime(minutes * 60))

@@ -20,6 +20,7 @@ class Text(NamedTuple):
 # Printable according to Unicode, but invisible.
 _WITHOUT_GLYPH = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0"
 _SUSPECT = re.compile(r"[^\x20-\x7e]")
+_DIGITS = re.compile(r"([0-9]{1,18})")
 _HIDDEN = re.compile(f"[{_WITHOUT_GLYPH}]")
 
 
@@ -36,6 +37,12 @@ def escaped(text: str, *, but: str = "") -> str:
 def on_one_line(text: str) -> str:
     """`text` with a blank for what is not visible, white space folded."""
     return " ".join(_replaced(text, "", lambda _character: " ").split())
+
+
+def natural(text: str) -> list[str | int]:
+    """Return a key by which text is sorted as people expect: user2 before user10, whatever the case."""
+    parts = enumerate(_DIGITS.split(text))
+    return [int(part) if index % 2 else part.casefold() for index, part in parts]
 
 
 def _replaced(text: str, but: str, replacement: Callable[[str], str]) -> str:

@@ -174,7 +174,7 @@ class Application:
         """
         async with self._status_threads:
             self.scheduler.expire()
-            snapshot = await self._snapshot()
+            snapshot = await self._snapshot(with_jobs=selection.jobs is not None)
             return await asyncio.to_thread(lambda: made(status_of(snapshot, selection)))
 
     async def effective_config(self) -> str:
@@ -186,7 +186,8 @@ class Application:
         await asyncio.wait({text})
         return text.result()
 
-    async def _snapshot(self) -> Snapshot:
+    async def _snapshot(self, *, with_jobs: bool) -> Snapshot:
+        service = self._context.tracked.service
         statuses: list[TargetStatus] = []
         async for some in batched(self.scheduler.statuses):
             statuses += [status.copy() for status in some]
@@ -203,6 +204,8 @@ class Application:
             figures=self._display.figures.copy(),
             waits=self._context.tracked.waits(),
             accounts={each.name: each.account for each in self.components.config.clusters if each.account},
+            single_jobs=self._display.per_job is not None,
+            tracked=service.followed_jobs() if with_jobs and service is not None else {},
             token_ends={source: dict(ends) for source, ends in self.own.token_ends.items()},
         )
 

@@ -15,8 +15,9 @@ from exporter.cli import options
 from exporter.cli.filters import add_filters, chosen, filters_of
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn_alike, write
-from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure, timestamp
+from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure
 from exporter.cli.terminal import progress, rendered
+from exporter.clock import timestamp
 from exporter.config import Cluster
 from exporter.errors import PollError
 from exporter.records import Job, JobListing, JobState

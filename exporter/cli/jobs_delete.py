@@ -22,8 +22,9 @@ from exporter.cli import options, output
 from exporter.cli.job_lookup import JobLookup, JobSnapshot, ended, verdict
 from exporter.cli.options import UsageError
 from exporter.cli.output import IncompleteWriteError, OutputError, open_to_write, print_text, warn, write_all
-from exporter.cli.schemas import Audit, Verdict, timestamp
+from exporter.cli.schemas import Audit, Verdict
 from exporter.cli.terminal import rendered
+from exporter.clock import timestamp
 from exporter.config import Cluster
 from exporter.errors import (
     AuthenticationError,

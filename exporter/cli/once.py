@@ -17,9 +17,10 @@ from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.filters import add_filters, chosen, filters_of
 from exporter.cli.output import print_text, warn_alike, write
-from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows, timestamp
+from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows
 from exporter.cli.sums import grouped, with_totals
 from exporter.cli.terminal import progress, rendered
+from exporter.clock import timestamp
 from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
 from exporter.http.failures import NOT_REPEATED

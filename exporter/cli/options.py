@@ -175,7 +175,7 @@ def add_web(parser: argparse.ArgumentParser, default_listen: str) -> None:
     )
 
 
-TAKEN_PATHS = frozenset({"/", "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config"})
+TAKEN_PATHS = frozenset({"/", "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/api/v1/jobs", "/config"})
 TAKEN_PREFIXES = ("/static/", "/api/")
 
 

@@ -15,10 +15,10 @@ from exporter.cli import options
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn, write
 from exporter.cli.report_sources import BY, Period, Report, Sums, from_history, from_prometheus
-from exporter.cli.schemas import ReportDocument, ReportRow, encoded, timestamp
+from exporter.cli.schemas import ReportDocument, ReportRow, encoded
 from exporter.cli.sums import with_totals
 from exporter.cli.terminal import rendered
-from exporter.clock import SystemClock
+from exporter.clock import SystemClock, timestamp
 from exporter.sources.once import Cell, Column, Table, count, number
 from exporter.tracking.model import OUTCOMES
 from exporter.web.csv import BOM, cell

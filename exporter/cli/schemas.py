@@ -8,7 +8,6 @@ Its shape is a promise: keys are added, never renamed, removed or given another 
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from types import GenericAlias
@@ -46,11 +45,6 @@ class Failure(Shape, frozen=True, kw_only=True):
 
 def failure(error: PollError | None) -> Failure | None:
     return None if error is None else Failure(reason=error.reason, message=str(error))
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339, in UTC, of Unix seconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class TargetOutcome(Shape, frozen=True, kw_only=True):

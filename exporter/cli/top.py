@@ -27,7 +27,7 @@ from exporter.web.html import Parts, moment
 from exporter.web.lists import chosen_rows
 from exporter.web.page import StatusPage
 from exporter.web.query import PageQuery, page_query
-from exporter.web.rows import FIRST_SORT, NUMBERS, VIEWS, Row, sizes, totals, value_texts
+from exporter.web.rows import FIRST_SORT, NUMBERS, OF_TARGETS, Row, sizes, totals, value_texts
 from exporter.web.texts import Texts, number
 
 # Columns that a terminal has no room for.
@@ -71,7 +71,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="DURATION",
         help="refresh interval (default: %(default)s)",
     )
-    parser.add_argument("--view", choices=tuple(VIEWS), help="list to show first (default: the first with rows)")
+    parser.add_argument("--view", choices=tuple(OF_TARGETS), help="list to show first (default: the first with rows)")
     parser.add_argument("--filter", default="", metavar="WORDS", help="only rows with these words in their names")
     add_exporter(parser)
     parser.set_defaults(run=run)
@@ -188,9 +188,9 @@ class View:
         self.offset = 0
 
     def _command(self, key: str, page: int) -> None:
-        names = list(VIEWS)
+        names = list(OF_TARGETS)
         at = names.index(self.name) if self.name else 0
-        columns = VIEWS[names[at]]
+        columns = OF_TARGETS[names[at]]
         by = columns.index((self.sort or FIRST_SORT[names[at]]).removeprefix("-"))
         moves = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -page, "page down": page, " ": page}
         if key in ("\t", "back"):
@@ -255,7 +255,7 @@ class Screen:
         return Text("\n").join([*lines, Text(line_of(self._foot(), width), style="reverse")])
 
     def _tabs(self, query: PageQuery) -> str:
-        names = (f"{place} {self._texts(view)}" for place, view in enumerate(VIEWS, 1))
+        names = (f"{place} {self._texts(view)}" for place, view in enumerate(OF_TARGETS, 1))
         return " ".join(f"[{name}]" if name.endswith(self._texts(query.view)) else f" {name} " for name in names)
 
     def _foot(self) -> str:
@@ -271,7 +271,7 @@ class Screen:
             return [
                 Text(self._texts("nothing_matches" if sizes(self.status["targets"])[query.view] else "nothing_here"))
             ]
-        names = [name for name in VIEWS[query.view] if name not in LEFT_OUT]
+        names = [name for name in OF_TARGETS[query.view] if name not in LEFT_OUT]
         columns = [self._column(name, query) for name in names]
         below = []
         if query.view != "targets" and len(rows) > 1:

@@ -724,16 +724,19 @@ class Tracking(Section):
 
 
 class PerJob(Section):
-    """Series of single jobs."""
+    """Single jobs: series of their own, and their list on the status page."""
 
-    zh = "单个作业的时间序列。"
+    zh = "单个作业：各自的时间序列，以及状态页上的作业列表。"
 
     enabled: Boolean = key(
-        "Whether each listed job has series of its own.", "是否为列出的每个作业提供各自的时间序列。", default=False
+        "Whether each listed job has series of its own, and the status page lists jobs with their names.",
+        "是否为列出的每个作业提供各自的时间序列，并在状态页上列出带名称的作业。",
+        default=False,
     )
     max_jobs: MaxJobs = key(
-        "Limit of jobs over the whole process; hpc_exporter_jobs_dropped tells how many were left out.",
-        "整个进程最多多少个作业；hpc_exporter_jobs_dropped 给出被省略的作业数。",
+        "Limit of jobs with series, over the whole process; hpc_exporter_jobs_dropped tells how many were left out. The status page "
+        "lists all.",
+        "整个进程最多多少个作业有序列；hpc_exporter_jobs_dropped 给出被省略的作业数。状态页列出全部作业。",
         500,
     )
 
@@ -784,7 +787,7 @@ class Config(Section):
     slurm: tuple[Slurm, ...] = key("Slurm clusters of one's own.", "自有的 Slurm 集群。", factory=tuple)
     octopus: tuple[OctopusProject, ...] = key("Huawei Octopus projects.", "华为云 Octopus 项目。", factory=tuple)
     tracking: Tracking = key("Following jobs from poll to poll.", "逐次轮询地跟踪作业。", factory=Tracking)
-    per_job: PerJob = key("Series of single jobs.", "单个作业的时间序列。", factory=PerJob)
+    per_job: PerJob = key("Single jobs.", "单个作业。", factory=PerJob)
 
     metrics: Metrics = key("Which metrics are shown.", "显示哪些指标。", factory=Metrics)
 

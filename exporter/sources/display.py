@@ -80,6 +80,8 @@ class Display:
     def limit_jobs(self, per_job: PerJobBudget | None, sources: Mapping[str, Any]) -> None:
         """Use another budget for series of single jobs."""
         self.per_job = per_job
+        if per_job is None:
+            self.figures.hide_jobs()
         for source in sources:
             self.exposition.remove(("dropped", source))
 

@@ -11,7 +11,8 @@ import msgspec
 
 from exporter.metrics.family import Sample
 from exporter.polling import TargetKey
-from exporter.records import JobState, known_sum
+from exporter.records import Job, JobState, known_sum
+from exporter.tracking import MemberKey
 
 STATES: Final = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER)
 Number = int | None
@@ -88,6 +89,21 @@ class SampleFigures(NamedTuple):
     samples: tuple[Sample, ...]
 
 
+class MemberJobs(NamedTuple):
+    """The single jobs of a member that a target listed last."""
+
+    source: str
+    group: str
+    user: str
+    group_id: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def key(self) -> MemberKey:
+        """The member, for the tracker."""
+        return MemberKey(self.source, self.group_id, self.user)
+
+
 Figures = QueueFigures | MemberFigures | ListFigures | TaskFigures | SampleFigures
 
 
@@ -100,22 +116,37 @@ class Totals(NamedTuple):
 
 
 class StatusSummary:
-    """The figures that each target shows now."""
+    """The figures that each target shows now, and the single jobs, where these may be shown."""
 
     def __init__(self) -> None:
         self._shown: dict[str, dict[TargetKey, Figures]] = {}
+        self._jobs: dict[TargetKey, tuple[MemberJobs, ...]] = {}
 
     def copy(self) -> "StatusSummary":
         """Return the board as it is now: what it shows is never changed, only replaced."""
         copied = StatusSummary()
         copied._shown = {source: dict(shown) for source, shown in self._shown.items()}
+        copied._jobs = dict(self._jobs)
         return copied
 
     def show(self, key: TargetKey, figures: Figures) -> None:
         self._shown.setdefault(key.source, {})[key] = figures
 
+    def show_jobs(self, key: TargetKey, listed: tuple[MemberJobs, ...]) -> None:
+        self._jobs[key] = listed
+
+    def hide_jobs(self) -> None:
+        """Forget all single jobs."""
+        self._jobs.clear()
+
+    @property
+    def jobs(self) -> list[MemberJobs]:
+        """The single jobs of all targets."""
+        return list(chain.from_iterable(self._jobs.values()))
+
     def hide(self, key: TargetKey) -> None:
-        """Remove the target's figures, if there are any."""
+        """Remove the target's figures and jobs, if there are any."""
+        self._jobs.pop(key, None)
         of_source = self._shown.get(key.source, {})
         of_source.pop(key, None)
         if not of_source:

@@ -21,7 +21,16 @@ from exporter.metrics.format import Chunks, chunks_of, sample, start
 from exporter.polling import TargetKey, batched
 from exporter.records import HOLDS_NOTHING, Answer, Job, JobListing, JobState, known_sum
 from exporter.sources.collector import Subject
-from exporter.sources.figures import STATES, Counts, Figures, InUse, ListedMember, ListFigures, MemberFigures
+from exporter.sources.figures import (
+    STATES,
+    Counts,
+    Figures,
+    InUse,
+    ListedMember,
+    ListFigures,
+    MemberFigures,
+    MemberJobs,
+)
 from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, count, state_columns, states_to_show
 from exporter.sources.source import Context
 from exporter.sources.tracked import Followed
@@ -326,6 +335,14 @@ class ListedJobs:
             self._key, joined(chunks), figures, answer, parts=frozenset(each.target for each in listings)
         )
         self._display.show_jobs_dropped(source)
+        if self._display.per_job is not None:
+            self._display.figures.show_jobs(
+                self._key,
+                tuple(
+                    MemberJobs(source, followed.group, followed.member.user, followed.member.group_id, listing.jobs)
+                    for followed, listing in listings.items()
+                ),
+            )
 
     def _is_shown(self, fingerprint: int | None) -> bool:
         """Whether what the target shows comes from an answer with this fingerprint."""

@@ -4,8 +4,9 @@
 which is what the application uses. `StateFileError` says that the file cannot be used.
 """
 
+from exporter.tracking.arrays import followed_id
 from exporter.tracking.histogram import HistogramView
-from exporter.tracking.model import MemberKey
+from exporter.tracking.model import MemberKey, Phase, TrackedJob
 from exporter.tracking.service import MonotonicUnixTime, TrackingService
 from exporter.tracking.store import StateFileError, Store
 from exporter.tracking.tracker import GroupView, MemberView, Tracker, TrackerState
@@ -17,10 +18,13 @@ __all__ = [
     "MemberKey",
     "MemberView",
     "MonotonicUnixTime",
+    "Phase",
     "StateFileError",
     "Store",
+    "TrackedJob",
     "Tracker",
     "TrackerState",
     "TrackingService",
     "WaitView",
+    "followed_id",
 ]

@@ -29,6 +29,12 @@ def array_of_row(job_id: str) -> str | None:
     return match[1] if match else None
 
 
+def followed_id(job_id: str) -> str:
+    """Return the id under which a listed job is followed: that of a row of an array changes with every start."""
+    array = array_of_row(job_id) if "[" in job_id else None
+    return job_id if array is None else row_id(array)
+
+
 def array_of_task(job_id: str) -> str | None:
     """Return the array that a task with an id of its own belongs to; None for any other job."""
     match = _TASK.fullmatch(job_id)

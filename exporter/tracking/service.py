@@ -11,7 +11,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.records import EndedJob, JobListing
 from exporter.supervise import TaskObserver, supervise
 from exporter.threads import off_loop
-from exporter.tracking.model import MemberKey
+from exporter.tracking.model import MemberKey, TrackedJob
 from exporter.tracking.store import StateFileError, StateFileLostError, Store
 from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, Step, TrackedMember, Tracker
 from exporter.tracking.waits import WaitView
@@ -236,6 +236,10 @@ class TrackingService:
     def jobs_of(self, key: MemberKey) -> list[str]:
         """Return the ids of the jobs of a member that are followed."""
         return self._tracker.jobs_of(key)
+
+    def followed_jobs(self) -> dict[MemberKey, dict[str, TrackedJob]]:
+        """Return the jobs that are followed, as they are now."""
+        return self._tracker.followed_jobs()
 
     def last_listed(self, key: MemberKey) -> float | None:
         """Return the time (see `time`) of the last listing of a member that is remembered."""

@@ -321,6 +321,10 @@ class Tracker:
         member = self._members.get(key)
         return [] if member is None else list(member.state.jobs)
 
+    def followed_jobs(self) -> dict[MemberKey, dict[str, TrackedJob]]:
+        """Return copies of all jobs that are followed."""
+        return {key: member.state.jobs.copy() for key, member in self._members.items() if member.state.jobs}
+
     def member(self, key: MemberKey) -> MemberView:
         """Return a member's counters; all at 0 for one that was never observed."""
         member = self._members.get(key) or TrackedMember()

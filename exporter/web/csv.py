@@ -2,13 +2,14 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from exporter.web.html import Parts, moment
+from exporter.web.jobs import csv_rows
 from exporter.web.lists import chosen_rows
 from exporter.web.query import PageQuery
-from exporter.web.rows import IN_USE, JOBS, NUMBERS, Row
+from exporter.web.rows import IN_USE, JOBS, Row
 from exporter.web.texts import AtLeast, Texts
 
 _HEALTH: Final = ("health", "last_success")
@@ -19,6 +20,12 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "groups": ("group", "clusters", "people", *JOBS, *IN_USE),
     "regions": ("cluster", "people", *JOBS, *IN_USE),
     "queues": ("cluster", "user", "queue", *JOBS, *_HEALTH),
+    "jobs": (
+        *("cluster", "group", "user", "id", "name", "state", "reason", "queue"),
+        *(f"requested_{name}" for name in ("nodes", *IN_USE)),
+        *(f"allocated_{name}" for name in IN_USE),
+        *("submitted", "started", "ended", "since", "since_basis"),
+    ),
     "targets": (*("cluster", "collector", "target", *_HEALTH, "next_poll", "consecutive_failures", "reason", "error"),),
 }
 _FIELDS: Final = {"cluster": "source", "clusters": "regions", "health": "state"}
@@ -33,25 +40,29 @@ def csv_of(status: Mapping[str, Any], texts: Texts, query: PageQuery, *, bom: bo
 
     An unknown number, and a sum with an unknown part, is empty.
     """
-    rows = chosen_rows(status, Parts(texts, moment(status["time"])), texts, query)
+    rows: Iterable[Row]
+    if query.selection.jobs is None:
+        chosen = chosen_rows(status, Parts(texts, moment(status["time"])), texts, query)
+        rows = chosen[query.selection.offset : query.selection.offset + query.selection.limit]
+    else:
+        rows = csv_rows(status["job_page"])
     file = io.StringIO()
     writer = csv.writer(file)
     columns = COLUMNS[query.view]
     writer.writerow(columns)
-    offset, limit = query.selection.offset, query.selection.limit
-    writer.writerows([_cell(column, row) for column in columns] for row in rows[offset : offset + limit])
+    writer.writerows([_cell(column, row) for column in columns] for row in rows)
     return (BOM if bom else "") + file.getvalue()
 
 
 def _cell(column: str, row: Row) -> object:
-    if column in ("reason", "error"):
+    if column in ("reason", "error") and "last_error" in row:
         error = row["last_error"] or {}
         value = error.get("message" if column == "error" else column)
     else:
         value = row[_FIELDS.get(column, column)]
     if value is None or isinstance(value, AtLeast):
         return ""
-    return value if column in NUMBERS else cell(value)
+    return cell(value)
 
 
 def cell(value: object) -> object:

@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from exporter.app.joblist import JobPage
 from exporter.polling import STATES
+from exporter.records import WAITS, JobState
 from exporter.web.html import Markup, Parts, element, together, void
-from exporter.web.query import FIRST_VIEW, PageQuery
+from exporter.web.jobs import PER_JOB, SHOWN, JobCells, job_rows, picked
+from exporter.web.query import OF_JOBS, PageQuery
 from exporter.web.rows import (
     FIRST_SORT,
     GROUPED,
@@ -66,27 +69,40 @@ class Lists:
         self._parts = parts
         self._query = query
         self._counts = counts
+        self._jobs = JobCells(texts, parts, query)
 
     def html(self) -> Markup:
         query = self._query
-        chosen, total = chosen_rows(self._status, self._parts, self._t, query), self._counts[query.view]
-        offset, limit = query.selection.offset, query.selection.limit
+        total = self._counts[query.view]
+        if query.selection.jobs is None:
+            chosen = chosen_rows(self._status, self._parts, self._t, query)
+            offset, limit = query.selection.offset, query.selection.limit
+            shown, matching = chosen[offset : offset + limit], len(chosen)
+        else:
+            page: JobPage = self._status["job_page"]
+            shown = chosen = list(job_rows(page))
+            matching = page.matching
         view = element(
             "section",
             element("h3", self._t(query.view), id="heading", class_="unseen"),
-            self._table(chosen[offset : offset + limit], chosen)
-            if chosen
-            else element("p", self._t("nothing_matches" if total else "nothing_here"), class_="empty"),
+            self._table(shown, chosen) if shown else self._empty(matching, total),
             class_="view",
         )
+        listed = query.view != "jobs" or self._status["jobs"]["enabled"]
         return element(
             "section",
             element("h2", self._t("lists"), class_="unseen"),
-            element("div", self._tabs(), self._form(len(chosen), total), class_="choices"),
+            element("div", self._tabs(), self._form(matching, total) if listed else None, class_="choices"),
             view,
-            element("div", self._pager(len(chosen)), self._download(), class_="below"),
+            element("div", self._pager(matching), self._download() if listed else None, class_="below"),
             id="lists",
         )
+
+    def _empty(self, matching: int, total: int) -> Markup:
+        if self._query.view == "jobs" and not self._status["jobs"]["enabled"]:
+            return element("p", *self._t.around("jobs_off", setting=element("code", PER_JOB)), class_="empty")
+        text = "nothing_matches" if total and not matching else "nothing_here"
+        return element("p", self._t(text), class_="empty")
 
     def _title(self, row: Row) -> str:
         return self._t(f"collector_{row['collector']}")
@@ -106,15 +122,15 @@ class Lists:
             element(
                 "a",
                 self._t(view),
-                element("span", number(counts[view]), class_="count"),
+                element("span", number(counts[view]), class_="count") if counts[view] or view != "jobs" else None,
                 element("span", self._t("with_problem", problems), class_="chip failing")
                 if view == "targets" and problems
                 else None,
-                href=self._query.address(view="" if view == FIRST_VIEW else view, sort=""),
+                href=self._query.address(view=view, sort=""),
                 aria_current="page" if view == self._query.view else None,
             )
             for view in VIEWS
-            if counts[view] or view in ("targets", self._query.view)
+            if counts[view] or view in ("targets", self._query.view) or (view == "jobs" and counts["members"])
         ]
         return element("nav", *links, id="tabs", aria_label=self._t("lists"))
 
@@ -130,20 +146,31 @@ class Lists:
             id="filter",
             aria_label=t("filter"),
             value=query.given.get("filter", ""),
-            placeholder=t("filter_hint"),
+            placeholder=t("filter_hint_jobs" if query.view == "jobs" else "filter_hint"),
             autocomplete="off",
             spellcheck="false",
         )
-        kept = (name for name in ("view", "collector", "limit", "lang") if name in query.given)
+        kept = (name for name in ("view", *OF_JOBS, "collector", "limit", "lang") if name in query.given)
+        names = JobState if query.view == "jobs" else STATES
+        states = {state: t(state if query.view == "jobs" else f"state_{state}") for state in map(str, names)}
+        several = (
+            (",".join(sorted(WAITS)), t("all_waiting")) if query.view == "jobs" else ("stale,failing", t("problems"))
+        )
+        choices = dict([("", t("all_states")), several, *states.items()])
+        if (given := query.given.get("state", "")) not in choices:
+            choices[given] = ", ".join(states[state] for state in given.split(",") if state)
         return element(
             "form",
             text,
-            self._select("state", [("", t("all_states")), ("stale,failing", t("problems"))], STATES, "state_"),
-            self._select("source", [("", t("all_sources"))], [each["name"] for each in self._status["sources"]]),
+            self._select("state", choices.items()),
+            self._select(
+                "source", [("", t("all_sources")), *((each["name"],) * 2 for each in self._status["sources"])]
+            ),
             # The order that is the first one anyway is left out of the address.
             self._select("sort", [("" if column == first else column, text) for column, text in orders]),
             *(void("input", type="hidden", name=name, value=query.given[name]) for name in kept),
             element("button", t("apply")),
+            *picked(t, query, OF_JOBS),
             element(
                 "p",
                 t("all_shown", total) if chosen == total else t("shown", chosen, total=number(total)),
@@ -153,19 +180,16 @@ class Lists:
             role="search",
         )
 
-    def _select(
-        self, name: str, choices: list[tuple[str, str]], values: Iterable[str] = (), prefix: str = ""
-    ) -> Markup:
-        """Return a choice of the parameter `name`; `prefix` leads from a value to its text."""
+    def _select(self, name: str, choices: Iterable[tuple[str, str]]) -> Markup:
+        """Return a choice of the parameter `name`, of values with their texts."""
         given = self._query.given.get(name, "")
-        choices = [*choices, *((value, self._t(prefix + value) if prefix else value) for value in values)]
         options = [element("option", text, value=value, selected=value == given) for value, text in choices]
         label = self._t("sort_by" if name == "sort" else name)
         return element("select", *options, name=name, id=name, aria_label=label)
 
     def _table(self, rows: Sequence[Row], every: Sequence[Row]) -> Markup:
         """Return the table of `rows`, and below it the sums of `every` row of the list that matches."""
-        columns = VIEWS[self._query.view]
+        columns = tuple(SHOWN) if self._query.view == "jobs" else VIEWS[self._query.view]
         head = element("tr", *(self._head(column) for column in columns), role="row")
         body = (
             element(
@@ -181,7 +205,7 @@ class Lists:
             "table",
             element("thead", head, role="rowgroup"),
             element("tbody", *body, role="rowgroup"),
-            self._sums(columns, every) if self._query.view != "targets" and len(every) > 1 else None,
+            self._sums(columns, every) if self._query.view not in ("targets", "jobs") and len(every) > 1 else None,
             role="table",
             class_=self._query.view,
             aria_labelledby="heading",
@@ -208,7 +232,9 @@ class Lists:
         descending = not query.descending if sorted_by else column in DESCENDING_FIRST
         sort = f"-{column}" if descending else column
         link = element(
-            "a", self._t.head(column), href=query.address(sort="" if sort == FIRST_SORT[query.view] else sort)
+            "a",
+            self._t(column) if query.view == "jobs" and column in NUMBERS else self._t.head(column),
+            href=query.address(sort="" if sort == FIRST_SORT[query.view] else sort),
         )
         order = ("descending" if query.descending else "ascending") if sorted_by else None
         return element("th", link, scope="col", role="columnheader", class_=classes(column), aria_sort=order)
@@ -218,6 +244,8 @@ class Lists:
         if column in NUMBERS:
             content: object = number(value)
             zero = value == 0
+        elif self._query.view == "jobs":
+            content = self._jobs.cell(column, row)
         elif column == "state":
             content = self._parts.chip(value)
         elif column == "target":
@@ -238,9 +266,12 @@ class Lists:
         name = element("bdi", value or self._t("nameless"), title=value)
         if view in GROUPED:
             where = {"source": value} if view == "regions" else {"filter": value}
-            first = "" if self._counts["members"] else "queues"
+            first = "members" if self._counts["members"] else "queues"
             there = self._query.address(**{"view": first, "sort": "", **where})
             name = element("a", name, href=there)
+        elif view == "members" and self._status["jobs"]["enabled"]:
+            of_member = self._query.address(view="jobs", sort="", filter="", user=value, source=row["source"])
+            name = element("a", name, href=of_member)
         return together(name, self._parts.chip(row["state"]) if row["state"] in ("stale", "failing") else None)
 
     def _time(self, column: str, row: Row) -> Markup | str:

@@ -36,7 +36,7 @@ class StatusPage:
         self._t = texts
         self._telemetry_path = telemetry_path
         self.query = query
-        self._counts = sizes(status["targets"])
+        self._counts = sizes(status["targets"]) | {"jobs": status["jobs"]["total"] or 0}
         if "view" not in query.given:
             view = next((view for view in VIEWS if self._counts[view]), query.view)
             self.query = query if view == query.view else query.opening(view)
@@ -107,12 +107,11 @@ class StatusPage:
 
     def _footer(self) -> Markup:
         started = self._parts.time(self._status["started"])
-        before, _, after = self._t("running_since", when="\0").partition("\0")
         return element(
             "footer",
             element("span", self._t("version", version=self._status["version"])),
             *self._shard(),
-            element("span", before, started, after),
+            element("span", *self._t.around("running_since", when=started)),
             element("span", self._status["config"]["file"]),
         )
 
@@ -187,11 +186,15 @@ class StatusPage:
 
     def _lost(self) -> Markup:
         """Shown by the script in the place of the verdict, while there is no answer."""
-        before, _, after = self._t("lost_detail", when="\0").partition("\0")
         since = self._status["time"]
         when = element("time", f"{since[:10]} {since[11:19]} UTC", datetime=since)
         return banner(
-            self._t("lost"), together(before, when, after), id="lost", class_="stale", role="alert", hidden=True
+            self._t("lost"),
+            together(*self._t.around("lost_detail", when=when)),
+            id="lost",
+            class_="stale",
+            role="alert",
+            hidden=True,
         )
 
     def _first_steps(self) -> Markup | None:

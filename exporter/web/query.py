@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
 
+from exporter.app.joblist import FIRST_ORDER, ORDERS, JobSelection
 from exporter.app.status import DEFAULT_LIMIT, MAX_LIMIT, Selection
 from exporter.errors import ExporterError
 from exporter.polling import STATES
+from exporter.records import JobState
 from exporter.web.rows import FIRST_SORT, VIEWS
 
 LONGEST_TEXT: Final = 200
@@ -15,7 +17,9 @@ LONGEST_TEXT: Final = 200
 ROWS: Final = 100
 # The first list with rows is shown unless another one is chosen.
 FIRST_VIEW: Final = next(iter(VIEWS))
-PARAMETERS: Final = ("view", "filter", "state", "source", "collector", "sort", "offset", "limit", "lang")
+# Parameters for single jobs only. With these, a state is one of jobs.
+OF_JOBS: Final = ("user", "group", "queue")
+PARAMETERS: Final = ("view", "filter", "state", "source", *OF_JOBS, "collector", "sort", "offset", "limit", "lang")
 
 
 class QueryError(ExporterError):
@@ -27,17 +31,40 @@ def selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -
 
     Raises QueryError.
     """
-    states = frozenset(state for state in query.get("state", "").split(",") if state)
-    for state in sorted(states):
-        _known("state", state, STATES)
     return Selection(
         text=query.get("filter", "")[:LONGEST_TEXT],
-        states=states,
+        states=_states(query, STATES),
         source=query.get("source", ""),
         collector=query.get("collector", ""),
         offset=_number(query, "offset", 0, 0, 10**9),
         limit=_number(query, "limit", default_limit, 1, MAX_LIMIT),
     )
+
+
+def job_selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -> JobSelection:
+    """Return the single jobs requested by the same parameters, ``user``, ``group``, ``queue`` and ``sort``.
+
+    Raises QueryError.
+    """
+    sort = query.get("sort") or FIRST_ORDER
+    _known("sort", sort.removeprefix("-"), ORDERS)
+    return JobSelection(
+        text=query.get("filter", "")[:LONGEST_TEXT],
+        states=_states(query, tuple(JobState)),
+        source=query.get("source", ""),
+        **{name: query.get(name, "") for name in OF_JOBS},
+        sort=sort.removeprefix("-"),
+        descending=sort.startswith("-"),
+        offset=_number(query, "offset", 0, 0, 10**9),
+        limit=_number(query, "limit", default_limit, 1, MAX_LIMIT),
+    )
+
+
+def _states(query: Mapping[str, str], known: tuple[str, ...]) -> frozenset[str]:
+    states = frozenset(state for state in query.get("state", "").split(",") if state)
+    for state in sorted(states):
+        _known("state", state, known)
+    return states
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +88,11 @@ class PageQuery:
     def address(self, **changes: object) -> str:
         """Return the address of the page with some parameters changed, on the first page of a list unless named."""
         wanted = {**self.given, "offset": "", **changes}
+        if "jobs" in {self.view, view := changes.get("view") or self.view} and view != self.view:
+            # A state of jobs is none of targets.
+            wanted |= {**dict.fromkeys(("state", *OF_JOBS), ""), **changes}
+        if wanted.get("view") == FIRST_VIEW:
+            wanted["view"] = ""
         return "?" + urlencode({name: value for name, value in wanted.items() if value})
 
 
@@ -73,7 +105,11 @@ def page_query(query: Mapping[str, str], rows: int = ROWS) -> PageQuery:
     # Defaults are left out, so that a page has one address.
     default = {"view": FIRST_VIEW, "sort": FIRST_SORT[view]}
     given = {name: query[name] for name in PARAMETERS if query.get(name) not in ("", None, default.get(name))}
-    return PageQuery(selection_of(query, rows), view, sort.removeprefix("-"), sort.startswith("-"), given)
+    if view == "jobs":
+        selection = replace(selection_of({**query, "state": ""}, rows), jobs=job_selection_of(query, rows))
+    else:
+        selection = selection_of(query, rows)
+    return PageQuery(selection, view, sort.removeprefix("-"), sort.startswith("-"), given)
 
 
 def _known(name: str, value: str, known: Mapping[str, object] | tuple[str, ...]) -> None:

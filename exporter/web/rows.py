@@ -1,13 +1,14 @@
 """The rows of the lists for people, made of the status: of members, of queues, and sums by person, group and region."""
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from exporter.app.joblist import FIRST_ORDER, ORDERS
 from exporter.polling import STATES
 from exporter.sources.collector import registry
+from exporter.text import natural
 from exporter.web.texts import AtLeast, number
 
 JOBS: Final = ("running", "queued", "held", "suspended", "other")
@@ -20,13 +21,19 @@ VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
     "groups": ("group", "regions", "people", "running", "queued", *IN_USE),
     "regions": ("source", "people", "running", "queued", *IN_USE),
     "queues": ("queue", "user", "source", *JOBS),
+    "jobs": tuple(ORDERS),
     "targets": ("state", "source", "collector", "target", "last_success", "next_poll", "result"),
 }
+# Those that are made of what the status tells of targets.
+OF_TARGETS: Final = {view: columns for view, columns in VIEWS.items() if view != "jobs"}
 # The column by which the rows of members and queues are put together.
 GROUPED: Final = {"people": "user", "groups": "group", "regions": "source"}
 # The column that a list is sorted by until another one is chosen; "-" is descending.
-FIRST_SORT: Final = {"targets": "state", **dict.fromkeys(("members", *GROUPED, "queues"), "-running")}
-_DIGITS: Final = re.compile(r"([0-9]{1,18})")
+FIRST_SORT: Final = {
+    "targets": "state",
+    "jobs": FIRST_ORDER,
+    **dict.fromkeys(("members", *GROUPED, "queues"), "-running"),
+}
 _LISTING: Final = frozenset(each.name for each in registry().values() if each.lists_jobs)
 _COUNTING: Final = frozenset(
     each.name for each in registry().values() if "hpc_queue_jobs" in {family.name for family in each.families}
@@ -155,8 +162,7 @@ def sort_key(column: str, row: Row) -> Any:
         return -1 if value is None else value
     if column == "result":
         return (0, value["reason"], value["message"]) if value else (1, "", "")
-    parts = enumerate(_DIGITS.split(value or ""))
-    return [int(part) if index % 2 else part.casefold() for index, part in parts]
+    return natural(value or "")
 
 
 def value_texts(row: Row) -> Iterator[str]:

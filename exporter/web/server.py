@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from exporter.app.joblist import JobSelection
 from exporter.app.status import Selection
 from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
@@ -23,7 +24,7 @@ from exporter.web.middleware import connection, counting, limit_requests, send
 from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import StatusPage
 from exporter.web.passwords import WAITING, PasswordChecks
-from exporter.web.query import QueryError, page_query, selection_of
+from exporter.web.query import QueryError, job_selection_of, page_query, selection_of
 from exporter.web.security import WebConfig, access, add_headers
 from exporter.web.settings import WebSettings
 from exporter.web.texts import Texts, chosen_language
@@ -50,6 +51,7 @@ PAGE_HEADERS: Final = {
 }
 # Bytes of an answer above which it is compressed in a thread.
 COMPRESSED_ON_LOOP: Final = 16 * 1024
+API_PATHS: Final = ("/api/v1/status", "/api/v1/jobs")
 CSV_PATHS: Final = tuple(f"/api/v1/{view}.csv" for view in COLUMNS)
 # Seconds in which an answer has to be read; the scrape timeout of Prometheus is shorter.
 SENDING_TIMEOUT: Final = 60.0
@@ -88,9 +90,7 @@ def create_app(
     limiter = limiter or ConnectionLimiter()
     # Clients that guess passwords must not hold all connections: most of them are answered, and then idle.
     passwords = PasswordChecks(max(1, min(WAITING, limiter.limit // 4)))
-    known = frozenset(
-        {"/", telemetry_path, "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/config", *CSV_PATHS}
-    )
+    known = frozenset({"/", telemetry_path, "/-/healthy", "/-/ready", "/-/reload", *API_PATHS, "/config", *CSV_PATHS})
     app = web.Application(
         middlewares=[
             connection(limiter, sending_timeout),
@@ -115,6 +115,7 @@ def create_app(
         web.post("/-/reload", routes.reload),
         web.put("/-/reload", routes.reload),
         web.get("/api/v1/status", limited(routes.status)),
+        web.get("/api/v1/jobs", limited(routes.jobs)),
         *(web.get(path, limited(routes.csv)) for path in CSV_PATHS),
         web.get("/config", limited(routes.config)),
         web.get("/static/{name}", routes.static),
@@ -161,13 +162,25 @@ class Routes:
         return web.Response(text="The configuration was reloaded.\n")
 
     async def status(self, request: web.Request) -> web.Response:
+        return await self._json(lambda: selection_of(request.query), msgspec.json.encode)
+
+    async def jobs(self, request: web.Request) -> web.Response:
+        def encoded(status: dict[str, Any]) -> bytes:
+            enabled, page = status["jobs"]["enabled"], status["job_page"].facts()
+            return msgspec.json.encode({"time": status["time"], "enabled": enabled, **page})
+
+        return await self._json(lambda: Selection(limit=0, jobs=job_selection_of(request.query)), encoded)
+
+    async def _json(
+        self, selected: Callable[[], Selection], encoded: Callable[[dict[str, Any]], bytes]
+    ) -> web.Response:
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         try:
-            selection = selection_of(request.query)
+            selection = selected()
         except QueryError as error:
             body = msgspec.json.encode({"error": str(error)})
             return web.Response(status=400, body=body, content_type="application/json", headers=headers)
-        body = await self._exporter.status_as(msgspec.json.encode, selection)
+        body = await self._exporter.status_as(encoded, selection)
         answer = web.Response(
             body=body, content_type="application/json", headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
         )
@@ -183,7 +196,7 @@ class Routes:
         texts = Texts(chosen_language(request.query.get("lang"), request.headers.get("Accept-Language")))
         bom = request.query.get("bom") == "1"
         text = await self._exporter.status_as(
-            lambda status: csv_of(status, texts, query, bom=bom), Selection(limit=sys.maxsize)
+            lambda status: csv_of(status, texts, query, bom=bom), everything(query.selection.jobs)
         )
         headers = {
             "Cache-Control": "no-store",
@@ -209,8 +222,7 @@ class Routes:
         def html(status: dict[str, Any]) -> str:
             return StatusPage(status, texts, self._telemetry_path, query).html()
 
-        # All targets: lists are sorted, filtered and counted as a whole.
-        page = await self._exporter.status_as(html, Selection(limit=sys.maxsize))
+        page = await self._exporter.status_as(html, everything(query.selection.jobs))
         answer = web.Response(
             text=page, content_type="text/html", headers=PAGE_HEADERS, zlib_executor_size=COMPRESSED_ON_LOOP
         )
@@ -231,6 +243,11 @@ class Routes:
         if any(each.value in (tag, "*") for each in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         return web.Response(body=content, headers={"Content-Type": content_type, **headers})
+
+
+def everything(jobs: JobSelection | None) -> Selection:
+    """Return the selection of all targets, which lists sort, filter and count as a whole, and of some single jobs."""
+    return Selection(limit=sys.maxsize, jobs=jobs)
 
 
 def read_static() -> dict[str, tuple[str, bytes]]:

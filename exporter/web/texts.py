@@ -48,6 +48,12 @@ class Texts:
         # In one pass: a value that looks like a placeholder is left as it is.
         return re.sub(r"\{(\w+)\}", lambda place: str(places[place[1]]), text)
 
+    def around(self, key: str, **place: object) -> tuple[str, object, str]:
+        """Return the text of `key` before and after its only placeholder, and what goes between: an element of the page."""
+        (name, content) = next(iter(place.items()))
+        before, _, after = self(key, None, **{name: "\0"}).partition("\0")
+        return before, content, after
+
     def head(self, column: str) -> str:
         """Return the head of a column, which has a text of its own where its name is too short."""
         return self(f"head_{column}") if f"head_{column}" in self._texts else self(column)

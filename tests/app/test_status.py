@@ -3,6 +3,8 @@
 import asyncio
 import json
 import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import jsonschema
 import pytest
 
 from exporter.app import application
+from exporter.app.joblist import JobSelection
 from exporter.app.status import Selection
 from exporter.config import Config
 from exporter.errors import ConfigurationError
 from tests.app.running import running
+from tests.e2e.process import eventually
 from tests.e2e.region import Handler, cluster, configuration, envelope, job, queue, scripted_region
 from tests.web.test_status_api import SCHEMA, closed
 
@@ -43,6 +47,40 @@ async def test_queues_members_and_totals_of_a_region(tmp_path: Path) -> None:
         assert source["queues"] == {"running": 2, "queued": 5, **zeros}
         assert source["members"] == member
         assert source["state"] == "up"
+
+
+BUSY = {"interval": "100ms", "stale_after": "1s", "retries": 0}
+
+
+async def test_single_jobs_are_shown_only_where_they_may_be(tmp_path: Path) -> None:
+    """As long as the setting says so, and no longer than the region's data."""
+
+    async def listed() -> list[tuple[Any, ...]]:
+        page = await made.app.status_as(lambda status: status["job_page"], Selection(jobs=JobSelection()))
+        return [(job["id"], job["state"], job["since_basis"]) for job in page.facts()["jobs"]]
+
+    answers = dict(ANSWERS)
+    async with scripted_region(answers) as region:
+        off, on = (
+            configuration(cluster(region.url), poll=BUSY, per_job={"enabled": enabled, "max_jobs": 0})
+            for enabled in (False, True)
+        )
+        async with running(tmp_path, off) as made:
+            await made.ready()
+            assert (await listed(), (await made.status())["jobs"]) == ([], {"enabled": False, "total": None})
+            await made.reload(on)
+            every = [("2", "queued", "first_seen"), ("1", "running", "first_seen"), ("3", "completed", None)]
+            await eventually(partial(is_so, listed, every), "the jobs are listed")
+            await made.reload(off)
+            assert await listed() == []
+            await made.reload(on)
+            await eventually(partial(is_so, listed, every), "the jobs are listed again")
+            answers["member_jobs"] = b"nonsense"
+            await eventually(partial(is_so, listed, []), "stale jobs are gone")
+
+
+async def is_so(ask: Callable[[], Awaitable[Any]], expected: Any) -> bool:
+    return bool(await ask() == expected)
 
 
 async def test_a_rejected_reload_is_told_until_one_works(tmp_path: Path) -> None:

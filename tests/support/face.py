@@ -56,6 +56,7 @@ class FakeFace:
             "page": {"offset": 0, "limit": 100, "matching": 0, "total": 0, "next_offset": None},
             "targets": [],
             "waits": [],
+            "jobs": {"enabled": False, "total": None},
         }
 
     async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:

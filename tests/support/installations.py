@@ -9,10 +9,12 @@ from typing import Any
 from exporter.app.status import LastReload, Selection, Snapshot, status_of
 from exporter.errors import AuthenticationError, PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.polling import WHOLE, Shard, Target, TargetKey, TargetStatus
+from exporter.records import Job, JobState
 from exporter.sources.figures import (
     Counts,
     InUse,
     MemberFigures,
+    MemberJobs,
     QueueFigures,
     SampleFigures,
     StatusSummary,
@@ -20,6 +22,7 @@ from exporter.sources.figures import (
 )
 from exporter.sources.scnet.region_cores import CPUS
 from exporter.text import Text
+from exporter.tracking import MemberKey, TrackedJob
 from exporter.tracking.bounds import QUANTILES, fewest_held
 from exporter.tracking.waits import ClassKey, Promise, WaitView
 from tests.support.face import FakeFace
@@ -61,6 +64,9 @@ class Installation:
     reload_error: str | None = None
     shard: Shard = WHOLE
     now: float = NOW
+    # Whether single jobs may be shown, and how the tracker follows them.
+    single_jobs: bool = True
+    tracked: dict[MemberKey, dict[str, TrackedJob]] = field(default_factory=dict)
 
     def add(self, source: str, collector: str, target: str, state: str = "up", error: PollError = TIMEOUT) -> TargetKey:
         """Return a target in this state; the source comes with it."""
@@ -94,6 +100,13 @@ class Installation:
             rng = random.Random(f"{source}{member}")  # noqa: S311 - repeatable
             jobs, cards = rng.randrange(12), rng.randrange(8)
             self.figures.show(key, MemberFigures(Counts(jobs, rng.randrange(20)), InUse(jobs * 32, cards, 8 - cards)))
+
+    def add_jobs(self, source: str, member: str, *jobs: Job, tracked: dict[str, TrackedJob] | None = None) -> None:
+        """Add single jobs of a member, GROUP/USER, that the last target lists."""
+        group, _, user = member.rpartition("/")
+        listed = MemberJobs(source, group, user, group and "7", jobs)
+        self.tracked[listed.key] = tracked or {}
+        self.figures.show_jobs(TargetKey(source, "member_jobs", member), (listed,))
 
     def add_tasks(self, source: str, queue: str, length: int | None) -> None:
         self.figures.show(self.add(source, "queuing_jobs", queue), TaskFigures(length))
@@ -130,6 +143,8 @@ class Installation:
             figures=self.figures,
             token_ends=self.token_ends,
             waits=self.waits,
+            single_jobs=self.single_jobs,
+            tracked=self.tracked,
         )
         return status_of(snapshot, selection)
 
@@ -143,6 +158,18 @@ class StagedFace(FakeFace):
 
     def status(self, selection: Selection | None = None) -> dict[str, Any]:
         return self.installation.status(selection)
+
+
+def some_jobs(now: float) -> tuple[Job, ...]:
+    """Return jobs as they are listed with everything that a list can tell, and with little."""
+    return (
+        Job(
+            "4711", "sleep_0526", JobState.RUNNING, 1, 32, 0, 4, 32, 0, 4,
+            queue="normal", submitted=now - 7200, started=now - 3600,
+        ),
+        Job("4712", "train", JobState.QUEUED, 2, 64, 0, 8, 0, 0, 0, queue="gpu", reason="resources", submitted=now - 90_000),
+        Job("4713", "", JobState.UNKNOWN, raw_state="statX"),
+    )  # fmt: skip
 
 
 def empty() -> Installation:
@@ -182,6 +209,7 @@ def half_broken() -> Installation:
     made.add_waits("kunshan", "normal", 720.0, 7741.0, 20_000.0)
     made.add_waits("xian", "", 720.0, 7741.0, 20_000.0, group="physics", right=80)
     key = TargetKey("kunshan", "schedulers", "")
+    made.add_jobs("kunshan", "physics/alice", *some_jobs(made.now))
     cores = [CPUS("kunshan", state, value=number) for state, number in (("unused", 90), ("used", 2_070))]
     made.figures.show(key, SampleFigures(tuple(cores)))
     return made

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import exporter.web
 from exporter.polling import STATES
+from exporter.records import PENDING_REASONS, JobState
+from exporter.web.jobs import SHOWN
 from exporter.web.rows import VIEWS
 from exporter.web.texts import _ALL, Texts, chosen_language, number
 
@@ -42,7 +44,7 @@ def test_every_word_of_the_status_has_a_text() -> None:
 def test_no_text_is_unused() -> None:
     folder = Path(exporter.web.__file__).parent
     sources = "".join(
-        (folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts", "rows", "waits")
+        (folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts", "rows", "waits", "jobs")
     )
     made = (
         "state_",
@@ -60,8 +62,18 @@ def test_no_text_is_unused() -> None:
         "slurm",
         "octopus",
         "account",
+        "since_",
+        "filter_hint_",
+        # The closed lists of records.
+        *JobState,
+        *PENDING_REASONS,
     )
-    named = {*re.findall(r'"(\w+)"', sources), *(column for columns in VIEWS.values() for column in columns), *VIEWS}
+    named = {
+        *SHOWN.values(),
+        *re.findall(r'"(\w+)"', sources),
+        *(column for columns in VIEWS.values() for column in columns),
+        *VIEWS,
+    }
     unused = [key for key in _ALL["en"] if not key.startswith(made) and key.removesuffix("_one") not in named]
     assert unused == []
 
