@@ -187,10 +187,10 @@ GROUPS: Final[Sequence[Group]] = (
     Group(
         Text("SCNet: from poll to poll", "SCNet：逐次轮询"),
         Text(
-            "Worked out by comparing successive lists of `member_jobs`: the API gives no times. "
-            "[What the tracker knows, and how well](accuracy.md) says how, and how wrong it can be. Only with "
+            "Worked out by comparing successive lists of jobs; where a list or the history gives the scheduler's own times, by "
+            "these. [What the tracker knows, and how well](accuracy.md) says how, and how wrong it can be. Only with "
             "`tracking.enabled`, which is the default. Counters go on after a restart if there is a `tracking.state_file`.",
-            "接口不提供时间，这些数值由相邻两次 `member_jobs` 列表比较得出。方法和误差见"
+            "这些数值由相邻两次作业列表比较得出；列表或作业历史给出调度系统自己的时间时，以那些时间为准。方法和误差见"
             "[跟踪器知道什么、有多准](accuracy.zh.md)。需要 `tracking.enabled`，默认已开启。设置了 `tracking.state_file` 时，"
             "重启后接着计数。",
         ),
