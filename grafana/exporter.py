@@ -11,9 +11,10 @@ from grafana.parts import (
     Row,
     bars,
     coloured,
+    coloured_cell,
     lines,
+    named,
     number,
-    override,
     seconds,
     table,
     tiles,
@@ -21,7 +22,6 @@ from grafana.parts import (
 )
 from grafana.variables import OF_SOURCE, SOURCE
 
-SOURCE_NAME, COLLECTOR, TARGET = Text("Source", "来源"), Text("Collector", "采集项"), Text("Target", "目标")
 ENDPOINT_OF = "{{source}} {{collector}}"
 REASON_COLOURS = {
     "auth": VERMILION,
@@ -47,7 +47,7 @@ def each(name: str, *, by: str = "source, collector", window: str = "$__rate_int
 
 
 FAILED_FOR = Text("No success for", "距上次成功")
-STATE = Text("State", "状态")
+STATE, LOADED = Text("State", "状态"), Text("Loaded for", "配置已加载")
 FAILING = table(
     Text("What does not work?", "哪些目标异常？"),
     "Targets whose last poll failed, and for how long there was no success. Missing: its data is too old and was taken "
@@ -55,29 +55,29 @@ FAILING = table(
     "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与处理手册 HPCTargetFailing。",
     [
         (
-            f"max by (source, collector, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, collector, target) "
-            f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0"
+            STATE,
+            (
+                f"max by (source, collector, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, collector, target) "
+                f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0"
+            ),
         ),
+        *named("source", "collector", "target"),
         (
-            f"max by (source, collector, target) (time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}) "
-            f"and on (source, collector, target) hpc_exporter_target_up{{{OF_SOURCE}}} == 0"
+            FAILED_FOR,
+            (
+                f"max by (source, collector, target) (time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}) "
+                f"and on (source, collector, target) hpc_exporter_target_up{{{OF_SOURCE}}} == 0"
+            ),
         ),
     ],
-    {
-        "Value #A": STATE,
-        "source": SOURCE_NAME,
-        "collector": COLLECTOR,
-        "target": TARGET,
-        "Value #B": FAILED_FOR,
-    },
     sort=STATE,
     size=(12, 9),
     no_value=Text("every target works, or was not tried yet", "所有目标正常（或尚未轮询）"),
     overrides=[
-        override(
+        coloured_cell(
             STATE,
+            filled=True,
             mappings=values(v1=(Text("failing", "失败"), ORANGE), v2=(Text("missing", "缺失"), VERMILION)),
-            custom__cellOptions={"type": "color-background", "mode": "basic"},
             custom__width=90,
         ),
         seconds(FAILED_FOR),
@@ -145,7 +145,7 @@ BOARD = Dashboard(
             "After all retries. auth: token; permission: right; throttled: rate limited; timeout, connection: network; "
             "http, upstream: the region; decode: an answer we do not know.",
             "重试后仍失败。auth 令牌；permission 权限；throttled 限流；timeout/connection 网络；http/upstream 区域；decode 未知格式。",
-            [Query(each("hpc_exporter_poll_failures_total", by="reason"), "{{reason}}")],
+            Query(each("hpc_exporter_poll_failures_total", by="reason"), "{{reason}}"),
             axis=Text("polls", "轮询次数"),
             custom={"axisSoftMax": 5},
             size=(12, 9),
@@ -156,12 +156,10 @@ BOARD = Dashboard(
             Text("How long polls take (p90)", "轮询耗时（p90）"),
             "With retries and waits, so rejected requests make it long, too. Near poll.timeout: polls will fail soon.",
             "含重试与等待。接近 poll.timeout 时轮询即将失败。",
-            [
-                Query(
-                    f"histogram_quantile(0.9, sum by (source, collector, le) (rate(hpc_exporter_poll_duration_seconds_bucket{{{OF_SOURCE}}}[$__rate_interval]))) >= 0",
-                    ENDPOINT_OF,
-                )
-            ],
+            Query(
+                f"histogram_quantile(0.9, sum by (source, collector, le) (rate(hpc_exporter_poll_duration_seconds_bucket{{{OF_SOURCE}}}[$__rate_interval]))) >= 0",
+                ENDPOINT_OF,
+            ),
             unit="s",
             min_step="10m",
         ),
@@ -169,19 +167,17 @@ BOARD = Dashboard(
             Text("Requests by answer", "请求（按响应）"),
             "HTTP requests a minute, by status; none: no answer came. 401 and 403: token; 429: rate limited; 5xx: the region.",
             "每分钟 HTTP 请求数（按状态码）；none 为无响应。401/403 令牌；429 限流；5xx 区域故障。",
-            [
-                Query(
-                    f"sum by (source, code) (rate(hpc_exporter_api_requests_total{{{OF_SOURCE}}}[$__rate_interval])) * 60",
-                    "{{source}} {{code}}",
-                )
-            ],
+            Query(
+                f"sum by (source, code) (rate(hpc_exporter_api_requests_total{{{OF_SOURCE}}}[$__rate_interval])) * 60",
+                "{{source}} {{code}}",
+            ),
             axis=Text("requests a minute", "请求/分钟"),
         ),
         bars(
             Text("Errors that the API reports", "接口返回的错误码"),
             "By the API's own code; other: a code that no page lists. The runbook HPCTargetFailing says which mean what.",
             "按接口错误码；other 为文档未列出的错误码。含义见处理手册 HPCTargetFailing。",
-            [Query(f"{each('hpc_exporter_api_errors_total', by='source, api_code')} > 0", "{{source}} {{api_code}}")],
+            Query(f"{each('hpc_exporter_api_errors_total', by='source, api_code')} > 0", "{{source}} {{api_code}}"),
             axis=Text("answers", "响应数"),
             no_value=Text("none", "无"),
             defaults=shades(VERMILION),
@@ -190,7 +186,7 @@ BOARD = Dashboard(
             Text("Retries", "重试"),
             "Further attempts within a poll. A few are normal; as many as polls means the region is in trouble.",
             "单次轮询内的重试。少量正常；与轮询数相当说明区域异常。",
-            [Query(each("hpc_exporter_api_retries_total"), ENDPOINT_OF)],
+            Query(each("hpc_exporter_api_retries_total"), ENDPOINT_OF),
             axis=Text("attempts", "次数"),
             defaults=shades(ORANGE),
             custom={"axisSoftMax": 5},
@@ -200,14 +196,12 @@ BOARD = Dashboard(
             "1 means every target is polled as often as configured. Below: failing targets are asked more slowly, or polls "
             "take longer than their interval.",
             "1 表示按配置频率轮询。低于 1：失败目标被降频，或轮询耗时超过间隔。",
-            [
-                Query(
-                    f"sum by (source, collector) (rate(hpc_exporter_polls_total{{{OF_SOURCE}}}[$__rate_interval])) * on (source, collector) "
-                    f"max by (source, collector) (hpc_exporter_poll_interval_seconds{{{OF_SOURCE}}}) / on (source, collector) "
-                    f"count by (source, collector) (hpc_exporter_target_stale{{{OF_SOURCE}}})",
-                    ENDPOINT_OF,
-                )
-            ],
+            Query(
+                f"sum by (source, collector) (rate(hpc_exporter_polls_total{{{OF_SOURCE}}}[$__rate_interval])) * on (source, collector) "
+                f"max by (source, collector) (hpc_exporter_poll_interval_seconds{{{OF_SOURCE}}}) / on (source, collector) "
+                f"count by (source, collector) (hpc_exporter_target_stale{{{OF_SOURCE}}})",
+                ENDPOINT_OF,
+            ),
             unit="percentunit",
         ),
         bars(
@@ -242,12 +236,10 @@ BOARD = Dashboard(
             Text("Token lifetime left", "令牌剩余有效期"),
             "A saw-tooth is renewed by itself. A line that falls to 0 is a pasted token: replace it before. See the runbook HPCTokenExpiring.",
             "锯齿形为自动续期。持续降到 0 为手工令牌，须提前更换。见处理手册 HPCTokenExpiring。",
-            [
-                Query(
-                    f"min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds{{{OF_SOURCE}}} - time())",
-                    "{{source}} {{user}}",
-                )
-            ],
+            Query(
+                f"min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds{{{OF_SOURCE}}} - time())",
+                "{{source}} {{user}}",
+            ),
             unit="s",
             size=(12, 7),
         ),
@@ -276,7 +268,7 @@ BOARD = Dashboard(
             "up sixty times it grows sixty times as fast. Growing on after that without more series is a leak: please report it.",
             "头一周随结束的作业增长：这些作业会保留一周，以保证每个只计一次；加速六十倍的模拟中，增长也快六十倍。"
             "此后序列数不变而内存仍持续增长为泄漏：请反馈。",
-            [Query(of_exporters("process_resident_memory_bytes"), "{{instance}}")],
+            Query(of_exporters("process_resident_memory_bytes"), "{{instance}}"),
             unit="bytes",
             size=(6, 7),
         ),
@@ -284,7 +276,7 @@ BOARD = Dashboard(
             Text("CPU", "CPU"),
             "Cores used. Near 1: one event loop is full, divide the targets with --total-shards.",
             "使用的核数。接近 1 时应使用 --total-shards 分片。",
-            [Query(of_exporters("rate(process_cpu_seconds_total[$__rate_interval])"), "{{instance}}")],
+            Query(of_exporters("rate(process_cpu_seconds_total[$__rate_interval])"), "{{instance}}"),
             axis=Text("cores", "核"),
             size=(6, 7),
         ),
@@ -305,12 +297,10 @@ BOARD = Dashboard(
             Text("HTTP responses", "HTTP 响应"),
             "HTTP requests that it answered, by path and status. 503 on /metrics: too many simultaneously; 401: a wrong password.",
             "按路径与状态码统计的 HTTP 响应。/metrics 返回 503：并发过多；401：密码错误。",
-            [
-                Query(
-                    "sum by (path, code) (rate(hpc_exporter_http_requests_total[$__rate_interval])) * 60",
-                    "{{path}} {{code}}",
-                )
-            ],
+            Query(
+                "sum by (path, code) (rate(hpc_exporter_http_requests_total[$__rate_interval])) * 60",
+                "{{path}} {{code}}",
+            ),
             axis=Text("requests a minute", "请求/分钟"),
             size=(6, 7),
         ),
@@ -340,25 +330,19 @@ BOARD = Dashboard(
             "What runs where. With shards, every number from 0 up to their count has to be here once.",
             "各实例版本。使用分片时，从 0 起的每个编号都应各出现一次。",
             [
-                "max by (instance, version, revision, python_version) (hpc_exporter_build_info)",
-                "max by (instance) (hpc_exporter_shard_ordinal)",
-                "max by (instance) (hpc_exporter_total_shards)",
-                "max by (instance) (time() - hpc_exporter_config_last_reload_success_timestamp_seconds)",
+                ("instance", Text("Instance", "实例")),
+                ("version", Text("Version", "版本")),
+                ("revision", Text("Revision", "修订")),
+                ("python_version", Text("Python", "Python")),
+                (None, "max by (instance, version, revision, python_version) (hpc_exporter_build_info)"),
+                (Text("Shard", "分片"), "max by (instance) (hpc_exporter_shard_ordinal)"),
+                (Text("of", "总分片"), "max by (instance) (hpc_exporter_total_shards)"),
+                (LOADED, "max by (instance) (time() - hpc_exporter_config_last_reload_success_timestamp_seconds)"),
             ],
-            {
-                "instance": Text("Instance", "实例"),
-                "version": Text("Version", "版本"),
-                "revision": Text("Revision", "修订"),
-                "python_version": Text("Python", "Python"),
-                "Value #B": Text("Shard", "分片"),
-                "Value #C": Text("of", "总分片"),
-                "Value #D": Text("Loaded for", "配置已加载"),
-            },
             sort=None,
-            hidden=("Value #A",),
             size=(16, 5),
             unit="none",
-            overrides=[seconds(Text("Loaded for", "配置已加载"))],
+            overrides=[seconds(LOADED)],
         ),
     ],
 )

@@ -4,8 +4,24 @@ Money, machine time and storage: what is left, how fast it goes, and when it is 
 """
 
 from exporter.metrics.family import Text
-from grafana.colours import BLUE, ORANGE, SKY, VERMILION, Steps, thresholds
-from grafana.parts import Dashboard, Panel, Query, Row, dashed, lines, override, ranking, table, tiles, values
+from grafana.colours import BLUE, ORANGE, SKY, VERMILION, Steps
+from grafana.parts import (
+    LABELS,
+    Dashboard,
+    Panel,
+    Query,
+    Row,
+    bar_cell,
+    coloured_cell,
+    dashed,
+    lines,
+    named,
+    override,
+    ranking,
+    table,
+    tiles,
+    values,
+)
 from grafana.variables import ACCOUNT, IN_ACCOUNT, IN_REGION, REGION
 
 NO_ACCOUNT = Text("no account collects its balance", "没有账号启用采集项 account")
@@ -14,10 +30,9 @@ DAY: int = 86400
 # Days that are left.
 DAYS: Steps = ((None, VERMILION), (3, ORANGE), (7, SKY))
 DAYS_OF_STORAGE: Steps = ((None, VERMILION), (7, ORANGE), (30, SKY))
-ACCOUNT_NAME, STATUS = Text("Account", "账号"), Text("Status", "状态")
+SHARES: Steps = ((None, SKY), (0.85, ORANGE), (0.95, VERMILION))
 LEFT, A_DAY = Text("Balance", "余额"), Text("Spent a day", "日均支出")
-DAYS_LEFT, USER, PATH = Text("Days left", "剩余天数"), Text("User", "用户"), Text("Path", "路径")
-REGION_NAME = Text("Region", "区域")
+DAYS_LEFT = Text("Days left", "剩余天数")
 CORE_HOURS = Text("Core-hours", "核时")
 USED, QUOTA, SHARE = Text("Used", "已用"), Text("Quota", "配额"), Text("Share", "占比")
 
@@ -52,32 +67,26 @@ ROOM = f"clamp_min({QUOTA_BYTES} - {USED_BYTES}, 0)"
 STORAGE_DAYS = f"{ROOM} / ({larger(growth('1d'), growth('7d'))} > 0)"
 
 
-def hours(resource: str, by: str, window: str, offset: str = "") -> str:
-    """Core-hours or card-hours over a window."""
-    return f"sum by ({by}) (increase(hpc_member_{resource}_seconds_total{{{IN_REGION}}}[{window}]{offset})) / 3600"
+def hours(resource: str, by: str, offset: str = "") -> str:
+    """Core-hours or card-hours over 30 days."""
+    return f"sum by ({by}) (increase(hpc_member_{resource}_seconds_total{{{IN_REGION}}}[30d]{offset})) / 3600"
 
 
-def hours_by(title: Text, by: str, names: dict[str, Text]) -> Panel:
+def hours_by(title: Text, *labels: str) -> Panel:
+    by = ", ".join(sorted(labels, key=("hpc_cluster", "group", "user").index))
     return table(
         title,
         "Core-hours and card-hours that jobs held in the last 30 days; Before: core-hours of the 30 days before. From the job lists: time that "
         "was not watched is missing.",
         "近 30 天作业占用的核时和卡时；“之前”为再往前 30 天的核时。根据作业列表得出，未监控的时段不计。",
         [
-            hours("cpu", by, "30d"),
-            hours("cpu", by, "30d", " offset 30d"),
-            hours("gpu", by, "30d"),
-            hours("dcu", by, "30d"),
+            *named(*labels),
+            (CORE_HOURS, hours("cpu", by)),
+            (Text("Before", "之前"), hours("cpu", by, " offset 30d")),
+            (Text("GPU-hours", "GPU 时"), hours("gpu", by)),
+            (Text("DCU-hours", "DCU 时"), hours("dcu", by)),
         ],
-        {
-            **names,
-            "Value #A": CORE_HOURS,
-            "Value #B": Text("Before", "之前"),
-            "Value #C": Text("GPU-hours", "GPU 时"),
-            "Value #D": Text("DCU-hours", "DCU 时"),
-        },
         sort=CORE_HOURS,
-        no_value=Text("-", "-"),
         size=(12, 8),
         unit="none",
         defaults={"decimals": 0},
@@ -92,34 +101,21 @@ MONEY = table(
     "余额、日均支出，以及还够用几天：取近一天和近一周中较快的速度，充值不抵扣支出。"
     "欠费或停用：作业不再启动。见处理手册 HPCBalanceRunsOut。",
     [
-        BALANCE,
-        SPENT,
-        MONEY_DAYS,
-        f"max by (account, status) (hpc_account_status{{{IN_ACCOUNT}}})",
+        *named("account"),
+        (DAYS_LEFT, MONEY_DAYS),
+        (LEFT, BALANCE),
+        (A_DAY, SPENT),
+        *named("status"),
+        (None, f"max by (account, status) (hpc_account_status{{{IN_ACCOUNT}}})"),
     ],
-    {
-        "account": ACCOUNT_NAME,
-        "Value #C": DAYS_LEFT,
-        "Value #A": LEFT,
-        "Value #B": A_DAY,
-        "status": STATUS,
-    },
     sort=DAYS_LEFT,
-    hidden=("Value #D",),
-    no_value=Text("-", "-"),
+    falling=False,
     size=(10, 7),
     unit=YUAN,
     overrides=[
-        override(
-            DAYS_LEFT,
-            unit="none",
-            decimals=1,
-            thresholds=thresholds(DAYS),
-            custom__cellOptions={"type": "color-background", "mode": "basic"},
-            color={"mode": "thresholds"},
-        ),
-        override(
-            STATUS,
+        coloured_cell(DAYS_LEFT, DAYS, filled=True, unit="none", decimals=1),
+        coloured_cell(
+            LABELS["status"],
             mappings=values(
                 Normal=(Text("normal", "正常"), BLUE),
                 Trial=(Text("trial", "试用"), BLUE),
@@ -127,15 +123,11 @@ MONEY = table(
                 Disable=(Text("disabled", "停用"), VERMILION),
                 other=(Text("other", "其他"), ORANGE),
             ),
-            custom__cellOptions={"type": "color-text"},
         ),
         override(LEFT, decimals=0),
         override(A_DAY, decimals=0),
     ],
 )
-# The account with the fewest days first.
-MONEY.options["sortBy"][0]["desc"] = False
-
 BOARD = Dashboard(
     uid="hpc-lasting",
     title=Text("HPC / 8 Will it last", "HPC / 8 够不够用"),
@@ -157,7 +149,7 @@ BOARD = Dashboard(
             Text("Balance over time", "余额变化"),
             "Falling steadily: jobs are charged. A step upwards is a payment. The steeper, the sooner it is gone.",
             "持续下降：作业正在计费。向上的台阶是一次充值。越陡，用完得越早。",
-            [Query(BALANCE, "{{account}}")],
+            Query(BALANCE, "{{account}}"),
             size=(10, 7),
             unit=YUAN,
         ),
@@ -175,9 +167,9 @@ BOARD = Dashboard(
             "Hours of users with a limit of machine time, the one with least left first. At 0 their jobs no longer start.",
             "有机时限额的用户还剩多少小时，最少的在前。用完后作业不再启动。",
             f"bottomk(6, max by (hpc_cluster, user) (hpc_user_walltime_remaining_seconds{{{IN_REGION}}}) / 3600)",
-            names={"user": USER, "hpc_cluster": REGION_NAME},
+            names=named("user", "hpc_cluster"),
             value=Text("Hours left", "剩余小时"),
-            rising=False,
+            falling=False,
             unit="none",
             defaults={"decimals": 0},
             size=(12, 7),
@@ -190,78 +182,48 @@ BOARD = Dashboard(
             "whichever is faster. No number: it does not grow. See the runbook HPCStorageFillingUp.",
             "每个用户已用的存储和配额，以及按近一天或近一周中较快的增长还有几天用满。没有数字：没有增长。"
             "见处理手册 HPCStorageFillingUp。",
-            [f"{USED_BYTES} / ({QUOTA_BYTES} > 0)", STORAGE_DAYS, USED_BYTES, QUOTA_BYTES],
-            {
-                "user": USER,
-                "hpc_cluster": REGION_NAME,
-                "Value #A": SHARE,
-                "Value #B": DAYS_LEFT,
-                "Value #C": USED,
-                "Value #D": QUOTA,
-                "path": PATH,
-            },
+            [
+                *named("user", "hpc_cluster"),
+                (SHARE, f"{USED_BYTES} / ({QUOTA_BYTES} > 0)"),
+                (DAYS_LEFT, STORAGE_DAYS),
+                (USED, USED_BYTES),
+                (QUOTA, QUOTA_BYTES),
+                *named("path"),
+            ],
             sort=SHARE,
-            no_value=Text("-", "-"),
             size=(16, 8),
             unit="decbytes",
             # The rest is the path's, the longest.
             overrides=[
                 override(USED, custom__width=90),
                 override(QUOTA, custom__width=90),
-                override(USER, custom__width=110),
-                override(REGION_NAME, custom__width=110),
-                override(
-                    SHARE,
-                    custom__width=180,
-                    unit="percentunit",
-                    custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
-                    min=0,
-                    max=1,
-                    thresholds=thresholds(((None, SKY), (0.85, ORANGE), (0.95, VERMILION))),
-                    color={"mode": "thresholds"},
-                ),
-                override(
-                    DAYS_LEFT,
-                    custom__width=100,
-                    unit="none",
-                    decimals=0,
-                    thresholds=thresholds(DAYS_OF_STORAGE),
-                    custom__cellOptions={"type": "color-text"},
-                    color={"mode": "thresholds"},
-                ),
+                override(LABELS["user"], custom__width=110),
+                override(LABELS["hpc_cluster"], custom__width=110),
+                bar_cell(SHARE, SHARES, max=1, unit="percentunit", custom__width=180),
+                coloured_cell(DAYS_LEFT, DAYS_OF_STORAGE, unit="none", decimals=0, custom__width=100),
             ],
         ),
         lines(
             Text("Share of the quota", "配额使用率"),
             "Towards 100 %: files have to go, or the quota has to grow. A fall: somebody deleted files.",
             "接近 100%：需要清理文件或提高配额。下降表示有人删除了文件。",
-            [Query(f"{USED_BYTES} / ({QUOTA_BYTES} > 0)", "{{user}} {{path}} ({{hpc_cluster}})")],
+            Query(f"{USED_BYTES} / ({QUOTA_BYTES} > 0)", "{{user}} {{path}} ({{hpc_cluster}})"),
             size=(8, 8),
             unit="percentunit",
         ),
         Row(Text("Who uses it", "谁在使用")),
-        hours_by(
-            Text("Hours by user, last 30 days", "各用户近 30 天的核时"),
-            "hpc_cluster, group, user",
-            {"user": USER, "group": Text("Group", "用户组"), "hpc_cluster": REGION_NAME},
-        ),
-        hours_by(
-            Text("Hours by group, last 30 days", "各用户组近 30 天的核时"),
-            "hpc_cluster, group",
-            {"group": Text("Group", "用户组"), "hpc_cluster": REGION_NAME},
-        ),
+        hours_by(Text("Hours by user, last 30 days", "各用户近 30 天的核时"), "user", "group", "hpc_cluster"),
+        hours_by(Text("Hours by group, last 30 days", "各用户组近 30 天的核时"), "group", "hpc_cluster"),
         lines(
             Text("Allocated, of what was requested", "分配与申请之比"),
             "Cores that running jobs hold, of those that they requested, by group. Above 1 more is charged than was requested: the "
             "region hands out whole nodes or larger units.",
             "运行中作业占用的核数与申请的核数之比，按用户组。大于 1 时计费多于申请：区域按整节点或更大的单位分配。",
-            [
-                Query(
-                    f'sum by (hpc_cluster, group) (hpc_member_allocated_cpus{{{IN_REGION}, state="running"}}) / '
-                    f'(sum by (hpc_cluster, group) (hpc_member_requested_cpus{{{IN_REGION}, state="running"}}) > 0)',
-                    "{{group}} ({{hpc_cluster}})",
-                )
-            ],
+            Query(
+                f'sum by (hpc_cluster, group) (hpc_member_allocated_cpus{{{IN_REGION}, state="running"}}) / '
+                f'(sum by (hpc_cluster, group) (hpc_member_requested_cpus{{{IN_REGION}, state="running"}}) > 0)',
+                "{{group}} ({{hpc_cluster}})",
+            ),
             size=(24, 7),
             unit="none",
         ),

@@ -6,6 +6,10 @@ Resources, waits, sums and outcomes by user.
 from exporter.metrics.family import Text
 from grafana.colours import OUTCOME_COLOURS, REASON_COLOURS, STATE_COLOURS, WAITING
 from grafana.parts import (
+    HELD,
+    JOBS,
+    QUEUED,
+    RUNNING,
     Dashboard,
     Panel,
     Query,
@@ -14,6 +18,7 @@ from grafana.parts import (
     coloured,
     dashed,
     lines,
+    named,
     override,
     ranking,
     seconds,
@@ -23,8 +28,12 @@ from grafana.variables import GROUP, IN_GROUP, IN_REGION, MEMBER, OF_MEMBER, REG
 
 NONE_LISTED = Text("no member lists", "无成员列表")
 WHO = "hpc_cluster, group, user"
-NAMES = {"hpc_cluster": Text("Region", "区域"), "group": Text("Group", "用户组"), "user": Text("User", "用户")}
+NAMES = named("hpc_cluster", "group", "user")
 CORES, CARDS = Text("cores", "核"), Text("cards", "卡")
+
+
+def allocated(resource: str, by: str) -> str:
+    return f"sum by ({by}) (hpc_member_allocated_{resource}{{{OF_MEMBER}}})"
 
 
 def listed(state: str) -> str:
@@ -46,7 +55,7 @@ def held_now(resource: str) -> Panel:
         name,
         "What each user's jobs hold. Compare with the requested amounts below: the difference is waiting.",
         "各用户作业占用的资源。与下方申请量比较，差额即为等待中的需求。",
-        [Query(f"sum by (user) (hpc_member_allocated_{resource}{{{OF_MEMBER}}})", "{{user}}")],
+        Query(allocated(resource, "user"), "{{user}}"),
         stacked=True,
         axis=unit,
     )
@@ -63,25 +72,17 @@ WHO_USES = table(
     "HPCJobWaitingTooLong. Held jobs do not start by themselves.",
     "各成员当前情况。等待超过半天橙色，超过一天红色：见处理手册 HPCJobWaitingTooLong。保留的作业不会自行启动。",
     [
-        listed("running"),
-        listed("queued"),
-        listed("held"),
-        *(f"sum by ({WHO}) (hpc_member_allocated_{each}{{{OF_MEMBER}}})" for each in ("cpus", "gpus", "dcus")),
-        f"max by ({WHO}) (time() - hpc_member_oldest_queued_timestamp_seconds{{{OF_MEMBER}}})",
+        *NAMES,
+        (RUNNING, listed("running")),
+        (QUEUED, listed("queued")),
+        (HELD, listed("held")),
+        (Text("Cores", "CPU 核"), allocated("cpus", WHO)),
+        (Text("GPUs", "GPU"), allocated("gpus", WHO)),
+        (Text("DCUs", "DCU"), allocated("dcus", WHO)),
+        (WAITS, f"max by ({WHO}) (time() - hpc_member_oldest_queued_timestamp_seconds{{{OF_MEMBER}}})"),
     ],
-    {
-        **NAMES,
-        "Value #A": Text("Running", "运行"),
-        "Value #B": Text("Queued", "排队"),
-        "Value #C": Text("Held", "保留"),
-        "Value #D": Text("Cores", "CPU 核"),
-        "Value #E": Text("GPUs", "GPU"),
-        "Value #F": Text("DCUs", "DCU"),
-        "Value #G": WAITS,
-    },
     sort=WAITS,
     size=(16, 9),
-    no_value=Text("-", "-"),
     overrides=[seconds(WAITS, WAITING)],
 )
 
@@ -91,34 +92,30 @@ ENDED = ranking(
     "known; completed means ended, not succeeded. Many that fail: see the runbook HPCJobsFailing.",
     "所选时段内结束的作业。vanished：不再列出，结束方式未知；completed 表示已结束，不代表成功。失败较多：见处理手册 HPCJobsFailing。",
     f"sum by (outcome) (increase(hpc_jobs_finished_total{{{OF_MEMBER}}}[$__range]))",
-    names={"outcome": Text("Outcome", "结果")},
+    names=named("outcome"),
     value=Text("Jobs", "作业数"),
     size=(8, 9),
     no_value=NONE_LISTED,
     defaults={"decimals": 0},
 )
 
+CORE_HOURS, UNACCOUNTED = Text("Core-hours", "CPU 核时"), Text("Unaccounted", "未计入")
 HOURS = table(
     Text("Resource-hours", "资源小时数"),
     "What the members used in the time on screen, from the tracker: the mean of two polls times the time between them. "
     "Unaccounted is time in long gaps between polls, of which nothing is counted: the hours are then a lower bound.",
     "所选时段内各成员的资源用量：两次轮询均值乘以间隔。“未计入”为轮询长间隔中的时间，此时小时数为下限。",
     [
-        *(hours(resource) for resource in ("cpu", "gpu", "dcu")),
-        f"sum by ({WHO}) (increase(hpc_member_unaccounted_seconds_total{{{OF_MEMBER}}}[$__range]))",
+        *NAMES,
+        (CORE_HOURS, hours("cpu")),
+        (Text("GPU-hours", "GPU 卡时"), hours("gpu")),
+        (Text("DCU-hours", "DCU 卡时"), hours("dcu")),
+        (UNACCOUNTED, f"sum by ({WHO}) (increase(hpc_member_unaccounted_seconds_total{{{OF_MEMBER}}}[$__range]))"),
     ],
-    {
-        **NAMES,
-        "Value #A": Text("Core-hours", "CPU 核时"),
-        "Value #B": Text("GPU-hours", "GPU 卡时"),
-        "Value #C": Text("DCU-hours", "DCU 卡时"),
-        "Value #D": Text("Unaccounted", "未计入"),
-    },
-    sort=Text("Core-hours", "CPU 核时"),
+    sort=CORE_HOURS,
     size=(13, 8),
-    no_value=Text("-", "-"),
     defaults={"decimals": 1},
-    overrides=[seconds(Text("Unaccounted", "未计入"))],
+    overrides=[seconds(UNACCOUNTED)],
 )
 
 _JOB = "hpc_cluster, user, job_id"
@@ -132,41 +129,38 @@ _PER_JOB = (
     ("allocated_dcus", Text("DCUs allocated", "占用 DCU")),
 )
 _TIMES = (("submit", Text("Submitted", "提交时间")), ("start", Text("Started", "开始时间")))
+_OF_JOB = {
+    "job_id": Text("Job", "作业"),
+    "job_name": Text("Name", "名称"),
+    "state": Text("State", "状态"),
+    "reason": Text("Reason", "原因"),
+}
 _IN_GROUP_NOW = f"hpc_job_info{{{OF_MEMBER}}}"
-JOBS = table(
+
+
+def of_job(amount: str) -> str:
+    return f'max by ({_JOB}) (hpc_job_{amount}{{{IN_REGION}, user=~"$user"}}) and on ({_JOB}) {_IN_GROUP_NOW}'
+
+
+SINGLE_JOBS = table(
     Text("Single jobs", "单个作业"),
     "Only with per_job in the configuration, and at most max_jobs of them (see Exporter for how many were left out). "
     "Amounts, reasons and times that the region did not send are empty.",
     "仅在启用 per_job 时显示，最多 max_jobs 个（遗漏数见“Exporter”）。区域未提供的数值、原因和时间为空。",
     [
-        f"max by (hpc_cluster, group, user, job_id, job_name, state, reason) ({_IN_GROUP_NOW})",
-        *(
-            f'max by ({_JOB}) (hpc_job_{amount}{{{IN_REGION}, user=~"$user"}}) and on ({_JOB}) {_IN_GROUP_NOW}'
-            for amount, _ in _PER_JOB
-        ),
-        *(
-            f'1000 * max by ({_JOB}) (hpc_job_{time}_timestamp_seconds{{{IN_REGION}, user=~"$user"}})'
-            f" and on ({_JOB}) {_IN_GROUP_NOW}"
-            for time, _ in _TIMES
-        ),
+        *NAMES,
+        *((label, name) for label, name in _OF_JOB.items()),
+        (None, f"max by ({WHO}, {', '.join(_OF_JOB)}) ({_IN_GROUP_NOW})"),
+        *((name, of_job(amount)) for amount, name in _PER_JOB),
+        *((name, f"1000 * {of_job(f'{time}_timestamp_seconds')}") for time, name in _TIMES),
     ],
-    {
-        **NAMES,
-        "job_id": Text("Job", "作业"),
-        "job_name": Text("Name", "名称"),
-        "state": Text("State", "状态"),
-        "reason": Text("Reason", "原因"),
-        **{f"Value #{chr(ord('B') + index)}": title for index, (_, title) in enumerate((*_PER_JOB, *_TIMES))},
-    },
     sort=Text("Cores allocated", "占用核"),
-    hidden=("Value #A",),
     overrides=[
-        override(Text("Job", "作业"), unit="string"),
-        override(Text("Name", "名称"), unit="string", custom__width=260),
+        override(_OF_JOB["job_id"], unit="string"),
+        override(_OF_JOB["job_name"], unit="string", custom__width=260),
         *(override(title, unit="dateTimeAsIso", custom__width=160) for _, title in _TIMES),
     ],
     size=(24, 9),
-    no_value=Text("-", "-"),
 )
 
 BOARD = Dashboard(
@@ -210,13 +204,11 @@ BOARD = Dashboard(
             Text("Finished jobs", "结束的作业"),
             "Jobs that ended, by outcome. Failed, timed out and lost with their node are coloured warm: what burns compute time.",
             "按结果统计的结束作业。失败、超时、节点故障以暖色显示：这些在浪费计算时间。",
-            [
-                Query(
-                    f"sum by (outcome) (increase(hpc_jobs_finished_total{{{OF_MEMBER}}}[$__rate_interval]))",
-                    "{{outcome}}",
-                )
-            ],
-            axis=Text("jobs", "作业数"),
+            Query(
+                f"sum by (outcome) (increase(hpc_jobs_finished_total{{{OF_MEMBER}}}[$__rate_interval]))",
+                "{{outcome}}",
+            ),
+            axis=JOBS,
             size=(11, 8),
             overrides=coloured(OUTCOME_COLOURS),
         ),
@@ -224,9 +216,9 @@ BOARD = Dashboard(
             Text("Jobs by state", "各状态作业数"),
             "Listed jobs of the chosen members. The state unknown is one that this version does not know: see the runbook HPCUnknownStates.",
             "所选成员的作业。unknown 为本版本未知的状态：见处理手册 HPCUnknownStates。",
-            [Query(f"sum by (state) (hpc_member_jobs{{{OF_MEMBER}}})", "{{state}}")],
+            Query(f"sum by (state) (hpc_member_jobs{{{OF_MEMBER}}})", "{{state}}"),
             stacked=True,
-            axis=Text("jobs", "作业数"),
+            axis=JOBS,
             size=(24, 7),
             overrides=coloured({**OUTCOME_COLOURS, **STATE_COLOURS}),
         ),
@@ -236,9 +228,9 @@ BOARD = Dashboard(
             "used up; nodes_unavailable and held do not pass by waiting.",
             "调度系统给出的原因，来自提供原因的采集项（live_jobs、own_jobs）。limit 表示用户或用户组的配额已用完；"
             "nodes_unavailable 和 held 不会自行解除。",
-            [Query(f"sum by (reason) (hpc_pending_jobs{{{OF_MEMBER}}})", "{{reason}}")],
+            Query(f"sum by (reason) (hpc_pending_jobs{{{OF_MEMBER}}})", "{{reason}}"),
             stacked=True,
-            axis=Text("jobs", "作业数"),
+            axis=JOBS,
             size=(12, 8),
             overrides=coloured(REASON_COLOURS),
         ),
@@ -246,16 +238,14 @@ BOARD = Dashboard(
             Text("Running and queued jobs by queue", "各队列运行与排队的作业"),
             "From collectors that tell queues. A queue where jobs only wait: look at the reasons beside.",
             "来自提供队列的采集项。只排队不运行的队列：参见左侧的等待原因。",
-            [
-                Query(
-                    f'sum by (queue, state) (hpc_jobs{{{IN_GROUP}, state=~"running|queued"}})',
-                    "{{queue}} {{state}}",
-                )
-            ],
-            axis=Text("jobs", "作业数"),
+            Query(
+                f'sum by (queue, state) (hpc_jobs{{{IN_GROUP}, state=~"running|queued"}})',
+                "{{queue}} {{state}}",
+            ),
+            axis=JOBS,
             size=(12, 8),
         ),
         Row(Text("Single jobs", "单个作业")),
-        JOBS,
+        SINGLE_JOBS,
     ],
 )

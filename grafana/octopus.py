@@ -5,14 +5,28 @@ Octopus queues: their length, its trend, requested resources and time in the que
 
 from exporter.metrics.family import Text
 from grafana.colours import BLUE, ORANGE
-from grafana.parts import Dashboard, Query, Row, bars, dashed, lines, number, p90_and_p50, quantile, ranking, tiles
+from grafana.parts import (
+    JOBS,
+    QUEUED,
+    UNKNOWN,
+    Dashboard,
+    Query,
+    Row,
+    bars,
+    dashed,
+    lines,
+    number,
+    p90_and_p50,
+    quantile,
+    ranking,
+    tiles,
+)
 from grafana.variables import IN_PROJECT, PROJECT, QUEUE_TYPE
 
 QUEUE = "{{project}} {{queue_type}}"
 BY_QUEUE = "project, queue_type"
 TIMES = f"octopus_job_observed_queue_seconds_bucket{{{IN_PROJECT}}}"
 NONE = Text("no Octopus project", "无 Octopus 项目")
-DATA_JOBS = Text("jobs", "作业数")
 ENTRIES = Text("entries", "条目数")
 
 
@@ -67,14 +81,14 @@ BOARD = Dashboard(
             "资源规格缺失或格式未知的排队作业：核数与内存不含这些。请反馈新格式。",
             f"sum(octopus_queued_unread_resource_specs{{{IN_PROJECT}}})",
             size=(5, 4),
-            no_value=Text("unknown", "未知"),
+            no_value=UNKNOWN,
         ),
         Row(Text("Is it growing?", "是否在积压？")),
         lines(
             Text("Queue length", "队列长度"),
             "Rising for two hours raises HPCOctopusBacklogGrowing. A step is a new data set, a slope a pool that is too small.",
             "持续上升两小时将触发 HPCOctopusBacklogGrowing。台阶为新数据集，斜坡为资源池过小。",
-            [Query(by_queue(f"octopus_queue_length{{{IN_PROJECT}}}"), QUEUE)],
+            Query(by_queue(f"octopus_queue_length{{{IN_PROJECT}}}"), QUEUE),
             axis=ENTRIES,
             size=(12, 8),
         ),
@@ -94,13 +108,13 @@ BOARD = Dashboard(
             overrides=[dashed("B")],
             size=(12, 8),
         ),
-        lines(
+        p90_and_p50(
             Text("Time in the queue", "排队时间"),
             "p50 and p90 of the entries that left within the hour before, as far as they were seen to come and to leave.",
             "此前一小时内离开的条目的 p50 与 p90（仅含可见到达与离开者）。",
-            p90_and_p50(TIMES, by=BY_QUEUE, legend=QUEUE),
-            unit="s",
-            overrides=[dashed("B")],
+            TIMES,
+            by=BY_QUEUE,
+            legend=QUEUE,
             size=(12, 8),
         ),
         lines(
@@ -108,12 +122,10 @@ BOARD = Dashboard(
             "Time since the smallest ordering stamp. It changes when an entry is moved, so it is a hint, not a wait. Growing "
             "without end: the head is blocked.",
             "距最小排序戳的时间。条目被移动时会变化，仅供参考。持续增长：队首被阻塞。",
-            [
-                Query(
-                    f"max by ({BY_QUEUE}) (time() - octopus_queued_oldest_rank_timestamp_seconds{{{IN_PROJECT}}})",
-                    QUEUE,
-                )
-            ],
+            Query(
+                f"max by ({BY_QUEUE}) (time() - octopus_queued_oldest_rank_timestamp_seconds{{{IN_PROJECT}}})",
+                QUEUE,
+            ),
             unit="s",
             size=(12, 8),
         ),
@@ -123,8 +135,8 @@ BOARD = Dashboard(
             "The largest kinds. One that makes up the backlog and is not urgent can be stopped in Octopus.",
             "数量最多的类别。非紧急的大类可在 Octopus 中停止。",
             f"topk(8, sum by (job_type, processor) (octopus_queued_jobs{{{IN_PROJECT}}}))",
-            names={"job_type": Text("Type", "类型"), "processor": Text("Processor", "处理器")},
-            value=Text("Queued", "排队"),
+            names=[("job_type", Text("Type", "类型")), ("processor", Text("Processor", "处理器"))],
+            value=QUEUED,
             size=(12, 8),
             steps=((None, ORANGE),),
             no_value=Text("nothing is queued", "无排队"),
@@ -133,7 +145,7 @@ BOARD = Dashboard(
             Text("Requested CPU cores", "申请的 CPU 核"),
             "What the queued jobs want, to compare with the pool's size.",
             "排队作业的 CPU 核申请量，可与资源池规模比较。",
-            [Query(by_queue(f"octopus_queued_requested_cpu_cores{{{IN_PROJECT}}}"), QUEUE)],
+            Query(by_queue(f"octopus_queued_requested_cpu_cores{{{IN_PROJECT}}}"), QUEUE),
             axis=Text("cores", "核"),
             size=(6, 8),
         ),
@@ -141,7 +153,7 @@ BOARD = Dashboard(
             Text("Requested memory", "申请的内存"),
             "What the queued jobs want, to compare with the pool's size.",
             "排队作业的内存申请量，可与资源池规模比较。",
-            [Query(by_queue(f"octopus_queued_requested_memory_bytes{{{IN_PROJECT}}}"), QUEUE)],
+            Query(by_queue(f"octopus_queued_requested_memory_bytes{{{IN_PROJECT}}}"), QUEUE),
             unit="bytes",
             size=(6, 8),
         ),
@@ -150,47 +162,37 @@ BOARD = Dashboard(
             Text("Open data jobs", "未结束的数据作业"),
             "Queued and running data jobs. Only with the collector data_jobs. Queued without running: nothing is processed.",
             "排队和运行的数据作业，需启用采集项 data_jobs。只排队不运行：没有作业在处理。",
-            [
-                Query(
-                    f"sum by (project, kind, status) (octopus_jobs{{{IN_PROJECT}}})", "{{project}} {{kind}} {{status}}"
-                )
-            ],
-            axis=DATA_JOBS,
+            Query(f"sum by (project, kind, status) (octopus_jobs{{{IN_PROJECT}}})", "{{project}} {{kind}} {{status}}"),
+            axis=JOBS,
             size=(6, 8),
         ),
         bars(
             Text("Ended data jobs, by outcome", "结束的数据作业（按结果）"),
             "Jobs that ended then. Many failed: the processor or its input; look at one of them in Octopus.",
             "当时结束的作业。失败多：检查处理器或其输入，在 Octopus 中查看其中一个作业。",
-            [
-                Query(
-                    f"sum by (outcome) (increase(octopus_jobs_ended_total{{{IN_PROJECT}}}[$__rate_interval]))",
-                    "{{outcome}}",
-                )
-            ],
-            axis=DATA_JOBS,
+            Query(
+                f"sum by (outcome) (increase(octopus_jobs_ended_total{{{IN_PROJECT}}}[$__rate_interval]))",
+                "{{outcome}}",
+            ),
+            axis=JOBS,
             size=(6, 8),
         ),
-        lines(
+        p90_and_p50(
             Text("Wait of data jobs", "数据作业的等待时间"),
             "From creation to start, by the API's own times: p50 and p90 of the jobs that ended within the hour before.",
             "从创建到启动，依据接口返回的时间：此前一小时内结束作业的 p50 与 p90。",
-            p90_and_p50(
-                f"octopus_job_wait_seconds_bucket{{{IN_PROJECT}}}", by="project, kind", legend="{{project}} {{kind}}"
-            ),
-            unit="s",
-            overrides=[dashed("B")],
+            f"octopus_job_wait_seconds_bucket{{{IN_PROJECT}}}",
+            by="project, kind",
+            legend="{{project}} {{kind}}",
             size=(6, 8),
         ),
-        lines(
+        p90_and_p50(
             Text("Run of data jobs", "数据作业的运行时间"),
             "From start to end, by the API's own times: p50 and p90 of the jobs that ended within the hour before.",
             "从启动到结束，依据接口返回的时间：此前一小时内结束作业的 p50 与 p90。",
-            p90_and_p50(
-                f"octopus_job_run_seconds_bucket{{{IN_PROJECT}}}", by="project, kind", legend="{{project}} {{kind}}"
-            ),
-            unit="s",
-            overrides=[dashed("B")],
+            f"octopus_job_run_seconds_bucket{{{IN_PROJECT}}}",
+            by="project, kind",
+            legend="{{project}} {{kind}}",
             size=(6, 8),
         ),
     ],

@@ -7,11 +7,15 @@ from exporter.metrics.family import Text
 from grafana import problems
 from grafana.colours import BLUE, GREEN, LEFT, ORANGE, SKY, VERMILION, WAITING, YELLOW, shades
 from grafana.parts import (
+    JOBS,
+    UNKNOWN,
     Dashboard,
     Query,
     Row,
+    coloured_cell,
     dashed,
     lines,
+    named,
     number,
     override,
     p90_and_p50,
@@ -23,7 +27,6 @@ from grafana.parts import (
 )
 from grafana.variables import IN_REGION, REGION
 
-JOBS = Text("jobs", "作业数")
 WAITS = f"hpc_job_observed_wait_seconds_bucket{{{IN_REGION}}}"
 
 
@@ -59,26 +62,29 @@ STATE = tiles(
     no_value=Text("no data: is the exporter running?", "无数据：exporter 是否在运行？"),
 )
 
-PROBLEM, WHERE, WHAT = Text("Problem", "问题"), Text("Where", "位置"), Text("Who or what", "对象")
-SEVERITY = Text("Severity", "级别")
+PROBLEM, SEVERITY = Text("Problem", "问题"), Text("Severity", "级别")
 PROBLEMS = table(
     Text("What is wrong right now?", "当前有哪些问题？"),
     "The conditions of the alerts that hold at this moment, worst first. A click on a problem opens its runbook. A line "
     "without a user means the whole region or collector.",
     "此刻成立的告警条件，最严重的在前。点击问题可打开处理手册。未注明用户的行表示整个区域或采集项。",
-    [Query(problems.expression(), table=True, once=False)],
-    {"Value": SEVERITY, "problem": PROBLEM, "where": WHERE, "what": WHAT},
+    [
+        (SEVERITY, Query(problems.expression(), table=True, once=False)),
+        ("problem", PROBLEM),
+        ("where", Text("Where", "位置")),
+        ("what", Text("Who or what", "对象")),
+    ],
     sort=SEVERITY,
     size=(16, 12),
     unit="none",
     overrides=[
-        override(
+        coloured_cell(
             SEVERITY,
+            filled=True,
             mappings=values(
                 v0=(Text("all well", "一切正常"), BLUE),
                 **{f"v{rank}": (text, colour) for rank, text, colour in problems.SEVERITIES.values()},
             ),
-            custom__cellOptions={"type": "color-background", "mode": "basic"},
             custom__width=110,
         ),
         override(
@@ -106,7 +112,7 @@ NUMBERS = [
         total("running"),
         steps=((None, GREEN),),
         size=(2, 4),
-        no_value=Text("unknown", "未知"),
+        no_value=UNKNOWN,
     ),
     number(
         Text("Queued", "排队中"),
@@ -115,7 +121,7 @@ NUMBERS = [
         total("queued"),
         steps=((None, ORANGE),),
         size=(2, 4),
-        no_value=Text("unknown", "未知"),
+        no_value=UNKNOWN,
     ),
     number(
         Text("Cores in use", "核数使用率"),
@@ -125,21 +131,21 @@ NUMBERS = [
         f'sum(hpc_cluster_cpus{{{IN_REGION}, state="used"}}) / '
         f'(sum(hpc_cluster_cpus{{{IN_REGION}, state=~"used|unused"}}) > 0)',
         unit="percentunit",
-        no_value=Text("unknown", "未知"),
+        no_value=UNKNOWN,
     ),
     number(
         Text("GPUs in use", "GPU 使用中"),
         "GPUs that listed jobs hold. Members says whose. Less than you pay for? Look for queued jobs that want them.",
         "作业占用的 GPU 数。“成员与用户组”显示归属。低于配额时，检查是否有作业在排队。",
         f"sum(hpc_member_allocated_gpus{{{IN_REGION}}})",
-        no_value=Text("unknown", "未知"),
+        no_value=UNKNOWN,
     ),
     number(
         Text("DCUs in use", "DCU 使用中"),
         "DCUs (accelerator cards) that listed jobs hold. Members says whose.",
         "作业占用的 DCU（加速卡）数。“成员与用户组”显示归属。",
         f"sum(hpc_member_allocated_dcus{{{IN_REGION}}})",
-        no_value=Text("unknown", "未知"),
+        no_value=UNKNOWN,
     ),
     number(
         Text("Longest waiting", "最长等待"),
@@ -167,7 +173,7 @@ NUMBERS = [
         "min(hpc_exporter_token_expiry_timestamp_seconds - time())",
         unit="s",
         steps=LEFT,
-        no_value=Text("unknown", "未知"),
+        no_value=UNKNOWN,
         options={"graphMode": "none"},
     ),
     number(
@@ -186,7 +192,7 @@ OVER_TIME = [
         "A fall to 0 in one region is its trouble, in all of them simultaneously probably ours: look at the list above. A gap "
         "is time of which nothing is known.",
         "单个区域降到 0 是该区域的问题；全部同时下降多半是监控自身问题。断线表示该时段无数据。",
-        [Query(jobs_in("running", "hpc_cluster"), "{{hpc_cluster}}")],
+        Query(jobs_in("running", "hpc_cluster"), "{{hpc_cluster}}"),
         axis=JOBS,
         size=(12, 8),
     ),
@@ -194,7 +200,7 @@ OVER_TIME = [
         Text("Queued jobs by region", "各区域排队作业数"),
         "Rising while running stays flat: the region is full, or stuck. Queues tells which.",
         "排队上升而运行持平：区域已满或停滞，见“队列”。",
-        [Query(jobs_in("queued", "hpc_cluster"), "{{hpc_cluster}}")],
+        Query(jobs_in("queued", "hpc_cluster"), "{{hpc_cluster}}"),
         axis=JOBS,
         size=(12, 8),
     ),
@@ -209,20 +215,20 @@ OVER_TIME = [
         axis=Text("cards", "卡数"),
         overrides=[dashed("B")],
     ),
-    lines(
+    p90_and_p50(
         Text("How long jobs waited", "作业等待时间"),
         "Of the jobs that started within the hour before: half (p50) and nine in ten (p90) had waited at most so long. A "
         "gap: none started.",
         "此前一小时内启动的作业：一半（p50）与 90%（p90）的等待不超过此值。断线表示无作业启动。",
-        p90_and_p50(WAITS, by="hpc_cluster", legend="{{hpc_cluster}}"),
-        unit="s",
-        overrides=[dashed("B")],
+        WAITS,
+        by="hpc_cluster",
+        legend="{{hpc_cluster}}",
     ),
     lines(
         Text("Targets that fail", "失败的目标数"),
         "Polled things (users, members, queues) whose last poll failed. Exporter says why.",
         "最近一次轮询失败的目标（用户、成员、队列）数。原因见“Exporter”。",
-        [Query("sum by (source) (1 - hpc_exporter_target_up)", "{{source}}")],
+        Query("sum by (source) (1 - hpc_exporter_target_up)", "{{source}}"),
         axis=Text("targets", "目标数"),
         custom={"axisSoftMax": 5},
         defaults=shades(ORANGE),
@@ -232,7 +238,7 @@ OVER_TIME = [
         "For each user, how long the longest-waiting job has been waiting. Ask, or see the runbook HPCJobWaitingTooLong.",
         "每个用户等待最久的作业已等待多久。见处理手册 HPCJobWaitingTooLong。",
         f"topk(8, max by (hpc_cluster, user) (time() - hpc_member_oldest_queued_timestamp_seconds{{{IN_REGION}}}))",
-        names={"hpc_cluster": Text("Region", "区域"), "user": Text("User", "用户")},
+        names=named("hpc_cluster", "user"),
         value=Text("Waits for", "已等待"),
         unit="s",
         steps=WAITING,
@@ -243,9 +249,9 @@ OVER_TIME = [
         "The tokens that expire first, without an owner: the region's own. Red has expired. See the runbook HPCTokenExpiring.",
         "最先过期的令牌；无用户名者为区域自身令牌。红色表示已失效。见处理手册 HPCTokenExpiring。",
         "bottomk(8, min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds - time()))",
-        names={"source": Text("Source", "来源"), "user": Text("Owner", "所有者")},
+        names=[*named("source"), ("user", Text("Owner", "所有者"))],
         value=Text("Expires in", "剩余"),
-        rising=False,
+        falling=False,
         unit="s",
         steps=LEFT,
         no_value=Text("the region's own", "区域自身"),
@@ -254,7 +260,7 @@ OVER_TIME = [
         Text("Octopus backlog", "Octopus 积压"),
         "Entries in each queue. Rising for hours: more arrives than leaves, see Octopus.",
         "各队列条目数。持续上升表示到达多于离开，见“Octopus”。",
-        [Query("sum by (project, queue_type) (octopus_queue_length)", "{{project}} {{queue_type}}")],
+        Query("sum by (project, queue_type) (octopus_queue_length)", "{{project}} {{queue_type}}"),
         axis=Text("entries", "条目数"),
     ),
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
 from exporter.metrics.family import Text
 from grafana.colours import SKY, Steps, thresholds
@@ -13,6 +13,25 @@ Json = dict[str, Any]
 DATASOURCE: Final[Json] = {"type": "prometheus", "uid": "${datasource}"}
 # Samples come every half minute or so: a finer step would only show that.
 MIN_STEP: Final = "2m"
+# Names of labels, and of states that tables have columns for.
+LABELS: Final = {
+    "hpc_cluster": Text("Region", "区域"),
+    "group": Text("Group", "用户组"),
+    "user": Text("User", "用户"),
+    "queue": Text("Queue", "队列"),
+    "accelerated": Text("Accelerated", "加速卡作业"),
+    "source": Text("Source", "来源"),
+    "collector": Text("Collector", "采集项"),
+    "target": Text("Target", "目标"),
+    "account": Text("Account", "账号"),
+    "status": Text("Status", "状态"),
+    "path": Text("Path", "路径"),
+    "resource": Text("Of", "资源"),
+    "outcome": Text("Outcome", "结果"),
+}
+RUNNING, QUEUED, HELD = Text("Running", "运行"), Text("Queued", "排队"), Text("Held", "保留")
+JOBS = Text("jobs", "作业数")
+UNKNOWN, NOTHING = Text("unknown", "未知"), Text("-", "-")
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,10 @@ class Query:
     table: bool = False
     instant: bool = False
     once: bool = True
+
+
+# Of a table: a label and its name, or the name of values and their query; values without a name are hidden.
+Column: TypeAlias = tuple[str, Text] | tuple[Text | None, str | Query]
 
 
 @dataclass(frozen=True)
@@ -89,20 +112,29 @@ def dashed(query: str) -> Json:
     }
 
 
+def coloured_cell(name: str | Text, steps: Steps = (), *, filled: bool = False, **properties: Any) -> Json:
+    """Return an override for a column whose text, or background, has the colours of `steps` or of mappings."""
+    options = {"type": "color-background", "mode": "basic"} if filled else {"type": "color-text"}
+    colours = {"thresholds": thresholds(steps)} if steps else {}
+    return override(name, custom__cellOptions=options, **colours, **properties)
+
+
+def bar_cell(name: str | Text, steps: Steps, **properties: Any) -> Json:
+    """Return an override for a column with bars from 0 up to the largest value, or to `max`, coloured by `steps`."""
+    options = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
+    length = {} if "max" in properties else {"fieldMinMax": True}
+    return override(name, custom__cellOptions=options, min=0, **length, thresholds=thresholds(steps), **properties)
+
+
 def seconds(name: str | Text, steps: Steps = ()) -> Json:
     """Return an override for a column of durations, coloured by `steps`."""
-    colour = {"custom__cellOptions": {"type": "color-text"}, "thresholds": thresholds(steps)} if steps else {}
-    return override(name, unit="s", decimals=0, **colour)
+    return coloured_cell(name, steps, unit="s", decimals=0) if steps else override(name, unit="s", decimals=0)
 
 
 def quantile(share: float, buckets: str, *, by: str = "", window: str = "1h") -> str:
     """Return a quantile of a histogram, given its buckets; no value where nothing was observed in the window."""
     grouped = f"{by}, le" if by else "le"
     return f"histogram_quantile({share}, sum by ({grouped}) (increase({buckets}[{window}]))) >= 0"
-
-
-def p90_and_p50(buckets: str, *, by: str, legend: str) -> list[Query]:
-    return [Query(quantile(share, buckets, by=by), f"{legend} p{round(100 * share)}") for share in (0.9, 0.5)]
 
 
 def values(**texts: tuple[Text, str]) -> list[Json]:
@@ -118,8 +150,11 @@ def values(**texts: tuple[Text, str]) -> list[Json]:
     ]
 
 
-def lines(title: Text, en: str, zh: str, queries: Sequence[Query], *, stacked: bool = False, **more: Any) -> Panel:
+def lines(
+    title: Text, en: str, zh: str, queries: Query | Sequence[Query], *, stacked: bool = False, **more: Any
+) -> Panel:
     """Return a time series; `stacked` where the sum of its series means something. `axis` names what is counted."""
+    queries = [queries] if isinstance(queries, Query) else queries
     axis = more.pop("axis", "")
     if more.get("unit") == "s":
         more.setdefault("defaults", {"decimals": 1})
@@ -148,7 +183,13 @@ def lines(title: Text, en: str, zh: str, queries: Sequence[Query], *, stacked: b
     )
 
 
-def bars(title: Text, en: str, zh: str, queries: Sequence[Query], **more: Any) -> Panel:
+def p90_and_p50(title: Text, en: str, zh: str, buckets: str, *, by: str, legend: str, **more: Any) -> Panel:
+    """Return both quantiles over time, of what was observed within the hour before each moment."""
+    queries = [Query(quantile(share, buckets, by=by), f"{legend} p{round(100 * share)}") for share in (0.9, 0.5)]
+    return lines(title, en, zh, queries, unit="s", overrides=[dashed("B")], **more)
+
+
+def bars(title: Text, en: str, zh: str, queries: Query | Sequence[Query], **more: Any) -> Panel:
     """Stacked bars over time, for what happened in each of them."""
     custom = {"drawStyle": "bars", "lineWidth": 0, "fillOpacity": 90, **more.pop("custom", {})}
     return lines(title, en, zh, queries, stacked=True, custom=custom, min_step="15m", **more)
@@ -192,61 +233,64 @@ def tiles(
     )
 
 
+def named(*labels: str) -> list[Column]:
+    """Return columns of a table for these labels."""
+    return [(label, LABELS[label]) for label in labels]
+
+
 def table(
     title: Text,
     en: str,
     zh: str,
-    queries: Sequence[str | Query],
-    columns: dict[str, Text],
+    columns: Sequence[Column],
     *,
     sort: Text | None,
+    falling: bool = True,
     **more: Any,
 ) -> Panel:
-    """Return a table of the labels and values named in `columns`, in this order and by these names; others are hidden.
+    """Return a table of these columns, in this order; other labels are hidden. Lines are brought together by their labels.
 
-    The values of several queries are brought together by their labels: ``Value #A``, ``Value #B``.
+    Rows are sorted by `sort`, `falling` from the largest.
     """
-    hidden = {"Time", "__name__", "instance", "job", *more.pop("hidden", ())} - columns.keys()
+    of_values = [name for name, _ in columns if not isinstance(name, str)]
+    queries: list[Query] = []
+    shown: dict[str, Text] = {}
+    hidden = {"Time", "__name__", "instance", "job"}
+    for name, of in columns:
+        if isinstance(name, str):
+            shown[name] = cast("Text", of)
+            continue
+        field_ = f"Value #{chr(ord('A') + len(queries))}" if len(of_values) > 1 else "Value"
+        queries.append(of if isinstance(of, Query) else Query(cast("str", of), table=True))
+        if name is None:
+            hidden.add(field_)
+        else:
+            shown[field_] = name
     organize = {
-        "excludeByName": dict.fromkeys(sorted(hidden), True),
-        "indexByName": {name: index for index, name in enumerate(columns)},
-        "renameByName": columns,
+        "excludeByName": dict.fromkeys(sorted(hidden - shown.keys()), True),
+        "indexByName": {name: index for index, name in enumerate(shown)},
+        "renameByName": shown,
     }
     transformations = [{"id": "merge", "options": {}}] if len(queries) > 1 else []
-    transformations += [{"id": "organize", "options": organize}, *more.pop("transformations", ())]
     options = {
         "showHeader": True,
         "cellHeight": "sm",
-        "sortBy": [] if sort is None else [{"displayName": sort, "desc": True}],
+        "sortBy": [] if sort is None else [{"displayName": sort, "desc": falling}],
     }
     return Panel(
         "table",
         title,
         Text(en, zh),
-        [query if isinstance(query, Query) else Query(query, table=True) for query in queries],
+        queries,
         options=options,
-        transformations=transformations,
-        **more,
+        transformations=[*transformations, {"id": "organize", "options": organize}],
+        **{"no_value": NOTHING, **more},
     )
 
 
-def ranking(
-    title: Text, en: str, zh: str, expr: str, *, names: dict[str, Text], value: Text, rising: bool = True, **more: Any
-) -> Panel:
-    """Return a panel of current values, the largest first: a table of the labels in `names` with a bar a series."""
+def ranking(title: Text, en: str, zh: str, expr: str, *, names: Sequence[Column], value: Text, **more: Any) -> Panel:
+    """Return a table of current values, the largest first: the labels `names`, with a bar a series."""
     if more.get("unit") == "s":
         more.setdefault("defaults", {"decimals": 0})
-    steps = more.pop("steps", ((None, SKY),))
-    bar = override(
-        value,
-        custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
-        min=0,
-        fieldMinMax=True,
-        thresholds=thresholds(steps),
-        color={"mode": "thresholds"},
-    )
-    overrides = [bar, *more.pop("overrides", ())]
-    columns = {**names, "Value": value}
-    board = table(title, en, zh, [expr], columns, sort=value, overrides=overrides, **more)
-    board.options["sortBy"][0]["desc"] = rising
-    return board
+    overrides = [bar_cell(value, more.pop("steps", ((None, SKY),))), *more.pop("overrides", ())]
+    return table(title, en, zh, [*names, (value, expr)], sort=value, overrides=overrides, **more)

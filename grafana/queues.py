@@ -5,10 +5,26 @@ Which one is clogged, by whom, and since when?
 
 from exporter.metrics.family import Text
 from grafana.colours import ORANGE, SKY, STATE_COLOURS, VERMILION
-from grafana.parts import Dashboard, Query, Row, bars, coloured, lines, number, override, ranking, seconds, table
+from grafana.parts import (
+    HELD,
+    JOBS,
+    QUEUED,
+    RUNNING,
+    Dashboard,
+    Query,
+    Row,
+    bar_cell,
+    bars,
+    coloured,
+    lines,
+    named,
+    number,
+    ranking,
+    seconds,
+    table,
+)
 from grafana.variables import IN_QUEUE, IN_REGION, QUEUE, QUEUE_USER, REGION
 
-JOBS = Text("jobs", "作业数")
 NOT_COUNTED = Text("no queue statistics", "无队列统计")
 
 
@@ -16,8 +32,6 @@ def of_queues(state: str, by: str) -> str:
     return f'sum by ({by}) (hpc_queue_jobs{{{IN_QUEUE}, state="{state}"}})'
 
 
-REGION_NAME, QUEUE_NAME = Text("Region", "区域"), Text("Queue", "队列")
-QUEUED, RUNNING, HELD = Text("Queued", "排队"), Text("Running", "运行"), Text("Held", "保留")
 NO_START = Text("No start for", "距上次启动")
 
 # A start is seen as fewer queued or more running jobs; the subquery looks back a day for the last one.
@@ -34,30 +48,16 @@ CLOGGED = table(
     "Orange after one hour with jobs queued, red after three: see the runbook HPCQueueStuck.",
     "当前各队列，最满的在前。距上次启动：一天内距最近一次看到作业启动的时间。一小时以上橙色，三小时以上红色：见处理手册 HPCQueueStuck。",
     [
-        of_queues("queued", "hpc_cluster, queue"),
-        of_queues("running", "hpc_cluster, queue"),
-        of_queues("held", "hpc_cluster, queue"),
-        f"({LAST_START}) and {of_queues('queued', 'hpc_cluster, queue')} > 0",
+        *named("hpc_cluster", "queue"),
+        (QUEUED, of_queues("queued", "hpc_cluster, queue")),
+        (RUNNING, of_queues("running", "hpc_cluster, queue")),
+        (HELD, of_queues("held", "hpc_cluster, queue")),
+        (NO_START, f"({LAST_START}) and {of_queues('queued', 'hpc_cluster, queue')} > 0"),
     ],
-    {
-        "hpc_cluster": REGION_NAME,
-        "queue": QUEUE_NAME,
-        "Value #A": QUEUED,
-        "Value #B": RUNNING,
-        "Value #C": HELD,
-        "Value #D": NO_START,
-    },
     sort=QUEUED,
     size=(12, 8),
-    no_value=Text("-", "-"),
     overrides=[
-        override(
-            QUEUED,
-            custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
-            color={"mode": "fixed", "fixedColor": ORANGE},
-            min=0,
-            fieldMinMax=True,
-        ),
+        bar_cell(QUEUED, ((None, ORANGE),)),
         seconds(NO_START, ((None, SKY), (3600, ORANGE), (10800, VERMILION))),
     ],
 )
@@ -85,7 +85,7 @@ BOARD = Dashboard(
             "Queued jobs by user. One user far ahead of all others may block them: ask, or set a limit in the region.",
             "各用户的排队作业数。某个用户远多于他人时可能堵塞队列：请与其沟通或在区域设置限额。",
             f"topk(8, {of_queues('queued', 'user')})",
-            names={"user": Text("User", "用户")},
+            names=named("user"),
             value=QUEUED,
             size=(8, 8),
             steps=((None, ORANGE),),
@@ -96,7 +96,7 @@ BOARD = Dashboard(
             Text("Queued jobs by queue", "各队列排队作业数"),
             "Rising for hours is a clog; flat and high is a full queue; a saw-tooth is one that works through its backlog.",
             "持续上升为堵塞；高位持平为已满；锯齿形为正常消化积压。",
-            [Query(of_queues("queued", "hpc_cluster, queue"), "{{hpc_cluster}} {{queue}}")],
+            Query(of_queues("queued", "hpc_cluster, queue"), "{{hpc_cluster}} {{queue}}"),
             axis=JOBS,
             size=(12, 8),
         ),
@@ -104,7 +104,7 @@ BOARD = Dashboard(
             Text("Running jobs by queue", "各队列运行作业数"),
             "Falling while jobs are queued: nodes are lost or set aside for maintenance. Ask the region.",
             "有排队而运行下降：节点故障或被预留维护，请联系区域。",
-            [Query(of_queues("running", "hpc_cluster, queue"), "{{hpc_cluster}} {{queue}}")],
+            Query(of_queues("running", "hpc_cluster, queue"), "{{hpc_cluster}} {{queue}}"),
             axis=JOBS,
             size=(12, 8),
         ),
@@ -112,7 +112,7 @@ BOARD = Dashboard(
             Text("Jobs by state", "各状态作业数"),
             "All chosen queues together. Held jobs do not start by themselves: see the runbook HPCJobsHeld.",
             "所选队列合计。保留的作业不会自行启动：见处理手册 HPCJobsHeld。",
-            [Query(f"sum by (state) (hpc_queue_jobs{{{IN_QUEUE}}})", "{{state}}")],
+            Query(f"sum by (state) (hpc_queue_jobs{{{IN_QUEUE}}})", "{{state}}"),
             stacked=True,
             axis=JOBS,
             size=(12, 8),
@@ -123,7 +123,7 @@ BOARD = Dashboard(
             "Times that a queue had fewer queued or more running jobs than at the poll before, in ten minutes: at least so "
             "many jobs started or were taken back. Nothing for hours with jobs queued: the queue is stuck.",
             "十分钟内队列的排队数减少或运行数增加的次数，即至少启动（或撤回）的作业数。数小时为零且有排队：队列停滞。",
-            [Query(_STARTS, "{{hpc_cluster}} {{queue}}")],
+            Query(_STARTS, "{{hpc_cluster}} {{queue}}"),
             axis=Text("starts", "启动次数"),
             size=(12, 8),
         ),
@@ -132,15 +132,14 @@ BOARD = Dashboard(
             Text("Batch systems of the regions", "各区域的调度系统"),
             "What each region lists. A region that works and has no line here: see the runbook HPCNoSchedulers.",
             "各区域列出的调度系统。区域正常但此处无记录：见处理手册 HPCNoSchedulers。",
-            [f"hpc_scheduler_info{{{IN_REGION}}}"],
-            {
-                "hpc_cluster": REGION_NAME,
-                "scheduler_name": Text("Name", "名称"),
-                "scheduler_type": Text("Type", "类型"),
-                "scheduler_id": Text("Id", "编号"),
-            },
+            [
+                *named("hpc_cluster"),
+                ("scheduler_name", Text("Name", "名称")),
+                ("scheduler_type", Text("Type", "类型")),
+                ("scheduler_id", Text("Id", "编号")),
+                (None, f"hpc_scheduler_info{{{IN_REGION}}}"),
+            ],
             sort=None,
-            hidden=("Value",),
             no_value=Text("none listed", "未列出"),
             size=(12, 6),
             unit="none",
@@ -149,7 +148,7 @@ BOARD = Dashboard(
             Text("Jobs of each user", "各用户作业数"),
             "Running and queued jobs of the chosen users and queues together. Pick a user above to see one alone.",
             "所选用户和队列的运行与排队作业合计。可在上方选择单个用户。",
-            [Query(f'sum by (user) (hpc_queue_jobs{{{IN_QUEUE}, state=~"running|queued"}})', "{{user}}")],
+            Query(f'sum by (user) (hpc_queue_jobs{{{IN_QUEUE}, state=~"running|queued"}})', "{{user}}"),
             axis=JOBS,
             size=(12, 6),
         ),
@@ -158,7 +157,7 @@ BOARD = Dashboard(
             "CPU cores in use, free and unavailable in the chosen regions together, as the regions say. Needs the collector "
             "region_cores.",
             "所选区域中已使用、未使用和不可用的 CPU 核数合计，由区域给出。需要启用采集项 region_cores。",
-            [Query(f"sum by (state) (max by (hpc_cluster, state) (hpc_cluster_cpus{{{IN_REGION}}}))", "{{state}}")],
+            Query(f"sum by (state) (max by (hpc_cluster, state) (hpc_cluster_cpus{{{IN_REGION}}}))", "{{state}}"),
             stacked=True,
             axis=Text("cores", "核数"),
             size=(12, 6),

@@ -4,25 +4,30 @@ Free and all of each queue, its price and limits, and who waits there.
 """
 
 from exporter.metrics.family import Text
-from grafana.colours import BLUE, GREEN, GREY, ORANGE, VERMILION, thresholds
+from grafana.colours import BLUE, GREEN, GREY, ORANGE, VERMILION
 from grafana.overview import jobs_in
-from grafana.parts import Dashboard, Query, Row, lines, number, override, ranking, table, values
+from grafana.parts import (
+    QUEUED,
+    RUNNING,
+    Dashboard,
+    Panel,
+    Query,
+    Row,
+    bar_cell,
+    coloured_cell,
+    lines,
+    named,
+    number,
+    override,
+    ranking,
+    table,
+    values,
+)
 from grafana.variables import CAPACITY_QUEUE, IN_CAPACITY, IN_REGION, REGION
 
 BY: str = "hpc_cluster, queue"
 NOT_COLLECTED = Text("no region collects queue_capacity", "没有区域启用 queue_capacity")
-REGION_NAME, QUEUE_NAME = Text("Region", "区域"), Text("Queue", "队列")
-FREE_CPUS, FREE_NODES = Text("Free cores", "空闲核数"), Text("Free nodes", "空闲节点")
-CPUS, NODES = Text("All cores", "总核数"), Text("All nodes", "总节点")
-STATE, PRICE = Text("State", "状态"), Text("Price", "价格")
-GPUS, DCUS = Text("GPUs a node", "每节点 GPU"), Text("DCUs a node", "每节点 DCU")
-RUNNING, QUEUED = Text("Running", "运行"), Text("Queued", "排队")
-LIMIT, RESOURCE, AT_MOST, USER = (
-    Text("Limit", "限制"),
-    Text("Of", "资源"),
-    Text("At most", "上限"),
-    Text("User", "用户"),
-)
+FREE_CPUS, STATE, PRICE = Text("Free cores", "空闲核数"), Text("State", "状态"), Text("Price", "价格")
 
 
 def of_queues(family: str, matchers: str = "") -> str:
@@ -33,6 +38,10 @@ def of_queues(family: str, matchers: str = "") -> str:
 # A queue that is disabled has no room, whatever is free in it.
 OPEN = f"(max by ({BY}) (hpc_queue_enabled{{{IN_CAPACITY}}}) != 0)"
 CLOSED = f"(max by ({BY}) (hpc_queue_enabled{{{IN_CAPACITY}}}) == 0)"
+
+
+def limit(resource: str) -> str:
+    return f'max by ({BY}) (hpc_queue_limit{{{IN_CAPACITY}, resource="{resource}"}})'
 
 
 def where_open(expression: str) -> str:
@@ -53,6 +62,13 @@ NO_ROOM = values(v0=(Text("full", "已满"), GREY))
 ROOM = ((None, GREY), (1, GREEN))
 SHARE = f"{FREE} / on ({BY}) ({of_queues('hpc_queue_cpus')} > 0)"
 
+
+def limits(title: Text, en: str, zh: str, expr: str, of: str) -> Panel:
+    """Return a table with a line for each limit, `of` a queue or a user."""
+    columns = [*named(of, "hpc_cluster", "resource"), (Text("At most", "上限"), expr)]
+    return table(title, en, zh, columns, sort=None, size=(12, 8), unit="none", no_value=Text("none", "无"))
+
+
 BOARD = Dashboard(
     uid="hpc-submitting",
     title=Text("HPC / 7 Where to submit", "HPC / 7 提交到哪里"),
@@ -65,7 +81,7 @@ BOARD = Dashboard(
             " that the token's user may use are known here.",
             "已启用的队列，空闲核数最多的在前：优先提交到那里。已满：没有空闲核。这里只有令牌用户可用的队列。",
             f"topk(6, {FREE})",
-            names={"queue": QUEUE_NAME, "hpc_cluster": REGION_NAME},
+            names=named("queue", "hpc_cluster"),
             value=FREE_CPUS,
             size=(9, 8),
             steps=ROOM,
@@ -79,9 +95,9 @@ BOARD = Dashboard(
             "仅针对用户现在提交的第一个、且未被保留的作业；不适用于一同提交的其余作业，也不适用于特别大的作业。没有上界的队列不在其中。"
             "以往有多准：见“等待”看板。",
             'max by (hpc_cluster, queue, accelerated) (hpc_wait_bound_seconds{hpc_cluster=~"$region", queue!="", quantile="0.9"})',
-            names={"queue": QUEUE_NAME, "hpc_cluster": REGION_NAME, "accelerated": Text("Accelerated", "加速卡作业")},
+            names=named("queue", "hpc_cluster", "accelerated"),
             value=Text("Within", "不超过"),
-            rising=False,
+            falling=False,
             unit="s",
             size=(9, 8),
             no_value=Text("too little is known", "已知太少"),
@@ -114,95 +130,58 @@ BOARD = Dashboard(
             "令牌用户可用的全部队列，空闲核数最多的在前。已满：没有空闲核，作业要排队。停用：目前不接收作业，其中的资源不算空闲。价格按区域给出的数值。"
             "运行和排队：被轮询用户的作业。",
             [
-                QUEUE_STATE,
-                FREE,
-                of_queues("hpc_queue_cpus"),
-                where_open(of_queues("hpc_queue_free_nodes")),
-                of_queues("hpc_queue_nodes"),
-                f'max by ({BY}) (hpc_queue_limit{{{IN_CAPACITY}, resource="gpus_per_node"}}) > 0',
-                f'max by ({BY}) (hpc_queue_limit{{{IN_CAPACITY}, resource="dcus_per_node"}}) > 0',
-                f"max by ({BY}) (hpc_queue_charge_rate{{{IN_CAPACITY}}})",
-                in_known_queues("running"),
-                in_known_queues("queued"),
+                *named("queue", "hpc_cluster"),
+                (STATE, QUEUE_STATE),
+                (FREE_CPUS, FREE),
+                (Text("All cores", "总核数"), of_queues("hpc_queue_cpus")),
+                (Text("Free nodes", "空闲节点"), where_open(of_queues("hpc_queue_free_nodes"))),
+                (Text("All nodes", "总节点"), of_queues("hpc_queue_nodes")),
+                (Text("GPUs a node", "每节点 GPU"), f"{limit('gpus_per_node')} > 0"),
+                (Text("DCUs a node", "每节点 DCU"), f"{limit('dcus_per_node')} > 0"),
+                (PRICE, f"max by ({BY}) (hpc_queue_charge_rate{{{IN_CAPACITY}}})"),
+                (RUNNING, in_known_queues("running")),
+                (QUEUED, in_known_queues("queued")),
             ],
-            {
-                "queue": QUEUE_NAME,
-                "hpc_cluster": REGION_NAME,
-                "Value #A": STATE,
-                "Value #B": FREE_CPUS,
-                "Value #C": CPUS,
-                "Value #D": FREE_NODES,
-                "Value #E": NODES,
-                "Value #F": GPUS,
-                "Value #G": DCUS,
-                "Value #H": PRICE,
-                "Value #I": RUNNING,
-                "Value #J": QUEUED,
-            },
             sort=FREE_CPUS,
             size=(24, 10),
             unit="none",
-            no_value=Text("-", "-"),
             overrides=[
-                override(
-                    FREE_CPUS,
-                    custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
-                    thresholds=thresholds(ROOM),
-                    mappings=NO_ROOM,
-                    color={"mode": "thresholds"},
-                    min=0,
-                    fieldMinMax=True,
-                    custom__width=220,
-                ),
-                override(
+                bar_cell(FREE_CPUS, ROOM, mappings=NO_ROOM, custom__width=220),
+                coloured_cell(
                     STATE,
                     mappings=values(
                         v0=(Text("closed", "停用"), VERMILION),
                         v1=(Text("open", "启用"), BLUE),
                         v2=(Text("full", "已满"), ORANGE),
                     ),
-                    custom__cellOptions={"type": "color-text"},
                 ),
                 override(PRICE, decimals=2),
-                override(
-                    QUEUED,
-                    thresholds=thresholds(((None, GREY), (1, ORANGE))),
-                    custom__cellOptions={"type": "color-text"},
-                    color={"mode": "thresholds"},
-                ),
+                coloured_cell(QUEUED, ((None, GREY), (1, ORANGE))),
             ],
         ),
         lines(
             Text("Free cores by queue", "各队列空闲核数"),
             "When does room open up? A queue that is always at the bottom is always full.",
             "什么时候会有空位？一直在底部的队列始终是满的。",
-            [Query(FREE, "{{queue}} ({{hpc_cluster}})")],
+            Query(FREE, "{{queue}} ({{hpc_cluster}})"),
             axis=Text("cores", "核数"),
             size=(24, 7),
         ),
         Row(Text("Limits", "限制")),
-        table(
+        limits(
             Text("Limits of queues", "队列的限制"),
             "The most that a job may have there. No line: no limit. More is rejected, or waits without end.",
             "作业在该队列最多可用的资源。没有记录表示不限。超出会被拒绝，或一直等待。",
-            [f"max by ({BY}, resource) (hpc_queue_limit{{{IN_CAPACITY}}} > 0)"],
-            {"queue": QUEUE_NAME, "hpc_cluster": REGION_NAME, "resource": RESOURCE, "Value": AT_MOST},
-            sort=None,
-            size=(12, 8),
-            unit="none",
-            no_value=Text("none", "无"),
+            f"max by ({BY}, resource) (hpc_queue_limit{{{IN_CAPACITY}}} > 0)",
+            "queue",
         ),
-        table(
+        limits(
             Text("Limits of users", "用户的限制"),
             "The most that a user may have at a time. At the limit, further jobs wait although there is room: see the runbook "
             "HPCMemberAtLimit.",
             "用户同时最多可用的资源。达到上限后，即使有空位，其余作业也要等待：见处理手册 HPCMemberAtLimit。",
-            [f"max by (hpc_cluster, user, resource) (hpc_user_limit{{{IN_REGION}}})"],
-            {"user": USER, "hpc_cluster": REGION_NAME, "resource": RESOURCE, "Value": AT_MOST},
-            sort=None,
-            size=(12, 8),
-            unit="none",
-            no_value=Text("none", "无"),
+            f"max by (hpc_cluster, user, resource) (hpc_user_limit{{{IN_REGION}}})",
+            "user",
         ),
     ],
 )

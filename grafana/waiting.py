@@ -3,16 +3,21 @@
 Waits of jobs, their trend, and the share that could be measured.
 """
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 from exporter.metrics.family import Text
 from grafana.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, WAITING, YELLOW
 from grafana.parts import (
+    JOBS,
     Dashboard,
+    Panel,
     Query,
     Row,
     bars,
     coloured,
-    dashed,
     lines,
+    named,
     number,
     override,
     p90_and_p50,
@@ -26,16 +31,10 @@ OBSERVED, CENSORED = "hpc_job_observations_total", "hpc_job_observations_censore
 WAITS = f"{WAIT}_bucket{{{IN_GROUP}}}"
 # Bounds of queues have no group: they are of all of its jobs.
 IN_BOUNDS = 'hpc_cluster=~"$region", group=~"$group|"'
-WAIT_CLASS = {
-    "hpc_cluster": Text("Region", "区域"),
-    "queue": Text("Queue", "队列"),
-    "group": Text("Group", "用户组"),
-    "accelerated": Text("Accelerated", "加速卡作业"),
-}
-JOBS = Text("jobs", "作业数")
 NONE = Text("none started", "无启动")
 
-# Classes of waits: from, to (bounds of the histogram's buckets), name, colour from cold to hot.
+# Lengths: from, to (bounds of the histogram's buckets), name, colour from cold to hot.
+Class: TypeAlias = tuple[str, str, Text, str]
 CLASSES = (
     ("", "300.0", Text("up to 5 min", "5 分钟内"), BLUE),
     ("300.0", "1800.0", Text("5 to 30 min", "5–30 分钟"), SKY),
@@ -53,24 +52,40 @@ RUN_CLASSES = (
 )
 
 
-def counted(family: str, start: str, end: str, window: str) -> str:
-    """Return a query of the number of observations between two bounds."""
-    upto = f'sum(increase({family}_bucket{{{IN_GROUP}, le="{end}"}}[{window}]))'
-    return f'{upto} - sum(increase({family}_bucket{{{IN_GROUP}, le="{start}"}}[{window}]))' if start else upto
+def by_length(title: Text, en: str, zh: str, family: str, classes: Sequence[Class], **more: Any) -> Panel:
+    """Return bars of the observations in each class of lengths."""
+
+    def upto(bound: str) -> str:
+        return f'sum(increase({family}_bucket{{{IN_GROUP}, le="{bound}"}}[$__rate_interval]))'
+
+    queries = [Query(f"{upto(end)} - {upto(start)}" if start else upto(end), name) for start, end, name, _ in classes]
+    colours = [override(name, color={"mode": "fixed", "fixedColor": colour}) for _, _, name, colour in classes]
+    return bars(title, en, zh, queries, axis=JOBS, overrides=colours, **more)
 
 
-def ended(measure: str, window: str) -> str:
-    """Return a query of waits or runs that could not be measured."""
-    return f'sum(increase({CENSORED}{{{IN_GROUP}, measure="{measure}"}}[{window}]))'
-
-
-def coverage(measure: str) -> str:
-    family = {"wait": WAIT, "run": RUN}[measure]
+def measured(title: Text, en: str, zh: str, measure: str, family: str, **more: Any) -> Panel:
+    """Return the share of the waits or runs that could be measured."""
     seen = f"sum(increase({family}_count{{{IN_GROUP}}}[$__range]))"
-    return f"{seen} / ({seen} + {ended(measure, '$__range')} > 0)"
+    unseen = f'sum(increase({CENSORED}{{{IN_GROUP}, measure="{measure}"}}[$__range]))'
+    return number(
+        title,
+        en,
+        zh,
+        f"{seen} / ({seen} + {unseen} > 0)",
+        instant=True,
+        unit="percentunit",
+        steps=((None, VERMILION), (0.8, ORANGE), (0.95, SKY)),
+        no_value=NONE,
+        defaults={"decimals": 1},
+        **more,
+    )
 
 
-COVERED = ((None, VERMILION), (0.8, ORANGE), (0.95, SKY))
+def wait(title: Text, en: str, zh: str, share: float) -> Panel:
+    """Return a quantile of the waits in the time on screen."""
+    of_waits = quantile(share, WAITS, window="$__range")
+    return number(title, en, zh, of_waits, instant=True, unit="s", size=(5, 4), no_value=NONE)
+
 
 BOARD = Dashboard(
     uid="hpc-waiting",
@@ -79,50 +94,34 @@ BOARD = Dashboard(
     variables=[REGION, GROUP],
     hours=24,
     panels=[
-        number(
+        wait(
             Text("Median wait", "等待时间中位数"),
             "The median wait of jobs that started in the time on screen. To plan a deadline, go by p90.",
             "所选时段内启动作业的等待中位数。规划期限请参考 p90。",
-            quantile(0.5, WAITS, window="$__range"),
-            instant=True,
-            unit="s",
-            size=(5, 4),
-            no_value=NONE,
+            0.5,
         ),
-        number(
+        wait(
             Text("Wait p90", "等待时间 p90"),
             "Of the jobs that started in the time on screen. Much above the median: large jobs wait far longer than small ones.",
             "所选时段内启动的作业。远高于中位数：大作业比小作业等得久得多。",
-            quantile(0.9, WAITS, window="$__range"),
-            instant=True,
-            unit="s",
-            size=(5, 4),
-            no_value=NONE,
+            0.9,
         ),
-        number(
+        measured(
             Text("Waits measured", "等待测量覆盖率"),
             "Of all waits that ended in the time on screen, the share that could be measured. Below 80 % do not trust "
             "the numbers here: look for gaps between polls, or shorten poll.interval.",
             "所选时段内结束的等待中可测量的比例。低于 80% 时不要相信本页数值：检查轮询间隔或缩短 poll.interval。",
-            coverage("wait"),
-            instant=True,
-            unit="percentunit",
+            "wait",
+            WAIT,
             size=(5, 4),
-            steps=COVERED,
-            no_value=NONE,
-            defaults={"decimals": 1},
         ),
-        number(
+        measured(
             Text("Runs measured", "运行测量覆盖率"),
             "The same for runs. Runs shorter than a poll interval are not seen at all, and not in here.",
             "运行时间的覆盖率。短于轮询间隔的运行完全不可见，不计入。",
-            coverage("run"),
-            instant=True,
-            unit="percentunit",
+            "run",
+            RUN,
             size=(4, 4),
-            steps=COVERED,
-            no_value=NONE,
-            defaults={"decimals": 1},
         ),
         number(
             Text("Waiting now, longest", "当前最长等待"),
@@ -143,9 +142,9 @@ BOARD = Dashboard(
             "仅针对用户现在提交的第一个、且未被保留的作业：置信度 95%，20 次中有 19 次在此时间内开始运行。不适用于一同提交的其余作业，"
             "也不适用于特别大的作业。缺少的队列：已知的等待太少，或近来上界失准过多。",
             f'max by (hpc_cluster, group, queue, accelerated) (hpc_wait_bound_seconds{{{IN_BOUNDS}, quantile="0.95"}})',
-            names=WAIT_CLASS,
+            names=named("hpc_cluster", "queue", "group", "accelerated"),
             value=Text("Within", "不超过"),
-            rising=False,
+            falling=False,
             unit="s",
             size=(10, 8),
             steps=WAITING,
@@ -156,34 +155,31 @@ BOARD = Dashboard(
             "Of the bounds of first jobs that could be checked in a week, the share that was right, over all queues. A line well "
             "below its name: waits change faster than the last 256 first jobs tell; do not plan by it.",
             "一周内可检验的第一个作业的等待上界中，成立的比例（所有队列）。曲线明显低于其名称：等待变化太快，不要据此规划。",
-            [
-                Query(
-                    f"sum by (quantile) (increase(hpc_wait_bound_held_total{{{IN_BOUNDS}}}[7d])) "
-                    f"/ (sum by (quantile) (increase(hpc_wait_bound_checked_total{{{IN_BOUNDS}}}[7d])) > 0)",
-                    "{{quantile}}",
-                )
-            ],
+            Query(
+                f"sum by (quantile) (increase(hpc_wait_bound_held_total{{{IN_BOUNDS}}}[7d])) "
+                f"/ (sum by (quantile) (increase(hpc_wait_bound_checked_total{{{IN_BOUNDS}}}[7d])) > 0)",
+                "{{quantile}}",
+            ),
             unit="percentunit",
             size=(14, 8),
         ),
         Row(Text("The distribution of waits", "等待时间分布")),
-        bars(
+        by_length(
             Text("Started jobs, by how long they had waited", "启动的作业（按等待时长）"),
             "Each bar is the jobs that started then; the warmer the colour, the longer they had waited. Growing warm parts: "
             "the region gets fuller. No bars: nothing starts, look at Queues.",
             "每根柱子为当时启动的作业，颜色越暖等待越久。暖色增多说明区域变满；无柱子说明没有启动，见“队列”。",
-            [Query(counted(WAIT, start, end, "$__rate_interval"), name) for start, end, name, _ in CLASSES],
-            axis=JOBS,
+            WAIT,
+            CLASSES,
             size=(14, 9),
-            overrides=[override(name, color={"mode": "fixed", "fixedColor": colour}) for _, _, name, colour in CLASSES],
         ),
-        lines(
+        p90_and_p50(
             Text("Waits by group", "各组等待时间"),
             "p50 and p90 of the jobs that started within the hour before. One group far above the others: its quota or priority.",
             "此前一小时内启动作业的 p50 与 p90。某组远高于其他组：检查其配额或优先级。",
-            p90_and_p50(WAITS, by="hpc_cluster, group", legend="{{hpc_cluster}} {{group}}"),
-            unit="s",
-            overrides=[dashed("B")],
+            WAITS,
+            by="hpc_cluster, group",
+            legend="{{hpc_cluster}} {{group}}",
             size=(10, 9),
         ),
         Row(Text("Data quality", "数据质量")),
@@ -205,11 +201,9 @@ BOARD = Dashboard(
                 ),
             ],
             axis=JOBS,
-            overrides=[
-                *coloured(
-                    {"reported": BLUE, "polls": SKY, "left_truncated": GREY, "gap": VERMILION, "vanished": ORANGE}
-                ),
-            ],
+            overrides=coloured(
+                {"reported": BLUE, "polls": SKY, "left_truncated": GREY, "gap": VERMILION, "vanished": ORANGE}
+            ),
         ),
         lines(
             Text("Measured waits / waiting jobs", "已测等待与等待作业之比"),
@@ -218,13 +212,11 @@ BOARD = Dashboard(
             "censored. Above, for hours: a backlog is being worked off. Says little while the number of waiting jobs grows or falls.",
             "依据利特尔法则：一天内启动数乘以其平均等待，与平均等待作业数之比。在 0.7 到 1.3 的带内，已测的等待足以解释等待作业数。"
             "低于该带：有作业迟迟不启动，或许多等待未能测量。数小时高于该带：积压正在消化。等待作业数增减明显时参考意义有限。",
-            [
-                Query(
-                    f"sum(increase({WAIT}_sum{{{IN_GROUP}}}[1d])) / 86400 / "
-                    f'(sum(avg_over_time(hpc_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[1d])) > 0)',
-                    Text("ratio", "比值"),
-                ),
-            ],
+            Query(
+                f"sum(increase({WAIT}_sum{{{IN_GROUP}}}[1d])) / 86400 / "
+                f'(sum(avg_over_time(hpc_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[1d])) > 0)',
+                Text("ratio", "比值"),
+            ),
             unit="none",
             steps=((None, ORANGE), (0.7, BLUE), (1.3, SKY)),
             defaults={"decimals": 2},
@@ -234,25 +226,20 @@ BOARD = Dashboard(
             Text("What jobs did", "作业状态变化"),
             "Changes of state from one poll to the next. Many from running to queued: jobs are preempted or lose their node.",
             "相邻两次轮询之间的状态变化。running→queued 多：作业被抢占或节点故障。",
-            [
-                Query(
-                    f'sum by (from_state, to_state) (increase(hpc_job_transitions_total{{{IN_GROUP}, to_state!="gone"}}[$__rate_interval])) > 0',
-                    "{{from_state}} → {{to_state}}",
-                )
-            ],
+            Query(
+                f'sum by (from_state, to_state) (increase(hpc_job_transitions_total{{{IN_GROUP}, to_state!="gone"}}[$__rate_interval])) > 0',
+                "{{from_state}} → {{to_state}}",
+            ),
             axis=Text("changes", "变化次数"),
         ),
         Row(Text("Runs", "运行时间")),
-        bars(
+        by_length(
             Text("Ended runs, by how long they were", "结束的运行（按时长）"),
             "Very short ones in number: programs that fail immediately, or jobs better put together. Runs that no poll caught are missing.",
             "大量极短运行：程序立即失败，或应合并作业。未被轮询捕捉的运行不包含在内。",
-            [Query(counted(RUN, start, end, "$__rate_interval"), name) for start, end, name, _ in RUN_CLASSES],
-            axis=JOBS,
+            RUN,
+            RUN_CLASSES,
             size=(14, 8),
-            overrides=[
-                override(name, color={"mode": "fixed", "fixedColor": colour}) for _, _, name, colour in RUN_CLASSES
-            ],
         ),
         ranking(
             Text("Mean wait / mean run", "平均等待/平均运行"),
@@ -262,7 +249,7 @@ BOARD = Dashboard(
             f"/ sum by (hpc_cluster, group) (increase({WAIT}_count{{{IN_GROUP}}}[$__range]))) "
             f"/ (sum by (hpc_cluster, group) (increase({RUN}_sum{{{IN_GROUP}}}[$__range])) "
             f"/ sum by (hpc_cluster, group) (increase({RUN}_count{{{IN_GROUP}}}[$__range])))",
-            names={"hpc_cluster": Text("Region", "区域"), "group": Text("Group", "用户组")},
+            names=named("hpc_cluster", "group"),
             value=Text("Wait / run", "等待/运行"),
             unit="none",
             size=(10, 8),
