@@ -198,7 +198,10 @@ def external_url(text: str) -> str:
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or parts.query or parts.fragment or parts.username or any(char in parts.path for char in "{} %"):
+    if valid and "@" in parts.netloc:
+        # Not repeated: a password may be in it.
+        raise argparse.ArgumentTypeError("a user and a password in it would be seen by all users of this machine")
+    if not valid or parts.query or parts.fragment or any(char in parts.path for char in "{} %"):
         raise argparse.ArgumentTypeError(f"{withheld(text)!r} is not a URL like https://hpc.example.com/exporter/")
     return text.rstrip("/")
 

@@ -12,6 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from exporter.cli import options
+from exporter.cli.http_config import load_access
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn, write
 from exporter.cli.report_sources import BY, Period, Report, Sums, from_history, from_prometheus
@@ -32,6 +33,8 @@ EXAMPLE = """examples:
   hpc-exporter report --month=2026-11 --prometheus=http://localhost:9090
   hpc-exporter report --from=2026-11-01 --to=2026-11-08 --by=group
   hpc-exporter report --month=2026-11 --format=csv --output=november.csv
+  hpc-exporter report --prometheus=https://prometheus.example.com \\
+    --http.config.file=prometheus-access.yml
 
 With --prometheus the numbers are increases of the exporter's counters, and standard error says how much of the period they
 cover. Without it they come from the job history of the regions, requested for the whole period, without jobs that still run.
@@ -73,7 +76,12 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="URL",
         help="Prometheus that scrapes the exporter (default: the regions' job history)",
     )
-    options.add_path(parser, "--ca-file", help="private CA of Prometheus")
+    options.add_path(
+        parser,
+        "--http.config.file",
+        dest="http_config_file",
+        help="password, token and CA for Prometheus, in the format of its own clients such as promtool",
+    )
     parser.add_argument(
         "--format", choices=("table", "csv", "json"), default="table", help="what to print (default: %(default)s)"
     )
@@ -102,9 +110,12 @@ def _zone(text: str) -> tzinfo:
 
 def run(args: argparse.Namespace) -> int:
     options.setup_logging(args)
+    if args.http_config_file and not args.prometheus:
+        raise UsageError("--http.config.file is for the Prometheus: give --prometheus=URL as well")
     period = period_of(args.month, args.since, args.until, args.time_zone, SystemClock().now())
     if args.prometheus:
-        report = asyncio.run(from_prometheus(args.prometheus, args.ca_file, period, args.by))
+        access = load_access(args.http_config_file)
+        report = asyncio.run(from_prometheus(args.prometheus, access, period, args.by))
     else:
         report = asyncio.run(from_history(args.config_file, period, args.by))
     warn(*report.remarks)

@@ -15,10 +15,10 @@ import msgspec
 
 from exporter.app import assemble
 from exporter.app.membership import Unobserved
-from exporter.app.tls import context_for
+from exporter.cli.http_config import Access
 from exporter.clock import SystemClock
-from exporter.config import Cluster, Tls
-from exporter.errors import DecodeError, ExporterError, PollError
+from exporter.config import Cluster
+from exporter.errors import AuthenticationError, DecodeError, ExporterError, PollError
 from exporter.http import Request, Response, Settings, Upstream, one_line
 from exporter.records import EndedJob, JobState
 from exporter.sources.collector import Subject, subjects_of
@@ -91,20 +91,21 @@ class Report:
 class Prometheus:
     """A Prometheus that is asked for instant vectors at one moment."""
 
-    def __init__(self, url: str, ca_file: Path | None, at: float) -> None:
+    def __init__(self, url: str, access: Access, at: float) -> None:
         self._url = url
+        self._access = access
         self._at = at
-        tls = context_for(Tls(ca_file=ca_file), "--ca-file:1:1") if url.startswith("https:") else True
         settings = Settings(urlsplit(url).netloc, timeout=120.0, retries=0)
         self._upstream = Upstream(
-            settings, slots=asyncio.Semaphore(1), observer=Unobserved(), clock=SystemClock(), tls=tls
+            settings, slots=asyncio.Semaphore(1), observer=Unobserved(), clock=SystemClock(), tls=access.tls
         )
 
     async def query(self, expression: str) -> list[tuple[Mapping[str, str], float]]:
         """Return labels and values. Raises PollError."""
         body = urlencode({"query": expression, "time": f"{self._at:.3f}"}).encode()
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        request = Request("report", f"{self._url}/api/v1/query", method="POST", headers=headers, data=body)
+        headers = {"Content-Type": "application/x-www-form-urlencoded", **self._access.headers}
+        url, secrets = f"{self._url}/api/v1/query", self._access.secrets
+        request = Request("report", url, method="POST", headers=headers, secrets=secrets, data=body)
         return await self._upstream.call(request, vector)
 
     async def close(self) -> None:
@@ -127,7 +128,9 @@ class WireAnswer(msgspec.Struct):
 
 
 def vector(response: Response) -> list[tuple[Mapping[str, str], float]]:
-    """Return the samples in an answer, without those that are no number. Raises DecodeError."""
+    """Return the samples in an answer, without those that are no number. Raises PollError."""
+    if response.status in (401, 403):
+        raise AuthenticationError(f"HTTP {response.status}: give a password or a token by --http.config.file")
     try:
         answer = msgspec.json.decode(response.body, type=WireAnswer)
         samples = [(each.metric, float(each.value[1])) for each in answer.data.result]
@@ -138,9 +141,9 @@ def vector(response: Response) -> list[tuple[Mapping[str, str], float]]:
     return [sample for sample in samples if math.isfinite(sample[1])]
 
 
-async def from_prometheus(url: str, ca_file: Path | None, period: Period, by: Sequence[str]) -> Report:
+async def from_prometheus(url: str, access: Access, period: Period, by: Sequence[str]) -> Report:
     """Return increases of the exporter's counters. Raises ExporterError where they cannot be had."""
-    prometheus = Prometheus(url, ca_file, period.end)
+    prometheus = Prometheus(url, access, period.end)
     try:
         covered = await _covered(prometheus, period)
         counters = Counters(prometheus, period, by)
@@ -255,10 +258,11 @@ async def from_history(config_file: Path, period: Period, by: Sequence[str]) -> 
             }
             rows[tuple(names[name] for name in by)].append(end)
     sums = {key: summed(ends, period) for key, ends in rows.items()}
-    about = "from the job history of the regions; jobs that still run are not in it"
-    return Report(
-        "history", {key: each for key, each in sums.items() if each is not None}, None, not remarks, (about, *remarks)
-    )
+    about = ["from the job history of the regions; jobs that still run are not in it"]
+    if components.slurm:
+        about.append(f"without {', '.join(components.slurm)}: of Slurm clusters only --prometheus tells")
+    known = {key: each for key, each in sums.items() if each is not None}
+    return Report("history", known, None, not remarks, (*about, *remarks))
 
 
 async def _ended(region: Region, period: Period) -> tuple[list[EndedJob], str]:

@@ -4,15 +4,19 @@ import csv
 import io
 import json
 import math
+import ssl
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
+import trustme
+import yaml
 from aiohttp import web
 
 from exporter.cli import schemas
@@ -24,6 +28,7 @@ from exporter.records import EndedJob, Job, JobState
 from exporter.simulator import Simulator, State, default_regions
 from tests.support.command import Command
 from tests.support.http import Network, a_network
+from tests.web.test_passwords import basic
 
 # The flags --month, --from and --to.
 Given = tuple[str | None, str | None, str | None]
@@ -181,9 +186,74 @@ async def test_a_prometheus_that_cannot_be_asked(
     assert said in result.stderr
 
 
+EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
+
+
+@pytest.mark.parametrize(
+    ("access", "status", "said"),
+    [
+        ({"basic_auth": {"username": "alice", "password_file": "secret"}}, 0, "0 % of the period"),
+        ({"basic_auth": {"username": "alice", "password": "pass:wörd-of-alice"}}, 0, "0 % of the period"),
+        ({"authorization": {"credentials_file": "secret"}}, 0, "0 % of the period"),
+        ({"authorization": {"type": "Token", "credentials": "other-secret"}}, 1, "HTTP 401: give a password or a token"),
+        ({}, 1, "HTTP 401: give a password or a token by --http.config.file"),
+        ({"basic_auth": {"username": "alice"}}, 1, "access.yml:1:16: basic_auth: one of password, password_file is missing"),
+        ({"authorization": {"credentials": "a"}, "basic_auth": {"username": "a", "password": "b"}}, 1, "give only one"),
+        ({"oauth2": {}}, 1, "oauth2: unknown key; known here are basic_auth, authorization, tls_config"),
+    ],
+)  # fmt: skip
+async def test_a_prometheus_behind_a_password(
+    network: Network, tmp_path: Path, access: dict[str, Any], status: int, said: str
+) -> None:
+    secret, password = "token-or-password", "pass:wörd-of-alice"
+    accepted = {f"Bearer {secret}", *(basic("alice", each) for each in (secret, password))}
+
+    async def handler(request: web.Request) -> web.Response:
+        given = request.headers.get("Authorization")
+        if given in accepted:
+            return web.json_response(EMPTY)
+        return web.Response(status=401, text=f"401 Unauthorized: {given}")
+
+    (tmp_path / "secret").write_text(secret + "\n", encoding="utf-8")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    url = await network.serve(handler, tls=context)
+    (tmp_path / "access.yml").write_text(json.dumps(access | {"tls_config": {"ca_file": "ca.pem"}}))
+    result = await Command(tmp_path, "")(
+        "report", "--month=2026-01", f"--prometheus={url}", "--http.config.file=access.yml"
+    )
+    assert (result.status, said in result.stderr) == (status, True), result.stderr
+    assert not [
+        each for each in (secret, password, "other-secret", basic("alice", secret)[6:]) if each in result.stderr
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--http.config.file=access.yml",), "give --prometheus=URL as well"),
+        (("--prometheus=https://alice:secret@example.com",), "would be seen by all users of this machine"),
+    ],
+)
+async def test_access_that_cannot_be_used(tmp_path: Path, arguments: Sequence[str], said: str) -> None:
+    result = await Command(tmp_path, "")("report", *arguments)
+    assert (result.status, said in result.stderr, "secret" in result.stderr) == (2, True, False), result.stderr
+
+
+async def test_clusters_without_a_history_are_named(tmp_path: Path) -> None:
+    async with Simulator([*default_regions(1)]) as simulator:
+        document = yaml.safe_load(configuration(simulator))
+        document["slurm"] = [{"name": "own", "url": "http://127.0.0.1:9", "token": "a-token"}]
+        begin = datetime.fromtimestamp(time.time() - 60, UTC).isoformat()
+        report = await Command(tmp_path, yaml.safe_dump(document))("report", f"--from={begin}")
+    assert (report.status, "without own: of Slurm clusters only --prometheus tells" in report.stderr) == (0, True)
+
+
 async def test_an_empty_prometheus_is_said_to_be_empty(network: Network, tmp_path: Path) -> None:
     async def handler(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": []}})
+        return web.json_response(EMPTY)
 
     url = await network.serve(handler)
     result = await Command(tmp_path, "")("report", "--month=2026-01", f"--prometheus={url}", "--format=json")

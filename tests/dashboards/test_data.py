@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.http_config import Access
 from exporter.cli.report_sources import Period, from_prometheus
 from exporter.simulator import SimJob, Simulator, State
 from exporter.tracking.histogram import BUCKETS
@@ -117,7 +118,7 @@ def test_every_query_returns_data_from_victoriametrics(bad_day: Past, tmp_path: 
 def test_the_report_adds_up_to_the_boards(prometheus: PastPrometheus) -> None:
     """`hpc-exporter report` from this Prometheus, held against the table of resource hours of the board Members."""
     period = Period(END - BAD_DAY.seconds, END, UTC)
-    report = asyncio.run(from_prometheus(prometheus.url, None, period, ("cluster", "group", "user")))
+    report = asyncio.run(from_prometheus(prometheus.url, Access(), period, ("cluster", "group", "user")))
     board = ENGLISH["en/hpc-members"]
     (expression,) = (target["expr"] for _, target in targets(board) if "hpc_member_cpu_seconds_total" in target["expr"])
     hours = prometheus.at_the_end(filled_in(expression, int(BAD_DAY.seconds)))
@@ -128,7 +129,7 @@ def test_the_report_adds_up_to_the_boards(prometheus: PastPrometheus) -> None:
     assert sum(shown.values()) > 100
     assert report.covered is not None
     assert 0.9 < report.covered <= 1
-    by_queue = asyncio.run(from_prometheus(prometheus.url, None, period, ("queue",)))
+    by_queue = asyncio.run(from_prometheus(prometheus.url, Access(), period, ("queue",)))
     assert {sums.jobs for sums in by_queue.sums.values()} == {None}, "the counters know no queue of an ended job"
     assert any(sums.median_wait for sums in by_queue.sums.values())
 
