@@ -49,7 +49,7 @@ class HttpDocument(Section):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a server; `secrets` are those in its headers."""
+    """Headers and TLS of requests to a server; `secrets` are those in the headers."""
 
     tls: ssl.SSLContext | bool = True
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
