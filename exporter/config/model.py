@@ -6,6 +6,7 @@ the same.
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -483,16 +484,26 @@ def _read_users(member: Keys, report: Report) -> None:
     file = member.text("users_file")
     if file is None or "users" in member:
         return
+    at = Position(file.at.line, file.at.column, (*file.at.path[:-1], "users"))
+    del member["users_file"]
+    member["users"] = Items([Text(name, name, at) for name in _names_in(file, report)], at)
+
+
+def _names_in(file: Text, report: Report) -> list[str]:
+    """Return the names in a list of users; where there is none that can be used, a mistake goes to `report`."""
     try:
         content = read_file(Path(report.file).absolute().parent / file, max_bytes=_LONGEST_LIST).decode("utf-8-sig")
     except (UnusableFileError, UnicodeDecodeError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         report.add(file.at, f"the list of users cannot be read: {why}")
-        content = ""
-    names = [line.partition("#")[0].strip() for line in content.splitlines()]
-    at = Position(file.at.line, file.at.column, (*file.at.path[:-1], "users"))
-    del member["users_file"]
-    member["users"] = Items([Text(name, name, at) for name in names if name], at)
+        return []
+    names = [name for line in content.splitlines() if (name := line.partition("#")[0].strip())]
+    if not names:
+        # One that is just being written must not take all members away.
+        report.add(file.at, "the list of users is empty: write a user's name on each line")
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        report.add(file.at, f"the list of users names {', '.join(map(shown, twice[:3]))} more than once")
+    return names
 
 
 def _check_all(given: Keys, report: Report) -> None:

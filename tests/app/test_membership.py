@@ -1,5 +1,6 @@
 """Members that the platform tells: found out at the start, followed every hour, kept where a look fails."""
 
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 
 from exporter.app.membership import HOUR, PAUSE_AFTER_FAILURE
 from exporter.config import load
+from exporter.errors import ConfigurationError
 from exporter.polling import Shard
 from exporter.simulator import Fault, Simulator
 from tests.app.running import Running, running
@@ -146,16 +148,35 @@ async def test_shards_agree(tmp_path: Path, platform: Simulator) -> None:
     assert sorted(seen) == sorted(EVERYBODY)
 
 
-def test_members_stand_in_a_file_of_names(tmp_path: Path) -> None:
-    (tmp_path / "physics.txt").write_text(
-        "\ufeff# physics\nbob  # left in May\n\n  zhang-san\r\n王伟\n", encoding="utf-8"
-    )
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("\ufeff# physics\r\nbob  # left in May\r\n\n  zhang-san\r\n王伟".encode(), ("bob", "zhang-san", "王伟")),
+        (b"".join(b"user%d\n" % number for number in range(10_000)), tuple(f"user{n}" for n in range(10_000))),
+        (b"# nobody yet\n", "is empty: write a user's name on each line"),
+        (b"bob\nalice\nbob\n", "names bob more than once"),
+        ("王伟\n".encode("gbk"), "cannot be read: it is not UTF-8"),
+        (None, "cannot be read: there is no such file"),
+        (os.mkfifo, "cannot be read: it is not a regular file"),
+        (os.mkdir, "cannot be read: it is a directory"),
+    ],
+)  # fmt: skip
+def test_members_stand_in_a_file_of_names(tmp_path: Path, content: Any, expected: str | tuple[str, ...]) -> None:
+    file = tmp_path / "physics.txt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        content(file)
     (tmp_path / "exporter.yml").write_text(
         "clusters:\n  - {name: k, cluster_id: 1, hpc_url: 'https://h.example', token: t,"
         " members: [{group_id: 1, users_file: physics.txt}]}\n"
     )
+    if isinstance(expected, str):
+        with pytest.raises(ConfigurationError, match=f"users_file: the list of users {expected}"):
+            load(tmp_path / "exporter.yml")
+        return
     (region,) = load(tmp_path / "exporter.yml").clusters
-    assert region.members[0].users == ("bob", "zhang-san", "王伟")
+    assert region.members[0].users == expected
 
 
 def test_the_word_is_written_back(tmp_path: Path) -> None:
