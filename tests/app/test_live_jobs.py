@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 import yaml
 
 from bench.requests import measured
@@ -131,9 +132,10 @@ async def test_a_region_whose_list_fails_goes_stale_alone_in_truth(tmp_path: Pat
         await started.shows(lambda found: all(found[each] == 1 for each in up), "both up")
 
 
-async def test_refused_jobs_of_the_group_are_said_on_the_status_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize("quirk", ["refused", "ignored"])
+async def test_left_out_jobs_of_the_group_are_said_on_the_status_page(tmp_path: Path, quirk: Any) -> None:
     async with Simulator(default_regions(2), clock=lambda: 0.0) as simulator:
-        simulator.platform.set_quirks(show_group_jobs="refused")
+        simulator.platform.set_quirks(show_group_jobs=quirk)
         async with exporter(tmp_path, simulator) as started:
             status = await started.status()
             samples = await started.samples()

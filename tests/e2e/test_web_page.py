@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Route, expect
@@ -26,6 +27,7 @@ from tests.support.installations import (
     half_broken,
     healthy,
     huge,
+    some_jobs,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -44,6 +46,19 @@ def large() -> Installation:
     made = Installation()
     for number in range(2000):
         made.add_member(f"region-{number % 6 + 1}", f"group{number % 12:02}/user{number // 2:05}")
+    return made
+
+
+def with_jobs() -> Installation:
+    """Single jobs, some of which have long names."""
+    made = healthy()
+    for region, user, name in (("kunshan", "alice", "relax"), ("hefei", "王伟", "a-job-with-a-name" * 9)):
+        jobs = [
+            msgspec.structs.replace(job, id=f"{job.id}{number}", name=name)
+            for number in range(9)
+            for job in some_jobs(made.now)
+        ]
+        made.add_jobs(region, f"physics/{user}", *jobs)
     return made
 
 
@@ -280,6 +295,8 @@ async def test_names_from_upstream_are_text(browser: Browser, tmp_path: Path) ->
         (half_broken, "queues", "light phone"),
         (large, "", "light desktop"),
         (large, "", "dark phone"),
+        (with_jobs, "jobs", "light desktop"),
+        (with_jobs, "jobs", "dark phone"),
     ],
 )
 async def test_it_looks_right(browser: Browser, stage: Stage, make: Any, view: str, look: str) -> None:

@@ -6,8 +6,10 @@ and a password, which are never read and never repeated in an error.
 """
 
 import asyncio
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from typing import Any, Final, NamedTuple
 
@@ -15,13 +17,23 @@ import msgspec
 import structlog
 
 from exporter.config.model import All
-from exporter.errors import AuthenticationError, DecodeError, NotThereError, PermanentError, PollError, RecordError
+from exporter.errors import (
+    AuthenticationError,
+    DecodeError,
+    NotThereError,
+    PermanentError,
+    PermissionDeniedError,
+    PollError,
+    RecordError,
+    TransientError,
+)
 from exporter.http import Endpoint, Response
 from exporter.metrics.family import Text
 from exporter.records import ENDED, HAS_STARTED, WAITS, Job, JobListing, JobState
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, read_row, register
 from exporter.sources.reasons import pending_reason
+from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
 from exporter.sources.scnet.pages import Page, read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import state_and_word, state_of
@@ -42,8 +54,11 @@ EARLY: Final = "2000-01-01 00:00:00"
 ON_LOOP_LIMIT: Final = 1000
 # Seconds for which an answer serves the other regions, whose polls begin at about the same moment.
 SHARED_FOR: Final = 2.0
-# Seconds until the jobs of the group are requested again after they were refused.
+# Seconds until the jobs of the group are requested again after they were refused, and until it is checked again whether a list
+# with the jobs of one user has left out those of others.
 REFUSED_FOR: Final = 3600.0
+# Members whose own lists are requested for that check.
+CHECKED: Final = 5
 
 
 class LiveJob(msgspec.Struct, gc=False, rename="camel"):
@@ -83,7 +98,7 @@ class LiveJobs(NamedTuple):
     """The jobs by region, user and scheduler; `rejected` rows by region, "" for those that name none.
 
     `missing` counts rows that the total promises and no page had. `refused` is why there are none of other users; empty where
-    there are.
+    they were not refused.
     """
 
     by_region: Mapping[str, Mapping[str, Mapping[str, tuple[Job, ...]]]]
@@ -91,6 +106,11 @@ class LiveJobs(NamedTuple):
     missing: int
     refused: str
     size: int
+
+    @property
+    def of_several(self) -> bool:
+        """Whether several users of one region are listed, so that it is not the jobs of one user alone."""
+        return any(len(users) > 1 for users in self.by_region.values())
 
 
 def job_of(row: LiveJob, zone: tzinfo) -> Job:
@@ -296,6 +316,48 @@ def page_endpoint(region: Region, number: int, size: int, *, of_group: bool) -> 
     return region.tokens.platform_endpoint(LIVE_JOBS.name, LIVE_JOBS.path, wanted)
 
 
+class GroupCheck:
+    """Whether the list has the jobs of all members of a region: a platform may leave out others' without a word.
+
+    A list that names several users has. Of one that does not, members without jobs there cannot be told from members who were
+    left out: the lists of some of these members decide, now and then.
+    """
+
+    def __init__(self, region: Region) -> None:
+        self._region = region
+        self._due = -math.inf
+        self._reason = ""
+
+    async def refused(self, found: LiveJobs, listed: Collection[str], members: Sequence[Subject]) -> str:
+        """Return why the jobs of other members are not in the list; empty where nothing says that any are missing."""
+        clock = self._region.context.clock
+        unseen = [member for member in members if member.user not in listed]
+        if found.refused:
+            return found.refused
+        if found.of_several or not unseen:
+            self._reason, self._due = "", clock.monotonic()
+        elif clock.monotonic() >= self._due:
+            self._due = clock.monotonic() + REFUSED_FOR
+            self._reason = await self._missing(unseen[:CHECKED])
+        return self._reason
+
+    async def _missing(self, members: Sequence[Subject]) -> str:
+        for member in members:
+            endpoint = replace(self._region.endpoint(MEMBER_JOBS, member), collector=LIVE_JOBS.name)
+            try:
+                listing = await endpoint.get(read_jobs)
+            except (AuthenticationError, PermissionDeniedError) as error:
+                return f"ignored, and the list of a member was refused: {error}"
+            except TransientError:
+                self._due = -math.inf
+                continue
+            except PollError:
+                continue
+            if any(job.state not in ENDED for job in listing.jobs):
+                return "ignored: a member's own list has jobs that this one leaves out"
+        return ""
+
+
 class LivePolling:
     """Polls the live jobs of an account, and shows those of one region."""
 
@@ -306,10 +368,14 @@ class LivePolling:
         self._shown = jobs.ListedJobs(region.context, self._key, region.cluster.poll.interval, tells_queues=True)
         # Users without configured members: those who have or had a job.
         self._users: set[str] = set()
+        self._check = GroupCheck(region)
 
     async def poll(self) -> jobs.Listed:
         found = await self._list.read(self._region)
-        return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found))
+        cluster = self._region.cluster
+        members = list(MEMBER.subjects(cluster, ""))
+        refused = await self._check.refused(found, found.by_region.get(cluster.cluster_id, {}).keys(), members)
+        return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, members, refused))
 
     async def publish(self, records: jobs.Listed) -> None:
         self._region.count_flaws(LIVE_JOBS.name, records, records.unknown_words)
@@ -320,14 +386,14 @@ class LivePolling:
         key = self._key._replace(target=member.target)
         return Followed(key, MemberKey(member.source, member.group_id, member.user), member.group)
 
-    def _of_region(self, found: LiveJobs) -> jobs.Listed:
+    def _of_region(self, found: LiveJobs, subjects: Sequence[Subject], refused: str) -> jobs.Listed:
         here = found.by_region.get(self._region.cluster.cluster_id, {})
         rejected = found.rejected.get(self._region.cluster.cluster_id, 0) + found.rejected.get("", 0) + found.missing
         self._users |= here.keys() | self._followed_before()
         cluster = self._region.cluster
         if cluster.members or isinstance(cluster.members, All):
             # Those of `all` are none until the platform told them.
-            members = [self._followed(member) for member in MEMBER.subjects(cluster, "")]
+            members = [self._followed(member) for member in subjects]
         else:
             members = [
                 Followed(self._key._replace(target=user), MemberKey(cluster.name, "", user), "")
@@ -336,13 +402,13 @@ class LivePolling:
         listings = {
             followed: self._listing(here.get(followed.member.user, {}), rejected)
             for followed in members
-            if not found.refused or followed.member.user in here
+            if not refused or followed.member.user in here
         }
         return jobs.Listed(
             listings=listings,
             rejected=rejected,
             unknown_states=sum(listing.unknown_states for listing in listings.values()),
-            remark=refusal(self._region, found.refused),
+            remark=refusal(self._region, refused),
         )
 
     def _followed_before(self) -> set[str]:

@@ -19,7 +19,8 @@ from exporter.errors import PollError
 from exporter.metrics.format import Format
 from exporter.polling import Target
 from exporter.sources.collector import read_row
-from exporter.sources.scnet.live_jobs import MAX_PAGES, LiveJob, job_of, outcome_of
+from exporter.sources.scnet import live_jobs
+from exporter.sources.scnet.live_jobs import CHECKED, MAX_PAGES, LiveJob, job_of, outcome_of
 from tests.support.collecting import assembled
 from tests.support.http import Network
 
@@ -50,6 +51,9 @@ class PlatformPages:
         self.further: dict[str, Any] = {}
         self.answer: Callable[[dict[str, Any]], Any] = self.page
         self.logins = 0
+        # The answers of members' own lists, by user.
+        self.lists: dict[str, tuple[int, Any]] = {}
+        self.asked: list[str] = []
 
     def page(self, wanted: dict[str, Any]) -> Any:
         size = min(wanted["size"], self.largest)
@@ -62,6 +66,11 @@ class PlatformPages:
             self.logins += 1
             rows = [{"clusterId": id_, "clusterName": "x", "token": f"token-{id_}"} for id_ in ("0", "11112", "11136")]
             return web.json_response({"code": "0", "data": rows})
+        if request.method == "GET":
+            user = request.path.split("/")[-2]
+            self.asked.append(user)
+            status, answer = self.lists.get(user, (404, {}))
+            return web.json_response(answer, status=status)
         assert (request.method, request.path) == ("POST", "/ac/openapi/v2/jobs/monitor/page-list")
         assert request.headers["token"] == "token-0"
         wanted = await request.json()
@@ -298,6 +307,59 @@ async def test_where_the_jobs_of_the_group_are_refused_the_owners_remain_and_it_
         await asyncio.sleep(0)
     # Not again with every poll.
     assert Counter(wanted["showGroupJobs"] for wanted in platform.requests[:asked])[False] == 1
+
+
+def members_list(*states: str) -> tuple[int, Any]:
+    return 200, {"code": "0", "data": [{"id": str(number), "status": state} for number, state in enumerate(states, 7)]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "bob", "said"),
+    [
+        ([row(1)], members_list("statC", "statQ"), "a member's own list has jobs that this one leaves out"),
+        ([], members_list("statR"), "a member's own list has jobs that this one leaves out"),
+        ([row(1)], (200, {"code": "10008", "msg": "x"}), "the list of a member was refused"),
+        ([row(1)], (403, "<html>"), "the list of a member was refused"),
+        # Nothing says that jobs of bob are missing: then he has none.
+        ([row(1)], members_list("statC"), ""),
+        ([row(1)], members_list(), ""),
+        ([row(1)], (404, {}), ""),
+        ([row(1)], (200, {"code": "0", "data": 7}), ""),
+        ([row(1)], (503, {}), ""),
+    ],
+)
+async def test_a_platform_that_lists_only_own_jobs_without_a_word_says_nothing_about_others(
+    network: Network, monkeypatch: pytest.MonkeyPatch, rows: list[Any], bob: tuple[int, Any], said: str
+) -> None:
+    monkeypatch.setattr(live_jobs, "SHARED_FOR", 0.0)
+    platform = PlatformPages(rows)
+    platform.lists = {"alice": members_list(), "bob": bob}
+    async with regions(network, platform, MEMBERS) as both:
+        found = (await both.poll("kunshan"))["kunshan"]
+        listed = {followed.member.user: len(listing.jobs) for followed, listing in found.listings.items()}
+        assert listed == {"alice": len(rows)} | {"bob": 0} if not said else listed.items() <= {"alice": 1}.items()
+        warnings = [text for text in both.warnings if "showGroupJobs" in text]
+        assert [said in text for text in warnings] == [True] * bool(said)
+        # As soon as jobs of others are listed, that is over.
+        platform.rows.append(row(2, clusterUserName="bob"))
+        platform.rows.append(row(3))
+        platform.lists.clear()
+        while [followed.member.user for followed in found.listings] != ["alice", "bob"] or both.warnings:
+            found = (await both.poll("kunshan"))["kunshan"]
+
+
+async def test_whether_others_are_left_out_is_asked_rarely_and_only_where_it_is_not_clear(network: Network) -> None:
+    users = [f"user{number}" for number in range(50)]
+    platform = PlatformPages([row(1)])
+    platform.lists = dict.fromkeys(users, members_list())
+    async with regions(network, platform, MEMBERS.replace("bob", ", ".join(users))) as both:
+        for _ in range(3):
+            await both.poll()
+        assert len(platform.asked) == CHECKED
+    platform.rows, platform.asked = [row(1, clusterId=11136), row(2, clusterId=11136, clusterUserName="carol")], []
+    async with regions(network, platform, MEMBERS) as both:
+        found = (await both.poll())["kunshan"]
+        assert (len(found.listings), platform.asked) == (2, []), "the platform lists jobs of several users elsewhere"
 
 
 @pytest.mark.parametrize(
