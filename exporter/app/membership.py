@@ -11,7 +11,7 @@ from exporter.config import Cluster, Config
 from exporter.config.model import All, Member
 from exporter.config.values import Name, Segment
 from exporter.errors import ExporterError, PollError
-from exporter.http import Settings, TokenSource, Upstream
+from exporter.http import UNOBSERVED, Settings, TokenSource, Upstream
 from exporter.sources.scnet.discovery import ask_groups
 from exporter.sources.scnet.groups import Group
 from exporter.sources.scnet.login import PLATFORM
@@ -27,16 +27,6 @@ _NAME, _USER = TypeAdapter[str](Name), TypeAdapter[str](Segment)
 
 class UnknownMembersError(ExporterError):
     """The members that a command needs could not be asked."""
-
-
-class Unobserved:
-    """An observer of requests and tokens that counts nothing."""
-
-    def request(self, source: str, collector: str, code: int | None) -> None: ...
-    def api_error(self, source: str, collector: str, api_code: str) -> None: ...
-    def retry(self, source: str, collector: str) -> None: ...
-    def token_refresh(self, source: str, ok: bool) -> None: ...
-    def token_expiry(self, source: str, user: str, seconds: float | None) -> None: ...
 
 
 class Membership:
@@ -80,17 +70,11 @@ class Membership:
         upstream = Upstream(
             Settings(account.name, account.poll.timeout, account.poll.retries, max_body=account.poll.max_body),
             slots=slots,
-            observer=Unobserved(),
             clock=self._clock,
             tls=at_work.tls,
         )
         tokens = TokenSource(
-            at_work.tokens,
-            PLATFORM,
-            source=account.name,
-            user=None,
-            upstream=upstream,
-            observer=Unobserved(),
+            at_work.tokens, PLATFORM, source=account.name, user=None, upstream=upstream, observer=UNOBSERVED
         )
         try:
             groups = await ask_groups(upstream, tokens, account.url)

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import yaml
 
 from exporter.app import Components, assemble
 from exporter.app.components import WithTls
-from exporter.app.membership import Membership, Unobserved
+from exporter.app.membership import Membership
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
@@ -25,7 +25,8 @@ from exporter.cli.output import OutputError, warn, write_file
 from exporter.cli.questions import answered, code
 from exporter.cli.standins import TOKENS, StandIns
 from exporter.clock import SystemClock
-from exporter.config import Account, Cluster, Config, OctopusProject, Slurm
+from exporter.config import Cluster, Config
+from exporter.config.model import User
 from exporter.errors import ExporterError, PollError
 from exporter.http import Request, Response, Settings, Upstream, on_response
 from exporter.http.client import ResponseHook, readable
@@ -38,6 +39,15 @@ from exporter.sources.scnet.subjects import OWNER
 # Pages of one list that are kept.
 PAGES: Final = 3
 PAGING: Final = frozenset({"offset", "start", "limit", "startTime", "endTime", "start_time", "end_time"})
+# Keys of a configuration: credentials, and those whose values have stand-ins of a kind.
+SECRETS: Final = frozenset({"token", "access_key", "secret_key", "password"})
+NAMES: Final = {
+    **dict.fromkeys(("accounts", "account"), "account"),
+    **dict.fromkeys(("group", "groups"), "group"),
+    **dict.fromkeys(("user", "users", "user_name"), "user"),
+    **dict.fromkeys(("domain", "project"), "text"),
+}
+LOGIN_PATH: Final = "/api/user/v3/tokens"
 WRONG_TOKEN: Final = "a-token-of-nobody"  # noqa: S105 - it is none
 
 EXAMPLE = """examples:
@@ -208,7 +218,7 @@ def _upstream(components: Components, source: str) -> Upstream:
     }
     slurm = components.slurm.get(source)
     settings = Settings(source, retries=0, unix_socket="" if slurm is None else slurm.cluster.unix_socket)
-    return Upstream(settings, slots=components.slots, observer=Unobserved(), clock=SystemClock(), tls=parts[source].tls)
+    return Upstream(settings, slots=components.slots, tls=parts[source].tls)
 
 
 # Writing.
@@ -283,84 +293,50 @@ def _text(document: Mapping[str, Any]) -> str:
 
 def _replayed(captured: Capture, config: Config, stand_ins: StandIns) -> dict[str, Any]:
     """Return a configuration for the captured answers; ``${REPLAY_URL}`` is where they are served."""
-    of = stand_ins.of
 
-    def account(section: Account) -> dict[str, Any]:
-        url = address(of("account", section.name))
-        keys = {
-            "access_key": "replayed",
-            "secret_key": "replayed",
-            "token_url": f"{url}/api/user/v3/tokens",
-            "url": url,
+    def written(value: Any, key: str, of: str, url: str) -> Any:
+        """Return a value as the configuration has it under `key`, of an entry of the section `of`."""
+        if isinstance(value, dict):
+            return {name.removesuffix("_file"): written(each, name, key, url) for name, each in value.items()}
+        if isinstance(value, list):
+            return [written(each, key, of, url) for each in value]
+        if key.removesuffix("_file") in SECRETS:
+            return "replayed"
+        if key.endswith("url"):
+            return f"{url}{LOGIN_PATH}" if key == "token_url" else url
+        kind = NAMES.get(of if key == "name" else key)
+        return stand_ins.id_of(value) if key.endswith("_id") else stand_ins.of(kind, value) if kind else value
+
+    def entry(section: Any, of: str) -> dict[str, Any]:
+        name = written(section.name, "name", of, "")
+        dumped = section.model_dump(mode="json", exclude_none=True, exclude={"tls", "poll", "requests_per_second"})
+        token = {"token": "replayed"} if of == "slurm" else {}
+        found: dict[str, Any] = written(dumped, of, "", f"${{REPLAY_URL}}/{quote(name, safe='')}")
+        return {**token, **{key: value for key, value in found.items() if value != []}}
+
+    clusters = [_captured_part(cluster, captured.subjects.get(cluster.name, [])) for cluster in config.clusters]
+    sections = {"accounts": config.accounts, "clusters": clusters, "slurm": config.slurm, "octopus": config.octopus}
+    found = {of: [entry(section, of) for section in entries] for of, entries in sections.items() if entries}
+    return {**found, "tracking": {"time_zone": str(config.tracking.time_zone)}}
+
+
+def _captured_part(cluster: Cluster, subjects: list[Subject]) -> Cluster:
+    """Return a region with the users and members that were asked for; all members, where a list was of all."""
+    known = {user.name: user for user in cluster.users or ()}
+    users = dict.fromkeys(each.user for each in subjects if each.user and not each.group_id)
+    asked = {(each.group_id, each.user) for each in subjects if each.group_id}
+    members = [
+        member.model_copy(
+            update={"users": tuple(user for user in member.users if not asked or (member.group_id, user) in asked)}
+        )
+        for member in cluster.members
+    ]
+    return cluster.model_copy(
+        update={
+            "users": tuple(known.get(name) or User(name=name) for name in users) or None,
+            "members": tuple(member for member in members if member.users),
         }
-        if section.password is not None:
-            keys = {"password": "replayed", "org_id": "replayed", "url": url}
-        return {"name": of("account", section.name), "user": of("user", section.user), **keys}
-
-    def region(section: Cluster) -> dict[str, Any]:
-        subjects = captured.subjects.get(section.name, [])
-        own = {user.name for user in section.users or () if user.token or user.account}
-        users = dict.fromkeys(each.user for each in subjects if each.user and not each.group_id)
-        members = [each for each in subjects if each.group_id] or [
-            Subject("", "", "", user, member.group, member.group_id)
-            for member in section.members
-            for user in member.users
-        ]
-        url = address(section.name)
-        entry: dict[str, Any] = {"name": section.name, "cluster_id": stand_ins.id_of(section.cluster_id)}
-        entry |= {"hpc_url": url, "ac_url": url}
-        entry |= {"account": of("account", section.account)} if section.account else {"token": "replayed"}
-        entry["users"] = [
-            {"name": of("user", user), "token": "replayed"} if user in own else of("user", user) for user in users
-        ]
-        groups: dict[tuple[str, str], list[str]] = {}
-        for each in members:
-            groups.setdefault((each.group_id, each.group), []).append(of("user", each.user))
-        entry["members"] = [
-            {"group_id": stand_ins.id_of(group_id), "group": of("group", group), "users": users}
-            for (group_id, group), users in groups.items()
-        ]
-        return entry
-
-    def slurm(section: Slurm) -> dict[str, Any]:
-        groups = [of("group", group) for group in section.groups or ()]
-        return {"name": section.name, "url": address(section.name), "token": "replayed", "groups": groups}
-
-    def project(section: OctopusProject) -> dict[str, Any]:
-        url = address(section.name)
-        login = {"url": url, "domain": "replayed", "user": "replayed", "password": "replayed", "project": "replayed"}
-        queues = [
-            {
-                "queue_type": queue.queue_type,
-                "cluster_type": queue.cluster_type,
-                "cluster_id": queue.cluster_id and stand_ins.id_of(queue.cluster_id),
-            }
-            for queue in section.queues
-        ]
-        return {
-            "name": section.name,
-            "base_url": url,
-            "project_id": stand_ins.id_of(section.project_id),
-            **({"iam": login} if section.iam else {"token": "replayed"}),
-            "queues": [{name: value for name, value in queue.items() if value} for queue in queues],
-        }
-
-    def address(name: str) -> str:
-        return f"${{REPLAY_URL}}/{quote(name, safe='')}"
-
-    def entries(sections: Iterable[Any], write: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return sections without what is empty."""
-        found = [{**write(each), "collect": list(each.collect)} for each in sections]
-        return [{name: value for name, value in entry.items() if value != []} for entry in found]
-
-    sections = {
-        "accounts": entries(config.accounts, account),
-        "clusters": entries(config.clusters, region),
-        "slurm": entries(config.slurm, slurm),
-        "octopus": entries(config.octopus, project),
-        "tracking": {"time_zone": str(config.tracking.time_zone)},
-    }
-    return {name: entries for name, entries in sections.items() if entries}
+    )
 
 
 def _summary(documents: list[dict[str, Any]]) -> Iterator[str]:

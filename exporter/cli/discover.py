@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from exporter.app.membership import Unobserved
 from exporter.app.tls import context_for
 from exporter.app.trial import Trial, try_collectors
 from exporter.cli import options
@@ -27,7 +26,6 @@ from exporter.cli.discovered import (
 )
 from exporter.cli.options import UsageError
 from exporter.cli.output import warn, write
-from exporter.clock import SystemClock
 from exporter.config import Account, FileSecret, InlineSecret, Secret, Tls, UnusableSecretError, load
 from exporter.config.model import PLATFORM_URL, TOKEN_URL
 from exporter.config.values import AcUrl, Name, Url
@@ -247,7 +245,7 @@ async def _find_out(
 ) -> tuple[Discovery, list[Section], Mapping[str, Trial]]:
     """Log in, ask for all regions and groups, and try all collectors. Raises DiscoverError where the login fails."""
     slots = asyncio.Semaphore(settings.max_concurrency)
-    upstream = Upstream(settings, slots=slots, observer=Unobserved(), clock=SystemClock(), tls=tls)
+    upstream = Upstream(settings, slots=slots, tls=tls)
     try:
         found = await discover(upstream, _login_of(account), ac_url, time.time())
     except PollError as error:

@@ -21,12 +21,10 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from exporter.app.membership import Unobserved
 from exporter.cli import options
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_line
 from exporter.cli.serve import stop_on_signals
-from exporter.clock import SystemClock
 from exporter.config.files import UnusableFileError, read_file
 from exporter.errors import DecodeError, ExporterError, PollError, RejectedError
 from exporter.http import Request, Response, Settings, Upstream
@@ -221,7 +219,7 @@ async def relay(bots: Mapping[str, Bot], address: tuple[str, int], words: Words)
     """Serve until told to stop; the exit status."""
     stop = stop_on_signals()
     settings = Settings("bots", timeout=10.0, retries=0, max_body=1024**2)
-    upstream = Upstream(settings, slots=asyncio.Semaphore(16), observer=Unobserved(), clock=SystemClock())
+    upstream = Upstream(settings, slots=asyncio.Semaphore(16))
 
     async def take(request: web.Request) -> web.Response:
         name = request.match_info["bot"]

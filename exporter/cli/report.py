@@ -12,7 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from exporter.cli import options
-from exporter.cli.http_config import load_access
+from exporter.cli.http_client import add_http_config, load_access
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn, write
 from exporter.cli.report_sources import BY, Period, Report, Sums, from_history, from_prometheus
@@ -76,12 +76,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="URL",
         help="Prometheus that scrapes the exporter (default: the regions' job history)",
     )
-    options.add_path(
-        parser,
-        "--http.config.file",
-        dest="http_config_file",
-        help="password, token and CA for Prometheus, in the format of its own clients such as promtool",
-    )
+    add_http_config(parser, "Prometheus")
     parser.add_argument(
         "--format", choices=("table", "csv", "json"), default="table", help="what to print (default: %(default)s)"
     )

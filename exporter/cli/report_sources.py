@@ -4,22 +4,19 @@ import asyncio
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from exporter.app import assemble
-from exporter.app.membership import Unobserved
-from exporter.cli.http_config import Access
-from exporter.clock import SystemClock
+from exporter.cli.http_client import Access, Server
 from exporter.config import Cluster
-from exporter.errors import AuthenticationError, DecodeError, ExporterError, PollError
-from exporter.http import Request, Response, Settings, Upstream, one_line
+from exporter.errors import DecodeError, ExporterError, PollError
+from exporter.http import Response, one_line
 from exporter.records import EndedJob, JobState
 from exporter.sources.collector import Subject, subjects_of
 from exporter.sources.scnet.job_history import HistoryPolling
@@ -41,6 +38,9 @@ _STEP: Final = 300
 
 # The values of a row's names.
 Key = tuple[str, ...]
+# Labels and values.
+Vector = list[tuple[Mapping[str, str], float]]
+Query = Callable[[str], Awaitable[Vector]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +88,6 @@ class Report:
     remarks: tuple[str, ...] = ()
 
 
-class Prometheus:
-    """A Prometheus that is asked for instant vectors at one moment."""
-
-    def __init__(self, url: str, access: Access, at: float) -> None:
-        self._url = url
-        self._access = access
-        self._at = at
-        settings = Settings(urlsplit(url).netloc, timeout=120.0, retries=0)
-        self._upstream = Upstream(
-            settings, slots=asyncio.Semaphore(1), observer=Unobserved(), clock=SystemClock(), tls=access.tls
-        )
-
-    async def query(self, expression: str) -> list[tuple[Mapping[str, str], float]]:
-        """Return labels and values. Raises PollError."""
-        body = urlencode({"query": expression, "time": f"{self._at:.3f}"}).encode()
-        headers = {"Content-Type": "application/x-www-form-urlencoded", **self._access.headers}
-        url, secrets = f"{self._url}/api/v1/query", self._access.secrets
-        request = Request("report", url, method="POST", headers=headers, secrets=secrets, data=body)
-        return await self._upstream.call(request, vector)
-
-    async def close(self) -> None:
-        await self._upstream.close()
-
-
 class WireSample(msgspec.Struct):
     metric: dict[str, str]
     value: tuple[float, str]
@@ -127,10 +103,8 @@ class WireAnswer(msgspec.Struct):
     error: str = ""
 
 
-def vector(response: Response) -> list[tuple[Mapping[str, str], float]]:
+def vector(response: Response) -> Vector:
     """Return the samples in an answer, without those that are no number. Raises PollError."""
-    if response.status in (401, 403):
-        raise AuthenticationError(f"HTTP {response.status}: give a password or a token by --http.config.file")
     try:
         answer = msgspec.json.decode(response.body, type=WireAnswer)
         samples = [(each.metric, float(each.value[1])) for each in answer.data.result]
@@ -143,10 +117,16 @@ def vector(response: Response) -> list[tuple[Mapping[str, str], float]]:
 
 async def from_prometheus(url: str, access: Access, period: Period, by: Sequence[str]) -> Report:
     """Return increases of the exporter's counters. Raises ExporterError where they cannot be had."""
-    prometheus = Prometheus(url, access, period.end)
+    prometheus = Server(url, access, timeout=120.0)
+
+    async def query(expression: str) -> Vector:
+        """Return the values at the end of the period. Raises PollError."""
+        fields = {"query": expression, "time": f"{period.end:.3f}"}
+        return await prometheus.post("/api/v1/query", fields, vector)
+
     try:
-        covered = await _covered(prometheus, period)
-        counters = Counters(prometheus, period, by)
+        covered = await _covered(query, period)
+        counters = Counters(query, period, by)
         await counters.read()
     except PollError as error:
         raise ExporterError(f"{url}: {error}") from None
@@ -156,19 +136,19 @@ async def from_prometheus(url: str, access: Access, period: Period, by: Sequence
     return Report("prometheus", dict(counters.sums), covered, remarks=(remark,))
 
 
-async def _covered(prometheus: Prometheus, period: Period) -> float:
+async def _covered(query: Query, period: Period) -> float:
     """Return the share of the period in which an exporter was scraped."""
     steps = max(1, round(period.seconds / _STEP))
     expression = f"count_over_time((count(hpc_exporter_build_info))[{round(period.seconds)}s:{_STEP}s])"
-    found = await prometheus.query(expression)
+    found = await query(expression)
     return min(1.0, found[0][1] / steps) if found else 0.0
 
 
 class Counters:
     """Increases of the exporter's counters over a period, added up by the names of a report."""
 
-    def __init__(self, prometheus: Prometheus, period: Period, by: Sequence[str]) -> None:
-        self._prometheus = prometheus
+    def __init__(self, query: Query, period: Period, by: Sequence[str]) -> None:
+        self._query = query
         self._span = f"{round(period.seconds)}s"
         self._labels = [BY[name] for name in by]
         self.sums: defaultdict[Key, Sums] = defaultdict(Sums)
@@ -192,7 +172,7 @@ class Counters:
         """
         series, kept = ", ".join((*own, *more)), ", ".join((*self._labels, *more))
         of_job = f"sum by (job, {series}) (increase({family}[{self._span}]))"
-        found = await self._prometheus.query(f"sum by ({kept}) (max by ({series}) ({of_job}))")
+        found = await self._query(f"sum by ({kept}) (max by ({series}) ({of_job}))")
         return [(tuple(metric.get(label, "") for label in self._labels), metric, value) for metric, value in found]
 
     async def _ends(self) -> None:

@@ -40,8 +40,8 @@ NAMED: Final = {"\x1b[A": "up", "\x1b[B": "down", "\x1b[5~": "page up", "\x1b[6~
 
 EXAMPLE = """examples:
   hpc-exporter top
-  hpc-exporter top --url=https://hpc.example.com/exporter/ --ca-file=ca.pem \\
-    --user=alice --password-file=password
+  hpc-exporter top --url=https://hpc.example.com/exporter/ \\
+    --http.config.file=exporter-access.yml
 
 keys:
   Tab, 1 to 6  the list: members, people, groups, regions, queues, targets

@@ -19,7 +19,7 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiolimiter import AsyncLimiter
 
-from exporter.clock import Clock
+from exporter.clock import Clock, SystemClock
 from exporter.errors import (
     DecodeError,
     PollError,
@@ -96,6 +96,19 @@ class RequestObserver(Protocol):
     def retry(self, source: str, collector: str) -> None: ...
 
 
+class Unobserved:
+    """An observer of requests and tokens that counts nothing."""
+
+    def request(self, source: str, collector: str, code: int | None) -> None: ...
+    def api_error(self, source: str, collector: str, api_code: str) -> None: ...
+    def retry(self, source: str, collector: str) -> None: ...
+    def token_refresh(self, source: str, ok: bool) -> None: ...
+    def token_expiry(self, source: str, user: str, seconds: float | None) -> None: ...
+
+
+UNOBSERVED = Unobserved()
+
+
 class Upstream:
     """One region or project. `slots` is the process-wide limit of requests in flight, shared by all upstreams."""
 
@@ -104,8 +117,8 @@ class Upstream:
         settings: Settings,
         *,
         slots: asyncio.Semaphore,
-        observer: RequestObserver,
-        clock: Clock,
+        observer: RequestObserver = UNOBSERVED,
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
         tls: ssl.SSLContext | bool = True,
     ) -> None:
         self.name = settings.name

@@ -168,10 +168,11 @@ async def test_nothing_secret_is_in_any_file(tmp_path: Path) -> None:
         "name": "UNIQUElogin2",
         "user": "UNIQUElogin2",
         "access_key": "UNIQUEak",
-        "secret_key": "UNIQUEsk",
+        "secret_key_file": "UNIQUEfile",
         "url": url,
     }
     text = configured([login | {"token_url": f"{url}/api/user/v3/tokens", "collect": ["account"]}], [section])
+    (tmp_path / "UNIQUEfile").write_text("UNIQUEsk")
     own = {"name": "own", "url": url, "token": TOKEN, "user_name": "UNIQUEuser1", "collect": ["jobs", "partitions"]}
     iam = {"url": url, "domain": "UNIQUEdomain", "user": "UNIQUEuser1", "password": "UNIQUEpassword", "project": "cn"}
     queue = {"queue_type": "PROCESSOR", "cluster_type": "MODELARTS", "cluster_id": "UNIQUE-pool"}

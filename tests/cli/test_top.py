@@ -164,7 +164,9 @@ async def test_an_exporter_that_is_lost_is_told(tmp_path: Path) -> None:
             assert await top.ended() == 1
 
 
-@pytest.mark.parametrize("arguments", [["top"], ["top", "--user=a"], ["top", "--url=x"], ["top", "--view=x"]])
+@pytest.mark.parametrize(
+    "arguments", [["top"], ["top", "--http.config.file=missing"], ["top", "--url=x"], ["top", "--view=x"]]
+)
 def test_without_a_terminal_or_with_wrong_flags_it_is_wrong_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

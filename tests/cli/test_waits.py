@@ -94,7 +94,7 @@ def test_nothing_is_known_yet(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("body", "code", "said"),
     [
-        (b"", 401, "HTTP 401: give --user and --password-file"),
+        (b"", 401, "HTTP 401: give a password or a token by --http.config.file"),
         (b"<html>", 200, "this is no status of an hpc-exporter"),
         (
             b'{"targets": [], "sources": [], "summary": {}, "time": "", "page": {"next_offset": null}}',

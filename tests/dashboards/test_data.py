@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.http_config import Access
+from exporter.cli.http_client import Access
 from exporter.cli.report_sources import Period, from_prometheus
 from exporter.simulator import SimJob, Simulator, State
 from exporter.tracking.histogram import BUCKETS
