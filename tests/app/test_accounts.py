@@ -123,7 +123,7 @@ async def test_the_commands_know_it(tmp_path: Path, platform: Simulator) -> None
     assert (checked.status, checked.stderr) == (0, "")
     assert checked.stdout.endswith("1 of 1 target works\n")
     once = await command("once")
-    assert re.search(r"account +balance cny +status Normal\nlab +100000 +1\n", once.stdout), once.stdout
+    assert re.search(r"account +balance CNY +status Normal\nlab +100000 +1\n", once.stdout), once.stdout
     document = json.loads((await command("once", "--format=json")).stdout)
     assert [(row["family"], row["value"]) for row in document["values"]] == [
         ("hpc_account_balance_cny", 100_000),
@@ -199,7 +199,7 @@ async def test_once_shows_a_line_for_each_queue_and_each_path(tmp_path: Path, pl
     once = await Command(tmp_path, text)("once", f"--output={tmp_path / 'table'}")
     assert (once.status, once.stderr) == (0, "")
     tables = [re.split(r" {2,}", line.strip()) for line in (tmp_path / "table").read_text().splitlines()]
-    assert ["hpc_cluster", "user", "path", "used GB", "quota GB"] in tables
+    assert ["cluster", "user", "path", "used GB", "quota GB"] in tables
     assert ["kunshan", "test", "/public/home/test", "800", "2000"] in tables
     head = next(line for line in tables if "charge rate" in line)
     gpu = dict(zip(head, next(line for line in tables if line[2:3] == ["gpu"]), strict=True))
