@@ -16,7 +16,7 @@ import yaml
 
 from exporter.app import Components, assemble
 from exporter.app.components import WithTls
-from exporter.app.membership import Membership
+from exporter.app.membership import Membership, UnknownMembersError
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
@@ -72,7 +72,7 @@ class Exchange:
 
 @dataclass
 class Capture:
-    """All that was captured of a configuration; `failed` are texts about endpoints without an answer."""
+    """All that was captured of a configuration; `failed` are texts about endpoints that could not be read."""
 
     exchanges: list[Exchange] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -131,8 +131,14 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(
                 f"{folder} is there and not empty: name a folder that is not, so that nothing old is passed on"
             )
-    components = assemble(args.config_file, retries=0)
-    captured = asyncio.run(_capture(components, refusals=args.with_refusals))
+    captured = Capture()
+    try:
+        components = assemble(args.config_file, retries=0)
+    except UnknownMembersError as error:
+        # The answer that says so is one to capture.
+        captured.failed.append(str(error))
+        components = assemble(args.config_file, retries=0, offline=True)
+    asyncio.run(_capture(components, captured, refusals=args.with_refusals))
     if not captured.exchanges:
         raise ExporterError(f"nothing answered; first: hpc-exporter check --online. {'; '.join(captured.failed)}")
     stand_ins = StandIns(secrets.token_bytes(16), keep_job_names=args.keep_job_names)
@@ -144,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
     for name, text in files.items():
         write_file(folder / name, text)
     warn(
-        *(f"no answer: {text}" for text in captured.failed),
+        *(f"failed: {text}" for text in captured.failed),
         f"{len(captured.exchanges)} answers in {folder}; read them before you pass them on, beginning with {folder / 'summary.md'}",
     )
     return 0
@@ -153,8 +159,7 @@ def run(args: argparse.Namespace) -> int:
 # Asking.
 
 
-async def _capture(components: Components, *, refusals: bool) -> Capture:
-    captured = Capture()
+async def _capture(components: Components, captured: Capture, *, refusals: bool) -> None:
     infos = target_infos(components.config)
     first: dict[tuple[str, str, str], Target] = {}
     for target in all_targets(components):
@@ -177,7 +182,6 @@ async def _capture(components: Components, *, refusals: bool) -> Capture:
             await _ask_refused(components, captured)
     finally:
         await components.close()
-    return captured
 
 
 async def _ask_platform(components: Components, captured: Capture) -> None:

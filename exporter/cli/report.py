@@ -194,13 +194,22 @@ def _table(report: Report, by: Sequence[str]) -> Table:
         number("median wait"),
         Column("mean wait", whole=True, right=True, minor=True),
     ]
-    return Table(columns, [(*key, *_cells(sums)) for key, sums in in_order(report)])
+    rows = [(*key, *_cells(sums)) for key, sums in in_order(report)]
+    # Histories account for all of it.
+    if any(sums.unaccounted_hours is not None for sums in report.sums.values()):
+        columns.append(count("unaccounted h", minor=True))
+        rows = [(*row, _whole(sums.unaccounted_hours)) for row, (_, sums) in zip(rows, in_order(report), strict=True)]
+    return Table(columns, rows)
 
 
 def _cells(sums: Sums) -> list[Cell]:
     ends = [None if sums.outcomes is None else sums.outcomes.get(outcome, 0) for outcome in SHOWN]
-    hours = [None if amount is None else round(amount) for amount in (sums.core_hours, sums.gpu_hours, sums.dcu_hours)]
+    hours = map(_whole, (sums.core_hours, sums.gpu_hours, sums.dcu_hours))
     return [sums.jobs, *ends, *hours, minutes(sums.median_wait), minutes(sums.mean_wait)]
+
+
+def _whole(hours: float | None) -> int | None:
+    return None if hours is None else round(hours)
 
 
 def minutes(seconds: float | None) -> Cell:

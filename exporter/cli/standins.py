@@ -34,7 +34,7 @@ _KEYS: Final = {
     "jobmanagertype enable version role grouprole timetype sort queuetype clustertype jobtype jobtypes outputtype outputtypes "
     "isquerybyqueuetime alg typ",
     "message": "msg message errormsg errormessage error description",
-    "amounts": "tresreqstr tresallocstr trespernode tresperjob trespersocket trespertask gresdetail resourcespec arraytaskstring",
+    "amounts": "tresreqstr tresallocstr trespernode tresperjob trespersocket trespertask gresdetail resourcespec arraytaskstring release",
 }
 KINDS: Final = {key: kind for kind, keys in _KEYS.items() for key in keys.split()}
 # Of a key `name`, the keys beside it tell the kind.
@@ -47,9 +47,9 @@ _PERSONAL: Final = re.compile(
     r"phone|mobile|^tel|fax|contact|card(no|num)|idcard|passport|identity|wechat|weixin|^qq|email"
 )
 _AMOUNT: Final = re.compile(
-    r"sec|num|cpu|gpu|dcu|mem|core|node|max|min|usage|threshold|quota|total|priority|balance|limit|rank|memory"
+    r"sec|num|cpu|gpu|dcu|mem|core|node|max|min|usage|threshold|quota|total|priority|balance|limit|rank"
+    r"|time|date|stamp|at$|expire|last|^exp$|^iat$|^nbf$"
 )
-_MOMENT_KEY: Final = re.compile(r"time|date|stamp|at$|expire|^exp$|^iat$|^nbf$")
 # Words of messages; none that is a name in Chinese spelling.
 _ENGLISH: Final = (
     "access account allowed allocation already and api app are argument array at auth authentication authorization authorized "
@@ -89,8 +89,6 @@ _URL: Final = re.compile(r"[A-Za-z]+://\S+")
 # An id, with what Slurm adds to those of arrays.
 _ID: Final = re.compile(r"[0-9_\[\](),.%: -]*")
 _DIGITS: Final = re.compile(r"[0-9]{3,}")
-# Unix seconds and milliseconds of our years.
-_MOMENT: Final = re.compile(r"(1[5-9]|2[0-2])[0-9]{8}([0-9]{3})?")
 _MOBILE: Final = re.compile(r"(86)?1[3-9][0-9]{9}")
 # Of a list: tens of thousands of jobs are no file that people read.
 ROWS: Final = 500
@@ -266,8 +264,7 @@ class StandIns:
             return False
         if KINDS.get(key) == "id" or _PERSONAL.search(key) or _MOBILE.fullmatch(digits):
             return True
-        known = _AMOUNT.search(key) or (_MOMENT_KEY.search(key) and _MOMENT.fullmatch(digits))
-        return len(digits) >= _LONG and not known
+        return len(digits) >= _LONG and not _AMOUNT.search(key)
 
     def text(self, text: str, key: str, beside: Mapping[str, Any]) -> str:
         """Return the stand-in of a text; `key` is in lower case without signs."""

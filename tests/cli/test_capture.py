@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from exporter.cli.simulate import configuration as simulated_configuration
 from exporter.cli.standins import StandIns
 from exporter.config import load
-from exporter.simulator import Simulator, default_project, default_regions
+from exporter.simulator import Fault, Simulator, default_project, default_regions
 from exporter.simulator.replay import Replay, ReplayError, configuration
 from exporter.sources.collector import collectors_of, registry
 from tests.e2e.test_accounts import account, cluster, configured, simulated
@@ -266,7 +266,7 @@ async def test_the_exporter_shows_of_a_capture_what_it_showed_of_the_services(tm
         shown = await command("once", "--format=prometheus")
         captured = await command("capture", "--output=captured", "--with-refusals")
     assert (shown.status, captured.status) == (0, 0), shown.stderr + captured.stderr
-    assert "no answer" not in captured.stderr
+    assert "failed" not in captured.stderr
     found = files(tmp_path / "captured")
     names = {each.name for each in registry().values()} | {"token", "center", "groups"}
     assert {json.loads(text)["collector"] for name, text in found.items() if name.endswith(".json")} == names
@@ -284,6 +284,20 @@ def anonymous(exposition: str) -> Counter[str]:
     hidden = re.compile(r'(user|group|account|processor|scheduler_id|cluster_id|path|job_name|source|target)="[^"]*"')
     samples = [hidden.sub("", line) for line in lines]
     return Counter(each for each in samples if "last_success_timestamp" not in each)
+
+
+async def test_groups_that_cannot_be_asked_are_captured_with_the_rest(tmp_path: Path) -> None:
+    async with simulated() as simulator:
+        (region,) = simulator.regions.values()
+        simulator.platform.faults.add(Fault(kind="code", code="10008", endpoint="groups"))
+        section = cluster(region, members="all", collect=["schedulers", "member_jobs"])
+        text = configured([account(simulator, url=simulator.platform.url)], [section])
+        captured = await Command(tmp_path, text)("capture", "--output=captured")
+    assert (captured.status, "failed: the members of the groups of account lab" in captured.stderr) == (0, True)
+    found = files(tmp_path / "captured")
+    answers = [json.loads(each)["response"]["body"]["code"] for name, each in found.items() if "groups" in name]
+    assert set(answers) == {"10008"}
+    assert (await replayed(tmp_path / "captured", tmp_path, "check", "--online")).status == 0
 
 
 async def replayed(folder: Path, tmp_path: Path, *arguments: str) -> Ended:

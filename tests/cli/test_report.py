@@ -21,8 +21,8 @@ from aiohttp import web
 
 from exporter.cli import schemas
 from exporter.cli.options import UsageError
-from exporter.cli.report import CHINA, minutes, period_of
-from exporter.cli.report_sources import Period, median_of, parts, summed
+from exporter.cli.report import CHINA, minutes, period_of, plain
+from exporter.cli.report_sources import Period, Report, Sums, median_of, parts, summed
 from exporter.cli.simulate import configuration
 from exporter.records import EndedJob, Job, JobState
 from exporter.simulator import Simulator, State, default_regions
@@ -259,6 +259,14 @@ async def test_an_empty_prometheus_is_said_to_be_empty(network: Network, tmp_pat
     result = await Command(tmp_path, "")("report", "--month=2026-01", f"--prometheus={url}", "--format=json")
     assert (result.status, json.loads(result.stdout)["rows"]) == (0, [])
     assert "which has data of the exporter for 0 % of the period" in result.stderr
+
+
+def test_the_table_tells_the_time_that_could_not_be_accounted_where_it_is_known() -> None:
+    known, unknown = Sums({"completed": 2}, 3.4, 0.0, 0.0, unaccounted_hours=1.6), Sums({"completed": 1}, 1.0)
+    period = Period(0.0, 1.0, UTC)
+    lines = plain(Report("prometheus", {("bob",): known, ("al",): known}), period, ["user"]).splitlines()
+    assert [line.split()[-1] for line in lines] == ["h", "2", "2", "4"]
+    assert "unaccounted" not in plain(Report("history", {("bob",): unknown}), period, ["user"])
 
 
 async def test_a_region_without_a_history_is_named(tmp_path: Path) -> None:
