@@ -85,7 +85,7 @@ class Job(Record, frozen=True, gc=False):
     `raw_state` is the spelling of an unknown state by the upstream; empty for all others. `queue` is empty where the
     list does not tell it, `reason` None where it tells none or the job does not wait. `submitted`, `started` and
     `ended` are the scheduler's own times in seconds since the epoch, None where they are not known; an expected start
-    is not a start.
+    is not a start. `scheduler` is the id of the job's scheduler, empty where the list does not tell it.
     """
 
     id: str
@@ -104,6 +104,7 @@ class Job(Record, frozen=True, gc=False):
     submitted: float | None = None
     started: float | None = None
     ended: float | None = None
+    scheduler: str = ""
 
 
 class JobListing(Answer, frozen=True, gc=False):
@@ -134,6 +135,11 @@ class EndedJob(Record, frozen=True, gc=False):
     scheduler: str
     ended: float
     job: Job
+
+
+def qualified_id(job_id: str, scheduler: str) -> str:
+    """Return the id of a job where another scheduler of the region has one of the same id for the same user."""
+    return f"{job_id}@{scheduler}"
 
 
 def known_sum(amounts: Iterable[int | None]) -> int | None:

@@ -19,7 +19,7 @@ from msgspec import Meta
 from exporter.metrics.family import Family, Text, gauge
 from exporter.metrics.format import Chunks, chunks_of, sample, start
 from exporter.polling import TargetKey, batched
-from exporter.records import HOLDS_NOTHING, Answer, Job, JobListing, JobState, known_sum
+from exporter.records import HOLDS_NOTHING, Answer, Job, JobListing, JobState, known_sum, qualified_id
 from exporter.sources.collector import Subject
 from exporter.sources.figures import (
     STATES,
@@ -35,6 +35,7 @@ from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, coun
 from exporter.sources.source import Context
 from exporter.sources.tracked import Followed
 from exporter.threads import off_loop
+from exporter.tracking import MemberKey
 
 _MEMBER: Final = ("hpc_cluster", "group", "user", "state")
 
@@ -363,18 +364,39 @@ def queues_seen(before: frozenset[GroupQueue], listings: Listings) -> frozenset[
     return before | listed if len(before | listed) <= QUEUES_LIMIT else frozenset(listed)
 
 
-def joined_listing(found: Mapping[str, JobListing]) -> JobListing:
-    """Return the jobs of one user at several schedulers, by the schedulers' ids.
+class SchedulerNames:
+    """The ids of jobs in a region whose schedulers may give the same one to two jobs of a user.
 
-    Of jobs with one id, all but the first get the id of their scheduler after an ``@``.
+    The job that was there first keeps the plain id, the other one has that of its scheduler behind it for as long as it is
+    listed, also after a restart: what the tracker follows is asked for where there are several schedulers.
     """
+
+    def __init__(self, context: Context, source: str) -> None:
+        self._context = context
+        self._source = source
+        self._seen: set[str] | None = None
+
+    def known(self, schedulers: Iterable[str]) -> Mapping[MemberKey, Mapping[str, str]]:
+        """Return the schedulers of jobs by member and id, for a listing of these schedulers; nothing where ids are unambiguous."""
+        service = self._context.tracked.service
+        if service is None:
+            return {}
+        first, seen = self._seen is None, {*(self._seen or ()), *schedulers}
+        known = service.schedulers(self._source) if first or len(seen) > 1 else {}
+        self._seen = seen.union(*(of_member.values() for of_member in known.values()))
+        return known
+
+
+def joined_listing(found: Mapping[str, JobListing], known: Mapping[str, str]) -> JobListing:
+    """Return the jobs of one user at several schedulers, by the schedulers' ids; `known` are those of jobs by their ids before."""
     jobs: dict[str, Job] = {}
     for scheduler, listing in found.items():
         for job in listing.jobs:
-            if job.id not in jobs:
+            own = qualified_id(job.id, scheduler)
+            if own not in known and known.get(job.id, scheduler) == scheduler and job.id not in jobs:
                 jobs[job.id] = job
             else:
-                jobs[f"{job.id}@{scheduler}"] = msgspec.structs.replace(job, id=f"{job.id}@{scheduler}")
+                jobs[own] = msgspec.structs.replace(job, id=own)
     return JobListing(
         tuple(jobs.values()),
         rejected=sum(listing.rejected for listing in found.values()),

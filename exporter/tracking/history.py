@@ -6,10 +6,13 @@ itself. Each end counts once, whichever way it became known.
 """
 
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import takewhile
 from typing import Final, cast
 
-from exporter.records import ENDED, EndedJob, JobState
+from msgspec.structs import replace
+
+from exporter.records import ENDED, EndedJob, JobState, qualified_id
 from exporter.tracking.model import (
     TOLERANCE,
     Basis,
@@ -47,6 +50,7 @@ def pending_of(job_id: str, old: TrackedJob, at: float, listed: float) -> Pendin
         listed=listed,
         seen=old.seen,
         noted=at,
+        scheduler=old.scheduler,
     )
 
 
@@ -56,13 +60,40 @@ def take_ends(before: MemberState, rows: Iterable[EndedJob], now: float, grace: 
     `grace` is for how many seconds a start or an end waits for its row.
     """
     update = Update(at=before.last, complete=before.complete, oldest_waiting=before.oldest_waiting)
+    names = _Names(before, rows := tuple(rows))
     for row in rows:
         key = f"{row.scheduler}/{row.job.id}/{row.ended}"
-        known = KnownEnd(row.ended, row.ended, row.scheduler) in before.ends.get(row.job.id, ())
-        if not known and key not in before.early:
-            update.early[key] = (row, now)
+        known = KnownEnd(row.ended, row.ended, row.scheduler)
+        own = qualified_id(row.job.id, row.scheduler)
+        if key not in before.early and not any(known in before.ends.get(name, ()) for name in (row.job.id, own)):
+            name = own if names.is_others(row, own) else row.job.id
+            update.early[key] = (row if name == row.job.id else replace(row, job=replace(row.job, id=name)), now)
     settle(before, update, now, grace)
     return update
+
+
+class _Names:
+    """Ids under which jobs are followed: where two schedulers have jobs of one id, one of them has that of its scheduler behind it."""
+
+    def __init__(self, before: MemberState, rows: tuple[EndedJob, ...]) -> None:
+        self._before = before
+        self._rows = rows
+        self._pending = {pending.job_id: pending.scheduler for pending in before.pending.values()}
+
+    def is_others(self, row: EndedJob, own: str) -> bool:
+        """Whether the job that has the id of the row alone is another scheduler's."""
+        before = self._before
+        if own in before.jobs or own in self._pending or own in before.finished:
+            return True
+        job = before.jobs.get(row.job.id)
+        scheduler = self._pending.get(row.job.id, "") if job is None else job.scheduler
+        return scheduler not in ("", row.scheduler) and scheduler in self._of_rows
+
+    @cached_property
+    def _of_rows(self) -> set[str | None]:
+        """Schedulers of rows: lists of jobs may name them otherwise, and then their ids tell nothing apart."""
+        known = (end.scheduler for ends in self._before.ends.values() for end in ends)
+        return {*known, *(row.scheduler for row in self._rows)}
 
 
 def settle(before: MemberState, update: Update, now: float, grace: float) -> None:

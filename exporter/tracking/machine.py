@@ -264,6 +264,7 @@ class _Advance:
             queue=job.queue,
             submitted=submitted,
             reported=reported,
+            scheduler=job.scheduler,
         )
         self._integrate(before, new, self.at, change.counted if change.reported is None else change.reported)
         if phase is Phase.WAIT and job.state is not JobState.UNKNOWN:
@@ -375,6 +376,7 @@ class _Advance:
                 edge=self._edge(self.at - listed),
                 seen=old.seen,
                 noted=self.at,
+                scheduler=job.scheduler,
             ),
             change,
         )

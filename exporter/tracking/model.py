@@ -85,6 +85,7 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False):
     queue: str = ""
     submitted: float | None = None  # as reported, while the job waits
     reported: bool = False  # whether `since` is the scheduler's own time
+    scheduler: str = ""  # its id, where the list tells it
 
     @property
     def measured(self) -> bool:
@@ -178,6 +179,7 @@ class Pending(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknow
     edge: float = 0.0
     seen: float
     noted: float
+    scheduler: str = ""
 
     def fits(self, time: float) -> bool:
         """Whether a reported time fits what the polls saw."""

@@ -64,6 +64,7 @@ CREATE TABLE job (
     queue NOT NULL,
     submitted REAL,
     reported INTEGER NOT NULL,
+    scheduler NOT NULL,
     PRIMARY KEY (member, id)
 ) WITHOUT ROWID;
 CREATE TABLE wait_class (
@@ -251,7 +252,7 @@ def _write_member(
     write = connection.executemany
     write("DELETE FROM job WHERE member = ? AND id = ?", _gone(number, change.jobs))
     write(
-        "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         _job_rows(number, change.jobs),
     )
     write("DELETE FROM finished WHERE member = ? AND id = ?", _gone(number, change.finished))
@@ -290,13 +291,14 @@ def _gone(number: int, rows: dict[str, Any]) -> Iterable[tuple[int, Stored]]:
 def _job_rows(number: int, jobs: dict[str, TrackedJob | None]) -> Iterator[tuple[Any, ...]]:
     for job_id, job in jobs.items():
         if job is not None:
-            *row, queue, submitted, reported = msgspec.structs.astuple(job)
-            _job(*row, _stored(queue), submitted, reported)  # the same rules as for reading
-            yield number, _stored(job_id), *row, _stored(queue), submitted, reported
+            *row, queue, submitted, reported, scheduler = msgspec.structs.astuple(job)
+            stored = (*row, _stored(queue), submitted, reported, _stored(scheduler))
+            _job(*stored)  # the same rules as for reading
+            yield number, _stored(job_id), *stored
 
 
 def _job(state: Any, phase: Any, since: Any, seen: Any, *rest: Any) -> TrackedJob:
-    known, listed, missing, cpus, gpus, dcus, queue, submitted, reported = rest
+    known, listed, missing, cpus, gpus, dcus, queue, submitted, reported, scheduler = rest
     return TrackedJob(
         JobState(state),
         Phase(phase),
@@ -311,6 +313,7 @@ def _job(state: Any, phase: Any, since: Any, seen: Any, *rest: Any) -> TrackedJo
         _text(queue),
         _time_or_none(submitted),
         _flag("reported", reported),
+        _text(scheduler),
     )
 
 

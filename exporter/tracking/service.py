@@ -241,6 +241,10 @@ class TrackingService:
         """Return the jobs that are followed, as they are now."""
         return self._tracker.followed_jobs()
 
+    def schedulers(self, source: str) -> dict[MemberKey, dict[str, str]]:
+        """Return the schedulers of a source's jobs that are followed, by member and id."""
+        return self._tracker.schedulers(source)
+
     def last_listed(self, key: MemberKey) -> float | None:
         """Return the time (see `time`) of the last listing of a member that is remembered."""
         return self._tracker.last_listed(key)

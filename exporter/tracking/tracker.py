@@ -325,6 +325,14 @@ class Tracker:
         """Return copies of all jobs that are followed."""
         return {key: member.state.jobs.copy() for key, member in self._members.items() if member.state.jobs}
 
+    def schedulers(self, source: str) -> dict[MemberKey, dict[str, str]]:
+        """Return the schedulers of a source's jobs that are followed, by member and id."""
+        return {
+            key: {job_id: job.scheduler for job_id, job in member.state.jobs.items() if job.scheduler}
+            for key, member in self._members.items()
+            if key.source == source
+        }
+
     def member(self, key: MemberKey) -> MemberView:
         """Return a member's counters; all at 0 for one that was never observed."""
         member = self._members.get(key) or TrackedMember()

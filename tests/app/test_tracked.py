@@ -10,6 +10,7 @@ from exporter.metrics.format import Format
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.polling import TargetKey
 from exporter.records import Job, JobListing, JobState
+from exporter.sources.jobs import SchedulerNames, joined_listing
 from exporter.sources.tracked import Followed, Tracked
 from exporter.tracking import MemberKey, Tracker, TrackingService
 from tests.support.clock import FakeClock
@@ -39,6 +40,36 @@ async def test_a_listing_that_cannot_be_taken_in_hides_its_member_and_is_told_on
         assert [await series() for _ in range(3)] == [0, 0, 0]
     assert [(line["log_level"], line["target"]) for line in logs] == [("error", "1/alice")]
     assert await series()
+
+
+async def test_of_two_jobs_with_one_id_each_keeps_the_name_that_it_was_given() -> None:
+    """Also when the other one is listed no longer, and after a restart, which forgets all but what the tracker follows."""
+    region = Region()
+    context: Any = region
+
+    def listing(**jobs: str) -> dict[str, JobListing]:
+        """Return the jobs of each scheduler."""
+        return {
+            scheduler: JobListing(tuple(Job(each, "", JobState.RUNNING, scheduler=scheduler) for each in ids.split()))
+            for scheduler, ids in jobs.items()
+        }
+
+    names = SchedulerNames(context, "kunshan")
+    for found, wanted in (
+        (listing(B="1"), {"1"}),
+        (listing(A="1 2", B="1 3"), {"1", "2", "3", "1@A"}),
+        (listing(A="1"), {"1@A"}),
+        (listing(A="1", C="1"), {"1@A", "1@C"}),
+        (listing(C="1"), {"1@C"}),
+        (listing(C="1", A="4"), {"1@C", "4"}),
+        ({}, set()),
+        ({}, set()),
+        (listing(C="1"), {"1"}),
+    ):
+        for each in (names, SchedulerNames(context, "kunshan")):
+            joined = joined_listing(found, each.known(found).get(ALICE.member, {}))
+            assert {job.id for job in joined.jobs} == wanted
+        await region.poll(ALICE, *joined.jobs)
 
 
 class Region:

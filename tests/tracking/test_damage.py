@@ -104,7 +104,7 @@ def make_folder(path: Path) -> None:
 
 JOB = (
     "INSERT INTO job VALUES (1, 'new', {state}, {phase}, {since}, {seen}, NULL, NULL, NULL, {cpus}, 0, 0, "
-    "{queue}, NULL, {reported})"
+    "{queue}, NULL, {reported}, {scheduler})"
 )
 GOOD = {
     "state": "'running'",
@@ -114,6 +114,7 @@ GOOD = {
     "cpus": "0",
     "queue": "'comp'",
     "reported": "1",
+    "scheduler": "''",
 }
 
 

@@ -243,3 +243,66 @@ def test_polls_alone_are_within_a_gap_of_the_reported_times() -> None:
     assert found.jobs > 500
     assert found.counted == found.jobs
     assert max(map(abs, found.wait_errors)) <= 60 + 1
+
+
+LISTS = {"1": ("1", "A"), "1@B": ("1", "B")}
+
+
+def of_two(*polls: str, rows: tuple[EndedJob, ...] = (), grace: int = 14) -> Story:
+    """Poll job 1 of scheduler A and job 1 of scheduler B, each poll listing some of them, and read their rows."""
+    story = Story()
+    for minute, poll in enumerate(polls, start=1):
+        jobs = [
+            Job(name, "a", JobState.RUNNING, allocated_cpus=4, scheduler=LISTS[name][1])
+            for name in poll.split()
+            if name != "-"
+        ]
+        story.minute = minute
+        story._apply(advance(story.state, JobListing(tuple(jobs)), START + 60 * minute, 60.0, GRACE))
+        # As every poll of the history reads the last minutes once more.
+        story.rows(*(each for each in rows if each.ended <= START + 60 * minute))
+    for _ in range(grace):
+        story.poll("-").rows(*rows)
+    return story
+
+
+@pytest.mark.parametrize(
+    ("polls", "rows", "runs", "finished"),
+    [
+        # Both are followed, and end in one gap.
+        (
+            ["1 1@B", "1 1@B", "-"],
+            [row("F", 1, 50, 130, scheduler="B"), row("C", 1, 20, 140, scheduler="A")],
+            [80, 120],
+            {"failed": 1, "completed": 1},
+        ),
+        # The one that has the id alone ends first, and the other one goes on.
+        (
+            ["1 1@B", "1@B", "1@B", "1@B", "-"],
+            [row("F", 1, 20, 70, scheduler="A"), row("C", 1, 50, 290, scheduler="B")],
+            [50, 240],
+            {"failed": 1, "completed": 1},
+        ),
+        # No poll saw that of the other scheduler; rows of both are known.
+        (
+            ["1", "1", "1", "1", "-"],
+            [row("F", 1, 200, 250, scheduler="B"), row("C", 1, 20, 290, scheduler="A")],
+            [50, 270],
+            {"failed": 1, "completed": 1},
+        ),
+    ],
+)
+def test_a_row_ends_the_job_of_its_scheduler(
+    polls: list[str], rows: list[EndedJob], runs: list[float], finished: dict[str, int]
+) -> None:
+    for order in (rows, rows[::-1]):
+        story = of_two(*polls, rows=tuple(order))
+        assert sorted(story.runs) == [(seconds, "reported") for seconds in sorted(runs)]
+        assert story.finished == finished
+        assert story.disagreements == 0
+        assert story.cpu_seconds == 4 * sum(runs)
+
+
+def test_ids_of_schedulers_that_lists_and_history_spell_differently_are_no_other_jobs() -> None:
+    story = of_two("1", "1", "-", rows=(row("C", 1, 20, 140, scheduler="other spelling"),))
+    assert (story.finished, story.runs) == ({"completed": 1}, [(120, "reported")])

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -144,6 +145,7 @@ def job_of(row: LiveJob, zone: tzinfo) -> Job:
         # That of a job that waits is an expected one.
         epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED else None,
         epoch_seconds(row.etime, zone) if state in ENDED else None,
+        str(row.job_manager_id),
     )
 
 
@@ -369,13 +371,16 @@ class LivePolling:
         # Users without configured members: those who have or had a job.
         self._users: set[str] = set()
         self._check = GroupCheck(region)
+        self._names = jobs.SchedulerNames(region.context, region.name)
 
     async def poll(self) -> jobs.Listed:
         found = await self._list.read(self._region)
         cluster = self._region.cluster
         members = list(MEMBER.subjects(cluster, ""))
-        refused = await self._check.refused(found, found.by_region.get(cluster.cluster_id, {}).keys(), members)
-        return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, members, refused))
+        here = found.by_region.get(cluster.cluster_id, {})
+        refused = await self._check.refused(found, here.keys(), members)
+        known = self._names.known(chain.from_iterable(here.values()))
+        return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, members, refused, known))
 
     async def publish(self, records: jobs.Listed) -> None:
         self._region.count_flaws(LIVE_JOBS.name, records, records.unknown_words)
@@ -386,7 +391,13 @@ class LivePolling:
         key = self._key._replace(target=member.target)
         return Followed(key, MemberKey(member.source, member.group_id, member.user), member.group)
 
-    def _of_region(self, found: LiveJobs, subjects: Sequence[Subject], refused: str) -> jobs.Listed:
+    def _of_region(
+        self,
+        found: LiveJobs,
+        subjects: Sequence[Subject],
+        refused: str,
+        known: Mapping[MemberKey, Mapping[str, str]],
+    ) -> jobs.Listed:
         here = found.by_region.get(self._region.cluster.cluster_id, {})
         rejected = found.rejected.get(self._region.cluster.cluster_id, 0) + found.rejected.get("", 0) + found.missing
         self._users |= here.keys() | self._followed_before()
@@ -400,7 +411,7 @@ class LivePolling:
                 for user in sorted(self._users)
             ]
         listings = {
-            followed: self._listing(here.get(followed.member.user, {}), rejected)
+            followed: self._listing(here.get(followed.member.user, {}), rejected, known.get(followed.member, {}))
             for followed in members
             if not refused or followed.member.user in here
         }
@@ -417,12 +428,12 @@ class LivePolling:
         members = () if service is None else service.members_of(self._region.name)
         return {member.user for member in members if not member.group_id}
 
-    def _listing(self, of_user: Mapping[str, tuple[Job, ...]], rejected: int) -> JobListing:
+    def _listing(self, of_user: Mapping[str, tuple[Job, ...]], rejected: int, known: Mapping[str, str]) -> JobListing:
         by_scheduler = {
             scheduler: JobListing(tuple(listed), unknown_states=sum(job.state is JobState.UNKNOWN for job in listed))
             for scheduler, listed in of_user.items()
         }
-        return msgspec.structs.replace(jobs.joined_listing(by_scheduler), rejected=rejected)
+        return msgspec.structs.replace(jobs.joined_listing(by_scheduler, known), rejected=rejected)
 
 
 def refusal(region: Region, refused: str) -> str:

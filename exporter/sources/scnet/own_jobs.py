@@ -62,7 +62,7 @@ async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, own
         before = len(listed)
         for row in found.rows:
             try:
-                job = read_job(row, region.context.zone)
+                job = read_job(row, scheduler_id, region.context.zone)
             except RecordError:
                 unread += 1
             else:
@@ -81,7 +81,7 @@ def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> 
     return f"{hpc_url}/hpc/openapi/v2/jobs?strClusterIDList={encoded(scheduler_id)}{of_owner}&start={start}&limit={PAGE_SIZE}"
 
 
-def read_job(raw: msgspec.Raw, zone: tzinfo) -> Job:
+def read_job(raw: msgspec.Raw, scheduler_id: str, zone: tzinfo) -> Job:
     """One job. Raises RecordError for one without a usable id."""
     row = read_row(raw, OwnJob)
     state, word = state_and_word(row.job_status)
@@ -99,6 +99,7 @@ def read_job(raw: msgspec.Raw, zone: tzinfo) -> Job:
         submitted=epoch_seconds(row.job_queue_time, zone),
         # That of a job that waits is an expected one.
         started=epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED else None,
+        scheduler=scheduler_id,
     )
 
 
@@ -113,6 +114,7 @@ class OwnPolling:
         self._shown = jobs.ListedJobs(
             region.context, self._followed.target, region.cluster.poll.interval, tells_queues=True
         )
+        self._names = jobs.SchedulerNames(region.context, region.name)
         self._schedulers: list[str] = []
         self._known_until = 0.0
 
@@ -127,7 +129,7 @@ class OwnPolling:
         token = self._owner.token
         owner = None if await self._owner.mine() else self._user
         found = {each: await own_jobs(self._region, each, token, owner) for each in await self._schedulers_now()}
-        return jobs.joined_listing(found)
+        return jobs.joined_listing(found, self._names.known(found).get(self._followed.member, {}))
 
     async def _schedulers_now(self) -> list[str]:
         """Return the schedulers' ids, requested now and then. Raises PollError."""

@@ -49,7 +49,9 @@ async def listing(network: Network, pages: Pages, owner: str | None = None) -> J
 async def test_one_page(network: Network) -> None:
     pages = Pages([{"jobId": "19", "jobName": "模拟", "jobStatus": "statQ", "procNumUsed": "32", "nodeUsed": "a1"}])
     found = await listing(network, pages, owner="bo b")
-    assert found == JobListing((Job("19", "模拟", JobState.QUEUED, requested_cpus=32, allocated_cpus=0),))
+    assert found == JobListing(
+        (Job("19", "模拟", JobState.QUEUED, requested_cpus=32, allocated_cpus=0, scheduler="1638523853"),)
+    )
     assert pages.queries == [
         {"strClusterIDList": "1638523853", "strJobOwner": "bo b", "start": "0", "limit": str(PAGE_SIZE)}
     ]
@@ -155,7 +157,7 @@ async def test_a_list_without_a_readable_row_is_a_failure(network: Network) -> N
 async def test_one_odd_field_costs_that_field(network: Network) -> None:
     odd = {"jobId": "2", "jobName": 7, "jobStatus": ["statR"], "procNumUsed": {}}
     found = await listing(network, Pages([row(1), odd]))
-    assert found.jobs[1] == Job("2", "7", JobState.UNKNOWN, raw_state='["statR"]')
+    assert found.jobs[1] == Job("2", "7", JobState.UNKNOWN, raw_state='["statR"]', scheduler="1638523853")
     assert found.complete
 
 
