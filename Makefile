@@ -4,13 +4,39 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test test-slurm demo bench bench-gate matrix test-newest soak dist pyz packages image lock schema dashboards docs deploy clean
+.PHONY: test coverage mutants fuzz test-slurm demo bench bench-gate matrix test-newest soak dist pyz packages image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+coverage: $(VENV)/dev.done  ## lines and branches of exporter/ that no test reaches, without the simulator; twice the time of the tests
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/python -m coverage run -m pytest -n auto --dist worksteal --timeout=3000
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m coverage json --quiet -o build/coverage/all.json
+	$(BIN)/python -c 'import json; of = json.load(open("build/coverage/all.json"))["totals"]; \
+	  print("lines {percent_statements_covered:.1f} %, branches {percent_branches_covered:.1f} %".format(**of))'
+
+PACKAGE := tracking
+SAMPLE := 0
+mutants: build/tools/mutmut-3.8.1  ## mutation testing of PACKAGE: tracking, polling, http, metrics or collector; of SAMPLE mutants
+	$</bin/python -m tools.mutants $(PACKAGE) --sample=$(SAMPLE)
+
+MINUTES := 1
+FUZZED := envelopes rows retry_after accept configuration web_configuration state_file report_csv redaction
+fuzz: build/tools/atheris-3.0.0  ## random input for FUZZED, all that is read from outside, each for MINUTES
+	for target in $(FUZZED); do $</bin/python -m tests.fuzz $$target $(MINUTES) || exit 1; done
+
+# Beside what the tests need, in an environment of its own: atheris is not made for every Python.
+build/tools/%: $(VENV)/dev.done
+	$(PYTHON) -m venv $@
+	echo "$(CURDIR)/$$(echo $(VENV)/lib/python3*/site-packages)" > $$(echo $@/lib/python3*/site-packages)/project.pth
+	$@/bin/python -m pip install --quiet $(subst -,==,$*)
+	touch $@
 
 # In a chroot that is built once, in /var/tmp: a minute, 600 MB; as root, with debootstrap.
 SLURM_SUITE := sid

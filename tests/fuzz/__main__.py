@@ -3,20 +3,21 @@
 What reached new code stays in build/fuzz/TARGET, and an input that found a mistake as build/fuzz/TARGET-crash-...
 """
 
+import copy
 import json
 import random
 import sys
 from pathlib import Path
 from typing import Any, Final
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["exporter"], enable_loader_override=False):
     from tests.fuzz.targets import CORPUS, TARGETS
 
 FOLDER: Final = Path("build/fuzz")
 # Values that are not expected where they come to stand.
-ODD: Final = (
+ODD: Final[tuple[Any, ...]] = (
     *(None, True, "", " ", "-", "N/A", "王", "\ud800", "\0", -1, 0, -0.5, 1e308, 2**53 + 1, 2**64, 10**400, "1e999"),
     *(
         "0",
@@ -35,6 +36,10 @@ ODD: Final = (
 )
 
 
+def odd(chance: random.Random) -> Any:
+    return copy.deepcopy(chance.choice(ODD))
+
+
 def mutated(document: Any, chance: random.Random) -> Any:
     """Return a document in which one value is gone, doubled, moved or odd."""
     while isinstance(document, dict | list) and document:
@@ -44,7 +49,7 @@ def mutated(document: Any, chance: random.Random) -> Any:
         if not isinstance(document, dict | list) or not document or chance.random() < 0.15:
             break
     else:
-        return chance.choice(ODD)
+        return odd(chance)
     match chance.randrange(6):
         case 0:
             del parent[key]
@@ -53,7 +58,7 @@ def mutated(document: Any, chance: random.Random) -> Any:
         case 2 if isinstance(parent, dict):
             parent[chance.choice([*parent])] = document
         case _:
-            parent[key] = chance.choice(ODD)
+            parent[key] = odd(chance)
     return None
 
 

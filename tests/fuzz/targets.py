@@ -26,6 +26,7 @@ from exporter.app import Components
 from exporter.cli.report import as_csv
 from exporter.cli.report_sources import Period, Report, Sums
 from exporter.config.loading import effective_yaml, load
+from exporter.config.model import TOKEN_URL
 from exporter.errors import AuthenticationError, ConfigurationError, PermanentError, PollError
 from exporter.http import Request, Response, Upstream
 from exporter.http.client import readable
@@ -177,7 +178,7 @@ async def polled(collector: str, answer: Response) -> None:
         nonlocal requests
         requests += 1
         assert requests < 1000, "it never ends"
-        login = request.url == collecting.TOKEN_URL
+        login = request.url == TOKEN_URL
         return decode(response("200", json.dumps(collecting.LOGIN).encode()) if login else answer)
 
     exposition, before = components.context.display.exposition, ""
@@ -303,7 +304,7 @@ def report_csv(data: bytes) -> None:
     names = [tuple(line.split("\t")[:2]) for line in data.decode(errors="replace").split("\0")]
     sums = {(*name, "")[:2]: Sums({"completed": 1}, 1.5) for name in names}
     period = cast("Period", None)
-    text = as_csv(Report("prometheus", cast("dict[tuple[str, ...], Sums]", sums)), period, ("group", "user"))
+    text = as_csv(Report("prometheus", sums), period, ("group", "user"))
     title, *found = csv.reader(text.removeprefix("\ufeff").splitlines(keepends=True))
     assert {len(row) for row in found} == {len(title)}
     assert {(row[0].removeprefix("'"), row[1].removeprefix("'")) for row in found} == {

@@ -200,6 +200,11 @@ MANY_PAGES: dict[str, tuple[list[Answer], Expected, int]] = {
         queue(None, 3, complete=False),
         0,
     ),
+    "the same page again, and no total": (
+        [Answer({"payload": {"list": row(1, 2)}})] * 2,
+        queue(None, complete=False),
+        0,
+    ),
 }
 
 
