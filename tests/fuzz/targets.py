@@ -227,7 +227,7 @@ def accept(data: bytes) -> None:
     assert negotiate(f"{header},") is negotiate(header)
 
 
-# What people write.
+# Files that people write.
 
 
 def file_of(data: bytes, name: str) -> Path:
@@ -366,7 +366,7 @@ TARGETS: Final[Mapping[str, FuzzTarget]] = {
         ),
     ),
     "configuration": FuzzTarget(configuration, configuration_seeds),
-    "web_configuration": FuzzTarget(
+    "web": FuzzTarget(
         web_configuration,
         texts(
             "basic_auth_users: {alice: $2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG}\n"
@@ -377,7 +377,7 @@ TARGETS: Final[Mapping[str, FuzzTarget]] = {
         ),
     ),
     "state_file": FuzzTarget(state_file, state_seeds),
-    "report_csv": FuzzTarget(report_csv, texts("chemistry\talice\0=1+1\t@x", 'a,b\t"c\r\nd"\0\'x\t\u00a0')),
+    "report": FuzzTarget(report_csv, texts("chemistry\talice\0=1+1\t@x", 'a,b\t"c\r\nd"\0\'x\t\u00a0')),
     "redaction": FuzzTarget(
         redaction, texts("0aaeX0-s3cret.token_of/the+region\0u:\0 end", "2bbpass%41word&amp;\\u0041-0123\0\0x")
     ),

@@ -1,4 +1,4 @@
-"""What fuzzing starts from, and each input that once found a mistake."""
+"""Seeds of fuzzing, and each input that once found a mistake."""
 
 import pytest
 
