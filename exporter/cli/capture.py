@@ -24,6 +24,7 @@ from exporter.cli.options import UsageError
 from exporter.cli.output import OutputError, warn, write_file
 from exporter.cli.questions import answered, code
 from exporter.cli.standins import TOKENS, StandIns
+from exporter.cli.terminal import progress
 from exporter.clock import SystemClock
 from exporter.config import Cluster, Config
 from exporter.config.model import User
@@ -167,16 +168,18 @@ async def _capture(components: Components, captured: Capture, *, refusals: bool)
         queue = target.key.target if target.key.source in components.projects else ""
         first.setdefault((target.key.source, target.key.collector, queue), target)
     try:
-        for (source, collector, _), target in first.items():
-            with on_response(captured.of(source)):
-                outcome = await poll(components, target)
-            if outcome.error is not None:
-                captured.failed.append(f"{source} {collector}: {outcome.error}")
-            subject = info_of(infos, target.key).subject
-            if subject.configured == OWNER:
-                # Only the poll has found out whose token it is.
-                subject = replace(subject, user=outcome.key.target)
-            captured.subjects.setdefault(source, []).append(subject)
+        with progress("asking", len(first)) as advance:
+            for (source, collector, _), target in first.items():
+                with on_response(captured.of(source)):
+                    outcome = await poll(components, target)
+                if outcome.error is not None:
+                    captured.failed.append(f"{source} {collector}: {outcome.error}")
+                subject = info_of(infos, target.key).subject
+                if subject.configured == OWNER:
+                    # Only the poll has found out whose token it is.
+                    subject = replace(subject, user=outcome.key.target)
+                captured.subjects.setdefault(source, []).append(subject)
+                advance()
         await _ask_platform(components, captured)
         if refusals:
             await _ask_refused(components, captured)

@@ -67,7 +67,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     table = parser.add_argument_group("table")
     table.add_argument(
         "--by",
-        type=_names,
+        type=options.names_of(GROUPINGS),
         default=(),
         metavar="NAME,...",
         help=f"one row for each of these, with its sums: {', '.join(GROUPINGS)}",
@@ -88,15 +88,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
     )
     options.add_logging(parser, default="warning")
     parser.set_defaults(run=run)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Return an argparse type."""
-    names = tuple(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in GROUPINGS:
-            raise argparse.ArgumentTypeError(f"there is no {name!r}; there are: {', '.join(GROUPINGS)}")
-    return names
 
 
 def run(args: argparse.Namespace) -> int:

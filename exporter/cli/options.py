@@ -1,7 +1,7 @@
 """Flags that several commands share, spelled as in Prometheus' own programs."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -114,6 +114,19 @@ def argument_type(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return parsed
+
+
+def names_of(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return an argparse type: some of the `known` names, separated by commas."""
+
+    def names(text: str) -> tuple[str, ...]:
+        given = tuple(dict.fromkeys(text.split(",")))
+        for name in given:
+            if name not in known:
+                raise ValueError(f"there is no {name!r}; there are: {', '.join(known)}")
+        return given
+
+    return argument_type(names)
 
 
 duration = argument_type(parse_duration)

@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Final
@@ -65,7 +66,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     )
     parser.add_argument(
         "--by",
-        type=_names,
+        type=options.names_of(BY),
         default=DEFAULT_BY,
         metavar="NAME,...",
         help=f"one row for each of these: {', '.join(BY)} (default: {','.join(DEFAULT_BY)})",
@@ -84,15 +85,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
     options.add_output(parser, "--output", "replace this file, mode 0644, instead of printing")
     options.add_logging(parser, default="warning")
     parser.set_defaults(run=run)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Return an argparse type."""
-    names = tuple(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in BY:
-            raise argparse.ArgumentTypeError(f"there is no {name!r}; there are: {', '.join(BY)}")
-    return names
 
 
 def _zone(text: str) -> tzinfo:
@@ -205,7 +197,7 @@ def _table(report: Report, by: Sequence[str]) -> Table:
 def _cells(sums: Sums) -> list[Cell]:
     ends = [None if sums.outcomes is None else sums.outcomes.get(outcome, 0) for outcome in SHOWN]
     hours = map(_whole, (sums.core_hours, sums.gpu_hours, sums.dcu_hours))
-    return [sums.jobs, *ends, *hours, minutes(sums.median_wait), minutes(sums.mean_wait)]
+    return [sums.jobs, *ends, *hours, minutes(sums.median_wait_seconds), minutes(sums.mean_wait_seconds)]
 
 
 def _whole(hours: float | None) -> int | None:
@@ -223,10 +215,10 @@ def minutes(seconds: float | None) -> Cell:
 def as_csv(report: Report, _period: Period, by: Sequence[str]) -> str:
     """Return all numbers, a line a row, with a mark that lets spreadsheets recognize UTF-8. Unknown is empty."""
     outcomes = outcomes_of(report)
+    amounts = [each.name for each in fields(Sums) if each.name != "outcomes"]
     file = io.StringIO()
     writer = csv.writer(file)
-    amounts = ("core_hours", "gpu_hours", "dcu_hours", "median_wait", "mean_wait", "unaccounted_hours")
-    writer.writerow([*by, "jobs", *outcomes, *(f"{name}_seconds" if "wait" in name else name for name in amounts)])
+    writer.writerow([*by, "jobs", *outcomes, *amounts])
     for key, sums in in_order(report):
         ends = ["" if sums.outcomes is None else sums.outcomes.get(outcome, 0) for outcome in outcomes]
         values = [getattr(sums, name) for name in amounts]
@@ -254,23 +246,9 @@ def document(report: Report, period: Period, by: Sequence[str]) -> str:
             covered=report.covered,
             complete=report.complete,
             by=list(by),
-            rows=[_row(dict(zip(by, key, strict=True)), sums) for key, sums in in_order(report)],
+            rows=[
+                ReportRow(**dict.fromkeys(BY) | dict(zip(by, key, strict=True)), jobs=sums.jobs, **asdict(sums))
+                for key, sums in in_order(report)
+            ],
         )
-    )
-
-
-def _row(names: dict[str, str], sums: Sums) -> ReportRow:
-    return ReportRow(
-        cluster=names.get("cluster"),
-        group=names.get("group"),
-        user=names.get("user"),
-        queue=names.get("queue"),
-        jobs=sums.jobs,
-        outcomes=sums.outcomes,
-        core_hours=sums.core_hours,
-        gpu_hours=sums.gpu_hours,
-        dcu_hours=sums.dcu_hours,
-        median_wait_seconds=sums.median_wait,
-        mean_wait_seconds=sums.mean_wait,
-        unaccounted_hours=sums.unaccounted_hours,
     )

@@ -68,8 +68,8 @@ class Sums:
     core_hours: float | None = None
     gpu_hours: float | None = None
     dcu_hours: float | None = None
-    median_wait: float | None = None
-    mean_wait: float | None = None
+    median_wait_seconds: float | None = None
+    mean_wait_seconds: float | None = None
     unaccounted_hours: float | None = None
 
     @property
@@ -190,12 +190,12 @@ class Counters:
         counts = {key: value for key, _, value in await self._increase(f"{family}_count", _QUEUE)}
         for key, _, value in await self._increase(f"{family}_sum", _QUEUE):
             if counts.get(key, 0) > 0:
-                self.sums[key].mean_wait = value / counts[key]
+                self.sums[key].mean_wait_seconds = value / counts[key]
         buckets: defaultdict[Key, dict[float, float]] = defaultdict(dict)
         for key, metric, value in await self._increase(f"{family}_bucket", _QUEUE, "le"):
             buckets[key][float(metric.get("le", "nan"))] = value
         for key, of_key in buckets.items():
-            self.sums[key].median_wait = median_of(of_key)
+            self.sums[key].median_wait_seconds = median_of(of_key)
 
 
 def median_of(buckets: Mapping[float, float]) -> float | None:

@@ -85,7 +85,7 @@ _WORD: Final = re.compile(r"[A-Za-z_]{1,40}|(?:octopus|APIGW?)\.[0-9]{4,6}")
 _NAME: Final = re.compile(r"(?!.*\..*\.)[\w.【】()（）+ -]{1,60}")
 _AMOUNTS: Final = re.compile(r"[\w.,:/=()%\[\]-]{0,200}", re.ASCII)
 _KEY: Final = re.compile(r"(?!.*[0-9]{5})[A-Za-z][A-Za-z0-9_-]{0,40}")
-_URL: Final = re.compile(r"[A-Za-z]+://\S+")
+_URL: Final = re.compile(r"[A-Za-z]+://(?P<host>[^/?#\s]+)(?P<path>[^?#\s]*)\S*")
 # An id, with what Slurm adds to those of arrays.
 _ID: Final = re.compile(r"[0-9_\[\](),.%: -]*")
 _DIGITS: Final = re.compile(r"[0-9]{3,}")
@@ -165,7 +165,7 @@ class StandIns:
         parts = urlsplit(url)
         path = next((self._filled(*found) for found in self._matches(parts.path)), None)
         if path is None:
-            path = "/".join(self._segment(segment) for segment in parts.path.split("/"))
+            path = "/".join(map(self._segment, parts.path.split("/")))
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         query = "&".join(f"{self._name(name)}={quote(str(self.value(value, name)), safe='')}" for name, value in pairs)
         return f"{path}?{query}" if query else path
@@ -288,8 +288,10 @@ class StandIns:
             return re.sub(r"[0-9]+", lambda part: self.id_of(part[0]), text)
         if _NUMBER.fullmatch(text) or _TIME.fullmatch(text) or text.strip().lower() in _SAYS_NOTHING:
             return text
-        if _URL.fullmatch(text):
-            return self.address(text)
+        if (url := _URL.fullmatch(text)) is not None:
+            # Another host, and of the path the words of the API.
+            path = "/".join(map(self._segment, url["path"].split("/")))
+            return f"https://{self.of('host', url['host'])}.example{path}"
         if text.startswith("/"):
             return f"/{self.of('path', text)}"
         return self._nested(text) if text[0] in "{[" else None
@@ -300,12 +302,6 @@ class StandIns:
             return json.dumps(self.value(json.loads(text)), ensure_ascii=False)
         except (ValueError, RecursionError):
             return None
-
-    def address(self, url: str) -> str:
-        """Return the stand-in of a URL: another host, and of its path the words of the API."""
-        parts = urlsplit(url)
-        path = "/".join(self._segment(segment) for segment in parts.path.split("/"))
-        return f"https://{self.of('host', parts.netloc)}.example{path}"
 
     def _renamed(self, text: str) -> str:
         """Return a text with stand-ins for the names that are known; shorter ones are parts of words."""

@@ -94,7 +94,7 @@ def test_jobs_across_the_edges_count_with_their_part_inside() -> None:
     assert sums is not None
     assert sums.outcomes == {"completed": 1, "deleted": 1}
     assert sums.core_hours == pytest.approx(2 * (1800 + 1800 + 300) / 3600)
-    assert (sums.median_wait, sums.mean_wait) == (950, 950)
+    assert (sums.median_wait_seconds, sums.mean_wait_seconds) == (950, 950)
     assert sums.dcu_hours is None, "unknown is not zero"
     assert summed([ended(JobState.COMPLETED, 0, 10, 999)], period) is None
 

@@ -131,7 +131,7 @@ def test_the_report_adds_up_to_the_boards(prometheus: PastPrometheus) -> None:
     assert 0.9 < report.covered <= 1
     by_queue = asyncio.run(from_prometheus(prometheus.url, Access(), period, ("queue",)))
     assert {sums.jobs for sums in by_queue.sums.values()} == {None}, "the counters know no queue of an ended job"
-    assert any(sums.median_wait for sums in by_queue.sums.values())
+    assert any(sums.median_wait_seconds for sums in by_queue.sums.values())
 
 
 def test_an_exporter_that_three_jobs_scrape_counts_once(
