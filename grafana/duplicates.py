@@ -22,6 +22,8 @@ _PARTS: Final = (
 )
 # Each shard has a token of its own: the one that expires first counts.
 _LEAST: Final = ("hpc_exporter_token_expiry_timestamp_seconds",)
+# Families of which some series have a further label, which tells them from others.
+_FURTHER: Final = {f"hpc_wait_bound_{name}": "accelerated" for name in ("seconds", "checked_total", "held_total")}
 # Joined with by job and instance, to know which processes are exporters.
 _AS_IT_IS: Final = ("hpc_exporter_build_info",)
 _SERIES: Final = re.compile(
@@ -63,6 +65,7 @@ def _reduced(selector: str, labels: str, name: str) -> str:
 
 def _labels(family: Family, name: str, *, by_instance: bool) -> str:
     of_process = not {"source", "hpc_cluster", "project", "account"} & set(family.labels)
-    own = [*family.labels, *(["le"] if name.endswith("_bucket") else [])]
+    further = [_FURTHER[name]] if name in _FURTHER else []
+    own = [*family.labels, *further, *(["le"] if name.endswith("_bucket") else [])]
     keeps = of_process and (by_instance or family.type == "gauge")
     return ", ".join((["instance"] if keeps else []) + own)

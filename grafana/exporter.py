@@ -50,8 +50,8 @@ FAILED_FOR = Text("No success for", "距上次成功")
 STATE, LOADED = Text("State", "状态"), Text("Loaded for", "配置已加载")
 FAILING = table(
     Text("What does not work?", "哪些目标异常？"),
-    "Targets whose last poll failed, and for how long there was no success. Missing: its data is too old and was taken "
-    "away. The reason is in the graph beside, the words in /api/v1/status; see the runbook HPCTargetFailing.",
+    "Targets whose last poll failed, and for how long there was no success. Missing: its data was too old and was "
+    "removed. The reason is in the graph beside, the message in /api/v1/status; see the runbook HPCTargetFailing.",
     "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与处理手册 HPCTargetFailing。",
     [
         (
@@ -92,7 +92,7 @@ BOARD = Dashboard(
     panels=[
         tiles(
             Text("Exporter", "Exporter"),
-            "Whether Prometheus can scrape it. Down: nothing at all is known, see the runbook HPCExporterDown.",
+            "Whether Prometheus can scrape it. Down: there is no data at all, see the runbook HPCExporterDown.",
             "Prometheus 能否抓取。宕机时一无所知：见处理手册 HPCExporterDown。",
             "max by (instance) (up and on (job, instance) last_over_time(hpc_exporter_build_info[$__range]))",
             legend="{{instance}}",
@@ -117,14 +117,14 @@ BOARD = Dashboard(
         ),
         number(
             Text("Targets failing", "失败目标"),
-            "Polled things whose last poll failed. One of many is a user or a right; all of a region is the region.",
+            "Targets whose last poll failed. A few: a user or a permission; all of a region: the region.",
             "最近轮询失败的目标数。个别失败是用户或权限问题；整个区域失败是区域问题。",
             f"count(hpc_exporter_target_up{{{OF_SOURCE}}} == 0) or vector(0)",
             steps=((None, BLUE), (1, ORANGE)),
         ),
         number(
             Text("Without data", "数据缺失的目标"),
-            "Targets whose data was too old and is gone. Alerts on it are blind: see the runbook HPCDataStale.",
+            "Targets whose data was too old and is gone. Alerts on it cannot fire: see the runbook HPCDataStale.",
             "数据过旧已移除的目标数，其告警失效：见处理手册 HPCDataStale。",
             f"sum(hpc_exporter_target_stale{{{OF_SOURCE}}})",
             steps=((None, BLUE), (1, VERMILION)),
@@ -143,7 +143,7 @@ BOARD = Dashboard(
         bars(
             Text("Failed polls, by reason", "失败的轮询（按原因）"),
             "After all retries. auth: token; permission: right; throttled: rate limited; timeout, connection: network; "
-            "http, upstream: the region; decode: an answer we do not know.",
+            "http, upstream: the region; decode: an unknown format.",
             "重试后仍失败。auth 令牌；permission 权限；throttled 限流；timeout/connection 网络；http/upstream 区域；decode 未知格式。",
             Query(each("hpc_exporter_poll_failures_total", by="reason"), "{{reason}}"),
             axis=Text("polls", "轮询次数"),
@@ -164,18 +164,18 @@ BOARD = Dashboard(
             min_step="10m",
         ),
         lines(
-            Text("Requests by answer", "请求（按响应）"),
-            "HTTP requests a minute, by status; none: no answer came. 401 and 403: token; 429: rate limited; 5xx: the region.",
+            Text("Requests by response", "请求（按响应）"),
+            "HTTP requests per minute, by status; none: no response. 401 and 403: token; 429: rate limited; 5xx: the region.",
             "每分钟 HTTP 请求数（按状态码）；none 为无响应。401/403 令牌；429 限流；5xx 区域故障。",
             Query(
                 f"sum by (source, code) (rate(hpc_exporter_api_requests_total{{{OF_SOURCE}}}[$__rate_interval])) * 60",
                 "{{source}} {{code}}",
             ),
-            axis=Text("requests a minute", "请求/分钟"),
+            axis=Text("requests per minute", "请求/分钟"),
         ),
         bars(
-            Text("Errors that the API reports", "接口返回的错误码"),
-            "By the API's own code; other: a code that no page lists. The runbook HPCTargetFailing says which mean what.",
+            Text("API error codes", "接口返回的错误码"),
+            "By the API's own code; other: a code that no page lists. The runbook HPCTargetFailing explains them.",
             "按接口错误码；other 为文档未列出的错误码。含义见处理手册 HPCTargetFailing。",
             Query(f"{each('hpc_exporter_api_errors_total', by='source, api_code')} > 0", "{{source}} {{api_code}}"),
             axis=Text("answers", "响应数"),
@@ -192,8 +192,8 @@ BOARD = Dashboard(
             custom={"axisSoftMax": 5},
         ),
         lines(
-            Text("Polls a minute, against the plan", "每分钟轮询数与计划"),
-            "1 means every target is polled as often as configured. Below: failing targets are asked more slowly, or polls "
+            Text("Polls made / planned", "实际轮询/计划"),
+            "1 means every target is polled as often as configured. Below: failing targets are polled less often, or polls "
             "take longer than their interval.",
             "1 表示按配置频率轮询。低于 1：失败目标被降频，或轮询耗时超过间隔。",
             Query(
@@ -205,8 +205,8 @@ BOARD = Dashboard(
             unit="percentunit",
         ),
         bars(
-            Text("What could not be understood", "无法理解的内容"),
-            "Records that were left out, job states that are not known, and reported times that do not fit what the polls saw. "
+            Text("Unreadable or unknown data", "无法识别的数据"),
+            "Records that were left out, unknown job states, and reported times that disagree with the polls. "
             "Please report them: see the runbook HPCUnknownStates.",
             "被忽略的记录、未知作业状态，以及与轮询所见不符的上报时间。请反馈：见处理手册 HPCUnknownStates。",
             [
@@ -234,7 +234,7 @@ BOARD = Dashboard(
         Row(Text("Tokens", "令牌")),
         lines(
             Text("Token lifetime left", "令牌剩余有效期"),
-            "A saw-tooth is renewed by itself. A line that falls to 0 is a pasted token: replace it before. See the runbook HPCTokenExpiring.",
+            "A saw-tooth is renewed automatically. A line that falls to 0 is a pasted token: replace it in time. See the runbook HPCTokenExpiring.",
             "锯齿形为自动续期。持续降到 0 为手工令牌，须提前更换。见处理手册 HPCTokenExpiring。",
             Query(
                 f"min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds{{{OF_SOURCE}}} - time())",
@@ -295,13 +295,13 @@ BOARD = Dashboard(
         ),
         lines(
             Text("HTTP responses", "HTTP 响应"),
-            "HTTP requests that it answered, by path and status. 503 on /metrics: too many simultaneously; 401: a wrong password.",
+            "HTTP responses by path and status. 503 on /metrics: too many simultaneously; 401: a wrong password.",
             "按路径与状态码统计的 HTTP 响应。/metrics 返回 503：并发过多；401：密码错误。",
             Query(
                 "sum by (path, code) (rate(hpc_exporter_http_requests_total[$__rate_interval])) * 60",
                 "{{path}} {{code}}",
             ),
-            axis=Text("requests a minute", "请求/分钟"),
+            axis=Text("requests per minute", "请求/分钟"),
             size=(6, 7),
         ),
         bars(
@@ -327,7 +327,7 @@ BOARD = Dashboard(
         ),
         table(
             Text("Instances", "实例"),
-            "What runs where. With shards, every number from 0 up to their count has to be here once.",
+            "Versions of all instances. With shards, every number from 0 up to their count has to be here once.",
             "各实例版本。使用分片时，从 0 起的每个编号都应各出现一次。",
             [
                 ("instance", Text("Instance", "实例")),

@@ -31,7 +31,7 @@ DAY: int = 86400
 DAYS: Steps = ((None, VERMILION), (3, ORANGE), (7, SKY))
 DAYS_OF_STORAGE: Steps = ((None, VERMILION), (7, ORANGE), (30, SKY))
 SHARES: Steps = ((None, SKY), (0.85, ORANGE), (0.95, VERMILION))
-LEFT, A_DAY = Text("Balance", "余额"), Text("Spent a day", "日均支出")
+LEFT, A_DAY = Text("Balance", "余额"), Text("Spent per day", "日均支出")
 DAYS_LEFT = Text("Days left", "剩余天数")
 CORE_HOURS = Text("Core-hours", "核时")
 USED, QUOTA, SHARE = Text("Used", "已用"), Text("Quota", "配额"), Text("Share", "占比")
@@ -76,8 +76,8 @@ def hours_by(title: Text, *labels: str) -> Panel:
     by = ", ".join(sorted(labels, key=("hpc_cluster", "group", "user").index))
     return table(
         title,
-        "Core-hours and card-hours that jobs held in the last 30 days; Before: core-hours of the 30 days before. From the job lists: time that "
-        "was not watched is missing.",
+        "Core-hours and card-hours of jobs in the last 30 days; Before: core-hours of the 30 days before. From the job lists: time that "
+        "was not polled is missing.",
         "近 30 天作业占用的核时和卡时；“之前”为再往前 30 天的核时。根据作业列表得出，未监控的时段不计。",
         [
             *named(*labels),
@@ -95,7 +95,7 @@ def hours_by(title: Text, *labels: str) -> Panel:
 
 MONEY = table(
     Text("Money: how many days are left?", "余额还能用几天？"),
-    "Balance, what was spent a day, and for how many days that is enough: at the rate of the last day or of the last "
+    "Balance, spending per day, and for how many days the balance lasts: at the rate of the last day or of the last "
     "week, whichever is faster. Payments do not count as income. In arrears or disabled: jobs no longer start. See the "
     "runbook HPCBalanceRunsOut.",
     "余额、日均支出，以及还够用几天：取近一天和近一周中较快的速度，充值不抵扣支出。"
@@ -136,7 +136,7 @@ BOARD = Dashboard(
     panels=[
         tiles(
             Text("Platform", "平台"),
-            "Whether the platform answers each account. If not, what is shown of it is old: see the runbook HPCTargetFailing.",
+            "Whether the platform answers each account. If not, its data is old: see the runbook HPCTargetFailing.",
             "平台对每个账号是否有响应。没有响应时显示的是旧数据：见处理手册 HPCTargetFailing。",
             f"min by (account) (hpc_account_up{{{IN_ACCOUNT}}})",
             legend="{{account}}",
@@ -154,7 +154,7 @@ BOARD = Dashboard(
             unit=YUAN,
         ),
         lines(
-            Text("Spent a day", "日均支出"),
+            Text("Spent per day", "日均支出"),
             "Yuan a day, at the rate of the day before each moment (solid) and of the week before it (dashed).",
             "每天支出多少元：实线为前一天的速度，虚线为前一周的速度。",
             [Query(spent("1d"), "{{account}}"), Query(spent("7d"), Text("{{account}}, week", "{{account}}，一周"))],
@@ -178,7 +178,7 @@ BOARD = Dashboard(
         Row(Text("Storage", "存储")),
         table(
             Text("Storage: when is it full?", "存储何时用满？"),
-            "What each user occupies of the quota, and in how many days it is full at the growth of the last day or week, "
+            "Used storage and quota of each user, and in how many days the quota is full at the growth of the last day or week, "
             "whichever is faster. No number: it does not grow. See the runbook HPCStorageFillingUp.",
             "每个用户已用的存储和配额，以及按近一天或近一周中较快的增长还有几天用满。没有数字：没有增长。"
             "见处理手册 HPCStorageFillingUp。",
@@ -205,7 +205,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Share of the quota", "配额使用率"),
-            "Towards 100 %: files have to go, or the quota has to grow. A fall: somebody deleted files.",
+            "Towards 100 %: files have to go, or the quota has to grow. A fall: files were deleted.",
             "接近 100%：需要清理文件或提高配额。下降表示有人删除了文件。",
             Query(f"{USED_BYTES} / ({QUOTA_BYTES} > 0)", "{{user}} {{path}} ({{hpc_cluster}})"),
             size=(8, 8),
@@ -215,9 +215,9 @@ BOARD = Dashboard(
         hours_by(Text("Hours by user, last 30 days", "各用户近 30 天的核时"), "user", "group", "hpc_cluster"),
         hours_by(Text("Hours by group, last 30 days", "各用户组近 30 天的核时"), "group", "hpc_cluster"),
         lines(
-            Text("Allocated, of what was requested", "分配与申请之比"),
-            "Cores that running jobs hold, of those that they requested, by group. Above 1 more is charged than was requested: the "
-            "region hands out whole nodes or larger units.",
+            Text("Allocated / requested cores", "分配与申请核数之比"),
+            "Cores allocated to running jobs, divided by those requested, by group. Above 1 more is charged than was requested: the "
+            "region allocates whole nodes or larger units.",
             "运行中作业占用的核数与申请的核数之比，按用户组。大于 1 时计费多于申请：区域按整节点或更大的单位分配。",
             Query(
                 f'sum by (hpc_cluster, group) (hpc_member_allocated_cpus{{{IN_REGION}, state="running"}}) / '

@@ -53,7 +53,7 @@ def held_now(resource: str) -> Panel:
     }[resource]
     return lines(
         name,
-        "What each user's jobs hold. Compare with the requested amounts below: the difference is waiting.",
+        "Allocated to each user's jobs. Compare with the requested amounts below: the difference is waiting.",
         "各用户作业占用的资源。与下方申请量比较，差额即为等待中的需求。",
         Query(allocated(resource, "user"), "{{user}}"),
         stacked=True,
@@ -102,8 +102,8 @@ ENDED = ranking(
 CORE_HOURS, UNACCOUNTED = Text("Core-hours", "CPU 核时"), Text("Unaccounted", "未计入")
 HOURS = table(
     Text("Resource-hours", "资源小时数"),
-    "What the members used in the time on screen, from the tracker: the mean of two polls times the time between them. "
-    "Unaccounted is time in long gaps between polls, of which nothing is counted: the hours are then a lower bound.",
+    "Resources that members used in the time on screen, from the tracker: the mean of two polls times the time between them. "
+    "Unaccounted is time in long gaps between polls, which is not counted: the hours are then a lower bound.",
     "所选时段内各成员的资源用量：两次轮询均值乘以间隔。“未计入”为轮询长间隔中的时间，此时小时数为下限。",
     [
         *NAMES,
@@ -179,7 +179,7 @@ BOARD = Dashboard(
         Row(Text("Requested by queued jobs", "排队作业的申请量")),
         lines(
             Text("Requested CPU cores and nodes", "申请的 CPU 核与节点"),
-            "What queued jobs want. More than a queue has will never start: its user has to ask for less.",
+            "Requested by queued jobs. More than a queue has will never start: its user has to request less.",
             "排队作业的申请量。超过队列容量的作业永远不会启动，须减少申请。",
             [
                 Query(asked("cpus"), Text("{{user}} cores", "{{user}} 核")),
@@ -191,7 +191,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Requested GPUs and DCUs", "申请的 GPU 与 DCU"),
-            "Cards that queued jobs want. Look whether cards are free while these wait: then something else is missing.",
+            "Cards requested by queued jobs. If cards are free while these wait, something else is missing.",
             "排队作业申请的加速卡。若有空闲卡却仍在等待，说明缺少其他资源。",
             [Query(asked("gpus"), "{{user}} GPU"), Query(asked("dcus"), "{{user}} DCU")],
             axis=CARDS,
@@ -224,7 +224,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Why jobs wait", "作业等待的原因"),
-            "The scheduler's reasons, from collectors that tell them (live_jobs, own_jobs). limit: a quota of the user or group is "
+            "The scheduler's reasons, from collectors that report them (live_jobs, own_jobs). limit: a quota of the user or group is "
             "used up; nodes_unavailable and held do not pass by waiting.",
             "调度系统给出的原因，来自提供原因的采集项（live_jobs、own_jobs）。limit 表示用户或用户组的配额已用完；"
             "nodes_unavailable 和 held 不会自行解除。",
@@ -236,7 +236,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Running and queued jobs by queue", "各队列运行与排队的作业"),
-            "From collectors that tell queues. A queue where jobs only wait: look at the reasons beside.",
+            "From collectors that report queues. A queue where jobs only wait: see the reasons beside.",
             "来自提供队列的采集项。只排队不运行的队列：参见左侧的等待原因。",
             Query(
                 f'sum by (queue, state) (hpc_jobs{{{IN_GROUP}, state=~"running|queued"}})',

@@ -57,7 +57,7 @@ BOARD = Dashboard(
         ),
         number(
             Text("Queued now", "当前排队"),
-            "Entries as the API counts them. Rising for hours: see below whether more arrives or less leaves.",
+            "Entries as the API counts them. Rising for hours: see below whether arrivals rose or departures fell.",
             "API 统计的条目数。持续上升：见下方是到达增多还是离开减少。",
             f"sum(octopus_queue_length{{{IN_PROJECT}}})",
             size=(5, 4),
@@ -75,7 +75,7 @@ BOARD = Dashboard(
             no_value=Text("none left", "无离开"),
         ),
         number(
-            Text("Specs that could not be read", "无法解析的规格"),
+            Text("Unreadable resource specs", "无法解析的规格"),
             "Queued jobs whose resource spec is missing or of an unknown form: cores and memory here leave them out. Please "
             "report new forms.",
             "资源规格缺失或格式未知的排队作业：核数与内存不含这些。请反馈新格式。",
@@ -94,7 +94,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Arrivals and departures", "到达与离开"),
-            "Entries an hour. Departures at nothing with a queue: the pool is down. Arrivals above departures: it grows.",
+            "Entries per hour. Departures at nothing with a queue: the pool is down. Arrivals above departures: it grows.",
             "每小时条目数。有排队而离开为零：资源池故障。到达高于离开：积压增长。",
             [
                 Query(
@@ -103,7 +103,7 @@ BOARD = Dashboard(
                 )
                 for what, en, zh in (("arrivals", "arrivals", "到达"), ("departures", "departures", "离开"))
             ],
-            axis=Text("entries an hour", "条目/小时"),
+            axis=Text("entries per hour", "条目/小时"),
             min_step="15m",
             overrides=[dashed("B")],
             size=(12, 8),
@@ -143,7 +143,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Requested CPU cores", "申请的 CPU 核"),
-            "What the queued jobs want, to compare with the pool's size.",
+            "Requested by the queued jobs, to compare with the pool's size.",
             "排队作业的 CPU 核申请量，可与资源池规模比较。",
             Query(by_queue(f"octopus_queued_requested_cpu_cores{{{IN_PROJECT}}}"), QUEUE),
             axis=Text("cores", "核"),
@@ -151,7 +151,7 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Requested memory", "申请的内存"),
-            "What the queued jobs want, to compare with the pool's size.",
+            "Requested by the queued jobs, to compare with the pool's size.",
             "排队作业的内存申请量，可与资源池规模比较。",
             Query(by_queue(f"octopus_queued_requested_memory_bytes{{{IN_PROJECT}}}"), QUEUE),
             unit="bytes",

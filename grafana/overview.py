@@ -52,7 +52,7 @@ STATE = tiles(
     "(1 - hpc_exporter_target_up), 2)) + on (source) "
     "min by (source) (hpc_exporter_target_stale and on (source, collector, target) hpc_exporter_target_up)",
     legend="{{source}}",
-    size=(8, 12),
+    size=(8, 15),
     states=[
         (Text("fresh", "最新"), BLUE),
         (Text("failing", "失败"), YELLOW),
@@ -75,7 +75,7 @@ PROBLEMS = table(
         ("what", Text("Who or what", "对象")),
     ],
     sort=SEVERITY,
-    size=(16, 12),
+    size=(16, 15),
     unit="none",
     overrides=[
         coloured_cell(
@@ -116,7 +116,7 @@ NUMBERS = [
     ),
     number(
         Text("Queued", "排队中"),
-        "Jobs queued now. More than usual? Queues shows where they pile up, Waiting how long they take.",
+        "Jobs queued now. More than usual? The dashboard Queues shows where, Waiting how long they wait.",
         "当前排队的作业数。比平时多？“队列”显示堆积位置，“等待”显示等待时长。",
         total("queued"),
         steps=((None, ORANGE),),
@@ -135,14 +135,14 @@ NUMBERS = [
     ),
     number(
         Text("GPUs in use", "GPU 使用中"),
-        "GPUs that listed jobs hold. Members says whose. Less than you pay for? Look for queued jobs that want them.",
+        "GPUs allocated to listed jobs; by user on the dashboard Members. Less than you pay for? Look for queued jobs that request them.",
         "作业占用的 GPU 数。“成员与用户组”显示归属。低于配额时，检查是否有作业在排队。",
         f"sum(hpc_member_allocated_gpus{{{IN_REGION}}})",
         no_value=UNKNOWN,
     ),
     number(
         Text("DCUs in use", "DCU 使用中"),
-        "DCUs (accelerator cards) that listed jobs hold. Members says whose.",
+        "DCUs (accelerator cards) allocated to listed jobs; by user on the dashboard Members.",
         "作业占用的 DCU（加速卡）数。“成员与用户组”显示归属。",
         f"sum(hpc_member_allocated_dcus{{{IN_REGION}}})",
         no_value=UNKNOWN,
@@ -157,8 +157,8 @@ NUMBERS = [
         no_value=Text("none waits", "无等待"),
     ),
     number(
-        Text("Wait, p90", "等待时间 p90"),
-        "90% of the jobs that started within the last hour had waited at most this long. Waiting shows whether enough could be measured.",
+        Text("Wait p90", "等待 p90"),
+        "90% of the jobs that started within the last hour had waited at most this long. The dashboard Waiting shows whether enough could be measured.",
         "一小时内启动的作业中，90% 的等待时间不超过此值。“等待”显示测量覆盖率。",
         quantile(0.9, WAITS),
         unit="s",
@@ -166,8 +166,8 @@ NUMBERS = [
         no_value=Text("none started", "无启动"),
     ),
     number(
-        Text("A token expires in", "最近令牌过期"),
-        "Time until the first token expires. Tokens of an account are renewed by themselves; a pasted one has to be "
+        Text("Token expires in", "令牌过期时间"),
+        "Time until the first token expires. Tokens of an account are renewed automatically; a pasted one has to be "
         "replaced in its file. See the runbook HPCTokenExpiring.",
         "距最早过期的令牌还有多久。账户令牌会自动续期；手工令牌须在文件中更换。见处理手册 HPCTokenExpiring。",
         "min(hpc_exporter_token_expiry_timestamp_seconds - time())",
@@ -178,7 +178,7 @@ NUMBERS = [
     ),
     number(
         Text("Octopus backlog", "Octopus 积压"),
-        "Entries in all queues of the Octopus projects. Rising for hours? The dashboard Octopus says which jobs.",
+        "Entries in all queues of the Octopus projects. Rising for hours? The dashboard Octopus shows which jobs.",
         "所有 Octopus 项目队列中的条目数。持续数小时上升？见“Octopus”看板。",
         "sum(octopus_queue_length)",
         steps=((None, ORANGE),),
@@ -189,8 +189,8 @@ NUMBERS = [
 OVER_TIME = [
     lines(
         Text("Running jobs by region", "各区域运行作业数"),
-        "A fall to 0 in one region is its trouble, in all of them simultaneously probably ours: look at the list above. A gap "
-        "is time of which nothing is known.",
+        "A fall to 0 in one region is its problem, in all of them simultaneously probably the exporter's: see the list above. A gap "
+        "is time without data.",
         "单个区域降到 0 是该区域的问题；全部同时下降多半是监控自身问题。断线表示该时段无数据。",
         Query(jobs_in("running", "hpc_cluster"), "{{hpc_cluster}}"),
         axis=JOBS,
@@ -198,7 +198,7 @@ OVER_TIME = [
     ),
     lines(
         Text("Queued jobs by region", "各区域排队作业数"),
-        "Rising while running stays flat: the region is full, or stuck. Queues tells which.",
+        "Rising while running stays flat: the region is full, or stuck. The dashboard Queues shows which.",
         "排队上升而运行持平：区域已满或停滞，见“队列”。",
         Query(jobs_in("queued", "hpc_cluster"), "{{hpc_cluster}}"),
         axis=JOBS,
@@ -206,7 +206,7 @@ OVER_TIME = [
     ),
     lines(
         Text("Accelerators in use", "加速卡使用量"),
-        "GPUs and DCUs that jobs hold, by region. Members says whose they are.",
+        "GPUs and DCUs allocated to jobs, by region; by user on the dashboard Members.",
         "各区域作业占用的 GPU 与 DCU。归属见“成员与用户组”。",
         [
             Query(f"sum by (hpc_cluster) (hpc_member_allocated_gpus{{{IN_REGION}}})", "{{hpc_cluster}} GPU"),
@@ -217,7 +217,7 @@ OVER_TIME = [
     ),
     p90_and_p50(
         Text("How long jobs waited", "作业等待时间"),
-        "Of the jobs that started within the hour before: half (p50) and nine in ten (p90) had waited at most so long. A "
+        "Of the jobs that started within the hour before: half (p50) and nine in ten (p90) had waited at most this long. A "
         "gap: none started.",
         "此前一小时内启动的作业：一半（p50）与 90%（p90）的等待不超过此值。断线表示无作业启动。",
         WAITS,
@@ -226,7 +226,7 @@ OVER_TIME = [
     ),
     lines(
         Text("Targets that fail", "失败的目标数"),
-        "Polled things (users, members, queues) whose last poll failed. Exporter says why.",
+        "Targets (users, members, queues) whose last poll failed. The dashboard Exporter has the reasons.",
         "最近一次轮询失败的目标（用户、成员、队列）数。原因见“Exporter”。",
         Query("sum by (source) (1 - hpc_exporter_target_up)", "{{source}}"),
         axis=Text("targets", "目标数"),

@@ -26,7 +26,7 @@ LABELS: Final = {
     "account": Text("Account", "账号"),
     "status": Text("Status", "状态"),
     "path": Text("Path", "路径"),
-    "resource": Text("Of", "资源"),
+    "resource": Text("Resource", "资源"),
     "outcome": Text("Outcome", "结果"),
 }
 RUNNING, QUEUED, HELD = Text("Running", "运行"), Text("Queued", "排队"), Text("Held", "保留")

@@ -70,8 +70,8 @@ BOARD = Dashboard(
     panels=[
         CLOGGED,
         number(
-            Text("Queued for each running", "排队/运行比"),
-            "Queued jobs for each that runs. Above 1, new jobs wait at least as long as running ones take.",
+            Text("Queued / running", "排队/运行比"),
+            "Queued jobs for each running one. Above 1, new jobs wait at least as long as running ones take.",
             "每个运行作业对应的排队作业数。大于 1 时，新作业至少要等一轮运行时间。",
             f'sum(hpc_queue_jobs{{{IN_QUEUE}, state="queued"}}) / (sum(hpc_queue_jobs{{{IN_QUEUE}, state="running"}}) > 0)',
             unit="none",
@@ -81,7 +81,7 @@ BOARD = Dashboard(
             defaults={"decimals": 1},
         ),
         ranking(
-            Text("Who queues most", "谁排队最多"),
+            Text("Most queued jobs", "谁排队最多"),
             "Queued jobs by user. One user far ahead of all others may block them: ask, or set a limit in the region.",
             "各用户的排队作业数。某个用户远多于他人时可能堵塞队列：请与其沟通或在区域设置限额。",
             f"topk(8, {of_queues('queued', 'user')})",
@@ -119,9 +119,9 @@ BOARD = Dashboard(
             overrides=coloured(STATE_COLOURS),
         ),
         bars(
-            Text("Starts that could be seen", "可见的作业启动"),
-            "Times that a queue had fewer queued or more running jobs than at the poll before, in ten minutes: at least so "
-            "many jobs started or were taken back. Nothing for hours with jobs queued: the queue is stuck.",
+            Text("Observed starts", "可见的作业启动"),
+            "Times that a queue had fewer queued or more running jobs than at the poll before, in ten minutes: at least that "
+            "many jobs started or were withdrawn. Nothing for hours with jobs queued: the queue is stuck.",
             "十分钟内队列的排队数减少或运行数增加的次数，即至少启动（或撤回）的作业数。数小时为零且有排队：队列停滞。",
             Query(_STARTS, "{{hpc_cluster}} {{queue}}"),
             axis=Text("starts", "启动次数"),
@@ -130,7 +130,7 @@ BOARD = Dashboard(
         Row(Text("Batch systems", "调度系统")),
         table(
             Text("Batch systems of the regions", "各区域的调度系统"),
-            "What each region lists. A region that works and has no line here: see the runbook HPCNoSchedulers.",
+            "The schedulers that each region lists. A region that works and has no row here: see the runbook HPCNoSchedulers.",
             "各区域列出的调度系统。区域正常但此处无记录：见处理手册 HPCNoSchedulers。",
             [
                 *named("hpc_cluster"),
@@ -141,26 +141,26 @@ BOARD = Dashboard(
             ],
             sort=None,
             no_value=Text("none listed", "未列出"),
-            size=(12, 6),
+            size=(8, 7),
             unit="none",
         ),
         lines(
-            Text("Jobs of each user", "各用户作业数"),
+            Text("Jobs by user", "各用户作业数"),
             "Running and queued jobs of the chosen users and queues together. Pick a user above to see one alone.",
             "所选用户和队列的运行与排队作业合计。可在上方选择单个用户。",
             Query(f'sum by (user) (hpc_queue_jobs{{{IN_QUEUE}, state=~"running|queued"}})', "{{user}}"),
             axis=JOBS,
-            size=(12, 6),
+            size=(8, 7),
         ),
         lines(
             Text("Cores of the regions", "各区域核数"),
-            "CPU cores in use, free and unavailable in the chosen regions together, as the regions say. Needs the collector "
+            "CPU cores in use, free and unavailable in the chosen regions together, as reported by the regions. Needs the collector "
             "region_cores.",
             "所选区域中已使用、未使用和不可用的 CPU 核数合计，由区域给出。需要启用采集项 region_cores。",
             Query(f"sum by (state) (max by (hpc_cluster, state) (hpc_cluster_cpus{{{IN_REGION}}}))", "{{state}}"),
             stacked=True,
             axis=Text("cores", "核数"),
-            size=(12, 6),
+            size=(8, 7),
         ),
     ],
 )

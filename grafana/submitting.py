@@ -65,20 +65,20 @@ SHARE = f"{FREE} / on ({BY}) ({of_queues('hpc_queue_cpus')} > 0)"
 
 def limits(title: Text, en: str, zh: str, expr: str, of: str) -> Panel:
     """Return a table with a line for each limit, `of` a queue or a user."""
-    columns = [*named(of, "hpc_cluster", "resource"), (Text("At most", "上限"), expr)]
+    columns = [*named(of, "hpc_cluster", "resource"), (Text("Limit", "上限"), expr)]
     return table(title, en, zh, columns, sort=None, size=(12, 8), unit="none", no_value=Text("none", "无"))
 
 
 BOARD = Dashboard(
     uid="hpc-submitting",
     title=Text("HPC / 7 Where to submit", "HPC / 7 提交到哪里"),
-    description=Text("In which queue is room for a job now?", "现在哪个队列有空位？"),
+    description=Text("Which queue has room for a job now?", "现在哪个队列有空位？"),
     variables=[REGION, CAPACITY_QUEUE],
     panels=[
         ranking(
-            Text("Most room now", "现在最空的队列"),
+            Text("Most free cores", "现在最空的队列"),
             "Queues that are open, the one with most free cores first: submit there. Full: no core is free. Only queues "
-            " that the token's user may use are known here.",
+            "that the token's user may use are known here.",
             "已启用的队列，空闲核数最多的在前：优先提交到那里。已满：没有空闲核。这里只有令牌用户可用的队列。",
             f"topk(6, {FREE})",
             names=named("queue", "hpc_cluster"),
@@ -115,7 +115,7 @@ BOARD = Dashboard(
         ),
         number(
             Text("Open queues", "启用队列"),
-            "Queues that take jobs. Fewer than usual: one was disabled, see the table below and the runbook HPCQueueDisabled.",
+            "Queues that accept jobs. Fewer than usual: one was disabled, see the table below and the runbook HPCQueueDisabled.",
             "接收作业的队列数。比平时少：有队列被停用，见下表和处理手册 HPCQueueDisabled。",
             f"count({OPEN})",
             size=(3, 8),
@@ -125,7 +125,7 @@ BOARD = Dashboard(
         table(
             Text("All queues", "全部队列"),
             "Each queue that the token's user may use, the one with most free cores first. Full: no core is free, so jobs "
-            "wait. Closed: it takes no job now, and nothing in it counts as free. Price: as the region says it. Running and queued: jobs of the users that are "
+            "wait. Closed: it accepts no job now, and nothing in it counts as free. Price: as reported by the region. Running and queued: jobs of the users that are "
             "polled.",
             "令牌用户可用的全部队列，空闲核数最多的在前。已满：没有空闲核，作业要排队。停用：目前不接收作业，其中的资源不算空闲。价格按区域给出的数值。"
             "运行和排队：被轮询用户的作业。",
@@ -136,8 +136,8 @@ BOARD = Dashboard(
                 (Text("All cores", "总核数"), of_queues("hpc_queue_cpus")),
                 (Text("Free nodes", "空闲节点"), where_open(of_queues("hpc_queue_free_nodes"))),
                 (Text("All nodes", "总节点"), of_queues("hpc_queue_nodes")),
-                (Text("GPUs a node", "每节点 GPU"), f"{limit('gpus_per_node')} > 0"),
-                (Text("DCUs a node", "每节点 DCU"), f"{limit('dcus_per_node')} > 0"),
+                (Text("GPUs per node", "每节点 GPU"), f"{limit('gpus_per_node')} > 0"),
+                (Text("DCUs per node", "每节点 DCU"), f"{limit('dcus_per_node')} > 0"),
                 (PRICE, f"max by ({BY}) (hpc_queue_charge_rate{{{IN_CAPACITY}}})"),
                 (RUNNING, in_known_queues("running")),
                 (QUEUED, in_known_queues("queued")),
@@ -170,7 +170,7 @@ BOARD = Dashboard(
         Row(Text("Limits", "限制")),
         limits(
             Text("Limits of queues", "队列的限制"),
-            "The most that a job may have there. No line: no limit. More is rejected, or waits without end.",
+            "The most that a job may have there. No line: no limit. More is rejected, or waits indefinitely.",
             "作业在该队列最多可用的资源。没有记录表示不限。超出会被拒绝，或一直等待。",
             f"max by ({BY}, resource) (hpc_queue_limit{{{IN_CAPACITY}}} > 0)",
             "queue",

@@ -125,7 +125,7 @@ BOARD = Dashboard(
         ),
         number(
             Text("Waiting now, longest", "当前最长等待"),
-            "The job that waits longest at this moment; it is in none of the other numbers yet. Overview says whose.",
+            "The job that waits longest at this moment; it is in none of the other numbers yet. The dashboard Overview shows whose.",
             "此刻等待最久的作业，尚未计入其他数值。归属见“总览”。",
             f"max(time() - hpc_member_oldest_queued_timestamp_seconds{{{IN_GROUP}}})",
             unit="s",
@@ -165,7 +165,7 @@ BOARD = Dashboard(
         ),
         Row(Text("The distribution of waits", "等待时间分布")),
         by_length(
-            Text("Started jobs, by how long they had waited", "启动的作业（按等待时长）"),
+            Text("Started jobs by wait", "启动的作业（按等待时长）"),
             "Each bar is the jobs that started then; the warmer the colour, the longer they had waited. Growing warm parts: "
             "the region gets fuller. No bars: nothing starts, look at Queues.",
             "每根柱子为当时启动的作业，颜色越暖等待越久。暖色增多说明区域变满；无柱子说明没有启动，见“队列”。",
@@ -184,7 +184,7 @@ BOARD = Dashboard(
         ),
         Row(Text("Data quality", "数据质量")),
         bars(
-            Text("Observed against censored waits", "已测量与未测量的等待"),
+            Text("Observed and censored waits", "已测量与未测量的等待"),
             "Observed by the scheduler's own times (reported) or by the middles of the gaps between polls (polls). Censored: the "
             "job was there before the first poll (left_truncated), changed in a long gap (gap), or was gone without having run "
             "in sight (vanished). Mostly vanished is users who delete; mostly gap is failing polls.",
@@ -207,23 +207,23 @@ BOARD = Dashboard(
         ),
         lines(
             Text("Measured waits / waiting jobs", "已测等待与等待作业之比"),
-            "By Little's law: starts times their mean wait, as a share of the jobs that waited on average, over a day. In the band from "
+            "By Little's law: the measured waits of a day, added up, as a share of the time that jobs were seen to wait. In the band from "
             "0.7 to 1.3 the measured waits account for the waiting jobs. Below: jobs wait that do not start, or many waits are "
             "censored. Above, for hours: a backlog is being worked off. Says little while the number of waiting jobs grows or falls.",
-            "依据利特尔法则：一天内启动数乘以其平均等待，与平均等待作业数之比。在 0.7 到 1.3 的带内，已测的等待足以解释等待作业数。"
+            "依据利特尔法则：一天内已测等待之和，与作业处于等待的总时间之比。在 0.7 到 1.3 的带内，已测的等待足以解释等待作业数。"
             "低于该带：有作业迟迟不启动，或许多等待未能测量。数小时高于该带：积压正在消化。等待作业数增减明显时参考意义有限。",
             Query(
-                f"sum(increase({WAIT}_sum{{{IN_GROUP}}}[1d])) / 86400 / "
-                f'(sum(avg_over_time(hpc_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[1d])) > 0)',
+                f"sum(increase({WAIT}_sum{{{IN_GROUP}}}[1d])) / "
+                f'(300 * sum(sum_over_time(hpc_member_jobs{{{IN_GROUP}, state=~"queued|held|waiting|requeued"}}[1d:5m])) > 0)',
                 Text("ratio", "比值"),
             ),
             unit="none",
             steps=((None, ORANGE), (0.7, BLUE), (1.3, SKY)),
             defaults={"decimals": 2},
-            custom={"thresholdsStyle": {"mode": "area"}},
+            custom={"thresholdsStyle": {"mode": "area"}, "axisSoftMax": 1.6},
         ),
         bars(
-            Text("What jobs did", "作业状态变化"),
+            Text("State changes", "作业状态变化"),
             "Changes of state from one poll to the next. Many from running to queued: jobs are preempted or lose their node.",
             "相邻两次轮询之间的状态变化。running→queued 多：作业被抢占或节点故障。",
             Query(
@@ -234,7 +234,7 @@ BOARD = Dashboard(
         ),
         Row(Text("Runs", "运行时间")),
         by_length(
-            Text("Ended runs, by how long they were", "结束的运行（按时长）"),
+            Text("Ended runs by length", "结束的运行（按时长）"),
             "Very short ones in number: programs that fail immediately, or jobs better put together. Runs that no poll caught are missing.",
             "大量极短运行：程序立即失败，或应合并作业。未被轮询捕捉的运行不包含在内。",
             RUN,

@@ -133,6 +133,8 @@ async def live(story: Story) -> Past:
         ) as simulator:
             file = Path(folder) / "exporter.yml"
             file.write_text(_configuration(simulator, story), encoding="utf-8")
+            if story.state == "healthy":
+                simulator.platform.pay("erin", 10_000.0)
             _slow_down(simulator)
             events = _break(simulator, story) if story.state == "broken" else []
             await _scrape(story, clock, record, file, events)

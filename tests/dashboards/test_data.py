@@ -172,7 +172,7 @@ def test_a_full_queue_is_not_open_and_an_account_in_arrears_has_no_days_left(bad
             return {dict(labels)[label]: value for labels, value in found.items()}
 
         assert shown("en/hpc-submitting", "All queues", 0, "queue") == {"room": 1, "full": 2, "closed": 0, "unknown": 1}
-        assert shown("en/hpc-submitting", "Most room now", 0, "queue") == {"room": 4, "full": 0}
+        assert shown("en/hpc-submitting", "Most free cores", 0, "queue") == {"room": 4, "full": 0}
         assert shown("en/hpc-lasting", "Money: how many days are left?", 0, "account") == {"owes": 0}
 
 
@@ -258,7 +258,7 @@ def test_the_overview_tells_the_truth(tmp_path: Path) -> None:
         assert shown("Octopus backlog") == backlog(simulator) > 0
         assert shown("Longest waiting") == pytest.approx(longest_waiting(simulator), abs=2 * MINUTE)
         low, high = around_p90(simulator)
-        assert low <= shown("Wait, p90") <= high
+        assert low <= shown("Wait p90") <= high
         fresh = prometheus.at_the_end(overview("Is the data fresh?"))
         assert {dict(labels)["source"]: value for labels, value in fresh.items()} == {
             "kunshan": 0,

@@ -276,6 +276,11 @@ def json_text(board: dict[str, Any]) -> str:
             "hpc_exporter_token_expiry_timestamp_seconds < 1",
             "min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds) < 1",
         ),
+        # Jobs that want cards have bounds of their own, by a further label.
+        (
+            "min(hpc_wait_bound_seconds)",
+            "min(max by (hpc_cluster, group, queue, quantile, accelerated) (hpc_wait_bound_seconds))",
+        ),
         # Not ours, or needed with job and instance.
         ("up and on (job, instance) hpc_exporter_build_info", "up and on (job, instance) hpc_exporter_build_info"),
         ("my_hpc_up + hpc_up_total", "my_hpc_up + hpc_up_total"),
