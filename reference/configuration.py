@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from exporter.config.model import Account, Config, OrName
+from exporter.config.model import OR_NAME, Account, Config
 from exporter.config.section import Section
 from exporter.config.values import Bounds
 from exporter.metrics.family import Text
@@ -151,7 +151,7 @@ def _key(path: str, of: FieldInfo) -> Key:
         default=of.default,
         bounds=next((mark for mark in bounds if isinstance(mark, Bounds)), None),
         section=value if is_section else None,
-        or_name=any(isinstance(mark, OrName) for mark in marks),
+        or_name=OR_NAME in marks,
     )
 
 

@@ -8,6 +8,7 @@ the same.
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
@@ -176,6 +177,32 @@ class _DefaultCollectors:
         return handler(core) | {"default": list(collected_by_default(self.section))}
 
 
+def _limit(en: str, zh: str) -> Any:
+    """Declare the limit of requests to an upstream."""
+    return key(
+        f"Limit of requests to {en}, for all shards together. Left out: no limit.",
+        f"对{zh}每秒最多发出的请求数，所有分片合计。不写则不限制。",
+    )
+
+
+def _own_poll(en: str, zh: str) -> Any:
+    """Declare the settings of a region, cluster, project or account."""
+    return key(
+        f"Settings for this {en} alone, over those at the top level.",
+        f"仅用于该{zh}的设置，优先于顶层的设置。",
+        factory=PollSettings,
+    )
+
+
+def _collect(section: str, en: str, zh: str) -> Any:
+    """Declare the collectors of a section, of which some are on by default."""
+    return key(
+        f"Collectors to run for this {en}. Left out: those that are on by default.",
+        f"对该{zh}启用的采集项。不写则为默认启用的采集项。",
+        factory=lambda: collected_by_default(section),
+    )
+
+
 _COLLECTORS = Words("[collectors](#collectors)", "[采集项](#采集项)")
 AccountCollector = Annotated[str, Collectable("accounts"), _COLLECTORS]
 RegionCollector = Annotated[str, Collectable("clusters"), _COLLECTORS]
@@ -260,10 +287,7 @@ class Account(Section):
         f"平台的 AC 地址：用密码登录的地址，collect 也用平台令牌向它请求。不写则为 `{PLATFORM_URL}`，token_url 是其他地址时为该地址的主机。",
         factory=lambda before: platform_url(before.get("token_url", TOKEN_URL)),
     )
-    requests_per_second: Rate | None = key(
-        "Limit of requests to url, for all shards together. Left out: no limit.",
-        "对 url 每秒最多发出的请求数，所有分片合计。不写则不限制。",
-    )
+    requests_per_second: Rate | None = _limit("url", " url ")
     tls: Tls = key(
         "How the certificates of token_url and url are verified.", "如何校验 token_url 和 url 的证书。", factory=Tls
     )
@@ -272,11 +296,7 @@ class Account(Section):
         "对该账号启用的采集项。不写则不启用。",
         factory=lambda: collected_by_default("accounts"),
     )
-    poll: PollSettings = key(
-        "Settings for this account alone, over those at the top level.",
-        "仅用于该账号的设置，优先于顶层的设置。",
-        factory=PollSettings,
-    )
+    poll: PollSettings = _own_poll("account", "账号")
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
@@ -322,11 +342,17 @@ def _user(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-class OrName:
-    """Describes in the JSON Schema the values that `_user` accepts."""
+@dataclass(frozen=True)
+class Or:
+    """Describes in the JSON Schema a further form of a value, which a validator accepts."""
+
+    form: Mapping[str, object]
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [ANY_TEXT, handler(core)]}
+        return {"anyOf": [self.form, handler(core)]}
+
+
+OR_NAME = Or(ANY_TEXT)
 
 
 class All(tuple[Any, ...]):
@@ -352,15 +378,8 @@ def _written_all(value: Any, handler: SerializerFunctionWrapHandler) -> Any:
     return ALL_WORD if isinstance(value, All) else handler(value)
 
 
-class OrAll:
-    """Describes in the JSON Schema the word that `_all_or` accepts."""
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [{"const": ALL_WORD}, handler(core)]}
-
-
 # In an annotation of a list.
-_ALL_OR_LIST = (OrAll(), WrapValidator(_all_or), WrapSerializer(_written_all))
+_ALL_OR_LIST = (Or({"const": ALL_WORD}), WrapValidator(_all_or), WrapSerializer(_written_all))
 
 
 class Member(Section):
@@ -420,22 +439,13 @@ class Cluster(Section):
     account: Name | None = key(
         "Name of the account that gives the token, renewed by itself.", "提供令牌的账号的名字；令牌自动更新。"
     )
-    requests_per_second: Rate | None = key(
-        "Limit of requests to the region, for all shards together. Left out: no limit.",
-        "对该区域每秒最多发出的请求数，所有分片合计。不写则不限制。",
-    )
+    requests_per_second: Rate | None = _limit("the region", "该区域")
     tls: Tls = key("How the region's certificate is verified.", "如何校验区域的证书。", factory=Tls)
-    collect: Annotated[tuple[RegionCollector, ...], _DefaultCollectors("clusters")] = key(
-        "Collectors to run for this region. Left out: those that are on by default.",
-        "对该区域启用的采集项。不写则为默认启用的采集项。",
-        factory=lambda: collected_by_default("clusters"),
+    collect: Annotated[tuple[RegionCollector, ...], _DefaultCollectors("clusters")] = _collect(
+        "clusters", "region", "区域"
     )
-    poll: PollSettings = key(
-        "Settings for this region alone, over those at the top level.",
-        "仅用于该区域的设置，优先于顶层的设置。",
-        factory=PollSettings,
-    )
-    users: tuple[Annotated[User, BeforeValidator(_user), OrName()], ...] | None = key(
+    poll: PollSettings = _own_poll("region", "区域")
+    users: tuple[Annotated[User, BeforeValidator(_user), OR_NAME], ...] | None = key(
         "Users whose jobs are counted by queue. Left out: the token's own.",
         "按队列统计哪些用户的作业。不写则为令牌自己的用户。",
     )
@@ -583,21 +593,10 @@ class Slurm(Section):
         "Slurm accounts whose jobs are followed; label group. Left out: all of them.",
         "要跟踪作业的 Slurm 账户（account）；标签 group。不写则为全部账户。",
     )
-    requests_per_second: Rate | None = key(
-        "Limit of requests to the cluster, for all shards together. Left out: no limit.",
-        "对该集群每秒最多发出的请求数，所有分片合计。不写则不限制。",
-    )
+    requests_per_second: Rate | None = _limit("the cluster", "该集群")
     tls: Tls = key("How the certificate is verified.", "如何校验证书。", factory=Tls)
-    collect: Annotated[tuple[SlurmCollector, ...], _DefaultCollectors("slurm")] = key(
-        "Collectors to run for this cluster. Left out: those that are on by default.",
-        "对该集群启用的采集项。不写则为默认启用的采集项。",
-        factory=lambda: collected_by_default("slurm"),
-    )
-    poll: PollSettings = key(
-        "Settings for this cluster alone, over those at the top level.",
-        "仅用于该集群的设置，优先于顶层的设置。",
-        factory=PollSettings,
-    )
+    collect: Annotated[tuple[SlurmCollector, ...], _DefaultCollectors("slurm")] = _collect("slurm", "cluster", "集群")
+    poll: PollSettings = _own_poll("cluster", "集群")
 
     @property
     def unix_socket(self) -> str:
@@ -679,21 +678,12 @@ class OctopusProject(Section):
     )
     iam: Iam | None = key("Login that gives the token.", "用来获取令牌的登录。")
     queues: tuple[OctopusQueue, ...] = needed("The queues to watch.", "要观察的队列。")
-    requests_per_second: Rate | None = key(
-        "Limit of requests to the project, for all shards together. Left out: no limit.",
-        "对该项目每秒最多发出的请求数，所有分片合计。不写则不限制。",
-    )
+    requests_per_second: Rate | None = _limit("the project", "该项目")
     tls: Tls = key("How the certificate is verified.", "如何校验证书。", factory=Tls)
-    collect: Annotated[tuple[ProjectCollector, ...], _DefaultCollectors("octopus")] = key(
-        "Collectors to run for this project. Left out: those that are on by default.",
-        "对该项目启用的采集项。不写则为默认启用的采集项。",
-        factory=lambda: collected_by_default("octopus"),
+    collect: Annotated[tuple[ProjectCollector, ...], _DefaultCollectors("octopus")] = _collect(
+        "octopus", "project", "项目"
     )
-    poll: PollSettings = key(
-        "Settings for this project alone, over those at the top level.",
-        "仅用于该项目的设置，优先于顶层的设置。",
-        factory=PollSettings,
-    )
+    poll: PollSettings = _own_poll("project", "项目")
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
