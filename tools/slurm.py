@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +24,11 @@ from typing import Final
 
 PROGRAMS: Final = ("slurmctld", "slurmd", "slurmrestd", "munged", "sbatch")
 PACKAGES: Final = ("slurmctld", "slurmd", "slurm-client", "munge", "slurmrestd")
-NODES: Final = ("n1", "n2")
 DEADLINE: Final = 120.0
+# Where jobs get a limit of memory. Slurm cannot tell without that a job ran out of it: with OverMemoryKill it just failed.
+MEMORY: Final = Path("/sys/fs/cgroup/memory")
 
-# Nothing of the cluster needs the network, cgroups or a database, and a job starts as soon as there is room.
+# Nothing of the cluster needs the network, and a job starts as soon as there is room.
 CONF: Final = """ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
@@ -54,17 +55,17 @@ GresTypes=gpu,dcu
 KillWait=2
 MinJobAge=300
 {more}
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} {node}
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} {node}
-PartitionName=batch Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
-PartitionName=debug Nodes=n1 MaxTime=10 State=UP
+NodeName={first} NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} {node}
+NodeName={second} NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} {node}
+PartitionName=batch Nodes={first},{second} Default=YES MaxTime=INFINITE State=UP
+PartitionName=debug Nodes={first} MaxTime=10 State=UP
 """
 NODE: Final = "CPUs=64 CoresPerSocket=32 Sockets=2 RealMemory=512000 Gres=gpu:h100:4,dcu:2"
-OLD: Final = "CredType=cred/munge\nTaskPlugin=task/none\nSwitchType=switch/none"
-NEW: Final = (
-    "CredType=auth/munge\nAuthAltTypes=auth/jwt\nAuthAltParameters=jwt_key={folder}/jwt.key\n"
-    "MetricsType=metrics/openmetrics"
-)
+OLD: Final = "CredType=cred/munge\nSwitchType=switch/none"
+NEW: Final = """CredType=auth/munge
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key={folder}/jwt.key
+MetricsType=metrics/openmetrics"""
 
 
 class SlurmError(Exception):
@@ -73,13 +74,18 @@ class SlurmError(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """A running Slurm: `prefix` stands before each of its commands, `metrics` is the address of its own, if any."""
+    """A running Slurm: `prefix` stands before each of its commands, `metrics` is the address of its own, if any.
+
+    With `limits_memory` a job that uses more than it requested is ended as OUT_OF_MEMORY.
+    """
 
     prefix: tuple[str, ...]
     url: str
     token: str
     metrics: str
     folder: str
+    nodes: tuple[str, ...]
+    limits_memory: bool
 
 
 def missing_program() -> str | None:
@@ -95,7 +101,10 @@ class Slurm:
         self._outside = outside
         self._folder = Path("/", outside.relative_to(root))
         self._inside = [] if root == Path("/") else ["chroot", str(root)]
-        self._ports = {name: free_port() for name in ("controller", "rest", *NODES)}
+        self._ports = {name: free_port() for name in ("controller", "rest", "n1", "n2")}
+        # Names of its own, for memory is limited by nodes' names, and other clusters may run on this machine.
+        self.nodes = tuple(f"p{self._ports['controller']}n{number}" for number in (1, 2))
+        self._limits_memory = can_limit_memory()
         self._rest: subprocess.Popen[bytes] | None = None
         self._users = {name: self._id(name) for name in ("munge", "nobody")}
 
@@ -115,17 +124,17 @@ class Slurm:
         """Start all daemons and wait until they work. Raises SlurmError."""
         self._write_files()
         munge = ("munged", f"--key-file={self._folder}/munge.key", f"--socket={self._folder}/munge/socket")
-        files = (f"--pid-file={self._folder}/munge/pid", f"--log-file={self._folder}/munge/log")
-        self.run(*self._as("munge"), *munge, *files, f"--seed-file={self._folder}/munge/seed", "--force")
+        files = (f"--pid-file={self._folder}/munge/munged.pid", f"--log-file={self._folder}/munge/log")
+        self.run(*self.as_user("munge"), *munge, *files, f"--seed-file={self._folder}/munge/seed", "--force")
         self.start_controller()
-        for node in NODES:
+        for node in self.nodes:
             self.run("slurmd", "-f", f"{self._folder}/slurm.conf", "-N", node)
         url = self._start_rest()
         wait_for("the nodes", lambda: set(self.run("sinfo", "-h", "-o", "%T").split()) == {"idle"})
         wait_for("slurmrestd", self._rest_listens)
         token = self.run("scontrol", "token", "lifespan=86400").strip().partition("=")[2] if self._inside else ""
         metrics = f"http://127.0.0.1:{self._ports['controller']}/metrics" if self._inside else ""
-        return Facts(self.prefix, url, token, metrics, str(self._outside))
+        return Facts(self.prefix, url, token, metrics, str(self._outside), self.nodes, self._limits_memory)
 
     def start_controller(self) -> None:
         """Start slurmctld; jobs that it knew before go on."""
@@ -133,15 +142,18 @@ class Slurm:
 
     def stop(self) -> None:
         """Cancel all jobs and end all daemons."""
-        with suppress(SlurmError, subprocess.TimeoutExpired):
-            self.run("scancel", "--user=root")
-            wait_for("the end of jobs", lambda: not self.run("squeue", "-h", "-t", "R,CG"), seconds=20.0)
+        if (self._outside / "slurmctld.pid").exists():
+            with suppress(SlurmError, subprocess.TimeoutExpired):
+                for user in ("root", "nobody"):
+                    self.run("scancel", f"--user={user}")
+                wait_for("the end of jobs", lambda: not self.run("squeue", "-h", "-t", "R,CG"), seconds=20.0)
         if self._rest is not None:
             self._rest.terminate()
             self._rest.wait()
-        files = [self._outside / f"slurmd-{node}.pid" for node in NODES]
-        for file in (*files, self._outside / "slurmctld.pid", self._outside / "munge/pid"):
-            end(file)
+        for name in (*(f"slurmd-{node}" for node in self.nodes), "slurmctld", "munge/munged"):
+            end(self._outside / f"{name}.pid")
+        for node in self.nodes:
+            remove_cgroup(MEMORY / f"slurm_{node}")
 
     def stop_controller(self) -> None:
         """End slurmctld as a restart does."""
@@ -153,14 +165,15 @@ class Slurm:
             raise SlurmError(f"there is no user {user}: is munge installed?")
         return found.stdout.strip()
 
-    def _as(self, user: str) -> tuple[str, ...]:
+    def as_user(self, user: str) -> tuple[str, ...]:
+        """Return the prefix of a command that munge or nobody runs."""
         # slurmrestd does not run with root's group either.
         return ("setpriv", f"--reuid={self._users[user]}", "--regid=65534", "--clear-groups")
 
     def _write_files(self) -> None:
         outside, munge = self._outside, int(self._users["munge"])
         self._outside.chmod(0o755)
-        for name in ("munge", "state", "rest", *(f"spool-{node}" for node in NODES)):
+        for name in ("munge", "state", "rest", *(f"spool-{node}" for node in self.nodes)):
             (outside / name).mkdir()
         os.chown(outside / "munge", munge, -1)
         os.chown(outside / "rest", int(self._users["nobody"]), -1)
@@ -170,18 +183,24 @@ class Slurm:
             (outside / name).chmod(0o400)
         for device in (*(f"gpu{i}" for i in range(4)), "dcu0", "dcu1"):
             os.mknod(outside / device, 0o20666, os.makedev(1, 3))
-        more = (NEW if self._inside else OLD).format(folder=self._folder)
-        host = os.uname().nodename.split(".")[0]
-        conf = CONF.format(folder=self._folder, host=host, more=more, node=NODE, **self._ports)
-        (outside / "slurm.conf").write_text(conf, encoding="ascii")
-        devices = "NodeName=n[1-2] Name={name} {type}File={folder}/{name}[0-{last}]\n"
-        (outside / "gres.conf").write_text(
-            devices.format(name="gpu", type="Type=h100 ", folder=self._folder, last=3)
-            + devices.format(name="dcu", type="", folder=self._folder, last=1),
-            encoding="ascii",
-        )
-        cgroup = "CgroupPlugin=disabled\n" if self._inside else "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n"
-        (outside / "cgroup.conf").write_text(cgroup, encoding="ascii")
+        first, second = self.nodes
+        values = {"folder": self._folder, "host": host_name(), "first": first, "second": second, **self._ports}
+        more = f"{NEW if self._inside else OLD}\nTaskPlugin=task/{'cgroup' if self._limits_memory else 'none'}"
+        devices = "NodeName={first},{second} Name={name} {type}File={folder}/{name}[0-{last}]\n"
+        files = {
+            "slurm.conf": CONF.format(more=more.format(**values), node=NODE, **values),
+            "gres.conf": devices.format(name="gpu", type="Type=h100 ", last=3, **values)
+            + devices.format(name="dcu", type="", last=1, **values),
+            "cgroup.conf": self._cgroup_conf(),
+        }
+        for name, content in files.items():
+            (outside / name).write_text(content, encoding="ascii")
+
+    def _cgroup_conf(self) -> str:
+        if self._inside and not self._limits_memory:
+            return "CgroupPlugin=disabled\n"
+        constraints = "ConstrainRAMSpace=yes\nConstrainSwapSpace=yes\n" if self._limits_memory else ""
+        return "CgroupPlugin=cgroup/v1\n" + constraints + ("" if self._inside else "CgroupAutomount=no\n")
 
     def _start_rest(self) -> str:
         """Start slurmrestd, which does not run as root, and return its address."""
@@ -195,7 +214,7 @@ class Slurm:
             command = ("env", "SLURM_BITSTR_LEN=0", *rest, address)
         log = (self._outside / "slurmrestd.log").open("wb")
         with log:
-            everything = [*self.prefix, *self._as("nobody"), *command]
+            everything = [*self.prefix, *self.as_user("nobody"), *command]
             self._rest = subprocess.Popen(everything, stdout=log, stderr=log)  # noqa: S603 - ours
         return f"http://{address}" if self._inside else address
 
@@ -205,8 +224,7 @@ class Slurm:
             raise SlurmError(f"slurmrestd ended: {log.strip()[-400:]}")
         if not self._inside:
             return (self._outside / "rest/socket").exists()
-        with socket.socket() as tried:
-            return tried.connect_ex(("127.0.0.1", self._ports["rest"])) == 0
+        return listens(self._ports["rest"])
 
 
 def free_port() -> int:
@@ -214,6 +232,33 @@ def free_port() -> int:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
         return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+def host_name() -> str:
+    return os.uname().nodename.split(".")[0]
+
+
+def can_limit_memory() -> bool:
+    """Whether the kernel's groups of processes (cgroup v1) can limit memory here: not in most containers."""
+    try:
+        tried = Path(tempfile.mkdtemp(dir=MEMORY))
+    except OSError:
+        return False
+    tried.rmdir()
+    return True
+
+
+def remove_cgroup(folder: Path) -> None:
+    """Remove what daemons that have ended left of a group of processes."""
+    with suppress(OSError):
+        for within in sorted(folder.rglob("*/"), reverse=True):
+            within.rmdir()
+        folder.rmdir()
 
 
 def wait_for(subject: str, done: Callable[[], bool], seconds: float = DEADLINE) -> None:
@@ -264,19 +309,21 @@ def made_chroot(suite: str) -> Path:
                 raise SlurmError(f"{step[0]} is missing: apt-get install {step[0]}") from None
             except subprocess.CalledProcessError as error:
                 raise SlurmError(f"{step[0]}: {error.stderr.strip()[-400:]}") from None
-    host = os.uname().nodename.split(".")[0]
-    (root / "etc/hosts").write_text(f"127.0.0.1 localhost {host}\n", encoding="ascii")
+    (root / "etc/hosts").write_text(f"127.0.0.1 localhost {host_name()}\n", encoding="ascii")
     return root
 
 
 @contextmanager
 def mounted(root: Path) -> Iterator[None]:
-    """Mount what daemons need in a chroot."""
-    kinds: Mapping[str, Sequence[str]] = {"proc": ("-t", "proc", "proc"), "dev": ("--bind", "/dev")}
+    """Mount what daemons need in a chroot; nothing that deleting the chroot by hand would delete from this machine."""
+    kinds: dict[str, Sequence[str]] = {"proc": ("-t", "proc", "proc")}
+    if can_limit_memory():
+        kinds[str(MEMORY.relative_to("/"))] = ("--bind", str(MEMORY))
     table, ours = Path("/proc/mounts").read_text(encoding="utf-8"), []
     try:
         for name, how in kinds.items():
             if root != Path("/") and f" {root / name} " not in table:
+                (root / name).mkdir(parents=True, exist_ok=True)
                 subprocess.run(["mount", *how, str(root / name)], check=True)  # noqa: S603, S607
                 ours.append(str(root / name))
         yield

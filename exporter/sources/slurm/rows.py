@@ -13,7 +13,7 @@ import msgspec
 
 from exporter.errors import RecordError
 from exporter.http import one_line
-from exporter.records import ENDED, Job, JobState
+from exporter.records import ENDED, Job, JobState, PendingReason
 from exporter.sources.collector import list_of, raise_if_all_rejected, read_row, read_row_and_flaws
 from exporter.sources.reasons import pending_reason
 from exporter.sources.slurm.api import Number, number_of, time_of
@@ -70,7 +70,7 @@ _TASK: Final = re.compile(r"([0-9]{1,10})_[0-9]{1,9}")
 # Of a number that is an amount.
 _DIGITS: Final = 16
 # Seconds by which the clocks of the controller and of this machine may differ.
-CLOCK_TOLERANCE: Final = 3600.0
+CLOCK_TOLERANCE: Final = 30.0
 # The most tasks that one answer may stand for: beyond is no cluster, but a mistake.
 TASKS_LIMIT: Final = 1_000_000
 
@@ -87,6 +87,7 @@ class Row(msgspec.Struct, gc=False):
     name: Name = Name("")
     job_state: str | list[str] | None = None
     state_reason: str | None = None
+    state_description: str | None = None
     priority: Number = None
     account: Name = Name("")
     user_name: Name = Name("")
@@ -100,6 +101,7 @@ class Row(msgspec.Struct, gc=False):
     tasks: Number = None
     tres_req_str: str | None = None
     tres_alloc_str: str | None = None
+    nodes: str | None = None
     tres_per_node: str | None = None
     tres_per_job: str | None = None
     tres_per_socket: str | None = None
@@ -252,14 +254,11 @@ def tasks_of(array: int, written: str, limit: int) -> tuple[list[str], bool]:
 def to_job(row: Row, job_id: str, now: float) -> Job:
     """Return the job that a row describes, or the first of them, under this id."""
     state, word = state_of(row)
-    # A job that was cancelled while it waited has a start, too: that of the cancellation. It never had an allocation.
-    began = state in _BEGAN and row.tres_alloc_str != ""
+    # One that was cancelled while it waited never had nodes, though where the scheduler tried to place it, something may be
+    # left of an allocation.
+    began = state in _BEGAN and (row.tres_alloc_str if row.nodes is None else row.nodes) != ""
     cpus, gpus, dcus = allocated(row) if began and state not in ENDED else (0, 0, 0)
-    submitted, started = time_of(row.submit_time), time_of(row.start_time) if began else None
-    ended = time_of(row.end_time) if state in ENDED or is_cleaned_up(row) else None
-    if ended is not None and ended > now + CLOCK_TOLERANCE:
-        # It is being requeued, which counts as another submission: then it ended. Its times are those of the next run.
-        started, ended = None, submitted
+    started, ended = times_of(row, state, now) if began else (None, time_of(row.end_time) if state in ENDED else None)
     requested = amounts(row.tres_req_str)
     return Job(
         job_id,
@@ -274,17 +273,25 @@ def to_job(row: Row, job_id: str, now: float) -> Job:
         allocated_dcus=dcus,
         raw_state=word,
         queue=str(row.partition),
-        reason=pending_reason(state, row.state_reason),
-        submitted=submitted,
+        reason=reason_of(row, state),
+        submitted=time_of(row.submit_time),
         started=started,
         ended=ended,
     )
 
 
-def is_cleaned_up(row: Row) -> bool:
-    """Whether a job has ended and its nodes are being cleaned up; else the end of one that is not over is its limit."""
+def times_of(row: Row, state: JobState, now: float) -> tuple[float | None, float | None]:
+    """Return when a job that began did so and when it ended, None for what is not told.
+
+    The end of one that is not over is its limit. Both of one that is being requeued are those of its next run.
+    """
     words = words_of(row.job_state)
-    return "COMPLETING" in words and "RUNNING" not in words
+    nodes_are_cleaned_up = "COMPLETING" in words and "RUNNING" not in words
+    started, ended = time_of(row.start_time), time_of(row.end_time)
+    if state not in ENDED and not nodes_are_cleaned_up:
+        return started, None
+    is_limit = ended is not None and ended > now + CLOCK_TOLERANCE
+    return (None, None) if nodes_are_cleaned_up and (is_limit or "PENDING" in words) else (started, ended)
 
 
 def words_of(state: str | list[str] | None) -> list[str]:
@@ -307,6 +314,12 @@ def state_of(row: Row) -> tuple[JobState, str]:
     if row.state_reason in _WAITING:
         return JobState.WAITING, ""
     return (JobState.HELD if number_of(row.priority) == 0 else JobState.QUEUED), ""
+
+
+def reason_of(row: Row, state: JobState) -> PendingReason | None:
+    """Return why a job waits: as squeue has it, by the description where there is one that is understood."""
+    described = pending_reason(state, row.state_description)
+    return pending_reason(state, row.state_reason) if described in (None, "other", "held") else described
 
 
 # --- Resources --------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ WAITING: Final[Mapping[str, Any]] = {
     "name": "relax",
     "job_state": "PENDING",
     "state_reason": "Priority",
+    "state_description": "",
     "submit_time": SUBMITTED,
     "eligible_time": SUBMITTED,
     "start_time": 0,
@@ -44,6 +45,7 @@ WAITING: Final[Mapping[str, Any]] = {
     "tasks": 4,
     "tres_req_str": "cpu=16,mem=1000M,node=1,billing=16",
     "tres_alloc_str": "",
+    "nodes": "",
     "gres_detail": [],
     "tres_per_node": "",
     "tres_per_job": "",
@@ -61,6 +63,7 @@ RUNNING: Final = {
     "start_time": SUBMITTED + 3,
     "end_time": SUBMITTED + 31_536_000,
     "tres_alloc_str": "cpu=16,mem=1000M,node=1,billing=16",
+    "nodes": "n1",
 }
 ENDED: Final = {**RUNNING, "end_time": SUBMITTED + 60}
 

@@ -17,7 +17,7 @@ GENERATIONS = pytest.mark.parametrize("make", [old, new], ids=["v0.0.38", "later
 
 
 def read(*rows: Any) -> ClusterJobs:
-    return read_jobs(msgspec.Raw(json.dumps(rows).encode()), SUBMITTED + 3600.0)
+    return read_jobs(msgspec.Raw(json.dumps(rows).encode()), float(NOW))
 
 
 def only(row: Any) -> Job:
@@ -32,8 +32,12 @@ def shown(job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(job, name) for name in names}
 
 
+NOW = SUBMITTED + 3600
+NO_TIMES = {"started": None, "ended": None}
+REQUEUED = {**RUNNING, "job_state": "COMPLETING", "start_time": NOW, "end_time": NOW + 31_536_000}
 HOLDS_NOTHING = {"allocated_cpus": 0, "allocated_gpus": 0, "allocated_dcus": 0}
 RAN = {"submitted": SUBMITTED, "started": SUBMITTED + 3, "ended": SUBMITTED + 60}
+NEVER_BEGAN = {**ENDED, "job_state": "CANCELLED", "start_time": SUBMITTED + 60}
 NEVER_RAN = {"started": None, "ended": SUBMITTED + 60, **HOLDS_NOTHING}
 
 
@@ -71,14 +75,20 @@ NEVER_RAN = {"started": None, "ended": SUBMITTED + 60, **HOLDS_NOTHING}
         ({**ENDED, "job_state": "BOOT_FAIL"}, {"state": "node_failure"}),
         ({**ENDED, "job_state": "PREEMPTED"}, {"state": "deleted"}),
         # Cancelled while it waited: Slurm gives it the time of that as its start.
-        ({**ENDED, "job_state": "CANCELLED", "start_time": SUBMITTED + 60, "tres_alloc_str": ""}, {"state": "deleted", **NEVER_RAN}),
+        ({**NEVER_BEGAN, "nodes": "", "tres_alloc_str": ""}, {"state": "deleted", **NEVER_RAN}),
+        # The scheduler tried where it could run.
+        ({**NEVER_BEGAN, "nodes": "", "tres_alloc_str": "cpu=64,billing=64"}, {"state": "deleted", **NEVER_RAN}),
+        ({**NEVER_BEGAN, "nodes": None, "tres_alloc_str": ""}, {"state": "deleted", **NEVER_RAN}),
         ({"job_state": "REQUEUED", "start_time": SUBMITTED + 3}, {"state": "requeued", "started": None}),
         ({"job_state": "REQUEUE_HOLD"}, {"state": "requeued"}),
         ({"job_state": "SPECIAL_EXIT"}, {"state": "held"}),
         ({"job_state": "REVOKED"}, {"state": "other"}),
         ({"job_state": "FROZEN_SOLID"}, {"state": "unknown", "raw_state": "FROZEN_SOLID"}),
-        # A job that is being requeued was submitted anew, and its other times are those of the next run.
-        ({**RUNNING, "job_state": "COMPLETING", "start_time": SUBMITTED}, {"state": "exiting", "started": None, "ended": SUBMITTED}),
+        # A job that is being requeued: its times are those of the next run, and the limit of that.
+        (REQUEUED, {"state": "exiting", **NO_TIMES, "allocated_cpus": 16}),
+        ({**REQUEUED, "end_time": NOW + 60}, {"state": "exiting", **NO_TIMES}),
+        # Of one that does not run again, the controller's clock may be ahead.
+        ({**ENDED, "job_state": "COMPLETING", "end_time": NOW + 20}, {"state": "exiting", "ended": NOW + 20}),
         ({"partition": "debug,batch"}, {"queue": "debug,batch"}),
         ({"name": "", "partition": ""}, {"name": "", "queue": ""}),
         ({"tres_req_str": ""}, {"requested_cpus": 16}),
@@ -90,6 +100,33 @@ NEVER_RAN = {"started": None, "ended": SUBMITTED + 60, **HOLDS_NOTHING}
 )  # fmt: skip
 def test_a_job_in_both_generations(make: Make, changes: dict[str, Any], expected: dict[str, Any]) -> None:
     assert shown(only(make(**changes)), expected) == expected
+
+
+@GENERATIONS
+@pytest.mark.parametrize(
+    ("told", "description", "reason"),
+    [
+        ("Resources", "", "resources"),
+        ("Resources", None, "resources"),
+        # As squeue has it, the description says more.
+        ("Resources", "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions", "nodes_unavailable"),
+        ("ReqNodeNotAvail", "ReqNodeNotAvail, UnavailableNodes:n1", "nodes_unavailable"),
+        ("Priority", "words of a site", "priority"),
+        ("WordsOfNextYear", "", "other"),
+        ("None", "", None),
+        ("None", "words of a site", None),
+        (None, None, None),
+    ],
+)  # fmt: skip
+def test_the_reason_is_that_of_squeue(
+    make: Make, told: str | None, description: str | None, reason: str | None
+) -> None:
+    assert only(make(state_reason=told, state_description=description)).reason == reason
+
+
+def test_a_job_that_is_being_requeued_has_no_end_whatever_its_limit() -> None:
+    row = new(**{**REQUEUED, "job_state": ["PENDING", "COMPLETING"], "end_time": NOW - 1})
+    assert shown(only(row), NO_TIMES) == NO_TIMES
 
 
 @pytest.mark.parametrize(
@@ -191,7 +228,7 @@ def test_tasks_that_make_no_sense_reject_the_row(make: Make, written: str) -> No
 
 @GENERATIONS
 def test_an_array_that_was_cancelled_as_a_whole(make: Make) -> None:
-    cancelled = {**ENDED, "job_state": "CANCELLED", "tres_alloc_str": "", "array_job_id": 5, "job_id": 5}
+    cancelled = {**NEVER_BEGAN, "nodes": "", "array_job_id": 5, "job_id": 5}
     found = read(make(**cancelled, array_task_string="2-3"))
     assert [(owned.job.id, owned.job.state, owned.job.started) for owned in found.jobs] == [
         ("5_2", "deleted", None),
