@@ -166,7 +166,7 @@ class Slurm:
         return found.stdout.strip()
 
     def as_user(self, user: str) -> tuple[str, ...]:
-        """Return the prefix of a command that munge or nobody runs."""
+        """Return the prefix of a command that runs as a `user` other than root."""
         # slurmrestd does not run with root's group either.
         return ("setpriv", f"--reuid={self._users[user]}", "--regid=65534", "--clear-groups")
 
