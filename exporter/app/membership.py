@@ -91,7 +91,9 @@ class Membership:
             await upstream.close()
         if self._errors.pop(account.name, None) is not None:
             log.info("the members of groups are known again", account=account.name)
-        self._known[account.name] = groups
+        # A member in a row that cannot be read is unknown, not gone.
+        before = self._known.get(account.name, ()) if groups.rejected else ()
+        self._known[account.name] = (*groups, *before)
         return True
 
 

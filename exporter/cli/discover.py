@@ -155,7 +155,8 @@ def _summary(discovery: Discovery, sections: list[Section], trials: Mapping[str,
         )
         yield f"found {cluster.name}: user {section.region.user or 'unknown'}, {groups}; {', '.join(each.name for each in chosen)}"
     if discovery.groups_problem:
-        yield f"the groups of the account are not known: {discovery.groups_problem}; first: does it administer one? Then give members yourself"
+        known = "all known" if any(region.groups for region in discovery.regions) else "known"
+        yield f"the groups of the account are not {known}: {discovery.groups_problem}; first: does it administer one? Then give members yourself"
     for group in discovery.elsewhere:
         yield f"left out the group {group.name or group.group_id}: it is of no region of this account"
 

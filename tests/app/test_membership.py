@@ -127,6 +127,26 @@ async def test_a_failed_look_keeps_the_members_and_says_so(tmp_path: Path, platf
         assert polled(exporter) == EVERYBODY
 
 
+async def test_whoever_is_in_a_row_that_cannot_be_read_stays(tmp_path: Path, platform: Simulator) -> None:
+    clock = FakeClock(time.time())
+    physics = {"groupId": PHYSICS, "groupDisplayName": "physics", "groupUsersInfos": [{"clusterUserName": "erin"}]}
+    kept = EVERYBODY | {"physics/erin"}
+    async with running(tmp_path, text(platform), clock) as exporter:
+        await eventually(lambda: polled(exporter) == EVERYBODY, "all members are polled")
+        for rows, expected in (([physics, 7], kept), ([physics | {"groupUsersInfos": [7, {"clusterUserName": "bob"}]}], kept),
+                               ([physics], {"physics/erin"})):  # fmt: skip
+            platform.platform.faults.clear()
+            platform.platform.faults.add(Fault(kind="code", code="0", data=rows, endpoint="groups"))
+            before = platform.platform.requests.counts["groups"]
+
+            async def asked(before: int = before) -> bool:
+                await clock.advance(HOUR)
+                return platform.platform.requests.counts["groups"] > before
+
+            await eventually(asked, "the platform was asked again")
+            await eventually(lambda expected=expected: polled(exporter) == expected, f"{len(expected)} are polled")  # type: ignore[misc]
+
+
 async def test_without_an_answer_the_rest_is_polled_and_it_gets_ready(tmp_path: Path, platform: Simulator) -> None:
     platform.platform.faults.add(Fault(kind="status", status=500, endpoint="groups"))
     written = text(platform).replace('"member_jobs"', '"member_jobs", "schedulers"')

@@ -20,7 +20,7 @@ from exporter.errors import (
 )
 from exporter.http import Endpoint, Login, Response, StaticToken, TokenProvider, Upstream, excerpt
 from exporter.sources.scnet.api import open_envelope
-from exporter.sources.scnet.groups import GROUPS, GROUPS_PATH, Group, read_groups
+from exporter.sources.scnet.groups import GROUPS, GROUPS_PATH, Group, Groups, read_groups
 from exporter.sources.scnet.login import RegionToken, read_login
 from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
 from exporter.sources.values import UNREADABLE, as_id
@@ -148,16 +148,17 @@ def belongs(group: Group, region: RegionToken, regions: list[RegionToken]) -> bo
 
 
 async def find_groups(upstream: Upstream, token: str | None, ac_url: str) -> tuple[tuple[Group, ...], str]:
-    """Return the groups that the platform's token sees, and why there are none where that is known; never fails."""
+    """Return the groups that the platform's token sees, and why some are missing where that is known; never fails."""
     if token is None:
         return (), "the login gives no token of the platform itself"
     try:
-        return await ask_groups(upstream, StaticToken(InlineSecret(token, "the login")), ac_url), ""
+        groups = await ask_groups(upstream, StaticToken(InlineSecret(token, "the login")), ac_url)
     except PollError as error:
         return (), str(error)
+    return groups, f"{groups.rejected} rows of their list could not be read" if groups.rejected else ""
 
 
-async def ask_groups(upstream: Upstream, tokens: TokenProvider, ac_url: str) -> tuple[Group, ...]:
+async def ask_groups(upstream: Upstream, tokens: TokenProvider, ac_url: str) -> Groups:
     """Return the groups and members that a platform token sees. Raises PollError."""
     return await Endpoint(upstream, tokens, GROUPS, f"{ac_url}{GROUPS_PATH}").get(read_groups)
 

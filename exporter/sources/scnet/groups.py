@@ -5,7 +5,6 @@ only, and whether a member's row names the region's user is open: ``clusterUserN
 ``userName``.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,21 +51,28 @@ class Group:
     by_login: frozenset[str] = frozenset()
 
 
-def read_groups(response: Response) -> tuple[Group, ...]:
+class Groups(tuple[Group, ...]):  # noqa: SLOT001 - a tuple has no room for them
+    """Groups; `rejected` counts the rows of groups and members that could not be read: so some may be missing."""
+
+    rejected = 0
+
+
+def read_groups(response: Response) -> Groups:
     """Return the groups in an answer; rows that cannot be read are left out.
 
     Raises PollError, also where none can be read.
     """
     data = open_envelope(response)
     found: dict[tuple[str, str], tuple[str, dict[str, bool]]] = {}
-    rows, rejected = 0, 0
+    rows, rejected, lost = 0, 0, 0
     for raw in raw_rows(data):
         try:
-            row, members = _read(raw)
+            row, members, unread = _read(raw)
         except RecordError:
             rejected += 1
             continue
         rows += 1
+        lost += unread
         key = str(row.cluster_id or ""), str(row.group_id)
         known = found.setdefault(key, (str(row.group_display_name), {}))[1]
         for member in members:
@@ -74,14 +80,16 @@ def read_groups(response: Response) -> tuple[Group, ...]:
             if user:
                 known[user] = known.get(user, True) and not member.cluster_user_name.strip()
     raise_if_all_rejected(range(rows), rejected, data)
-    return tuple(
+    groups = Groups(
         Group(*key, name, tuple(members), frozenset(user for user, by_login in members.items() if by_login))
         for key, (name, members) in found.items()
     )
+    groups.rejected = rejected + lost
+    return groups
 
 
-def _read(raw: msgspec.Raw) -> tuple[WireGroup, list[WireMember]]:
-    """Return a row and its members.
+def _read(raw: msgspec.Raw) -> tuple[WireGroup, list[WireMember], int]:
+    """Return a row, its members, and how many of these could not be read.
 
     Raises RecordError for one without a usable id, or none of whose members can be read.
     """
@@ -93,18 +101,16 @@ def _read(raw: msgspec.Raw) -> tuple[WireGroup, list[WireMember]]:
     except DecodeError:
         raise RecordError(f"its members are no list: {excerpt(bytes(row.group_users_infos))}") from None
     if not infos:
-        return row, [row]
-    members = list(_members(infos))
-    if not members:
-        raise RecordError("none of its members can be read")
-    return row, members
-
-
-def _members(infos: Iterable[msgspec.Raw]) -> Iterable[WireMember]:
-    for raw in infos:
+        return row, [row], 0
+    members, unread = list[WireMember](), 0
+    for info in infos:
         try:
-            member = read_row(raw, WireMember)
+            member = read_row(info, WireMember)
         except RecordError:
+            unread += 1
             continue
         if member.user_name.strip() or member.cluster_user_name.strip():
-            yield member
+            members.append(member)
+    if not members:
+        raise RecordError("none of its members can be read")
+    return row, members, unread
