@@ -33,7 +33,7 @@ from exporter.http import Request, Response, Settings, Upstream, on_response
 from exporter.http.client import ResponseHook, readable
 from exporter.polling import Target
 from exporter.redaction import redact
-from exporter.sources.collector import Subject
+from exporter.sources.collector import NOT_THERE, Subject
 from exporter.sources.scnet.discovery import ask_center
 from exporter.sources.scnet.subjects import OWNER
 
@@ -202,7 +202,8 @@ async def _ask_refused(components: Components, captured: Capture) -> None:
     """Repeat the first request to each endpoint that carried a token, without one and with a wrong one."""
     first: dict[Hashable, Exchange] = {}
     for each in captured.exchanges:
-        if any(name.lower() in TOKENS for name in each.request.headers) and each.request.method in ("GET", "POST"):
+        asked = each.request.method in ("GET", "POST") and each.response.status not in NOT_THERE
+        if asked and any(name.lower() in TOKENS for name in each.request.headers):
             first.setdefault((each.source, each.request.collector, urlsplit(each.request.url).path), each)
     for each in first.values():
         upstream = _upstream(components, each.source)
