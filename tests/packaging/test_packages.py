@@ -81,9 +81,9 @@ def test_deb_and_rpm_hold_the_same_and_rpm_leaves_nothing_behind(tmp_path: Path)
     assert list(system.rglob("*hpc-exporter*")) == []
 
 
-def run(*command: str | Path, **settings: Any) -> str:
+def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
     """Run a program that has to work; its output."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True, **settings)  # noqa: S603 - packagers
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, env=env)  # noqa: S603 - packagers
     assert done.returncode == 0, done.stderr
     return done.stdout
 
