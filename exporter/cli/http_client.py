@@ -20,7 +20,7 @@ from exporter.config import Secret, Tls
 from exporter.config.loading import load_document
 from exporter.config.section import Section, key, needed
 from exporter.config.values import BodySecret, BodySecretFile, HeaderSecret, HeaderSecretFile, Name
-from exporter.errors import AuthenticationError
+from exporter.errors import AuthenticationError, UntrustedCertificateError
 from exporter.http import Request, Response, Settings, Upstream
 from exporter.redaction import remember
 
@@ -123,7 +123,13 @@ class Server:
             return read(response)
 
         remember(self._access.secrets)
-        return await self._upstream.call(request, accepted)
+        try:
+            return await self._upstream.call(request, accepted)
+        except UntrustedCertificateError as error:
+            said = str(error).partition(";")[0]
+            raise UntrustedCertificateError(
+                f"{said}; give its CA as tls_config.ca_file by --http.config.file"
+            ) from None
 
     async def close(self) -> None:
         await self._upstream.close()

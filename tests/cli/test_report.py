@@ -197,8 +197,9 @@ EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
         ({"authorization": {"credentials_file": "secret"}}, 0, "0 % of the period"),
         ({"authorization": {"type": "Token", "credentials": "other-secret"}}, 1, "HTTP 401: give a password or a token"),
         ({}, 1, "HTTP 401: give a password or a token by --http.config.file"),
-        ({"basic_auth": {"username": "alice"}}, 1, "access.yml:1:16: basic_auth: one of password, password_file is missing"),
+        ({"basic_auth": {"username": "alice"}}, 1, "basic_auth: one of password, password_file is missing"),
         ({"authorization": {"credentials": "a"}, "basic_auth": {"username": "a", "password": "b"}}, 1, "give only one"),
+        ({"tls_config": {}}, 1, "was not accepted (unable to get local issuer certificate); give its CA as tls_config.ca_file"),
         ({"oauth2": {}}, 1, "oauth2: unknown key; known here are basic_auth, authorization, tls_config"),
     ],
 )  # fmt: skip
@@ -220,7 +221,7 @@ async def test_a_prometheus_behind_a_password(
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     url = await network.serve(handler, tls=context)
-    (tmp_path / "access.yml").write_text(json.dumps(access | {"tls_config": {"ca_file": "ca.pem"}}))
+    (tmp_path / "access.yml").write_text(json.dumps({"tls_config": {"ca_file": "ca.pem"}} | access))
     result = await Command(tmp_path, "")(
         "report", "--month=2026-01", f"--prometheus={url}", "--http.config.file=access.yml"
     )
