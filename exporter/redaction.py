@@ -235,7 +235,8 @@ def unescaped(match: re.Match[str]) -> bytes:
 
 def forms(secret: str) -> set[bytes]:
     """Return the forms of a secret to search for: as it is, and encoded."""
-    found = {secret.encode(errors="surrogatepass"), Plain(secret).content}
+    # A line break within what looks like an escape leaves its letters.
+    found = {secret.encode(errors="surrogatepass"), Plain(secret).content, Plain(secret.replace("\\", "")).content}
     return {form for form in found if len(form) >= SHORTEST_SECRET}
 
 

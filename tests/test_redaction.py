@@ -162,6 +162,12 @@ def test_what_looks_like_the_beginning_of_an_escape_does_not_hide_a_secret(befor
     assert secret not in redactor(secret).redact(before + secret)
 
 
+@pytest.mark.parametrize("secret", ["0aaep;\\u0440-01", "0aaep;%41bc-01", "0aaep&amp;bc-01", "0aaep\\nbcd-01"])
+def test_a_secret_that_is_wrapped_within_what_looks_like_an_escape_is_found(secret: str) -> None:
+    for place in range(1, len(secret)):
+        assert redactor(secret).redact(f"{secret[:place]}\n {secret[place:]}") == "<secret>", place
+
+
 @given(st.text(max_size=60))
 def test_any_text_can_be_searched(text: str) -> None:
     assert redactor(TOKEN).redact(text) == text

@@ -36,6 +36,7 @@ also_copy = {copied}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=3000"]
 pytest_add_cli_args_test_selection = {tests}
 use_git_change_detection = false
+track_dependencies = false
 # The words of log lines are promised to no one.
 do_not_mutate_patterns = ['\\blog\\.\\w+']
 """
