@@ -290,6 +290,10 @@ def made_chroot(suite: str) -> Path:
     """Return the chroot of a suite of Debian with Slurm in it, built unless it is there. Raises SlurmError."""
     root = Path(f"/var/tmp/slurm-{suite}")  # noqa: S108 - kept from one run to the next
     if not (root / "ready").exists():
+        # A run that was killed leaves its mounts behind.
+        for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+            if (target := line.split()[1]).startswith(f"{root}/"):
+                subprocess.run(["umount", "--lazy", target], check=True)  # noqa: S603, S607
         shutil.rmtree(root, ignore_errors=True)
         packages = " ".join((*PACKAGES, "slurm-wlm-jwt-plugin", "procps"))
         install = f"apt-get update -q && apt-get install -q -y --no-install-recommends {packages}"

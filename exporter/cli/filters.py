@@ -44,13 +44,13 @@ def chosen(candidates: Iterable[tuple[T, Subject]], filters: Mapping[str, Sequen
         for name in filters[flag] or ():
             if name not in given:
                 raise UsageError(f"no {flag} {name!r} has {noun}s; there are: {', '.join(given) or 'none'}")
-    found = [
-        each
-        for each, subject in known
-        if all(
-            wanted is None or any(name in wanted for name in NAMES[flag](subject)) for flag, wanted in filters.items()
-        )
-    ]
+    found = [each for each, subject in known if passes(subject, filters)]
     if known and not found:
         raise UsageError(f"no {noun} passes all filters together")
     return found
+
+
+def passes(subject: Subject, filters: Mapping[str, Sequence[str] | None]) -> bool:
+    return all(
+        wanted is None or any(name in wanted for name in NAMES[flag](subject)) for flag, wanted in filters.items()
+    )

@@ -12,7 +12,7 @@ from typing import Final
 
 from exporter.app import Components, assemble
 from exporter.cli import options
-from exporter.cli.filters import add_filters, chosen, filters_of
+from exporter.cli.filters import add_filters, chosen, filters_of, passes
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn_alike, write
 from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure
@@ -21,7 +21,7 @@ from exporter.clock import timestamp
 from exporter.config import Cluster
 from exporter.errors import PollError
 from exporter.records import Job, JobListing, JobState
-from exporter.sources.collector import Collector, Subject, collectors_of
+from exporter.sources.collector import Collector, Subject, collectors_of, subjects_of
 from exporter.sources.jobs import allocated, listings_of, requested
 from exporter.sources.once import Cell, Column, number
 from exporter.sources.scnet.region import Region
@@ -93,7 +93,7 @@ def _add_list(subparsers: options.Subparsers) -> None:
     parser = subparsers.add_parser(
         "list",
         help="list the jobs of configured members",
-        description="List the jobs of the members in the configuration.",
+        description="List the jobs of the members in the configuration, and of its Slurm clusters.",
         epilog=LIST_EXAMPLE,
     )
     options.add_config_file(parser)
@@ -184,14 +184,23 @@ async def _chosen(components: Components, filters: Mapping[str, Sequence[str] | 
         for region in components.regions.values()
         for collector in [listing_of(region.cluster)]
         for subject in collector.per.subjects(region.cluster, await _owner(region, collector))
+    ] + [
+        (collector, subject)
+        for slurm in components.slurm.values()
+        for collector, subject in subjects_of("slurm", slurm.cluster, every=True)
+        if collector.lists_jobs
     ]
     if not lists:
-        raise UsageError("the configuration has no regions, so there are no jobs to list")
+        raise UsageError("the configuration has no regions and no Slurm clusters, so there are no jobs to list")
     # Of a list of many members, only the region is known before it is read.
-    of_many = any(collector.per.needs_account for collector, _ in lists)
+    of_many = _of_many(lists)
     known = {flag: names for flag, names in filters.items() if flag == "cluster"} if of_many else filters
     noun = "list of jobs" if of_many or _own(lists) else "configured member"
     return chosen([(each, each[1]) for each in lists], {"group": None, "user": None, **known}, noun)
+
+
+def _of_many(lists: Sequence[Listed]) -> bool:
+    return any(collector.per.needs_account or collector.per.key == "" for collector, _ in lists)
 
 
 def _own(lists: Sequence[Listed]) -> bool:
@@ -243,9 +252,13 @@ def _passing(
     lists: Sequence[Listed], answers: list[_Answer], filters: Mapping[str, Sequence[str] | None]
 ) -> list[_Answer]:
     """Return the answers of members that pass, which lists of many members name only in the answer. Raises UsageError."""
-    if not any(collector.per.needs_account for collector, _ in lists):
+    if not _of_many(lists):
         return answers
-    return chosen([(answer, answer.member) for answer in answers], filters, "listed member")
+    unread = [answer for answer in answers if answer.error is not None and not answer.member.user]
+    if not unread:
+        return chosen([(answer, answer.member) for answer in answers], filters, "listed member")
+    # Whose names these lists hold is unknown.
+    return [answer for answer in answers if answer in unread or passes(answer.member, filters)]
 
 
 async def _list(
@@ -284,7 +297,7 @@ async def _ask(
     components: Components, collector: Collector, subject: Subject, advance: Callable[[], None]
 ) -> list[_Answer]:
     try:
-        found = await collector.start(components.regions[subject.source], subject).poll()
+        found = await collector.start(components.sources[subject.source], subject).poll()
     except PollError as error:
         return [_Answer(subject, JobListing(()), error)]
     else:

@@ -143,6 +143,8 @@ def _cluster_named(components: Components, name: str) -> Cluster:
     for cluster in components.config.clusters:
         if cluster.name == name:
             return cluster
+    if name in components.slurm:
+        raise UsageError(f"{name} is a Slurm cluster: delete its jobs with scancel")
     known = ", ".join(cluster.name for cluster in components.config.clusters) or "none"
     raise UsageError(f"the configuration has no cluster {name!r}; it has: {known}")
 

@@ -11,7 +11,10 @@ import yaml
 
 from exporter.simulator import Simulator
 from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, job, scripted_region
+from tests.sources.slurm.answers import new
 from tests.support.command import Command
+from tests.support.http import a_network
+from tests.support.slurmrestd import TOKEN, FakeSlurmrestd
 
 SCHEMA = Path(__file__).parent.parent.parent / "config" / "jobs-list.schema.json"
 MEMBERS = [
@@ -180,3 +183,46 @@ async def test_without_members_the_tokens_own_jobs_are_listed_with_what_the_list
 async def test_an_unknown_state_is_shown_as_the_api_spells_it(command: Command) -> None:
     result = await command("jobs", "list", "--format=json", "--state=unknown", "--cluster=xian")
     assert [(job["state"], job["raw_state"]) for job in json.loads(result.stdout)["jobs"]] == [("unknown", "statXYZ")]
+
+
+@pytest.mark.parametrize(
+    ("filters", "found", "status"),
+    [
+        ([], {"1", "2", "3_4", "3_5", "9"}, 0),
+        (["--cluster=own", "--user=test"], {"2", "3_4", "3_5"}, 0),
+        (["--group=physics"], {"1"}, 0),
+        (["--cluster=own", "--user=bob"], set(), 2),
+        # A cluster that does not answer may have jobs of any name.
+        (["--cluster=own", "--cluster=gone", "--user=bob"], set(), 1),
+        (["--cluster=own", "--cluster=gone", "--user=test"], {"2", "3_4", "3_5"}, 1),
+    ],
+)
+async def test_jobs_of_slurm_clusters(tmp_path: Path, filters: list[str], found: set[str], status: int) -> None:
+    slurmrestd = FakeSlurmrestd()
+    slurmrestd.rows["jobs"] = [
+        new(job_id=1, account="physics", user_name="alice"),
+        new(job_id=2),
+        new(job_id=3, array_job_id=3, array_task_string="4-5"),
+    ]
+    async with a_network() as network, scripted_region({("member_jobs", "test"): envelope([job("9")])}) as region:
+        url = await slurmrestd.start(network)
+        given = yaml.safe_load(
+            configuration(cluster(region.url, "kunshan", members=[{"group_id": 1, "users": ["test"]}]))
+        )
+        given["slurm"] = [{"name": "own", "url": url, "token": TOKEN}]
+        if "--cluster=gone" in filters:
+            given["slurm"].append({"name": "gone", "url": "unix:/nowhere", "poll": {"retries": 0}})
+        result = await Command(tmp_path, yaml.safe_dump(given))("jobs", "list", "--format=json", *filters)
+    assert result.status == status
+    assert ("gone" in result.stderr) == (status == 1)
+    assert {row["id"] for row in json.loads(result.stdout or '{"jobs": []}')["jobs"]} == found
+
+
+async def test_jobs_of_slurm_clusters_are_not_deleted(tmp_path: Path) -> None:
+    result = await Command(tmp_path, "slurm: [{name: own, url: 'unix:/nowhere'}]")(
+        "jobs", "delete", "--cluster=own", "--user=test", "1"
+    )
+    assert (result.status, result.stderr.splitlines()[-1]) == (
+        2,
+        "hpc-exporter: own is a Slurm cluster: delete its jobs with scancel",
+    )

@@ -153,6 +153,7 @@ JOBS: Final = register(
         default=True,
         optional=False,
         whose=whose,
+        lists_jobs=True,
         once=jobs.ONCE,
     )
 )
