@@ -257,7 +257,7 @@ def _passing(
     unread = [answer for answer in answers if answer.error is not None and not answer.member.user]
     if not unread:
         return chosen([(answer, answer.member) for answer in answers], filters, "listed member")
-    # Whose names these lists hold is unknown.
+    # The users in these lists are unknown.
     return [answer for answer in answers if answer in unread or passes(answer.member, filters)]
 
 
