@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from operator import attrgetter
 
 from exporter.simulator.spec import Demand, Habits, QueueSpec, RegionSpec, SchedulerSpec, UserSpec, job_name
@@ -195,18 +195,23 @@ class _Partition:
 
     def place(self, need: Resources) -> list[_Node]:
         """Nodes with room for a job now; empty where there is none."""
-        fitting = itertools.islice((node for node in self.nodes if node.fits(need)), need.nodes)
-        found = list(fitting)
-        return found if len(found) == need.nodes else []
+        found = []
+        for node in self.nodes:
+            if node.fits(need):
+                found.append(node)
+                if len(found) == need.nodes:
+                    return found
+        return []
 
     def earliest_start(self, need: Resources) -> float:
         """When a job can start at the latest if every running one uses up its time limit; inf if not even then."""
-        copies = {node.index: replace(node) for node in self.nodes}
-        fitting = {index for index, node in copies.items() if node.fits(need)}
+        copies: dict[int, _Node] = {}
+        fitting = {node.index for node in self.nodes if node.fits(need)}
         for job in sorted(self.running.values(), key=attrgetter("expected_end", "id")):
             for node in job.nodes:
-                copies[node.index].give(job.plan.need)
-                if copies[node.index].fits(need):
+                copy = copies.get(node.index) or copies.setdefault(node.index, replace(node))
+                copy.give(job.plan.need)
+                if copy.fits(need):
                     fitting.add(node.index)
             if len(fitting) >= need.nodes:
                 return job.expected_end
@@ -275,8 +280,12 @@ class SimJob:
     @property
     def share(self) -> Resources:
         """Resources it holds while it is on nodes: cores are handed out in units."""
-        unit = self.stream.partition.queue.core_unit
-        return _total(replace(self.plan.need, cores=_round_up(self.plan.need.cores, unit)))
+        return _total(self.on_node)
+
+    @property
+    def on_node(self) -> Resources:
+        """Resources it holds on each of its nodes."""
+        return _held(self.plan.need, self.stream.partition.queue.core_unit)
 
     @property
     def allocated(self) -> Resources:
@@ -288,8 +297,10 @@ def _total(need: Resources) -> Resources:
     return Resources(need.nodes, need.nodes * need.cores, need.nodes * need.gpus, need.nodes * need.dcus)
 
 
-def _round_up(number: int, unit: int) -> int:
-    return -(-number // unit) * unit
+@cache
+def _held(need: Resources, unit: int) -> Resources:
+    """Round cores up to a multiple of `unit`."""
+    return replace(need, cores=-(-need.cores // unit) * unit)
 
 
 _REASONS = {
@@ -505,7 +516,7 @@ class BatchSystem:
         partition = job.stream.partition
         partition.pending.remove(job)
         partition.running[job.id] = job
-        need = _held_on_node(job)
+        need = job.on_node
         for node in nodes:
             node.give(need, -1)
             node.jobs[job.id] = job
@@ -574,7 +585,7 @@ class BatchSystem:
     def _leave_nodes(self, job: SimJob) -> None:
         if not job.nodes:
             return
-        need = _held_on_node(job)
+        need = job.on_node
         for node in job.nodes:
             node.give(need)
             del node.jobs[job.id]
@@ -634,25 +645,23 @@ class BatchSystem:
             return
         reserved: float | None = None
         blocked: SimJob | None = None
+        without_room: set[Resources] = set()
         for job in partition.pending[:_BACKFILL_DEPTH]:
             limit = job.stream.user.max_running
             if limit is not None and self._running[job.user] >= limit:
                 continue
-            nodes = partition.place(_held_on_node(job))
+            # Nothing becomes free meanwhile.
+            nodes = [] if job.on_node in without_room else partition.place(job.on_node)
             if not nodes:
+                without_room.add(job.on_node)
                 blocked = blocked or job
                 continue
             if blocked is not None:
                 if reserved is None:
-                    reserved = partition.earliest_start(_held_on_node(blocked))
+                    reserved = partition.earliest_start(blocked.on_node)
                 if self.now + job.plan.limit > reserved:
                     continue
             self._start(job, nodes)
-
-
-def _held_on_node(job: SimJob) -> Resources:
-    """Resources of a job on each of its nodes."""
-    return replace(job.plan.need, cores=_round_up(job.plan.need.cores, job.stream.partition.queue.core_unit))
 
 
 def _draw(stream: _Stream, habits: Habits, now: float) -> _Plan:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from aiohttp import web
 
@@ -227,24 +227,37 @@ JOB_STATUS: Final = {State.QUEUED: "QUEUING", State.EXITING: "UPLOADING"} | dict
 END_STATUS: Final = {State.COMPLETED: "FINISHED", State.DELETED: "STOPPED"}
 
 
-def job_rows(batch: BatchSystem, queues: Collection[str], since: float) -> list[Row]:
+class DataJob(NamedTuple):
+    """A job as it is listed; times in Unix seconds."""
+
+    job: SimJob
+    status: str
+    started: float | None
+    ended: float | None = None
+
+    def row(self) -> Row:
+        """Return it as it is sent; its id is the `job_id` of its entry in the queue."""
+        moments = {"create_at": self.job.submitted, "start_at": self.started, "end_at": self.ended}
+        times = {name: int(moment * 1000) for name, moment in moments.items() if moment is not None}
+        job_id = self.job.id
+        return {"id": FIRST_JOB_ID + job_id, "status": self.status, "data_id": f"DPK{job_id:07d}", **times}
+
+
+def data_jobs(batch: BatchSystem, queues: Collection[str], since: float) -> list[DataJob]:
     """Return the jobs in some of the batch system's queues that were created since a Unix time, the latest first."""
-    live = [job for user in batch.spec.users for job in batch.jobs(user.name)]
-    over = [ending for ending in batch.endings(0.0, batch.now) if ending.state is not State.REQUEUED]
-    rows = [
-        job_row(job, JOB_STATUS.get(job.state, "RUNNING"), job.started if job.state in ON_NODES else None)
+    live = (job for user in batch.spec.users for job in batch.jobs(user.name))
+    over = (ending for ending in batch.endings(0.0, batch.now) if ending.state is not State.REQUEUED)
+    found = [
+        DataJob(job, JOB_STATUS.get(job.state, "RUNNING"), job.started if job.state in ON_NODES else None)
         for job in live
+        if job.submitted >= since and job.queue in queues
     ]
-    rows += [job_row(each.job, END_STATUS.get(each.state, "RUN_FAILED"), each.started, each.ended) for each in over]
-    wanted = {job.id for job in (*live, *(each.job for each in over)) if job.queue in queues and job.submitted >= since}
-    return sorted((row for row in rows if row["id"] - FIRST_JOB_ID in wanted), key=lambda row: -row["create_at"])
-
-
-def job_row(job: SimJob, status: str, started: float | None, ended: float | None = None) -> Row:
-    """Return a data job; its id is the `job_id` of its entry in the queue."""
-    moments = {"create_at": job.submitted, "start_at": started, "end_at": ended}
-    times = {name: int(moment * 1000) for name, moment in moments.items() if moment is not None}
-    return {"id": FIRST_JOB_ID + job.id, "status": status, "data_id": f"DPK{job.id:07d}", **times}
+    found += [
+        DataJob(each.job, END_STATUS.get(each.state, "RUN_FAILED"), each.started, each.ended)
+        for each in over
+        if each.job.submitted >= since and each.job.queue in queues
+    ]
+    return sorted(found, key=lambda each: -int(each.job.submitted * 1000))
 
 
 class IamOffice:
@@ -393,12 +406,13 @@ class OctopusProject(SimulatedApi):
         if limit is None or offset is None or not 1 <= limit <= self.max_limit or not since.isdigit():
             return self._error("octopus.400000", f"limit must be from 1 to {self.max_limit}")
         fed_by = {queue.fed_by for queue in self.spec.queues if (queue.queue_type == "INTERNAL") == internal}
-        rows = [
-            row
-            for row in job_rows(self.batch, fed_by, float(since) / 1000)
-            if not statuses or row["status"] in statuses
+        found = [
+            each
+            for each in data_jobs(self.batch, fed_by, float(since) / 1000)
+            if not statuses or each.status in statuses
         ]
-        return json_response(self.writer.page(rows[offset : offset + limit], offset, limit, len(rows), self.batch.now))
+        rows = [each.row() for each in found[offset : offset + limit]]
+        return json_response(self.writer.page(rows, offset, limit, len(found), self.batch.now))
 
     async def _queuing_jobs(self, request: web.Request) -> web.Response:
         self._check(request)

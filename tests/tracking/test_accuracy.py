@@ -11,8 +11,8 @@ import pytest
 from tools.accuracy import Result, Scenario, replay
 
 CLEAN = [
-    (Scenario("good polls", 300.0, days=2.5), 2),
-    (Scenario("ended jobs are not listed", 120.0, days=2, ended_listed_for=0.0), 3),
+    (Scenario("good polls", 300.0, days=1.7), 2),
+    (Scenario("ended jobs are not listed", 120.0, days=1.3, ended_listed_for=0.0), 3),
 ]
 TROUBLED = [
     (Scenario("everything", 120.0, days=1.4, failed=0.1, partial=0.1, outages=5, restarts=10), 6),
