@@ -67,19 +67,19 @@ KINDS: Final[dict[Kind, str]] = {
     "delay": "wait `seconds`, then answer; adds to another fault",
     "hang": "never answer",
     "disconnect": "close the connection without an answer",
-    "truncated": "close it midway",
+    "truncated": "close it in the middle of the answer",
     "drip": "the right answer in small pieces over `seconds`",
     "huge": "the right answer after `mebibytes` of white space: only its length is wrong",
     "empty": "HTTP 200 without a body",
-    "broken_json": "half of the right answer, then a character that is none of JSON",
+    "broken_json": "half of the right answer, then an invalid character",
     "wrong_shape": "an envelope whose data is `data`",
     "code": "an envelope with `code` and `data`",
     "null_form": "no jobs, in the form that `null_form` names",
     "error": "an envelope with `code` under the HTTP `status`, with `retry_after` if given",
     "status": "the HTTP `status` without an envelope, with `retry_after` if given",
     "redirect": "HTTP 302 to `location`",
-    "refused": "as if the token were not accepted",
-    "no_effect": "a deletion says that it worked, and does nothing",
+    "refused": "reject the token",
+    "no_effect": "a deletion reports success, but does nothing",
 }
 
 
