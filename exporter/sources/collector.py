@@ -115,9 +115,8 @@ class Polling(Protocol):
 class Collector:
     """A declared collector.
 
-    `start` makes the polling of one target of a region or project. With `optional`, HTTP 404 and 405 mean that a region
-    does not have the endpoint, which is no failure. `whose` says, given the subject, whose token the endpoint takes.
-    `once` is how the command of that name shows what was found; None: by the values of the families.
+    `start` makes the polling of one target of a region or project. One that is not on by `default` is optional. `whose` says,
+    given the subject, whose token the endpoint takes. `once` is how the command of that name shows what was found; None: by the values of the families.
     """
 
     name: str
@@ -128,13 +127,17 @@ class Collector:
     families: tuple[Family, ...]
     start: Callable[[Any, Subject], Polling]
     default: bool
-    optional: bool
     whose: Callable[[Subject], str] | None = None
     # Whether it lists jobs of members, which the tracker follows from poll to poll and `jobs list` shows.
     lists_jobs: bool = False
     # Whether it tells the tracker how and when jobs ended, in a history: starts and ends then wait for their rows.
     tells_ends: bool = False
     once: Once | None = None
+
+    @property
+    def optional(self) -> bool:
+        """Whether HTTP 404 and 405 mean that a region does not have the endpoint, which is no failure."""
+        return not self.default
 
     def key(self, subject: Subject) -> TargetKey:
         """Return the labels of a target."""
@@ -258,9 +261,7 @@ def collector(
         def start(source: Source, subject: Subject) -> Polling:
             return (polling or RowPolling)(source, declared, subject, row, generate)
 
-        declared = register(
-            Collector(name, path, per, title, gives, families, start, default, not default, whose, once=once)
-        )
+        declared = register(Collector(name, path, per, title, gives, families, start, default, whose, once=once))
         return generate
 
     return declare

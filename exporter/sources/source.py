@@ -111,6 +111,6 @@ def target_of(
         polling.poll,
         polling.publish,
         identity,
-        optional=not collector.default,
+        optional=collector.optional,
         together=together,
     )

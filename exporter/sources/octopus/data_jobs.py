@@ -424,7 +424,6 @@ DATA_JOBS: Final = register(
         families=(JOBS, ENDED, WAIT, RUN),
         start=DataJobsPolling,
         default=False,
-        optional=True,
         whose=_whose,
     )
 )

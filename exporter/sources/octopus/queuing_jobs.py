@@ -263,7 +263,6 @@ QUEUING_JOBS: Final = register(
         families=FAMILIES,
         start=QueuePolling,
         default=True,
-        optional=False,
         whose=_whose,
         once=Once("octopus_queues", OctopusRow, _rows, "Octopus queues", "no queues", _table),
     )

@@ -279,7 +279,6 @@ JOB_HISTORY: Final = register(
         families=(),
         start=HistoryPolling,
         default=False,
-        optional=True,
         tells_ends=True,
     )
 )

@@ -464,7 +464,6 @@ LIVE_JOBS: Final = register(
         families=jobs.FAMILIES_WITH_QUEUES,
         start=LivePolling,
         default=False,
-        optional=True,
         whose=_whose,
         lists_jobs=True,
         once=jobs.ONCE,

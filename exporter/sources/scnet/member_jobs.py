@@ -189,7 +189,6 @@ MEMBER_JOBS: Final = register(
         families=jobs.FAMILIES,
         start=MemberPolling,
         default=True,
-        optional=False,
         whose=_whose,
         lists_jobs=True,
         once=jobs.ONCE,

@@ -19,7 +19,6 @@ from exporter.sources.scnet.api import encoded
 from exporter.sources.scnet.owner import Owner
 from exporter.sources.scnet.pages import read_page
 from exporter.sources.scnet.region import Region
-from exporter.sources.scnet.schedulers import ask_schedulers
 from exporter.sources.scnet.states import state_and_word
 from exporter.sources.scnet.subjects import TOKEN_USER
 from exporter.sources.tracked import Followed
@@ -30,8 +29,6 @@ NAME: Final = "own_jobs"
 PAGE_SIZE = 200
 # A user with more jobs than this is no longer looked at completely.
 MAX_PAGES = 50
-# Seconds until the schedulers of a region are requested again.
-SCHEDULERS_KNOWN_FOR: Final = 3600.0
 
 
 class OwnJob(msgspec.Struct, gc=False, rename="camel"):
@@ -115,8 +112,6 @@ class OwnPolling:
             region.context, self._followed.target, region.cluster.poll.interval, tells_queues=True
         )
         self._names = jobs.SchedulerNames(region.context, region.name)
-        self._schedulers: list[str] = []
-        self._known_until = 0.0
 
     async def poll(self) -> JobListing:
         return await self._owner.asked(self._ask)
@@ -128,24 +123,16 @@ class OwnPolling:
     async def _ask(self) -> JobListing:
         token = self._owner.token
         owner = None if await self._owner.mine() else self._user
-        found = {each: await own_jobs(self._region, each, token, owner) for each in await self._schedulers_now()}
-        return jobs.joined_listing(found, self._names.known(found).get(self._followed.member, {}))
-
-    async def _schedulers_now(self) -> list[str]:
-        """Return the schedulers' ids, requested now and then. Raises PollError."""
-        clock, cluster = self._region.context.clock, self._region.cluster
-        if not self._schedulers or clock.monotonic() >= self._known_until:
-            rows = await ask_schedulers(self._region.upstream, self._owner.token, cluster.hpc_url)
-            self._schedulers = sorted({str(row.id) for row in rows})
-            self._known_until = clock.monotonic() + SCHEDULERS_KNOWN_FOR
-        if not self._schedulers:
+        schedulers = await self._region.scheduler_ids.get()
+        if not schedulers:
             name = self._region.name
             raise DecodeError(
                 Text(
                     f"{name} lists no scheduler whose jobs could be requested", f"{name} 没有列出可以查询作业的调度系统"
                 )
             )
-        return self._schedulers
+        found = {each: await own_jobs(self._region, each, token, owner) for each in sorted(schedulers)}
+        return jobs.joined_listing(found, self._names.known(found).get(self._followed.member, {}))
 
 
 OWN_JOBS: Final = register(
@@ -161,7 +148,6 @@ OWN_JOBS: Final = register(
         families=jobs.FAMILIES_WITH_QUEUES,
         start=OwnPolling,
         default=False,
-        optional=True,
         lists_jobs=True,
         once=jobs.ONCE,
     )

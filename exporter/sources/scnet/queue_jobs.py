@@ -418,7 +418,6 @@ QUEUE_JOBS: Final = register(
         families=(JOBS,),
         start=UserPolling,
         default=True,
-        optional=False,
         whose=_whose,
         once=Once("queues", QueueRow, _rows, "Jobs by queue", "no queue has a job", _table),
     )

@@ -151,7 +151,6 @@ JOBS: Final = register(
         families=jobs.FAMILIES_WITH_QUEUES,
         start=JobsPolling,
         default=True,
-        optional=False,
         whose=whose,
         lists_jobs=True,
         once=jobs.ONCE,

@@ -174,7 +174,6 @@ PARTITIONS: Final = register(
         families=(NODES, FREE_NODES, CPUS, FREE_CPUS, ENABLED, LIMIT),
         start=PartitionPolling,
         default=True,
-        optional=False,
         whose=whose,
     )
 )
