@@ -8,6 +8,7 @@ itself. Each end counts once, whichever way it became known.
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import takewhile
+from math import inf
 from typing import Final, cast
 
 from msgspec.structs import replace
@@ -220,11 +221,16 @@ class _Settlement:
         """Whether the end was counted already, or is one that cannot be: earlier than what polls saw, or in the future."""
         known = ends_of(self.before, self.update, row.job.id)
         by_polls = [end for end in known if end.scheduler is None]
-        if by_polls and not by_polls[-1].high < row.ended <= self.now + TOLERANCE:
+        if by_polls and not self._ran_again(row, by_polls[-1].high):
             self.events.disagreements += not any(end.low <= row.ended <= end.high for end in by_polls)
             return True
         over = self.before.finished.get(row.job.id)
         return not known and over is not None and row.ended <= over + TOLERANCE
+
+    def _ran_again(self, row: EndedJob, high: float) -> bool:
+        """Whether a row tells of a run after the end that polls saw before `high`; a run that began before it cannot end later."""
+        started = row.job.started
+        return started is not None and high < started <= row.ended <= self.now + TOLERANCE
 
     def _earlier_runs(self, row: EndedJob, pending: Pending) -> None:
         """Count the runs of a job that ended between two polls which saw it running, before its run of `row` began."""
@@ -253,7 +259,7 @@ class _Settlement:
                 self.events.disagreements += started is not None
                 self._by_polls(pending)
                 continue
-            self._observe_wait(row, pending.submitted, pending.since, started)
+            self._observe_wait(row, pending, started)
             self.events.hold(pending.amounts, max(0.0, pending.listed - started))
 
     def _settle_end(self, key: str, pending: Pending, row: EndedJob) -> None:
@@ -271,7 +277,7 @@ class _Settlement:
         requeued = self._restarted(row, pending.seen)
         if requeued is not None and started is not None and started <= row.ended:
             self.events.waits.append(Spell(pending.job_id, requeued, started, row.job.queue, "reported"))
-        elif started is None or started > min(row.ended, pending.seen + TOLERANCE):
+        elif started is None or not _earliest(pending) <= started <= min(row.ended, pending.seen + TOLERANCE):
             self.events.disagreements += started is not None
             started, reported = pending.since, pending.reported
         if started is None:
@@ -315,15 +321,16 @@ class _Settlement:
         if started is None:
             self.events.censor("wait", "vanished")
             return
-        self._observe_wait(row, pending.submitted if pending else None, pending.since if pending else None, started)
+        self._observe_wait(row, pending, started)
         self.events.runs.append(Spell(row.job.id, started, row.ended, row.job.queue, "reported"))
         self.events.hold(_amounts(row), row.ended - started)
 
-    def _observe_wait(self, row: EndedJob, submitted: float | None, since: float | None, started: float) -> None:
+    def _observe_wait(self, row: EndedJob, pending: Pending | None, started: float) -> None:
+        submitted, since = (None, None) if pending is None else (pending.submitted, pending.since)
         reported = row.job.submitted if row.job.submitted is not None else submitted
-        if reported is not None and reported > started:
+        if reported is not None and not _earliest(pending) <= reported <= started:
             self.events.disagreements += 1
-            reported = None
+            reported = submitted
         # A job that runs again has waited since its last run, not since it was submitted.
         before = [end for end in ends_of(self.before, self.update, row.job.id) if end.low <= started]
         if reported is not None and before and reported < before[-1].low:
@@ -385,6 +392,18 @@ def _ran_from(row: EndedJob) -> float | None:
     if started is None or started > row.ended or (started == row.ended and row.job.state is JobState.DELETED):
         return None
     return started
+
+
+def _earliest(pending: Pending | None) -> float:
+    """Return the earliest time at which the phase of a job can have begun, as polls saw it, which may lag behind."""
+    if pending is None or pending.phase not in (Phase.WAIT, Phase.RUN):
+        return -inf
+    if pending.submitted is not None:
+        return pending.submitted - TOLERANCE
+    if pending.since is None:
+        return -inf
+    gap = 0.0 if pending.reported else 2 * (pending.seen - pending.since)
+    return pending.seen - gap - LIST_LAG
 
 
 def _outcome(row: EndedJob) -> Outcome | None:

@@ -491,7 +491,9 @@ class _Advance:
             return "left_truncated"
         start = end = Change(change.middle)
         if change.reported is not None and job.submitted is not None:
-            if job.submitted > change.reported:
+            of_array = array_of_task(job.id) is not None or self.arrays.may_be_task(job)
+            earliest = NEVER if of_array else change.certain - SUBMISSION_TOLERANCE
+            if not earliest <= job.submitted <= change.reported:
                 self.events.disagreements += 1
             else:
                 start, end = Change(change.middle, job.submitted), change

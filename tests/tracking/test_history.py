@@ -245,6 +245,27 @@ def test_polls_alone_are_within_a_gap_of_the_reported_times() -> None:
     assert max(map(abs, found.wait_errors)) <= 60 + 1
 
 
+@pytest.mark.parametrize(
+    ("lie", "waits", "runs"),
+    [
+        # The end: after polls saw it gone, or all of it a while later or earlier.
+        (row("C", 7, 131, 500), [(120, "polls")], [(120, "polls")]),
+        (row("C", 107, 231, 383), [(120, "polls")], [(120, "polls")]),
+        (row("C", -28_793, -28_669, -28_517), [(120, "polls")], [(120, "polls")]),
+        # The submission or the start alone, eight hours before.
+        (row("C", -28_793, 131, 283), [(131 - 30, "polls")], [(152, "reported")]),
+        (row("C", 7, -28_669, 283), [(120, "polls")], [(283 - 150, "polls")]),
+    ],
+)
+def test_a_row_that_lies_ends_its_job_once(
+    lie: EndedJob, waits: list[tuple[float, str]], runs: list[tuple[float, str]]
+) -> None:
+    story = Story().poll("Q Q R R - -").rows(lie).poll("- " * 14).rows(lie).poll("-").rows(lie)
+    assert sum(story.finished.values()) == 1
+    assert (story.waits, story.runs) == (waits, runs)
+    assert story.disagreements > 0
+
+
 LISTS = {"1": ("1", "A"), "1@B": ("1", "B")}
 
 

@@ -102,6 +102,9 @@ def test_a_start_before_the_submission_is_not_used() -> None:
     measured = follow("Q R C", Times(61, 59))
     assert measured.waits == [(60, "polls")]
     assert measured.disagreements == 1
+    # A job that was not listed at all was not submitted long before, whatever zone that is told in.
+    measured = follow("R C", Times(30 - 8 * HOUR, 45))
+    assert (measured.waits, measured.disagreements) == ([(0, "polls")], 1)
     measured = follow("R C", Times(59, 10))
     assert measured.waits == [(0, "polls")]
     assert measured.disagreements == 1

@@ -34,6 +34,9 @@ OVERLAP: Final = 900.0
 AHEAD: Final = 60.0
 # Seconds until a list that a region did not have is requested again.
 NOT_THERE_FOR: Final = 3600.0
+# Polls in a row that find fewer rows than were promised, until the region is taken at what it gives.
+MOST_INCOMPLETE: Final = 10
+DAY: Final = 86_400.0
 PLATFORM_PATH: Final = "/ac/openapi/v2/jobs/history/page-list"
 
 
@@ -100,18 +103,30 @@ class HistoryPolling:
         self._endpoint = region.endpoint(JOB_HISTORY, subject)
         # Until when the region's own list counts as not there.
         self._platform_until = -float("inf")
+        self._incomplete = 0
 
     async def poll(self) -> Ends:
+        service = self._context.tracked.service
+        since, now = self._window()
         try:
-            return await self.between(*self._window())
+            ends = await self.between(since, now)
         except NotThereError:
-            if self._context.tracked.service is not None:
-                self._context.tracked.service.history_is_missing(self._region.name)
+            if service is not None:
+                service.history_is_missing(self._region.name)
             raise
+        self._incomplete = 0 if ends.until == now else self._incomplete + 1
+        if self._incomplete % MOST_INCOMPLETE == 0:
+            return replace(ends, until=now)
+        # Rows that were missed are requested once more the next time, from where all was read.
+        read_until = service.history_read_until(self._region.name) if service is not None else None
+        return replace(ends, until=since if read_until is None else min(read_until, now))
 
     async def between(self, since: float, now: float) -> Ends:
-        """Return the ends between two Unix times. Raises PollError; NotThereError where there is no list of them."""
-        reading = Reading(self._context.zone)
+        """Return the ends between two Unix times. Raises PollError; NotThereError where there is no list of them.
+
+        A list that gives older ends as well has them counted no more than a day back: for longer they are not remembered.
+        """
+        reading = Reading(self._context.zone, min(since, self._context.clock.now() - DAY))
         if not self._asks_platform():
             try:
                 complete = await self._read_region(reading, since, now)
@@ -121,7 +136,6 @@ class HistoryPolling:
                 self._platform_until = self._context.clock.monotonic() + NOT_THERE_FOR
         if self._asks_platform():
             complete = await self._read_platform(reading, since, now)
-        # Rows that were missed are requested once more the next time.
         return Ends(tuple(reading.rows.values()), now if complete else since, reading.rejected)
 
     def _asks_platform(self) -> bool:
@@ -212,8 +226,10 @@ class HistoryPolling:
 class Reading:
     """Rows while pages are read. They move meanwhile: one that comes twice counts once."""
 
-    def __init__(self, zone: tzinfo) -> None:
+    def __init__(self, zone: tzinfo, since: float) -> None:
+        """Leave out ends before `since`."""
         self._zone = zone
+        self._since = since
         self.rows: dict[tuple[str, str, float], EndedJob] = {}
         self._rejected: set[bytes] = set()
         self._elsewhere: set[bytes] = set()
@@ -234,14 +250,14 @@ class Reading:
             except RecordError:
                 self._rejected.add(bytes(raw))
                 continue
-            if cluster_id and region not in ("", cluster_id):
+            if row.ended < self._since or (cluster_id and region not in ("", cluster_id)):
                 self._elsewhere.add(bytes(raw))
             else:
                 self.rows[row.scheduler, row.job.id, row.ended] = row
 
     def check(self) -> None:
         """Raise DecodeError where there are rows and none can be read: that says nothing."""
-        if self._rejected and not self.rows:
+        if self._rejected and not self.rows and not self._elsewhere:
             number = self.rejected
             raise DecodeError(
                 Text(f"none of the answer's {number} rows can be read", f"响应中的 {number} 行全部无法解析")

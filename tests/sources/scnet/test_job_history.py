@@ -1,8 +1,9 @@
 """The history of a region: which rows are requested, and what a row says."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,7 +17,17 @@ from exporter.app import assemble
 from exporter.errors import DecodeError, NotThereError
 from exporter.polling import Target
 from exporter.records import EndedJob, JobState
+from exporter.sources.scnet.job_history import MOST_INCOMPLETE, OVERLAP
+from exporter.tracking import TrackingService
 from tests.e2e.region import Answers, ScriptedRegion, cluster, configuration, envelope, scripted_region
+
+QUEUED = float(int(time.time()) - 3600)
+
+
+def china(seconds: float) -> str:
+    """Return the moment `seconds` after the job was queued, as the region writes it."""
+    return datetime.fromtimestamp(QUEUED + seconds, ZoneInfo("Asia/Shanghai")).strftime("%Y-%m-%d %H:%M:%S")
+
 
 ROW = {
     "clusterId": 11112,
@@ -27,16 +38,15 @@ ROW = {
     "queue": "comp",
     "jobState": "statC",
     "jobExitStatus": 0,
-    "jobQueueTime": "2026-05-26 17:09:07",
-    "jobStartTime": "2026-05-26 17:09:14",
-    "jobEndTime": "2026-05-26 17:10:45",
+    "jobQueueTime": china(0),
+    "jobStartTime": china(7),
+    "jobEndTime": china(98),
     "acctTime": "2026-05-26T09:11:30.000+0000",
     "procNumUsed": 4,
     "gpuNumUsed": 0,
     "dcuNumUsed": 2,
     "workDir": "/public/home/test/secret",
 }
-QUEUED = 1_779_786_547.0
 SCHEDULERS: Answers = {"schedulers": envelope([{"id": "77", "text": "slurm", "JobManagerType": "SLURM"}])}
 
 
@@ -84,8 +94,11 @@ async def test_no_rows(tmp_path: Path, answer: Any) -> None:
         ({"jobStartTime": ""}, {"started": None}),
         ({"jobStartTime": "0000-00-00 00:00:00"}, {"started": None}),
         ({"jobQueueTime": "1970-01-01 08:00:00"}, {"submitted": None}),
-        ({"jobEndTime": 1779786645000}, {"ended": QUEUED + 98}),
-        ({"jobEndTime": "2026-05-26T09:10:45.000+0000"}, {"ended": QUEUED + 98}),
+        ({"jobEndTime": int(QUEUED + 98) * 1000}, {"ended": QUEUED + 98}),
+        (
+            {"jobEndTime": datetime.fromtimestamp(QUEUED + 98, UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")},
+            {"ended": QUEUED + 98},
+        ),
         ({"procNumUsed": "N/A"}, {"allocated_cpus": None}),
         ({"procNumUsed": "4"}, {"allocated_cpus": 4}),
         ({"queue": None}, {"queue": ""}),
@@ -138,6 +151,36 @@ async def test_pages_that_are_shorter_than_asked_and_rows_that_move(tmp_path: Pa
     assert {query["strClusterNameList"][0] for query in queries} == {"77"}
     assert queries[0]["timeType"] == ["CUSTOM"]
     assert queries[0]["isQueryByQueueTime"] == ["false"]
+
+
+async def test_a_list_that_ignores_the_window_counts_no_ends_of_long_ago(tmp_path: Path) -> None:
+    """They would count again as soon as they are no longer remembered."""
+    rows = [ROW | {"jobId": str(days), "jobEndTime": china(-86_400.0 * days)} for days in (0, 2, 30)]
+    answers: Answers = {"job_history": envelope({"total": 3, "list": rows})}
+    async with history(tmp_path, answers) as (_, target):
+        found = await target.poll()
+    assert ([row.job.id for row in found.rows], found.rejected) == (["0"], 0)
+
+
+async def test_a_region_that_always_promises_more_than_it_has_is_taken_at_what_it_gives(tmp_path: Path) -> None:
+    """Else each poll would request all of a day."""
+    async with history(tmp_path, {"job_history": envelope({"total": 9, "list": [ROW]})}) as (region, target):
+        polling: Any = target.poll
+        polling.__self__._context.tracked.service = TrackingService()
+        until = []
+        for _ in range(MOST_INCOMPLETE):
+            found = await target.poll()
+            await target.publish(found)
+            until.append(found.until)
+        windows = [since_of(path) for path in region.paths if "historyjobs" in path]
+    assert set(until[1:-1]) == {until[0]}
+    assert until[-1] >= until[0] + OVERLAP
+    assert len(set(windows)) == 2, "no further back with every poll"
+
+
+def since_of(path: str) -> float:
+    text = parse_qs(path.partition("?")[2])["startTime"][0]
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()
 
 
 async def test_the_platform_s_list_where_the_region_has_none(tmp_path: Path) -> None:
