@@ -125,7 +125,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Capture; 1 where nothing answered."""
-    options.setup_logging(args)
     folder: Path = args.folder
     with suppress(OSError):
         if folder.is_file() or any(folder.iterdir()):

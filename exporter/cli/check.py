@@ -89,7 +89,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    options.setup_logging(args)
     status = check(args.config_file)
     if status == 0 and args.online:
         return asyncio.run(_check_online(assemble(args.config_file, retries=0), args.timeout, verbose=args.verbose))

@@ -34,7 +34,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    options.setup_logging(args)
     try:
         return asyncio.run(demo(args))
     except ListenError as error:

@@ -118,7 +118,6 @@ def _checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    options.setup_logging(args)
     known = _from_config(args) if args.config_file else _from_arguments(args)
     tls = _trusted(known.account.tls)
     ac_url = args.ac_url or known.account.url

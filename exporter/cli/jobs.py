@@ -159,7 +159,6 @@ def _add_delete(subparsers: options.Subparsers) -> None:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    options.setup_logging(args)
     components = assemble(args.config_file)
     return asyncio.run(_list(components, filters_of(args), args.state, args.format, wide=args.wide))
 

@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 
 from exporter.app import Components, assemble
-from exporter.cli import options, output
+from exporter.cli import output
 from exporter.cli.job_lookup import JobLookup, JobSnapshot, ended, verdict
 from exporter.cli.options import UsageError
 from exporter.cli.output import IncompleteWriteError, OutputError, open_to_write, print_text, warn, write_all
@@ -74,7 +74,6 @@ class _Order:
 
 def run(args: argparse.Namespace) -> int:
     """Show or delete; the exit status. Raises UsageError before anything is sent, ExporterError where nothing was."""
-    options.setup_logging(args)
     order = _checked(args)
     components = assemble(args.config_file)
     cluster = _cluster_named(components, args.cluster)

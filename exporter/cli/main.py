@@ -13,6 +13,7 @@ from exporter.cli.options import add_version
 from exporter.cli.output import OutputError, flush_stdout, print_error, warn
 from exporter.cli.parser import Parser
 from exporter.errors import ConfigurationError, ExporterError
+from exporter.log import setup
 from exporter.redaction import remember, resembles_secret
 from exporter.threads import exit_process
 
@@ -69,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args = parsed(with_default_command(given))
         remember(misplaced_tokens(args))
+        if "log_level" in args:
+            setup(args.log_level, args.log_format)
         status: int = args.run(args)
     except ConfigurationError as error:
         print_error(str(error))

@@ -91,7 +91,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    options.setup_logging(args)
     components = assemble(args.config_file)
     targets = _targets(components, filters_of(args))
     return asyncio.run(_once(components, targets, args))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from exporter.cli.output import print_text
 from exporter.config.units import parse_duration
 from exporter.errors import ExporterError
-from exporter.log import LEVELS, setup
+from exporter.log import LEVELS
 from exporter.redaction import withheld
 from exporter.version import version_text
 from exporter.web.listen import parse_listen_address
@@ -95,10 +95,6 @@ def add_logging(parser: argparse.ArgumentParser, default: str = "info") -> None:
 
 def add_wide(parser: Flags) -> None:
     parser.add_argument("--wide", action="store_true", help="all columns and whole names, however wide the terminal")
-
-
-def setup_logging(args: argparse.Namespace) -> None:
-    setup(args.log_level, args.log_format)
 
 
 T = TypeVar("T")

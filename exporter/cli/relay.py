@@ -24,11 +24,11 @@ from aiohttp import web
 from exporter.cli import options
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_line
-from exporter.cli.serve import stop_on_signals
 from exporter.config.files import UnusableFileError, read_file
 from exporter.errors import DecodeError, ExporterError, PollError, RejectedError
 from exporter.http import Request, Response, Settings, Upstream
 from exporter.redaction import remember
+from exporter.supervise import stop_on_signals
 from exporter.text import printable
 from exporter.web.listen import address_of, bind
 
@@ -182,7 +182,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    options.setup_logging(args)
     bots = {
         name: Bot(url_in(file), content_of(getattr(args, f"{name}_secret_file", None)), form)
         for name, form in FORMS.items()

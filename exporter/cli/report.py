@@ -96,7 +96,6 @@ def _zone(text: str) -> tzinfo:
 
 
 def run(args: argparse.Namespace) -> int:
-    options.setup_logging(args)
     if args.http_config_file and not args.prometheus:
         raise UsageError("--http.config.file is for the Prometheus: give --prometheus=URL as well")
     period = period_of(args.month, args.since, args.until, args.time_zone, SystemClock().now())

@@ -22,7 +22,7 @@ from exporter.cli import check, options
 from exporter.cli.output import print_line
 from exporter.clock import SystemClock
 from exporter.polling import WHOLE, Shard
-from exporter.supervise import supervised
+from exporter.supervise import stop_on_signals, supervised
 from exporter.systemd import Manager, passed_sockets
 from exporter.version import revision
 from exporter.web.connections import KEEPALIVE_TIMEOUT, ConnectionLimiter
@@ -99,7 +99,6 @@ def run(args: argparse.Namespace) -> int:
     if args.config_check:
         return max(check.check(args.config_file), check_web(args.web_config_file))
     shard = shard_of(args)
-    options.setup_logging(args)
     return asyncio.run(serve(args, shard))
 
 
@@ -238,14 +237,6 @@ async def listen(
         await web.SockSite(runner, limiter.listener(bound), ssl_context=tls).start()
         log.info("Listening on", address=listening[-1], tls=tls is not None)
     return listening
-
-
-def stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 @contextmanager

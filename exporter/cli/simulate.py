@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import math
-import signal
 from pathlib import Path
 
 import yaml
@@ -11,15 +10,17 @@ from aiohttp import web
 
 from exporter.cli import options
 from exporter.cli.output import print_error, write
+from exporter.errors import ExporterError
 from exporter.simulator.directory import Account
 from exporter.simulator.octopus import OctopusProject, default_projects
 from exporter.simulator.quirks import Quirks
-from exporter.simulator.replay import Replay, ReplayError
+from exporter.simulator.replay import Replay
 from exporter.simulator.replay import configuration as replayed_configuration
 from exporter.simulator.scnet import Region
-from exporter.simulator.server import Simulator, is_loopback
+from exporter.simulator.server import Simulator, is_loopback, listen
 from exporter.simulator.spec import DAY, default_regions
 from exporter.sources.collector import Collector, collectors_of
+from exporter.supervise import stop_on_signals
 
 EXAMPLE = """example:
   hpc-exporter simulate --config-output=simulated.yml
@@ -103,23 +104,11 @@ def add_world(parser: argparse.ArgumentParser, *, regions: int) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until a signal; 1 if the port is taken or the configuration cannot be written."""
-    if args.replay is not None:
-        return _replay(args)
-    specs = default_regions(args.regions, truth_kept_for=_TRUTH_KEPT_FOR)
-    simulator = Simulator(
-        specs,
-        projects=default_projects(args.projects, truth_kept_for=_TRUTH_KEPT_FOR),
-        seed=args.seed,
-        speed_up=args.speed_up,
-        token_lifetime=args.token_lifetime,
-        quirks=Quirks(strict_platform=args.strict_platform),
-    )
+    """Serve until a signal. Raises ExporterError for a port that is taken, and for a folder that holds no capture."""
     try:
-        asyncio.run(_serve(simulator, args.listen_address, args.config_output))
+        asyncio.run(_serve(args) if args.replay is None else _serve_replay(args))
     except OSError as error:
-        print_error(f"hpc-exporter simulate: {error}")
-        return 1
+        raise ExporterError(str(error)) from None
     return 0
 
 
@@ -233,52 +222,35 @@ def _project(project: OctopusProject) -> dict[str, object]:
     }
 
 
-def _replay(args: argparse.Namespace) -> int:
-    """Serve captured answers until a signal."""
-    try:
-        replay = Replay(args.replay)
-        asyncio.run(_serve_replay(replay, args.listen_address, args.config_output))
-    except (OSError, ReplayError) as error:
-        print_error(f"hpc-exporter simulate: {error}")
-        return 1
-    return 0
-
-
-async def _serve_replay(replay: Replay, address: tuple[str, int], output: Path | None) -> None:
-    stopped = _stopped_by_a_signal()
-    application = web.Application()
-    application.add_routes(replay.routes())
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        host, port = address
-        await web.TCPSite(runner, host, port).start()
-        url = f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
-        write(replayed_configuration(replay, url), output)
-        print_error(f"hpc-exporter simulate: ready; captured answers of {', '.join(replay.sources)} at {url}")
-        await stopped.wait()
-    finally:
-        await runner.cleanup()
-
-
-def _stopped_by_a_signal() -> asyncio.Event:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    return stopped
-
-
-async def _serve(simulator: Simulator, address: tuple[str, int], output: Path | None) -> None:
-    stopped = _stopped_by_a_signal()
-    host, port = address
+async def _serve(args: argparse.Namespace) -> None:
+    stopped = stop_on_signals()
+    simulator = Simulator(
+        default_regions(args.regions, truth_kept_for=_TRUTH_KEPT_FOR),
+        projects=default_projects(args.projects, truth_kept_for=_TRUTH_KEPT_FOR),
+        seed=args.seed,
+        speed_up=args.speed_up,
+        token_lifetime=args.token_lifetime,
+        quirks=Quirks(strict_platform=args.strict_platform),
+    )
+    host, port = args.listen_address
     await simulator.start(host, [port + index if port else 0 for index in range(len(simulator.apis))])
     try:
-        write(configuration(simulator), output)
+        write(configuration(simulator), args.config_output)
         print_error(*addresses(simulator))
         await stopped.wait()
     finally:
         await simulator.stop()
+
+
+async def _serve_replay(args: argparse.Namespace) -> None:
+    stopped, replay = stop_on_signals(), Replay(args.replay)
+    runner, url = await listen([web.route("*", "/{path:.*}", replay.serve)], *args.listen_address)
+    try:
+        write(replayed_configuration(replay, url), args.config_output)
+        print_error(f"hpc-exporter simulate: ready; captured answers of {', '.join(replay.sources)} at {url}")
+        await stopped.wait()
+    finally:
+        await runner.cleanup()
 
 
 def _address(text: str) -> tuple[str, int]:

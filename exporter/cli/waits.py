@@ -53,7 +53,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    options.setup_logging(args)
     try:
         found = asyncio.run(from_exporter(Client.of(args)))
     except UpstreamConnectionError as error:

@@ -8,11 +8,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
+from exporter.errors import ExporterError
+
 # Headers that describe the connection or the coding of a body, which is served plainly.
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection", "date", "server"})
 
 
-class ReplayError(ValueError):
+class ReplayError(ExporterError):
     """A folder that holds no capture."""
 
 
@@ -34,9 +36,6 @@ class Replay:
             ) from None
         if not self._exchanges:
             raise ReplayError(f"{folder} holds no capture: there are no answers in it")
-
-    def routes(self) -> list[web.RouteDef]:
-        return [web.route("*", "/{path:.*}", self.serve)]
 
     async def serve(self, request: web.Request) -> web.Response:
         """Answer a request to /SOURCE/PATH."""

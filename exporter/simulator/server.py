@@ -3,7 +3,7 @@
 import ipaddress
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from aiohttp import web
@@ -77,10 +77,11 @@ class Simulator:
             for index, api in enumerate(self.apis):
                 api.stopping.clear()
                 wanted = (ports[index] if index < len(ports) else 0, 0)
-                urls = [
-                    await self._listen([*routes, *control_routes(api, routes)], host, port, tls)
-                    for routes, port in zip(api.servers(), wanted, strict=False)
-                ]
+                urls = []
+                for routes, port in zip(api.servers(), wanted, strict=False):
+                    runner, url = await listen([*routes, *control_routes(api, routes)], host, port, tls)
+                    self._runners.append(runner)
+                    urls.append(url)
                 api.listens_at(*urls)
         except OSError:
             await self.stop()
@@ -117,16 +118,23 @@ class Simulator:
         """All that is served: regions, projects, the platform."""
         return [*self.regions.values(), *self.projects.values(), self.platform]
 
-    async def _listen(self, routes: list[web.RouteDef], host: str, port: int, tls: ssl.SSLContext | None) -> str:
-        application = web.Application()
-        application.add_routes(routes)
-        # A client that gave up is no longer in flight: without cancellation, hanging requests would pile up.
-        runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
-        await runner.setup()
-        self._runners.append(runner)
+
+async def listen(
+    routes: Iterable[web.RouteDef], host: str, port: int, tls: ssl.SSLContext | None = None
+) -> tuple[web.AppRunner, str]:
+    """Serve routes; what to clean up at the end, and the URL. Raises OSError for a port that is not free."""
+    application = web.Application()
+    application.add_routes(routes)
+    # A client that gave up is no longer in flight: without cancellation, hanging requests would pile up.
+    runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
         await web.TCPSite(runner, host, port, ssl_context=tls).start()
-        bound = runner.addresses[0][1]
-        return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
+    except OSError:
+        await runner.cleanup()
+        raise
+    name = f"[{host}]" if ":" in host else host
+    return runner, f"{'https' if tls else 'http'}://{name}:{runner.addresses[0][1]}"
 
 
 def is_loopback(host: str) -> bool:
