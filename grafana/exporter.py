@@ -6,6 +6,7 @@ Does it get its data, how does the API behave, and how is the process itself?
 from exporter.metrics.family import Text
 from grafana.colours import BLUE, GREY, ORANGE, PURPLE, SKY, TEAL, VERMILION, WINE, YELLOW, shades
 from grafana.parts import (
+    UNKNOWN,
     Dashboard,
     Query,
     Row,
@@ -128,6 +129,7 @@ BOARD = Dashboard(
             "数据过旧已移除的目标数，其告警失效：见处理手册 HPCDataStale。",
             f"sum(hpc_exporter_target_stale{{{OF_SOURCE}}})",
             steps=((None, BLUE), (1, VERMILION)),
+            no_value=UNKNOWN,
         ),
         tiles(
             Text("Configuration", "配置"),

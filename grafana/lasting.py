@@ -24,7 +24,7 @@ from grafana.parts import (
 )
 from grafana.variables import ACCOUNT, IN_ACCOUNT, IN_REGION, REGION
 
-NO_ACCOUNT = Text("no account collects its balance", "没有账号启用采集项 account")
+NO_ACCOUNT = Text("no data of the collector account", "采集项 account 无数据")
 YUAN = "prefix:¥ "
 DAY: int = 86400
 # Days that are left.

@@ -7,6 +7,7 @@ from exporter.metrics.family import Text
 from grafana.colours import BLUE, ORANGE
 from grafana.parts import (
     JOBS,
+    NO_DATA,
     QUEUED,
     UNKNOWN,
     Dashboard,
@@ -26,7 +27,6 @@ from grafana.variables import IN_PROJECT, PROJECT, QUEUE_TYPE
 QUEUE = "{{project}} {{queue_type}}"
 BY_QUEUE = "project, queue_type"
 TIMES = f"octopus_job_observed_queue_seconds_bucket{{{IN_PROJECT}}}"
-NONE = Text("no Octopus project", "无 Octopus 项目")
 ENTRIES = Text("entries", "条目数")
 
 
@@ -53,7 +53,7 @@ BOARD = Dashboard(
             legend=QUEUE,
             size=(9, 4),
             states=[(Text("incomplete", "不完整"), ORANGE), (Text("complete", "完整"), BLUE)],
-            no_value=NONE,
+            no_value=NO_DATA,
         ),
         number(
             Text("Queued now", "当前排队"),
@@ -62,7 +62,7 @@ BOARD = Dashboard(
             f"sum(octopus_queue_length{{{IN_PROJECT}}})",
             size=(5, 4),
             steps=((None, ORANGE),),
-            no_value=NONE,
+            no_value=NO_DATA,
         ),
         number(
             Text("Median time in queue", "排队时间中位数"),

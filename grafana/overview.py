@@ -8,6 +8,8 @@ from grafana import problems
 from grafana.colours import BLUE, GREEN, LEFT, ORANGE, SKY, VERMILION, WAITING, YELLOW, shades
 from grafana.parts import (
     JOBS,
+    NO_DATA,
+    NONE_WAITS,
     UNKNOWN,
     Dashboard,
     Query,
@@ -154,7 +156,7 @@ NUMBERS = [
         f"max(time() - hpc_member_oldest_queued_timestamp_seconds{{{IN_REGION}}})",
         unit="s",
         steps=WAITING,
-        no_value=Text("none waits", "无等待"),
+        no_value=NONE_WAITS,
     ),
     number(
         Text("Wait p90", "等待 p90"),
@@ -163,7 +165,7 @@ NUMBERS = [
         quantile(0.9, WAITS),
         unit="s",
         size=(2, 4),
-        no_value=Text("none started", "无启动"),
+        no_value=Text("none seen", "未见启动"),
     ),
     number(
         Text("Token expires in", "令牌过期时间"),
@@ -182,7 +184,7 @@ NUMBERS = [
         "所有 Octopus 项目队列中的条目数。持续数小时上升？见“Octopus”看板。",
         "sum(octopus_queue_length)",
         steps=((None, ORANGE),),
-        no_value=Text("none", "无"),
+        no_value=NO_DATA,
     ),
 ]
 
@@ -242,7 +244,7 @@ OVER_TIME = [
         value=Text("Waits for", "已等待"),
         unit="s",
         steps=WAITING,
-        no_value=Text("none waits", "无等待"),
+        no_value=NONE_WAITS,
     ),
     ranking(
         Text("Tokens that expire soon", "即将过期的令牌"),

@@ -32,6 +32,7 @@ LABELS: Final = {
 RUNNING, QUEUED, HELD = Text("Running", "运行"), Text("Queued", "排队"), Text("Held", "保留")
 JOBS = Text("jobs", "作业数")
 UNKNOWN, NOTHING = Text("unknown", "未知"), Text("-", "-")
+NO_DATA, NONE_WAITS = Text("no data", "无数据"), Text("none known", "未见等待")
 
 
 @dataclass(frozen=True)
@@ -210,11 +211,15 @@ def number(
 ) -> Panel:
     """One number, with its course unless it is `instant`: of the whole time on screen."""
     defaults = {"decimals": 0} if more.get("unit") == "s" else {}
-    graph = {} if instant else {"graphMode": "area"}
     more = {"size": (3, 4), "defaults": defaults, **more}
-    return Panel(
-        "stat", title, Text(en, zh), [Query(expr, instant=instant)], options=STAT | graph | (options or {}), **more
-    )
+    if not instant:
+        # Else a number that is gone would stay on screen: the last one that there was.
+        expr = f"({expr}) or vector(NaN)"
+        gone = {"match": "nan", "result": {"text": more.get("no_value", NOTHING), "index": 0}}
+        more["mappings"] = [{"type": "special", "options": gone}]
+        options = {"graphMode": "area", "reduceOptions": STAT["reduceOptions"] | {"calcs": ["last"]}} | (options or {})
+    query = Query(expr, instant=instant)
+    return Panel("stat", title, Text(en, zh), [query], options=STAT | (options or {}), **more)
 
 
 def tiles(

@@ -77,7 +77,7 @@ BOARD = Dashboard(
             unit="none",
             size=(4, 8),
             steps=((None, SKY), (1, ORANGE)),
-            no_value=Text("none runs", "无运行"),
+            no_value=Text("none known", "未见运行"),
             defaults={"decimals": 1},
         ),
         ranking(

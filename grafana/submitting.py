@@ -26,7 +26,7 @@ from grafana.parts import (
 from grafana.variables import CAPACITY_QUEUE, IN_CAPACITY, IN_REGION, REGION
 
 BY: str = "hpc_cluster, queue"
-NOT_COLLECTED = Text("no region collects queue_capacity", "没有区域启用 queue_capacity")
+NOT_COLLECTED = Text("no data of queue_capacity", "queue_capacity 无数据")
 FREE_CPUS, STATE, PRICE = Text("Free cores", "空闲核数"), Text("State", "状态"), Text("Price", "价格")
 
 

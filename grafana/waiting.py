@@ -10,6 +10,7 @@ from exporter.metrics.family import Text
 from grafana.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, WAITING, YELLOW
 from grafana.parts import (
     JOBS,
+    NONE_WAITS,
     Dashboard,
     Panel,
     Query,
@@ -31,7 +32,7 @@ OBSERVED, CENSORED = "hpc_job_observations_total", "hpc_job_observations_censore
 WAITS = f"{WAIT}_bucket{{{IN_GROUP}}}"
 # Bounds of queues have no group: they are of all of its jobs.
 IN_BOUNDS = 'hpc_cluster=~"$region", group=~"$group|"'
-NONE = Text("none started", "无启动")
+NONE = Text("none seen", "未见启动")
 
 # Lengths: from, to (bounds of the histogram's buckets), name, colour from cold to hot.
 Class: TypeAlias = tuple[str, str, Text, str]
@@ -131,7 +132,7 @@ BOARD = Dashboard(
             unit="s",
             size=(5, 4),
             steps=WAITING,
-            no_value=Text("none waits", "无等待"),
+            no_value=NONE_WAITS,
         ),
         Row(Text("The first job submitted now", "现在提交的第一个作业")),
         ranking(

@@ -130,6 +130,18 @@ def always() -> set[str]:
 
 
 @every_board
+def test_a_number_that_is_gone_does_not_stay_on_screen(board: dict[str, Any]) -> None:
+    """A range that ended has a last value, too: the present one is asked for, and NaN is said in words."""
+    for panel in panels(board):
+        for target in panel["targets"] if panel["type"] == "stat" else ():
+            if not target["instant"]:
+                assert target["expr"].endswith(" or vector(NaN)"), panel["title"]
+                assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
+                (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+                assert mapping["options"]["match"] == "nan"
+
+
+@every_board
 def test_panels_lie_inside_the_grid_and_beside_each_other(board: dict[str, Any]) -> None:
     places = [panel["gridPos"] for panel in board["panels"]]
     assert all(place["x"] >= 0 and place["x"] + place["w"] <= 24 for place in places)

@@ -12,7 +12,7 @@ _MATCHERS = re.compile(r"\{[^{}]*\}")
 _RANGES = re.compile(r"\[[^\]]*\]")
 _LABEL_LISTS = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)")
 _NAMES = re.compile(r"(?<![\w:.$])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])")
-_WORDS = {"and", "or", "unless", "offset", "bool", "group_left", "group_right", "inf", "nan"}
+_WORDS = {"and", "or", "unless", "offset", "bool", "group_left", "group_right", "inf", "nan", "NaN"}
 _DURATION = re.compile(r"^\d")
 _SUFFIXES = ("_bucket", "_sum", "_count")
 
