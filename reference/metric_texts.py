@@ -35,14 +35,14 @@ INTRODUCTION: Final = Text(
 *[中文](metrics.zh.md)*
 
 **Unknown is never zero.** A value that an API did not send has no sample. A poll that failed changes nothing; when the last
-success of a target is older than `poll.stale_after`, all that came from it leaves `/metrics`, and
-`hpc_exporter_target_stale` says so. So a sum over members or queues is a sum over those that are known: hold it against
-`hpc_exporter_target_up`, as the dashboards do. Where a region or project shows 0, an answer said so.
+success of a target is older than `poll.stale_after`, all its series disappear from `/metrics`, and
+`hpc_exporter_target_stale` is 1. A sum over members or queues is therefore a sum over those that are known: compare it with
+`hpc_exporter_target_up`, as the dashboards do. A 0 of a region or project was always reported by an answer.
 
 Histograms have series that end in `_bucket`, `_sum` and `_count`. There are no `_created` series. `/metrics` answers in the
 text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels and values are the same in both.
 
-| what is asked | endpoint | of the API |
+| request | collector | endpoint of the API |
 |---|---|---|
 """,
     """
@@ -59,7 +59,7 @@ text format 0.0.4 or in OpenMetrics 1.0.0, as the scraper prefers; names, labels
 直方图含有以 `_bucket`、`_sum` 和 `_count` 结尾的序列，没有 `_created` 序列。`/metrics` 按抓取方的偏好以文本格式 0.0.4 或
 OpenMetrics 1.0.0 回答，两者的名称、标签和数值相同。
 
-| 轮询什么 | 接口 | 对应的 API |
+| 轮询内容 | 采集项 | API 的接口 |
 |---|---|---|
 """,
 )
@@ -77,27 +77,25 @@ _PENDING: Final = _words(PENDING_REASONS)
 LABELS: Final[Mapping[str, Text]] = {
     "hpc_cluster": Text("the region's `name` in the configuration", "区域在配置中的 `name`"),
     "user": Text(
-        "the scheduler user; of a token's end, whose token it is, empty for the region's own",
+        "the scheduler user; for the expiry of a token its owner, empty for the region's own",
         "调度系统用户；对令牌过期时间而言是令牌的所有者，区域自己的令牌为空",
     ),
     "queue": Text(
-        "the queue's name in the region; of waits and runs empty where it is not known",
+        "the queue's name in the region; for waits and runs empty if unknown",
         "队列在区域中的名称；对等待和运行而言，未知时为空",
     ),
     "state": _STATES,
     "scheduler_id": Text("the scheduler's number in the region", "调度系统在区域中的编号"),
     "scheduler_name": Text("the scheduler's name", "调度系统的名称"),
     "scheduler_type": Text(
-        "its kind, as the API spells it: `SLURM` for one", "调度系统的类型，与接口返回一致，例如 `SLURM`"
+        "its type, as the API spells it, such as `SLURM`", "调度系统的类型，与接口返回一致，例如 `SLURM`"
     ),
     "task": Text("the background task's name", "后台任务的名称"),
     "group": Text("the group's label in the configuration, or its id", "用户组在配置中的标签，没有则为编号"),
     "job_id": Text("the job's id, unique within a region", "作业号，在区域内唯一"),
     "job_name": Text("the job's name", "作业名"),
-    "from_state": Text(
-        "as `state`; `none` where the job was not listed before", "同 `state`；作业此前未列出时为 `none`"
-    ),
-    "to_state": Text("as `state`; `gone` where it is listed no longer", "同 `state`；作业不再列出时为 `gone`"),
+    "from_state": Text("as `state`; `none` if the job was not listed before", "同 `state`；作业此前未列出时为 `none`"),
+    "to_state": Text("as `state`; `gone` if it is no longer listed", "同 `state`；作业不再列出时为 `gone`"),
     "outcome": _words(OUTCOMES),
     "measure": _words(MEASURES),
     "basis": _words(BASES),
@@ -120,21 +118,19 @@ LABELS: Final[Mapping[str, Text]] = {
     ),
     "project": Text("the Octopus project's `name` in the configuration", "Octopus 项目在配置中的 `name`"),
     "queue_type": Text(
-        "the queue's in the configuration: `PROCESSOR`, `INTERNAL`, `RESIM`",
+        "as in the configuration: `PROCESSOR`, `INTERNAL`, `RESIM`",
         "配置中队列的类型：`PROCESSOR`、`INTERNAL`、`RESIM`",
     ),
     "cluster_type": Text(
-        "the queue's in the configuration, empty where it is left out: `CCE`, `MODELARTS`",
+        "as in the configuration, empty if left out: `CCE`, `MODELARTS`",
         "配置中队列的集群类型，不写则为空：`CCE`、`MODELARTS`",
     ),
-    "cluster_id": Text(
-        "the queue's in the configuration, empty where it is left out", "配置中队列的集群编号，不写则为空"
-    ),
-    "job_type": Text("as Octopus spells it, empty where it does not say", "与 Octopus 返回一致，没有返回则为空"),
+    "cluster_id": Text("as in the configuration, empty if left out", "配置中队列的集群编号，不写则为空"),
+    "job_type": Text("as Octopus spells it, empty if not sent", "与 Octopus 返回一致，没有返回则为空"),
     "processor": Text(
-        "the processor's name in Octopus, empty where it does not say", "处理器在 Octopus 中的名称，没有返回则为空"
+        "the processor's name in Octopus, empty if not sent", "处理器在 Octopus 中的名称，没有返回则为空"
     ),
-    "resource_spec": Text("as Octopus spells it, empty where it does not say", "与 Octopus 返回一致，没有返回则为空"),
+    "resource_spec": Text("as Octopus spells it, empty if not sent", "与 Octopus 返回一致，没有返回则为空"),
     "source": Text(
         "the `name` of the region, project or account in the configuration", "区域、项目或账号在配置中的 `name`"
     ),
@@ -147,12 +143,12 @@ LABELS: Final[Mapping[str, Text]] = {
     "version": Text("of the exporter", "本程序的版本"),
     "revision": Text("of its sources", "源代码的版本"),
     "python_version": Text("of the interpreter", "解释器的版本"),
-    "code": Text("the HTTP status, or `none` where no answer came", "HTTP 状态码，没有响应时为 `none`"),
+    "code": Text("the HTTP status, or `none` without a response", "HTTP 状态码，没有响应时为 `none`"),
     "api_code": Text(
         "the code in the answer, if an API page lists it, or `other`", "响应中的错误码；接口文档没有列出的记为 `other`"
     ),
     "path": Text(
-        "of storage: the path that a quota is for; of requests to the exporter: a path that it serves, or `other`",
+        "for storage the path of a quota; for requests to the exporter a path that it serves, or `other`",
         "存储：配额所在的路径；对本程序的请求：本程序提供的路径，其余为 `other`",
     ),
     "resource": Text("as the metric lists them", "见该指标的说明"),
@@ -178,18 +174,18 @@ GROUPS: Final[Sequence[Group]] = (
     Group(
         Text("SCNet: now", "SCNet：此刻"),
         Text(
-            "What a region says at this moment. Queue statistics come from `queue_jobs`, schedulers from `cluster`, all "
+            "The present state of a region. Queue statistics come from `queue_jobs`, schedulers from `schedulers`, everything "
             "about members from `member_jobs`.",
-            "区域此刻的情况。队列统计来自 `queue_jobs`，调度系统来自 `cluster`，成员的一切来自 `member_jobs`。",
+            "区域此刻的情况。队列统计来自 `queue_jobs`，调度系统来自 `schedulers`，成员的一切来自 `member_jobs`。",
         ),
         _default("clusters", without=jobs.OF_SINGLE_JOBS),
     ),
     Group(
         Text("SCNet: from poll to poll", "SCNet：逐次轮询"),
         Text(
-            "Worked out by comparing successive lists of jobs; where a list or the history gives the scheduler's own times, by "
-            "these. [What the tracker knows, and how well](accuracy.md) says how, and how wrong it can be. Only with "
-            "`tracking.enabled`, which is the default. Counters go on after a restart if there is a `tracking.state_file`.",
+            "Derived by comparing successive lists of jobs; if a list or the history has the scheduler's own times, from "
+            "these. [What the tracker knows, and how well](accuracy.md) describes the method and its errors. Only with "
+            "`tracking.enabled`, which is the default. Counters continue after a restart if there is a `tracking.state_file`.",
             "这些数值由相邻两次作业列表比较得出；列表或作业历史给出调度系统自己的时间时，以那些时间为准。方法和误差见"
             "[跟踪器知道什么、有多准](accuracy.zh.md)。需要 `tracking.enabled`，默认已开启。设置了 `tracking.state_file` 时，"
             "重启后接着计数。",
@@ -209,14 +205,14 @@ GROUPS: Final[Sequence[Group]] = (
     Group(
         Text("Octopus", "Octopus"),
         Text(
-            "From `queuing_jobs`, one target a queue. A queue of many pages can move while it is read; what would then be "
-            "wrong is left out.",
+            "From `queuing_jobs`, one target per queue. A queue of many pages can move while it is read; values that would then "
+            "be wrong are left out.",
             "来自 `queuing_jobs`，每个队列一个目标。页数多的队列在读取过程中可能变化，因此会出错的数值不予给出。",
         ),
         _default("octopus"),
     ),
     Group(
-        Text("How the polls go", "轮询情况"),
+        Text("Health of the polls", "轮询情况"),
         Text(
             "Whether the numbers above are reliable. All of these, and those below, are left out with "
             "`--web.disable-exporter-metrics`.",
@@ -237,7 +233,7 @@ GROUPS: Final[Sequence[Group]] = (
     Group(
         Text("Further collectors", "其他采集项"),
         Text(
-            "From collectors that are switched on with `collect`: [the list](configuration.md#collectors) says which.",
+            "From collectors that are enabled with `collect`: see [the list](configuration.md#collectors).",
             "来自用 `collect` 启用的采集项，见[列表](configuration.zh.md#采集项)。",
         ),
         _further(),
@@ -258,7 +254,7 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
     (r"_gpus", Text("GPUs", "GPU 数")),
     (r"_dcus", Text("DCUs", "DCU 数")),
     (r"_cny", Text("yuan (CNY)", "元（人民币）")),
-    (r"_rate", Text("as the region says it", "按区域给出的数值")),
+    (r"_rate", Text("as reported by the region", "按区域给出的数值")),
     (r"_limit", Text("of the resource", "该资源的数量")),
     (r"_nodes", Text("nodes", "节点数")),
     (r"_info|_status", Text("always 1", "恒为 1")),
@@ -282,13 +278,13 @@ UNITS: Final[Sequence[tuple[str, Text]]] = (
 )
 
 EXAMPLES: Final[Mapping[str, tuple[Text, str]]] = {
-    "hpc_up": (Text("Regions of which something is missing now:", "此刻哪些区域数据不完整："), "hpc_up == 0"),
+    "hpc_up": (Text("Regions that do not answer now:", "此刻哪些区域没有响应："), "hpc_up == 0"),
     "hpc_queue_jobs": (
-        Text("Who has most jobs queued, by queue:", "各队列里谁排队的作业最多："),
+        Text("Users with the most queued jobs, by queue:", "各队列里谁排队的作业最多："),
         'topk(10, sum by (hpc_cluster, queue, user) (hpc_queue_jobs{state="queued"}))',
     ),
     "hpc_scheduler_info": (
-        Text("How many schedulers each region has:", "每个区域有几个调度系统："),
+        Text("Number of schedulers of each region:", "每个区域有几个调度系统："),
         "count by (hpc_cluster) (hpc_scheduler_info)",
     ),
     "hpc_member_jobs": (
@@ -300,7 +296,7 @@ EXAMPLES: Final[Mapping[str, tuple[Text, str]]] = {
         'hpc_member_allocated_dcus{state="running"} > hpc_member_requested_dcus{state="running"}',
     ),
     "hpc_jobs_finished_total": (
-        Text("The share of jobs that ended badly within a day:", "一天内非正常结束的作业所占比例："),
+        Text("The share of jobs that failed within a day:", "一天内非正常结束的作业所占比例："),
         """
 sum by (group) (increase(hpc_jobs_finished_total{outcome=~"failed|timeout|node_failure"}[1d]))
   / sum by (group) (increase(hpc_jobs_finished_total[1d]))
@@ -312,8 +308,8 @@ sum by (group) (increase(hpc_jobs_finished_total{outcome=~"failed|timeout|node_f
     ),
     "hpc_job_observed_wait_seconds": (
         Text(
-            "How long nine of ten jobs waited at most, of those that started within a day:",
-            "一天内开始运行的作业中，十分之九最多等待了多久：",
+            "The p90 of the waits of jobs that started within a day:",
+            "一天内开始运行的作业的等待时间 p90：",
         ),
         "histogram_quantile(0.9, sum by (hpc_cluster, group, le) (increase(hpc_job_observed_wait_seconds_bucket[1d])))",
     ),
@@ -329,9 +325,7 @@ sum by (group) (increase(hpc_job_observed_wait_seconds_count[1d]))
 """,
     ),
     "hpc_member_oldest_queued_timestamp_seconds": (
-        Text(
-            "For how many hours the longest-waiting job of each member waits:", "每个成员等得最久的作业已等待多少小时："
-        ),
+        Text("Hours that the longest-waiting job of each member has waited:", "每个成员等得最久的作业已等待多少小时："),
         "(time() - hpc_member_oldest_queued_timestamp_seconds) / 3600",
     ),
     "hpc_member_gpu_seconds_total": (
@@ -347,11 +341,14 @@ sum by (group) (increase(hpc_job_observed_wait_seconds_count[1d]))
         "octopus_queue_length - octopus_queue_length offset 2h > 0",
     ),
     "octopus_queued_jobs": (
-        Text("What is queued, by resource spec:", "按资源规格统计排队的作业："),
+        Text("Queued jobs by resource spec:", "按资源规格统计排队的作业："),
         "sum by (project, resource_spec) (octopus_queued_jobs)",
     ),
     "octopus_job_observed_queue_seconds": (
-        Text("The mean time in the queue of what left it within six hours:", "六小时内离开队列的条目平均排队多久："),
+        Text(
+            "The mean time in the queue of entries that left it within six hours:",
+            "六小时内离开队列的条目平均排队多久：",
+        ),
         """
 sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_sum[6h]))
   / sum by (project, queue_type) (increase(octopus_job_observed_queue_seconds_count[6h]))
@@ -365,11 +362,11 @@ sum by (project, kind) (increase(octopus_job_wait_seconds_sum[6h]))
 """,
     ),
     "hpc_exporter_target_last_success_timestamp_seconds": (
-        Text("How old the oldest data of each region is, in seconds:", "每个区域最旧的数据有多旧（秒）："),
+        Text("The age of the oldest data of each region, in seconds:", "每个区域最旧的数据有多旧（秒）："),
         "max by (source) (time() - hpc_exporter_target_last_success_timestamp_seconds)",
     ),
     "hpc_exporter_poll_failures_total": (
-        Text("Why polls fail:", "轮询为什么失败："),
+        Text("Reasons of failed polls:", "轮询为什么失败："),
         "sum by (source, reason) (increase(hpc_exporter_poll_failures_total[1h])) > 0",
     ),
     "hpc_exporter_poll_duration_seconds": (
@@ -380,14 +377,14 @@ sum by (source, collector) (rate(hpc_exporter_poll_duration_seconds_sum[15m]))
 """,
     ),
     "hpc_exporter_token_expiry_timestamp_seconds": (
-        Text("Hours until each token ends:", "每个令牌还有几小时过期："),
+        Text("Hours until each token expires:", "每个令牌还有几小时过期："),
         "(hpc_exporter_token_expiry_timestamp_seconds - time()) / 3600",
     ),
 }
 
 # Words between the facts of a family.
 LABELS_HEADING: Final = Text("Labels", "标签")
-LABEL_COLUMNS: Final = Text("| label | what it holds |", "| 标签 | 内容 |")
+LABEL_COLUMNS: Final = Text("| label | value |", "| 标签 | 内容 |")
 FACTS: Final = Text("{}, {}; labels: {}", "{}，{}；标签：{}")
 NO_LABELS: Final = Text("none", "无")
 ABSENT_WHEN: Final = Text("absent: {}", "缺失：{}")

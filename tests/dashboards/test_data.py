@@ -183,7 +183,7 @@ def alone(expression: str) -> str:
     return expression.replace("3h", "30m").replace("offset 2h", "offset 1h")
 
 
-def alike(prometheus: PastPrometheus, expression: str) -> list[tuple[str, float]]:
+def alike(prometheus: PastPrometheus, expression: str) -> list[tuple[str, str]]:
     """Return the result of an expression now and an hour before, without labels that only name the scrape."""
     found = []
     for before in (0.0, HOUR):
@@ -193,8 +193,8 @@ def alike(prometheus: PastPrometheus, expression: str) -> list[tuple[str, float]
                 continue
             # Of those that are equal, topk takes any.
             kept = {} if re.match("(top|bottom)k", expression) else of
-            found.append((f"{before} {sorted(kept.items())}", float(f"{value:.9g}")))
-    return sorted(found, key=str)
+            found.append((f"{before} {sorted(kept.items())}", f"{value:.9g}"))
+    return sorted(found)
 
 
 def selector(query: str) -> str:
