@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ import trustme
 import yaml
 
 from exporter.app import validate
+from exporter.cli.http_client import HttpDocument, load_access
 from exporter.config import Config
 from exporter.errors import ConfigurationError
 from exporter.web.settings import WebDocument, load_settings
@@ -25,11 +26,13 @@ KINDS: Final = {
     "kubernetes": {"apiVersion"},
     "ours": set(Config.model_fields),
     "web": set(WebDocument.model_fields),
+    "access": set(HttpDocument.model_fields),
     "prometheus": {"global", "scrape_configs", "rule_files", "alerting", "remote_write", "remote_read", "storage"},
     "rules": {"groups"},
     "compose": {"services"},
     "helm": set(CHART),
 }
+READERS: Final[Mapping[str, Callable[[Path], object]]] = {"ours": validate, "web": load_settings, "access": load_access}
 # As much as an example of a few keys leaves out.
 A_REGION: Final = "clusters: [{name: a-region, cluster_id: 1, hpc_url: https://hpc.example.com, token: a-token}]"
 
@@ -114,7 +117,7 @@ def completed(text: str) -> str:
     return "\n".join([text.rstrip("\n"), *more, ""])
 
 
-@pytest.mark.parametrize("example", of_kind("ours", "web"), ids=Example.at)
+@pytest.mark.parametrize("example", of_kind("ours", "web", "access"), ids=Example.at)
 def test_every_configuration_is_accepted(
     example: Example, files: Mapping[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +132,7 @@ def test_every_configuration_is_accepted(
     document = tmp_path / "example.yml"
     document.write_text(completed(text) if example.kind == "ours" else text, encoding="utf-8")
     try:
-        (validate if example.kind == "ours" else load_settings)(document)
+        READERS[example.kind](document)
     except ConfigurationError as error:
         pytest.fail(f"of the block at {example.at()}: {error}")
 
