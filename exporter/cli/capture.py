@@ -349,10 +349,17 @@ def _captured_part(cluster: Cluster, subjects: list[Subject]) -> Cluster:
 def _summary(documents: list[dict[str, Any]]) -> Iterator[str]:
     yield "# Captured answers"
     yield ""
-    yield "| source | collector | token | HTTP status | code |"
-    yield "|---|---|---|---|---|"
-    for each in documents:
-        row = (each["source"], each["collector"], each["asked_with"], each["response"]["status"], code(each))
+    yield "| file | source | collector | token | HTTP status | code |"
+    yield "|---|---|---|---|---|---|"
+    for number, each in enumerate(documents, 1):
+        row = (
+            f"{number:03}",
+            each["source"],
+            each["collector"],
+            each["asked_with"],
+            each["response"]["status"],
+            code(each),
+        )
         yield f"| {' | '.join(map(str, row))} |"
     yield ""
     yield "## Questions that the documentation leaves open"

@@ -153,20 +153,24 @@ QUESTIONS: Final[Sequence[tuple[str, str, Callable[[Document], str]]]] = (
 
 
 def answered(documents: Sequence[Document]) -> Iterator[str]:
-    """Yield a line for each question and source that says something about it, then what refusals look like."""
-    said: dict[str, None] = {}
+    """Yield a line for each question and source that says something about it, then the answers to refused tokens.
+
+    Each ends with the number of the first file that says so.
+    """
+    said: dict[str, int] = {}
     for part, question, answer in QUESTIONS:
-        for document in documents:
+        for number, document in enumerate(documents, 1):
             path = f"{urlsplit(document['request']['target']).path}/"
             asked = document["asked_with"] == "own" and (part in path if part.endswith("/") else f"{part}/" in path)
             if asked and (found := answer(document)):
-                said[f"{question} {document['source']}: {found}"] = None
-    yield from said
-    refusals: dict[tuple[str, str], list[str]] = {}
-    for document in documents:
+                said.setdefault(f"{question} {document['source']}: {found}", number)
+    yield from (f"{text} ({number:03})" for text, number in said.items())
+    refusals: dict[tuple[str, str], dict[str, int]] = {}
+    for number, document in enumerate(documents, 1):
         if document["asked_with"] != "own":
             what = f"HTTP {document['response']['status']}, code {code(document) or 'none'}{_pause(document)}"
-            refusals.setdefault((document["asked_with"], what), []).append(document["collector"])
+            refusals.setdefault((document["asked_with"], what), {}).setdefault(document["collector"], number)
     for (kind, what), collectors in refusals.items():
         which = "no token" if kind == "none" else "a wrong token"
-        yield f"What is the answer to {which}? {what}: {', '.join(dict.fromkeys(collectors))}"
+        where = ", ".join(f"{collector} ({number:03})" for collector, number in collectors.items())
+        yield f"What is the answer to {which}? {what}: {where}"

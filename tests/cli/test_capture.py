@@ -226,7 +226,7 @@ async def test_a_capture_is_served_again_and_passes_the_check(tmp_path: Path) ->
     assert all(isinstance(each, int) and len(str(each)) == len(GROUP) and str(each) != GROUP for each in ids)
     written = yaml.safe_load(found["replay.yml"])
     assert written["clusters"][0]["members"][0]["group_id"] in {str(each) for each in ids}
-    assert "clusterUserName in" in found["summary.md"]
+    assert re.search(r"name the region's user\? .*: clusterUserName in 6 of 6 rows \([0-9]{3}\)", found["summary.md"])
     checked = await replayed(tmp_path / "captured", tmp_path, "check", "--online")
     assert checked.stdout.endswith("6 of 6 targets work\n"), checked.stdout
 
