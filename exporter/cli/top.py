@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -20,7 +20,7 @@ from rich.text import Text
 from exporter.cli import options
 from exporter.cli.options import UsageError
 from exporter.cli.running import Client, add_exporter, unanswered
-from exporter.cli.terminal import fitted, text_of
+from exporter.cli.terminal import ELLIPSIS, fitted, text_of
 from exporter.errors import PollError
 from exporter.sources.once import Column
 from exporter.web.html import Parts, moment
@@ -33,7 +33,7 @@ from exporter.web.texts import Texts, number
 # Columns that a terminal has no room for.
 LEFT_OUT: Final = frozenset({"next_poll"})
 COLOURS: Final = {"up": "green", "failing": "yellow", "stale": "red", "pending": "magenta"}
-HELP: Final = "Tab list  s sort  r reverse  / filter  p problems  ↑↓ scroll  q quit"
+HELP: Final = ("Tab list", "/ filter", "p problems", "s sort", "r reverse", "↑↓ scroll", "q quit")
 PLACES: Final = tuple("123456789")
 # Escape sequences of terminals.
 NAMED: Final = {"\x1b[A": "up", "\x1b[B": "down", "\x1b[5~": "page up", "\x1b[6~": "page down", "\x1b[Z": "back"}
@@ -252,17 +252,20 @@ class Screen:
         ]
         lines = lines[: self.height - 1]
         lines += [Text()] * (self.height - 1 - len(lines))
-        return Text("\n").join([*lines, Text(line_of(self._foot(), width), style="reverse")])
+        return Text("\n").join([*lines, Text(line_of(self._foot(width), width), style="reverse")])
 
     def _tabs(self, query: PageQuery) -> str:
         names = (f"{place} {self._texts(view)}" for place, view in enumerate(OF_TARGETS, 1))
         return " ".join(f"[{name}]" if name.endswith(self._texts(query.view)) else f" {name} " for name in names)
 
-    def _foot(self) -> str:
+    def _foot(self, width: int) -> str:
         if self.view.typing:
             return f"filter: {self.view.filter}_   Enter keeps it, Escape takes it out"
         chosen = [f"filter: {self.view.filter}"] * bool(self.view.filter) + ["problems only"] * self.view.problems
-        return "  ".join([*chosen, HELP])
+        keys = list(HELP)
+        while len(keys) > 1 and cell_len("  ".join([*chosen, *keys])) > width:
+            del keys[-2]
+        return "  ".join([*chosen, *keys])
 
     def _table(self, query: PageQuery, width: int, height: int) -> list[Text]:
         parts = Parts(self._texts, moment(self.status["time"]))
@@ -316,5 +319,9 @@ def cell_of(name: str, row: Row, parts: Parts, texts: Texts) -> str:
 
 
 def line_of(text: str, width: int) -> str:
-    """Return `text` in exactly one line of the terminal, without control sequences."""
-    return set_cell_size(text_of(text), width)
+    """Return `text` in exactly one line of the terminal, without control sequences; a longer one ends at a word."""
+    text = text_of(text)
+    if cell_len(text) > width:
+        kept = set_cell_size(text, width - 1)
+        text = (kept.rpartition(" ")[0] or kept) + ELLIPSIS
+    return set_cell_size(text, width)

@@ -127,7 +127,7 @@ class StatusPage:
         if problems:
             count = t("verdict_problem", problems, total=number(total))
             whole = [source for source in self._sources() if severity(source) == "stale"]
-            return "stale" if whole else "failing", "; ".join(self._worst_first(whole)), count
+            return "stale" if whole else "failing", t("semicolon").join(self._worst_first(whole)), count
         if summary["pending"]:
             return "pending", t("verdict_pending", summary["pending"]), ""
         if not total:
@@ -159,7 +159,14 @@ class StatusPage:
         """Name those who are concerned."""
         names, total = concerned["names"], concerned["total"]
         named = [self._name(name) for name in names[:NAMED]]
-        return self._t("problems_of", names=", ".join(named)) if total <= NAMED else self._t("problems_of_many", total)
+        if total > NAMED:
+            return self._t("problems_of_many", total)
+        return self._t("problems_of", names=self._named(named, total))
+
+    def _named(self, names: Sequence[str], total: int) -> str:
+        """Return the names, and how many more there are."""
+        more = [self._t("and_more", total - len(names))] if total > len(names) else []
+        return " ".join([self._t("comma").join(names), *more])
 
     def _name(self, name: str) -> str:
         """Return the name of one who is concerned: a user, or the title of a collector."""
@@ -272,9 +279,7 @@ class StatusPage:
     def _whom(self, source: Mapping[str, Any]) -> Markup:
         """Return the names of those who are concerned, with a link to all their targets."""
         concerned = source["concerned"]
-        names = ", ".join(self._name(name) for name in concerned["names"][:WHOM])
-        if (more := concerned["total"] - WHOM) > 0:
-            names += f" {self._t('and_more', more)}"
+        names = self._named([self._name(name) for name in concerned["names"][:WHOM]], concerned["total"])
         if severity(source) == "stale":
             names = self._t("everyone")
         address = self.query.address(view="targets", sort="", source=source["name"], state="stale,failing", filter="")
@@ -294,8 +299,7 @@ class StatusPage:
         counted = {view: self._counted.get((source["name"], view), {}) for view in ("queues", "members")}
         for view, other in (("members", "queues"), ("queues", "members")):
             if lacking := [user for user in counted[other] if user not in counted[view]]:
-                more = [self._t("and_more", len(lacking) - WHOM)] if len(lacking) > WHOM else []
-                return self._t(f"without_{view}", names=", ".join(lacking[:WHOM] + more))
+                return self._t(f"without_{view}", names=self._named(lacking[:WHOM], len(lacking)))
         moments = [at for users in counted.values() for at in users.values()]
         return self._t("other_moment", round(max(moments) - min(moments))) if moments else ""
 

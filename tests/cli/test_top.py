@@ -17,6 +17,7 @@ import pytest
 from rich.cells import cell_len
 
 from exporter.cli.main import main
+from exporter.cli.top import line_of
 from tests.support import forks
 from tests.support.command import DEADLINE
 from tests.support.face import Served, guarded
@@ -176,3 +177,9 @@ def test_without_a_terminal_or_with_wrong_flags_it_is_wrong_usage(
         status = int(end.code or 0)
     assert status == 2
     assert capsys.readouterr().err
+
+
+def test_a_line_that_does_not_fit_ends_at_a_word() -> None:
+    assert line_of("harbin: no data for 85 s", 20) == "harbin: no data…    "
+    assert line_of("harbin: no data", 20) == "harbin: no data     "
+    assert line_of("无数据的区域", 8) == "无数据… "

@@ -169,7 +169,7 @@ def test_the_headline_names_the_worst_first(problems: Any, headline: str, look: 
 def test_the_headline_in_chinese_and_of_nothing() -> None:
     assert "17 of 29 targets have a problem" in read(half_broken()).texts
     assert "Nothing is polled" in read(empty()).texts
-    assert "xian：已 66 分钟无数据; hefei：4 个用户异常" in read(half_broken(), "zh").texts
+    assert "xian：已 66 分钟无数据；hefei：4 个用户异常" in read(half_broken(), "zh").texts
     assert "83 jobs running, 130 queued; 2,656 cores in use." in read(healthy()).texts
 
 
