@@ -176,11 +176,12 @@ class HistoryPolling:
             for _ in range(MAX_PAGES):
                 url = f"{self._endpoint.url}?{urlencode({**query, 'start': str(position)})}"
                 page = await replace(self._endpoint, url=url).get(page_of)
+                known = reading.seen
                 reading.add(page, scheduler)
                 position += len(page.rows)
-                if not page.rows or not page.missing(position, PAGE_SIZE):
+                if not page.rows or not page.missing(position, reading.seen - known):
                     break
-            complete = complete and not page.missing(reading.seen - before, PAGE_SIZE)
+            complete = complete and not page.missing(reading.seen - before, 0)
         reading.check()
         return complete
 
@@ -198,7 +199,7 @@ class HistoryPolling:
         return complete
 
     async def _read_pages(self, reading: "Reading", since: float, now: float, *, of_group: bool) -> bool:
-        zone, size, page = self._context.zone, PAGE_SIZE, Page([])
+        zone, size, missing = self._context.zone, PAGE_SIZE, 0
         wanted = {
             **dict.fromkeys(("queue", "jobId", "jobState", "clusterUserName"), ""),
             "clusterId": self._region.cluster.cluster_id,
@@ -214,13 +215,14 @@ class HistoryPolling:
             page = await self._region.tokens.platform_endpoint(JOB_HISTORY.name, PLATFORM_PATH, body).get(page_of)
             before = reading.seen
             reading.add(page, cluster_id=self._region.cluster.cluster_id)
-            if number == 1 and 0 < len(page.rows) < size and page.missing(reading.seen, size):
+            missing = page.missing(reading.seen, reading.seen - before)
+            if number == 1 and 0 < len(page.rows) < size and missing:
                 # The platform has a largest size of its own: pages are numbered by it from here on.
                 size = len(page.rows)
-            if not page.missing(reading.seen, size) or reading.seen == before:
+            if not missing or reading.seen == before:
                 break
         reading.check()
-        return not page.missing(reading.seen, size)
+        return not missing
 
 
 class Reading:

@@ -289,10 +289,10 @@ async def read_pages(region: Region, reading: Reading, *, of_group: bool) -> boo
         totals.add(page.total)
         before = reading.seen
         reading.add(page)
-        if number == 1 and 0 < len(page.rows) < size and page.missing(reading.seen, size):
+        reading.missing = page.missing(reading.seen, reading.seen - before)
+        if number == 1 and 0 < len(page.rows) < size and reading.missing:
             # The platform has a largest size of its own: pages are numbered by it from here on.
             size = len(page.rows)
-        reading.missing = page.missing(reading.seen, size)
         if not reading.missing or reading.seen == before:
             break
     return reading.missing == 0 and len(totals) == 1

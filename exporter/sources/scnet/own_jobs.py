@@ -64,7 +64,7 @@ async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, own
                 unread += 1
             else:
                 listed[job.id] = job
-        missing = found.missing(len(listed) + unread, PAGE_SIZE)
+        missing = found.missing(len(listed) + unread, len(listed) - before)
         if missing == 0 or len(listed) == before:
             break
     if unread and not listed:

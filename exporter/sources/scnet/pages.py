@@ -1,6 +1,6 @@
 """Pages of jobs, as the lists of a region and of the platform send them."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,9 @@ from exporter.sources.scnet.api import open_envelope
 from exporter.sources.values import NULL, count_of
 from exporter.text import Text
 
+# Rows that the shortest known pages hold, where a request does not say how many.
+SMALLEST_PAGE: Final = 10
+
 
 class Page(NamedTuple):
     """`total` is None where the page does not say it, and -1 where it cannot be read."""
@@ -18,10 +21,14 @@ class Page(NamedTuple):
     rows: list[msgspec.Raw]
     total: int | None = None
 
-    def missing(self, seen: int, size: int) -> int:
-        """Return the number of rows still to come, at least; without a total a page that is not full is the last one."""
+    def missing(self, seen: int, fresh: int) -> int:
+        """Return the number of rows still to come, at least, after `seen` ones, of which `fresh` came first on this page.
+
+        Without a total the list goes on until a page has fewer new rows than any page holds: a region may give fewer rows
+        than were requested.
+        """
         if self.total is None:
-            return int(len(self.rows) >= size)
+            return int(fresh >= SMALLEST_PAGE)
         return max(0, self.total - seen) if self.total >= 0 else 1
 
 

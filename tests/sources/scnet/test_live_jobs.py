@@ -179,6 +179,20 @@ async def test_all_pages_are_read_also_where_they_are_shorter_than_wanted(
     assert len(platform.requests) == -(-120 // largest)
 
 
+@pytest.mark.parametrize("largest", [100, 50, 10])
+@pytest.mark.parametrize("count", [3, 50, 120])
+async def test_a_list_without_a_total_is_read_until_nothing_new_comes(
+    network: Network, largest: int, count: int
+) -> None:
+    platform = PlatformPages([row(number) for number in range(count)], largest)
+    platform.further = {"total": None}
+    async with regions(network, platform) as both:
+        found = (await both.poll("kunshan"))["kunshan"]
+    (listing,) = found.listings.values()
+    assert (len(listing.jobs), listing.complete) == (count, True)
+    assert len(platform.requests) <= count // largest + 2
+
+
 async def test_rows_that_move_while_pages_are_read_are_not_lost_and_count_once(network: Network) -> None:
     """One that is on the first page ends after that was read: the first row of the second page moves to the first."""
     platform = PlatformPages([row(number) for number in range(150)])

@@ -19,16 +19,17 @@ def row(number: int) -> dict[str, Any]:
 
 
 class Pages:
-    """Serves a list by `start` and `limit`."""
+    """Serves a list by `start` and `limit`, in pages of at most `largest` rows."""
 
-    def __init__(self, rows: list[Any], **page: Any) -> None:
+    def __init__(self, rows: list[Any], largest: int = 1000, **page: Any) -> None:
         self.rows = rows
+        self.largest = largest
         self.page = page
         self.queries: list[dict[str, str]] = []
 
     async def answer(self, request: web.Request) -> web.Response:
         self.queries.append(dict(request.query))
-        start, limit = int(request.query["start"]), int(request.query["limit"])
+        start, limit = int(request.query["start"]), min(self.largest, int(request.query["limit"]))
         data = {"total": len(self.rows), "list": self.rows[start : start + limit], **self.page}
         return web.Response(body=msgspec.json.encode({"code": "0", "data": data}))
 
@@ -57,10 +58,27 @@ async def test_one_page(network: Network) -> None:
     ]
 
 
+@pytest.mark.parametrize("largest", [10, 25, 1000])
+async def test_a_list_without_a_total_is_read_until_nothing_new_comes(network: Network, largest: int) -> None:
+    """A region may give fewer rows than were requested, or all of them whatever was requested."""
+    pages = Pages([row(number) for number in range(60)], largest, total=None)
+    found = await listing(network, pages)
+    assert (len(found.jobs), found.complete) == (60, True)
+    assert len(pages.queries) <= 60 // largest + 2
+
+
+async def test_a_list_that_has_no_pages_is_complete(network: Network) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode({"code": "0", "data": [row(number) for number in range(60)]}))
+
+    found = await own(await network.serve(answer))
+    assert (len(found.jobs), found.complete) == (60, True)
+
+
 @pytest.mark.parametrize("count", [0, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE])
 @pytest.mark.parametrize("with_total", [True, False])
 async def test_all_pages_are_read(network: Network, count: int, with_total: bool) -> None:
-    found = await listing(network, Pages(list(map(row, range(count))), **({} if with_total else {"total": None})))
+    found = await listing(network, Pages(list(map(row, range(count))), 1000, **({} if with_total else {"total": None})))
     assert [job.id for job in found.jobs] == list(map(str, range(count)))
     # Without a total it is unknown whether a full page was the last one.
     assert found.complete
