@@ -69,7 +69,7 @@ def values_schema() -> dict[str, Any]:
     of_rules = schema["properties"]["prometheusRule"]["properties"]
     of_rules["disabled"]["items"]["enum"] = re.findall(r"(?m)^ +- alert: (\w+)", rules)
     numbers = of_rules["thresholds"]["properties"]
-    numbers |= {name: {"type": "number"} for name in names}
+    numbers |= {name: {"type": "number", "minimum": 0} for name in names}
     return schema
 
 

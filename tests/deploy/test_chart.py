@@ -262,6 +262,13 @@ def test_without_a_configuration_it_says_what_to_do() -> None:
     )
 
 
+@pytest.mark.parametrize("config", ["clusters: [", "sesame", "- sesame"])
+def test_a_configuration_that_is_no_yaml_is_rejected_without_showing_it(config: str) -> None:
+    said = rejection({"config": config})
+    assert "config is not YAML with sections such as clusters: " in said
+    assert "sesame" not in said
+
+
 def check(folder: Path, manifests: list[dict[str, Any]]) -> int:
     """Return the exit status of `hpc-exporter check` for the mounted folder."""
     (folder / "exporter.yml").write_text(configuration(manifests), encoding="utf-8")
@@ -298,6 +305,11 @@ def test_a_mapping_with_an_unknown_key_is_rejected() -> None:
         {"shards": 0},
         {"image": {"tags": "a"}},
         {"dashboards": {"languages": ["de"]}},
+        {"extraEnv": [{"name": "A", "value": 1}]},
+        {"ingress": {"enabled": True, "hosts": ["https://hpc.example.com"]}},
+        {"commonLabels": {"app.kubernetes.io/name": "other"}},
+        {"commonLabels": {"my team": "hpc"}},
+        {"prometheusRule": {"thresholds": {"failed_jobs": -1}}},
     ],
 )
 def test_values_that_mean_nothing_are_rejected(values: dict[str, Any]) -> None:

@@ -54,6 +54,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $key := regexFind "[a-z_]+" . -}}
 {{- fail (printf "config holds a secret (%s): put it into a Secret, name that as secrets.existingSecret, and write %s_file: KEY_OF_THE_SECRET instead" $key $key) -}}
 {{- end -}}
+{{- with (fromYaml $text).Error -}}
+{{- fail (printf "config is not YAML with sections such as clusters: %s; hpc-exporter check names every mistake in it" .) -}}
+{{- end -}}
 {{- $text | trim -}}
 {{- end -}}
 
