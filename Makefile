@@ -41,7 +41,7 @@ build/tools/%: $(VENV)/dev.done
 # As root. This machine's own, and the newest in a chroot that is built once, in /var/tmp: a minute, 600 MB, debootstrap.
 SLURM_SUITES := own sid
 test-slurm: $(VENV)/dev.done  ## the test against a real Slurm at length, also with the newest that Debian has
-	HPC_EXPORTER_SLURM_SUITES="$(SLURM_SUITES)" $(BIN)/python -m pytest -n0 -rP tests/sources/slurm/test_real.py
+	HPC_EXPORTER_SLURM_SUITES="$(SLURM_SUITES)" $(BIN)/python -m pytest -n0 -rP --timeout=1800 tests/sources/slurm/test_real.py
 
 PORT ?= 9851
 demo: $(VENV)/demo.done  ## a simulated region, the exporter and its pages, on loopback

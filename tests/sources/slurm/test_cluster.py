@@ -328,7 +328,7 @@ async def test_tasks_that_are_cancelled_together_are_those_that_waited(network: 
     rest = FakeSlurmrestd()
     rest.rows["jobs"] = [new(job_id=5, array_job_id=5, array_task_string="1-3")]
     url = await rest.start(network)
-    cancelled = {**ENDED, "job_state": "CANCELLED", "tres_alloc_str": ""}
+    cancelled = {**ENDED, "job_state": "CANCELLED", "nodes": ""}
     started = new(**RUNNING, job_id=6, array_job_id=5, array_task_id=2)
     async with running(tmp_path, url, state=state) as exporter:
         await exporter.poll()

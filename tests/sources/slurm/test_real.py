@@ -336,7 +336,8 @@ async def test_what_slurm_says_is_what_the_exporter_shows(cluster: Cluster, tmp_
     try:
         await exporter.ready()
         await compare(cluster, exporter)
-        await rejected(cluster, tmp_path)
+        for more in ("", ", bearer: true", ", user_name: nobody") if cluster.facts.token else ():
+            await rejected(cluster, tmp_path, more)
         await polls_alone(cluster, exporter.config)
         assert await exporter.stop() == 0
         assert "Traceback" not in exporter.stderr
@@ -404,6 +405,12 @@ async def compare(cluster: Cluster, exporter: ExporterProcess) -> None:
     cluster.slurm.run("scancel", "--name=irregular")
     first, unknown = await disturbed(cluster, jobs)
     await same_gauges(cluster, exporter)
+    # What it counted is shown when it is on disk.
+    jobs_seen = len(irregular) + sum(job.name != "irregular" for job in cluster.jobs())
+    await exporter.shows(
+        lambda found: by_labels(found, "hpc_job_transitions_total", "from_state").get(("none",), 0) >= jobs_seen,
+        "all are tracked",
+    )
     # Killed while things happen: the exporter, and Slurm's controller.
     exporter.process.send_signal(signal.SIGKILL)
     await exporter.wait()
@@ -491,13 +498,12 @@ def summed(jobs: list[Shown], seconds: Callable[[Shown], float]) -> dict[Labels,
     return {labels: value for labels, value in found.items() if value}
 
 
-async def rejected(cluster: Cluster, folder: Path) -> None:
+async def rejected(cluster: Cluster, folder: Path, more: str) -> None:
     """Let Slurm reject a token: its file is read again, and where that has no better one, the error says so."""
-    if not cluster.facts.token:
-        return
     file = folder / "slurm-token"
     config = folder / "token.yml"
-    config.write_text(f"slurm: [{{name: own, url: '{cluster.facts.url}', token_file: {file}}}]\n", encoding="utf-8")
+    given = f"{{name: own, url: '{cluster.facts.url}', token_file: {file}{more}}}"
+    config.write_text(f"slurm: [{given}]\n", encoding="utf-8")
     file.write_text("wrong", encoding="ascii")
     components = await asyncio.to_thread(assemble, config)
     try:
