@@ -405,7 +405,7 @@ async def compare(cluster: Cluster, exporter: ExporterProcess) -> None:
     cluster.slurm.run("scancel", "--name=irregular")
     first, unknown = await disturbed(cluster, jobs)
     await same_gauges(cluster, exporter)
-    # What it counted is shown when it is on disk.
+    # Counts are shown when they are on disk.
     jobs_seen = len(irregular) + sum(job.name != "irregular" for job in cluster.jobs())
     await exporter.shows(
         lambda found: by_labels(found, "hpc_job_transitions_total", "from_state").get(("none",), 0) >= jobs_seen,
