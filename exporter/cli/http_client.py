@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from exporter.app.tls import context_for
+from exporter.app.tls import context_for, mistake_at
 from exporter.cli import options
 from exporter.config import Secret, Tls
 from exporter.config.loading import load_document
 from exporter.config.section import Section, key, needed
-from exporter.config.values import BodySecret, BodySecretFile, HeaderSecret, HeaderSecretFile, Name
-from exporter.errors import AuthenticationError, UntrustedCertificateError
+from exporter.config.values import BodySecret, BodySecretFile, FilePath, HeaderSecret, HeaderSecretFile, Name
+from exporter.errors import AuthenticationError, ConfigurationError, UntrustedCertificateError
 from exporter.http import Request, Response, Settings, Upstream
 from exporter.redaction import remember
 
@@ -47,6 +47,13 @@ class Authorization(Section):
     credentials_file: HeaderSecretFile | None = key("File that holds the token.")
 
 
+class TlsConfig(Tls):
+    """Verification of the server's certificate, and this client's own."""
+
+    cert_file: FilePath | None = key("File that holds this client's certificate.")
+    key_file: FilePath | None = key("File that holds its private key, where the first one does not.")
+
+
 class HttpDocument(Section):
     """Settings of a client."""
 
@@ -54,7 +61,7 @@ class HttpDocument(Section):
 
     basic_auth: BasicAuth | None = key("A user and a password.")
     authorization: Authorization | None = key("A token.")
-    tls_config: Tls = key("How the certificate is verified.", factory=Tls)
+    tls_config: TlsConfig = key("Certificates.", factory=TlsConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ def load_access(path: Path | None) -> Access:
     if path is None:
         return Access()
     document = load_document(path, HttpDocument)[0]
-    tls = context_for(document.tls_config, document.tls_config.place or f"{path}:1:1")
+    tls = _context(document.tls_config, document.tls_config.place or f"{path}:1:1")
     if (basic := document.basic_auth) is not None:
         password = _value(basic.password)
         encoded = base64.b64encode(f"{basic.username}:{password}".encode()).decode()
@@ -90,6 +97,18 @@ def load_access(path: Path | None) -> Access:
         token = _value(given.credentials)
         return Access(tls, {"Authorization": f"{given.type} {token}"}, (token,))
     return Access(tls)
+
+
+def _context(tls: TlsConfig, place: str) -> ssl.SSLContext:
+    context = context_for(tls, place)
+    if tls.cert_file is not None:
+        try:
+            # An empty password: OpenSSL would ask the terminal for that of an encrypted key.
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+        except OSError as error:
+            reason = "no certificate and key that fit" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigurationError([mistake_at(place, "tls_config.cert_file", f"cannot be used: {reason}")]) from None
+    return context
 
 
 def _value(secret: Secret | None) -> str:

@@ -199,7 +199,10 @@ EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
         ({}, 1, "HTTP 401: give a password or a token by --http.config.file"),
         ({"basic_auth": {"username": "alice"}}, 1, "basic_auth: one of password, password_file is missing"),
         ({"authorization": {"credentials": "a"}, "basic_auth": {"username": "a", "password": "b"}}, 1, "give only one"),
-        ({"tls_config": {}}, 1, "was not accepted (unable to get local issuer certificate); give its CA as tls_config.ca_file"),
+        ({"tls_config": {"ca_file": "ca.pem", "cert_file": "client.pem"}}, 0, "0 % of the period"),
+        ({"tls_config": {"cert_file": "ca.pem"}}, 1, "tls_config.cert_file: cannot be used: no certificate and key that fit"),
+        ({"tls_config": {"cert_file": "missing.pem"}}, 1, "tls_config.cert_file: cannot be used: No such file"),
+        ({"tls_config": {}}, 1, "certificate in certificate chain); give its CA as tls_config.ca_file"),
         ({"oauth2": {}}, 1, "oauth2: unknown key; known here are basic_auth, authorization, tls_config"),
     ],
 )  # fmt: skip
@@ -211,7 +214,7 @@ async def test_a_prometheus_behind_a_password(
 
     async def handler(request: web.Request) -> web.Response:
         given = request.headers.get("Authorization")
-        if given in accepted:
+        if given in accepted or (request.transport is not None and request.transport.get_extra_info("peercert")):
             return web.json_response(EMPTY)
         return web.Response(status=401, text=f"401 Unauthorized: {given}")
 
@@ -220,6 +223,9 @@ async def test_a_prometheus_behind_a_password(
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    authority.issue_cert("alice").private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
     url = await network.serve(handler, tls=context)
     (tmp_path / "access.yml").write_text(json.dumps({"tls_config": {"ca_file": "ca.pem"}} | access))
     result = await Command(tmp_path, "")(
