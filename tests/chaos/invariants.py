@@ -1,0 +1,127 @@
+"""What must hold at every scrape of a simulation, and after the end of one."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from structlog import DropEvent
+
+from exporter.app import Application
+from exporter.polling import TargetStatus
+from tests.chaos.platform import GROUP, REGIONS, USERS, Platform
+from tests.e2e.process import samples_of
+
+COUNTER = re.compile(r"^# TYPE (\S+) (?:counter|histogram)$", re.MULTILINE)
+SOURCE = re.compile(r'(?:source|hpc_cluster)="([^"]*)"')
+# Of the tracker: on disk before they are shown.
+KEPT = re.compile(r"hpc_(?:job_|jobs_|member_)")
+# Seconds that one poll may take with all its retries, logins and pauses.
+LONGEST_POLL = 900.0
+
+
+class ViolationError(AssertionError):
+    """Something that must always hold did not."""
+
+
+class Invariants:
+    """Looks at one simulation, over all its processes."""
+
+    def __init__(self, platform: Platform, *, persistent: bool) -> None:
+        self._platform = platform
+        self._persistent = persistent
+        self._counters: dict[str, float] = {}
+        self._polls_since: dict[Any, float] = {}
+        self.logged: list[str] = []
+
+    def restarted(self) -> None:
+        """Note the start of another process: what is not in the state file counts from 0."""
+        self._polls_since.clear()
+        kept = self._counters.items() if self._persistent else ()
+        self._counters = {series: value for series, value in kept if KEPT.match(series)}
+
+    def reloaded(self, app: Application) -> None:
+        """Forget the exporter's own counters of regions that are no longer there: they begin anew."""
+        there = app.components.sources
+        self._counters = {
+            series: value
+            for series, value in self._counters.items()
+            if KEPT.match(series) or not (source := SOURCE.search(series)) or source[1] in there
+        }
+
+    def note(self, _logger: object, level: str, event: dict[str, Any]) -> Any:
+        """Remember errors, as a processor of structlog."""
+        if event.get("exc_info") or "please report" in event["event"]:
+            self.logged.append(f"{level}: {event}")
+        raise DropEvent
+
+    def raise_problems(self, of_loop: list[str]) -> None:
+        for problems in (of_loop, self._platform.problems, self.logged):
+            if problems:
+                raise ViolationError("; ".join(problems))
+
+    def check(self, text: str, before: Iterable[TargetStatus], after: Iterable[TargetStatus], now: float) -> None:
+        """Check a scrape, and the targets as they were before and after it."""
+        samples = samples_of(text)
+        self._check_counters(text, samples)
+        self._check_ends(samples)
+        known = {status.key: status for status in before}
+        self._check_polls({status.key: status for status in after if status.in_flight}, now)
+        for status in after:
+            if (earlier := known.get(status.key)) is not None:
+                self._check_shown(samples, earlier, status)
+        restarts = {series: value for series, value in samples.items() if "task_restarts_total" in series and value}
+        if restarts:
+            raise ViolationError(f"tasks failed: {restarts}")
+
+    def _check_counters(self, text: str, samples: Mapping[str, float]) -> None:
+        families = tuple(COUNTER.findall(text))
+        for series, value in samples.items():
+            if not series.startswith(families) or series.split("{")[0].endswith("_sum"):
+                continue
+            if value < self._counters.get(series, 0.0) - 1e-6:
+                raise ViolationError(f"{series} went back from {self._counters[series]} to {value}")
+            self._counters[series] = value
+
+    def finished(self, samples: Mapping[str, float], region: str, user: str) -> Counter[str]:
+        series = f'hpc_jobs_finished_total{{hpc_cluster="{region}",group="{GROUP}",user="{user}",outcome="'
+        return Counter(
+            {name[len(series) : -2]: int(value) for name, value in samples.items() if name.startswith(series) and value}
+        )
+
+    def _check_ends(self, samples: Mapping[str, float]) -> None:
+        for region in REGIONS:
+            for user in USERS:
+                counted, ended = self.finished(samples, region, user), self._platform.ended(region, user)
+                if counted.total() > ended.total():
+                    raise ViolationError(f"{region}, {user}: {dict(ended)} ended, {dict(counted)} counted")
+
+    def _check_polls(self, in_flight: Mapping[Any, TargetStatus], now: float) -> None:
+        self._polls_since = {status.task: self._polls_since.get(status.task, now) for status in in_flight.values()}
+        for key, status in in_flight.items():
+            if now - self._polls_since[status.task] > LONGEST_POLL:
+                raise ViolationError(f"a poll of {key} has no end")
+
+    def _check_shown(self, samples: Mapping[str, float], before: TargetStatus, after: TargetStatus) -> None:
+        """Check that what is shown of a target is what its last good poll found, and nothing where that is too old."""
+        arrived = self._platform.arrived.get(after.key)
+        if arrived is None:
+            return
+        series = {name for each in arrived for name in each.samples}
+        shown = {name: samples[name] for name in series if name in samples}
+        times = [status.succeeded_at for status in (before, after) if status.succeeded_at and not status.stale]
+        if not times:
+            good: list[Mapping[str, float]] = [{}]
+        else:
+            # What a poll under way has just published is fine, too.
+            last = max((number for number, each in enumerate(arrived) if each.at <= min(times)), default=0)
+            good = [each.samples for each in arrived[last:]]
+            if len(times) == 1:
+                good.append({})
+        if not any(fits(shown, samples) for samples in good):
+            raise ViolationError(f"{after.key} shows {shown}, its last good answers are {good}")
+
+
+def fits(shown: Mapping[str, float], samples: Mapping[str, float]) -> bool:
+    """Whether each sample is shown. One that is 0 may be absent: what was never seen is not shown."""
+    return all(shown.get(name, 0.0) == value for name, value in samples.items()) and shown.keys() <= samples.keys()

@@ -1,0 +1,255 @@
+"""The truth of a simulation: tokens, jobs, and what was answered."""
+
+import base64
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import formatdate
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+from exporter.polling import TargetKey
+from tests.chaos.network import Answer, Mood, Request
+from tests.e2e.region import GROUP_ID, envelope, job, queue
+
+PLATFORM: Final = "10.0.0.9"
+REGIONS: Final = {"kunshan": ("10.0.0.1", "11112"), "hefei": ("10.0.0.2", "11250")}
+NAMES: Final = {host: name for name, (host, _) in REGIONS.items()}
+USERS: Final = ("ada", "bob")
+# The region and the member that are configured all the time.
+ALWAYS: Final = ("kunshan", "ada")
+GROUP: Final = "chemistry"
+SCHEDULER: Final = 1638523853
+# States of ended jobs, and what they count as.
+OUTCOMES: Final = {"statC": "completed", "statF": "failed", "statDE": "deleted"}
+# Of a page of the history, at most.
+LARGEST_PAGE: Final = 3
+NONSENSE: Final = (
+    Answer(b"oops", 500),
+    Answer(b"busy", 503, {"Retry-After": "5"}),
+    Answer(b"slowly", 429, {"Retry-After": "20"}),
+    Answer(b"<html>maintenance</html>"),
+    Answer(b'{"code": "0", "data": [{"value'),
+    Answer(b'{"code": "0", "data": [{"neither": "id nor name"}]}'),
+    Answer(b'{"code": "10001", "msg": "internal error", "data": []}'),
+    Answer(b'{"code": "10004", "msg": "a parameter is invalid", "data": null}'),
+    Answer(b"", 204),
+    Answer(b"", 302, {"Location": "http://10.0.0.77/"}),
+)
+DENIED: Final = (
+    Answer(envelope(None, "10008", "no permission")),
+    Answer(b"", 401),
+    Answer(envelope(None, "911406", "token not accepted"), 403),
+)
+
+
+class SimJob(NamedTuple):
+    """A job by the seconds of the simulation; `started` is `ended` where it was deleted while it waited."""
+
+    id: str
+    submitted: float
+    started: float
+    ended: float
+    outcome: str
+    # Seconds for which it stays listed after its end, and until its row in the history.
+    listed: float
+    lag: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a good answer means for a target, by series, and when it had arrived."""
+
+    at: float
+    samples: Mapping[str, float]
+
+
+class Platform:
+    """Two regions and the host of their logins; `now` is their clock, `passed` the seconds of the simulation."""
+
+    def __init__(self, rng: random.Random, horizon: float, start: float) -> None:
+        self.rng = rng
+        self.moods: dict[str, Mood] = {}
+        self.jobs = {(region, user): self._plan(region, user, horizon) for region in REGIONS for user in USERS}
+        self.arrived: defaultdict[TargetKey, list[Shown]] = defaultdict(list)
+        self.problems: list[str] = []
+        self.passed: Callable[[], float]
+        self.lifetime = rng.choice((90.0, 600.0, 86_400.0))
+        self._start = start
+        self._logins = Counter[str]()
+        self._serials = count(1)
+        # Until when each token is good, and of what it is one.
+        self._tokens: dict[str, tuple[float, str]] = {}
+
+    def _plan(self, region: str, user: str, horizon: float) -> list[SimJob]:
+        rng, jobs = self.rng, []
+        for number in range(rng.randrange(4)):
+            submitted = rng.uniform(0.0, horizon)
+            started = submitted + rng.expovariate(1 / 30)
+            ended = started + rng.choice((0.0, rng.expovariate(1 / 60), 1.0))
+            outcome = "statDE" if ended == started else rng.choice(("statC", "statF"))
+            listed = rng.choice((0.0, 0.0, rng.uniform(0, 30)))
+            ident = f"{1000 * list(REGIONS).index(region) + 100 * USERS.index(user) + number}"
+            jobs.append(SimJob(ident, submitted, started, ended, outcome, listed, rng.uniform(0, 20)))
+        return jobs
+
+    def now(self) -> float:
+        return self._start + self.passed()
+
+    def ended(self, region: str, user: str) -> Counter[str]:
+        """Return the number of jobs that are over, by outcome."""
+        over = (each for each in self.jobs[region, user] if each.ended <= self.passed())
+        return Counter(OUTCOMES[each.outcome] for each in over)
+
+    def revoke(self) -> None:
+        """Let all tokens be expired."""
+        self._tokens.clear()
+
+    def answer(self, request: Request) -> Answer:
+        """Return the answer that the mood of the host lets through."""
+        answer, mood = self._truth(request), self.moods[request.host]
+        if self.rng.random() < mood.nonsense:
+            return self._instead(answer, self.rng.choice(NONSENSE))
+        if self.rng.random() < mood.deny:
+            return self._instead(answer, self.rng.choice(DENIED))
+        return answer
+
+    def _instead(self, true: Answer, wrong: Answer) -> Answer:
+        return Answer(wrong.body, wrong.status, wrong.headers, over=true.over)
+
+    def _truth(self, request: Request) -> Answer:
+        if request.host == PLATFORM:
+            return self._login(request)
+        region, token = NAMES[request.host], request.headers.get("token", "")
+        until, of = self._tokens.get(token, (0.0, ""))
+        if of != region or self.now() >= until:
+            return self.rng.choice(DENIED)
+        if request.path.endswith("/view/queue/jobs"):
+            return self._queues(region, request.query["userName"])
+        if request.path.endswith("/historyjobs"):
+            return self._history(region, request.query)
+        if request.path.endswith("/cluster"):
+            return good([{"id": SCHEDULER, "text": "Cluster", "JobManagerType": "SLURM"}])
+        if request.path.endswith("/tokens/next"):
+            return good(self._issue(region))
+        assert request.path.endswith("/jobs"), request.path
+        return self._members(region, request.path.split("/")[-2])
+
+    # Tokens.
+
+    def _login(self, request: Request) -> Answer:
+        account = request.headers["user"]
+        self._logins[account] += 1
+        if self._logins[account] > 1:
+            self.problems.append(f"{self._logins[account]} logins of account {account} at a time")
+        rows = [{"clusterId": REGIONS[name][1], "clusterName": name, "token": self._issue(name)} for name in REGIONS]
+        answer = good(rows)
+        answer.headers = {"Date": formatdate(self.now(), usegmt=True)}
+        answer.over = lambda: self._logins.subtract([account])
+        return answer
+
+    def _issue(self, region: str) -> str:
+        until = self.now() + self.lifetime
+        claims = {"computeUser": USERS[0], "expireTime": str(int(1000 * until)), "serial": str(next(self._serials))}
+        token = f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.c2lnbmF0dXJl"
+        self._tokens[token] = until, region
+        return token
+
+    # Lists.
+
+    def _arrive(self, answer: Answer, key: TargetKey, samples: Mapping[str, float]) -> Answer:
+        answer.arrived = lambda: self.arrived[key].append(Shown(self.passed(), samples))
+        return answer
+
+    def _queues(self, region: str, user: str) -> Answer:
+        """No two answers say the same, but that there are no jobs."""
+        number = next(self._serials) if self.rng.random() < 0.8 else 0
+        answer = good([queue("debug", R=number, Q=2)] if number else None)
+        series = f'hpc_queue_jobs{{hpc_cluster="{region}",user="{user}",queue="debug",state='
+        samples = {f'{series}"running"}}': float(number), f'{series}"queued"}}': 2.0 if number else 0.0}
+        return self._arrive(answer, TargetKey(region, "queue_jobs", user), samples)
+
+    def _members(self, region: str, user: str) -> Answer:
+        now, rows, states = self.passed(), list[dict[str, Any]](), Counter[str]()
+        for each in self.jobs[region, user]:
+            if each.submitted <= now < each.ended + each.listed:
+                state = "statQ" if now < each.started else "statR" if now < each.ended else each.outcome
+                rows.append(job(each.id, status=state))
+                states[state] += 1
+        if rows and self.rng.random() < 0.1:
+            rows.append({"name": "without an id"})
+        series = f'hpc_member_jobs{{hpc_cluster="{region}",group="{GROUP}",user="{user}",state='
+        samples = {f'{series}"running"}}': float(states["statR"]), f'{series}"queued"}}': float(states["statQ"])}
+        return self._arrive(good(rows), TargetKey(region, "member_jobs", f"{GROUP}/{user}"), samples)
+
+    def _history(self, region: str, query: Mapping[str, str]) -> Answer:
+        since, until = (moment_of(query[name]) - self._start for name in ("startTime", "endTime"))
+        rows = [
+            {
+                "jobId": each.id,
+                "clusterUserName": user,
+                "queue": "debug",
+                "jobState": each.outcome,
+                "jobQueueTime": written(self._start + each.submitted),
+                "jobStartTime": written(self._start + each.started) if each.started < each.ended else None,
+                "jobEndTime": written(self._start + each.ended),
+                "procNumUsed": 2,
+            }
+            for user in USERS
+            for each in self.jobs[region, user]
+            if since <= int(each.ended) <= until and each.ended + each.lag <= self.passed()
+        ]
+        start = int(query["start"])
+        return good({"total": len(rows), "list": rows[start : start + min(int(query["limit"]), LARGEST_PAGE)]})
+
+
+def good(data: Any) -> Answer:
+    return Answer(envelope(data))
+
+
+def written(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def moment_of(text: str) -> float:
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+
+
+def configuration(rng: random.Random, *, history: bool, state: str, interval: float) -> str:
+    """Return a configuration: the first region with its first member is in all of them, the rest by luck."""
+
+    def some(users: tuple[str, ...]) -> list[str]:
+        return [user for user in users if rng.random() < 0.7]
+
+    def region(name: str, *always: str) -> dict[str, Any]:
+        others = tuple(user for user in USERS if user not in always)
+        host, cluster_id = REGIONS[name]
+        collect = ["queue_jobs", "member_jobs", *(["job_history"] if history else [])]
+        with_account = [{"name": user, "account": "bob"} if user == "bob" else user for user in some(USERS)]
+        members = [{"group_id": GROUP_ID, "group": GROUP, "users": users}] if (users := [*always, *some(others)]) else []
+        return {
+            "name": name,
+            "cluster_id": cluster_id,
+            "hpc_url": f"http://{host}",
+            "account": "lab",
+            "collect": collect,
+            "users": with_account,
+            "members": members,
+        }
+
+    accounts = [
+        {"name": name, "user": name, "access_key": name, "secret_key": "s", "token_url": f"http://{PLATFORM}/tokens"}
+        for name in ("lab", "bob")
+    ]
+    clusters = [region(*ALWAYS), *([region("hefei")] if rng.random() < 0.5 else [])]
+    tracking: dict[str, Any] = {"history_grace": "30s", "time_zone": "UTC", **({"state_file": state} if state else {})}
+    poll = {
+        "interval": f"{interval * rng.choice((1, 2)):g}s",
+        "timeout": f"{rng.choice((5, 10)):g}s",
+        "retries": rng.choice((0, 1, 2)),
+        "max_concurrency": rng.choice((1, 2, 16)),
+    }
+    return json.dumps({"poll": poll, "accounts": accounts, "clusters": clusters, "tracking": tracking})
