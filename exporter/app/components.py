@@ -205,11 +205,12 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
 def build(config: Config, share: Config, kept: Components, *, before: Components, shard: Shard = WHOLE) -> Components:
     """Return the parts of `share`, the `shard`'s part of `config`: `kept` ones, or else new ones.
 
-    A new project continues the counters of its namesake in `before`.
+    A new project continues the counters of its namesake in `before`, an account that logs in alike keeps its tokens.
     """
     contexts, context, slots = kept.contexts, kept.context, kept.slots
     accounts = {
-        account.name: kept.accounts.get(account.name) or account_at_work(account, context, contexts[account.tls])
+        account.name: kept.accounts.get(account.name)
+        or account_at_work(account, context, contexts[account.tls], before.accounts.get(account.name))
         for account in share.accounts
     }
     regions = {

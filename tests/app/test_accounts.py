@@ -204,3 +204,19 @@ async def test_once_shows_a_line_for_each_queue_and_each_path(tmp_path: Path, pl
     head = next(line for line in tables if "charge rate" in line)
     gpu = dict(zip(head, next(line for line in tables if line[2:3] == ["gpu"]), strict=True))
     assert (gpu["nodes"], gpu["free cpus"], gpu["enabled"], gpu["limit gpus_per_node"]) == ("8", "256", "1", "4")
+
+
+async def test_a_reload_keeps_the_tokens_of_an_account_that_logs_in_as_before(
+    tmp_path: Path, platform: Simulator
+) -> None:
+    """Other settings of its polls need no login, and the login under way stays the only one."""
+    (region,) = platform.regions.values()
+    clusters = [cluster(region)]
+    async with running(tmp_path, configured([account(platform)], clusters, interval="1h")) as exporter:
+        await exporter.ready()
+        tokens = exporter.app.components.accounts["lab"].tokens
+        await exporter.reload(configured([account(platform)], clusters, interval="2h"))
+        assert exporter.app.components.accounts["lab"].tokens is tokens
+        await exporter.reload(configured([account(platform, secret_key="another")], clusters, interval="2h"))
+        assert exporter.app.components.accounts["lab"].tokens is not tokens
+    assert logins(platform) == 1

@@ -1,9 +1,8 @@
 """What must hold at every scrape of a simulation, and after the end of one."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from structlog import DropEvent
 
@@ -12,7 +11,8 @@ from exporter.polling import TargetStatus
 from tests.chaos.platform import GROUP, REGIONS, USERS, Platform
 from tests.e2e.process import samples_of
 
-COUNTER = re.compile(r"^# TYPE (\S+) (?:counter|histogram)$", re.MULTILINE)
+# Not the process's own, which are of the real one.
+COUNTER = re.compile(r"^# TYPE (hpc_\S+) (?:counter|histogram)$", re.MULTILINE)
 SOURCE = re.compile(r'(?:source|hpc_cluster)="([^"]*)"')
 # Of the tracker: on disk before they are shown.
 KEPT = re.compile(r"hpc_(?:job_|jobs_|member_)")
@@ -22,6 +22,13 @@ LONGEST_POLL = 900.0
 
 class ViolationError(AssertionError):
     """Something that must always hold did not."""
+
+
+class Before(NamedTuple):
+    """What was known when a scrape began: another one may overtake it."""
+
+    targets: list[TargetStatus]
+    counters: dict[str, float]
 
 
 class Invariants:
@@ -34,20 +41,22 @@ class Invariants:
         self._polls_since: dict[Any, float] = {}
         self.logged: list[str] = []
 
+    def before(self, app: Application) -> Before:
+        targets = app.scheduler.statuses
+        copies = [status.copy() for status in targets]
+        for copy, status in zip(copies, targets, strict=True):
+            copy.succeeded_at = status.succeeded_at
+        return Before(copies, dict(self._counters))
+
     def restarted(self) -> None:
         """Note the start of another process: what is not in the state file counts from 0."""
         self._polls_since.clear()
         kept = self._counters.items() if self._persistent else ()
         self._counters = {series: value for series, value in kept if KEPT.match(series)}
 
-    def reloaded(self, app: Application) -> None:
-        """Forget the exporter's own counters of regions that are no longer there: they begin anew."""
-        there = app.components.sources
-        self._counters = {
-            series: value
-            for series, value in self._counters.items()
-            if KEPT.match(series) or not (source := SOURCE.search(series)) or source[1] in there
-        }
+    def reloaded(self, sources: Collection[str]) -> None:
+        """Forget the exporter's own counters of regions that are not among the `sources` any more: they begin anew."""
+        self._counters = {series: value for series, value in self._counters.items() if goes_on(series, sources)}
 
     def note(self, _logger: object, level: str, event: dict[str, Any]) -> Any:
         """Remember errors, as a processor of structlog."""
@@ -60,12 +69,12 @@ class Invariants:
             if problems:
                 raise ViolationError("; ".join(problems))
 
-    def check(self, text: str, before: Iterable[TargetStatus], after: Iterable[TargetStatus], now: float) -> None:
-        """Check a scrape, and the targets as they were before and after it."""
-        samples = samples_of(text)
-        self._check_counters(text, samples)
+    def check(self, text: str, app: Application, before: "Before", now: float) -> None:
+        """Check a scrape."""
+        samples, after = samples_of(text), app.scheduler.statuses
+        self._check_counters(text, samples, before.counters, app.components.sources)
         self._check_ends(samples)
-        known = {status.key: status for status in before}
+        known = {status.key: status for status in before.targets}
         self._check_polls({status.key: status for status in after if status.in_flight}, now)
         for status in after:
             if (earlier := known.get(status.key)) is not None:
@@ -74,27 +83,27 @@ class Invariants:
         if restarts:
             raise ViolationError(f"tasks failed: {restarts}")
 
-    def _check_counters(self, text: str, samples: Mapping[str, float]) -> None:
+    def _check_counters(
+        self, text: str, samples: Mapping[str, float], known: Mapping[str, float], sources: Collection[str]
+    ) -> None:
         families = tuple(COUNTER.findall(text))
         for series, value in samples.items():
-            if not series.startswith(families) or series.split("{")[0].endswith("_sum"):
-                continue
-            if value < self._counters.get(series, 0.0) - 1e-6:
-                raise ViolationError(f"{series} went back from {self._counters[series]} to {value}")
-            self._counters[series] = value
+            if series.startswith(families) and goes_on(series, sources):
+                if series in self._counters and value < known.get(series, 0.0) - 1e-6:
+                    raise ViolationError(f"{series} went back from {known[series]} to {value}")
+                self._counters[series] = max(value, self._counters.get(series, 0.0))
 
-    def finished(self, samples: Mapping[str, float], region: str, user: str) -> Counter[str]:
-        series = f'hpc_jobs_finished_total{{hpc_cluster="{region}",group="{GROUP}",user="{user}",outcome="'
-        return Counter(
-            {name[len(series) : -2]: int(value) for name, value in samples.items() if name.startswith(series) and value}
-        )
+    def finished(self, samples: Mapping[str, float], region: str, user: str) -> float:
+        """Return the number of ends that are counted."""
+        series = f'hpc_jobs_finished_total{{hpc_cluster="{region}",group="{GROUP}",user="{user}",'
+        return sum(value for name, value in samples.items() if name.startswith(series))
 
     def _check_ends(self, samples: Mapping[str, float]) -> None:
         for region in REGIONS:
             for user in USERS:
                 counted, ended = self.finished(samples, region, user), self._platform.ended(region, user)
-                if counted.total() > ended.total():
-                    raise ViolationError(f"{region}, {user}: {dict(ended)} ended, {dict(counted)} counted")
+                if counted > ended:
+                    raise ViolationError(f"{region}, {user}: {ended} jobs ended, {counted:g} counted")
 
     def _check_polls(self, in_flight: Mapping[Any, TargetStatus], now: float) -> None:
         self._polls_since = {status.task: self._polls_since.get(status.task, now) for status in in_flight.values()}
@@ -120,6 +129,11 @@ class Invariants:
                 good.append({})
         if not any(fits(shown, samples) for samples in good):
             raise ViolationError(f"{after.key} shows {shown}, its last good answers are {good}")
+
+
+def goes_on(series: str, sources: Collection[str]) -> bool:
+    """Whether a counter must never step back while these sources are configured."""
+    return bool(KEPT.match(series)) or not (source := SOURCE.search(series)) or source[1] in sources
 
 
 def fits(shown: Mapping[str, float], samples: Mapping[str, float]) -> bool:

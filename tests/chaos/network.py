@@ -148,11 +148,11 @@ class Wire(asyncio.Transport):
         cut = rng.random() < mood.cut
         end = rng.randrange(len(raw)) if cut else len(raw)
         places = sorted(rng.randrange(end + 1) for _ in range(rng.choice((0, 0, 1, 2))))
-        pieces = [raw[start:stop] for start, stop in zip([0, *places], [*places, end], strict=True)]
+        pieces = [raw[start:stop] for start, stop in zip([0, *places], [*places, end], strict=True) if start < stop]
         self._later(lambda: self._send(pieces, cut=cut))
 
     def _send(self, pieces: list[bytes], *, cut: bool) -> None:
-        piece, *rest = pieces
+        piece, *rest = pieces or [b""]
         if piece:
             self._protocol.data_received(piece)
         if self._closed:

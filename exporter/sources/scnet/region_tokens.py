@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from exporter import config
-from exporter.config import Cluster, Secret
+from exporter.config import Cluster, FileSecret, Secret
 from exporter.http import EitherToken, Endpoint, Settings, StaticToken, TokenCache, TokenSource, Upstream
 from exporter.polling import batched
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, read_token, renewal
@@ -27,8 +27,21 @@ class AccountSession:
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
-def account_at_work(account: config.Account, context: Context, tls: ssl.SSLContext) -> AccountSession:
+def account_at_work(
+    account: config.Account, context: Context, tls: ssl.SSLContext, before: AccountSession | None = None
+) -> AccountSession:
+    """Return an account with the tokens that it had `before` a reload, if it logs in as before."""
+    if before is not None and before.tls is tls and same_login(account, before.account):
+        return AccountSession(account, before.tokens, tls)
     return AccountSession(account, TokenCache(login_of(account), context.clock), tls)
+
+
+def same_login(one: config.Account, other: config.Account) -> bool:
+    """Whether two accounts log in alike, with the very same files: others are not read when their content changes."""
+    secrets = zip(secrets_of(one), secrets_of(other), strict=True)
+    return login_of(one) == login_of(other) and all(
+        mine is theirs or not isinstance(mine, FileSecret) for mine, theirs in secrets
+    )
 
 
 def login_of(account: config.Account) -> AccessKeyLogin | PasswordLogin:
