@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test coverage mutants fuzz test-slurm demo bench bench-gate matrix test-newest soak dist pyz packages image lock schema dashboards docs deploy clean
+.PHONY: test coverage mutants fuzz test-slurm demo bench bench-gate chaos matrix test-newest soak dist pyz packages image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
@@ -84,6 +84,10 @@ docs: $(VENV)/dev.done  ## the references in docs/: of the command line, the con
 dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source; links in the chart
 	$(BIN)/python -m grafana
 	$(BIN)/python -m deploy
+
+SEEDS ?= 10000
+chaos: $(VENV)/dev.done  ## simulations in which a seed decides on what happens, and in what order; SEED=n runs one again
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed=$(SEED),--seeds=$(SEEDS))
 
 soak: $(VENV)/dev.done  ## half an hour of trouble: whether memory, open files and threads stay as they are
 	$(BIN)/python -m tools.soak

@@ -88,6 +88,10 @@ def on_response(hook: ResponseHook) -> Iterator[None]:
         _response_hook.reset(token)
 
 
+class ClosedUpstreamError(UpstreamConnectionError):
+    """The connections were closed, as after a reload."""
+
+
 class RequestObserver(Protocol):
     """Receives what is counted here; `code` is the HTTP status, None where there was no response."""
 
@@ -236,7 +240,7 @@ class Upstream:
     def _raise_if_paused(self) -> None:
         """Pause all requests, as one was told to: the limit is the account's, not the target's."""
         if self._closed:
-            raise UpstreamConnectionError(Text(f"{self.name} is no longer in use", f"{self.name} 已不再使用"))
+            raise ClosedUpstreamError(Text(f"{self.name} is no longer in use", f"{self.name} 已不再使用"))
         if self._paused_until and (remaining := self._paused_until - self._clock.monotonic()) > 0:
             text = Text(
                 f"rate limited: {self.name} requested a pause, {remaining:.0f} s of it left",

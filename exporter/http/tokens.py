@@ -16,7 +16,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PollError, TransientError
-from exporter.http.client import Upstream
+from exporter.http.client import ClosedUpstreamError, Upstream
 from exporter.http.failures import NEGATIVE_CACHE_TTL
 from exporter.http.message import ALARMING_SKEW, DATE_RESOLUTION, Request, Response, clock_skew, describe_skew
 from exporter.redaction import remember
@@ -213,7 +213,7 @@ class TokenCache:
         `rejected_early` says that it is for a token that did not live long: where that goes on, logins become rare.
         Raises PollError: that of the login, after calling `on_failure`, or the last one again during a backoff.
         """
-        credential, seen = self._credentials, self.logins
+        credential, seen, mine = self._credentials, self.logins, self._under_way is None
         if self._under_way is None:
             self._backoff.raise_if_active()
             self._give_way(rejected_early)
@@ -232,8 +232,15 @@ class TokenCache:
                     # The next caller needs a login of its own, even before this one has ended.
                     self._under_way = None
         if credential == self._credentials:
-            task.result()
-        elif seen == self.logins:
+            try:
+                task.result()
+            except ClosedUpstreamError:
+                # That of a source which a reload took away; the caller's may be open.
+                if mine:
+                    raise
+            else:
+                return
+        if seen == self.logins:
             await self.log_in(upstream, on_failure)
 
     def _log_in_done(self, task: asyncio.Task[None]) -> None:
@@ -247,6 +254,8 @@ class TokenCache:
         credential = self._credentials
         try:
             answer, skew = await upstream.call(self.login.request(self.clock.now()), with_skew(self.login.read))
+        except ClosedUpstreamError:
+            raise
         except PollError as error:
             error.culprit = self.origin
             origin, reason = self.origin, error.text

@@ -1,7 +1,9 @@
 """What must hold at every scrape of a simulation, and after the end of one."""
 
 import re
-from collections.abc import Collection, Mapping
+import sys
+import traceback
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from structlog import DropEvent
@@ -58,10 +60,10 @@ class Invariants:
         """Forget the exporter's own counters of regions that are not among the `sources` any more: they begin anew."""
         self._counters = {series: value for series, value in self._counters.items() if goes_on(series, sources)}
 
-    def note(self, _logger: object, level: str, event: dict[str, Any]) -> Any:
+    def note(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> Any:
         """Remember errors, as a processor of structlog."""
         if event.get("exc_info") or "please report" in event["event"]:
-            self.logged.append(f"{level}: {event}")
+            self.logged.append(f"{level}: {event}\n{''.join(traceback.format_exception(sys.exception()))}")
         raise DropEvent
 
     def raise_problems(self, of_loop: list[str]) -> None:
@@ -77,6 +79,8 @@ class Invariants:
         known = {status.key: status for status in before.targets}
         self._check_polls({status.key: status for status in after if status.in_flight}, now)
         for status in after:
+            if re.search("login of .* failed: .* no longer in use", str(status.last_error)):
+                raise ViolationError(f"{status.key} waits for the login of a region that is gone: {status.last_error}")
             if (earlier := known.get(status.key)) is not None:
                 self._check_shown(samples, earlier, status)
         restarts = {series: value for series, value in samples.items() if "task_restarts_total" in series and value}

@@ -37,6 +37,10 @@ class ChaosTask(asyncio.Task[Any]):
     def __hash__(self) -> int:
         return self._serial
 
+    @classmethod
+    def begin_anew(cls) -> None:
+        cls._serials = count()
+
 
 class ChaosLoop(asyncio.BaseEventLoop):
     """Runs one callback at a time: the tasks that could go on in any order, other callbacks in theirs.

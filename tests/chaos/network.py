@@ -69,7 +69,9 @@ class Network:
         self.rng = rng
         self.moods = moods
         self.answer = answer
-        self.wires: set[Wire] = set()
+        # In the order in which they were made: sets of aiohttp's have none that is the same at each run.
+        self.wires: dict[Wire, None] = {}
+        self._ended: dict[Wire, Exception | None] = {}
         loop.connect = self.connect
 
     async def connect(self, address: tuple[str, int]) -> "Wire":
@@ -81,6 +83,18 @@ class Network:
             await asyncio.sleep(86_400)
         return Wire(self, address[0])
 
+    def end(self, wire: "Wire", error: Exception | None) -> None:
+        """Tell the client soon that its connection is lost."""
+        if not self._ended:
+            self.loop.call_soon(self._tell_ended)
+        self._ended[wire] = error
+
+    def _tell_ended(self) -> None:
+        ended, self._ended = self._ended, {}
+        for wire in [wire for wire in self.wires if wire in ended]:
+            del self.wires[wire]
+            wire.protocol.connection_lost(ended[wire])
+
 
 class Wire(asyncio.Transport):
     """The client's end of a connection, which also plays the server."""
@@ -89,15 +103,15 @@ class Wire(asyncio.Transport):
         super().__init__()
         self._network = network
         self._host = host
-        self._protocol: Any = None
+        self.protocol: Any = None
         self._received = b""
         self._closed = False
         self._answer: Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, protocol: Any) -> None:
-        self._protocol = protocol
-        self._network.wires.add(self)
+        self.protocol = protocol
+        self._network.wires[self] = None
         protocol.connection_made(self)
 
     # The client's side.
@@ -154,7 +168,7 @@ class Wire(asyncio.Transport):
     def _send(self, pieces: list[bytes], *, cut: bool) -> None:
         piece, *rest = pieces or [b""]
         if piece:
-            self._protocol.data_received(piece)
+            self.protocol.data_received(piece)
         if self._closed:
             return
         rng = self._network.rng
@@ -166,7 +180,9 @@ class Wire(asyncio.Transport):
             assert self._answer is not None
             self._answer.arrived()
             self._request_over()
-            if rng.random() < 0.2:  # an idle connection that the server closes, perhaps while the next request is on its way
+            if (
+                rng.random() < 0.2
+            ):  # an idle connection that the server closes, perhaps while the next request is on its way
                 self._network.loop.call_later(rng.uniform(0, 30), self.close)
 
     def _request_over(self) -> None:
@@ -181,5 +197,4 @@ class Wire(asyncio.Transport):
         if self._timer is not None:
             self._timer.cancel()
         self._request_over()
-        self._network.wires.discard(self)
-        self._network.loop.call_soon(self._protocol.connection_lost, error)
+        self._network.end(self, error)

@@ -73,12 +73,15 @@ class Platform:
         self.moods: dict[str, Mood] = {}
         self.jobs = {(region, user): self._plan(region, user, horizon) for region in REGIONS for user in USERS}
         self.arrived: defaultdict[TargetKey, list[Shown]] = defaultdict(list)
+        # Lists of members' jobs that have arrived.
+        self.answers = 0
         self.problems: list[str] = []
         self.passed: Callable[[], float]
         self.lifetime = rng.choice((90.0, 600.0, 86_400.0))
         self._start = start
         self._logins = Counter[str]()
         self._serials = count(1)
+        self._numbers: dict[tuple[str, str], int] = {}
         # Until when each token is good, and of what it is one.
         self._tokens: dict[str, tuple[float, str]] = {}
 
@@ -88,10 +91,12 @@ class Platform:
             submitted = rng.uniform(-horizon / 2, horizon)
             started = submitted + rng.expovariate(1 / 30)
             ended = max(1.0, started + rng.choice((0.0, 1.0, rng.expovariate(1 / 60), rng.expovariate(1 / 60))))
+            # None long after everything else: the end of a simulation waits for it.
+            submitted, started, ended = (min(moment, horizon) for moment in (submitted, started, ended))
             outcome = "statDE" if ended == started else rng.choice(("statC", "statF"))
-            listed = rng.choice((0.0, 0.0, rng.uniform(0, 30)))
+            listed = rng.choice((0.0, 0.0, rng.uniform(0, 20)))
             ident = f"{1000 * list(REGIONS).index(region) + 100 * USERS.index(user) + number}"
-            jobs.append(SimJob(ident, submitted, started, ended, outcome, listed, rng.uniform(0, 20)))
+            jobs.append(SimJob(ident, submitted, started, ended, outcome, listed, rng.uniform(0, 10)))
         return jobs
 
     def now(self) -> float:
@@ -122,8 +127,9 @@ class Platform:
             return self._login(request)
         region, token = NAMES[request.host], request.headers.get("token", "")
         until, of = self._tokens.get(token, (0.0, ""))
-        if of != region or self.now() >= until:
-            return self.rng.choice(DENIED)
+        return self._list(request, region) if of == region and self.now() < until else self.rng.choice(DENIED)
+
+    def _list(self, request: Request, region: str) -> Answer:
         if request.path.endswith("/view/queue/jobs"):
             return self._queues(region, request.query["userName"])
         if request.path.endswith("/historyjobs"):
@@ -158,12 +164,18 @@ class Platform:
     # Lists.
 
     def _arrive(self, answer: Answer, key: TargetKey, samples: Mapping[str, float]) -> Answer:
-        answer.arrived = lambda: self.arrived[key].append(Shown(self.passed(), samples))
+        def arrived() -> None:
+            self.arrived[key].append(Shown(self.passed(), samples))
+            self.answers += key.collector == "member_jobs"
+
+        answer.arrived = arrived
         return answer
 
     def _queues(self, region: str, user: str) -> Answer:
-        """No two answers say the same, but that there are no jobs."""
-        number = next(self._serials) if self.rng.random() < 0.8 else 0
+        """Say what no answer did before, or the same as the last."""
+        number = self._numbers.get((region, user), 0)
+        if self.rng.random() < 0.6:
+            number = self._numbers[region, user] = next(self._serials) if self.rng.random() < 0.9 else 0
         answer = good([queue("debug", R=number, Q=2)] if number else None)
         series = f'hpc_queue_jobs{{hpc_cluster="{region}",user="{user}",queue="debug",state='
         samples = {f'{series}"running"}}': float(number), f'{series}"queued"}}': 2.0 if number else 0.0}
@@ -226,7 +238,9 @@ def configuration(rng: random.Random, *, history: bool, state: str, interval: fl
         host, cluster_id = REGIONS[name]
         collect = ["queue_jobs", "member_jobs", *(["job_history"] if history else [])]
         with_account = [{"name": user, "account": "bob"} if user == "bob" else user for user in some(USERS)]
-        members = [{"group_id": GROUP_ID, "group": GROUP, "users": users}] if (users := [*always, *some(others)]) else []
+        members = (
+            [{"group_id": GROUP_ID, "group": GROUP, "users": users}] if (users := [*always, *some(others)]) else []
+        )
         return {
             "name": name,
             "cluster_id": cluster_id,
@@ -242,9 +256,11 @@ def configuration(rng: random.Random, *, history: bool, state: str, interval: fl
         for name in ("lab", "bob")
     ]
     clusters = [region(*ALWAYS), *([region("hefei")] if rng.random() < 0.5 else [])]
-    tracking: dict[str, Any] = {"history_grace": "30s", "time_zone": "UTC", **({"state_file": state} if state else {})}
+    tracking: dict[str, Any] = {"history_grace": "15s", "time_zone": "UTC", **({"state_file": state} if state else {})}
+    interval *= rng.choice((1, 1.5))
     poll = {
-        "interval": f"{interval * rng.choice((1, 2)):g}s",
+        "interval": f"{interval:g}s",
+        "stale_after": f"{interval * rng.choice((1, 3)):g}s",
         "timeout": f"{rng.choice((5, 10)):g}s",
         "retries": rng.choice((0, 1, 2)),
         "max_concurrency": rng.choice((1, 2, 16)),

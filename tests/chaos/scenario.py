@@ -6,7 +6,7 @@ import gc
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -19,7 +19,7 @@ from exporter.app import Application, Options
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
 from tests.chaos.invariants import Invariants, ViolationError
-from tests.chaos.loop import ChaosClock, ChaosLoop, CrashedError
+from tests.chaos.loop import ChaosClock, ChaosLoop, ChaosTask, CrashedError
 from tests.chaos.network import HEALTHY, MOODS, Network
 from tests.chaos.platform import ALWAYS, PLATFORM, REGIONS, Platform, configuration
 from tests.e2e.process import samples_of
@@ -28,7 +28,7 @@ START: Final = 1_700_000_000.0
 # Seconds for a start, a reload, a scrape and a stop, at most.
 DEADLINE: Final = 300.0
 # In intervals: while things happen, and until all is well once nothing does, at most.
-TROUBLE, PEACE = 8, 30
+TROUBLE, PEACE = 4, 40
 KINDS: Final = {
     "mood": 6,
     "reload": 3,
@@ -36,11 +36,10 @@ KINDS: Final = {
     "revoke": 1,
     "jump": 1,
     "slow threads": 1,
-    "crash": 1,
+    "crash": 3,
     "stop": 1,
     "broken reload": 1,
 }
-Event = tuple[float, str]
 
 
 class Simulation:
@@ -51,9 +50,10 @@ class Simulation:
         self.folder = folder
         self.interval = rng.choice((10.0, 20.0))
         self.end = TROUBLE * self.interval
-        self.persistent, self.history = rng.random() < 0.8, rng.random() < 0.5
+        self.persistent, self.history, self.ends_well = rng.random() < 0.8, rng.random() < 0.5, rng.random() < 0.4
         self.platform = Platform(random.Random(f"platform {seed}"), self.end, START)
-        self.platform.moods = dict.fromkeys((PLATFORM, *(host for host, _ in REGIONS.values())), HEALTHY)
+        hosts = (PLATFORM, *(host for host, _ in REGIONS.values()))
+        self.platform.moods = {host: rng.choice((HEALTHY, HEALTHY, *MOODS)) for host in hosts}
         self.invariants = Invariants(self.platform, persistent=self.persistent)
         kinds = rng.choices(list(KINDS), list(KINDS.values()), k=rng.randrange(4, 12))
         # Several things often happen together.
@@ -98,25 +98,24 @@ class Simulation:
             return True
         finally:
             # What is on disk now stays; what the rest of the process still does is no longer of this world.
+            self.passed, problems = loop.time(), len(self.invariants.logged)
+            self.trace, self.steps = hash((self.trace, loop.trace)), self.steps + loop.steps
             shutil.copytree(self.states, self.folder / "kept")
             abandon(loop, network, self.app)
             shutil.rmtree(self.states)
             (self.folder / "kept").rename(self.states)
-            self.passed = max(self.passed, loop.time())
-            self.trace, self.steps = hash((self.trace, loop.trace)), self.steps + loop.steps
+            del self.invariants.logged[problems:]
             loop.close()
 
     async def process(self, network: Network) -> bool:
         self.file.write_text(self.text, encoding="utf-8")
-        with mock.patch.multiple(aiohappyeyeballs, start_connection=connection_of(network)):
-            self.app, self.stopping = Application(Options(self.file), self.clock), False
-            await self.within(self.app.start(), "start")
-            others = [asyncio.create_task(self.happen(kind, at)) for at, kind in self.take_events()]
-            await asyncio.gather(*others)
-            if not self.stopping:
-                await self.calm_down()
-            await self.within(self.app.stop(), "stop")
-            await self.check_stopped(network)
+        self.app, self.stopping = Application(Options(self.file), self.clock), False
+        await self.within(self.app.start(), "start")
+        await asyncio.gather(*(self.happen(kind, at) for at, kind in self.take_events()))
+        if self.ends_well and not self.stopping:
+            await self.calm_down()
+        await self.within(self.app.stop(), "stop")
+        await self.check_stopped(network)
         return self.stopping
 
     def take_events(self) -> list[tuple[float, str]]:
@@ -146,12 +145,24 @@ class Simulation:
             case "jump":
                 self.clock.jump(rng.choice((-3600.0, -5.0, 5.0, 3600.0)))
             case "slow threads":
-                self.loop.longest_call = rng.choice((0.01, 1.0, 4.0))
+                self.loop.longest_call = rng.choice((0.01, 0.5, 2.0))
             case "crash":
-                self.loop.crash_at = self.loop.steps + rng.randrange(1, 400)
-                await asyncio.sleep(self.end)
+                await self.crash()
             case "stop":
                 self.stopping = True
+
+    async def crash(self) -> None:
+        """Kill the process soon after a scrape, most often while a list is taken in."""
+        rng = self.rng
+        arrived = self.platform.answers
+        for _ in range(rng.choice((0, 200, 200))):
+            if self.platform.answers > arrived:
+                break
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(rng.choice((0.0, rng.uniform(0.0, 0.1), rng.uniform(0.0, 1.5))))
+        await self.scrape()
+        self.loop.crash_at = self.loop.steps + rng.randrange(1, 20)
+        await asyncio.sleep(self.end)
 
     async def reload(self) -> None:
         with contextlib.suppress(ConfigurationError):
@@ -160,7 +171,7 @@ class Simulation:
 
     async def scrape(self) -> str:
         before = self.invariants.before(self.app)
-        text = (await self.within(self.app.metrics(Format.TEXT, compress=False), "scrape")).decode()
+        text: str = (await self.within(self.app.metrics(Format.TEXT, compress=False), "scrape")).decode()
         self.invariants.check(text, self.app, before, self.loop.time())
         self.invariants.raise_problems(self.loop.problems)
         return text
@@ -171,7 +182,7 @@ class Simulation:
         self.loop.longest_call = 0.01
         healed = self.loop.time()
         for _ in range(PEACE):
-            await asyncio.sleep(2 * self.interval)
+            await asyncio.sleep(self.interval)
             if not (missing := self.missing(healed, await self.scrape())):
                 return
         raise ViolationError(f"not recovered: {missing}")
@@ -201,16 +212,13 @@ class Simulation:
             raise ViolationError(f"no end of a {what} within {DEADLINE:g} s") from None
 
 
-def connection_of(network: Network) -> Callable[..., Coroutine[Any, Any, Any]]:
-    async def connect(addr_infos: list[Any], **_: Any) -> Any:
-        return await network.connect(addr_infos[0][4])
-
-    return connect
+async def refuse(_: object) -> Any:
+    raise ConnectionRefusedError
 
 
 def abandon(loop: ChaosLoop, network: Network, app: Application) -> None:
     """End what is left of a process that was killed, unseen."""
-    loop.crash_at = None
+    loop.crash_at, loop.connect = None, refuse
     for wire in list(network.wires):
         wire.close()
 
@@ -226,8 +234,8 @@ def abandon(loop: ChaosLoop, network: Network, app: Application) -> None:
 
 
 @contextlib.contextmanager
-def repeatable(seed: int, simulation: "Callable[[], Simulation]") -> Iterator[None]:
-    """Replace what is not the same at each run: generators without a seed, and threads."""
+def repeatable(seed: int) -> Iterator[None]:
+    """Replace what is not the same at each run: generators without a seed, threads and sockets."""
     seeds = random.Random(f"exporter {seed}")
     plain = random.Random
 
@@ -238,9 +246,18 @@ def repeatable(seed: int, simulation: "Callable[[], Simulation]") -> Iterator[No
     random.seed(seed)
     with (
         mock.patch.object(random, "Random", Seeded),
-        mock.patch.object(threads, "daemon_call", lambda call, name: simulation().loop.deferred(call)),
+        mock.patch.object(threads, "daemon_call", lambda call, **_: running().deferred(call)),
+        mock.patch.object(
+            aiohappyeyeballs, "start_connection", lambda addr_infos, **_: running().connect(addr_infos[0][4])
+        ),
     ):
         yield
+
+
+def running() -> ChaosLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ChaosLoop)
+    return loop
 
 
 def simulate(seed: int) -> Simulation:
@@ -249,10 +266,11 @@ def simulate(seed: int) -> Simulation:
     configured = structlog.get_config()
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-chaos-", dir=fast) as name:
         simulation = Simulation(seed, Path(name))
+        ChaosTask.begin_anew()
         structlog.configure(processors=[simulation.invariants.note])
         gc.disable()
         try:
-            with repeatable(seed, lambda: simulation):
+            with repeatable(seed):
                 simulation.run()
         finally:
             gc.enable()

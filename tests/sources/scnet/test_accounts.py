@@ -542,6 +542,18 @@ async def test_a_login_that_nothing_waits_for_ends_and_the_next_caller_makes_its
     assert lab.count("login") == 2
 
 
+async def test_a_login_of_a_source_that_a_reload_takes_away_is_made_anew_by_who_waits_for_it(lab: AtWork) -> None:
+    lab.platform.faults.add(Fault(kind="status", status=503, endpoint="login", times=1))
+    old, new = lab.token(lab.first, retries=1), lab.token(lab.first, retries=1)
+    polls = [asyncio.create_task(outcome(old.current())), asyncio.create_task(outcome(new.current()))]
+    await eventually(lambda: lab.clock.pending, "a pause before the second attempt")
+    old._upstream._closed = True
+    await lab.clock.advance(10)
+    first, second = await asyncio.gather(*polls)
+    assert first == "connection"
+    assert second.count(".") == 2
+
+
 # Logins that fail
 
 
