@@ -8,7 +8,7 @@ import traceback
 
 from tests.chaos.scenario import simulate
 
-# Of so many seeds one is run twice: it has to be the same again.
+# One seed in this many is run twice: it has to be the same again.
 TWICE = 50
 
 

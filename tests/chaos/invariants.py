@@ -1,4 +1,4 @@
-"""What must hold at every scrape of a simulation, and after the end of one."""
+"""Invariants: at every scrape of a simulation, and after the end of one."""
 
 import re
 import sys
@@ -27,7 +27,7 @@ class ViolationError(AssertionError):
 
 
 class Before(NamedTuple):
-    """What was known when a scrape began: another one may overtake it."""
+    """The state when a scrape began: another one may overtake it."""
 
     targets: list[TargetStatus]
     counters: dict[str, float]
@@ -126,7 +126,7 @@ class Invariants:
         if not times:
             good: list[Mapping[str, float]] = [{}]
         else:
-            # What a poll under way has just published is fine, too.
+            # The answer that a poll under way has just published is fine, too.
             last = max((number for number, each in enumerate(arrived) if each.at <= min(times)), default=0)
             good = [each.samples for each in arrived[last:]]
             if len(times) == 1:

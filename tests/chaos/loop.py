@@ -59,7 +59,7 @@ class ChaosLoop(asyncio.BaseEventLoop):
         self.problems: list[str] = []
         # The longest that a call in a thread takes, in seconds.
         self.longest_call = 0.01
-        # How connections are made; see tests.chaos.network.
+        # Makes a connection; see tests.chaos.network.
         self.connect: Callable[..., Any]
         self.set_task_factory(lambda loop, coro, **more: ChaosTask(coro, loop=loop, **more))
         self.set_exception_handler(self._note)

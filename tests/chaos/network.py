@@ -13,7 +13,7 @@ from tests.chaos.loop import ChaosLoop
 
 @dataclass(frozen=True)
 class Mood:
-    """How a host is: the longest delay in seconds, and the probability of each kind of trouble."""
+    """The state of a host: the longest delay in seconds, and the probability of each kind of trouble."""
 
     delay: float = 0.3
     refuse: float = 0.0

@@ -59,7 +59,7 @@ class SimJob(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """What a good answer means for a target, by series, and when it had arrived."""
+    """The samples of a good answer by series, and when it had arrived."""
 
     at: float
     samples: Mapping[str, float]

@@ -97,7 +97,7 @@ class Simulation:
         except CrashedError:
             return True
         finally:
-            # What is on disk now stays; what the rest of the process still does is no longer of this world.
+            # The files stay as they are now; the rest of the process goes on unseen.
             self.passed, problems = loop.time(), len(self.invariants.logged)
             self.trace, self.steps = hash((self.trace, loop.trace)), self.steps + loop.steps
             shutil.copytree(self.states, self.folder / "kept")
@@ -188,7 +188,7 @@ class Simulation:
         raise ViolationError(f"not recovered: {missing}")
 
     def missing(self, healed: float, text: str) -> list[Any]:
-        """Return what is not as it should be once all is well: polls that fail, ends that the history told."""
+        """Return problems that are left once all is well: polls that fail, ends that the history told."""
         statuses = self.app.scheduler.statuses
         failing = [status.key for status in statuses if (status.succeeded_at or 0.0) <= healed]
         if not self.history:
