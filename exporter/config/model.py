@@ -7,15 +7,14 @@ the same.
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PrivateAttr,
     SerializerFunctionWrapHandler,
@@ -27,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema
 
 from exporter.config.files import UnusableFileError, read_file
 from exporter.config.secrets import FileSecret, Secret
@@ -69,7 +68,6 @@ from exporter.config.values import (
 from exporter.metrics.family import Text as Words
 from exporter.sources.collector import catalogue, collected_by_default, collectors_of
 
-_S = TypeVar("_S", bound=Section)
 TOKEN_URL = "https://api.scnet.cn/api/user/v3/tokens"  # noqa: S105 - an address, not a token
 # The public platform answers logins and everything else on two hosts.
 PLATFORM_URL = "https://www.scnet.cn"
@@ -86,7 +84,7 @@ class PollSettings(Section):
     interval: Interval = key("Pause between two polls of each target.", "同一目标两次轮询之间的间隔。", "60s")
     timeout: Timeout = key("Longest time that one request may take.", "单个请求最多用多长时间。", "15s")
     stale_after: Interval = key(
-        "Data older than this leaves /metrics; not shorter than the interval. Left out: 3 x interval.",
+        "Data older than this disappears from /metrics; not shorter than the interval. Left out: 3 x interval.",
         "数据比这更旧时从 /metrics 消失；不能短于轮询间隔。不写则为间隔的 3 倍。",
         factory=lambda before: 3 * before.get("interval", 0.0),
     )
@@ -96,7 +94,7 @@ class PollSettings(Section):
         16,
     )
     retries: Retries = key(
-        "Further attempts of one poll after a failure that may pass: 0 gives up after the first.",
+        "Further attempts of one poll after a transient failure: 0 gives up after the first.",
         "遇到可能自行恢复的故障时，一次轮询最多再试几次；0 表示立即放弃。",
         2,
     )
@@ -134,7 +132,7 @@ class Tls(Section):
         "PEM 文件，其中的证书颁发机构代替系统信任的机构。",
     )
     insecure_skip_verify: Boolean = key(
-        "Do not verify the certificate at all: the token can be read on the way.",
+        "Do not verify the certificate at all: the token can be read in transit.",
         "完全不校验证书：途中任何人都能读到令牌。",
         default=False,
     )
@@ -147,34 +145,34 @@ class Tls(Section):
             report.warn(unverified.at, message)
 
 
-class Collectable:
-    """Reads the name of a collector of a section of the configuration."""
+@dataclass(frozen=True)
+class Described:
+    """Describes a value in the JSON Schema otherwise than its type does."""
 
-    def __init__(self, section: str) -> None:
-        self.section = section
+    otherwise: Callable[[JsonSchemaValue], JsonSchemaValue]
 
-    def _read(self, text: str) -> str:
-        names = [collector.name for collector in collectors_of(self.section)]
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return self.otherwise(handler(core))
+
+
+def _collector_of(section: str) -> tuple[Any, ...]:
+    """Annotate the name of a collector of a section of the configuration."""
+
+    def read(text: str) -> str:
+        names = [collector.name for collector in collectors_of(section)]
         if text not in names:
             raise ValueError(f"{shown(text)} cannot be collected; choose from {', '.join(names)}")
         return text
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        read: Any = scalar(self._read, "text").func
-        return core_schema.no_info_before_validator_function(read, handler(source))
+    def described(_schema: JsonSchemaValue) -> JsonSchemaValue:
+        return {"type": "string", "enum": [collector.name for collector in collectors_of(section)]}
 
-    def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "enum": [collector.name for collector in collectors_of(self.section)]}
+    return scalar(read, "text"), Described(described), Words("[collectors](#collectors)", "[采集项](#采集项)")
 
 
-class _DefaultCollectors:
-    """Describes in the JSON Schema which collectors of a section are on by default."""
-
-    def __init__(self, section: str) -> None:
-        self.section = section
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(core) | {"default": list(collected_by_default(self.section))}
+def _some_by_default(section: str) -> Described:
+    """Annotate a list of collectors of which some are on by default."""
+    return Described(lambda schema: schema | {"default": list(collected_by_default(section))})
 
 
 def _limit(en: str, zh: str) -> Any:
@@ -203,11 +201,10 @@ def _collect(section: str, en: str, zh: str) -> Any:
     )
 
 
-_COLLECTORS = Words("[collectors](#collectors)", "[采集项](#采集项)")
-AccountCollector = Annotated[str, Collectable("accounts"), _COLLECTORS]
-RegionCollector = Annotated[str, Collectable("clusters"), _COLLECTORS]
-SlurmCollector = Annotated[str, Collectable("slurm"), _COLLECTORS]
-ProjectCollector = Annotated[str, Collectable("octopus"), _COLLECTORS]
+AccountCollectors = Annotated[tuple[Annotated[str, *_collector_of("accounts")], ...], _some_by_default("accounts")]
+RegionCollectors = Annotated[tuple[Annotated[str, *_collector_of("clusters")], ...], _some_by_default("clusters")]
+SlurmCollectors = Annotated[tuple[Annotated[str, *_collector_of("slurm")], ...], _some_by_default("slurm")]
+ProjectCollectors = Annotated[tuple[Annotated[str, *_collector_of("octopus")], ...], _some_by_default("octopus")]
 
 
 def _check_collect(given: Keys, section: str, report: Report) -> None:
@@ -278,11 +275,11 @@ class Account(Section):
     )
     password_file: HeaderSecretFile | None = key("File that holds the password.", "存放密码的文件。")
     org_id: Name | None = key(
-        "Id of the organisation that the login belongs to; with a password only.",
+        "Id of the login's organisation; with a password only.",
         "登录所属组织的编号；只与密码一起使用。",
     )
     url: AcUrl = key(
-        "The platform's AC address: where a password logs in, and collect asks with the platform's token. Left out: "
+        "The platform's AC address: for logins with a password, and for collect with the platform's token. Left out: "
         f"`{PLATFORM_URL}`, or the host of another token_url.",
         f"平台的 AC 地址：用密码登录的地址，collect 也用平台令牌向它请求。不写则为 `{PLATFORM_URL}`，token_url 是其他地址时为该地址的主机。",
         factory=lambda before: platform_url(before.get("token_url", TOKEN_URL)),
@@ -291,7 +288,7 @@ class Account(Section):
     tls: Tls = key(
         "How the certificates of token_url and url are verified.", "如何校验 token_url 和 url 的证书。", factory=Tls
     )
-    collect: Annotated[tuple[AccountCollector, ...], _DefaultCollectors("accounts")] = key(
+    collect: AccountCollectors = key(
         "Collectors to run for this account. Left out: none.",
         "对该账号启用的采集项。不写则不启用。",
         factory=lambda: collected_by_default("accounts"),
@@ -342,17 +339,8 @@ def _user(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-@dataclass(frozen=True)
-class Or:
-    """Describes in the JSON Schema a further form of a value, which a validator accepts."""
-
-    form: Mapping[str, object]
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [self.form, handler(core)]}
-
-
-OR_NAME = Or(ANY_TEXT)
+# A name stands for a whole user.
+OR_NAME = Described(lambda schema: {"anyOf": [ANY_TEXT, schema]})
 
 
 class All(tuple[Any, ...]):
@@ -379,7 +367,11 @@ def _written_all(value: Any, handler: SerializerFunctionWrapHandler) -> Any:
 
 
 # In an annotation of a list.
-_ALL_OR_LIST = (Or({"const": ALL_WORD}), WrapValidator(_all_or), WrapSerializer(_written_all))
+_ALL_OR_LIST = (
+    Described(lambda schema: {"anyOf": [{"const": ALL_WORD}, schema]}),
+    WrapValidator(_all_or),
+    WrapSerializer(_written_all),
+)
 
 
 class Member(Section):
@@ -395,8 +387,8 @@ class Member(Section):
         factory=lambda before: before.get("group_id"),
     )
     users: Annotated[tuple[Segment, ...], *_ALL_OR_LIST] = key(
-        "Scheduler users who are members of the group; label user. The word `all`: all that the platform tells, asked "
-        "again every hour.",
+        "Scheduler users who are members of the group; label user. The word `all`: all that the platform lists, "
+        "requested again every hour.",
         "组内成员的调度系统用户名；标签 user。写 `all` 表示平台给出的全部成员，每小时重新查询一次。",
         factory=tuple,
     )
@@ -437,13 +429,11 @@ class Cluster(Section):
         "File that holds a token; read again when it changes.", "存放令牌的文件；内容改变后重新读取。"
     )
     account: Name | None = key(
-        "Name of the account that gives the token, renewed by itself.", "提供令牌的账号的名字；令牌自动更新。"
+        "Name of the account that gives the token, renewed automatically.", "提供令牌的账号的名字；令牌自动更新。"
     )
     requests_per_second: Rate | None = _limit("the region", "该区域")
     tls: Tls = key("How the region's certificate is verified.", "如何校验区域的证书。", factory=Tls)
-    collect: Annotated[tuple[RegionCollector, ...], _DefaultCollectors("clusters")] = _collect(
-        "clusters", "region", "区域"
-    )
+    collect: RegionCollectors = _collect("clusters", "region", "区域")
     poll: PollSettings = _own_poll("region", "区域")
     users: tuple[Annotated[User, BeforeValidator(_user), OR_NAME], ...] | None = key(
         "Users whose jobs are counted by queue. Left out: the token's own.",
@@ -451,7 +441,7 @@ class Cluster(Section):
     )
     members: Annotated[tuple[Member, ...], *_ALL_OR_LIST] = key(
         "Groups and those of their members whose jobs are listed; the token's owner has to administer them. The word `all`: "
-        "all groups that the platform tells for this region, asked again every hour. That takes an account.",
+        "all groups that the platform lists for this region, requested again every hour. That takes an account.",
         "要列出作业的用户组及其成员；令牌的所有者必须是组管理员。写 `all` 表示平台给出的该区域的全部用户组，每小时重新查询一次，这需要使用账号。",
         factory=tuple,
     )
@@ -551,7 +541,7 @@ def _check_members(members: list[Keys], report: Report) -> None:
 
 
 class Slurm(Section):
-    """A Slurm cluster of one's own, asked by slurmrestd.
+    """A Slurm cluster of your own, through slurmrestd.
 
     `unix_socket` is the path of the socket in `url`, empty where that is an address of HTTP.
     """
@@ -573,7 +563,7 @@ class Slurm(Section):
         "由 scontrol token 生成的令牌；不会自动更新。unix 套接字可以不需要令牌。",
     )
     token_file: HeaderSecretFile | None = key(
-        "File that holds a token which something else renews: read again when it changes and when the token is rejected.",
+        "File that holds a token which is renewed externally: read again when it changes and when the token is rejected.",
         "存放令牌的文件，由其他程序更新；内容改变时和令牌被拒绝时重新读取。",
     )
     user_name: Name | None = key(
@@ -595,7 +585,7 @@ class Slurm(Section):
     )
     requests_per_second: Rate | None = _limit("the cluster", "该集群")
     tls: Tls = key("How the certificate is verified.", "如何校验证书。", factory=Tls)
-    collect: Annotated[tuple[SlurmCollector, ...], _DefaultCollectors("slurm")] = _collect("slurm", "cluster", "集群")
+    collect: SlurmCollectors = _collect("slurm", "cluster", "集群")
     poll: PollSettings = _own_poll("cluster", "集群")
 
     @property
@@ -616,7 +606,7 @@ class Slurm(Section):
 
 
 class Iam(Section):
-    """A Huawei Cloud login; the tokens are renewed by itself."""
+    """A Huawei Cloud login; its tokens are renewed automatically."""
 
     zh = "华为云登录，令牌会自动更新。"
     exactly_one = (("password", "password_file"),)
@@ -677,12 +667,10 @@ class OctopusProject(Section):
         "File that holds an IAM token; read again when it changes.", "存放 IAM 令牌的文件；内容改变后重新读取。"
     )
     iam: Iam | None = key("Login that gives the token.", "用来获取令牌的登录。")
-    queues: tuple[OctopusQueue, ...] = needed("The queues to watch.", "要观察的队列。")
+    queues: tuple[OctopusQueue, ...] = needed("The queues to poll.", "要观察的队列。")
     requests_per_second: Rate | None = _limit("the project", "该项目")
     tls: Tls = key("How the certificate is verified.", "如何校验证书。", factory=Tls)
-    collect: Annotated[tuple[ProjectCollector, ...], _DefaultCollectors("octopus")] = _collect(
-        "octopus", "project", "项目"
-    )
+    collect: ProjectCollectors = _collect("octopus", "project", "项目")
     poll: PollSettings = _own_poll("project", "项目")
 
     @classmethod
@@ -704,7 +692,7 @@ class Tracking(Section):
         default=True,
     )
     state_file: FilePath | None = key(
-        "File (SQLite) from which counting goes on after a restart. Left out: kept in memory, lost at a restart.",
+        "File (SQLite) from which counting continues after a restart. Left out: kept in memory, lost at a restart.",
         "状态文件（SQLite），重启后从这里接着计数。不写则保存在内存中，重启后丢失。",
     )
     history_grace: Grace = key(
@@ -718,7 +706,7 @@ class Tracking(Section):
         "1d",
     )
     time_zone: TimeZone = key(
-        "Time zone of the times that regions send without one, by its IANA name.",
+        "Time zone of times that regions send without one, by its IANA name.",
         "区域返回的时间不带时区时，按哪个时区理解（IANA 名称）。",
         "Asia/Shanghai",
     )
@@ -735,7 +723,7 @@ class PerJob(Section):
         default=False,
     )
     max_jobs: MaxJobs = key(
-        "Limit of jobs with series, over the whole process; hpc_exporter_jobs_dropped tells how many were left out. The status page "
+        "Limit of jobs with series, over the whole process; hpc_exporter_jobs_dropped counts the others. The status page "
         "lists all.",
         "整个进程最多多少个作业有序列；hpc_exporter_jobs_dropped 给出被省略的作业数。状态页列出全部作业。",
         500,
@@ -757,12 +745,12 @@ FamilyName = Annotated[
 
 
 class Metrics(Section):
-    """Which metrics are shown."""
+    """Which metrics are exposed."""
 
     zh = "显示哪些指标。"
 
     exclude: tuple[FamilyName, ...] = key(
-        "Metrics that are not shown, by the names that their HELP lines have in the text format. Dashboards and alerts that "
+        "Metrics that are not exposed, by the names in their HELP lines in the text format. Dashboards and alerts that "
         "need one of these stay empty and silent.",
         "不显示的指标，按文本格式中 HELP 行的名字填写。用到这些指标的看板会是空的，告警不会触发。",
         factory=tuple,
@@ -785,12 +773,12 @@ class Config(Section):
     )
     accounts: tuple[Account, ...] = key("SCNet logins.", "SCNet 登录账号。", factory=tuple)
     clusters: tuple[Cluster, ...] = key("SCNet regions.", "SCNet 区域。", factory=tuple)
-    slurm: tuple[Slurm, ...] = key("Slurm clusters of one's own.", "自有的 Slurm 集群。", factory=tuple)
+    slurm: tuple[Slurm, ...] = key("Slurm clusters of your own.", "自有的 Slurm 集群。", factory=tuple)
     octopus: tuple[OctopusProject, ...] = key("Huawei Octopus projects.", "华为云 Octopus 项目。", factory=tuple)
     tracking: Tracking = key("Following jobs from poll to poll.", "逐次轮询地跟踪作业。", factory=Tracking)
     per_job: PerJob = key("Single jobs.", "单个作业。", factory=PerJob)
 
-    metrics: Metrics = key("Which metrics are shown.", "显示哪些指标。", factory=Metrics)
+    metrics: Metrics = key("Which metrics are exposed.", "显示哪些指标。", factory=Metrics)
 
     _warnings: tuple[str, ...] = PrivateAttr(())
 
@@ -837,8 +825,8 @@ class Config(Section):
 
         So an object that is in use from before a reload is updated by the watch over `file_secrets`.
         """
-        known = {secret.identity: secret for secret in previous.file_secrets()}
-        return _with_secrets(self, known)
+        kept: Config = _with_known(self, {secret.identity: secret for secret in previous.file_secrets()})
+        return kept
 
 
 def _check_accounts(given: Keys, accounts: list[Keys], clusters: list[Keys], report: Report) -> None:
@@ -874,19 +862,13 @@ def _secrets_in(part: object) -> Iterator[Secret]:
         yield from _secrets_in(value)
 
 
-_Known = Mapping[tuple[object, ...], FileSecret]
-
-
-def _with_secrets(part: _S, known: _Known) -> _S:
-    changed = {name: new for name, value in part if (new := _with_known(value, known)) is not value}
-    return part.model_copy(update=changed) if changed else part
-
-
-def _with_known(value: object, known: _Known) -> object:
+def _with_known(value: Any, known: Mapping[tuple[object, ...], FileSecret]) -> Any:
+    """Return a part of the configuration with the file secrets in `known`; itself where none of its own is among them."""
     if isinstance(value, FileSecret):
         return known.get(value.identity, value)
     if isinstance(value, Section):
-        return _with_secrets(value, known)
+        changed = {name: new for name, each in value if (new := _with_known(each, known)) is not each}
+        return value.model_copy(update=changed) if changed else value
     if isinstance(value, tuple):
         items = tuple(_with_known(item, known) for item in value)
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -108,8 +108,10 @@ def between(low: float, high: float, low_text: str, high_text: str) -> AfterVali
     return AfterValidator(Bounds(low, high, low_text, high_text))
 
 
-def _integer_schema(low: int, high: int) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, VARIABLE]})
+def _whole(low: int, high: int) -> tuple[Any, ...]:
+    """Annotate a whole number within bounds."""
+    schema = {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, VARIABLE]}
+    return scalar(integer, "a whole number"), between(low, high, str(low), str(high)), WithJsonSchema(schema)
 
 
 def _name(text: str) -> str:
@@ -299,7 +301,6 @@ def _without_secrets(value: str | Path) -> str:
     return redact(str(value))
 
 
-_WHOLE = scalar(integer, "a whole number")
 _SECRET, _SECRET_FILE, _FILE = (
     Words("secret", "密钥"),
     Words("path of a secret", "密钥文件的路径"),
@@ -345,23 +346,9 @@ BodySize = Annotated[
     PlainSerializer(format_size),
     WithJsonSchema(_SIZE_SCHEMA),
 ]
-Concurrency = Annotated[
-    int,
-    _WHOLE,
-    between(1, 1000, "1", "1000"),
-    Words("whole number of requests", "整数（请求数）"),
-    _integer_schema(1, 1000),
-]
-Retries = Annotated[
-    int, _WHOLE, between(0, 10, "0", "10"), Words("whole number of attempts", "整数（次数）"), _integer_schema(0, 10)
-]
-MaxJobs = Annotated[
-    int,
-    _WHOLE,
-    between(0, 1_000_000, "0", "1000000"),
-    Words("whole number of jobs", "整数（作业数）"),
-    _integer_schema(0, 1_000_000),
-]
+Concurrency = Annotated[int, *_whole(1, 1000), Words("whole number of requests", "整数（请求数）")]
+Retries = Annotated[int, *_whole(0, 10), Words("whole number of attempts", "整数（次数）")]
+MaxJobs = Annotated[int, *_whole(0, 1_000_000), Words("whole number of jobs", "整数（作业数）")]
 Rate = Annotated[
     float,
     scalar(_number, "a number"),
