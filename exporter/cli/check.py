@@ -241,19 +241,17 @@ def _each(findings: Iterable[tuple[CheckResult, Finding | None]]) -> list[str]:
 
 
 def _shared(failed: Sequence[tuple[CheckResult, Finding]]) -> list[str]:
-    """Return a line for each failure; of many alike, one that names the first."""
-    alike: defaultdict[tuple[str, Finding], list[CheckResult]] = defaultdict(list)
+    """Return a line for each failure; of many alike, one that names the first, with the advice for that one."""
+    alike: defaultdict[object, list[tuple[CheckResult, Finding]]] = defaultdict(list)
     for result, finding in failed:
-        alike[result.key.source, finding].append(result)
+        # Each credential takes another cure.
+        credential = result.credential if finding.step in ("login", "permission") else ""
+        alike[result.key.source, finding.step, finding.reason, credential].append((result, finding))
     lines = []
-    for (source, finding), results in alike.items():
-        if len(results) <= ALIKE:
-            lines += _each((result, finding) for result in results)
-        else:
-            first = _line(
-                results[0], finding, f"{source}: {len(results):,} targets, the first {_name(results[0].key[1:])}"
-            )
-            lines.append(first)
+    for found in alike.values():
+        first, finding = found[0]
+        several = f"{first.key.source}: {len(found):,} targets, the first {_name(first.key[1:])}"
+        lines += _each(found) if len(found) <= ALIKE else [_line(first, finding, several)]
     return lines
 
 

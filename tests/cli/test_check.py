@@ -278,5 +278,11 @@ async def test_failures_come_first_and_those_alike_share_a_line(region: Scripted
     _, shared, summary = result.stdout.splitlines()
     assert shared.startswith("FAILED  kunshan: 5 targets, the first queue_jobs test: address ok, ")
     assert summary == "2 of 7 targets work"
+    region.answers["queue_jobs"] = envelope(None, "911406")
+    _, shared, *_ = (await command("check", "--online")).stdout.splitlines()
+    assert shared.startswith("FAILED  kunshan: 5 targets, the first queue_jobs test: address ok, connection ok, "), (
+        shared
+    )
+    region.answers["queue_jobs"] = envelope(None, "10001")
     result = await command("check", "--online", "--verbose")
     assert [line[:6].strip() for line in result.stdout.splitlines()[1:-1]] == ["FAILED"] * 5 + ["ok"] * 2
