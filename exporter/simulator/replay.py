@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aiohttp import web
 
@@ -53,7 +53,7 @@ class Replay:
 
         A token is told from others by its stand-in, which a replayed login gives.
         """
-        source, _, path = request.path.removeprefix("/").partition("/")
+        source, _, path = request.rel_url.raw_path.removeprefix("/").partition("/")
         fields, sent_headers = _fields(body), set(request.headers.values())
         for number, each in enumerate(self._exchanges):
             captured = urlsplit(each["request"]["target"])
@@ -62,7 +62,7 @@ class Replay:
             pairs = set(parse_qsl(captured.query, keep_blank_values=True))
             sent = each["request"]["body"]
             same = sum(sent.get(name) == value for name, value in fields.items()) if isinstance(sent, dict) else 0
-            alike = 4 * (len(pairs & set(request.query.items())) + same) + 2 * (each["source"] == source)
+            alike = 4 * (len(pairs & set(request.query.items())) + same) + 2 * (each["source"] == unquote(source))
             alike += any(value in sent_headers for value in each["request"]["headers"].values())
             yield alike, _worked(each["response"]), len(self._exchanges) - number
 

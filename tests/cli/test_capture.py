@@ -253,7 +253,7 @@ async def test_the_exporter_shows_of_a_capture_what_it_showed_of_the_services(tm
         # The same region by the other ways to list jobs, and with nothing but a token.
         others = {
             "live": {"account": lab["name"], "collect": ["live_jobs", "job_history"], "members": region["members"]},
-            "own": {"token": region.pop("token"), "collect": ["own_jobs", "queue_jobs"]},
+            "a/b 昆山": {"token": region.pop("token"), "collect": ["own_jobs", "queue_jobs"]},
         }
         base = {name: value for name, value in region.items() if name in ("cluster_id", "hpc_url", "ac_url")}
         document["clusters"] += [{"name": name, **base, **more} for name, more in others.items()]
