@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from exporter.app.membership import Membership, UnknownMembersError, accounts_with_members
 from exporter.app.tls import Contexts, context_for
 from exporter.clock import SystemClock
-from exporter.config import Account, Cluster, Config, OctopusProject, Slurm, Tls, load
+from exporter.config import Account, Config, Polled, Tls, load
 from exporter.config.files import UnansweredFileError, answered
 from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.exposition import Exposition
@@ -36,7 +36,6 @@ class WithTls(Protocol):
 
 
 Part = TypeVar("Part", bound=WithTls)
-Polled = TypeVar("Polled", Cluster, Slurm, OctopusProject, Account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,19 +250,13 @@ def shard_config(config: Config, shard: Shard) -> Config:
     """
     if shard.total == 1:
         return config
-    return config.model_copy(
-        update={
-            "clusters": tuple(part for cluster in config.clusters for part in part_of(cluster, shard)),
-            "slurm": tuple(part for cluster in config.slurm for part in part_of(cluster, shard)),
-            "octopus": tuple(part for project in config.octopus for part in part_of(project, shard)),
-            # Regions need their tokens.
-            "accounts": tuple(
-                part
-                for account in config.accounts
-                for part in part_of(account, shard) or [account.model_copy(update={"collect": ()})]
-            ),
-        }
-    )
+
+    def of_shard(part: Polled) -> list[Polled]:
+        # Regions need the tokens of accounts.
+        idle: list[Polled] = [part.model_copy(update={"collect": ()})] if isinstance(part, Account) else []
+        return part_of(part, shard) or idle
+
+    return config.with_each(of_shard)
 
 
 def part_of(whole: Polled, shard: Shard) -> list[Polled]:
@@ -280,7 +273,7 @@ def part_of(whole: Polled, shard: Shard) -> list[Polled]:
     return [whole.model_copy(update={"requests_per_second": whole.requests_per_second * mine / len(keys)})]
 
 
-def targets_of(source: Cluster | Slurm | OctopusProject | Account) -> list[TargetKey]:
+def targets_of(source: Polled) -> list[TargetKey]:
     """Return the keys of all its targets; where no users are listed, the token's own user stands for them."""
     return [collector.configured_key(subject) for collector, subject in subjects_of(source.listed_in, source)]
 
@@ -292,17 +285,8 @@ def job_budget(config: Config) -> PerJobBudget | None:
 
 def with_retries(config: Config, retries: int) -> Config:
     """Return the configuration with other `retries` everywhere."""
-
-    def changed(polled: Polled) -> Polled:
-        return polled.model_copy(update={"poll": polled.poll.model_copy(update={"retries": retries})})
-
-    return config.model_copy(
-        update={
-            "clusters": tuple(map(changed, config.clusters)),
-            "slurm": tuple(map(changed, config.slurm)),
-            "octopus": tuple(map(changed, config.octopus)),
-            "accounts": tuple(map(changed, config.accounts)),
-        }
+    return config.with_each(
+        lambda part: [part.model_copy(update={"poll": part.poll.model_copy(update={"retries": retries})})]
     )
 
 

@@ -7,10 +7,11 @@ the same.
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -763,6 +764,11 @@ class Metrics(Section):
             first.add(name, name.at, shown(name))
 
 
+Polled = Cluster | Slurm | OctopusProject | Account
+# Their keys, in the order in which they are shown.
+POLLED: Final = tuple(part.listed_in for part in (Cluster, Slurm, OctopusProject, Account))
+
+
 class Config(Section):
     """Configuration of hpc-exporter. At least one of clusters, slurm, octopus and accounts is needed."""
 
@@ -789,7 +795,7 @@ class Config(Section):
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
-        if all(given.get(name) in (None, []) for name in ("clusters", "slurm", "octopus", "accounts")):
+        if all(given.get(name) in (None, []) for name in POLLED):
             report.add(given.at, "there is nothing to poll: give at least one of clusters, slurm, octopus and accounts")
         accounts, clusters, slurm, projects = map(given.mappings, ("accounts", "clusters", "slurm", "octopus"))
         # All that is polled shares the label source of the exporter's own metrics.
@@ -809,9 +815,14 @@ class Config(Section):
         return self
 
     @property
-    def polled(self) -> tuple["Cluster | Slurm | OctopusProject | Account", ...]:
+    def polled(self) -> tuple[Polled, ...]:
         """All that is polled, in the order in which it is shown."""
-        return (*self.clusters, *self.slurm, *self.octopus, *self.accounts)
+        return tuple(part for name in POLLED for part in getattr(self, name))
+
+    def with_each(self, changed: Callable[[Polled], Iterable[Polled]]) -> "Config":
+        """Return it with `changed(part)` in the place of each part that is polled."""
+        parts = {name: tuple(chain.from_iterable(map(changed, getattr(self, name)))) for name in POLLED}
+        return self.model_copy(update=parts)
 
     def secrets(self) -> tuple[Secret, ...]:
         return tuple(_secrets_in(self))
