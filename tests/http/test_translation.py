@@ -49,7 +49,8 @@ EXPECTED: dict[Exception, type[PollError]] = {
     aiohttp.SocketTimeoutError(SECRET): UpstreamTimeoutError,
     aiohttp.ServerFingerprintMismatch(b"", b"", "h", 443): UpstreamConnectionError,
     aiohttp.ClientPayloadError(SECRET): UpstreamConnectionError,
-    aiohttp.client_exceptions.UploadAbortedError(SECRET): UpstreamConnectionError,
+    # Since aiohttp 3.14.5.
+    getattr(aiohttp.client_exceptions, "UploadAbortedError", aiohttp.ClientError)(SECRET): UpstreamConnectionError,
     aiohttp.InvalidURL(SECRET): RejectedError,
     aiohttp.InvalidUrlClientError(SECRET): RejectedError,
     aiohttp.RedirectClientError(SECRET): UpstreamConnectionError,

@@ -169,7 +169,7 @@ def test_http_429_without_retry_after_still_is_throttling() -> None:
         (200, b'\xef\xbb\xbf{"code":"0"}', DecodeError),
         (200, b'{"code":"\xff"}', DecodeError),
         (200, b'{"code":' + b"1" * 5000 + b"}", DecodeError),
-        (200, b'{"code":"0","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", DecodeError),
+        (200, b'{"code":"0","data":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}", DecodeError),
     ],
     ids=lambda value: repr(value)[:40],
 )
