@@ -14,6 +14,7 @@ from typing import Final, cast
 from msgspec.structs import replace
 
 from exporter.records import ENDED, EndedJob, JobState, qualified_id
+from exporter.tracking.arrays import array_of_task
 from exporter.tracking.model import (
     TOLERANCE,
     Basis,
@@ -60,7 +61,9 @@ def take_ends(before: MemberState, rows: Iterable[EndedJob], now: float, grace: 
 
     `grace` is for how many seconds a start or an end waits for its row.
     """
-    update = Update(at=before.last, complete=before.complete, oldest_waiting=before.oldest_waiting)
+    update = Update(
+        at=before.last, complete=before.complete, oldest_waiting=before.oldest_waiting, covered=before.covered
+    )
     names = _Names(before, rows := tuple(rows))
     for row in rows:
         key = f"{row.scheduler}/{row.job.id}/{row.ended}"
@@ -350,11 +353,19 @@ class _Settlement:
         self.events.queues.add(row.job.queue)
         if self._followed(row.job.id) is None:
             self.update.remembered[row.job.id] = self.now
-        if row.ended > self.now + TOLERANCE:
+        if row.ended > self.now + TOLERANCE or self._overlooked(row):
             self.events.disagreements += 1
             self.events.censor("wait", "gap")
             return
         self._whole(row)
+
+    def _overlooked(self, row: EndedJob) -> bool:
+        """Whether polls would have seen a run as long as a row tells. Tasks of an array may be listed as one row."""
+        if array_of_task(row.job.id) is not None:
+            return False
+        since, stretch = self.update.covered
+        begun = row.ended if row.job.started is None else row.job.started
+        return min(row.ended, self.update.complete) - max(begun, since) > stretch + LIST_LAG
 
     def _end_followed(self, job_id: str, job: TrackedJob, row: EndedJob) -> None:
         """End a job that is still followed, because no poll tells of its end."""

@@ -143,6 +143,7 @@ class _Advance:
         if self.events.queued:
             self.events.queued = self._heads(listed)
         self._sum_up()
+        self._cover()
         settle(self.before, self.update, self.at, self.grace or 0.0)
         return self.update
 
@@ -657,6 +658,13 @@ class _Advance:
         self.events.resource_seconds = (self.seconds[0], self.seconds[1], self.seconds[2])
         self.events.amounts_known = (self.known[0], self.known[1], self.known[2])
         self.update.oldest_waiting = None if self.oldest == inf else self.oldest
+
+    def _cover(self) -> None:
+        """Note for how long no job that is listed can have been overlooked."""
+        since, _ = self.before.covered
+        if self.listing.complete and (since == inf or self.at - self.complete > self.limit):
+            since = self.at
+        self.update.covered = since, self.limit
 
 
 def _accelerated(job: Job) -> bool:

@@ -17,6 +17,8 @@ MOST_GAPS: Final = 50
 REMEMBERED_SECONDS: Final = 7 * 86400.0
 
 NEVER: Final = float("-inf")
+# Since when a complete listing is in each stretch of how many seconds: unknown.
+NOT_COVERED: Final = (float("inf"), float("inf"))
 
 # Seconds by which the clocks of a scheduler and of this machine may differ, and a list may lag behind.
 TOLERANCE: Final = 60.0
@@ -247,6 +249,7 @@ class Update(msgspec.Struct, kw_only=True):
     early: dict[str, tuple[EndedJob, float] | None] = msgspec.field(default_factory=dict)
     gaps: list[Gap] = msgspec.field(default_factory=list)
     growth: int = 0  # of the number of jobs followed; known once it is applied
+    covered: tuple[float, float] = NOT_COVERED
 
 
 class MemberState(msgspec.Struct):
@@ -259,7 +262,8 @@ class MemberState(msgspec.Struct):
 
     The rest is for members whose scheduler's history is read: the `pending` starts and ends, the known `ends` of the last two
     days by job id, the last long `gaps` between polls, and the rows that
-    came before a poll saw what they tell, with the time, which are read again after a restart.
+    came before a poll saw what they tell, with the time, which are read again after a restart. `covered` is the time
+    since which each stretch of some seconds, the second number, has a complete listing.
     """
 
     jobs: dict[str, TrackedJob] = msgspec.field(default_factory=dict)
@@ -272,14 +276,15 @@ class MemberState(msgspec.Struct):
     gaps: list[Gap] = msgspec.field(default_factory=list)
     early: dict[str, tuple[EndedJob, float]] = msgspec.field(default_factory=dict)
     names: dict[str, str] | None = None
+    covered: tuple[float, float] = NOT_COVERED
 
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
-        """Whether the same is remembered; `early` and `names` are only for as long as the process runs."""
+        """Whether the same is remembered; `early`, `names` and `covered` are only for as long as the process runs."""
         if not isinstance(other, MemberState):
             return NotImplemented
-        return msgspec.structs.astuple(self)[:-2] == msgspec.structs.astuple(other)[:-2]
+        return msgspec.structs.astuple(self)[:-3] == msgspec.structs.astuple(other)[:-3]
 
     def apply(self, update: Update) -> None:
         before = len(self.jobs)
@@ -303,6 +308,7 @@ class MemberState(msgspec.Struct):
         _merge(self.early, update.early)
         self.gaps = [*self.gaps, *update.gaps][-MOST_GAPS:]
         update.growth = len(self.jobs) - before
+        self.covered = update.covered
         self.last, self.complete, self.oldest_waiting = update.at, update.complete, update.oldest_waiting
 
 

@@ -245,6 +245,16 @@ def test_polls_alone_are_within_a_gap_of_the_reported_times() -> None:
     assert max(map(abs, found.wait_errors)) <= 60 + 1
 
 
+def test_a_run_that_polls_would_have_seen_is_not_believed() -> None:
+    """It would add what a job holds in eight hours."""
+    story = Story().poll("- " * 40).rows(row("C", 2310, 2320 - 8 * 3600, 2340)).poll("-")
+    assert (story.finished, story.runs, story.cpu_seconds, story.disagreements) == ({"completed": 1}, [], 0, 1)
+    # In a time without polls, or without complete ones, it can be.
+    for polls in ("! " * 40 + "-", "/ " * 40 + "-"):
+        story = Story().poll(polls).rows(row("C", 110, 120, 2340)).poll("-")
+        assert (story.runs, story.disagreements) == ([(2220, "reported")], 0)
+
+
 @pytest.mark.parametrize(
     ("lie", "waits", "runs"),
     [
