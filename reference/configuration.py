@@ -39,27 +39,27 @@ _EITHER: Final = Text(
 )
 _COLLECTORS: Final = Text("Collectors", "采集项")
 _ABOUT_COLLECTORS: Final = Text(
-    "What `collect` can name. A collector requests one endpoint in one way. Those that are not on by default are "
-    "optional: where a region answers 404 or 405, the endpoint is not there, and is requested again once an hour.",
+    "The values of `collect`. A collector requests one endpoint in one way. Those that are not on by default are "
+    "optional: if a region answers 404 or 405, the endpoint is not there, and is requested again once an hour.",
     "`collect` 可以写的名字。一个采集项以一种方式请求一个接口。默认不启用的采集项是可选的：区域返回 404 或 405 "
     "表示没有这个接口，之后每小时再请求一次。",
 )
 _ABOUT_LISTS: Final = Text(
-    "The jobs of a region come from one of three lists. `member_jobs` requests each member's, needs a group's administrator and "
-    "tells no times. `live_jobs` requests those of all members in all regions of an `account` at once, page by page, with the "
-    "platform's token: tens of requests a minute become a few. All regions of the account depend on that list, but each has "
-    "a target of its own, so that it goes stale and recovers by itself; those with the same interval are polled together. It "
-    "shows the configured `members`; without any, all users that it lists, with an empty group. Where the platform refuses the "
-    "jobs of the account's groups, or leaves them out without a word, a warning says so and the jobs of the account's own user "
-    "remain. That they are left out is checked while no region has jobs of several users: the own lists of up to five members are "
-    "requested, once an hour; where one has jobs that the list leaves out, or may not be read, members without jobs in the list "
-    "are absent, and else 0. `own_jobs` requests those of "
-    "each token's own user, without an administrator: of resources it tells only cores, and the group is empty. Users need "
-    "tokens of their own there, but for one, who has the region's. Times without a zone are read in `tracking.time_zone`.",
+    "The jobs of a region come from one of three lists. `member_jobs` requests the jobs of each member, needs a group's "
+    "administrator and has no times. `live_jobs` requests those of all members in all regions of an `account` in one list, page by "
+    "page, with the platform's token: tens of requests a minute become a few. All regions of the account depend on that list, but "
+    "each has a target of its own, so that it goes stale and recovers independently; those with the same interval are polled "
+    "together. It shows the configured `members`; without any, all users in the list, with an empty group. If the platform rejects "
+    "requests for the jobs of the account's groups, or silently omits them, a warning says so and the jobs of the account's own user "
+    "remain. Omissions are checked for while no region has jobs of several users: the own lists of up to five members are "
+    "requested, once an hour; if one has jobs that are missing from the list, or may not be read, members without jobs in the list "
+    "are absent, otherwise 0. `own_jobs` requests the jobs of "
+    "each token's own user, without an administrator: of resources it has only cores, and the group is empty. Users need "
+    "tokens of their own there, except for one, who has the region's. Times without a zone are read in `tracking.time_zone`.",
     "一个区域的作业来自三种列表之一。`member_jobs` 逐个请求成员的作业，需要组管理员，不提供时间。`live_jobs` 用平台令牌分页请求"
     "一个 `account` 在所有区域、所有成员的作业，每分钟几十次请求减少到几次。该账号的所有区域都依赖这个列表，但各有自己的目标，"
     "各自过期、各自恢复；轮询间隔相同的区域同时轮询。列出配置的 `members`；没有配置时列出其中的所有用户，组为空。平台拒绝给出账号"
-    "所在用户组的作业，或不声不响地略去时，会有警告，此时只有账号本人的作业。是否略去，在没有任何区域列出多个用户的作业时检查：每小时一次，"
+    "所在用户组的作业，或略去而不说明时，会有警告，此时只有账号本人的作业。是否略去，在没有任何区域列出多个用户的作业时检查：每小时一次，"
     "请求最多五名成员各自的列表；其中有该列表没有的作业，或无权读取时，列表中没有作业的成员就没有数据，否则为 0。`own_jobs` 请求每个令牌所属用户自己的作业，不需要管理员：资源只有核数，"
     "组为空；除一名使用区域令牌的用户外，其他用户都要有自己的令牌。不带时区的时间按 `tracking.time_zone` 理解。",
 )
