@@ -89,7 +89,9 @@ def main() -> None:
         sys.exit(f"no mutants were made: see {folder / 'mutmut.log'}")
     if arguments.sample:
         names = random.Random(0).sample(names, min(arguments.sample, len(names)))  # noqa: S311 - the same each time
-    open_ones = [name for name, status in results(folder).items() if status is None and name in names]
+    # Those that survived run again: there may be new tests.
+    again = (None, SURVIVED, WITHOUT_TESTS)
+    open_ones = [name for name, status in results(folder).items() if status in again and name in names]
     if open_ones:
         mutmut(folder, *open_ones)
     found = {name: status for name, status in results(folder).items() if name in names and status is not None}

@@ -34,7 +34,8 @@ class Scheduler:
         # Polls in flight with their targets, including those that were removed or replaced meanwhile.
         self._polls: dict[asyncio.Task[None], Target] = {}
         self._stopped = False
-        self._updates = 0
+        # Stands for the latest change of targets.
+        self._latest: object = None
 
     @property
     def statuses(self) -> tuple[TargetStatus, ...]:
@@ -55,16 +56,15 @@ class Scheduler:
         The poll in flight of a target that is gone, or has another identity, is cancelled. Yields to the event loop
         after every `SLICE` targets; a later call supersedes this one.
         """
-        self._updates += 1
-        update = self._updates
+        self._latest = latest = object()
         for _ in self._change_to(targets):
             await asyncio.sleep(0)
-            if self._updates != update:
+            if self._latest is not latest:
                 return
 
     def update(self, targets: Iterable[Target]) -> None:
         """Do the same without a pause."""
-        self._updates += 1
+        self._latest = None
         for _ in self._change_to(tuple(targets)):
             pass
 
@@ -76,7 +76,8 @@ class Scheduler:
         polls = {
             task: target
             for task, target in self._polls.items()
-            if target.key.source == source and self._target(target.key) is not target
+            if target.key.source == source
+            and ((status := self._statuses.get(target.key)) is None or status.target is not target)
         }
         if polls:
             await asyncio.wait(polls, timeout=max(target.stale_after for target in polls.values()))
@@ -217,10 +218,6 @@ class Scheduler:
     def _forget_poll(self, task: asyncio.Task[None]) -> None:
         self._polls.pop(task, None)
 
-    def _target(self, key: TargetKey) -> Target | None:
-        status = self._statuses.get(key)
-        return None if status is None else status.target
-
     def _is_current(self, status: TargetStatus) -> bool:
         return self._statuses.get(status.key) is status
 
@@ -256,14 +253,17 @@ def second_delay(key: TargetKey, interval: float) -> float:
 
     From then on the target keeps its own phase, spread evenly over the interval and the same after every restart.
     """
-    phase = zlib.crc32("\0".join(key).encode()) / 2**32
-    return interval * (0.5 + phase)
+    return interval * (0.5 + phase_of("\0".join(key)))
 
 
 def time_to_phase(name: str, interval: float, now: float) -> float:
     """Seconds from `now` to the next moment of the phase of `name`, which is the same for all that know the name."""
-    phase = zlib.crc32(name.encode()) / 2**32
-    return (phase * interval - now) % interval
+    return (phase_of(name) * interval - now) % interval
+
+
+def phase_of(name: str) -> float:
+    """Return the part of an interval, from 0 to 1, that is a name's own."""
+    return zlib.crc32(name.encode()) / 2**32
 
 
 def backoff_delay(failures: int, interval: float, retry_after: float | None, rng: random.Random) -> float:

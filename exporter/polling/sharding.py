@@ -42,7 +42,7 @@ def bucket(key: int, buckets: int) -> int:
 
     Jump consistent hash: Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm", arXiv:1406.2294.
     """
-    chosen, jump = -1, 0
+    chosen = jump = 0
     while jump < buckets:
         chosen = jump
         key = (key * _MULTIPLIER + 1) & _64_BITS

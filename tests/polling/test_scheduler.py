@@ -688,12 +688,18 @@ async def test_what_is_taken_bit_by_bit_is_not_ready_before_its_last_target(
     assert scheduler.ready
 
 
-async def test_an_update_in_between_has_the_last_word(scheduler: Scheduler, clock: FakeClock) -> None:
+@pytest.mark.parametrize("bit_by_bit", [False, True])
+async def test_an_update_in_between_has_the_last_word(
+    scheduler: Scheduler, clock: FakeClock, *, bit_by_bit: bool
+) -> None:
     """A target that was only announced is not waited for."""
     many = [Played(clock, name=str(n)) for n in range(1000)]
     taking = asyncio.create_task(scheduler.set_targets([target.target() for target in many]))
     await asyncio.sleep(0)
-    update(scheduler, many[0])
+    if bit_by_bit:
+        await scheduler.set_targets([many[0].target()])
+    else:
+        update(scheduler, many[0])
     await taking
     await clock.advance(2.0)
     assert [status.key for status in scheduler.statuses] == [many[0].key]
@@ -719,3 +725,6 @@ async def test_replaced_polls_are_those_of_targets_that_have_been_replaced(
     await clock.advance(60)
     assert new.under_way == 1
     await scheduler.replaced_polls("kunshan")
+    update(scheduler, other)
+    await scheduler.replaced_polls("kunshan")
+    assert new.under_way == 0, "its target is gone"

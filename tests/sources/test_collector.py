@@ -1,6 +1,7 @@
 """Promises to every declared collector: lenient rows, each series once, absent endpoints, the registry."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,19 +12,40 @@ from exporter.http import Response
 from exporter.metrics.family import Family, Sample, Text, gauge
 from exporter.polling import TargetKey
 from exporter.sources import collector as collectors
-from exporter.sources.collector import Collector, Found, Rows, Subject, collector, read_row, read_rows, registry
+from exporter.sources.collector import (
+    Collector,
+    Found,
+    Rows,
+    Subject,
+    collector,
+    label_part,
+    read_row,
+    read_row_and_flaws,
+    read_rows,
+    registry,
+    rendered,
+    subjects_of,
+)
+from exporter.sources.once import Once, Shape
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.subjects import REGION
+from exporter.sources.values import Name
 
 T = TypeVar("T")
 ROOM = gauge("hpc_example_room", ("hpc_cluster", "kind"), "An example. Absent without an answer.", zh="示例。")
 OTHER = gauge("hpc_example_other", (), "Another example. Absent always.", zh="示例。")
 SUBJECT = Subject("kunshan", "", "exporter.yml:1:1")
+ONCE = Once("rooms", Shape, lambda _subject, _found: ())
+
+
+def whose(_subject: Subject) -> str:
+    return "anyone's"
 
 
 class Row(msgspec.Struct):
-    kind: str
+    kind: Name
     room: int | None = None
+    beds: int = 0
 
 
 class OneAnswer:
@@ -63,6 +85,8 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Collecto
             gives=Text("room", "空间"),
             families=(ROOM,),
             default=default,
+            whose=whose,
+            once=ONCE,
         )
         def example(subject: Subject, rows: Rows[Row]) -> Iterator[Sample]:
             for row in rows:
@@ -134,6 +158,19 @@ async def test_the_same_answer_again_is_not_read_again(declared: Callable[..., C
     assert await polling.poll() is None
 
 
+async def test_an_answer_that_expired_while_it_was_requested_again_is_read(declared: Callable[..., Collector]) -> None:
+    class Expiring(OneAnswer):
+        async def get(self, decode: Callable[[Response], T]) -> T:
+            result = decode(self.response)
+            self.known.clear()
+            return result
+
+    source = Expiring(envelope('[{"kind": "a", "room": 1}]'))
+    polling = declared().start(source, SUBJECT)
+    await polling.publish(await polling.poll())
+    assert (await polling.poll()).samples == (ROOM("kunshan", "a", value=1),)
+
+
 @pytest.mark.parametrize("status", [404, 405])
 async def test_an_optional_endpoint_may_not_be_there(declared: Callable[..., Collector], status: int) -> None:
     example = declared()
@@ -176,7 +213,40 @@ def test_every_collector_is_complete() -> None:
         assert each.default or each.optional
 
 
+def test_a_declaration_is_kept_as_it_is(declared: Callable[..., Collector]) -> None:
+    example = declared()
+    assert (example.path, example.whose, example.once) == ("/hpc/openapi/v2/example", whose, ONCE)
+
+
+def test_a_target_is_named_by_its_subject_and_shared_as_configured(declared: Callable[..., Collector]) -> None:
+    example = declared()
+    known = Subject("kunshan", label_part("a/b%2F"), "exporter.yml:1:1", configured="")
+    assert example.key(known) == TargetKey("kunshan", "example", "a%2Fb%252F")
+    assert example.configured_key(known) == TargetKey("kunshan", "example", "")
+    assert example.configured_key(SUBJECT) == example.key(SUBJECT) == TargetKey("kunshan", "example", "")
+
+
+def test_subjects_are_those_of_what_an_entry_collects() -> None:
+    entry = SimpleNamespace(name="own", place="exporter.yml:1:1", collect=("jobs",))
+    assert [(each.name, subject.source) for each, subject in subjects_of("slurm", entry)] == [("jobs", "own")]
+    assert [each.name for each, _ in subjects_of("slurm", entry, every=True)] == ["jobs", "partitions"]
+
+
+def test_lines_of_a_family_stand_together() -> None:
+    samples = [ROOM("kunshan", "a", value=1), OTHER(value=3), ROOM("kunshan", "b", value=2)]
+    assert rendered(samples) == {
+        ROOM: b'hpc_example_room{hpc_cluster="kunshan",kind="a"} 1\nhpc_example_room{hpc_cluster="kunshan",kind="b"} 2\n',
+        OTHER: b"hpc_example_other 3\n",
+    }
+
+
 def test_a_field_without_a_default_is_needed() -> None:
-    with pytest.raises(RecordError):
-        read_row(msgspec.Raw(b'{"kind": null, "room": 1}'), Row)
-    assert list(read_rows(msgspec.Raw(b'[{"kind": "a"}]'), Row)) == [Row("a")]
+    for row in (b'{"kind": [], "room": 1}', b'{"room": 1}'):
+        with pytest.raises(RecordError, match="kind"):
+            read_row(msgspec.Raw(row), Row)
+    assert list(read_rows(msgspec.Raw(b'[{"kind": "a"}]'), Row)) == [Row(Name("a"))]
+
+
+def test_flaws_are_counted() -> None:
+    raw = msgspec.Raw(b'{"kind": 7, "room": "--", "beds": []}')
+    assert read_row_and_flaws(raw, Row) == (Row(Name("7")), 2)
