@@ -290,10 +290,10 @@ def _passed(result: CheckResult, finding: Finding | None) -> list[Step]:
 def _finding(result: CheckResult, now: float) -> Finding | None:
     """Return the first problem of a target, None if there is none; `now` is Unix time."""
     if result.reached.failed is not None:
-        return _unreachable(result.reached, result.info.address.place)
+        return _unreachable(result.reached, result.info.address)
     if result.login_reached is not None and result.login_reached.failed is not None:
         assert result.info.login is not None  # noqa: S101 - only a login that is there is probed
-        found = _unreachable(result.login_reached, result.info.login.place)
+        found = _unreachable(result.login_reached, result.info.login)
         return Finding("login", f"{found.reason}, and tokens come from there", found.advice)
     if result.outcome is None:
         return Finding("answer", "not done when the time was over", "give more time with --timeout")
@@ -304,9 +304,13 @@ def _finding(result: CheckResult, now: float) -> Finding | None:
     return _flaw(result, result.outcome)
 
 
-def _unreachable(reached: Reached, place: str) -> Finding:
-    """Return the finding for a failed connection. `place` is where the configuration names the host."""
-    step = reached.failed or "connection"
+def _unreachable(reached: Reached, address: Address) -> Finding:
+    step, place = reached.failed or "connection", address.place
+    if address.url.startswith("unix:"):
+        advice = (
+            f"start slurmrestd or correct the path at {place}; the exporter must be allowed to read and write there"
+        )
+        return Finding(step, reached.reason, advice)
     advice = {
         "address": f"correct the address at {place}, or the name service of this machine",
         "connection": f"check host and port at {place}, and firewalls on the way",

@@ -109,6 +109,15 @@ async def test_a_closed_port(tmp_path: Path) -> None:
     assert "Connection refused; first: check host and port at exporter.yml:" in line
 
 
+async def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
+    result = await Command(tmp_path, "slurm: [{name: own, url: 'unix:/nowhere', collect: [jobs]}]")("check", "--online")
+    assert result.status == 1
+    assert (
+        "cannot connect to /nowhere: No such file or directory; first: start slurmrestd or correct the path at "
+        "exporter.yml:1:9; the exporter must be allowed to read and write there" in result.stdout
+    )
+
+
 async def test_a_certificate_of_a_private_authority(tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
