@@ -14,7 +14,7 @@ from exporter.errors import ExporterError
 from exporter.simulator.directory import Account
 from exporter.simulator.octopus import OctopusProject, default_projects
 from exporter.simulator.quirks import Quirks
-from exporter.simulator.replay import Replay
+from exporter.simulator.replay import Replay, ReplayError
 from exporter.simulator.replay import configuration as replayed_configuration
 from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator, is_loopback, listen
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until a signal. Raises ExporterError for a port that is taken, and for a folder that holds no capture."""
     try:
         asyncio.run(_serve(args) if args.replay is None else _serve_replay(args))
-    except OSError as error:
+    except (OSError, ReplayError) as error:
         raise ExporterError(str(error)) from None
     return 0
 

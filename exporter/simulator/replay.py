@@ -8,13 +8,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aiohttp import web
 
-from exporter.errors import ExporterError
-
 # Headers that describe the connection or the coding of a body, which is served plainly.
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection", "date", "server"})
 
 
-class ReplayError(ExporterError):
+class ReplayError(Exception):
     """A folder that holds no capture."""
 
 
