@@ -14,20 +14,17 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from exporter.errors import AuthenticationError, DecodeError, NotThereError, PermanentError, RecordError
+from exporter.errors import DecodeError, NotThereError, RecordError
 from exporter.http import Response
 from exporter.metrics.family import Sample, Text
 from exporter.records import Answer, EndedJob, Job, JobState
 from exporter.sources.collector import Collector, Found, Subject, read_row, register
-from exporter.sources.scnet.pages import Page, read_page
+from exporter.sources.scnet.pages import MAX_PAGES, PAGE_SIZE, REFUSALS, Page, read_numbered, read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import state_and_word
 from exporter.sources.scnet.subjects import REGION
 from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
 
-# Rows that are requested at a time; a region may give fewer.
-PAGE_SIZE: Final = 100
-MAX_PAGES: Final = 1000
 # Seconds for which ends are requested once more, because their rows may have come late.
 OVERLAP: Final = 900.0
 # Seconds by which the region's clock may be ahead.
@@ -126,7 +123,9 @@ class HistoryPolling:
 
         A list that gives older ends as well has them counted no more than a day back: for longer they are not remembered.
         """
-        reading = Reading(self._context.zone, min(since, self._context.clock.now() - DAY))
+        reading = Reading(
+            self._context.zone, min(since, self._context.clock.now() - DAY), self._region.cluster.cluster_id
+        )
         if not self._asks_platform():
             try:
                 complete = await self._read_region(reading, since, now)
@@ -189,38 +188,28 @@ class HistoryPolling:
         """As `_read_region`, by the platform's list of all members; where it does not give that, of the token's user."""
         try:
             complete = await self._read_pages(reading, since, now, of_group=True)
-        except NotThereError:
-            raise
-        except (AuthenticationError, PermanentError) as error:
-            if isinstance(error, DecodeError):
-                raise
+        except REFUSALS as error:
             complete = await self._read_pages(reading, since, now, of_group=False)
             self._region.remark(JOB_HISTORY.name, refusal(self._region, str(error)))
         return complete
 
     async def _read_pages(self, reading: "Reading", since: float, now: float, *, of_group: bool) -> bool:
-        zone, size, missing = self._context.zone, PAGE_SIZE, 0
         wanted = {
             **dict.fromkeys(("queue", "jobId", "jobState", "clusterUserName"), ""),
             "clusterId": self._region.cluster.cluster_id,
-            "startTime": written(since, zone),
-            "endTime": written(now + AHEAD, zone),
+            "startTime": written(since, self._context.zone),
+            "endTime": written(now + AHEAD, self._context.zone),
             "timeType": "CUSTOM",
             "isQueryByQueueTime": False,
             "showGroupJobs": of_group,
             "showAllData": False,
         }
-        for number in range(1, MAX_PAGES + 1):
+
+        async def ask(number: int, size: int) -> Page:
             body = {**wanted, "page": number, "size": size}
-            page = await self._region.tokens.platform_endpoint(JOB_HISTORY.name, PLATFORM_PATH, body).get(page_of)
-            before = reading.seen
-            reading.add(page, cluster_id=self._region.cluster.cluster_id)
-            missing = page.missing(reading.seen, reading.seen - before)
-            if number == 1 and 0 < len(page.rows) < size and missing:
-                # The platform has a largest size of its own: pages are numbered by it from here on.
-                size = len(page.rows)
-            if not missing or reading.seen == before:
-                break
+            return await self._region.tokens.platform_endpoint(JOB_HISTORY.name, PLATFORM_PATH, body).get(page_of)
+
+        missing, _ = await read_numbered(ask, reading)
         reading.check()
         return not missing
 
@@ -228,9 +217,10 @@ class HistoryPolling:
 class Reading:
     """Rows while pages are read. They move meanwhile: one that comes twice counts once."""
 
-    def __init__(self, zone: tzinfo, since: float) -> None:
-        """Leave out ends before `since`."""
+    def __init__(self, zone: tzinfo, since: float, cluster_id: str) -> None:
+        """Leave out ends before `since`, and those of other regions in the platform's list."""
         self._zone = zone
+        self._cluster_id = cluster_id
         self._since = since
         self.rows: dict[tuple[str, str, float], EndedJob] = {}
         self._rejected: set[bytes] = set()
@@ -244,15 +234,15 @@ class Reading:
     def seen(self) -> int:
         return len(self.rows) + len(self._rejected) + len(self._elsewhere)
 
-    def add(self, page: Page, scheduler: str = "", *, cluster_id: str = "") -> None:
-        """Add the rows of one scheduler, or those of a region in a list that may hold others' as well."""
+    def add(self, page: Page, scheduler: str = "") -> None:
+        """Add the rows of one scheduler, or of the platform's list."""
         for raw in page.rows:
             try:
                 row, region = read_end(raw, scheduler, self._zone)
             except RecordError:
                 self._rejected.add(bytes(raw))
                 continue
-            if row.ended < self._since or (cluster_id and region not in ("", cluster_id)):
+            if row.ended < self._since or (not scheduler and region not in ("", self._cluster_id)):
                 self._elsewhere.add(bytes(raw))
             else:
                 self.rows[row.scheduler, row.job.id, row.ended] = row

@@ -21,8 +21,6 @@ from exporter.config.model import All
 from exporter.errors import (
     AuthenticationError,
     DecodeError,
-    NotThereError,
-    PermanentError,
     PermissionDeniedError,
     PollError,
     RecordError,
@@ -35,7 +33,7 @@ from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, read_row, register
 from exporter.sources.reasons import pending_reason
 from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
-from exporter.sources.scnet.pages import Page, read_page
+from exporter.sources.scnet.pages import REFUSALS, Page, read_numbered, read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import state_and_word, state_of
 from exporter.sources.scnet.subjects import MEMBER, OF_ACCOUNT
@@ -46,9 +44,6 @@ from exporter.tracking import MemberKey
 
 log = structlog.get_logger()
 
-PAGE_SIZE: Final = 100
-# A list of more pages is not read to its end.
-MAX_PAGES: Final = 1000
 # Without a start, the last seven days are listed only.
 EARLY: Final = "2000-01-01 00:00:00"
 # Sorting this many jobs takes a few milliseconds; more is done in a thread.
@@ -251,11 +246,7 @@ class SharedList:
             return await read_all(region, self._refusal)
         try:
             return await read_all(region)
-        except NotThereError:
-            raise
-        except (AuthenticationError, PermanentError) as error:
-            if isinstance(error, DecodeError):
-                raise
+        except REFUSALS as error:
             try:
                 found = await read_all(region, str(error))
             except PollError:
@@ -282,20 +273,11 @@ async def read_all(region: Region, refused: str = "") -> LiveJobs:
 
 
 async def read_pages(region: Region, reading: Reading, *, of_group: bool) -> bool:
-    """Read page after page; whether these are all rows of a list that stood still meanwhile. Raises PollError."""
-    size, totals = PAGE_SIZE, set[int | None]()
-    for number in range(1, MAX_PAGES + 1):
-        page = await page_endpoint(region, number, size, of_group=of_group).get(without_excerpts)
-        totals.add(page.total)
-        before = reading.seen
-        reading.add(page)
-        reading.missing = page.missing(reading.seen, reading.seen - before)
-        if number == 1 and 0 < len(page.rows) < size and reading.missing:
-            # The platform has a largest size of its own: pages are numbered by it from here on.
-            size = len(page.rows)
-        if not reading.missing or reading.seen == before:
-            break
-    return reading.missing == 0 and len(totals) == 1
+    """Read all pages; whether these are all rows of a list that stood still meanwhile. Raises PollError."""
+    reading.missing, steady = await read_numbered(
+        lambda number, size: page_endpoint(region, number, size, of_group=of_group).get(without_excerpts), reading
+    )
+    return reading.missing == 0 and steady
 
 
 def without_excerpts(response: Response) -> Page:

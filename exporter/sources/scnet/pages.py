@@ -1,16 +1,30 @@
 """Pages of jobs, as the lists of a region and of the platform send them."""
 
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from exporter.errors import DecodeError
+from exporter.errors import (
+    ApiError,
+    AuthenticationError,
+    DecodeError,
+    PermissionDeniedError,
+    RejectedError,
+    UnexpectedStatusError,
+)
 from exporter.http import Response, excerpt
 from exporter.sources.collector import LISTS, Collector, fields_of, list_of, opened
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.values import NULL, count_of
 from exporter.text import Text
 
+# Rows of a page that are requested; a region or the platform may give fewer.
+PAGE_SIZE: Final = 100
+# A list of more pages is not read to its end.
+MAX_PAGES: Final = 1000
+# Answers of the platform where it does not list the jobs of an account's groups.
+REFUSALS: Final = (AuthenticationError, PermissionDeniedError, RejectedError, UnexpectedStatusError, ApiError)
 # Rows that the shortest known pages hold, where a request does not say how many.
 SMALLEST_PAGE: Final = 10
 
@@ -30,6 +44,31 @@ class Page(NamedTuple):
         if self.total is None:
             return int(fresh >= SMALLEST_PAGE)
         return max(0, self.total - seen) if self.total >= 0 else 1
+
+
+class Reading(Protocol):
+    """The rows that were read so far."""
+
+    @property
+    def seen(self) -> int: ...
+    def add(self, page: Page) -> None: ...
+
+
+async def read_numbered(ask: Callable[[int, int], Awaitable[Page]], reading: Reading) -> tuple[int, bool]:
+    """Read page after page by number and size; the rows that no page had, and whether the total stayed the same."""
+    size, totals, missing = PAGE_SIZE, set[int | None](), 0
+    for number in range(1, MAX_PAGES + 1):
+        page = await ask(number, size)
+        totals.add(page.total)
+        before = reading.seen
+        reading.add(page)
+        missing = page.missing(reading.seen, reading.seen - before)
+        if number == 1 and 0 < len(page.rows) < size and missing:
+            # The platform has a largest size of its own: pages are numbered by it from here on.
+            size = len(page.rows)
+        if not missing or reading.seen == before:
+            break
+    return missing, len(totals) == 1
 
 
 def read_page(response: Response, collector: Collector) -> Page:

@@ -20,7 +20,8 @@ from exporter.metrics.format import Format
 from exporter.polling import Target
 from exporter.sources.collector import read_row
 from exporter.sources.scnet import live_jobs
-from exporter.sources.scnet.live_jobs import CHECKED, MAX_PAGES, LiveJob, job_of, outcome_of
+from exporter.sources.scnet.live_jobs import CHECKED, LiveJob, job_of, outcome_of
+from exporter.sources.scnet.pages import MAX_PAGES
 from tests.support.collecting import assembled
 from tests.support.http import Network
 
