@@ -352,17 +352,17 @@ class LivePolling:
         self._shown = jobs.ListedJobs(region.context, self._key, region.cluster.poll.interval, tells_queues=True)
         # Users without configured members: those who have or had a job.
         self._users: set[str] = set()
+        self._members = tuple(MEMBER.subjects(region.cluster, ""))
         self._check = GroupCheck(region)
         self._names = jobs.SchedulerNames(region.context, region.name)
 
     async def poll(self) -> jobs.Listed:
         found = await self._list.read(self._region)
         cluster = self._region.cluster
-        members = list(MEMBER.subjects(cluster, ""))
         here = found.by_region.get(cluster.cluster_id, {})
-        refused = await self._check.refused(found, here.keys(), members)
+        refused = await self._check.refused(found, here.keys(), self._members)
         known = self._names.known(chain.from_iterable(here.values()))
-        return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, members, refused, known))
+        return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, refused, known))
 
     async def publish(self, records: jobs.Listed) -> None:
         self._region.count_flaws(LIVE_JOBS.name, records, records.unknown_words)
@@ -376,7 +376,6 @@ class LivePolling:
     def _of_region(
         self,
         found: LiveJobs,
-        subjects: Sequence[Subject],
         refused: str,
         known: Mapping[MemberKey, Mapping[str, str]],
     ) -> jobs.Listed:
@@ -386,7 +385,7 @@ class LivePolling:
         cluster = self._region.cluster
         if cluster.members or isinstance(cluster.members, All):
             # Those of `all` are none until the platform told them.
-            members = [self._followed(member) for member in subjects]
+            members = [self._followed(member) for member in self._members]
         else:
             members = [
                 Followed(self._key._replace(target=user), MemberKey(cluster.name, "", user), "")
