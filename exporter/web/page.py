@@ -345,9 +345,8 @@ class StatusPage:
             element("div", element("dt", t(name)), element("dd", fact, class_="failing" if name in bad else None))
             for name, fact in facts.items()
         )
-        return element(
-            "div", element("h4", t("account_money" if alone else "room")), element("dl", *pairs), class_="figures"
-        )
+        title = "account_money" if alone else "room" if facts.keys() & {"balance", "account_status"} else "room_alone"
+        return element("div", element("h4", t(title)), element("dl", *pairs), class_="figures")
 
     def _token(self, token: Mapping[str, Any]) -> Markup:
         expired = moment(token["expires"]) <= self._now

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.metrics.family import gauge
 from exporter.polling import Shard
+from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS
 from exporter.sources.figures import Counts, InUse, MemberFigures, SampleFigures
 from exporter.sources.scnet.account import BALANCE, STATUS
 from exporter.web.html import Markup, element, together, void
@@ -509,6 +510,15 @@ def test_the_card_of_an_account_has_its_money_and_status(
     figures = card.partition("<footer>")[0].partition("</header>")[2]
     assert " ".join(re.sub("<[^>]*>", " ", figures).split()) == shown
     assert ('<dd class="failing">' in card) is marked
+
+
+def test_the_card_of_a_region_speaks_of_money_where_there_is_some() -> None:
+    made = Installation()
+    of = ("kunshan", "7", "normal")
+    cores = (FREE_CPUS(*of, value=90), CPUS(*of, value=100), ENABLED(*of, value=1))
+    made.figures.show(made.add("kunshan", "queue_capacity", "7"), SampleFigures(cores))
+    assert "Room Free cores 90 of 100" in " ".join(read(made).text.split())
+    assert "Room and money" not in read(made).text
 
 
 def test_an_absent_endpoint_is_no_problem() -> None:
