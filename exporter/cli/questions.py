@@ -91,7 +91,8 @@ def _page_size(document: Document) -> str:
 
 
 def _names(document: Document) -> str:
-    found = [info for row in rows(document) for info in row.get("groupUsersInfos") or [row]]
+    infos = [(row.get("groupUsersInfos"), row) for row in rows(document)]
+    found = [info for given, row in infos for info in (given if given and isinstance(given, list) else [row])]
     named = sum(bool(isinstance(info, dict) and info.get("clusterUserName")) for info in found)
     return f"clusterUserName in {named} of {len(found)} rows" if found else ""
 

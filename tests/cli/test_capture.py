@@ -14,6 +14,7 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from exporter.cli.questions import answered
 from exporter.cli.simulate import configuration as simulated_configuration
 from exporter.cli.standins import StandIns
 from exporter.config import load
@@ -357,3 +358,26 @@ def test_stand_ins_are_consistent_and_keep_the_form() -> None:
         == "/hpc/openapi/v2/view/queue/jobs?userName=user-1"
     )
     assert stand_ins.value({"clusterUserName": "bob"}) == {"clusterUserName": "user-1"}
+
+
+MEMBERS = "/ac/openapi/v2/clusters/1/groups/2/clusterUserNames/user-1/jobs"
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "said"),
+    [
+        ("/ac/openapi/v2/groupmembers", {"data": [{"groupUsersInfos": 5}, {"groupUsersInfos": [7]}]}, "in 0 of 2 rows"),
+        ("/hpc/openapi/v2/view/queue/jobs?userName=user-1", None, "queue has a job? kunshan: the whole body is null"),
+        ("/hpc/openapi/v2/view/queue/jobs?userName=user-1", {"code": "0"}, "queue has a job? kunshan: data is absent"),
+        (MEMBERS, {"code": 0, "data": []}, "a member has no job? kunshan: data is an empty list"),
+        (MEMBERS, {"code": "0", "data": [{"id": "900_[1-4]", "status": "statQ"}]}, "array numbered? kunshan: 900_[1-4]"),
+        (MEMBERS, {"code": "10008", "data": "x"}, "take? kunshan: one that says nothing was not: 10008"),
+        ("/v1.0/id/data/queuing-jobs?limit=200", {"meta_info": {"current_time": "2026"}}, "current_time? kunshan: text like"),
+        ("/v1.0/id/data/queuing-jobs?limit=200", {"error_code": "octopus.400000"}, "limit 200: HTTP 200 octopus.400000"),
+        ("/v1.0/id/data/queuing-jobs?limit=200", "<html>", "current_time? kunshan: absent"),
+    ],
+)  # fmt: skip
+def test_a_question_that_an_answer_settles(target: str, body: Any, said: str) -> None:
+    request, response = {"target": target, "headers": {}}, {"status": 200, "headers": {}, "body": body}
+    document = {"source": "kunshan", "collector": "x", "asked_with": "own", "request": request, "response": response}
+    assert said in "\n".join(answered([document]))
