@@ -1,6 +1,7 @@
 """Blocks of the event loop by a reload, a changed token file and the status page at ten thousand users."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -13,11 +14,16 @@ from bench.report import Row, Tables
 from bench.upstream import Plan
 from exporter.app import Application
 from exporter.cli.serve import collector_paused
+from exporter.polling import TargetKey
+from exporter.records import Job, JobState
+from exporter.sources.figures import MemberJobs
+from exporter.sources.per_job import PerJobBudget
 
 USERS, QUEUES, INTERVAL = 10_000, 5, 20
 # Seconds; a token file is looked at every two.
 UNTIL_SEEN = 3.0
 AIM = 20.0
+JOBS = 100_000
 
 
 def tables() -> Tables:
@@ -60,6 +66,7 @@ def happenings(app: Application, plan: Plan, url: str) -> dict[str, Callable[[],
             assert answer.status == 200
             await answer.read()
 
+    list_jobs(app)
     return {
         "reload of the same": reload,
         "reload with one user more": lambda: reload(users=plan.users + 1),
@@ -68,9 +75,23 @@ def happenings(app: Application, plan: Plan, url: str) -> dict[str, Callable[[],
         "status page": lambda: get("/"),
         "status of 1000 targets": lambda: get("/api/v1/status"),
         "status of 10000 targets": lambda: get("/api/v1/status?limit=10000"),
+        f"page of {JOBS:,} single jobs": lambda: get("/?view=jobs"),
+        "these as CSV": lambda: get("/api/v1/jobs.csv"),
         "reload without the region": lambda: reload(users=1, source="other"),
         "reload with the region again": reload,
     }
+
+
+def list_jobs(app: Application) -> None:
+    """Let the status page have single jobs of one member, as a poll does with ``per_job``."""
+    now = time.time()
+    jobs = tuple(
+        Job(str(number), "vasp", JobState.QUEUED, queue="comp", submitted=now - number) for number in range(JOBS)
+    )
+    display = app._display  # noqa: SLF001 - where polls put jobs
+    display.per_job = PerJobBudget(0)
+    key = TargetKey("large", "member_jobs", "chemistry/alice")
+    display.figures.show_jobs(key, (MemberJobs(key.source, "chemistry", "alice", "1", jobs),))
 
 
 if __name__ == "__main__":
