@@ -17,15 +17,15 @@ from urllib.parse import quote, urlencode
 import msgspec
 import structlog
 
-from exporter.errors import DecodeError, NotThereError, PollError, RecordError, RejectedError
-from exporter.http import Endpoint, Response, excerpt
+from exporter.errors import NotThereError, PollError, RecordError, RejectedError
+from exporter.http import Endpoint, Response
 from exporter.metrics.family import Sample, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, histogram_lines
 from exporter.sources.collector import NOT_THERE, Collector, Found, Subject, read_row, register, rendered
 from exporter.sources.figures import SampleFigures
 from exporter.sources.octopus.api import error_of
-from exporter.sources.octopus.pages import decoded, moment_of, skew_of, total_of
-from exporter.sources.octopus.project import PROJECT, Project
+from exporter.sources.octopus.pages import decoded, moment_of, raise_if_all_rejected, skew_of, total_of
+from exporter.sources.octopus.project import PROJECT, Project, whose
 from exporter.sources.values import NULL, Id, Name, value_of
 from exporter.tracking.histogram import Histogram
 
@@ -344,10 +344,10 @@ def histograms(project: str, ends: Mapping[str, Ends]) -> Chunks:
 
 def read_page(response: Response) -> JobPage:
     """Return the page in a successful answer. Raises the PollError that says what to do about anything else."""
-    page = decoded(response.body) if 200 <= response.status < 300 else None  # noqa: PLR2004 - the class of successes
-    total, odd = (None, 0) if page is None else total_of(page.payload.page_info)
-    if page is None or (page.payload.rows is None and total is None):
+    page = decoded(response)
+    if page is None:
         raise failure_of(response)
+    total, odd = total_of(page.payload.page_info)
     jobs: list[Job] = []
     statuses: set[str] = set()
     unknown = 0
@@ -363,13 +363,7 @@ def read_page(response: Response) -> JobPage:
         unknown += status not in OPEN and status not in OUTCOMES
         statuses.add(status)
         jobs.append(job)
-    if rows and not jobs:
-        said = excerpt(response.body)
-        raise DecodeError(
-            Text(
-                f"none of the page's {len(rows)} rows can be read: {said}", f"该页的 {len(rows)} 行全部无法解析：{said}"
-            )
-        )
+    raise_if_all_rejected(jobs, len(rows), response)
     skew = skew_of(page.meta_info, response.received)
     at = None if skew is None else response.received - skew
     return JobPage(jobs, len(rows), total, at, frozenset(statuses), len(rows) - len(jobs) + odd, unknown)
@@ -408,10 +402,6 @@ def instant(raw: msgspec.Raw) -> tuple[float | None, bool]:
     return moment, False
 
 
-def _whose(_subject: Subject) -> str:
-    return "let the IAM user read this project's Octopus data"
-
-
 DATA_JOBS: Final = register(
     Collector(
         name="data_jobs",
@@ -424,6 +414,6 @@ DATA_JOBS: Final = register(
         families=(JOBS, ENDED, WAIT, RUN),
         start=DataJobsPolling,
         default=False,
-        whose=_whose,
+        whose=whose,
     )
 )

@@ -6,6 +6,7 @@ optional.
 
 import math
 import re
+from collections.abc import Sized
 from datetime import UTC, datetime
 from typing import Final
 
@@ -70,30 +71,34 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def read_page(response: Response) -> Page:
     """Return the page in a successful answer. Raises the PollError that says what to do about anything else."""
-    if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes
-        raise error_of(response)
-    page = decoded(response.body)
+    page = decoded(response)
     if page is None:
         raise error_of(response)
     result = opened(page, response.received)
-    if page.payload.rows is None and result.total is None:
-        raise error_of(response)
-    if result.positions and not result.rows:
-        said, rows = excerpt(response.body), result.positions
-        raise DecodeError(
-            Text(f"none of the page's {rows} rows can be read: {said}", f"该页的 {rows} 行全部无法解析：{said}")
-        )
+    raise_if_all_rejected(result.rows, result.positions, response)
     return result
 
 
-def decoded(body: bytes) -> WirePage | None:
-    """Return the page with its rows left for later; None if it is no page."""
+def decoded(response: Response) -> WirePage | None:
+    """Return the page in a successful answer with its rows left for later; None if it holds neither rows nor a total."""
+    if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes
+        return None
     for mended in (bytes, without_nan):
         try:
-            return _page.decode(mended(body))
+            page = _page.decode(mended(response.body))
         except UNREADABLE:
             continue
+        return None if page.payload.rows is None and total_of(page.payload.page_info)[0] is None else page
     return None
+
+
+def raise_if_all_rejected(read: Sized, rows: int, response: Response) -> None:
+    """Raise DecodeError for a page of which no row can be read."""
+    if rows and not read:
+        said = excerpt(response.body)
+        raise DecodeError(
+            Text(f"none of the page's {rows} rows can be read: {said}", f"该页的 {rows} 行全部无法解析：{said}")
+        )
 
 
 def opened(page: WirePage, received: float) -> Page:

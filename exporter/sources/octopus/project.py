@@ -51,6 +51,11 @@ QUEUE = Per("octopus", UP, 0, "queues", Text("queue", "队列"), _queues)
 PROJECT = Per("octopus", UP, 1, "", Text("project", "项目"), _project)
 
 
+def whose(_subject: Subject) -> str:
+    """Return the advice for a token that lacks the permission."""
+    return "let the IAM user read this project's Octopus data"
+
+
 class Project:
     """A configured project at work. Making one has no effect yet."""
 

@@ -12,7 +12,7 @@ from exporter.metrics.family import Family, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each, sample
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.figures import TaskFigures
-from exporter.sources.octopus.project import QUEUE, Project
+from exporter.sources.octopus.project import QUEUE, Project, whose
 from exporter.sources.octopus.queue_diff import QueueTotals
 from exporter.sources.octopus.reading import Queue, QueueContent, QueueListing
 from exporter.sources.once import Column, Once, Shape, Table, rounded
@@ -206,10 +206,6 @@ class QueuePolling:
         self._lost_told = bool(listing.lost)
 
 
-def _whose(_subject: Subject) -> str:
-    return "let the IAM user read this project's Octopus data"
-
-
 class OctopusRow(Shape, frozen=True, kw_only=True):
     """A queue of an Octopus project. Cluster type and id are empty where the configuration leaves them out."""
 
@@ -263,7 +259,7 @@ QUEUING_JOBS: Final = register(
         families=FAMILIES,
         start=QueuePolling,
         default=True,
-        whose=_whose,
+        whose=whose,
         once=Once("octopus_queues", OctopusRow, _rows, "Octopus queues", "no queues", _table),
     )
 )
