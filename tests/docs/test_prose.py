@@ -16,7 +16,10 @@ FOLDERS = ("exporter", "grafana", "reference", "deploy", "tools", "bench", "test
 OPENINGS = re.compile(
     r"(?:^|(?<=[.!?]\s))(?:(?:Return|Yield) (?:what|who|whose|how)|What|Who|Whoever|Whose|How|Nobody)\b"
 )
-WORDS = re.compile(r"\b(?:nobody|somebody|anybody|everybody|whoever|so many|by turns|for ever)\b", re.IGNORECASE)
+WORDS = re.compile(
+    r"\b(?:nobody|somebody|anybody|everybody|whoever|so many|by turns|for ever|at once|mend(?:s|ed|ing)?|in trouble)\b",
+    re.IGNORECASE,
+)
 
 
 def mistake(text: str) -> str:
@@ -53,7 +56,7 @@ def test_docstrings_and_comments(folder: str) -> None:
 def test_pages() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line}"
-        for path in (page.path for page in PAGES.values())
+        for path in [*(page.path for page in PAGES.values()), *(ROOT / "config").rglob("*.yml")]
         if ".zh" not in path.name
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if WORDS.search(line)
