@@ -26,6 +26,7 @@ SHAPES = {
     "hpc-exporter once": "config/once.schema.json",
     "hpc-exporter jobs list": "config/jobs-list.schema.json",
     "/api/v1/status": "docs/status.schema.json",
+    "/api/v1/jobs": "docs/jobs.schema.json",
 }
 JQ = {"select", "map", "length", "sort_by", "group_by", "add", "tsv", "csv", "not", "and", "or", "keys", "if", "then"}
 
