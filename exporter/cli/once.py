@@ -193,7 +193,7 @@ def _values(collector: Collector) -> Once:
         """Return the head of the column of a value: its metric, in short, and its labels that not all metrics have."""
         name = row.family.removeprefix(prefix).strip("_").replace("_", " ") if others else "value"
         words = [re.sub(" (bytes|seconds|cny)$", lambda found: f" {UNITS[found[1]][0]}", name)]
-        return " ".join(words + [value for label, value in row.labels.items() if label not in shared])
+        return " ".join(words + [value.replace("_", " ") for label, value in row.labels.items() if label not in shared])
 
     def table(values: Sequence[ValueRow]) -> Table:
         """Return a column for each label that all metrics have, and one for each kind of value."""

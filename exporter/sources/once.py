@@ -81,5 +81,5 @@ def state_columns(states: Sequence[JobState]) -> list[Column]:
 
 
 def rounded(value: float | None, unit: int = 1) -> str | None:
-    """`value` in units of `unit`, with ten digits at most."""
-    return None if value is None else f"{value / unit:.10g}"
+    """`value` in units of `unit`, to a thousandth of one; with ten digits at most."""
+    return None if value is None else f"{value if unit == 1 else round(value / unit, 3):.10g}"

@@ -267,6 +267,7 @@ async def test_a_whole_platform_with_octopus_and_accounts(tmp_path: Path) -> Non
     assert (table.status, table.stderr) == (0, "")
     assert re.search(r"^cluster +scheduler id +queue +nodes +free nodes", table.stdout, re.MULTILINE)
     assert "balance CNY" in table.stdout
+    assert re.search(r"walltime remaining h +limit submitted jobs", table.stdout)
     assert "王伟" in table.stdout
     parsed = json.loads(found.stdout)
     jsonschema.validate(parsed, json.loads((SCHEMAS / "once.schema.json").read_text()))
