@@ -89,7 +89,8 @@ SEEDS ?= 10000
 chaos: $(VENV)/dev.done  ## simulations in which a seed decides on what happens, and in what order; SEED=n runs one again
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed=$(SEED),--seeds=$(SEEDS))
 
-soak: $(VENV)/dev.done  ## half an hour of trouble: whether memory, open files and threads stay as they are
+soak: $(VENV)/dev.done  ## half an hour of trouble, and a day in virtual time: whether memory, files, threads and tasks stay as they are
+	$(BIN)/python -m tools.soak --virtual
 	$(BIN)/python -m tools.soak
 
 # The wheel is made from the sdist, so that whoever has only that gets the same one. Both are the same bytes each time.

@@ -1,9 +1,12 @@
 """``python -m tools.soak [MINUTES]``: whether the exporter stays as it is: memory, open files, threads. Linux only.
 
-The real process polls simulated regions and projects four times a second. Every minute begins with trouble of all
-kinds, in turn; then it is reloaded, and recovers. Another process scrapes and requests the status page all the time.
-Exit status 1 if at the end it has more than a tenth more of anything than at most while it met each kind of trouble
-twice.
+The real process polls simulated regions and projects four times a second, one of the regions by the list of live jobs and
+with members that the platform tells; ends come from the history. Every minute begins with trouble of all kinds, in turn;
+then it is reloaded, and recovers. Another process scrapes and requests the status page all the time. Exit status 1 if at the
+end it has more than a tenth more of anything than at most while it met each kind of trouble twice.
+
+``python -m tools.soak --virtual [HOURS]`` does the same for a day in virtual time: exporter and regions in one process,
+polls every five minutes, and an hour for what is a minute else.
 """
 
 import asyncio
@@ -13,20 +16,26 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import aiohttp
+import yaml
 
 from bench.report import print_machine
+from exporter import log as logging
+from exporter.app import Application, Options
+from exporter.app.status import Selection
 from exporter.cli.simulate import configuration
+from exporter.metrics.format import Format
 from exporter.simulator import Fault, Simulator, default_projects, default_regions
+from tools import virtualtime
 
 LISTENING: Final = re.compile(r'msg="Listening on" address=(\S+)')
-DEFAULT_MINUTES: Final = 30
-TROUBLE, RECOVERY = 25.0, 35.0  # seconds
+DEFAULT_MINUTES, DEFAULT_HOURS = 30, 24
+TROUBLE, RECOVERY = 25.0, 35.0  # seconds of a minute
 TROUBLES: Final = (
     (Fault(kind="status", status=503, probability=0.7),),
     (Fault(kind="disconnect", probability=0.5), Fault(kind="truncated", probability=0.5)),
@@ -39,7 +48,7 @@ TROUBLES: Final = (
 # So often each kind of trouble makes room for itself: answers of 64 MiB do not leave memory as they found it.
 ROUNDS: Final = 2
 # A tenth more is a leak, if it is not a few.
-GROWTH, SLACK = 1.1, {"MiB": 4.0, "files": 8.0, "threads": 2.0}
+GROWTH, SLACK = 1.1, {"MiB": 4.0, "files": 8.0, "threads": 2.0, "tasks": 8.0}
 
 
 @dataclass(frozen=True)
@@ -50,15 +59,16 @@ class Exporter:
     file: Path
     url: str
 
-    def takes(self) -> dict[str, float]:
-        """Resources that it uses now."""
-        folder = Path("/proc", str(self.process.pid))
-        status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="ascii").splitlines())
-        return {
-            "MiB": int(status["VmRSS"].split()[0]) / 1024,
-            "files": float(len(list((folder / "fd").iterdir()))),
-            "threads": float(status["Threads"]),
-        }
+
+def takes(process: str = "self") -> dict[str, float]:
+    """Resources that a process uses now, open files with its sockets."""
+    folder = Path("/proc", process)
+    status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="ascii").splitlines())
+    return {
+        "MiB": int(status["VmRSS"].split()[0]) / 1024,
+        "files": float(len(list((folder / "fd").iterdir()))),
+        "threads": float(status["Threads"]),
+    }
 
 
 @contextlib.asynccontextmanager
@@ -79,9 +89,15 @@ async def exporting(text: str, folder: Path) -> AsyncIterator[Exporter]:
         assert await process.wait() == 0
 
 
-def settings(simulator: Simulator, folder: Path) -> str:
-    text = configuration(simulator).replace("interval: 5s", "interval: 250ms").replace("timeout: 5s", "timeout: 2s")
-    return f"{text}\ntracking: {{state_file: {folder / 'state.db'}}}\n"
+def settings(simulator: Simulator, folder: Path, interval: str, timeout: str) -> str:
+    document = yaml.safe_load(configuration(simulator))
+    document["poll"] = {"interval": interval, "timeout": timeout}
+    document["tracking"] = {"state_file": str(folder / "state.db")}
+    by_account = document["clusters"][1]
+    del by_account["token"]
+    by_account |= {"account": simulator.accounts[0].user, "members": "all"}
+    by_account["collect"] = ["live_jobs" if name == "member_jobs" else name for name in by_account["collect"]]
+    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
 
 
 async def look_at(url: str) -> None:
@@ -95,35 +111,89 @@ async def look_at(url: str) -> None:
             await asyncio.sleep(0.3)
 
 
-async def live_through(minutes: int) -> list[dict[str, float]]:
-    """Resources of the exporter at the end of each minute."""
+async def live_through(
+    rounds: int, simulator: Simulator, exporter: "Soaked", *, unit: str, seconds: float
+) -> list[dict[str, float]]:
+    """Resources of the exporter at the end of each round, which lasts `seconds` times a minute."""
     taken = []
-    async with Simulator(default_regions(2), projects=default_projects(1)) as simulator:
-        with tempfile.TemporaryDirectory(prefix="hpc-exporter-soak-") as name:
-            folder = Path(name)
-            text = settings(simulator, folder)
-            async with exporting(text, folder) as exporter:
-                looking = asyncio.create_task(look_at(exporter.url))
-                for minute, faults in zip(range(minutes), itertools.cycle(TROUBLES), strict=False):
-                    await trouble(simulator, faults)
-                    # Every other time with other settings for all, so that all is replaced.
-                    exporter.file.write_text(text.replace("250ms", "251ms") if minute % 2 else text, encoding="utf-8")
-                    exporter.process.send_signal(signal.SIGHUP)
-                    await asyncio.sleep(RECOVERY)
-                    assert not looking.done(), looking.exception()
-                    taken.append(exporter.takes())
-                    what = ", ".join(f"{value:.0f} {unit}" for unit, value in taken[-1].items())
-                    print(f"minute {minute + 1}, after {', '.join(fault.kind for fault in faults)}: {what}", flush=True)
-                looking.cancel()
+    looking = asyncio.create_task(exporter.look())
+    for number, faults in zip(range(rounds), itertools.cycle(TROUBLES), strict=False):
+        await trouble(simulator, faults, TROUBLE * seconds)
+        # Every other time with other settings for all, so that all is replaced.
+        text = exporter.text.replace(exporter.interval, exporter.other_interval) if number % 2 else exporter.text
+        exporter.file.write_text(text, encoding="utf-8")
+        await exporter.reload()
+        await asyncio.sleep(RECOVERY * seconds)
+        assert not looking.done(), looking.exception()
+        taken.append(exporter.takes())
+        what = ", ".join(f"{value:.0f} {unit}" for unit, value in taken[-1].items())
+        print(f"{unit} {number + 1}, after {', '.join(fault.kind for fault in faults)}: {what}", flush=True)
+    looking.cancel()
     return taken
 
 
-async def trouble(simulator: Simulator, faults: tuple[Fault, ...]) -> None:
-    everywhere = [region.faults for region in simulator.regions.values()]
-    everywhere += [project.faults for project in simulator.projects.values()]
+@dataclass(frozen=True)
+class Soaked:
+    """An exporter and its configuration; `look` scrapes and requests the status until it is cancelled."""
+
+    file: Path
+    text: str
+    interval: str
+    other_interval: str
+    look: Callable[[], Coroutine[None, None, None]]
+    reload: Callable[[], Awaitable[None]]
+    takes: Callable[[], dict[str, float]]
+
+
+async def live_really(minutes: int) -> list[dict[str, float]]:
+    async with Simulator(default_regions(2), projects=default_projects(1)) as simulator:
+        with tempfile.TemporaryDirectory(prefix="hpc-exporter-soak-") as name:
+            text = settings(simulator, Path(name), "250ms", "2s")
+            async with exporting(text, Path(name)) as exporter:
+
+                async def reload() -> None:
+                    exporter.process.send_signal(signal.SIGHUP)
+
+                soaked = Soaked(
+                    *(exporter.file, text, "250ms", "251ms", lambda: look_at(exporter.url), reload),
+                    lambda: takes(str(exporter.process.pid)),
+                )
+                return await live_through(minutes, simulator, soaked, unit="minute", seconds=1.0)
+
+
+async def live_virtually(hours: int) -> list[dict[str, float]]:
+    logging.setup("error")
+    clock = virtualtime.VirtualClock()
+    regions, projects = default_regions(2, truth_kept_for=3600.0), default_projects(1, truth_kept_for=3600.0)
+    simulator = Simulator(regions, projects=projects, clock=clock.monotonic, wall_clock=clock.now)
+    with tempfile.TemporaryDirectory(prefix="hpc-exporter-soak-") as name:
+        async with simulator:
+            file = Path(name, "exporter.yml")
+            text = settings(simulator, Path(name), "5m", "15s")
+            file.write_text(text, encoding="utf-8")  # noqa: ASYNC240 - of a moment in which nothing else happens
+            app = Application(Options(file), clock)
+            await app.start()
+
+            async def look() -> None:
+                for compress in itertools.cycle((True, False)):
+                    await app.metrics(Format.TEXT, compress=compress)
+                    await app.status_as(len, Selection())
+                    await asyncio.sleep(120)
+
+            def all_that_it_takes() -> dict[str, float]:
+                return takes() | {"tasks": float(len(asyncio.all_tasks()))}
+
+            soaked = Soaked(file, text, "5m", "6m", look, app.reload, all_that_it_takes)
+            taken = await live_through(hours, simulator, soaked, unit="hour", seconds=60.0)
+            await app.stop()
+    return taken
+
+
+async def trouble(simulator: Simulator, faults: tuple[Fault, ...], seconds: float) -> None:
+    everywhere = [api.faults for api in simulator.apis]
     for orders, fault in itertools.product(everywhere, faults):
         orders.add(fault)
-    await asyncio.sleep(TROUBLE)
+    await asyncio.sleep(seconds)
     for orders in everywhere:
         orders.clear()
 
@@ -139,13 +209,14 @@ def grown(taken: list[dict[str, float]]) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    minutes = int(arguments[0]) if arguments else DEFAULT_MINUTES
+    virtual, numbers = "--virtual" in arguments, [int(each) for each in arguments if each != "--virtual"]
+    rounds = numbers[0] if numbers else DEFAULT_HOURS if virtual else DEFAULT_MINUTES
     compared = ROUNDS * len(TROUBLES)
-    if minutes <= compared:
-        sys.stderr.write(f"at least {compared + 1} minutes: the first {compared} are what it is compared with\n")
+    if rounds <= compared:
+        sys.stderr.write(f"at least {compared + 1}: the first {compared} are what it is compared with\n")
         return 2
     print_machine()
-    problems = grown(asyncio.run(live_through(minutes)))
+    problems = grown(virtualtime.run(live_virtually(rounds)) if virtual else asyncio.run(live_really(rounds)))
     print("\n".join(problems) or "it stays as it is")
     return 1 if problems else 0
 

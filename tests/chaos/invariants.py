@@ -77,6 +77,16 @@ class Invariants:
         self._check_counters(text, samples, before.counters, app.components.sources)
         self._check_ends(samples)
         known = {status.key: status for status in before.targets}
+        configured = {*known, *(status.key for status in after)}
+        left = {
+            key
+            for key, answers in self._platform.arrived.items()
+            if key not in configured
+            for each in answers
+            if each.samples.keys() & samples.keys()
+        }
+        if left:
+            raise ViolationError(f"still shown of what is not configured: {left}")
         self._check_polls({status.key: status for status in after if status.in_flight}, now)
         for status in after:
             if re.search("login of .* failed: .* no longer in use", str(status.last_error)):

@@ -159,6 +159,7 @@ class Simulation:
             if self.platform.answers > arrived:
                 break
             await asyncio.sleep(0.1)
+        self.loop.longest_call = rng.choice((0.01, 1.0))
         await asyncio.sleep(rng.choice((0.0, rng.uniform(0.0, 0.1), rng.uniform(0.0, 1.5))))
         await self.scrape()
         self.loop.crash_at = self.loop.steps + rng.randrange(1, 20)
