@@ -193,7 +193,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 def configuration(facts: Facts) -> str:
     token = f"    token: {facts.token}\n" if facts.token else ""
     return (
-        "poll: {interval: 500ms, timeout: 60s, stale_after: 10m}\n"
+        # Slurm's times are whole seconds, so polls must not be closer.
+        "poll: {interval: 1s, timeout: 60s, stale_after: 10m}\n"
         f"slurm:\n  - name: own\n    url: {facts.url}\n{token}"
         "tracking: {state_file: tracker.db}\nper_job: {enabled: true}\n"
     )
