@@ -37,6 +37,8 @@ _PIECE = re.compile(
     rf"(?P<plain>[^%&\\{_UNSEEN}]+)|%(?P<percent>[0-9A-Fa-f]{{2}})|\\u(?P<escape>[0-9A-Fa-f]{{4}})"
     rf"|(?P<entity>&(?:#[0-9]{{1,7}}|#[xX][0-9A-Fa-f]{{1,6}}|[a-z]{{2,6}});)|\\[nrtbf]?|[{_UNSEEN}]+|(?P<sign>[%&])"
 )
+# The same without escapes: an apparent one may be a part of the secret, or precede it.
+_LETTERS = re.compile(rf"(?P<plain>[^{_UNSEEN}]+)")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
 _ESCAPING = re.compile(r"[%&\\]")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
@@ -158,8 +160,8 @@ class Redactor:
         plain = Plain(text)
         spans = [plain.span(start, end) for start, end in self._found(plain.content)]
         if _ESCAPING.search(text):
-            # An apparent escape may be a part of the secret, or precede it. One byte for each character.
-            spans += self._found(text.encode("latin-1", errors="replace"))
+            letters = Plain(text, _LETTERS)
+            spans += [letters.span(start, end) for start, end in self._found(letters.content)]
         for run in _BASE64.finditer(plain.content):
             for offset in range(4):
                 first = run.start() + offset
@@ -195,11 +197,11 @@ class Redactor:
 class Plain:
     """A text as bytes, without what wrapping and escaping add, and where in the text each byte comes from."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, pieces: re.Pattern[str] = _PIECE) -> None:
         content = bytearray()
         self._origin: list[int] = []
         self._ends: dict[int, int] = {}
-        for match in _PIECE.finditer(text):
+        for match in pieces.finditer(text):
             start, end = match.span()
             if match.lastgroup is None:
                 continue
@@ -235,8 +237,9 @@ def unescaped(match: re.Match[str]) -> bytes:
 
 def forms(secret: str) -> set[bytes]:
     """Return the forms of a secret to search for: as it is, and encoded."""
-    # A line break within what looks like an escape leaves its letters.
-    found = {secret.encode(errors="surrogatepass"), Plain(secret).content, Plain(secret.replace("\\", "")).content}
+    # Without backslashes: a line break within what looks like an escape leaves its letters.
+    plain = (Plain(secret), Plain(secret.replace("\\", "")), Plain(secret, _LETTERS))
+    found = {secret.encode(errors="surrogatepass"), *(each.content for each in plain)}
     return {form for form in found if len(form) >= SHORTEST_SECRET}
 
 

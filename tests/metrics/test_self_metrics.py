@@ -90,14 +90,18 @@ def test_a_family_without_series_has_no_header(own: SelfMetrics) -> None:
 
 def test_declared_counters_start_at_zero(own: SelfMetrics) -> None:
     """Including every reason of failure, so that a rate sees the first one; nothing is declared twice."""
-    own.declare("kunshan", "queue_jobs")
-    own.declare("kunshan", "queue_jobs")
+    for _ in range(2):
+        own.declare("kunshan", "queue_jobs")
+        own.declare_token("kunshan")
 
-    declared = lines(own, 'source="kunshan"')
+    declared = lines(own, "source=")
 
     assert len([line for line in declared if "poll_failures_total" in line]) == len(get_args(Reason)) == 9
     assert all(line.endswith(" 0.0") for line in declared)
-    assert len(declared) == 9 + 4 + 2
+    of_collector = [line for line in declared if 'source="kunshan",collector="queue_jobs"' in line]
+    assert len(of_collector) == 9 + 4 + 2
+    assert all('source="kunshan"' in line for line in declared)
+    assert 'hpc_exporter_api_retries_total{source="kunshan",collector="token"} 0.0' in declared
 
 
 def test_a_source_that_is_configured_no_longer_leaves_no_series(own: SelfMetrics) -> None:
