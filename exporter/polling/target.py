@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -97,18 +97,7 @@ class TargetStatus:
 
     def copy(self) -> "TargetStatus":
         """Return a copy without the scheduler's own fields, to be read while polls go on."""
-        return TargetStatus(
-            self.target,
-            self.up,
-            self.stale,
-            self.absent,
-            self.failures,
-            self.last_attempt,
-            self.last_success,
-            self.last_error,
-            self.last_error_at,
-            self.next_poll,
-        )
+        return replace(self, succeeded_at=None, due=0.0, start=lambda: None, timer=None, task=None)
 
 
 # A struct, because one is made at every poll and a frozen dataclass takes five times as long.

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics.family import Family
+from exporter.metrics.family import Family, gauge
 from exporter.metrics.format import EOF, Format, escape, header, number, sample, start, to_bytes
 
 PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
@@ -138,3 +138,9 @@ def test_a_wrong_number_of_labels_is_rejected(values: tuple[str, ...]) -> None:
 def test_content_types_are_those_that_prometheus_knows() -> None:
     assert Format.TEXT.content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert Format.OPENMETRICS.content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+def test_a_sample_has_a_value_for_each_label() -> None:
+    room = gauge("hpc_example_room", ("hpc_cluster", "kind"), "An example. Absent without an answer.", zh="示例。")
+    with pytest.raises(ValueError, match="has the labels hpc_cluster, kind"):
+        room("kunshan", value=1)
