@@ -26,7 +26,7 @@ COUNTS: Final = Path(__file__).with_name("counts.json")
 TOLERANCE: Final = 0.05
 PYTHON: Final = ", ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
 USERS, INTERVAL, ROUNDS = 100, 60.0, 2
-STARTED, SERIES = 300, 20_000
+STARTED, SERIES, SCRAPES = 300, 20_000, 5
 
 # A request to valgrind is code that does nothing elsewhere (valgrind.h): mov rax, rdi; xor edx, edx; rol rdi by 3, 13, 61 and
 # 51; xchg rbx, rbx; mov rax, rdx; ret.
@@ -123,9 +123,10 @@ async def scrapes(callgrind: Callgrind) -> None:
         for _ in range(2):
             await connection.scrape()
         for change in (targets.nothing_changed, targets.one_target_changed):
-            change()
-            with callgrind.counted(f"scrape of {SERIES:,} series, {change.__name__.replace('_', ' ')}"):
-                await connection.scrape()
+            with callgrind.counted(f"scrape of {SERIES:,} series, {change.__name__.replace('_', ' ')}", SCRAPES):
+                for _ in range(SCRAPES):
+                    change()
+                    await connection.scrape()
 
 
 def observations(callgrind: Callgrind) -> None:

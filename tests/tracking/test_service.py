@@ -221,6 +221,8 @@ async def test_a_disk_that_hangs_for_ever_does_not_hold_up_the_end(
 ) -> None:
     monkeypatch.setattr(service_module, "_STOP_TIMEOUT", 0.2)
     service = await started(state_file)
+    store = service._store
+    assert store is not None
     await polled(service, range(1, 2))
     with capture_logs() as logs:
         await asyncio.wait_for(service.stop(), 100)
@@ -228,6 +230,8 @@ async def test_a_disk_that_hangs_for_ever_does_not_hold_up_the_end(
     assert "could not be written" in logs[-1]["event"]
     assert "may hang" in logs[-1]["error"]
     await asyncio.wait_for(polled(service, range(2, 3)), 100)  # nor does anything wait for it afterwards
+    hanging_disk.set()
+    await store.close()  # or its connection would be complained of when it is collected
 
 
 HANGING = """
