@@ -399,8 +399,9 @@ async def compare(cluster: Cluster, exporter: ExporterProcess) -> None:
     samples = await same_gauges(cluster, exporter)
     assert by_labels(samples, "hpc_job_allocated_gpus", "job_id")[jobs.running,] == 2
     assert by_labels(samples, "hpc_job_allocated_dcus", "job_id")[jobs.running,] == 1
-    assert await exporter.stop() == 0
-    await exporter.serve("serve")
+    if SUITES:
+        assert await exporter.stop() == 0
+        await exporter.serve("serve")
     # Slurm does not say any more which tasks are cancelled so.
     irregular = [job._replace(state="CANCELLED") for job in cluster.jobs() if job.name == "irregular"]
     cluster.slurm.run("scancel", "--name=irregular")
