@@ -8,9 +8,6 @@ import traceback
 
 from tests.chaos.scenario import simulate
 
-# One seed in this many is run twice: it has to be the same again.
-TWICE = 50
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -23,22 +20,21 @@ def main() -> int:
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         os.execve(sys.executable, [sys.executable, "-m", "tests.chaos", *sys.argv[1:]], environment)  # noqa: S606 - itself
     seeds = range(args.first, args.first + args.seeds) if args.seed is None else range(args.seed, args.seed + 1)
-    failed = sum(not holds(seed, in_full=args.seed is not None) for seed in seeds)
-    print(f"{len(seeds)} seeds in {time.process_time():.0f} s of processor time, {failed} failed")
-    return 1 if failed else 0
+    traces = [trace_of(seed, in_full=args.seed is not None) for seed in seeds]
+    sys.stderr.write(f"{time.process_time():.0f} s of processor time\n")
+    print(f"{len(seeds)} seeds, {traces.count(None)} failed, trace {hash(tuple(traces))}")
+    return 1 if None in traces else 0
 
 
-def holds(seed: int, *, in_full: bool) -> bool:
-    """Whether a seed finds nothing."""
+def trace_of(seed: int, *, in_full: bool) -> int | None:
+    """Return a checksum of all that happened; None where something failed."""
     try:
-        trace = simulate(seed).trace
-        assert seed % TWICE or simulate(seed).trace == trace, "it is not the same at each run"
+        return simulate(seed).trace
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told with the seed
         print(f"seed {seed}: {error!r}\n  again: make chaos SEED={seed}", flush=True)
         if in_full:
             traceback.print_exc()
-        return False
-    return True
+        return None
 
 
 if __name__ == "__main__":
