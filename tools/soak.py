@@ -3,7 +3,7 @@
 The real process polls simulated regions and projects four times a second, one of the regions by the list of live jobs and
 with members that the platform tells; ends come from the history. Every minute begins with trouble of all kinds, in turn;
 then it is reloaded, and recovers. Another process scrapes and requests the status page all the time. Exit status 1 if at the
-end it has more than a tenth more of anything than at most while it met each kind of trouble twice.
+end it has more than a tenth more of anything than at most while it met each kind of trouble three times.
 
 ``python -m tools.soak --virtual [HOURS]`` does the same for a day in virtual time: exporter and regions in one process,
 polls every five minutes, and an hour for what is a minute else.
@@ -46,7 +46,7 @@ TROUBLES: Final = (
     (Fault(kind="huge", mebibytes=65, probability=0.3), Fault(kind="drip", seconds=1.0)),
 )
 # So often each kind of trouble makes room for itself: answers of 64 MiB do not leave memory as they found it.
-ROUNDS: Final = 2
+ROUNDS: Final = 3
 # A tenth more is a leak, if it is not a few.
 GROWTH, SLACK = 1.1, {"MiB": 4.0, "files": 8.0, "threads": 2.0, "tasks": 8.0}
 
