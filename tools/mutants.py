@@ -38,6 +38,8 @@ pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=30
 pytest_add_cli_args_test_selection = {tests}
 use_git_change_detection = false
 track_dependencies = false
+# Tests of one run must not see what those of another left behind.
+process_isolation = "forkserver"
 # The words of log lines are promised to no one; a cast does nothing.
 do_not_mutate_patterns = ['\\blog\\.\\w+', '\\bcast\\(']
 """
