@@ -46,7 +46,7 @@ Row = Mapping[str, Any]
 def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Return the rows of a list, not yet put together: see `grouped`. ``key`` tells a row from all others of its list.
 
-    A member without data is a row of unknown numbers.
+    A member without data is a row of unknown numbers, and so are the queues of a user without data.
     """
     if view == "targets":
         return [base_row(target) for target in targets]
@@ -99,6 +99,8 @@ def queue_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
         if target["tasks"]:
             unknown = dict.fromkeys(JOBS)
             yield {**row, **unknown, "queued": target["tasks"]["length"], "user": "", "queue": name}
+        if target["collector"] in _COUNTING and target["queues"] is None and target["state"] != "absent":
+            yield {**row, **dict.fromkeys(JOBS), "user": name, "queue": ""}
         for queue in target["queues"] or ():
             yield {**row, **queue, "user": name, "key": (*row["key"], queue["queue"])}
         for member in target["members"] or ():

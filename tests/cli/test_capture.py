@@ -325,7 +325,9 @@ async def test_the_samples_of_a_captured_folder(folder: Path, tmp_path: Path) ->
     expected = folder / "expected.prom"
     if os.environ.get("HPC_EXPORTER_WRITE_GOLDEN"):
         expected.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    assert lines == expected.read_text(encoding="utf-8").splitlines()
+    assert lines == expected.read_text(encoding="utf-8").splitlines(), (
+        "HPC_EXPORTER_WRITE_GOLDEN=1 writes it; read the difference"
+    )
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"asked_with": "own"}'])

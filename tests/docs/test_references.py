@@ -22,7 +22,7 @@ PARTS = {part.paths[0]: part for part in parts().values()}
 @pytest.mark.parametrize("path", list(command.documents()), ids=lambda path: path.name)
 def test_the_document_is_what_the_code_makes(path: Path) -> None:
     """`make docs` writes it."""
-    assert path.read_text(encoding="utf-8") == command.documents()[path]
+    assert path.read_text(encoding="utf-8") == command.documents()[path], "run `make docs`"
 
 
 def test_no_chinese_text_of_the_command_line_is_left_over() -> None:
