@@ -203,7 +203,7 @@ async def test_once_shows_a_line_for_each_queue_and_each_path(tmp_path: Path, pl
     assert ["kunshan", "test", "/public/home/test", "800", "2000"] in tables
     head = next(line for line in tables if "charge rate" in line)
     gpu = dict(zip(head, next(line for line in tables if line[2:3] == ["gpu"]), strict=True))
-    assert (gpu["nodes"], gpu["free cpus"], gpu["enabled"], gpu["limit gpus_per_node"]) == ("8", "256", "1", "4")
+    assert (gpu["nodes"], gpu["free cpus"], gpu["enabled"], gpu["limit gpus per node"]) == ("8", "256", "1", "4")
 
 
 async def test_a_reload_keeps_the_tokens_of_an_account_that_logs_in_as_before(
