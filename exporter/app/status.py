@@ -16,6 +16,7 @@ from exporter.app.room import room_facts
 from exporter.clock import timestamp, timestamp_or_none
 from exporter.metrics.family import Sample
 from exporter.polling import STATES, Shard, TargetStatus
+from exporter.sources.collector import registry
 from exporter.sources.figures import (
     Figures,
     ListedMember,
@@ -161,6 +162,7 @@ def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[st
         "jobs": {
             "enabled": snapshot.single_jobs,
             "total": sum(len(member.jobs) for member in snapshot.figures.jobs) if snapshot.single_jobs else None,
+            "missing": sources_without_lists(snapshot) if snapshot.single_jobs else [],
         },
         "page": {
             "offset": selection.offset,
@@ -177,6 +179,17 @@ def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[st
 def jobs_of(snapshot: Snapshot, selection: JobSelection) -> JobPage:
     """Return the requested single jobs. Takes some 0.3 s for a hundred thousand."""
     return select_jobs(snapshot.figures.jobs, snapshot.tracked, snapshot.now, selection)
+
+
+def sources_without_lists(snapshot: Snapshot) -> list[str]:
+    """Return the sources of which at least one list of jobs is not known now, so that its jobs are missing."""
+    listing = {each.name for each in registry().values() if each.lists_jobs}
+    unknown = (
+        status.key.source
+        for status in snapshot.statuses
+        if status.key.collector in listing and status.state != "absent" and snapshot.figures.of(status.key) is None
+    )
+    return list(dict.fromkeys(unknown))
 
 
 def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:

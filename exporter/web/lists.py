@@ -93,15 +93,23 @@ class Lists:
             "section",
             element("h2", self._t("lists"), class_="unseen"),
             element("div", self._tabs(), self._form(matching, total) if listed else None, class_="choices"),
+            self._missing(),
             view,
             element("div", self._pager(matching), self._download() if listed else None, class_="below"),
             id="lists",
         )
 
+    def _missing(self) -> Markup | None:
+        """Say whose jobs are not in the list because it is not known."""
+        names = self._status["jobs"]["missing"] if self._query.view == "jobs" else []
+        text = self._t("jobs_missing", names=self._t("comma").join(names))
+        return element("p", text, class_="missing") if names else None
+
     def _empty(self, matching: int, total: int) -> Markup:
         if self._query.view == "jobs" and not self._status["jobs"]["enabled"]:
             return element("p", *self._t.around("jobs_off", setting=element("code", PER_JOB)), class_="empty")
-        text = "nothing_matches" if total and not matching else "nothing_here"
+        nothing = "nothing_here" if self._missing() is None else "nothing_known"
+        text = "nothing_matches" if total and not matching else nothing
         return element("p", self._t(text), class_="empty")
 
     def _title(self, row: Row) -> str:

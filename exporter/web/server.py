@@ -166,8 +166,8 @@ class Routes:
 
     async def jobs(self, request: web.Request) -> web.Response:
         def encoded(status: dict[str, Any]) -> bytes:
-            enabled, page = status["jobs"]["enabled"], status["job_page"].facts()
-            return msgspec.json.encode({"time": status["time"], "enabled": enabled, **page})
+            about = {name: status["jobs"][name] for name in ("enabled", "missing")}
+            return msgspec.json.encode({"time": status["time"], **about, **status["job_page"].facts()})
 
         return await self._json(lambda: Selection(limit=0, jobs=job_selection_of(request.query)), encoded)
 

@@ -67,7 +67,10 @@ async def test_single_jobs_are_shown_only_where_they_may_be(tmp_path: Path) -> N
         )
         async with running(tmp_path, off) as made:
             await made.ready()
-            assert (await listed(), (await made.status())["jobs"]) == ([], {"enabled": False, "total": None})
+            assert (await listed(), (await made.status())["jobs"]) == (
+                [],
+                {"enabled": False, "total": None, "missing": []},
+            )
             await made.reload(on)
             every = [("2", "queued", "first_seen"), ("1", "running", "first_seen"), ("3", "completed", None)]
             await eventually(partial(is_so, listed, every), "the jobs are listed")
@@ -75,8 +78,10 @@ async def test_single_jobs_are_shown_only_where_they_may_be(tmp_path: Path) -> N
             assert await listed() == []
             await made.reload(on)
             await eventually(partial(is_so, listed, every), "the jobs are listed again")
+            assert (await made.status())["jobs"]["missing"] == []
             answers["member_jobs"] = b"nonsense"
             await eventually(partial(is_so, listed, []), "stale jobs are gone")
+            assert (await made.status())["jobs"] == {"enabled": True, "total": 0, "missing": ["kunshan"]}
 
 
 async def is_so(ask: Callable[[], Awaitable[Any]], expected: Any) -> bool:

@@ -85,6 +85,19 @@ def test_where_single_jobs_are_off_it_says_how_to_switch_them_on() -> None:
     assert "Jobs" not in read(Installation(), view="targets").texts
 
 
+def test_lists_that_are_not_known_are_no_empty_lists() -> None:
+    """Neither where other lists are known, nor where none is."""
+    missing = "Jobs are missing: there is no current list of xian."
+    assert missing in read(half_broken(), view="jobs").texts
+    assert missing not in read(half_broken(), view="members").texts
+    assert not [text for text in read(healthy(), view="jobs").texts if "missing" in text]
+    made = half_broken()
+    made.figures.hide_jobs()
+    texts = read(made, view="jobs").texts
+    assert {missing, "No jobs are known."} <= set(texts)
+    assert "Nothing here yet." not in texts
+
+
 def test_a_hostile_job_is_text() -> None:
     evil = "<img src=x onerror=alert(1)>\"'\u202e\x1b[2J"
     made = healthy()
@@ -142,7 +155,7 @@ async def test_it_is_a_csv_and_json_too() -> None:
         assert [job["id"] for job in answer["jobs"]] == ["4711", "4712", "4713"]
         _, _, body = await served.ask("/hpc/api/v1/jobs?offset=3&limit=3&sort=job")
         assert json.loads(body)["page"]["next_offset"] is None
-        assert json.loads((await served.ask("/api/v1/status"))[2])["jobs"] == {"enabled": True, "total": 4}
+        assert json.loads((await served.ask("/api/v1/status"))[2])["jobs"] == {"enabled": True, "total": 4, "missing": ["xian"]}
 
 
 async def test_the_json_is_as_its_schema_says() -> None:

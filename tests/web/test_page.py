@@ -179,7 +179,7 @@ def test_a_card_says_who_is_concerned() -> None:
     links = page.attributes["href"]
     assert "?view=targets&source=xian&state=stale%2Cfailing#lists" in links
     told = [after for before, after in pairwise(page.texts) if before == "Concerned: "]
-    assert told == ["everyone in this region", "bob"]
+    assert told == ["everyone", "bob"]
 
 
 def two_counts(queues: tuple[str, ...], members: tuple[str, ...]) -> Installation:
