@@ -93,7 +93,7 @@ class Membership:
             log.info("the members of groups are known again", account=account.name)
         # A member in a row that cannot be read is unknown, not gone.
         before = self._known.get(account.name, ()) if groups.rejected else ()
-        self._known[account.name] = (*groups, *before)
+        self._known[account.name] = tuple(dict.fromkeys((*groups, *before)))
         return True
 
 

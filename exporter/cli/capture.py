@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import secrets
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -78,13 +79,14 @@ class Capture:
     exchanges: list[Exchange] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     subjects: dict[str, list[Subject]] = field(default_factory=dict)
+    # Requests by source, kind and question.
+    _kept: defaultdict[Hashable, list[Request]] = field(default_factory=lambda: defaultdict(list))
 
     def of(self, source: str, kind: str = "own") -> ResponseHook:
         """Return a hook that keeps exchanges: of each list some pages, of anything else the first answer to each token."""
-        kept: dict[Hashable, list[Request]] = {}
 
         def note(request: Request, response: Response) -> None:
-            alike = kept.setdefault(_asked(request), [])
+            alike = self._kept[source, kind, _asked(request)]
             if len(alike) < PAGES and request not in alike:
                 alike.append(request)
                 self.exchanges.append(Exchange(source, request, response, kind))

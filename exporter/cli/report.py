@@ -104,7 +104,11 @@ def run(args: argparse.Namespace) -> int:
         report = asyncio.run(from_prometheus(args.prometheus, access, period, args.by))
     else:
         report = asyncio.run(from_history(args.config_file, period, args.by))
-    warn(*report.remarks)
+    begin, end = (
+        datetime.fromtimestamp(moment, period.zone).isoformat(timespec="minutes")
+        for moment in (period.begin, period.end)
+    )
+    warn(f"{begin} to {end}", *report.remarks)
     output: Path | None = args.output
     if args.format == "table" and output is None:
         print_text(table(report, args.by, wide=args.wide))

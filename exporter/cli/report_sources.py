@@ -36,6 +36,9 @@ _MEMBER: Final = ("hpc_cluster", "group", "user")
 _QUEUE: Final = ("hpc_cluster", "group", "queue")
 _STEP: Final = 300
 
+# Ends of jobs that have run: the others may have been deleted while they waited.
+RAN: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE})
+
 # The values of a row's names.
 Key = tuple[str, ...]
 # Labels and values.
@@ -291,6 +294,8 @@ def summed(ends: Iterable[EndedJob], period: Period) -> Sums | None:
         for name, amount in zip(hours, (job.allocated_cpus, job.allocated_gpus, job.allocated_dcus), strict=True):
             if seconds > 0:
                 hours[name].append(None if amount is None else amount * seconds / HOUR)
+            elif inside and started is None and job.state in RAN:
+                hours[name].append(None)
         if started is not None and job.submitted is not None and period.begin <= started < period.end:
             waits.append(max(0.0, started - job.submitted))
     if not touched:

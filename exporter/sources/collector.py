@@ -115,8 +115,9 @@ class Polling(Protocol):
 class Collector:
     """A declared collector.
 
-    `start` makes the polling of one target of a region or project. One that is not on by `default` is optional. `whose` says,
-    given the subject, whose token the endpoint takes. `once` is how the command of that name shows what was found; None: by the values of the families.
+    `start` makes the polling of one target of a region or project. One that is not on by `default` is optional. `whose`
+    says, given the subject, whose token the endpoint takes. `once` is how the command of that name shows what was found;
+    None: by the values of the families.
     """
 
     name: str

@@ -123,7 +123,7 @@ class StatusSummary:
         self._jobs: dict[TargetKey, tuple[MemberJobs, ...]] = {}
 
     def copy(self) -> "StatusSummary":
-        """Return the board as it is now: what it shows is never changed, only replaced."""
+        """Return the figures as they are now: those of a target are never changed, only replaced."""
         copied = StatusSummary()
         copied._shown = {source: dict(shown) for source, shown in self._shown.items()}
         copied._jobs = dict(self._jobs)
@@ -170,7 +170,7 @@ class StatusSummary:
         members += [member.figures for figures in lists for member in figures.members]
         tasks = [figures.length for figures in shown if isinstance(figures, TaskFigures)]
         return Totals(
-            Counts(*added(list(batched(chain.from_iterable(queues))), len(Counts._fields))) if queues else None,
+            Counts(*added(list(in_counts(chain.from_iterable(queues))), len(Counts._fields))) if queues else None,
             MemberFigures(
                 Counts(*added([member.jobs for member in members], len(Counts._fields))),
                 InUse(*added([member.in_use for member in members], len(InUse._fields))),
@@ -181,8 +181,8 @@ class StatusSummary:
         )
 
 
-def batched(numbers: Iterable[Number]) -> Iterator[tuple[Number, ...]]:
-    """As many at a time as a `Counts` has fields."""
+def in_counts(numbers: Iterable[Number]) -> Iterator[tuple[Number, ...]]:
+    """Yield the numbers of queues by queue: as many at a time as a `Counts` has fields."""
     one_after_the_other = iter(numbers)
     return zip(*[one_after_the_other] * len(STATES), strict=True)
 

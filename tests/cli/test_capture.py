@@ -274,6 +274,10 @@ async def test_the_exporter_shows_of_a_capture_what_it_showed_of_the_services(tm
     assert {json.loads(text)["collector"] for name, text in found.items() if name.endswith(".json")} == names
     refused = {json.loads(text)["collector"] for name, text in found.items() if name.endswith("wrong-token.json")}
     assert refused == names - {"token"}
+    asked = [(each["source"], each["asked_with"], each["request"]["target"]) for each in
+             (json.loads(text) for name, text in found.items() if name.endswith(".json"))
+             if each["collector"] == "schedulers"]  # fmt: skip
+    assert len(asked) == len(set(asked)), "what several collectors need is captured once"
     again = await replayed(tmp_path / "captured", tmp_path, "once", "--format=prometheus")
     assert again.status == 0, again.stderr
     before, after = anonymous(shown.stdout), anonymous(again.stdout)

@@ -99,6 +99,15 @@ def test_jobs_across_the_edges_count_with_their_part_inside() -> None:
     assert summed([ended(JobState.COMPLETED, 0, 10, 999)], period) is None
 
 
+@pytest.mark.parametrize(
+    ("state", "hours"), [(JobState.COMPLETED, None), (JobState.TIMEOUT, None), (JobState.DELETED, 0.0)]
+)
+def test_a_job_that_ran_since_when_nothing_tells_has_no_hours_of_zero(state: JobState, hours: float | None) -> None:
+    sums = summed([ended(state, 0, None, 1300)], Period(1000.0, 4600.0, UTC))
+    assert sums is not None
+    assert (sums.jobs, sums.core_hours) == (1, hours)
+
+
 def test_a_long_period_is_read_by_days() -> None:
     assert list(parts(0.0, 200_000.0)) == [(0.0, 86_400.0), (86_400.0, 172_800.0), (172_800.0, 200_000.0)]
 
@@ -266,6 +275,7 @@ async def test_an_empty_prometheus_is_said_to_be_empty(network: Network, tmp_pat
     result = await Command(tmp_path, "")("report", "--month=2026-01", f"--prometheus={url}", "--format=json")
     assert (result.status, json.loads(result.stdout)["rows"]) == (0, [])
     assert "which has data of the exporter for 0 % of the period" in result.stderr
+    assert "2026-01-01T00:00+08:00 to 2026-02-01T00:00+08:00" in result.stderr
 
 
 def test_the_table_tells_the_time_that_could_not_be_accounted_where_it_is_known() -> None:

@@ -155,7 +155,11 @@ async def test_it_is_a_csv_and_json_too() -> None:
         assert [job["id"] for job in answer["jobs"]] == ["4711", "4712", "4713"]
         _, _, body = await served.ask("/hpc/api/v1/jobs?offset=3&limit=3&sort=job")
         assert json.loads(body)["page"]["next_offset"] is None
-        assert json.loads((await served.ask("/api/v1/status"))[2])["jobs"] == {"enabled": True, "total": 4, "missing": ["xian"]}
+        assert json.loads((await served.ask("/api/v1/status"))[2])["jobs"] == {
+            "enabled": True,
+            "total": 4,
+            "missing": ["xian"],
+        }
 
 
 async def test_the_json_is_as_its_schema_says() -> None:
