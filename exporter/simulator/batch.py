@@ -244,7 +244,6 @@ class SimJob:
     runs: list[Run] = field(default_factory=list)
     nodes: list[_Node] = field(default_factory=list)
     done: float = 0.0  # seconds of work
-    resumed_at: float = 0.0
     expected_end: float = math.inf
     epoch: int = 0  # grows with each change of state: an event meant for an earlier one is void
     queued: float = 0.0  # when it was submitted, or put back in the queue
@@ -530,7 +529,6 @@ class BatchSystem:
 
     def _run(self, job: SimJob) -> None:
         self._change(job, State.RUNNING)
-        job.resumed_at = self.now
         if job.milestones and job.milestones[0][0] > job.done:
             at, turn = job.milestones[0]
             self._later(at - job.done, job, self._suspend if turn is State.SUSPENDED else self._preempt)
