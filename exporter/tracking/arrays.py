@@ -8,6 +8,7 @@ documented.
 import re
 from functools import cached_property
 from itertools import chain
+from math import inf
 from typing import Final
 
 from exporter.records import Job
@@ -25,26 +26,26 @@ def row_id(array: str) -> str:
 
 def array_of_row(job_id: str) -> str | None:
     """Return the array whose waiting tasks the row with brackets stands for; None for any other job."""
-    match = _ROW.fullmatch(job_id)
+    match = _ROW.fullmatch(job_id) if "[" in job_id else None
     return match[1] if match else None
 
 
 def followed_id(job_id: str) -> str:
     """Return the id under which a listed job is followed: that of a row of an array changes with every start."""
-    array = array_of_row(job_id) if "[" in job_id else None
+    array = array_of_row(job_id)
     return job_id if array is None else row_id(array)
 
 
 def array_of_task(job_id: str) -> str | None:
     """Return the array that a task with an id of its own belongs to; None for any other job."""
-    match = _TASK.fullmatch(job_id)
+    match = None if job_id.isdecimal() else _TASK.fullmatch(job_id)
     return match[1] if match else None
 
 
 def number_of(job_id: str) -> int | None:
     """Return the number that the scheduler gave to a job or an array; None where the id is no number."""
-    digits = array_of_row(job_id) or job_id
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None  # noqa: PLR2004 - a Long
+    digits = job_id if job_id.isdecimal() else array_of_row(job_id) or ""
+    return int(digits) if digits.isascii() and 0 < len(digits) < 20 else None  # noqa: PLR2004 - a Long
 
 
 class Arrays:
@@ -101,6 +102,7 @@ class Arrays:
         """The smallest number of the jobs of a name that waited at the last listing."""
         smallest: dict[str, int] = {}
         for job_id, name in self._names.items():
-            if (number := number_of(job_id)) is not None:
-                smallest[name] = min(smallest.get(name, number), number)
+            number = number_of(job_id)
+            if number is not None and number < smallest.get(name, inf):
+                smallest[name] = number
         return smallest

@@ -13,8 +13,9 @@ that is reported outside its gap by more than `TOLERANCE` is not believed, and c
 from itertools import takewhile
 from math import inf
 from operator import attrgetter
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
+import msgspec
 from msgspec.structs import replace
 
 from exporter.records import ENDED, Job, JobListing, JobState
@@ -84,7 +85,7 @@ def next_phase(phase: Phase, state: JobState) -> Phase:
     return PHASE_OF.get(state, phase)
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """When a job changed its phase: the middle of the gap, None if that is too wide, and the scheduler's time.
 
     The latter is None where it is not reported, or `disagrees` with what the polls saw. The old phase was `certain`
@@ -157,7 +158,7 @@ class _Advance:
                 followed += 1
                 if not self._unchanged(old, job):
                     self._see(job, old)
-            elif "[" in job_id and array_of_row(job_id) is not None:
+            elif array_of_row(job_id) is not None:
                 rows.append(job_id)
             else:
                 self._see(job, None)
@@ -239,7 +240,7 @@ class _Advance:
             change = self._change_phase(job, before, phase, certain_until)
             if self._waits_for_row(before.phase, phase, change):
                 self._hold_back(job, before, phase, certain_until, change)
-                change = change._replace(counted=self.at if phase is Phase.RUN else NEVER)
+                change = replace(change, counted=self.at if phase is Phase.RUN else NEVER)
             else:
                 self._count(change)
                 if change.outcome is not None and self.grace is not None:
@@ -335,11 +336,13 @@ class _Advance:
         else:
             reported = self._resubmitted(job, old, certain_until) if phase is Phase.WAIT else job.ended
         change = self._change(reported, certain_until, self.at)
+        result: tuple[Measure, Spell | CensorReason] | None
         if phase is Phase.RUN and old.phase in _BEFORE_FIRST_SPELL:
-            change = change._replace(result=("wait", self._first_seen_running(job, change)))
+            result = "wait", self._first_seen_running(job, change)
         else:
-            change = change._replace(result=self._closed(job.id, job.queue, old, phase, change))
-        return change._replace(outcome=cast("Outcome", job.state.value) if phase is Phase.ENDED else None)
+            result = self._closed(job.id, job.queue, old, phase, change)
+        outcome = cast("Outcome", job.state.value) if phase is Phase.ENDED else None
+        return replace(change, result=result, outcome=outcome)
 
     def _count(self, change: Change) -> None:
         if change.result is not None:
@@ -565,8 +568,8 @@ class _Advance:
         known = NEVER if old.known is None else old.known
         self.events.transition(old.state, "gone")
         change = self._change(None, known, old.missing)
-        change = change._replace(
-            result=self._closed(job_id, old.queue, old, Phase.ENDED, change), outcome=_outcome_of_vanished(old)
+        change = replace(
+            change, result=self._closed(job_id, old.queue, old, Phase.ENDED, change), outcome=_outcome_of_vanished(old)
         )
         if old.phase is not Phase.UNCLEAR or change.outcome is not None:
             self.update.remembered[job_id] = self.at
@@ -575,7 +578,7 @@ class _Advance:
             pending = replace(pending_of(job_id, old, self.at, listed), low=max(0.0, known), high=old.missing)
             pending = replace(pending, outcome=change.outcome, edge=self._edge(old.missing - listed))
             self._note_pending(pending, change)
-            change = change._replace(counted=NEVER)
+            change = replace(change, counted=NEVER)
         else:
             self._count(change)
         self._integrate(old, None, old.missing, change.counted)

@@ -1,5 +1,6 @@
 """All members' states and totals, in memory, and what has changed since it was last written to disk."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Final
 
@@ -102,7 +103,9 @@ class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
     def of_queue(self, queue: str) -> Spells:
         """Return the histograms of a queue, new if need be."""
         name = queue if queue in self.queues or len(self.queues) < MOST_QUEUES else ""
-        return self.queues.setdefault(name, Spells())
+        if name not in self.queues:
+            self.queues[name] = Spells()
+        return self.queues[name]
 
     @classmethod
     def of(cls, events: Events) -> "GroupTotals":
@@ -115,10 +118,10 @@ class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
             totals.of_queue(queue)
         for spell in events.waits:
             totals.of_queue(spell.queue).waits.observe(spell.seconds)
-            _add_counts(totals.observed, {f"wait>{spell.basis}": 1})
         for spell in events.runs:
             totals.of_queue(spell.queue).runs.observe(spell.seconds)
-            _add_counts(totals.observed, {f"run>{spell.basis}": 1})
+        totals.observed.update(Counter(f"wait>{spell.basis}" for spell in events.waits))
+        totals.observed.update(Counter(f"run>{spell.basis}" for spell in events.runs))
         return totals
 
 
