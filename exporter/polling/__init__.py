@@ -3,10 +3,9 @@
 Knows nothing of vendors.
 """
 
-from exporter.polling.health import Listener, SourceHealth, SourceStatus
-from exporter.polling.scheduler import SLICE, Scheduler, batched
+from exporter.polling.health import STATES, Listener, SourceHealth, SourceStatus, Target, TargetKey, TargetStatus
+from exporter.polling.scheduler import SLICE, Outcome, Scheduler, batched, poll_target
 from exporter.polling.sharding import WHOLE, Shard
-from exporter.polling.target import STATES, Outcome, Target, TargetKey, TargetStatus, poll_target
 
 __all__ = [
     "SLICE",

@@ -1,20 +1,105 @@
-"""Health of targets: the only place where it changes, and where a change is logged and shown."""
+"""Targets and their health: the only place where it changes, and where a change is logged and shown."""
 
 import asyncio
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, KeysView
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import structlog
 
-from exporter.clock import Clock
+from exporter.clock import Clock, Timer
 from exporter.errors import DecodeError, NotThereError, PollError, TransientError, UnexpectedStatusError
-from exporter.polling.target import Target, TargetKey, TargetStatus
 
 log = structlog.get_logger()
 
+# The states of targets in the order of urgency.
+STATES: Final = ("stale", "failing", "pending", "up", "absent")
 # A failing host times out, hangs up and sends 5xx in turn: one incident.
 UNREACHABLE = frozenset({"connection", "timeout", "http"})
+
+
+class TargetKey(NamedTuple):
+    """The labels of a target: the region's or project's name, the collector, and the user, member or queue."""
+
+    source: str
+    collector: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A poll and the destination of its result.
+
+    `interval` and `stale_after` are seconds. `poll` requests the upstream and raises PollError. `publish` shows the
+    result of `poll` and must not fail. Two targets of one key with different `identity` (another host, say) share no
+    data. An `optional` one says nothing of whether its source answers, as long as there are others.
+    Those with the same text in `together` and the same interval are polled at the same moments, so that they can share an
+    answer.
+    """
+
+    key: TargetKey
+    interval: float
+    stale_after: float
+    poll: Callable[[], Awaitable[Any]]
+    publish: Callable[[Any], Awaitable[None]]
+    identity: Hashable = None
+    optional: bool = False
+    together: str = ""
+
+
+@dataclass(slots=True)
+class TargetStatus:
+    """The state of a target's polls. `last_*` and `next_poll` are Unix times; `up` is None before the first poll."""
+
+    target: Target
+    up: bool | None = None
+    stale: bool = False
+    # The source does not have the endpoint, which is optional; `up` is None then.
+    absent: bool = False
+    failures: int = 0
+    last_attempt: float | None = None
+    last_success: float | None = None
+    last_error: PollError | None = None
+    last_error_at: float | None = None
+    next_poll: float | None = None
+    # The scheduler's own: on the monotonic clock.
+    succeeded_at: float | None = None
+    due: float = 0.0
+    # Reused: a new one for every poll of every target would burden the garbage collector.
+    start: Callable[[], None] = lambda: None
+    timer: Timer | None = None
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def key(self) -> TargetKey:
+        return self.target.key
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`.
+
+        Absent without the optional endpoint, pending before the first try, then up, failing (its data is still shown)
+        or stale (it is not).
+        """
+        if self.absent:
+            return "absent"
+        if self.up is None:
+            return "pending"
+        if self.stale:
+            return "stale"
+        return "up" if self.up else "failing"
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a poll is under way."""
+        return self.task is not None
+
+    def copy(self) -> "TargetStatus":
+        """Return a copy without the scheduler's own fields, to be read while polls go on."""
+        return replace(self, succeeded_at=None, due=0.0, start=lambda: None, timer=None, task=None)
+
+
 NOTHING: frozenset[TargetKey] = frozenset()
 
 
@@ -166,77 +251,56 @@ class SourceStatus(NamedTuple):
     working: int | None
 
 
-class Tally:
-    """Targets by how their last polls ended, so that not all of them have to be looked at after every poll."""
-
-    def __init__(self) -> None:
-        self.known: set[TargetKey] = set()
-        self.untried: set[TargetKey] = set()
-        self.working: set[TargetKey] = set()
-        self.absent: set[TargetKey] = set()
-
-    def remove(self, key: TargetKey) -> None:
-        for keys in (self.known, self.untried, self.working, self.absent):
-            keys.discard(key)
-
-    def record(self, key: TargetKey, up: bool | None) -> None:
-        self.untried.discard(key)
-        self.working.discard(key)
-        self.absent.discard(key)
-        if up is None:
-            self.absent.add(key)
-        elif up:
-            self.working.add(key)
-
-    @property
-    def up(self) -> bool | None:
-        """Whether the last poll of at least one target worked; None while others may still."""
-        if self.working:
-            return True
-        return None if self.untried or len(self.absent) == len(self.known) else False
+# How the last poll of a target ended: whether it worked; None where the optional endpoint is not there.
+Last = bool | Literal["untried"] | None
 
 
 class SourceHealth:
-    """The health of one source's targets."""
+    """The health of one source's targets, counted: not all of them have to be looked at after every poll."""
 
     def __init__(self) -> None:
-        self._default = Tally()
-        self._optional = Tally()
+        self._default, self._optional = Counter[Last](), Counter[Last]()
+        # Where each target is counted, and as what.
+        self._counted: dict[TargetKey, tuple[Counter[Last], Last]] = {}
 
     @property
-    def known(self) -> set[TargetKey]:
-        return self._default.known | self._optional.known
+    def known(self) -> KeysView[TargetKey]:
+        return self._counted.keys()
 
     @property
     def tried(self) -> bool:
         """Whether every target was tried."""
-        return not self._default.untried and not self._optional.untried
+        return not self._default["untried"] and not self._optional["untried"]
 
     def add(self, key: TargetKey, *, optional: bool = False) -> None:
         """Expect `key` to be tried, unless it is known."""
-        tally = self._optional if optional else self._default
-        if key not in tally.known:
-            tally.known.add(key)
-            tally.untried.add(key)
+        if key not in self._counted:
+            counts = self._optional if optional else self._default
+            self._counted[key] = counts, "untried"
+            counts["untried"] += 1
 
     def remove(self, key: TargetKey) -> None:
-        self._default.remove(key)
-        self._optional.remove(key)
+        counts, last = self._counted.pop(key)
+        counts[last] -= 1
 
     def record(self, key: TargetKey, up: bool | None) -> None:
         """Record the end of a poll of `key`; `up` is None where its optional endpoint is not there."""
-        (self._optional if key in self._optional.known else self._default).record(key, up)
+        counts, last = self._counted[key]
+        self._counted[key] = counts, up
+        counts[last] -= 1
+        counts[up] += 1
 
     @property
     def status(self) -> SourceStatus:
         """Optional targets decide whether the source answers only where there are no others."""
         default, optional = self._default, self._optional
-        known = len(default.known) + len(optional.known)
-        untried = len(default.untried) + len(optional.untried)
+        deciding = default if default.total() else optional
+        known, untried = len(self._counted), default["untried"] + optional["untried"]
         return SourceStatus(
-            up=(default if default.known else optional).up,
-            targets=known - len(default.absent) - len(optional.absent),
-            working=None if untried == known else len(default.working) + len(optional.working),
+            # While others may still work, none that failed decides.
+            up=True if deciding[True] else False if deciding[False] and not deciding["untried"] else None,
+            targets=known - default[None] - optional[None],
+            working=None if untried == known else default[True] + optional[True],
         )
 
 

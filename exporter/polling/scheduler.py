@@ -1,16 +1,22 @@
-"""The schedule of polls: spread over the interval, never two of a target at a time, with backoff after failures."""
+"""Polls and their schedule: spread over the interval, never two of a target at a time, with backoff after failures."""
 
 import asyncio
 import random
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
 
 from exporter.clock import Clock
-from exporter.errors import NotThereError, PollError, TransientError
-from exporter.polling.health import Health, Listener
-from exporter.polling.target import Target, TargetKey, TargetStatus, poll_target
+from exporter.errors import DecodeError, NotThereError, PollError, TransientError
+from exporter.polling.health import Health, Listener, Target, TargetKey, TargetStatus
+from exporter.supervise import cancelled_on_purpose
+from exporter.text import Text
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 # Targets that are processed before the event loop has a turn; each takes up to some 10 us.
@@ -20,6 +26,52 @@ ABSENT_INTERVAL = 3600.0
 # All targets are tried soon after the start, but not in the same instant.
 START_SPREAD = 1.0
 BACKOFF_CAP = 10
+
+
+# A struct, because one is made at every poll and a frozen dataclass takes five times as long.
+class Outcome(msgspec.Struct, frozen=True):
+    """The result of a poll: `records` or `error`. `at` is Unix time, `seconds` the duration."""
+
+    key: TargetKey
+    at: float
+    seconds: float
+    records: Any = None
+    error: PollError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed; an optional endpoint that is not there is no failure."""
+        return self.error is None or isinstance(self.error, NotThereError)
+
+    @property
+    def unreadable(self) -> int:
+        """The number of records and of single values of a good answer that were left out."""
+        return getattr(self.records, "rejected", 0) + getattr(self.records, "rejected_values", 0)
+
+
+async def poll_target(target: Target, clock: Clock, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
+    """Poll a target and publish the result, if it `is_wanted` then. Raises nothing but its own cancellation."""
+    started = clock.monotonic()
+    records, error = None, None
+    try:
+        records = await target.poll()
+        if is_wanted():
+            await target.publish(records)
+    except PollError as failure:
+        error = without_traceback(failure)
+    except (Exception, asyncio.CancelledError) as failure:
+        # The cancellation of something awaited, such as a shared task, is a failure of the poll.
+        if isinstance(failure, asyncio.CancelledError) and cancelled_on_purpose():
+            raise
+        log.exception("a poll failed in an unforeseen way; please report this", **target.key._asdict())
+        error = DecodeError(Text("an error inside the exporter, see its log", "exporter 内部错误，请查看其日志"))
+    return Outcome(target.key, clock.now(), clock.monotonic() - started, None if error else records, error)
+
+
+def without_traceback(error: PollError) -> PollError:
+    """Return the error without its traceback and causes, which would keep their frames alive while it is stored."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 class Scheduler:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from exporter.polling.target import TargetKey
+from exporter.polling.health import TargetKey
 
 _MULTIPLIER: Final = 2862933555777941757
 _64_BITS: Final = 2**64 - 1
