@@ -31,7 +31,8 @@ from exporter.config import Cluster, Config
 from exporter.config.model import User
 from exporter.errors import ExporterError, PollError
 from exporter.http import Request, Response, Settings, Upstream, on_response
-from exporter.http.client import ResponseHook, readable
+from exporter.http.client import ResponseHook
+from exporter.http.message import readable
 from exporter.polling import Target
 from exporter.redaction import redact
 from exporter.sources.collector import NOT_THERE, Subject

@@ -23,7 +23,7 @@ from exporter.cli.terminal import progress, rendered
 from exporter.clock import timestamp
 from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
-from exporter.http.failures import NOT_REPEATED
+from exporter.http.client import NOT_REPEATED
 from exporter.polling import Outcome, Target
 from exporter.sources.collector import Collector, Subject, registry
 from exporter.sources.collector import Found as Values

@@ -4,8 +4,7 @@ Knows nothing of vendors: what a body means is decided by the `decode` function 
 """
 
 from exporter.http.auth import EitherToken, Endpoint, StaticToken, TokenProvider
-from exporter.http.client import UNOBSERVED, RequestObserver, Settings, Upstream, on_response
-from exporter.http.failures import CircuitBreaker
+from exporter.http.client import UNOBSERVED, CircuitBreaker, RequestObserver, Settings, Upstream, on_response
 from exporter.http.message import (
     ALARMING_SKEW,
     Request,

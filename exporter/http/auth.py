@@ -12,8 +12,7 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PermissionDeniedError, PollError
-from exporter.http.client import Upstream
-from exporter.http.failures import NEGATIVE_CACHE_TTL, RejectedTokenError
+from exporter.http.client import NEGATIVE_CACHE_TTL, RejectedTokenError, Upstream
 from exporter.http.message import Request, Response
 from exporter.http.tokens import Issued, TokenSource
 from exporter.text import Text
@@ -96,7 +95,35 @@ class Endpoint:
         """
         if isinstance(self.tokens, EitherToken):
             return self.tokens.get(self, decode)
-        return get_with(self.tokens, self, decode)
+        return self.get_with(self.tokens, decode)
+
+    async def get_with(self, tokens: TokenProvider, decode: Callable[[Response], T], *, replaceable: bool = True) -> T:
+        """As `get`, with these tokens; another one is tried where they are `replaceable`."""
+        upstream, read, replaced = self.upstream, partial(decode_unless_unusable, decode), False
+        try:
+            token = await tokens.current()
+            while True:
+                request = self.request(token)
+                try:
+                    answer = await upstream.call(request, read)
+                except RejectedTokenError:
+                    token = await wait_for_refresh(upstream, tokens, token, replaceable=replaceable)
+                except AuthenticationError as error:
+                    if replaced:
+                        upstream.auth_failures.record_failure()
+                    if replaced or upstream.auth_failures.is_final(request.url, token):
+                        raise denied(error) from None
+                    fresh = await refresh(upstream, tokens, token) if replaceable else None
+                    if fresh is None:
+                        raise
+                    token, replaced = fresh, True
+                else:
+                    upstream.auth_failures.record_success(request.url, token)
+                    return answer
+        except AuthenticationError as error:
+            # All polls with this credential fail together.
+            error.culprit = tokens.origin
+            raise
 
     def request(self, token: str) -> Request:
         headers = {**self.headers, self.header: self.scheme + token} if token else dict(self.headers)
@@ -139,7 +166,7 @@ class EitherToken:
     async def get(self, endpoint: Endpoint, decode: Callable[[Response], T]) -> T:
         """As `Endpoint.get`, with each of the two. Raises the error of the likelier one."""
         # It raises where the account cannot log in, or is disabled in the region.
-        await current_of(self._first)
+        await self._first.current()
         known = self._accepted is not None
         likely, other = self._first, self._second
         if self._accepted is other and other.issued.value:
@@ -157,7 +184,7 @@ class EitherToken:
         failure: AuthenticationError | PermissionDeniedError | None = None
         for provider, replaceable in attempts:
             try:
-                answer = await get_with(provider, endpoint, decode, replaceable=replaceable)
+                answer = await endpoint.get_with(provider, decode, replaceable=replaceable)
             except (AuthenticationError, PermissionDeniedError) as error:
                 failure = error if provider is likely or failure is None else failure
             else:
@@ -175,48 +202,6 @@ class EitherToken:
 
 class UnusableTokenError(AuthenticationError):
     """The token was not evaluated: the server does not accept a header as long as it is."""
-
-
-async def get_with(
-    tokens: TokenProvider, endpoint: Endpoint, decode: Callable[[Response], T], *, replaceable: bool = True
-) -> T:
-    """As `Endpoint.get`, with `tokens` instead of the endpoint's; another one is tried where they are `replaceable`."""
-    upstream = endpoint.upstream
-    read = partial(decode_unless_unusable, decode)
-    replaced = False
-    try:
-        token = await tokens.current()
-        while True:
-            request = endpoint.request(token)
-            try:
-                answer = await upstream.call(request, read)
-            except RejectedTokenError:
-                token = await wait_for_refresh(upstream, tokens, token, replaceable=replaceable)
-            except AuthenticationError as error:
-                if replaced:
-                    upstream.auth_failures.record_failure()
-                if replaced or upstream.auth_failures.is_final(request.url, token):
-                    raise denied(error) from None
-                fresh = await refresh(upstream, tokens, token) if replaceable else None
-                if fresh is None:
-                    raise
-                token, replaced = fresh, True
-            else:
-                upstream.auth_failures.record_success(request.url, token)
-                return answer
-    except AuthenticationError as error:
-        # All polls with this credential fail together.
-        error.culprit = tokens.origin
-        raise
-
-
-async def current_of(tokens: TokenProvider) -> str:
-    """Return the current token. Raises as `Endpoint.get` does where there is none."""
-    try:
-        return await tokens.current()
-    except AuthenticationError as error:
-        error.culprit = tokens.origin
-        raise
 
 
 def decode_unless_unusable(decode: Callable[[Response], T], response: Response) -> T:

@@ -1,11 +1,15 @@
-"""Requests to one upstream: timeouts, limits, retries and counts in one place; aiohttp's exceptions end here."""
+"""Requests to one upstream: timeouts, limits, retries, failures that are not repeated, and counts in one place.
+
+aiohttp's exceptions end here.
+"""
 
 import asyncio
+import math
 import random
 import re
 import ssl
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,28 +18,24 @@ from itertools import count
 from typing import Protocol, TypeVar
 
 import aiohttp
-import msgspec
 import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiolimiter import AsyncLimiter
 
 from exporter.clock import Clock, SystemClock
 from exporter.errors import (
-    DecodeError,
+    AuthenticationError,
     PollError,
     RejectedError,
     ThrottledError,
     TransientError,
-    UnexpectedStatusError,
     UpstreamConnectionError,
 )
-from exporter.http.failures import AuthFailures, CircuitBreaker, RejectedTokens
-from exporter.http.message import Request, Response, utf8_json
+from exporter.http.message import Request, Response, readable
 from exporter.http.names import Resolver
-from exporter.http.translation import map_exception
+from exporter.http.translation import map_exception, redirected, too_long
 from exporter.redaction import remember
 from exporter.text import Text
-from exporter.threads import off_loop
 
 T = TypeVar("T")
 
@@ -56,6 +56,12 @@ LOOKUP_SHARE = 0.9
 LONGEST_PAUSE_WITHIN_POLL = 30.0
 # A Retry-After of days is a mistake of the upstream's; it must not silence a region until a restart.
 LONGEST_PAUSE = 600.0
+# Unanswered requests in a row that open the circuit: more than one slow target causes with its retries.
+FAILURE_LIMIT = 8
+# A fresh token did not help: the next one is requested after this many seconds, or sooner while nothing is answered.
+FIRST_TTL, NEGATIVE_CACHE_TTL = 15.0, 600.0
+# Ends the error of a target that shares the result of another one's request.
+NOT_REPEATED = Text(" (not requested again for this target)", "（没有为此目标重复请求）")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,125 @@ class Unobserved:
 
 
 UNOBSERVED = Unobserved()
+
+
+class CircuitBreaker:
+    """Opens after some requests in a row to one host without any answer.
+
+    Thousands of targets can share one region. When its host hangs, each of their polls would hold one of the few
+    request slots until its timeout, and healthy regions would wait behind them. While the circuit is open, one request
+    at a time goes out as a probe; every poll that is due meanwhile waits for that probe and shares its result instead
+    of sending a request of its own. Any answer, even an error, closes the circuit.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._probe: asyncio.Future[PollError | None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the host is considered dead."""
+        return self._failures >= FAILURE_LIMIT
+
+    @property
+    def half_open(self) -> bool:
+        """Whether the circuit is open and a probe is under way."""
+        return self._probe is not None and self.is_open
+
+    def record_success(self) -> None:
+        """Note that the host sent something."""
+        self._failures = 0
+
+    def record_failure(self) -> None:
+        """Note that a request ended without an answer."""
+        self._failures += 1
+
+    async def wait_for_probe(self) -> None:
+        """Return when the caller may send its request.
+
+        Raises the error of another caller's probe that failed meanwhile.
+        """
+        while self.half_open and (probe := self._probe) is not None:
+            error = await asyncio.shield(probe)
+            # An error that is an answer (a redirect, say) closed the circuit: then every caller may send.
+            if error is not None and self.is_open:
+                once_for_all = Text(f"{error}{NOT_REPEATED.en}", f"{error.text.zh}{NOT_REPEATED.zh}")
+                raise type(error)(once_for_all, culprit=error.culprit)
+
+    @contextmanager
+    def probing(self) -> Iterator[None]:
+        """Make the enclosed request the probe that others wait for, if the circuit is open and there is none yet."""
+        if not self.is_open or self._probe is not None:
+            yield
+            return
+        probe = self._probe = asyncio.get_running_loop().create_future()
+        result: PollError | None = None
+        try:
+            yield
+        except PollError as error:
+            result = error
+            raise
+        finally:
+            self._probe = None
+            probe.set_result(result)
+
+
+class RejectedTokenError(AuthenticationError):
+    """The token was rejected elsewhere while the request waited its turn; it was not sent."""
+
+
+class RejectedTokens:
+    """The last tokens that were rejected and are being replaced: requests that wait with one of them are not sent."""
+
+    def __init__(self) -> None:
+        self._tokens: deque[str] = deque(maxlen=16)
+
+    def add(self, token: str) -> None:
+        self._tokens.append(token)
+
+    def discard(self, token: str) -> None:
+        """There is no other, or its source gives it out again."""
+        self._tokens = deque((each for each in self._tokens if each != token), maxlen=self._tokens.maxlen)
+
+    def raise_if_any(self, secrets: Iterable[str]) -> None:
+        """Raise RejectedTokenError if a request carries one of them."""
+        if self._tokens and any(secret in self._tokens for secret in secrets):
+            raise RejectedTokenError(
+                Text("the token was rejected while the request waited its turn", "令牌在请求排队期间被拒绝，请求未发送")
+            )
+
+
+class AuthFailures:
+    """Tells an expired token from a request that no token may make, so that the latter costs few logins.
+
+    A token that was good for the very same request before has expired. Otherwise, once a fresh token has not helped,
+    rejections are taken as final for a while: for long where other requests are answered with the token, for a time
+    that grows with every token in vain where none is. So any number of rejected requests cost no more logins than one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._accepted: dict[str, str] = {}
+        self._in_vain = 0
+        self._since = -math.inf
+
+    def record_success(self, url: str, token: str) -> None:
+        """`url` was answered to the bearer of `token`."""
+        self._accepted[url] = token
+        self._in_vain = 0
+
+    def record_failure(self) -> None:
+        """Note that a fresh token was rejected, too."""
+        self._in_vain += 1
+        self._since = self._clock.monotonic()
+
+    def is_final(self, url: str, token: str) -> bool:
+        """Whether a rejection of `url` with `token` says nothing against the token."""
+        if self._accepted.get(url) == token:
+            return False
+        growing = min(FIRST_TTL * 2.0 ** min(self._in_vain, 10), NEGATIVE_CACHE_TTL)
+        ttl = NEGATIVE_CACHE_TTL if token in self._accepted.values() else growing
+        return self._clock.monotonic() < self._since + ttl
 
 
 class Upstream:
@@ -197,8 +322,13 @@ class Upstream:
         response = await self._send(request)
         if (hook := _response_hook.get()) is not None:
             hook(request, response)
+
+        def read() -> T:
+            return decode(readable(response))
+
         try:
-            return await off_loop(len(response.body), DECODE_ON_LOOP_LIMIT, lambda: decode(readable(response)))
+            # `off_loop` would take one more coroutine for each poll.
+            return await asyncio.to_thread(read) if len(response.body) > DECODE_ON_LOOP_LIMIT else read()
         except PollError as error:
             if error.api_code is not None:
                 self._observer.api_error(self.name, request.collector, error.api_code)
@@ -261,7 +391,8 @@ class Upstream:
                 allow_redirects=False,
             ) as answer:
                 code = answer.status
-                raise_for_redirect(answer)
+                if code in range(300, 400):
+                    raise redirected(answer)
                 body = await read_limited(answer, self._settings.max_body)
         except PollError:
             breaker.record_success()
@@ -317,12 +448,6 @@ class FirstAnswer(ResponseHandler):
         super().data_received(data)
 
 
-def readable(response: Response) -> Response:
-    """Return the answer with its body as JSON in UTF-8."""
-    body = utf8_json(response.body, response.headers)
-    return response if body is response.body else msgspec.structs.replace(response, body=body)
-
-
 @lru_cache(maxsize=32_768)
 def parsed(url: str) -> yarl.URL:
     """Return the URL as it is, percent-encoding included; RejectedError if it is none of HTTP.
@@ -347,19 +472,6 @@ def host_of(url: yarl.URL) -> str:
     return url.host_port_subcomponent or ""
 
 
-def raise_for_redirect(answer: aiohttp.ClientResponse) -> None:
-    if answer.status in range(300, 400):
-        # Without the query, which may hold a token.
-        target = re.split("[?#]", answer.headers.get("Location", "nowhere"), maxsplit=1)[0][:200]
-        raise UnexpectedStatusError(
-            Text(
-                f"HTTP {answer.status}, a redirect to {target!a}: not followed, because the token must not travel to "
-                "another place; is the address in the configuration the final one?",
-                f"HTTP {answer.status}，重定向到 {target!a}：令牌不能发送到别处，因此没有跟随；请检查配置中的地址是否为最终地址",
-            )
-        )
-
-
 async def sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Keep aiohttp from repeating a GET or DELETE by itself when the host hangs up.
 
@@ -382,19 +494,6 @@ async def read_limited(answer: aiohttp.ClientResponse, limit: int) -> bytes:
         part = await answer.content.readany()
         size += len(part)
         if size > limit:
-            raise DecodeError(
-                Text(
-                    f"the answer is longer than poll.max_body allows, which is {in_units(limit)}",
-                    f"响应超过 poll.max_body 的上限 {in_units(limit)}",
-                )
-            )
+            raise too_long(limit)
         parts.append(part)
     return b"".join(parts)
-
-
-def in_units(size: int) -> str:
-    """Return a number of bytes for people, to three digits."""
-    for unit, of_unit in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
-        if size >= of_unit:
-            return f"{size / of_unit:.3g} {unit}"
-    return f"{size} bytes"

@@ -75,6 +75,12 @@ class Response(msgspec.Struct, frozen=True):
     received: float
 
 
+def readable(response: Response) -> Response:
+    """Return the answer with its body as JSON in UTF-8."""
+    body = utf8_json(response.body, response.headers)
+    return response if body is response.body else msgspec.structs.replace(response, body=body)
+
+
 def utf8_json(body: bytes, headers: Mapping[str, str]) -> bytes:
     """`body` in UTF-8 without a byte order mark and without half a character; the very same if it is so already.
 

@@ -16,8 +16,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import AuthenticationError, PollError, TransientError
-from exporter.http.client import ClosedUpstreamError, Upstream
-from exporter.http.failures import NEGATIVE_CACHE_TTL
+from exporter.http.client import NEGATIVE_CACHE_TTL, ClosedUpstreamError, Upstream
 from exporter.http.message import ALARMING_SKEW, DATE_RESOLUTION, Request, Response, clock_skew, describe_skew
 from exporter.redaction import remember
 from exporter.text import Text

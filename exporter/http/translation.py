@@ -1,7 +1,8 @@
-"""Messages for exceptions of aiohttp and of the system."""
+"""Errors of an exchange: messages for exceptions of aiohttp and of the system, and for answers that are not taken."""
 
 import errno
 import os
+import re
 import ssl
 
 import aiohttp
@@ -10,6 +11,7 @@ from exporter.errors import (
     DecodeError,
     PollError,
     RejectedError,
+    UnexpectedStatusError,
     UntrustedCertificateError,
     UpstreamConnectionError,
     UpstreamTimeoutError,
@@ -99,3 +101,34 @@ def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientS
 def system_words(error: OSError) -> str:
     """Return the system's name of an error: asyncio's own texts repeat the address instead of saying what happened."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or type(error).__name__
+
+
+def redirected(answer: aiohttp.ClientResponse) -> UnexpectedStatusError:
+    """Return the error for a redirect."""
+    # Without the query, which may hold a token.
+    target = re.split("[?#]", answer.headers.get("Location", "nowhere"), maxsplit=1)[0][:200]
+    return UnexpectedStatusError(
+        Text(
+            f"HTTP {answer.status}, a redirect to {target!a}: not followed, because the token must not travel to "
+            "another place; is the address in the configuration the final one?",
+            f"HTTP {answer.status}，重定向到 {target!a}：令牌不能发送到别处，因此没有跟随；请检查配置中的地址是否为最终地址",
+        )
+    )
+
+
+def too_long(limit: int) -> DecodeError:
+    """Return the error for an answer of more than `limit` bytes."""
+    return DecodeError(
+        Text(
+            f"the answer is longer than poll.max_body allows, which is {in_units(limit)}",
+            f"响应超过 poll.max_body 的上限 {in_units(limit)}",
+        )
+    )
+
+
+def in_units(size: int) -> str:
+    """Return a number of bytes for people, to three digits."""
+    for unit, of_unit in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size >= of_unit:
+            return f"{size / of_unit:.3g} {unit}"
+    return f"{size} bytes"

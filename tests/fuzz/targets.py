@@ -30,8 +30,7 @@ from exporter.config.loading import effective_yaml, load
 from exporter.config.model import TOKEN_URL
 from exporter.errors import AuthenticationError, ConfigurationError, PermanentError, PollError
 from exporter.http import Request, Response, Upstream
-from exporter.http.client import readable
-from exporter.http.message import parse_retry_after
+from exporter.http.message import parse_retry_after, readable
 from exporter.metrics.format import Format
 from exporter.polling import Target
 from exporter.redaction import SHORTEST_PART, Redactor

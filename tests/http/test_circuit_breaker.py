@@ -7,7 +7,7 @@ from aiohttp import web
 
 from exporter.errors import PollError, RejectedError, UnexpectedStatusError, UpstreamTimeoutError
 from exporter.http import CircuitBreaker
-from exporter.http.failures import FAILURE_LIMIT
+from exporter.http.client import FAILURE_LIMIT
 from tests.support.http import Network, body_of, get
 
 

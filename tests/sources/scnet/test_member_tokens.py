@@ -9,7 +9,7 @@ from aiohttp import web
 from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, PollError
 from exporter.http import EitherToken, StaticToken, TokenCache, TokenSource
-from exporter.http.failures import NEGATIVE_CACHE_TTL
+from exporter.http.client import NEGATIVE_CACHE_TTL
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, renewal
 from tests.support.clock import FakeClock
 from tests.support.http import Network
