@@ -251,7 +251,7 @@ class SourceStatus(NamedTuple):
     working: int | None
 
 
-# How the last poll of a target ended: whether it worked; None where the optional endpoint is not there.
+# The last poll of a target: whether it worked; None where the optional endpoint is not there.
 Last = bool | Literal["untried"] | None
 
 
