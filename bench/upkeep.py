@@ -16,7 +16,7 @@ from exporter.app import Application
 from exporter.cli.serve import collector_paused
 from exporter.polling import TargetKey
 from exporter.records import Job, JobState
-from exporter.sources.figures import MemberJobs
+from exporter.sources.display import MemberJobs
 from exporter.sources.per_job import PerJobBudget
 
 USERS, QUEUES, INTERVAL = 10_000, 5, 20

@@ -72,6 +72,11 @@ class Answer(Record, frozen=True, gc=False, kw_only=True):
     unknown_states: int = 0
     fingerprint: int | None = None
 
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """The unknown states in the spelling of the upstream; empty where one comes without a word."""
+        return ()
+
     def fingerprinted(self, body: bytes) -> Self:
         """Return it marked with the body it was read from, unless each poll has to count flaws in that."""
         if self.rejected or self.rejected_values or self.unknown_states:
@@ -114,9 +119,7 @@ class JobListing(Answer, frozen=True, gc=False):
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
-        """The unknown states in the spelling of the upstream; empty where a job comes without a state."""
-        if not self.unknown_states:
-            return ()
+        """As those of any answer."""
         return tuple(sorted({job.raw_state for job in self.jobs if job.state is JobState.UNKNOWN}))
 
     @property

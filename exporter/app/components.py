@@ -4,9 +4,8 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from exporter.app.membership import Membership, UnknownMembersError, accounts_with_members
 from exporter.app.tls import Contexts, context_for
@@ -21,21 +20,22 @@ from exporter.polling import WHOLE, Shard, TargetKey
 from exporter.sources.collector import subjects_of
 from exporter.sources.octopus.project import Project
 from exporter.sources.per_job import PerJobBudget
-from exporter.sources.scnet.platform import Platform
+from exporter.sources.scnet.platform import AccountSession, Platform, account_at_work
 from exporter.sources.scnet.region import Region
-from exporter.sources.scnet.region_tokens import AccountSession, account_at_work
 from exporter.sources.slurm.cluster import SlurmCluster
 from exporter.sources.source import Context, Source
 
 
-class WithTls(Protocol):
-    """A part that connects to a host."""
+class Configured(Protocol):
+    """A part that connects to a host, and its section of the configuration."""
 
     @property
     def tls(self) -> ssl.SSLContext | bool: ...
+    @property
+    def section(self) -> Polled: ...
 
 
-Part = TypeVar("Part", bound=WithTls)
+Part = TypeVar("Part", bound=Configured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,35 +168,34 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
     Takes a while for thousands of users.
     """
 
-    def same(running: Mapping[str, Part], sections: Iterable[Any], section_of: str) -> dict[str, Part]:
-        configured = attrgetter(section_of)
+    def same(running: Mapping[str, Part], sections: Iterable[Polled]) -> dict[str, Part]:
         return {
             section.name: part
             for section in sections
             if (part := running.get(section.name)) is not None
             and part.tls is contexts[section.tls]
-            and configured(part) == section
+            and part.section == section
         }
 
-    accounts = same(before.accounts, share.accounts, "account")
+    accounts = same(before.accounts, share.accounts)
     kept = replace(before, contexts=contexts, accounts=accounts, regions={}, slurm={}, projects={}, platforms={})
     if share.poll.max_concurrency != before.config.poll.max_concurrency:
         return replace(kept, slots=asyncio.Semaphore(share.poll.max_concurrency))
     regions = {
         name: region
-        for name, region in same(before.regions, share.clusters, "cluster").items()
+        for name, region in same(before.regions, share.clusters).items()
         if all(accounts.get(account) is at_work for account, at_work in region.accounts.items())
     }
     platforms = {
         name: platform
-        for name, platform in same(before.platforms, share.accounts, "account").items()
+        for name, platform in same(before.platforms, share.accounts).items()
         if accounts.get(name) is platform.at_work
     }
     return replace(
         kept,
         regions=regions,
-        slurm=same(before.slurm, share.slurm, "cluster"),
-        projects=same(before.projects, share.octopus, "project"),
+        slurm=same(before.slurm, share.slurm),
+        projects=same(before.projects, share.octopus),
         platforms=platforms,
     )
 

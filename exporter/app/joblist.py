@@ -16,7 +16,7 @@ import msgspec
 
 from exporter.clock import timestamp_or_none
 from exporter.records import WAITS, Job, JobState
-from exporter.sources.figures import MemberJobs
+from exporter.sources.display import MemberJobs
 from exporter.text import natural, printable
 from exporter.tracking import MemberKey, Phase, TrackedJob, followed_id
 

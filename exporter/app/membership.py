@@ -15,7 +15,7 @@ from exporter.http import UNOBSERVED, Settings, TokenSource, Upstream
 from exporter.sources.scnet.discovery import ask_groups
 from exporter.sources.scnet.groups import Group
 from exporter.sources.scnet.login import PLATFORM
-from exporter.sources.scnet.region_tokens import AccountSession
+from exporter.sources.scnet.platform import AccountSession
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from exporter.clock import timestamp, timestamp_or_none
 from exporter.metrics.family import Sample
 from exporter.polling import STATES, Shard, TargetStatus
 from exporter.sources.collector import registry
-from exporter.sources.figures import (
+from exporter.sources.display import (
     Figures,
     ListedMember,
     ListFigures,

@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from exporter.app import Components, assemble
-from exporter.app.components import WithTls
+from exporter.app.components import Configured
 from exporter.app.membership import Membership, UnknownMembersError
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import info_of, target_infos
@@ -220,7 +220,7 @@ async def _ask_refused(components: Components, captured: Capture) -> None:
 
 def _upstream(components: Components, source: str) -> Upstream:
     """Return a connection of its own: requests that are to be rejected must not count as failures of the others."""
-    parts: dict[str, WithTls] = {
+    parts: dict[str, Configured] = {
         **components.accounts,
         **components.regions,
         **components.slurm,

@@ -1,18 +1,202 @@
-"""All that is shown of targets: samples for Prometheus, the numbers for people beside them, and how the polls go."""
+"""All that is shown of targets: samples for Prometheus, the numbers for people beside them, and how the polls go.
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+A number is None where it is unknown, and so is a sum of which a part is: unknown is never zero.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from exporter.errors import PollError
 from exporter.metrics import health
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.family import Family
+from exporter.metrics.family import Family, Sample
 from exporter.metrics.format import Chunks, one_each
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.polling import SourceStatus, TargetKey, TargetStatus
-from exporter.sources.figures import Figures, StatusSummary
+from exporter.records import Job, JobState, known_sum
 from exporter.sources.per_job import PerJobBudget
 from exporter.sources.tracked import Tracked
+from exporter.tracking import MemberKey
+
+STATES: Final = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER)
+Number = int | None
+
+
+class Counts(NamedTuple):
+    """Jobs by state; whatever is none of the first four is other."""
+
+    running: Number = 0
+    queued: Number = 0
+    held: Number = 0
+    suspended: Number = 0
+    other: Number = 0
+
+
+class InUse(NamedTuple):
+    """Resources allocated to jobs now, in cores and devices."""
+
+    cpus: Number = 0
+    gpus: Number = 0
+    dcus: Number = 0
+
+
+class QueueFigures(msgspec.Struct, frozen=True, gc=False):
+    """Jobs of a user by queue. `numbers` are the fields of the queues' `Counts`, one queue after the other.
+
+    In so few objects, because ten thousand users have a hundred thousand counts, made anew with every change.
+    """
+
+    names: tuple[str, ...]
+    numbers: tuple[Number, ...]
+
+    @property
+    def queues(self) -> list[tuple[str, Counts]]:
+        """The queues and their counts."""
+        width = len(STATES)
+        return [
+            (name, Counts._make(self.numbers[start : start + width]))
+            for name, start in zip(self.names, range(0, len(self.numbers), width), strict=True)
+        ]
+
+
+class MemberFigures(NamedTuple):
+    """Jobs of a group's member, and what they use."""
+
+    jobs: Counts
+    in_use: InUse
+
+
+class ListedMember(NamedTuple):
+    """A member among those that one target lists: by their names, with the jobs of each queue."""
+
+    group: str
+    user: str
+    figures: MemberFigures
+    queues: tuple[tuple[str, Counts], ...] = ()
+
+
+class ListFigures(NamedTuple):
+    """The members that one target lists."""
+
+    members: tuple[ListedMember, ...]
+
+
+class TaskFigures(NamedTuple):
+    """Length of a queue of data jobs."""
+
+    length: Number
+
+
+class SampleFigures(NamedTuple):
+    """The samples of a declared collector, as they are."""
+
+    samples: tuple[Sample, ...]
+
+
+class MemberJobs(NamedTuple):
+    """The single jobs of a member that a target listed last."""
+
+    source: str
+    group: str
+    user: str
+    group_id: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def key(self) -> MemberKey:
+        """The member, for the tracker."""
+        return MemberKey(self.source, self.group_id, self.user)
+
+
+Figures = QueueFigures | MemberFigures | ListFigures | TaskFigures | SampleFigures
+
+
+class Totals(NamedTuple):
+    """Figures of one source, added up by kind; None where it has none of the kind."""
+
+    queues: Counts | None
+    members: MemberFigures | None
+    tasks: TaskFigures | None
+
+
+class StatusSummary:
+    """The figures that each target shows now, and the single jobs, where these may be shown."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, dict[TargetKey, Figures]] = {}
+        self._jobs: dict[TargetKey, tuple[MemberJobs, ...]] = {}
+
+    def copy(self) -> "StatusSummary":
+        """Return the figures as they are now: those of a target are never changed, only replaced."""
+        copied = StatusSummary()
+        copied._shown = {source: dict(shown) for source, shown in self._shown.items()}
+        copied._jobs = dict(self._jobs)
+        return copied
+
+    def show(self, key: TargetKey, figures: Figures) -> None:
+        self._shown.setdefault(key.source, {})[key] = figures
+
+    def show_jobs(self, key: TargetKey, listed: tuple[MemberJobs, ...]) -> None:
+        self._jobs[key] = listed
+
+    def hide_jobs(self) -> None:
+        """Forget all single jobs."""
+        self._jobs.clear()
+
+    @property
+    def jobs(self) -> list[MemberJobs]:
+        """The single jobs of all targets."""
+        return list(chain.from_iterable(self._jobs.values()))
+
+    def hide(self, key: TargetKey) -> None:
+        """Remove the target's figures and jobs, if there are any."""
+        self._jobs.pop(key, None)
+        of_source = self._shown.get(key.source, {})
+        of_source.pop(key, None)
+        if not of_source:
+            self._shown.pop(key.source, None)
+
+    def of(self, key: TargetKey) -> Figures | None:
+        return self._shown.get(key.source, {}).get(key)
+
+    def samples(self, source: str) -> Iterator[Sample]:
+        """Yield the samples of the declared collectors of a source."""
+        for figures in self._shown.get(source, {}).values():
+            if isinstance(figures, SampleFigures):
+                yield from figures.samples
+
+    def totals(self, source: str) -> Totals:
+        """Return the sums over a region's or project's targets."""
+        shown = tuple(self._shown.get(source, {}).values())
+        queues = [figures.numbers for figures in shown if isinstance(figures, QueueFigures)]
+        members = [figures for figures in shown if isinstance(figures, MemberFigures)]
+        lists = [figures for figures in shown if isinstance(figures, ListFigures)]
+        members += [member.figures for figures in lists for member in figures.members]
+        tasks = [figures.length for figures in shown if isinstance(figures, TaskFigures)]
+        return Totals(
+            Counts(*added(list(in_counts(chain.from_iterable(queues))), len(Counts._fields))) if queues else None,
+            MemberFigures(
+                Counts(*added([member.jobs for member in members], len(Counts._fields))),
+                InUse(*added([member.in_use for member in members], len(InUse._fields))),
+            )
+            if members or lists
+            else None,
+            TaskFigures(added([(length,) for length in tasks], 1)[0]) if tasks else None,
+        )
+
+
+def in_counts(numbers: Iterable[Number]) -> Iterator[tuple[Number, ...]]:
+    """Yield the numbers of queues by queue: as many at a time as a `Counts` has fields."""
+    one_after_the_other = iter(numbers)
+    return zip(*[one_after_the_other] * len(STATES), strict=True)
+
+
+def added(rows: Sequence[tuple[Number, ...]], width: int) -> list[Number]:
+    """Return the sums of columns; None where a value of the column is unknown."""
+    return [known_sum(column) for column in zip(*rows, strict=True)] if rows else [0] * width
 
 
 class Display:

@@ -21,7 +21,7 @@ from exporter.metrics.format import Chunks, chunks_of, sample, start
 from exporter.polling import TargetKey, batched
 from exporter.records import HOLDS_NOTHING, Answer, Job, JobListing, JobState, known_sum, qualified_id
 from exporter.sources.collector import Subject
-from exporter.sources.figures import (
+from exporter.sources.display import (
     STATES,
     Counts,
     Figures,

@@ -8,7 +8,7 @@ from exporter.metrics.format import Chunks
 from exporter.polling import TargetKey
 from exporter.records import HOLDS_NOTHING, Job, JobListing, JobState
 from exporter.sources import jobs as of_jobs
-from exporter.sources.figures import (
+from exporter.sources.display import (
     Counts,
     InUse,
     MemberFigures,

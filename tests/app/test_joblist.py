@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.app.joblist import ORDERS, SLICE, JobSelection, job_facts, select_jobs
 from exporter.records import Job, JobState
-from exporter.sources.figures import MemberJobs
+from exporter.sources.display import MemberJobs
 from exporter.tracking import Phase, TrackedJob
 
 NOW = 1_790_000_000.0

@@ -10,7 +10,7 @@ from exporter.app.status import LastReload, Selection, Snapshot, status_of
 from exporter.errors import AuthenticationError, PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.polling import WHOLE, Shard, Target, TargetKey, TargetStatus
 from exporter.records import Job, JobState
-from exporter.sources.figures import (
+from exporter.sources.display import (
     Counts,
     InUse,
     MemberFigures,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter.metrics.family import gauge
 from exporter.polling import Shard
 from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS
-from exporter.sources.figures import Counts, InUse, MemberFigures, SampleFigures
+from exporter.sources.display import Counts, InUse, MemberFigures, SampleFigures
 from exporter.sources.scnet.account import BALANCE, STATUS
 from exporter.web.html import Markup, element, together, void
 from exporter.web.page import StatusPage

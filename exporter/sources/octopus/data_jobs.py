@@ -22,7 +22,7 @@ from exporter.http import Endpoint, Response
 from exporter.metrics.family import Sample, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, histogram_lines
 from exporter.sources.collector import NOT_THERE, Collector, Found, Subject, read_row, register, rendered
-from exporter.sources.figures import SampleFigures
+from exporter.sources.display import SampleFigures
 from exporter.sources.octopus.api import error_of
 from exporter.sources.octopus.pages import decoded, moment_of, raise_if_all_rejected, skew_of, total_of
 from exporter.sources.octopus.project import PROJECT, Project, whose

@@ -3,20 +3,20 @@
 import asyncio
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Hashable, Iterator
+from typing import ClassVar, Final
 
 import structlog
 
 from exporter.config import OctopusProject, OctopusQueue, Secret
-from exporter.http import ALARMING_SKEW, Settings, StaticToken, TokenCache, TokenSource, Upstream
+from exporter.http import ALARMING_SKEW, StaticToken, TokenCache, TokenSource
 from exporter.metrics.family import Family, Text, gauge
-from exporter.polling import Target, TargetKey
-from exporter.sources.collector import Per, Subject, label_part, subjects_of
+from exporter.polling import WHOLE, TargetKey
+from exporter.sources.collector import Per, Subject, label_part
 from exporter.sources.octopus.auth import IamLogin
 from exporter.sources.octopus.queue_diff import QueueTotals
 from exporter.sources.octopus.reading import Queue, QueueReader
-from exporter.sources.source import Context, target_of
+from exporter.sources.source import Context, Source
 
 log = structlog.get_logger()
 
@@ -56,11 +56,12 @@ def whose(_subject: Subject) -> str:
     return "let the IAM user read this project's Octopus data"
 
 
-class Project:
-    """A configured project at work. Making one has no effect yet."""
+class Project(Source):
+    """A configured project at work."""
 
-    kind: Final = "octopus"
-    up_family: Final[Family] = UP
+    kind: ClassVar = "octopus"
+    up_family: ClassVar[Family] = UP
+    max_concurrency: ClassVar = 1
 
     def __init__(
         self,
@@ -70,100 +71,48 @@ class Project:
         slots: asyncio.Semaphore,
         tls: ssl.SSLContext | bool,
         before: "Project | None" = None,
-        owns: Callable[[TargetKey], bool] = lambda _key: True,
+        owns: Callable[[TargetKey], bool] = WHOLE.owns,
     ) -> None:
-        """`before` is the project of this name until now, whose queues' counters go on where they mean the same.
-
-        `owns` says of each configured target whether this instance polls it, where several share them.
-        """
+        """`before` is the project of this name until now, whose queues' counters go on where they mean the same."""
+        super().__init__(project, context, slots=slots, tls=tls, owns=owns)
         self.project = project
-        self.tls = tls
-        self.name = project.name
-        self.context = context
-        self.upstream = self._made_upstream(1, slots, tls, project.requests_per_second)
-        # Logins go to another host than the project's calls, but count as the project's.
-        self._iam = self._made_upstream(1, slots, tls, None)
         self.reader = QueueReader(
             self.upstream, base_url=project.base_url, project_id=project.project_id, clock=context.clock
         )
-        self._logins = None
-        if (iam := project.iam) is not None and iam.password is not None:
-            login = IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project)
-            self._logins = TokenCache(login, context.clock)
-        self.token = self._made_token()
-        self._owns = owns
-        self._targets: list[Target] | None = None
+        self._logins: TokenCache | None = None
+        self.token: StaticToken | TokenSource
+        if project.token is not None:
+            self.token = StaticToken(project.token)
+        else:
+            self._logins = TokenCache(login_of(project), context.clock)
+            # Logins go to another host than the project's calls, but count as the project's.
+            self.token = TokenSource(self._logins, source=self.name, upstream=self.connection(), observer=context.own)
         self._totals: dict[Queue, QueueTotals] = {}
         self._skew_told = False
-        if before is not None and before._asked == self._asked:  # noqa: SLF001 - another of this class
-            self._totals = before._totals  # noqa: SLF001 - as above
+        if before is not None and before.address == self.address:
+            self._totals = before._totals  # noqa: SLF001 - another of this class
 
-    def warnings(self) -> list[str]:
-        """Return settings that are allowed but may surprise."""
-        return []
+    @property
+    def address(self) -> Hashable:
+        return self.project.base_url, self.project.project_id
 
-    def targets(self) -> list[Target]:
-        """Return a target for each queue, in the order of the configuration."""
-        if self._targets is None:
-            self._targets = [
-                target_of(self, collector, subject, self.project.poll, (*self._asked, subject.section))
-                for collector, subject in subjects_of("octopus", self.project)
-                if self._owns(collector.configured_key(subject))
-            ]
-        for name in dict.fromkeys(target.key.collector for target in self._targets):
-            self.context.own.declare(self.name, name)
-            self.context.own.poll_interval(self.name, name, self.project.poll.interval)
-        return self._targets
-
-    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
-        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
+    def use_changed(self, secrets: frozenset[Secret]) -> bool:
+        """Use the new contents of `secrets`; False where none of them is its own."""
         iam = self.project.iam
         if self.project.token not in secrets and (iam is None or iam.password not in secrets):
-            return []
+            return False
         if self._logins is not None:
             self._logins.credential_changed()
-        return [target.key for target in self.targets()]
+        return True
 
     async def show_token_expiry(self) -> None:
         """Declare the token's metrics; a pasted token carries no expiry."""
         if self._logins is not None:
             self.context.own.declare_token(self.name)
 
-    async def hide_token_expiry(self) -> None:
-        """Take the expiry of the token out of the metrics."""
-        self.context.own.token_expiry(self.name, "", None)
-
-    async def close(self) -> None:
-        """Let requests in flight finish, then close the connections."""
-        await self.upstream.close()
-        await self._iam.close()
-        # They refer to the project: so all of it is freed immediately instead of being left to the garbage collector.
-        self._targets = None
-
-    def _made_upstream(
-        self,
-        max_concurrency: int,
-        slots: asyncio.Semaphore,
-        tls: ssl.SSLContext | bool,
-        requests_per_second: float | None,
-    ) -> Upstream:
-        poll = self.project.poll
-        settings = Settings(self.name, poll.timeout, poll.retries, max_concurrency, requests_per_second, poll.max_body)
-        return Upstream(settings, slots=slots, observer=self.context.own, clock=self.context.clock, tls=tls)
-
-    def _made_token(self) -> StaticToken | TokenSource:
-        if self.project.token is not None:
-            return StaticToken(self.project.token)
-        assert self._logins is not None  # noqa: S101 - the configuration's checks see to it
-        return TokenSource(self._logins, source=self.name, upstream=self._iam, observer=self.context.own)
-
     def totals_of(self, queue: Queue) -> QueueTotals:
         """Return the counts of a queue so far."""
         return self._totals.setdefault(queue, QueueTotals())
-
-    @property
-    def _asked(self) -> tuple[str, str]:
-        return self.project.base_url, self.project.project_id
 
     def tell_skew(self, skew: float | None) -> None:
         """Log once that the clocks differ, and once that they no longer do."""
@@ -179,3 +128,11 @@ class Project:
         elif self._skew_told and not alarming:
             log.info("this machine's clock agrees with the project's again", source=self.name)
         self._skew_told = alarming
+
+
+def login_of(project: OctopusProject) -> IamLogin:
+    """Return the way that a project without a pasted token logs in."""
+    iam = project.iam
+    assert iam is not None  # noqa: S101 - the configuration's checks see to it
+    assert iam.password is not None  # noqa: S101
+    return IamLogin(iam.url, iam.domain, iam.user, iam.password, iam.project)

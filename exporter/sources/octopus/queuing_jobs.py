@@ -11,7 +11,7 @@ from exporter.errors import RejectedError
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each, sample
 from exporter.sources.collector import Collector, Subject, register
-from exporter.sources.figures import TaskFigures
+from exporter.sources.display import TaskFigures
 from exporter.sources.octopus.project import QUEUE, Project, whose
 from exporter.sources.octopus.queue_diff import QueueTotals
 from exporter.sources.octopus.reading import Queue, QueueContent, QueueListing

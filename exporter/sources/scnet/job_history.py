@@ -7,7 +7,7 @@ A row appears some 45 seconds after the end, and a job that was requeued has one
 last minutes once more; after a time without polls, for all of it, up to a day. The tracker counts each end once.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -56,15 +56,18 @@ class Row(msgspec.Struct, gc=False, rename="camel"):
     dcu_num_used: Count | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """The rows that ended `until` a time; `rejected` ones could not be read."""
+class Ends(Answer, frozen=True, kw_only=True):
+    """The rows that ended `until` a time."""
 
     rows: tuple[EndedJob, ...]
     until: float
-    rejected: int = 0
     # In the output of `once` there is nothing of them.
     samples: tuple[Sample, ...] = ()
+
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """As those of any answer."""
+        return tuple(sorted({row.job.raw_state for row in self.rows if row.job.state is JobState.UNKNOWN}))
 
 
 def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> tuple[EndedJob, str]:
@@ -113,10 +116,10 @@ class HistoryPolling:
             raise
         self._incomplete = 0 if ends.until == now else self._incomplete + 1
         if self._incomplete % MOST_INCOMPLETE == 0:
-            return replace(ends, until=now)
+            return msgspec.structs.replace(ends, until=now)
         # Rows that were missed are requested once more the next time, from where all was read.
         read_until = service.history_read_until(self._region.name) if service is not None else None
-        return replace(ends, until=since if read_until is None else min(read_until, now))
+        return msgspec.structs.replace(ends, until=since if read_until is None else min(read_until, now))
 
     async def between(self, since: float, now: float) -> Ends:
         """Return the ends between two Unix times. Raises PollError; NotThereError where there is no list of them.
@@ -135,17 +138,19 @@ class HistoryPolling:
                 self._platform_until = self._context.clock.monotonic() + NOT_THERE_FOR
         if self._asks_platform():
             complete = await self._read_platform(reading, since, now)
-        return Ends(tuple(reading.rows.values()), now if complete else since, reading.rejected)
+        rows = tuple(reading.rows.values())
+        return Ends(
+            rows=rows,
+            until=now if complete else since,
+            rejected=reading.rejected,
+            unknown_states=sum(row.job.state is JobState.UNKNOWN for row in rows),
+        )
 
     def _asks_platform(self) -> bool:
         return self._context.clock.monotonic() < self._platform_until
 
     async def publish(self, ends: Ends) -> None:
-        words = {row.job.raw_state for row in ends.rows if row.job.state is JobState.UNKNOWN}
-        flaws = Answer(
-            rejected=ends.rejected, unknown_states=sum(row.job.state is JobState.UNKNOWN for row in ends.rows)
-        )
-        self._region.count_flaws(JOB_HISTORY.name, flaws, sorted(words))
+        self._context.count_flaws(self._key, ends)
         self._region.show(self._key, Found(()), {})
         await self._context.tracked.take_ends(self._key, ends.rows, ends.until)
 

@@ -365,7 +365,7 @@ class LivePolling:
         return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, refused, known))
 
     async def publish(self, records: jobs.Listed) -> None:
-        self._region.count_flaws(LIVE_JOBS.name, records, records.unknown_words)
+        self._region.context.count_flaws(self._key, records)
         self._region.remark(LIVE_JOBS.name, records.remark)
         await self._shown.show(records.listings)
 

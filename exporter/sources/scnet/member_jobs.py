@@ -171,7 +171,7 @@ class MemberPolling:
         return await self._endpoint.get(read_jobs)
 
     async def publish(self, records: JobListing) -> None:
-        self._region.count_flaws(MEMBER_JOBS.name, records, records.unknown_words)
+        self._region.context.count_flaws(self._followed.target, records)
         await self._shown.show({self._followed: records}, records.fingerprint)
 
 

@@ -1,28 +1,75 @@
-"""The SCNet platform as one account sees it: asked with the platform's token, at the account's address."""
+"""Accounts of the SCNet platform at work: the session of each, and what it polls with the platform's own token."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+import ssl
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from exporter.config import Secret
-from exporter.http import Endpoint, Settings, TokenSource, Upstream
+from exporter.config import Account, FileSecret, Secret
+from exporter.http import Endpoint, TokenCache, TokenSource
 from exporter.metrics.family import Family
-from exporter.metrics.format import Chunks
-from exporter.polling import Target, TargetKey
-from exporter.sources.collector import Collector, Found, Subject, subjects_of
-from exporter.sources.figures import SampleFigures
+from exporter.polling import WHOLE, TargetKey
+from exporter.sources.collector import Collector, Subject
 from exporter.sources.scnet.api import address, open_envelope
-from exporter.sources.scnet.login import PLATFORM, renewal
-from exporter.sources.scnet.region_tokens import AccountSession, secrets_of
+from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, PasswordLogin, renewal
 from exporter.sources.scnet.subjects import ACCOUNT_UP
-from exporter.sources.source import Context, target_of
+from exporter.sources.source import Context, Source
 
 
-class Platform:
-    """The platform for a configured account that collects something. Making one has no effect yet."""
+@dataclass(frozen=True, slots=True)
+class AccountSession:
+    """A configured account, the tokens of its login, and the TLS context for the host that it logs in at."""
 
-    kind: Final = "account"
-    up_family: Final[Family] = ACCOUNT_UP
+    account: Account
+    tokens: TokenCache
+    tls: ssl.SSLContext
+    # By collector: objects of those that are requested once for all regions of the account.
+    shared: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def section(self) -> Account:
+        """Its part of the configuration, as that of a source."""
+        return self.account
+
+
+def account_at_work(
+    account: Account, context: Context, tls: ssl.SSLContext, before: AccountSession | None = None
+) -> AccountSession:
+    """Return an account with the tokens that it had `before` a reload, if it logs in as before."""
+    if before is not None and before.tls is tls and same_login(account, before.account):
+        return AccountSession(account, before.tokens, tls)
+    return AccountSession(account, TokenCache(login_of(account), context.clock), tls)
+
+
+def same_login(one: Account, other: Account) -> bool:
+    """Whether two accounts log in alike, with the very same files: others are not read when their content changes."""
+    secrets = zip(secrets_of(one), secrets_of(other), strict=True)
+    return login_of(one) == login_of(other) and all(
+        mine is theirs or not isinstance(mine, FileSecret) for mine, theirs in secrets
+    )
+
+
+def login_of(account: Account) -> AccessKeyLogin | PasswordLogin:
+    """Return the way that an account logs in."""
+    if account.password is not None:
+        return PasswordLogin(account.user, account.password, account.org_id or "", account.url, account.name)
+    assert account.access_key is not None  # noqa: S101 - the configuration's checks see to it
+    assert account.secret_key is not None  # noqa: S101
+    return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url, account.name)
+
+
+def secrets_of(account: Account) -> tuple[Secret | None, ...]:
+    """Return the credentials of an account."""
+    return account.access_key, account.secret_key, account.password
+
+
+class Platform(Source):
+    """The platform for a configured account that collects something."""
+
+    kind: ClassVar = "account"
+    up_family: ClassVar[Family] = ACCOUNT_UP
+    open = staticmethod(open_envelope)
 
     def __init__(
         self,
@@ -30,89 +77,39 @@ class Platform:
         context: Context,
         *,
         slots: asyncio.Semaphore,
-        owns: Callable[[TargetKey], bool] = lambda _key: True,
+        owns: Callable[[TargetKey], bool] = WHOLE.owns,
     ) -> None:
-        """`owns` says of each configured target whether this instance polls it, where several share them."""
+        super().__init__(at_work.account, context, slots=slots, tls=at_work.tls, owns=owns)
         self.at_work = at_work
-        self.account = account = at_work.account
-        self.tls = at_work.tls
-        self.name = account.name
-        self.context = context
-        self.shown = context.display.answer
-        self._owns = owns
-        self._targets: list[Target] | None = None
-        poll = account.poll
-
-        def upstream(requests_per_second: float | None) -> Upstream:
-            settings = Settings(
-                self.name, poll.timeout, poll.retries, poll.max_concurrency, requests_per_second, poll.max_body
-            )
-            return Upstream(settings, slots=slots, observer=context.own, clock=context.clock, tls=self.tls)
-
-        self._upstream = upstream(account.requests_per_second)
-        # Logins may go to another host.
-        self._logins = upstream(None)
-        self.token = TokenSource(
+        self.account = at_work.account
+        self._token = TokenSource(
             at_work.tokens,
             PLATFORM,
             source=self.name,
-            upstream=self._logins,
+            # Logins may go to another host.
+            upstream=self.connection(),
             observer=context.own,
-            renewal=renewal(self._upstream, account.url),
+            renewal=renewal(self.upstream, self.account.url),
         )
 
-    def warnings(self) -> list[str]:
-        """Return settings that are allowed but may surprise."""
-        return []
-
-    def targets(self) -> list[Target]:
-        """All that is polled with this account, in the order of the registry: the same targets every time."""
-        account = self.account
-        if self._targets is None:
-            self._targets = [
-                target_of(self, collector, subject, account.poll, (account.url, account.user))
-                for collector, subject in subjects_of(account.listed_in, account)
-                if self._owns(collector.configured_key(subject))
-            ]
-        for name in dict.fromkeys(target.key.collector for target in self._targets):
-            self.context.own.declare(self.name, name)
-            self.context.own.poll_interval(self.name, name, account.poll.interval)
-        return self._targets
-
-    # For the polling of declared collectors: see `exporter.sources.collector.Source`.
-
-    open = staticmethod(open_envelope)
+    @property
+    def address(self) -> Hashable:
+        return self.account.url, self.account.user
 
     def endpoint(self, collector: Collector, subject: Subject) -> Endpoint:
         """Return the path of `collector`, requested with the platform's token."""
         url = self.account.url
         path = address(collector.path, subject.params, hpc_url=url, ac_url=url)
-        return Endpoint(self._upstream, self.token, collector.name, path)
+        return Endpoint(self.upstream, self._token, collector.name, path)
 
-    def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
-        """Let the target show this from now on."""
-        self.context.own.rejected(self.name, key.collector, found.rejected)
-        self.context.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
-
-    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
-        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
+    def use_changed(self, secrets: frozenset[Secret]) -> bool:
+        """Use the new contents of `secrets`; False where none of them is its own."""
         if secrets.isdisjoint(secrets_of(self.account)):
-            return []
+            return False
         self.at_work.tokens.credential_changed()
-        return [target.key for target in self.targets()]
+        return True
 
     async def show_token_expiry(self) -> None:
         """Put the expiry of the platform's token into the metrics."""
         self.context.own.declare_token(self.name)
-        self.token.show_expiry()
-
-    async def hide_token_expiry(self) -> None:
-        """Take the expiry of the token out of the metrics."""
-        self.context.own.token_expiry(self.name, "", None)
-
-    async def close(self) -> None:
-        """Let requests in flight finish, then close the connections."""
-        await self._upstream.close()
-        await self._logins.close()
-        # They refer to the platform: so all of it is freed immediately instead of being left to the garbage collector.
-        self._targets = None
+        self._token.show_expiry()

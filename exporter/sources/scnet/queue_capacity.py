@@ -11,7 +11,7 @@ import msgspec
 from exporter.metrics.family import Sample, Text
 from exporter.sources.capacity import CHARGE_RATE, CPUS, ENABLED, FREE_CPUS, FREE_NODES, LIMIT, NODES
 from exporter.sources.collector import Rows, Subject, collector
-from exporter.sources.scnet.of_users import OfUser
+from exporter.sources.scnet.owner import OfUser
 from exporter.sources.scnet.subjects import SCHEDULER
 from exporter.sources.values import Amount, Name, not_negative
 

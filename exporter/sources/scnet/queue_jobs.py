@@ -15,7 +15,7 @@ from exporter.metrics.family import Text, gauge
 from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
 from exporter.sources.collector import Collector, Subject, get_unless_shown, list_of, raise_if_all_rejected, register
-from exporter.sources.figures import QueueFigures
+from exporter.sources.display import QueueFigures
 from exporter.sources.jobs import lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, state_columns, states_to_show
 from exporter.sources.scnet.api import is_bare_null, open_envelope
@@ -380,7 +380,7 @@ class UserPolling:
     async def publish(self, records: QueueStatistics | None) -> None:
         if records is None:
             return
-        self._region.count_flaws(QUEUE_JOBS.name, records, records.unknown_words)
+        self._region.context.count_flaws(self._key, records)
         await self._show(records)
 
     async def _show(self, records: QueueStatistics) -> None:

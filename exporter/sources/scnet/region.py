@@ -1,44 +1,36 @@
-"""One SCNet region at work: its connections, its tokens and its targets."""
+"""One SCNet region at work: its targets, and the tokens that they travel with."""
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import structlog
 
 from exporter.config import Cluster, Secret
-from exporter.http import Endpoint, Settings, TokenProvider, Upstream
+from exporter.http import EitherToken, Endpoint, StaticToken, TokenProvider, TokenSource, Upstream
 from exporter.metrics.family import Family
-from exporter.metrics.format import Chunks
 from exporter.metrics.health import HPC_UP
-from exporter.polling import SLICE, Target, TargetKey
-from exporter.records import Answer
-from exporter.sources.collector import Collector, Found, Subject, collectors_of, registry, subjects_of
-from exporter.sources.figures import SampleFigures
+from exporter.polling import SLICE, WHOLE, Target, TargetKey, batched
+from exporter.sources.collector import Collector, Subject, collectors_of, registry, subjects_of
 from exporter.sources.scnet.api import address, open_envelope
-from exporter.sources.scnet.region_tokens import AccountSession, RegionTokens
+from exporter.sources.scnet.login import PLATFORM, read_token, renewal
+from exporter.sources.scnet.platform import AccountSession, secrets_of
 from exporter.sources.scnet.schedulers import SchedulerIds
 from exporter.sources.scnet.subjects import OWNER, USER
-from exporter.sources.source import Context, target_of
+from exporter.sources.source import Context, Source
 
 log = structlog.get_logger()
 
-
-class MadeTargets:
-    """A region's targets, made for the queues of these `users`."""
-
-    def __init__(self, users: list[str], targets: list[Target]) -> None:
-        self.users = users
-        self.targets = targets
-        self.endpoints = tuple(dict.fromkeys(target.key.collector for target in targets))
+T = TypeVar("T")
 
 
-class Region:
-    """A configured region at work. Making one has no effect yet."""
+class Region(Source):
+    """A configured region at work."""
 
-    kind: Final = "scnet"
-    up_family: Final[Family] = HPC_UP
+    kind: ClassVar = "scnet"
+    up_family: ClassVar[Family] = HPC_UP
+    open = staticmethod(open_envelope)
 
     def __init__(
         self,
@@ -48,34 +40,20 @@ class Region:
         *,
         slots: asyncio.Semaphore,
         tls: ssl.SSLContext,
-        owns: Callable[[TargetKey], bool] = lambda _key: True,
+        owns: Callable[[TargetKey], bool] = WHOLE.owns,
     ) -> None:
-        """`owns` says of each configured target whether this instance polls it, where several share them."""
+        super().__init__(cluster, context, slots=slots, tls=tls, owns=owns)
         self.cluster = cluster
-        self._owns = owns
-        self.tls = tls
         self.accounts = {name: accounts[name] for name in account_names(cluster)}
-        self.name = cluster.name
-        self.context = context
-        self.upstream = Upstream(
-            Settings(
-                name=cluster.name,
-                timeout=cluster.poll.timeout,
-                retries=cluster.poll.retries,
-                max_concurrency=cluster.poll.max_concurrency,
-                requests_per_second=cluster.requests_per_second,
-                max_body=cluster.poll.max_body,
-            ),
-            slots=slots,
-            observer=context.own,
-            clock=context.clock,
-            tls=tls,
-        )
-        self.shown = context.display.answer
-        self._made: MadeTargets | None = None
         self._remarks: dict[str, str] = {}
-        self.tokens = RegionTokens(cluster, self.accounts, context, upstream=self.upstream, slots=slots)
+        # The users that the targets were made for.
+        self._users: list[str] = []
+        self.tokens = RegionTokens(self)
         self.scheduler_ids = SchedulerIds(self.upstream, self.tokens.own, cluster.hpc_url, context.clock)
+
+    @property
+    def address(self) -> Hashable:
+        return self.cluster.cluster_id, self.cluster.hpc_url, self.cluster.ac_url
 
     def remark(self, collector: str, text: str) -> None:
         """Warn of something that a poll found out; an empty text takes it back. Logged when it changes."""
@@ -123,51 +101,34 @@ class Region:
         return [OWNER] if self.cluster.account is not None else []
 
     def targets(self) -> list[Target]:
-        """All that is polled in this region, in the order of the configuration: the same targets every time."""
-        made = self._made
-        if made is None or self._owner_changed(made):
-            users = self._queue_users()
-            made = self._made = MadeTargets(users, list(self._make_targets(users)))
-        for collector in made.endpoints:
-            self.context.own.declare(self.name, collector)
-            if registry()[collector].per is USER:
-                self.context.own.declare_queues(self.name)
-            self.context.own.poll_interval(self.name, collector, self.cluster.poll.interval)
-        return made.targets
+        """All that is polled in this region: others than before once its token turned out to be another user's."""
+        if self.cluster.users is None and self._users != self._queue_users():
+            self._targets = None
+        targets = super().targets()
+        if any(registry()[collector].per is USER for collector in {target.key.collector for target in targets}):
+            self.context.own.declare_queues(self.name)
+        return targets
 
     async def prepare(self) -> None:
         """Make the targets in slices: thousands in one go would block the event loop for too long."""
-        if self._made is None:
-            users, targets = self._queue_users(), list[Target]()
-            for target in self._make_targets(users):
+        if self._targets is None:
+            targets = list[Target]()
+            for target in self.new_targets():
                 targets.append(target)
                 if len(targets) % SLICE == 0:
                     await asyncio.sleep(0)
-            self._made = MadeTargets(users, targets)
+            self._targets = targets
 
-    def _owner_changed(self, made: MadeTargets) -> bool:
-        """Whether the token turned out to be another user's than when the targets were made."""
-        return self.cluster.users is None and made.users != self._queue_users()
-
-    def _make_targets(self, users: list[str]) -> Iterator[Target]:
-        cluster = self.cluster
-        owner = users[0] if users else OWNER
-        for collector, subject in subjects_of("clusters", cluster, owner):
+    def new_targets(self) -> Iterator[Target]:
+        """Make the targets for the users that are known now."""
+        cluster, users = self.cluster, self._queue_users()
+        self._users = users
+        for collector, subject in subjects_of("clusters", cluster, users[0] if users else OWNER):
             # Each of several instances needs the ends of its members, which one answer holds for all.
             owns = collector.tells_ends or self._owns(collector.configured_key(subject))
-            if not owns or (subject.configured is not None and not users):
-                continue
-            identity = (cluster.cluster_id, cluster.hpc_url, cluster.ac_url, subject.target)
-            together = f"{collector.name}/{cluster.account}" if collector.per.needs_account else ""
-            yield target_of(self, collector, subject, cluster.poll, identity, together=together)
-
-    def count_flaws(self, collector: str, answer: Answer, unknown_words: Iterable[str]) -> None:
-        """Count what could not be used of an answer; log an unknown state once for each spelling."""
-        self.context.count_flaws(self.name, collector, answer, unknown_words)
-
-    # For the polling of declared collectors: see `exporter.sources.collector.Source`.
-
-    open = staticmethod(open_envelope)
+            if owns and (subject.configured is None or users):
+                together = f"{collector.name}/{cluster.account}" if collector.per.needs_account else ""
+                yield self.new_target(collector, subject, together=together)
 
     def endpoint(self, collector: Collector, subject: Subject) -> Endpoint:
         """Return the path of `collector`, requested with the token of the subject's user, or else the region's."""
@@ -180,17 +141,12 @@ class Region:
             tokens = self.tokens.of_user(subject.user) if subject.user else self.tokens.own
         return Endpoint(self.upstream, tokens, collector.name, url)
 
-    def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
-        """Let the target show this from now on."""
-        self.context.own.rejected(self.name, key.collector, found.rejected)
-        self.context.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
-
-    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
-        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
-        if not self.tokens.credentials_changed(secrets):
-            return []
+    def use_changed(self, secrets: frozenset[Secret]) -> bool:
+        """Use the new contents of `secrets`; False where none of them is its own."""
+        if not self.tokens.use_changed(secrets):
+            return False
         self.scheduler_ids.credential_changed()
-        return [target.key for target in self.targets()]
+        return True
 
     async def show_token_expiry(self) -> None:
         """Put the expiry of the tokens into the metrics."""
@@ -200,12 +156,107 @@ class Region:
         """Take the expiry of the tokens out of the metrics."""
         await self.tokens.hide_expiry()
 
-    async def close(self) -> None:
-        """Let requests in flight finish, then close the connections."""
-        await self.tokens.close()
-        await self.upstream.close()
-        # They refer to the region: so all of it is freed immediately instead of being left to the garbage collector.
-        self._made = None
+
+class RegionTokens:
+    """The tokens of one region: its own, those of single users, and those that the member lists take."""
+
+    def __init__(self, region: Region) -> None:
+        self._region = region
+        self._cluster = cluster = region.cluster
+        self._own_metrics = region.context.own
+        self._logins: dict[str, Upstream] = {}
+        self._platform: tuple[Upstream, TokenSource] | None = None
+        self.own = self._token(cluster.token, cluster.account, "")
+        self._of_users = {
+            user.name: self._token(user.token, user.account, user.name)
+            for user in cluster.users or ()
+            if user.token is not None or user.account is not None
+        }
+        # No page says whether member lists take the region's token or the platform's.
+        self.members: TokenProvider = self.own
+        if isinstance(self.own, TokenSource):
+            platform = self._source(cluster.account or "", PLATFORM, None)
+            self.members = EitherToken(self.own, platform, region.context.clock)
+
+    def of_user(self, user: str) -> StaticToken | TokenSource:
+        """Return the token to ask for a user's queues with."""
+        return self._of_users.get(user, self.own)
+
+    @property
+    def _by_user(self) -> list[tuple[str, StaticToken | TokenSource]]:
+        return [("", self.own), *self._of_users.items()]
+
+    def use_changed(self, secrets: frozenset[Secret]) -> bool:
+        """End the pauses that old contents of `secrets` caused and show the expiry of new tokens; False if none is used."""
+        sessions = self._region.accounts.values()
+        changed = [each.tokens for each in sessions if not secrets.isdisjoint(secrets_of(each.account))]
+        users = (user.token for user in self._cluster.users or ())
+        if not changed and secrets.isdisjoint((self._cluster.token, *users)):
+            return False
+        for tokens in changed:
+            tokens.credential_changed()
+        if isinstance(self.members, EitherToken):
+            self.members.reset()
+        for user, token in self._by_user:
+            if isinstance(token, StaticToken):
+                self._show_static(user, token)
+        return True
+
+    async def show_expiry(self) -> None:
+        """Put the expiry of all tokens into the metrics."""
+        async for some in batched(self._by_user):
+            for user, token in some:
+                if isinstance(token, TokenSource):
+                    self._own_metrics.declare_token(self._cluster.name)
+                    token.show_expiry()
+                else:
+                    self._show_static(user, token)
+
+    def _show_static(self, user: str, token: StaticToken) -> None:
+        self._own_metrics.token_expiry(self._cluster.name, user, token.issued.expires)
+
+    async def hide_expiry(self) -> None:
+        """Take the expiry of all tokens out of the metrics."""
+        async for some in batched(self._by_user):
+            for user, _ in some:
+                self._own_metrics.token_expiry(self._cluster.name, user, None)
+
+    def shared(self, collector: str, make: Callable[[], T]) -> T:
+        """Return the object that all regions of the region's account share for a collector."""
+        found: T = self._region.accounts[self._cluster.account or ""].shared.setdefault(collector, make())
+        return found
+
+    def platform_endpoint(self, collector: str, path: str, wanted: Mapping[str, Any]) -> Endpoint:
+        """Return a path of the platform, requested by POST with the platform's token of the region's account."""
+        at_work = self._region.accounts[self._cluster.account or ""]
+        if self._platform is None:
+            token = self._source(at_work.account.name, PLATFORM, None)
+            self._platform = self._region.connection(tls=at_work.tls), token
+        upstream, token = self._platform
+        return Endpoint(upstream, token, collector, at_work.account.url + path, wanted=wanted)
+
+    def _token(self, credential: Secret | None, account: str | None, user: str) -> StaticToken | TokenSource:
+        if credential is not None:
+            return StaticToken(credential, read_token)
+        return self._source(account or "", self._cluster.cluster_id, user)
+
+    def _source(self, account: str, scope: str, user: str | None) -> TokenSource:
+        """Return the way to a token of an account.
+
+        Logins go to another host than the region's calls, but count as the region's that needed them.
+        """
+        at_work = self._region.accounts[account]
+        if account not in self._logins:
+            self._logins[account] = self._region.connection(tls=at_work.tls)
+        return TokenSource(
+            at_work.tokens,
+            scope,
+            source=self._cluster.name,
+            user=user,
+            upstream=self._logins[account],
+            observer=self._own_metrics,
+            renewal=renewal(self._region.upstream, self._cluster.ac_url),
+        )
 
 
 def account_names(cluster: Cluster) -> set[str]:

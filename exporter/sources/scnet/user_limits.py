@@ -10,7 +10,7 @@ import msgspec
 
 from exporter.metrics.family import Sample, Text, gauge
 from exporter.sources.collector import Rows, Subject, collector
-from exporter.sources.scnet.of_users import OfUser
+from exporter.sources.scnet.owner import OfUser
 from exporter.sources.scnet.subjects import USER
 from exporter.sources.values import Amount, not_negative
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import structlog
 
@@ -12,13 +12,13 @@ from exporter.config import FileSecret, Secret, Slurm
 from exporter.config.files import UnansweredFileError, read_in_thread
 from exporter.config.secrets import UnusableSecretError
 from exporter.errors import UnexpectedStatusError
-from exporter.http import Endpoint, Issued, Response, Settings, StaticToken, TokenProvider, Upstream
+from exporter.http import Endpoint, Issued, Response, StaticToken, TokenProvider
 from exporter.metrics.family import Family
 from exporter.metrics.health import HPC_UP
-from exporter.polling import Target, TargetKey
-from exporter.sources.collector import Collector, Per, Subject, subjects_of
+from exporter.polling import WHOLE, TargetKey
+from exporter.sources.collector import Collector, Per, Subject
 from exporter.sources.slurm.api import VERSIONS, VersionNotServedError, read_token
-from exporter.sources.source import Context, target_of
+from exporter.sources.source import Context, Source
 from exporter.text import Text
 
 log = structlog.get_logger()
@@ -73,11 +73,11 @@ class RenewedToken(StaticToken):
         return await super().replace(rejected)
 
 
-class SlurmCluster:
-    """A configured cluster at work. Making one has no effect yet."""
+class SlurmCluster(Source):
+    """A configured cluster at work."""
 
-    kind: Final = "slurm"
-    up_family: Final[Family] = HPC_UP
+    kind: ClassVar = "slurm"
+    up_family: ClassVar[Family] = HPC_UP
 
     def __init__(
         self,
@@ -86,53 +86,19 @@ class SlurmCluster:
         *,
         slots: asyncio.Semaphore,
         tls: ssl.SSLContext | bool,
-        owns: Callable[[TargetKey], bool] = lambda _key: True,
+        owns: Callable[[TargetKey], bool] = WHOLE.owns,
     ) -> None:
-        """`owns` says of each configured target whether this instance polls it, where several share them."""
+        super().__init__(cluster, context, slots=slots, tls=tls, owns=owns, unix_socket=cluster.unix_socket)
         self.cluster = cluster
-        self.tls = tls
-        self.name = cluster.name
-        self.context = context
-        self._owns = owns
-        poll = cluster.poll
-        self._upstream = Upstream(
-            Settings(
-                name=cluster.name,
-                timeout=poll.timeout,
-                retries=poll.retries,
-                max_concurrency=poll.max_concurrency,
-                requests_per_second=cluster.requests_per_second,
-                max_body=poll.max_body,
-                unix_socket=cluster.unix_socket,
-            ),
-            slots=slots,
-            observer=context.own,
-            clock=context.clock,
-            tls=tls,
-        )
         self.token: TokenProvider = NoToken()
         if cluster.token is not None:
             self.token = RenewedToken(cluster.token, self._show_expiry)
         self._version = cluster.api_version
         self._finding = asyncio.Lock()
-        self._targets: list[Target] | None = None
 
-    def warnings(self) -> list[str]:
-        """Return settings that are allowed but may surprise."""
-        return []
-
-    def targets(self) -> list[Target]:
-        """Return a target for each collector: the same ones every time."""
-        if self._targets is None:
-            self._targets = [
-                target_of(self, collector, subject, self.cluster.poll, self.cluster.url)
-                for collector, subject in subjects_of("slurm", self.cluster)
-                if self._owns(collector.configured_key(subject))
-            ]
-        for target in self._targets:
-            self.context.own.declare(self.name, target.key.collector)
-            self.context.own.poll_interval(self.name, target.key.collector, self.cluster.poll.interval)
-        return self._targets
+    @property
+    def address(self) -> Hashable:
+        return self.cluster.url
 
     async def get(self, collector: Collector, path: str, read: Callable[[Response], T]) -> T:
         """Request a path below the API's version and read the answer, in the newest version that is served.
@@ -167,7 +133,7 @@ class SlurmCluster:
         cluster = self.cluster
         base = "http://localhost" if cluster.unix_socket else cluster.url
         return Endpoint(
-            self._upstream,
+            self.upstream,
             self.token,
             collector.name,
             f"{base}/slurm/{version}{path}",
@@ -176,12 +142,12 @@ class SlurmCluster:
             headers={} if cluster.user_name is None else {USER_HEADER: cluster.user_name},
         )
 
-    def secrets_changed(self, secrets: frozenset[Secret]) -> list[TargetKey]:
-        """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
+    def use_changed(self, secrets: frozenset[Secret]) -> bool:
+        """Use the new contents of `secrets`; False where none of them is its own."""
         if self.cluster.token is None or self.cluster.token not in secrets:
-            return []
+            return False
         self._show_expiry(read_token(self.cluster.token.value()))
-        return [target.key for target in self.targets()]
+        return True
 
     def _show_expiry(self, issued: Issued) -> None:
         self.context.own.token_expiry(self.name, "", issued.expires)
@@ -190,16 +156,6 @@ class SlurmCluster:
         """Put the expiry of the token into the metrics."""
         if self.cluster.token is not None:
             self._show_expiry(read_token(self.cluster.token.value()))
-
-    async def hide_token_expiry(self) -> None:
-        """Take the expiry of the token out of the metrics."""
-        self.context.own.token_expiry(self.name, "", None)
-
-    async def close(self) -> None:
-        """Let requests in flight finish, then close the connections."""
-        await self._upstream.close()
-        # They refer to the cluster: so all of it is freed immediately instead of being left to the garbage collector.
-        self._targets = None
 
 
 def not_served(versions: tuple[str, ...], cluster: Slurm, last: VersionNotServedError) -> UnexpectedStatusError:

@@ -54,7 +54,7 @@ class JobsPolling:
     async def publish(self, records: jobs.Listed) -> None:
         self._introduce(records)
         self._seen.update(followed.member for followed in records.listings)
-        self._cluster.context.count_flaws(self._cluster.name, JOBS.name, records, records.unknown_words)
+        self._cluster.context.count_flaws(self._key, records)
         await self._shown.show(records.listings, records.fingerprint)
 
     def _introduce(self, records: jobs.Listed) -> None:

@@ -13,7 +13,6 @@ from exporter.http import Response
 from exporter.metrics.family import Sample, Text
 from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS, FREE_NODES, LIMIT, NODES
 from exporter.sources.collector import Collector, Found, Rows, Subject, read_rows, register, rendered, undisputed
-from exporter.sources.figures import SampleFigures
 from exporter.sources.slurm.api import Number, number_of, open_answer
 from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster, whose
 from exporter.sources.slurm.rows import words_of
@@ -151,9 +150,7 @@ class PartitionPolling:
         return Found(known, partitions.rejected + nodes.rejected)
 
     async def publish(self, found: Found) -> None:
-        context = self._cluster.context
-        context.own.rejected(self._cluster.name, PARTITIONS.name, found.rejected)
-        context.display.show(self._key, rendered(found.samples), SampleFigures(found.samples))
+        self._cluster.show(self._key, found, rendered(found.samples))
 
 
 def _read_partitions(response: Response) -> Rows[Partition]:
