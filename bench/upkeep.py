@@ -13,7 +13,7 @@ from bench.exporter import configuration, running, serving, watching
 from bench.report import Row, Tables
 from bench.upstream import Plan
 from exporter.app import Application
-from exporter.cli.serve import collector_paused
+from exporter.cli.serve import reload_uncollected
 from exporter.polling import TargetKey
 from exporter.records import Job, JobState
 from exporter.sources.display import MemberJobs
@@ -39,7 +39,7 @@ async def ours(url: str, users: int, interval: float) -> Result:
     """Return the longest block by what happened, in milliseconds, while all users are polled in their rhythm."""
     plan, results = Plan(url, users, interval), {}
     async with running(plan) as app, serving(app) as metrics, watching() as watch:
-        app.around_reload = collector_paused
+        app.around_reload = reload_uncollected
         for name, happening in happenings(app, plan, metrics.removesuffix("/metrics")).items():
             await asyncio.sleep(0.5)
             watch.reset()
