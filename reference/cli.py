@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import yaml
 
+from exporter.cli.commands import Parser
 from exporter.cli.main import GROUPS, build_parser
-from exporter.cli.parser import Parser
 from reference.configuration import Language
 
 FOLDER: Final = Path(__file__).parent

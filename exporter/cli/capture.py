@@ -21,6 +21,7 @@ from exporter.app.membership import Membership, UnknownMembersError
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
+from exporter.cli.commands import Command, Flag
 from exporter.cli.options import UsageError
 from exporter.cli.output import OutputError, warn, write_file
 from exporter.cli.questions import answered, code
@@ -102,33 +103,22 @@ def _asked(request: Request) -> Hashable:
     return request.collector, request.method, parts.path, *pairs
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "capture",
-        help="record the answers of each endpoint, without secrets, as files",
-        description="Request each configured endpoint once and write request and answer into small files, with all secret or "
-        "personal values replaced. `simulate --replay` serves them.",
-        epilog=EXAMPLE,
-    )
-    options.add_config_file(parser)
-    options.add_path(
-        parser,
-        "--output",
-        dest="folder",
-        required=True,
-        help="folder to create; it must be empty if it exists",
-    )
-    parser.add_argument(
-        "--with-refusals", action="store_true", help="also request each endpoint without a token and with a wrong one"
-    )
-    parser.add_argument("--keep-job-names", action="store_true", help="do not replace the names of jobs")
-    options.add_logging(parser, default="error")
-    parser.set_defaults(run=run)
+COMMAND = Command(
+    "record the answers of each endpoint, without secrets, as files",
+    "Request each configured endpoint once and write request and answer into small files, with all secret or personal values "
+    "replaced. `simulate --replay` serves them.",
+    EXAMPLE,
+    options.CONFIG_FILE,
+    Flag("--output", "folder to create; it must be empty if it exists", options.FILE, required=True),
+    Flag("--with-refusals", "also request each endpoint without a token and with a wrong one"),
+    Flag("--keep-job-names", "do not replace the names of jobs"),
+    *options.logging("error"),
+)
 
 
 def run(args: argparse.Namespace) -> int:
     """Capture; 1 where nothing answered."""
-    folder: Path = args.folder
+    folder: Path = args.output
     with suppress(OSError):
         if folder.is_file() or any(folder.iterdir()):
             raise UsageError(

@@ -17,6 +17,7 @@ from exporter.app import Components, assemble, validate
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
+from exporter.cli.commands import Command, Flag
 from exporter.cli.output import ALIKE, indented, print_error, print_line, print_text, warn
 from exporter.cli.terminal import progress
 from exporter.config import FileSecret
@@ -67,25 +68,16 @@ and the first thing to do about it; --verbose shows every target with all steps.
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "check",
-        help="check the configuration",
-        description="Load the configuration and report every mistake as FILE:LINE:COL: path: message.",
-        epilog=EXAMPLE,
-    )
-    options.add_config_file(parser)
-    parser.add_argument("--online", action="store_true", help="also try every target once")
-    parser.add_argument(
-        "--timeout",
-        type=options.duration,
-        default="5m",
-        metavar="DURATION",
-        help="limit for all targets together, with --online (default: %(default)s)",
-    )
-    parser.add_argument("--verbose", action="store_true", help="with --online, also show the targets that work")
-    options.add_logging(parser, default="warning")
-    parser.set_defaults(run=run)
+COMMAND = Command(
+    "check the configuration",
+    "Load the configuration and report every mistake as FILE:LINE:COL: path: message.",
+    EXAMPLE,
+    options.CONFIG_FILE,
+    Flag("--online", "also try every target once"),
+    Flag("--timeout", "limit for all targets together, with --online", options.DURATION, "5m"),
+    Flag("--verbose", "with --online, also show the targets that work"),
+    *options.logging("warning"),
+)
 
 
 def run(args: argparse.Namespace) -> int:

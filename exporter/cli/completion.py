@@ -4,7 +4,8 @@ import argparse
 
 import shtab
 
-from exporter.cli import options
+from exporter.cli.commands import Command, Flag
+from exporter.cli.options import one_of
 from exporter.cli.output import write
 
 EXAMPLE = """examples:
@@ -37,16 +38,13 @@ complete -o bashdefault -F _hpc_exporter hpc-exporter
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "completion",
-        help="print a completion script for a shell",
-        description="Print a script that lets a shell complete commands, flags and file names. It does not start Python at a TAB, "
-        "so print it again after an update.",
-        epilog=EXAMPLE,
-    )
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
-    parser.set_defaults(run=run)
+COMMAND = Command(
+    "print a completion script for a shell",
+    "Print a script that lets a shell complete commands, flags and file names. It does not start Python at a TAB, so print it "
+    "again after an update.",
+    EXAMPLE,
+    Flag("shell", "the shell", one_of("bash", "zsh", "fish")),
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 
 from exporter.cli import options, serve, simulate
+from exporter.cli.commands import Command
 from exporter.cli.output import print_error, print_line
 from exporter.simulator import Simulator, default_projects, default_regions
-from exporter.web.listen import ListenError
+from exporter.web.listen import ListenError, parse_listen_address
 
 DEFAULT_LISTEN = "127.0.0.1:9851"
 
@@ -18,22 +19,21 @@ EXAMPLE = """example:
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "demo",
-        help="watch simulated regions: nothing to configure",
-        description="Run simulated SCNet regions, a simulated Octopus project and an exporter that polls them, in one "
-        "process, until interrupted.",
-        epilog=EXAMPLE,
-    )
-    simulate.add_world(parser, regions=2)
-    options.add_web(parser, DEFAULT_LISTEN)
+COMMAND = Command(
+    "watch simulated regions: nothing to configure",
+    "Run simulated SCNet regions, a simulated Octopus project and an exporter that polls them, in one process, until "
+    "interrupted.",
+    EXAMPLE,
+    *simulate.world(regions=2),
+    *serve.web_server(DEFAULT_LISTEN),
     # The addresses are the last lines.
-    options.add_logging(parser, default="warning")
-    parser.set_defaults(run=run, config_check=False, auto_reload=False)
+    *options.logging("warning"),
+)
 
 
 def run(args: argparse.Namespace) -> int:
+    args.config_enable_auto_reload = False
+    args.web_listen_address = args.web_listen_address or [parse_listen_address(DEFAULT_LISTEN)]
     try:
         return asyncio.run(demo(args))
     except ListenError as error:
@@ -54,7 +54,7 @@ async def demo(args: argparse.Namespace) -> int:
             args.config_file = Path(folder) / "exporter.yml"
             configuration = f"per_job: {{enabled: true}}\n{simulate.configuration(simulator)}"
             args.config_file.write_text(configuration, encoding="utf-8")
-            return await serve.serve(args, announce=lambda url: announce(url, args.telemetry_path))
+            return await serve.serve(args, announce=lambda url: announce(url, args.web_telemetry_path))
 
 
 def announce(url: str, telemetry_path: str) -> None:

@@ -5,15 +5,17 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from exporter.app.tls import context_for
 from exporter.app.trial import Trial, try_collectors
 from exporter.cli import options
+from exporter.cli.commands import Command, Flag, Value
 from exporter.cli.discovered import (
     Known,
     Section,
@@ -66,55 +68,46 @@ class DiscoverError(ExporterError):
     """The login failed, or no region of the account can be polled."""
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "discover",
-        help="write a configuration from an account's access key",
-        description="Log in with an access key, query every region of the account for its addresses, scheduler user and "
-        "schedulers, and the platform for the account's groups and their members, try each collector once, and print a "
-        "configuration. Anything that does not answer becomes a comment with the reason.",
-        epilog=EXAMPLE,
-    )
-    parser.add_argument("--user", type=_checked(TypeAdapter(Name)), help="the platform login")
-    options.add_path(parser, "--access-key-file", help=f"file with the access key (default: ${ACCESS_KEY})")
-    options.add_path(parser, "--secret-key-file", help=f"file with the secret key (default: ${SECRET_KEY})")
-    parser.add_argument(
-        "--token-url", type=_checked(TypeAdapter(Url)), metavar="URL", help=f"login address (default: {TOKEN_URL})"
-    )
-    parser.add_argument(
-        "--ac-url",
-        type=_checked(TypeAdapter(AcUrl)),
-        metavar="URL",
-        help=f"platform address that lists the regions (default: {PLATFORM_URL}, or the host of another --token-url)",
-    )
-    options.add_path(parser, "--ca-file", help="private CA of these hosts")
-    parser.add_argument("--insecure-skip-verify", action="store_true", help="do not verify certificates")
-    options.add_output(
-        parser, "--output", "write the configuration to this file, once it is complete, instead of standard output"
-    )
-    options.add_path(parser, "--config.file", dest="config_file", help="take the account from this configuration")
-    parser.add_argument("--account", metavar="NAME", help="which account of the configuration (default: the first)")
-    parser.add_argument(
-        "--timeout",
-        type=options.duration,
-        default=10.0,
-        metavar="DURATION",
-        help="timeout of one request (default: 10s)",
-    )
-    options.add_logging(parser)
-    parser.set_defaults(run=run)
+def _value_of(kind: Any, name: str | None = None) -> Value:
+    """Return a value that is accepted where the configuration accepts it."""
+    adapter = TypeAdapter[str](kind)
 
-
-def _checked(adapter: TypeAdapter[str]) -> Callable[[str], str]:
-    """Return an argparse type that accepts the same values as the configuration."""
-
-    def check(text: str) -> str:
+    def read(text: str) -> str:
         try:
             return adapter.validate_python(text)
         except ValidationError as error:
-            raise argparse.ArgumentTypeError(reason_of(error)) from None
+            raise ValueError(reason_of(error)) from None
 
-    return check
+    return Value(name, options.read_by(read))
+
+
+COMMAND = Command(
+    "write a configuration from an account's access key",
+    "Log in with an access key, query every region of the account for its addresses, scheduler user and schedulers, and the "
+    "platform for the account's groups and their members, try each collector once, and print a configuration. Anything that "
+    "does not answer becomes a comment with the reason.",
+    EXAMPLE,
+    Flag("--user", "the platform login", _value_of(Name)),
+    Flag("--access-key-file", f"file with the access key (default: ${ACCESS_KEY})", options.FILE),
+    Flag("--secret-key-file", f"file with the secret key (default: ${SECRET_KEY})", options.FILE),
+    Flag("--token-url", f"login address (default: {TOKEN_URL})", _value_of(Url, "URL")),
+    Flag(
+        "--ac-url",
+        f"platform address that lists the regions (default: {PLATFORM_URL}, or the host of another --token-url)",
+        _value_of(AcUrl, "URL"),
+    ),
+    Flag("--ca-file", "private CA of these hosts", options.FILE),
+    Flag("--insecure-skip-verify", "do not verify certificates"),
+    Flag(
+        "--output",
+        "write the configuration to this file, once it is complete, instead of standard output",
+        options.FILE_OR_STREAM,
+    ),
+    Flag("--config.file", "take the account from this configuration", options.FILE),
+    Flag("--account", "which account of the configuration (default: the first)", options.NAME),
+    Flag("--timeout", "timeout of one request", options.DURATION, "10s"),
+    *options.logging(),
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from exporter.cli.options import UsageError
+from exporter.cli.commands import Flag, Group
+from exporter.cli.options import NAME, UsageError
 from exporter.sources.collector import Subject
 
 T = TypeVar("T")
@@ -17,14 +18,12 @@ NAMES: Final[Mapping[str, Callable[[Subject], tuple[str, ...]]]] = {
 }
 
 
-def add_filters(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("filters", "Each can be given several times; different ones must all agree.")
-    for flag, text in (
-        ("cluster", "only this region or project"),
-        ("group", "only this group: its label or its id"),
-        ("user", "only this user"),
-    ):
-        group.add_argument(f"--{flag}", action="append", metavar="NAME", help=text)
+FILTERS: Final = (
+    Group("filters", "Each can be given several times; different ones must all agree."),
+    Flag("--cluster", "only this region or project", NAME, many=True),
+    Flag("--group", "only this group: its label or its id", NAME, many=True),
+    Flag("--user", "only this user", NAME, many=True),
+)
 
 
 def filters_of(args: argparse.Namespace) -> dict[str, Sequence[str] | None]:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from exporter.app.tls import context_for, mistake_at
 from exporter.cli import options
+from exporter.cli.commands import Flag
 from exporter.config import Secret, Tls
 from exporter.config.loading import load_document
 from exporter.config.section import Section, key, needed
@@ -73,14 +74,10 @@ class Access:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
-def add_http_config(parser: options.Flags, server: str) -> None:
-    """Add the flag for a file that says how to reach a `server`; see `load_access`."""
-    options.add_path(
-        parser,
-        "--http.config.file",
-        dest="http_config_file",
-        help=f"password, token and CA for {server}, in the format of Prometheus' http_config",
-    )
+def http_config(server: str) -> Flag:
+    """Return the flag for a file that says how to reach a `server`; see `load_access`."""
+    text = f"password, token and CA for {server}, in the format of Prometheus' http_config"
+    return Flag("--http.config.file", text, options.FILE)
 
 
 def load_access(path: Path | None) -> Access:

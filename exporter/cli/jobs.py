@@ -12,7 +12,8 @@ from typing import Final
 
 from exporter.app import Components, assemble
 from exporter.cli import options
-from exporter.cli.filters import add_filters, chosen, filters_of, passes
+from exporter.cli.commands import Command, Flag, Value
+from exporter.cli.filters import FILTERS, chosen, filters_of, passes
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn_alike, write
 from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure
@@ -28,6 +29,8 @@ from exporter.sources.scnet.region import Region
 
 # Characters shown of an unknown state: enough for the longest state names of Slurm.
 LONGEST_WORD = 20
+
+STATE: Final = Value("STATE", choices=list(map(str, JobState)))
 
 LIST_EXAMPLE = """examples:
   hpc-exporter jobs list --cluster=kunshan --user=bob
@@ -77,93 +80,53 @@ The token is the user's own, where `users` in the configuration gives one, or el
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "jobs",
-        help="list the jobs of members; delete jobs",
-        description="List or delete jobs.",
-        epilog="example:\n  hpc-exporter jobs list --help\n",
-    )
-    commands = parser.add_subparsers(dest="jobs_command", metavar="COMMAND", required=True)
-    _add_list(commands)
-    _add_delete(commands)
-
-
-def _add_list(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "list",
-        help="list the jobs of configured members",
-        description="List the jobs of the members in the configuration, and of its Slurm clusters.",
-        epilog=LIST_EXAMPLE,
-    )
-    options.add_config_file(parser)
-    add_filters(parser)
-    parser.add_argument(
-        "--state",
-        action="append",
-        choices=list(map(str, JobState)),
-        metavar="STATE",
-        help=f"only jobs in this state; can be given several times: {', '.join(JobState)}",
-    )
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="what to print (default: %(default)s)"
-    )
-    options.add_wide(parser)
-    options.add_logging(parser, default="warning")
-    parser.set_defaults(run=run_list)
-
-
-def _add_delete(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "delete",
-        help="delete jobs of one user; without --yes only show them",
-        description="Show jobs of one user, and delete them with --yes.",
-        epilog=DELETE_EXAMPLE,
-    )
-    options.add_config_file(parser)
-    parser.add_argument("job_ids", nargs="*", metavar="JOB_ID", help="ids of the jobs; duplicates count once")
-    parser.add_argument(
-        "--cluster", required=True, metavar="NAME", help="the region, as the configuration names it; required"
-    )
-    parser.add_argument(
-        "--user", required=True, metavar="NAME", help="the scheduler user whose jobs they are; required"
-    )
-    text = "file with more ids, one a line; - is standard input; # begins a comment"
-    options.add_path(parser, "--from-file", help=text)
-    parser.add_argument("--yes", action="store_true", help="delete; without it, nothing is deleted")
-    parser.add_argument(
+COMMAND = Command(
+    "list the jobs of members; delete jobs",
+    "List or delete jobs.",
+    "example:\n  hpc-exporter jobs list --help\n",
+    list=Command(
+        "list the jobs of configured members",
+        "List the jobs of the members in the configuration, and of its Slurm clusters.",
+        LIST_EXAMPLE,
+        options.CONFIG_FILE,
+        options.formats("json"),
+        Flag(
+            "--state", f"only jobs in this state; can be given several times: {', '.join(JobState)}", STATE, many=True
+        ),
+        options.WIDE,
+        *FILTERS,
+        *options.logging("warning"),
+    ),
+    delete=Command(
+        "delete jobs of one user; without --yes only show them",
+        "Show jobs of one user, and delete them with --yes.",
+        DELETE_EXAMPLE,
+        options.CONFIG_FILE,
+        Flag("job_ids", "ids of the jobs; duplicates count once", Value("JOB_ID"), many=True),
+        Flag("--cluster", "the region, as the configuration names it; required", options.NAME, required=True),
+        Flag("--user", "the scheduler user whose jobs they are; required", options.NAME, required=True),
+        Flag("--from-file", "file with more ids, one a line; - is standard input; # begins a comment", options.FILE),
+        Flag("--yes", "delete; without it, nothing is deleted"),
         # The second is an older name.
-        *("--expect-count", "--i-mean"),
-        type=options.non_negative,
-        metavar="N",
-        help="the exact number of jobs, needed above 100",
-    )
-    parser.add_argument("--scheduler-id", metavar="ID", help="the scheduler, needed where the region has several")
-    parser.add_argument(
-        "--wait",
-        type=options.duration,
-        default="30s",
-        metavar="DURATION",
-        help="how long to check whether the jobs are gone; 0 checks once (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--parameters-in",
-        choices=("body", "query"),
-        default="body",
-        help="where to put the parameters of DELETE; query is for regions that drop the bodies of DELETE requests "
-        "(default: %(default)s)",
-    )
-    options.add_output(parser, "--audit-file", "append the audit lines here (default: standard error)")
-    options.add_logging(parser, default="warning")
-    parser.set_defaults(run=run_delete)
+        Flag("--expect-count --i-mean", "the exact number of jobs, needed above 100", options.number(0)),
+        Flag("--scheduler-id", "the scheduler, needed where the region has several", Value("ID")),
+        Flag("--wait", "how long to check whether the jobs are gone; 0 checks once", options.DURATION, "30s"),
+        Flag(
+            "--parameters-in",
+            "where to put the parameters of DELETE; query is for regions that drop the bodies of DELETE requests",
+            options.one_of("body", "query"),
+            "body",
+        ),
+        Flag("--audit-file", "append the audit lines here (default: standard error)", options.FILE_OR_STREAM),
+        *options.logging("warning"),
+    ),
+)
 
 
-def run_list(args: argparse.Namespace) -> int:
-    components = assemble(args.config_file)
-    return asyncio.run(_list(components, filters_of(args), args.state, args.format, wide=args.wide))
-
-
-def run_delete(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    if args.jobs_command == "list":
+        components = assemble(args.config_file)
+        return asyncio.run(_list(components, filters_of(args), args.state, args.format, wide=args.wide))
     # Not at the top: `--help` and completion load this module, and only `jobs delete` may load the code that deletes.
     from exporter.cli import jobs_delete  # noqa: PLC0415 - see above
 

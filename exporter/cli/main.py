@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from exporter import streams
-from exporter.cli.options import add_version
+from exporter.cli.commands import Parser
+from exporter.cli.options import VERSION
 from exporter.cli.output import OutputError, flush_stdout, print_error, warn
-from exporter.cli.parser import Parser
 from exporter.errors import ConfigurationError, ExporterError
 from exporter.log import setup
 from exporter.redaction import remember, resembles_secret
@@ -34,10 +34,10 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
         usage="%(prog)s COMMAND [FLAGS]",
         epilog="hpc-exporter help COMMAND explains each command. Without a command it serves.",
     )
-    add_version(parser)
+    VERSION.add_to(parser)
     subparsers = parser.add_subparsers(prog="hpc-exporter", dest="command", metavar="COMMAND", required=True)
     for command in commands:
-        import_module(f"exporter.cli.{command}").add_parser(subparsers)
+        import_module(f"exporter.cli.{command}").COMMAND.add_to(subparsers, command)
     helps = {each.dest: each.help for each in subparsers._get_subactions()}  # noqa: SLF001 - no public name
     lines = ["Prometheus exporter for SCNet regions, Huawei Octopus projects and Slurm clusters."]
     for group, names in GROUPS.items():
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         remember(misplaced_tokens(args))
         if "log_level" in args:
             setup(args.log_level, args.log_format)
-        status: int = args.run(args)
+        status: int = import_module(f"exporter.cli.{args.command}").run(args)
     except ConfigurationError as error:
         print_error(str(error))
         return 1

@@ -15,7 +15,8 @@ from exporter.app import Components, assemble
 from exporter.app.poll_once import all_targets, exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
-from exporter.cli.filters import add_filters, chosen, filters_of
+from exporter.cli.commands import Command, Flag, Group
+from exporter.cli.filters import FILTERS, chosen, filters_of
 from exporter.cli.output import print_text, warn_alike, write
 from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows
 from exporter.cli.sums import grouped, with_totals
@@ -49,45 +50,26 @@ replaced atomically. Counters and waits need continuous polling: use `serve`.
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "once",
-        help="poll every target once and print the results",
-        description="Poll every target of the configuration once and print a table, JSON or the Prometheus text format. "
-        "Nothing is stored: the tracker of `serve` and its state file are not touched.",
-        epilog=EXAMPLE,
-    )
-    options.add_config_file(parser)
-    parser.add_argument(
-        "--format",
-        choices=("table", "json", "prometheus"),
-        default="table",
-        help="what to print (default: %(default)s)",
-    )
-    table = parser.add_argument_group("table")
-    table.add_argument(
-        "--by",
-        type=options.names_of(GROUPINGS),
-        default=(),
-        metavar="NAME,...",
-        help=f"one row for each of these, with its sums: {', '.join(GROUPINGS)}",
-    )
-    table.add_argument(
-        "--top",
-        type=options.positive,
-        metavar="N",
-        help="only the N rows with the most jobs, and the sum of the others",
-    )
-    options.add_wide(table)
-    add_filters(parser)
-    options.add_output(
-        parser,
+COMMAND = Command(
+    "poll every target once and print the results",
+    "Poll every target of the configuration once and print a table, JSON or the Prometheus text format. Nothing is stored: the "
+    "tracker of `serve` and its state file are not touched.",
+    EXAMPLE,
+    options.CONFIG_FILE,
+    options.formats("json", "prometheus"),
+    Flag(
         "--output",
         "replace this file, mode 0644, instead of printing; node_exporter reads names that end in .prom. A pipe or device is "
         "written into",
-    )
-    options.add_logging(parser, default="warning")
-    parser.set_defaults(run=run)
+        options.FILE_OR_STREAM,
+    ),
+    Group("table"),
+    Flag("--by", f"one row for each of these, with its sums: {', '.join(GROUPINGS)}", options.names_of(GROUPINGS), ()),
+    Flag("--top", "only the N rows with the most jobs, and the sum of the others", options.number(1)),
+    options.WIDE,
+    *FILTERS,
+    *options.logging("warning"),
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ import structlog
 from aiohttp import web
 
 from exporter.cli import options
+from exporter.cli.commands import Command, Flag
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_line
 from exporter.config.files import UnusableFileError, read_file
@@ -34,7 +35,6 @@ from exporter.web.listen import address_of, bind
 
 log = structlog.get_logger()
 
-DEFAULT_LISTEN: Final = "127.0.0.1:9852"
 # Characters of links and mentions, and those that stand in for them.
 MARKUP: Final = str.maketrans("[]<>@`", "()()＠'")
 # Alerts named in one message; bots take no longer ones.
@@ -157,28 +157,19 @@ TITLES: Final = {"dingtalk": "DingTalk", "wecom": "WeCom", "feishu": "Feishu"}
 SIGNED: Final = ("dingtalk", "feishu")
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "relay",
-        help="forward alerts to bots of DingTalk, WeCom and Feishu",
-        description="Forward Alertmanager's notifications to group bots until SIGTERM or SIGINT.",
-        epilog=EXAMPLE,
-    )
-    parser.add_argument(
-        "--listen-address",
-        type=options.listen_address,
-        default=DEFAULT_LISTEN,
-        metavar="HOST:PORT",
-        help="where Alertmanager posts to (default: %(default)s)",
-    )
-    for name, title in TITLES.items():
-        options.add_path(parser, f"--{name}-url-file", help=f"file with the address of the {title} bot")
-    for name in SIGNED:
-        options.add_path(parser, f"--{name}-secret-file", help=f"file with the secret of the {TITLES[name]} bot")
-    text = "language of the messages, as far as the rules have it (default: %(default)s)"
-    parser.add_argument("--language", choices=tuple(WORDS), default="en", help=text)
-    options.add_logging(parser)
-    parser.set_defaults(run=run)
+COMMAND = Command(
+    "forward alerts to bots of DingTalk, WeCom and Feishu",
+    "Forward Alertmanager's notifications to group bots until SIGTERM or SIGINT.",
+    EXAMPLE,
+    Flag("--listen-address", "where Alertmanager posts to", options.ADDRESS, "127.0.0.1:9852"),
+    *(Flag(f"--{name}-url-file", f"file with the address of the {TITLES[name]} bot", options.FILE) for name in FORMS),
+    *(
+        Flag(f"--{name}-secret-file", f"file with the secret of the {TITLES[name]} bot", options.FILE)
+        for name in SIGNED
+    ),
+    Flag("--language", "language of the messages, as far as the rules have it", options.one_of(*WORDS), "en"),
+    *options.logging(),
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from exporter.cli import options
-from exporter.cli.http_client import add_http_config, load_access
+from exporter.cli.commands import Command, Flag, Group, Value
+from exporter.cli.http_client import http_config, load_access
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn, write
 from exporter.cli.report_sources import BY, Period, Report, Sums, from_history, from_prometheus
@@ -44,55 +45,32 @@ does not have: counters have no queue of a job and no user of a wait.
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "report",
-        help="jobs, core hours and waits of a month",
-        description="Print jobs, core-, GPU- and DCU-hours, waits and outcomes of a month or another period, by user, group, "
-        "queue or region.",
-        epilog=EXAMPLE,
-    )
-    options.add_config_file(parser)
-    period = parser.add_argument_group("period")
-    period.add_argument("--month", metavar="YYYY-MM", help="a calendar month (default: the last whole one)")
-    period.add_argument("--from", dest="since", metavar="TIME", help="begin of the period: a date, or RFC 3339")
-    period.add_argument("--to", dest="until", metavar="TIME", help="end of the period, exclusive (default: now)")
-    period.add_argument(
-        "--time-zone",
-        type=_zone,
-        default=CHINA,
-        metavar="NAME",
-        help="time zone of months and dates (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--by",
-        type=options.names_of(BY),
-        default=DEFAULT_BY,
-        metavar="NAME,...",
-        help=f"one row for each of these: {', '.join(BY)} (default: {','.join(DEFAULT_BY)})",
-    )
-    parser.add_argument(
-        "--prometheus",
-        type=options.external_url,
-        metavar="URL",
-        help="Prometheus that scrapes the exporter (default: the regions' job history)",
-    )
-    add_http_config(parser, "Prometheus")
-    parser.add_argument(
-        "--format", choices=("table", "csv", "json"), default="table", help="what to print (default: %(default)s)"
-    )
-    options.add_wide(parser)
-    options.add_output(parser, "--output", "replace this file, mode 0644, instead of printing")
-    options.add_logging(parser, default="warning")
-    parser.set_defaults(run=run)
-
-
 def _zone(text: str) -> tzinfo:
-    """Return an argparse type."""
+    """Return a time zone. Raises ValueError."""
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a time zone, like Asia/Shanghai") from None
+        raise ValueError(f"{text!r} is not the name of a time zone, like Asia/Shanghai") from None
+
+
+COMMAND = Command(
+    "jobs, core hours and waits of a month",
+    "Print jobs, core-, GPU- and DCU-hours, waits and outcomes of a month or another period, by user, group, queue or region.",
+    EXAMPLE,
+    options.CONFIG_FILE,
+    Flag("--by", f"one row for each of these: {', '.join(BY)}", options.names_of(BY), "cluster,group,user"),
+    Flag("--prometheus", "Prometheus that scrapes the exporter (default: the regions' job history)", options.URL),
+    http_config("Prometheus"),
+    options.formats("csv", "json"),
+    options.WIDE,
+    Flag("--output", "replace this file, mode 0644, instead of printing", options.FILE_OR_STREAM),
+    Group("period"),
+    Flag("--month", "a calendar month (default: the last whole one)", Value("YYYY-MM")),
+    Flag("--from", "begin of the period: a date, or RFC 3339", Value("TIME"), dest="since"),
+    Flag("--to", "end of the period, exclusive (default: now)", Value("TIME"), dest="until"),
+    Flag("--time-zone", "time zone of months and dates", Value("NAME", options.read_by(_zone)), CHINA),
+    *options.logging("warning"),
+)
 
 
 def run(args: argparse.Namespace) -> int:

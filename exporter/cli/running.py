@@ -6,7 +6,8 @@ from typing import Any, Final, Self
 import msgspec
 
 from exporter.cli import options
-from exporter.cli.http_client import Access, Server, add_http_config, load_access
+from exporter.cli.commands import Flag
+from exporter.cli.http_client import Access, Server, http_config, load_access
 from exporter.errors import DecodeError, ExporterError, PollError, UpstreamConnectionError
 from exporter.http import Response
 
@@ -14,16 +15,11 @@ from exporter.http import Response
 LIMIT: Final = 10_000
 
 
-def add_exporter(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say which exporter to ask, and how."""
-    parser.add_argument(
-        "--url",
-        type=options.external_url,
-        default="http://localhost:9851",
-        metavar="URL",
-        help="the exporter (default: %(default)s)",
-    )
-    add_http_config(parser, "the exporter")
+# The flags that say which exporter to ask, and how.
+EXPORTER: Final = (
+    Flag("--url", "the exporter", options.URL, "http://localhost:9851"),
+    http_config("the exporter"),
+)
 
 
 class Client:

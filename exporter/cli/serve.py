@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -20,6 +20,7 @@ from exporter import __version__
 from exporter.app import Application, Options
 from exporter.app.reload import AutoReload
 from exporter.cli import check, options
+from exporter.cli.commands import Command, Flag, Group, Value
 from exporter.cli.output import print_line
 from exporter.clock import SystemClock
 from exporter.polling import WHOLE, Shard
@@ -27,7 +28,7 @@ from exporter.supervise import stop_on_signals, supervised
 from exporter.systemd import Manager, passed_sockets
 from exporter.version import revision
 from exporter.web.connections import KEEPALIVE_TIMEOUT, ConnectionLimiter
-from exporter.web.listen import address_of, bind
+from exporter.web.listen import address_of, bind, parse_listen_address
 from exporter.web.security import WebConfig
 from exporter.web.server import create_app, server_logger
 from exporter.web.settings import load_settings
@@ -39,61 +40,79 @@ SHUTDOWN_TIMEOUT = 1.5
 # A smaller limit of connections is logged as a warning.
 FEW_CONNECTIONS = 100
 
+DEFAULT_LISTEN: Final = ":9851"
+# Paths that the metrics cannot have.
+TAKEN_PATHS: Final = frozenset(
+    {"/", "/-/healthy", "/-/ready", "/-/reload", "/api/v1/status", "/api/v1/jobs", "/config"}
+)
+TAKEN_PREFIXES: Final = ("/static/", "/api/")
+
 EXAMPLE = """example:
   hpc-exporter serve --config.file=exporter.yml
   curl http://localhost:9851/metrics
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "serve",
-        help="poll and serve /metrics (what runs without a command)",
-        description="Poll all configured targets and serve their metrics until SIGTERM or SIGINT; SIGHUP reloads.",
-        epilog=EXAMPLE,
+def _free_path(text: str) -> str:
+    """Return a path for the metrics. Raises ValueError for one that is taken."""
+    taken = text in TAKEN_PATHS or text.startswith(TAKEN_PREFIXES)
+    if not text.startswith("/") or taken or any(char in text for char in "{}?# "):
+        raise ValueError(f"{text!r} is not a path that is free, like /metrics")
+    return text
+
+
+def web_server(listen_address: str) -> tuple[Group | Flag, ...]:
+    """Return the flags of the server, which `demo` has as well; without one it listens on `listen_address`."""
+    return (
+        Group("web server"),
+        Flag(
+            "--web.listen-address",
+            f"address to serve on; can be given several times, port 0 picks a free one (default: {listen_address})",
+            options.ADDRESS,
+            many=True,
+        ),
+        Flag("--web.systemd-socket", "listen on the sockets that systemd passes, not on --web.listen-address"),
+        Flag(
+            "--web.config.file",
+            "TLS, client certificates, passwords and limits of the server, in the format of Prometheus' exporter-toolkit; read "
+            "again when it changes",
+            options.FILE,
+        ),
+        Flag(
+            "--web.external-url", "URL of the exporter behind a reverse proxy; its path is served as well", options.URL
+        ),
+        Flag("--web.telemetry-path", "path of the metrics", Value("PATH", options.read_by(_free_path)), "/metrics"),
+        Flag("--web.disable-exporter-metrics", "leave out the exporter's own metrics (hpc_exporter_*, process_*)"),
+        Flag(
+            "--web.max-requests",
+            "maximum number of parallel scrapes, further ones get 503; 0 is no limit",
+            options.number(0),
+            40,
+        ),
     )
-    config = parser.add_argument_group("configuration")
-    options.add_config_file(config)
-    config.add_argument(
-        "--config.check",
-        dest="config_check",
-        action="store_true",
-        help="only check the configuration, like the command check",
-    )
-    config.add_argument(
-        "--config.enable-auto-reload",
-        dest="auto_reload",
-        action="store_true",
-        help="reload automatically when the content of the configuration file changes",
-    )
-    config.add_argument(
-        "--config.auto-reload-interval",
-        dest="auto_reload_interval",
-        type=options.positive_duration,
-        default="30s",
-        metavar="DURATION",
-        help="how often to check for such a change (default: %(default)s)",
-    )
-    shards = parser.add_argument_group("sharding")
-    shards.add_argument(
-        "--shard",
-        type=options.non_negative,
-        default=0,
-        metavar="N",
-        help="which part of the targets this instance polls, counted from 0 (default: %(default)s)",
-    )
-    shards.add_argument(
+
+
+COMMAND = Command(
+    "poll and serve /metrics (what runs without a command)",
+    "Poll all configured targets and serve their metrics until SIGTERM or SIGINT; SIGHUP reloads.",
+    EXAMPLE,
+    options.VERSION,
+    Group("configuration"),
+    options.CONFIG_FILE,
+    Flag("--config.check", "only check the configuration, like the command check"),
+    Flag("--config.enable-auto-reload", "reload automatically when the content of the configuration file changes"),
+    Flag("--config.auto-reload-interval", "how often to check for such a change", options.SOME_TIME, "30s"),
+    Group("sharding"),
+    Flag("--shard", "which part of the targets this instance polls, counted from 0", options.number(0), 0),
+    Flag(
         "--total-shards",
-        dest="total_shards",
-        type=options.positive,
-        default=1,
-        metavar="N",
-        help="number of instances that share the targets, each with a --shard of its own (default: %(default)s)",
-    )
-    options.add_web(parser, options.DEFAULT_LISTEN)
-    options.add_logging(parser)
-    options.add_version(parser)
-    parser.set_defaults(run=run)
+        "number of instances that share the targets, each with a --shard of its own",
+        options.number(1),
+        1,
+    ),
+    *web_server(DEFAULT_LISTEN),
+    *options.logging(),
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,7 +147,7 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
     stop = stop_on_signals()
     clock = SystemClock()
     manager = Manager()
-    app = Application(Options(args.config_file, exporter_metrics=not args.disable_exporter_metrics, shard=shard))
+    app = Application(Options(args.config_file, exporter_metrics=not args.web_disable_exporter_metrics, shard=shard))
     app.around_reload = lambda: reloading(manager)
     # Before anything takes time: a SIGHUP without a handler would end the process.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.request_reload)
@@ -141,7 +160,11 @@ async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callab
         "web configuration watch": web_config.watch,
         "systemd watchdog": manager.keep_alive,
     }
-    watch = AutoReload(args.config_file, args.auto_reload_interval, clock, app.reload) if args.auto_reload else None
+    watch = (
+        AutoReload(args.config_file, args.config_auto_reload_interval, clock, app.reload)
+        if args.config_enable_auto_reload
+        else None
+    )
     if watch is not None:
         background["configuration watch"] = watch.run
     try:
@@ -193,9 +216,9 @@ async def serve_until(
     runner = web.AppRunner(
         create_app(
             app,
-            telemetry_path=args.telemetry_path,
-            prefix=urlsplit(args.external_url or "").path,
-            max_requests=args.max_requests,
+            telemetry_path=args.web_telemetry_path,
+            prefix=urlsplit(args.web_external_url or "").path,
+            max_requests=args.web_max_requests,
             config=web_config,
             limiter=limiter,
         ),
@@ -208,7 +231,7 @@ async def serve_until(
     try:
         scheme = "https" if web_config.context else "http"
         for address in await listen(runner, listeners(args), limiter, web_config.context):
-            announce(args.external_url or f"{scheme}://{address}")
+            announce(args.web_external_url or f"{scheme}://{address}")
         manager.ready()
         await stop.wait()
         manager.stopping()
@@ -221,10 +244,10 @@ async def serve_until(
 
 def listeners(args: argparse.Namespace) -> Iterator[socket.socket]:
     """Yield the sockets to listen on. Raises ListenError and NoSocketsError."""
-    if args.systemd_socket:
+    if args.web_systemd_socket:
         yield from passed_sockets()
         return
-    for host, port in args.listen_addresses or [args.default_listen]:
+    for host, port in args.web_listen_address or [parse_listen_address(DEFAULT_LISTEN)]:
         yield bind(host, port)
 
 

@@ -9,6 +9,7 @@ import yaml
 from aiohttp import web
 
 from exporter.cli import options
+from exporter.cli.commands import Command, Flag, Value
 from exporter.cli.output import print_error, write
 from exporter.errors import ExporterError
 from exporter.simulator.directory import Account
@@ -31,76 +32,55 @@ EXAMPLE = """example:
 _TRUTH_KEPT_FOR = DAY  # simulated, so that a simulator left running stays small
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    """Add the subcommand; its namespace's `run` is a function from the namespace to the exit status."""
-    parser = subparsers.add_parser(
-        "simulate",
-        help="serve a simulated SCNet region and Octopus project on loopback",
-        description="Serve simulated SCNet regions and Octopus projects on this machine until SIGINT or SIGTERM, and "
-        "print a configuration with which the exporter can poll them.",
-        epilog=EXAMPLE,
-    )
-    parser.add_argument(
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:  # noqa: PLR2004 - the highest port there is
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    if not is_loopback(host):
+        raise ValueError(f"{host} is not a loopback address; the simulator serves only this machine")
+    return host, int(port)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed <= DAY:
+        raise ValueError(f"{text!r} is not a number above 0 and at most {DAY:.0f}")
+    return speed
+
+
+def world(*, regions: int) -> list[Flag]:
+    """Return the flags of the simulation, which `demo` has as well; `regions` is the default number of regions."""
+    speed = Value("FACTOR", options.read_by(_speed))
+    return [
+        Flag("--seed", "equal seeds give equal histories", options.number(), 1),
+        Flag("--speed-up", "simulated seconds in each second", speed, 60.0),
+        Flag("--regions", "number of regions", options.number(1), regions),
+        Flag("--projects", "number of Octopus projects", options.number(0), 1),
+    ]
+
+
+COMMAND = Command(
+    "serve a simulated SCNet region and Octopus project on loopback",
+    "Serve simulated SCNet regions and Octopus projects on this machine until SIGINT or SIGTERM, and print a configuration with "
+    "which the exporter can poll them.",
+    EXAMPLE,
+    Flag(
         "--listen-address",
-        type=_address,
-        default=("127.0.0.1", 0),
-        metavar="HOST:PORT",
-        help="loopback address of the first region; further ones, the projects and the platform take the following "
-        "ports; port 0 picks free ones (default: 127.0.0.1:0)",
-    )
-    add_world(parser, regions=1)
-    parser.add_argument(
-        "--token-lifetime",
-        type=options.positive_duration,
-        default="30d",
-        metavar="DURATION",
-        help="how long tokens are valid, in real time (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--strict-platform",
-        action="store_true",
-        help="answer calls of the platform only at its own address and with its own token",
-    )
-    parser.add_argument(
-        "--replay",
-        type=Path,
-        metavar="DIR",
-        help="serve the answers that `capture` wrote into this folder instead",
-    )
-    options.add_output(parser, "--config-output", "write the configuration to this file instead of standard output")
-    parser.set_defaults(run=run)
-
-
-def add_world(parser: argparse.ArgumentParser, *, regions: int) -> None:
-    """Add the flags of the simulation, which `demo` has as well; `regions` is the default number of regions."""
-    parser.add_argument(
-        "--seed",
-        type=options.whole_number,
-        default=1,
-        metavar="N",
-        help="equal seeds give equal histories (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--speed-up",
-        type=_speed,
-        default=60.0,
-        metavar="FACTOR",
-        help="simulated seconds in each second (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--regions",
-        type=options.positive,
-        default=regions,
-        metavar="N",
-        help="number of regions (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--projects",
-        type=options.non_negative,
-        default=1,
-        metavar="N",
-        help="number of Octopus projects (default: %(default)s)",
-    )
+        "loopback address of the first region; further ones, the projects and the platform take the following ports; port 0 "
+        "picks free ones",
+        Value("HOST:PORT", options.read_by(_address)),
+        "127.0.0.1:0",
+    ),
+    *world(regions=1),
+    Flag("--token-lifetime", "how long tokens are valid, in real time", options.SOME_TIME, "30d"),
+    Flag("--strict-platform", "answer calls of the platform only at its own address and with its own token"),
+    Flag("--replay", "serve the answers that `capture` wrote into this folder instead", Value("DIR", Path)),
+    Flag("--config-output", "write the configuration to this file instead of standard output", options.FILE_OR_STREAM),
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -251,23 +231,3 @@ async def _serve_replay(args: argparse.Namespace) -> None:
         await stopped.wait()
     finally:
         await runner.cleanup()
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:  # noqa: PLR2004 - the highest port there is
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    if not is_loopback(host):
-        raise argparse.ArgumentTypeError(f"{host} is not a loopback address; the simulator serves only this machine")
-    return host, int(port)
-
-
-def _speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = math.nan
-    if not 0 < speed <= DAY:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most {DAY:.0f}")
-    return speed

@@ -18,8 +18,9 @@ from rich.live import Live
 from rich.text import Text
 
 from exporter.cli import options
+from exporter.cli.commands import Command, Flag, Value
 from exporter.cli.options import UsageError
-from exporter.cli.running import Client, add_exporter, unanswered
+from exporter.cli.running import EXPORTER, Client, unanswered
 from exporter.cli.terminal import ELLIPSIS, fitted, text_of
 from exporter.errors import PollError
 from exporter.sources.once import Column
@@ -57,24 +58,15 @@ Sums stand below the rows; "≥" marks a sum of which a part is unknown.
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "top",
-        help="watch regions, queues and members live in a terminal",
-        description="Show a live view of a running exporter: the lists of its status page.",
-        epilog=EXAMPLE,
-    )
-    parser.add_argument(
-        "--interval",
-        type=options.positive_duration,
-        default="5s",
-        metavar="DURATION",
-        help="refresh interval (default: %(default)s)",
-    )
-    parser.add_argument("--view", choices=tuple(OF_TARGETS), help="list to show first (default: the first with rows)")
-    parser.add_argument("--filter", default="", metavar="WORDS", help="only rows with these words in their names")
-    add_exporter(parser)
-    parser.set_defaults(run=run)
+COMMAND = Command(
+    "watch regions, queues and members live in a terminal",
+    "Show a live view of a running exporter: the lists of its status page.",
+    EXAMPLE,
+    Flag("--interval", "refresh interval", options.SOME_TIME, "5s"),
+    Flag("--view", "list to show first (default: the first with rows)", options.one_of(*OF_TARGETS)),
+    Flag("--filter", "only rows with these words in their names", Value("WORDS"), ""),
+    *EXPORTER,
+)
 
 
 def run(args: argparse.Namespace) -> int:

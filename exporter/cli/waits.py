@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from exporter.app.status import wait_facts
 from exporter.cli import options
+from exporter.cli.commands import Command, Flag
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn
-from exporter.cli.running import Client, add_exporter, unanswered
+from exporter.cli.running import EXPORTER, Client, unanswered
 from exporter.cli.terminal import rendered
 from exporter.clock import SystemClock
 from exporter.config import Config, load
@@ -35,21 +36,18 @@ together, if it is neither held nor waits for another one; nothing is promised t
 """
 
 
-def add_parser(subparsers: options.Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "waits",
-        help="when the first job submitted now starts",
-        description="Print for each queue the time within which the first job that a user submits now starts, and how often "
-        "such bounds held. Queries the running exporter; if none answers, reads the state file of the configuration.",
-        epilog=EXAMPLE,
-    )
-    options.add_config_file(parser)
-    add_exporter(parser)
-    for flag, text in (("cluster", "only this region"), ("queue", "only this queue")):
-        parser.add_argument(f"--{flag}", action="append", metavar="NAME", help=f"{text}; can be given several times")
-    options.add_wide(parser)
-    options.add_logging(parser, default="warning")
-    parser.set_defaults(run=run)
+COMMAND = Command(
+    "when the first job submitted now starts",
+    "Print for each queue the time within which the first job that a user submits now starts, and how often such bounds held. "
+    "Queries the running exporter; if none answers, reads the state file of the configuration.",
+    EXAMPLE,
+    options.CONFIG_FILE,
+    *EXPORTER,
+    Flag("--cluster", "only this region; can be given several times", options.NAME, many=True),
+    Flag("--queue", "only this queue; can be given several times", options.NAME, many=True),
+    options.WIDE,
+    *options.logging("warning"),
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -131,12 +131,8 @@ def test_help_is_a_command_too(words: list[str], capsys: pytest.CaptureFixture[s
 
 def test_defaults_of_serve() -> None:
     args = build_parser().parse_args(["serve"])
-    assert (args.auto_reload, args.auto_reload_interval, args.web_config_file, args.systemd_socket) == (
-        False,
-        30,
-        None,
-        False,
-    )
+    assert (args.config_enable_auto_reload, args.config_auto_reload_interval) == (False, 30)
+    assert (args.web_config_file, args.web_systemd_socket) == (None, False)
 
 
 def test_a_shard_that_is_not_one_of_them_is_wrong_usage(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from exporter.cli.options import TAKEN_PATHS
+from exporter.cli.serve import TAKEN_PATHS
 from exporter.config.jsonschema import json_schema
 from exporter.simulator.control import FIELDS
 from exporter.simulator.faults import KINDS

@@ -14,7 +14,7 @@ import yaml
 
 from exporter import __version__, healthcheck
 from exporter.cli import main, serve
-from exporter.cli.options import DEFAULT_LISTEN
+from exporter.cli.serve import DEFAULT_LISTEN
 from tests.packaging.locks import ROOT, project
 
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -25,15 +25,14 @@ COMMAND = """
 import argparse, sys
 from exporter.cli import simulate
 parser = argparse.ArgumentParser(prog="hpc-exporter")
-simulate.add_parser(parser.add_subparsers())
-args = parser.parse_args()
-sys.exit(args.run(args))
+simulate.COMMAND.add_to(parser.add_subparsers(), "simulate")
+sys.exit(simulate.run(parser.parse_args()))
 """
 
 
 def arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hpc-exporter")
-    simulate.add_parser(parser.add_subparsers())
+    simulate.COMMAND.add_to(parser.add_subparsers(), "simulate")
     return parser.parse_args(["simulate", *words])
 
 
@@ -139,13 +138,13 @@ def test_a_port_in_use_is_said_without_a_traceback() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         args = arguments(f"--listen-address=127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(ExporterError, match="address already in use"):
-            args.run(args)
+            simulate.run(args)
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     args = arguments(f"--config-output={tmp_path / 'missing' / 'exporter.yml'}")
     with pytest.raises(OutputError, match=r"missing/exporter\.yml"):
-        args.run(args)
+        simulate.run(args)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +210,7 @@ async def test_it_serves_captured_answers(session: aiohttp.ClientSession) -> Non
 def test_a_folder_without_captured_answers_is_said_so(tmp_path: Path) -> None:
     args = arguments(f"--replay={tmp_path}")
     with pytest.raises(ExporterError, match="holds no capture"):
-        args.run(args)
+        simulate.run(args)
 
 
 async def test_without_projects_the_configuration_has_none() -> None:

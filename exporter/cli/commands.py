@@ -1,10 +1,14 @@
-"""The argument parser: help that fits 80 columns, and errors that name the nearest flag or command."""
+"""Declarations of commands, and the parser made of them.
+
+Its help fits 80 columns, and its errors name the nearest flag or command.
+"""
 
 import argparse
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -13,12 +17,101 @@ from exporter.cli.output import print_error, print_text
 from exporter.redaction import withheld
 
 if TYPE_CHECKING:
+    from argparse import _ActionsContainer, _SubParsersAction
+
     from _typeshed import SupportsWrite
 
 # The message of argparse about a value that is none of the choices; before Python 3.12 the choices are quoted.
 _INVALID_CHOICE: Final = re.compile(
     r"(?:argument (?P<of>\S+): )?invalid choice: '(?P<given>.*)' \(choose from (?P<choices>.*)\)", re.DOTALL
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The value of a flag: its name in the help, and how it is read. Without a name the help shows the `choices`."""
+
+    name: str | None = None
+    read: Callable[[str], Any] = str
+    choices: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag, or a positional argument where the name has no dashes.
+
+    Without a `value` it is a switch. `many`: it can be given several times. The help ends with the default, if there is one.
+    Its value is the attribute `dest` of the namespace; by default the name, with underscores.
+    """
+
+    names: str
+    help: str
+    value: Value | None = None
+    default: Any = None
+    many: bool = False
+    required: bool = False
+    dest: str = ""
+    action: type[argparse.Action] | None = None
+
+    def add_to(self, parser: "_ActionsContainer") -> None:
+        first, *others = self.names.split()
+        settings: dict[str, Any] = {"help": self.help}
+        if self.default not in (None, "", ()):
+            settings["help"] += " (default: %(default)s)"
+        if first.startswith("-"):
+            settings["dest"] = self.dest or re.sub("[.-]", "_", first.lstrip("-"))
+        if self.required:
+            settings["required"] = True
+        if self.action is not None:
+            settings |= {"action": self.action, "nargs": 0}
+        elif self.value is None:
+            settings["action"] = "store_true"
+        else:
+            value = {"type": self.value.read, "metavar": self.value.name, "choices": self.value.choices}
+            settings |= {**value, "default": self.default}
+        if self.many:
+            settings |= {"action": "append"} if "dest" in settings else {"nargs": "*"}
+        action = parser.add_argument(first, *others, **settings)
+        if action.metavar == "FILE":
+            # Read by shtab; not an attribute of argparse.
+            action.complete = "file"  # type: ignore[attr-defined]  # see above
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The title above the flags that follow."""
+
+    title: str
+    description: str | None = None
+
+
+class Command:
+    """A command: the line about it, its description, the text below its flags, and what it takes or which commands it has.
+
+    Its module has a function `run`, from the namespace to the exit status.
+    """
+
+    def __init__(
+        self, summary: str, description: str, epilog: str, *takes: Flag | Group, **commands: "Command"
+    ) -> None:
+        self._summary = summary
+        self._description = description
+        self._epilog = epilog
+        self._takes = takes
+        self._commands = commands
+
+    def add_to(self, subparsers: "_SubParsersAction[Any]", name: str) -> None:
+        parser = subparsers.add_parser(name, help=self._summary, description=self._description, epilog=self._epilog)
+        group: _ActionsContainer = parser
+        for each in self._takes:
+            if isinstance(each, Group):
+                group = parser.add_argument_group(each.title, each.description)
+            else:
+                each.add_to(group)
+        if self._commands:
+            below = parser.add_subparsers(dest=f"{name}_command", metavar="COMMAND", required=True)
+            for own, command in self._commands.items():
+                command.add_to(below, own)
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
