@@ -9,10 +9,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from itertools import accumulate
 from typing import Final
 
 from exporter.metrics.family import Family
-from exporter.tracking import HistogramView
+from exporter.tracking import Histogram
 
 # The contribution of one owner: complete sample lines of each family, each line ending in a newline.
 Chunks = dict[Family, bytes]
@@ -76,14 +77,17 @@ def named_sample(name: str, labels: Mapping[str, str], value: float) -> str:
     return f"{name}{{{block}}} {number(value)}\n" if block else f"{name} {number(value)}\n"
 
 
-def histogram_lines(family: Family, values: Sequence[str], view: HistogramView) -> bytes:
+def histogram_lines(family: Family, values: Sequence[str], histogram: Histogram) -> bytes:
     """All lines of one histogram."""
     block = label_block(family.labels, values)
     lines = [
         f'{family.name}_bucket{{{block},le="{number(bound)}"}} {count}\n'
-        for bound, count in zip((*view.bounds, math.inf), view.cumulative, strict=True)
+        for bound, count in zip((*histogram.bounds, math.inf), accumulate(histogram.counts), strict=True)
     ]
-    lines += f"{family.name}_sum{{{block}}} {number(view.sum)}\n", f"{family.name}_count{{{block}}} {view.count}\n"
+    lines += (
+        f"{family.name}_sum{{{block}}} {number(histogram.sum)}\n",
+        f"{family.name}_count{{{block}}} {histogram.count}\n",
+    )
     return to_bytes("".join(lines))
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from exporter.metrics.family import Family, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, chunks_of, histogram_lines, named_sample, one_each, sample
-from exporter.tracking import GroupView, HistogramView, MemberView, WaitView
+from exporter.tracking import GroupTotals, Histogram, MemberTotals, WaitView
 
 _GROUP: Final = ("hpc_cluster", "group")
 _QUEUE: Final = (*_GROUP, "queue")
@@ -114,7 +114,7 @@ MEMBER_UNACCOUNTED: Final = counter(
     absent=_MEMBER_GONE,
 )
 
-# By the attribute of tracking.MemberView that they show.
+# By the attribute of tracking.MemberTotals that they show.
 RESOURCE_SECONDS: Final[Mapping[str, Family]] = {
     f"{resource}_seconds": counter(
         f"hpc_member_{resource}_seconds_total",
@@ -193,25 +193,27 @@ FAMILIES: Final = (
 )
 
 
-def tracked_member(hpc_cluster: str, group: str, user: str, view: MemberView) -> Chunks:
+def tracked_member(hpc_cluster: str, group: str, user: str, totals: MemberTotals) -> Chunks:
     """Return a member's counters. Every outcome has a sample from the start, a transition once it occurred."""
     labels = (hpc_cluster, group, user)
     return {
-        **_counts(JOB_TRANSITIONS, labels, view.transitions.items()),
-        **_counts(JOBS_FINISHED, labels, (((outcome,), count) for outcome, count in view.finished.items())),
-        **one_each({MEMBER_OLDEST_QUEUED: view.oldest_queued, MEMBER_UNACCOUNTED: view.unaccounted_seconds}, labels),
-        **one_each({family: getattr(view, name) for name, family in RESOURCE_SECONDS.items()}, labels),
+        **_counts(JOB_TRANSITIONS, labels, totals.transitions.items()),
+        **_counts(JOBS_FINISHED, labels, (((outcome,), count) for outcome, count in totals.finished.items())),
+        **one_each(
+            {MEMBER_OLDEST_QUEUED: totals.oldest_queued, MEMBER_UNACCOUNTED: totals.unaccounted_seconds}, labels
+        ),
+        **one_each({family: getattr(totals, name) for name, family in RESOURCE_SECONDS.items()}, labels),
     }
 
 
-def tracked_group(hpc_cluster: str, group: str, view: GroupView) -> Chunks:
+def tracked_group(hpc_cluster: str, group: str, totals: GroupTotals) -> Chunks:
     """Return a group's waits and runs. Every kind of censored observation has a sample from the start."""
     labels = (hpc_cluster, group)
     return {
-        **_by_queue(JOB_OBSERVED_WAIT, labels, view.waits),
-        **_by_queue(JOB_OBSERVED_RUN, labels, view.runs),
-        **_counts(JOB_OBSERVATIONS, labels, view.observed.items()),
-        **_counts(JOB_OBSERVATIONS_CENSORED, labels, view.censored.items()),
+        **_by_queue(JOB_OBSERVED_WAIT, labels, {queue: spells.waits for queue, spells in totals.queues.items()}),
+        **_by_queue(JOB_OBSERVED_RUN, labels, {queue: spells.runs for queue, spells in totals.queues.items()}),
+        **_counts(JOB_OBSERVATIONS, labels, totals.observed.items()),
+        **_counts(JOB_OBSERVATIONS_CENSORED, labels, totals.censored.items()),
     }
 
 
@@ -238,8 +240,9 @@ def waits(hpc_cluster: str, groups: Mapping[str, str], views: Iterable[WaitView]
     return chunks_of(lines)
 
 
-def _by_queue(family: Family, labels: tuple[str, ...], views: Mapping[str, HistogramView]) -> Chunks:
-    return {family: b"".join(histogram_lines(family, (*labels, queue), views[queue]) for queue in sorted(views))}
+def _by_queue(family: Family, labels: tuple[str, ...], histograms: Mapping[str, Histogram]) -> Chunks:
+    lines = (histogram_lines(family, (*labels, queue), histograms[queue]) for queue in sorted(histograms))
+    return {family: b"".join(lines)}
 
 
 def _counts(family: Family, labels: tuple[str, ...], counts: Iterable[tuple[tuple[str, ...], int]]) -> Chunks:

@@ -5,18 +5,18 @@ which is what the application uses. `StateFileError` says that the file cannot b
 """
 
 from exporter.tracking.arrays import followed_id
-from exporter.tracking.histogram import HistogramView
+from exporter.tracking.histogram import Histogram
 from exporter.tracking.model import MemberKey, Phase, TrackedJob
 from exporter.tracking.service import MonotonicUnixTime, TrackingService
 from exporter.tracking.store import StateFileError, Store
-from exporter.tracking.tracker import GroupView, MemberView, Tracker, TrackerState
+from exporter.tracking.tracker import GroupTotals, MemberTotals, Tracker, TrackerState
 from exporter.tracking.waits import WaitView
 
 __all__ = [
-    "GroupView",
-    "HistogramView",
+    "GroupTotals",
+    "Histogram",
     "MemberKey",
-    "MemberView",
+    "MemberTotals",
     "MonotonicUnixTime",
     "Phase",
     "StateFileError",

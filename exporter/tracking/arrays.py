@@ -60,7 +60,7 @@ class Arrays:
         self._jobs = jobs
         self._names = before.names or {}
         self._finished = before.finished
-        self._changed = update.changed
+        self._changed = update.jobs
 
     def row_of(self, task: str) -> TrackedJob | None:
         """Return the waiting row that stood for an array's task until now."""

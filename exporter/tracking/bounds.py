@@ -134,7 +134,7 @@ class Score(msgspec.Struct, array_like=True):
 class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
     """The waits of jobs that queue together: what the bounds are computed from, and how they did.
 
-    Less than 8 KiB as JSON.
+    Less than 8 KiB in the state file.
 
     `heads` are the newest, in the order of their submission: a wait that ended in a start, -1 minus the time for which
     a head was seen waiting that never started in sight, or one that waits. `older` are heads that wait and are no

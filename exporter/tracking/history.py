@@ -214,7 +214,7 @@ class _Settlement:
         return [each for each in self.pending.get(job_id, ()) if each[1].what == "end"]
 
     def _followed(self, job_id: str) -> TrackedJob | None:
-        changed = self.update.changed
+        changed = self.update.jobs
         return changed[job_id] if job_id in changed else self.before.jobs.get(job_id)
 
     def _listed(self, job: TrackedJob) -> float:
@@ -352,7 +352,7 @@ class _Settlement:
             self.events.finish(outcome)
         self.events.queues.add(row.job.queue)
         if self._followed(row.job.id) is None:
-            self.update.remembered[row.job.id] = self.now
+            self.update.finished[row.job.id] = self.now
         if row.ended > self.now + TOLERANCE or self._overlooked(row):
             self.events.disagreements += 1
             self.events.censor("wait", "gap")
@@ -375,9 +375,9 @@ class _Settlement:
             at = _ran_from(row)
             self.events.dequeued.append(Dequeued(pending.low if at is None else at, job_id, started=at is not None))
         self._settle_end("", pending, row)
-        self.update.changed[job_id] = None
+        self.update.jobs[job_id] = None
         self.update.names[job_id] = None
-        self.update.remembered[job_id] = self.now
+        self.update.finished[job_id] = self.now
 
     def _by_polls(self, pending: Pending) -> None:
         """Count what is pending as the polls saw it."""

@@ -214,7 +214,7 @@ class _Advance:
     def _see(self, job: Job, old: TrackedJob | None) -> None:
         if self._ran_unseen(job, old):
             self._see_state(replace(job, state=JobState.RUNNING, ended=None), old)
-            old = self.update.changed[job.id]
+            old = self.update.jobs[job.id]
         self._see_state(job, old)
 
     def _ran_unseen(self, job: Job, old: TrackedJob | None) -> bool:
@@ -274,7 +274,7 @@ class _Advance:
         if phase is Phase.WAIT or before.phase is Phase.WAIT:
             self.update.names[job.id] = job.name if phase is Phase.WAIT else None
         if new != old:
-            self.update.changed[job.id] = new
+            self.update.jobs[job.id] = new
 
     def _amounts(self, job: Job, before: TrackedJob, phase: Phase) -> Amounts:
         """Return the amounts that a job holds. One that is exiting may be listed with nothing, but holds it until the end in the history."""
@@ -292,7 +292,7 @@ class _Advance:
         """
         over = job.id in self.before.finished
         if over:
-            self.update.remembered[job.id] = None
+            self.update.finished[job.id] = None
         elif (row := self.arrays.row_of(job.id)) is not None:
             return self._task(job, row)
         self.arrays.newcomers.append(job)
@@ -315,7 +315,7 @@ class _Advance:
     def _name_all(self, listed: dict[str, Job]) -> None:
         """Note the names of all that waits, at the first listing since the start."""
         for job_id, job in listed.items():
-            tracked = self.update.changed.get(job_id) or self.jobs.get(job_id)
+            tracked = self.update.jobs.get(job_id) or self.jobs.get(job_id)
             if tracked is not None and tracked.phase is Phase.WAIT:
                 self.update.names[job_id] = job.name
 
@@ -557,13 +557,13 @@ class _Advance:
             if old.phase is Phase.WAIT and self.arrays.started_under_new_ids(job_id):
                 old = replace(old, phase=Phase.UNCLEAR, since=None, submitted=None)
                 self.events.dequeued.append(Dequeued(known, job_id, started=False))
-            self.update.changed[job_id] = replace(old, known=known, listed=listed, missing=self.at)
+            self.update.jobs[job_id] = replace(old, known=known, listed=listed, missing=self.at)
             return
         self.update.names[job_id] = None
         if old.phase is Phase.WAIT and self.arrays.has_tasks(job_id):
             self.events.transition(old.state, "gone")
             self.events.dequeued.append(Dequeued(self.last, job_id, started=False))
-            self.update.changed[job_id] = None
+            self.update.jobs[job_id] = None
             return
         known = NEVER if old.known is None else old.known
         self.events.transition(old.state, "gone")
@@ -572,7 +572,7 @@ class _Advance:
             change, result=self._closed(job_id, old.queue, old, Phase.ENDED, change), outcome=_outcome_of_vanished(old)
         )
         if old.phase is not Phase.UNCLEAR or change.outcome is not None:
-            self.update.remembered[job_id] = self.at
+            self.update.finished[job_id] = self.at
         if self.grace is not None and change.outcome is not None:
             listed = NEVER if old.listed is None else old.listed
             pending = replace(pending_of(job_id, old, self.at, listed), low=max(0.0, known), high=old.missing)
@@ -582,7 +582,7 @@ class _Advance:
         else:
             self._count(change)
         self._integrate(old, None, old.missing, change.counted)
-        self.update.changed[job_id] = None
+        self.update.jobs[job_id] = None
 
     def _miss_perhaps(self, job_id: str, old: TrackedJob) -> None:
         """Note an incomplete listing: the job may be among the unreadable records."""
@@ -592,12 +592,12 @@ class _Advance:
             if old.measured:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
             self.events.dequeued.append(Dequeued(known, job_id, started=False))
-            self.update.changed[job_id] = None
+            self.update.jobs[job_id] = None
             return
         if old.phase is Phase.WAIT and old.missing is None and old.state is not JobState.UNKNOWN:
             self.oldest = min(self.oldest, old.seen)
         if old.listed is None:
-            self.update.changed[job_id] = replace(old, known=known, listed=listed)
+            self.update.jobs[job_id] = replace(old, known=known, listed=listed)
 
     def _times(self, old: TrackedJob) -> tuple[float, float]:
         """When the phase was last certain, and when the job was last listed."""
@@ -613,8 +613,8 @@ class _Advance:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
                 self.events.dequeued.append(Dequeued(self._times(old)[0], job_id, started=False))
         self.jobs = {job_id: self._timeless(old) for job_id, old in self.jobs.items()}
-        self.update.changed.update(self.jobs)
-        self.update.remembered.update(
+        self.update.jobs.update(self.jobs)
+        self.update.finished.update(
             {job_id: self.at for job_id, time in self.before.finished.items() if time > self.at}
         )
         self.last = self.complete = NEVER
@@ -640,7 +640,7 @@ class _Advance:
         horizon = self.at - REMEMBERED_SECONDS
         finished = self.before.finished
         for job_id in takewhile(lambda job_id: finished[job_id] <= horizon, finished):
-            self.update.remembered.setdefault(job_id, None)
+            self.update.finished.setdefault(job_id, None)
 
     def _wait_on(self) -> None:
         """Let what waits for its row wait on after a time without polls, in which the history was probably not read either."""

@@ -1,6 +1,5 @@
 """The tracker's state of a member and its jobs, and the changes of one more listing."""
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args
@@ -17,6 +16,10 @@ MOST_GAPS: Final = 50
 REMEMBERED_SECONDS: Final = 7 * 86400.0
 
 NEVER: Final = float("-inf")
+# Seconds on the tracker's time line or NEVER, and a number of cores, GPUs or DCUs, as they are in the state file: anything else
+# there is damage.
+Time = Annotated[float, msgspec.Meta(lt=2**53)]
+Amount = Annotated[int, msgspec.Meta(ge=0)]
 # Since when a complete listing is in each stretch of how many seconds: unknown.
 NOT_COVERED: Final = (float("inf"), float("inf"))
 
@@ -68,7 +71,7 @@ PHASE_OF: Final[dict[JobState, Phase]] = {
 }
 
 
-class TrackedJob(msgspec.Struct, frozen=True, gc=False):
+class TrackedJob(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     """The remembered state of a listed job. Times are seconds on the tracker's time line.
 
     Times of the usual case are None, so that a poll in which nothing happened changes nothing, here or on disk.
@@ -76,16 +79,16 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False):
 
     state: JobState  # as last listed
     phase: Phase
-    since: float | None  # when the phase began: as reported, or the middle of the gap; None: it cannot be measured
-    seen: float  # when the phase was first seen; of a wait, when the job was submitted, where that is reported
-    known: float | None = None  # when the phase was last certain; None: at the member's last listing
-    listed: float | None = None  # when it was last listed; None: at the member's last listing
-    missing: float | None = None  # the first complete listing without it since it was last listed
-    cpus: int | None = 0  # in use at that time: 0 for a waiting or ended job, None where it is unknown
-    gpus: int | None = 0
-    dcus: int | None = 0
+    since: Time | None  # when the phase began: as reported, or the middle of the gap; None: it cannot be measured
+    seen: Time  # when the phase was first seen; of a wait, when the job was submitted, where that is reported
+    known: Time | None = None  # when the phase was last certain; None: at the member's last listing
+    listed: Time | None = None  # when it was last listed; None: at the member's last listing
+    missing: Time | None = None  # the first complete listing without it since it was last listed
+    cpus: Amount | None = 0  # in use at that time: 0 for a waiting or ended job, None where it is unknown
+    gpus: Amount | None = 0
+    dcus: Amount | None = 0
     queue: str = ""
-    submitted: float | None = None  # as reported, while the job waits
+    submitted: Time | None = None  # as reported, while the job waits
     reported: bool = False  # whether `since` is the scheduler's own time
     scheduler: str = ""  # its id, where the list tells it
 
@@ -104,8 +107,8 @@ class Spell(msgspec.Struct, frozen=True, gc=False):
     """
 
     job_id: str
-    start: float
-    end: float
+    start: Time
+    end: Time
     queue: str = ""
     basis: Basis = "polls"
 
@@ -136,23 +139,23 @@ class Dequeued(msgspec.Struct, frozen=True, gc=False):
 
 
 # Numbers of cores, GPUs and DCUs; None where one is unknown.
-Amounts = tuple[int | None, int | None, int | None]
+Amounts = tuple[Amount | None, Amount | None, Amount | None]
 
 
 class KnownEnd(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """An end of a job that was counted: between which times it lies, and by a row of which scheduler; None: by polls."""
 
-    low: Annotated[float, msgspec.Meta(ge=0)]
-    high: Annotated[float, msgspec.Meta(ge=0)]
+    low: Time
+    high: Time
     scheduler: str | None = None
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False):
     """A time between two polls that is so long that only the first `accounted` seconds of it count."""
 
-    start: float
-    end: float
-    accounted: float
+    start: Time
+    end: Time
+    accounted: Time
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
@@ -166,21 +169,21 @@ class Pending(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknow
     what: Literal["start", "end"]
     job_id: str
     phase: Phase
-    low: float
-    high: float
+    low: Time
+    high: Time
     queue: str = ""
-    since: float | None = None
+    since: Time | None = None
     reported: bool = False
-    submitted: float | None = None
+    submitted: Time | None = None
     measure: Measure | None = None
     spell: Spell | None = None
     censored: CensorReason = "gap"
     outcome: Outcome | None = None
     amounts: Amounts = (0, 0, 0)
-    listed: float
-    edge: float = 0.0
-    seen: float
-    noted: float
+    listed: Time
+    edge: Time = 0.0
+    seen: Time
+    noted: Time
     scheduler: str = ""
 
     def fits(self, time: float) -> bool:
@@ -201,7 +204,7 @@ class Events(msgspec.Struct, kw_only=True):
     finished: dict[Outcome, int] = msgspec.field(default_factory=dict)
     waits: list[Spell] = msgspec.field(default_factory=list)
     runs: list[Spell] = msgspec.field(default_factory=list)
-    censored: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    censored: dict[tuple[Measure, CensorReason], int] = msgspec.field(default_factory=dict)
     resource_seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
     amounts_known: tuple[bool, bool, bool] = (False, False, False)
     unaccounted: float = 0.0
@@ -228,21 +231,24 @@ class Events(msgspec.Struct, kw_only=True):
         self.censored[measure, reason] = self.censored.get((measure, reason), 0) + 1
 
 
+# The fields of `MemberState` and `Update` with entries that are written one by one.
+PARTS: Final = ("jobs", "finished", "pending", "ends")
+Parts = dict[str, dict[str, Any]]
+
+
 class Update(msgspec.Struct, kw_only=True):
     """The step from one view of a member to the next; nothing has changed until `MemberState.apply`.
 
-    `changed` are the jobs that are new or different, None for those no longer followed. `remembered` are the ids of
-    jobs that are over and no longer listed, with the time; None for those that came back or are forgotten. `names` are
-    those of jobs that wait now, None for those that no longer do. Of `pending`, `ends` and `early`, see `MemberState`,
-    None removes one; `gaps` are those to be added.
+    Of the mappings, see `MemberState`, it has the entries that are new or different, and None for those to be removed;
+    `gaps` are those to be added.
     """
 
     at: float
     complete: float
     events: Events = msgspec.field(default_factory=Events)
     oldest_waiting: float | None = None
-    changed: dict[str, TrackedJob | None] = msgspec.field(default_factory=dict)
-    remembered: dict[str, float | None] = msgspec.field(default_factory=dict)
+    jobs: dict[str, TrackedJob | None] = msgspec.field(default_factory=dict)
+    finished: dict[str, float | None] = msgspec.field(default_factory=dict)
     names: dict[str, str | None] = msgspec.field(default_factory=dict)
     pending: dict[str, Pending | None] = msgspec.field(default_factory=dict)
     ends: dict[str, tuple[KnownEnd, ...] | None] = msgspec.field(default_factory=dict)
@@ -251,8 +257,12 @@ class Update(msgspec.Struct, kw_only=True):
     growth: int = 0  # of the number of jobs followed; known once it is applied
     covered: tuple[float, float] = NOT_COVERED
 
+    def parts(self) -> Parts:
+        """Return the changed entries of what has a row for each."""
+        return {part: getattr(self, part) for part in PARTS}
 
-class MemberState(msgspec.Struct):
+
+class MemberState(msgspec.Struct, omit_defaults=True):
     """One member's jobs after its last listing.
 
     `last` is the time of the last listing, `complete` that of the last complete one, NEVER before the first.
@@ -268,9 +278,9 @@ class MemberState(msgspec.Struct):
 
     jobs: dict[str, TrackedJob] = msgspec.field(default_factory=dict)
     finished: dict[str, float] = msgspec.field(default_factory=dict)
-    last: float = NEVER
-    complete: float = NEVER
-    oldest_waiting: float | None = None
+    last: Time = NEVER
+    complete: Time = NEVER
+    oldest_waiting: Time | None = None
     pending: dict[str, Pending] = msgspec.field(default_factory=dict)
     ends: dict[str, tuple[KnownEnd, ...]] = msgspec.field(default_factory=dict)
     gaps: list[Gap] = msgspec.field(default_factory=list)
@@ -288,41 +298,21 @@ class MemberState(msgspec.Struct):
 
     def apply(self, update: Update) -> None:
         before = len(self.jobs)
-        for job_id, job in update.changed.items():
-            if job is None:
-                del self.jobs[job_id]
-            else:
-                self.jobs[job_id] = job
-        for job_id, time in update.remembered.items():
-            self.finished.pop(job_id, None)
-            if time is not None:
-                self.finished[job_id] = time
         self.names = {} if self.names is None else self.names
-        for job_id, name in update.names.items():
-            if name is None:
-                self.names.pop(job_id, None)
-            else:
-                self.names[job_id] = name
-        _merge(self.pending, update.pending)
-        _merge(self.ends, update.ends)
-        _merge(self.early, update.early)
+        for part in (*PARTS, "early", "names"):
+            _merge(getattr(self, part), getattr(update, part))
         self.gaps = [*self.gaps, *update.gaps][-MOST_GAPS:]
         update.growth = len(self.jobs) - before
         self.covered = update.covered
         self.last, self.complete, self.oldest_waiting = update.at, update.complete, update.oldest_waiting
 
+    def parts(self) -> Parts:
+        """Return copies of what has a row for each entry."""
+        return {part: dict(getattr(self, part)) for part in PARTS}
+
 
 def _merge(known: dict[str, Value], changes: Mapping[str, Value | None]) -> None:
     for key, value in changes.items():
-        if value is None:
-            known.pop(key, None)
-        else:
-            known[key] = value
-
-
-def as_json(value: Any) -> bytes:
-    """Return a value as JSON for the state file. Halves of surrogate pairs, which queues' names can have, become question marks."""
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(value), ensure_ascii=False).encode(errors="replace")
+        known.pop(key, None)
+        if value is not None:
+            known[key] = value  # behind all others: the oldest come first

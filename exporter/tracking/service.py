@@ -13,7 +13,7 @@ from exporter.supervise import TaskObserver, supervise
 from exporter.threads import off_loop
 from exporter.tracking.model import MemberKey, TrackedJob
 from exporter.tracking.store import StateFileError, StateFileLostError, Store
-from exporter.tracking.tracker import Batch, GroupKey, GroupView, MemberView, Step, TrackedMember, Tracker
+from exporter.tracking.tracker import Batch, GroupKey, GroupTotals, MemberTotals, Step, TrackedMember, Tracker
 from exporter.tracking.waits import WaitView
 
 log = structlog.get_logger()
@@ -54,8 +54,8 @@ class _Staged:
     """Views that wait for their polls to be written, and those who wait to see them."""
 
     def __init__(self) -> None:
-        self.members: dict[MemberKey, MemberView] = {}
-        self.groups: dict[GroupKey, GroupView] = {}
+        self.members: dict[MemberKey, MemberTotals] = {}
+        self.groups: dict[GroupKey, GroupTotals] = {}
         self.waits: dict[str, tuple[WaitView, ...]] = {}
         self.shown = asyncio.Event()
 
@@ -86,8 +86,8 @@ class TrackingService:
         # Errors logged since the last successful write: each is logged once.
         self._told: set[str] = set()
         self._left_out: set[MemberKey] = set()
-        self._members: dict[MemberKey, MemberView] = {}
-        self._groups: dict[GroupKey, GroupView] = {}
+        self._members: dict[MemberKey, MemberTotals] = {}
+        self._groups: dict[GroupKey, GroupTotals] = {}
         self._waits: dict[str, tuple[WaitView, ...]] = {}
         self._staged = _Staged()
         self._news = asyncio.Event()
@@ -211,11 +211,11 @@ class TrackingService:
         """Return up to which time (see `time`) a source's history was read; None where it never was."""
         return self._tracker.mark(source)
 
-    def member(self, key: MemberKey) -> MemberView:
-        return self._members.get(key) or Tracker().member(key)
+    def member(self, key: MemberKey) -> MemberTotals:
+        return self._members.get(key) or MemberTotals()
 
-    def group(self, source: str, group_id: str) -> GroupView:
-        return self._groups.get((source, group_id)) or Tracker().group(source, group_id)
+    def group(self, source: str, group_id: str) -> GroupTotals:
+        return self._groups.get((source, group_id)) or GroupTotals().copied()
 
     def waits(self, source: str) -> tuple[WaitView, ...]:
         """Return the bounds for jobs submitted now; the same object while nothing changes."""
@@ -337,7 +337,7 @@ class TrackingService:
             except StateFileLostError as error:
                 log.warning("state file is lost; everything is written anew", path=str(store.path), reason=str(error))
                 async with self._working:
-                    batch = self._tracker.take_everything()
+                    batch = self._tracker.take_batch(everything=True)
                 left_out = await self._saved(store, batch, staged)
         except StateFileError as error:
             self._fail(str(error))

@@ -73,7 +73,7 @@ def read(path: Path) -> TrackerState:
     try:
         _require_regular(path)
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=_LOCK_TIMEOUT, uri=True)) as file:
-            return TrackerState() if _check(file) else rows.read_all(file)[0]
+            return TrackerState() if _check(file) else rows.read_all(file)
     except (OSError, sqlite3.Error) as error:
         if _is_busy(error):
             raise StateFileError(f"state file {path}: an exporter has it open; ask that one") from error
@@ -101,7 +101,6 @@ class Store:
         self.path = path
         self._calls = BlockingCalls()
         self._connection: sqlite3.Connection | None = None
-        self._ids: dict[MemberKey, int] = {}
         # The file and the log beside it: as they were opened, and as they were left by the last write.
         self._identities: list[tuple[int, int] | None] = []
         self._seen: list[_Seen | None] = []
@@ -170,7 +169,7 @@ class Store:
                 self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
             )
             _prepare(connection, only_new=anew)
-            state, self._ids = rows.read_all(connection)
+            state = rows.read_all(connection)
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -212,12 +211,8 @@ class Store:
         return self._write_once(batch, isolate=True)
 
     def _write_once(self, batch: Batch, *, isolate: bool) -> dict[MemberKey, str]:
-        # Ids of members that are new in this batch count once the transaction is through.
-        ids = dict(self._ids)
         with transaction(self._open_file()) as connection:
-            left_out = rows.write_batch(connection, ids, batch, isolate=isolate)
-        self._ids = ids
-        return left_out
+            return rows.write_batch(connection, batch, isolate=isolate)
 
     def _look(self) -> list[_Seen | None]:
         return [_look_at(self.path), _look_at(_beside(self.path, "-wal"))]

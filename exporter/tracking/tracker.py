@@ -1,14 +1,16 @@
 """All members' states and totals, in memory, and what has changed since it was last written to disk."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Final
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from itertools import product
+from typing import Annotated, Final, Literal, TypeVar, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from exporter.records import EndedJob, JobListing, JobState
 from exporter.tracking.bounds import WaitClass
-from exporter.tracking.histogram import BUCKETS, Count, Histogram, HistogramView, Seconds
+from exporter.tracking.histogram import BUCKETS, Count, Histogram, Seconds
 from exporter.tracking.history import take_ends
 from exporter.tracking.machine import advance
 from exporter.tracking.model import (
@@ -21,57 +23,61 @@ from exporter.tracking.model import (
     Basis,
     CensorReason,
     Events,
-    Gap,
-    KnownEnd,
     Measure,
     MemberKey,
     MemberState,
     Outcome,
-    Pending,
+    Parts,
     Phase,
+    Time,
     TrackedJob,
     Update,
-    as_json,
 )
 from exporter.tracking.waits import ClassKey, Waits, WaitView
 
 GroupKey = tuple[str, str]  # source, group_id
+Name = TypeVar("Name")
+
+_ENCODE: Final = msgspec.msgpack.encode
 
 # A scheduler whose queues have other names all the time must not fill the memory: those of further ones count without name.
 MOST_QUEUES: Final = 256
 
 
-# `before>after` of a transition, `measure>reason` of a spell that could not be measured.
-_Transition = Annotated[str, msgspec.Meta(pattern=f"^(none|{'|'.join(JobState)})>(gone|{'|'.join(JobState)})$")]
-_Observed = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(MEASURES)})>({'|'.join(BASES)})$")]
-_Censored = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(MEASURES)})>({'|'.join(CENSOR_REASONS)})$")]
+_Before = Annotated[str, msgspec.Meta(pattern=f"^(none|{'|'.join(JobState)})$")]
+_After = Annotated[str, msgspec.Meta(pattern=f"^(gone|{'|'.join(JobState)})$")]
 
 
 class MemberTotals(msgspec.Struct, forbid_unknown_fields=True):
     """A member's counters since it was first polled.
 
-    `transitions` by "from>to". Resource seconds are None until an amount was listed: what the upstream
-    never sends is unknown, not 0.
+    `transitions` holds what occurred, by (from_state, to_state); `finished` every outcome. Resource seconds are None until
+    an amount was listed: what the upstream never sends is unknown, not 0. `oldest_queued` is Unix seconds, None where no
+    job waits.
     """
 
-    transitions: dict[_Transition, Count] = msgspec.field(default_factory=dict)
-    finished: dict[Outcome, Count] = msgspec.field(default_factory=dict)
+    transitions: dict[tuple[_Before, _After], Count] = msgspec.field(default_factory=dict)
+    finished: dict[Outcome, Count] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     cpu_seconds: Seconds | None = None
     gpu_seconds: Seconds | None = None
     dcu_seconds: Seconds | None = None
     unaccounted_seconds: Seconds = 0.0
+    oldest_queued: Time | None = None
 
-    def add(self, events: Events) -> None:
-        for (before, after), count in events.transitions.items():
-            name = f"{before}>{after}"
-            self.transitions[name] = self.transitions.get(name, 0) + count
-        for outcome, count in events.finished.items():
-            self.finished[outcome] = self.finished.get(outcome, 0) + count
+    def add(self, update: Update) -> None:
+        events = update.events
+        _add_counts(self.transitions, events.transitions)
+        _add_counts(self.finished, events.finished)
         known, seconds = events.amounts_known, events.resource_seconds
         self.cpu_seconds = _added(self.cpu_seconds, seconds[0], known[0])
         self.gpu_seconds = _added(self.gpu_seconds, seconds[1], known[1])
         self.dcu_seconds = _added(self.dcu_seconds, seconds[2], known[2])
         self.unaccounted_seconds += events.unaccounted
+        self.oldest_queued = update.oldest_waiting
+
+    def copied(self) -> "MemberTotals":
+        """Return the counters as they are now."""
+        return replace(self, transitions=dict(self.transitions), finished=dict(self.finished))
 
 
 class Spells(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,13 +90,16 @@ class Spells(msgspec.Struct, forbid_unknown_fields=True):
 class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
     """A group's histograms and counters; they outlive the members that they came from.
 
-    `queues` by name, which is empty where the queue is not known; `observed` by "measure>basis", `censored` by
-    "measure>reason".
+    `queues` by name, which is empty where the queue is not known; `observed` and `censored` hold every combination.
     """
 
     queues: dict[str, Spells] = msgspec.field(default_factory=dict)
-    observed: dict[_Observed, Count] = msgspec.field(default_factory=dict)
-    censored: dict[_Censored, Count] = msgspec.field(default_factory=dict)
+    observed: dict[tuple[Measure, Basis], Count] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(product(MEASURES, BASES), 0)
+    )
+    censored: dict[tuple[Measure, CensorReason], Count] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(product(MEASURES, CENSOR_REASONS), 0)
+    )
 
     def add(self, other: "GroupTotals") -> None:
         for queue, spells in other.queues.items():
@@ -107,50 +116,32 @@ class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
             self.queues[name] = Spells()
         return self.queues[name]
 
+    def copied(self) -> "GroupTotals":
+        """Return the counters as they are now, with one queue at least."""
+        # `add` replaces the counts of a histogram, and never changes them in place.
+        queues = {
+            queue: Spells(copy(spells.waits), copy(spells.runs))
+            for queue, spells in (self.queues or {"": Spells()}).items()
+        }
+        return GroupTotals(queues, dict(self.observed), dict(self.censored))
+
     @classmethod
     def of(cls, events: Events) -> "GroupTotals":
         """Return the contribution of one listing to its group.
 
         A queue is there, at 0, as soon as a job of it is listed.
         """
-        totals = cls(censored={f"{measure}>{reason}": count for (measure, reason), count in events.censored.items()})
+        totals = cls()
+        _add_counts(totals.censored, events.censored)
         for queue in sorted(events.queues):
             totals.of_queue(queue)
         for spell in events.waits:
             totals.of_queue(spell.queue).waits.observe(spell.seconds)
+            totals.observed["wait", spell.basis] += 1
         for spell in events.runs:
             totals.of_queue(spell.queue).runs.observe(spell.seconds)
-        totals.observed.update(Counter(f"wait>{spell.basis}" for spell in events.waits))
-        totals.observed.update(Counter(f"run>{spell.basis}" for spell in events.runs))
+            totals.observed["run", spell.basis] += 1
         return totals
-
-
-class MemberView(msgspec.Struct, frozen=True, kw_only=True):
-    """A member's counters for the renderer; it does not change.
-
-    `transitions` holds what occurred, by (from_state, to_state); `finished` every outcome. Resource seconds are None
-    where no amount was ever listed. `oldest_queued` is Unix seconds, None where no job waits.
-    """
-
-    transitions: Mapping[tuple[str, str], int]
-    finished: Mapping[Outcome, int]
-    cpu_seconds: float | None
-    gpu_seconds: float | None
-    dcu_seconds: float | None
-    unaccounted_seconds: float
-    oldest_queued: float | None
-
-
-class GroupView(msgspec.Struct, frozen=True, kw_only=True):
-    """A group's histograms and counters for the renderer; it does not change.
-
-    `waits` and `runs` by queue; `observed` and `censored` hold every combination.
-    """
-
-    waits: Mapping[str, HistogramView]
-    runs: Mapping[str, HistogramView]
-    observed: Mapping[tuple[Measure, Basis], int]
-    censored: Mapping[tuple[Measure, CensorReason], int]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -179,48 +170,47 @@ class TrackerState(msgspec.Struct):
     marks: dict[str, float] = msgspec.field(default_factory=dict)
 
 
-class MemberChange(msgspec.Struct, kw_only=True):
-    """The rows to write for one member; None in a mapping means: delete the row. `totals` are JSON.
+class MemberChange(msgspec.Struct):
+    """The rows to write for one member: `member` as msgpack, and the changed entries of `PARTS`, None to delete one.
 
     With `rewrite` they are all there is: whatever else is on disk for the member goes.
     """
 
-    last: float
-    complete: float
-    oldest_waiting: float | None
-    totals: bytes
-    jobs: dict[str, TrackedJob | None]
-    finished: dict[str, float | None]
-    pending: dict[str, Pending | None]
-    ends: dict[str, tuple[KnownEnd, ...] | None]
-    gaps: list[Gap]
+    member: bytes
+    parts: Parts
     rewrite: bool = False
 
 
+# The state file's tables of all that belongs to no single member.
+Others = Literal["groups", "waits", "marks"]
+
+
 class Batch(msgspec.Struct):
-    """The rows to write in one transaction: whole polls, never a part of one. Groups and classes of waits as JSON."""
+    """The rows to write in one transaction: whole polls, never a part of one.
+
+    `others` are values as msgpack by key, None to delete a row; members that are `forgotten` are deleted first.
+    """
 
     members: dict[MemberKey, MemberChange] = msgspec.field(default_factory=dict)
-    groups: dict[GroupKey, bytes] = msgspec.field(default_factory=dict)
-    forgotten_members: list[MemberKey] = msgspec.field(default_factory=list)
-    forgotten_groups: list[GroupKey] = msgspec.field(default_factory=list)
-    waits: dict[ClassKey, bytes] = msgspec.field(default_factory=dict)
-    forgotten_waits: list[ClassKey] = msgspec.field(default_factory=list)
-    marks: dict[str, float] = msgspec.field(default_factory=dict)
+    others: dict[Others, dict[tuple[str | bool, ...], bytes | None]] = msgspec.field(
+        default_factory=lambda: {table: {} for table in get_args(Others)}
+    )
+    forgotten: list[MemberKey] = msgspec.field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return any(msgspec.structs.astuple(self))
+        return bool(self.members or self.forgotten or any(self.others.values()))
 
     def add(self, key: MemberKey, change: MemberChange) -> None:
         """Put a newer change on top of what there is for the member."""
         if older := self.members.get(key):
-            older.jobs.update(change.jobs)
-            older.finished.update(change.finished)
-            older.pending.update(change.pending)
-            older.ends.update(change.ends)
-            change.jobs, change.finished = older.jobs, older.finished
-            change.pending, change.ends = older.pending, older.ends
+            for part, entries in change.parts.items():
+                older.parts[part].update(entries)
+            change.parts = older.parts
         self.members[key] = change
+
+    def add_others(self, newer: "Batch") -> None:
+        for table, rows in newer.others.items():
+            self.others[table].update(rows)
 
 
 class Tracker:
@@ -282,7 +272,7 @@ class Tracker:
         ]
         self._marks[source] = min([until, *waiting])
         if self._persistent:
-            self._batch.marks[source] = self._marks[source]
+            self._batch.others["marks"][(source,)] = _ENCODE(self._marks[source])
 
     def join(self, key: MemberKey) -> TrackedMember:
         """Return the member, new if need be."""
@@ -304,8 +294,7 @@ class Tracker:
     def record(self, key: MemberKey, step: Step) -> None:
         """Count what happened, for the member, its group and the queues of its jobs."""
         update = step.update
-        totals = self.join(key).totals
-        totals.add(update.events)
+        self.join(key).totals.add(update)
         self._count(key.source, update.growth)
         group_key = (key.source, key.group_id)
         group = self._groups.setdefault(group_key, GroupTotals())
@@ -313,8 +302,8 @@ class Tracker:
         self._waits.record(key, update.events, update.at, step.interval)
         if self._persistent and key not in self._rewrite:
             # Encoded now, not when the batch is taken: so the work is spread.
-            self._batch.groups[group_key] = as_json(group)
-            self._batch.add(key, _change(update, self._members[key]))
+            self._batch.others["groups"][group_key] = _ENCODE(group)
+            self._batch.add(key, _change(self._members[key], update.parts()))
 
     def members(self) -> Collection[MemberKey]:
         return self._members.keys()
@@ -336,38 +325,14 @@ class Tracker:
             if key.source == source
         }
 
-    def member(self, key: MemberKey) -> MemberView:
+    def member(self, key: MemberKey) -> MemberTotals:
         """Return a member's counters; all at 0 for one that was never observed."""
-        member = self._members.get(key) or TrackedMember()
-        totals = member.totals
-        return MemberView(
-            transitions={(before, after): n for (before, after), n in _split(totals.transitions)},
-            finished={outcome: totals.finished.get(outcome, 0) for outcome in OUTCOMES},
-            cpu_seconds=totals.cpu_seconds,
-            gpu_seconds=totals.gpu_seconds,
-            dcu_seconds=totals.dcu_seconds,
-            unaccounted_seconds=totals.unaccounted_seconds,
-            oldest_queued=member.state.oldest_waiting,
-        )
+        member = self._members.get(key)
+        return MemberTotals() if member is None else member.totals.copied()
 
-    def group(self, source: str, group_id: str) -> GroupView:
+    def group(self, source: str, group_id: str) -> GroupTotals:
         """Return a group's histograms and counters; all at 0 for one that was never observed."""
-        totals = self._groups.get((source, group_id)) or GroupTotals()
-        queues = totals.queues or {"": Spells()}
-        return GroupView(
-            waits={queue: spells.waits.view() for queue, spells in queues.items()},
-            runs={queue: spells.runs.view() for queue, spells in queues.items()},
-            observed={
-                (measure, basis): totals.observed.get(f"{measure}>{basis}", 0)
-                for measure in MEASURES
-                for basis in BASES
-            },
-            censored={
-                (measure, reason): totals.censored.get(f"{measure}>{reason}", 0)
-                for measure in MEASURES
-                for reason in CENSOR_REASONS
-            },
-        )
+        return (self._groups.get((source, group_id)) or GroupTotals()).copied()
 
     def waits(self, source: str, now: float) -> tuple[WaitView, ...]:
         """Return the bounds for jobs submitted `now`; the same object while nothing changes."""
@@ -415,26 +380,31 @@ class Tracker:
         empty = [group for group in self._groups if group not in inhabited]
         for group in empty:
             del self._groups[group]
-            self._batch.groups.pop(group, None)
         forgotten_waits = self._waits.forget_all_but(inhabited)
         if self._persistent:
-            self._batch.forgotten_waits += forgotten_waits
-            self._batch.forgotten_members += old
-            self._batch.forgotten_groups += empty
+            self._batch.forgotten += old
+            self._batch.others["groups"].update(dict.fromkeys(empty))
+            self._batch.others["waits"].update(dict.fromkeys(forgotten_waits))
         return old, empty
 
-    def take_batch(self) -> Batch:
-        """All that has changed since the last call. The caller writes it, or gives it back.
+    def take_batch(self, *, everything: bool = False) -> Batch:
+        """Return all that has changed since the last call, or `everything`, for an empty file.
 
-        Not while `work` is done.
+        The caller writes it, or gives it back. Not while `work` is done.
         """
+        if everything:
+            self._batch = Batch()
+            self._batch.others["marks"] = {(source,): _ENCODE(until) for source, until in self._marks.items()}
+            self.rewrite(self._members.keys())
         batch, self._batch = self._batch, Batch()
         for key in self._rewrite:
-            batch.members[key] = _everything(self._members[key])
+            batch.members[key] = _change(self._members[key], self._members[key].state.parts(), rewrite=True)
             group_key = (key.source, key.group_id)
-            batch.groups[group_key] = as_json(self._groups[group_key])
+            batch.others["groups"][group_key] = _ENCODE(self._groups[group_key])
         self._rewrite.clear()
-        batch.waits = self._waits.take_changed() if self._persistent else {}
+        if self._persistent:
+            changed = self._waits.take_changed(everything=everything)
+            batch.others["waits"].update((name, _ENCODE(waits)) for name, waits in changed.items())
         return batch
 
     def give_back(self, batch: Batch) -> None:
@@ -443,73 +413,31 @@ class Tracker:
         Its members, and those that changed since, are written as a whole the next time: untaken changes would pile up.
         """
         self.rewrite({*batch.members, *self._batch.members})
-        self._waits.rewrite(batch.waits.keys())
         newer = self._batch
-        self._batch = Batch(
-            forgotten_members=batch.forgotten_members + newer.forgotten_members,
-            forgotten_groups=batch.forgotten_groups + newer.forgotten_groups,
-            forgotten_waits=batch.forgotten_waits + newer.forgotten_waits,
-            marks={**batch.marks, **newer.marks},
-        )
+        self._batch = Batch(others=batch.others, forgotten=batch.forgotten + newer.forgotten)
+        self._batch.add_others(newer)
 
     def rewrite(self, keys: Collection[MemberKey]) -> None:
         """Let everything that is known of these members be in the next batch, whatever is on disk."""
         self._rewrite |= self._members.keys() & keys
 
-    def take_everything(self) -> Batch:
-        """Return a batch for an empty file."""
-        self._batch = Batch(marks=dict(self._marks))
-        self.rewrite(self._members.keys())
-        self._waits.rewrite()
-        return self.take_batch()
-
     def _count(self, source: str, difference: int) -> None:
         self._tracked[source] = self._tracked.get(source, 0) + difference
 
 
-def _change(update: Update, member: TrackedMember) -> MemberChange:
-    return MemberChange(
-        last=update.at,
-        complete=update.complete,
-        oldest_waiting=update.oldest_waiting,
-        totals=as_json(member.totals),
-        jobs=update.changed,
-        finished=update.remembered,
-        pending=update.pending,
-        ends=update.ends,
-        gaps=member.state.gaps,
-    )
-
-
-def _everything(member: TrackedMember) -> MemberChange:
+def _change(member: TrackedMember, parts: Parts, *, rewrite: bool = False) -> MemberChange:
     state = member.state
-    return MemberChange(
-        last=state.last,
-        complete=state.complete,
-        oldest_waiting=state.oldest_waiting,
-        totals=as_json(member.totals),
-        jobs=dict(state.jobs),
-        finished=dict(state.finished),
-        pending=dict(state.pending),
-        ends=dict(state.ends),
-        gaps=state.gaps,
-        rewrite=True,
-    )
+    whole = MemberState(last=state.last, complete=state.complete, oldest_waiting=state.oldest_waiting, gaps=state.gaps)
+    return MemberChange(_ENCODE(TrackedMember(whole, member.totals)), parts, rewrite)
 
 
 def _added(total: float | None, seconds: float, known: bool) -> float | None:
     return None if total is None and not known else (total or 0.0) + seconds
 
 
-def _add_counts(counts: dict[str, int], more: Mapping[str, int]) -> None:
+def _add_counts(counts: dict[Name, int], more: Mapping[Name, int]) -> None:
     for name, count in more.items():
         counts[name] = counts.get(name, 0) + count
-
-
-def _split(counts: Mapping[str, int]) -> Iterable[tuple[tuple[str, str], int]]:
-    for name, count in counts.items():
-        before, _, after = name.partition(">")
-        yield (before, after), count
 
 
 def _rebinned(totals: GroupTotals) -> GroupTotals:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from exporter.tracking.bounds import QUANTILES, Bounds, WaitClass
-from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, Queued, as_json
+from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, Queued
 
 # A scheduler whose queues have other names all the time must not fill the memory: those of further ones are not followed.
 MOST_CLASSES: Final = 256  # of one source
@@ -190,21 +190,16 @@ class Waits:
             self._views.pop(name.source, None)
         return dropped
 
-    def take_changed(self) -> dict[ClassKey, bytes]:
-        """Return the changes since the last call, as JSON."""
-        changed = {name: as_json(self._classes[name]) for name in self._changed}
+    def take_changed(self, *, everything: bool = False) -> dict[ClassKey, WaitClass]:
+        """Return the classes that have changed since the last call, or `everything`."""
+        changed = {name: self._classes[name] for name in (self._classes if everything else self._changed)}
         self._changed.clear()
         return changed
-
-    def rewrite(self, names: Collection[ClassKey] | None = None) -> None:
-        """Let these classes be among those that have changed; all of them without names."""
-        self._changed |= self._classes.keys() if names is None else self._classes.keys() & names
 
 
 def key_of(member: MemberKey, job_id: str) -> str:
     """Return the key of a head in the state file, in which a job's id may be of any length."""
-    text = "\0".join((*member, job_id)).encode(errors="surrogatepass")
-    return blake2b(text, digest_size=8).hexdigest()
+    return blake2b("\0".join((*member, job_id)).encode(), digest_size=8).hexdigest()
 
 
 def _by_time(event: Queued | Dequeued) -> tuple[float, bool]:

@@ -103,6 +103,6 @@ def test_queues_that_change_their_names_for_ever_do_not_fill_the_memory() -> Non
     for poll in range(1, 400):
         job = Job(str(poll), "b", JobState.RUNNING, queue=f"queue-{poll}")
         counted.observe(KEY, JobListing((job,)), 60.0 * poll, 60.0)
-    waits = counted.group(KEY.source, KEY.group_id).waits
-    assert len(waits) <= MOST_QUEUES + 1
-    assert sum(view.count for view in waits.values()) == 399
+    queues = counted.group(KEY.source, KEY.group_id).queues
+    assert len(queues) <= MOST_QUEUES + 1
+    assert sum(spells.waits.count for spells in queues.values()) == 399

@@ -274,7 +274,7 @@ def test_is_never_larger_than_8_kib() -> None:
     waits.heads = [-LONGEST_WAIT] * WINDOW
     for score in waits.scores:
         score.checked, score.held, score.recent = 10**12, 10**12, "1" * RECENT
-    assert len(msgspec.json.encode(waits)) < 8 * 1024
+    assert len(msgspec.msgpack.encode(waits)) < 8 * 1024
 
 
 def test_goes_on_after_heads_that_never_start() -> None:
@@ -303,5 +303,5 @@ def test_any_order_of_events_and_any_clock_leaves_it_fit_for_the_file(events: li
             waits.look(at)
         else:
             getattr(waits, what)(str(number), at)
-    assert msgspec.json.decode(msgspec.json.encode(waits), type=WaitClass) == waits
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(waits), type=WaitClass) == waits
     assert all(bound is None or bound >= 0 for bound in waits.bounds(events[-1][2] if events else NOW))

@@ -3,15 +3,17 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from math import inf, nan
 from pathlib import Path
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from exporter.records import Job, JobListing, JobState
-from exporter.tracking import MemberKey, Tracker, TrackerState
+from exporter.tracking import MemberKey, Phase, TrackedJob, Tracker, TrackerState
 from exporter.tracking.store import _MOST_SET_ASIDE, Store
 from tests.tracking.files import loaded, saved
 from tests.tracking.lives import INTERVAL, KEY, listing, time_of
@@ -102,36 +104,61 @@ def make_folder(path: Path) -> None:
     path.mkdir()
 
 
-JOB = (
-    "INSERT INTO job VALUES (1, 'new', {state}, {phase}, {since}, {seen}, NULL, NULL, NULL, {cpus}, 0, 0, "
-    "{queue}, NULL, {reported}, {scheduler})"
-)
-GOOD = {
-    "state": "'running'",
-    "phase": "'run'",
-    "since": "0",
-    "seen": "0",
-    "cpus": "0",
-    "queue": "'comp'",
-    "reported": "1",
-    "scheduler": "''",
-}
+def row(table: str, key: Sequence[object], value: object) -> str:
+    """Return the SQL that writes a row."""
+    key_bytes, value_bytes = msgspec.json.encode(key), msgspec.msgpack.encode(value)
+    return f"INSERT OR REPLACE INTO {table} VALUES (x'{key_bytes.hex()}', x'{value_bytes.hex()}')"  # noqa: S608 - of a test
 
 
-def job(**values: str) -> str:
-    return JOB.format(**{**GOOD, **values})
+def job(**values: object) -> str:
+    good = msgspec.structs.asdict(TrackedJob(JobState.RUNNING, Phase.RUN, 0, 0))
+    return row("jobs", (*KEY, "new"), list({**good, **values}.values()))
 
 
-def member_totals(text: str) -> str:
-    return f"UPDATE member SET totals = '{text}'"  # noqa: S608 - of a test
+def member(**totals: object) -> str:
+    return row("members", KEY, {"state": {}, "totals": totals})
 
 
-def waits(text: str, accelerated: str = "0") -> str:
-    return f"INSERT INTO wait_class VALUES ('kunshan', '', 'comp', {accelerated}, '{text}')"  # noqa: S608 - of a test
+def group(**totals: object) -> str:
+    return row("groups", KEY[:2], totals)
 
 
-def group_totals(text: str) -> str:
-    return f"UPDATE member_group SET totals = '{text}'"  # noqa: S608 - of a test
+def histogram(**waits: object) -> str:
+    return group(queues={"comp": {"waits": waits}})
+
+
+def waits(**values: object) -> str:
+    return row("waits", ("kunshan", "", "comp", False), values)
+
+
+DAMAGED_ROWS = [
+    *(job(state="dancing"), job(phase="asleep"), job(since="noon"), job(seen=inf), job(seen=nan), job(queue=7)),
+    *(job(cpus=-1), job(cpus=0.5), job(cpus="many"), job(reported=2), job(more=1)),
+    row("jobs", (*KEY[:2], "stranger", "new"), list(range(14))),
+    row("jobs", (*KEY[:2], "stranger", "new"), ["running", "run", 0, 0]),
+    row("jobs", KEY, ["running", "run", 0, 0]),
+    row("jobs", (*KEY, 5.5), ["running", "run", 0, 0]),
+    "INSERT INTO jobs VALUES (x'ff', x'00')",
+    "INSERT INTO jobs VALUES (5, x'00')",
+    "UPDATE jobs SET value = x''",
+    "UPDATE jobs SET value = 'text'",
+    "UPDATE jobs SET value = 5",
+    row("finished", (*KEY, "x"), "yesterday"),
+    row("pending", (*KEY, "x"), {"what": "end"}),
+    row("ends", (*KEY, "x"), [{"low": "long ago", "high": 1}]),
+    *(row("members", KEY, {"state": {name: "never"}}) for name in ("last", "complete", "oldest_waiting", "gaps")),
+    row("members", KEY, {"totals": []}),
+    *(member(transhtions={}), member(transitions={("queued", "flying"): 1}), member(finished={"completed": -1})),
+    *(member(finished={"exploded": 1}), member(cpu_seconds=-0.5), member(cpu_seconds=inf)),
+    member(unaccounted_seconds=nan),
+    *(histogram(counts=[1]), histogram(bounds=[1], counts=[1, -1]), histogram(bounds=[2, 1], counts=[1, 1, 1])),
+    *(group(censored={("wait", "boredom"): 1}), group(observed={("wait", "guesses"): 1})),
+    row("waits", ("kunshan", "", "comp", 2), {}),
+    *(row("waits", ("kunshan", "", "comp", False), "waits"), waits(heads=[99999999]), waits(heads=[1.5])),
+    *(waits(heads=[("key", 1, [-1, None, None])]), waits(heads=[("a key that is too long", 1, [])])),
+    *(waits(heads=[1] * 257), waits(scores=[(0, 0, "")]), waits(scores=[(0, 0, "yes"), (0, 0, ""), (0, 0, "")])),
+    row("marks", ("kunshan",), "noon"),
+]
 
 
 @pytest.mark.parametrize(
@@ -154,57 +181,13 @@ def group_totals(text: str) -> str:
         (changed("PRAGMA application_id = 1"), "another program"),
         (changed("DROP TABLE finished"), "tables"),
         (changed("CREATE TABLE places (url TEXT)"), "tables"),
-        (changed("CREATE TRIGGER t AFTER DELETE ON job BEGIN DELETE FROM member; END"), "tables"),
-        (changed("ALTER TABLE job RENAME COLUMN cpus TO cores"), "tables"),
-        (changed("DROP TABLE job", "CREATE TABLE job (member, id)"), "tables"),
-        (changed("UPDATE sqlite_schema SET sql = replace(sql, 'REAL', 'REAM')"), "tables"),
+        (changed("CREATE TRIGGER t AFTER DELETE ON jobs BEGIN DELETE FROM members; END"), "tables"),
+        (changed("ALTER TABLE jobs RENAME COLUMN value TO content"), "tables"),
+        (changed("DROP TABLE jobs", "CREATE TABLE jobs (key, value)"), "tables"),
+        (changed("UPDATE sqlite_schema SET sql = replace(sql, 'BLOB', 'BLOG')"), "tables"),
         (changed("UPDATE sqlite_schema SET sql = 'CREATE TABL'"), "damaged"),
         (changed("UPDATE sqlite_schema SET rootpage = 2"), "damaged"),
-        (changed(job(state="'dancing'")), "dancing"),
-        (changed(job(phase="'asleep'")), "asleep"),
-        (changed(job(since="'noon'")), "noon"),
-        (changed(job(seen="-1")), "-1"),
-        (changed(job(seen="9e999")), "inf"),
-        (changed(job(seen="x'00'")), "damaged"),
-        (changed(job(cpus="-1")), "-1"),
-        (changed(job(cpus="0.5")), "0.5"),
-        (changed(job(cpus="'many'")), "many"),
-        (changed(job(queue="7")), "7"),
-        (changed(job(reported="2")), "reported"),
-        (changed(job().replace("(1, ", "(77, ")), "77"),
-        (changed(job().replace("'new'", "5.5")), "5.5"),
-        (changed(job().replace("'new'", "cast(x'ff' AS TEXT)")), "damaged"),
-        (changed(job().replace("'new'", "x'ff'")), "damaged"),
-        (changed("INSERT INTO finished VALUES (1, 'x', 'yesterday')"), "yesterday"),
-        (changed("INSERT INTO finished VALUES (77, 'x', 0)"), "77"),
-        (changed("UPDATE member SET last = -5"), "-5"),
-        (changed("UPDATE member SET complete = 'never'"), "never"),
-        (changed("UPDATE member SET oldest_waiting = 'long ago'"), "long ago"),
-        (changed("UPDATE member SET source = x'ff'"), "damaged"),
-        (changed("UPDATE member SET totals = x'ff'"), "damaged"),
-        (changed("UPDATE member SET totals = 5"), "damaged"),
-        (changed(member_totals("[]")), "damaged"),
-        (changed(member_totals('{"transhtions": {}}')), "damaged"),
-        (changed(member_totals('{"transitions": {"queued>flying": 1}}')), "damaged"),
-        (changed(member_totals('{"finished": {"completed": -1}}')), "damaged"),
-        (changed(member_totals('{"finished": {"exploded": 1}}')), "damaged"),
-        (changed(member_totals('{"cpu_seconds": -0.5}')), "damaged"),
-        (changed(member_totals('{"cpu_seconds": 1e999}')), "damaged"),
-        (changed(member_totals('{"unaccounted_seconds": NaN}')), "damaged"),
-        (changed(group_totals('{"queues": {"comp": {"waits": {"counts": [1]}}}}')), "damaged"),
-        (changed(group_totals('{"queues": {"comp": {"waits": {"bounds": [1], "counts": [1, -1]}}}}')), "damaged"),
-        (changed(group_totals('{"queues": {"comp": {"waits": {"bounds": [2, 1], "counts": [1, 1, 1]}}}}')), "damaged"),
-        (changed(group_totals('{"censored": {"wait>boredom": 1}}')), "damaged"),
-        (changed(group_totals('{"observed": {"wait>guesses": 1}}')), "damaged"),
-        (changed(waits("{}", accelerated="2")), "accelerated"),
-        (changed(waits("waits")), "damaged"),
-        (changed(waits('{"heads": [99999999]}')), "damaged"),
-        (changed(waits('{"heads": [1.5]}')), "damaged"),
-        (changed(waits('{"heads": [["key", 1, [-1, null, null]]]}')), "damaged"),
-        (changed(waits('{"heads": [["a key that is too long", 1, []]]}')), "damaged"),
-        (changed(waits(f'{{"heads": {[1] * 257}}}')), "damaged"),
-        (changed(waits('{"scores": [[0, 0, ""]]}')), "damaged"),
-        (changed(waits('{"scores": [[0, 0, "yes"], [0, 0, ""], [0, 0, ""]]}')), "damaged"),
+        *((changed(statement), "damaged") for statement in DAMAGED_ROWS),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -240,7 +240,7 @@ async def test_a_file_that_another_process_opened_in_its_place_is_left_alone(
 async def test_it_is_locked_again(service: TrackingService, state_file: Path) -> None:
     remove(state_file)
     await polled(service, range(8, 9))
-    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM member')"
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM members')"
     result = subprocess.run(  # noqa: ASYNC221, S603 - our own script
         [sys.executable, "-c", script, str(state_file)], capture_output=True, text=True, check=False
     )

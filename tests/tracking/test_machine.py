@@ -317,8 +317,8 @@ def test_an_id_listed_twice_is_one_job_and_the_living_record_counts() -> None:
 def test_a_poll_without_news_changes_nothing_that_must_be_written() -> None:
     story = Story("R")
     update = advance(story.state, listing("R"), story.at + 60, 60.0)
-    assert update.changed == {}
-    assert update.remembered == {}
+    assert update.jobs == {}
+    assert update.finished == {}
 
 
 def test_advancing_leaves_the_view_before_as_it_was() -> None:

@@ -53,8 +53,14 @@ async def test_members_and_regions_are_not_mixed_up(state_file: Path) -> None:
     service = await started(state_file)
     assert service.member(KEY) == alone
     assert {service.member(key).finished["completed"] for key in others} == {ended_by(8)}
-    assert service.group("xian", KEY.group_id).runs[""].count == service.group(KEY.source, "7").runs[""].count
-    assert service.group(KEY.source, KEY.group_id).runs[""].count > service.group("xian", KEY.group_id).runs[""].count
+    assert (
+        service.group("xian", KEY.group_id).queues[""].runs.count
+        == service.group(KEY.source, "7").queues[""].runs.count
+    )
+    assert (
+        service.group(KEY.source, KEY.group_id).queues[""].runs.count
+        > service.group("xian", KEY.group_id).queues[""].runs.count
+    )
     await service.stop()
 
 
@@ -304,7 +310,7 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_half_counted(state_file
         await observing
     await service.observe(KEY, crowd(1, 5000), time_of(2), INTERVAL)
     assert service.member(KEY).transitions == {("none", "running"): 5000}
-    assert service.group(KEY.source, KEY.group_id).waits[""].count == 5000
+    assert service.group(KEY.source, KEY.group_id).queues[""].waits.count == 5000
     await service.stop()
 
 

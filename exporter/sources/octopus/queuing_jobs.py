@@ -149,7 +149,7 @@ def rendered(labels: tuple[str, ...], listing: QueueListing, totals: QueueTotals
         chunks |= chunks_of({JOBS: _job_lines(labels, content)})
     if totals.known:
         values |= {ARRIVALS: totals.arrivals, DEPARTURES: totals.departures}
-        chunks[OBSERVED_QUEUE] = histogram_lines(OBSERVED_QUEUE, labels, totals.waits.view())
+        chunks[OBSERVED_QUEUE] = histogram_lines(OBSERVED_QUEUE, labels, totals.waits)
     return chunks | one_each(values, labels)
 
 

@@ -160,7 +160,7 @@ def test_nothing_is_lost_counted_twice_or_negative_whatever_the_listings(
         assert totals.flow.present.keys() == ids
         assert not totals.flow.unseen.keys() & ids
         assert totals.flow.unseen.keys() <= before.present.keys() | before.unseen.keys()
-        waits = totals.waits.view()
+        waits = totals.waits
         assert waits.count <= totals.departures
         assert waits.sum >= 0
 
