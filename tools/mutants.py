@@ -1,19 +1,40 @@
-"""Mutation testing of a package with the tests of its own, by mutmut: ``make mutants PACKAGE=tracking SAMPLE=200``.
+"""Mutation testing of a package with the tests of its own: ``make mutants PACKAGE=tracking SAMPLE=200``.
+
+mutmut makes the mutants, all in one copy of the package, behind a switch. The tests are collected once; each mutant is a
+fork of that process, in which the tests run that call its function, quick ones first, until one fails.
 
 Results stay in build/mutants/PACKAGE: a run that was interrupted goes on where it was, and after a change only what it
-concerns runs again. Without SAMPLE all mutants run, which takes hours; a sample is the same one each time. mutmut leaves
-decorated functions and module level code as they are.
+concerns runs again. A sample is the same one each time. mutmut leaves decorated functions and module level code as they
+are.
 """
 
 import argparse
 import json
+import os
 import random
+import resource
 import shutil
-import subprocess
+import signal
 import sys
+import tempfile
+import time
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 from math import sqrt
 from pathlib import Path
 from typing import Final
+
+import hypothesis
+import pytest
+from _pytest.runner import runtestprotocol
+from mutmut.mutation.data import SourceFileMutationData  # type: ignore[import-not-found]
+from mutmut.mutation.diff_apply import get_diff_for_mutant  # type: ignore[import-not-found]
+from mutmut.mutation.trampoline import set_mutant_under_test  # type: ignore[import-not-found]
+from mutmut.state import state  # type: ignore[import-not-found]
+from mutmut.utils.file_utils import setup_source_paths, walk_mutatable_files  # type: ignore[import-not-found]
 
 ROOT: Final = Path(__file__).parent.parent
 MEMORY: Final = "tests/metrics/test_exposition.py::test_memory_does_not_grow_with_the_number_of_polls"
@@ -21,7 +42,16 @@ MEMORY: Final = "tests/metrics/test_exposition.py::test_memory_does_not_grow_wit
 PACKAGES: Final = {
     "tracking": ("exporter/tracking/*", ["tests/tracking", "--ignore=tests/tracking/test_accuracy.py"]),
     "polling": ("exporter/polling/*", ["tests/polling"]),
-    "http": ("exporter/http/*", ["tests/http"]),
+    "http": (
+        "exporter/http/*",
+        [
+            "tests/http",
+            *(
+                f"tests/sources/{name}.py"
+                for name in ("scnet/test_tokens", "scnet/test_member_tokens", "octopus/test_auth")
+            ),
+        ],
+    ),
     "metrics": ("exporter/metrics/*", ["tests/metrics", f"--deselect={MEMORY}"]),
     "collector": (
         "exporter/sources/collector.py",
@@ -33,41 +63,203 @@ SETTINGS: Final = """
 [tool.mutmut]
 source_paths = ["exporter"]
 only_mutate = [{source}]
-also_copy = {copied}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=3000"]
-pytest_add_cli_args_test_selection = {tests}
-use_git_change_detection = false
 track_dependencies = false
-# Tests of one run must not see what those of another left behind.
-process_isolation = "forkserver"
 # The words of log lines are promised to no one; a cast does nothing.
 do_not_mutate_patterns = ['\\blog\\.\\w+', '\\bcast\\(']
 """
-SURVIVED, WITHOUT_TESTS = 0, 33
+PYTEST: Final = [
+    "--rootdir=.",
+    "-q",
+    "-s",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:xdist",
+    "--timeout=0",
+    "-Wignore:Module already imported",
+]
+# Exit statuses of a mutant's tests, as mutmut shows them. UNCLEAR: the process ended in another way.
+SURVIVED, KILLED, WITHOUT_TESTS, UNCLEAR, TIMEOUT = 0, 1, 33, 35, 36
+# Beyond this many times the seconds that a mutant's tests took without it, and a few, they hang.
+SLOWER, SOME_SECONDS = 10, 5.0
+MEMORY_LIMIT: Final = 4 * 1024**3
 
 
 def prepare(folder: Path, package: str) -> None:
-    """Copy what mutants and their tests need."""
-    source, tests = PACKAGES[package]
-    for name in ("exporter", *COPIED):
-        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    settings = SETTINGS.format(source=json.dumps(source), copied=json.dumps(COPIED), tests=json.dumps(tests))
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    (folder / "pyproject.toml").write_text(project + settings, encoding="utf-8")
+    """Copy what mutants and their tests need; make the mutants that are not there yet."""
+    source, _ = PACKAGES[package]
+    mutated = folder / "mutants"
+    for name, into in (("exporter", folder), *((name, mutated) for name in COPIED)):
+        shutil.rmtree(into / name, ignore_errors=True)
+        shutil.copytree(ROOT / name, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+    # What is there beside code; mutmut writes all that is code.
+    shutil.copytree(
+        folder / "exporter", mutated / "exporter", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True
+    )
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8") + SETTINGS.format(source=json.dumps(source))
+    for into in (folder, mutated):
+        (into / "pyproject.toml").write_text(project, encoding="utf-8")
+    os.chdir(folder)
+    # It reads its settings from there when it is loaded.
+    from mutmut.__main__ import create_mutants  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    with redirect_stdout(StringIO()):
+        create_mutants(1)
 
 
-def results(folder: Path) -> dict[str, int | None]:
-    """Return the exit status of the tests of each mutant, None where they did not run yet."""
-    found: dict[str, int | None] = {}
-    for path in sorted((folder / "mutants").rglob("*.meta")):
-        found |= json.loads(path.read_bytes())["exit_code_by_key"]
-    return found
+class Results:
+    """The exit status of the tests of each mutant, None where they did not run yet. Kept in mutmut's files."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, SourceFileMutationData] = {}
+        for path in walk_mutatable_files():
+            data = SourceFileMutationData(path=path)
+            data.meta_path = data.meta_path.absolute()
+            data.load()
+            self._files |= dict.fromkeys(data.exit_code_by_key, data)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._files))
+
+    def __getitem__(self, name: str) -> int | None:
+        status: int | None = self._files[name].exit_code_by_key[name]
+        return status
+
+    def __setitem__(self, name: str, status: int) -> None:
+        self._files[name].exit_code_by_key[name] = status
+        self._files[name].save()
+
+    def difference(self, name: str) -> str:
+        return str(get_diff_for_mutant(name, path=self._files[name].path))
 
 
-def mutmut(folder: Path, *names: str) -> None:
-    command = [sys.executable, "-m", "mutmut", "run", "--max-children=1", *names]
-    with (folder / "mutmut.log").open("ab") as log:
-        subprocess.run(command, cwd=folder, stdout=log, stderr=log, check=False)  # noqa: S603 - mutmut
+class Fork:
+    """A process of its own that calls `function` and ends with the status that this returns."""
+
+    def __init__(self, function: Callable[[], int], seconds: float) -> None:
+        self._limit = seconds
+        self._began = time.monotonic()
+        # Files of a test that was killed are nobody's.
+        self._folder = tempfile.mkdtemp(prefix="mutant")
+        self._process = os.fork()
+        if not self._process:
+            status = UNCLEAR
+            try:
+                os.setsid()
+                resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+                tempfile.tempdir = os.environ["TMPDIR"] = self._folder
+                status = function()
+            except BaseException:  # noqa: BLE001 - nothing may get back into the loop of the process that was forked
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+
+    def status(self) -> int | None:
+        """Return the status that it ended with, None while it runs. It is killed where it takes too long."""
+        process, status = os.waitpid(self._process, os.WNOHANG)
+        if process:
+            self._clean()
+            return max(os.waitstatus_to_exitcode(status), -1)
+        if time.monotonic() - self._began - self._waited() < self._limit:
+            return None
+        self.kill()
+        return TIMEOUT
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGKILL)
+            os.waitpid(self._process, 0)
+        self._clean()
+
+    def _waited(self) -> float:
+        """Return for how many seconds others had the processors while it could have run."""
+        return int(Path(f"/proc/{self._process}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+
+    def _clean(self) -> None:
+        # What its tests started.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process, signal.SIGKILL)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Runner:
+    """A plugin of pytest that runs mutants instead of tests."""
+
+    def __init__(self, results: Results, names: list[str], jobs: int) -> None:
+        self._results, self._names, self._jobs = results, names, jobs
+        self._tests: dict[str, list[tuple[float, pytest.Item]]] = defaultdict(list)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._find_out(session.items)
+        waiting = [name for name in self._names if self._results[name] in (None, SURVIVED, WITHOUT_TESTS, UNCLEAR)]
+        done, running = len(self._names) - len(waiting), dict[str, Fork]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._jobs:
+                    name = waiting.pop()
+                    running[name] = self._start(name)
+                for name, fork in list(running.items()):
+                    status = fork.status()
+                    if status is not None:
+                        del running[name]
+                        done += 1
+                        self._results[name] = status
+                        print(f"{done}/{len(self._names)} {status} {name}", flush=True)
+                time.sleep(0.01)
+        finally:
+            for fork in running.values():
+                fork.kill()
+        return True
+
+    def _find_out(self, items: list[pytest.Item]) -> None:
+        """Note which tests call which function, and how long they take. Exits where one fails."""
+        with tempfile.NamedTemporaryFile("r") as file:
+            fork = Fork(lambda: trace(items, Path(file.name)), 3600)
+            while (status := fork.status()) is None:
+                time.sleep(0.1)
+            if status:
+                sys.exit("the tests fail without a mutant")
+            for name, (seconds, functions) in json.load(file).items():
+                test = next(item for item in items if item.nodeid == name)
+                for function in functions:
+                    self._tests[function].append((seconds, test))
+
+    def _start(self, name: str) -> Fork:
+        timed = sorted(self._tests[name.partition("__mutmut_")[0]], key=lambda test: test[0])
+        tests = [test for _, test in timed]
+        return Fork(lambda: run(name, tests), SOME_SECONDS + SLOWER * sum(seconds for seconds, _ in timed))
+
+
+def trace(items: list[pytest.Item], file: Path) -> int:
+    """Write into the file how many seconds each test takes, and which functions with mutants it calls."""
+    set_mutant_under_test("stats")
+    found = {}
+    calls = state()._stats  # noqa: SLF001 - where functions with mutants note that they are called
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        began = time.perf_counter()
+        calls.clear()
+        reports = runtestprotocol(item, nextitem=following, log=False)
+        for report in reports:
+            if report.failed:
+                print(item.nodeid, report.longreprtext)
+                return KILLED
+        found[item.nodeid] = time.perf_counter() - began, sorted(calls)
+    file.write_text(json.dumps(found), encoding="utf-8")
+    return SURVIVED
+
+
+def run(name: str, tests: list[pytest.Item]) -> int:
+    """Return whether one of these tests fails with the mutant."""
+    if not tests:
+        return WITHOUT_TESTS
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    set_mutant_under_test(name)
+    for test, following in zip(tests, [*tests[1:], None], strict=True):
+        if any(report.failed for report in runtestprotocol(test, nextitem=following, log=False)):
+            return KILLED
+    return SURVIVED
 
 
 def bounds(killed: int, tested: int) -> tuple[float, float]:
@@ -77,37 +269,51 @@ def bounds(killed: int, tested: int) -> tuple[float, float]:
     return tuple(100 * (middle + sign * width) / (1 + z * z / tested) for sign in (-1, 1))  # type: ignore[return-value]
 
 
+def report(package: str, results: Results, names: list[str]) -> None:
+    """Print what survived, and the share that did not."""
+    found = {name: results[name] for name in names if results[name] not in (None, UNCLEAR)}
+    for name in names:
+        if results[name] in (SURVIVED, WITHOUT_TESTS, UNCLEAR):
+            print(f"# {name}: {results[name]}", results.difference(name), sep="\n")
+    counts = Counter(found.values())
+    killed = counts[KILLED] + counts[TIMEOUT]
+    if found:
+        low, high = bounds(killed, len(found))
+        print(
+            f"{package}: {killed} of {len(found)} mutants killed, {100 * killed / len(found):.1f} % ({low:.1f} to {high:.1f}), "
+            f"{counts[TIMEOUT]} of them by time; {counts[WITHOUT_TESTS]} that no test calls; there are {len(list(results))}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("package", choices=PACKAGES)
     parser.add_argument("--sample", type=int, help="the number of mutants to run; all of them without it")
+    parser.add_argument("--jobs", type=int, default=1, help="the number of mutants that run at the same time")
     arguments = parser.parse_args()
     folder = ROOT / "build/mutants" / arguments.package
     folder.mkdir(parents=True, exist_ok=True)
     prepare(folder, arguments.package)
-    # Nothing has this name: mutants are made, and it is noted which test calls which function.
-    mutmut(folder, "none")
-    names = sorted(results(folder))
-    if not names:
-        sys.exit(f"no mutants were made: see {folder / 'mutmut.log'}")
+    results = Results()
+    names = list(results)
     if arguments.sample:
         names = random.Random(0).sample(names, min(arguments.sample, len(names)))  # noqa: S311 - the same each time
-    # Those that survived run again: there may be new tests.
-    again = (None, SURVIVED, WITHOUT_TESTS)
-    open_ones = [name for name, status in results(folder).items() if status in again and name in names]
-    if open_ones:
-        mutmut(folder, *open_ones)
-    found = {name: status for name, status in results(folder).items() if name in names and status is not None}
-    survivors = [name for name, status in found.items() if status in (SURVIVED, WITHOUT_TESTS)]
-    killed = len(found) - len(survivors)
-    for name in survivors:
-        subprocess.run([sys.executable, "-m", "mutmut", "show", name], cwd=folder, check=False)  # noqa: S603 - mutmut
-    if found:
-        low, high = bounds(killed, len(found))
-        print(
-            f"{arguments.package}: {killed} of {len(found)} mutants killed, {100 * killed / len(found):.1f} % "
-            f"({low:.1f} to {high:.1f}); there are {len(results(folder))}"
-        )
+    setup_source_paths()
+    os.chdir("mutants")
+    # A failure need not be made small, and the same happens to each mutant.
+    hypothesis.settings.register_profile(
+        "mutants",
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    )
+    pytest.main(
+        [*PYTEST, "--hypothesis-profile=mutants", *PACKAGES[arguments.package][1]],
+        [Runner(results, names, arguments.jobs)],
+    )
+    os.chdir(folder)
+    report(arguments.package, results, names)
 
 
 if __name__ == "__main__":
