@@ -2,15 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from exporter.app.membership import Membership, UnknownMembersError, accounts_with_members
 from exporter.app.tls import Contexts, context_for
 from exporter.clock import SystemClock
-from exporter.config import Account, Config, Polled, Tls, load
+from exporter.config import Account, Cluster, Config, OctopusProject, Polled, Slurm, Tls, load
 from exporter.config.files import UnansweredFileError, answered
 from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.exposition import Exposition
@@ -21,28 +21,18 @@ from exporter.sources.collector import subjects_of
 from exporter.sources.octopus.project import Project
 from exporter.sources.per_job import PerJobBudget
 from exporter.sources.scnet.platform import AccountSession, Platform, account_at_work
-from exporter.sources.scnet.region import Region
+from exporter.sources.scnet.region import Region, account_names
 from exporter.sources.slurm.cluster import SlurmCluster
 from exporter.sources.source import Context, Source
 
-
-class Configured(Protocol):
-    """A part that connects to a host, and its section of the configuration."""
-
-    @property
-    def tls(self) -> ssl.SSLContext | bool: ...
-    @property
-    def section(self) -> Polled: ...
-
-
-Part = TypeVar("Part", bound=Configured)
+S = TypeVar("S", bound=Source)
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
     """The parts that a configuration names. `slots` limits the requests in flight; `contexts` are by TLS settings.
 
-    With shards, only the sources with a target of this shard are here; `config` is complete.
+    `sources` are those with a target of this shard, in the order in which they are shown; `config` is complete.
     """
 
     config: Config
@@ -50,21 +40,28 @@ class Components:
     context: Context
     slots: asyncio.Semaphore
     accounts: Mapping[str, AccountSession]
-    regions: Mapping[str, Region]
-    slurm: Mapping[str, SlurmCluster]
-    projects: Mapping[str, Project]
-    platforms: Mapping[str, Platform]
+    sources: Mapping[str, Source]
 
     @classmethod
     def none(cls, context: Context) -> "Components":
         """Those of an empty configuration."""
         config = Config()
-        return cls(config, {}, context, asyncio.Semaphore(config.poll.max_concurrency), {}, {}, {}, {}, {})
+        return cls(config, {}, context, asyncio.Semaphore(config.poll.max_concurrency), {}, {})
 
     @property
-    def sources(self) -> dict[str, Source]:
-        """All sources by name, in the order in which they are shown."""
-        return {**self.regions, **self.slurm, **self.projects, **self.platforms}
+    def regions(self) -> dict[str, Region]:
+        return self._of(Region)
+
+    @property
+    def slurm(self) -> dict[str, SlurmCluster]:
+        return self._of(SlurmCluster)
+
+    @property
+    def projects(self) -> dict[str, Project]:
+        return self._of(Project)
+
+    def _of(self, kind: type[S]) -> dict[str, S]:
+        return {name: source for name, source in self.sources.items() if isinstance(source, kind)}
 
     @property
     def warnings(self) -> list[str]:
@@ -167,37 +164,35 @@ def unchanged(share: Config, contexts: Contexts, before: Components) -> Componen
 
     Takes a while for thousands of users.
     """
-
-    def same(running: Mapping[str, Part], sections: Iterable[Polled]) -> dict[str, Part]:
-        return {
-            section.name: part
-            for section in sections
-            if (part := running.get(section.name)) is not None
-            and part.tls is contexts[section.tls]
-            and part.section == section
-        }
-
-    accounts = same(before.accounts, share.accounts)
-    kept = replace(before, contexts=contexts, accounts=accounts, regions={}, slurm={}, projects={}, platforms={})
+    accounts = {
+        name: session
+        for name, session in before.accounts.items()
+        if session.account in share.accounts and session.tls is contexts[session.account.tls]
+    }
+    kept = replace(before, contexts=contexts, accounts=accounts, sources={})
     if share.poll.max_concurrency != before.config.poll.max_concurrency:
         return replace(kept, slots=asyncio.Semaphore(share.poll.max_concurrency))
-    regions = {
-        name: region
-        for name, region in same(before.regions, share.clusters).items()
-        if all(accounts.get(account) is at_work for account, at_work in region.accounts.items())
+    sources = {
+        part.name: source
+        for part in collecting(share)
+        if (source := before.sources.get(part.name)) is not None
+        and source.section == part
+        and source.tls is contexts[part.tls]
+        and all(accounts.get(name) is before.accounts[name] for name in accounts_of(part))
     }
-    platforms = {
-        name: platform
-        for name, platform in same(before.platforms, share.accounts).items()
-        if accounts.get(name) is platform.at_work
-    }
-    return replace(
-        kept,
-        regions=regions,
-        slurm=same(before.slurm, share.slurm),
-        projects=same(before.projects, share.octopus),
-        platforms=platforms,
-    )
+    return replace(kept, sources=sources)
+
+
+def collecting(config: Config) -> Iterator[Polled]:
+    """Yield the parts that are a source each: all but accounts that only log in."""
+    return (part for part in config.polled if part.collect or not isinstance(part, Account))
+
+
+def accounts_of(part: Polled) -> set[str]:
+    """Return the names of the accounts whose tokens a part takes."""
+    if isinstance(part, Cluster):
+        return account_names(part)
+    return {part.name} if isinstance(part, Account) else set()
 
 
 def build(config: Config, share: Config, kept: Components, *, before: Components, shard: Shard = WHOLE) -> Components:
@@ -211,35 +206,22 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
         or account_at_work(account, context, contexts[account.tls], before.accounts.get(account.name))
         for account in share.accounts
     }
-    regions = {
-        cluster.name: kept.regions.get(cluster.name)
-        or Region(cluster, accounts, context, slots=slots, tls=contexts[cluster.tls], owns=shard.owns)
-        for cluster in share.clusters
-    }
-    slurm = {
-        cluster.name: kept.slurm.get(cluster.name)
-        or SlurmCluster(cluster, context, slots=slots, tls=contexts[cluster.tls], owns=shard.owns)
-        for cluster in share.slurm
-    }
-    projects = {
-        project.name: kept.projects.get(project.name)
-        or Project(
-            project,
-            context,
-            slots=slots,
-            tls=contexts[project.tls],
-            before=before.projects.get(project.name),
-            owns=shard.owns,
-        )
-        for project in share.octopus
-    }
-    platforms = {
-        account.name: kept.platforms.get(account.name)
-        or Platform(accounts[account.name], context, slots=slots, owns=shard.owns)
-        for account in share.accounts
-        if account.collect
-    }
-    return Components(config, contexts, context, slots, accounts, regions, slurm, projects, platforms)
+
+    def made(part: Polled) -> Source:
+        tls, owns = contexts[part.tls], shard.owns
+        match part:
+            case Cluster():
+                return Region(part, accounts, context, slots=slots, tls=tls, owns=owns)
+            case Slurm():
+                return SlurmCluster(part, context, slots=slots, tls=tls, owns=owns)
+            case OctopusProject():
+                namesake = before.projects.get(part.name)
+                return Project(part, context, slots=slots, tls=tls, before=namesake, owns=owns)
+            case Account():
+                return Platform(accounts[part.name], context, slots=slots, owns=owns)
+
+    sources = {part.name: kept.sources.get(part.name) or made(part) for part in collecting(share)}
+    return Components(config, contexts, context, slots, accounts, sources)
 
 
 def shard_config(config: Config, shard: Shard) -> Config:

@@ -41,9 +41,7 @@ class TargetInfo:
 def target_infos(config: Config) -> dict[TargetKey, TargetInfo]:
     """Every possible target of the configuration by its key, also those that are not collected."""
     found = dict(pair for cluster in config.clusters for pair in of_cluster(config, cluster))
-    found |= dict(pair for slurm in config.slurm for pair in of_slurm(slurm))
-    found |= dict(pair for project in config.octopus for pair in of_project(project))
-    return found | dict(pair for account in config.accounts for pair in of_account(account))
+    return found | dict(pair for part in config.polled if not isinstance(part, Cluster) for pair in of_part(part))
 
 
 def info_of(known: dict[TargetKey, TargetInfo], key: TargetKey) -> TargetInfo:
@@ -80,23 +78,19 @@ def host_of_login(account: Account) -> Address:
     return Address(url, account.place, account.tls)
 
 
-def of_account(account: Account) -> Iterator[tuple[TargetKey, TargetInfo]]:
-    address = Address(account.url, account.place, account.tls)
-    for collector, subject in subjects_of("accounts", account, every=True):
-        info = TargetInfo(collector, subject, address, host_of_login(account), None, account.place)
-        yield collector.configured_key(subject), info
-
-
-def of_slurm(cluster: Slurm) -> Iterator[tuple[TargetKey, TargetInfo]]:
-    address = Address(cluster.url, cluster.place, cluster.tls)
-    for collector, subject in subjects_of("slurm", cluster, every=True):
-        info = TargetInfo(collector, subject, address, None, cluster.token, cluster.place, read_slurm_token)
-        yield collector.configured_key(subject), info
-
-
-def of_project(project: OctopusProject) -> Iterator[tuple[TargetKey, TargetInfo]]:
-    address = Address(project.base_url, project.place, project.tls)
-    login = Address(project.iam.url, project.place, project.tls) if project.iam is not None else None
-    for collector, subject in subjects_of("octopus", project, every=True):
-        info = TargetInfo(collector, subject, address, login, project.token, project.place)
+def of_part(part: Account | OctopusProject | Slurm) -> Iterator[tuple[TargetKey, TargetInfo]]:
+    login: Address | None = None
+    token: Secret | None = None
+    read_token = read_scnet_token
+    match part:
+        case Account():
+            url, login = part.url, host_of_login(part)
+        case Slurm():
+            url, token, read_token = part.url, part.token, read_slurm_token
+        case OctopusProject():
+            url, token = part.base_url, part.token
+            login = Address(part.iam.url, part.place, part.tls) if part.iam is not None else None
+    address = Address(url, part.place, part.tls)
+    for collector, subject in subjects_of(part.listed_in, part, every=True):
+        info = TargetInfo(collector, subject, address, login, token, part.place, read_token)
         yield collector.configured_key(subject), info

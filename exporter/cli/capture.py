@@ -16,7 +16,6 @@ import msgspec
 import yaml
 
 from exporter.app import Components, assemble
-from exporter.app.components import Configured
 from exporter.app.membership import Membership, UnknownMembersError
 from exporter.app.poll_once import all_targets, poll
 from exporter.app.target_info import info_of, target_infos
@@ -28,7 +27,7 @@ from exporter.cli.questions import answered, code
 from exporter.cli.standins import TOKENS, StandIns
 from exporter.cli.terminal import progress
 from exporter.clock import SystemClock
-from exporter.config import Cluster, Config
+from exporter.config import Cluster, Config, Slurm
 from exporter.config.model import User
 from exporter.errors import ExporterError, PollError
 from exporter.http import Request, Response, Settings, Upstream, on_response
@@ -210,15 +209,9 @@ async def _ask_refused(components: Components, captured: Capture) -> None:
 
 def _upstream(components: Components, source: str) -> Upstream:
     """Return a connection of its own: requests that are to be rejected must not count as failures of the others."""
-    parts: dict[str, Configured] = {
-        **components.accounts,
-        **components.regions,
-        **components.slurm,
-        **components.projects,
-    }
-    slurm = components.slurm.get(source)
-    settings = Settings(source, retries=0, unix_socket="" if slurm is None else slurm.cluster.unix_socket)
-    return Upstream(settings, slots=components.slots, tls=parts[source].tls)
+    part = next(part for part in components.config.polled if part.name == source)
+    settings = Settings(source, retries=0, unix_socket=part.unix_socket if isinstance(part, Slurm) else "")
+    return Upstream(settings, slots=components.slots, tls=components.contexts[part.tls])
 
 
 # Writing.

@@ -69,9 +69,9 @@ async def test_reloads_switch_it_on_and_off_and_keep_what_is_unchanged(tmp_path:
         assert not [name for name in await exporter.samples() if "account" in name or 'source="lab"' in name]
         await exporter.reload(on)
         await exporter.shows(lambda samples: samples.get(BALANCE), "the balance")
-        kept = exporter.app.components.platforms["lab"]
+        kept = exporter.app.components.sources["lab"]
         await exporter.reload(on.replace('"retries": 0', '"retries":  0'))
-        assert exporter.app.components.platforms["lab"] is kept
+        assert exporter.app.components.sources["lab"] is kept
         await exporter.reload(off)
         await exporter.shows(
             lambda samples: not [name for name in samples if "account" in name or 'source="lab"' in name], "no trace"

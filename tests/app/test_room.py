@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from exporter.app.room import room_facts
+from exporter.app.status import room_facts
 from exporter.metrics.family import Sample
 from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS
 from exporter.sources.scnet.account import BALANCE, STATUS

@@ -27,11 +27,6 @@ class AccountSession:
     # By collector: objects of those that are requested once for all regions of the account.
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
-    @property
-    def section(self) -> Account:
-        """Its part of the configuration, as that of a source."""
-        return self.account
-
 
 def account_at_work(
     account: Account, context: Context, tls: ssl.SSLContext, before: AccountSession | None = None
