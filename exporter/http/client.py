@@ -49,6 +49,8 @@ _CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]{1,9})\r\n")
 HEADER_LIMIT = 64 * 1024
 # Decoding this much takes about a millisecond; more is decoded in a thread.
 DECODE_ON_LOOP_LIMIT = 256 * 1024
+# Of an upstream's answers that are longer, one at a time is read on, in bytes.
+LONG_ANSWER = 4 * 1024**2
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 5.0
 # The part of a request's time that its name look-up may take: less than all, so that the error names the name server.
 LOOKUP_SHARE = 0.9
@@ -258,6 +260,7 @@ class Upstream:
         self._own_slots = asyncio.Semaphore(settings.max_concurrency)
         # Held from the wait for the rate to the taking of a shared slot: permits must not pile up while slots are taken.
         self._rate_lock = asyncio.Lock()
+        self._one_long = asyncio.Lock()
         self._observer = observer
         self._clock = clock
         self._tls = tls
@@ -393,7 +396,8 @@ class Upstream:
                 code = answer.status
                 if code in range(300, 400):
                     raise redirected(answer)
-                body = await read_limited(answer, self._settings.max_body)
+                settings = self._settings
+                body = await read_limited(answer, settings.max_body, self._one_long, settings.timeout)
         except PollError:
             breaker.record_success()
             raise
@@ -485,15 +489,25 @@ async def sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerT
         raise aiohttp.ClientConnectionResetError(str(error)) from None
 
 
-async def read_limited(answer: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return the body, up to `limit` bytes after decompression; DecodeError if it is longer."""
-    parts: list[bytes] = []
-    size = 0
-    # Nearly always it came in one piece together with its end, and there is no further one to wait for.
-    while not answer.content.at_eof():
-        part = await answer.content.readany()
-        size += len(part)
-        if size > limit:
-            raise too_long(limit)
-        parts.append(part)
-    return b"".join(parts)
+async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asyncio.Lock, patience: float) -> bytes:
+    """Return the body, up to `limit` bytes after decompression; DecodeError if it is longer.
+
+    The rest of a long one is read under a lock: sixteen answers of 64 MiB at a time would take 1 GiB. Raises TimeoutError
+    where that took more than `patience` seconds to get.
+    """
+    body = bytearray()  # a list of its parts would leave holes in the heap
+    locked = False
+    try:
+        # Nearly always it came in one piece together with its end, and there is no further one to wait for.
+        while not answer.content.at_eof():
+            body += await answer.content.readany()
+            if len(body) > limit:
+                raise too_long(limit)
+            if len(body) > LONG_ANSWER and not locked:
+                # aiohttp's own time limit applies to its own waits only.
+                async with asyncio.timeout(patience):
+                    locked = await one_long.acquire()
+    finally:
+        if locked:
+            one_long.release()
+    return bytes(body)

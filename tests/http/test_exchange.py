@@ -18,6 +18,7 @@ from exporter.errors import (
 )
 from exporter.http import Response
 from tests.support.clock import FakeClock
+from tests.support.face import eventually
 from tests.support.http import Network, body_of, get
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJjb21wdXRlVXNlciI6InRlc3QifQ.c2lnbmF0dXJl"
@@ -106,6 +107,34 @@ async def test_the_largest_body_allowed_is_read(network: Network) -> None:
         return web.Response(body=b"1" * LIMIT)
 
     assert len(await network.upstream(max_body=LIMIT).call(get(await network.serve(answer)), body_of)) == LIMIT
+
+
+async def test_long_bodies_are_read_one_after_the_other(network: Network) -> None:
+    """Each may be of 64 MiB, and there are sixteen slots."""
+    sent: list[int] = []
+    goes_on = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        number = len(sent)
+        sent.append(0)
+        while sent[number] < 40:
+            if sent[number] == 30:
+                await goes_on.wait()
+            await response.write(b"1" * 1024**2)
+            sent[number] += 1
+        return response
+
+    upstream, url = network.upstream(timeout=100.0), await network.serve(answer)
+    async with asyncio.TaskGroup() as tasks:
+        bodies = [tasks.create_task(upstream.call(get(url), body_of)) for _ in range(3)]
+        await eventually(lambda: len(sent) == 3 and 30 in sent)
+        await asyncio.sleep(0.2)
+        # Beyond 4 MiB, the others fill the buffers of their sockets.
+        assert max(sorted(sent)[:2]) < 25
+        goes_on.set()
+    assert [len(body.result()) for body in bodies] == [40 * 1024**2] * 3
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip", "deflate"])
