@@ -8,8 +8,6 @@ import pytest
 
 import exporter
 from exporter.errors import PermanentError, PollError, TransientError
-from exporter.http import excerpt
-from exporter.http.message import http_error
 from exporter.redaction import remember
 from exporter.sources.collector import registry
 from exporter.text import Text
@@ -73,26 +71,3 @@ def test_each_class_has_a_reason_and_keeps_both_languages(kind: type[PollError])
     assert (str(error), error.text) == ("no <secret>", Text("no <secret>", "没有 <secret>"))
     error.text = Text(f"the login failed: {error}", f"登录失败：{error.text.zh}")
     assert (str(error), error.text.zh) == ("the login failed: no <secret>", "登录失败：没有 <secret>")
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        (
-            b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>",
-            "Bad Gateway",
-        ),
-        (b"\n<!DOCTYPE html><TITLE lang=en>502 Bad &amp; worse</TITLE>", "Bad & worse"),
-        (b"<html><style>p { color: red }</style><p>down <b>today</b></p><!-- nginx -->", "down today"),
-        (b"<html><script>var a = '<p>'", "an empty body"),
-        (b"<" * 5000, "an empty body"),
-        (b'{"a": "<b>"}', '{"a": "<b>"}'),
-        (b"", "an empty body"),
-        (b"502", "an empty body"),
-    ],
-)
-def test_an_excerpt_of_a_page_is_its_text(body: bytes, said: str) -> None:
-    text = http_error(502, body)
-    assert text.en == f"HTTP 502: {said}"
-    assert text.zh.startswith("HTTP 502")
-    assert "<html" not in excerpt(body).lower()

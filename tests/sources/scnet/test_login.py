@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, DecodeError, PollError, ServerError, UpstreamBusyError
-from exporter.http import Issued, Response, clock_skew
+from exporter.http import Issued, Response
 from exporter.sources.scnet.login import AccessKeyLogin, PasswordLogin, RegionToken, read_login, read_renewal, signature
 from exporter.text import Text
 from tests.support.http import Network
@@ -211,28 +211,6 @@ def test_a_region_that_is_called_as_the_platform_is_stays_a_region() -> None:
 @pytest.mark.parametrize("data", [None, []])
 def test_an_account_without_regions_has_none(data: object) -> None:
     assert read_login(answer(envelope(data))).regions == {}
-
-
-@pytest.mark.parametrize(
-    ("offset", "expected"),
-    [(0, 0.0), (-7200, 7200.0), (90, -90.0), (None, None)],
-    ids=["right", "ahead", "behind", "-"],
-)
-def test_the_skew_is_how_far_our_clock_is_ahead(offset: float | None, expected: float | None) -> None:
-    server_time = None if offset is None else NOW + offset
-    assert clock_skew(answer(envelope([]), server_time=server_time)) == expected
-
-
-@pytest.mark.parametrize("date", ["", "soon", "Thu, 32 Foo 2023 25:61:61 GMT", "0", "Tue, 14 Nov 99999 22:13:20 GMT"])
-def test_a_date_that_is_none_tells_nothing(date: str) -> None:
-    response = Response(200, b'{"code":0,"data":[]}', CIMultiDict({"Date": date}), NOW)
-    assert clock_skew(response) is None
-
-
-@pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000", ""])
-def test_a_date_is_in_gmt_whatever_it_says(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    response = Response(200, b'{"code":0,"data":[]}', CIMultiDict({"Date": f"Tue, 14 Nov 2023 22:13:20 {zone}"}), NOW)
-    assert clock_skew(response) == 0
 
 
 @pytest.mark.parametrize("code", ["10008", "10009", "911406", "10003", "10004", "10007", "911009", "4711", 4711])

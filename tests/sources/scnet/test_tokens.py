@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.http import Issued, StaticToken
+from exporter.http import Issued
 from exporter.sources.scnet.login import read_token
 
 HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
@@ -119,29 +119,3 @@ NAMES = st.sampled_from(["computeUser", "clusterId", "expireTime", "accountStatu
 @given(st.one_of(st.text(), st.binary().map(token), JSON.map(token), st.dictionaries(NAMES, JSON).map(token)))
 def test_reading_claims_never_fails(text: str) -> None:
     assert read_token(text).value == text
-
-
-class Changing:
-    """Stands for a secret whose file is read again and again."""
-
-    origin = "clusters[0].token_file"
-
-    def __init__(self, value: str) -> None:
-        self.content = value
-
-    def value(self) -> str:
-        return self.content
-
-
-async def test_a_pasted_token_has_no_other_until_its_file_changes() -> None:
-    secret = Changing("old")
-    pasted = StaticToken(secret, read_token)
-    assert (await pasted.current(), await pasted.replace("old")) == ("old", None)
-    secret.content = "new"
-    assert (await pasted.current(), await pasted.replace("old")) == ("new", "new")
-    assert pasted.origin == "clusters[0].token_file"
-
-
-def test_a_pasted_token_shows_itself_in_no_repr() -> None:
-    assert "sesame" not in repr(StaticToken(Changing("sesame")))
-    assert "sesame" not in repr(StaticToken(Changing("sesame")).issued)

@@ -1,6 +1,6 @@
-"""Answers in other encodings than UTF-8.
+"""Answers in other encodings than UTF-8, their clocks, and the words for those that were not understood.
 
-Their text is read where that is possible, and never at the cost of the rest.
+Text is read where that is possible, and never at the cost of the rest.
 """
 
 import json
@@ -11,8 +11,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.http import Request, Response
-from exporter.http.message import utf8_json, without_nan
+from exporter.http import Request, Response, clock_skew, describe_skew, excerpt
+from exporter.http.message import http_error, utf8_json, without_nan
+from exporter.redaction import remember
+from exporter.text import Text
 from tests.support.http import Network
 
 ROWS = [{"id": "1", "name": "分子动力学\\模拟"}, {"id": "2", "name": "联通"}, {"id": "3", "name": "job"}]
@@ -96,3 +98,76 @@ async def test_every_answer_is_read_so(network: Network) -> None:
 
     url = await network.serve(answer)
     assert await network.upstream().call(Request("queue_jobs", url + "/"), decode) == ROWS
+
+
+# Clocks
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("date", "skew"),
+    [
+        ("Tue, 14 Nov 2023 22:13:20 GMT", 0.0),
+        ("Tue, 14 Nov 2023 20:13:20 GMT", 7200.0),
+        ("Tue, 14 Nov 2023 22:14:50 GMT", -90.0),
+        # A date is in GMT whatever it says.
+        ("Tue, 14 Nov 2023 22:13:20 -0000", 0.0),
+        ("Tue, 14 Nov 2023 22:13:20", 0.0),
+        ("Tue, 14 Nov 2023 22:13:20 +0100", 3600.0),
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("Thu, 32 Foo 2023 25:61:61 GMT", None),
+        ("0", None),
+        ("Tue, 14 Nov 99999 22:13:20 GMT", None),
+    ],
+)
+def test_the_skew_is_how_far_our_clock_is_ahead(date: str | None, skew: float | None) -> None:
+    headers = {} if date is None else {"Date": date}
+    assert clock_skew(Response(200, b"", headers, NOW)) == skew
+
+
+def test_a_clock_that_is_off_is_ahead_or_behind() -> None:
+    assert describe_skew(90.4) == Text(
+        "this machine's clock is 90 s ahead of the server's, and signatures need the right time: set it",
+        "本机时钟比服务器快 90 秒，而签名需要准确的时间，请校准",
+    )
+    assert describe_skew(-90.4) == Text(
+        "this machine's clock is 90 s behind the server's, and signatures need the right time: set it",
+        "本机时钟比服务器慢 90 秒，而签名需要准确的时间，请校准",
+    )
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>",
+            "Bad Gateway",
+        ),
+        (b"\n<!DOCTYPE html><TITLE lang=en>502 Bad &amp; worse</TITLE>", "Bad & worse"),
+        (b"<html><style>p { color: red }</style><p>down <b>today</b></p><!-- nginx -->", "down today"),
+        (b"<html><script>var a = '<p>'", "an empty body"),
+        (b"<" * 5000, "an empty body"),
+        (b'{"a": "<b>"}', '{"a": "<b>"}'),
+        (b"", "an empty body"),
+        (b"502", "an empty body"),
+        (b"  502 <down> \n today", "<down> today"),
+        (b"\xff\xfedown", "\ufffd\ufffddown"),
+        (b"<style>" + b" " * 4080 + b"</style>down", "d"),
+        (b"x" * 300, "x" * 200),
+        (b"%bs3cr3t-of-a-region" % (b"-" * 190), "-" * 190 + "<secret>"),
+    ],
+)
+def test_an_excerpt_is_the_text_of_a_page_or_the_beginning_of_anything_else(body: bytes, said: str) -> None:
+    remember(("s3cr3t-of-a-region",))
+    assert http_error(502, body) == (
+        Text("HTTP 502: an empty body", "HTTP 502，响应体为空")
+        if said == "an empty body"
+        else Text(f"HTTP 502: {said}", f"HTTP 502：{said}")
+    )
+    assert "<html" not in excerpt(body).lower()
