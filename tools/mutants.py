@@ -9,6 +9,7 @@ are.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -74,6 +75,8 @@ SURVIVED, KILLED, WITHOUT_TESTS, UNCLEAR, TIMEOUT = 0, 1, 33, 35, 36
 # Beyond this many times the seconds that a mutant's tests took without it, and a few, they hang.
 SLOWER, SOME_SECONDS = 10, 5.0
 MEMORY_LIMIT: Final = 4 * 1024**3
+# Of prctl(2): the signal that a process gets when its parent ends.
+PR_SET_PDEATHSIG: Final = 1
 
 
 def prepare(folder: Path, package: str) -> None:
@@ -137,6 +140,7 @@ class Fork:
             status = UNCLEAR
             try:
                 os.setsid()
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
                 resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
                 tempfile.tempdir = os.environ["TMPDIR"] = self._folder
                 status = function()
