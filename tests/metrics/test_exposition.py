@@ -100,6 +100,7 @@ async def test_an_owner_is_replaced_and_removed_as_a_whole() -> None:
     exposition.remove("a")
     exposition.remove("never there")
     assert await exposition.body(Format.TEXT, compress=False) == b""
+    assert not exposition._owned
 
 
 @pytest.mark.parametrize("compress", [False, True])

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics.family import Family, gauge
+from exporter.metrics.family import Family, Text, counter, gauge, histogram
 from exporter.metrics.format import EOF, Format, escape, header, number, sample, start, to_bytes
 
 PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
@@ -144,3 +144,12 @@ def test_a_sample_has_a_value_for_each_label() -> None:
     room = gauge("hpc_example_room", ("hpc_cluster", "kind"), "An example. Absent without an answer.", zh="示例。")
     with pytest.raises(ValueError, match="has the labels hpc_cluster, kind"):
         room("kunshan", value=1)
+
+
+@pytest.mark.parametrize(("declare", "kind"), [(gauge, "gauge"), (counter, "counter"), (histogram, "histogram")])
+def test_a_family_is_as_it_was_declared(declare: Callable[..., Family], kind: str) -> None:
+    family = declare("hpc_test", ("a",), "Help.", zh="说明。", absent=Text("never.", "从不。"))
+    assert [getattr(family, name) for name in ("name", "type", "help", "labels", "zh", "absent")] == [
+        *("hpc_test", kind, "Help.", ("a",), "说明。"),
+        Text("never.", "从不。"),
+    ]

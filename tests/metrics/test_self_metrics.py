@@ -186,9 +186,11 @@ def test_a_token_without_known_expiry_has_no_series(own: SelfMetrics) -> None:
     """Unknown is never zero; nor is it what was known of the token before."""
     own.token_expiry("k", "bob", None)
     own.token_expiry("k", "alice", 1.7e9)
+    assert own.token_ends == {"k": {"alice": 1.7e9}}
     own.token_expiry("k", "alice", None)
 
     assert lines(own, "token_expiry") == []
+    assert own.token_ends == {"k": {}}
 
 
 def test_reloads(own: SelfMetrics) -> None:
@@ -223,6 +225,7 @@ def test_series_counts_every_sample_line_of_the_answer(own: SelfMetrics, fmt: Fo
 
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert f"hpc_exporter_series {1000 + len(samples)}" in samples
+    assert text.endswith("\n# EOF\n") is (fmt is Format.OPENMETRICS)
 
 
 def test_two_instances_do_not_share_anything() -> None:

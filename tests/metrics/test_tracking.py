@@ -1,10 +1,11 @@
 """The exact lines of the tracker's counters."""
 
 from exporter.metrics.format import Chunks
-from exporter.metrics.tracking import tracked_group, tracked_member
+from exporter.metrics.tracking import tracked_group, tracked_member, waits
 from exporter.records import Job, JobListing, JobState
-from exporter.tracking import MemberKey, Tracker
+from exporter.tracking import MemberKey, Tracker, WaitView
 from exporter.tracking.tracker import MOST_QUEUES
+from exporter.tracking.waits import ClassKey, Promise
 
 KEY = MemberKey("kunshan", "533686286955839488", "test")
 
@@ -96,6 +97,14 @@ def test_each_queue_has_histograms_of_its_own_from_its_first_job_on() -> None:
         f'hpc_job_observed_run_seconds_count{{{start},queue="comp"}} 0',
         f'hpc_job_observed_wait_seconds_count{{{start},queue="comp"}} 0',
     ]
+    other = Job("3", "b", JobState.QUEUED, queue="big")
+    counted.observe(KEY, JobListing((job, other)), 120.0, 60.0)
+    shown = text(tracked_group("kunshan", "chemistry", counted.group(KEY.source, KEY.group_id)))
+    assert all(line.startswith("hpc_job_observ") for line in shown.splitlines())
+    assert [line.rpartition(",")[2] for line in shown.splitlines() if "run_seconds_count" in line] == [
+        'queue="big"} 0',
+        'queue="comp"} 0',
+    ]
 
 
 def test_queues_that_change_their_names_for_ever_do_not_fill_the_memory() -> None:
@@ -106,3 +115,37 @@ def test_queues_that_change_their_names_for_ever_do_not_fill_the_memory() -> Non
     queues = counted.group(KEY.source, KEY.group_id).queues
     assert len(queues) <= MOST_QUEUES + 1
     assert sum(spells.waits.count for spells in queues.values()) == 399
+
+
+def promise(quantile: float, seconds: float | None, checked: int = 0, held: int = 0) -> Promise:
+    return Promise(
+        quantile=quantile, seconds=seconds, withheld=False, checked=checked, held=held, recent_checked=0, recent_held=0
+    )
+
+
+def test_bounds_of_waits_are_shown_by_queue_or_by_group_and_those_of_accelerators_apart() -> None:
+    """A group that is not shown has none, and the score of a bound is there as soon as there is one, or was."""
+    classes = {
+        ("kunshan", "", "comp", False): (promise(0.5, 60.0), promise(0.95, None)),
+        ("kunshan", "", "comp", True): (promise(0.5, 90.0, 7, 5),),
+        ("kunshan", "7", "", False): (promise(0.5, None, 3, 2),),
+        ("kunshan", "8", "", False): (promise(0.5, 60.0),),
+        ("kunshan", "8", "other", False): (promise(0.5, 30.0),),
+    }
+    views = [WaitView(key=ClassKey(*key), heads=60, promises=promises) for key, promises in classes.items()]
+    comp = 'hpc_cluster="kunshan",group="",queue="comp",quantile="0.5"'
+    other = 'hpc_cluster="kunshan",group="",queue="other",quantile="0.5"'
+    chemistry = 'hpc_cluster="kunshan",group="chemistry",queue="",quantile="0.5"'
+    assert text(waits("kunshan", {"7": "chemistry"}, views)).splitlines() == [
+        f"hpc_wait_bound_checked_total{{{comp}}} 0",
+        f'hpc_wait_bound_checked_total{{{comp},accelerated="true"}} 7',
+        f"hpc_wait_bound_checked_total{{{chemistry}}} 3",
+        f"hpc_wait_bound_checked_total{{{other}}} 0",
+        f"hpc_wait_bound_held_total{{{comp}}} 0",
+        f'hpc_wait_bound_held_total{{{comp},accelerated="true"}} 5',
+        f"hpc_wait_bound_held_total{{{chemistry}}} 2",
+        f"hpc_wait_bound_held_total{{{other}}} 0",
+        f"hpc_wait_bound_seconds{{{comp}}} 60.0",
+        f'hpc_wait_bound_seconds{{{comp},accelerated="true"}} 90.0',
+        f"hpc_wait_bound_seconds{{{other}}} 30.0",
+    ]
