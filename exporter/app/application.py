@@ -205,7 +205,7 @@ class Application:
             waits=self._context.tracked.waits(),
             accounts={each.name: each.account for each in self.components.config.clusters if each.account},
             single_jobs=self._display.per_job is not None,
-            tracked=service.followed_jobs() if with_jobs and service is not None else {},
+            tracked=service.tracker.followed_jobs() if with_jobs and service is not None else {},
             token_ends={source: dict(ends) for source, ends in self.own.token_ends.items()},
         )
 

@@ -137,5 +137,5 @@ def left_alone(config: Config, members: Iterable[MemberKey], shard: Shard, servi
     return {
         key
         for key in members
-        if (last := service.last_listed(key)) is not None and now - last > stale_after[key.source]
+        if (last := service.tracker.last_listed(key)) is not None and now - last > stale_after[key.source]
     }

@@ -382,7 +382,7 @@ class SchedulerNames:
         if service is None:
             return {}
         first, seen = self._seen is None, {*(self._seen or ()), *schedulers}
-        known = service.schedulers(self._source) if first or len(seen) > 1 else {}
+        known = service.tracker.schedulers(self._source) if first or len(seen) > 1 else {}
         self._seen = seen.union(*(of_member.values() for of_member in known.values()))
         return known
 

@@ -100,7 +100,7 @@ class Tracked:
         self._failing.discard(followed.target)
         source = followed.member.source
         self._own.time_disagreements(source, followed.target.collector, disagreements)
-        self._own.tracked_jobs(source, service.tracked_jobs(source))
+        self._own.tracked_jobs(source, service.tracker.tracked_jobs(source))
         # It may have been hidden meanwhile, or a reload may have put another tracker in the place of this one.
         if self._shown.get(followed.target) == followed and self.service is service:
             self._show(service, followed)

@@ -37,23 +37,8 @@ REMEMBERED: Final = 2 * 86400.0
 
 def pending_of(job_id: str, old: TrackedJob, at: float, listed: float) -> Pending:
     """Return the pending end of a job that was listed last at `listed`, of which polls will tell nothing more."""
-    return Pending(
-        what="end",
-        job_id=job_id,
-        phase=old.phase,
-        low=listed,
-        high=at,
-        queue=old.queue,
-        since=old.since,
-        reported=old.reported,
-        submitted=old.submitted,
-        outcome="vanished_queued" if old.phase is Phase.WAIT else "vanished_running",
-        amounts=(old.cpus, old.gpus, old.dcus),
-        listed=listed,
-        seen=old.seen,
-        noted=at,
-        scheduler=old.scheduler,
-    )
+    outcome: Outcome = "vanished_queued" if old.phase is Phase.WAIT else "vanished_running"
+    return Pending(what="end", job_id=job_id, job=old, low=listed, high=at, outcome=outcome, listed=listed, noted=at)
 
 
 def take_ends(before: MemberState, rows: Iterable[EndedJob], now: float, grace: float) -> Update:
@@ -82,7 +67,7 @@ class _Names:
     def __init__(self, before: MemberState, rows: tuple[EndedJob, ...]) -> None:
         self._before = before
         self._rows = rows
-        self._pending = {pending.job_id: pending.scheduler for pending in before.pending.values()}
+        self._pending = {pending.job_id: pending.job.scheduler for pending in before.pending.values()}
 
     def is_others(self, row: EndedJob, own: str) -> bool:
         """Whether the job that has the id of the row alone is another scheduler's."""
@@ -238,11 +223,11 @@ class _Settlement:
     def _earlier_runs(self, row: EndedJob, pending: Pending) -> None:
         """Count the runs of a job that ended between two polls which saw it running, before its run of `row` began."""
         started = row.job.started
-        if pending.phase is not Phase.RUN or started is None:
+        if pending.job.phase is not Phase.RUN or started is None:
             return
         latest = min(started, row.ended - 1)
         for key, earlier in self._rows_of(row.job.id):
-            if pending.seen - TOLERANCE <= earlier.ended <= latest:
+            if pending.job.seen - TOLERANCE <= earlier.ended <= latest:
                 self._starts(earlier)
                 self._run_between_polls(earlier)
                 self._know(key, earlier)
@@ -263,36 +248,36 @@ class _Settlement:
                 self._by_polls(pending)
                 continue
             self._observe_wait(row, pending, started)
-            self.events.hold(pending.amounts, max(0.0, pending.listed - started))
+            self.events.hold(pending.job.amounts, max(0.0, pending.listed - started))
 
     def _settle_end(self, key: str, pending: Pending, row: EndedJob) -> None:
         self._drop(key, pending)
         outcome = _outcome(row) or pending.outcome
         if pending.outcome is not None and outcome is not None:
             self.events.finish(outcome)
-        if pending.phase is Phase.RUN:
+        if pending.job.phase is Phase.RUN:
             self._end_run(pending, row)
-        elif pending.phase in (Phase.WAIT, Phase.UNCLEAR):
+        elif pending.job.phase in (Phase.WAIT, Phase.UNCLEAR):
             self._whole(row, pending)
 
     def _end_run(self, pending: Pending, row: EndedJob) -> None:
         started, reported = row.job.started, True
-        requeued = self._restarted(row, pending.seen)
+        requeued = self._restarted(row, pending.job.seen)
         if requeued is not None and started is not None and started <= row.ended:
             self.events.waits.append(Spell(pending.job_id, requeued, started, row.job.queue, "reported"))
-        elif started is None or not _earliest(pending) <= started <= min(row.ended, pending.seen + TOLERANCE):
+        elif started is None or not _earliest(pending) <= started <= min(row.ended, pending.job.seen + TOLERANCE):
             self.events.disagreements += started is not None
-            started, reported = pending.since, pending.reported
+            started, reported = pending.job.since, pending.job.reported
         if started is None:
             self.events.censor("run", "left_truncated")
         else:
             basis: Basis = "reported" if reported else "polls"
             end = max(started, row.ended)
-            self.events.runs.append(Spell(pending.job_id, started, end, pending.queue or row.job.queue, basis))
-        self.events.hold(pending.amounts, max(0.0, row.ended - pending.listed) + self._bridged(pending))
+            self.events.runs.append(Spell(pending.job_id, started, end, pending.job.queue or row.job.queue, basis))
+        self.events.hold(pending.job.amounts, max(0.0, row.ended - pending.listed) + self._bridged(pending))
         if started is not None:
             # Amounts that no list gave count as a whole.
-            amounts = zip(_amounts(row), pending.amounts, strict=True)
+            amounts = zip(_amounts(row), pending.job.amounts, strict=True)
             cpus, gpus, dcus = (amount if listed is None else None for amount, listed in amounts)
             self.events.hold((cpus, gpus, dcus), max(0.0, row.ended - started))
 
@@ -308,14 +293,14 @@ class _Settlement:
         return sum(
             gap.end - gap.start - gap.accounted
             for gap in (*self.before.gaps, *self.update.gaps)
-            if pending.seen <= gap.start and gap.end <= pending.listed
+            if pending.job.seen <= gap.start and gap.end <= pending.listed
         )
 
     def _whole(self, row: EndedJob, pending: Pending | None = None) -> None:
         """Count the wait and the run of a job that no poll saw running."""
         started = row.job.started
         if started is not None:
-            earliest = pending.low - TOLERANCE if pending is not None and pending.phase is Phase.WAIT else 0.0
+            earliest = pending.low - TOLERANCE if pending is not None and pending.job.phase is Phase.WAIT else 0.0
             if started > row.ended or started < earliest:
                 self.events.disagreements += 1
                 started = None
@@ -329,7 +314,7 @@ class _Settlement:
         self.events.hold(_amounts(row), row.ended - started)
 
     def _observe_wait(self, row: EndedJob, pending: Pending | None, started: float) -> None:
-        submitted, since = (None, None) if pending is None else (pending.submitted, pending.since)
+        submitted, since = (None, None) if pending is None else (pending.job.submitted, pending.job.since)
         reported = row.job.submitted if row.job.submitted is not None else submitted
         if reported is not None and not _earliest(pending) <= reported <= started:
             self.events.disagreements += 1
@@ -388,7 +373,7 @@ class _Settlement:
             events.censor(pending.measure, pending.censored)
         if pending.outcome is not None:
             events.finish(pending.outcome)
-        events.hold(pending.amounts, pending.edge)
+        events.hold(pending.job.amounts, pending.edge)
 
     def _drop(self, key: str, pending: Pending) -> None:
         of_job = self.pending.get(pending.job_id, [])
@@ -407,14 +392,14 @@ def _ran_from(row: EndedJob) -> float | None:
 
 def _earliest(pending: Pending | None) -> float:
     """Return the earliest time at which the phase of a job can have begun, as polls saw it, which may lag behind."""
-    if pending is None or pending.phase not in (Phase.WAIT, Phase.RUN):
+    if pending is None or pending.job.phase not in (Phase.WAIT, Phase.RUN):
         return -inf
-    if pending.submitted is not None:
-        return pending.submitted - TOLERANCE
-    if pending.since is None:
+    if pending.job.submitted is not None:
+        return pending.job.submitted - TOLERANCE
+    if pending.job.since is None:
         return -inf
-    gap = 0.0 if pending.reported else 2 * (pending.seen - pending.since)
-    return pending.seen - gap - LIST_LAG
+    gap = 0.0 if pending.job.reported else 2 * (pending.job.seen - pending.job.since)
+    return pending.job.seen - gap - LIST_LAG
 
 
 def _outcome(row: EndedJob) -> Outcome | None:

@@ -281,8 +281,7 @@ class _Advance:
         if phase in _HOLDS_NOTHING or job.state is JobState.UNKNOWN:
             return 0, 0, 0
         if job.state is JobState.EXITING and phase is Phase.RUN:
-            ran = before.phase is Phase.RUN
-            return (before.cpus, before.gpus, before.dcus) if ran else (None, None, None)
+            return before.amounts if before.phase is Phase.RUN else (None, None, None)
         return job.allocated_cpus, job.allocated_gpus, job.allocated_dcus
 
     def _newcomer(self, job: Job) -> TrackedJob:
@@ -361,29 +360,20 @@ class _Advance:
     def _hold_back(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float, change: Change) -> None:
         """Let a start or an end wait for its row."""
         starts = phase is Phase.RUN
-        amounts = self._amounts(job, old, phase)
+        cpus, gpus, dcus = self._amounts(job, old, phase) if starts else old.amounts
         listed = self.last if old.listed is None else old.listed
-        self._note_pending(
-            Pending(
-                what="start" if starts else "end",
-                job_id=job.id,
-                phase=old.phase,
-                low=max(0.0, certain_until),
-                high=self.at,
-                queue=job.queue,
-                since=old.since,
-                reported=old.reported,
-                submitted=old.submitted,
-                outcome=change.outcome,
-                amounts=amounts if starts else (old.cpus, old.gpus, old.dcus),
-                listed=self.at if starts else listed,
-                edge=self._edge(self.at - listed),
-                seen=old.seen,
-                noted=self.at,
-                scheduler=job.scheduler,
-            ),
-            change,
+        pending = Pending(
+            what="start" if starts else "end",
+            job_id=job.id,
+            job=replace(old, queue=job.queue, scheduler=job.scheduler, cpus=cpus, gpus=gpus, dcus=dcus),
+            low=max(0.0, certain_until),
+            high=self.at,
+            outcome=change.outcome,
+            listed=self.at if starts else listed,
+            edge=self._edge(self.at - listed),
+            noted=self.at,
         )
+        self._note_pending(pending, change)
 
     def _note_pending(self, pending: Pending, change: Change) -> None:
         if change.result is not None:
@@ -537,8 +527,7 @@ class _Advance:
         before = after = self._edge(span)
         if changed is not None and span < inf:
             before, after = min(max(0.0, changed - listed), span), min(max(0.0, until - changed), span)
-        amounts = (new.cpus, new.gpus, new.dcus) if new else (0, 0, 0)
-        for index, (start, end) in enumerate(zip((old.cpus, old.gpus, old.dcus), amounts, strict=True)):
+        for index, (start, end) in enumerate(zip(old.amounts, new.amounts if new else (0, 0, 0), strict=True)):
             if start is not None and end is not None:
                 self.seconds[index] += start * before + end * after
             if end is not None and new and new.phase not in _HOLDS_NOTHING and new.state is not JobState.UNKNOWN:

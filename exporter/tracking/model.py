@@ -93,6 +93,10 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_
     scheduler: str = ""  # its id, where the list tells it
 
     @property
+    def amounts(self) -> "Amounts":
+        return self.cpus, self.gpus, self.dcus
+
+    @property
     def measured(self) -> bool:
         """Whether it is known when the phase began."""
         return self.since is not None or self.submitted is not None
@@ -161,30 +165,23 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
 class Pending(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """The start or the end of a job that waits for its row in the history since `noted`.
 
-    It lies in the gap from `low` to `high` by what polls saw; `phase` is that of the job before. Where no row comes, it
-    counts as `measure` with the `spell`, or `censored` where that is None, and as an `outcome`, where it has one. The job
-    was `seen` in its phase first, and held `amounts` at the poll of the time `listed`, for `edge` seconds of the gap.
+    It lies in the gap from `low` to `high` by what polls saw, for `edge` seconds of which the amounts of the `job` count: as it
+    was before an end, or after a start. Where no row comes, it counts as `measure` with the `spell`, or `censored` where
+    that is None, and as an `outcome`, where it has one.
     """
 
     what: Literal["start", "end"]
     job_id: str
-    phase: Phase
+    job: TrackedJob  # its phase and times are those before the change, also of a start
     low: Time
     high: Time
-    queue: str = ""
-    since: Time | None = None
-    reported: bool = False
-    submitted: Time | None = None
     measure: Measure | None = None
     spell: Spell | None = None
     censored: CensorReason = "gap"
     outcome: Outcome | None = None
-    amounts: Amounts = (0, 0, 0)
-    listed: Time
+    listed: Time  # when it held these amounts
     edge: Time = 0.0
-    seen: Time
     noted: Time
-    scheduler: str = ""
 
     def fits(self, time: float) -> bool:
         """Whether a reported time fits what the polls saw."""

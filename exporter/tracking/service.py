@@ -11,7 +11,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.records import EndedJob, JobListing
 from exporter.supervise import TaskObserver, supervise
 from exporter.threads import off_loop
-from exporter.tracking.model import MemberKey, TrackedJob
+from exporter.tracking.model import MemberKey
 from exporter.tracking.store import StateFileError, StateFileLostError, Store
 from exporter.tracking.tracker import Batch, GroupKey, GroupTotals, MemberTotals, Step, TrackedMember, Tracker
 from exporter.tracking.waits import WaitView
@@ -64,7 +64,8 @@ class TrackingService:
     """Counts what happens to jobs, and remembers it in `state_file`; without one, until the process ends.
 
     Counters of `member` and `group` are on disk already: one that was scraped does not step back when the process is
-    killed. While the file cannot be written they go on all the same, and the observer counts each failure.
+    killed. While the file cannot be written they go on all the same, and the observer counts each failure. What `tracker`
+    tells is from memory, whether written or not.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class TrackingService:
         self._flush_interval = flush_interval
         self._clock = clock or SystemClock()
         self.time = MonotonicUnixTime(self._clock)
-        self._tracker = Tracker(persistent=state_file is not None)
+        self.tracker = Tracker(persistent=state_file is not None)
         self._store: Store | None = None
         # Errors logged since the last successful write: each is logged once.
         self._told: set[str] = set()
@@ -107,12 +108,10 @@ class TrackingService:
         if self._state_file is None:
             return
         self._store, state = await Store.open(self._state_file)
-        self._tracker = Tracker(state)
-        self._members = {key: self._tracker.member(key) for key in self._tracker.members()}
-        self._groups = {group: self._tracker.group(*group) for group in {(key[0], key[1]) for key in self._members}}
-        self._waits = {
-            source: self._tracker.waits(source, self.time()) for source in self._tracker.sources_with_waits()
-        }
+        self.tracker = Tracker(state)
+        self._members = {key: self.tracker.member(key) for key in self.tracker.members()}
+        self._groups = {group: self.tracker.group(*group) for group in {(key[0], key[1]) for key in self._members}}
+        self._waits = {source: self.tracker.waits(source, self.time()) for source in self.tracker.sources_with_waits()}
         self._writer = asyncio.create_task(
             supervise("tracker writer", self._write_on, clock=self._clock, observer=self._observer)
         )
@@ -170,7 +169,7 @@ class TrackingService:
         fit what the polls saw.
         """
         self._without_history.discard(source)
-        known = {key.user: key for key in (*self._tracker.members(), *(self._keep or ())) if key.source == source}
+        known = {key.user: key for key in (*self.tracker.members(), *(self._keep or ())) if key.source == source}
         of_members: dict[MemberKey, list[EndedJob]] = {}
         for row in rows:
             if (key := known.get(row.user)) is not None:
@@ -185,7 +184,7 @@ class TrackingService:
                 disagreements += await self._took_ends(key, of_member, grace)
                 staged = self._stage(key)
                 await asyncio.sleep(0)
-            self._tracker.set_mark(source, until)
+            self.tracker.set_mark(source, until)
             self._news.set()
         if rows:
             await staged.shown.wait()
@@ -193,23 +192,19 @@ class TrackingService:
 
     async def _took_ends(self, key: MemberKey, rows: Sequence[EndedJob], grace: float) -> int:
         now = self.time()
-        member = self._tracker.join(key)
+        member = self.tracker.join(key)
         try:
             step = await off_loop(len(rows), _LARGE, lambda: Tracker.work_ends(member, rows, now, grace))
-            self._tracker.record(key, step)
+            self.tracker.record(key, step)
         except BaseException:
             # Whatever was taken in of them: the file gets it as a whole.
-            self._tracker.rewrite({key})
+            self.tracker.rewrite({key})
             raise
         return step.update.events.disagreements
 
     def history_is_missing(self, source: str) -> None:
         """Note that a source has no history, until rows of it come."""
         self._without_history.add(source)
-
-    def history_read_until(self, source: str) -> float | None:
-        """Return up to which time (see `time`) a source's history was read; None where it never was."""
-        return self._tracker.mark(source)
 
     def member(self, key: MemberKey) -> MemberTotals:
         return self._members.get(key) or MemberTotals()
@@ -221,33 +216,9 @@ class TrackingService:
         """Return the bounds for jobs submitted now; the same object while nothing changes."""
         return self._waits.get(source, ())
 
-    def tracked_jobs(self, source: str) -> int:
-        """Return the number of followed jobs of a source's members."""
-        return self._tracker.tracked_jobs(source)
-
     def members_of(self, source: str) -> list[MemberKey]:
         """Return the members of a source that are remembered."""
         return [key for key in self._members if key.source == source]
-
-    def introduce(self, key: MemberKey, at: float) -> None:
-        """Take a member who is not followed yet as one who had no jobs at `at` (see `time`), as a list of all says."""
-        self._tracker.introduce(key, at)
-
-    def jobs_of(self, key: MemberKey) -> list[str]:
-        """Return the ids of the jobs of a member that are followed."""
-        return self._tracker.jobs_of(key)
-
-    def followed_jobs(self) -> dict[MemberKey, dict[str, TrackedJob]]:
-        """Return the jobs that are followed, as they are now."""
-        return self._tracker.followed_jobs()
-
-    def schedulers(self, source: str) -> dict[MemberKey, dict[str, str]]:
-        """Return the schedulers of a source's jobs that are followed, by member and id."""
-        return self._tracker.schedulers(source)
-
-    def last_listed(self, key: MemberKey) -> float | None:
-        """Return the time (see `time`) of the last listing of a member that is remembered."""
-        return self._tracker.last_listed(key)
 
     def forget_members(self, keep: Collection[MemberKey], others: Collection[MemberKey] = ()) -> None:
         """Name the members that are configured now, at the start and after a reload.
@@ -269,11 +240,11 @@ class TrackingService:
         async with self._working:
             try:
                 grace = None if key.source in self._without_history else self.graces.get(key.source)
-                step = await _worked(self._tracker.join(key), listing, at, interval, grace)
-                self._tracker.record(key, step)
+                step = await _worked(self.tracker.join(key), listing, at, interval, grace)
+                self.tracker.record(key, step)
             except BaseException:
                 # Whatever was taken in of it: the file gets it as a whole.
-                self._tracker.rewrite({key})
+                self.tracker.rewrite({key})
                 raise
             staged = self._stage(key)
         await staged.shown.wait()
@@ -282,9 +253,9 @@ class TrackingService:
     def _stage(self, key: MemberKey) -> _Staged:
         group = (key.source, key.group_id)
         staged = self._staged
-        staged.members[key] = self._tracker.member(key)
-        staged.groups[group] = self._tracker.group(*group)
-        staged.waits[key.source] = self._tracker.waits(key.source, self.time())
+        staged.members[key] = self.tracker.member(key)
+        staged.groups[group] = self.tracker.group(*group)
+        staged.waits[key.source] = self.tracker.waits(key.source, self.time())
         if self._writer is None or self._told:
             self._show(self._take_staged())
         self._news.set()
@@ -323,7 +294,7 @@ class TrackingService:
         """Write what has changed, then show it; show it all the same where it cannot be written."""
         async with self._flushing:
             async with self._working:
-                batch, staged = self._tracker.take_batch(), self._take_staged()
+                batch, staged = self.tracker.take_batch(), self._take_staged()
             try:
                 if self._store and (batch or self._told):
                     await self._save(self._store, batch, staged)
@@ -337,7 +308,7 @@ class TrackingService:
             except StateFileLostError as error:
                 log.warning("state file is lost; everything is written anew", path=str(store.path), reason=str(error))
                 async with self._working:
-                    batch = self._tracker.take_batch(everything=True)
+                    batch = self.tracker.take_batch(everything=True)
                 left_out = await self._saved(store, batch, staged)
         except StateFileError as error:
             self._fail(str(error))
@@ -351,7 +322,7 @@ class TrackingService:
         try:
             return await self._patiently(store, batch, staged)
         except BaseException:
-            self._tracker.give_back(batch)
+            self.tracker.give_back(batch)
             raise
 
     async def _patiently(self, store: Store, batch: Batch, staged: _Staged) -> dict[MemberKey, str]:
@@ -364,7 +335,7 @@ class TrackingService:
                 )
                 self._show(staged)
                 self._show(self._take_staged())
-                self._tracker.give_back(Batch())
+                self.tracker.give_back(Batch())
             return await saving
         finally:
             saving.cancel()
@@ -376,7 +347,7 @@ class TrackingService:
             log.error("state file cannot be written; counting goes on in memory", error=error)
 
     def _note_left_out(self, left_out: dict[MemberKey, str]) -> None:
-        self._tracker.rewrite(left_out.keys())
+        self.tracker.rewrite(left_out.keys())
         for key in left_out.keys() - self._left_out:
             log.error(
                 "a member cannot be written to the state file and starts at 0 after a restart; please report this",
@@ -392,12 +363,12 @@ class TrackingService:
     def _forget_now(self, others: Collection[MemberKey] = ()) -> None:
         self._forgotten_at = self._clock.monotonic()
         if self._keep is not None:
-            members, groups = self._tracker.forget_members(self._keep, self.time(), others)
+            members, groups = self.tracker.forget_members(self._keep, self.time(), others)
             for key in members:
                 self._members.pop(key, None)
             for group in groups:
                 self._groups.pop(group, None)
-            self._waits = {source: self._tracker.waits(source, self.time()) for source in self._waits}
+            self._waits = {source: self.tracker.waits(source, self.time()) for source in self._waits}
             self._news.set()
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from exporter.records import Job, JobListing, JobState
+from exporter.records import Job, JobState
 from exporter.tracking.arrays import array_of_row, array_of_task
 from exporter.tracking.model import MemberState
-from tests.tracking.test_machine import Story
+from tests.tracking.story import Story
 
 R, Q, C = JobState.RUNNING, JobState.QUEUED, JobState.COMPLETED
 
@@ -14,8 +14,7 @@ def story(*listings: dict[str, JobState], fresh: bool = False, name: str = "arra
     """Return polls a minute apart that list these jobs, all of one name."""
     told = Story(fresh=fresh)
     for jobs in listings:
-        told.at += 60
-        told.take(JobListing(tuple(Job(job_id, name, state, allocated_cpus=4) for job_id, state in jobs.items())))
+        told.poll_jobs(*(Job(job_id, name, state, allocated_cpus=4) for job_id, state in jobs.items()))
     return told
 
 
@@ -23,7 +22,7 @@ def story(*listings: dict[str, JobState], fresh: bool = False, name: str = "arra
 def test_tasks_have_waited_since_their_row_was_first_seen(row: str) -> None:
     left = row.replace("1-2", "2")
     told = story({row: Q}, {row: Q}, {left: Q, "900_1": R}, {"900_1": R, "900_2": R}, {"900_1": R, "900_2": R}, {})
-    assert told.waits == [120, 180]
+    assert told.wait_seconds == [120, 180]
     assert told.finished == {}
     assert told.censored == {}
     assert told.state.jobs.keys() == {"900_1", "900_2"}
@@ -38,7 +37,7 @@ def test_a_row_is_one_job_whatever_tasks_it_stands_for() -> None:
 
 def test_tasks_under_new_numbers_are_not_said_to_have_waited_for_nothing() -> None:
     told = story({"900": Q}, {"900": Q, "901": R}, {"900": R, "901": R, "902": R})
-    assert told.waits == [120], "the last task keeps the array's number"
+    assert told.wait_seconds == [120], "the last task keeps the array's number"
     assert told.censored == {("wait", "left_truncated"): 2}
 
 
@@ -46,7 +45,7 @@ def test_tasks_under_new_numbers_are_not_said_to_have_waited_for_nothing() -> No
 def test_a_row_whose_tasks_have_started_under_new_numbers_did_not_vanish(row: str) -> None:
     told = story({row: Q}, {"901": R, "902": R}, {"901": R, "902": R}, {"901": R, "902": R})
     assert told.finished == {}
-    assert told.waits == []
+    assert told.wait_seconds == []
     assert told.censored == {("wait", "left_truncated"): 2}
 
 
@@ -54,9 +53,8 @@ def test_after_a_restart_tasks_with_the_row_s_number_are_known_all_the_same() ->
     told = story({"900_[1-2]": Q}, {"900_[2]": Q, "900_1": R})
     told.state.names = None  # what is not on disk
     for _ in range(3):
-        told.at += 60
-        told.take(JobListing((Job("900_1", "array", R), Job("900_2", "array", R))))
-    assert told.waits == [60, 120]
+        told.poll_jobs(Job("900_1", "array", R), Job("900_2", "array", R))
+    assert told.wait_seconds == [60, 120]
     assert told.finished == {}
 
 
@@ -68,13 +66,13 @@ def test_an_array_that_is_deleted_before_it_starts_vanishes_once() -> None:
 
 def test_tasks_of_a_row_that_was_there_at_the_first_poll_have_waits_of_unknown_length() -> None:
     told = story({"900_[1-2]": Q}, {"900_1": R, "900_2": R}, {"900_1": R, "900_2": R}, fresh=True)
-    assert told.waits == []
+    assert told.wait_seconds == []
     assert told.censored == {("wait", "left_truncated"): 3}, "the row's and the two tasks'"
     assert told.finished == {}
 
 
 def test_a_whole_array_between_two_polls_is_as_any_other_job() -> None:
-    assert story({"900_1": R, "900_2": R}).waits == [0, 0]
+    assert story({"900_1": R, "900_2": R}).wait_seconds == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -82,11 +80,11 @@ def test_a_whole_array_between_two_polls_is_as_any_other_job() -> None:
 )
 def test_a_job_that_cannot_be_a_task_waited_for_nothing(before: str, after: str) -> None:
     told = story({before: Q}, {before: Q, after: R})
-    assert told.waits == [0]
+    assert told.wait_seconds == [0]
 
 
 def test_jobs_without_a_name_are_not_taken_for_tasks() -> None:
-    assert story({"900": Q}, {"900": Q, "901": R}, name="").waits == [0]
+    assert story({"900": Q}, {"900": Q, "901": R}, name="").wait_seconds == [0]
 
 
 def test_a_waiting_job_that_is_deleted_beside_running_ones_vanishes() -> None:

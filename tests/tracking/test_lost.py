@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,74 +29,47 @@ async def service(state_file: Path) -> AsyncIterator[TrackingService]:
     await service.stop()
 
 
-def remove(path: Path) -> None:
-    path.unlink()
+def log_of(path: Path) -> Path:
+    return path.with_name("tracker.db-wal")
 
 
-def remove_with_log(path: Path) -> None:
-    for file in path.parent.glob("tracker.db*"):
-        file.unlink()
-
-
-def remove_log(path: Path) -> None:
-    path.with_name("tracker.db-wal").unlink()
-
-
-def rename(path: Path) -> None:
-    path.rename(path.with_name("moved-away"))
-
-
-def empty(path: Path) -> None:
-    path.unlink()
-    path.touch()
-
-
-def empty_in_place(path: Path) -> None:
-    os.truncate(path, 0)
-
-
-def shorten_in_place(path: Path) -> None:
-    os.truncate(path, 5000)
-
-
-def overwrite(path: Path) -> None:
-    path.write_text("something else")
-
-
-def overwrite_to_the_byte(path: Path) -> None:
-    path.write_bytes(b"x" * path.stat().st_size)
-
-
-def overwrite_log(path: Path) -> None:
-    log = path.with_name("tracker.db-wal")
-    log.write_bytes(b"x" * log.stat().st_size)
-
-
-def replace_by_text(path: Path) -> None:
-    path.with_name("new").write_text("something else")
-    path.with_name("new").rename(path)
-
-
-def replace_by_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def replace_by_copy(path: Path) -> None:
-    shutil.copy(path, path.with_name("new"))
+def replace_by(path: Path, content: bytes) -> None:
+    path.with_name("new").write_bytes(content)
     path.with_name("new").rename(path)
 
 
 def replace_by_foreign(path: Path) -> None:
     path.unlink()
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE places (url TEXT)")
-    connection.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE places (url TEXT)")
 
 
-def replace_by_link(path: Path) -> None:
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere-too")
+def remove_log(path: Path) -> None:
+    log_of(path).unlink()
+
+
+DOINGS: dict[str, list[Callable[[Path], object]]] = {
+    "remove": [Path.unlink],
+    "remove with log": [remove_log, Path.unlink],
+    "remove log": [remove_log],
+    "rename": [lambda path: path.rename(path.with_name("moved-away"))],
+    "empty": [Path.unlink, Path.touch],
+    "empty in place": [lambda path: os.truncate(path, 0)],
+    "shorten in place": [lambda path: os.truncate(path, 5000)],
+    "overwrite": [lambda path: path.write_text("something else")],
+    "overwrite to the byte": [lambda path: path.write_bytes(b"x" * path.stat().st_size)],
+    "overwrite log": [lambda path: log_of(path).write_bytes(b"x" * log_of(path).stat().st_size)],
+    "replace by text": [lambda path: replace_by(path, b"something else")],
+    "replace by folder": [Path.unlink, Path.mkdir],
+    "replace by copy": [lambda path: replace_by(path, path.read_bytes())],
+    "replace by foreign": [replace_by_foreign],
+    "replace by link": [lambda path: path.rename(path.with_name("x")), lambda path: path.symlink_to("elsewhere-too")],
+}
+
+
+def happens(doing: str, path: Path) -> None:
+    for step in DOINGS[doing]:
+        step(path)
 
 
 def inode(path: Path) -> int:
@@ -106,37 +80,18 @@ def set_aside(folder: Path) -> list[Path]:
     return list(folder.glob("*set-aside*"))
 
 
-DOINGS = [
-    remove,
-    remove_with_log,
-    remove_log,
-    rename,
-    empty,
-    empty_in_place,
-    shorten_in_place,
-    overwrite,
-    overwrite_to_the_byte,
-    overwrite_log,
-    replace_by_text,
-    replace_by_folder,
-    replace_by_copy,
-    replace_by_foreign,
-    replace_by_link,
-]
-
-
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["pages in the log", "pages in the file"])
-@pytest.mark.parametrize("do", DOINGS, ids=lambda do: do.__name__)
+@pytest.mark.parametrize("doing", DOINGS)
 async def test_it_is_noticed_with_the_next_poll_told_and_written_anew(
-    service: TrackingService, state_file: Path, do: Callable[[Path], None], checkpointed: bool
+    service: TrackingService, state_file: Path, doing: str, checkpointed: bool
 ) -> None:
     assert service._store is not None
     if checkpointed:
         await pragma(service._store, "wal_checkpoint")
-    elif do is overwrite_to_the_byte:
+    elif doing == "overwrite to the byte":
         pytest.skip("the log holds every page: nothing is damaged")
     await polled(service, range(8, 9))
-    do(state_file)
+    happens(doing, state_file)
     with capture_logs() as logs:
         for poll in range(9, 12):
             await polled(service, range(poll, poll + 1))
@@ -153,14 +108,14 @@ async def test_it_is_noticed_with_the_next_poll_told_and_written_anew(
 
 
 async def test_what_was_put_in_its_place_is_kept(service: TrackingService, state_file: Path) -> None:
-    replace_by_text(state_file)
+    replace_by(state_file, b"something else")
     await polled(service, range(8, 9))
     assert state_file.with_name("tracker.db.set-aside-1").read_text() == "something else"
 
 
 async def test_what_was_moved_away_is_whole(service: TrackingService, state_file: Path) -> None:
     """A backup put in its place."""
-    rename(state_file)
+    happens("rename", state_file)
     await polled(service, range(8, 9))
     backup = await loaded(state_file.with_name("moved-away"))
     assert backup.members[KEY].totals.finished["completed"] == ended_by(7)
@@ -180,7 +135,7 @@ async def test_a_file_that_was_only_touched_stays(service: TrackingService, stat
 
 async def test_each_time_is_noticed(service: TrackingService, state_file: Path) -> None:
     for poll in range(8, 12):
-        remove(state_file)
+        happens("remove", state_file)
         await polled(service, range(poll, poll + 1))
     await service.stop()
     assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(11)
@@ -213,7 +168,7 @@ async def test_a_file_that_another_process_opened_in_its_place_is_left_alone(
     service: TrackingService, state_file: Path
 ) -> None:
     """Neither while that one has it open nor afterwards: it would find its own counts gone."""
-    remove(state_file)
+    happens("remove", state_file)
     command = [sys.executable, "-m", "tests.tracking.polls_until_killed", str(state_file), "1", "1000000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220, S603 - our own script
     assert process.stdout is not None
@@ -231,14 +186,14 @@ async def test_a_file_that_another_process_opened_in_its_place_is_left_alone(
         await polled(service, range(12, 13))
         assert inode(state_file) == identity
         assert len(logs) == 2
-        remove(state_file)
+        happens("remove", state_file)
         await written(service)
     await service.stop()
     assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(12)
 
 
 async def test_it_is_locked_again(service: TrackingService, state_file: Path) -> None:
-    remove(state_file)
+    happens("remove", state_file)
     await polled(service, range(8, 9))
     script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM members')"
     result = subprocess.run(  # noqa: ASYNC221, S603 - our own script

@@ -1,74 +1,13 @@
 """Each promise of the state machine as a short story: listings in, waits, runs and counts out."""
 
-from collections import Counter
-
 import pytest
 
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking.machine import advance
 from exporter.tracking.model import MemberState
+from tests.tracking.story import START, Story, listing
 
-START = 1_700_000_000.0
 DAY = 86400.0
-
-STATES = {
-    "R": JobState.RUNNING,
-    "Q": JobState.QUEUED,
-    "H": JobState.HELD,
-    "S": JobState.SUSPENDED,
-    "W": JobState.WAITING,
-    "E": JobState.EXITING,
-    "C": JobState.COMPLETED,
-    "D": JobState.DELETED,
-    "N": JobState.NODE_FAILURE,
-    "RQ": JobState.REQUEUED,
-    "X": JobState.OTHER,
-    "?": JobState.UNKNOWN,
-}
-
-
-def listing(states: str, *, cpus: int | None = 4, rejected: int = 0) -> JobListing:
-    """One job, called 1, in the state of that letter; "-" is a complete listing without it, "/" an incomplete one."""
-    if states in ("-", "/"):
-        return JobListing((), rejected=int(states == "/"))
-    return JobListing((Job("1", "name", STATES[states], allocated_cpus=cpus, allocated_gpus=1),), rejected=rejected)
-
-
-class Story:
-    """A member polled every 60 seconds, after a first poll without jobs at START. "!" is a failed poll."""
-
-    def __init__(self, polls: str = "", *, fresh: bool = False) -> None:
-        self.state = MemberState()
-        self.at = START - 60
-        self.waits: list[float] = []
-        self.runs: list[float] = []
-        self.transitions: Counter[tuple[str, str]] = Counter()
-        self.finished: Counter[str] = Counter()
-        self.censored: Counter[tuple[str, str]] = Counter()
-        self.unaccounted = 0.0
-        self.cpu_seconds = 0.0
-        if not fresh:
-            self.poll("-")
-        for step in polls.split():
-            self.poll(step)
-
-    def poll(self, step: str, *, at: float | None = None, cpus: int | None = 4) -> "Story":
-        self.at = self.at + 60 if at is None else at
-        if step != "!":
-            self.take(listing(step, cpus=cpus))
-        return self
-
-    def take(self, jobs: JobListing) -> None:
-        update = advance(self.state, jobs, self.at, 60.0)
-        self.state.apply(update)
-        events = update.events
-        self.waits += [spell.seconds for spell in events.waits]
-        self.runs += [spell.seconds for spell in events.runs]
-        self.cpu_seconds += events.resource_seconds[0]
-        self.transitions.update(events.transitions)
-        self.finished.update(events.finished)
-        self.censored.update(events.censored)
-        self.unaccounted += events.unaccounted
 
 
 @pytest.mark.parametrize(
@@ -101,7 +40,7 @@ class Story:
 )
 def test_spells_reach_from_middle_to_middle(polls: str, waits: list[float], runs: list[float]) -> None:
     story = Story(polls)
-    assert (story.waits, story.runs) == (waits, runs)
+    assert (story.wait_seconds, story.run_seconds) == (waits, runs)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +76,10 @@ def test_what_cannot_be_measured_is_counted_once_with_its_reason(
 def test_what_is_there_at_the_first_poll_is_left_truncated(first: str, censored: dict[tuple[str, str], int]) -> None:
     story = Story(first, fresh=True)
     assert story.censored == censored
-    story.poll("R").poll("R").poll("C")
-    assert story.waits == []
+    story.poll("R R C")
+    assert story.wait_seconds == []
     # A run whose start was seen can be measured, though the wait before it cannot.
-    assert story.runs == ([120] if first == "Q" else [])
+    assert story.run_seconds == ([120] if first == "Q" else [])
     assert story.censored == censored
 
 
@@ -249,10 +188,10 @@ def test_resources_are_integrated_between_polls(polls: str, cpu_seconds: float, 
 
 def test_an_unknown_amount_adds_nothing_and_is_not_taken_for_zero() -> None:
     story = Story("R")
-    story.poll("R", cpus=None)  # unknown at the end of this gap
-    story.poll("R", cpus=8)  # unknown at the start of this one
+    story.poll("R", allocated_cpus=None)  # unknown at the end of this gap
+    story.poll("R", allocated_cpus=8)  # unknown at the start of this one
     assert story.cpu_seconds == 4 * 30
-    story.poll("R", cpus=10)
+    story.poll("R", allocated_cpus=10)
     assert story.cpu_seconds == 4 * 30 + 9 * 60
 
 
@@ -291,16 +230,16 @@ def test_a_clock_set_back_measures_nothing_across_and_goes_on_after() -> None:
     story.poll("R", at=story.at - 3600)
     assert story.censored == {("run", "gap"): 1}
     assert story.cpu_seconds == 4 * 30
-    story.poll("R").poll("Q").poll("R")
-    assert story.waits == [60, 60]
-    assert story.runs == []
+    story.poll("R Q R")
+    assert story.wait_seconds == [60, 60]
+    assert story.run_seconds == []
     assert story.cpu_seconds == 4 * (30 + 60 + 30 + 30)
     assert story.unaccounted == 0
 
 
 def test_remembered_ids_do_not_outlive_a_clock_that_was_years_ahead() -> None:
     story = Story()
-    story.poll("C", at=START + 9000 * DAY).poll("-").poll("-")
+    story.poll("C", at=START + 9000 * DAY).poll("- -")
     story.poll("-", at=START)
     story.poll("-", at=START + 8 * DAY)
     assert story.state.finished == {}
@@ -308,8 +247,7 @@ def test_remembered_ids_do_not_outlive_a_clock_that_was_years_ahead() -> None:
 
 def test_an_id_listed_twice_is_one_job_and_the_living_record_counts() -> None:
     story = Story("R")
-    story.at += 60
-    story.take(JobListing((Job("1", "", JobState.COMPLETED), Job("1", "", JobState.RUNNING, allocated_cpus=4))))
+    story.poll_jobs(Job("1", "", JobState.COMPLETED), Job("1", "", JobState.RUNNING, allocated_cpus=4))
     assert story.finished == {}
     assert len(story.state.jobs) == 1
 

@@ -36,7 +36,7 @@ async def test_restarts_in_the_middle_change_nothing(state_file: Path) -> None:
     service = await started(state_file)
     assert service.member(KEY) == memory.member(KEY)
     assert service.group(KEY.source, KEY.group_id) == memory.group(KEY.source, KEY.group_id)
-    assert service.tracked_jobs(KEY.source) == memory.tracked_jobs(KEY.source) > 0
+    assert service.tracker.tracked_jobs(KEY.source) == memory.tracker.tracked_jobs(KEY.source) > 0
     await service.stop()
     await memory.stop()
 
@@ -211,7 +211,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_what_is_shown(
         assert service.member(KEY).finished["completed"] == ended_by(7)
         while observer.failures < 3:  # noqa: ASYNC110 - nor has this
             await asyncio.sleep(0.01)
-        assert not service._tracker._batch.members  # nor does what is to be written pile up meanwhile
+        assert not service.tracker._batch.members  # nor does what is to be written pile up meanwhile
         hanging_disk.set()
         await written(service)
     assert [line["log_level"] for line in logs] == ["error", "info"]
@@ -344,7 +344,7 @@ async def test_listings_handed_in_just_before_the_end_are_written(state_file: Pa
     await service.stop()
     await observing
     service = await started(state_file)
-    assert service.tracked_jobs(KEY.source) == 1
+    assert service.tracker.tracked_jobs(KEY.source) == 1
     await service.stop()
 
 
@@ -383,7 +383,7 @@ async def test_without_a_file_it_counts_in_memory() -> None:
     service = await started(None)
     await polled(service, range(1, 20))
     assert service.member(KEY).finished["completed"] == ended_by(19)
-    assert not service._tracker.take_batch()  # nothing is kept for a file that will never be written
+    assert not service.tracker.take_batch()  # nothing is kept for a file that will never be written
     await service.stop()
 
 

@@ -118,7 +118,7 @@ class HistoryPolling:
         if self._incomplete % MOST_INCOMPLETE == 0:
             return msgspec.structs.replace(ends, until=now)
         # Rows that were missed are requested once more the next time, from where all was read.
-        read_until = service.history_read_until(self._region.name) if service is not None else None
+        read_until = service.tracker.mark(self._region.name) if service is not None else None
         return msgspec.structs.replace(ends, until=since if read_until is None else min(read_until, now))
 
     async def between(self, since: float, now: float) -> Ends:
@@ -158,7 +158,7 @@ class HistoryPolling:
         """Return since when ends are requested, and the time now."""
         service = self._context.tracked.service
         now = self._context.clock.now() if service is None else service.time()
-        read_until = None if service is None else service.history_read_until(self._region.name)
+        read_until = None if service is None else service.tracker.mark(self._region.name)
         if read_until is None or read_until > now:
             return now - OVERLAP, now
         return max(read_until - OVERLAP, now - self._context.history_window), now

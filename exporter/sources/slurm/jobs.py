@@ -63,10 +63,10 @@ class JobsPolling:
         if service is None:
             return
         known = service.members_of(self._cluster.name)
-        listed = [self._listed_at, *map(service.last_listed, known)]
+        listed = [self._listed_at, *map(service.tracker.last_listed, known)]
         if (last := max((time for time in listed if time is not None), default=None)) is not None:
             for followed in records.listings:
-                service.introduce(followed.member, last)
+                service.tracker.introduce(followed.member, last)
         if not records.rejected:
             self._listed_at = service.time()
 
@@ -83,7 +83,7 @@ class JobsPolling:
         listed = {owned.job.id for owned in found.jobs}
         for row in found.forgotten:
             member = MemberKey(self._cluster.name, row.account, row.user)
-            known = () if service is None else service.jobs_of(member)
+            known = () if service is None else service.tracker.jobs_of(member)
             ids = [job_id for job_id in known if job_id.startswith(f"{row.job.id}_") and job_id not in listed]
             # No poll saw them: then it is one job, as in Slurm's own lists.
             yield from tasks_like(row, ids or [row.job.id])
