@@ -64,8 +64,8 @@ class TrackingService:
     """Counts what happens to jobs, and remembers it in `state_file`; without one, until the process ends.
 
     Counters of `member` and `group` are on disk already: one that was scraped does not step back when the process is
-    killed. While the file cannot be written they go on all the same, and the observer counts each failure. What `tracker`
-    tells is from memory, whether written or not.
+    killed. While the file cannot be written they go on all the same, and the observer counts each failure. The
+    counts of `tracker` are those in memory, written or not.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ def listing(step: str, **job: Any) -> JobListing:
 
 
 class Story:
-    """What comes of polls a minute apart, the first of which finds no job at START, unless it is `fresh`.
+    """The news of polls a minute apart, the first of which finds no job at START, unless it is `fresh`.
 
     `waits` and `runs` are in seconds, with their basis.
     """
