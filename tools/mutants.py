@@ -16,7 +16,6 @@ import random
 import resource
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -213,7 +212,7 @@ class Runner:
             while (status := fork.status()) is None:
                 time.sleep(0.1)
             if status:
-                sys.exit("the tests fail without a mutant")
+                pytest.exit("the tests fail without a mutant", returncode=1)
             for name, (seconds, functions) in json.load(file).items():
                 test = next(item for item in items if item.nodeid == name)
                 for function in functions:
@@ -228,6 +227,8 @@ class Runner:
 def trace(items: list[pytest.Item], file: Path) -> int:
     """Write into the file how many seconds each test takes, and which functions with mutants it calls."""
     set_mutant_under_test("stats")
+    # Processes that tests start need not note anything.
+    del os.environ["MUTANT_UNDER_TEST"]
     found = {}
     calls = state()._stats  # noqa: SLF001 - where functions with mutants note that they are called
     for item, following in zip(items, [*items[1:], None], strict=True):
