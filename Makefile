@@ -23,19 +23,19 @@ coverage: $(VENV)/dev.done  ## lines and branches of exporter/ that no test reac
 
 PACKAGE := tracking
 SAMPLE := 0
-mutants: build/tools/mutmut-3.8.1  ## mutation testing of PACKAGE: tracking, polling, http, metrics or collector; of SAMPLE mutants
-	$</bin/python -m tools.mutants $(PACKAGE) --sample=$(SAMPLE)
+mutants: build/tools/mutmut-3.8.1/done  ## mutation testing of PACKAGE: tracking, polling, http, metrics or collector; of SAMPLE mutants
+	$(<D)/bin/python -m tools.mutants $(PACKAGE) --sample=$(SAMPLE)
 
 MINUTES := 1
 FUZZED := envelopes rows retry_after accept configuration web state_file report redaction
-fuzz: build/tools/atheris-3.0.0  ## random input for FUZZED, all that is read from outside, each for MINUTES
-	for target in $(FUZZED); do $</bin/python -m tests.fuzz $$target $(MINUTES) || exit 1; done
+fuzz: build/tools/atheris-3.0.0/done  ## random input for FUZZED, all that is read from outside, each for MINUTES
+	for target in $(FUZZED); do $(<D)/bin/python -m tests.fuzz $$target $(MINUTES) || exit 1; done
 
 # Beside what the tests need, in an environment of its own: atheris is not made for every Python.
-build/tools/%: $(VENV)/dev.done
-	$(PYTHON) -m venv $@
-	echo "$(CURDIR)/$$(echo $(VENV)/lib/python3*/site-packages)" > $$(echo $@/lib/python3*/site-packages)/project.pth
-	$@/bin/python -m pip install --quiet $(subst -,==,$*)
+build/tools/%/done: $(VENV)/dev.done
+	$(PYTHON) -m venv $(@D)
+	echo "$(CURDIR)/$$(echo $(VENV)/lib/python3*/site-packages)" > $$(echo $(@D)/lib/python3*/site-packages)/project.pth
+	$(@D)/bin/python -m pip install --quiet $(subst -,==,$*)
 	touch $@
 
 # As root. This machine's own, and the newest in a chroot that is built once, in /var/tmp: a minute, 600 MB, debootstrap.
