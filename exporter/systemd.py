@@ -71,7 +71,7 @@ class Manager:
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Yield the exporter reloads its configuration; afterwards, also if that failed, it serves."""
+        """Notify that the exporter reloads its configuration and, at the end of the block, that it serves."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
         try:
             yield

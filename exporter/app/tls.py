@@ -18,9 +18,7 @@ class UnusableAuthorityError(ExporterError):
 
 
 def context_for(tls: Tls, place: str) -> ssl.SSLContext:
-    """Return the context for `tls`.
-
-    The very one of before, while the settings and the content of the CA file are the same.
+    """Return the context for `tls`: the very one of before, while settings and content of the CA file are the same.
 
     Blocks while it reads the CA file. Raises ConfigurationError naming a file it cannot use.
     """

@@ -31,7 +31,7 @@ from pydantic_core import CoreSchema
 
 from exporter.config.files import UnusableFileError, read_file
 from exporter.config.secrets import FileSecret, Secret
-from exporter.config.section import FirstOnes, Section, check_one_of, key, needed
+from exporter.config.section import Section, check_one_of, key, needed, report_repeated
 from exporter.config.tree import Items, Keys, Null, Position, Report, Text, shown
 from exporter.config.units import parse_duration
 from exporter.config.values import (
@@ -212,10 +212,8 @@ def _check_collect(given: Keys, section: str, report: Report) -> None:
     """Report names that `collect` repeats, and warn of keys that it leaves unused."""
     if "collect" not in given:
         return
-    first = FirstOnes(report)
     names = given.texts("collect")
-    for name in names:
-        first.add(name, name.at, shown(name))
+    report_repeated(report, ((name, name.at, shown(name)) for name in names))
     listing = [name for name in names if any(each.lists_jobs for each in collectors_of(section) if each.name == name)]
     for name in listing[1:]:
         report.add(name.at, f"does not go with {listing[0]}, which lists the same jobs: name only one of them")
@@ -452,11 +450,10 @@ class Cluster(Section):
         _check_collect(given, cls.listed_in, report)
         for member in given.mappings("members"):
             _read_users(member, report)
-        first = FirstOnes(report)
-        for user in given.listed("users"):
-            name = user.text("name") if isinstance(user, Keys) else user if isinstance(user, Text) else None
-            if name:
-                first.add(name, user.at, f"user {shown(name)}")
+        users = [(user.text("name") if isinstance(user, Keys) else user, user.at) for user in given.listed("users")]
+        report_repeated(
+            report, ((name, at, f"user {shown(name)}") for name, at in users if name and isinstance(name, Text))
+        )
         _check_members(given.mappings("members"), report)
         _check_all(given, report)
         _check_own_tokens(given, report)
@@ -517,15 +514,15 @@ def _check_all(given: Keys, report: Report) -> None:
 
 
 def _check_members(members: list[Keys], report: Report) -> None:
-    first = FirstOnes(report)
     by_label: dict[str, tuple[Text, Text]] = {}
     by_id: dict[str, tuple[Text, Text]] = {}
+    users: list[tuple[object, Position, str]] = []
     for member in members:
         group_id = member.text("group_id")
         if not group_id:
             continue
-        for user in member.texts("users"):
-            first.add((group_id, user), user.at, f"user {shown(user)} of group {shown(group_id)}")
+        name = f"of group {shown(group_id)}"
+        users += [((group_id, user), user.at, f"user {shown(user)} {name}") for user in member.texts("users")]
         label = member.text("group") or group_id
         at = Position(label.at.line, label.at.column, (*member.at.path, "group"))
         other_id, other = by_label.setdefault(label, (group_id, label))
@@ -539,6 +536,7 @@ def _check_members(members: list[Keys], report: Report) -> None:
         if other != label:
             line = other.at.line
             report.add(at, f"group_id {shown(group_id)} has another label on line {line}: give it one label")
+    report_repeated(report, users)
 
 
 class Slurm(Section):
@@ -601,9 +599,7 @@ class Slurm(Section):
             report.add(given.at, "one of token, token_file is missing: only a unix socket may do without")
         if not token and (bearer := given.text("bearer")) and bearer.lower() in TRUE:
             report.add(bearer.at, "there is no token to send: add token or token_file", key=True)
-        first = FirstOnes(report)
-        for group in given.texts("groups"):
-            first.add(group, group.at, f"group {shown(group)}")
+        report_repeated(report, ((group, group.at, f"group {shown(group)}") for group in given.texts("groups")))
 
 
 class Iam(Section):
@@ -677,9 +673,10 @@ class OctopusProject(Section):
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
         _check_collect(given, cls.listed_in, report)
-        first = FirstOnes(report)
-        for queue in given.mappings("queues"):
-            first.add(tuple(map(queue.text, OctopusQueue.model_fields)), queue.at, "this queue")
+        queues = given.mappings("queues")
+        report_repeated(
+            report, ((tuple(map(each.text, OctopusQueue.model_fields)), each.at, "this queue") for each in queues)
+        )
 
 
 class Tracking(Section):
@@ -759,9 +756,7 @@ class Metrics(Section):
 
     @classmethod
     def prepare(cls, given: Keys, report: Report) -> None:
-        first = FirstOnes(report)
-        for name in given.texts("exclude"):
-            first.add(name, name.at, shown(name))
+        report_repeated(report, ((name, name.at, shown(name)) for name in given.texts("exclude")))
 
 
 Polled = Cluster | Slurm | OctopusProject | Account
@@ -801,9 +796,8 @@ class Config(Section):
         # All that is polled shares the label source of the exporter's own metrics.
         collecting = [account for account in accounts if account.get("collect")]
         for parts in (accounts, [*clusters, *slurm, *projects, *collecting]):
-            first = FirstOnes(report)
-            for name in filter(None, (part.text("name") for part in parts)):
-                first.add(name, name.at, f"the name {shown(name)}")
+            names = filter(None, (part.text("name") for part in parts))
+            report_repeated(report, ((name, name.at, f"the name {shown(name)}") for name in names))
         _check_accounts(given, accounts, clusters, report)
         for part in (*accounts, *clusters, *slurm, *projects):
             _inherit_poll(part, given)

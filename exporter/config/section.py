@@ -1,7 +1,7 @@
 """The base of all sections of a configuration file: the meaning of keys, and which of them exclude each other."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from pydantic import (
@@ -122,18 +122,12 @@ def check_one_of(given: Keys, names: tuple[str, ...], report: Report, *, needed:
         report.add(given[name].at, message, key=True)
 
 
-class FirstOnes:
-    """Reports values that are given twice."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._first: dict[object, Position] = {}
-
-    def add(self, value: object, at: Position, subject: str) -> None:
-        """Note that `value` stands there; `subject` names it in a message."""
-        first = self._first.setdefault(value, at)
-        if first is not at:
-            self._report.add(at, f"{subject} is given twice; the first one is on line {first.line}")
+def report_repeated(report: Report, values: Iterable[tuple[object, Position, str]]) -> None:
+    """Report values that are given twice; each comes with its place and its name for a message."""
+    first: dict[object, Position] = {}
+    for value, at, name in values:
+        if first.setdefault(value, at) is not at:
+            report.add(at, f"{name} is given twice; the first one is on line {first[value].line}")
 
 
 def _unknown(name: str, known: Mapping[str, object]) -> str:

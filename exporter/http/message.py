@@ -165,22 +165,23 @@ def _pause(value: str, now: float) -> float | None:
     text = value.strip()
     if text.isascii() and (number := _SECONDS.fullmatch(text)):
         return float(text) if len(number[1]) <= _MOST_DIGITS else math.inf
+    moment = _unix_time(text)
+    return None if moment is None else max(0.0, moment - now)
+
+
+def _unix_time(http_date: str) -> float | None:
     try:
-        moment = email.utils.parsedate_to_datetime(text)
+        moment = email.utils.parsedate_to_datetime(http_date)
         # HTTP dates are in GMT; one that does not say so would be taken for this machine's local time.
-        return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError):
         return None
 
 
 def clock_skew(response: Response) -> float | None:
     """Return this machine's clock minus the server's in seconds, by its Date header (RFC 9110, 6.6.1), or None."""
-    try:
-        moment = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
-        # HTTP dates are in GMT; one that does not say so would be taken for this machine's local time.
-        return response.received - moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
-        return None
+    moment = _unix_time(response.headers.get("Date", ""))
+    return None if moment is None else response.received - moment
 
 
 def describe_skew(skew: float) -> Text:

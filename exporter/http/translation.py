@@ -31,9 +31,7 @@ OWN_AUTHORITY = Text("give the region's own CA with tls.ca_file", "请用 tls.ca
 
 
 def map_exception(error: Exception, host: str, timeout: float) -> PollError:
-    """Return the PollError for `error`, which a request to `host` ended with.
-
-    `timeout` is the time it was given, in seconds.
+    """Return the PollError for `error`, which a request to `host` ended with after up to `timeout` seconds.
 
     RejectedError, and only that, says that nothing was sent.
     """

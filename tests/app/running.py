@@ -71,3 +71,13 @@ async def running(
         yield application
     finally:
         await application.app.stop()
+
+
+@asynccontextmanager
+async def ready(
+    folder: Path, configuration: str, clock: Clock | None = None, shard: Shard = WHOLE
+) -> AsyncIterator[Running]:
+    """Yield such an application once every target was tried."""
+    async with running(folder, configuration, clock, shard) as application:
+        await application.ready()
+        yield application

@@ -13,7 +13,7 @@ import pytest
 from exporter.errors import ConfigurationError
 from exporter.polling import Shard
 from exporter.simulator import Fault, Simulator
-from tests.app.running import running
+from tests.app.running import ready, running
 from tests.e2e.process import eventually
 from tests.e2e.test_accounts import EXPIRY, REFRESHES, account, cluster, configured, logins, simulated
 from tests.support.command import Command
@@ -36,8 +36,7 @@ async def test_an_account_is_polled_with_the_platforms_token(tmp_path: Path, pla
     """One login serves it and the regions; all that is known of regions is known of it."""
     (region,) = platform.regions.values()
     text = configured([polled(platform)], [cluster(region)])
-    async with running(tmp_path, text) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, text) as exporter:
         samples = await exporter.samples()
         status = await exporter.status()
     assert samples[BALANCE] == 100_000
@@ -53,8 +52,7 @@ async def test_an_account_is_polled_with_the_platforms_token(tmp_path: Path, pla
 
 
 async def test_a_token_that_expires_is_replaced(tmp_path: Path, platform: Simulator) -> None:
-    async with running(tmp_path, configured([polled(platform)], [], interval="100ms")) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configured([polled(platform)], [], interval="100ms")) as exporter:
         platform.platform.expire_tokens()
         samples = await exporter.shows(lambda samples: samples[REFRESHES % "lab"] >= 2, "another token")
     assert not [name for name in samples if name.startswith("hpc_exporter_poll_failures_total") and samples[name]]
@@ -64,8 +62,7 @@ async def test_reloads_switch_it_on_and_off_and_keep_what_is_unchanged(tmp_path:
     (region,) = platform.regions.values()
     off = configured([account(platform)], [cluster(region)])
     on = configured([polled(platform)], [cluster(region)])
-    async with running(tmp_path, off) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, off) as exporter:
         assert not [name for name in await exporter.samples() if "account" in name or 'source="lab"' in name]
         await exporter.reload(on)
         await exporter.shows(lambda samples: samples.get(BALANCE), "the balance")
@@ -86,8 +83,7 @@ async def test_of_several_shards_one_polls_it_and_all_can_log_in(
     text = configured([polled(platform)], [cluster(region, users=["test"])])
     found, schedulers = 0, 0
     for ordinal in range(total):
-        async with running(tmp_path, text, shard=Shard(ordinal, total)) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text, shard=Shard(ordinal, total)) as exporter:
             samples = await exporter.samples()
             found += BALANCE in samples
             schedulers += any(name.startswith("hpc_scheduler_info") for name in samples)
@@ -98,8 +94,7 @@ async def test_a_new_key_is_tried_immediately(tmp_path: Path, platform: Simulato
     key = tmp_path / "secret-key"
     key.write_text("wrong")
     section = polled(platform, secret_key=None, secret_key_file=str(key))
-    async with running(tmp_path, configured([section], [])) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configured([section], [])) as exporter:
         assert (await exporter.samples())['hpc_account_up{account="lab"}'] == 0
         key.write_text(platform.accounts[0].secret_key)
         await exporter.shows(lambda samples: samples.get(BALANCE), "the balance")
@@ -113,8 +108,8 @@ async def test_an_account_that_is_polled_has_no_regions_name(
     text = configured([account(platform, name=region.name, collect=collect)], [cluster(region, account=region.name)])
     expected = pytest.raises(ConfigurationError, match="the name kunshan is given twice") if mistake else nullcontext()
     with expected:
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text):
+            pass
 
 
 async def test_the_commands_know_it(tmp_path: Path, platform: Simulator) -> None:
@@ -145,8 +140,7 @@ async def test_check_names_the_credential_that_is_at_fault(tmp_path: Path, platf
 async def test_an_account_in_debt_says_so(tmp_path: Path) -> None:
     async with simulated() as simulator:
         simulator.platform.set_login(replace(simulator.accounts[0], balance=-3.5))
-        async with running(tmp_path, configured([polled(simulator)], [])) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, configured([polled(simulator)], [])) as exporter:
             samples = await exporter.samples()
     assert samples[BALANCE] == -3.5
     assert samples['hpc_account_status{account="lab",status="Owe"}'] == 1
@@ -212,8 +206,7 @@ async def test_a_reload_keeps_the_tokens_of_an_account_that_logs_in_as_before(
     """Other settings of its polls need no login, and the login under way stays the only one."""
     (region,) = platform.regions.values()
     clusters = [cluster(region)]
-    async with running(tmp_path, configured([account(platform)], clusters, interval="1h")) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configured([account(platform)], clusters, interval="1h")) as exporter:
         tokens = exporter.app.components.accounts["lab"].tokens
         await exporter.reload(configured([account(platform)], clusters, interval="2h"))
         assert exporter.app.components.accounts["lab"].tokens is tokens

@@ -10,7 +10,7 @@ from exporter.app import tracker
 from exporter.config import files
 from exporter.errors import ConfigurationError
 from exporter.tracking import TrackingService
-from tests.app.running import Running, running
+from tests.app.running import Running, ready, running
 from tests.e2e.process import eventually
 from tests.e2e.region import cluster, configuration, scripted_region
 from tests.support.disk import DeadDisk
@@ -94,8 +94,7 @@ async def test_a_changed_token_is_used_although_another_file_is_not_answered(
             cluster(region.url, token=None, token_file="dead"),
             cluster(region.url, name="xian", token=None, token_file="token"),
         )
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text):
             await die(dead_disk, tmp_path / "dead")
             (tmp_path / "token").write_text("second", encoding="utf-8")
             await eventually(lambda: region.requests[-1].headers["token"] == "second", "the new token is used")

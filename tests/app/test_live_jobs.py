@@ -9,52 +9,35 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from bench.requests import measured
 from exporter.simulator import Fault, Simulator, State, default_regions
 from exporter.web.rows import rows_of
-from tests.app.running import Running, running
+from tests.app.running import Running, ready
 from tests.docs.pages import ROOT
+from tests.e2e.test_accounts import account, cluster
 
 REGIONS = 3
 
 
 def configuration(simulator: Simulator, collect: str, **changes: Any) -> str:
-    account = simulator.accounts[0]
-    lab = {
-        "name": "lab",
-        "user": account.user,
-        "access_key": account.access_key,
-        "secret_key": account.secret_key,
-        "token_url": simulator.token_url,
-    }
-    clusters = [
-        {"name": region.name, "cluster_id": region.cluster_id, "hpc_url": region.hpc_url, "ac_url": region.ac_url}
-        | {"account": "lab", "users": [], "collect": [collect]}
-        | {
-            "members": [
-                {
-                    "group_id": group.id,
-                    "group": group.name,
-                    "users": [u.name for u in region.spec.users if u.group == group.name],
-                }
-                for group in region.spec.groups
-            ]
-        }
-        for region in simulator.regions.values()
-    ]
-    return yaml.safe_dump(
-        {"poll": {"interval": "1s", "stale_after": "1m"}, "accounts": [lab], "clusters": clusters} | changes
-    )
+    clusters = []
+    for region in simulator.regions.values():
+        groups = {group.name: group.id for group in region.spec.groups}
+        members = [
+            {"group_id": number, "group": name, "users": [u.name for u in region.spec.users if u.group == name]}
+            for name, number in groups.items()
+        ]
+        clusters.append(cluster(region, users=[], collect=[collect], members=members))
+    poll = {"interval": "1s", "stale_after": "1m"}
+    return json.dumps({"poll": poll, "accounts": [account(simulator, name="lab")], "clusters": clusters} | changes)
 
 
 @asynccontextmanager
 async def exporter(
     tmp_path: Path, simulator: Simulator, collect: str = "live_jobs", **changes: Any
 ) -> AsyncIterator[Running]:
-    async with running(tmp_path, configuration(simulator, collect, **changes)) as started:
-        await started.ready()
+    async with ready(tmp_path, configuration(simulator, collect, **changes)) as started:
         yield started
 
 

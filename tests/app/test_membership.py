@@ -14,7 +14,7 @@ from exporter.config import load
 from exporter.errors import ConfigurationError
 from exporter.polling import Shard
 from exporter.simulator import Fault, Simulator
-from tests.app.running import Running, running
+from tests.app.running import Running, ready, running
 from tests.e2e.process import eventually
 from tests.e2e.test_accounts import account, cluster, configured, simulated
 from tests.support.clock import FakeClock
@@ -71,8 +71,7 @@ def moves(simulator: Simulator, user: str, group: str) -> None:
     ],
 )
 async def test_all_members_are_polled(tmp_path: Path, platform: Simulator, members: Any, expected: set[str]) -> None:
-    async with running(tmp_path, text(platform, members)) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, text(platform, members)) as exporter:
         await eventually(lambda: polled(exporter) == expected, "all members are polled")
         assert {target["target"] for target in (await exporter.status())["targets"]} == expected
         samples = await exporter.samples()
@@ -152,8 +151,7 @@ async def test_whoever_is_in_a_row_that_cannot_be_read_stays(tmp_path: Path, pla
 async def test_without_an_answer_the_rest_is_polled_and_it_gets_ready(tmp_path: Path, platform: Simulator) -> None:
     platform.platform.faults.add(Fault(kind="status", status=500, endpoint="groups"))
     written = text(platform).replace('"member_jobs"', '"member_jobs", "schedulers"')
-    async with running(tmp_path, written) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, written) as exporter:
         assert polled(exporter) == {""}
     once = await Command(tmp_path, written)("once")
     assert once.status == 1
@@ -164,8 +162,7 @@ async def test_without_an_answer_the_rest_is_polled_and_it_gets_ready(tmp_path: 
 async def test_shards_agree(tmp_path: Path, platform: Simulator) -> None:
     seen: list[str] = []
     for ordinal in range(3):
-        async with running(tmp_path, text(platform), shard=Shard(ordinal, 3)) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text(platform), shard=Shard(ordinal, 3)) as exporter:
             seen += polled(exporter)
     assert sorted(seen) == sorted(EVERYBODY)
 

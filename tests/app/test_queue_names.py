@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.metrics.format import Chunks
 from exporter.sources.scnet import queue_jobs
 from exporter.sources.scnet.queue_jobs import ABSENT_LIMIT, Counts, SeenQueues
-from tests.app.running import running
+from tests.app.running import ready, running
 from tests.e2e.region import scripted_region
 
 CONFIGURATION = """
@@ -64,9 +64,8 @@ async def test_series_stay_bounded_where_every_answer_names_other_queues(tmp_pat
 
     async with (
         scripted_region({"queue_jobs": other_names}) as region,
-        running(tmp_path, CONFIGURATION.format(url=region.url)) as exporter,
+        ready(tmp_path, CONFIGURATION.format(url=region.url)) as exporter,
     ):
-        await exporter.ready()
         assert (await exporter.samples())[DROPPED] == 0
         samples = await exporter.shows(lambda samples: samples[DROPPED] >= 800, "dropped queues")
         shown = [series for series in samples if series.startswith("hpc_queue_jobs")]

@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from exporter.config import Config, FileSecret, Tls
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
 from exporter.polling import SLICE
-from exporter.simulator import Simulator
 from exporter.sources.collector import catalogue, subjects_of
-from tests.app.running import Running, running
+from tests.app.running import Running, ready, running
 from tests.e2e.process import eventually, samples_of
 from tests.e2e.region import (
     GROUP_ID,
@@ -33,8 +33,8 @@ from tests.e2e.region import (
     queue,
     scripted_region,
 )
+from tests.e2e.test_accounts import simulated
 from tests.support.clock import FakeClock
-from tests.support.platform import idle_regions
 
 UP = 'hpc_up{hpc_cluster="%s"}'
 RUNNING = 'hpc_queue_jobs{hpc_cluster="%s",user="%s",queue="debug",state="running"}'
@@ -50,8 +50,7 @@ async def region() -> AsyncIterator[ScriptedRegion]:
 
 
 async def test_unchanged_targets_keep_their_data_and_their_rhythm(tmp_path: Path, region: ScriptedRegion) -> None:
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configuration(cluster(region.url))) as exporter:
         before = await exporter.domain()
         asked = len(region.requests)
         planned = [status.next_poll for status in exporter.app.scheduler.statuses]
@@ -68,8 +67,7 @@ async def test_unchanged_targets_keep_their_data_and_their_rhythm(tmp_path: Path
 async def test_a_target_that_is_added_to_a_region_leaves_the_others_alone(
     tmp_path: Path, region: ScriptedRegion
 ) -> None:
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configuration(cluster(region.url))) as exporter:
         before = await exporter.domain()
         await exporter.reload(configuration(cluster(region.url, users=["test", "bob"])))
         assert before.items() <= {**await exporter.domain(), UP % "kunshan": 1.0}.items()
@@ -79,8 +77,7 @@ async def test_a_target_that_is_added_to_a_region_leaves_the_others_alone(
 
 
 async def test_a_target_that_is_taken_away_takes_its_series_along(tmp_path: Path, region: ScriptedRegion) -> None:
-    async with running(tmp_path, configuration(cluster(region.url, users=["test", "bob"]))) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configuration(cluster(region.url, users=["test", "bob"]))) as exporter:
         await exporter.reload(configuration(cluster(region.url, users=["test"])))
         samples = await exporter.samples()
         assert RUNNING % ("kunshan", "test") in samples
@@ -89,8 +86,7 @@ async def test_a_target_that_is_taken_away_takes_its_series_along(tmp_path: Path
 
 async def test_a_region_that_is_taken_away_leaves_nothing_behind(tmp_path: Path, region: ScriptedRegion) -> None:
     both = [cluster(region.url), cluster(region.url, name="xian", users=[{"name": "test", "token": "another"}])]
-    async with running(tmp_path, configuration(*both, per_job=PER_JOB)) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configuration(*both, per_job=PER_JOB)) as exporter:
         assert [series for series in await exporter.samples() if '"xian"' in series]
         await exporter.reload(configuration(both[0], per_job=PER_JOB))
         assert not [series for series in await exporter.samples() if '"xian"' in series]
@@ -120,9 +116,8 @@ async def test_a_region_under_its_old_name_at_another_address_starts_anew(
     """Data of the old address is no longer shown."""
     async with (
         scripted_region({"queue_jobs": envelope([queue("debug", R=7)])}) as elsewhere,
-        running(tmp_path, configuration(cluster(region.url))) as exporter,
+        ready(tmp_path, configuration(cluster(region.url))) as exporter,
     ):
-        await exporter.ready()
         await exporter.reload(configuration(cluster(elsewhere.url)))
         assert RUNNING % ("kunshan", "test") not in await exporter.samples()
         samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "test") in samples, "the new numbers")
@@ -130,8 +125,7 @@ async def test_a_region_under_its_old_name_at_another_address_starts_anew(
 
 
 async def test_another_token_is_used_without_a_gap(tmp_path: Path, region: ScriptedRegion) -> None:
-    async with running(tmp_path, configuration(cluster(region.url), poll={"interval": "100ms"})) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configuration(cluster(region.url), poll={"interval": "100ms"})) as exporter:
         await exporter.reload(configuration(cluster(region.url, token="the-next-one"), poll={"interval": "100ms"}))
         assert RUNNING % ("kunshan", "test") in await exporter.samples()
         await eventually(lambda: region.requests[-1].headers["token"] == "the-next-one", "the new token is used")
@@ -140,8 +134,7 @@ async def test_another_token_is_used_without_a_gap(tmp_path: Path, region: Scrip
 
 async def test_a_queue_once_seen_stays_over_a_reload(tmp_path: Path, region: ScriptedRegion) -> None:
     poll = {"interval": "100ms"}
-    async with running(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter:
         region.answers["queue_jobs"] = envelope(None)
         await exporter.reload(configuration(cluster(region.url, requests_per_second=1000), poll=poll))
         samples = await exporter.shows(lambda samples: samples[RUNNING % ("kunshan", "test")] == 0, "the empty queue")
@@ -153,8 +146,7 @@ async def test_per_job_series_can_be_switched_on_and_off(tmp_path: Path, region:
         return [s for s in samples if s.startswith(("hpc_job_info", "hpc_job_requested", "hpc_exporter_jobs_d"))]
 
     poll = {"interval": "100ms"}
-    async with running(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configuration(cluster(region.url), poll=poll)) as exporter:
         assert not per_job(await exporter.samples())
         await exporter.reload(configuration(cluster(region.url), poll=poll, per_job=PER_JOB))
         await exporter.shows(per_job, "series of jobs")
@@ -167,8 +159,7 @@ async def test_excluded_metrics_leave_and_return_at_a_reload_without_a_poll(
 ) -> None:
     """Of the regions and of the exporter, in either form; what counts the series counts those that are shown."""
     excluded = ["hpc_queue_jobs", "hpc_exporter_polls_total", "hpc_exporter_poll_duration_seconds"]
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, configuration(cluster(region.url))) as exporter:
         await exporter.shows(lambda samples: any("observations_censored" in each for each in samples), "tracked jobs")
         before, polled = await exporter.domain(), len(region.requests)
         await exporter.reload(configuration(cluster(region.url), metrics={"exclude": excluded}))
@@ -190,8 +181,7 @@ async def test_excluded_metrics_leave_and_return_at_a_reload_without_a_poll(
 
 async def test_all_metrics_can_be_excluded(tmp_path: Path, region: ScriptedRegion) -> None:
     everything = configuration(cluster(region.url), per_job=PER_JOB, metrics={"exclude": list(catalogue())})
-    async with running(tmp_path, everything) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, everything) as exporter:
         assert all(series.startswith("process_") for series in await exporter.samples())
 
 
@@ -199,31 +189,36 @@ async def test_a_configuration_in_which_only_lines_moved_disturbs_nothing(
     tmp_path: Path, region: ScriptedRegion
 ) -> None:
     text = configuration(cluster(region.url))
-    async with running(tmp_path, text) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, text) as exporter:
         kept = exporter.app.components.regions["kunshan"]
+        place = exporter.app.components.config.clusters[0].place
         await exporter.reload(f"# a comment\n\n{text}")
         assert exporter.app.components.regions["kunshan"] is kept
+        assert exporter.app.components.config.clusters[0].place != place, "errors name its new place"
         # A new region now stands where the other one stood.
         await exporter.reload(f"\n{configuration(cluster(region.url, name='xian'), cluster(region.url))}")
         assert exporter.app.components.regions["kunshan"] is kept
         await exporter.shows(lambda samples: samples.get(UP % "xian") == 1, "the new region")
 
 
-async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_nothing(tmp_path: Path) -> None:
-    """The region has a certificate of another authority from now on; the path in the configuration stays the same."""
-    old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
+@asynccontextmanager
+async def another_authority(folder: Path) -> AsyncIterator[tuple[dict[str, Any], trustme.CA, trustme.CA]]:
+    """Serve a region whose certificate is of another authority than ca.pem in the folder; its section, and both."""
+    old, new = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     new.issue_cert("127.0.0.1").configure_cert(context)
-    old.cert_pem.write_to_path(file)
-    simulator = Simulator(idle_regions())
-    await simulator.start(tls=context)
-    try:
+    old.cert_pem.write_to_path(folder / "ca.pem")
+    async with simulated(tls=context) as simulator:
         [region] = simulator.regions.values()
-        section = cluster(region.hpc_url, token=region.token("test"), members=[], tls={"ca_file": "ca.pem"})
+        yield cluster(region.hpc_url, token=region.token("test"), members=[], tls={"ca_file": "ca.pem"}), old, new
+
+
+async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_nothing(tmp_path: Path) -> None:
+    """The region has a certificate of another authority from now on; the path in the configuration stays the same."""
+    file = tmp_path / "ca.pem"
+    async with another_authority(tmp_path) as (section, _, new):
         text = configuration(section, poll={"interval": "1h", "retries": 0})
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text) as exporter:
             assert (await exporter.samples())[UP % "kunshan"] == 0
             new.cert_pem.write_to_path(file)
             await exporter.reload(text)
@@ -231,49 +226,38 @@ async def test_another_content_of_the_ca_file_is_used_and_the_same_disturbs_noth
             kept = exporter.app.components.regions["kunshan"]
             await exporter.reload(text)
             assert exporter.app.components.regions["kunshan"] is kept
-    finally:
-        await simulator.stop()
 
 
 async def test_a_ca_file_that_is_replaced_is_used_without_a_reload_and_a_broken_one_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    new.issue_cert("127.0.0.1").configure_cert(context)
-    old.cert_pem.write_to_path(file)
-    simulator = Simulator(idle_regions())
-    await simulator.start(tls=context)
-    try:
-        [region] = simulator.regions.values()
-        section = cluster(region.hpc_url, token=region.token("test"), members=[], tls={"ca_file": "ca.pem"})
-        async with running(tmp_path, configuration(section, poll={"interval": "100ms", "retries": 0})) as exporter:
-            await exporter.ready()
-            assert (await exporter.samples())[UP % "kunshan"] == 0
-            new.cert_pem.write_to_path(file)
-            await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 1, "that the region is reached")
-            at_work = exporter.app.components.regions["kunshan"]
-            for broken in ("", "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n", None):
-                file.unlink()
-                if broken is not None:
-                    file.write_text(broken, encoding="ascii")
-                await exporter.app._authorities.look()
-                assert exporter.app.components.regions["kunshan"] is at_work, "the last good authority stays in use"
-            assert capsys.readouterr().out.count("CA file cannot be used") == 1, "it is told once"
-            new.cert_pem.write_to_path(file)
+    file = tmp_path / "ca.pem"
+    async with (
+        another_authority(tmp_path) as (section, old, new),
+        ready(tmp_path, configuration(section, poll={"interval": "100ms", "retries": 0})) as exporter,
+    ):
+        assert (await exporter.samples())[UP % "kunshan"] == 0
+        new.cert_pem.write_to_path(file)
+        await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 1, "that the region is reached")
+        at_work = exporter.app.components.regions["kunshan"]
+        for broken in ("", "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n", None):
+            file.unlink()
+            if broken is not None:
+                file.write_text(broken, encoding="ascii")
             await exporter.app._authorities.look()
-            assert exporter.app.components.regions["kunshan"] is at_work, "the same content changes nothing"
-            assert "CA file can be used again" in capsys.readouterr().out
-            old.cert_pem.write_to_path(file)
-            await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 0, "that the authority is not trusted")
-    finally:
-        await simulator.stop()
+            assert exporter.app.components.regions["kunshan"] is at_work, "the last good authority stays in use"
+        assert capsys.readouterr().out.count("CA file cannot be used") == 1, "it is told once"
+        new.cert_pem.write_to_path(file)
+        await exporter.app._authorities.look()
+        assert exporter.app.components.regions["kunshan"] is at_work, "the same content changes nothing"
+        assert "CA file can be used again" in capsys.readouterr().out
+        old.cert_pem.write_to_path(file)
+        await exporter.shows(lambda samples: samples.get(UP % "kunshan") == 0, "that the authority is not trusted")
 
 
 async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Path, region: ScriptedRegion) -> None:
     good = configuration(cluster(region.url))
-    async with running(tmp_path, good) as exporter:
-        await exporter.ready()
+    async with ready(tmp_path, good) as exporter:
         await exporter.shows(lambda samples: any("transitions" in series for series in samples), "what the tracker saw")
         before, tasks, config = await exporter.domain(), exporter.app.scheduler.statuses, exporter.app.components.config
         for broken in (
@@ -291,19 +275,6 @@ async def test_nothing_is_applied_of_a_configuration_with_a_mistake(tmp_path: Pa
             assert await exporter.domain() == before
         await exporter.reload(good)
         assert await exporter.domain() == before
-
-
-async def test_a_region_that_only_moved_within_the_file_goes_on(tmp_path: Path, region: ScriptedRegion) -> None:
-    """Errors about a part of the configuration name its new place."""
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        kept, config = exporter.app.components.regions["kunshan"], exporter.app.components.config
-        assert config is not None
-        await exporter.reload("# A line.\n" + configuration(cluster(region.url)))
-        assert exporter.app.components.regions["kunshan"] is kept
-        assert exporter.app.components.config is not None
-        assert exporter.app.components.config.clusters[0].place != config.clusters[0].place
-        await exporter.reload(configuration(cluster(region.url, users=["test", "bob"])))
-        assert exporter.app.components.regions["kunshan"] is not kept
 
 
 class Loads:
@@ -443,8 +414,7 @@ async def test_a_token_file_that_changes_is_used_within_seconds(tmp_path: Path) 
     file.write_text("bad-token\n")
     async with scripted_region({"queue_jobs": check, "schedulers": check, "member_jobs": check}) as region:
         text = configuration(cluster(region.url, token=None, token_file="token"))
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text) as exporter:
             assert (await exporter.samples())[UP % "kunshan"] == 0
             file.write_text("good-token\n")
             samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "test") in samples, "data again")
@@ -457,8 +427,7 @@ async def test_group_ids_that_a_float_cannot_tell_apart_are_two_groups(tmp_path:
     assert float(other) == float(GROUP_ID)
     members = [{"group_id": id_, "users": ["test"]} for id_ in (GROUP_ID, other)]
     async with scripted_region({"member_jobs": envelope([job("1")])}) as region:
-        async with running(tmp_path, configuration(cluster(region.url, members=members))) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, configuration(cluster(region.url, members=members))) as exporter:
             series = 'hpc_member_jobs{hpc_cluster="kunshan",group="%s",user="test",state="running"}'
             samples = await exporter.samples()
             assert (samples[series % GROUP_ID], samples[series % other]) == (1, 1)

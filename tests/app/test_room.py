@@ -17,7 +17,7 @@ from exporter.sources.scnet.storage_quota import QUOTA, USED
 from exporter.web.page import StatusPage, byte_size
 from exporter.web.query import page_query
 from exporter.web.texts import Texts
-from tests.app.running import running
+from tests.app.running import ready
 from tests.e2e.test_accounts import account, cluster, configured, simulated
 
 UNKNOWN = dict.fromkeys(
@@ -79,8 +79,7 @@ async def test_the_card_of_a_region_shows_cores_storage_and_the_money_of_its_acc
         (region,) = simulator.regions.values()
         accounts = [account(simulator, collect=["account"])]
         text = configured(accounts, [cluster(region, collect=collect, users=["test"])])
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text) as exporter:
             status = await exporter.status()
         used, unused, _ = region.batch.cores()
     jsonschema.validate(status, schema)

@@ -12,7 +12,7 @@ from typing import Any
 
 from exporter.polling import Shard, TargetKey
 from exporter.simulator import Account, Simulator
-from tests.app.running import Running, running
+from tests.app.running import Running, ready, running
 from tests.e2e.process import DOMAIN, eventually
 from tests.e2e.region import GROUP_ID, ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
 from tests.support.platform import idle_regions
@@ -62,8 +62,7 @@ async def test_shards_show_together_what_one_alone_shows(tmp_path: Path) -> None
     }
     async with scripted_region(answers) as region:
         text = configuration(lab(region), octopus=[{**PROJECT, "base_url": region.url}])
-        async with running(tmp_path, text) as alone:
-            await alone.ready()
+        async with ready(tmp_path, text) as alone:
             await all_tracked(alone)
             whole = content(await alone.samples())
         asked = Counter(region.paths)
@@ -89,7 +88,7 @@ async def test_shards_show_together_what_one_alone_shows(tmp_path: Path) -> None
 
 
 def of_group(series: str) -> bool:
-    """Return a group's members may be polled by different shards: its counters are added up."""
+    """Whether the series counts for a group, whose members may be polled by different shards: these are added up."""
     return series.startswith("hpc_job_ob")
 
 

@@ -16,7 +16,7 @@ from exporter.app.joblist import JobSelection
 from exporter.app.status import Selection
 from exporter.config import Config
 from exporter.errors import ConfigurationError
-from tests.app.running import running
+from tests.app.running import ready, running
 from tests.e2e.process import eventually
 from tests.e2e.region import Handler, cluster, configuration, envelope, job, queue, scripted_region
 from tests.web.test_status_api import SCHEMA, closed
@@ -28,8 +28,7 @@ ANSWERS: dict[str | tuple[str, str], bytes | Handler] = {
 
 
 async def test_queues_members_and_totals_of_a_region(tmp_path: Path) -> None:
-    async with scripted_region(dict(ANSWERS)) as region, running(tmp_path, configuration(cluster(region.url))) as made:
-        await made.ready()
+    async with scripted_region(dict(ANSWERS)) as region, ready(tmp_path, configuration(cluster(region.url))) as made:
         status: dict[str, Any] = await made.status()
         jsonschema.validate(status, closed(json.loads(SCHEMA.read_text())))
         by_endpoint = {target["collector"]: target for target in status["targets"]}
@@ -65,8 +64,7 @@ async def test_single_jobs_are_shown_only_where_they_may_be(tmp_path: Path) -> N
             configuration(cluster(region.url), poll=BUSY, per_job={"enabled": enabled, "max_jobs": 0})
             for enabled in (False, True)
         )
-        async with running(tmp_path, off) as made:
-            await made.ready()
+        async with ready(tmp_path, off) as made:
             assert (await listed(), (await made.status())["jobs"]) == (
                 [],
                 {"enabled": False, "total": None, "missing": []},
@@ -99,8 +97,7 @@ async def test_a_rejected_reload_is_told_until_one_works(tmp_path: Path) -> None
 
 
 async def test_a_region_that_is_gone_takes_its_numbers_along(tmp_path: Path) -> None:
-    async with scripted_region(dict(ANSWERS)) as region, running(tmp_path, configuration(cluster(region.url))) as made:
-        await made.ready()
+    async with scripted_region(dict(ANSWERS)) as region, ready(tmp_path, configuration(cluster(region.url))) as made:
         await made.reload(configuration(cluster(region.url, name="hefei", cluster_id=2)))
         assert [source["name"] for source in (await made.status())["sources"]] == ["hefei"]
         assert made.app._display.figures.totals("kunshan") == (None, None, None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.running import running
+from tests.app.running import ready
 from tests.e2e.region import Answers, cluster, configuration, envelope, job, queue, scripted_region
 
 POLL = {"interval": "100ms", "retries": 0}
@@ -26,8 +26,7 @@ def member(samples: Mapping[str, float], what: str) -> dict[str, float]:
 async def answered(folder: Path, **answers: Any) -> dict[str, float]:
     """Return the samples after one round of polls that were answered so."""
     bodies: Answers = {endpoint: envelope(data) for endpoint, data in answers.items()}
-    async with scripted_region(bodies) as region, running(folder, configuration(cluster(region.url))) as exporter:
-        await exporter.ready()
+    async with scripted_region(bodies) as region, ready(folder, configuration(cluster(region.url))) as exporter:
         return await exporter.samples()
 
 
@@ -52,8 +51,7 @@ async def test_a_queue_whose_row_cannot_be_read_is_not_empty(tmp_path: Path) -> 
     good = [queue("debug", R=2), queue("normal", R=3)]
     async with scripted_region({"queue_jobs": envelope(good)}) as region:
         text = configuration(cluster(region.url, members=[], collect=["queue_jobs"]), poll=POLL)
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text) as exporter:
             region.answers["queue_jobs"] = envelope([{"name": "debug", "values": "?"}, queue("normal", R=4)])
             samples = await exporter.shows(
                 lambda samples: queue_jobs(samples, "normal")["running"] == 4, "the new data"
@@ -95,8 +93,7 @@ async def test_a_list_of_which_no_row_can_be_read_is_a_failed_poll(tmp_path: Pat
 async def test_a_value_that_cannot_be_read_leaves_queues_that_went_away_at_zero(tmp_path: Path) -> None:
     async with scripted_region({"queue_jobs": envelope([queue("debug", R=2), queue("normal", R=3)])}) as region:
         text = configuration(cluster(region.url, members=[], collect=["queue_jobs"]), poll=POLL)
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text) as exporter:
             odd = {"metricName": None, "metricValue": 2}
             region.answers["queue_jobs"] = envelope([{"name": "debug", "values": [odd]}])
             samples = await exporter.shows(
@@ -113,8 +110,7 @@ async def test_members_whose_group_and_user_share_a_slash_are_two_targets(tmp_pa
     ]
     async with scripted_region({"member_jobs": envelope([job("1")])}) as region:
         text = configuration(cluster(region.url, members=members, collect=["member_jobs"]))
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text) as exporter:
             samples = await exporter.samples()
             status = await exporter.status()
     targets = {"a%2Fb/c", "a/b/c", "a%252Fb/c"}
@@ -142,7 +138,6 @@ async def test_numbers_may_come_as_text(tmp_path: Path) -> None:
 
 async def test_before_the_first_success_there_is_nothing(tmp_path: Path) -> None:
     nonsense: Answers = dict.fromkeys(("queue_jobs", "schedulers", "member_jobs"), b"{}")
-    async with scripted_region(nonsense) as region, running(tmp_path, configuration(cluster(region.url))) as exporter:
-        await exporter.ready()
+    async with scripted_region(nonsense) as region, ready(tmp_path, configuration(cluster(region.url))) as exporter:
         assert len(region.requests) == 3
         assert await exporter.domain() == {'hpc_up{hpc_cluster="kunshan"}': 0}

@@ -435,24 +435,8 @@ def test_ten_thousand_users_are_loaded_in_seconds(folder: Path) -> None:
 
 
 YAML_PIECES = st.sampled_from("[]{}:,-?'\"|>%@`#~ \n\t\\") | st.sampled_from(
-    [
-        "clusters:",
-        "poll:",
-        "name: ",
-        "users: ",
-        "- ",
-        "&a ",
-        "*a",
-        "!t ",
-        "!!int ",
-        "---",
-        "...",
-        "${A}",
-        "${",
-        "$${",
-        "<<",
-    ]
-)
+    ["clusters:", "poll:", "name: ", "users: ", "- ", "&a ", "*a", "!t ", "!!int ", "---", "...", "${A}", "${", "$${", "<<"]
+)  # fmt: skip
 
 
 def never_worse_than_mistakes(path: Path, content: bytes) -> None:

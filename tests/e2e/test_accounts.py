@@ -22,7 +22,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.polling import TargetKey
 from exporter.simulator import Account, Fault, Region, Simulator, default_regions
 from exporter.simulator.tokens import fingerprint
-from tests.app.running import Running, running
+from tests.app.running import Running, ready, running
 from tests.e2e.process import ExporterProcess, eventually, run, serving
 from tests.support.clock import FakeClock
 from tests.support.forks import OWN_INTERPRETER
@@ -167,8 +167,7 @@ async def test_tokens_that_expire_early_fail_no_poll(tmp_path: Path, monkeypatch
     async with simulated(2) as simulator:
         kunshan, xian = simulator.regions.values()
         clusters = [cluster(region, members=members(region)) for region in (kunshan, xian)]
-        async with running(tmp_path, configured([account(simulator)], clusters, interval="100ms")) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, configured([account(simulator)], clusters, interval="100ms")) as exporter:
             await lived(exporter, 1)
             before = logins(simulator)
             for expiry in range(1, 16):
@@ -194,8 +193,7 @@ async def test_a_disabled_and_an_unknown_region_are_logged_once_and_others_work(
             cluster(harbin, users=["test"], cluster_id=4711),
         ]
         with capture_logs() as lines:
-            async with running(tmp_path, configured([account(simulator)], sections, interval="100ms")) as exporter:
-                await exporter.ready()
+            async with ready(tmp_path, configured([account(simulator)], sections, interval="100ms")) as exporter:
                 polls = 'hpc_exporter_polls_total{source="%s",collector="schedulers"}'
                 samples = await exporter.shows(
                     lambda samples: min(samples[polls % "xian"], samples[polls % "harbin"]) >= 4, "some more polls"
@@ -224,8 +222,7 @@ async def test_the_error_of_a_login_with_a_wrong_clock_says_so(tmp_path: Path) -
     async with simulated(ahead=2 * 3600.0) as simulator:
         with capture_logs() as lines:
             text = configured([account(simulator)], [cluster(*simulator.regions.values())])
-            async with running(tmp_path, text) as exporter:
-                await exporter.ready()
+            async with ready(tmp_path, text) as exporter:
                 errors = [target["last_error"]["message"] for target in (await exporter.status())["targets"]]
         said = [re.search(r"this machine's clock is (\d+) s behind the server's.*set it", error) for error in errors]
         assert [found and int(found[1]) for found in said] == [pytest.approx(7200, abs=20)] * 2
@@ -317,8 +314,7 @@ async def test_each_user_is_polled_with_their_own_token(tmp_path: Path) -> None:
             {"name": "carol", "account": "carol"},
         ]
         text = configured([account(simulator), account(simulator, 1)], [cluster(region, users=users)])
-        async with running(tmp_path, text) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text) as exporter:
             samples = await exporter.samples()
             assert counted(samples, "hpc_exporter_poll_failures_total") == 0
             owners = {series.split('user="')[1].split('"')[0] for series in samples if series.startswith(EXPIRY[:43])}
@@ -392,8 +388,7 @@ async def test_member_lists_that_need_the_platforms_token_get_it(tmp_path: Path)
         [region] = simulator.regions.values()
         ac_url = str(host.make_url("/")).rstrip("/")
         section = cluster(region, ac_url=ac_url, members=members(region), collect=["member_jobs"])
-        async with running(tmp_path, configured([account(simulator)], [section], interval="100ms")) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, configured([account(simulator)], [section], interval="100ms")) as exporter:
             await eventually(lambda: kinds.count(True) > 20, "some polls")
             samples = await exporter.samples()
         assert counted(samples, "hpc_exporter_poll_failures_total") == 0
@@ -415,8 +410,7 @@ async def test_a_reload_keeps_the_login_and_its_tokens(tmp_path: Path) -> None:
         def text(*sections: dict[str, Any], **changes: Any) -> str:
             return configured([account(simulator, **changes)], sections)
 
-        async with running(tmp_path, text(cluster(kunshan), cluster(xian))) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, text(cluster(kunshan), cluster(xian))) as exporter:
             ends = (await exporter.samples())[EXPIRY % ("kunshan", "")]
             assert ends == pytest.approx(time.time() + DAY, abs=60)
             asked = kunshan.requests.counts["schedulers"]

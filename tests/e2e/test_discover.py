@@ -26,7 +26,7 @@ from exporter.sources.scnet.groups import Group
 from exporter.sources.scnet.schedulers import Scheduler
 from exporter.sources.values import Id, Name
 from exporter.text import on_one_line
-from tests.app.running import running
+from tests.app.running import ready
 from tests.e2e.process import run
 from tests.support.platform import idle_regions
 
@@ -76,8 +76,7 @@ async def test_the_output_is_accepted_and_polls_as_it_stands(tmp_path: Path, mon
         assert not [token for token in simulator._office._issued if token in out]
         for name, value in KEYS.items():
             monkeypatch.setenv(name, value)
-        async with running(tmp_path, out) as exporter:
-            await exporter.ready()
+        async with ready(tmp_path, out) as exporter:
             samples = await exporter.samples()
         assert {samples[series] for series in samples if series.startswith("hpc_up")} == {1}
 

@@ -1,6 +1,7 @@
 """After some unanswered requests in a row one probe at a time goes out, and all callers share its result."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from aiohttp import web
@@ -39,20 +40,26 @@ async def test_while_the_circuit_is_closed_no_request_waits() -> None:
         await asyncio.wait_for(breaker.wait_for_probe(), 100)
 
 
-async def test_waiters_share_the_probes_failure() -> None:
-    breaker = an_open_circuit()
-    await breaker.wait_for_probe()
+async def probed(breaker: CircuitBreaker, record: Callable[[], None], error: PollError | None) -> list[object]:
+    """Return the results of a probe and of three callers that wait for it."""
 
     async def probe() -> None:
         with breaker.probing():
             await asyncio.sleep(0.01)
-            breaker.record_failure()
-            raise UpstreamTimeoutError("no answer from h", culprit="h")
+            record()
+            if error:
+                raise error
 
     probing = asyncio.create_task(probe())
     await asyncio.sleep(0)
     waiters = [asyncio.create_task(breaker.wait_for_probe()) for _ in range(3)]
-    results = await asyncio.wait_for(asyncio.gather(probing, *waiters, return_exceptions=True), 100)
+    return list(await asyncio.wait_for(asyncio.gather(probing, *waiters, return_exceptions=True), 100))
+
+
+async def test_waiters_share_the_probes_failure() -> None:
+    breaker = an_open_circuit()
+    await breaker.wait_for_probe()
+    results = await probed(breaker, breaker.record_failure, UpstreamTimeoutError("no answer from h", culprit="h"))
     assert [type(result) for result in results] == [UpstreamTimeoutError] * 4
     assert str(results[1]) == "no answer from h (not requested again for this target)"
     assert isinstance(results[1], PollError)
@@ -64,19 +71,7 @@ async def test_waiters_share_the_probes_failure() -> None:
 @pytest.mark.parametrize("error", [None, UnexpectedStatusError("HTTP 301"), RejectedError("no")])
 async def test_an_answer_frees_all_waiters_even_if_it_is_an_error(error: PollError | None) -> None:
     breaker = an_open_circuit()
-
-    async def probe() -> None:
-        with breaker.probing():
-            await asyncio.sleep(0.01)
-            breaker.record_success()
-            if error:
-                raise error
-
-    probing = asyncio.create_task(probe())
-    await asyncio.sleep(0)
-    waiters = [asyncio.create_task(breaker.wait_for_probe()) for _ in range(3)]
-    results = await asyncio.wait_for(asyncio.gather(probing, *waiters, return_exceptions=True), 100)
-    assert results == [error, None, None, None]
+    assert await probed(breaker, breaker.record_success, error) == [error, None, None, None]
 
 
 async def test_a_cancelled_probe_frees_the_others_and_one_of_them_is_the_next() -> None:

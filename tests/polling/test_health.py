@@ -40,7 +40,7 @@ ELSEWHERE = TargetKey("wuzhen", "queue_jobs", "alice")
         (ServerError("x"), 2),
         (ThrottledError("x"), 2),
         (UpstreamBusyError("x"), 2),
-        # of the credential, one to a source
+        # of the credential
         (AuthenticationError("x", culprit="account lab"), 2),
         # of the endpoint
         (DecodeError("x"), 3),
@@ -61,13 +61,20 @@ def test_how_far_a_failure_reaches(error: PollError, lines: int, logged: list[Ev
     assert [entry["event"] for entry in logged] == ["polling failed"] * lines
 
 
-def test_a_host_that_fails_in_changing_ways_is_one_trouble(logged: list[EventDict]) -> None:
+def test_a_host_that_fails_in_changing_ways_is_one_incident(logged: list[EventDict]) -> None:
     incidents = IncidentLog()
     for error in (UpstreamTimeoutError("x"), ServerError("HTTP 502"), UpstreamConnectionError("x")) * 3:
         incidents.record_failure(ALICE, error, 0.0)
     incidents.record_success(ALICE, 90.0)
     assert [entry["event"] for entry in logged] == ["polling failed", "polling recovered"]
     assert logged[1]["after_seconds"] == 90.0
+
+
+def test_two_credentials_of_a_source_are_two_incidents(logged: list[EventDict]) -> None:
+    incidents = IncidentLog()
+    for key, culprit in ((ALICE, "lab"), (BOB, "token of bob"), (CLUSTER, "lab")):
+        incidents.record_failure(key, AuthenticationError("rejected", culprit=culprit), 0.0)
+    assert [entry["target"] for entry in logged] == ["alice", "bob"]
 
 
 def test_the_line_says_where_and_why(logged: list[EventDict]) -> None:
@@ -85,8 +92,8 @@ def test_the_line_says_where_and_why(logged: list[EventDict]) -> None:
     ]
 
 
-def test_only_the_first_sign_of_healing_is_told_until_something_fails_again() -> None:
-    """Hurrying the others does not look at thousands of them for each that heals."""
+def test_only_the_first_sign_of_recovery_is_told_until_something_fails_again() -> None:
+    """The others are not looked at, all the thousands, for each one that recovers."""
     incidents, error = IncidentLog(), UpstreamTimeoutError("x")
     for key in (ALICE, BOB, CLUSTER):
         incidents.record_failure(key, error, 0.0)

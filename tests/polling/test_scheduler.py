@@ -8,8 +8,6 @@ from dataclasses import replace
 import pytest
 
 from exporter.errors import (
-    AuthenticationError,
-    PermissionDeniedError,
     RejectedError,
     ThrottledError,
     UpstreamConnectionError,
@@ -54,11 +52,6 @@ async def test_it_is_ready_once_everything_was_tried_whatever_came_of_it(
     seen.append(scheduler.ready)
     assert seen == [False, False, True]
     await asyncio.wait_for(waiting, 100)
-
-
-async def test_without_targets_it_is_ready(scheduler: Scheduler) -> None:
-    scheduler.update([])
-    assert scheduler.ready
 
 
 async def test_readiness_is_not_taken_back_by_a_reload(scheduler: Scheduler, clock: FakeClock) -> None:
@@ -251,10 +244,10 @@ async def test_an_error_that_is_remembered_keeps_nothing_of_its_poll_alive(
     assert [answer() for answer in answers] == [None]
 
 
-# Healing
+# Recovery
 
 
-async def test_the_first_success_after_an_outage_hurries_the_others_of_the_region(
+async def test_the_first_success_after_an_outage_brings_the_others_of_the_region_forward(
     scheduler: Scheduler, clock: FakeClock
 ) -> None:
     region = [Played(clock, str(n), error=DOWN) for n in range(50)]
@@ -269,10 +262,10 @@ async def test_the_first_success_after_an_outage_hurries_the_others_of_the_regio
     await clock.advance(first + 60.001)
     assert all(status.up for status in scheduler.statuses[:50])
     assert [scheduler.statuses[n].up for n in (50, 51)] == [False, False]
-    assert all(gap >= 540 for target in (lonely, elsewhere) for gap in target.gaps[4:]), "their trouble is another one"
+    assert all(gap >= 540 for target in (lonely, elsewhere) for gap in target.gaps[4:]), "theirs is another incident"
 
 
-async def test_hurried_polls_do_not_come_all_at_once(scheduler: Scheduler, clock: FakeClock) -> None:
+async def test_polls_that_are_brought_forward_do_not_come_all_at_once(scheduler: Scheduler, clock: FakeClock) -> None:
     region = [Played(clock, str(n), error=DOWN) for n in range(100)]
     update(scheduler, *region)
     await clock.advance(3600)
@@ -283,7 +276,7 @@ async def test_hurried_polls_do_not_come_all_at_once(scheduler: Scheduler, clock
     assert max(sum(1 for t in last if start <= t < start + 5) for start in last) < 30
 
 
-async def test_a_region_that_breaks_again_while_it_heals_is_hurried_again(
+async def test_a_region_that_breaks_again_while_it_recovers_is_brought_forward_again(
     scheduler: Scheduler, clock: FakeClock
 ) -> None:
     first, second, third = (Played(clock, name, error=DOWN) for name in "abc")
@@ -292,7 +285,7 @@ async def test_a_region_that_breaks_again_while_it_heals_is_hurried_again(
     first.error = None
     scheduler.poll_soon([first.key])
     await clock.advance(62)
-    assert third.started[-1] > clock.monotonic() - 62, "hurried by the first success, and failed again"
+    assert third.started[-1] > clock.monotonic() - 62, "brought forward by the first success, and failed again"
     await clock.advance(3 * 3600)
     waits = [status.due - clock.monotonic() for status in scheduler.statuses[1:]]
     second.error = third.error = None
@@ -558,7 +551,7 @@ def events(logged: list[dict[str, object]]) -> list[tuple[object, ...]]:
     return [(e["log_level"], e["event"], e["source"], e.get("reason", e.get("targets"))) for e in logged]
 
 
-async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
+async def test_a_region_that_breaks_is_one_line_and_one_when_it_recovers(
     scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     region = [Played(clock, str(n)) for n in range(100)]
@@ -577,29 +570,7 @@ async def test_a_region_that_breaks_is_one_line_and_one_when_it_heals(
     assert 3500 < logged[1]["after_seconds"] < 5000
 
 
-async def test_a_rejected_token_is_one_line_for_each_credential(
-    scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
-) -> None:
-    lab = [Played(clock, f"lab-{n}", error=AuthenticationError("rejected", culprit="token of lab")) for n in range(5)]
-    bob = [Played(clock, f"bob-{n}", error=AuthenticationError("rejected", culprit="token of bob")) for n in range(5)]
-    update(scheduler, *lab, *bob)
-    await clock.advance(3600)
-    assert events(logged) == [("warning", "polling failed", "kunshan", "auth")] * 2
-    for target in lab:
-        target.error = None
-    await clock.advance(700)
-    assert events(logged)[2:] == [("info", "polling recovered", "kunshan", 5)]
-
-
-async def test_a_targets_own_trouble_is_a_line_of_its_own(
-    scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
-) -> None:
-    update(scheduler, *(Played(clock, name, error=PermissionDeniedError("no")) for name in "abc"), Played(clock, "d"))
-    await clock.advance(3600)
-    assert sorted(str(entry["target"]) for entry in logged) == ["a", "b", "c"]
-
-
-async def test_a_trouble_that_turns_into_another_is_not_healed_between(
+async def test_an_incident_that_turns_into_another_is_not_over_between(
     scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     target = Played(clock, error=DOWN)
@@ -612,7 +583,7 @@ async def test_a_trouble_that_turns_into_another_is_not_healed_between(
     assert [entry["event"] for entry in logged] == ["polling failed", "polling failed", "polling recovered"]
 
 
-async def test_a_removed_target_takes_its_trouble_along_silently(
+async def test_a_removed_target_takes_its_incident_along_silently(
     scheduler: Scheduler, clock: FakeClock, logged: list[dict[str, object]]
 ) -> None:
     update(scheduler, Played(clock, error=DOWN))
