@@ -50,7 +50,7 @@ def claims(token: object) -> Mapping[str, Any]:
     """Return the claims of a token; none where it cannot be decoded."""
     try:
         found = json.loads(base64.urlsafe_b64decode(str(token).split(".")[1] + "=="))
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

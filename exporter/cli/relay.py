@@ -29,6 +29,7 @@ from exporter.config.files import UnusableFileError, read_file
 from exporter.errors import DecodeError, ExporterError, PollError, RejectedError
 from exporter.http import Request, Response, Settings, Upstream
 from exporter.redaction import remember
+from exporter.sources.values import UNREADABLE
 from exporter.supervise import stop_on_signals
 from exporter.text import printable
 from exporter.web.listen import address_of, bind
@@ -217,7 +218,7 @@ async def relay(bots: Mapping[str, Bot], address: tuple[str, int], words: Words)
             raise web.HTTPNotFound(text=f"no address of a bot of {name!r} was given\n")
         try:
             message = msgspec.json.decode(await request.read(), type=Message)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise web.HTTPBadRequest(text=f"this is no message of Alertmanager: {error}\n") from None
         try:
             await post(upstream, bots[name], message.title(words), message.lines(words))
@@ -254,7 +255,7 @@ def raise_unless_taken(response: Response) -> None:
     """Raise RejectedError with the bot's words, or DecodeError where the answer is none of a bot."""
     try:
         answer = msgspec.json.decode(response.body, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise DecodeError(f"HTTP {response.status}: the answer is none of a bot") from None
     code = next((answer[key] for key in ("errcode", "code", "StatusCode") if key in answer), None)
     if code != 0:

@@ -199,7 +199,7 @@ def as_csv(report: Report, _period: Period, by: Sequence[str]) -> str:
     amounts = [each.name for each in fields(Sums) if each.name != "outcomes"]
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow([*by, "jobs", *outcomes, *amounts])
+    writer.writerow([*by, "jobs", *map(cell, outcomes), *amounts])
     for key, sums in in_order(report):
         ends = ["" if sums.outcomes is None else sums.outcomes.get(outcome, 0) for outcome in outcomes]
         values = [getattr(sums, name) for name in amounts]

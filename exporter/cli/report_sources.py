@@ -21,6 +21,7 @@ from exporter.records import EndedJob, JobState
 from exporter.sources.collector import Subject, subjects_of
 from exporter.sources.scnet.job_history import HistoryPolling
 from exporter.sources.scnet.region import Region
+from exporter.sources.values import UNREADABLE
 
 # The names of a report's rows, and their labels.
 HOURS: Final = {"cpu": "core_hours", "gpu": "gpu_hours", "dcu": "dcu_hours"}
@@ -111,7 +112,7 @@ def vector(response: Response) -> Vector:
     try:
         answer = msgspec.json.decode(response.body, type=WireAnswer)
         samples = [(each.metric, float(each.value[1])) for each in answer.data.result]
-    except (msgspec.MsgspecError, ValueError):
+    except UNREADABLE:
         raise DecodeError(f"HTTP {response.status}: this is no answer of a Prometheus; is the address right?") from None
     if answer.status != "success":
         raise DecodeError(f"the query failed: {one_line(answer.error)}")
@@ -196,15 +197,23 @@ class Counters:
                 self.sums[key].mean_wait_seconds = value / counts[key]
         buckets: defaultdict[Key, dict[float, float]] = defaultdict(dict)
         for key, metric, value in await self._increase(f"{family}_bucket", _QUEUE, "le"):
-            buckets[key][float(metric.get("le", "nan"))] = value
+            buckets[key][_bound(metric.get("le", ""))] = value
         for key, of_key in buckets.items():
             self.sums[key].median_wait_seconds = median_of(of_key)
+
+
+def _bound(le: str) -> float:
+    """Return the bound of a bucket; NaN where it is no number."""
+    try:
+        return float(le)
+    except ValueError:
+        return math.nan
 
 
 def median_of(buckets: Mapping[float, float]) -> float | None:
     """Return the median by linear interpolation, as histogram_quantile does; None without observations."""
     total = buckets.get(math.inf, 0.0)
-    if total <= 0:
+    if total <= 0 or any(map(math.isnan, buckets)):
         return None
     below, lower = 0.0, 0.0
     for bound, count in sorted(buckets.items()):

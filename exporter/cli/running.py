@@ -10,6 +10,7 @@ from exporter.cli.commands import Flag
 from exporter.cli.http_client import Access, Server, http_config, load_access
 from exporter.errors import DecodeError, ExporterError, PollError, UpstreamConnectionError
 from exporter.http import Response
+from exporter.sources.values import UNREADABLE
 
 # Targets of one request, the most there can be.
 LIMIT: Final = 10_000
@@ -61,6 +62,6 @@ def decoded(response: Response) -> dict[str, Any]:
         status = msgspec.json.decode(response.body, type=dict[str, Any])
         if {"targets", "sources", "summary", "page", "time"} <= status.keys():
             return status
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         pass
     raise DecodeError(f"HTTP {response.status}: this is no status of an hpc-exporter; is the address right?")

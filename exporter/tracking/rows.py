@@ -64,8 +64,11 @@ def read_all(connection: sqlite3.Connection) -> TrackerState:
             getattr(member.state, part)[name] = value
     for member in members.values():
         member.state.finished = dict(sorted(member.state.finished.items(), key=lambda item: item[1]))
+    groups: dict[GroupKey, GroupTotals] = dict(_read(connection, "groups"))
+    if homeless := {key[:2] for key in members} - groups.keys():
+        raise ValueError(f"members belong to groups that are not there: {sorted(homeless)}")
     marks = {source: until for (source,), until in _read(connection, "marks")}
-    return TrackerState(members, dict(_read(connection, "groups")), dict(_read(connection, "waits")), marks)
+    return TrackerState(members, groups, dict(_read(connection, "waits")), marks)
 
 
 def write_batch(connection: sqlite3.Connection, batch: Batch, *, isolate: bool) -> dict[MemberKey, str]:

@@ -400,7 +400,7 @@ class Tracker:
         for key in self._rewrite:
             batch.members[key] = _change(self._members[key], self._members[key].state.parts(), rewrite=True)
             group_key = (key.source, key.group_id)
-            batch.others["groups"][group_key] = _ENCODE(self._groups[group_key])
+            batch.others["groups"][group_key] = _ENCODE(self._groups.setdefault(group_key, GroupTotals()))
         self._rewrite.clear()
         if self._persistent:
             changed = self._waits.take_changed(everything=everything)

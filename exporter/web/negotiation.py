@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 from exporter.metrics.format import Format
 
 # A quote left open reaches to the end: looking for its end again from every later quote would take quadratic time.
-_ELEMENT: Final = re.compile(r'(?:[^",]|"[^"]*(?:"|\Z))+')
-_PARAMETER: Final = re.compile(r'\s*([^=\s]+)=("[^"]*"|[^=\s"]+)\s*')
+_QUOTED: Final = r'"(?:[^"\\]|\\(?:.|\Z))*(?:"|\Z)'
+_ELEMENT: Final = re.compile(rf'(?:[^",]|{_QUOTED})+')
+_PART: Final = re.compile(rf'(?:[^";]|{_QUOTED})+')
+_PARAMETER: Final = re.compile(r'\s*([^="\s]+)=(?:"((?:[^"\\]|\\.)*)"|([^=\s"]+))\s*')
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 # From the most general range to the most specific one. OpenMetrics must be named: wildcards mean text.
@@ -62,9 +64,9 @@ def parse_accept(header: str | None) -> list[_Range]:
     """Return name, parameters and weight of the well-formed elements of a header, in lower case."""
     found = []
     for element in _ELEMENT.findall((header or "").lower()):
-        name, *rest = element.split(";")
-        matches = [_PARAMETER.fullmatch(part) for part in rest if part.strip()]
-        parameters = {match[1]: match[2].strip('"') for match in matches if match}
+        name, _, rest = element.partition(";")
+        matches = [_PARAMETER.fullmatch(part) for part in _PART.findall(rest) if part.strip()]
+        parameters = {match[1]: match[3] or re.sub(r"\\(.)", r"\1", match[2]) for match in matches if match}
         weight = parameters.pop("q", "1")
         if all(matches) and _WEIGHT.fullmatch(weight) and " " not in name.strip():
             found.append(_Range(name.strip(), parameters, float(weight)))

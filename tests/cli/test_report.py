@@ -120,6 +120,8 @@ def test_a_long_period_is_read_by_days() -> None:
         ({60.0: 2.0, 120.0: 4.0, math.inf: 4.0}, 60.0),
         ({60.0: 0.0, 120.0: 4.0, math.inf: 4.0}, 90.0),
         ({60.0: 1.0, math.inf: 4.0}, 60.0),
+        # A bound that is no number.
+        ({60.0: 1.0, math.nan: 4.0, math.inf: 4.0}, None),
     ],
 )
 def test_the_median_is_that_of_histogram_quantile(buckets: dict[float, float], median: float | None) -> None:
@@ -177,6 +179,7 @@ async def test_the_history_of_a_simulated_region_adds_up_to_its_truth(tmp_path: 
     ("answer", "said"),
     [
         (lambda: web.Response(text="<html>"), "this is no answer of a Prometheus; is the address right?"),
+        (lambda: web.Response(text='{"a":' * 5000), "this is no answer of a Prometheus; is the address right?"),
         (
             lambda: web.json_response({"status": "error", "error": "found duplicate\nseries"}, status=422),
             "the query failed: found duplicate series",

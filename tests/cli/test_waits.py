@@ -96,6 +96,7 @@ def test_nothing_is_known_yet(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (b"", 401, "HTTP 401: give a password or a token by --http.config.file"),
         (b"<html>", 200, "this is no status of an hpc-exporter"),
+        (b'{"a":' * 5000, 200, "this is no status of an hpc-exporter"),
         (
             b'{"targets": [], "sources": [], "summary": {}, "time": "", "page": {"next_offset": null}}',
             200,

@@ -148,6 +148,7 @@ DAMAGED_ROWS = [
     row("ends", (*KEY, "x"), [{"low": "long ago", "high": 1}]),
     *(row("members", KEY, {"state": {name: "never"}}) for name in ("last", "complete", "oldest_waiting", "gaps")),
     row("members", KEY, {"totals": []}),
+    "DELETE FROM groups",
     *(member(transhtions={}), member(transitions={("queued", "flying"): 1}), member(finished={"completed": -1})),
     *(member(finished={"exploded": 1}), member(cpu_seconds=-0.5), member(cpu_seconds=inf)),
     member(unaccounted_seconds=nan),

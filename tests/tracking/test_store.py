@@ -163,6 +163,15 @@ async def test_what_cannot_be_written_does_not_pile_up(state_file: Path) -> None
     assert (await loaded(state_file)).members == tracker._members
 
 
+async def test_a_lost_file_is_written_anew_before_the_first_list_of_a_new_member(state_file: Path) -> None:
+    tracker = Tracker()
+    tracker.introduce(KEY, time_of(1))
+    store, _ = await Store.open(state_file)
+    await store.save(tracker.take_batch(everything=True))
+    await store.close()
+    assert (await loaded(state_file)).members == tracker._members
+
+
 def test_other_buckets_in_a_later_version_lose_and_invent_nothing() -> None:
     histogram = Histogram((60.0, 300.0, 600.0), [1, 2, 4, 8], 9000.0)
     finer = histogram.rebinned((60.0, 120.0, 300.0, 900.0))

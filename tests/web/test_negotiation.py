@@ -94,6 +94,9 @@ TEXT, OPENMETRICS = Format.TEXT, Format.OPENMETRICS
         pytest.param('application/openmetrics-text;version="1.0.0', TEXT, id="quote left open"),
         pytest.param(",,application/openmetrics-text;;,", OPENMETRICS, id="empty elements are allowed"),
         pytest.param('a/b;c="x,application/openmetrics-text"', TEXT, id="inside quotes"),
+        pytest.param('application/openmetrics-text;a="b;q=0"', OPENMETRICS, id="a semicolon inside quotes"),
+        pytest.param(r'application/openmetrics-text;a="b\",text/plain;c=\"d"', OPENMETRICS, id="a quote inside quotes"),
+        pytest.param(r'text/plain;version="0\.0\.4", application/openmetrics-text;q=0.9', TEXT, id="quoted letters"),
     ],
 )
 def test_format(accept: str | None, expected: Format) -> None:

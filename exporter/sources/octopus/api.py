@@ -180,7 +180,7 @@ def first(names: tuple[str, ...], fields: Mapping[str, msgspec.Raw]) -> str:
         if name in fields:
             try:
                 value = msgspec.json.decode(fields[name], type=str | int)
-            except (msgspec.MsgspecError, ValueError):
+            except UNREADABLE:
                 continue
             return one_line(str(value))
     return ""

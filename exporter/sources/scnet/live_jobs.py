@@ -38,7 +38,7 @@ from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import state_and_word, state_of
 from exporter.sources.scnet.subjects import MEMBER, OF_ACCOUNT
 from exporter.sources.tracked import Followed
-from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
+from exporter.sources.values import NULL, UNREADABLE, Count, Id, Name, epoch_seconds
 from exporter.threads import off_loop
 from exporter.tracking import MemberKey
 
@@ -150,7 +150,7 @@ def outcome_of(row: LiveJob) -> JobState:
         return JobState.FAILED
     try:
         own = msgspec.json.decode(row.init_content_attr or "{}", type=SchedulersOwn).job_state
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         own = None
     state = state_of(own or "")
     return state if state in ENDED else JobState.COMPLETED

@@ -54,7 +54,7 @@ class VersionNotServedError(UnexpectedStatusError):
 class WireNumber(msgspec.Struct, gc=False):
     """A number since v0.0.40, which may be unset or infinite."""
 
-    number: Count = 0
+    number: Count | None = None
     set: bool = True
     infinite: bool = False
 

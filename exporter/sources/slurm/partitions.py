@@ -5,7 +5,7 @@ Two requests: a partition's row says how large it is, and the rows of nodes say 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,7 +16,7 @@ from exporter.sources.collector import Collector, Found, Rows, Subject, read_row
 from exporter.sources.slurm.api import Number, number_of, open_answer
 from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster, whose
 from exporter.sources.slurm.rows import words_of
-from exporter.sources.values import Name
+from exporter.sources.values import UNREADABLE, Name
 
 # "NODE STATE CODES" of sinfo(1): a node with any other word on it starts no job.
 _USABLE: Final = frozenset(
@@ -60,7 +60,7 @@ class Node(msgspec.Struct, gc=False):
     state: str | list[str] | None = None
     state_flags: list[str] | None = None
     cpus: Number = None
-    effective_cpus: Number = None
+    effective_cpus: Any = msgspec.UNSET
     alloc_cpus: Number = None
     partitions: list[str] | None = None
 
@@ -79,8 +79,7 @@ def free_by_partition(nodes: Iterable[Node]) -> dict[str, Free]:
     for node in nodes:
         words = {*words_of(node.state), *words_of(node.state_flags)}
         in_use = number_of(node.alloc_cpus)
-        total = number_of(node.effective_cpus)
-        total = number_of(node.cpus) if total is None else total
+        total = cpus_of(node)
         if not words:
             free = Free(None, None)
         elif not words <= _USABLE:
@@ -93,6 +92,16 @@ def free_by_partition(nodes: Iterable[Node]) -> dict[str, Free]:
             of_partition.cpus = added(of_partition.cpus, free.cpus)
             of_partition.seen += 1
     return dict(found)
+
+
+def cpus_of(node: Node) -> int | None:
+    """Return the cores that jobs can have. Where it cannot be read how many these are, they are not all of the node's."""
+    if node.effective_cpus is msgspec.UNSET:
+        return number_of(node.cpus)
+    try:
+        return number_of(msgspec.convert(node.effective_cpus, Number, strict=False))
+    except UNREADABLE:
+        return None
 
 
 def added(sum_: int | None, summand: int | None) -> int | None:

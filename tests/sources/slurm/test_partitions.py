@@ -50,7 +50,8 @@ def node(*words: str) -> dict[str, Any]:
         (OLD, [OLD_NODES[0], {**OLD_NODES[1], "state_flags": ["DRAIN"]}], {**ALL, "free_nodes": 0, "free_cpus": 47}),
         # One node of which it is unknown makes the sum unknown.
         (NEW, [NEW_NODES[0], node()], {"nodes": 2, "cpus": 128, "enabled": 1}),
-        (NEW, [NEW_NODES[0], {**NEW_NODES[1], "alloc_cpus": None}], {"nodes": 2, "cpus": 128, "free_nodes": 1, "enabled": 1}),
+        *((NEW, [NEW_NODES[0], {**NEW_NODES[1], name: odd}], {"nodes": 2, "cpus": 128, "free_nodes": 1, "enabled": 1})
+          for name in ("alloc_cpus", "effective_cpus") for odd in (None, "N/A", {"odd": 1})),
         # A partition whose nodes this user may not see, and one without any.
         (NEW, [], {"nodes": 2, "cpus": 128, "enabled": 1}),
         (NEW, NEW_NODES[:1], {"nodes": 2, "cpus": 128, "enabled": 1}),

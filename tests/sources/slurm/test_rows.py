@@ -285,7 +285,8 @@ def test_an_odd_value_costs_only_itself(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [0xFFFFFFFE, 0xFFFFFFFF, {"set": False, "number": 7}, {"infinite": True, "number": 7}]
+    "number",
+    [0xFFFFFFFE, 0xFFFFFFFF, {"set": False, "number": 7}, {"infinite": True, "number": 7}, {"set": True}, {"odd": 7}],
 )
 def test_no_number_is_not_an_amount(number: Any) -> None:
     assert only(old(cpus=number, node_count=number, tres_req_str="")).requested_nodes is None

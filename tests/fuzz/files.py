@@ -1,0 +1,363 @@
+"""Fuzzing of files: what people write, and the state file of the tracker."""
+
+import asyncio
+import json
+import re
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from exporter.config.files import in_this_thread
+from exporter.config.loading import effective_yaml, load
+from exporter.errors import ConfigurationError
+from exporter.records import EndedJob
+from exporter.redaction import resembles_secret
+from exporter.sources.collector import registry
+from exporter.tracking import MemberKey, Store, Tracker, TrackerState
+from exporter.tracking.rows import TABLES, create_tables, read_all, write_batch
+from exporter.tracking.store import APPLICATION_ID, VERSION, StateFileError, read
+from exporter.web.settings import load_settings
+from tests.fuzz.answers import configuration_of, lines_of, loop, samples
+from tests.fuzz.target import ROOT, FuzzTarget, of_json, of_yaml, texts
+from tests.tracking.files import saved
+from tests.tracking.lives import ALONE, INTERVAL, KEY, alone, listing, time_of
+
+# In memory where the system has such a place: it is written at each input.
+MEMORY: Final = "/dev/shm"  # noqa: S108 - names in it are chosen by tempfile
+
+
+@cache
+def folder() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(dir=MEMORY if Path(MEMORY).is_dir() else None)
+
+
+def file_of(data: bytes, name: str) -> Path:
+    path = Path(folder().name, name)
+    path.write_bytes(data)
+    return path
+
+
+# --- Configurations: a mistake has its place in the file, and shows no secret; the same file gives the same -----------
+
+# Of the environment; and one that is written itself, wherever that came to stand.
+VARIABLE: Final = "made-up-token-of-the-environment-5b1c"
+SECRET: Final = "Zx9Q7wLm3Rt5Vb8Nk2Jh"
+assert resembles_secret(SECRET)
+BREAKS: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+
+
+def configuration(data: bytes) -> None:
+    config = same_twice(data, "exporter.yml", lambda path: load(path, {"TOKEN": VARIABLE}))
+    if config is not None:
+        assert VARIABLE not in repr(config)
+        assert SECRET not in repr(config) or SECRET not in secret_values(config)
+        written = effective_yaml(config)
+        again = in_this_thread(lambda: load(file_of(written.encode(), "again.yml"), {}))()
+        assert effective_yaml(again) == written, written
+
+
+def secret_values(config: Any) -> set[str]:
+    return {secret.value() for secret in config.secrets()}
+
+
+def web_configuration(data: bytes) -> None:
+    same_twice(data, "web.yml", load_settings)
+
+
+def same_twice(data: bytes, name: str, load_file: Callable[[Path], Any]) -> Any:
+    """Return what a file holds; None where there are mistakes in it, each of which has a place there."""
+    path = file_of(data, name)
+    found = [outcome_of(path, load_file) for _ in range(2)]
+    assert outcome_shown(found[0]) == outcome_shown(found[1])
+    if not isinstance(found[0], ConfigurationError):
+        return found[0]
+    lines = BREAKS.split(data.decode(errors="replace"))
+    assert found[0].mistakes
+    for mistake in found[0].mistakes:
+        assert 1 <= mistake.line <= len(lines), mistake
+        assert 1 <= mistake.column <= len(lines[mistake.line - 1]) + 1, mistake
+        text = f"{mistake.path}: {mistake.message}"
+        assert mistake.message
+        assert text.isprintable(), mistake
+        assert VARIABLE not in text, mistake
+        assert SECRET not in text or re.search(rf"/\S*{SECRET}", text), mistake
+    return None
+
+
+def outcome_of(path: Path, load_file: Callable[[Path], Any]) -> Any:
+    try:
+        return in_this_thread(lambda: load_file(path))()
+    except ConfigurationError as error:
+        return error
+
+
+def outcome_shown(outcome: Any) -> str:
+    return str(outcome) if isinstance(outcome, ConfigurationError) else "loaded"
+
+
+def documents() -> Iterator[bytes]:
+    """Yield the configurations with mistakes that tests/config holds, one for each mistake."""
+    for path in sorted((ROOT / "tests/config/testdata/invalid").glob("*.yml")):
+        for part in re.split(r"^--- # .*\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            # Aliases that repeat a hundred thousand values take half a second.
+            if "*" not in part:
+                yield re.sub(r"(?m)^# expect: .*\n", "", part).encode()
+
+
+def configuration_seeds() -> Iterator[bytes]:
+    yield from (configuration_of(collector).encode() for collector in registry())
+    # Its sections one by one: to read all of it takes a tenth of a second.
+    example = (ROOT / "config/exporter.example.yml").read_text(encoding="utf-8")
+    yield from (section.encode() for section in re.split(r"(?m)^(?=[a-z_]+:)", example))
+    yield from documents()
+    yield f"octopus: [{{name: a, base_url: 'https://a.b', project_id: p, token: {SECRET}, queues: [{{queue_type: X}}]}}]".encode()
+    yield b"slurm: [{name: '${TOKEN}', url: 'unix:/run/slurmrestd.sock', token: ${TOKEN}, user_name: u}]"
+
+
+def keys_of(example: str) -> tuple[str, ...]:
+    return tuple(sorted(set(re.findall(r"[a-z_]{3,}(?=:)", example))))
+
+
+CONFIGURATION_KEYS: Final = keys_of((ROOT / "config/exporter.example.yml").read_text(encoding="utf-8"))
+YAML_TOKENS: Final = (
+    ": ",
+    "- ",
+    "\n  ",
+    "&a ",
+    "*a",
+    "<<",
+    "|\n",
+    ">-\n",
+    "!!str ",
+    "'",
+    '"',
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "---\n",
+)
+WEB: Final = (
+    """
+basic_auth_users: {alice: $2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG}
+http_server_config: {http2: false, headers: {X-Frame-Options: deny, Content-Security-Policy: a}}
+rate_limit: {interval: 1s, burst: 2}
+""",
+    """
+tls_server_config:
+  cert_file: a.pem
+  key_file: b.pem
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca: '-----BEGIN CERTIFICATE-----'
+  min_version: TLS13
+  client_allowed_sans: [a, b]
+""",
+    f"tls_server_config: {{cert: {SECRET}, key: '-----BEGIN PRIVATE KEY-----\\n{SECRET}', cipher_suites: [a]}}\n",
+)
+WEB_KEYS: Final = (
+    *(
+        "tls_server_config",
+        "http_server_config",
+        "basic_auth_users",
+        "rate_limit",
+        "cert",
+        "key",
+        "client_ca",
+        "cert_file",
+    ),
+    *(
+        "key_file",
+        "client_ca_file",
+        "client_auth_type",
+        "client_allowed_sans",
+        "min_version",
+        "max_version",
+        "cipher_suites",
+    ),
+    *("prefer_server_cipher_suites", "curve_preferences", "http2", "headers", "interval", "burst"),
+    *(
+        "Strict-Transport-Security",
+        "X-Content-Type-Options",
+        "X-Frame-Options",
+        "X-XSS-Protection",
+        "Content-Security-Policy",
+    ),
+)
+WEB_WORDS: Final = ("NoClientCert", "RequestClientCert", "RequireAndVerifyClientCert", "VerifyClientCertIfGiven", "TLS12", "TLS13",
+    "RequireAnyClientCert", "nosniff", "sameorigin", "-----BEGIN CERTIFICATE-----", "$2y$10$")  # fmt: skip
+
+
+# --- The state file: it is used or set aside; nothing is counted back, and what was read can be written ---------------
+
+# A member of a region whose history is read.
+HISTORY: Final = MemberKey("xian", "8", "carol")
+
+
+
+
+@cache
+def empty() -> bytes:
+    """Return a state file without rows, of small pages: so that a large part of it says something."""
+    path = file_of(b"", "empty.db")
+    path.unlink()
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("PRAGMA page_size = 512")
+        create_tables(file)
+        file.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        file.execute(f"PRAGMA user_version = {VERSION}")
+    return path.read_bytes()
+
+
+def state_file(data: bytes) -> None:
+    """Take the bytes of a file, or JSON: its rows by table."""
+    path = file_of(empty() if data[:1] == b"{" else data, "tracker.db")
+    for beside in path.parent.glob(f"{path.name}?*"):
+        beside.unlink()
+    if data[:1] == b"{" and not filled(path, data):
+        return
+    state = None
+    with suppress(StateFileError):
+        state = read(path)
+        copied(read(path))
+    with suppress(StateFileError):
+        loop().run_until_complete(counted(path, state))
+
+
+def filled(path: Path, data: bytes) -> bool:
+    """Write rows to a file, those that can be written; False where there are none."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("PRAGMA synchronous = OFF")
+        file.execute("BEGIN")
+        for table in TABLES:
+            rows = document.get(table)
+            for row in rows if isinstance(rows, list) else ():
+                with suppress(sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
+                    key, value = row
+                    encoded = msgspec.json.encode(key), msgspec.msgpack.encode(with_maps(value))
+                    file.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", encoded)  # noqa: S608 - ours
+        file.execute("COMMIT")
+    return True
+
+
+async def counted(path: Path, before: TrackerState | None) -> None:
+    store, state = await Store.open(path)
+    try:
+        assert state == (before or TrackerState())
+        aside = path.with_name(f"{path.name}.set-aside-1")
+        assert aside.exists() is (before is None)
+        tracker = Tracker(state)
+        keys = list(tracker.members())
+        first = shown(tracker)
+        tracker.observe(KEY, listing(2), time_of(2) + 1e9, INTERVAL)
+        for key in keys:
+            tracker.observe(key, listing(3), time_of(3) + 1e9, INTERVAL)
+        after = shown(tracker)
+        for series, value in first.items():
+            assert after[series] >= value or "timestamp" in series, series
+        assert not await store.save(tracker.take_batch())
+    finally:
+        await store.close()
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert shown(Tracker(read(path))) == after
+
+
+def shown(tracker: Tracker) -> dict[str, float]:
+    """Return all that is shown of the members, each under a name of its own."""
+    found: dict[str, float] = {}
+    for key in tracker.members():
+        of_key = samples("".join(lines_of(tracker, key)).encode())
+        found |= {f"{key} {series}": value for series, value in of_key.items()}
+    return found
+
+
+def copied(state: TrackerState) -> None:
+    """Write all that is remembered to a new file, and read the same."""
+    batch = Tracker(state).take_batch(everything=True)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as file:
+        create_tables(file)
+        assert not write_batch(file, batch, isolate=True)
+        again = read_all(file)
+    assert Tracker(again).take_batch(everything=True) == batch
+
+
+# Maps by anything but text, which JSON does not have, are lists of pairs behind this word.
+MAP: Final = "map"
+
+
+def without_maps(value: Any) -> Any:
+    if isinstance(value, dict):
+        pairs = [[without_maps(key), without_maps(each)] for key, each in value.items()]
+        return {key: each for key, each in pairs} if all(isinstance(key, str) for key in value) else [MAP, *pairs]
+    return [*map(without_maps, value)] if isinstance(value, list | tuple) else value
+
+
+def with_maps(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: with_maps(each) for key, each in value.items()}
+    if isinstance(value, list) and value[:1] == [MAP]:
+        return {tuple(key) if isinstance(key, list) else key: with_maps(each) for key, each in value[1:]}
+    return [*map(with_maps, value)] if isinstance(value, list) else value
+
+
+def rows_of(path: Path) -> Mapping[str, list[Any]]:
+    """Return the rows of a file by table, each a key and a value."""
+    with closing(sqlite3.connect(path)) as file:
+        return {
+            table: [
+                [json.loads(key), without_maps(msgspec.msgpack.decode(value))]
+                for key, value in file.execute(f"SELECT key, value FROM {table}")  # noqa: S608 - ours
+            ]
+            for table in TABLES
+        }
+
+
+def state_seeds() -> Iterator[bytes]:
+    tracker, path = Tracker(), file_of(b"", "seed.db")
+    for poll in range(1, 12):
+        tracker.observe(KEY, listing(poll), time_of(poll), INTERVAL)
+        tracker.observe(HISTORY, listing(poll), time_of(poll), INTERVAL, grace=600.0)
+    for poll in range(40):
+        tracker.observe(ALONE, alone(poll), time_of(poll), INTERVAL)
+    for job in listing(8).jobs:
+        end = EndedJob(
+            HISTORY.user, "77", time_of(8), replace(job, started=time_of(6), submitted=time_of(5), ended=time_of(8))
+        )
+        tracker.take_ends(HISTORY, [end], time_of(12), 600.0)
+    tracker.set_mark("kunshan", time_of(12))
+    path.write_bytes(empty())
+    asyncio.run(saved(path, tracker))
+    yield path.read_bytes()
+    document = rows_of(path)
+    yield json.dumps(document).encode()
+    # By fewer rows a mutation is more likely to meet the one that matters.
+    yield json.dumps({table: rows[:2] for table, rows in document.items()}).encode()
+    yield json.dumps({table: rows[-1:] for table, rows in document.items()}).encode()
+    yield b"{}"
+
+
+TARGETS: Final = {
+    "configuration": FuzzTarget(
+        configuration,
+        configuration_seeds,
+        of_yaml(CONFIGURATION_KEYS),
+        (*CONFIGURATION_KEYS, *YAML_TOKENS, "${TOKEN}", SECRET),
+        2000,
+    ),
+    "web": FuzzTarget(
+        web_configuration, texts(*WEB), of_yaml(WEB_KEYS), (*WEB_KEYS, *WEB_WORDS, *YAML_TOKENS, SECRET), 1000
+    ),
+    "state_file": FuzzTarget(state_file, state_seeds, of_json(keys=tuple(TABLES)), longest=32768),
+}
