@@ -220,7 +220,8 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _without(suffix: str) -> AfterValidator:
-    return AfterValidator(lambda url: url.removesuffix(suffix).rstrip("/"))
+    """Take the suffix off an address, unless it is its host."""
+    return AfterValidator(lambda url: re.sub(rf"(?<=[^/]){suffix}$", "", url).rstrip("/"))
 
 
 def _path(value: object, info: ValidationInfo) -> Path:

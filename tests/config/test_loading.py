@@ -116,6 +116,7 @@ def test_a_boolean_can_be_written_in_several_ways(word: str, folder: Path) -> No
         ("https://hpc.example.com:65106", "https://hpc.example.com:65106"),
         ("https://hpc.example.com:65106/", "https://hpc.example.com:65106"),
         ("https://hpc.example.com:65106/hpc", "https://hpc.example.com:65106"),
+        ("https://hpc", "https://hpc"),
         ("https://hpc.example.com:65106/hpc//", "https://hpc.example.com:65106"),
         ("https://example.com/east/hpc/", "https://example.com/east"),
         ("http://[::1]:8080", "http://[::1]:8080"),

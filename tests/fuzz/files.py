@@ -18,7 +18,7 @@ from exporter.config.files import in_this_thread
 from exporter.config.loading import effective_yaml, load
 from exporter.errors import ConfigurationError
 from exporter.records import EndedJob
-from exporter.redaction import resembles_secret
+from exporter.redaction import SUBSTITUTE, known, resembles_secret
 from exporter.sources.collector import registry
 from exporter.tracking import MemberKey, Store, Tracker, TrackerState
 from exporter.tracking.rows import TABLES, create_tables, read_all, write_batch
@@ -59,8 +59,13 @@ def configuration(data: bytes) -> None:
         assert VARIABLE not in repr(config)
         assert SECRET not in repr(config) or SECRET not in secret_values(config)
         written = effective_yaml(config)
-        again = in_this_thread(lambda: load(file_of(written.encode(), "again.yml"), {}))()
-        assert effective_yaml(again) == written, written
+        again = outcome_of(file_of(written.encode(), "again.yml"), lambda path: load(path, {}))
+        if isinstance(again, ConfigurationError):
+            # A secret was pasted into an address as well.
+            lines = written.splitlines()
+            assert all(SUBSTITUTE in lines[mistake.line - 1] for mistake in again.mistakes), again
+        else:
+            assert effective_yaml(again) == written, written
 
 
 def secret_values(config: Any) -> set[str]:
@@ -73,6 +78,8 @@ def web_configuration(data: bytes) -> None:
 
 def same_twice(data: bytes, name: str, load_file: Callable[[Path], Any]) -> Any:
     """Return what a file holds; None where there are mistakes in it, each of which has a place there."""
+    # Those of earlier inputs.
+    known.forget()
     path = file_of(data, name)
     found = [outcome_of(path, load_file) for _ in range(2)]
     assert outcome_shown(found[0]) == outcome_shown(found[1])
@@ -201,8 +208,6 @@ WEB_WORDS: Final = ("NoClientCert", "RequestClientCert", "RequireAndVerifyClient
 HISTORY: Final = MemberKey("xian", "8", "carol")
 
 
-
-
 @cache
 def empty() -> bytes:
     """Return a state file without rows, of small pages: so that a large part of it says something."""
@@ -243,7 +248,9 @@ def filled(path: Path, data: bytes) -> bool:
         for table in TABLES:
             rows = document.get(table)
             for row in rows if isinstance(rows, list) else ():
-                with suppress(sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
+                with suppress(
+                    sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError
+                ):
                     key, value = row
                     encoded = msgspec.json.encode(key), msgspec.msgpack.encode(with_maps(value))
                     file.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", encoded)  # noqa: S608 - ours
@@ -300,7 +307,7 @@ MAP: Final = "map"
 def without_maps(value: Any) -> Any:
     if isinstance(value, dict):
         pairs = [[without_maps(key), without_maps(each)] for key, each in value.items()]
-        return {key: each for key, each in pairs} if all(isinstance(key, str) for key in value) else [MAP, *pairs]
+        return dict(pairs) if all(isinstance(key, str) for key in value) else [MAP, *pairs]
     return [*map(without_maps, value)] if isinstance(value, list | tuple) else value
 
 

@@ -202,9 +202,9 @@ class Reading:
         self._pass(page.positions)
         if page.positions == 0:
             self._end()
-        elif not new and page.total is None:
+        elif not new:
             # A service that sends one page again and again would be asked for a thousand of them.
-            self.stop("a page held no new row, and the number of rows is not known")
+            self.stop("a page held no new row")
 
     def lose(self, size: int, why: str) -> None:
         """Note that the page of `limit` rows at `offset` could not be read."""
