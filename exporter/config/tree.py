@@ -24,6 +24,8 @@ _MAX_SHOWN = 80
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# As YAML has it.
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,8 @@ def _position(mark: yaml.Mark, path: Path = (), key: Position | None = None) -> 
 
 def position_of(before: str) -> Position:
     """Return the position behind the beginning of a file."""
-    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
+    lines = _BREAK.split(before)
+    return Position(len(lines), len(lines[-1]) + 1)
 
 
 _QUOTE_IT = "put the value in quotes"

@@ -7,7 +7,7 @@ wrote can always be read, and a row that cannot is damage.
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -24,7 +24,7 @@ TABLES: Final[dict[str, tuple[Any, Any]]] = {
     "jobs": (EntryKey, TrackedJob),
     "finished": (EntryKey, Time),
     "pending": (EntryKey, Pending),
-    "ends": (EntryKey, tuple[KnownEnd, ...]),
+    "ends": (EntryKey, Annotated[tuple[KnownEnd, ...], msgspec.Meta(min_length=1)]),
     "groups": (GroupKey, GroupTotals),
     "waits": (ClassKey, WaitClass),
     "marks": (tuple[str], Time),

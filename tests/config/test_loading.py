@@ -328,9 +328,10 @@ class TestFiles:
         with pytest.raises(ConfigurationError, match="cannot be read: it is not a regular file"):
             load(folder / name, {})
 
-    def test_a_byte_that_is_not_utf_8_is_named_with_its_place(self, folder: Path) -> None:
+    @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+    def test_a_byte_that_is_not_utf_8_is_named_with_its_place(self, folder: Path, line_end: str) -> None:
         path = folder / "exporter.yml"
-        path.write_bytes("clusters:\n  - name: 昆山".encode() + b"\xff")
+        path.write_bytes(f"clusters:{line_end}  - name: 昆山".encode() + b"\xff")
         with pytest.raises(ConfigurationError, match=r"exporter.yml:2:13: this byte is not UTF-8"):
             load(path, {})
 

@@ -160,11 +160,13 @@ SECTIONS: Final = {
 LINE: Final = re.compile(r'([a-z_]+(?:\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*\})?) (-?[0-9.]+(?:e[+-]?[0-9]+)?)')
 # May be below 0.
 SIGNED: Final = "hpc_account_balance_cny"
-# Whose values say how an answer was read, and not what it says.
+# They say how an answer was read, and not what is in it.
 OF_READING: Final = ("octopus_queue_listing_complete", "octopus_queued_unread_resource_specs")
 # Fields that say what a row is about, and not how much of something there is: without them it is another row.
-TELLING: Final = re.compile(r"(?i)id$|id_|name|priority|state|task_string|user|queue$|code|partitions|errors?\b")
-# What cannot be read as a number.
+TELLING: Final = re.compile(
+    r"(?i)id$|id_|name|priority|state|task_string|user|queue$|code|type|spec|^(data|list|values|page_info)$"
+)
+# Values that cannot be read as a number.
 UNREADABLE: Final = (None, "N/A", "12x", {"odd": 1}, [7], "1e999")
 
 

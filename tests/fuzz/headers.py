@@ -65,7 +65,7 @@ def members(header: str) -> list[str]:
 
 # --- Accept and Accept-Encoding: 12.5 and 5.6 -------------------------------------------------------------------------
 
-# What cannot stand in a word. The RFC has more of these, which nobody takes for anything else.
+# Characters that cannot stand in a word. The RFC has more of these, which mean nothing else either.
 NO_TOKEN: Final = frozenset(' \t="')
 
 

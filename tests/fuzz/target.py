@@ -1,4 +1,4 @@
-"""What a target of fuzzing is, and mutations that leave a document well-formed, so that they reach what lies behind the parser."""
+"""Targets of fuzzing, and mutations that leave a document well-formed, so that they reach what lies behind the parser."""
 
 import copy
 import json
@@ -63,7 +63,7 @@ ODD: Final[tuple[Any, ...]] = (
     *("2026-11-29 10:00:00", "2026-11-29T10:00:00+08:00", "9999-12-31 23:59:59", 1_796_000_000, 1_796_000_000_000),
     *([], {}, [[]], [None], [1, "a"], {"id": 1}, {"number": 5, "set": True, "infinite": False}),
 )
-# What JSON's own writer does not write, in place of a text of this name.
+# Bytes that JSON's own writer does not write, in place of a text of this name.
 WRITTEN: Final = {
     b'"\\u0000deep"': b"[" * 2000 + b"]" * 2000,
     b'"\\u0000gbk"': '"王"'.encode("gbk"),

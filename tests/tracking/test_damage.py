@@ -146,6 +146,7 @@ DAMAGED_ROWS = [
     row("finished", (*KEY, "x"), "yesterday"),
     row("pending", (*KEY, "x"), {"what": "end"}),
     row("ends", (*KEY, "x"), [{"low": "long ago", "high": 1}]),
+    row("ends", (*KEY, "x"), []),
     *(row("members", KEY, {"state": {name: "never"}}) for name in ("last", "complete", "oldest_waiting", "gaps")),
     row("members", KEY, {"totals": []}),
     "DELETE FROM groups",

@@ -1,13 +1,14 @@
 """CPU cores of each region, by what becomes of them. Source: the page 查询区域核数 as three public clients read it."""
 
 from collections.abc import Iterator
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from exporter.metrics.family import Sample, Text, gauge
 from exporter.sources.collector import Rows, Subject, collector
 from exporter.sources.scnet.subjects import REGION
+from exporter.sources.values import Count
 
 CPUS: Final = gauge(
     "hpc_cluster_cpus",
@@ -31,7 +32,7 @@ class Row(msgspec.Struct):
     """``y`` is the number of cores in the state ``name``."""
 
     name: str
-    y: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    y: Count | None = None
 
 
 @collector(

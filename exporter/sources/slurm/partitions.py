@@ -5,7 +5,7 @@ Two requests: a partition's row says how large it is, and the rows of nodes say 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -38,6 +38,10 @@ class _Maximums(msgspec.Struct, gc=False):
     time: Number = None
 
 
+# -1 is none.
+Limit = Annotated[int, msgspec.Meta(ge=-1, le=2**53)]
+
+
 class Partition(msgspec.Struct, gc=False):
     """Up to v0.0.38 all on one level, in numbers of which -1 is "no limit"; later in objects. Times are in minutes."""
 
@@ -45,9 +49,9 @@ class Partition(msgspec.Struct, gc=False):
     state: str | list[str] | None = None
     total_nodes: Number = None
     total_cpus: Number = None
-    maximum_nodes_per_job: int | None = None
-    maximum_cpus_per_node: int | None = None
-    max_time_limit: int | None = None
+    maximum_nodes_per_job: Limit | None = None
+    maximum_cpus_per_node: Limit | None = None
+    max_time_limit: Limit | None = None
     nodes: _Total | str | None = None
     cpus: _Total | None = None
     partition: _State | None = None

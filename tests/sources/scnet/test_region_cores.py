@@ -26,7 +26,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
     "only unknown names": (envelope([state("借用", 9)]), {}, 1),
     "name is no text": (envelope([USED, state(None, 9), 7, None, {}]), {"used": 5}, 4),
     "missing, null, negative or odd number": (
-        envelope([USED, {"name": "未使用"}, state("不可用", None), state("不可用", -1), state("不可用", "--")]),
+        envelope([USED, {"name": "未使用"}, *(state("不可用", odd) for odd in (None, -1, "--", 10**400))]),
         {"used": 5},
         0,
     ),
