@@ -20,7 +20,7 @@ from exporter.metrics.family import Family, Text, gauge
 from exporter.metrics.format import Chunks, chunks_of, sample, start
 from exporter.polling import TargetKey, batched
 from exporter.records import HOLDS_NOTHING, Answer, Job, JobListing, JobState, known_sum, qualified_id
-from exporter.sources.collector import Subject
+from exporter.sources.collector import Collector, Subject
 from exporter.sources.display import (
     STATES,
     Counts,
@@ -249,6 +249,11 @@ class Listed(Answer, frozen=True, kw_only=True):
     def unknown_words(self) -> tuple[str, ...]:
         """As that of a listing."""
         return tuple(sorted({word for listing in self.listings.values() for word in listing.unknown_words}))
+
+
+def followed(collector: Collector, subject: Subject) -> Followed:
+    """Return the member that a subject is, as the tracker follows it."""
+    return Followed(collector.key(subject), MemberKey(subject.source, subject.group_id, subject.user), subject.group)
 
 
 def listings_of(subject: Subject, found: JobListing | Listed) -> Iterator[tuple[Subject, JobListing]]:

@@ -7,23 +7,25 @@ A row appears some 45 seconds after the end, and a job that was requeued has one
 last minutes once more; after a time without polls, for all of it, up to a day. The tracker counts each end once.
 """
 
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
 
-from exporter.errors import DecodeError, NotThereError, RecordError
+from exporter.errors import NotThereError, RecordError
 from exporter.http import Response
 from exporter.metrics.family import Sample, Text
-from exporter.records import Answer, EndedJob, Job, JobState
+from exporter.records import Answer, EndedJob, JobState
 from exporter.sources.collector import Collector, Found, Subject, read_row, register
-from exporter.sources.scnet.pages import MAX_PAGES, PAGE_SIZE, REFUSALS, Page, read_numbered, read_page
+from exporter.sources.scnet.pages import PAGE_SIZE, REFUSALS, JobRow, Key, Page, Reading, Wanted, job_of, read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import state_and_word
 from exporter.sources.scnet.subjects import REGION
-from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
+from exporter.sources.values import Count, Id, Name, epoch_seconds
 
 # Seconds for which ends are requested once more, because their rows may have come late.
 OVERLAP: Final = 900.0
@@ -37,21 +39,14 @@ DAY: Final = 86_400.0
 PLATFORM_PATH: Final = "/ac/openapi/v2/jobs/history/page-list"
 
 
-class Row(msgspec.Struct, gc=False, rename="camel"):
+class Row(JobRow, gc=False, rename="camel"):
     """The numbers are those in use; other fields of the row, among them the owner's paths, are not read."""
 
-    job_id: Id
     cluster_id: Id = Id("")
     # Of the platform's list; that of a region is requested for one scheduler at a time.
     jobmanager_id: Id = msgspec.field(name="jobmanagerId", default=Id(""))
-    job_name: Name = Name("")
     cluster_user_name: Name = Name("")
-    queue: Name = Name("")
-    job_state: msgspec.Raw = NULL
-    job_queue_time: Any = None
-    job_start_time: Any = None
     job_end_time: Any = None
-    proc_num_used: Count | None = None
     gpu_num_used: Count | None = None
     dcu_num_used: Count | None = None
 
@@ -70,27 +65,28 @@ class Ends(Answer, frozen=True, kw_only=True):
         return tuple(sorted({row.job.raw_state for row in self.rows if row.job.state is JobState.UNKNOWN}))
 
 
-def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> tuple[EndedJob, str]:
-    """One row and the id of its region, empty where it does not say. Raises RecordError for one without a usable id or end."""
+def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> tuple[Key, EndedJob]:
+    """One row, by its region, scheduler, id and end. Raises RecordError for one without a usable id or end.
+
+    Rows of the list of one `scheduler` are of its region; other ones may not say of which they are.
+    """
     row = read_row(raw, Row)
     ended = epoch_seconds(row.job_end_time, zone)
     if ended is None:
         raise RecordError("a job without a usable end")
     state, word = state_and_word(row.job_state)
-    job = Job(
-        str(row.job_id),
-        str(row.job_name),
+    job = job_of(
+        row,
         state,
+        word,
+        zone,
+        ended=ended,
         allocated_cpus=row.proc_num_used,
         allocated_gpus=row.gpu_num_used,
         allocated_dcus=row.dcu_num_used,
-        raw_state=word,
-        queue=str(row.queue),
-        submitted=epoch_seconds(row.job_queue_time, zone),
-        started=epoch_seconds(row.job_start_time, zone),
-        ended=ended,
     )
-    return EndedJob(str(row.cluster_user_name), scheduler or str(row.jobmanager_id), ended, job), str(row.cluster_id)
+    end = EndedJob(str(row.cluster_user_name), scheduler or str(row.jobmanager_id), ended, job)
+    return ("" if scheduler else str(row.cluster_id), end.scheduler, job.id, ended), end
 
 
 class HistoryPolling:
@@ -126,23 +122,24 @@ class HistoryPolling:
 
         A list that gives older ends as well has them counted no more than a day back: for longer they are not remembered.
         """
-        reading = Reading(
-            self._context.zone, min(since, self._context.clock.now() - DAY), self._region.cluster.cluster_id
-        )
+        here = self._region.cluster.cluster_id
+        earliest = min(since, self._context.clock.now() - DAY)
+        ends = Reading[EndedJob]()
         if not self._asks_platform():
             try:
-                complete = await self._read_region(reading, since, now)
+                await self._read_region(ends, since, now)
             except NotThereError:
                 if self._region.cluster.account is None:
                     raise
                 self._platform_until = self._context.clock.monotonic() + NOT_THERE_FOR
         if self._asks_platform():
-            complete = await self._read_platform(reading, since, now)
-        rows = tuple(reading.rows.values())
+            await self._read_platform(ends, since, now)
+        ends.check()
+        rows = tuple(end for (region, *_), end in ends.rows.items() if end.ended >= earliest and region in ("", here))
         return Ends(
             rows=rows,
-            until=now if complete else since,
-            rejected=reading.rejected,
+            until=since if ends.missing else now,
+            rejected=len(ends.rejected),
             unknown_states=sum(row.job.state is JobState.UNKNOWN for row in rows),
         )
 
@@ -163,43 +160,34 @@ class HistoryPolling:
             return now - OVERLAP, now
         return max(read_until - OVERLAP, now - self._context.history_window), now
 
-    async def _read_region(self, reading: "Reading", since: float, now: float) -> bool:
-        """Read the rows of all schedulers; whether these are all there are. Raises PollError."""
-        complete = True
-        zone = self._context.zone
+    async def _read_region(self, ends: Reading[EndedJob], since: float, now: float) -> None:
+        """Read the lists of all schedulers. Raises PollError."""
         for scheduler in await self._region.scheduler_ids.get():
             query = {
                 "strClusterNameList": scheduler,
-                "startTime": written(since, zone),
-                "endTime": written(now + AHEAD, zone),
+                "startTime": written(since, self._context.zone),
+                "endTime": written(now + AHEAD, self._context.zone),
                 "timeType": "CUSTOM",
                 "isQueryByQueueTime": "false",
                 "limit": str(PAGE_SIZE),
             }
-            position, page, before = 0, Page([]), reading.seen
-            for _ in range(MAX_PAGES):
-                url = f"{self._endpoint.url}?{urlencode({**query, 'start': str(position)})}"
-                page = await replace(self._endpoint, url=url).get(page_of)
-                known = reading.seen
-                reading.add(page, scheduler)
-                position += len(page.rows)
-                if not page.rows or not page.missing(position, reading.seen - known):
-                    break
-            complete = complete and not page.missing(reading.seen - before, 0)
-        reading.check()
-        return complete
+            read = partial(read_end, scheduler=scheduler, zone=self._context.zone)
+            await ends.add_list(partial(self._page, query), read)
 
-    async def _read_platform(self, reading: "Reading", since: float, now: float) -> bool:
-        """As `_read_region`, by the platform's list of all members; where it does not give that, of the token's user."""
+    def _page(self, query: Mapping[str, str], wanted: Wanted) -> Awaitable[Page]:
+        url = f"{self._endpoint.url}?{urlencode({**query, 'start': str(wanted.start)})}"
+        return replace(self._endpoint, url=url).get(page_of)
+
+    async def _read_platform(self, ends: Reading[EndedJob], since: float, now: float) -> None:
+        """Read the platform's list of all members; where it does not give that, of the token's user."""
         try:
-            complete = await self._read_pages(reading, since, now, of_group=True)
+            await self._read_pages(ends, since, now, of_group=True)
         except REFUSALS as error:
-            complete = await self._read_pages(reading, since, now, of_group=False)
+            await self._read_pages(ends, since, now, of_group=False)
             self._region.remark(JOB_HISTORY.name, refusal(self._region, str(error)))
-        return complete
 
-    async def _read_pages(self, reading: "Reading", since: float, now: float, *, of_group: bool) -> bool:
-        wanted = {
+    async def _read_pages(self, ends: Reading[EndedJob], since: float, now: float, *, of_group: bool) -> None:
+        filters = {
             **dict.fromkeys(("queue", "jobId", "jobState", "clusterUserName"), ""),
             "clusterId": self._region.cluster.cluster_id,
             "startTime": written(since, self._context.zone),
@@ -210,55 +198,11 @@ class HistoryPolling:
             "showAllData": False,
         }
 
-        async def ask(number: int, size: int) -> Page:
-            body = {**wanted, "page": number, "size": size}
-            return await self._region.tokens.platform_endpoint(JOB_HISTORY.name, PLATFORM_PATH, body).get(page_of)
+        def ask(wanted: Wanted) -> Awaitable[Page]:
+            body = {**filters, "page": wanted.number, "size": wanted.size}
+            return self._region.tokens.platform_endpoint(JOB_HISTORY.name, PLATFORM_PATH, body).get(page_of)
 
-        missing, _ = await read_numbered(ask, reading)
-        reading.check()
-        return not missing
-
-
-class Reading:
-    """Rows while pages are read. They move meanwhile: one that comes twice counts once."""
-
-    def __init__(self, zone: tzinfo, since: float, cluster_id: str) -> None:
-        """Leave out ends before `since`, and those of other regions in the platform's list."""
-        self._zone = zone
-        self._cluster_id = cluster_id
-        self._since = since
-        self.rows: dict[tuple[str, str, float], EndedJob] = {}
-        self._rejected: set[bytes] = set()
-        self._elsewhere: set[bytes] = set()
-
-    @property
-    def rejected(self) -> int:
-        return len(self._rejected)
-
-    @property
-    def seen(self) -> int:
-        return len(self.rows) + len(self._rejected) + len(self._elsewhere)
-
-    def add(self, page: Page, scheduler: str = "") -> None:
-        """Add the rows of one scheduler, or of the platform's list."""
-        for raw in page.rows:
-            try:
-                row, region = read_end(raw, scheduler, self._zone)
-            except RecordError:
-                self._rejected.add(bytes(raw))
-                continue
-            if row.ended < self._since or (not scheduler and region not in ("", self._cluster_id)):
-                self._elsewhere.add(bytes(raw))
-            else:
-                self.rows[row.scheduler, row.job.id, row.ended] = row
-
-    def check(self) -> None:
-        """Raise DecodeError where there are rows and none can be read: that says nothing."""
-        if self._rejected and not self.rows and not self._elsewhere:
-            number = self.rejected
-            raise DecodeError(
-                Text(f"none of the answer's {number} rows can be read", f"响应中的 {number} 行全部无法解析")
-            )
+        await ends.add_list(ask, partial(read_end, scheduler="", zone=self._context.zone))
 
 
 def page_of(response: Response) -> Page:

@@ -28,17 +28,15 @@ from exporter.errors import (
 )
 from exporter.http import Endpoint, Response
 from exporter.metrics.family import Text
-from exporter.records import ENDED, HAS_STARTED, WAITS, Job, JobListing, JobState
+from exporter.records import ENDED, WAITS, Job, JobListing, JobState
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, read_row, register
-from exporter.sources.reasons import pending_reason
 from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
-from exporter.sources.scnet.pages import REFUSALS, Page, read_numbered, read_page
+from exporter.sources.scnet.pages import REFUSALS, JobRow, Key, Page, Reading, Wanted, job_of, read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import state_and_word, state_of
 from exporter.sources.scnet.subjects import MEMBER, OF_ACCOUNT
-from exporter.sources.tracked import Followed
-from exporter.sources.values import NULL, UNREADABLE, Count, Id, Name, epoch_seconds
+from exporter.sources.values import UNREADABLE, Count, Id, Name, epoch_seconds
 from exporter.threads import off_loop
 from exporter.tracking import MemberKey
 
@@ -57,19 +55,12 @@ REFUSED_FOR: Final = 3600.0
 CHECKED: Final = 5
 
 
-class LiveJob(msgspec.Struct, gc=False, rename="camel"):
+class LiveJob(JobRow, gc=False, rename="camel", kw_only=True):
     """A row. ``...Req`` and ``cpuCore``, ``gpuNum`` are those of the member lists; ``...Used`` is always there."""
 
     cluster_id: Id
-    job_id: Id
     cluster_user_name: Name
     job_manager_id: Id = Id("")
-    job_name: Name = Name("")
-    job_state: msgspec.Raw = NULL
-    queue: Name = Name("")
-    reason: Any = None
-    job_queue_time: Any = None
-    job_start_time: Any = None
     etime: Any = None
     init_content_attr: str | None = None
     node_num_req: Count | None = None
@@ -79,7 +70,6 @@ class LiveJob(msgspec.Struct, gc=False, rename="camel"):
     cpu_core: Count | None = None
     gpu_num: Count | None = None
     node_num_used: Count | None = None
-    proc_num_used: Count | None = None
     gpu_num_used: Count | None = None
     dcu_num_used: Count | None = None
 
@@ -109,7 +99,7 @@ class LiveJobs(NamedTuple):
         return any(len(users) > 1 for users in self.by_region.values())
 
 
-def job_of(row: LiveJob, zone: tzinfo) -> Job:
+def live_job(row: LiveJob, zone: tzinfo) -> Job:
     state, word = state_and_word(row.job_state)
     waits = state in WAITS
     if state is JobState.COMPLETED:
@@ -122,25 +112,20 @@ def job_of(row: LiveJob, zone: tzinfo) -> Job:
     def allocated(told: int | None, used: int | None) -> int | None:
         return 0 if waits else used if told is None else told
 
-    return Job(
-        str(row.job_id),
-        str(row.job_name),
+    return job_of(
+        row,
         state,
-        requested(row.node_num_req, row.node_num_used),
-        requested(row.proc_num_req, row.proc_num_used),
-        requested(row.gpu_num_req, row.gpu_num_used),
-        requested(row.dcu_num_req, row.dcu_num_used),
-        allocated(row.cpu_core, row.proc_num_used),
-        allocated(row.gpu_num, row.gpu_num_used),
-        allocated(None, row.dcu_num_used),
         word,
-        str(row.queue),
-        pending_reason(state, row.reason),
-        epoch_seconds(row.job_queue_time, zone),
-        # That of a job that waits is an expected one.
-        epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED else None,
-        epoch_seconds(row.etime, zone) if state in ENDED else None,
-        str(row.job_manager_id),
+        zone,
+        requested_nodes=requested(row.node_num_req, row.node_num_used),
+        requested_cpus=requested(row.proc_num_req, row.proc_num_used),
+        requested_gpus=requested(row.gpu_num_req, row.gpu_num_used),
+        requested_dcus=requested(row.dcu_num_req, row.dcu_num_used),
+        allocated_cpus=allocated(row.cpu_core, row.proc_num_used),
+        allocated_gpus=allocated(row.gpu_num, row.gpu_num_used),
+        allocated_dcus=allocated(None, row.dcu_num_used),
+        ended=epoch_seconds(row.etime, zone) if state in ENDED else None,
+        scheduler=str(row.job_manager_id),
     )
 
 
@@ -156,48 +141,22 @@ def outcome_of(row: LiveJob) -> JobState:
     return state if state in ENDED else JobState.COMPLETED
 
 
-class Reading:
-    """The list while its pages are read. A job that moved from one page to the next counts once, as it was read last."""
+def read_live(raw: msgspec.Raw) -> tuple[Key, LiveJob]:
+    """One row, by its region, scheduler and id. Raises RecordError for one without these, or without a user."""
+    row = read_row(raw, LiveJob)
+    if not row.cluster_user_name.strip():
+        raise RecordError("a job without a user")
+    return (row.cluster_id, row.job_manager_id, row.job_id), row
 
-    def __init__(self, zone: tzinfo) -> None:
-        self._zone = zone
-        self.rows: dict[tuple[str, str, str], LiveJob] = {}
-        self._rejected: set[bytes] = set()
-        self.rejected = Counter[str]()
-        # Rows that the total promised and no page had.
-        self.missing = 0
 
-    @property
-    def seen(self) -> int:
-        return len(self.rows) + len(self._rejected)
-
-    def add(self, page: Page) -> None:
-        for raw in page.rows:
-            try:
-                row = read_row(raw, LiveJob)
-            except RecordError:
-                self._reject(raw)
-                continue
-            if row.cluster_user_name.strip():
-                self.rows[row.cluster_id, row.job_manager_id, row.job_id] = row
-            else:
-                self._reject(raw)
-
-    def _reject(self, raw: msgspec.Raw) -> None:
-        if bytes(raw) not in self._rejected:
-            self._rejected.add(bytes(raw))
-            self.rejected[region_of(raw)] += 1
-
-    def result(self, missing: int, refused: str) -> LiveJobs:
-        if self._rejected and not self.rows:
-            number = len(self._rejected)
-            raise DecodeError(
-                Text(f"none of the answer's {number} rows can be read", f"响应中的 {number} 行全部无法解析")
-            )
-        found: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-        for row in sorted(self.rows.values(), key=lambda row: (row.job_manager_id, row.job_id)):
-            found[row.cluster_id][row.cluster_user_name][row.job_manager_id].append(job_of(row, self._zone))
-        return LiveJobs(found, self.rejected, missing, refused, len(self.rows))
+def sorted_jobs(reading: Reading[LiveJob], missing: int, refused: str, zone: tzinfo) -> LiveJobs:
+    """Return the jobs of all rows that were read. Raises DecodeError where none of them can be."""
+    reading.check()
+    found: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for row in sorted(reading.rows.values(), key=lambda row: (row.job_manager_id, row.job_id)):
+        found[row.cluster_id][row.cluster_user_name][row.job_manager_id].append(live_job(row, zone))
+    rejected = Counter(region_of(msgspec.Raw(raw)) for raw in reading.rejected)
+    return LiveJobs(found, rejected, missing, refused, len(reading.rows))
 
 
 class OnlyRegion(msgspec.Struct, rename="camel"):
@@ -260,24 +219,27 @@ async def read_all(region: Region, refused: str = "") -> LiveJobs:
 
     Raises PollError: that of the first page that fails.
     """
-    first = Reading(region.context.zone)
-    if await read_pages(region, first, of_group=not refused):
-        return await off_loop(first.seen, ON_LOOP_LIMIT, lambda: first.result(0, refused))
+    zone = region.context.zone
+    first = await read_pages(region, of_group=not refused)
+    if not first.missing and first.steady:
+        return await off_loop(first.seen, ON_LOOP_LIMIT, lambda: sorted_jobs(first, 0, refused, zone))
     # Rows moved while pages were read. The total does not notice where one was skipped and another one ended.
-    again = Reading(region.context.zone)
+    again = await read_pages(region, of_group=not refused)
     missing = 0
-    if not await read_pages(region, again, of_group=not refused):
+    if again.missing or not again.steady:
         missing = max(0, again.missing - len(first.rows.keys() - again.rows.keys()))
         again.rows = first.rows | again.rows
-    return await off_loop(again.seen, ON_LOOP_LIMIT, lambda: again.result(missing, refused))
+    return await off_loop(again.seen, ON_LOOP_LIMIT, lambda: sorted_jobs(again, missing, refused, zone))
 
 
-async def read_pages(region: Region, reading: Reading, *, of_group: bool) -> bool:
-    """Read all pages; whether these are all rows of a list that stood still meanwhile. Raises PollError."""
-    reading.missing, steady = await read_numbered(
-        lambda number, size: page_endpoint(region, number, size, of_group=of_group).get(without_excerpts), reading
+async def read_pages(region: Region, *, of_group: bool) -> Reading[LiveJob]:
+    """Read all pages. Raises PollError."""
+    reading = Reading[LiveJob]()
+    await reading.add_list(
+        lambda wanted: page_endpoint(region, wanted, of_group=of_group).get(without_excerpts),
+        read_live,
     )
-    return reading.missing == 0 and steady
+    return reading
 
 
 def without_excerpts(response: Response) -> Page:
@@ -288,16 +250,16 @@ def without_excerpts(response: Response) -> Page:
         raise DecodeError(Text("the answer is not a page of jobs", "响应不是作业列表")) from None
 
 
-def page_endpoint(region: Region, number: int, size: int, *, of_group: bool) -> Endpoint:
-    wanted = {
-        "page": number,
-        "size": size,
+def page_endpoint(region: Region, wanted: Wanted, *, of_group: bool) -> Endpoint:
+    body = {
+        "page": wanted.number,
+        "size": wanted.size,
         **dict.fromkeys(("clusterId", "queue", "jobId", "jobState", "endTime", "clusterUserName"), ""),
         "startTime": EARLY,
         "showGroupJobs": of_group,
         "showAllData": True,
     }
-    return region.tokens.platform_endpoint(LIVE_JOBS.name, LIVE_JOBS.path, wanted)
+    return region.tokens.platform_endpoint(LIVE_JOBS.name, LIVE_JOBS.path, body)
 
 
 class GroupCheck:
@@ -369,10 +331,6 @@ class LivePolling:
         self._region.remark(LIVE_JOBS.name, records.remark)
         await self._shown.show(records.listings)
 
-    def _followed(self, member: Subject) -> Followed:
-        key = self._key._replace(target=member.target)
-        return Followed(key, MemberKey(member.source, member.group_id, member.user), member.group)
-
     def _of_region(
         self,
         found: LiveJobs,
@@ -385,15 +343,12 @@ class LivePolling:
         cluster = self._region.cluster
         if cluster.members or isinstance(cluster.members, All):
             # Those of `all` are none until the platform told them.
-            members = [self._followed(member) for member in self._members]
+            members = self._members
         else:
-            members = [
-                Followed(self._key._replace(target=user), MemberKey(cluster.name, "", user), "")
-                for user in sorted(self._users)
-            ]
+            members = tuple(Subject(cluster.name, user, cluster.place, user=user) for user in sorted(self._users))
         listings = {
             followed: self._listing(here.get(followed.member.user, {}), rejected, known.get(followed.member, {}))
-            for followed in members
+            for followed in (jobs.followed(LIVE_JOBS, member) for member in members)
             if not refused or followed.member.user in here
         }
         return jobs.Listed(

@@ -14,7 +14,6 @@ from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import PAGE_STATES, state_and_word, state_of
 from exporter.sources.scnet.subjects import MEMBER
-from exporter.sources.tracked import Followed
 from exporter.sources.values import (
     NULL,
     UNREADABLE,
@@ -25,7 +24,6 @@ from exporter.sources.values import (
     id_of_text,
     text_of,
 )
-from exporter.tracking import MemberKey
 
 # Up to this size all jobs are decoded in one go, in about a millisecond; a longer list is decoded job by job,
 # so that the thread it is decoded in lets the event loop have its turn.
@@ -163,8 +161,7 @@ class MemberPolling:
     def __init__(self, region: Region, subject: Subject) -> None:
         self._region = region
         self._endpoint = region.endpoint(MEMBER_JOBS, subject)
-        member = MemberKey(region.name, subject.group_id, subject.user)
-        self._followed = Followed(MEMBER_JOBS.key(subject), member, subject.group)
+        self._followed = jobs.followed(MEMBER_JOBS, subject)
         self._shown = jobs.ListedJobs(region.context, self._followed.target, region.cluster.poll.interval)
 
     async def poll(self) -> JobListing:

@@ -3,27 +3,26 @@
 Source: the page 查询实时作业列表 (``GET /hpc/openapi/v2/jobs``), which lists ended jobs for five minutes.
 """
 
+from collections.abc import Awaitable
 from datetime import tzinfo
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import msgspec
 
-from exporter.errors import DecodeError, RecordError
+from exporter.errors import DecodeError
 from exporter.http import Endpoint, TokenProvider
 from exporter.metrics.family import Text
-from exporter.records import HAS_STARTED, WAITS, Job, JobListing, JobState
+from exporter.records import WAITS, Job, JobListing, JobState
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, read_row, register
-from exporter.sources.reasons import pending_reason
 from exporter.sources.scnet.api import encoded
 from exporter.sources.scnet.owner import Owner
-from exporter.sources.scnet.pages import read_page
+from exporter.sources.scnet.pages import JobRow, Key, Page, Reading, Wanted, job_of, read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import state_and_word
 from exporter.sources.scnet.subjects import TOKEN_USER
-from exporter.sources.tracked import Followed
-from exporter.sources.values import NULL, Count, Id, Name, epoch_seconds
-from exporter.tracking import MemberKey
+from exporter.sources.values import NULL
 
 NAME: Final = "own_jobs"
 PAGE_SIZE = 200
@@ -31,17 +30,10 @@ PAGE_SIZE = 200
 MAX_PAGES = 50
 
 
-class OwnJob(msgspec.Struct, gc=False, rename="camel"):
+class OwnJob(JobRow, gc=False, rename="camel"):
     """The amount is that in use. ``nodeUsed`` is left out: a number here, names there."""
 
-    job_id: Id
-    job_name: Name = Name("")
-    job_status: msgspec.Raw = NULL
-    queue: Name = Name("")
-    reason: Any = None
-    proc_num_used: Count | None = None
-    job_queue_time: Any = None
-    job_start_time: Any = None
+    job_state: msgspec.Raw = msgspec.field(name="jobStatus", default=NULL)
 
 
 async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, owner: str | None = None) -> JobListing:
@@ -49,28 +41,18 @@ async def own_jobs(region: Region, scheduler_id: str, tokens: TokenProvider, own
 
     Raises PollError; DecodeError if no row can be used. A listing that is not complete has `rejected` above 0.
     """
-    listed: dict[str, Job] = {}
-    unread = position = 0
-    for _ in range(MAX_PAGES):
-        url = page_url(region.cluster.hpc_url, scheduler_id, position, owner)
-        found = await Endpoint(region.upstream, tokens, NAME, url).get(lambda response: read_page(response, OWN_JOBS))
-        # A region may give fewer rows than were requested.
-        position += len(found.rows)
-        before = len(listed)
-        for row in found.rows:
-            try:
-                job = read_job(row, scheduler_id, region.context.zone)
-            except RecordError:
-                unread += 1
-            else:
-                listed[job.id] = job
-        missing = found.missing(len(listed) + unread, len(listed) - before)
-        if missing == 0 or len(listed) == before:
-            break
-    if unread and not listed:
-        raise DecodeError(Text(f"none of the answer's {unread} rows can be read", f"响应中的 {unread} 行全部无法解析"))
-    unknown = sum(job.state is JobState.UNKNOWN for job in listed.values())
-    return JobListing(tuple(listed.values()), rejected=unread + missing, unknown_states=unknown)
+    found = Reading[Job]()
+
+    def ask(wanted: Wanted) -> Awaitable[Page]:
+        url = page_url(region.cluster.hpc_url, scheduler_id, wanted.start, owner)
+        return Endpoint(region.upstream, tokens, NAME, url).get(lambda response: read_page(response, OWN_JOBS))
+
+    read = partial(read_job, scheduler_id=scheduler_id, zone=region.context.zone)
+    await found.add_list(ask, read, size=PAGE_SIZE, most=MAX_PAGES)
+    found.check()
+    listed = tuple(found.rows.values())
+    unknown = sum(job.state is JobState.UNKNOWN for job in listed)
+    return JobListing(listed, rejected=len(found.rejected) + found.missing, unknown_states=unknown)
 
 
 def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> str:
@@ -78,26 +60,15 @@ def page_url(hpc_url: str, scheduler_id: str, start: int, owner: str | None) -> 
     return f"{hpc_url}/hpc/openapi/v2/jobs?strClusterIDList={encoded(scheduler_id)}{of_owner}&start={start}&limit={PAGE_SIZE}"
 
 
-def read_job(raw: msgspec.Raw, scheduler_id: str, zone: tzinfo) -> Job:
-    """One job. Raises RecordError for one without a usable id."""
+def read_job(raw: msgspec.Raw, scheduler_id: str, zone: tzinfo) -> tuple[Key, Job]:
+    """One job by its id. Raises RecordError for one without a usable id."""
     row = read_row(raw, OwnJob)
-    state, word = state_and_word(row.job_status)
+    state, word = state_and_word(row.job_state)
     waits, cores = state in WAITS, row.proc_num_used
-    return Job(
-        str(row.job_id),
-        str(row.job_name),
-        state,
-        # A job that waits uses none: the number is that of its request, or 0 where that is not told.
-        requested_cpus=cores or None if waits else None,
-        allocated_cpus=0 if waits else cores,
-        raw_state=word,
-        queue=str(row.queue),
-        reason=pending_reason(state, row.reason),
-        submitted=epoch_seconds(row.job_queue_time, zone),
-        # That of a job that waits is an expected one.
-        started=epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED else None,
-        scheduler=scheduler_id,
-    )
+    # A job that waits uses none: the number is that of its request, or 0 where that is not told.
+    requested, allocated = (cores or None, 0) if waits else (None, cores)
+    job = job_of(row, state, word, zone, requested_cpus=requested, allocated_cpus=allocated, scheduler=scheduler_id)
+    return (job.id,), job
 
 
 class OwnPolling:
@@ -107,7 +78,7 @@ class OwnPolling:
         self._region = region
         self._user = subject.user
         self._owner = Owner(region, subject)
-        self._followed = Followed(OWN_JOBS.key(subject), MemberKey(region.name, "", subject.user), "")
+        self._followed = jobs.followed(OWN_JOBS, subject)
         self._shown = jobs.ListedJobs(
             region.context, self._followed.target, region.cluster.poll.interval, tells_queues=True
         )

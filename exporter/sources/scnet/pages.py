@@ -1,7 +1,8 @@
-"""Pages of jobs, as the lists of a region and of the platform send them."""
+"""Lists of jobs in pages, as a region and the platform send them: how they are read, and what their rows tell."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, Protocol
+from datetime import tzinfo
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -10,14 +11,19 @@ from exporter.errors import (
     AuthenticationError,
     DecodeError,
     PermissionDeniedError,
+    RecordError,
     RejectedError,
     UnexpectedStatusError,
 )
 from exporter.http import Response, excerpt
+from exporter.records import HAS_STARTED, Job, JobState
 from exporter.sources.collector import LISTS, Collector, fields_of, list_of, opened
+from exporter.sources.reasons import pending_reason
 from exporter.sources.scnet.api import open_envelope
-from exporter.sources.values import NULL, count_of
+from exporter.sources.values import NULL, Count, Id, Name, count_of, epoch_seconds
 from exporter.text import Text
+
+R = TypeVar("R")
 
 # Rows of a page that are requested; a region or the platform may give fewer.
 PAGE_SIZE: Final = 100
@@ -46,29 +52,80 @@ class Page(NamedTuple):
         return max(0, self.total - seen) if self.total >= 0 else 1
 
 
-class Reading(Protocol):
-    """The rows that were read so far."""
+class Wanted(NamedTuple):
+    """A page by its number, counted from 1, and by the number of rows before it; of `size` rows."""
+
+    number: int
+    start: int
+    size: int
+
+
+# What tells a row from all others.
+Key = tuple[Any, ...]
+
+
+class Reading(Generic[R]):
+    """The rows of one or several lists while their pages are read.
+
+    Rows move meanwhile: one that comes twice counts once, as it was read last.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[Key, R] = {}
+        self.rejected: set[bytes] = set()
+        # Rows that a total promised and no page had.
+        self.missing = 0
+        # Whether the totals of each list stayed the same.
+        self.steady = True
 
     @property
-    def seen(self) -> int: ...
-    def add(self, page: Page) -> None: ...
+    def seen(self) -> int:
+        return len(self.rows) + len(self.rejected)
 
+    async def add_list(
+        self,
+        ask: Callable[[Wanted], Awaitable[Page]],
+        read: Callable[[msgspec.Raw], tuple[Key, R]],
+        *,
+        size: int = PAGE_SIZE,
+        most: int = MAX_PAGES,
+    ) -> None:
+        """Add all pages of a list, `most` at the most. Raises PollError: that of the first page that fails.
 
-async def read_numbered(ask: Callable[[int, int], Awaitable[Page]], reading: Reading) -> tuple[int, bool]:
-    """Read page after page by number and size; the rows that no page had, and whether the total stayed the same."""
-    size, totals, missing = PAGE_SIZE, set[int | None](), 0
-    for number in range(1, MAX_PAGES + 1):
-        page = await ask(number, size)
-        totals.add(page.total)
-        before = reading.seen
-        reading.add(page)
-        missing = page.missing(reading.seen, reading.seen - before)
-        if number == 1 and 0 < len(page.rows) < size and missing:
-            # The platform has a largest size of its own: pages are numbered by it from here on.
-            size = len(page.rows)
-        if not missing or reading.seen == before:
-            break
-    return missing, len(totals) == 1
+        `read` raises RecordError for a row that cannot be used.
+        """
+        totals, position, missing, start = set[int | None](), 0, 0, self.seen
+        for number in range(1, most + 1):
+            page = await ask(Wanted(number, position, size))
+            totals.add(page.total)
+            position += len(page.rows)
+            before = self.seen
+            self._add(page, read)
+            missing = page.missing(self.seen - start, self.seen - before)
+            if number == 1 and 0 < len(page.rows) < size and missing:
+                # The platform has a largest size of its own: pages are numbered by it from here on.
+                size = len(page.rows)
+            if not missing or self.seen == before:
+                break
+        self.missing += missing
+        self.steady = self.steady and len(totals) == 1
+
+    def _add(self, page: Page, read: Callable[[msgspec.Raw], tuple[Key, R]]) -> None:
+        for raw in page.rows:
+            try:
+                key, row = read(raw)
+            except RecordError:
+                self.rejected.add(bytes(raw))
+            else:
+                self.rows[key] = row
+
+    def check(self) -> None:
+        """Raise DecodeError where there are rows and none can be read: that says nothing."""
+        if self.rejected and not self.rows:
+            number = len(self.rejected)
+            raise DecodeError(
+                Text(f"none of the answer's {number} rows can be read", f"响应中的 {number} 行全部无法解析")
+            )
 
 
 def read_page(response: Response, collector: Collector) -> Page:
@@ -86,3 +143,33 @@ def read_page(response: Response, collector: Collector) -> Page:
     if total is None and bytes(fields.get("total", NULL)) != b"null":
         total = -1
     return Page(list_of(lists[0]) if lists else [], total)
+
+
+class JobRow(msgspec.Struct, gc=False, rename="camel"):
+    """What a row of each of the lists tells of a job; the amount is that in use."""
+
+    job_id: Id
+    job_name: Name = Name("")
+    job_state: msgspec.Raw = NULL
+    queue: Name = Name("")
+    reason: Any = None
+    job_queue_time: Any = None
+    job_start_time: Any = None
+    proc_num_used: Count | None = None
+
+
+def job_of(row: JobRow, state: JobState, word: str, zone: tzinfo, *, ended: float | None = None, **more: Any) -> Job:
+    """Return the job of a row. Where its state is unknown, `word` is the spelling of that; `more` are its amounts, say."""
+    return Job(
+        str(row.job_id),
+        str(row.job_name),
+        state,
+        raw_state=word,
+        queue=str(row.queue),
+        reason=pending_reason(state, row.reason),
+        submitted=epoch_seconds(row.job_queue_time, zone),
+        # That of a job that waits is an expected one.
+        started=epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED or ended is not None else None,
+        ended=ended,
+        **more,
+    )

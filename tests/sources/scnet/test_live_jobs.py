@@ -20,7 +20,7 @@ from exporter.metrics.format import Format
 from exporter.polling import Target
 from exporter.sources.collector import read_row
 from exporter.sources.scnet import live_jobs
-from exporter.sources.scnet.live_jobs import CHECKED, LiveJob, job_of, outcome_of
+from exporter.sources.scnet.live_jobs import CHECKED, LiveJob, live_job, outcome_of
 from exporter.sources.scnet.pages import MAX_PAGES
 from tests.support.collecting import assembled
 from tests.support.http import Network
@@ -427,7 +427,7 @@ ALL = {"nodeNumReq": 2, "procNumReq": 64, "gpuNumReq": 8, "cpuCore": 66, "gpuNum
     ],
 )
 def test_amounts(fields: dict[str, Any], amounts: tuple[int | None, ...]) -> None:
-    job = job_of(read(row(**fields)), CHINA)
+    job = live_job(read(row(**fields)), CHINA)
     assert tuple(getattr(job, name) for name in AMOUNTS) == amounts
 
 
