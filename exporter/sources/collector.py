@@ -23,7 +23,7 @@ from exporter.metrics.family import Family, Sample, Text
 from exporter.metrics.format import Chunks, sample, to_bytes
 from exporter.polling import TargetKey
 from exporter.sources.once import Once
-from exporter.sources.values import UNREADABLE, lenient
+from exporter.sources.values import UNREADABLE, OptionalCount, count_of, lenient
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -439,7 +439,7 @@ def read_row(raw: msgspec.Raw, row: type[R]) -> R:
 
 
 def read_row_and_flaws(raw: msgspec.Raw, row: type[R]) -> tuple[R, int]:
-    """As `read_row`, with the number of fields that could not be read."""
+    """As `read_row`, with the number of fields that could not be read; a count may be said to be unknown."""
     try:
         decoded: R = _decoded(raw, row)
     except UNREADABLE:
@@ -450,10 +450,15 @@ def read_row_and_flaws(raw: msgspec.Raw, row: type[R]) -> tuple[R, int]:
         given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except UNREADABLE as error:
         raise RecordError(str(error)) from None
-    values, flaws = {}, 0
+    values, flaws = dict[str, Any](), 0
     for each in msgspec.structs.fields(row):
         try:
-            if each.encode_name in given:
+            if each.encode_name not in given:
+                continue
+            if each.type == OptionalCount:
+                values[each.name], is_odd = count_of(given[each.encode_name])
+                flaws += is_odd
+            else:
                 values[each.name] = _decoded(given[each.encode_name], each.type)
         except UNREADABLE as error:
             if each.required:
@@ -461,7 +466,7 @@ def read_row_and_flaws(raw: msgspec.Raw, row: type[R]) -> tuple[R, int]:
             flaws += 1
     try:
         return row(**values), flaws
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise RecordError(str(error)) from None
 
 

@@ -64,6 +64,25 @@ class Context:
                 )
 
 
+class Notice:
+    """Something about a source that is logged as a warning when it begins, and as `over` when it is over."""
+
+    def __init__(self, event: str, over: str = "", **about: str) -> None:
+        """`about` is logged with both."""
+        self._event = event
+        self._over = over
+        self._about = about
+        self._told = False
+
+    def tell(self, case: bool, **facts: object) -> None:
+        """Log whether it is so, unless that was logged last; `facts` go with the warning."""
+        if case and not self._told:
+            log.warning(self._event, **self._about, **facts)
+        elif self._told and not case and self._over:
+            log.info(self._over, **self._about)
+        self._told = case
+
+
 class Source:
     """A configured region, cluster, project or account at work. Making one has no effect yet.
 

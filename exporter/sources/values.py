@@ -1,15 +1,17 @@
 """Single JSON values of the vendors' answers. An odd field must cost that field alone."""
 
+import base64
 import re
 from datetime import datetime, tzinfo
 from typing import Annotated, Final
 
 import msgspec
 
-from exporter.http.message import one_line
+from exporter.http import Issued, one_line
 
 # More of anything than this is not a count. Numeric text is met as well: the decoders are lenient (strict=False).
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+OptionalCount = Count | None
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 NULL: Final = msgspec.Raw(b"null")
 
@@ -20,7 +22,7 @@ _WHOLE: Final = re.compile(r"(-?[0-9]+)\.0+")
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?", re.ASCII)
 _EXACT: Final = 2**53  # a floating-point number above it has lost digits
 
-_count = msgspec.json.Decoder(Count | None, strict=False)
+_count = msgspec.json.Decoder(OptionalCount, strict=False)
 
 
 def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
@@ -73,7 +75,7 @@ def lenient(kind: type, value: object) -> object:
     if kind is Id:
         found = as_id(value)
     elif kind is Name:
-        found = "" if value is None else _text(value)
+        found = "" if value is None else text_from(value)
     elif kind is Amount:
         found = _amount(value)
     if found is None:
@@ -97,10 +99,11 @@ def _amount(value: object) -> float | None:
 
 def text_of(raw: msgspec.Raw) -> str | None:
     """Return a name, "" where there is none; None for anything but text, number, boolean and null."""
-    return "" if bytes(raw).strip() == b"null" else _text(value_of(raw))
+    return "" if bytes(raw).strip() == b"null" else text_from(value_of(raw))
 
 
-def _text(value: object) -> str | None:
+def text_from(value: object) -> str | None:
+    """Return a text, a number or a boolean as text; None for anything else."""
     match value:
         case str(text):
             return text
@@ -158,6 +161,21 @@ def value_of(raw: msgspec.Raw) -> object:
         return msgspec.json.decode(raw)
     except UNREADABLE:
         return None
+
+
+def read_jwt(token: str, expires: str, owner: str) -> Issued:
+    """Return what `token`, a JWT that its server signed with a secret of its own, says in the claims of these names.
+
+    Unknown where it does not decode, for it may still be accepted.
+    """
+    try:
+        _, payload, _ = token.split(".")
+        body = base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True)
+        claims = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except UNREADABLE:
+        return Issued(token)
+    ends, user = (value_of(claims.get(name, NULL)) for name in (expires, owner))
+    return Issued(token, epoch_seconds(ends), as_id(user) or "")
 
 
 # A number of seconds or milliseconds, of at most 15 digits before the point.

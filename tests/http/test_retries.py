@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from aiohttp import web
@@ -27,6 +28,7 @@ from exporter.errors import (
 from exporter.http import Response, parse_retry_after
 from exporter.http import client as http
 from exporter.sources.octopus.pages import read_page
+from exporter.sources.octopus.reading import QueueRow
 from exporter.sources.scnet.api import open_envelope
 from tests.support.clock import FakeClock
 from tests.support.http import Network, body_of, get
@@ -300,7 +302,7 @@ async def test_a_pause_before_a_retry_ends_with_an_error_where_the_upstream_was_
     assert len(answers.times) == 1
 
 
-@pytest.mark.parametrize("opened", [open_envelope, read_page], ids=["SCNet", "Octopus"])
+@pytest.mark.parametrize("opened", [open_envelope, partial(read_page, row=QueueRow)], ids=["SCNet", "Octopus"])
 @pytest.mark.parametrize(
     ("values", "pause"), [(["3.5"], 3.5), (["3", "7.5"], 7.5), (["7.5, 3"], 7.5), (["soon", "9.25, 1"], 9.25)]
 )

@@ -149,7 +149,7 @@ class Collecting:
     @property
     def remembered(self) -> Any:
         """The state of the target's polling that survives reloads; counters are not among the samples of a single poll."""
-        return self._context.display.remembered[self._target.key]
+        return self._context.display.remembered.get(self._target.key, {})
 
     async def _samples(self) -> Samples:
         text = (await self._context.display.exposition.body(Format.TEXT, compress=False)).decode()

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.config import InlineSecret
-from exporter.http import StaticToken, TokenCache, TokenSource
+from exporter.http import StaticToken, TokenCache, TokenProvider, TokenSource
 from exporter.simulator import OctopusProject, ProjectSpec, Simulator, default_project
 from exporter.sources.octopus.auth import IamLogin
+from exporter.sources.octopus.pages import PageReader
 from exporter.sources.octopus.queuing_jobs import QUEUING_JOBS
-from exporter.sources.octopus.reading import Queue, QueueListing, QueueReader
+from exporter.sources.octopus.reading import Queue, QueueListing, read_queue
 from tests.support.clock import FakeClock
 from tests.support.http import Network, a_network
 
@@ -64,13 +65,14 @@ class AtWork:
         self.network = network
         self.clock = clock
         self.refreshes = Refreshes()
-        self.client = self.new_client()
+        self._by_tokens: dict[TokenProvider, PageReader] = {}
         self.pasted = StaticToken(InlineSecret(project.token()))
+        self.pages = self.new_pages(self.pasted)
 
-    def new_client(self, **settings: Any) -> QueueReader:
+    def new_pages(self, tokens: TokenProvider, url: str = "", **settings: Any) -> PageReader:
         upstream = self.network.upstream("driving", max_concurrency=1, clock=self.clock, **settings)
-        spec = self.project.spec
-        return QueueReader(upstream, base_url=self.project.url, project_id=spec.project_id, clock=self.clock)
+        url, project_id = url or self.project.url, self.project.spec.project_id
+        return PageReader(upstream, tokens, base_url=url, project_id=project_id, clock=self.clock)
 
     def iam(self, **changes: str) -> TokenSource:
         upstream = self.network.upstream("driving", clock=self.clock)
@@ -89,8 +91,14 @@ class AtWork:
         key = (queue.queue_type, queue.cluster_type, queue.cluster_id)
         self.project.rows[key] = [row for first, last in numbers for row in entries(first, last)]
 
-    async def read(self, queue: Queue = INTERNAL) -> QueueListing:
-        return await self.client.read(QUEUING_JOBS, queue, self.pasted)
+    async def read(self, queue: Queue = INTERNAL, pages: PageReader | None = None) -> QueueListing:
+        return await read_queue(pages or self.pages, QUEUING_JOBS, queue)
+
+    async def read_by(self, tokens: TokenProvider) -> QueueListing:
+        """Read the queue with other tokens, by the same connection for the same ones."""
+        if tokens not in self._by_tokens:
+            self._by_tokens[tokens] = self.new_pages(tokens)
+        return await self.read(pages=self._by_tokens[tokens])
 
     @property
     def asked(self) -> list[str]:

@@ -9,27 +9,24 @@ an hour ago. So each is found in some poll after its end, whenever that was, and
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
-from urllib.parse import quote, urlencode
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import msgspec
-import structlog
 
-from exporter.errors import NotThereError, PollError, RecordError, RejectedError
-from exporter.http import Endpoint, Response
+from exporter.errors import NotThereError
+from exporter.http import Response
 from exporter.metrics.family import Sample, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, histogram_lines
-from exporter.sources.collector import NOT_THERE, Collector, Found, Subject, read_row, register, rendered
+from exporter.sources.collector import NOT_THERE, Collector, Found, Subject, register, rendered
 from exporter.sources.display import SampleFigures
-from exporter.sources.octopus.api import error_of
-from exporter.sources.octopus.pages import decoded, moment_of, raise_if_all_rejected, skew_of, total_of
+from exporter.sources.octopus.pages import Page, moment_of, read_page
 from exporter.sources.octopus.project import PROJECT, Project, whose
+from exporter.sources.source import Notice
 from exporter.sources.values import NULL, Id, Name, value_of
 from exporter.tracking.histogram import Histogram
-
-log = structlog.get_logger()
 
 _KIND: Final = ("project", "kind")
 _SINCE: Final = (
@@ -94,8 +91,6 @@ OUTCOMES: Final = {
 }
 OUTCOME_LABELS: Final = ("completed", "deleted", "failed", "unknown")
 
-# Rows of a page: the most that the API allows, and its default, for deployments that reject the former.
-PAGE_SIZE, SMALL_PAGE_SIZE = 200, 10
 # A list of more pages is not read: it would take longer than the interval.
 LONGEST_LIST: Final = 50
 # Seconds before the present that every list begins at least, and before the first poll; and the most after a long pause.
@@ -115,6 +110,11 @@ class WireJob(msgspec.Struct, gc=False):
     start_at: msgspec.Raw = NULL
     end_at: msgspec.Raw = NULL
 
+    @property
+    def state(self) -> str:
+        """The status as the API's pages spell it."""
+        return self.status.strip().upper()
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -127,33 +127,30 @@ class Job:
     ended: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """A page of `total` rows, None where that is unknown; `positions` rows were sent, `statuses` are theirs.
+@dataclass(slots=True)
+class KindListing:
+    """The jobs of one kind: the number of open ones by status, and those created since `since`.
 
-    `at` is Unix time by the server's clock, None where the page does not say.
+    `complete`: all of these were listed. `rejected` rows or times and `unknown` statuses make no sense.
     """
 
-    jobs: list[Job]
-    positions: int
-    total: int | None
-    at: float | None
-    statuses: frozenset[str] = frozenset()
-    rejected: int = 0
-    unknown: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class KindListing:
-    """The jobs of one kind: the number of open ones by status, and those created since `since`, if all were listed."""
-
     totals: dict[str, int | None]
-    jobs: dict[str, Job]
     since: float
     now: float
-    complete: bool
+    jobs: dict[str, Job] = field(default_factory=dict)
+    complete: bool = False
     rejected: int = 0
     unknown: int = 0
+
+    def add(self, page: Page[WireJob]) -> None:
+        self.rejected += page.rejected + page.odd
+        for row in page.rows:
+            job, odd = job_of(row)
+            self.rejected += odd
+            self.unknown += row.state not in OPEN and row.state not in OUTCOMES
+            # Where the parameter is ignored, older ones come as well; all that were open before are younger.
+            if job.created is None or job.created >= self.since:
+                self.jobs[job.id] = job
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +230,19 @@ class DataJobsPolling:
     def __init__(self, project: Project, subject: Subject) -> None:
         self._project = project
         self._key = DATA_JOBS.key(subject)
-        remembered = project.context.display.remembered
-        self._ends: dict[str, Ends] = remembered.setdefault(self._key, {kind.label: Ends() for kind in KINDS})
-        self._size = PAGE_SIZE
-        self._long_told = False
+        self._long = Notice(
+            "a list of data jobs is too long to be read: ends are not counted",
+            "the lists of data jobs are read as a whole again",
+            **self._key._asdict(),
+        )
+
+    @property
+    def _ends(self) -> dict[str, Ends]:
+        """What was counted in each list so far; a reload goes on with it."""
+        found: dict[str, Ends] = self._project.context.display.remembered.setdefault(
+            self._key, {kind.label: Ends() for kind in KINDS}
+        )
+        return found
 
     async def poll(self) -> DataJobs:
         """Poll both lists. Raises PollError; NotThereError where there is neither."""
@@ -254,11 +260,13 @@ class DataJobsPolling:
 
     async def publish(self, found: DataJobs) -> None:
         project, context = self._project, self._project.context
-        odd = sum(self._ends[label].take(listing) for label, listing in found.listings.items())
+        all_ends = self._ends
+        odd = sum(all_ends[label].take(listing) for label, listing in found.listings.items())
         context.own.rejected(project.name, DATA_JOBS.name, found.rejected + odd)
         context.own.unknown_states(project.name, DATA_JOBS.name, found.unknown)
-        self._tell_long(found)
-        ends = {label: self._ends[label] for label in found.listings if self._ends[label].known}
+        long = [label for label, listing in found.listings.items() if not listing.complete]
+        self._long.tell(bool(long), kinds=long)
+        ends = {label: all_ends[label] for label in found.listings if all_ends[label].known}
         ended = (each for label, of_kind in ends.items() for each in of_kind.samples(project.name, label))
         samples = (*found.samples, *ended)
         context.display.show(self._key, rendered(samples) | histograms(project.name, ends), SampleFigures(samples))
@@ -271,62 +279,35 @@ class DataJobsPolling:
                 yield JOBS(self._project.name, kind, status, value=sum(known))
 
     async def _listing(self, kind: Kind) -> KindListing:
-        totals, now = {}, None
+        totals, now = dict[str, int | None](), None
         for status in OPEN:
             page = await self._page(kind, 1, 0, **{kind.status: status})
             # A deployment that ignores the parameter lists jobs in other statuses as well.
-            totals[status] = page.total if page.statuses <= {status} else None
+            totals[status] = page.total if {row.state for row in page.rows} <= {status} else None
             now = page.at if now is None else now
         now = self._project.context.clock.now() if now is None else now
         since = self._ends[kind.label].since
         since = now - FIRST_LOOK if since is None else max(since, now - LONGEST_LOOK)
-        jobs, complete, rejected, unknown = await self._jobs_since(kind, since)
-        return KindListing(totals, jobs, since, now, complete, rejected, unknown)
+        listing = KindListing(totals, since, now)
+        await self._add_jobs(kind, listing)
+        return listing
 
-    async def _jobs_since(self, kind: Kind, since: float) -> tuple[dict[str, Job], bool, int, int]:
-        """Return the jobs created since that moment, whether these are all, and how many rows and statuses are odd."""
-        jobs: dict[str, Job] = {}
-        offset = rejected = unknown = 0
-        for _ in range(LONGEST_LIST):
-            page = await self._page_of_jobs(kind, offset, start_time=math.floor(since * 1000))
-            for job in page.jobs:
-                # Where the parameter is ignored, older ones come as well; all that were open before are younger.
-                if job.created is None or job.created >= since:
-                    jobs[job.id] = job
-            rejected, unknown = rejected + page.rejected, unknown + page.unknown
+    async def _add_jobs(self, kind: Kind, listing: KindListing) -> None:
+        """Add the jobs created since the moment at which the list begins."""
+        start_time = math.floor(listing.since * 1000)
+        size, page = await self._project.pages.first(partial(self._page, kind, start_time=start_time))
+        pages = offset = 0
+        while True:
+            listing.add(page)
+            pages += 1
             offset += page.positions
-            if not page.positions or (page.total is not None and offset >= page.total):
-                return jobs, True, rejected, unknown
-        return jobs, False, rejected, unknown
+            listing.complete = not page.positions or (page.total is not None and offset >= page.total)
+            if listing.complete or pages == LONGEST_LIST:
+                return
+            page = await self._page(kind, size, offset, start_time=start_time)
 
-    async def _page_of_jobs(self, kind: Kind, offset: int, **wanted: int) -> JobPage:
-        try:
-            return await self._page(kind, self._size, offset, **wanted)
-        except RejectedError:
-            # No page says how a size is rejected.
-            if self._size == SMALL_PAGE_SIZE:
-                raise
-        page = await self._page(kind, SMALL_PAGE_SIZE, offset, **wanted)
-        self._size = SMALL_PAGE_SIZE
-        return page
-
-    async def _page(self, kind: Kind, limit: int, offset: int, **wanted: int | str) -> JobPage:
-        project = self._project.project
-        path = DATA_JOBS.path.format(project_id=quote(project.project_id, safe=""), list=kind.path)
-        url = f"{project.base_url}{path}?{urlencode({**wanted, 'limit': limit, 'offset': offset})}"
-        endpoint = Endpoint(self._project.upstream, self._project.token, DATA_JOBS.name, url, "X-Auth-Token")
-        return await endpoint.get(read_page)
-
-    def _tell_long(self, found: DataJobs) -> None:
-        """Log once that a list is too long to be read, and once that it no longer is."""
-        long = [label for label, listing in found.listings.items() if not listing.complete]
-        if long and not self._long_told:
-            log.warning(
-                "a list of data jobs is too long to be read: ends are not counted", **self._key._asdict(), kinds=long
-            )
-        elif self._long_told and not long:
-            log.info("the lists of data jobs are read as a whole again", **self._key._asdict())
-        self._long_told = bool(long)
+    def _page(self, kind: Kind, limit: int, offset: int, **wanted: int | str) -> Coroutine[Any, Any, Page[WireJob]]:
+        return self._project.pages.page(DATA_JOBS, read, limit, offset, name=kind.path, **wanted)
 
 
 def histograms(project: str, ends: Mapping[str, Ends]) -> Chunks:
@@ -342,52 +323,24 @@ def histograms(project: str, ends: Mapping[str, Ends]) -> Chunks:
     }
 
 
-def read_page(response: Response) -> JobPage:
-    """Return the page in a successful answer. Raises the PollError that says what to do about anything else."""
-    page = decoded(response)
-    if page is None:
-        raise failure_of(response)
-    total, odd = total_of(page.payload.page_info)
-    jobs: list[Job] = []
-    statuses: set[str] = set()
-    unknown = 0
-    rows = page.payload.rows or []
-    for raw in rows:
-        try:
-            wire = read_row(raw, WireJob)
-        except RecordError:
-            continue
-        job, odd_times = job_of(wire)
-        status = wire.status.strip().upper()
-        odd += odd_times
-        unknown += status not in OPEN and status not in OUTCOMES
-        statuses.add(status)
-        jobs.append(job)
-    raise_if_all_rejected(jobs, len(rows), response)
-    skew = skew_of(page.meta_info, response.received)
-    at = None if skew is None else response.received - skew
-    return JobPage(jobs, len(rows), total, at, frozenset(statuses), len(rows) - len(jobs) + odd, unknown)
-
-
-def failure_of(response: Response) -> PollError:
-    """Return the error that an answer means; 404 and 405 say that the project has no such list."""
+def read(response: Response) -> Page[WireJob]:
+    """Return a page. Raises PollError; NotThereError for 404 and 405, which say that the project has no such list."""
     if response.status in NOT_THERE:
-        return NotThereError(
+        raise NotThereError(
             Text(
                 f"HTTP {response.status}: this project does not have lists of data jobs",
                 f"HTTP {response.status}：该项目没有数据作业列表",
             )
         )
-    return error_of(response)
+    return read_page(response, WireJob)
 
 
 def job_of(wire: WireJob) -> tuple[Job, int]:
     """Return a job, and how many of its times make no sense."""
     times = [instant(raw) for raw in (wire.create_at, wire.start_at, wire.end_at)]
     (created, _), (started, _), (ended, _) = times
-    status = wire.status.strip().upper()
     # A status of tomorrow is an end where the job has one.
-    outcome = OUTCOMES.get(status, "" if status in OPEN or ended is None else "unknown")
+    outcome = OUTCOMES.get(wire.state, "" if wire.state in OPEN or ended is None else "unknown")
     return Job(str(wire.id), outcome, created, started, ended), sum(odd for _, odd in times)
 
 

@@ -1,36 +1,33 @@
-"""One page of the list of queued data jobs. Source: the page 查询排队作业列表-QueryQueuedJobList.
+"""Lists of an Octopus project in pages. Source: the pages of its API for the lists ``queuing-jobs``, ``jobs`` and ``system-jobs``.
 
-Only fields in use are named here: an unused field cannot make a row unreadable. All fields of a row but `id` are
-optional.
+Only fields in use are named here: an unused field cannot make a row unreadable.
 """
 
 import math
-import re
-from collections.abc import Sized
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from exporter.errors import DecodeError
-from exporter.http import Response, excerpt
+from exporter.clock import Clock
+from exporter.errors import DecodeError, RecordError, RejectedError
+from exporter.http import Endpoint, Response, TokenProvider, Upstream, excerpt
 from exporter.http.message import without_nan
+from exporter.sources.collector import Collector, read_row_and_flaws
 from exporter.sources.octopus.api import error_of, fields_of
-from exporter.sources.values import NULL, UNREADABLE, Count, count_of, id_of, id_of_text, text_of, value_of
+from exporter.sources.values import NULL, UNREADABLE, count_of, value_of
 from exporter.text import Text
 
-# A number as JSON has it, of no more digits than a Long.
-PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+R = TypeVar("R", bound=msgspec.Struct)
 
-
-class WireRow(msgspec.Struct, gc=False):
-    """``rank_stamp`` is in milliseconds; it changes when the entry is moved."""
-
-    id: int | str
-    job_type: str | int | None = None
-    processor_name: str | int | None = None
-    resource_spec: str | int | None = None
-    rank_stamp: Count | None = None
+# Rows of a page: the most that the API allows, and its default, for deployments that reject the former.
+PAGE_SIZE: Final = 200
+SMALL_PAGE_SIZE: Final = 10
+# Seconds for which a rejection of the larger page is remembered: deployments are updated.
+SMALL_FOR: Final = 3600.0
 
 
 class WirePayload(msgspec.Struct, gc=False):
@@ -45,41 +42,68 @@ class WirePage(msgspec.Struct, gc=False):
     meta_info: msgspec.Raw = NULL
 
 
-class Page(msgspec.Struct, frozen=True, gc=False):
-    """A page as it was sent: `positions` rows of the queue, `rejected` of them unusable, of `total` in the queue.
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """A page as it was sent: `positions` rows of the list, which has `total` of them; None where it does not say.
 
-    `skew` is how far our clock is ahead of the server's in seconds, None where the page does not say what time it is.
-    `rejected_values` counts single values that make no sense; with `rank_lost` a ``rank_stamp`` is among them.
+    Not all fields of the rows in `flawed` could be read; `odd` counts such values. `at` is Unix time by the server's
+    clock, None where the page does not say what time it is, and `received` the same moment by this machine's.
     """
 
-    rows: list[WireRow]
+    rows: list[R]
+    flawed: list[R]
     positions: int
     total: int | None
-    skew: float | None
-    rejected_values: int = 0
-    rank_lost: bool = False
+    odd: int
+    at: float | None
+    received: float
 
     @property
     def rejected(self) -> int:
+        """The number of rows that cannot be used."""
         return self.positions - len(self.rows)
+
+    @property
+    def skew(self) -> float | None:
+        """How far this machine's clock is ahead of the server's in seconds; None where that is unknown."""
+        return None if self.at is None else self.received - self.at
 
 
 _page = msgspec.json.Decoder(WirePage, strict=False)
-_row = msgspec.json.Decoder(WireRow, strict=False)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def read_page(response: Response) -> Page:
+def read_page(response: Response, row: type[R]) -> Page[R]:
     """Return the page in a successful answer. Raises the PollError that says what to do about anything else."""
-    page = decoded(response)
+    page = _decoded(response)
     if page is None:
         raise error_of(response)
-    result = opened(page, response.received)
-    raise_if_all_rejected(result.rows, result.positions, response)
-    return result
+    rows: list[R] = []
+    flawed: list[R] = []
+    sent = page.payload.rows or []
+    total, odd = total_of(page.payload.page_info)
+    for raw in sent:
+        try:
+            read, flaws = read_row_and_flaws(raw, row)
+        except RecordError:
+            continue
+        rows.append(read)
+        if flaws:
+            flawed.append(read)
+            odd += flaws
+    if sent and not rows:
+        said = excerpt(response.body)
+        raise DecodeError(
+            Text(
+                f"none of the page's {len(sent)} rows can be read: {said}",
+                f"该页的 {len(sent)} 行全部无法解析：{said}",
+            )
+        )
+    at = moment_of(value_of(fields_of(bytes(page.meta_info)).get("current_time", NULL)))
+    return Page(rows, flawed, len(sent), total, odd, at, response.received)
 
 
-def decoded(response: Response) -> WirePage | None:
+def _decoded(response: Response) -> WirePage | None:
     """Return the page in a successful answer with its rows left for later; None if it holds neither rows nor a total."""
     if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes
         return None
@@ -92,35 +116,8 @@ def decoded(response: Response) -> WirePage | None:
     return None
 
 
-def raise_if_all_rejected(read: Sized, rows: int, response: Response) -> None:
-    """Raise DecodeError for a page of which no row can be read."""
-    if rows and not read:
-        said = excerpt(response.body)
-        raise DecodeError(
-            Text(f"none of the page's {rows} rows can be read: {said}", f"该页的 {rows} 行全部无法解析：{said}")
-        )
-
-
-def opened(page: WirePage, received: float) -> Page:
-    """Return the page with its rows read. A row that cannot be told from others is left out."""
-    sent = page.payload.rows or []
-    rows: list[WireRow] = []
-    total, odd = total_of(page.payload.page_info)
-    rank_lost = False
-    for raw in sent:
-        try:
-            row, odd_values, lost = read_row(raw)
-        except UNREADABLE:
-            continue
-        if has_usable_id(row):
-            rows.append(row)
-            odd += odd_values
-            rank_lost = rank_lost or lost
-    return Page(rows, len(sent), total, skew_of(page.meta_info, received), odd, rank_lost)
-
-
 def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:
-    """Return the length of the queue, None where it is unknown; and whether what was sent for it makes no sense."""
+    """Return the length of the list, None where it is unknown; and whether what was sent for it makes no sense."""
     try:
         total, odd = count_of(_fields.decode(page_info).get("total", NULL))
     except UNREADABLE:
@@ -128,50 +125,66 @@ def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:
     return total, odd
 
 
-def read_row(raw: msgspec.Raw) -> tuple[WireRow, int, bool]:
-    """Return a row, how many of its values make no sense, and whether its stamp is one of them.
-
-    Raises one of UNREADABLE.
-    """
-    try:
-        return _row.decode(raw), 0, False
-    except UNREADABLE:
-        # Each field on its own: one that is odd must not cost the others.
-        fields = _fields.decode(raw)
-    stamp, lost = count_of(fields.get("rank_stamp", NULL))
-    kind = [text_of(fields.get(name, NULL)) for name in ("job_type", "processor_name", "resource_spec")]
-    job_type, processor, spec = kind
-    row = WireRow(id_of(fields.get("id", NULL)) or "", job_type, processor, spec, stamp)
-    return row, kind.count(None) + lost, lost
-
-
-def has_usable_id(row: WireRow) -> bool:
-    """Whether a row can be told from others; its id is then the same in whatever form it was sent."""
-    if isinstance(row.id, int):
-        return True
-    text = id_of_text(row.id)
-    if text is None:
-        return False
-    row.id = int(text) if PLAIN_NUMBER.fullmatch(text) else text
-    return True
-
-
-def skew_of(meta: msgspec.Raw, received: float) -> float | None:
-    """Return the lead of this machine's clock over the server's; None where `meta` does not say or cannot be read."""
-    moment = moment_of(value_of(fields_of(bytes(meta)).get("current_time", NULL)))
-    return None if moment is None or not math.isfinite(moment) else received - moment
-
-
 def moment_of(sent: object) -> float | None:
-    """Unix seconds of a ``current_time``: ISO 8601 (UTC if it names no zone), or milliseconds as number or text.
+    """Unix seconds of a time of the API: ISO 8601 (UTC if it names no zone), or milliseconds as number or text.
 
     The page has an example of either.
     """
     text = str(sent).strip()
     try:
         if type(sent) in (int, float) or (text.isascii() and text.isdigit()):
-            return float(text) / 1000
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+            seconds = float(text) / 1000
+        else:
+            moment = datetime.fromisoformat(text)
+            seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError):
         return None
+    return seconds if math.isfinite(seconds) else None
+
+
+class PageReader:
+    """Requests pages of a project's lists."""
+
+    def __init__(
+        self, upstream: Upstream, tokens: TokenProvider, *, base_url: str, project_id: str, clock: Clock
+    ) -> None:
+        self._upstream = upstream
+        self._tokens = tokens
+        self._base_url = base_url
+        self._project_id = quote(project_id, safe="")
+        self._clock = clock
+        self._small_until = 0.0
+
+    async def page(
+        self,
+        collector: Collector,
+        read: Callable[[Response], Page[R]],
+        limit: int,
+        offset: int,
+        *,
+        name: str = "",
+        **wanted: str | int,
+    ) -> Page[R]:
+        """Return the page of `limit` rows at `offset` of a collector's list, or of the `name` in its path.
+
+        Raises PollError. Empty texts among `wanted` are left out.
+        """
+        path = collector.path.format(project_id=self._project_id, list=name)
+        given = {key: value for key, value in wanted.items() if value != ""} | {"limit": limit, "offset": offset}
+        url = f"{self._base_url}{path}?{urlencode(given, quote_via=quote, safe='')}"
+        return await Endpoint(self._upstream, self._tokens, collector.name, url, "X-Auth-Token").get(read)
+
+    async def first(self, ask: Callable[[int, int], Awaitable[Page[R]]]) -> tuple[int, Page[R]]:
+        """Return the size of pages, and the first of them; `ask` requests one by its size and offset. Raises PollError.
+
+        No page says how a size is rejected. So any 400 for the large one is answered with the small one: if that is
+        rejected as well, the reason was another.
+        """
+        if self._clock.monotonic() >= self._small_until:
+            try:
+                return PAGE_SIZE, await ask(PAGE_SIZE, 0)
+            except RejectedError:
+                page = await ask(SMALL_PAGE_SIZE, 0)
+            self._small_until = self._clock.monotonic() + SMALL_FOR
+            return SMALL_PAGE_SIZE, page
+        return SMALL_PAGE_SIZE, await ask(SMALL_PAGE_SIZE, 0)

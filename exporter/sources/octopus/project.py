@@ -6,19 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from typing import ClassVar, Final
 
-import structlog
-
 from exporter.config import OctopusProject, OctopusQueue, Secret
 from exporter.http import ALARMING_SKEW, StaticToken, TokenCache, TokenSource
 from exporter.metrics.family import Family, Text, gauge
 from exporter.polling import WHOLE, TargetKey
 from exporter.sources.collector import Per, Subject, label_part
 from exporter.sources.octopus.auth import IamLogin
+from exporter.sources.octopus.pages import PageReader
 from exporter.sources.octopus.queue_diff import QueueTotals
-from exporter.sources.octopus.reading import Queue, QueueReader
-from exporter.sources.source import Context, Source
-
-log = structlog.get_logger()
+from exporter.sources.octopus.reading import Queue
+from exporter.sources.source import Context, Notice, Source
 
 UP: Final = gauge(
     "octopus_up",
@@ -76,9 +73,6 @@ class Project(Source):
         """`before` is the project of this name until now, whose queues' counters go on where they mean the same."""
         super().__init__(project, context, slots=slots, tls=tls, owns=owns)
         self.project = project
-        self.reader = QueueReader(
-            self.upstream, base_url=project.base_url, project_id=project.project_id, clock=context.clock
-        )
         self._logins: TokenCache | None = None
         self.token: StaticToken | TokenSource
         if project.token is not None:
@@ -87,8 +81,15 @@ class Project(Source):
             self._logins = TokenCache(login_of(project), context.clock)
             # Logins go to another host than the project's calls, but count as the project's.
             self.token = TokenSource(self._logins, source=self.name, upstream=self.connection(), observer=context.own)
+        self.pages = PageReader(
+            self.upstream, self.token, base_url=project.base_url, project_id=project.project_id, clock=context.clock
+        )
         self._totals: dict[Queue, QueueTotals] = {}
-        self._skew_told = False
+        self._skew = Notice(
+            "this machine's clock and the project's differ: one of the two needs setting",
+            "this machine's clock agrees with the project's again",
+            source=self.name,
+        )
         if before is not None and before.address == self.address:
             self._totals = before._totals  # noqa: SLF001 - another of this class
 
@@ -115,19 +116,9 @@ class Project(Source):
         return self._totals.setdefault(queue, QueueTotals())
 
     def tell_skew(self, skew: float | None) -> None:
-        """Log once that the clocks differ, and once that they no longer do."""
-        if skew is None:
-            return
-        alarming = abs(skew) > ALARMING_SKEW
-        if alarming and not self._skew_told:
-            log.warning(
-                "this machine's clock and the project's differ: one of the two needs setting",
-                source=self.name,
-                ours_ahead_by_seconds=round(skew),
-            )
-        elif self._skew_told and not alarming:
-            log.info("this machine's clock agrees with the project's again", source=self.name)
-        self._skew_told = alarming
+        """Log whether the clocks differ, where that is known."""
+        if skew is not None:
+            self._skew.tell(abs(skew) > ALARMING_SKEW, ours_ahead_by_seconds=round(skew))
 
 
 def login_of(project: OctopusProject) -> IamLogin:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 
-import structlog
 from msgspec import Meta
 
 from exporter.config import OctopusQueue
@@ -14,12 +13,11 @@ from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.display import TaskFigures
 from exporter.sources.octopus.project import QUEUE, Project, whose
 from exporter.sources.octopus.queue_diff import QueueTotals
-from exporter.sources.octopus.reading import Queue, QueueContent, QueueListing
+from exporter.sources.octopus.reading import Queue, QueueContent, QueueListing, read_queue
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 from exporter.sources.once import number as number_column
+from exporter.sources.source import Notice
 from exporter.threads import off_loop
-
-log = structlog.get_logger()
 
 # Working through this many entries takes a few milliseconds; more is done in a thread.
 WORK_ON_LOOP_LIMIT: Final = 2_000
@@ -169,11 +167,13 @@ class QueuePolling:
         self._queue = Queue(queue.queue_type, queue.cluster_type or "", queue.cluster_id or "")
         self._labels = (project.name, *self._queue)
         self._totals = project.totals_of(self._queue)
-        self._lost_told = False
+        self._lost = Notice(
+            "a queue was not read as a whole", "the queue is read as a whole again", **self._key._asdict()
+        )
 
     async def poll(self) -> QueueListing:
         try:
-            return await self._project.reader.read(QUEUING_JOBS, self._queue, self._project.token)
+            return await read_queue(self._project.pages, QUEUING_JOBS, self._queue)
         except RejectedError as error:
             text = Text(f"{error}; the queue is at {self._place}", f"{error.text.zh}；该队列在 {self._place}")
             raise RejectedError(text, api_code=error.api_code) from None
@@ -182,7 +182,7 @@ class QueuePolling:
         project, context = self._project, self._project.context
         context.own.rejected(project.name, QUEUING_JOBS.name, listing.rejected + listing.rejected_values)
         project.tell_skew(listing.skew)
-        self._tell_lost(listing)
+        self._lost.tell(bool(listing.lost), length=listing.length, reason=listing.lost)
         await self._conclude(listing)
         kinds = 0 if listing.content is None else len(listing.content.jobs)
         chunks = await off_loop(kinds, WORK_ON_LOOP_LIMIT, lambda: rendered(self._labels, listing, self._totals))
@@ -194,16 +194,6 @@ class QueuePolling:
         totals = self._totals
         size = len(listing.ids) + len(totals.flow.present)
         totals.take(await off_loop(size, WORK_ON_LOOP_LIMIT, lambda: totals.conclusion(listing, at, longest_gap)))
-
-    def _tell_lost(self, listing: QueueListing) -> None:
-        """Log once that the queue cannot be read as a whole, and once that it can again."""
-        if listing.lost and not self._lost_told:
-            log.warning(
-                "a queue was not read as a whole", **self._key._asdict(), length=listing.length, reason=listing.lost
-            )
-        elif self._lost_told and not listing.lost:
-            log.info("the queue is read as a whole again", **self._key._asdict())
-        self._lost_told = bool(listing.lost)
 
 
 class OctopusRow(Shape, frozen=True, kw_only=True):

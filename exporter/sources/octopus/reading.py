@@ -6,31 +6,26 @@ millisecond, so a queue of any length is read without a long stop.
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
-from urllib.parse import quote, urlencode
+from typing import Final, NamedTuple
 
-from exporter.clock import Clock
+import msgspec
+
 from exporter.errors import (
     AuthenticationError,
     DecodeError,
     PermissionDeniedError,
     PollError,
-    RejectedError,
     ThrottledError,
     TransientError,
 )
-from exporter.http import Endpoint, TokenProvider, Upstream
+from exporter.http import Response
 from exporter.records import Record
 from exporter.sources.collector import Collector
-from exporter.sources.octopus.pages import Page, WireRow, read_page
+from exporter.sources.octopus.pages import Page, PageReader, read_page
+from exporter.sources.values import Count, as_id, text_from
 
-# The most that the newer page allows; what the older one's example shows, for deployments that reject the former.
-PAGE_SIZE, SMALL_PAGE_SIZE = 200, 10
-# Seconds for which a rejection of the larger page is remembered: deployments are updated.
-SMALL_FOR = 3600.0
 # A queue that grows while it is read must come to an end: twice as many pages as it seemed to have, and a few.
 SPARE_PAGES = 10
 MAX_PAGES = 1000
@@ -38,10 +33,38 @@ MAX_PAGES = 1000
 LOST_LIMIT = 3
 
 
+# A number as JSON has it, of no more digits than a Long.
+PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+
 # The queue entry's number, or text where an API sends that.
 EntryId = int | str
-# Job type, processor and resource spec as the API spells them; "" where it says nothing.
+# A name as the API spells it.
+Spelled = str | int | float | bool | None
+# Job type, processor and resource spec; "" where it says nothing.
 Kind = tuple[str, str, str]
+
+
+class QueueRow(msgspec.Struct, gc=False):
+    """A row that can be told from others. ``rank_stamp`` is in milliseconds; it changes when the entry is moved."""
+
+    id: int | str | float
+    job_type: Spelled = None
+    processor_name: Spelled = None
+    resource_spec: Spelled = None
+    rank_stamp: Count | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an id that cannot be used; it is the same in whatever form it was sent."""
+        if type(self.id) is not int:
+            self.id = entry_id(self.id)
+
+
+def entry_id(sent: str | float) -> EntryId:
+    """Return the id of an entry. Raises ValueError for one that cannot be used."""
+    text = as_id(sent)
+    if text is None:
+        raise ValueError("not a usable id")
+    return int(text) if PLAIN_NUMBER.fullmatch(text) else text
 
 
 class Requested(Record, frozen=True, gc=False):
@@ -94,68 +117,35 @@ class Queue(NamedTuple):
     cluster_id: str = ""
 
 
-class QueueReader:
-    """Reads the queues of one project, one request at a time if its upstream is made so. Raises PollError."""
+async def read_queue(pages: PageReader, collector: Collector, queue: Queue) -> QueueListing:
+    """Read all that is in `queue`, by requests for the path of `collector`.
 
-    def __init__(self, upstream: Upstream, *, base_url: str, project_id: str, clock: Clock) -> None:
-        self._upstream = upstream
-        self._base_url = base_url
-        self._project_id = quote(project_id, safe="")
-        self._clock = clock
-        self._small_until = 0.0
+    Raises the PollError of the first page; a later page that fails is lost, and the listing is then not complete.
+    """
 
-    async def read(self, collector: Collector, queue: Queue, tokens: TokenProvider) -> QueueListing:
-        """Read all that is in `queue`, by requests for the path of `collector`.
+    async def ask(limit: int, offset: int) -> Page[QueueRow]:
+        return await pages.page(collector, _read, limit, offset, **queue._asdict())
 
-        Raises the PollError of the first page; a later page that fails is lost, and the listing is then not complete.
-        """
-        ask = self._asking(collector, queue, tokens)
-        size, page = await self._first_page(ask)
-        reading = Reading(page)
-        bound = pages_allowed(page.total, size)
-        while reading.goes_on:
-            if reading.pages >= bound:
-                reading.stop(f"it grew while it was read, so reading stopped after {bound} pages")
-                break
-            try:
-                reading.add(await ask(reading.offset, size))
-            except (AuthenticationError, PermissionDeniedError):
-                raise
-            except PollError as error:
-                reading.lose(size, str(error))
-                if reading.lost_pages >= LOST_LIMIT or not worth_going_on(error):
-                    reading.stop(str(error))
-        return reading.listing()
-
-    async def _first_page(self, ask: "Ask") -> tuple[int, Page]:
-        """Return the size of pages, and the first of them.
-
-        No page says how a size is rejected. So any 400 for the large one is answered with the small one: if that is
-        rejected as well, the reason was another.
-        """
-        if self._clock.monotonic() < self._small_until:
-            return SMALL_PAGE_SIZE, await ask(0, SMALL_PAGE_SIZE)
+    size, page = await pages.first(ask)
+    reading = Reading(page)
+    bound = pages_allowed(page.total, size)
+    while reading.goes_on:
+        if reading.pages >= bound:
+            reading.stop(f"it grew while it was read, so reading stopped after {bound} pages")
+            break
         try:
-            return PAGE_SIZE, await ask(0, PAGE_SIZE)
-        except RejectedError:
-            page = await ask(0, SMALL_PAGE_SIZE)
-        self._small_until = self._clock.monotonic() + SMALL_FOR
-        return SMALL_PAGE_SIZE, page
-
-    def _asking(self, collector: Collector, queue: Queue, tokens: TokenProvider) -> "Ask":
-        """Return the way to a page, by its offset and size."""
-        base = self._base_url + collector.path.format(project_id=self._project_id)
-
-        def ask(offset: int, limit: int) -> Awaitable[Page]:
-            wanted = {**queue._asdict(), "limit": limit, "offset": offset}
-            given = {name: value for name, value in wanted.items() if value != ""}
-            url = f"{base}?{urlencode(given, quote_via=quote, safe='')}"
-            return Endpoint(self._upstream, tokens, collector.name, url, "X-Auth-Token").get(read_page)
-
-        return ask
+            reading.add(await ask(size, reading.offset))
+        except (AuthenticationError, PermissionDeniedError):
+            raise
+        except PollError as error:
+            reading.lose(size, str(error))
+            if reading.lost_pages >= LOST_LIMIT or not worth_going_on(error):
+                reading.stop(str(error))
+    return reading.listing()
 
 
-Ask = Callable[[int, int], Awaitable[Page]]
+def _read(response: Response) -> Page[QueueRow]:
+    return read_page(response, QueueRow)
 
 
 def pages_allowed(total: int | None, size: int) -> int:
@@ -173,7 +163,7 @@ def worth_going_on(error: PollError) -> bool:
 class Reading:
     """A queue as far as it was read, beginning with its first page. `offset` is where the next page begins."""
 
-    def __init__(self, first: Page) -> None:
+    def __init__(self, first: Page[QueueRow]) -> None:
         self.pages = 0
         self.lost_pages = 0
         self.offset = 0
@@ -189,13 +179,13 @@ class Reading:
         self._lost = ""
         self.add(first)
 
-    def add(self, page: Page) -> None:
+    def add(self, page: Page[QueueRow]) -> None:
         """Take in the page at `offset`."""
         self._moved = self._moved or page.total != self._total
         self._total = page.total
         self._rejected += page.rejected
-        self._rejected_values += page.rejected_values
-        self._rank_lost = self._rank_lost or page.rank_lost
+        self._rejected_values += page.odd
+        self._rank_lost = self._rank_lost or any(row.rank_stamp is None for row in page.flawed)
         new = sum(self._take(row) for row in page.rows)
         if page.rows and not new:
             self._note(f"the page at offset {self.offset} holds only rows that came before")
@@ -234,12 +224,12 @@ class Reading:
             rejected_values=self._rejected_values,
         )
 
-    def _take(self, row: WireRow) -> bool:
+    def _take(self, row: QueueRow) -> bool:
         """Whether the row is new."""
         if row.id in self._ids:
             self._moved = True
             return False
-        self._ids.add(row.id)
+        self._ids.add(row.id)  # type: ignore[arg-type]  # it is an EntryId by now
         self._jobs[label(row.job_type), label(row.processor_name), label(row.resource_spec)] += 1
         if row.rank_stamp is not None and (self._oldest is None or row.rank_stamp < self._oldest):
             self._oldest = row.rank_stamp
@@ -264,9 +254,9 @@ class Reading:
         return QueueContent(dict(self._jobs), requested(self._jobs), oldest)
 
 
-def label(value: str | int | None) -> str:
+def label(value: Spelled) -> str:
     """Open sets of values are kept as they come."""
-    return "" if value is None else str(value)
+    return value if type(value) is str else text_from(value) or ""
 
 
 def requested(jobs: Counter[Kind]) -> Requested:
@@ -284,7 +274,7 @@ def requested(jobs: Counter[Kind]) -> Requested:
 
 
 def number(amount: Fraction) -> float:
-    """Return a whole number stays exact, whatever its size."""
+    """Return an amount; a whole number stays exact, whatever its size."""
     return int(amount) if amount.denominator == 1 else float(amount)
 
 

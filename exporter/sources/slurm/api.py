@@ -4,7 +4,6 @@ Sources: Slurm's manual (slurmrestd, the page "REST API Reference") and answers 
 success where HTTP says 200 and its list ``errors`` is empty.
 """
 
-import base64
 import random
 from typing import Annotated, Any, Final
 
@@ -23,7 +22,7 @@ from exporter.errors import (
 )
 from exporter.http import Issued, Response, excerpt, one_line, retry_after_of
 from exporter.http.message import http_error
-from exporter.sources.values import NULL, UNREADABLE, Count, Name, as_id, epoch_seconds, lenient
+from exporter.sources.values import NULL, UNREADABLE, Count, Name, lenient, read_jwt
 from exporter.text import Text
 
 # Slurm 26.05 to 22.05, the newest first. Each release serves three or four of them.
@@ -185,24 +184,6 @@ def without_answer(response: Response) -> PollError:
     return ServerError(text) if status >= 500 else UnexpectedStatusError(text)  # noqa: PLR2004 - server errors
 
 
-class WireClaims(msgspec.Struct, gc=False):
-    """The claims of a token by ``scontrol token``: ``exp`` in seconds since the epoch, and the user it is for."""
-
-    exp: Any = None
-    sun: Any = None
-
-
-_claims = msgspec.json.Decoder(WireClaims)
-
-
 def read_token(token: str) -> Issued:
-    """Return the expiry and the user of `token`, a JWT.
-
-    Unknown where it does not decode, for it may still be accepted.
-    """
-    try:
-        _, payload, _ = token.split(".")
-        claims = _claims.decode(base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True))
-    except UNREADABLE:
-        return Issued(token)
-    return Issued(token, epoch_seconds(claims.exp), as_id(claims.sun) or "")
+    """Return the expiry and the user of `token`, as ``scontrol token`` makes it."""
+    return read_jwt(token, "exp", "sun")

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import structlog
-
 from exporter.errors import UnexpectedStatusError
 from exporter.http import Response
 from exporter.metrics.family import Text
@@ -14,11 +12,10 @@ from exporter.sources.collector import Collector, Subject, label_part, register
 from exporter.sources.slurm.api import open_answer
 from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster, whose
 from exporter.sources.slurm.rows import ClusterJobs, OwnedJob, completed, read_jobs, read_waiting_tasks, tasks_like
+from exporter.sources.source import Notice
 from exporter.sources.tracked import Followed
 from exporter.threads import off_loop
 from exporter.tracking import MemberKey
-
-log = structlog.get_logger()
 
 # Sorting this many jobs takes a few milliseconds; more is done in a thread.
 SORT_ON_LOOP_LIMIT: Final = 2_000
@@ -37,14 +34,18 @@ class JobsPolling:
         self._seen = set[MemberKey]()
         # When a whole list was read last, by the tracker's clock.
         self._listed_at: float | None = None
-        self._cut_told = False
+        self._cut = Notice(
+            "slurmrestd cuts off the list of an array's waiting tasks, so some are missing; set SLURM_BITSTR_LEN=0 "
+            "in its environment, or use an API of v0.0.40 or later",
+            source=cluster.name,
+        )
 
     async def poll(self) -> jobs.Listed:
         fingerprint: int | None
         fingerprint, found = await self._cluster.get(JOBS, JOBS.path, _read)
         if found.cut:
             found = completed(found, await self._waiting_tasks())
-            self._tell_cut(missing=found.rejected > 0)
+            self._cut.tell(found.rejected > 0)
             fingerprint = None
         if found.forgotten:
             found.jobs.extend(self._cancelled_tasks(found))
@@ -87,16 +88,6 @@ class JobsPolling:
             ids = [job_id for job_id in known if job_id.startswith(f"{row.job.id}_") and job_id not in listed]
             # No poll saw them: then it is one job, as in Slurm's own lists.
             yield from tasks_like(row, ids or [row.job.id])
-
-    def _tell_cut(self, *, missing: bool) -> None:
-        """Log once that not all waiting tasks of an array are listed."""
-        if missing and not self._cut_told:
-            log.warning(
-                "slurmrestd cuts off the list of an array's waiting tasks, so some are missing; set SLURM_BITSTR_LEN=0 "
-                "in its environment, or use an API of v0.0.40 or later",
-                source=self._cluster.name,
-            )
-        self._cut_told = missing
 
     def _members_before(self) -> set[MemberKey]:
         """Return the members who had jobs before, also before a restart."""

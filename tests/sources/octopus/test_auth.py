@@ -25,9 +25,7 @@ from exporter.redaction import redact
 from exporter.simulator import Fault
 from exporter.simulator.octopus import iso
 from exporter.sources.octopus.auth import IamLogin
-from exporter.sources.octopus.queuing_jobs import QUEUING_JOBS
-from exporter.sources.octopus.reading import QueueReader
-from tests.support.octopus import INTERNAL, AtWork
+from tests.support.octopus import AtWork
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -62,7 +60,7 @@ async def test_the_request_is_the_documented_one(at_work: AtWork) -> None:
 async def test_a_token_opens_the_project_and_is_kept(at_work: AtWork) -> None:
     token = at_work.iam()
     for _ in range(3):
-        assert (await at_work.client.read(QUEUING_JOBS, INTERNAL, token)).complete
+        assert (await at_work.read_by(token)).complete
     assert logins(at_work) == 1
     assert at_work.refreshes.counts == {True: 1}
     assert at_work.refreshes.expiries == [at_work.clock.now() + DAY]
@@ -105,7 +103,7 @@ async def test_a_token_that_expired_early_is_replaced_once_for_all(at_work: AtWo
     token = at_work.iam()
     await token.current()
     at_work.project.expire_tokens()
-    listings = await asyncio.gather(*(at_work.client.read(QUEUING_JOBS, INTERNAL, token) for _ in range(5)))
+    listings = await asyncio.gather(*(at_work.read_by(token) for _ in range(5)))
     assert all(listing.complete for listing in listings)
     assert logins(at_work) == 2
 
@@ -114,7 +112,7 @@ async def test_a_token_that_expired_early_is_replaced_once_for_all(at_work: AtWo
 async def test_each_way_to_reject_a_token_gets_another_one(at_work: AtWork, status: int, code: str) -> None:
     token = at_work.iam()
     at_work.project.faults.add(Fault(kind="error", endpoint="queuing_jobs", status=status, code=code, times=1))
-    assert (await at_work.client.read(QUEUING_JOBS, INTERNAL, token)).complete
+    assert (await at_work.read_by(token)).complete
     assert logins(at_work) == 2
 
 
@@ -122,17 +120,17 @@ async def test_midway_through_a_queue_as_well(at_work: AtWork) -> None:
     at_work.hold((1, 450))
     token = at_work.iam()
     at_work.project.faults.add(Fault(kind="refused", endpoint="queuing_jobs", offset=200, times=1))
-    listing = await at_work.client.read(QUEUING_JOBS, INTERNAL, token)
+    listing = await at_work.read_by(token)
     assert (listing.complete, logins(at_work)) == (True, 2)
 
 
 async def test_a_token_of_another_region_is_explained_and_not_asked_for_again_and_again(at_work: AtWork) -> None:
     token = at_work.iam(project="cn-east-3")
     with pytest.raises(PermissionDeniedError, match="another region than base_url"):
-        await at_work.client.read(QUEUING_JOBS, INTERNAL, token)
+        await at_work.read_by(token)
     for _ in range(5):
         with pytest.raises(PermissionDeniedError):
-            await at_work.client.read(QUEUING_JOBS, INTERNAL, token)
+            await at_work.read_by(token)
     assert logins(at_work) <= 3
 
 
@@ -140,7 +138,7 @@ async def test_a_permission_that_is_missing_costs_no_login(at_work: AtWork) -> N
     token = at_work.iam()
     at_work.project.faults.add(Fault(kind="error", endpoint="queuing_jobs", status=403, code="octopus.400003"))
     with pytest.raises(PermissionDeniedError):
-        await at_work.client.read(QUEUING_JOBS, INTERNAL, token)
+        await at_work.read_by(token)
     assert logins(at_work) == 1
 
 
@@ -240,9 +238,7 @@ async def test_a_token_longer_than_common_limits_of_headers_travels_both_ways(at
         return web.json_response({"payload": {"list": [], "page_info": {"offset": 0, "limit": 10, "total": 0}}})
 
     url = await at_work.network.serve(project)
-    upstream = at_work.network.upstream("driving", clock=at_work.clock)
-    client = QueueReader(upstream, base_url=url, project_id="p", clock=at_work.clock)
-    assert (await client.read(QUEUING_JOBS, INTERNAL, at_work.iam(url=url))).complete
+    assert (await at_work.read(pages=at_work.new_pages(at_work.iam(url=url), url))).complete
 
 
 async def test_the_end_is_by_the_clock_of_iam(at_work: AtWork) -> None:

@@ -54,7 +54,7 @@ async def polls(*of_polls: list[Answer]) -> tuple[Polled, Ends]:
 async def each_of(project: Collecting, *of_polls: list[Answer]) -> tuple[Polled, Ends]:
     for of_poll in of_polls:
         polled = await project.poll(*of_poll)
-    return polled, project.remembered["data"]
+    return polled, project.remembered.get("data", Ends())
 
 
 def spells(histogram: Histogram) -> tuple[int, float]:

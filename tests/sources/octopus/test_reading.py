@@ -10,9 +10,9 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.simulator import Fault
-from exporter.sources.octopus.queuing_jobs import QUEUING_JOBS
-from exporter.sources.octopus.reading import LOST_LIMIT, MAX_PAGES, SMALL_FOR, Queue, pages_allowed
-from tests.support.octopus import INTERNAL, PROCESSOR, AtWork, entries
+from exporter.sources.octopus.pages import SMALL_FOR
+from exporter.sources.octopus.reading import LOST_LIMIT, MAX_PAGES, Queue, pages_allowed
+from tests.support.octopus import PROCESSOR, AtWork, entries
 
 KEY = ("INTERNAL", "", "")
 
@@ -144,7 +144,7 @@ async def test_a_service_in_trouble_is_not_asked_for_all_pages(at_work: AtWork) 
 async def test_a_lost_page_is_asked_for_again_first(at_work: AtWork) -> None:
     at_work.hold((1, 450))
     at_work.project.faults.add(lost_page(200, times=1))
-    reading = asyncio.ensure_future(at_work.new_client(retries=1).read(QUEUING_JOBS, INTERNAL, at_work.pasted))
+    reading = asyncio.ensure_future(at_work.read(pages=at_work.new_pages(at_work.pasted, retries=1)))
     while not at_work.clock.pending:  # noqa: ASYNC110 - the pages come over a real socket
         await asyncio.sleep(0.01)
     await at_work.clock.advance(1)
