@@ -164,7 +164,7 @@ def value_of(raw: msgspec.Raw) -> object:
 
 
 def read_jwt(token: str, expires: str, owner: str) -> Issued:
-    """Return what `token`, a JWT that its server signed with a secret of its own, says in the claims of these names.
+    """Return a JWT, which its server signed with a secret of its own, and the values of its claims of these names.
 
     Unknown where it does not decode, for it may still be accepted.
     """

@@ -238,7 +238,7 @@ class DataJobsPolling:
 
     @property
     def _ends(self) -> dict[str, Ends]:
-        """What was counted in each list so far; a reload goes on with it."""
+        """The counts of each list so far; a reload goes on with them."""
         found: dict[str, Ends] = self._project.context.display.remembered.setdefault(
             self._key, {kind.label: Ends() for kind in KINDS}
         )

@@ -65,7 +65,7 @@ class Page(Generic[R]):
 
     @property
     def skew(self) -> float | None:
-        """How far this machine's clock is ahead of the server's in seconds; None where that is unknown."""
+        """The lead of this machine's clock over the server's in seconds; None where that is unknown."""
         return None if self.at is None else self.received - self.at
 
 

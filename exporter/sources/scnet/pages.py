@@ -60,7 +60,7 @@ class Wanted(NamedTuple):
     size: int
 
 
-# What tells a row from all others.
+# Values that tell a row from all others.
 Key = tuple[Any, ...]
 
 
@@ -146,7 +146,7 @@ def read_page(response: Response, collector: Collector) -> Page:
 
 
 class JobRow(msgspec.Struct, gc=False, rename="camel"):
-    """What a row of each of the lists tells of a job; the amount is that in use."""
+    """Fields that the rows of all lists have; the amount is that in use."""
 
     job_id: Id
     job_name: Name = Name("")
