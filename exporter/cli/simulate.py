@@ -12,7 +12,6 @@ from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Value
 from exporter.cli.output import print_error, write
 from exporter.errors import ExporterError
-from exporter.simulator.directory import Account
 from exporter.simulator.octopus import OctopusProject, default_projects
 from exporter.simulator.quirks import Quirks
 from exporter.simulator.replay import Replay, ReplayError
@@ -20,6 +19,7 @@ from exporter.simulator.replay import configuration as replayed_configuration
 from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator, is_loopback, listen
 from exporter.simulator.spec import DAY, default_regions
+from exporter.simulator.tokens import Account
 from exporter.sources.collector import Collector, collectors_of
 from exporter.supervise import stop_on_signals
 

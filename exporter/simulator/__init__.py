@@ -4,7 +4,6 @@ It knows nothing of the exporter.
 """
 
 from exporter.simulator.batch import BatchSystem, JobTruth, Resources, Run, SimJob, State
-from exporter.simulator.directory import Account
 from exporter.simulator.faults import Fault
 from exporter.simulator.octopus import (
     DataQueueSpec,
@@ -29,6 +28,7 @@ from exporter.simulator.spec import (
     default_region,
     default_regions,
 )
+from exporter.simulator.tokens import Account
 
 __all__ = [
     "Account",

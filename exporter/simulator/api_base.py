@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import ClassVar, Final
@@ -14,14 +14,16 @@ from typing import ClassVar, Final
 from aiohttp import web
 
 from exporter.simulator.batch import BatchSystem
-from exporter.simulator.faults import EnvelopeWriter, Faults, pause, strike
+from exporter.simulator.faults import EnvelopeWriter, Fault, Faults, json_response
 from exporter.simulator.spec import HOUR, RegionSpec
 from exporter.simulator.tokens import fingerprint
 
 Answer = Callable[[web.Request], Awaitable[web.Response]]
+RightAnswer = Callable[[], Awaitable[web.Response]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SLICE: Final = HOUR  # simulated; a few milliseconds of work
+_DROP: Final = 16  # bytes of an answer that drips
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,69 @@ class SimulatedApi(ABC):
         user, offset = self.concerned(request)
         seconds, fault = self.faults.take(endpoint, user, offset)
         if seconds:
-            await pause(self, seconds)
-        return await (right() if fault is None else strike(fault, self, request, right))
+            await self._pause(seconds)
+        return await (right() if fault is None else self._strike(fault, request, right))
+
+    async def _strike(self, fault: Fault, request: web.Request, right: RightAnswer) -> web.StreamResponse:
+        """Answer `request` with the fault; `right` makes the request take effect and returns the right answer."""
+        if fault.after:
+            await right()
+        if fault.kind in ("hang", "disconnect"):
+            if fault.kind == "hang":
+                await self.stopping.wait()
+            return hung_up(request)
+        wrong = self._wrong(fault)
+        return await self._spoilt(fault, request, await right()) if wrong is None else wrong
+
+    def _wrong(self, fault: Fault) -> web.Response | None:
+        """Return the answer to a request that is not the right one in any part; None for a fault that only spoils that."""
+        match fault.kind:
+            case "refused":
+                return self.refuse_token()
+            case "redirect":
+                return web.Response(status=302, headers={"Location": fault.location})
+            case "status":
+                return web.Response(status=fault.status, headers=self._retry_after(fault), text="simulated fault")
+        body = told(fault, self.writer)
+        if body is None or fault.kind != "error":
+            return None if body is None else json_response(body)
+        return json_response(body, fault.status, self._retry_after(fault))
+
+    async def _spoilt(self, fault: Fault, request: web.Request, right: web.Response) -> web.StreamResponse:
+        """Send the right answer, which the fault makes longer, shorter or slower."""
+        whole = right.body if isinstance(right.body, bytes) else b""
+        half = whole[: len(whole) // 2]
+        if fault.kind == "broken_json":
+            return json_response(half + b"<")
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        pieces = [half]
+        if fault.kind == "huge":
+            pieces = [*[b" " * 2**20] * fault.mebibytes, whole]
+        else:
+            response.content_length = len(whole)
+        if fault.kind == "drip":
+            pieces = [whole[at : at + _DROP] for at in range(0, len(whole), _DROP)]
+        await response.prepare(request)
+        # The client may close the connection before all is sent, and this task not be cancelled yet.
+        with suppress(ConnectionResetError):
+            for piece in pieces:
+                await response.write(piece)
+                if fault.kind == "drip":
+                    await self._pause(fault.seconds / len(pieces))
+        if fault.kind == "truncated":
+            hung_up(request)
+        return response
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not longer than the simulator lives."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+
+    def _retry_after(self, fault: Fault) -> dict[str, str]:
+        if fault.retry_after is None:
+            return {}
+        date = formatdate(self.wall_clock() + fault.retry_after, usegmt=True)
+        return {"Retry-After": date if fault.retry_after_as_date else f"{fault.retry_after:g}"}
 
     def _record(self, endpoint: str, request: web.Request) -> RequestRecord:
         return RequestRecord(
@@ -195,3 +258,26 @@ class SimulatedApi(ABC):
             user=self.concerned(request)[0],
             token=fingerprint(request.headers.get(self.token_header, "")),
         )
+
+
+def told(fault: Fault, writer: EnvelopeWriter) -> bytes | None:
+    """Return the body of a fault that is an answer of its own; None for one that spoils the right answer."""
+    match fault.kind:
+        case "empty":
+            return b""
+        case "wrong_shape":
+            return writer.envelope({"unexpected": [1, None]} if fault.data is None else fault.data)
+        case "code" | "error":
+            return writer.envelope(fault.data, fault.code)
+        case "null_form":
+            return writer.no_jobs(fault.null_form)
+        case "no_effect":
+            return writer.envelope({"0": "delete the jobs successfully!"})
+    return None
+
+
+def hung_up(request: web.Request) -> web.StreamResponse:
+    """Close the connection; what is returned can no longer be sent."""
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()

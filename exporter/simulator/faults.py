@@ -6,13 +6,10 @@ The same over HTTP: ``POST /simulator/faults`` with ``{"kind": "status", "endpoi
 `seconds` and `retry_after` may be durations such as ``"500ms"``.
 """
 
-import asyncio
 import json
 import random
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from email.utils import formatdate
+from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -195,156 +192,9 @@ class EnvelopeWriter(Protocol):
     def no_jobs(self, form: NullForm) -> bytes: ...
 
 
-class Stage(Protocol):
-    """The part of a region or project that faults use."""
-
-    @property
-    def writer(self) -> EnvelopeWriter: ...
-
-    stopping: asyncio.Event
-
-    def wall_clock(self) -> float: ...
-
-    def refuse_token(self) -> web.Response: ...
-
-
-Answer = Callable[[], Awaitable[web.Response]]
-
-
-async def strike(fault: Fault, stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Answer `request` with the fault; `answer` makes the request take effect and returns the right answer."""
-    if fault.after:
-        await answer()
-    if fault.kind in _BODIES:
-        return json_response(_BODIES[fault.kind](fault, stage.writer))
-    if fault.kind in _RESPONSES:
-        return _RESPONSES[fault.kind](fault, stage)
-    return await _ON_THE_WIRE[fault.kind](fault, stage, request, answer)
-
-
-async def pause(stage: Stage, seconds: float) -> None:
-    """Sleep, but not longer than the simulator lives."""
-    try:
-        await asyncio.wait_for(stage.stopping.wait(), seconds)
-    except TimeoutError:
-        return
-
-
 def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=body, status=status, headers=headers, content_type="application/json", charset="utf-8")
 
 
 def dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _wrong_shape(fault: Fault, writer: EnvelopeWriter) -> bytes:
-    return writer.envelope({"unexpected": [1, None]} if fault.data is None else fault.data)
-
-
-_BODIES: Final[dict[Kind, Callable[[Fault, EnvelopeWriter], bytes]]] = {
-    "empty": lambda _fault, _writer: b"",
-    "wrong_shape": _wrong_shape,
-    "code": lambda fault, writer: writer.envelope(fault.data, fault.code),
-    "null_form": lambda fault, writer: writer.no_jobs(fault.null_form),
-    "no_effect": lambda _fault, writer: writer.envelope({"0": "delete the jobs successfully!"}),
-}
-
-
-def _error(fault: Fault, stage: Stage) -> web.Response:
-    body = stage.writer.envelope(fault.data, fault.code)
-    return web.Response(
-        status=fault.status, headers=_retry_after(fault, stage), body=body, content_type="application/json"
-    )
-
-
-def _status(fault: Fault, stage: Stage) -> web.Response:
-    return web.Response(status=fault.status, headers=_retry_after(fault, stage), text="simulated fault")
-
-
-def _retry_after(fault: Fault, stage: Stage) -> dict[str, str]:
-    headers = {}
-    if fault.retry_after is not None:
-        date = formatdate(stage.wall_clock() + fault.retry_after, usegmt=True)
-        headers["Retry-After"] = date if fault.retry_after_as_date else f"{fault.retry_after:g}"
-    return headers
-
-
-_RESPONSES: Final[dict[Kind, Callable[[Fault, Stage], web.Response]]] = {
-    "error": _error,
-    "status": _status,
-    "redirect": lambda fault, _stage: web.Response(status=302, headers={"Location": fault.location}),
-    "refused": lambda _fault, stage: stage.refuse_token(),
-}
-
-
-async def _hang(_fault: Fault, stage: Stage, request: web.Request, _answer: Answer) -> web.StreamResponse:
-    await stage.stopping.wait()
-    return _hung_up(request)
-
-
-async def _disconnect(_fault: Fault, _stage: Stage, request: web.Request, _answer: Answer) -> web.StreamResponse:
-    return _hung_up(request)
-
-
-async def _broken_json(_fault: Fault, _stage: Stage, _request: web.Request, answer: Answer) -> web.StreamResponse:
-    whole = await _whole(answer)
-    return json_response(whole[: len(whole) // 2] + b"<")
-
-
-async def _truncated(_fault: Fault, _stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
-    whole = await _whole(answer)
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
-    await response.prepare(request)
-    await response.write(whole[: len(whole) // 2])
-    _hung_up(request)
-    return response
-
-
-async def _huge(fault: Fault, _stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
-    whole = await _whole(answer)
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(request)
-    # The client may close the connection before all is sent.
-    with suppress(ConnectionResetError):
-        for _ in range(fault.mebibytes):
-            await response.write(b" " * 2**20)
-        await response.write(whole)
-    return response
-
-
-async def _drip(fault: Fault, stage: Stage, request: web.Request, answer: Answer) -> web.StreamResponse:
-    whole = await _whole(answer)
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
-    await response.prepare(request)
-    pieces = [whole[at : at + _DROP] for at in range(0, len(whole), _DROP)]
-    # The client may just have closed the connection, and this task not be cancelled yet.
-    with suppress(ConnectionResetError):
-        for piece in pieces:
-            await response.write(piece)
-            await pause(stage, fault.seconds / len(pieces))
-    return response
-
-
-_DROP: Final = 16  # bytes
-
-_ON_THE_WIRE: Final[dict[Kind, Callable[[Fault, Stage, web.Request, Answer], Awaitable[web.StreamResponse]]]] = {
-    "hang": _hang,
-    "disconnect": _disconnect,
-    "broken_json": _broken_json,
-    "truncated": _truncated,
-    "huge": _huge,
-    "drip": _drip,
-}
-
-
-async def _whole(answer: Answer) -> bytes:
-    body = (await answer()).body
-    return body if isinstance(body, bytes) else b""
-
-
-def _hung_up(request: web.Request) -> web.StreamResponse:
-    """Close the connection; what is returned can no longer be sent."""
-    if request.transport is not None:
-        request.transport.close()
-    return web.Response()

@@ -391,6 +391,14 @@ class OctopusProject(SimulatedApi):
         if request.match_info["project_id"] != self.spec.project_id:
             raise RefusedError(self._error("octopus.400003"))
 
+    def _page(self, request: web.Request) -> tuple[int, int]:
+        """Return the offset and the limit of a page. Raises RefusedError."""
+        query = request.query
+        limit, offset = number(query.get("limit", str(self.spec.default_limit))), number(query.get("offset", "0"))
+        if limit is None or offset is None or not 1 <= limit <= self.max_limit:
+            raise RefusedError(self._error("octopus.400000", f"limit must be from 1 to {self.max_limit}"))
+        return offset, limit
+
     async def _data_jobs(self, request: web.Request) -> web.Response:
         return self._jobs(request, request.query.getall("status", []), internal=False)
 
@@ -400,16 +408,13 @@ class OctopusProject(SimulatedApi):
     def _jobs(self, request: web.Request, statuses: Sequence[str], *, internal: bool) -> web.Response:
         """Return the page of the jobs of processors, or of the service, the latest first."""
         self._check(request)
-        query = request.query
-        limit, offset = number(query.get("limit", str(self.spec.default_limit))), number(query.get("offset", "0"))
-        since = query.get("start_time", "0")
-        if limit is None or offset is None or not 1 <= limit <= self.max_limit or not since.isdigit():
-            return self._error("octopus.400000", f"limit must be from 1 to {self.max_limit}")
+        offset, limit = self._page(request)
+        since = number(request.query.get("start_time", "0"), digits=15)
+        if since is None:
+            return self._error("octopus.400000", "start_time is not a number of milliseconds")
         fed_by = {queue.fed_by for queue in self.spec.queues if (queue.queue_type == "INTERNAL") == internal}
         found = [
-            each
-            for each in data_jobs(self.batch, fed_by, float(since) / 1000)
-            if not statuses or each.status in statuses
+            each for each in data_jobs(self.batch, fed_by, since / 1000) if not statuses or each.status in statuses
         ]
         rows = [each.row() for each in found[offset : offset + limit]]
         return json_response(self.writer.page(rows, offset, limit, len(found), self.batch.now))
@@ -420,9 +425,7 @@ class OctopusProject(SimulatedApi):
         key = (query.get("queue_type", ""), query.get("cluster_type", ""), query.get("cluster_id", ""))
         if not key[0] or (key[1] == "MODELARTS" and not key[2]):
             return self._error("octopus.400000", "queue_type or cluster_id is missing")
-        limit, offset = number(query.get("limit", str(self.spec.default_limit))), number(query.get("offset", "0"))
-        if limit is None or offset is None or not 1 <= limit <= self.max_limit:
-            return self._error("octopus.400000", f"limit must be from 1 to {self.max_limit}")
+        offset, limit = self._page(request)
         rows = self._matching(key)
         body = self.writer.page(rows[offset : offset + limit], offset, limit, len(rows))
         self.after_page(key)
@@ -459,8 +462,9 @@ class OctopusProject(SimulatedApi):
         return json_response(self.writer.error(code, message), ERRORS[code][0])
 
 
-def number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None  # noqa: PLR2004 - no queue is longer
+def number(text: str, digits: int = 9) -> int | None:
+    """Return a whole number; None for any other text, and for more than `digits` digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
 
 
 def iam_error(status: int, message: str, title: str) -> web.Response:

@@ -12,12 +12,18 @@ from aiohttp import web
 
 from exporter.simulator import joblists
 from exporter.simulator.api_base import Answer, RefusedError, SimulatedApi, World
-from exporter.simulator.directory import Account, Directory, access_key_accepted, password_accepted, token_of
 from exporter.simulator.faults import json_response
 from exporter.simulator.quirks import Quirks, Writer, refusal
 from exporter.simulator.scnet import Region
 from exporter.simulator.spec import RegionSpec
-from exporter.simulator.tokens import PLATFORM_CLUSTER_ID
+from exporter.simulator.tokens import (
+    PLATFORM_CLUSTER_ID,
+    Account,
+    Directory,
+    access_key_accepted,
+    password_accepted,
+    token_of,
+)
 
 
 def balance_of(account: Account, regions: Iterable[Region]) -> float:

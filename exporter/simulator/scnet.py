@@ -9,14 +9,18 @@ from aiohttp import web
 
 from exporter.simulator import joblists
 from exporter.simulator.api_base import RefusedError, SimulatedApi, World
-from exporter.simulator.capacity import CapacityInterface
-from exporter.simulator.directory import Account, Directory, token_of
+from exporter.simulator.batch import PartitionTotals
 from exporter.simulator.faults import json_response
 from exporter.simulator.quirks import Quirks, Writer, refusal
 from exporter.simulator.spec import RegionSpec, UserSpec
-from exporter.simulator.tokens import ROLE_ADMINISTRATOR, ROLE_MEMBER, Claims
+from exporter.simulator.tokens import ROLE_ADMINISTRATOR, ROLE_MEMBER, Account, Claims, Directory, token_of
 
 _DELETE: Final = "5"  # the only jobMethod that is documented
+NO_LIMIT: Final = "-1"
+# GB that jobs leave behind in each core-hour.
+GB_PER_CORE_HOUR: Final = 0.02
+# Shares of their quota that users exceed it by before they delete files, and that they then keep.
+FULL, TIDY = 1.02, 0.7
 
 
 class Region(SimulatedApi):
@@ -119,7 +123,9 @@ class Region(SimulatedApi):
             web.get("/hpc/openapi/v2/view/jobs/state", self.handler("job_counts", self._job_counts)),
             web.get("/hpc/openapi/v2/view/walltime/users/{user}", self.handler("machine_time", self._machine_time)),
             web.delete("/hpc/openapi/v2/jobs", self.handler("delete", self._delete)),
-            *CapacityInterface(self.batch, self.caller, self._answer, self._error).routes(self.handler),
+            web.get("/hpc/openapi/v2/queuenames/users/{user}", self.handler("queue_capacity", self._queues)),
+            web.get("/hpc/openapi/v2/userquotas/userlimit", self.handler("user_limits", self._limits)),
+            web.get("/hpc/openapi/v2/parastor/quota/usernames/{user}", self.handler("storage_quota", self._storage)),
         ]
 
     def concerned(self, request: web.Request) -> tuple[str, None]:
@@ -209,6 +215,52 @@ class Region(SimulatedApi):
         if user is None:
             return set()
         return set(self._users) if of_group and user.administrator else {user.name}
+
+    # Capacity. All of it follows from the jobs: what they hold is not free, what they held is charged and has written files.
+
+    def _user(self, request: web.Request) -> UserSpec:
+        """Return the caller, who may ask about no other user. Raises RefusedError."""
+        caller = self.caller(request)
+        if request.match_info.get("user", caller.compute_user) != caller.compute_user:
+            raise self._error("10008")
+        return self._users[caller.compute_user]
+
+    def _scheduler(self, request: web.Request) -> int:
+        """Return the scheduler that is asked about. Raises RefusedError."""
+        wanted = request.query.get("strJobManagerID", "")
+        if not wanted:
+            raise self._error("10003")
+        known = {str(scheduler.id): scheduler.id for scheduler in self.spec.schedulers}
+        if wanted not in known:
+            raise self._error("10004")
+        return known[wanted]
+
+    async def _queues(self, request: web.Request) -> web.Response:
+        user, scheduler = self._user(request), self._scheduler(request)
+        rows = [
+            queue_row(partition)
+            for partition in self.batch.partitions()
+            if partition.scheduler == scheduler and partition.queue.groups in ((), (user.group,))
+        ]
+        return self._answer(rows or None)
+
+    async def _limits(self, request: web.Request) -> web.Response:
+        user, _ = self._user(request), self._scheduler(request)
+        kinds = ("Cpu", "Gpu", "Dcu", "Node", "SubmitJob", "RunJob")
+        row: dict[str, Any] = {f"{whose}Max{kind}": NO_LIMIT for whose in ("user", "account") for kind in kinds}
+        row["userMaxSubmitJob"] = sum(demand.max_pending for demand in user.demands) or NO_LIMIT
+        row["userMaxRunJob"] = NO_LIMIT if user.max_running is None else user.max_running
+        row["maxWallTime"] = NO_LIMIT
+        if user.machine_hours is not None:
+            left = user.machine_hours - self.batch.meters[user.name].at(self.batch.now).core_hours
+            row["maxWallTime"] = str(max(0, round(3600 * left)))
+        return self._answer(row)
+
+    async def _storage(self, request: web.Request) -> web.Response:
+        user = self._user(request)
+        used = storage_used(user, self.batch.meters[user.name].at(self.batch.now).core_hours)
+        path = f"/public/home/{user.name}"
+        return self._answer([{"path": path, "username": user.name, "threshold": user.quota, "usage": round(used, 3)}])
 
     async def _delete(self, request: web.Request) -> web.Response:
         caller = self.caller(request)
@@ -320,3 +372,36 @@ def _parse_job(text: str) -> tuple[str, str, str] | None:
     if not comma or len(parts) != len(("user", "job id", "nothing")) or parts[2]:
         return None
     return scheduler, parts[0], parts[1]
+
+
+def storage_used(user: UserSpec, core_hours: float) -> float:
+    """Return the GB that a user occupies after a number of core-hours: more and more, until files have to go."""
+    used = user.stored + core_hours * GB_PER_CORE_HOUR
+    over = used - FULL * user.quota
+    return used if over <= 0 else TIDY * user.quota + over % ((FULL - TIDY) * user.quota)
+
+
+def queue_row(partition: PartitionTotals) -> dict[str, Any]:
+    """Return the row of a queue, in the form of the captured one."""
+    queue = partition.queue
+    return {
+        "queueName": queue.name,
+        "id": queue.name,
+        "text": queue.name,
+        "queueEnabled": partition.enabled,
+        "queuePriority": 6000,
+        "queNodes": str(queue.nodes),
+        "queFreeNodes": str(partition.free_nodes),
+        "queNcpus": str(queue.nodes * queue.cores),
+        "queFreeNcpus": str(partition.free_cores),
+        "queMaxNcpus": NO_LIMIT,
+        "queMaxNgpus": NO_LIMIT,
+        "queMaxNdcus": NO_LIMIT,
+        "queMaxNodect": NO_LIMIT,
+        "queMaxPPN": str(queue.cores),
+        "queMaxGpuPN": str(queue.gpus),
+        "queMaxDcuPN": str(queue.dcus),
+        "queMaxWalltime": str(round(queue.time_limit)),
+        "queChargeRate": str(queue.price),
+        "aclHosts": ",".join(f"{queue.name}r{number}n00" for number in range(queue.nodes)),
+    }

@@ -10,13 +10,12 @@ from aiohttp import web
 
 from exporter.simulator.api_base import SimulatedApi, World
 from exporter.simulator.control import control_routes
-from exporter.simulator.directory import Account, Directory
 from exporter.simulator.octopus import OctopusProject, ProjectSpec
 from exporter.simulator.platform import Platform
 from exporter.simulator.quirks import Quirks
 from exporter.simulator.scnet import Region
 from exporter.simulator.spec import DAY, RegionSpec, default_regions
-from exporter.simulator.tokens import TokenOffice
+from exporter.simulator.tokens import Account, Directory, TokenOffice
 
 
 class Simulator:

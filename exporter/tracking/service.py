@@ -1,7 +1,8 @@
 """The tracker with its file: takes listings in, writes them in the background, shows what is written."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -181,7 +182,8 @@ class TrackingService:
         async with self._working:
             grace = self.graces.get(source, 0.0)
             for key, of_member in rows.items():
-                disagreements += await self._took_ends(key, of_member, grace)
+                work = partial(Tracker.work_ends, rows=of_member, at=self.time(), grace=grace)
+                disagreements += await self._work(key, len(of_member), work)
                 staged = self._stage(key)
                 await asyncio.sleep(0)
             self.tracker.set_mark(source, until)
@@ -190,11 +192,11 @@ class TrackingService:
             await staged.shown.wait()
         return disagreements
 
-    async def _took_ends(self, key: MemberKey, rows: Sequence[EndedJob], grace: float) -> int:
-        now = self.time()
+    async def _work(self, key: MemberKey, size: int, work: Callable[[TrackedMember], Step]) -> int:
+        """Let `work`, of this size, take in news of a member; return the number of disagreements."""
         member = self.tracker.join(key)
         try:
-            step = await off_loop(len(rows), _LARGE, lambda: Tracker.work_ends(member, rows, now, grace))
+            step = await off_loop(size, _LARGE, lambda: work(member))
             self.tracker.record(key, step)
         except BaseException:
             # Whatever was taken in of them: the file gets it as a whole.
@@ -238,17 +240,13 @@ class TrackingService:
 
     async def _take_in(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> int:
         async with self._working:
-            try:
-                grace = None if key.source in self._without_history else self.graces.get(key.source)
-                step = await _worked(self.tracker.join(key), listing, at, interval, grace)
-                self.tracker.record(key, step)
-            except BaseException:
-                # Whatever was taken in of it: the file gets it as a whole.
-                self.tracker.rewrite({key})
-                raise
+            grace = None if key.source in self._without_history else self.graces.get(key.source)
+            work = partial(Tracker.work, listing=listing, at=at, interval=interval, grace=grace)
+            size = len(listing.jobs) + len(self.tracker.join(key).state.jobs)
+            disagreements = await self._work(key, size, work)
             staged = self._stage(key)
         await staged.shown.wait()
-        return step.update.events.disagreements
+        return disagreements
 
     def _stage(self, key: MemberKey) -> _Staged:
         group = (key.source, key.group_id)
@@ -370,8 +368,3 @@ class TrackingService:
                 self._groups.pop(group, None)
             self._waits = {source: self.tracker.waits(source, self.time()) for source in self._waits}
             self._news.set()
-
-
-async def _worked(member: TrackedMember, listing: JobListing, at: float, interval: float, grace: float | None) -> Step:
-    size = len(listing.jobs) + len(member.state.jobs)
-    return await off_loop(size, _LARGE, lambda: Tracker.work(member, listing, at, interval, grace))

@@ -1,21 +1,23 @@
 """The lists of the status page: their rows, filtered, sorted and in pages, with tabs, form and pager."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from exporter.app.joblist import JobPage
+from exporter.app.joblist import job_facts
 from exporter.polling import STATES
 from exporter.records import WAITS, JobState
 from exporter.web.html import Markup, Parts, element, together, void
-from exporter.web.jobs import PER_JOB, SHOWN, JobCells, job_rows, picked
 from exporter.web.query import OF_JOBS, PageQuery
 from exporter.web.rows import (
     FIRST_SORT,
     GROUPED,
+    IN_USE,
     NUMBERS,
     VIEWS,
     Row,
     grouped,
+    is_unlisted,
+    member_rows,
     rows_of,
     sort_key,
     totals,
@@ -27,6 +29,18 @@ from exporter.web.texts import Texts, number
 DESCENDING_FIRST: Final = NUMBERS | {"last_success"}
 # Values of a target that its row shows; all are in its details.
 VALUES_SHOWN: Final = 6
+# The setting without which no single jobs are shown.
+PER_JOB: Final = "per_job: {enabled: true}"
+# The columns of the list of single jobs, each with what stands below it in the same cell.
+OF_JOB: Final[Mapping[str, str]] = {
+    "job": "name",
+    "user": "group",
+    "queue": "source",
+    "state": "reason",
+    **dict.fromkeys((*IN_USE, "submitted", "started", "since"), ""),
+}
+# Lists of which a part is missing while a list of jobs that tells its users is not known.
+OF_MEMBERS: Final = ("members", "people", "groups")
 # The column that names a row of each list.
 NAMING: Final = {view: columns[0] for view, columns in VIEWS.items()} | {"targets": "target"}
 
@@ -69,7 +83,8 @@ class Lists:
         self._parts = parts
         self._query = query
         self._counts = counts
-        self._jobs = JobCells(texts, parts, query)
+        # Those whose names are in a list of jobs that is not known.
+        self._unlisted = list(filter(is_unlisted, member_rows(status["targets"])))
 
     def html(self) -> Markup:
         query = self._query
@@ -79,9 +94,8 @@ class Lists:
             offset, limit = query.selection.offset, query.selection.limit
             shown, matching = chosen[offset : offset + limit], len(chosen)
         else:
-            page: JobPage = self._status["job_page"]
-            shown = chosen = list(job_rows(page))
-            matching = page.matching
+            shown = chosen = list(self._job_rows())
+            matching = self._status["job_page"].matching
         view = element(
             "section",
             element("h3", self._t(query.view), id="heading", class_="unseen"),
@@ -99,11 +113,22 @@ class Lists:
             id="lists",
         )
 
+    def _job_rows(self) -> Iterator[Row]:
+        for entry in self._status["job_page"].entries:
+            facts = job_facts(entry)
+            key = (facts["source"], facts["group"], facts["user"], facts["id"])
+            yield {**facts, **{name: getattr(entry, name) for name in IN_USE}, "job": facts["id"], "key": key}
+
     def _missing(self) -> Markup | None:
-        """Say whose jobs are not in the list because it is not known."""
-        names = self._status["jobs"]["missing"] if self._query.view == "jobs" else []
-        text = self._t("jobs_missing", names=self._t("comma").join(names))
-        return element("p", text, class_="missing") if names else None
+        """Say whose jobs or members are not in the list because they are not known."""
+        view, names = self._query.view, list[str]()
+        if view == "jobs":
+            names = self._status["jobs"]["missing"]
+        elif view in OF_MEMBERS:
+            names = sorted({row["source"] for row in self._unlisted})
+        text = "jobs_missing" if view == "jobs" else "members_missing"
+        names_text = self._t("comma").join(names)
+        return element("p", self._t(text, names=names_text), class_="missing") if names else None
 
     def _empty(self, matching: int, total: int) -> Markup:
         if self._query.view == "jobs" and not self._status["jobs"]["enabled"]:
@@ -178,7 +203,7 @@ class Lists:
             self._select("sort", [("" if column == first else column, text) for column, text in orders]),
             *(void("input", type="hidden", name=name, value=query.given[name]) for name in kept),
             element("button", t("apply")),
-            *picked(t, query, OF_JOBS),
+            *self._picked(),
             element(
                 "p",
                 t("all_shown", total) if chosen == total else t("shown", chosen, total=number(total)),
@@ -187,6 +212,15 @@ class Lists:
             ),
             role="search",
         )
+
+    def _picked(self) -> Iterator[Markup]:
+        """Yield a link for each parameter of single jobs that is set, which takes it away again."""
+        for name in OF_JOBS:
+            if name in self._query.given:
+                chosen = self._t("labelled", name=self._t(name), value=self._query.given[name])
+                address = f"{self._query.address(**{name: ''})}#lists"
+                again = self._t("all_again")
+                yield element("a", element("bdi", chosen), " ✕", href=address, class_="picked", title=again)
 
     def _select(self, name: str, choices: Iterable[tuple[str, str]]) -> Markup:
         """Return a choice of the parameter `name`, of values with their texts."""
@@ -197,7 +231,7 @@ class Lists:
 
     def _table(self, rows: Sequence[Row], every: Sequence[Row]) -> Markup:
         """Return the table of `rows`, and below it the sums of `every` row of the list that matches."""
-        columns = tuple(SHOWN) if self._query.view == "jobs" else VIEWS[self._query.view]
+        columns = tuple(OF_JOB) if self._query.view == "jobs" else VIEWS[self._query.view]
         head = element("tr", *(self._head(column) for column in columns), role="row")
         body = (
             element(
@@ -220,7 +254,7 @@ class Lists:
         )
 
     def _sums(self, columns: Sequence[str], rows: Sequence[Row]) -> Markup:
-        sums = totals(rows)
+        sums = totals([*rows, *(self._unlisted if self._query.view in OF_MEMBERS else ())])
         names = [column for column in columns if column not in NUMBERS]
         label = self._t("sum_of", len(rows))
         cells = (
@@ -253,7 +287,7 @@ class Lists:
             content: object = number(value)
             zero = value == 0
         elif self._query.view == "jobs":
-            content = self._jobs.cell(column, row)
+            content = self._of_job(column, row)
         elif column == "state":
             content = self._parts.chip(value)
         elif column == "target":
@@ -267,6 +301,35 @@ class Lists:
         else:
             content = element("bdi", self._title(row) if column == "collector" else value, title=value)
         return element("td", content, role="cell", class_=classes(column) + " zero" * zero, data_label=self._t(column))
+
+    def _of_job(self, column: str, row: Row) -> Markup | str:
+        if column in ("submitted", "started", "since"):
+            return self._job_time(column, row)
+        below = self._job_text(OF_JOB[column], row)
+        return together(
+            self._job_text(column, row) or number(None),
+            element("span", below, class_=f"below-{OF_JOB[column]}") if below else None,
+        )
+
+    def _job_text(self, column: str, row: Row) -> Markup | None:
+        value = row[column]
+        if not value or (column == "reason" and value == row["state"]):
+            return None
+        if column in ("state", "reason"):
+            unknown = row["raw_state"] if column == "state" else None
+            return element("span", self._t(value), title=unknown, class_=f"job-{column}")
+        name = element("bdi", value, title=value)
+        wanted = column in ("user", "queue")
+        return element("a", name, href=f"{self._query.address(**{column: value})}#lists") if wanted else name
+
+    def _job_time(self, column: str, row: Row) -> Markup | str:
+        if row[column] is None:
+            return number(None)
+        shown = self._parts.time(row[column])
+        basis = f"since_{row['since_basis']}"
+        if column != "since" or basis == "since_reported":
+            return shown
+        return element("span", *self._t.around(basis, when=shown), title=self._t(f"explain_{basis}"))
 
     def _name(self, value: str, row: Row) -> Markup:
         """Return the name of a row: of sums, with a link to what was added up; with its state, unless it is well."""

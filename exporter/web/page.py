@@ -12,13 +12,14 @@ from exporter.web.lists import Lists
 from exporter.web.query import PageQuery
 from exporter.web.rows import VIEWS, added, sizes
 from exporter.web.texts import LANGUAGES, Texts, number
-from exporter.web.waits import promises
 
 LANGUAGE_NAMES: Final = {"en": "English", "zh": "中文"}
 # Regions named in the headline at most, and users of one.
 NAMED: Final = 3
 # Names in a line of a card at most.
 WHOM: Final = 4
+# Queues whose waits are shown: a region may have hundreds. `hpc-exporter waits` and the status as JSON have all.
+MOST_WAITS: Final = 30
 # States of an account in which its jobs no longer start.
 NO_MORE_JOBS: Final = ("Owe", "Disable")
 # Severities of regions, the most urgent first.
@@ -380,3 +381,52 @@ def severity(source: Mapping[str, Any]) -> str:
     if problems:
         return "stale" if source["answers"] is False or problems == targets["total"] else "failing"
     return "pending" if targets["pending"] else "up"
+
+
+def promises(status: Mapping[str, Any], texts: Texts) -> Markup | None:
+    """Return the section that says when the first job submitted now starts, and what is not promised.
+
+    None where nothing is known of waits. Queues with bounds come first.
+    """
+    known = [
+        waits
+        for waits in status["waits"]
+        if any(bound["checked"] or bound["seconds"] is not None for bound in waits["bounds"])
+    ]
+    known.sort(key=lambda waits: all(bound["seconds"] is None for bound in waits["bounds"]))
+    if not known:
+        return None
+    items = [element("li", wait_name(waits, texts), *wait_facts(waits, texts)) for waits in known[:MOST_WAITS]]
+    if len(known) > MOST_WAITS:
+        items.append(element("li", texts("and_more", len(known) - MOST_WAITS)))
+    return element(
+        "section",
+        element("h2", texts("first_job")),
+        element("p", texts("first_job_only")),
+        element("ul", *items),
+        id="waits",
+        class_="notice",
+    )
+
+
+def wait_name(waits: Mapping[str, Any], texts: Texts) -> Markup:
+    words = [waits["source"], waits["queue"] or waits["group"], texts("accelerated") if waits["accelerated"] else ""]
+    return element("bdi", " · ".join(filter(None, words)))
+
+
+def wait_facts(waits: Mapping[str, Any], texts: Texts) -> list[Markup]:
+    bounds = waits["bounds"]
+    told = [
+        texts(f"within_{round(100 * bound['quantile'])}", time=texts.span(bound["seconds"]))
+        for bound in bounds
+        if bound["seconds"] is not None
+    ]
+    told += [
+        texts("withheld", bound["recent_held"], checked=bound["recent_checked"], percent=f"{100 * bound['quantile']:g}")
+        for bound in bounds
+        if bound["withheld"]
+    ]
+    last = next((bound for bound in reversed(bounds) if bound["seconds"] is not None and bound["recent_checked"]), None)
+    if last is not None:
+        told.append(texts("right_in", last["recent_held"], checked=last["recent_checked"]))
+    return [element("span", f" · {text}") for text in told]

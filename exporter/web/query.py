@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from exporter.app.joblist import FIRST_ORDER, ORDERS, JobSelection
@@ -31,14 +31,7 @@ def selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -
 
     Raises QueryError.
     """
-    return Selection(
-        text=query.get("filter", "")[:LONGEST_TEXT],
-        states=_states(query, STATES),
-        source=query.get("source", ""),
-        collector=query.get("collector", ""),
-        offset=_number(query, "offset", 0, 0, 10**9),
-        limit=_number(query, "limit", default_limit, 1, MAX_LIMIT),
-    )
+    return Selection(**_common(query, STATES, default_limit), collector=query.get("collector", ""))
 
 
 def job_selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -> JobSelection:
@@ -49,22 +42,23 @@ def job_selection_of(query: Mapping[str, str], default_limit: int = DEFAULT_LIMI
     sort = query.get("sort") or FIRST_ORDER
     _known("sort", sort.removeprefix("-"), ORDERS)
     return JobSelection(
-        text=query.get("filter", "")[:LONGEST_TEXT],
-        states=_states(query, tuple(JobState)),
-        source=query.get("source", ""),
-        **{name: query.get(name, "") for name in OF_JOBS},
+        **_common(query, tuple(JobState), default_limit) | {name: query.get(name, "") for name in OF_JOBS},
         sort=sort.removeprefix("-"),
         descending=sort.startswith("-"),
-        offset=_number(query, "offset", 0, 0, 10**9),
-        limit=_number(query, "limit", default_limit, 1, MAX_LIMIT),
     )
 
 
-def _states(query: Mapping[str, str], known: tuple[str, ...]) -> frozenset[str]:
+def _common(query: Mapping[str, str], known_states: tuple[str, ...], default_limit: int) -> dict[str, Any]:
     states = frozenset(state for state in query.get("state", "").split(",") if state)
     for state in sorted(states):
-        _known("state", state, known)
-    return states
+        _known("state", state, known_states)
+    return {
+        "text": query.get("filter", "")[:LONGEST_TEXT],
+        "states": states,
+        "source": query.get("source", ""),
+        "offset": _number(query, "offset", 0, 0, 10**9),
+        "limit": _number(query, "limit", default_limit, 1, MAX_LIMIT),
+    }
 
 
 @dataclass(frozen=True, slots=True)

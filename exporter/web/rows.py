@@ -46,13 +46,14 @@ Row = Mapping[str, Any]
 def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Return the rows of a list, not yet put together: see `grouped`. ``key`` tells a row from all others of its list.
 
-    A member without data is a row of unknown numbers, and so are the queues of a user without data.
+    A member without data is a row of unknown numbers, and so are the queues of a user without data. Of a list that tells its
+    members itself, and is not known, only the region is known.
     """
     if view == "targets":
         return [base_row(target) for target in targets]
     if view == "queues":
         return list(queue_rows(targets))
-    members = list(member_rows(targets))
+    members = [row for row in member_rows(targets) if view == "regions" or not is_unlisted(row)]
     if view in ("members", "groups"):
         return members
     # A user who is a member as well is counted once.
@@ -73,6 +74,11 @@ def member_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
             group, _, user = target["target"].rpartition("/")
             numbers = {**target["member"]["jobs"], **target["member"]["in_use"]} if target["member"] else {}
             yield {**dict.fromkeys((*JOBS, *IN_USE)), **base_row(target), **numbers, "group": group, "user": user}
+
+
+def is_unlisted(row: Row) -> bool:
+    """Whether a row stands for members whose names are in a list that is not known."""
+    return not (row["user"] or row["member"] or row["members"])
 
 
 def listed_row(target: Mapping[str, Any], member: Mapping[str, Any]) -> Row:
@@ -147,11 +153,9 @@ def added(numbers: Iterable[int | None]) -> int | None:
 
 def sizes(targets: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the number of rows of each list."""
-    found = {view: rows_of(view, targets) for view in ("members", "people", "queues", "targets")}
-    count = {view: len(rows) for view, rows in found.items()}
-    return count | {
-        view: len({row[column] for row in found["members" if view == "groups" else "people"]})
-        for view, column in GROUPED.items()
+    found = {view: rows_of(view, targets) for view in OF_TARGETS}
+    return {
+        view: len({row[GROUPED[view]] for row in rows} if view in GROUPED else rows) for view, rows in found.items()
     }
 
 

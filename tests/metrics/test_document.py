@@ -26,6 +26,7 @@ from exporter.sources.scnet.schedulers import INFO
 from exporter.sources.scnet.subjects import ACCOUNT_UP
 from exporter.sources.tracked import Followed
 from exporter.tracking import MemberKey, Tracker, WaitView
+from tests.metrics.test_self_metrics import exercise
 
 MEMBER = MemberKey("kunshan", "533686286955839488", "bob")
 STRANGE = 'a "b" \\ c\nd 队列 \u2028'
@@ -94,20 +95,7 @@ def tracked(jobs: tuple[Job, ...]) -> Tracker:
 @pytest.fixture
 def own() -> SelfMetrics:
     own = SelfMetrics()
-    own.declare("kunshan", "queue_jobs")
-    own.declare_queues("kunshan")
-    own.declare_token("kunshan")
-    own.request("kunshan", "queue_jobs", 200)
-    own.api_error("kunshan", "queue_jobs", "10008")
-    own.poll("kunshan", "queue_jobs", 0.25, "timeout")
-    own.poll_interval("kunshan", "queue_jobs", 60)
-    own.token_expiry("kunshan", "bob", 1.7e9)
-    own.tracked_jobs("kunshan", 1)
-    own.time_disagreements("kunshan", "queue_jobs", 1)
-    own.state_file_write_failed()
-    own.task_started("tracker writer")
-    own.config_reload(ok=True, timestamp=1.7e9)
-    own.http_request("/metrics", 200)
+    exercise(own)
     return own
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.simulator import Account, Simulator, State, default_region
 from exporter.simulator.batch import BatchSystem, JobTruth
-from exporter.simulator.capacity import FULL, GB_PER_CORE_HOUR, TIDY, storage_used
+from exporter.simulator.scnet import FULL, GB_PER_CORE_HOUR, TIDY, storage_used
 from exporter.simulator.spec import DAY, HOUR
 
 START = 1_750_000_000.0

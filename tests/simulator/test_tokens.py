@@ -12,8 +12,7 @@ import aiohttp
 import pytest
 
 from exporter.simulator import BatchSystem, Region, Simulator, default_regions
-from exporter.simulator.directory import signature
-from exporter.simulator.tokens import fingerprint
+from exporter.simulator.tokens import fingerprint, signature
 
 DAY = 24 * 3600
 

@@ -252,6 +252,27 @@ def test_sums_by_person_group_region_and_in_all() -> None:
     ]
 
 
+def test_members_whose_list_is_not_known_are_missing_and_have_no_row_without_a_name() -> None:
+    """A list of all members names them: without it they are not known, and sums are of those that are."""
+    made = Installation()
+    made.add_member("kunshan", "physics/bob")
+    made.add_member("kunshan", "physics/amy")
+    made.add("xian", "live_jobs", "", "stale")
+    missing = "Members are missing: there is no current list of xian."
+    for view, first in (("members", ["amy", "bob"]), ("people", ["amy", "bob"]), ("groups", ["physics"])):
+        page = read(made, view=view, sort="group" if view == "groups" else "user")
+        assert missing in page.texts, view
+        assert [row[0] for row in page.rows[1:]][: len(first)] == first
+        assert page.texts[page.texts.index(Texts("en")(view)) + 1] == str(len(first))
+        assert "(no name)" not in page.text
+    assert rows(made, view="members")[-1][0].startswith("≥ ")
+    regions = read(made, view="regions", sort="source")
+    assert [row[0] for row in regions.rows[1:3]] == ["kunshan", "xianNo data"]
+    assert missing not in regions.texts
+    made.statuses[-1].last_success = made.now
+    assert "成员不全：xian 没有最新列表。" in read(made, "zh", view="members").texts
+
+
 async def test_every_list_is_a_csv_too() -> None:
     made = half_broken()
     made.add_member("kunshan", "=cmd|x/bob")

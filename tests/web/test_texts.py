@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import exporter.web
 from exporter.polling import STATES
 from exporter.records import PENDING_REASONS, JobState
-from exporter.web.jobs import SHOWN
+from exporter.web.lists import OF_JOB
 from exporter.web.rows import VIEWS
 from exporter.web.texts import _ALL, Texts, chosen_language, number
 
@@ -43,9 +43,7 @@ def test_every_word_of_the_status_has_a_text() -> None:
 
 def test_no_text_is_unused() -> None:
     folder = Path(exporter.web.__file__).parent
-    sources = "".join(
-        (folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts", "rows", "waits", "jobs")
-    )
+    sources = "".join((folder / f"{name}.py").read_text() for name in ("page", "lists", "html", "texts", "rows"))
     made = (
         "state_",
         "explain_",
@@ -69,7 +67,7 @@ def test_no_text_is_unused() -> None:
         *PENDING_REASONS,
     )
     named = {
-        *SHOWN.values(),
+        *OF_JOB.values(),
         *re.findall(r'"(\w+)"', sources),
         *(column for columns in VIEWS.values() for column in columns),
         *VIEWS,
