@@ -86,8 +86,8 @@ dashboards: $(VENV)/dev.done  ## grafana/provisioned from its source; links in t
 	$(BIN)/python -m deploy
 
 SEEDS ?= 10000
-chaos: $(VENV)/dev.done  ## simulations in which a seed decides on what happens, and in what order; SEED=n runs one again
-	$(BIN)/python -m tests.chaos $(if $(SEED),--seed=$(SEED),--seeds=$(SEEDS))
+chaos: $(VENV)/dev.done  ## simulations in which a seed decides on what happens, and in what order; SEED=n runs one again, BUGS=1 looks for known bugs
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed=$(SEED),--seeds=$(SEEDS)) $(if $(BUGS),--bugs)
 
 soak: $(VENV)/dev.done  ## half an hour of trouble, and a day in virtual time: whether memory, files, threads and tasks stay as they are
 	$(BIN)/python -m tools.soak --virtual

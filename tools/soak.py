@@ -106,8 +106,8 @@ async def look_at(url: str) -> None:
         for coding in itertools.cycle(("gzip", "identity")):
             for path in ("/metrics", "/", "/api/v1/status"):
                 async with session.get(url + path, headers={"Accept-Encoding": coding}) as answer:
-                    assert answer.status == 200
-                    await answer.read()
+                    text = await answer.text()
+                    assert answer.status == 200, f"{path} answers {answer.status}: {text[:1000]}"
             await asyncio.sleep(0.3)
 
 
@@ -124,7 +124,8 @@ async def live_through(
         exporter.file.write_text(text, encoding="utf-8")
         await exporter.reload()
         await asyncio.sleep(RECOVERY * seconds)
-        assert not looking.done(), looking.exception()
+        if looking.done():
+            looking.result()
         taken.append(exporter.takes())
         what = ", ".join(f"{value:.0f} {unit}" for unit, value in taken[-1].items())
         print(f"{unit} {number + 1}, after {', '.join(fault.kind for fault in faults)}: {what}", flush=True)

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import heapq
+import math
 import random
 import struct
 import zlib
@@ -46,13 +47,15 @@ class ChaosLoop(asyncio.BaseEventLoop):
     """Runs one callback at a time: the tasks that could go on in any order, other callbacks in theirs.
 
     Where nothing is ready, time jumps to the next timer. `trace` is a checksum of all that was picked, and `problems` are
-    the failures that nothing but the event loop heard of.
+    the failures that nothing but the event loop heard of. With a `tick`, in seconds, all timers run at multiples of it: what
+    happens soon after each other then happens in the same moment, in any order.
     """
 
-    def __init__(self, rng: random.Random, start: float) -> None:
+    def __init__(self, rng: random.Random, start: float, tick: float = 0.0) -> None:
         super().__init__()
         self.rng = rng
         self.passed = start
+        self.tick = tick
         self.steps = self.trace = 0
         # The step before which the process is killed.
         self.crash_at: int | None = None
@@ -69,6 +72,11 @@ class ChaosLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self.passed
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
+        if self.tick and when < math.inf:
+            when = max(self.passed, round(when / self.tick) * self.tick)
+        return super().call_at(when, callback, *args, context=context)
 
     def _run_once(self) -> None:
         scheduled, ready = self._scheduled, self._ready  # type: ignore[attr-defined]  # the base class's own

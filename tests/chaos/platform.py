@@ -106,6 +106,11 @@ class Platform:
         """Return the number of jobs that are over."""
         return sum(each.ended <= self.passed() for each in self.jobs[region, user])
 
+    @property
+    def logging_in(self) -> bool:
+        """Whether a login is under way."""
+        return any(self._logins.values())
+
     def revoke(self) -> None:
         """Let all tokens be expired."""
         self._tokens.clear()
@@ -174,7 +179,7 @@ class Platform:
     def _queues(self, region: str, user: str) -> Answer:
         """Say what no answer did before, or the same as the last."""
         number = self._numbers.get((region, user), 0)
-        if self.rng.random() < 0.6:
+        if self.rng.random() < 0.5:
             number = self._numbers[region, user] = next(self._serials) if self.rng.random() < 0.9 else 0
         answer = good([queue("debug", R=number, Q=2)] if number else None)
         series = f'hpc_queue_jobs{{hpc_cluster="{region}",user="{user}",queue="debug",state='

@@ -6,9 +6,10 @@ import gc
 import random
 import shutil
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from unittest import mock
 
 import aiohappyeyeballs
@@ -18,17 +19,22 @@ from exporter import threads
 from exporter.app import Application, Options
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
+from exporter.polling import Outcome, Target, TargetStatus, scheduler
 from tests.chaos.invariants import Invariants, ViolationError
 from tests.chaos.loop import ChaosClock, ChaosLoop, ChaosTask, CrashedError
 from tests.chaos.network import HEALTHY, MOODS, Network
 from tests.chaos.platform import ALWAYS, PLATFORM, REGIONS, Platform, configuration
 from tests.e2e.process import samples_of
 
+T = TypeVar("T")
+
 START: Final = 1_700_000_000.0
 # Seconds for a start, a reload, a scrape and a stop, at most.
 DEADLINE: Final = 300.0
 # In intervals: while things happen, and until all is well once nothing does, at most.
 TROUBLE, PEACE = 4, 40
+# Looks until something that is waited for, at most.
+PATIENCE = 200
 KINDS: Final = {
     "mood": 6,
     "reload": 3,
@@ -39,6 +45,9 @@ KINDS: Final = {
     "crash": 3,
     "stop": 1,
     "broken reload": 1,
+    "reload at a poll": 2,
+    "reload at a login": 2,
+    "scrape at an expiry": 2,
 }
 
 
@@ -54,6 +63,7 @@ class Simulation:
         self.platform = Platform(random.Random(f"platform {seed}"), self.end, START)
         hosts = (PLATFORM, *(host for host, _ in REGIONS.values()))
         self.platform.moods = {host: rng.choice((HEALTHY, HEALTHY, *MOODS)) for host in hosts}
+        self.tick = rng.choice((0.0, 0.25))
         self.invariants = Invariants(self.platform, persistent=self.persistent)
         kinds = rng.choices(list(KINDS), list(KINDS.values()), k=rng.randrange(4, 12))
         # Several things often happen together.
@@ -87,7 +97,7 @@ class Simulation:
 
     def live(self) -> bool:
         """Run one process; whether it is followed by another."""
-        loop = self.loop = ChaosLoop(self.order, self.passed)
+        loop = self.loop = ChaosLoop(self.order, self.passed, self.tick)
         self.clock = ChaosClock(loop, START)
         self.platform.passed = loop.time
         network = Network(loop, self.network_rng, self.platform.moods, self.platform.answer)
@@ -127,45 +137,86 @@ class Simulation:
 
     async def happen(self, kind: str, at: float) -> None:
         await asyncio.sleep(max(0.0, at - self.loop.time()))
-        rng = self.rng
         match kind:
-            case "mood":
-                self.platform.moods[rng.choice(list(self.platform.moods))] = rng.choice(MOODS)
-            case "reload":
-                self.write_configuration()
-                await self.reload()
-            case "broken reload":
-                self.file.write_text("clusters: {", encoding="utf-8")
-                await self.reload()
-                self.file.write_text(self.text, encoding="utf-8")
             case "scrape":
                 await self.scrape()
+            case "scrape at an expiry":
+                while self.loop.time() < self.end and (late := await self.until(self.expiring)):
+                    await self.scrape()
+                    await self.until(partial(ended, late))
+                    await self.scrape()
+            case "reload":
+                await self.reload()
+            case "reload at a poll":
+                await self.until(lambda: not ended(self.statuses))
+                await self.reload()
+            case "reload at a login":
+                await self.until(lambda: self.platform.logging_in)
+                await self.reload()
+            case "crash":
+                await self.crash()
+            case "stop":
+                self.stopping = True
+            case _:
+                await self.disturb(kind)
+
+    async def disturb(self, kind: str) -> None:
+        rng = self.rng
+        match kind:
+            case "broken reload":
+                await self.reload("clusters: {")
+                self.file.write_text(self.text, encoding="utf-8")
+            case "mood":
+                self.platform.moods[rng.choice(list(self.platform.moods))] = rng.choice(MOODS)
             case "revoke":
                 self.platform.revoke()
             case "jump":
                 self.clock.jump(rng.choice((-3600.0, -5.0, 5.0, 3600.0)))
             case "slow threads":
                 self.loop.longest_call = rng.choice((0.01, 0.5, 2.0))
-            case "crash":
-                await self.crash()
-            case "stop":
-                self.stopping = True
+
+    @property
+    def statuses(self) -> tuple[TargetStatus, ...]:
+        return self.app.scheduler.statuses
+
+    async def until(self, condition: Callable[[], T]) -> T | None:
+        """Wait for something, up to a limit; None if it does not come."""
+        for _ in range(PATIENCE):
+            if found := condition():
+                return found
+            await asyncio.sleep(self.tick or 0.1)
+        return None
+
+    def expiring(self) -> list[TargetStatus]:
+        """Return the targets that are polled, and whose data has become too old since they are."""
+        now = self.loop.time()
+        return [
+            each
+            for each in self.statuses
+            if each.in_flight
+            and not each.stale
+            and each.succeeded_at is not None
+            and each.succeeded_at + each.target.stale_after < now
+        ]
 
     async def crash(self) -> None:
         """Kill the process soon after a scrape, most often while a list is taken in."""
         rng = self.rng
         arrived = self.platform.answers
-        for _ in range(rng.choice((0, 200, 200))):
-            if self.platform.answers > arrived:
-                break
-            await asyncio.sleep(0.1)
+        if rng.random() < 2 / 3:
+            await self.until(lambda: self.platform.answers > arrived)
         self.loop.longest_call = rng.choice((0.01, 1.0))
         await asyncio.sleep(rng.choice((0.0, rng.uniform(0.0, 0.1), rng.uniform(0.0, 1.5))))
         await self.scrape()
         self.loop.crash_at = self.loop.steps + rng.randrange(1, 20)
         await asyncio.sleep(self.end)
 
-    async def reload(self) -> None:
+    async def reload(self, text: str = "") -> None:
+        """Reload a text, or another configuration."""
+        if text:
+            self.file.write_text(text, encoding="utf-8")
+        else:
+            self.write_configuration()
         with contextlib.suppress(ConfigurationError):
             await self.within(self.app.reload(), "reload")
         self.invariants.reloaded(self.app.components.sources)
@@ -190,8 +241,7 @@ class Simulation:
 
     def missing(self, healed: float, text: str) -> list[Any]:
         """Return problems that are left once all is well: polls that fail, ends that the history told."""
-        statuses = self.app.scheduler.statuses
-        failing = [status.key for status in statuses if (status.succeeded_at or 0.0) <= healed]
+        failing = [status.key for status in self.statuses if (status.succeeded_at or 0.0) <= healed]
         if not self.history:
             return failing
         ended = self.platform.ended(*ALWAYS)
@@ -213,6 +263,11 @@ class Simulation:
             raise ViolationError(f"no end of a {what} within {DEADLINE:g} s") from None
 
 
+def ended(statuses: Iterable[TargetStatus]) -> bool:
+    """Whether no poll of these is in flight."""
+    return not any(each.in_flight for each in statuses)
+
+
 async def refuse(_: object) -> Any:
     raise ConnectionRefusedError
 
@@ -224,7 +279,8 @@ def abandon(loop: ChaosLoop, network: Network, app: Application) -> None:
         wire.close()
 
     async def end() -> None:
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        # Those of other seeds may change the order in a set.
+        for task in sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=hash):
             task.cancel()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(DEADLINE):
@@ -255,6 +311,20 @@ def repeatable(seed: int) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def observed(polled: Callable[[Target, Outcome], None]) -> Iterator[None]:
+    """Call `polled` with the outcome of each poll."""
+    poll_target = scheduler.poll_target
+
+    async def poll(target: Target, *args: Any) -> Outcome:
+        outcome = await poll_target(target, *args)
+        polled(target, outcome)
+        return outcome
+
+    with mock.patch.object(scheduler, "poll_target", poll):
+        yield
+
+
 def running() -> ChaosLoop:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, ChaosLoop)
@@ -271,7 +341,7 @@ def simulate(seed: int) -> Simulation:
         structlog.configure(processors=[simulation.invariants.note])
         gc.disable()
         try:
-            with repeatable(seed):
+            with repeatable(seed), observed(simulation.invariants.polled):
                 simulation.run()
         finally:
             gc.enable()

@@ -1,0 +1,51 @@
+"""Bugs that the project had, or might have: put back on purpose, to see that simulations find them."""
+
+import inspect
+import textwrap
+from typing import Any, Final, NamedTuple
+
+from exporter.http import TokenCache
+from exporter.polling import Scheduler, poll_target
+from exporter.sources.collector import get_unless_shown
+from exporter.sources.display import Display
+from exporter.sources.scnet.api import open_envelope
+from exporter.tracking.history import note_end
+
+
+class Change(NamedTuple):
+    """A function, what it says, and what it says with the bug."""
+
+    function: Any
+    right: str
+    wrong: str
+
+
+BUGS: Final = {
+    "a second login at a time": [Change(TokenCache.log_in, "if self._under_way is None:", "if True:")],
+    "a login joined that nothing waits for": [
+        Change(TokenCache.log_in, "one has ended.\n                self._under_way = None", "one has ended.")
+    ],
+    "a source closed while it is polled": [Change(Scheduler.replaced_polls, "if polls:", "if False:")],
+    "an expired answer taken for unchanged": [
+        Change(get_unless_shown, "if found is None and shown() != known:", "if False:")
+    ],
+    "an expired answer remembered": [Change(Display.expired, "self._answers.pop(key, None)", "pass")],
+    "a poll that goes on after its member was removed": [
+        Change(Scheduler._remove, "status.task.cancel()", "pass"),
+        Change(poll_target, "if is_wanted():", "if True:"),
+    ],
+    "an error taken for an empty list": [Change(open_envelope, "if code == SUCCESS:", "if True:")],
+    "an end that is counted twice": [
+        Change(note_end, "update.ends[job_id] = (*known, KnownEnd(", "_ = (*known, KnownEnd(")
+    ],
+}
+
+
+def put_back(bug: str) -> None:
+    """Put a bug back for the rest of this process. Raises AssertionError where a function reads otherwise by now."""
+    for function, right, wrong in BUGS[bug]:
+        text = textwrap.dedent(inspect.getsource(function))
+        assert right in text, f"{function.__qualname__} has no {right!r} any more"
+        made: dict[str, Any] = {}
+        exec(text.replace(right, wrong), function.__globals__, made)  # noqa: S102 - our own
+        function.__code__ = made[function.__name__].__code__
