@@ -157,31 +157,33 @@ class Redactor:
 
     def _spans(self, text: str) -> Spans:
         """Return the spans of secrets in `text`, in no order; they may overlap."""
-        plain = Plain(text)
-        spans = [plain.span(start, end) for start, end in self._found(plain.content)]
+        plains = [Plain(text)]
         if _ESCAPING.search(text):
-            letters = Plain(text, _LETTERS)
-            spans += [letters.span(start, end) for start, end in self._found(letters.content)]
-        for run in _BASE64.finditer(plain.content):
-            for offset in range(4):
-                first = run.start() + offset
-                decoded = decoded_base64(plain.content[first : run.end()])
-                for start, end in self._found(decoded):
-                    # Three bytes are four letters.
-                    spans.append(plain.span(first + start * 4 // 3, min(run.end(), first + -(-end * 4 // 3))))
+            plains.append(Plain(text, _LETTERS))
+        spans: Spans = []
+        for plain in plains:
+            spans += [plain.span(start, end) for start, end in self._found(plain.content)]
+            for run in _BASE64.finditer(plain.content):
+                for offset in range(4):
+                    first = run.start() + offset
+                    decoded = decoded_base64(plain.content[first : run.end()])
+                    for start, end in self._found(decoded):
+                        # Three bytes are four letters.
+                        spans.append(plain.span(first + start * 4 // 3, min(run.end(), first + -(-end * 4 // 3))))
         return spans
 
     def _found(self, content: bytes) -> Iterator[tuple[int, int]]:
         index = self._index
-        compared: set[tuple[bytes, int]] = set()
+        # Up to where a form was compared that is laid so that it begins at a place.
+        compared: dict[tuple[bytes, int], int] = {}
         for place in [i for i in range(len(content) - WIDTH + 1) if content[i : i + WIDTH] in index]:
             piece = content[place : place + WIDTH]
             for form in self._candidates(piece):
                 for position in occurrences(piece, form):
                     shift = place - position
-                    if (form, shift) not in compared:
-                        compared.add((form, shift))
+                    if compared.get((form, shift), 0) <= place:
                         start, end = common(content, form, place, position)
+                        compared[form, shift] = end
                         if end - start >= min(SHORTEST_PART, len(form)):
                             yield start, end
 

@@ -282,7 +282,8 @@ def rows(data: bytes) -> None:
             msgspec.json.encode(polled.rows())
         case 1:
             followed(polled)
-        case _:
+        case _ if not getattr(polled.found, "rejected", 0):
+            # Of two rows that contradict each other the other one counts where one cannot be read.
             unknown_is_no_number(collector, status, body, place // 3, shown)
 
 
