@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from aiohttp import web
-
 from exporter.app import assemble
 from exporter.app.poll_once import all_targets
 from exporter.errors import DecodeError
-from tests.support.http import Network, a_network
+from tests.support.http import Network, a_network, answering
 
 CONFIGURATION = """
 poll: {{max_body: 1KiB, retries: 0}}
@@ -19,8 +17,7 @@ octopus:
 """
 
 
-async def answer(_: web.Request) -> web.Response:
-    return web.Response(body=b'{"code": "0", "data": []' + b" " * 1024**2 + b"}")
+answer = answering(body=b'{"code": "0", "data": []' + b" " * 1024**2 + b"}")
 
 
 async def polled(network: Network, folder: Path) -> dict[str, object]:

@@ -35,7 +35,12 @@ class Changes:
         self.values += [secret.value() for secret in secrets]
 
 
-def watch(secrets: Sequence[FileSecret], changes: Changes) -> FileWatch[FileSecret]:
+@pytest.fixture
+def changes() -> Changes:
+    return Changes()
+
+
+def watch(changes: Changes, *secrets: FileSecret) -> FileWatch[FileSecret]:
     files = FileWatch[FileSecret]("secret file", SystemClock(), on_change=changes)
     files.follow(secrets)
     return files
@@ -92,10 +97,9 @@ def test_an_endless_file_is_not_read_to_its_end(path: Path) -> None:
         FileSecret(path)
 
 
-async def test_a_change_reaches_the_secret_and_is_told_once(path: Path) -> None:
-    changes = Changes()
+async def test_a_change_reaches_the_secret_and_is_told_once(path: Path, changes: Changes) -> None:
     secret = FileSecret(path)
-    files = watch([secret], changes)
+    files = watch(changes, secret)
     await files.look()
     path.write_text("second", encoding="utf-8")
     await files.look()
@@ -104,31 +108,28 @@ async def test_a_change_reaches_the_secret_and_is_told_once(path: Path) -> None:
     assert changes.values == ["second"]
 
 
-async def test_a_file_written_again_with_the_same_content_is_no_change(path: Path) -> None:
-    changes = Changes()
-    files = watch([FileSecret(path)], changes)
+async def test_a_file_written_again_with_the_same_content_is_no_change(path: Path, changes: Changes) -> None:
+    files = watch(changes, FileSecret(path))
     path.write_text(" first ", encoding="utf-8")
     await files.look()
     assert changes.values == []
 
 
-async def test_every_secret_of_one_file_changes(path: Path) -> None:
-    changes = Changes()
+async def test_every_secret_of_one_file_changes(path: Path, changes: Changes) -> None:
     secrets = [FileSecret(path), FileSecret(path)]
     path.write_text("second", encoding="utf-8")
-    await watch(secrets, changes).look()
+    await watch(changes, *secrets).look()
     assert [secret.value() for secret in secrets] == changes.values == ["second", "second"]
 
 
-async def test_a_kubernetes_secret_changes_by_a_swap_of_links(tmp_path: Path) -> None:
+async def test_a_kubernetes_secret_changes_by_a_swap_of_links(tmp_path: Path, changes: Changes) -> None:
     """The file is a link to ..data/token, and ..data a link that is renamed over."""
     for version in ("first", "second"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "token").write_text(version, encoding="utf-8")
     (tmp_path / "..data").symlink_to("first")
     (tmp_path / "token").symlink_to("..data/token")
-    changes = Changes()
-    files = watch([FileSecret(tmp_path / "token")], changes)
+    files = watch(changes, FileSecret(tmp_path / "token"))
     (tmp_path / "..data_tmp").symlink_to("second")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
     await files.look()
@@ -136,10 +137,11 @@ async def test_a_kubernetes_secret_changes_by_a_swap_of_links(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("damage", ["removed", "emptied", "a directory", "not text"])
-async def test_a_file_that_breaks_keeps_its_last_good_content_and_is_logged_once(damage: str, path: Path) -> None:
-    changes = Changes()
+async def test_a_file_that_breaks_keeps_its_last_good_content_and_is_logged_once(
+    damage: str, path: Path, changes: Changes
+) -> None:
     secret = FileSecret(path, "token_file token")
-    files = watch([secret], changes)
+    files = watch(changes, secret)
     path.unlink()
     if damage == "a directory":
         path.mkdir()
@@ -155,9 +157,8 @@ async def test_a_file_that_breaks_keeps_its_last_good_content_and_is_logged_once
     ]
 
 
-async def test_a_file_that_heals_is_logged_once_and_its_new_content_taken(path: Path) -> None:
-    changes = Changes()
-    files = watch([FileSecret(path)], changes)
+async def test_a_file_that_heals_is_logged_once_and_its_new_content_taken(path: Path, changes: Changes) -> None:
+    files = watch(changes, FileSecret(path))
     path.unlink()
     await files.look()
     path.write_text("second", encoding="utf-8")
@@ -169,19 +170,18 @@ async def test_a_file_that_heals_is_logged_once_and_its_new_content_taken(path: 
     assert "second" not in str(logs)
 
 
-async def test_one_broken_file_does_not_hide_the_change_of_another(path: Path) -> None:
-    changes = Changes()
+async def test_one_broken_file_does_not_hide_the_change_of_another(path: Path, changes: Changes) -> None:
     broken = path.with_name("broken")
     broken.write_text("x", encoding="utf-8")
-    files = watch([FileSecret(broken), FileSecret(path)], changes)
+    files = watch(changes, FileSecret(broken), FileSecret(path))
     broken.unlink()
     path.write_text("second", encoding="utf-8")
     await files.look()
     assert changes.values == ["second"]
 
 
-async def test_the_watch_looks_again_and_again_until_it_is_cancelled(path: Path) -> None:
-    clock, changes = FakeClock(), Changes()
+async def test_the_watch_looks_again_and_again_until_it_is_cancelled(path: Path, changes: Changes) -> None:
+    clock = FakeClock()
     files = FileWatch[FileSecret]("secret file", clock, 2.0, on_change=changes)
     task = asyncio.create_task(files.run())
     await clock.advance(10.0)
@@ -203,8 +203,8 @@ async def until(condition: Callable[[], bool], clock: FakeClock) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_frequent_reloads_do_not_put_off_the_next_look(path: Path) -> None:
-    clock, changes = FakeClock(), Changes()
+async def test_frequent_reloads_do_not_put_off_the_next_look(path: Path, changes: Changes) -> None:
+    clock = FakeClock()
     files = FileWatch[FileSecret]("secret file", clock, 2.0, on_change=changes)
     task = asyncio.create_task(files.run())
     path.write_text("second", encoding="utf-8")
@@ -240,13 +240,13 @@ async def test_a_change_that_could_not_be_told_is_told_at_the_next_look(path: Pa
 
 
 async def test_a_file_on_a_dead_disk_does_not_hide_the_changes_of_others(
-    path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+    path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch, changes: Changes
 ) -> None:
     monkeypatch.setattr(config_files, "READ_TIMEOUT", 0.05)
-    dead, changes = FileSecret(path), Changes()
+    dead = FileSecret(path)
     other = path.with_name("other")
     other.write_text("first", encoding="utf-8")
-    files = watch([dead, FileSecret(other)], changes)
+    files = watch(changes, dead, FileSecret(other))
     dead_disk.file(path, "second")
     with capture_logs() as logs:
         for content in ("second", "third"):

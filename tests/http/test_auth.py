@@ -148,10 +148,7 @@ async def test_a_token_too_long_for_the_server_is_replaced(network: Network, sta
 
 
 async def test_a_bad_request_is_not_one_of_the_token(network: Network) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=400, body=b"a header is missing")
-
-    url, tokens = await network.serve(answer), Tokens("good", "other")
+    url, tokens = await network.answer(status=400, body=b"a header is missing"), Tokens("good", "other")
     with pytest.raises(RejectedError):
         await Endpoint(network.upstream(), tokens, "schedulers", url).get(decode)
     assert tokens.rejected == []

@@ -25,10 +25,8 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJjb21wdXRlVXNlciI6InRlc3QifQ.c2lnbmF0dXJl"
 
 
 async def test_an_answer_arrives_whole_with_its_status_headers_and_time(network: Network) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=418, body=b"short and stout", headers={"Retry-After": "7"})
-
-    response = await network.upstream(clock=FakeClock(now=123.0)).call(get(await network.serve(answer)), lambda r: r)
+    url = await network.answer(status=418, body=b"short and stout", headers={"Retry-After": "7"})
+    response = await network.upstream(clock=FakeClock(now=123.0)).call(get(url), lambda r: r)
 
     assert (response.status, response.body, response.received) == (418, b"short and stout", 123.0)
     assert response.headers.get("retry-after") == "7"
@@ -65,11 +63,7 @@ async def test_cookies_are_not_kept(network: Network) -> None:
 
 
 async def test_no_answer_is_a_timeout_after_the_time_allowed(network: Network) -> None:
-    async def hang(_: web.Request) -> web.Response:
-        await asyncio.sleep(60)
-        return web.Response()
-
-    url = await network.serve(hang)
+    url = await network.answer(60)
     started = asyncio.get_running_loop().time()
     with pytest.raises(UpstreamTimeoutError, match=r"no complete answer from 127\.0\.0\.1:\d+ within 0\.2 s"):
         await network.upstream(timeout=0.2).call(get(url), body_of)
@@ -91,11 +85,7 @@ async def test_a_body_that_trickles_is_a_timeout_too(network: Network) -> None:
 
 
 async def test_waiting_for_a_slot_is_not_part_of_the_time_allowed(network: Network) -> None:
-    async def slow(_: web.Request) -> web.Response:
-        await asyncio.sleep(0.5)
-        return web.Response(body=b"ok")
-
-    upstream, url = network.upstream(timeout=2.5, max_concurrency=1), await network.serve(slow)
+    upstream, url = network.upstream(timeout=2.5, max_concurrency=1), await network.answer(0.5, body=b"ok")
     assert await asyncio.gather(*(upstream.call(get(url), body_of) for _ in range(6))) == [b"ok"] * 6
 
 
@@ -103,10 +93,8 @@ LIMIT = 3 * 1024**2
 
 
 async def test_the_largest_body_allowed_is_read(network: Network) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=b"1" * LIMIT)
-
-    assert len(await network.upstream(max_body=LIMIT).call(get(await network.serve(answer)), body_of)) == LIMIT
+    url = await network.answer(body=b"1" * LIMIT)
+    assert len(await network.upstream(max_body=LIMIT).call(get(url), body_of)) == LIMIT
 
 
 async def test_long_bodies_are_read_one_after_the_other(network: Network) -> None:
@@ -142,18 +130,14 @@ async def test_a_longer_body_is_rejected_also_where_compression_hides_its_length
     plain = bytes(20 * LIMIT if coding != "identity" else LIMIT + 1)
     bomb = {"identity": lambda b: b, "gzip": gzip.compress, "deflate": zlib.compress}[coding](plain)
 
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=bomb, headers={"Content-Encoding": coding})
-
+    url = await network.answer(body=bomb, headers={"Content-Encoding": coding})
     with pytest.raises(DecodeError, match=r"longer than poll\.max_body allows, which is 3 MiB"):
-        await network.upstream(max_body=LIMIT).call(get(await network.serve(answer)), body_of)
+        await network.upstream(max_body=LIMIT).call(get(url), body_of)
 
 
 async def test_a_compressed_body_is_decompressed(network: Network) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=gzip.compress(b'{"code":"0"}'), headers={"Content-Encoding": "gzip"})
-
-    assert await network.upstream().call(get(await network.serve(answer)), body_of) == b'{"code":"0"}'
+    url = await network.answer(body=gzip.compress(b'{"code":"0"}'), headers={"Content-Encoding": "gzip"})
+    assert await network.upstream().call(get(url), body_of) == b'{"code":"0"}'
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -166,10 +150,7 @@ async def test_a_redirect_is_rejected_and_the_token_does_not_travel(network: Net
 
     other = await network.serve(elsewhere)
 
-    async def redirect(_: web.Request) -> web.Response:
-        return web.Response(status=status, headers={"Location": f"{other}/login?token={TOKEN}#{TOKEN}"})
-
-    url = await network.serve(redirect)
+    url = await network.answer(status=status, headers={"Location": f"{other}/login?token={TOKEN}#{TOKEN}"})
     with pytest.raises(UnexpectedStatusError, match=f"HTTP {status}, a redirect to '{other}/login': not followed") as e:
         await network.upstream().call(get(url, headers={"token": TOKEN}), body_of)
     assert "c2lnbmF0dXJl" not in str(e.value)
@@ -284,14 +265,12 @@ async def test_a_password_in_an_address_is_in_no_error(network: Network) -> None
 async def test_what_decode_raises_comes_out_unless_it_is_a_foreseen_error(network: Network) -> None:
     """A defect in a decoder must be seen, not be taken for a failed poll."""
 
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response()
-
     def defect(_: Response) -> None:
         raise ZeroDivisionError
 
+    url = await network.answer()
     with pytest.raises(ZeroDivisionError):
-        await network.upstream().call(get(await network.serve(answer)), defect)
+        await network.upstream().call(get(url), defect)
 
 
 def test_a_request_shows_no_secret_in_its_repr() -> None:

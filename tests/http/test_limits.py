@@ -107,13 +107,8 @@ async def test_retries_keep_the_rate_too(network: Network, sent: list[float]) ->
 
 async def test_a_hung_region_does_not_starve_a_healthy_one(network: Network) -> None:
     """For one time-out the hung one may hold every slot; then it gets one at a time."""
-
-    async def hang(_: web.Request) -> web.Response:
-        await asyncio.sleep(60)
-        return web.Response()
-
     slots, gauge = asyncio.Semaphore(8), Gauge(seconds=0.01)
-    hung_url, url = await network.serve(hang), await network.serve(gauge)
+    hung_url, url = await network.answer(60), await network.serve(gauge)
     hung = network.upstream("hung", slots=slots, timeout=0.3, retries=2)
     healthy = network.upstream("healthy", slots=slots, timeout=50)
     polls = [asyncio.create_task(hung.call(get(hung_url), body_of)) for _ in range(200)]
@@ -145,10 +140,7 @@ LARGE_LIST = b'{"code":"0","msg":"success","data":[' + b",".join([JOB] * (15 * 1
 
 
 async def test_decoding_a_large_answer_leaves_the_event_loop_its_turn(network: Network) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=LARGE_LIST)
-
-    url, upstream = await network.serve(answer), network.upstream(timeout=30)
+    url, upstream = await network.answer(body=LARGE_LIST), network.upstream(timeout=30)
     decoding = 0.0
 
     def decode(response: Response) -> int:
@@ -188,9 +180,7 @@ async def test_a_large_answer_is_decoded_in_a_thread_and_a_small_one_is_not(netw
 
 
 async def test_an_error_of_a_large_answer_is_treated_like_any_other(network: Network) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=b'{"code":"10004","msg":"' + b"x" * 1_000_000 + b'"}')
-
+    url = await network.answer(body=b'{"code":"10004","msg":"' + b"x" * 1_000_000 + b'"}')
     with pytest.raises(PollError):
-        await network.upstream().call(get(await network.serve(answer)), open_envelope)
+        await network.upstream().call(get(url), open_envelope)
     assert network.counts.api_codes == {"10004": 1}

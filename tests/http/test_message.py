@@ -7,7 +7,6 @@ import json
 
 import msgspec
 import pytest
-from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,13 +89,10 @@ def test_any_body_becomes_utf_8(body: bytes, content_type: str) -> None:
 
 
 async def test_every_answer_is_read_so(network: Network) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=b"\xef\xbb\xbf" + TEXT.encode(), content_type="application/json")
-
     def decode(response: Response) -> object:
         return msgspec.json.decode(response.body)
 
-    url = await network.serve(answer)
+    url = await network.answer(body=b"\xef\xbb\xbf" + TEXT.encode(), content_type="application/json")
     assert await network.upstream().call(Request("queue_jobs", url + "/"), decode) == ROWS
 
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from exporter.errors import PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.http.probe import probe
-from tests.support.http import Network, body_of, get
+from tests.support.http import Network, answering, body_of, get
 
 ANSWER_AT = "answers.example"
 
@@ -50,8 +49,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServers]:
     servers.release.set()
 
 
-async def answer(_: web.Request) -> web.Response:
-    return web.Response(body=b"ok")
+answer = answering(body=b"ok")
 
 
 async def test_hanging_names_keep_neither_healthy_regions_nor_other_threads_waiting(

@@ -309,9 +309,7 @@ async def test_a_pause_before_a_retry_ends_with_an_error_where_the_upstream_was_
 async def test_both_vendors_honour_fractions_lists_and_several_headers(
     network: Network, opened: Callable[[Response], object], values: list[str], pause: float
 ) -> None:
-    async def throttle(_: web.Request) -> web.Response:
-        return web.Response(status=429, headers=CIMultiDict([("Retry-After", value) for value in values]))
-
+    url = await network.answer(status=429, headers=CIMultiDict([("Retry-After", value) for value in values]))
     with pytest.raises(ThrottledError) as error:
-        await network.upstream().call(get(await network.serve(throttle)), opened)
+        await network.upstream().call(get(url), opened)
     assert error.value.retry_after == pause

@@ -6,14 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
-from aiohttp import web
 
 from exporter.errors import PermanentError, TransientError, UntrustedCertificateError, UpstreamConnectionError
-from tests.support.http import Network, body_of, get
+from tests.support.http import Network, answering, body_of, get
 
-
-async def answer(_: web.Request) -> web.Response:
-    return web.Response(body=b"ok")
+answer = answering(body=b"ok")
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -14,6 +15,16 @@ from exporter.http import Request, Response, Settings, Upstream
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def answering(seconds: float = 0.0, **response: Any) -> Handler:
+    """Answer every request with a response of these parts, after so many seconds."""
+
+    async def answer(_: web.Request) -> web.Response:
+        await asyncio.sleep(seconds)
+        return web.Response(**response)
+
+    return answer
 
 
 class Counts:
@@ -57,6 +68,10 @@ class Network:
         await server.start_server(ssl=tls, shutdown_timeout=0.1, max_field_size=64 * 1024)
         self._stack.push_async_callback(server.close)
         return str(server.make_url("/")).rstrip("/")
+
+    async def answer(self, seconds: float = 0.0, **response: Any) -> str:
+        """Answer every request with a response of these parts, after so many seconds; the URL without a path."""
+        return await self.serve(answering(seconds, **response))
 
     async def serve_raw(self, handler: RawHandler) -> str:
         """Give every connection to `handler`; the URL without a path."""
