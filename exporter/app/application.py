@@ -54,14 +54,12 @@ class Options:
 class Prepared:
     """A configuration that only has to be applied.
 
-    `loaded` is it as it was written, without the members that the platform tells.
-
-    Its secrets from files: as just read, and the objects that stay in use.
+    `loaded` is it as it was written, without the members that the platform tells; `secrets` are the objects that stay in
+    use for its secrets from files, with the contents just read.
     """
 
     loaded: Config
-    fresh: tuple[FileSecret, ...]
-    kept: tuple[FileSecret, ...]
+    secrets: list[tuple[FileSecret, str]]
     components: Components
     tracking: TrackingService | None
     followed: Followed
@@ -89,7 +87,7 @@ class Application:
         self._loaded = self.components.config
         self._members = Membership(self._clock)
         self._members_wanted = asyncio.Event()
-        # Whether the first look is over, and whether all targets were tried after it.
+        # Whether they were asked for once, and whether all targets were tried after that.
         self._members_known = self._ready = False
         # Also held by the first load: a reload that is requested meanwhile follows it.
         self._loading = asyncio.Lock()
@@ -258,7 +256,11 @@ class Application:
         written = await asyncio.to_thread(loaded.keeping, self.components.config)
         config = await asyncio.to_thread(self._members.expanded, written)
         # Finding them among thousands of users takes a while.
-        fresh, kept = await asyncio.to_thread(lambda: (loaded.file_secrets(), config.file_secrets()))
+        secrets = await asyncio.to_thread(
+            lambda: [
+                (kept, fresh.value()) for kept, fresh in zip(config.file_secrets(), loaded.file_secrets(), strict=True)
+            ]
+        )
         components = await rebuilt(config, contexts, self.components, self.options.shard)
         followed = await asyncio.to_thread(Followed.of, config, self.options.shard)
         # The last step: nothing can fail after it and leave a state file open.
@@ -266,12 +268,12 @@ class Application:
             tracking = await self._tracker.open(config)
         except StateFileError as error:
             raise self._unloadable(str(error), "tracking.state_file") from None
-        return Prepared(written, fresh, kept, components, tracking, followed)
+        return Prepared(written, secrets, components, tracking, followed)
 
     async def _apply(self, prepared: Prepared) -> None:
         """Let the new configuration take over."""
         old, new = self.components, prepared.components
-        changed = take_contents(prepared.fresh, prepared.kept)
+        changed = take_contents(prepared.secrets)
         if new.config.per_job != old.config.per_job:
             self._display.limit_jobs(job_budget(new.config), old.sources)
         self._context.zone = new.config.tracking.time_zone
@@ -289,7 +291,7 @@ class Application:
         await self._exchange_sources(old.sources, new.sources)
         for warning in new.warnings:
             log.warning(warning)
-        self._secrets.follow(prepared.kept)
+        self._secrets.follow(secret for secret, _ in prepared.secrets)
         self._authorities.follow(authority_files(new.contexts))
         await asyncio.sleep(0)
         if changed:
@@ -342,15 +344,12 @@ class Application:
 
     async def _update_members(self) -> bool:
         """Ask for members, and poll those that there are now; whether all was answered."""
-        answered = await self._members.look(self._loaded, self.components.accounts, self.components.slots)
+        answered = await self._members.refresh(self._loaded, self.components.accounts, self.components.slots)
         async with self._loading:
-            if await asyncio.to_thread(self._members_changed):
+            if await asyncio.to_thread(lambda: self._members.expanded(self._loaded) != self.components.config):
                 await self._replace(self._loaded, self.components.contexts)
         self._members_known = True
         return answered
-
-    def _members_changed(self) -> bool:
-        return self._members.expanded(self._loaded) != self.components.config
 
     # Files that change between reloads.
 
@@ -379,13 +378,11 @@ class Application:
             await self._clock.sleep(len(some) / POLLS_SOON_PER_SECOND)
 
 
-def take_contents(fresh: Iterable[FileSecret], kept: Iterable[FileSecret]) -> list[FileSecret]:
-    """Update the `kept` secrets with the contents of the `fresh` ones; return those that changed."""
-    changed = {
-        id(secret): (secret, new.value())
-        for new, secret in zip(fresh, kept, strict=True)
-        if new.value() != secret.value()
-    }
-    for secret, content in changed.values():
-        secret.update(content)
-    return [secret for secret, _ in changed.values()]
+def take_contents(read: Iterable[tuple[FileSecret, str]]) -> list[FileSecret]:
+    """Update secrets with the contents that were `read`; return those that changed."""
+    changed = []
+    for secret, content in read:
+        if content != secret.value():
+            secret.update(content)
+            changed.append(secret)
+    return changed

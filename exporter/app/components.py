@@ -127,7 +127,7 @@ async def _with_members(config: Config, contexts: Contexts) -> Config:
     clock = SystemClock()
     context, membership = Context(clock, GaugesOnly()), Membership(clock)
     accounts = {account.name: account_at_work(account, context, contexts[account.tls]) for account in config.accounts}
-    await membership.look(config, accounts, asyncio.Semaphore(config.poll.max_concurrency))
+    await membership.refresh(config, accounts, asyncio.Semaphore(config.poll.max_concurrency))
     if problems := membership.problems(config):
         raise UnknownMembersError("; ".join(problems))
     return membership.expanded(config)

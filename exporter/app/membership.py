@@ -20,7 +20,7 @@ from exporter.sources.scnet.platform import AccountSession
 log = structlog.get_logger()
 
 HOUR = 3600.0
-# Seconds after a look that failed.
+# Seconds after a refresh that failed.
 PAUSE_AFTER_FAILURE = 60.0
 _NAME, _USER = TypeAdapter[str](Name), TypeAdapter[str](Segment)
 
@@ -30,7 +30,7 @@ class UnknownMembersError(ExporterError):
 
 
 class Membership:
-    """The groups of each account, as far as they are known. A look that fails changes nothing."""
+    """The groups of each account, as far as they are known. A refresh that fails changes nothing."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -56,7 +56,7 @@ class Membership:
         )
         return config.model_copy(update={"clusters": clusters})
 
-    async def look(self, config: Config, accounts: Mapping[str, AccountSession], slots: asyncio.Semaphore) -> bool:
+    async def refresh(self, config: Config, accounts: Mapping[str, AccountSession], slots: asyncio.Semaphore) -> bool:
         """Ask for the groups of all accounts of `config` that need it; whether each of them answered."""
         wanted = accounts_with_members(config)
         answered = await asyncio.gather(

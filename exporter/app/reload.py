@@ -69,7 +69,7 @@ class AutoReload:
     """Reloads when the content of the file changed; times are ignored."""
 
     def __init__(self, path: Path, interval: float, clock: Clock, reload: Callable[[], Awaitable[None]]) -> None:
-        """`interval` is the pause between two looks in seconds. `reload` logs its own failures."""
+        """`interval` is the pause between two checks in seconds. `reload` logs its own failures."""
         self._path = path
         self._interval = interval
         self._clock = clock
@@ -81,12 +81,12 @@ class AutoReload:
         self._seen = await self._content()
 
     async def run(self) -> None:
-        """Look at the file until cancelled."""
+        """Check the file until cancelled."""
         while True:
             await self._clock.sleep(self._interval)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Reload if the content changed. A content with mistakes is tried once."""
         found = await self._content()
         if found == self._seen:

@@ -49,7 +49,7 @@ class FileWatch(Generic[F]):
     def __init__(
         self, kind: str, clock: Clock, interval: float = 2.0, *, on_change: Callable[[Sequence[F]], Awaitable[None]]
     ) -> None:
-        """`kind` names the files in the log; `interval` is the pause between two looks in seconds."""
+        """`kind` names the files in the log; `interval` is the pause between two checks in seconds."""
         self._kind = kind
         self._clock = clock
         self._interval = interval
@@ -60,18 +60,18 @@ class FileWatch(Generic[F]):
         self._changed: list[F] = []
 
     def follow(self, files: Iterable[F]) -> None:
-        """Look at these from now on. The pause before the next look goes on: frequent reloads do not put it off."""
+        """Check these from now on. The pause before the next check goes on: frequent reloads do not put it off."""
         self._files = tuple({id(file): file for file in files}.values())
         self._broken.intersection_update(file.identity for file in self._files)
         self._changed = [file for file in self._changed if any(file is other for other in self._files)]
 
     async def run(self) -> None:
-        """Look at the files until cancelled."""
+        """Check the files until cancelled."""
         while True:
             await self._clock.sleep(self._interval)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Read all files once."""
         files = self._files
         for file, content in zip(files, await _read_all(files), strict=True):

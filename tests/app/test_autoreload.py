@@ -63,17 +63,17 @@ def file(tmp_path: Path) -> Path:
 async def test_only_another_content_is_a_change(file: Path, reloads: Reloads) -> None:
     auto = await watching(file, reloads)
     touch(file)
-    await auto.look()
+    await auto.check()
     unlink(file)
     write(file, "a: 1\n")
-    await auto.look()
+    await auto.check()
     assert reloads.count == 0
     write(file, "a: 2\n")
-    await auto.look()
-    await auto.look()
+    await auto.check()
+    await auto.check()
     assert reloads.count == 1
     write(file, "a: 1\n")
-    await auto.look()
+    await auto.check()
     assert reloads.count == 2
 
 
@@ -86,7 +86,7 @@ async def test_a_link_that_is_turned_to_another_file_is_a_change(tmp_path: Path,
     auto = await watching(link, reloads)
     link.unlink()
     link.symlink_to(tmp_path / "2")
-    await auto.look()
+    await auto.check()
     assert reloads.count == 1
 
 
@@ -95,7 +95,7 @@ async def test_a_file_with_mistakes_is_tried_once(file: Path, reloads: Reloads) 
     auto = await watching(file, reloads)
     write(file, "a: broken\n")
     for _ in range(3):
-        await auto.look()
+        await auto.check()
     assert reloads.count == 1
 
 
@@ -104,10 +104,10 @@ async def test_a_reload_that_failed_in_an_unforeseen_way_is_tried_again(file: Pa
     auto = await watching(file, reloads)
     write(file, "a: 2\n")
     with pytest.raises(KeyError):
-        await auto.look()
+        await auto.check()
     reloads.error = None
-    await auto.look()
-    await auto.look()
+    await auto.check()
+    await auto.check()
     assert reloads.count == 2
 
 
@@ -117,20 +117,20 @@ async def test_a_file_that_is_not_answered_is_a_change_and_so_is_its_return(
     monkeypatch.setattr(files, "READ_TIMEOUT", 0.05)
     auto = await watching(file, reloads)
     dead_disk.file(file, "a: 1\n")
-    await auto.look()
-    await auto.look()
+    await auto.check()
+    await auto.check()
     assert reloads.count == 1
     await dead_disk.answers()
-    await auto.look()
+    await auto.check()
     assert reloads.count == 2
 
 
 async def test_a_file_that_is_gone_is_a_change_and_so_is_its_return(file: Path, reloads: Reloads) -> None:
     auto = await watching(file, reloads)
     unlink(file)
-    await auto.look()
+    await auto.check()
     write(file, "a: 1\n")
-    await auto.look()
+    await auto.check()
     assert reloads.count == 2
 
 

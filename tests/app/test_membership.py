@@ -1,4 +1,4 @@
-"""Members that the platform tells: found out at the start, followed every hour, kept where a look fails."""
+"""Members that the platform tells: found out at the start, followed every hour, kept where a refresh fails."""
 
 import os
 import time
@@ -98,7 +98,7 @@ async def test_new_members_are_polled_and_gone_ones_leave_within_an_hour(tmp_pat
         assert polled(exporter) == after
 
 
-async def test_a_failed_look_keeps_the_members_and_says_so(tmp_path: Path, platform: Simulator) -> None:
+async def test_a_failed_refresh_keeps_the_members_and_says_so(tmp_path: Path, platform: Simulator) -> None:
     clock = FakeClock(time.time())
     async with running(tmp_path, text(platform), clock) as exporter:
         await eventually(lambda: polled(exporter) == EVERYBODY, "all members are polled")

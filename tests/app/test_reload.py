@@ -244,11 +244,11 @@ async def test_a_ca_file_that_is_replaced_is_used_without_a_reload_and_a_broken_
             file.unlink()
             if broken is not None:
                 file.write_text(broken, encoding="ascii")
-            await exporter.app._authorities.look()
+            await exporter.app._authorities.check()
             assert exporter.app.components.regions["kunshan"] is at_work, "the last good authority stays in use"
         assert capsys.readouterr().out.count("CA file cannot be used") == 1, "it is told once"
         new.cert_pem.write_to_path(file)
-        await exporter.app._authorities.look()
+        await exporter.app._authorities.check()
         assert exporter.app.components.regions["kunshan"] is at_work, "the same content changes nothing"
         assert "CA file can be used again" in capsys.readouterr().out
         old.cert_pem.write_to_path(file)

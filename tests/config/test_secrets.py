@@ -100,10 +100,10 @@ def test_an_endless_file_is_not_read_to_its_end(path: Path) -> None:
 async def test_a_change_reaches_the_secret_and_is_told_once(path: Path, changes: Changes) -> None:
     secret = FileSecret(path)
     files = watch(changes, secret)
-    await files.look()
+    await files.check()
     path.write_text("second", encoding="utf-8")
-    await files.look()
-    await files.look()
+    await files.check()
+    await files.check()
     assert secret.value() == "second"
     assert changes.values == ["second"]
 
@@ -111,14 +111,14 @@ async def test_a_change_reaches_the_secret_and_is_told_once(path: Path, changes:
 async def test_a_file_written_again_with_the_same_content_is_no_change(path: Path, changes: Changes) -> None:
     files = watch(changes, FileSecret(path))
     path.write_text(" first ", encoding="utf-8")
-    await files.look()
+    await files.check()
     assert changes.values == []
 
 
 async def test_every_secret_of_one_file_changes(path: Path, changes: Changes) -> None:
     secrets = [FileSecret(path), FileSecret(path)]
     path.write_text("second", encoding="utf-8")
-    await watch(changes, *secrets).look()
+    await watch(changes, *secrets).check()
     assert [secret.value() for secret in secrets] == changes.values == ["second", "second"]
 
 
@@ -132,7 +132,7 @@ async def test_a_kubernetes_secret_changes_by_a_swap_of_links(tmp_path: Path, ch
     files = watch(changes, FileSecret(tmp_path / "token"))
     (tmp_path / "..data_tmp").symlink_to("second")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
-    await files.look()
+    await files.check()
     assert changes.values == ["second"]
 
 
@@ -148,8 +148,8 @@ async def test_a_file_that_breaks_keeps_its_last_good_content_and_is_logged_once
     elif damage != "removed":
         path.write_bytes(b"" if damage == "emptied" else b"\xff\xfe\xfd")
     with capture_logs() as logs:
-        await files.look()
-        await files.look()
+        await files.check()
+        await files.check()
     assert secret.value() == "first"
     assert changes.values == []
     assert [(log["log_level"], log["secret"], log["path"]) for log in logs] == [
@@ -160,11 +160,11 @@ async def test_a_file_that_breaks_keeps_its_last_good_content_and_is_logged_once
 async def test_a_file_that_heals_is_logged_once_and_its_new_content_taken(path: Path, changes: Changes) -> None:
     files = watch(changes, FileSecret(path))
     path.unlink()
-    await files.look()
+    await files.check()
     path.write_text("second", encoding="utf-8")
     with capture_logs() as logs:
-        await files.look()
-        await files.look()
+        await files.check()
+        await files.check()
     assert [log["event"] for log in logs] == ["secret file can be used again", "secret file changed"]
     assert changes.values == ["second"]
     assert "second" not in str(logs)
@@ -176,7 +176,7 @@ async def test_one_broken_file_does_not_hide_the_change_of_another(path: Path, c
     files = watch(changes, FileSecret(broken), FileSecret(path))
     broken.unlink()
     path.write_text("second", encoding="utf-8")
-    await files.look()
+    await files.check()
     assert changes.values == ["second"]
 
 
@@ -233,9 +233,9 @@ async def test_a_change_that_could_not_be_told_is_told_at_the_next_look(path: Pa
     files.follow([FileSecret(path)])
     path.write_text("second", encoding="utf-8")
     with pytest.raises(KeyError):
-        await files.look()
-    await files.look()
-    await files.look()
+        await files.check()
+    await files.check()
+    await files.check()
     assert told == ["second", "second"]
 
 
@@ -251,7 +251,7 @@ async def test_a_file_on_a_dead_disk_does_not_hide_the_changes_of_others(
     with capture_logs() as logs:
         for content in ("second", "third"):
             other.write_text(content, encoding="utf-8")
-            await files.look()
+            await files.check()
     assert changes.values == ["second", "third"]
     assert dead.value() == "first"
     assert [(log["log_level"], log["path"]) for log in logs if log["log_level"] == "warning"] == [
@@ -261,7 +261,7 @@ async def test_a_file_on_a_dead_disk_does_not_hide_the_changes_of_others(
 
     await dead_disk.answers()
     with capture_logs() as logs:
-        await files.look()
+        await files.check()
     assert dead.value() == "second"
     assert [log["event"] for log in logs] == ["secret file can be used again", "secret file changed"]
 

@@ -18,7 +18,7 @@ RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[No
 
 
 def answering(seconds: float = 0.0, **response: Any) -> Handler:
-    """Answer every request with a response of these parts, after so many seconds."""
+    """Answer every request with a response of these parts, after some seconds."""
 
     async def answer(_: web.Request) -> web.Response:
         await asyncio.sleep(seconds)
@@ -70,7 +70,7 @@ class Network:
         return str(server.make_url("/")).rstrip("/")
 
     async def answer(self, seconds: float = 0.0, **response: Any) -> str:
-        """Answer every request with a response of these parts, after so many seconds; the URL without a path."""
+        """Answer every request with a response of these parts, after some seconds; the URL without a path."""
         return await self.serve(answering(seconds, **response))
 
     async def serve_raw(self, handler: RawHandler) -> str:
