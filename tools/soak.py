@@ -84,6 +84,9 @@ async def exporting(text: str, folder: Path) -> AsyncIterator[Exporter]:
         while (found := LISTENING.search(log.read_text(encoding="utf-8"))) is None:  # noqa: ASYNC110 - another process sets no event of ours
             await asyncio.sleep(0.1)
         yield Exporter(process, file, f"http://{found[1]}")
+    except AssertionError:
+        print("\n".join(line for line in log.read_text(encoding="utf-8").splitlines() if "level=error" in line))
+        raise
     finally:
         process.terminate()
         assert await process.wait() == 0

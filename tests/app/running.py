@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from exporter.app import Application, Options
 from exporter.app.status import Selection
 from exporter.clock import Clock
@@ -15,7 +17,8 @@ from tests.e2e.process import DOMAIN, eventually, samples_of
 
 async def status_of(app: Application) -> dict[str, Any]:
     """Return the content of /api/v1/status for an application."""
-    return await app.status_as(lambda status: status, Selection())
+    status: dict[str, Any] = msgspec.json.decode(await app.status_as(msgspec.json.encode, Selection()))
+    return status
 
 
 class Running:

@@ -1,6 +1,8 @@
 """Live jobs of several regions by one list, in the whole application, against a platform whose truth is known."""
 
+import contextlib
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -81,6 +83,21 @@ async def test_the_status_lists_each_member_and_their_queues(tmp_path: Path) -> 
         for queue in {job.queue for job in jobs}
     }
     jsonschema.validate(status, json.loads((ROOT / "docs" / "status.schema.json").read_text()))
+
+
+async def test_members_that_only_the_list_names_are_shown_and_kept(tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    async with Simulator(default_regions(1), clock=lambda: 0.0) as simulator:
+        document = json.loads(configuration(simulator, "live_jobs", tracking={"state_file": str(state)}))
+        (region,) = document["clusters"]
+        del region["members"]
+        async with ready(tmp_path, json.dumps(document)) as started:
+            status = await started.status()
+    listed = {row["user"] for row in rows_of("members", status["targets"])}
+    with contextlib.closing(sqlite3.connect(state)) as connection:
+        kept = {json.loads(key)[-1] for (key,) in connection.execute("SELECT key FROM members")}
+    assert len(listed) > 1
+    assert kept == listed
 
 
 async def test_one_request_for_a_page_serves_all_regions_poll_after_poll(tmp_path: Path) -> None:

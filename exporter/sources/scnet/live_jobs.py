@@ -154,7 +154,8 @@ def sorted_jobs(reading: Reading[LiveJob], missing: int, refused: str, zone: tzi
     reading.check()
     found: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in sorted(reading.rows.values(), key=lambda row: (row.job_manager_id, row.job_id)):
-        found[row.cluster_id][row.cluster_user_name][row.job_manager_id].append(live_job(row, zone))
+        region, user, scheduler = str(row.cluster_id), str(row.cluster_user_name), str(row.job_manager_id)
+        found[region][user][scheduler].append(live_job(row, zone))
     rejected = Counter(region_of(msgspec.Raw(raw)) for raw in reading.rejected)
     return LiveJobs(found, rejected, missing, refused, len(reading.rows))
 
