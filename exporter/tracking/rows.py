@@ -71,20 +71,16 @@ def read_all(connection: sqlite3.Connection) -> TrackerState:
     return TrackerState(members, groups, dict(_read(connection, "waits")), marks)
 
 
-def write_batch(connection: sqlite3.Connection, batch: Batch, *, isolate: bool) -> dict[MemberKey, str]:
+def write_batch(connection: sqlite3.Connection, batch: Batch) -> dict[MemberKey, str]:
     """Write a batch inside an open transaction.
 
-    With `isolate`, a member with a value that cannot be written is taken out of the file, and returned with the reason:
-    at the next start it begins anew, and nothing of it is counted twice. Without, the error is raised (see
-    `is_bad_value`).
+    A member with a value that cannot be written is taken out of the file, and returned with the reason: at the next start it
+    begins anew, and nothing of it is counted twice.
     """
     for key in batch.forgotten:
         _forget(connection, key)
     left_out = {}
     for key, change in batch.members.items():
-        if not isolate:
-            _write_member(connection, key, change)
-            continue
         try:
             with savepoint(connection):
                 _write_member(connection, key, change)
@@ -117,10 +113,12 @@ def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK TO one")
+        # A full disk may have ended the transaction already, and the savepoint with it.
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK TO one")
+            connection.execute("RELEASE one")
         raise
-    finally:
-        connection.execute("RELEASE one")
+    connection.execute("RELEASE one")
 
 
 def _write_member(connection: sqlite3.Connection, key: MemberKey, change: MemberChange) -> None:

@@ -40,15 +40,10 @@ class _Unobserved:
     def state_file_write_failed(self) -> None: ...
 
 
-class MonotonicUnixTime:
-    """Unix time that goes on evenly from the process's start, whatever happens to the machine's clock meanwhile."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._base = clock.now() - clock.monotonic()
-
-    def __call__(self) -> float:
-        return self._base + self._clock.monotonic()
+def steady_unix_time(clock: Clock) -> Callable[[], float]:
+    """Return Unix time that goes on evenly from now on, whatever happens to the machine's clock meanwhile."""
+    base = clock.now() - clock.monotonic()
+    return lambda: base + clock.monotonic()
 
 
 class _Staged:
@@ -82,7 +77,7 @@ class TrackingService:
         self._state_file = state_file
         self._flush_interval = flush_interval
         self._clock = clock or SystemClock()
-        self.time = MonotonicUnixTime(self._clock)
+        self.time = steady_unix_time(self._clock)
         self.tracker = Tracker(persistent=state_file is not None)
         self._store: Store | None = None
         # Errors logged since the last successful write: each is logged once.

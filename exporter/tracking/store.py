@@ -188,7 +188,8 @@ class Store:
         elif lost := self._lost():
             raise self._abandoned(lost)
         try:
-            left_out = self._write(batch)
+            with transaction(self._open_file()) as connection:
+                left_out = rows.write_batch(connection, batch)
         except sqlite3.Error as error:
             if rows.is_bad_value(error):
                 raise
@@ -201,18 +202,6 @@ class Store:
         if _identities(self._seen) != self._identities:
             raise self._abandoned("it was removed or replaced")
         return left_out
-
-    def _write(self, batch: Batch) -> dict[MemberKey, str]:
-        try:
-            return self._write_once(batch, isolate=False)
-        except Exception as error:
-            if not rows.is_bad_value(error):
-                raise
-        return self._write_once(batch, isolate=True)
-
-    def _write_once(self, batch: Batch, *, isolate: bool) -> dict[MemberKey, str]:
-        with transaction(self._open_file()) as connection:
-            return rows.write_batch(connection, batch, isolate=isolate)
 
     def _look(self) -> list[_Seen | None]:
         return [_look_at(self.path), _look_at(_beside(self.path, "-wal"))]

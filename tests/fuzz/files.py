@@ -291,7 +291,7 @@ def copied(state: TrackerState) -> None:
     batch = Tracker(state).take_batch(everything=True)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as file:
         create_tables(file)
-        assert not write_batch(file, batch, isolate=True)
+        assert not write_batch(file, batch)
         again = read_all(file)
     assert Tracker(again).take_batch(everything=True) == batch
 

@@ -47,6 +47,25 @@ async def started(state_file: Path | None, observer: Observer | None = None) -> 
     return service
 
 
+async def is_kept(service: TrackingService, state_file: Path, *keys: MemberKey) -> None:
+    """Stop a service, and find its counts again after a restart."""
+    before = [(service.member(key), service.group(key.source, key.group_id)) for key in keys or (KEY,)]
+    await service.stop()
+    again = await started(state_file)
+    assert [(again.member(key), again.group(key.source, key.group_id)) for key in keys or (KEY,)] == before
+    await again.stop()
+
+
+async def ended_in(state_file: Path) -> int:
+    """Return the number of jobs that have completed by a state file."""
+    return (await loaded(state_file)).members[KEY].totals.finished["completed"]
+
+
+def ended(service: TrackingService) -> int:
+    """Return the number of jobs that have completed by what a service shows."""
+    return service.member(KEY).finished["completed"]
+
+
 async def polled(service: TrackingService, polls: range, key: MemberKey = KEY) -> None:
     for poll in polls:
         await service.observe(key, listing(poll), time_of(poll), INTERVAL)

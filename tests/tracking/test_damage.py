@@ -26,32 +26,15 @@ def some_polls() -> Tracker:
     return tracker
 
 
-def write_text(path: Path) -> None:
-    path.write_text("not a database, but somebody's notes\n" * 100)
+def sql(*statements: str) -> Callable[[Path], None]:
+    """Return a database of another program, after some SQL."""
 
+    def write(path: Path) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            for statement in statements:
+                connection.execute(statement)
 
-def write_a_word(path: Path) -> None:
-    path.write_text("gone")
-
-
-def write_nothing_but_zeros(path: Path) -> None:
-    path.write_bytes(bytes(8192))
-
-
-def write_foreign(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE places (url TEXT)")
-
-
-def write_foreign_with_our_table_names(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE member (id INTEGER)")
-
-
-def write_only_marks(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA application_id = {int.from_bytes(b'hpcx')}")
-        connection.execute("PRAGMA user_version = 1")
+    return write
 
 
 def changed(*statements: str) -> Callable[[Path], None]:
@@ -59,10 +42,7 @@ def changed(*statements: str) -> Callable[[Path], None]:
 
     def write(path: Path) -> None:
         asyncio.run(saved(path, some_polls()))
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA writable_schema = ON")
-            for statement in statements:
-                connection.execute(statement)
+        sql("PRAGMA writable_schema = ON", *statements)(path)
 
     return write
 
@@ -97,11 +77,6 @@ def write_with_log_of_another(path: Path) -> None:
 def write_with_a_folder_for_its_log(path: Path) -> None:
     asyncio.run(saved(path, some_polls()))
     path.with_name(path.name + "-wal").mkdir()
-
-
-def make_folder(path: Path) -> None:
-    """Docker's folder in place of a mounted file that does not exist."""
-    path.mkdir()
 
 
 def row(table: str, key: Sequence[object], value: object) -> str:
@@ -166,15 +141,16 @@ DAMAGED_ROWS = [
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (write_text, "not a database"),
-        (write_a_word, "not a database"),
-        (write_nothing_but_zeros, "not a database"),
-        (make_folder, "folder"),
+        (lambda path: path.write_text("not a database, but somebody's notes\n" * 100), "not a database"),
+        (lambda path: path.write_text("gone"), "not a database"),
+        (lambda path: path.write_bytes(bytes(8192)), "not a database"),
+        # Docker's folder in place of a mounted file that does not exist.
+        (Path.mkdir, "folder"),
         (write_with_a_folder_for_its_log, "folder"),
-        (write_foreign, "another program"),
-        (write_foreign_with_our_table_names, "another program"),
+        (sql("CREATE TABLE places (url TEXT)"), "another program"),
+        (sql("CREATE TABLE members (key BLOB)"), "another program"),
         (write_with_log_of_another, ""),
-        (write_only_marks, "tables"),
+        (sql(f"PRAGMA application_id = {int.from_bytes(b'hpcx')}", "PRAGMA user_version = 1"), "tables"),
         (write_damaged_pages, "damaged"),
         (write_truncated, "damaged"),
         (changed("PRAGMA user_version = 99"), "later version"),

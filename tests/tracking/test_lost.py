@@ -15,7 +15,19 @@ from structlog.testing import capture_logs
 
 from exporter.tracking import StateFileError, Store, TrackingService
 from tests.support.disk import take_all_room
-from tests.tracking.files import Observer, fill, loaded, make_room, polled, pragma, started, written
+from tests.tracking.files import (
+    Observer,
+    ended,
+    ended_in,
+    fill,
+    is_kept,
+    loaded,
+    make_room,
+    polled,
+    pragma,
+    started,
+    written,
+)
 from tests.tracking.lives import KEY, ended_by
 
 ROOT = Path(__file__).parents[2]
@@ -95,16 +107,12 @@ async def test_it_is_noticed_with_the_next_poll_told_and_written_anew(
     with capture_logs() as logs:
         for poll in range(9, 12):
             await polled(service, range(poll, poll + 1))
-    assert service.member(KEY).finished["completed"] == ended_by(11)
+    assert ended(service) == ended_by(11)
     warnings = [line for line in logs if "lost" in line["event"]]
     assert len(warnings) == 1, logs
     assert str(state_file) in warnings[0]["reason"]
     assert not [line for line in logs if line["log_level"] not in ("warning", "info")]
-    expected = service.member(KEY), service.group(KEY.source, KEY.group_id)
-    await service.stop()
-    again = await started(state_file)
-    assert (again.member(KEY), again.group(KEY.source, KEY.group_id)) == expected
-    await again.stop()
+    await is_kept(service, state_file)
 
 
 async def test_what_was_put_in_its_place_is_kept(service: TrackingService, state_file: Path) -> None:
@@ -138,7 +146,7 @@ async def test_each_time_is_noticed(service: TrackingService, state_file: Path) 
         happens("remove", state_file)
         await polled(service, range(poll, poll + 1))
     await service.stop()
-    assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(11)
+    assert await ended_in(state_file) == ended_by(11)
 
 
 async def test_a_folder_that_is_gone_is_told_once_and_the_file_written_when_it_is_back(tmp_path: Path) -> None:
@@ -154,14 +162,14 @@ async def test_a_folder_that_is_gone_is_told_once_and_the_file_written_when_it_i
             before = observer.failures
             while observer.failures == before:  # noqa: ASYNC110 - it has no event to wait for, and needs none
                 await asyncio.sleep(0.01)
-        assert service.member(KEY).finished["completed"] == ended_by(11)
+        assert ended(service) == ended_by(11)
         assert [line["log_level"] for line in logs] == ["warning", "error"]
         assert "its folder must exist" in logs[1]["error"]
         folder.mkdir()
         await written(service)
         assert [line["log_level"] for line in logs] == ["warning", "error", "info"]
     await service.stop()
-    assert (await loaded(folder / "tracker.db")).members[KEY].totals.finished["completed"] == ended_by(11)
+    assert await ended_in(folder / "tracker.db") == ended_by(11)
 
 
 async def test_a_file_that_another_process_opened_in_its_place_is_left_alone(
@@ -176,7 +184,7 @@ async def test_a_file_that_another_process_opened_in_its_place_is_left_alone(
     identity = inode(state_file)
     with capture_logs() as logs:
         await polled(service, range(8, 12))
-        assert service.member(KEY).finished["completed"] == ended_by(11)
+        assert ended(service) == ended_by(11)
         assert [line["log_level"] for line in logs] == ["warning", "error"]
         assert "another process" in logs[1]["error"]
         process.kill()
@@ -189,7 +197,7 @@ async def test_a_file_that_another_process_opened_in_its_place_is_left_alone(
         happens("remove", state_file)
         await written(service)
     await service.stop()
-    assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(12)
+    assert await ended_in(state_file) == ended_by(12)
 
 
 async def test_it_is_locked_again(service: TrackingService, state_file: Path) -> None:
@@ -206,9 +214,7 @@ AS_NOBODY = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, os.getcwd())
-from tests.support.disk import take_all_room
-from tests.tracking.files import polled, started
-from tests.support.disk import take_all_room
+from tests.tracking.files import ended, polled, started
 from tests.tracking.lives import KEY
 
 async def main():
@@ -220,7 +226,7 @@ async def main():
     await polled(service, range(8, 12))
     await service.stop()
     service = await started(path)
-    print(service.member(KEY).finished["completed"], flush=True)
+    print(ended(service), flush=True)
     await service.stop()
 
 asyncio.run(main())
@@ -259,12 +265,12 @@ async def test_a_disk_without_room_stops_nothing(small_disk: Path) -> None:
             poll += 1
         for later in range(poll, poll + 5):
             await polled(service, range(later, later + 1))
-        assert service.member(KEY).finished["completed"] == ended_by(poll + 4)
+        assert ended(service) == ended_by(poll + 4)
         ballast.unlink()
         await written(service)
     assert [line["log_level"] for line in logs] == ["error", "info"]
     await service.stop()
-    assert (await loaded(path)).members[KEY].totals.finished["completed"] == ended_by(poll + 4)
+    assert await ended_in(path) == ended_by(poll + 4)
 
 
 def test_a_start_on_a_read_only_disk_says_what_to_do(small_disk: Path) -> None:
@@ -279,12 +285,12 @@ async def test_a_start_without_room_counts_in_memory(small_disk: Path) -> None:
     with capture_logs() as logs:
         service = await started(path)
         await polled(service, range(1, 8))
-        assert service.member(KEY).finished["completed"] == ended_by(7)
+        assert ended(service) == ended_by(7)
         assert {line["log_level"] for line in logs} == {"error"}
         ballast.unlink()
         await written(service)
     await service.stop()
-    assert (await loaded(path)).members[KEY].totals.finished["completed"] == ended_by(7)
+    assert await ended_in(path) == ended_by(7)
     assert not set_aside(small_disk)
 
 
@@ -295,7 +301,7 @@ async def test_a_start_without_room_reads_what_is_there(small_disk: Path) -> Non
     await service.stop()
     take_all_room(small_disk)
     service = await started(path)
-    assert service.member(KEY).finished["completed"] == ended_by(7)
+    assert ended(service) == ended_by(7)
     await service.stop()
 
 

@@ -15,11 +15,23 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.records import Job, JobListing, JobState
-from exporter.tracking import MemberKey, MonotonicUnixTime, StateFileError, Store, TrackingService, rows
+from exporter.tracking import MemberKey, Store, rows
 from exporter.tracking import service as service_module
 from exporter.tracking.model import REMEMBERED_SECONDS
+from exporter.tracking.service import steady_unix_time
 from exporter.tracking.tracker import Batch
-from tests.tracking.files import Observer, SettableClock, fill, make_room, polled, started, written
+from tests.tracking.files import (
+    Observer,
+    SettableClock,
+    ended,
+    ended_in,
+    fill,
+    is_kept,
+    make_room,
+    polled,
+    started,
+    written,
+)
 from tests.tracking.lives import ALONE, INTERVAL, KEY, alone, ended_by, heads_by, time_of
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +108,7 @@ async def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(state_fi
                 assert int(values[2]) >= heads
                 shown, cpu_seconds, heads = int(values[0]), float(values[1]), int(values[2])
     service = await started(state_file)
-    assert service.member(KEY).finished["completed"] >= shown
+    assert ended(service) >= shown
     assert service.member(KEY).cpu_seconds >= cpu_seconds  # type: ignore[operator]  # None would be a failure too
     await polled(service, range(poll, poll + 5))
     for each in range(poll, poll + 5):
@@ -108,19 +120,6 @@ async def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(state_fi
     assert sum(view.finished.values()) == ended_by(poll + 4)
     assert view.unaccounted_seconds == 0
     await service.stop()
-
-
-async def test_while_a_process_has_the_file_no_other_gets_it(state_file: Path) -> None:
-    command = [sys.executable, "-m", "tests.tracking.polls_until_killed", str(state_file), "1", "1000000"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220, S603 - our own script
-    assert process.stdout is not None
-    process.stdout.readline()
-    with pytest.raises(StateFileError, match="another process has it open"):
-        await TrackingService(state_file).start()
-    process.kill()
-    process.stdout.close()
-    process.wait()
-    await (await started(state_file)).stop()
 
 
 def crowd(first: int, count: int = 500) -> JobListing:
@@ -144,45 +143,7 @@ async def test_a_full_disk_stops_nothing_and_is_told_on_the_edge(state_file: Pat
     assert [line["log_level"] for line in logs] == ["error", "info"]
     assert "tracker.db: cannot be written" in logs[0]["error"]
     await polled(service, range(31, 33))
-    expected = service.member(KEY)
-    await service.stop()
-    service = await started(state_file)
-    assert service.member(KEY) == expected
-    await service.stop()
-
-
-LIMITED = """
-import asyncio, resource, sys
-from pathlib import Path
-from exporter.tracking import TrackingService
-from tests.tracking.files import Observer, SettableClock, fill, make_room, polled, started, written
-from tests.tracking.lives import INTERVAL, KEY, listing, time_of
-
-async def main():
-    observer = Observer()
-    service = TrackingService(Path(sys.argv[1]), flush_interval=0.001, observer=observer)
-    await service.start()
-    await service.observe(KEY, listing(1), time_of(1), INTERVAL)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
-    for poll in range(2, 30):
-        await service.observe(KEY, listing(poll), time_of(poll), INTERVAL)
-    print(bool(observer.failures), service.member(KEY).finished["completed"])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    await service.stop()
-
-asyncio.run(main())
-"""
-
-
-async def test_a_file_that_the_system_does_not_let_grow_stops_nothing(state_file: Path) -> None:
-    """The system itself rejects to write; when it does again, all that was counted meanwhile is kept."""
-    command = [sys.executable, "-c", LIMITED, str(state_file)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: ASYNC221, S603 - our own script
-    assert "Traceback" not in result.stderr
-    assert f"True {ended_by(29)}" in result.stdout.splitlines()
-    service = await started(state_file)
-    assert service.member(KEY).finished["completed"] == ended_by(29)
-    await service.stop()
+    await is_kept(service, state_file)
 
 
 @pytest.fixture
@@ -208,7 +169,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_what_is_shown(
     service = await started(state_file, observer)
     with capture_logs() as logs:
         await polled(service, range(1, 8))
-        assert service.member(KEY).finished["completed"] == ended_by(7)
+        assert ended(service) == ended_by(7)
         while observer.failures < 3:  # noqa: ASYNC110 - nor has this
             await asyncio.sleep(0.01)
         assert not service.tracker._batch.members  # nor does what is to be written pile up meanwhile
@@ -217,9 +178,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_what_is_shown(
     assert [line["log_level"] for line in logs] == ["error", "info"]
     assert "hangs" in logs[0]["error"]
     await service.stop()
-    service = await started(state_file)
-    assert service.member(KEY).finished["completed"] == ended_by(7)
-    await service.stop()
+    assert await ended_in(state_file) == ended_by(7)
 
 
 async def test_a_disk_that_hangs_for_ever_does_not_hold_up_the_end(
@@ -240,31 +199,6 @@ async def test_a_disk_that_hangs_for_ever_does_not_hold_up_the_end(
     await store.close()  # or its connection would be complained of when it is collected
 
 
-HANGING = """
-import asyncio, sys, threading
-from pathlib import Path
-from exporter.tracking import TrackingService, rows, service
-from tests.tracking.lives import INTERVAL, KEY, listing, time_of
-
-async def main():
-    service._PATIENCE = service._STOP_TIMEOUT = 0.1
-    tracking = TrackingService(Path(sys.argv[1]))
-    await tracking.start()
-    rows.write_batch = lambda *args, **options: threading.Event().wait()
-    await tracking.observe(KEY, listing(1), time_of(1), INTERVAL)
-    await tracking.stop()
-
-asyncio.run(main())
-print("ended")
-"""
-
-
-def test_the_process_ends_although_its_disk_hangs(state_file: Path) -> None:
-    command = [sys.executable, "-c", HANGING, str(state_file)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=50)  # noqa: S603 - our own script
-    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "ended")
-
-
 async def test_nothing_is_shown_before_it_is_on_disk(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that Prometheus saw must not step back when the process is killed."""
     service = await started(state_file)
@@ -273,13 +207,13 @@ async def test_nothing_is_shown_before_it_is_on_disk(state_file: Path, monkeypat
     seen: list[int] = []
 
     async def save(store: Store, batch: Batch) -> dict[MemberKey, str]:
-        seen.append(service.member(KEY).finished["completed"])
+        seen.append(ended(service))
         return await write(store, batch)
 
     monkeypatch.setattr(Store, "save", save)
     await polled(service, range(6, 7))
     assert seen == [ended_by(5)]
-    assert service.member(KEY).finished["completed"] == ended_by(6)
+    assert ended(service) == ended_by(6)
     await service.stop()
 
 
@@ -382,14 +316,14 @@ async def test_members_no_longer_configured_are_kept_for_a_week(state_file: Path
 async def test_without_a_file_it_counts_in_memory() -> None:
     service = await started(None)
     await polled(service, range(1, 20))
-    assert service.member(KEY).finished["completed"] == ended_by(19)
+    assert ended(service) == ended_by(19)
     assert not service.tracker.take_batch()  # nothing is kept for a file that will never be written
     await service.stop()
 
 
 def test_steady_time_does_not_follow_a_clock_that_jumps() -> None:
     clock = SettableClock()
-    now = MonotonicUnixTime(clock)
+    now = steady_unix_time(clock)
     clock.unix -= 3600
     clock.seconds += 5
     assert now() == time_of(0) + 5

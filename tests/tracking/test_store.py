@@ -34,18 +34,6 @@ async def test_what_was_saved_is_loaded_as_it_was(state_file: Path) -> None:
     assert state.groups == tracker._groups
 
 
-async def test_it_is_built_up_poll_by_poll(state_file: Path) -> None:
-    """Writing each poll's changes gives the same as writing everything once."""
-    whole, stepwise = Tracker(), Tracker()
-    store, _ = await Store.open(state_file)
-    for poll in range(1, 40):
-        for tracker in (whole, stepwise):
-            polled(tracker, KEY, range(poll, poll + 1))
-        await store.save(stepwise.take_batch())
-    await store.close()
-    assert (await loaded(state_file)).members == whole._members
-
-
 async def test_times_that_are_not_known_survive(state_file: Path) -> None:
     """A clock set back and listings that never completed leave infinite times."""
     tracker = Tracker()

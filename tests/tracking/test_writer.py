@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, Store, TrackingService, rows
 from exporter.tracking.tracker import Batch, Tracker
-from tests.tracking.files import Observer, loaded, polled, started, written
+from tests.tracking.files import Observer, ended, ended_in, is_kept, loaded, polled, started, written
 from tests.tracking.lives import INTERVAL, KEY, ended_by, time_of
 
 BOB = KEY._replace(user="bob")
@@ -47,17 +47,13 @@ async def test_it_starts_again_and_nothing_is_lost_or_counted_twice(
         patch.setattr(owner, name, failing(3, error, getattr(owner, name)))
         for poll in range(5, 9):
             await asyncio.wait_for(polled(service, range(poll, poll + 1)), 100)
-            assert service.member(KEY).finished["completed"] == ended_by(poll)
+            assert ended(service) == ended_by(poll)
         while len(observer.restarts) < 3:  # noqa: ASYNC110 - it has no event to wait for, and needs none
             await asyncio.sleep(0.01)
         await asyncio.wait_for(written(service), 100)
     assert observer.restarts == ["tracker writer"] * 3
     assert logs
-    expected = service.member(KEY), service.group(KEY.source, KEY.group_id)
-    await service.stop()
-    service = await started(state_file)
-    assert (service.member(KEY), service.group(KEY.source, KEY.group_id)) == expected
-    await service.stop()
+    await is_kept(service, state_file)
 
 
 async def test_a_failure_outside_a_write_is_survived(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,10 +61,10 @@ async def test_a_failure_outside_a_write_is_survived(state_file: Path, monkeypat
     service = await started(state_file, observer)
     monkeypatch.setattr(service._clock, "sleep", failing(1, KeyError("unforeseen"), service._clock.sleep))
     await polled(service, range(1, 9))
-    assert service.member(KEY).finished["completed"] == ended_by(8)
+    assert ended(service) == ended_by(8)
     assert observer.restarts == ["tracker writer"]
     await service.stop()
-    assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(8)
+    assert await ended_in(state_file) == ended_by(8)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +101,7 @@ async def test_a_member_is_kept_again_once_its_values_can_be_written(state_file:
     bad = JobListing((Job("new", "", JobState.RUNNING, allocated_cpus=2**70),))
     await service.observe(BOB, bad, time_of(5), INTERVAL)
     await polled(service, range(6, 12), BOB)
-    expected = service.member(BOB)
-    await service.stop()
-    service = await started(state_file)
-    assert service.member(BOB) == expected
-    await service.stop()
+    await is_kept(service, state_file, BOB)
 
 
 async def test_an_unforeseen_failure_of_one_member_leaves_the_others(
@@ -144,11 +136,7 @@ async def test_a_listing_that_cannot_be_taken_in_costs_its_member_alone(
             await polled(service, range(5, 6), BOB)
         await polled(service, range(6, 9), BOB)
         await polled(service, range(5, 9))
-    expected = service.member(KEY), service.member(BOB)
-    await service.stop()
-    service = await started(state_file)
-    assert (service.member(KEY), service.member(BOB)) == expected
-    await service.stop()
+    await is_kept(service, state_file, KEY, BOB)
 
 
 async def test_an_end_in_the_middle_of_a_failure_still_writes(
@@ -163,7 +151,7 @@ async def test_an_end_in_the_middle_of_a_failure_still_writes(
         patch.setattr(Store, "save", save)
         await polled(service, range(1, 9))
     await service.stop()
-    assert (await loaded(state_file)).members[KEY].totals.finished["completed"] == ended_by(8)
+    assert await ended_in(state_file) == ended_by(8)
 
 
 async def test_an_end_that_fails_says_so(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
