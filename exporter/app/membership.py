@@ -12,8 +12,7 @@ from exporter.config.model import All, Member
 from exporter.config.values import Name, Segment
 from exporter.errors import ExporterError, PollError
 from exporter.http import UNOBSERVED, Settings, TokenSource, Upstream
-from exporter.sources.scnet.discovery import ask_groups
-from exporter.sources.scnet.groups import Group
+from exporter.sources.scnet.discovery import Group, ask_groups
 from exporter.sources.scnet.login import PLATFORM
 from exporter.sources.scnet.platform import AccountSession
 

@@ -21,8 +21,7 @@ from exporter.cli.main import main
 from exporter.config import Account as ConfiguredAccount
 from exporter.config import InlineSecret, load
 from exporter.simulator import Account, Fault, Simulator, default_regions
-from exporter.sources.scnet.discovery import Found
-from exporter.sources.scnet.groups import Group
+from exporter.sources.scnet.discovery import Found, Group
 from exporter.sources.scnet.schedulers import Scheduler
 from exporter.sources.values import Id, Name
 from exporter.text import on_one_line

@@ -33,7 +33,7 @@ from exporter.sources.collector import Subject, registry, subjects_of
 from exporter.sources.display import Display
 from exporter.sources.octopus import api as octopus
 from exporter.sources.scnet import api as scnet
-from exporter.sources.scnet.groups import read_groups
+from exporter.sources.scnet.discovery import read_groups
 from exporter.sources.scnet.job_history import Ends
 from exporter.sources.slurm import api as slurm
 from exporter.sources.source import Context

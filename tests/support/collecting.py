@@ -24,6 +24,7 @@ from exporter.config.model import TOKEN_URL
 from exporter.errors import PollError
 from exporter.metrics.format import Format
 from exporter.sources.collector import collectors_of
+from exporter.tracking import TrackingService
 
 # Labels that say which target a sample is of.
 OF_TARGET: Final = {"hpc_cluster", "account", "user", "group", "project", "queue_type", "cluster_type", "cluster_id"}
@@ -150,6 +151,10 @@ class Collecting:
     def remembered(self) -> Any:
         """The state of the target's polling that survives reloads; counters are not among the samples of a single poll."""
         return self._context.display.remembered.get(self._target.key, {})
+
+    def follow(self, service: TrackingService) -> None:
+        """Let the tracker follow what is polled."""
+        self._context.tracked.service = service
 
     async def _samples(self) -> Samples:
         text = (await self._context.display.exposition.body(Format.TEXT, compress=False)).decode()

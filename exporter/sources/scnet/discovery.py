@@ -1,12 +1,15 @@
-"""From a login to all that a configuration needs to know of its regions.
+"""From a login to all that a configuration needs to know of its regions and groups.
 
-Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster); for groups see `exporter.sources.scnet.groups`.
+Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster). Groups and their members: ``GET
+/ac/openapi/v2/groupmembers`` with the platform's token. Its columns are known from one public client only, and whether a
+member's row names the region's user is open: ``clusterUserName`` is used where it is there, else ``userName``.
 """
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,19 +17,22 @@ from exporter.config import InlineSecret
 from exporter.errors import (
     DecodeError,
     PollError,
+    RecordError,
     UntrustedCertificateError,
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
 from exporter.http import Endpoint, Login, Response, StaticToken, TokenProvider, Upstream, excerpt
+from exporter.sources.collector import list_of, raw_rows, read_each, read_row
 from exporter.sources.scnet.api import open_envelope
-from exporter.sources.scnet.groups import GROUPS, GROUPS_PATH, Group, Groups, read_groups
 from exporter.sources.scnet.login import RegionToken, read_login
 from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
-from exporter.sources.values import UNREADABLE, as_id
+from exporter.sources.values import NULL, UNREADABLE, Id, Name, as_id
 from exporter.text import Text
 
-CENTER = "center"
+CENTER: Final = "center"
+GROUPS: Final = "groups"
+GROUPS_PATH: Final = "/ac/openapi/v2/groupmembers"
 # The next address of a region may do where one fails in these ways.
 UNREACHABLE = (UpstreamConnectionError, UpstreamTimeoutError, UntrustedCertificateError)
 
@@ -68,6 +74,94 @@ class Center:
     name: str
     user: str
     hpc_urls: tuple[str, ...]
+
+
+class WireMember(msgspec.Struct, rename="camel"):
+    """A person's ``fullName`` comes along and is not read."""
+
+    user_name: Name = Name("")
+    cluster_user_name: Name = Name("")
+
+
+class WireGroup(WireMember, rename="camel"):
+    """Without ``groupUsersInfos`` the row itself is a member."""
+
+    group_id: Id = Id("")
+    group_display_name: Name = Name("")
+    cluster_id: Id | None = None
+    group_users_infos: msgspec.Raw = NULL
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group in one region; `cluster_id` is empty where its row names none.
+
+    `members` are scheduler users, in the order of the answer; those in `by_login` are known by their platform login
+    only.
+    """
+
+    cluster_id: str
+    group_id: str
+    name: str
+    members: tuple[str, ...]
+    by_login: frozenset[str] = frozenset()
+
+
+class Groups(tuple[Group, ...]):  # noqa: SLOT001 - a tuple has no room for them
+    """Groups; `rejected` counts the rows of groups and members that could not be read: so some may be missing."""
+
+    rejected = 0
+
+
+def read_groups(response: Response) -> Groups:
+    """Return the groups in an answer; rows that cannot be read are left out.
+
+    Raises PollError, also where none can be read.
+    """
+    data = open_envelope(response)
+    rows, rejected = read_each(data, raw_rows(data), _read_group)
+    found: dict[tuple[str, str], tuple[str, dict[str, bool]]] = {}
+    for row, members, _ in rows:
+        key = str(row.cluster_id or ""), str(row.group_id)
+        known = found.setdefault(key, (str(row.group_display_name), {}))[1]
+        for member in members:
+            user = str(member.cluster_user_name).strip() or str(member.user_name).strip()
+            if user:
+                known[user] = known.get(user, True) and not member.cluster_user_name.strip()
+    groups = Groups(
+        Group(*key, name, tuple(members), frozenset(user for user, by_login in members.items() if by_login))
+        for key, (name, members) in found.items()
+    )
+    groups.rejected = rejected + sum(unread for *_, unread in rows)
+    return groups
+
+
+def _read_group(raw: msgspec.Raw) -> tuple[WireGroup, list[WireMember], int]:
+    """Return a row, its members, and how many of these could not be read.
+
+    Raises RecordError for one without a usable id, or none of whose members can be read.
+    """
+    row = read_row(raw, WireGroup)
+    if not row.group_id:
+        raise RecordError("a group without an id")
+    try:
+        infos = list_of(row.group_users_infos)
+    except DecodeError:
+        raise RecordError(f"its members are no list: {excerpt(bytes(row.group_users_infos))}") from None
+    if not infos:
+        return row, [row], 0
+    members, unread = list[WireMember](), 0
+    for info in infos:
+        try:
+            member = read_row(info, WireMember)
+        except RecordError:
+            unread += 1
+            continue
+        if member.user_name.strip() or member.cluster_user_name.strip():
+            members.append(member)
+    if not members:
+        raise RecordError("none of its members can be read")
+    return row, members, unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +215,7 @@ def enabled(rows: list[msgspec.Raw]) -> Iterator[str]:
         except UNREADABLE:
             continue
         if url.enabled and url.url.strip():
-            yield url.url.strip().rstrip("/").removesuffix("/hpc").rstrip("/")
+            yield re.sub("(?<=[^/:])/+hpc$", "", url.url.strip().rstrip("/")).rstrip("/")
 
 
 async def discover(upstream: Upstream, login: Login, ac_url: str, now: float) -> Discovery:

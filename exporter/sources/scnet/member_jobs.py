@@ -9,7 +9,7 @@ from exporter.http import Response, one_line
 from exporter.metrics.family import Text
 from exporter.records import Job, JobListing, JobState
 from exporter.sources import jobs
-from exporter.sources.collector import Collector, Subject, list_of, raise_if_all_rejected, register
+from exporter.sources.collector import Collector, Subject, in_one_go, list_of, read_each, read_row_and_flaws, register
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import PAGE_STATES, state_and_word, state_of
@@ -18,24 +18,16 @@ from exporter.sources.values import (
     NULL,
     UNREADABLE,
     Count,
-    count_of,
-    id_of,
+    Id,
+    Name,
     id_of_number,
     id_of_text,
-    text_of,
 )
 
-# Up to this size all jobs are decoded in one go, in about a millisecond; a longer list is decoded job by job,
-# so that the thread it is decoded in lets the event loop have its turn.
-ONE_GO_LIMIT: Final = 256 * 1024
 
-
-class _Job(msgspec.Struct, gc=False, rename="camel"):
+class _Amounts(msgspec.Struct, gc=False, rename="camel"):
     """Requested: node, proc, gpu, dcu ``...NumReq``. In use: ``cpuCore``, ``gpuNum``, ``dcuNumUsed``."""
 
-    id: int | str | float
-    status: str | None = None
-    name: str | int | None = None
     node_num_req: Count | None = None
     proc_num_req: Count | None = None
     gpu_num_req: Count | None = None
@@ -45,14 +37,22 @@ class _Job(msgspec.Struct, gc=False, rename="camel"):
     dcu_num_used: Count | None = None
 
 
-# The same, with each field to be read on its own: one that is odd must not cost the others.
-_RawJob = msgspec.defstruct(
-    "_RawJob", [(name, msgspec.Raw, NULL) for name in _Job.__struct_fields__], gc=False, rename="camel"
-)
+class _Job(_Amounts, gc=False, rename="camel", kw_only=True):
+    id: int | str | float
+    status: str | None = None
+    name: str | int | None = None
+
+
+class _OddJob(_Amounts, gc=False, rename="camel", kw_only=True):
+    """The same in all forms that are met: these take longer to read."""
+
+    id: Id
+    status: msgspec.Raw = NULL
+    name: Name = Name("")
+
 
 _jobs = msgspec.json.Decoder(list[_Job], strict=False)
 _job = msgspec.json.Decoder(_Job, strict=False)
-_raw_job = msgspec.json.Decoder(_RawJob)
 
 
 def read_jobs(response: Response) -> JobListing:
@@ -63,32 +63,13 @@ def read_jobs(response: Response) -> JobListing:
 
 def job_listing(data: msgspec.Raw) -> JobListing:
     """Return the listed jobs. Raises DecodeError where the data is no list, or holds rows of which none can be read."""
-    listed = _in_one_go(data)
+    listed = in_one_go(data, lambda body: list(map(_to_job, _jobs.decode(body))))
     rejected = odd = 0
     if listed is None:
-        listed, rows = [], list_of(data)
-        for raw in rows:
-            try:
-                job, odd_values = _read_job(raw)
-            except RecordError:
-                continue
-            listed.append(job)
-            odd += odd_values
-        rejected = len(rows) - len(listed)
-        raise_if_all_rejected(listed, rejected, data)
+        read, rejected = read_each(data, list_of(data), _read_job)
+        listed, odd = [job for job, _ in read], sum(flaws for _, flaws in read)
     unknown = sum([job.state is JobState.UNKNOWN for job in listed])
     return JobListing(tuple(listed), rejected=rejected, rejected_values=odd, unknown_states=unknown)
-
-
-def _in_one_go(data: msgspec.Raw) -> list[Job] | None:
-    """All jobs, if there are not too many and nothing about them is odd."""
-    body = bytes(data)
-    if len(body) > ONE_GO_LIMIT:
-        return None
-    try:
-        return list(map(_to_job, _jobs.decode(body)))
-    except (*UNREADABLE, RecordError):
-        return None
 
 
 def _read_job(raw: msgspec.Raw) -> tuple[Job, int]:
@@ -97,29 +78,24 @@ def _read_job(raw: msgspec.Raw) -> tuple[Job, int]:
         return _to_job(_job.decode(raw)), 0
     except UNREADABLE:
         pass
-    try:
-        fields = msgspec.structs.astuple(_raw_job.decode(raw))
-    except UNREADABLE as error:
-        raise RecordError(str(error)) from None
-    return _piece_by_piece(*fields)
-
-
-def _piece_by_piece(
-    raw_id: msgspec.Raw, raw_status: msgspec.Raw, raw_name: msgspec.Raw, *amounts: msgspec.Raw
-) -> tuple[Job, int]:
-    """Return a job of which not all values can be read, and how many of them make no sense.
-
-    Raises RecordError as `_read_job`.
-    """
-    job_id = id_of(raw_id)
-    if job_id is None:
-        raise RecordError("a job without a usable id")
-    name = text_of(raw_name)
-    state, word = state_and_word(raw_status)
-    counts = [count_of(raw) for raw in amounts]
-    odd = (name is None) + sum(is_odd for _, is_odd in counts)
-    nodes, cpus, gpus, dcus, used_cpus, used_gpus, used_dcus = (count for count, _ in counts)
-    return Job(job_id, name or "", state, nodes, cpus, gpus, dcus, used_cpus, used_gpus, used_dcus, word), odd
+    row, flaws = read_row_and_flaws(raw, _OddJob)
+    state, word = state_and_word(row.status)
+    return (
+        Job(
+            str(row.id),
+            str(row.name),
+            state,
+            row.node_num_req,
+            row.proc_num_req,
+            row.gpu_num_req,
+            row.dcu_num_req,
+            row.cpu_core,
+            row.gpu_num,
+            row.dcu_num_used,
+            word,
+        ),
+        flaws,
+    )
 
 
 def _to_job(sent: _Job) -> Job:

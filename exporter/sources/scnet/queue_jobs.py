@@ -14,7 +14,7 @@ from exporter.http import Response
 from exporter.metrics.family import Text, gauge
 from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
-from exporter.sources.collector import Collector, Subject, get_unless_shown, list_of, raise_if_all_rejected, register
+from exporter.sources.collector import Collector, Subject, get_unless_shown, in_one_go, list_of, read_each, register
 from exporter.sources.display import QueueFigures
 from exporter.sources.jobs import lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, state_columns, states_to_show
@@ -47,9 +47,6 @@ _STATES: Final = frozenset(_NO_JOBS)
 # The counts of the five states, in this order; KeyError where one is unknown.
 _five_counts: Final[Callable[[Counts], tuple[int, int, int, int, int]]] = itemgetter(*_LETTERS.values())
 
-# Up to this size all queues are decoded in one go, in about a millisecond; a longer list is decoded queue by queue,
-# so that the thread it is decoded in lets the event loop have its turn.
-ONE_GO_LIMIT: Final = 256 * 1024
 # Rendering this many queues takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT: Final = 2_000
 # Names without jobs that are remembered for each target: more than any region has, unless it keeps inventing new ones.
@@ -116,16 +113,9 @@ def queue_statistics(user: str, data: msgspec.Raw) -> QueueStatistics:
 
     Raises DecodeError where the data is no list, or holds rows of which none can be read.
     """
-    if (plain := _in_one_go(data)) is not None:
+    if (plain := in_one_go(data, _plain_queues)) is not None:
         return QueueStatistics(user, plain)
-    tallies, rows = [], list_of(data)
-    for raw in rows:
-        try:
-            tallies.append(_tallied(raw))
-        except RecordError:
-            continue
-    rejected = len(rows) - len(tallies)
-    raise_if_all_rejected(tallies, rejected, data)
+    tallies, rejected = read_each(data, list_of(data), _tallied)
     return QueueStatistics(
         user,
         tuple([QueueCounts(tally.queue, tally.counts()) for tally in tallies]),
@@ -136,15 +126,8 @@ def queue_statistics(user: str, data: msgspec.Raw) -> QueueStatistics:
     )
 
 
-def _in_one_go(data: msgspec.Raw) -> tuple[QueueCounts, ...] | None:
-    """All queues, if there are not too many and nothing about them is odd."""
-    body = bytes(data)
-    if len(body) > ONE_GO_LIMIT:
-        return None
-    try:
-        return tuple([QueueCounts(str(queue.name), _plain_counts(queue)) for queue in _queues.decode(body)])
-    except (*UNREADABLE, KeyError):
-        return None
+def _plain_queues(body: bytes) -> tuple[QueueCounts, ...]:
+    return tuple([QueueCounts(str(queue.name), _plain_counts(queue)) for queue in _queues.decode(body)])
 
 
 def _plain_counts(queue: _Queue) -> dict[JobState, int]:

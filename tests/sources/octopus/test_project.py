@@ -21,14 +21,11 @@ from exporter.app import Application, Options
 from exporter.metrics.format import Format
 from exporter.redaction import redact
 from exporter.simulator import Fault, OctopusQuirks
-from exporter.tracking.histogram import BUCKETS as HISTOGRAM_BUCKETS
 from tests.app.running import status_of
-from tests.support.octopus import AtWork, entries
+from tests.support.octopus import AtWork
 
-FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "octopus"
 INTERVAL = 60.0
 POOL = "{queue_type: PROCESSOR, cluster_type: MODELARTS, cluster_id: pool-1}"
-BUCKETS = (*(f"{seconds:.1f}" for seconds in HISTOGRAM_BUCKETS), "+Inf")
 
 
 class Running:
@@ -113,48 +110,6 @@ async def running(at_work: AtWork, tmp_path: Path, text: str) -> AsyncIterator[R
 def said() -> Iterator[list[Any]]:
     with structlog.testing.capture_logs() as logs:
         yield logs
-
-
-async def exposition_of_example(at_work: AtWork, tmp_path: Path, name: str, queue: str) -> list[str]:
-    async def handler(_request: web.Request) -> web.Response:
-        return web.Response(body=(FIXTURES / f"{name}.json").read_bytes(), content_type="application/json")
-
-    url = await at_work.network.serve(handler)
-    async with running(at_work, tmp_path, configuration(at_work, queue, url=url)) as exporter:
-        return await exporter.lines("octopus_")
-
-
-def expected_of_example(queue: str) -> list[str]:
-    labels = f'project="driving",{queue}'
-    buckets = [f'octopus_job_observed_queue_seconds_bucket{{{labels},le="{bound}"}} 0' for bound in BUCKETS]
-    kind = 'job_type="SCENARIO_AUTO_MINING",processor="",resource_spec="1Core_4GiB"'
-    return [
-        *buckets,
-        f"octopus_job_observed_queue_seconds_sum{{{labels}}} 0.0",
-        f"octopus_job_observed_queue_seconds_count{{{labels}}} 0",
-        f"octopus_queue_arrivals_total{{{labels}}} 0",
-        f"octopus_queue_departures_total{{{labels}}} 0",
-        f"octopus_queue_length{{{labels}}} 1",
-        f"octopus_queue_listing_complete{{{labels}}} 1",
-        f"octopus_queued_jobs{{{labels},{kind}}} 1",
-        f"octopus_queued_oldest_rank_timestamp_seconds{{{labels}}} 1640966400.0",
-        f"octopus_queued_requested_cpu_cores{{{labels}}} 1",
-        f"octopus_queued_requested_memory_bytes{{{labels}}} 4294967296",
-        f"octopus_queued_unread_resource_specs{{{labels}}} 0",
-        'octopus_up{project="driving"} 1',
-    ]
-
-
-async def test_the_first_example_of_the_page(at_work: AtWork, tmp_path: Path) -> None:
-    shown = await exposition_of_example(at_work, tmp_path, "internal", "{queue_type: INTERNAL}")
-    assert shown == expected_of_example('queue_type="INTERNAL",cluster_type="",cluster_id=""')
-
-
-async def test_the_second_example_of_the_page(at_work: AtWork, tmp_path: Path) -> None:
-    cluster = "087679f0aaxxxxxxxxxxxxxx2f5e902b"
-    queue = f"{{queue_type: PROCESSOR, cluster_type: CCE, cluster_id: {cluster}}}"
-    shown = await exposition_of_example(at_work, tmp_path, "processor", queue)
-    assert shown == expected_of_example(f'queue_type="PROCESSOR",cluster_type="CCE",cluster_id="{cluster}"')
 
 
 # Arrivals and departures
@@ -264,55 +219,6 @@ async def test_a_400_names_the_place_of_the_queue(at_work: AtWork, tmp_path: Pat
         assert error.endswith(f"; the queue is at {exporter.path}:7:{column}")
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "reason"),
-    [
-        (400, "octopus.400000", "rejected"),
-        (401, "APIG.0301", "auth"),
-        (403, "octopus.400003", "permission"),
-        (404, "APIG.0101", "http"),
-        (429, "APIG.0308", "throttled"),
-        (500, "octopus.400100", "upstream"),
-    ],
-)
-async def test_errors_are_counted_by_reason_and_code(
-    at_work: AtWork, tmp_path: Path, status: int, code: str, reason: str
-) -> None:
-    at_work.project.faults.add(Fault(kind="error", status=status, code=code))
-    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
-        labels = {"source": "driving", "collector": "queuing_jobs"}
-        assert await exporter.value("hpc_exporter_poll_failures_total", **labels, reason=reason) == 1
-        errors = await exporter.value("hpc_exporter_api_errors_total", **labels, api_code=code)
-        assert errors == (2 if status == 400 else 1)
-        assert await exporter.value("octopus_up") == 0
-        assert await exporter.lines("octopus_queue") == []
-
-
-async def test_a_bad_row_is_counted_and_lets_nothing_depart(at_work: AtWork, tmp_path: Path) -> None:
-    at_work.hold((1, 3))
-    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
-        at_work.project.rows["INTERNAL", "", ""] = [*entries(1, 2), {"job_type": "no id"}]
-        await exporter.polls()
-        rejected = await exporter.value("hpc_exporter_records_rejected_total", collector="queuing_jobs")
-        assert rejected == 1
-        assert await exporter.value("octopus_queue_length") == 3
-        assert await exporter.value("octopus_queue_departures_total") == 0
-
-
-async def test_old_data_leaves_and_comes_back(at_work: AtWork, tmp_path: Path) -> None:
-    at_work.hold((1, 3))
-    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
-        at_work.project.faults.add(Fault(kind="status", status=500))
-        await exporter.polls()
-        assert await exporter.value("octopus_queue_length") == 3
-        await at_work.clock.advance(3 * INTERVAL)
-        await exporter.idle()
-        assert await exporter.lines("octopus_queue") == []
-        at_work.project.faults.clear()
-        await exporter.polls(1)
-        assert await exporter.value("octopus_queue_length") == 3
-
-
 # Clocks
 
 
@@ -332,16 +238,6 @@ async def test_a_clock_that_is_off_is_said_once_and_so_is_its_end(
     assert lines[0]["ours_ahead_by_seconds"] == -90
 
 
-@pytest.mark.parametrize("form", ["iso", "milliseconds", "text", "absent"])
-async def test_a_clock_that_is_right_is_not_mentioned(
-    at_work: AtWork, tmp_path: Path, said: list[Any], form: Any
-) -> None:
-    at_work.project.writer.quirks = OctopusQuirks(time_form=form)
-    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
-        assert await exporter.value("octopus_queue_length") == 0
-    assert not [line for line in said if line["log_level"] == "warning"]
-
-
 # Tokens
 
 
@@ -356,15 +252,6 @@ async def test_a_login_is_used_and_shown(at_work: AtWork, tmp_path: Path) -> Non
         token = await exporter.app.components.projects["driving"].token.current()
         assert redact(f"X-Auth-Token: {token}") == "X-Auth-Token: <secret>"
         assert token not in await exporter.metrics()
-
-
-async def test_an_expired_token_costs_no_poll(at_work: AtWork, tmp_path: Path) -> None:
-    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}", iam(at_work))) as exporter:
-        at_work.project.expire_tokens()
-        await exporter.polls()
-        assert await exporter.value("octopus_up") == 1
-        assert await exporter.value("hpc_exporter_token_refreshes_total", source="driving") == 2
-        assert await exporter.value("hpc_exporter_poll_failures_total", reason="auth") == 0
 
 
 async def test_a_password_that_changes_in_its_file_is_tried_at_once(at_work: AtWork, tmp_path: Path) -> None:
@@ -424,17 +311,6 @@ async def test_the_project_and_its_iam_are_trusted_as_configured(at_work: AtWork
         assert await exporter.value("octopus_up") == 1
 
 
-async def test_a_project_that_is_no_longer_configured_leaves_nothing(at_work: AtWork, tmp_path: Path) -> None:
-    text = configuration(at_work, "{queue_type: INTERNAL}", iam(at_work))
-    async with running(at_work, tmp_path, text) as exporter:
-        exporter.path.write_text(text.replace("name: driving", "name: riding"), encoding="utf-8")
-        await exporter.app.reload()
-        await exporter.polls()
-        shown = await exporter.metrics()
-        assert 'project="riding"' in shown
-        assert "driving" not in shown
-
-
 async def test_a_reload_during_a_read_of_many_pages_loses_nothing(at_work: AtWork, tmp_path: Path) -> None:
     """The read goes on with the client that it began with, although the project has another one by then."""
     at_work.hold((1, 850))
@@ -470,12 +346,3 @@ async def test_a_reload_during_a_read_of_many_pages_loses_nothing(at_work: AtWor
         assert await exporter.value("octopus_queue_length") == 850
         assert await exporter.value("octopus_queue_listing_complete") == 1
         assert await exporter.value("octopus_queued_requested_cpu_cores") == 850
-
-
-async def test_a_reload_that_changes_nothing_keeps_the_very_targets(at_work: AtWork, tmp_path: Path) -> None:
-    async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
-        before = [status.target for status in exporter.app.scheduler.statuses]
-        await exporter.app.reload()
-        assert all(
-            status.target is target for status, target in zip(exporter.app.scheduler.statuses, before, strict=True)
-        )

@@ -16,7 +16,7 @@ from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, DecodeError, PollError
 from exporter.http import Response
 from exporter.simulator import Fault
-from exporter.sources.scnet.discovery import Center, Found, discover, read_center
+from exporter.sources.scnet.discovery import Center, Found, Group, discover, read_center, read_groups
 from exporter.sources.scnet.login import AccessKeyLogin
 from exporter.sources.scnet.schedulers import Scheduler
 from exporter.sources.values import Id, Name
@@ -68,6 +68,7 @@ def test_a_centre_as_the_page_has_it() -> None:
         ([url("https://a//hpc//")], "https://a"),
         ([url("https://a/")], "https://a"),
         ([url("https://a/x/hpc")], "https://a/x"),
+        ([url("https://hpc")], "https://hpc"),
     ],
 )
 def test_the_first_enabled_address_without_what_its_paths_begin_with(urls: object, expected: str) -> None:
@@ -92,6 +93,85 @@ def test_whatever_a_centre_is_raises_nothing_but_poll_errors(data: object) -> No
     except PollError:
         return
     assert isinstance(center, Center)
+
+
+# Groups
+
+
+ID = 533686286955839489
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    whole = {
+        "groupId": ID, "groupDisplayName": "physics", "groupRole": "admin", "clusterId": 11112, "clusterUserName": "test",
+        "userName": "lab", "accountName": "lab",
+        "groupUsersInfos": [
+            {"userName": "lab", "fullName": "王小明", "groupRole": "admin", "clusterUserName": "test"},
+            {"userName": "b", "fullName": "李四", "groupRole": "member", "clusterUserName": "bob"},
+        ],
+    }  # fmt: skip
+    return {key: value for key, value in (whole | changes).items() if value is not ...}
+
+
+def infos(*members: Any) -> dict[str, Any]:
+    return row(groupUsersInfos=list(members))
+
+
+PHYSICS = Group("11112", str(ID), "physics", ("test", "bob"))
+ALONE = Group("11112", str(ID), "physics", ("test",))
+BY_LOGIN = Group("11112", str(ID), "physics", ("lab",), frozenset({"lab"}))
+
+CASES: dict[str, tuple[Any, tuple[Group, ...]]] = {
+    "as described": ([row()], (PHYSICS,)),
+    "ids as text": ([row(groupId=str(ID), clusterId="11112")], (PHYSICS,)),
+    "in a page": ({"total": 1, "list": [row()]}, (PHYSICS,)),
+    "a single one": (row(), (PHYSICS,)),
+    "none": (None, ()),
+    "an empty list": ([], ()),
+    "no infos: the row itself": ([row(groupUsersInfos=...)], (ALONE,)),
+    "null infos: the row itself": ([row(groupUsersInfos=None)], (ALONE,)),
+    "empty infos: the row itself": ([row(groupUsersInfos=[])], (ALONE,)),
+    "a row for each member": (
+        [row(groupUsersInfos=...), row(groupUsersInfos=[], clusterUserName="bob"), row(groupUsersInfos=...)],
+        (PHYSICS,),
+    ),
+    "members without the region's name": ([infos({"userName": "lab"})], (BY_LOGIN,)),
+    "a member twice, once with the region's name": (
+        [infos({"userName": "test"}, {"userName": "lab", "clusterUserName": "test"})],
+        (ALONE,),
+    ),
+    "numbers as names": ([infos({"clusterUserName": 7})], (Group("11112", str(ID), "physics", ("7",)),)),
+    "blank and odd members are left out": (
+        [infos({"clusterUserName": " "}, 7, None, {"clusterUserName": []}, {"clusterUserName": "test"})],
+        (ALONE,),
+    ),
+    "no name, no region": (
+        [row(groupDisplayName=None, clusterId=None)],
+        (Group("", str(ID), "", ("test", "bob")),),
+    ),
+    "two regions": (
+        [row(), row(clusterId=11136)],
+        (PHYSICS, Group("11136", str(ID), "physics", ("test", "bob"))),
+    ),
+    "an odd row beside": ([7, row(groupId=5.3e17), row(groupId=None), row(groupUsersInfos="x"), row()], (PHYSICS,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "groups"), CASES.values(), ids=CASES)
+def test_groups(data: Any, groups: tuple[Group, ...]) -> None:
+    assert read_groups(answer(data)) == groups
+    assert "王小明" not in repr(read_groups(answer(data)))
+
+
+@pytest.mark.parametrize("data", ["text", 7, [7], [row(groupId=None)], [row(groupId=5.3e17)], [infos(7)], b"<html>"])
+def test_an_answer_of_which_nothing_can_be_read_says_nothing(data: Any) -> None:
+    with pytest.raises(DecodeError):
+        read_groups(answer(data))
+
+
+def test_a_failure_of_the_groups_is_one() -> None:
+    with pytest.raises(PollError, match="10009"):
+        read_groups(answer([row()], "10009"))
 
 
 # Against a simulated platform

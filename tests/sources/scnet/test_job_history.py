@@ -1,26 +1,32 @@
 """The history of a region: which rows are requested, and what a row says."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from exporter.app import assemble
-from exporter.errors import DecodeError, NotThereError
-from exporter.polling import Target
 from exporter.records import EndedJob, JobState
 from exporter.sources.scnet.job_history import MOST_INCOMPLETE, OVERLAP
 from exporter.tracking import TrackingService
-from tests.e2e.region import Answers, ScriptedRegion, cluster, configuration, envelope, scripted_region
+from tests.support.collecting import REGION, Answer, Polled, assembled, collecting, envelope
+from tests.support.http import Network
 
+ACCOUNT = """
+accounts: [{{name: lab, user: alice, access_key: a, secret_key: s, token_url: {url}/api/tokens, url: {url}}}]
+clusters:
+  - name: kunshan
+    cluster_id: 11112
+    hpc_url: {url}
+    account: lab
+    users: [test]
+    members: [{{group_id: 533686286955839488, users: [test]}}]
+    collect: [member_jobs, job_history]
+"""
 QUEUED = float(int(time.time()) - 3600)
 
 
@@ -47,30 +53,23 @@ ROW = {
     "dcuNumUsed": 2,
     "workDir": "/public/home/test/secret",
 }
-SCHEDULERS: Answers = {"schedulers": envelope([{"id": "77", "text": "slurm", "JobManagerType": "SLURM"}])}
+SCHEDULERS = envelope([{"id": "77", "text": "slurm", "JobManagerType": "SLURM"}])
 
 
-@asynccontextmanager
-async def history(folder: Path, answers: Answers) -> AsyncIterator[tuple[ScriptedRegion, Target]]:
-    async with scripted_region(SCHEDULERS | answers) as region:
-        path = folder / "exporter.yml"
-        path.write_text(configuration(cluster(region.url, collect=["member_jobs", "job_history"])))
-        components = assemble(path)
-        targets = (target for source in components.sources.values() for target in source.targets())
-        yield region, next(target for target in targets if target.key.collector == "job_history")
-        await components.close()
+async def poll(*answers: Answer) -> Polled:
+    async with collecting(REGION, "job_history") as history:
+        return await history.poll(SCHEDULERS, *answers)
 
 
-async def rows_of(folder: Path, answer: Any) -> Sequence[EndedJob]:
-    async with history(folder, {"job_history": envelope(answer)}) as (_, target):
-        found = await target.poll()
-        assert found.rejected == 0
-        return tuple(found.rows)
+async def rows_of(answer: Any) -> Sequence[EndedJob]:
+    polled = await poll(envelope(answer))
+    assert (polled.error, polled.rejected) == ("", 0)
+    rows: Sequence[EndedJob] = polled.records.rows
+    return rows
 
 
-@pytest.mark.parametrize("name", ["list", "records", "rows", "items"])
-async def test_a_row_in_each_form_of_a_page(tmp_path: Path, name: str) -> None:
-    (row,) = await rows_of(tmp_path, {"total": "1", name: [ROW]})
+async def test_a_row() -> None:
+    (row,) = await rows_of({"total": "1", "list": [ROW]})
     job = row.job
     assert (row.user, row.scheduler, row.ended) == ("test", "77", QUEUED + 98)
     assert (job.id, job.state, job.queue) == ("63436", JobState.COMPLETED, "comp")
@@ -78,9 +77,8 @@ async def test_a_row_in_each_form_of_a_page(tmp_path: Path, name: str) -> None:
     assert (job.allocated_cpus, job.allocated_gpus, job.allocated_dcus) == (4, 0, 2)
 
 
-@pytest.mark.parametrize("answer", [None, [], {"total": 0}, {"total": 0, "list": None}, {"total": 0, "list": []}])
-async def test_no_rows(tmp_path: Path, answer: Any) -> None:
-    assert await rows_of(tmp_path, answer) == ()
+async def test_no_rows() -> None:
+    assert await rows_of(None) == ()
 
 
 @pytest.mark.parametrize(
@@ -104,86 +102,73 @@ async def test_no_rows(tmp_path: Path, answer: Any) -> None:
         ({"queue": None}, {"queue": ""}),
     ],
 )
-async def test_one_odd_field_costs_that_field(tmp_path: Path, odd: dict[str, Any], expected: dict[str, Any]) -> None:
-    (row,) = await rows_of(tmp_path, {"total": 1, "list": [ROW | odd]})
+async def test_one_odd_field_costs_that_field(odd: dict[str, Any], expected: dict[str, Any]) -> None:
+    polled = await poll(envelope({"total": 1, "list": [ROW | odd]}))
+    (row,) = polled.records.rows
     assert {name: getattr(row.job, name) for name in expected} == expected
 
 
-async def test_rows_without_an_id_or_an_end_are_counted(tmp_path: Path) -> None:
+async def test_rows_without_an_id_or_an_end_are_counted() -> None:
     rows = [ROW, ROW | {"jobEndTime": "soon"}, ROW | {"jobId": None}, "not a row"]
-    async with history(tmp_path, {"job_history": envelope({"total": 4, "list": rows})}) as (_, target):
-        found = await target.poll()
-        assert (len(found.rows), found.rejected) == (1, 3)
-    async with history(tmp_path, {"job_history": envelope({"total": 1, "list": rows[1:]})}) as (_, target):
-        with pytest.raises(DecodeError, match="none of the answer's 3 rows"):
-            await target.poll()
+    polled = await poll(envelope({"total": 4, "list": rows}))
+    assert (len(polled.records.rows), polled.rejected) == (1, 3)
+    polled = await poll(envelope({"total": 1, "list": rows[1:]}))
+    assert polled.error == "decode: none of the answer's 3 rows can be read"
 
 
 @pytest.mark.parametrize("status", [404, 405])
-async def test_a_region_without_the_endpoint(tmp_path: Path, status: int) -> None:
-    async def missing(_: web.Request) -> web.Response:
-        return web.Response(status=status)
-
-    async with history(tmp_path, {"job_history": missing}) as (_, target):
-        with pytest.raises(NotThereError):
-            await target.poll()
+async def test_a_region_without_the_endpoint(status: int) -> None:
+    assert (await poll(Answer(b"", status))).error.startswith(f"http: HTTP {status}: this region does not have")
 
 
-async def test_pages_that_are_shorter_than_asked_and_rows_that_move(tmp_path: Path) -> None:
-    """A new row shifts the others while they are read: one comes twice, and one more page has the last."""
+async def test_a_row_that_was_missed_is_requested_once_more() -> None:
+    """A new row shifts the others while they are read: one comes twice, and the new one is seen at the next poll."""
     rows = [ROW | {"jobId": str(number)} for number in range(7)]
-    queries: list[dict[str, list[str]]] = []
-
-    async def paged(request: web.Request) -> web.Response:
-        queries.append(parse_qs(request.query_string))
-        if len(queries) == 2:
-            rows.insert(0, ROW | {"jobId": "new"})
-        start = int(request.query["start"])
-        return web.Response(body=envelope({"total": len(rows), "list": rows[start : start + 3]}))
-
-    async with history(tmp_path, {"job_history": paged}) as (_, target):
-        found = await target.poll()
-        assert {row.job.id for row in found.rows} == {str(number) for number in range(7)}
-        # The new row was missed: the time that it belongs to is requested once more.
-        assert found.until < queries_end(queries[0])
-        again = await target.poll()
-        assert "new" in {row.job.id for row in again.rows}
+    new = [ROW | {"jobId": "new"}, *rows]
+    pages = [
+        envelope({"total": 7, "list": rows[:4]}),
+        envelope({"total": 8, "list": new[4:]}),
+        envelope({"total": 8, "list": []}),
+    ]
+    async with collecting(REGION, "job_history") as history:
+        first = await history.poll(SCHEDULERS, *pages)
+        assert {row.job.id for row in first.records.rows} == {str(number) for number in range(7)}
+        queries = [parse_qs(path.partition("?")[2]) for path in first.requests[1:]]
+        assert first.records.until < moment(queries[0], "endTime") - 60
+        again = await history.poll(envelope({"total": 8, "list": new}))
+        assert "new" in {row.job.id for row in again.records.rows}
+    assert [query["start"] for query in queries] == [["0"], ["4"], ["8"]]
     assert {query["strClusterNameList"][0] for query in queries} == {"77"}
-    assert queries[0]["timeType"] == ["CUSTOM"]
-    assert queries[0]["isQueryByQueueTime"] == ["false"]
+    assert (queries[0]["timeType"], queries[0]["isQueryByQueueTime"]) == (["CUSTOM"], ["false"])
 
 
-async def test_a_list_that_ignores_the_window_counts_no_ends_of_long_ago(tmp_path: Path) -> None:
+async def test_a_list_that_ignores_the_window_counts_no_ends_of_long_ago() -> None:
     """They would count again as soon as they are no longer remembered."""
     rows = [ROW | {"jobId": str(days), "jobEndTime": china(-86_400.0 * days)} for days in (0, 2, 30)]
-    answers: Answers = {"job_history": envelope({"total": 3, "list": rows})}
-    async with history(tmp_path, answers) as (_, target):
-        found = await target.poll()
-    assert ([row.job.id for row in found.rows], found.rejected) == (["0"], 0)
+    assert [row.job.id for row in await rows_of({"total": 3, "list": rows})] == ["0"]
 
 
-async def test_a_region_that_always_promises_more_than_it_has_is_taken_at_what_it_gives(tmp_path: Path) -> None:
+async def test_a_region_that_always_promises_more_than_it_has_is_taken_at_what_it_gives() -> None:
     """Else each poll would request all of a day."""
-    async with history(tmp_path, {"job_history": envelope({"total": 9, "list": [ROW]})}) as (region, target):
-        polling: Any = target.poll
-        polling.__self__._context.tracked.service = TrackingService()
-        until = []
-        for _ in range(MOST_INCOMPLETE):
-            found = await target.poll()
-            await target.publish(found)
-            until.append(found.until)
-        windows = [since_of(path) for path in region.paths if "historyjobs" in path]
+    pages = (envelope({"total": 9, "list": [ROW]}), envelope({"total": 9, "list": []}))
+    until, windows = [], set()
+    async with collecting(REGION, "job_history") as history:
+        history.follow(TrackingService())
+        for number in range(MOST_INCOMPLETE):
+            polled = await history.poll(*(() if number else (SCHEDULERS,)), *pages)
+            until.append(polled.records.until)
+            windows |= {moment(parse_qs(path.partition("?")[2]), "startTime") for path in polled.requests[-2:]}
     assert set(until[1:-1]) == {until[0]}
     assert until[-1] >= until[0] + OVERLAP
-    assert len(set(windows)) == 2, "no further back with every poll"
+    assert len(windows) == 2, "no further back with every poll"
 
 
-def since_of(path: str) -> float:
-    text = parse_qs(path.partition("?")[2])["startTime"][0]
-    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()
+def moment(query: dict[str, list[str]], name: str) -> float:
+    """Return the time that a query names."""
+    return datetime.fromisoformat(query[name][0]).replace(tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()
 
 
-async def test_the_platform_s_list_where_the_region_has_none(tmp_path: Path) -> None:
+async def test_the_platform_s_list_where_the_region_has_none(network: Network) -> None:
     """In pages of its own size, of this region only; without group jobs where these are rejected."""
     rows = [ROW | {"jobId": str(number)} for number in range(5)]
     rows.append(ROW | {"jobId": "elsewhere", "clusterId": 20078})
@@ -193,9 +178,9 @@ async def test_the_platform_s_list_where_the_region_has_none(tmp_path: Path) -> 
     async def answer(request: web.Request) -> web.Response:
         if request.path.endswith("/tokens"):
             tokens = [{"clusterId": each, "clusterName": "x", "token": f"token-{each}"} for each in ("0", "11112")]
-            return web.Response(body=envelope(tokens))
+            return web.Response(body=envelope(tokens).body)
         if request.path.endswith("/cluster"):
-            return web.Response(body=SCHEDULERS["schedulers"])
+            return web.Response(body=SCHEDULERS.body)
         if request.path.endswith("/historyjobs"):
             return web.Response(status=404)
         assert request.path == "/ac/openapi/v2/jobs/history/page-list"
@@ -203,21 +188,12 @@ async def test_the_platform_s_list_where_the_region_has_none(tmp_path: Path) -> 
         body = await request.json()
         wanted.append(body)
         if body["showGroupJobs"] and not group_jobs:
-            return web.Response(body=envelope(None, code="10009", msg="no permission"))
+            return web.json_response({"code": "10009", "msg": "no permission"})
         start = (body["page"] - 1) * min(body["size"], 2)
-        return web.Response(body=envelope({"total": len(rows), "records": rows[start : start + 2]}))
+        return web.Response(body=envelope({"total": len(rows), "records": rows[start : start + 2]}).body)
 
-    server = TestServer(web.Application())
-    server.app.router.add_route("*", "/{path:.*}", answer)
-    await server.start_server(shutdown_timeout=0.1)
-    url = str(server.make_url("/")).rstrip("/")
-    path = tmp_path / "exporter.yml"
-    account = {"name": "lab", "user": "alice", "access_key": "a", "secret_key": "s", "token_url": f"{url}/api/tokens"}
-    section = cluster(url, token=None, account="lab", collect=["member_jobs", "job_history"])
-    path.write_text(configuration(section, accounts=[account | {"url": url}]))
-    components = assemble(path)
-    targets = (target for source in components.sources.values() for target in source.targets())
-    target = next(target for target in targets if target.key.collector == "job_history")
+    components = assembled(ACCOUNT.format(url=await network.serve(answer)))
+    target = next(each for each in components.regions["kunshan"].targets() if each.key.collector == "job_history")
     try:
         found = await target.poll()
         assert {row.job.id for row in found.rows} == {str(number) for number in range(5)}
@@ -228,16 +204,8 @@ async def test_the_platform_s_list_where_the_region_has_none(tmp_path: Path) -> 
         assert [body["showGroupJobs"] for body in wanted[3:]] == [True, False, False, False]
     finally:
         await components.close()
-        await server.close()
 
 
-def test_a_history_without_a_list_of_jobs_is_warned_of(tmp_path: Path) -> None:
-    path = tmp_path / "exporter.yml"
-    path.write_text(configuration(cluster("http://127.0.0.1:9", collect=["job_history"])))
-    assert any("job_history counts nothing without one of" in warning for warning in assemble(path).warnings)
-
-
-def queries_end(query: dict[str, list[str]]) -> float:
-    """Return the time until which ends are requested, less what the region's clock may be ahead."""
-    text = query["endTime"][0]
-    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=ZoneInfo("Asia/Shanghai")).timestamp() - 60
+def test_a_history_without_a_list_of_jobs_is_warned_of() -> None:
+    config = REGION[: REGION.index("    collect:")] + "    collect: [job_history]\n"
+    assert any("job_history counts nothing without one of" in warning for warning in assembled(config).warnings)

@@ -44,10 +44,9 @@ def row(job_id: Any = 1, **fields: Any) -> dict[str, Any]:
 class PlatformPages:
     """A platform whose list of live jobs is `rows`, in pages of at most `largest`."""
 
-    def __init__(self, rows: list[Any], largest: int = 100, under: str = "records") -> None:
+    def __init__(self, rows: list[Any], largest: int = 100) -> None:
         self.rows = rows
         self.largest = largest
-        self.under = under
         self.requests: list[dict[str, Any]] = []
         self.further: dict[str, Any] = {}
         self.answer: Callable[[dict[str, Any]], Any] = self.page
@@ -60,7 +59,7 @@ class PlatformPages:
         size = min(wanted["size"], self.largest)
         start = (wanted["page"] - 1) * size
         total = {"total": len(self.rows), "pages": 1}
-        return {"code": "0", "data": total | {self.under: self.rows[start : start + size]} | self.further}
+        return {"code": "0", "data": total | {"records": self.rows[start : start + size]} | self.further}
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         if request.path.endswith("/tokens"):
@@ -166,34 +165,6 @@ async def test_one_call_is_made_for_all_regions_of_the_account(network: Network)
     assert platform.logins == 1
 
 
-@pytest.mark.parametrize("largest", [100, 50, 7])
-@pytest.mark.parametrize("under", ["records", "list", "items", "rows"])
-async def test_all_pages_are_read_also_where_they_are_shorter_than_wanted(
-    network: Network, largest: int, under: str
-) -> None:
-    platform = PlatformPages([row(number) for number in range(120)], largest, under)
-    async with regions(network, platform) as both:
-        found = (await both.poll("kunshan"))["kunshan"]
-        (listing,) = found.listings.values()
-    assert {job.id for job in listing.jobs} == {str(number) for number in range(120)}
-    assert listing.complete
-    assert len(platform.requests) == -(-120 // largest)
-
-
-@pytest.mark.parametrize("largest", [100, 50, 10])
-@pytest.mark.parametrize("count", [3, 50, 120])
-async def test_a_list_without_a_total_is_read_until_nothing_new_comes(
-    network: Network, largest: int, count: int
-) -> None:
-    platform = PlatformPages([row(number) for number in range(count)], largest)
-    platform.further = {"total": None}
-    async with regions(network, platform) as both:
-        found = (await both.poll("kunshan"))["kunshan"]
-    (listing,) = found.listings.values()
-    assert (len(listing.jobs), listing.complete) == (count, True)
-    assert len(platform.requests) <= count // largest + 2
-
-
 async def test_rows_that_move_while_pages_are_read_are_not_lost_and_count_once(network: Network) -> None:
     """One that is on the first page ends after that was read: the first row of the second page moves to the first."""
     platform = PlatformPages([row(number) for number in range(150)])
@@ -212,12 +183,9 @@ async def test_rows_that_move_while_pages_are_read_are_not_lost_and_count_once(n
     assert listing.complete
 
 
-@pytest.mark.parametrize("total", [5, "5", -1, "many", [2]])
-async def test_rows_that_the_total_promises_and_no_page_has_make_every_list_incomplete(
-    network: Network, total: Any
-) -> None:
+async def test_rows_that_the_total_promises_and_no_page_has_make_every_list_incomplete(network: Network) -> None:
     platform = PlatformPages([row(1), row(2)])
-    platform.further = {"total": total}
+    platform.further = {"total": 5}
     async with regions(network, platform, MEMBERS) as both:
         found = (await both.poll("kunshan"))["kunshan"]
     assert found.rejected > 0
@@ -253,7 +221,7 @@ async def test_a_row_that_cannot_be_read_makes_its_region_incomplete(
     assert len(next(iter(found["kunshan"].listings.values())).jobs) == 1
 
 
-@pytest.mark.parametrize("data", [None, [], {"total": 0, "records": []}, {"total": 0, "list": None}, {"total": "0"}])
+@pytest.mark.parametrize("data", [None, {"total": 0, "records": []}])
 async def test_no_jobs_are_no_jobs_of_configured_members(network: Network, data: Any) -> None:
     platform = PlatformPages([])
     platform.answer = lambda _: {"code": "0", "data": data}

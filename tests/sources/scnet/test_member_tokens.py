@@ -8,7 +8,7 @@ from aiohttp import web
 
 from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, PollError
-from exporter.http import EitherToken, StaticToken, TokenCache, TokenSource
+from exporter.http import EitherToken, TokenCache, TokenSource
 from exporter.http.client import NEGATIVE_CACHE_TTL
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, renewal
 from tests.support.clock import FakeClock
@@ -78,17 +78,6 @@ async def platform(network: Network) -> Platform:
     return await Platform(network).start()
 
 
-@pytest.mark.parametrize("kind", ["region", "platform"])
-async def test_the_kind_that_is_accepted_is_found_without_a_second_login_and_stays(
-    platform: Platform, kind: str
-) -> None:
-    platform.takes = {kind}
-    for _ in range(10):
-        assert await platform.poll() == "ok"
-    others = 0 if kind == "region" else 1
-    assert platform.requests == Counter({"login": 1, kind: 10, "region": 10 if kind == "region" else others})
-
-
 async def test_many_members_learn_together(platform: Platform) -> None:
     assert set(await asyncio.gather(*(platform.poll(f"user{n}") for n in range(200)))) == {"ok"}
     assert platform.requests["login"] == 1
@@ -97,32 +86,6 @@ async def test_many_members_learn_together(platform: Platform) -> None:
     rejected = platform.requests["region"]
     await asyncio.gather(*(platform.poll(f"user{n}") for n in range(200)))
     assert platform.requests["region"] == rejected, "known by now"
-
-
-@pytest.mark.parametrize("kind", ["region", "platform"])
-async def test_it_is_learnt_anew_when_the_other_kind_is_taken(platform: Platform, kind: str) -> None:
-    platform.takes = {kind}
-    assert await platform.poll() == "ok"
-    for _ in range(4):
-        platform.takes = {"region", "platform"} - platform.takes
-        await platform.clock.advance(NEGATIVE_CACHE_TTL)
-        before = platform.requests.total()
-        assert await platform.poll() == "ok"
-        assert platform.requests.total() - before <= 4, "two requests, a login, and the one that is answered"
-        before = platform.requests.total()
-        assert await platform.poll() == "ok"
-        assert platform.requests.total() - before == 1
-
-
-@pytest.mark.parametrize("kind", ["region", "platform"])
-async def test_an_expired_token_of_the_right_kind_is_replaced(platform: Platform, kind: str) -> None:
-    platform.takes = {kind}
-    assert await platform.poll() == "ok"
-    await platform.clock.advance(3600)
-    platform.valid += 1
-    before = platform.requests.copy()
-    assert await platform.poll() == "ok"
-    assert platform.requests - before == Counter({"login": 1, kind: 2})
 
 
 async def test_tokens_that_expired_before_anything_was_learnt_are_replaced(platform: Platform) -> None:
@@ -167,39 +130,6 @@ async def test_without_a_row_of_the_platform_the_regions_token_is_all_there_is(p
     assert await platform.poll() == "ok"
     with pytest.raises(AuthenticationError, match="gives no token of the platform itself"):
         await platform.tokens._second.current()
-
-
-async def test_a_platform_that_gives_its_own_token_no_longer_leaves_the_regions(platform: Platform) -> None:
-    assert await platform.poll() == "ok"
-    platform.has_platform_row, platform.takes = False, {"region"}
-    platform.valid += 1
-    await platform.clock.advance(3600)
-    assert await platform.poll() == "ok"
-    assert await platform.poll() == "ok"
-    assert platform.requests["login"] == 2
-
-
-async def test_a_pasted_token_has_no_alternative(platform: Platform) -> None:
-    platform.valid = 1
-    pasted = StaticToken(InlineSecret("region-1", "clusters[0].token"))
-    with pytest.raises(AuthenticationError) as caught:
-        await platform.client.member_jobs("7", "test", pasted)
-    assert caught.value.culprit == "clusters[0].token"
-    assert platform.requests == Counter({"region": 1})
-
-
-async def test_a_disabled_account_is_not_asked_for_with_the_platforms_token(platform: Platform) -> None:
-    async def disabled(request: web.Request) -> web.Response:
-        platform.requests[request.headers.get("token", "login")] += 1
-        rows = [{"clusterId": "0", "token": "platform-1"}, {"clusterId": 1, "clusterName": "one", "token": None}]
-        return rows_answer(rows, platform.clock.now)
-
-    platform.handle = disabled  # type: ignore[method-assign]  # another platform
-    await platform.start()
-    with pytest.raises(AuthenticationError, match="account lab is disabled in region 1") as caught:
-        await platform.client.member_jobs("7", "test", platform.tokens)
-    assert caught.value.culprit == "account lab"
-    assert platform.requests == Counter({"login": 1})
 
 
 async def test_the_platforms_token_is_counted_but_its_expiry_is_not_the_regions(platform: Platform) -> None:
