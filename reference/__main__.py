@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh")
 OUTPUT = Path(__file__).parent.parent / "docs"
 
 
+@cache
 def documents() -> dict[Path, str]:
     """Return the contents of each file."""
     return {

@@ -65,7 +65,7 @@ class Words:
 @cache
 def chinese() -> Mapping[str, str]:
     """Return the translations: English text -> Chinese."""
-    texts: dict[str, str] = yaml.safe_load((FOLDER / "cli.zh.yml").read_text(encoding="utf-8"))
+    texts: dict[str, str] = yaml.load((FOLDER / "cli.zh.yml").read_text(encoding="utf-8"), yaml.CSafeLoader)
     return texts
 
 

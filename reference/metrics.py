@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,10 +130,11 @@ def _asking(name: str, expressions: Mapping[str, str]) -> list[str]:
     return [user for user, text in expressions.items() if series.search(text)]
 
 
+@cache
 def _rules(kind: str) -> dict[str, str]:
     groups: list[Any] = []
     for path in sorted(RULES.glob("*.yml")):
-        groups += yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        groups += yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)["groups"]
     return {rule[kind]: rule["expr"] for group in groups for rule in group["rules"] if kind in rule}
 
 

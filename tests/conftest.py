@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import structlog
 from exporter import redaction
 from tests.support.disk import DeadDisk
 
+# jsonschema would make forty grammars when it is imported, in a second, for formats that no schema here has.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as where it is not installed
 # Nothing may depend on the speed of the machine.
 hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")

@@ -8,7 +8,7 @@ import yaml
 
 from tests.dashboards.boards import LANGUAGES, ROOT
 
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+COMPOSE = yaml.load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 
 
 def mounts(service: str) -> dict[str, str]:
@@ -38,7 +38,9 @@ def test_what_is_mounted_is_here(service: str) -> None:
 
 
 def test_grafana_finds_the_dashboards_of_both_languages() -> None:
-    provider = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/hpc.yml").read_text(encoding="utf-8"))
+    provider = yaml.load(
+        (ROOT / "grafana/provisioning/dashboards/hpc.yml").read_text(encoding="utf-8"), yaml.CSafeLoader
+    )
     folders = [each["options"]["path"] for each in provider["providers"]]
     ((inside, outside),) = [pair for pair in mounts("grafana").items() if pair[1].endswith("provisioned")]
     assert folders == [f"{inside}/{language}" for language in LANGUAGES]
@@ -47,8 +49,12 @@ def test_grafana_finds_the_dashboards_of_both_languages() -> None:
 
 
 def test_addresses_are_those_of_services() -> None:
-    prometheus: dict[str, Any] = yaml.safe_load((ROOT / "config/prometheus.yml").read_text(encoding="utf-8"))
-    datasource = yaml.safe_load((ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"))
+    prometheus: dict[str, Any] = yaml.load(
+        (ROOT / "config/prometheus.yml").read_text(encoding="utf-8"), yaml.CSafeLoader
+    )
+    datasource = yaml.load(
+        (ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"), yaml.CSafeLoader
+    )
     targets = prometheus["scrape_configs"] + prometheus["alerting"]["alertmanagers"]
     hosts = {
         target.split(":")[0] for each in targets for static in each["static_configs"] for target in static["targets"]

@@ -38,7 +38,7 @@ from tests.rules.test_rules import THRESHOLDS
 
 ROOT = Path(__file__).parents[2]
 README = (CHART / "README.md").read_text(encoding="utf-8")
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+VALUES = yaml.load((CHART / "values.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 OPERATORS = ("ServiceMonitor", "PrometheusRule")
 each_set = pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 
@@ -279,7 +279,7 @@ def check(folder: Path, manifests: list[dict[str, Any]]) -> int:
 
 @pytest.mark.parametrize("form", ["text", "mapping"])
 def test_the_exporter_takes_the_configuration_to_the_last_digit(tmp_path: Path, form: str) -> None:
-    mapping = yaml.safe_load(CONFIG)
+    mapping = yaml.load(CONFIG, yaml.CSafeLoader)
     mapping["clusters"][0]["members"][0]["group_id"] = "533686286955839488"
     manifests = rendered({"config": CONFIG if form == "text" else mapping})
     assert check(tmp_path, manifests) == 0
@@ -287,7 +287,7 @@ def test_the_exporter_takes_the_configuration_to_the_last_digit(tmp_path: Path, 
 
 
 def test_a_mapping_with_a_number_that_helm_would_round_is_rejected() -> None:
-    said = rejection({"config": yaml.safe_load(CONFIG)})
+    said = rejection({"config": yaml.load(CONFIG, yaml.CSafeLoader)})
     assert "/config/clusters/0/members/0/group_id" in said
     assert "maximum" in said
 
@@ -353,7 +353,9 @@ def test_shards_know_their_number_from_their_pod() -> None:
     assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenScaled": "Delete", "whenDeleted": "Retain"}
     headless = [m for m in manifests if m["kind"] == "Service" and m["metadata"]["name"] == spec["serviceName"]]
     assert [service["spec"]["clusterIP"] for service in headless] == ["None"]
-    assert yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["kubeVersion"] == ">=1.28.0-0"
+    assert (
+        yaml.load((CHART / "Chart.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)["kubeVersion"] == ">=1.28.0-0"
+    )
 
 
 @each_set
@@ -493,7 +495,7 @@ def test_the_rules_are_those_of_the_project(tmp_path: Path) -> None:
     objects = [manifest for manifest in rendered(SETS["operator"]) if manifest["kind"] == "PrometheusRule"]
     groups = [manifest["spec"] for manifest in objects]
     files = sorted((ROOT / "config/rules").glob("*.yml"))
-    assert groups == [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    assert groups == [yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader) for file in files]
     for number, group in enumerate(groups):
         path = tmp_path / f"{number}.yml"
         path.write_text(yaml.safe_dump(group), encoding="utf-8")
@@ -509,7 +511,7 @@ def test_thresholds_of_the_rules_are_values(value: float) -> None:
         rules = [rule for spec in specs for group in spec["groups"] for rule in group["rules"]]
         (set_one,) = [rule["expr"] for rule in rules if rule.get("record") == name]
         assert float(set_one.removeprefix("vector(").removesuffix(")")) == value
-        alerts = yaml.safe_load((ROOT / "config/rules/alerts.yml").read_text(encoding="utf-8"))
+        alerts = yaml.load((ROOT / "config/rules/alerts.yml").read_text(encoding="utf-8"), yaml.CSafeLoader)
         for rule in alerts["groups"][0]["rules"]:
             rule["expr"] = set_one if rule["record"] == name else rule["expr"]
         assert alerts in specs

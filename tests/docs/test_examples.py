@@ -20,7 +20,9 @@ from tests.docs.pages import PAGES, ROOT, Block, Page, none
 from tests.e2e.real import real_part
 
 LANGUAGES: Final = {"console", "sh", "bash", "yaml", "json", "promql", "text", "ini", "toml", "python", "dockerfile"}
-CHART: Final = yaml.safe_load(next((ROOT / "deploy" / "helm").rglob("values.yaml")).read_text(encoding="utf-8"))
+CHART: Final = yaml.load(
+    next((ROOT / "deploy" / "helm").rglob("values.yaml")).read_text(encoding="utf-8"), yaml.CSafeLoader
+)
 # By the keys of which an example has one. Manifests and Compose files are only parsed.
 KINDS: Final = {
     "kubernetes": {"apiVersion"},
@@ -108,7 +110,7 @@ def completed(text: str) -> str:
 
     Lines stay where they are.
     """
-    content = yaml.safe_load(text)
+    content = yaml.load(text, yaml.CSafeLoader)
     more = [] if content.keys() & {"clusters", "octopus", "accounts"} else [A_REGION]
     accounts = sorted(set(re.findall(r"\baccount: *([\w-]+)", text)))
     if accounts and "accounts" not in content:

@@ -18,7 +18,7 @@ from exporter.cli.serve import DEFAULT_LISTEN
 from tests.packaging.locks import ROOT, project
 
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+COMPOSE: Final[dict[str, Any]] = yaml.load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 STATE: Final = "/var/lib/hpc-exporter"
 
 

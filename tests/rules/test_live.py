@@ -97,7 +97,9 @@ def shortened(text: str) -> str:
 
 def hurried_alertmanager(webhook: str) -> dict[str, Any]:
     """Return the example of a configuration, with all patience taken out and an address put in."""
-    example: dict[str, Any] = yaml.safe_load((ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"))
+    example: dict[str, Any] = yaml.load(
+        (ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"), yaml.CSafeLoader
+    )
     example["route"] |= {"group_wait": "200ms", "group_interval": "500ms"}
     example["receivers"][0]["webhook_configs"][0]["url"] = webhook
     return example
@@ -238,7 +240,7 @@ def empty_regions() -> Simulator:
 
 def exporter_configuration(simulator: Simulator, alice: Path, *, max_jobs: int) -> str:
     """Return polls twice a second. `alice` is the file with her token; harbin's tokens come from a login."""
-    facts: dict[str, Any] = yaml.safe_load(configuration(simulator))
+    facts: dict[str, Any] = yaml.load(configuration(simulator), yaml.CSafeLoader)
     facts["poll"] = {"interval": "500ms", "timeout": "5s", "stale_after": "2s", "retries": 0}
     facts["per_job"] = {"enabled": True, "max_jobs": max_jobs}
     account = simulator.accounts[0]

@@ -23,7 +23,9 @@ from tests.rules.test_live import program
 from tests.rules.test_rules import ROOT
 from tests.support.command import Command, Running
 
-EXAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"))
+EXAMPLE: dict[str, Any] = yaml.load(
+    (ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"), yaml.CSafeLoader
+)
 CHINESE = {"summary_zh": "kunshan：全部失败", "description_zh": "先检查令牌"}
 KEY = "a-key-that-nobody-else-may-know"
 
