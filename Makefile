@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Else each of the hundreds of processes of the tests compiles the whole project.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: test coverage mutants fuzz test-slurm demo bench bench-gate chaos matrix test-newest soak dist pyz packages image lock schema dashboards docs deploy clean
 

@@ -17,6 +17,9 @@ from tests.support.disk import DeadDisk
 
 # jsonschema would make forty grammars when it is imported, in a second, for formats that no schema here has.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as where it is not installed
+# Else every process that the tests start compiles the whole project, and every worker the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Nothing may depend on the speed of the machine.
 hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
