@@ -37,14 +37,21 @@ async def test_an_answer_arrives_whole_with_its_status_headers_and_time(network:
 async def test_method_headers_body_and_url_travel_as_they_are(network: Network) -> None:
     async def echo(request: web.Request) -> web.Response:
         text = await request.text()
-        seen = [request.method, request.raw_path, request.headers["token"], request.headers["Accept"], text]
+        seen = [
+            request.method,
+            request.raw_path,
+            *(request.headers[name] for name in ("token", "Accept", "User-Agent")),
+            text,
+        ]
         return web.json_response(seen)
 
     url = await network.serve(echo)
     request = get(f"{url}/a%2Fb/%E4%BD%A0?q=%26%3D+x", method="DELETE", headers={"token": TOKEN}, data=b"jobMethod=5")
     response = await network.upstream().call(request, body_of)
 
-    expected = f'["DELETE", "/a%2Fb/%E4%BD%A0?q=%26%3D+x", "{TOKEN}", "application/json", "jobMethod=5"]'
+    expected = (
+        f'["DELETE", "/a%2Fb/%E4%BD%A0?q=%26%3D+x", "{TOKEN}", "application/json", "hpc-exporter", "jobMethod=5"]'
+    )
     assert response.decode() == expected
 
 

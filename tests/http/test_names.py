@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import PollError, UpstreamConnectionError, UpstreamTimeoutError
+from exporter.http.names import _numeric
 from exporter.http.probe import probe
 from tests.support.http import Network, answering, body_of, get
 
@@ -127,3 +128,15 @@ async def test_addresses_of_all_families_are_tried(network: Network) -> None:
     url = (await network.serve(answer)).replace("127.0.0.1", "localhost")
     assert await network.upstream(timeout=30).call(get(url), body_of) == b"ok"
     assert (await probe(url, tls=True, seconds=30)).failed is None
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        (("127.0.0.1", 80), ("127.0.0.1", 80)),
+        (("::1", 80, 0, 0), ("::1", 80, 0, 0)),
+        (("fe80::1", 80, 7, 1), (f"fe80::1%{socket.if_indextoname(1)}", 80, 7, 1)),
+    ],
+)
+def test_an_address_is_written_with_its_scope(address: tuple[object, ...], written: tuple[object, ...]) -> None:
+    assert _numeric(address) == written
