@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+import re
 from collections.abc import Callable
 from typing import get_args
 
@@ -217,6 +218,15 @@ def test_two_instances_do_not_share_anything() -> None:
     assert lines(other, '"k"') == []
 
 
+def test_the_duration_of_a_poll_has_the_buckets_of_requests(own: SelfMetrics) -> None:
+    own.poll("k", "e", 0.3, None)
+    text = own.render(Format.TEXT).decode()
+    assert re.findall(r'poll_duration_seconds_bucket{.*le="(.*)"} (.*)', text) == [
+        *((bound, "0.0") for bound in ("0.005", "0.025", "0.1", "0.25")),
+        *((bound, "1.0") for bound in ("0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "+Inf")),
+    ]
+
+
 def test_the_process_is_shown(own: SelfMetrics) -> None:
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= {
         line.split()[0] for line in lines(own, "process_")
@@ -227,8 +237,8 @@ async def test_a_long_document_is_rendered_without_holding_up_the_loop(own: Self
     """Other tasks go on meanwhile, and it is the same document."""
     for region in range(200):
         own.declare(f"region{region}", "queue_jobs")
-    expected = own.render(Format.TEXT)
-    making = asyncio.create_task(own.document(Format.TEXT))
+    expected = own.render(Format.OPENMETRICS, 7)
+    making = asyncio.create_task(own.document(Format.OPENMETRICS, 7))
     turns = 0
     while not making.done():
         turns += 1
