@@ -79,12 +79,15 @@ PR_SET_PDEATHSIG: Final = 1
 
 
 def prepare(folder: Path, package: str) -> None:
-    """Copy the files that mutants and their tests need; make the mutants that are not there yet."""
+    """Copy the files that mutants and their tests need; make the mutants."""
     source, _ = PACKAGES[package]
     mutated = folder / "mutants"
     for name, into in (("exporter", folder), *((name, mutated) for name in COPIED)):
         shutil.rmtree(into / name, ignore_errors=True)
-        shutil.copytree(ROOT / name, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+        # With new times: mutmut makes mutants anew, and keeps the results of functions that are as they were.
+        shutil.copytree(
+            ROOT / name, into / name, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copy
+        )
     # Files beside code: mutmut writes all that is code.
     shutil.copytree(
         folder / "exporter", mutated / "exporter", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True

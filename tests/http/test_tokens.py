@@ -81,7 +81,7 @@ class Office:
     def read(self, response: Response) -> Mapping[str, Issued | Text]:
         assert response.status == 200
         if isinstance(self.answer, PollError):
-            raise self.answer
+            raise type(self.answer)(self.answer.text)
         end = self.clock.now() + self.ahead + HOUR
         return self.answer or {name: Issued(f"{name}-{self.logins}", end) for name in ("one", "two")}
 
@@ -103,7 +103,7 @@ class Office:
     def read_renewal(self, response: Response) -> Issued:
         assert response.status == 200
         if self.renewal is not None:
-            raise self.renewal
+            raise type(self.renewal)(self.renewal.text)
         return Issued(f"renewed-{self.renewals}", self.clock.now() + self.ahead + HOUR)
 
     def source(self, scope: str = "one", *, user: str | None = "me", renewable: bool = False) -> TokenSource:
