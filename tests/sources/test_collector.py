@@ -25,6 +25,7 @@ from exporter.sources.collector import (
     registry,
     rendered,
     subjects_of,
+    undisputed,
 )
 from exporter.sources.once import Once, Shape
 from exporter.sources.scnet.api import open_envelope
@@ -136,10 +137,33 @@ async def test_an_odd_field_costs_that_field_and_an_odd_row_that_row(declared: C
     assert result.fingerprint is None, "each poll counts what it rejects"
 
 
-@pytest.mark.parametrize("data", ['"text"', "[7]", '[{"room": 1}]', "[[]]"])
-async def test_an_answer_without_a_readable_row_says_nothing(declared: Callable[..., Collector], data: str) -> None:
-    with pytest.raises(DecodeError):
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ('"text"', Text('the answer\'s data is not a list: "text"', '响应的 data 不是列表："text"')),
+        ("[7]", Text("none of the answer's 1 rows can be read: [7]", "响应中的 1 行全部无法解析：[7]")),
+        (
+            '[{"room": 1}, []]',
+            Text(
+                'none of the answer\'s 2 rows can be read: [{"room": 1}, []]',
+                '响应中的 2 行全部无法解析：[{"room": 1}, []]',
+            ),
+        ),
+    ],
+)
+async def test_an_answer_without_a_readable_row_says_nothing(
+    declared: Callable[..., Collector], data: str, text: Text
+) -> None:
+    with pytest.raises(DecodeError) as raised:
         await found(declared(), envelope(data))
+    assert raised.value.text == text
+
+
+def test_samples_stand_in_the_order_of_their_families_and_labels() -> None:
+    rows = Rows[Row]([])
+    samples = [ROOM("kunshan", "b", value=1), OTHER(value=3), ROOM("kunshan", "a", value=2), ROOM("x", "c", value=None)]
+    assert undisputed([(samples, rows)]) == (samples[1], samples[2], samples[0])
+    assert rows.rejected == 0
 
 
 async def test_of_two_samples_with_the_same_labels_none_is_shown(declared: Callable[..., Collector]) -> None:
@@ -175,8 +199,12 @@ async def test_an_answer_that_expired_while_it_was_requested_again_is_read(decla
 async def test_an_optional_endpoint_may_not_be_there(declared: Callable[..., Collector], status: int) -> None:
     example = declared()
     for body in (b"", b"<html>", envelope("null", "404")):
-        with pytest.raises(NotThereError):
+        with pytest.raises(NotThereError) as raised:
             await found(example, body, status)
+        path = "/hpc/openapi/v2/example"
+        assert raised.value.text == Text(
+            f"HTTP {status}: this region does not have {path}", f"HTTP {status}：该区域没有接口 {path}"
+        )
     assert (await found(example, envelope('[{"kind": "a", "room": 1}]'), status)).samples, "the envelope decides"
     with pytest.raises(AuthenticationError):
         await found(example, envelope("null", "10008"), status)
@@ -239,9 +267,11 @@ def test_a_field_without_a_default_is_needed() -> None:
     for row in (b'{"kind": [], "room": 1}', b'{"room": 1}'):
         with pytest.raises(RecordError, match="kind"):
             read_row(msgspec.Raw(row), Row)
-    assert list(read_rows(msgspec.Raw(b'[{"kind": "a"}]'), Row)) == [Row(Name("a"))]
+    for data in (b'[{"kind": "a"}]', b' \n{"kind": "a"}\n '):
+        assert list(read_rows(msgspec.Raw(data), Row)) == [Row(Name("a"))]
 
 
 def test_flaws_are_counted() -> None:
     raw = msgspec.Raw(b'{"kind": 7, "room": "--", "beds": []}')
     assert read_row_and_flaws(raw, Row) == (Row(Name("7")), 2)
+    assert read_row_and_flaws(msgspec.Raw(b'{"kind": 7}'), Row) == (Row(Name("7")), 0)
