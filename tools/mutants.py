@@ -71,6 +71,8 @@ PYTEST: Final = [
 ]
 # Exit statuses of a mutant's tests, as mutmut shows them. UNCLEAR: the process ended in another way.
 SURVIVED, KILLED, WITHOUT_TESTS, UNCLEAR, TIMEOUT = 0, 1, 33, 35, 36
+# Tests that take more seconds are left out: they would be most of the time that mutants take.
+LONGEST: Final = 1.5
 # Beyond this many times the seconds that a mutant's tests took without it, and a few, they hang.
 SLOWER, SOME_SECONDS = 10, 5.0
 MEMORY_LIMIT: Final = 4 * 1024**3
@@ -129,12 +131,17 @@ class Results:
         return str(get_diff_for_mutant(name, path=self._files[name].path))
 
 
+def elapsed(process: int | str = "self") -> float:
+    """Return seconds that go by, without those in which a process could have run and others had the processors."""
+    waited = int(Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()[1])
+    return time.monotonic() - waited / 1e9
+
+
 class Fork:
     """A process of its own that calls `function` and ends with the status that this returns."""
 
     def __init__(self, function: Callable[[], int], seconds: float) -> None:
         self._limit = seconds
-        self._began = time.monotonic()
         # A test that was killed leaves its files.
         self._folder = tempfile.mkdtemp(prefix="mutant")
         self._process = os.fork()
@@ -150,6 +157,7 @@ class Fork:
                 traceback.print_exc()
             finally:
                 os._exit(status)
+        self._began = elapsed(self._process)
 
     def status(self) -> int | None:
         """Return the status that it ended with, None while it runs. It is killed where it takes too long."""
@@ -157,7 +165,7 @@ class Fork:
         if process:
             self._clean()
             return max(os.waitstatus_to_exitcode(status), -1)
-        if time.monotonic() - self._began - self._waited() < self._limit:
+        if elapsed(self._process) - self._began < self._limit:
             return None
         self.kill()
         return TIMEOUT
@@ -167,10 +175,6 @@ class Fork:
             os.kill(self._process, signal.SIGKILL)
             os.waitpid(self._process, 0)
         self._clean()
-
-    def _waited(self) -> float:
-        """Return for how many seconds others had the processors while it could have run."""
-        return int(Path(f"/proc/{self._process}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
 
     def _clean(self) -> None:
         # Processes that its tests started.
@@ -215,10 +219,10 @@ class Runner:
             while (status := fork.status()) is None:
                 time.sleep(0.1)
             if status:
-                pytest.exit("the tests fail without a mutant", returncode=1)
+                pytest.exit(f"a test fails without a mutant:\n{file.read()}", returncode=1)
             for name, (seconds, functions) in json.load(file).items():
                 test = next(item for item in items if item.nodeid == name)
-                for function in functions:
+                for function in functions if seconds < LONGEST else ():
                     self._tests[function].append((seconds, test))
 
     def _start(self, name: str) -> Fork:
@@ -229,31 +233,36 @@ class Runner:
 
 def trace(items: list[pytest.Item], file: Path) -> int:
     """Write into the file how many seconds each test takes, and which functions with mutants it calls."""
+    silence()
     set_mutant_under_test("stats")
     # Processes that tests start need not note anything.
     del os.environ["MUTANT_UNDER_TEST"]
     found = {}
     calls = state()._stats  # noqa: SLF001 - where functions with mutants note that they are called
     for item, following in zip(items, [*items[1:], None], strict=True):
-        began = time.perf_counter()
+        began = elapsed()
         calls.clear()
         reports = runtestprotocol(item, nextitem=following, log=False)
         for report in reports:
             if report.failed:
-                print(item.nodeid, report.longreprtext)
+                file.write_text(f"{item.nodeid}: {report.longreprtext}", encoding="utf-8")
                 return KILLED
-        found[item.nodeid] = time.perf_counter() - began, sorted(calls)
+        found[item.nodeid] = elapsed() - began, sorted(calls)
     file.write_text(json.dumps(found), encoding="utf-8")
     return SURVIVED
+
+
+def silence() -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
 
 
 def run(name: str, tests: list[pytest.Item]) -> int:
     """Return whether one of these tests fails with the mutant."""
     if not tests:
         return WITHOUT_TESTS
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
+    silence()
     set_mutant_under_test(name)
     for test, following in zip(tests, [*tests[1:], None], strict=True):
         if any(report.failed for report in runtestprotocol(test, nextitem=following, log=False)):

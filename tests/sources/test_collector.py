@@ -1,6 +1,7 @@
 """Promises to every declared collector: lenient rows, each series once, absent endpoints, the registry."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import pytest
 from exporter.errors import AuthenticationError, DecodeError, NotThereError, RecordError
 from exporter.http import Response
 from exporter.metrics.family import Family, Sample, Text, gauge
+from exporter.metrics.format import Chunks
 from exporter.polling import TargetKey
 from exporter.sources import collector as collectors
 from exporter.sources.collector import (
@@ -17,6 +19,7 @@ from exporter.sources.collector import (
     Found,
     Rows,
     Subject,
+    collected_by_default,
     collector,
     label_part,
     read_row,
@@ -55,6 +58,7 @@ class OneAnswer:
     def __init__(self, body: bytes, status: int = 200) -> None:
         self.response = Response(status, body, {}, 0.0)
         self.known: dict[TargetKey, int | None] = {}
+        self.lines: list[Chunks] = []
 
     def endpoint(self, _collector: Collector, _subject: Subject) -> Any:
         return self
@@ -68,8 +72,9 @@ class OneAnswer:
     def shown(self, key: TargetKey) -> int | None:
         return self.known.get(key)
 
-    def show(self, key: TargetKey, found: Found, _chunks: Any) -> None:
+    def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
         self.known[key] = found.fingerprint
+        self.lines.append(chunks)
 
 
 @pytest.fixture
@@ -179,7 +184,10 @@ async def test_the_same_answer_again_is_not_read_again(declared: Callable[..., C
     source = OneAnswer(envelope('[{"kind": "a", "room": 1}]'))
     polling = declared().start(source, SUBJECT)
     await polling.publish(await polling.poll())
+    assert source.known == {TargetKey("kunshan", "example", ""): hash(source.response.body)}
     assert await polling.poll() is None
+    await polling.publish(None)
+    assert source.lines == [{ROOM: b'hpc_example_room{hpc_cluster="kunshan",kind="a"} 1\n'}]
 
 
 async def test_an_answer_that_expired_while_it_was_requested_again_is_read(declared: Callable[..., Collector]) -> None:
@@ -253,6 +261,24 @@ def test_subjects_are_those_of_what_an_entry_collects() -> None:
     entry = SimpleNamespace(name="own", place="exporter.yml:1:1", collect=("jobs",))
     assert [(each.name, subject.source) for each, subject in subjects_of("slurm", entry)] == [("jobs", "own")]
     assert [each.name for each, _ in subjects_of("slurm", entry, every=True)] == ["jobs", "partitions"]
+    assert collected_by_default("slurm") == ("jobs", "partitions")
+
+
+def test_subjects_may_be_the_owner_of_the_token(
+    declared: Callable[..., Collector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an entry names none; a collector that is not on by default is not collected where nothing is said."""
+
+    def subjects(entry: Any, owner: str) -> list[Subject]:
+        return [Subject(entry.name, owner or "nobody", "exporter.yml:1:1")]
+
+    example = declared()
+    of_mine = replace(example, per=replace(example.per, section="mine", subjects=subjects))
+    monkeypatch.setattr(collectors, "registry", lambda: {"example": of_mine})
+    entry = SimpleNamespace(name="own", place="exporter.yml:1:1", collect=("example",))
+    assert [subject.target for _, subject in subjects_of("mine", entry, "lab")] == ["lab"]
+    assert [subject.target for _, subject in subjects_of("mine", entry)] == ["nobody"]
+    assert collected_by_default("mine") == ()
 
 
 def test_lines_of_a_family_stand_together() -> None:
@@ -264,8 +290,8 @@ def test_lines_of_a_family_stand_together() -> None:
 
 
 def test_a_field_without_a_default_is_needed() -> None:
-    for row in (b'{"kind": [], "room": 1}', b'{"room": 1}'):
-        with pytest.raises(RecordError, match="kind"):
+    for row, said in ((b'{"kind": [], "room": 1}', "^kind: "), (b'{"room": 1}', "kind"), (b"7", "^Expected `object`")):
+        with pytest.raises(RecordError, match=said):
             read_row(msgspec.Raw(row), Row)
     for data in (b'[{"kind": "a"}]', b' \n{"kind": "a"}\n '):
         assert list(read_rows(msgspec.Raw(data), Row)) == [Row(Name("a"))]
