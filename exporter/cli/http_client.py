@@ -1,4 +1,4 @@
-"""Servers that commands ask, a Prometheus or a running exporter, and the file behind --http.config.file.
+"""Servers that commands ask, a Prometheus or the running exporter, and the file behind --http.config.file.
 
 The file has the format in which Prometheus and its tools such as promtool are told how to reach a server:
 https://prometheus.io/docs/prometheus/latest/configuration/configuration/#http_config. Secrets stand in files, never on a command
@@ -11,21 +11,35 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
+
+import msgspec
 
 from exporter.app.tls import context_for, mistake_at
 from exporter.cli import options
 from exporter.cli.commands import Flag
-from exporter.config import Secret, Tls
+from exporter.config import Tls
 from exporter.config.loading import load_document
 from exporter.config.section import Section, key, needed
 from exporter.config.values import BodySecret, BodySecretFile, FilePath, HeaderSecret, HeaderSecretFile, Name
-from exporter.errors import AuthenticationError, ConfigurationError, UntrustedCertificateError
+from exporter.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    ExporterError,
+    PollError,
+    UntrustedCertificateError,
+    UpstreamConnectionError,
+)
 from exporter.http import Request, Response, Settings, Upstream
 from exporter.redaction import remember
+from exporter.sources.values import UNREADABLE
 
 T = TypeVar("T")
+
+# Targets of one request for the status, the most there can be.
+LIMIT: Final = 10_000
 
 
 class BasicAuth(Section):
@@ -67,11 +81,10 @@ class HttpDocument(Section):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """TLS and headers of requests to a server; `secrets` are those in the headers."""
+    """TLS and headers of requests to a server."""
 
     tls: ssl.SSLContext | bool = True
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def http_config(server: str) -> Flag:
@@ -80,19 +93,26 @@ def http_config(server: str) -> Flag:
     return Flag("--http.config.file", text, options.FILE)
 
 
+# The flags that say which exporter to ask, and how.
+EXPORTER: Final = (Flag("--url", "the exporter", options.URL, "http://localhost:9851"), http_config("the exporter"))
+
+
 def load_access(path: Path | None) -> Access:
     """Return the content of the file at `path`. Blocks. Raises ConfigurationError with every mistake in it."""
     if path is None:
         return Access()
     document = load_document(path, HttpDocument)[0]
     tls = _context(document.tls_config, document.tls_config.place or f"{path}:1:1")
-    if (basic := document.basic_auth) is not None:
-        password = _value(basic.password)
+    basic, given = document.basic_auth, document.authorization
+    if basic is not None and basic.password is not None:
+        password = basic.password.value()
         encoded = base64.b64encode(f"{basic.username}:{password}".encode()).decode()
-        return Access(tls, {"Authorization": f"Basic {encoded}"}, (password, encoded))
-    if (given := document.authorization) is not None:
-        token = _value(given.credentials)
-        return Access(tls, {"Authorization": f"{given.type} {token}"}, (token,))
+        remember((password, encoded))
+        return Access(tls, {"Authorization": f"Basic {encoded}"})
+    if given is not None and given.credentials is not None:
+        token = given.credentials.value()
+        remember((token,))
+        return Access(tls, {"Authorization": f"{given.type} {token}"})
     return Access(tls)
 
 
@@ -108,37 +128,27 @@ def _context(tls: TlsConfig, place: str) -> ssl.SSLContext:
     return context
 
 
-def _value(secret: Secret | None) -> str:
-    assert secret is not None  # noqa: S101 - the section's checks see to it
-    return secret.value()
-
-
 class Server:
     """A server at a URL."""
 
     def __init__(self, url: str, access: Access, *, timeout: float = 30.0) -> None:
         self.url = url
-        self._access = access
+        self._headers = access.headers
         settings = Settings(urlsplit(url).netloc, timeout, retries=0)
         self._upstream = Upstream(settings, slots=asyncio.Semaphore(1), tls=access.tls)
 
-    async def get(self, path: str, read: Callable[[Response], T]) -> T:
-        """Return the answer as `read` reads it. Raises PollError."""
-        return await self._call(Request("command", self.url + path, headers=self._access.headers), read)
+    async def ask(self, path: str, read: Callable[[Response], T], form: Mapping[str, str] | None = None) -> T:
+        """Return the answer as `read` reads it; with a `form` it is posted. Raises PollError."""
 
-    async def post(self, path: str, fields: Mapping[str, str], read: Callable[[Response], T]) -> T:
-        """As `get`, with the fields of a form."""
-        headers = {"Content-Type": "application/x-www-form-urlencoded", **self._access.headers}
-        form = urlencode(fields).encode()
-        return await self._call(Request("command", self.url + path, "POST", headers, data=form), read)
-
-    async def _call(self, request: Request, read: Callable[[Response], T]) -> T:
         def accepted(response: Response) -> T:
             if response.status in (401, 403):
                 raise AuthenticationError(f"HTTP {response.status}: give a password or a token by --http.config.file")
             return read(response)
 
-        remember(self._access.secrets)
+        request = Request("command", self.url + path, headers=self._headers)
+        if form is not None:
+            headers = {"Content-Type": "application/x-www-form-urlencoded", **self._headers}
+            request = Request("command", self.url + path, "POST", headers, data=urlencode(form).encode())
         try:
             return await self._upstream.call(request, accepted)
         except UntrustedCertificateError as error:
@@ -149,3 +159,30 @@ class Server:
 
     async def close(self) -> None:
         await self._upstream.close()
+
+
+async def status_of(exporter: Server) -> dict[str, Any]:
+    """Return the status of a running exporter with all targets. Raises PollError."""
+    targets: list[Any] = []
+    offset = 0
+    while True:
+        status = await exporter.ask(f"/api/v1/status?limit={LIMIT}&offset={offset}", _status)
+        targets += status["targets"]
+        if (offset := status["page"]["next_offset"]) is None:
+            return {**status, "targets": targets}
+
+
+def _status(response: Response) -> dict[str, Any]:
+    try:
+        status = msgspec.json.decode(response.body, type=dict[str, Any])
+        if {"targets", "sources", "summary", "page", "time"} <= status.keys():
+            return status
+    except UNREADABLE:
+        pass
+    raise DecodeError(f"HTTP {response.status}: this is no status of an hpc-exporter; is the address right?")
+
+
+def unanswered(url: str, error: PollError) -> ExporterError:
+    """Return the error of a command that asked in vain; it tells what to do where nothing listens."""
+    hint = "; start the exporter with hpc-exporter serve, or say where it runs with --url=http://HOST:PORT"
+    return ExporterError(f"{url}: {error}{hint if isinstance(error, UpstreamConnectionError) else ''}")

@@ -13,12 +13,11 @@ from typing import Final
 from exporter.app import Components, assemble
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Value
-from exporter.cli.filters import FILTERS, chosen, filters_of, passes
-from exporter.cli.options import UsageError
+from exporter.cli.options import FILTERS, UsageError, chosen, filters_of, passes
 from exporter.cli.output import print_text, warn_alike, write
 from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure
 from exporter.cli.terminal import progress, rendered
-from exporter.clock import timestamp
+from exporter.clock import timestamp, timestamp_or_none
 from exporter.config import Cluster
 from exporter.errors import PollError
 from exporter.records import Job, JobListing, JobState
@@ -125,8 +124,7 @@ COMMAND = Command(
 
 def run(args: argparse.Namespace) -> int:
     if args.jobs_command == "list":
-        components = assemble(args.config_file)
-        return asyncio.run(_list(components, filters_of(args), args.state, args.format, wide=args.wide))
+        return asyncio.run(_list(assemble(args.config_file), args))
     # Not at the top: `--help` and completion load this module, and only `jobs delete` may load the code that deletes.
     from exporter.cli import jobs_delete  # noqa: PLC0415 - see above
 
@@ -157,16 +155,13 @@ async def _chosen(components: Components, filters: Mapping[str, Sequence[str] | 
     # Of a list of many members, only the region is known before it is read.
     of_many = _of_many(lists)
     known = {flag: names for flag, names in filters.items() if flag == "cluster"} if of_many else filters
-    noun = "list of jobs" if of_many or _own(lists) else "configured member"
+    own = any(collector.per.own_tokens for collector, _ in lists)
+    noun = "list of jobs" if of_many or own else "configured member"
     return chosen([(each, each[1]) for each in lists], {"group": None, "user": None, **known}, noun)
 
 
 def _of_many(lists: Sequence[Listed]) -> bool:
     return any(collector.per.needs_account or collector.per.key == "" for collector, _ in lists)
-
-
-def _own(lists: Sequence[Listed]) -> bool:
-    return any(collector.per.own_tokens for collector, _ in lists)
 
 
 def listing_of(cluster: Cluster) -> Collector:
@@ -206,8 +201,19 @@ class _Answer:
     def missing(self) -> str:
         """The part of the member's jobs that is missing, in words; empty if none is."""
         if self.error is not None:
-            return f"the jobs could not be read: {self.error}"
-        return "" if self.listing.complete else f"{self.listing.rejected} of the jobs could not be read"
+            return f": the jobs could not be read: {self.error}"
+        return "" if self.listing.complete else f": {self.listing.rejected} of the jobs could not be read"
+
+    @property
+    def in_json(self) -> UnreadMember:
+        rejected = None if self.error is not None else self.listing.rejected
+        return UnreadMember(
+            cluster=self.member.source,
+            group=self.member.group,
+            user=self.member.user,
+            unreadable_records=rejected,
+            error=failure(self.error),
+        )
 
 
 def _passing(
@@ -223,15 +229,9 @@ def _passing(
     return [answer for answer in answers if answer in unread or passes(answer.member, filters)]
 
 
-async def _list(
-    components: Components,
-    filters: Mapping[str, Sequence[str] | None],
-    states: Sequence[str] | None,
-    fmt: str,
-    *,
-    wide: bool,
-) -> int:
+async def _list(components: Components, args: argparse.Namespace) -> int:
     """List all jobs simultaneously and print them; the exit status. Raises OutputError and UsageError."""
+    filters = filters_of(args)
     try:
         lists = await _chosen(components, filters)
         with progress("asking", len(lists)) as advance:
@@ -240,18 +240,21 @@ async def _list(
     finally:
         await components.close()
     rows = [
-        _job_row(answer.member, job)
+        job_row(answer.member, job)
         for answer in answers
         for job in answer.listing.jobs
-        if states is None or job.state in states
+        if args.state is None or job.state in args.state
     ]
     unread = [answer for answer in answers if answer.missing]
-    warn_alike((answer.member.source, answer.member.target, f": {answer.missing}") for answer in unread)
-    if fmt == "json":
+    warn_alike((answer.member.source, answer.member.target, answer.missing) for answer in unread)
+    if args.format == "json":
         now = timestamp(components.context.clock.now())
-        write(encoded(Jobs(time=now, ok=not unread, jobs=rows, unread_members=list(map(_unread_member, unread)))))
+        missing = [answer.in_json for answer in unread]
+        write(encoded(Jobs(time=now, ok=not unread, jobs=rows, unread_members=missing)))
+    elif rows:
+        print_text(job_table(rows, wide=args.wide))
     else:
-        print_text(_job_table(rows, wide=wide) if rows or unread else "no jobs\n")
+        print_text("no jobs that could be read\n" if unread else "no jobs\n")
     return 1 if unread else 0
 
 
@@ -268,7 +271,7 @@ async def _ask(
         advance()
 
 
-def _job_row(member: Subject, job: Job) -> JobRow:
+def job_row(member: Subject, job: Job) -> JobRow:
     return JobRow(
         cluster=member.source,
         group=member.group,
@@ -280,66 +283,53 @@ def _job_row(member: Subject, job: Job) -> JobRow:
         raw_state=job.raw_state or None,
         queue=job.queue or None,
         reason=job.reason,
-        submitted=None if job.submitted is None else timestamp(job.submitted),
-        started=None if job.started is None else timestamp(job.started),
-        ended=None if job.ended is None else timestamp(job.ended),
+        submitted=timestamp_or_none(job.submitted),
+        started=timestamp_or_none(job.started),
+        ended=timestamp_or_none(job.ended),
         requested=requested([job]),
         allocated=allocated([job]),
     )
 
 
-def _unread_member(answer: _Answer) -> UnreadMember:
-    return UnreadMember(
-        cluster=answer.member.source,
-        group=answer.member.group,
-        user=answer.member.user,
-        unreadable_records=None if answer.error is not None else answer.listing.rejected,
-        error=failure(answer.error),
-    )
-
-
-def _job_table(rows: list[JobRow], *, wide: bool) -> str:
-    """Return the jobs, for a person."""
-    if not rows:
-        return "no jobs that could be read\n"
-    further = {title: told for title, told in _FURTHER.items() if any(map(told, rows))}
-    columns = [
-        *(Column("cluster"), Column("group"), Column("user"), Column("id", whole=True)),
-        *(Column("state", whole=True, styled=True), *(Column(title) for title in further)),
-        # Last: its length is not bounded.
-        *(*map(number, ("nodes", "cores", "GPUs", "DCUs")), Column("name")),
-    ]
-    cells = [_cells(row, [told(row) for told in further.values()]) for row in rows]
-    return rendered(columns, cells, sys.stdout, wide=wide)
-
-
-# Columns that are shown where at least one job has something in them. Times are local ones.
-_FURTHER: Final[Mapping[str, Callable[[JobRow], str | None]]] = {
-    "queue": lambda row: row.queue,
-    "reason": lambda row: row.reason,
-    "submitted": lambda row: _local(row.submitted),
-    "started": lambda row: _local(row.started),
-    "ended": lambda row: _local(row.ended),
-}
+def job_table(rows: Sequence[JobRow], *, wide: bool = False) -> str:
+    """Return the jobs, for a person, with amounts as in use/requested."""
+    shown = [(column, told) for column, told in _COLUMNS if column.title not in _FURTHER or any(map(told, rows))]
+    columns, cells = zip(*shown, strict=True)
+    return rendered(columns, [[told(row) for told in cells] for row in rows], sys.stdout, wide=wide)
 
 
 def _local(time: str | None) -> str | None:
     return None if time is None else datetime.fromisoformat(time).astimezone().strftime("%m-%d %H:%M")
 
 
-def _cells(row: JobRow, further: Sequence[Cell]) -> Sequence[Cell]:
-    wanted, used = row.requested, row.allocated
+def _state(row: JobRow) -> str:
     # An unknown state is shown with its spelling, cut to leave room for the other columns.
-    state = f"{row.state} ({row.raw_state[:LONGEST_WORD]})" if row.raw_state else row.state
-    return (
-        *(row.cluster, row.group, row.user, row.id, state, *further, wanted.nodes),
-        *(_share(used.cpus, wanted.cpus), _share(used.gpus, wanted.gpus), _share(used.dcus, wanted.dcus)),
-        row.name,
-    )
+    return f"{row.state} ({row.raw_state[:LONGEST_WORD]})" if row.raw_state else row.state
 
 
 def _share(used: int | None, wanted: int | None) -> str:
-    """Allocated/requested."""
     if used == wanted == 0:
         return "0"
     return "/".join("?" if amount is None else str(amount) for amount in (used, wanted))
+
+
+# Columns that are shown where at least one job has something in them. Times are local ones.
+_FURTHER: Final = frozenset({"queue", "reason", "submitted", "started", "ended"})
+_COLUMNS: Final[Sequence[tuple[Column, Callable[[JobRow], Cell]]]] = (
+    (Column("cluster"), lambda row: row.cluster),
+    (Column("group"), lambda row: row.group),
+    (Column("user"), lambda row: row.user),
+    (Column("id", whole=True), lambda row: row.id),
+    (Column("state", whole=True, styled=True), _state),
+    (Column("queue"), lambda row: row.queue),
+    (Column("reason"), lambda row: row.reason),
+    (Column("submitted"), lambda row: _local(row.submitted)),
+    (Column("started"), lambda row: _local(row.started)),
+    (Column("ended"), lambda row: _local(row.ended)),
+    (number("nodes"), lambda row: row.requested.nodes),
+    (number("cores"), lambda row: _share(row.allocated.cpus, row.requested.cpus)),
+    (number("GPUs"), lambda row: _share(row.allocated.gpus, row.requested.gpus)),
+    (number("DCUs"), lambda row: _share(row.allocated.dcus, row.requested.dcus)),
+    # Last: its length is not bounded.
+    (Column("name"), lambda row: row.name),
+)

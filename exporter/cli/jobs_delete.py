@@ -9,17 +9,17 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
 from exporter.app import Components, assemble
 from exporter.cli import output
-from exporter.cli.job_lookup import JobLookup, JobSnapshot, ended, verdict
+from exporter.cli.jobs import job_row, job_table
 from exporter.cli.options import UsageError
 from exporter.cli.output import IncompleteWriteError, OutputError, open_to_write, print_text, warn, write_all
 from exporter.cli.schemas import Audit, Verdict
@@ -34,9 +34,10 @@ from exporter.errors import (
     RejectedError,
     TransientError,
 )
-from exporter.records import Job, JobState
+from exporter.records import ENDED, Job, JobListing
 from exporter.redaction import redact
-from exporter.sources.once import Cell, Column, number
+from exporter.sources.collector import Subject
+from exporter.sources.once import Column
 from exporter.sources.scnet._deletion import (
     Deletion,
     UnsafeNameError,
@@ -45,18 +46,22 @@ from exporter.sources.scnet._deletion import (
     check_user,
     delete_jobs,
 )
+from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
+from exporter.sources.scnet.own_jobs import own_jobs
+from exporter.sources.scnet.owner import Owner
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.schedulers import ask_schedulers
+from exporter.sources.scnet.subjects import MEMBER
 from exporter.streams import deliver_stderr
 from exporter.text import escaped
 
 # More jobs need --expect-count: a slip of the pipeline must not delete everything.
-SAFE_NUMBER = 100
+SAFE_NUMBER: Final = 100
 # Bytes of --from-file: /dev/zero has no end.
-LONGEST_LIST = 4 << 20
+LONGEST_LIST: Final = 4 << 20
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 # Exit status that shells report for a process ended by SIGTERM.
-TERMINATED = 128 + signal.SIGTERM
+TERMINATED: Final = 128 + signal.SIGTERM
 # The region understood the request and did nothing: one lookup is enough.
 REJECTIONS = (AuthenticationError, PermissionDeniedError, RejectedError)
 
@@ -98,20 +103,16 @@ def _checked(args: argparse.Namespace) -> _Order:
     except UnsafeNameError as error:
         raise UsageError(f"{error}; nothing was sent") from None
     job_ids = tuple(dict.fromkeys(ids))
-    if not job_ids:
+    given, meant = len(job_ids), args.expect_count
+    if not given:
         raise UsageError("no job ids were given, so nothing was sent")
-    _check_number(len(job_ids), args.expect_count, needed=args.yes)
-    return _Order(args.user, job_ids, args.scheduler_id, args.wait, args.parameters_in == "query")
-
-
-def _check_number(given: int, meant: int | None, *, needed: bool) -> None:
-    """Raise UsageError where the number of jobs is not the intended one."""
-    if meant is not None and meant != given:
+    if meant not in (None, given):
         raise UsageError(f"--expect-count={meant}, but {given} jobs are named; nothing was sent")
-    if needed and meant is None and given > SAFE_NUMBER:
+    if args.yes and meant is None and given > SAFE_NUMBER:
         raise UsageError(
             f"{given} jobs are named: more than {SAFE_NUMBER} need --expect-count={given} as well; nothing was sent"
         )
+    return _Order(args.user, job_ids, args.scheduler_id, args.wait, args.parameters_in == "query")
 
 
 def _ids_in(file: Path) -> list[str]:
@@ -139,13 +140,13 @@ def _beginning_of(file: Path) -> bytes:
 
 
 def _cluster_named(components: Components, name: str) -> Cluster:
-    for cluster in components.config.clusters:
-        if cluster.name == name:
-            return cluster
-    if name in components.slurm:
+    """Return the region of this name. Raises UsageError."""
+    clusters = {cluster.name: cluster for cluster in components.config.clusters}
+    if name in components.slurm and name not in clusters:
         raise UsageError(f"{name} is a Slurm cluster: delete its jobs with scancel")
-    known = ", ".join(cluster.name for cluster in components.config.clusters) or "none"
-    raise UsageError(f"the configuration has no cluster {name!r}; it has: {known}")
+    if name not in clusters:
+        raise UsageError(f"the configuration has no cluster {name!r}; it has: {', '.join(clusters) or 'none'}")
+    return clusters[name]
 
 
 async def _preview(components: Components, cluster: Cluster, order: _Order) -> int:
@@ -153,28 +154,51 @@ async def _preview(components: Components, cluster: Cluster, order: _Order) -> i
     region = components.regions[cluster.name]
     try:
         scheduler_id = await _scheduler_for(region, order)
-        snapshot = await JobLookup(region, order.user, scheduler_id).fetch()
+        lookup = JobLookup(region, order.user, scheduler_id)
+        snapshot = await lookup.fetch()
     except PollError as error:
         raise ExporterError(f"the jobs cannot be looked up: {error}") from None
     finally:
         await components.close()
     listed = [snapshot.jobs[job_id] for job_id in order.job_ids if job_id in snapshot.jobs]
-    print_text(_job_table(listed) if listed else "none of these jobs is listed\n")
+    print_text(
+        job_table([job_row(lookup.subject, job) for job in listed]) if listed else "none of these jobs is listed\n"
+    )
     missing = [job_id for job_id in order.job_ids if job_id not in snapshot.jobs]
     if missing:
         listing = "not listed" if snapshot.complete else "not in the part of the list that could be read"
         warn(f"{listing}: {' '.join(missing)}")
-    would = [job for job in listed if not ended(job)]
+    would = _counted(job for job in listed if not ended(job))
     needed = f" --expect-count={len(order.job_ids)}" if len(order.job_ids) > SAFE_NUMBER else ""
     warn(
-        f"nothing was deleted. With --yes{needed}, {_jobs(len(would))} of {order.user} would be, "
-        f"at scheduler {scheduler_id} of {cluster.name}"
+        f"nothing was deleted. With --yes{needed}, {would} of {order.user} would be, at scheduler {scheduler_id} of "
+        f"{cluster.name}"
     )
     return 1 if missing else 0
 
 
-def _jobs(count: int) -> str:
+def _counted(jobs: Iterable[object]) -> str:
+    count = len(list(jobs))
     return f"{count} job{'' if count == 1 else 's'}"
+
+
+async def _delete(components: Components, cluster: Cluster, order: _Order, audit_log: "AuditLog") -> int:
+    """Delete the listed jobs, verify, and report; 0 if all are gone. Raises ExporterError where nothing was sent."""
+    # Cancels the task, as Ctrl-C does, so that the audit lines are still written.
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this is a coroutine
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    region = components.regions[cluster.name]
+    try:
+        try:
+            scheduler_id = await _scheduler_for(region, order)
+            lookup = JobLookup(region, order.user, scheduler_id)
+            before = await _look_before(lookup)
+        except PollError as error:
+            raise ExporterError(f"the jobs cannot be looked up, so nothing was sent: {error}") from None
+        return await _Run(region, order, scheduler_id, lookup, before).carry_out(audit_log)
+    finally:
+        await components.close()
 
 
 async def _scheduler_for(region: Region, order: _Order) -> str:
@@ -203,6 +227,100 @@ async def _scheduler_for(region: Region, order: _Order) -> str:
         raise ExporterError(f"{region.name} has several schedulers; say which one with --scheduler-id: {listed}")
     check_scheduler_id(next(iter(known)))
     return next(iter(known))
+
+
+# Looking.
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """The jobs that a list showed, by id. `complete`: a job that is not in `jobs` is not there."""
+
+    jobs: Mapping[str, Job]
+    complete: bool
+
+
+def ended(job: Job) -> bool:
+    """Whether a listed job is over; one in an unknown state is not."""
+    return job.state in ENDED
+
+
+def verdict(job_id: str, snapshot: JobSnapshot | None) -> Verdict:
+    """Return the verdict of a lookup on a job; None: the lookup failed."""
+    if snapshot is None:
+        return Verdict.UNVERIFIED
+    job = snapshot.jobs.get(job_id)
+    if job is not None:
+        return Verdict.GONE if ended(job) else Verdict.STILL_THERE
+    return Verdict.GONE if snapshot.complete else Verdict.UNVERIFIED
+
+
+class JobLookup:
+    """The lists in which a user's jobs can be seen, the better one first."""
+
+    def __init__(self, region: Region, user: str, scheduler_id: str) -> None:
+        self._region = region
+        self._scheduler_id = scheduler_id
+        self._memberships = [subject for subject in MEMBER.subjects(region.cluster, "") if subject.user == user]
+        self._own = Subject(region.name, user, region.cluster.place, user=user)
+
+    @property
+    def subject(self) -> Subject:
+        """The user, as a member of the first group where they are one."""
+        return next(iter(self._memberships), self._own)
+
+    async def fetch(self) -> JobSnapshot:
+        """Return the first list that can be read. Raises PollError: that of the first one, where none can be."""
+        if not self._memberships:
+            return await self._of_owner()
+        # Member lists are documented better, but need a group's administrator and name no scheduler.
+        try:
+            endpoints = [self._region.endpoint(MEMBER_JOBS, membership) for membership in self._memberships]
+            return _snapshot([await endpoint.get(read_jobs) for endpoint in endpoints])
+        except PollError as error:
+            with suppress(PollError):
+                return await self._of_owner()
+            raise error from None
+
+    async def _of_owner(self) -> JobSnapshot:
+        """Return the jobs of the token's own user; an absence proves something only where that is the user in question.
+
+        A token of unknown owner may list the user's jobs.
+        """
+        owner = Owner(self._region, self._own)
+        mine = await owner.mine()
+        listing = await own_jobs(self._region, self._scheduler_id, owner.token, None if mine else self._own.user)
+        return _snapshot([listing], known=mine)
+
+
+def _snapshot(listings: Sequence[JobListing], *, known: bool = True) -> JobSnapshot:
+    """Return the jobs of all listings by their id, `known` to be those of the user in question.
+
+    Of several with one id, those of two schedulers say, the one that has not ended counts.
+    """
+    jobs: dict[str, Job] = {}
+    for listing in listings:
+        for job in listing.jobs:
+            if job.id not in jobs or ended(jobs[job.id]):
+                jobs[job.id] = job
+    return JobSnapshot(jobs, known and all(listing.complete for listing in listings))
+
+
+async def _look_before(lookup: JobLookup) -> JobSnapshot:
+    """Return the jobs before the deletion; an empty, incomplete snapshot where no list can be read.
+
+    Raises TransientError where the lists are temporarily unavailable.
+    """
+    try:
+        return await lookup.fetch()
+    except TransientError:
+        raise
+    except PollError as error:
+        warn(f"the jobs cannot be looked up, their ids are taken as they are: {error}")
+        return JobSnapshot({}, complete=False)
+
+
+# Deleting.
 
 
 class AuditLog:
@@ -270,61 +388,6 @@ def operator() -> str:
     return f"{before} as {name}" if before else name
 
 
-async def _delete(components: Components, cluster: Cluster, order: _Order, audit_log: AuditLog) -> int:
-    """Delete the listed jobs, verify, and report; 0 if all are gone. Raises ExporterError where nothing was sent."""
-    _stop_on_sigterm()
-    region = components.regions[cluster.name]
-    try:
-        try:
-            scheduler_id = await _scheduler_for(region, order)
-            lookup = JobLookup(region, order.user, scheduler_id)
-            before = await _look_before(lookup)
-        except PollError as error:
-            raise ExporterError(f"the jobs cannot be looked up, so nothing was sent: {error}") from None
-        return await _Run(region, order, scheduler_id, lookup, before).carry_out(audit_log)
-    finally:
-        await components.close()
-
-
-def _stop_on_sigterm() -> None:
-    """Cancel the task, as Ctrl-C does, so that the audit lines are still written."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - this is called from a coroutine
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-
-
-async def _look_before(lookup: JobLookup) -> JobSnapshot:
-    """Return the jobs before the deletion; an empty, incomplete snapshot where no list can be read.
-
-    Raises TransientError where the lists are temporarily unavailable.
-    """
-    try:
-        return await lookup.fetch()
-    except TransientError:
-        raise
-    except PollError as error:
-        warn(f"the jobs cannot be looked up, their ids are taken as they are: {error}")
-        return JobSnapshot({}, complete=False)
-
-
-def _job_table(listed: Sequence[Job]) -> str:
-    """Jobs with their requested and allocated amounts."""
-    columns = [
-        *(Column("id", whole=True), Column("state", whole=True, styled=True)),
-        *map(number, ("nodes", "cores", "GPUs", "DCUs", "cores in use", "GPUs in use", "DCUs in use")),
-        Column("name"),
-    ]
-    return rendered(columns, [_amounts(job) for job in listed], sys.stdout)
-
-
-def _amounts(job: Job) -> Sequence[Cell]:
-    return (
-        *(job.id, job.state),
-        *(job.requested_nodes, job.requested_cpus, job.requested_gpus, job.requested_dcus),
-        *(job.allocated_cpus, job.allocated_gpus, job.allocated_dcus, job.name),
-    )
-
-
 @dataclass(slots=True)
 class _Run:
     """One deletion under way.
@@ -375,7 +438,7 @@ class _Run:
             return 0.0
         self.sent = job_ids
         # All that is left of a process that is killed before it writes its audit lines.
-        warn(f"asking {region.name} to delete {_jobs(len(job_ids))} of {order.user}: {' '.join(job_ids)}")
+        warn(f"asking {region.name} to delete {_counted(job_ids)} of {order.user}: {' '.join(job_ids)}")
         try:
             said = await delete_jobs(region.upstream, region.cluster.hpc_url, deletion, token, in_query=order.in_query)
         except REJECTIONS as error:
@@ -424,15 +487,12 @@ class _Run:
             return Verdict.NOT_FOUND if self.before.complete else Verdict.NOT_SENT
         return Verdict.GONE if ended(self.before.jobs[job_id]) else Verdict.NOT_SENT
 
-    def _states(self, job_id: str) -> tuple[JobState | None, JobState | None]:
-        """Return the states of a job before and after; None where it is not listed."""
-        before, after = (snapshot and snapshot.jobs.get(job_id) for snapshot in (self.before, self.after))
-        return before.state if before else None, after.state if after else None
+    def _listed(self, job_id: str) -> tuple[Job | None, Job | None]:
+        """Return a job as it was listed before and as it was listed last; None where it was not."""
+        return self.before.jobs.get(job_id), self.after.jobs.get(job_id) if self.after else None
 
     def _name(self, job_id: str) -> str:
-        after = self.after.jobs.get(job_id) if self.after else None
-        job = after or self.before.jobs.get(job_id)
-        return "" if job is None else job.name
+        return next((job.name for job in reversed(self._listed(job_id)) if job is not None), "")
 
     def _table(self) -> str:
         """Return the verdict on each job."""
@@ -441,7 +501,11 @@ class _Run:
             *(Column("state now", whole=True, styled=True), Column("outcome", whole=True, styled=True), Column("name")),
         ]
         rows = [
-            (job_id, *(state or "-" for state in self._states(job_id)), self._verdict(job_id), self._name(job_id))
+            (
+                job_id,
+                *(job.state if job else "-" for job in self._listed(job_id)),
+                *(self._verdict(job_id), self._name(job_id)),
+            )
             for job_id in self.order.job_ids
         ]
         return rendered(columns, rows, sys.stdout)
@@ -459,12 +523,13 @@ class _Run:
                 user=self.order.user,
                 job_id=job_id,
                 job_name=self._name(job_id),
-                state_before=self._states(job_id)[0],
-                state_after=self._states(job_id)[1],
+                state_before=before.state if before else None,
+                state_after=after.state if after else None,
                 sent=job_id in self.sent,
                 # The response says nothing about a job that was not sent.
                 answer=self.answer if job_id in self.sent or not self.sent else "",
                 outcome=self._verdict(job_id),
             )
             for job_id in self.order.job_ids
+            for before, after in [self._listed(job_id)]
         ]

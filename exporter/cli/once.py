@@ -2,13 +2,10 @@
 
 import argparse
 import asyncio
-import io
 import os
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Final, TextIO
 
 from exporter.app import Components, assemble
@@ -16,21 +13,23 @@ from exporter.app.poll_once import all_targets, exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Group
-from exporter.cli.filters import FILTERS, chosen, filters_of
-from exporter.cli.output import print_text, warn_alike, write
+from exporter.cli.options import FILTERS, chosen, filters_of
+from exporter.cli.output import warn_alike, write, write_table
 from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows
-from exporter.cli.sums import grouped, with_totals
-from exporter.cli.terminal import progress, rendered
+from exporter.cli.terminal import grouped, progress, rendered, with_totals
 from exporter.clock import timestamp
 from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
 from exporter.http.client import NOT_REPEATED
+from exporter.metrics.family import NOTHING_RECENT
 from exporter.polling import Outcome, Target
 from exporter.sources.collector import Collector, Subject, registry
 from exporter.sources.collector import Found as Values
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 
 GROUPINGS: Final = ("cluster", "group", "user", "queue")
+# Stands for a value that a metric need not have, such as a limit.
+NONE: Final = "-"
 # Units that amounts are shown in, by the last word of their metric, with the size of each in the metric's own unit.
 UNITS: Final = {"bytes": ("GB", 10**9), "seconds": ("h", 3600), "cny": ("CNY", 1)}
 
@@ -44,7 +43,8 @@ EXAMPLE = """examples:
     --output=/var/lib/node_exporter/textfile/hpc.prom
 
 A target that fails is named on standard error, and the exit status is 1; results of the others are printed all the same.
-The table shows amounts in use; "?" is a value that the API did not send. The shape of the JSON is in config/once.schema.json.
+The table shows amounts in use; "?" is a value that the API did not send, "-" one that need not be there, such as a limit.
+The shape of the JSON is in config/once.schema.json.
 The Prometheus text holds gauges and the health of the targets, no timestamps and nothing about the process; the file is
 replaced atomically. Counters and waits need continuous polling: use `serve`.
 """
@@ -91,12 +91,10 @@ def _targets(components: Components, filters: Mapping[str, Sequence[str] | None]
 
 async def _once(components: Components, targets: list[Target], args: argparse.Namespace) -> int:
     """Poll the targets and print what was found; the exit status. Raises OutputError."""
-    fmt: str = args.format
-    output: Path | None = args.output
     try:
         with progress("polling", len(targets)) as advance:
             outcomes = await poll_once(components, targets, lambda _outcome: advance())
-        text = await exposition(components, outcomes) if fmt == "prometheus" else b""
+        text = await exposition(components, outcomes) if args.format == "prometheus" else b""
     finally:
         await components.close()
     warn_alike(
@@ -105,15 +103,13 @@ async def _once(components: Components, targets: list[Target], args: argparse.Na
         if (complaint := _complaint(outcome))
     )
     rows = _rows(components.config, outcomes)
-    if fmt == "prometheus":
-        write(text.decode(), output)
-    elif fmt == "json":
-        write(encoded(_document(rows, outcomes, components.context.clock.now())), output)
-    elif output is not None:
-        # For a file: plain, and as wide as it needs to be.
-        write(_tables(rows, _incomplete(components.config, outcomes), io.StringIO(), args), output)
+    if args.format == "prometheus":
+        write(text.decode(), args.output)
+    elif args.format == "json":
+        write(encoded(_document(rows, outcomes, components.context.clock.now())), args.output)
     else:
-        print_text(_tables(rows, _incomplete(components.config, outcomes), sys.stdout, args))
+        incomplete = _incomplete(components.config, outcomes)
+        write_table(lambda stream: _tables(rows, incomplete, stream, args), args.output)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
@@ -156,16 +152,15 @@ def _values(collector: Collector) -> Once:
 
     def rows(_subject: Subject, found: Values) -> Iterator[ValueRow]:
         for family, labels, value in found.samples:
-            yield ValueRow(
-                collector=collector.name,
-                family=family.name,
-                labels=dict(zip(family.labels, labels, strict=True)),
-                value=0 if value is None else value,
-            )
+            if value is not None:
+                named = dict(zip(family.labels, labels, strict=True))
+                yield ValueRow(collector=collector.name, family=family.name, labels=named, value=value)
 
     families = collector.families
     others = families[1:]
     names = [family.name for family in families]
+    # Those that are absent for one reason alone: that nothing is known.
+    unknown = {family.name for family in families if family.absent is NOTHING_RECENT}
     shared = [
         label for family in families[:1] for label in family.labels if all(label in other.labels for other in others)
     ]
@@ -188,10 +183,14 @@ def _values(collector: Collector) -> Once:
             _, unit = UNITS.get(row.family.rpartition("_")[2], ("", 1))
             rows.setdefault(key, {})[title(row)] = rounded(row.value, unit)
         plain = {title(row) for row in values if len(row.labels) == len(shared)}
+        optional = {title(row) for row in values if row.family not in unknown}
         columns = [Column(name, whole=True, right=True, minor=name not in plain) for name in titles]
         return Table(
             [*(Column(label.removeprefix("hpc_").replace("_", " ")) for label in shared), *columns],
-            [(*key, *(found.get(name) for name in titles)) for key, found in rows.items()],
+            [
+                (*key, *(found.get(name, NONE if name in optional else None) for name in titles))
+                for key, found in rows.items()
+            ],
         )
 
     return Once("values", ValueRow, rows, collector.title.en.capitalize(), "", table)

@@ -1,9 +1,9 @@
 """Flags that several commands share, spelled as in Prometheus' own programs, and the values that flags take."""
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from exporter.cli.commands import Flag, Group, Value
@@ -14,6 +14,9 @@ from exporter.log import LEVELS
 from exporter.redaction import withheld
 from exporter.version import version_text
 from exporter.web.listen import parse_listen_address
+
+if TYPE_CHECKING:
+    from exporter.sources.collector import Subject
 
 # Digits; Python raises an error of its own for thousands.
 LONGEST_NUMBER: Final = 20
@@ -125,4 +128,51 @@ def logging(default: str = "info") -> tuple[Group | Flag, ...]:
         Group("logging"),
         Flag("--log.level", "minimum severity to log", levels, default),
         Flag("--log.format", "format of the log lines on standard error", one_of("logfmt", "json"), "logfmt"),
+    )
+
+
+# The values of a target that each filter is compared with.
+FILTERED: Final[Mapping[str, Callable[["Subject"], tuple[str, ...]]]] = {
+    "cluster": lambda subject: (subject.source,),
+    "group": lambda subject: (subject.group, subject.group_id),
+    "user": lambda subject: (subject.user,),
+}
+
+
+FILTERS: Final = (
+    Group("filters", "Each can be given several times; different ones must all agree."),
+    Flag("--cluster", "only this region or project", NAME, many=True),
+    Flag("--group", "only this group: its label or its id", NAME, many=True),
+    Flag("--user", "only this user", NAME, many=True),
+)
+
+
+def filters_of(args: argparse.Namespace) -> dict[str, Sequence[str] | None]:
+    return {flag: getattr(args, flag) for flag in FILTERED}
+
+
+def chosen(
+    candidates: Iterable[tuple[T, "Subject"]], filters: Mapping[str, Sequence[str] | None], noun: str
+) -> list[T]:
+    """Return those whose subject passes.
+
+    Raises UsageError for an unknown name, so that no match never looks like no jobs.
+
+    `noun` is what the candidates are, in messages.
+    """
+    known = list(candidates)
+    for flag, names in FILTERED.items():
+        given = dict.fromkeys(name for _, subject in known for name in names(subject) if name)
+        for name in filters[flag] or ():
+            if name not in given:
+                raise UsageError(f"no {flag} {name!r} has {noun}s; there are: {', '.join(given) or 'none'}")
+    found = [each for each, subject in known if passes(subject, filters)]
+    if known and not found:
+        raise UsageError(f"no {noun} passes all filters together")
+    return found
+
+
+def passes(subject: "Subject", filters: Mapping[str, Sequence[str] | None]) -> bool:
+    return all(
+        wanted is None or any(name in wanted for name in FILTERED[flag](subject)) for flag, wanted in filters.items()
     )

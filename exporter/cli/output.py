@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import re
 import select
@@ -10,7 +11,7 @@ import stat
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -113,6 +114,17 @@ def _fit_for(terminal: bool, text: str) -> str:
     return printable(text, but="\n") if terminal else text
 
 
+def write_table(rendered: Callable[[TextIO], str], file: Path | None) -> None:
+    """Print a table as the terminal can show it, or put it into `file`, plain and as wide as it needs to be.
+
+    Raises OutputError.
+    """
+    if file is None:
+        print_text(rendered(sys.stdout))
+    else:
+        write(rendered(io.StringIO()), file)
+
+
 def print_text(text: str) -> None:
     """Print a table, which may have colours, in whatever encoding the terminal has. Raises OutputError."""
     _write_stdout(text.encode(sys.stdout.encoding or "utf-8", errors="backslashreplace"))
@@ -158,7 +170,11 @@ def write_file(file: Path, text: str) -> None:
     Symbolic links are followed. A missing file is created.
     """
     if (descriptor := _own_descriptor(file)) is not None:
-        _write_descriptor(file, descriptor, text)
+        # Not replaced: what is behind it may be opened for appending, or shared.
+        if descriptor == sys.stdout.fileno():
+            write(text)
+        else:
+            _write_open(file, descriptor, text)
         return
     try:
         mode = file.stat().st_mode
@@ -169,7 +185,14 @@ def write_file(file: Path, text: str) -> None:
     if stat.S_ISREG(mode):
         replace_file(Path(os.path.realpath(file)), text.encode(errors="replace"))
     elif stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-        _write_special(file, text)
+        try:
+            descriptor = open_to_write(file)
+        except OSError as error:
+            raise OutputError(f"cannot write {file}: {error.strerror}") from None
+        try:
+            _write_open(file, descriptor, text)
+        finally:
+            os.close(descriptor)
     else:
         kind = "a folder" if stat.S_ISDIR(mode) else "neither a file nor a pipe nor a terminal"
         raise OutputError(f"cannot write {file}: it is {kind}")
@@ -189,26 +212,6 @@ def _own_descriptor(file: Path) -> int | None:
         except OSError:
             return None
     return None
-
-
-def _write_descriptor(file: Path, descriptor: int, text: str) -> None:
-    """Write without replacing: the file behind the descriptor may be opened for appending, or shared."""
-    if descriptor == sys.stdout.fileno():
-        write(text)
-    else:
-        _write_open(file, descriptor, text)
-
-
-def _write_special(file: Path, text: str) -> None:
-    """Write into a pipe or a device."""
-    try:
-        descriptor = open_to_write(file)
-    except OSError as error:
-        raise OutputError(f"cannot write {file}: {error.strerror}") from None
-    try:
-        _write_open(file, descriptor, text)
-    finally:
-        os.close(descriptor)
 
 
 def _write_open(file: Path, descriptor: int, text: str) -> None:

@@ -4,29 +4,25 @@ import argparse
 import asyncio
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta, timezone, tzinfo
-from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Group, Value
 from exporter.cli.http_client import http_config, load_access
 from exporter.cli.options import UsageError
-from exporter.cli.output import print_text, warn, write
+from exporter.cli.output import warn, write, write_table
 from exporter.cli.report_sources import BY, Period, Report, Sums, from_history, from_prometheus
 from exporter.cli.schemas import ReportDocument, ReportRow, encoded
-from exporter.cli.sums import with_totals
-from exporter.cli.terminal import rendered
+from exporter.cli.terminal import rendered, with_totals
 from exporter.clock import SystemClock, timestamp
 from exporter.sources.once import Cell, Column, Table, count, number
 from exporter.tracking.model import OUTCOMES
 from exporter.web.csv import BOM, cell
 
-DEFAULT_BY: Final = ("cluster", "group", "user")
 # Outcomes with a column of their own; all are in CSV and JSON.
 SHOWN: Final = ("completed", "failed", "timeout", "deleted")
 CHINA: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
@@ -87,12 +83,11 @@ def run(args: argparse.Namespace) -> int:
         for moment in (period.begin, period.end)
     )
     warn(f"{begin} to {end}", *report.remarks)
-    output: Path | None = args.output
-    if args.format == "table" and output is None:
-        print_text(table(report, args.by, wide=args.wide))
+    if args.format == "table":
+        write_table(lambda stream: table(report, args.by, stream, wide=args.wide), args.output)
     else:
-        text = {"json": document, "csv": as_csv}.get(args.format, plain)(report, period, args.by)
-        write(text, output)
+        text = document(report, period, args.by) if args.format == "json" else as_csv(report, args.by)
+        write(text, args.output)
     return 0 if report.complete else 1
 
 
@@ -144,21 +139,10 @@ def in_order(report: Report) -> list[tuple[tuple[str, ...], Sums]]:
     return sorted(report.sums.items(), key=lambda item: (-(item[1].core_hours or 0), -(item[1].jobs or 0), item[0]))
 
 
-def table(report: Report, by: Sequence[str], *, wide: bool = False) -> str:
-    """Return the rows with their sums, fit for the terminal."""
+def table(report: Report, by: Sequence[str], stream: TextIO, *, wide: bool = False) -> str:
+    """Return the rows with their sums, as `stream` can show them."""
     if not report.sums:
         return "no jobs are known of this period\n"
-    found, footers = with_totals(_table(report, by), None, partial=not report.complete)
-    return rendered(found.columns, found.rows, sys.stdout, footers, wide=wide)
-
-
-def plain(report: Report, _period: Period, by: Sequence[str]) -> str:
-    """Return the same for a file: as wide as it needs to be."""
-    found, footers = with_totals(_table(report, by), None, partial=not report.complete)
-    return rendered(found.columns, found.rows, io.StringIO(), footers)
-
-
-def _table(report: Report, by: Sequence[str]) -> Table:
     columns = [
         *map(Column, by),
         count("jobs"),
@@ -172,7 +156,8 @@ def _table(report: Report, by: Sequence[str]) -> Table:
     if any(sums.unaccounted_hours is not None for sums in report.sums.values()):
         columns.append(count("unaccounted h", minor=True))
         rows = [(*row, _whole(sums.unaccounted_hours)) for row, (_, sums) in zip(rows, in_order(report), strict=True)]
-    return Table(columns, rows)
+    found, footers = with_totals(Table(columns, rows), None, partial=not report.complete)
+    return rendered(*found, stream, footers, wide=wide)
 
 
 def _cells(sums: Sums) -> list[Cell]:
@@ -193,7 +178,7 @@ def minutes(seconds: float | None) -> Cell:
     return f"{hours} h {rest:02} min" if hours else f"{rest} min"
 
 
-def as_csv(report: Report, _period: Period, by: Sequence[str]) -> str:
+def as_csv(report: Report, by: Sequence[str]) -> str:
     """Return all numbers, a line a row, with a mark that lets spreadsheets recognize UTF-8. Unknown is empty."""
     outcomes = outcomes_of(report)
     amounts = [each.name for each in fields(Sums) if each.name != "outcomes"]

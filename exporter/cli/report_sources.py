@@ -126,7 +126,7 @@ async def from_prometheus(url: str, access: Access, period: Period, by: Sequence
     async def query(expression: str) -> Vector:
         """Return the values at the end of the period. Raises PollError."""
         fields = {"query": expression, "time": f"{period.end:.3f}"}
-        return await prometheus.post("/api/v1/query", fields, vector)
+        return await prometheus.ask("/api/v1/query", vector, fields)
 
     try:
         covered = await _covered(query, period)

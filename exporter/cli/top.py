@@ -19,8 +19,8 @@ from rich.text import Text
 
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Value
+from exporter.cli.http_client import EXPORTER, Server, load_access, status_of, unanswered
 from exporter.cli.options import UsageError
-from exporter.cli.running import EXPORTER, Client, unanswered
 from exporter.cli.terminal import ELLIPSIS, fitted, text_of
 from exporter.errors import PollError
 from exporter.sources.once import Column
@@ -76,28 +76,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _top(args: argparse.Namespace) -> int:
-    client = Client.of(args)
+    exporter = Server(args.url, load_access(args.http_config_file))
     try:
-        status = await client.status()
+        status = await status_of(exporter)
         with keyboard() as keys, Live(screen=True, auto_refresh=False, console=Console()) as live:
             screen = Screen(status, View(args.view or "", filter=args.filter))
             async with asyncio.TaskGroup() as group:
-                refreshing = group.create_task(_refresh(client, screen, args.interval, keys))
+                refreshing = group.create_task(_refresh(exporter, screen, args.interval, keys))
                 await _follow(screen, keys, live)
                 refreshing.cancel()
     except PollError as error:
         raise unanswered(args.url, error) from None
     finally:
-        await client.close()
+        await exporter.close()
     return 0
 
 
-async def _refresh(client: Client, screen: "Screen", interval: float, keys: "asyncio.Queue[str]") -> None:
+async def _refresh(exporter: Server, screen: "Screen", interval: float, keys: "asyncio.Queue[str]") -> None:
     """Ask again and again. An exporter that does not answer is told; what it said last stays."""
     while True:
         await asyncio.sleep(interval)
         try:
-            screen.status, screen.problem = await client.status(), ""
+            screen.status, screen.problem = await status_of(exporter), ""
         except PollError as error:
             screen.problem = str(error)
         keys.put_nowait("")

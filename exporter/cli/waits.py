@@ -9,9 +9,9 @@ from typing import Any, Final
 from exporter.app.status import wait_facts
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag
+from exporter.cli.http_client import EXPORTER, Server, load_access, status_of, unanswered
 from exporter.cli.options import UsageError
 from exporter.cli.output import print_text, warn
-from exporter.cli.running import EXPORTER, Client, unanswered
 from exporter.cli.terminal import rendered
 from exporter.clock import SystemClock
 from exporter.config import Config, load
@@ -52,7 +52,7 @@ COMMAND = Command(
 
 def run(args: argparse.Namespace) -> int:
     try:
-        found = asyncio.run(from_exporter(Client.of(args)))
+        found = asyncio.run(from_exporter(Server(args.url, load_access(args.http_config_file))))
     except UpstreamConnectionError as error:
         why = unanswered(args.url, error)
         try:
@@ -81,14 +81,15 @@ def passes(flag: str, wanted: Sequence[str] | None, name: str, known: Iterable[s
     return not wanted or name in wanted
 
 
-async def from_exporter(client: Client) -> list[Mapping[str, Any]]:
+async def from_exporter(exporter: Server) -> list[Mapping[str, Any]]:
     """Return the part `waits` of the status. Raises PollError."""
     try:
-        waits: list[Mapping[str, Any]] = (await client.status())["waits"]
-    except KeyError:
-        raise DecodeError("its version does not know bounds of waits") from None
+        status = await status_of(exporter)
     finally:
-        await client.close()
+        await exporter.close()
+    if "waits" not in status:
+        raise DecodeError("its version does not know bounds of waits")
+    waits: list[Mapping[str, Any]] = status["waits"]
     return waits
 
 

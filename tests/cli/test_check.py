@@ -66,18 +66,47 @@ async def test_all_is_well(command: Command) -> None:
     assert all(ALL_WELL in line and "took 0." in line for line in found.values())
 
 
-async def test_each_target_is_asked_once_whatever_happens(region: ScriptedRegion, tmp_path: Path) -> None:
-    region.answers["queue_jobs"] = envelope(None, "10001")
-    command = Command(tmp_path, configuration(cluster(region.url, poll={"retries": 5})))
-    result = await command("check", "--online")
-    assert result.status == 1
-    assert len(region.requests) == 3
-    line = lines(result)["queue_jobs"]
-    # Whether the token is any good, this answer does not say.
-    assert line.startswith("FAILED test: address ok, connection ok, answer FAILED: ")
-    assert "internal error" in line
-    assert "first: try again later" in line
-    assert result.stdout.endswith("2 of 3 targets work\n")
+EVERYWHERE = ("schedulers", "queue_jobs", "member_jobs")
+
+
+@pytest.mark.parametrize(
+    ("answers", "settings", "said"),
+    [
+        # Whether the token is any good, this answer does not say.
+        ({"queue_jobs": envelope(None, "10001")}, {"poll": {"retries": 5}},
+         ["FAILED test: address ok, connection ok, answer FAILED: ", "internal error", "first: try again later"]),
+        (dict.fromkeys(EVERYWHERE, envelope(None, "10008")), {},
+         ["login FAILED: the token was rejected", "first: put a fresh token into the configuration at exporter.yml:"]),
+        ({"member_jobs": envelope(None, "10008")}, {},
+         ["login ok, permission FAILED: ", "elsewhere the same token is accepted",
+          "first: use the token of an administrator of group 533686286955839488"]),
+        ({"queue_jobs": envelope(None, "911009")}, {},
+         ["permission FAILED: the region rejected the request: the region does not know this user",
+          "first: check the names and ids at exporter.yml:"]),
+        ({"queue_jobs": envelope(None, "10007")}, {},
+         ["permission FAILED: ", "the user is frozen", "first: settle the bill, or have the user unfrozen"]),
+        ({"queue_jobs": b"<html>Welcome to nginx</html>"}, {},
+         ["answer FAILED: the answer is not the JSON envelope that the API describes: Welcome to nginx",
+          "first: is the address at exporter.yml:"]),
+        ({"member_jobs": envelope([job("1"), {"id": None}])}, {},
+         ["login ok, permission ok, answer FAILED: 1 record of the answer could not be read"]),
+        ({"queue_jobs": never}, {"poll": {"timeout": "300ms"}},
+         ["answer FAILED: no complete answer from", "first: raise poll.timeout"]),
+        ({}, {"hpc_url": "https://hpc.invalid:65106"},
+         ["FAILED test: address FAILED: the name of hpc.invalid cannot be resolved; first: correct the address at exporter.yml:"]),
+    ],
+    ids=lambda value: value[-1][:40] if isinstance(value, list) else "",
+)  # fmt: skip
+async def test_a_failure_names_the_step_the_reason_and_the_first_thing_to_do(
+    region: ScriptedRegion, tmp_path: Path, answers: dict[Any, Any], settings: dict[str, Any], said: list[str]
+) -> None:
+    """Each target is asked once, whatever happens."""
+    region.answers |= answers
+    result = await Command(tmp_path, configuration(cluster(region.url, **settings)))("check", "--online")
+    line = lines(result)[next(iter(answers), "queue_jobs") if len(answers) < 2 else "member_jobs"]
+    assert (result.status, [words for words in said if words not in line]) == (1, []), line
+    assert len(region.requests) <= len(EVERYWHERE)
+    assert "a-token-of-tests" not in result.stdout + result.stderr
 
 
 async def test_a_mistake_in_the_configuration_comes_first(region: ScriptedRegion, command: Command) -> None:
@@ -88,17 +117,6 @@ async def test_a_mistake_in_the_configuration_comes_first(region: ScriptedRegion
     assert region.requests == []
 
 
-async def test_a_name_that_does_not_resolve(tmp_path: Path) -> None:
-    command = Command(tmp_path, configuration(cluster("https://hpc.invalid:65106")))
-    result = await command("check", "--online")
-    assert result.status == 1
-    line = lines(result)["schedulers"]
-    assert line.startswith(
-        "FAILED address FAILED: the name of hpc.invalid cannot be resolved; first: correct the address at"
-    )
-    assert "exporter.yml:" in line
-
-
 async def test_a_closed_port(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -107,15 +125,6 @@ async def test_a_closed_port(tmp_path: Path) -> None:
     line = lines(result)["schedulers"]
     assert line.startswith("FAILED address ok, connection FAILED: cannot connect to 127.0.0.1:")
     assert "Connection refused; first: check host and port at exporter.yml:" in line
-
-
-async def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
-    result = await Command(tmp_path, "slurm: [{name: own, url: 'unix:/nowhere', collect: [jobs]}]")("check", "--online")
-    assert result.status == 1
-    assert (
-        "cannot connect to /nowhere: No such file or directory; first: start slurmrestd or correct the path at "
-        "exporter.yml:1:9; the exporter must be allowed to read and write there" in result.stdout
-    )
 
 
 async def test_a_certificate_of_a_private_authority(tmp_path: Path) -> None:
@@ -156,63 +165,6 @@ async def test_a_token_that_has_expired(region: ScriptedRegion, tmp_path: Path) 
     line = lines(result)["member_jobs"]
     assert "connection ok, login FAILED: the token expired on 2023-06-01 at 06:17 UTC" in line
     assert f"first: put a fresh token into {tmp_path}/kunshan-token" in line
-
-
-async def test_a_token_that_is_rejected_everywhere(region: ScriptedRegion, command: Command) -> None:
-    region.answers = {name: envelope(None, "10008") for name in ("schedulers", "queue_jobs", "member_jobs")}
-    result = await command("check", "--online")
-    line = lines(result)["member_jobs"]
-    assert "login FAILED: the token was rejected" in line
-    assert "first: put a fresh token into the configuration at exporter.yml:" in line
-    assert "a-token-of-tests" not in result.stdout + result.stderr
-
-
-async def test_a_token_that_is_accepted_elsewhere_lacks_permission(region: ScriptedRegion, command: Command) -> None:
-    region.answers["member_jobs"] = envelope(None, "10008")
-    line = lines(await command("check", "--online"))["member_jobs"]
-    assert "login ok, permission FAILED: " in line
-    assert "elsewhere the same token is accepted" in line
-    assert "first: use the token of an administrator of group 533686286955839488" in line
-
-
-async def test_a_user_that_the_region_does_not_know(region: ScriptedRegion, command: Command) -> None:
-    region.answers["queue_jobs"] = envelope(None, "911009")
-    line = lines(await command("check", "--online"))["queue_jobs"]
-    assert "permission FAILED: the region rejected the request: the region does not know this user" in line
-    assert "first: check the names and ids at exporter.yml:" in line
-
-
-async def test_a_user_that_is_frozen(region: ScriptedRegion, command: Command) -> None:
-    region.answers["queue_jobs"] = envelope(None, "10007")
-    line = lines(await command("check", "--online"))["queue_jobs"]
-    assert "permission FAILED: " in line
-    assert "the user is frozen" in line
-    assert "first: settle the bill, or have the user unfrozen" in line
-
-
-async def test_an_answer_of_something_else(region: ScriptedRegion, command: Command) -> None:
-    region.answers["queue_jobs"] = b"<html>Welcome to nginx</html>"
-    line = lines(await command("check", "--online"))["queue_jobs"]
-    assert "answer FAILED: the answer is not the JSON envelope that the API describes: Welcome to nginx" in line
-    assert "first: is the address at exporter.yml:" in line
-
-
-async def test_an_answer_of_which_not_all_is_readable(region: ScriptedRegion, command: Command) -> None:
-    region.answers["member_jobs"] = envelope([job("1"), {"id": None}])
-    result = await command("check", "--online")
-    assert result.status == 1
-    assert (
-        "login ok, permission ok, answer FAILED: 1 record of the answer could not be read"
-        in lines(result)["member_jobs"]
-    )
-
-
-async def test_an_answer_that_does_not_come(region: ScriptedRegion, tmp_path: Path) -> None:
-    region.answers["queue_jobs"] = never
-    command = Command(tmp_path, configuration(cluster(region.url, poll={"timeout": "300ms"})))
-    line = lines(await command("check", "--online"))["queue_jobs"]
-    assert "answer FAILED: no complete answer from" in line
-    assert "first: raise poll.timeout" in line
 
 
 async def test_the_whole_has_an_end(region: ScriptedRegion, command: Command) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from tests.e2e.region import cluster, configuration, envelope
 from tests.support.batch_region import BatchRegion, batch_region, reply
 from tests.support.command import DEADLINE, Command, Ended, abandoned_pipe
 
+Answer = Callable[[BatchRegion, web.Request], Awaitable[web.StreamResponse]]
 THERE = ("19", "20", "21")
+AUDIT = Path(__file__).parents[2] / "config" / "audit.schema.json"
 WHOM = ("jobs", "delete", "--cluster=kunshan", "--user=test")
 
 
@@ -57,8 +59,7 @@ async def test_without_yes_it_shows_the_jobs_and_sends_nothing(region: BatchRegi
     region.jobs["test"]["19"] |= {"name": "模拟", "gpuNumReq": 4, "gpuNum": 2, "cpuCore": None}
     result = await command(*WHOM, "19", "20")
     assert result.status == 0
-    assert result.stdout.splitlines()[0].split("  ")[0] == "id"
-    assert result.rows[0] == ["19", "running", "1", "2", "4", "0", "?", "2", "0", "模拟"]
+    assert result.rows[0] == ["kunshan", "chemistry", "test", "19", "running", "1", "?/2", "2/4", "0", "模拟"]
     assert "nothing was deleted" in result.stderr
     assert "2 jobs of test would be, at scheduler 1638523853" in result.stderr
     assert region.deletions == []
@@ -69,7 +70,7 @@ async def test_without_yes_unknown_ids_are_named(region: BatchRegion, command: C
     result = await command(*WHOM, "19", "99", "98")
     assert result.status == 1
     assert "not listed: 99 98" in result.stderr
-    assert [row[0] for row in result.rows] == ["19"]
+    assert [row[3] for row in result.rows] == ["19"]
 
 
 async def test_all_ids_travel_in_one_delete_exactly_as_the_page_has_it(region: BatchRegion, command: Command) -> None:
@@ -117,15 +118,6 @@ def test_an_id_that_could_name_another_job_is_wrong_usage(
     assert "is not a job id" in capsys.readouterr().err
 
 
-async def test_an_id_that_could_name_another_job_is_rejected_before_anything_is_sent(
-    region: BatchRegion, command: Command
-) -> None:
-    result = await command(*WHOM, "--yes", "19", "19:;1638523853,test:20")
-    assert result.status == 2
-    assert "nothing was sent" in result.stderr
-    assert (region.asked, region.deletions) == ([], [])
-
-
 @pytest.mark.parametrize("hostile", ["test:19:;1638523853,bob", "a,b", "a b", "", "a;b", "bob\N{GREEK QUESTION MARK}"])
 def test_a_user_that_could_name_another_one_is_wrong_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], hostile: str
@@ -135,94 +127,166 @@ def test_a_user_that_could_name_another_one_is_wrong_usage(
     assert "is not a scheduler user" in capsys.readouterr().err
 
 
-async def test_a_scheduler_id_that_is_none_is_rejected(region: BatchRegion, command: Command) -> None:
-    result = await command(*WHOM, "--yes", "--scheduler-id=1,bob:7:;1", "19")
-    assert result.status == 2
+# What a region makes of a DELETE.
+
+
+async def lists_it_as_ended(region: BatchRegion, _: web.Request) -> web.StreamResponse:
+    region.submit("test", "19", status="statDE")
+    return reply(envelope(None))
+
+
+async def boasts(_region: BatchRegion, _: web.Request) -> web.StreamResponse:
+    return reply(envelope({"1638523853": "delete the jobs [test:19:] successfully!"}))
+
+
+async def takes_a_second(region: BatchRegion, request: web.Request) -> web.StreamResponse:
+    response = await region.obey(request)
+    region.submit("test", "19", status="statE")
+    asyncio.get_running_loop().call_later(1.0, region.jobs["test"].pop, "19")
+    return response
+
+
+async def hangs_up(region: BatchRegion, request: web.Request) -> web.StreamResponse:
+    await region.obey(request)
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def lists_rubbish(region: BatchRegion, request: web.Request) -> web.StreamResponse:
+    response = await region.obey(request)
+    region.jobs["test"]["?"] = {"id": None}
+    return response
+
+
+def answers(status: int) -> Answer:
+    async def answer(region: BatchRegion, request: web.Request) -> web.StreamResponse:
+        await region.obey(request)
+        return web.Response(status=status, headers={"Location": "https://elsewhere.example.com/"})
+
+    return answer
+
+
+def rejects(code: str) -> Answer:
+    async def answer(_region: BatchRegion, _: web.Request) -> web.StreamResponse:
+        return reply(envelope("权限不足", code, "权限不足"))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "flags", "expected"),
+    [
+        (lists_it_as_ended, [], (0, "gone", "")),
+        (boasts, ["--wait=1s"], (1, "still there", "kunshan says: delete the jobs [test:19:] successfully!")),
+        (takes_a_second, ["--wait=20s"], (0, "gone", "")),
+        (hangs_up, [], (0, "gone", "hung up")),
+        (lists_rubbish, ["--wait=0"], (1, "unverified", "unverified: 19")),
+        *((answers(status), [], (0, "gone", "")) for status in (500, 503, 404, 302)),
+        *((rejects(code), ["--wait=10m"], (1, "still there", f"code {code}, 权限不足")) for code in ("10008", "10004", "10007")),
+    ],
+)  # fmt: skip
+async def test_whatever_the_answer_the_delete_is_sent_once_and_the_lists_decide(
+    region: BatchRegion, command: Command, answer: Answer, flags: list[str], expected: tuple[int, str, str]
+) -> None:
+    region.on_delete = answer
+    status, outcome, said = expected
+    result = await command(*WHOM, "--yes", *flags, "19")
+    assert (result.status, outcomes(result), len(region.deletions)) == (status, {"19": outcome}, 1)
+    assert said in result.stderr
+    assert [line["outcome"] for line in audit_lines(result.stderr)] == [outcome]
+    assert flags != ["--wait=1s"] or region.asked.count("member_jobs") >= 3
+
+
+NOT_LISTED = {"member_jobs": "10008", "own_jobs": "10009"}
+
+
+@pytest.mark.parametrize(
+    ("codes", "flags", "expected"),
+    [
+        ({}, ["99", "19"], (1, {"99": "not found", "19": "gone"}, "not found: 99", 1)),
+        ({}, ["99"], (1, {"99": "not found"}, "", 0)),
+        # 22 has ended before.
+        ({}, ["22"], (0, {"22": "gone"}, "", 0)),
+        (NOT_LISTED, ["--wait=0", "19"], (1, {"19": "unverified"}, "no permission", 1)),
+        (dict.fromkeys(NOT_LISTED, "10001"), ["19"], (1, {}, "so nothing was sent", 0)),
+        ({"schedulers": "911406"}, ["--scheduler-id=1638523853", "19"], (1, {}, "so nothing was sent", 0)),
+    ],
+)  # fmt: skip
+async def test_only_what_is_listed_or_cannot_be_listed_is_sent(
+    region: BatchRegion,
+    command: Command,
+    codes: dict[str, str],
+    flags: list[str],
+    expected: tuple[int, dict[str, str], str, int],
+) -> None:
+    region.codes = codes
+    region.submit("test", "22", status="statC")
+    result = await command(*WHOM, "--yes", *flags)
+    status, found, said, sent = expected
+    assert (result.status, outcomes(result), len(region.deletions)) == (status, found, sent)
+    assert said in result.stderr
+    assert not any("99" in deletion.body for deletion in region.deletions)
+
+
+HUNDRED = [str(number) for number in range(1000, 1101)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "ids", "expected"),
+    [
+        (["19", "19:;1638523853,test:20"], [], (2, "nothing was sent")),
+        (["--scheduler-id=1,bob:7:;1", "19"], [], (2, "nothing was sent")),
+        (["--from-file=-"], ["# none", "", ""], (2, "no job ids")),
+        ([], [], (2, "no job ids")),
+        (["--from-file=none", "19"], [], (2, "cannot read none")),
+        (["--from-file=/dev/zero"], [], (2, "/dev/zero is longer than 4 MiB; nothing was sent")),
+        (["--from-file=-"], HUNDRED, (2, "more than 100 need --expect-count=101 as well; nothing was sent")),
+        (["--from-file=-", "--expect-count=100"], HUNDRED, (2, "--expect-count=100, but 101 jobs are named")),
+        (["--from-file=-", "--expect-count=102"], HUNDRED, (2, "--expect-count=102, but 101 jobs are named")),
+        (["--expect-count=3", "19", "20"], [], (2, "but 2 jobs are named")),
+        (["--cluster=xian", "19"], [], (2, "it has: kunshan")),
+        (["--audit-file=no/such/folder/audit", "19"], [], (1, "audit, so nothing was sent: No such file or directory")),
+        (["--audit-file=.", "19"], [], (1, "cannot open ., so nothing was sent: Is a directory")),
+        (["--audit-file=pipe", "19"], [], (1, "cannot open pipe, so nothing was sent: no process reads this pipe")),
+    ],
+)  # fmt: skip
+async def test_nothing_is_asked_where_a_deletion_is_wrong_or_cannot_be_recorded(
+    region: BatchRegion, command: Command, flags: list[str], ids: list[str], expected: tuple[int, str]
+) -> None:
+    os.mkfifo(command.folder / "pipe")
+    result = await command(*WHOM, "--yes", *flags, stdin="\n".join(ids))
+    assert (result.status, expected[1] in result.stderr) == (expected[0], True), result.stderr
     assert (region.asked, region.deletions) == ([], [])
 
 
-async def test_array_jobs_and_chinese_users_are_names_like_others(region: BatchRegion, tmp_path: Path) -> None:
-    region.submit("王伟", "123_4", "55[1-3]", "9.server-1")
-    members = [{"group_id": 1, "group": "chemistry", "users": ["王伟"]}]
-    command = Command(tmp_path, configuration(cluster(region.url, members=members)))
-    whom = ("jobs", "delete", "--cluster=kunshan", "--user=王伟")
-    result = await command(*whom, "--yes", "123_4", "55[1-3]", "9.server-1")
-    assert result.status == 0
-    assert region.ids("王伟") == set()
+def token_of(user: str) -> str:
+    """Return a token that says whose it is."""
+    return f"e30.{base64.urlsafe_b64encode(json.dumps({'computeUser': user}).encode()).decode()}.c2ln"
 
 
-async def test_an_unknown_job_is_not_asked_for_and_not_called_gone(region: BatchRegion, command: Command) -> None:
-    result = await command(*WHOM, "--yes", "99", "19")
-    assert (result.status, outcomes(result)) == (1, {"99": "not found", "19": "gone"})
-    [sent] = region.deletions
-    assert "99" not in sent.body
-
-
-async def test_nothing_is_sent_where_no_job_is_there(region: BatchRegion, command: Command) -> None:
-    region.jobs["test"].clear()
-    result = await command(*WHOM, "--yes", "19")
-    assert (result.status, outcomes(result)) == (1, {"19": "not found"})
-    assert region.deletions == []
-
-
-async def test_a_job_that_ended_before_is_gone_without_a_delete(region: BatchRegion, command: Command) -> None:
-    region.submit("test", "19", status="statC")
-    result = await command(*WHOM, "--yes", "19")
-    assert (result.status, outcomes(result)) == (0, {"19": "gone"})
-    assert region.deletions == []
-
-
-async def test_a_job_that_is_listed_as_ended_afterwards_is_gone(region: BatchRegion, command: Command) -> None:
-    async def keep_listing(region: BatchRegion, _: web.Request) -> web.StreamResponse:
-        region.submit("test", "19", status="statDE")
-        return reply(envelope(None))
-
-    region.on_delete = keep_listing
-    result = await command(*WHOM, "--yes", "19")
-    assert (result.status, outcomes(result)) == (0, {"19": "gone"})
-
-
-async def test_success_is_not_believed_of_a_job_that_stays(region: BatchRegion, command: Command) -> None:
-    async def boast(_region: BatchRegion, _: web.Request) -> web.StreamResponse:
-        return reply(envelope({"1638523853": "delete the jobs [test:19:] successfully!"}))
-
-    region.on_delete = boast
-    result = await command(*WHOM, "--yes", "--wait=1s", "19")
-    assert (result.status, outcomes(result)) == (1, {"19": "still there"})
-    assert "kunshan says: delete the jobs [test:19:] successfully!" in result.stderr
-    assert "still there: 19" in result.stderr
-    assert len(region.deletions) == 1
-    assert region.asked.count("member_jobs") >= 3
-
-
-async def test_it_waits_for_a_job_that_goes_slowly(region: BatchRegion, command: Command) -> None:
-    async def later(region: BatchRegion, request: web.Request) -> web.StreamResponse:
-        response = await region.obey(request)
-        region.submit("test", "19", status="statE")
-        asyncio.get_running_loop().call_later(1.0, region.jobs["test"].pop, "19")
-        return response
-
-    region.on_delete = later
-    result = await command(*WHOM, "--yes", "--wait=20s", "19")
-    assert (result.status, outcomes(result)) == (0, {"19": "gone"})
-
-
-async def test_a_delete_whose_answer_is_lost_is_not_repeated_but_looked_after(
-    region: BatchRegion, command: Command
+@pytest.mark.parametrize(
+    ("settings", "user", "expected"),
+    [
+        # The user's own token lists their jobs, whether it says whose it is or stands under their name.
+        ({"users": [{"name": "test", "token": token_of("test")}]}, "test", {"1249": "gone", "19": "gone"}),
+        ({"users": [{"name": "test", "token": "opaque-token"}]}, "test", {"19": "gone", "99": "not found"}),
+        # A token of unknown owner proves no absence.
+        ({}, "bob", {"7": "unverified"}),
+        ({"members": [{"group_id": 1, "users": ["王伟"]}]}, "王伟", dict.fromkeys(("123_4", "55[1-3]", "9.server"), "gone")),
+    ],
+)  # fmt: skip
+async def test_the_list_that_shows_the_jobs_of_a_user(
+    region: BatchRegion, tmp_path: Path, settings: dict[str, Any], user: str, expected: dict[str, str]
 ) -> None:
-    async def hang_up(region: BatchRegion, request: web.Request) -> web.StreamResponse:
-        await region.obey(request)
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-
-    region.on_delete = hang_up
-    result = await command(*WHOM, "--yes", "19")
-    assert (result.status, outcomes(result)) == (0, {"19": "gone"})
-    assert len(region.deletions) == 1
-    [line] = audit_lines(result.stderr)
-    assert line["outcome"] == "gone"
-    assert "hung up" in line["answer"]
+    region.submit("test", *map(str, range(1000, 1250)))
+    region.submit("王伟", "123_4", "55[1-3]", "9.server")
+    command = Command(tmp_path, configuration(cluster(region.url, **{"members": [], **settings})))
+    result = await command("jobs", "delete", "--cluster=kunshan", f"--user={user}", "--yes", "--wait=0", *expected)
+    assert outcomes(result) == expected
+    assert result.status == int(any(outcome != "gone" for outcome in expected.values()))
+    assert ("member_jobs" in region.asked) == ("members" in settings)
+    assert all(sent.token in f"{json.dumps(settings)} a-token-of-tests" for sent in region.deletions)
 
 
 async def test_a_delete_that_times_out_is_not_repeated_even_with_retries(region: BatchRegion, tmp_path: Path) -> None:
@@ -237,99 +301,11 @@ async def test_a_delete_that_times_out_is_not_repeated_even_with_retries(region:
     assert len(region.deletions) == 1
 
 
-@pytest.mark.parametrize("status", [500, 503, 404, 302])
-async def test_an_answer_that_says_nothing_is_looked_after(region: BatchRegion, command: Command, status: int) -> None:
-    async def fail(region: BatchRegion, request: web.Request) -> web.StreamResponse:
-        await region.obey(request)
-        return web.Response(status=status, headers={"Location": "https://elsewhere.example.com/"})
-
-    region.on_delete = fail
-    result = await command(*WHOM, "--yes", "19")
-    assert (result.status, outcomes(result)) == (0, {"19": "gone"})
-    assert len(region.deletions) == 1
-
-
-@pytest.mark.parametrize("code", ["10008", "10004", "10007"])
-async def test_a_rejection_is_reported_and_the_jobs_are_still_there(
-    region: BatchRegion, command: Command, code: str
-) -> None:
-    async def reject(_region: BatchRegion, _: web.Request) -> web.StreamResponse:
-        return reply(envelope("权限不足", code, "权限不足"))
-
-    region.on_delete = reject
-    result = await command(*WHOM, "--yes", "--wait=10m", "19")
-    assert (result.status, outcomes(result)) == (1, {"19": "still there"})
-    assert f"code {code}, 权限不足" in result.stderr
-    assert len(region.deletions) == 1
-
-
-async def test_without_permission_to_look_it_ends_unverified(region: BatchRegion, command: Command) -> None:
-    region.codes = {"member_jobs": "10008", "own_jobs": "10009"}
-    result = await command(*WHOM, "--yes", "--wait=0", "19")
-    assert (result.status, outcomes(result)) == (1, {"19": "unverified"})
-    assert "no permission" in result.stderr
-    assert len(region.deletions) == 1
-    assert region.ids() == {"20", "21"}
-
-
 async def test_without_permission_to_look_it_cannot_show_anything(region: BatchRegion, command: Command) -> None:
     region.codes = {"member_jobs": "10008", "own_jobs": "10009"}
     result = await command(*WHOM, "19")
     assert (result.status, result.stdout) == (1, "")
     assert "cannot be looked up" in result.stderr
-
-
-async def test_nothing_is_sent_while_the_lists_cannot_be_read_for_a_passing_reason(
-    region: BatchRegion, command: Command
-) -> None:
-    region.codes = {"member_jobs": "10001", "own_jobs": "10001"}
-    result = await command(*WHOM, "--yes", "19")
-    assert (result.status, result.stdout) == (1, "")
-    assert "so nothing was sent" in result.stderr
-    assert region.deletions == []
-
-
-async def test_nothing_is_sent_with_a_token_that_is_rejected(region: BatchRegion, command: Command) -> None:
-    region.codes = {"schedulers": "911406"}
-    result = await command(*WHOM, "--yes", "--scheduler-id=1638523853", "19")
-    assert result.status == 1
-    assert region.deletions == []
-
-
-async def test_a_list_with_unreadable_rows_proves_no_absence(region: BatchRegion, command: Command) -> None:
-    async def spoil(region: BatchRegion, request: web.Request) -> web.StreamResponse:
-        response = await region.obey(request)
-        region.jobs["test"]["?"] = {"id": None}
-        return response
-
-    region.on_delete = spoil
-    result = await command(*WHOM, "--yes", "--wait=0", "19")
-    assert (result.status, outcomes(result)) == (1, {"19": "unverified"})
-
-
-async def test_a_user_without_membership_is_looked_up_with_their_own_token(region: BatchRegion, tmp_path: Path) -> None:
-    token = token_of("test")
-    region.submit("test", *(str(each) for each in range(1000, 1250)))
-    users = [{"name": "test", "token": token}]
-    command = Command(tmp_path, configuration(cluster(region.url, users=users, members=[])))
-    result = await command(*WHOM, "--yes", "1249", "19")
-    assert (result.status, outcomes(result)) == (0, {"1249": "gone", "19": "gone"})
-    assert [sent.token for sent in region.deletions] == [token]
-    assert "member_jobs" not in region.asked
-
-
-def token_of(user: str) -> str:
-    """Return a token that says whose it is."""
-    return f"e30.{base64.urlsafe_b64encode(json.dumps({'computeUser': user}).encode()).decode()}.c2ln"
-
-
-async def test_a_token_under_the_users_name_is_theirs_though_it_does_not_say_so(
-    region: BatchRegion, tmp_path: Path
-) -> None:
-    users = [{"name": "test", "token": "an-opaque-token"}]
-    command = Command(tmp_path, configuration(cluster(region.url, users=users, members=[])))
-    result = await command(*WHOM, "--yes", "19", "99")
-    assert (result.status, outcomes(result)) == (1, {"19": "gone", "99": "not found"})
 
 
 async def test_the_list_of_another_user_is_not_used(region: BatchRegion, tmp_path: Path) -> None:
@@ -342,12 +318,6 @@ async def test_the_list_of_another_user_is_not_used(region: BatchRegion, tmp_pat
     result = await command(*whom, "--yes", "--wait=0", "7")
     assert (result.status, outcomes(result)) == (1, {"7": "unverified"})
     assert "own_jobs" not in region.asked
-
-
-async def test_the_list_of_a_token_of_unknown_owner_proves_no_absence(region: BatchRegion, tmp_path: Path) -> None:
-    command = Command(tmp_path, configuration(cluster(region.url, members=[])))
-    result = await command("jobs", "delete", "--cluster=kunshan", "--user=bob", "--yes", "--wait=0", "7")
-    assert (result.status, outcomes(result)) == (1, {"7": "unverified"})
 
 
 async def test_of_several_schedulers_one_must_be_named(region: BatchRegion, command: Command) -> None:
@@ -375,21 +345,6 @@ async def test_ids_come_from_standard_input_and_from_files(region: BatchRegion, 
     assert (result.status, outcomes(result)) == (0, {"21": "gone"})
 
 
-@pytest.mark.parametrize("arguments", [["--from-file=-"], []])
-async def test_an_empty_list_of_ids_sends_nothing(region: BatchRegion, command: Command, arguments: list[str]) -> None:
-    result = await command(*WHOM, "--yes", *arguments, stdin="# none\n\n")
-    assert result.status == 2
-    assert "no job ids" in result.stderr
-    assert region.deletions == []
-
-
-async def test_a_file_that_is_not_there_sends_nothing(region: BatchRegion, command: Command) -> None:
-    result = await command(*WHOM, "--yes", "--from-file=none", "19")
-    assert result.status == 2
-    assert "cannot read none" in result.stderr
-    assert region.deletions == []
-
-
 @pytest.mark.parametrize("opened", [False, True])
 def test_a_pipe_without_ids_is_wrong_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], opened: bool
@@ -410,11 +365,6 @@ def test_a_pipe_without_ids_is_wrong_usage(
     assert ("no job ids were given" if opened else "no process writes to this pipe; nothing was sent") in said
 
 
-def test_an_endless_file_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*WHOM, "--yes", "--from-file=/dev/zero"]) == 2
-    assert "/dev/zero is longer than 4 MiB; nothing was sent" in capsys.readouterr().err
-
-
 async def test_a_pipe_is_read_until_its_slow_writer_closes_it(region: BatchRegion, command: Command) -> None:
     os.mkfifo(pipe := command.folder / "pipe")
     running = await command.start(*WHOM, "--yes", "--from-file=pipe")
@@ -431,18 +381,6 @@ async def test_a_pipe_is_read_until_its_slow_writer_closes_it(region: BatchRegio
     assert len(region.deletions) == 1
 
 
-@pytest.mark.parametrize("meant", [[], ["--expect-count=100"], ["--expect-count=102"]])
-async def test_more_than_a_hundred_need_their_exact_number(
-    region: BatchRegion, command: Command, meant: list[str]
-) -> None:
-    ids = [str(each) for each in range(1000, 1101)]
-    region.submit("test", *ids)
-    result = await command(*WHOM, "--yes", *meant, "--from-file=-", stdin="\n".join(ids))
-    assert result.status == 2
-    assert "nothing was sent" in result.stderr
-    assert region.deletions == []
-
-
 async def test_with_their_exact_number_all_are_deleted_by_one_request(region: BatchRegion, command: Command) -> None:
     ids = [str(each) for each in range(1000, 1101)]
     region.submit("test", *ids)
@@ -454,24 +392,14 @@ async def test_with_their_exact_number_all_are_deleted_by_one_request(region: Ba
     assert region.ids() == set(THERE)
 
 
-async def test_a_wrong_number_is_rejected_for_a_few_jobs_too(region: BatchRegion, command: Command) -> None:
-    result = await command(*WHOM, "--yes", "--expect-count=3", "19", "20")
-    assert result.status == 2
-    assert region.deletions == []
-
-
-async def test_a_cluster_that_is_not_configured_is_wrong_usage(region: BatchRegion, command: Command) -> None:
-    result = await command("jobs", "delete", "--cluster=xian", "--user=test", "--yes", "19")
-    assert result.status == 2
-    assert "it has: kunshan" in result.stderr
-
-
 async def test_every_job_leaves_a_line_in_the_audit_file(region: BatchRegion, command: Command) -> None:
     first = await command(*WHOM, "--yes", "--audit-file=audit.jsonl", "19", "99")
     second = await command(*WHOM, "--yes", "--audit-file=audit.jsonl", "20")
     assert (first.status, second.status) == (1, 0)
     assert not audit_lines(first.stderr)
     lines = audit_lines((command.folder / "audit.jsonl").read_text())
+    for line in lines:
+        jsonschema.validate(line, json.loads(AUDIT.read_text()))
     assert [(line["job_id"], line["sent"], line["outcome"]) for line in lines] == [
         ("19", True, "gone"),
         ("99", False, "not found"),
@@ -507,33 +435,6 @@ async def test_a_failed_deletion_leaves_its_line_on_standard_error(region: Batch
     assert line["outcome"] == "still there"
     assert line["answer"].startswith("rejected: ")
     assert "a-token-of-tests" not in result.stderr
-
-
-async def test_an_audit_line_is_of_the_documented_shape(region: BatchRegion, command: Command) -> None:
-    result = await command(*WHOM, "--yes", "19", "99")
-    schema = json.loads((Path(__file__).parent.parent.parent / "config" / "audit.schema.json").read_text())
-    lines = audit_lines(result.stderr)
-    assert len(lines) == 2
-    for line in lines:
-        jsonschema.validate(line, schema)
-
-
-@pytest.mark.parametrize(
-    ("file", "reason"), [("no/such/folder/audit", "No such file or directory"), (".", "Is a directory")]
-)
-async def test_a_deletion_that_cannot_be_recorded_is_not_begun(
-    region: BatchRegion, command: Command, file: str, reason: str
-) -> None:
-    result = await command(*WHOM, "--yes", f"--audit-file={file}", "19")
-    assert (result.status, region.deletions) == (1, [])
-    assert f"cannot open {file}, so nothing was sent: {reason}" in result.stderr
-
-
-async def test_an_audit_pipe_without_a_reader_prevents_the_deletion(region: BatchRegion, command: Command) -> None:
-    os.mkfifo(command.folder / "audit")
-    result = await command(*WHOM, "--yes", "--audit-file=audit", "19")
-    assert (result.status, region.deletions) == (1, [])
-    assert "cannot open audit, so nothing was sent: no process reads this pipe" in result.stderr
 
 
 async def test_a_pipe_that_is_read_gets_the_audit_lines(region: BatchRegion, command: Command) -> None:

@@ -23,7 +23,11 @@ from exporter.cli import schemas
 from exporter.cli.simulate import configuration as simulated
 from exporter.simulator import Simulator
 from tests.e2e.region import Answers, ScriptedRegion, cluster, configuration, envelope, job, queue, scripted_region
+from tests.sources.slurm import answers
+from tests.sources.slurm.test_partitions import NEW, NEW_NODES
 from tests.support.command import DEADLINE, Command, abandoned_pipe
+from tests.support.http import a_network
+from tests.support.slurmrestd import TOKEN, FakeSlurmrestd
 
 SCHEMAS = Path(__file__).parent.parent.parent / "config"
 
@@ -272,6 +276,20 @@ async def test_a_whole_platform_with_octopus_and_accounts(tmp_path: Path) -> Non
     parsed = json.loads(found.stdout)
     jsonschema.validate(parsed, json.loads((SCHEMAS / "once.schema.json").read_text()))
     assert {each["source"] for each in parsed["targets"]} >= {"kunshan"}
+
+
+async def test_no_limit_is_told_from_a_value_that_is_unknown(tmp_path: Path) -> None:
+    slurmrestd = FakeSlurmrestd()
+    limited = {**NEW, "name": "debug", "nodes": {"total": 1}, "maximums": {"nodes": answers.struct(4)}}
+    slurmrestd.rows |= {"partitions": [NEW, limited], "nodes": NEW_NODES[:1]}
+    async with a_network() as network:
+        own = {"name": "own", "url": await slurmrestd.start(network), "token": TOKEN, "collect": ["partitions"]}
+        result = await Command(tmp_path, json.dumps({"slurm": [own]}))("once")
+    assert result.stdout.splitlines()[2].endswith("queue  nodes  free nodes  cpus  free cpus  enabled  limit nodes")
+    assert [line.split() for line in result.stdout.splitlines()[3:]] == [
+        ["own", "batch", "2", "?", "128", "?", "1", "-"],
+        ["own", "debug", "1", "0", "128", "47", "1", "4"],
+    ]
 
 
 async def test_ctrl_c_ends_it_without_a_word(region: ScriptedRegion, command: Command) -> None:

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from exporter.cli import schemas
 from exporter.cli.options import UsageError
-from exporter.cli.report import CHINA, minutes, period_of, plain
+from exporter.cli.report import CHINA, minutes, period_of, table
 from exporter.cli.report_sources import Period, Report, Sums, median_of, parts, summed
 from exporter.cli.simulate import configuration
 from exporter.records import EndedJob, Job, JobState
@@ -283,10 +283,9 @@ async def test_an_empty_prometheus_is_said_to_be_empty(network: Network, tmp_pat
 
 def test_the_table_tells_the_time_that_could_not_be_accounted_where_it_is_known() -> None:
     known, unknown = Sums({"completed": 2}, 3.4, 0.0, 0.0, unaccounted_hours=1.6), Sums({"completed": 1}, 1.0)
-    period = Period(0.0, 1.0, UTC)
-    lines = plain(Report("prometheus", {("bob",): known, ("al",): known}), period, ["user"]).splitlines()
+    lines = table(Report("prometheus", {("bob",): known, ("al",): known}), ["user"], io.StringIO()).splitlines()
     assert [line.split()[-1] for line in lines] == ["h", "2", "2", "4"]
-    assert "unaccounted" not in plain(Report("history", {("bob",): unknown}), period, ["user"])
+    assert "unaccounted" not in table(Report("history", {("bob",): unknown}), ["user"], io.StringIO())
 
 
 async def test_a_region_without_a_history_is_named(tmp_path: Path) -> None:

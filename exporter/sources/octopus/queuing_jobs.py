@@ -225,7 +225,7 @@ def _rows(subject: Subject, listing: QueueListing) -> Iterator[OctopusRow]:
 def _table(rows: Sequence[OctopusRow]) -> Table:
     columns = [
         *(Column("project"), Column("queue type"), Column("cluster type"), Column("cluster id")),
-        *map(number_column, ("length", "cores wanted", "GiB wanted")),
+        *map(number_column, ("length", "cores requested", "GiB requested")),
     ]
     return Table(
         columns,

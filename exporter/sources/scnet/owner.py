@@ -26,6 +26,14 @@ class Owner:
         self.token = region.tokens.of_user(subject.user)
         self.named = subject.configured != OWNER
 
+    @property
+    def _token(self) -> Text:
+        """The token in words: one that stands in the configuration itself, or from elsewhere."""
+        origin = self.token.origin
+        if origin == "token":
+            return Text("the token in the configuration", "配置中的令牌")
+        return Text(f"the token from {origin}", f"{origin} 中的令牌")
+
     async def asked(self, request: Callable[[], Awaitable[T]]) -> T:
         """Return the answer to a request, unless the subject is the token's own user and that is another by now.
 
@@ -53,9 +61,9 @@ class Owner:
         if owner and owner != self._user:
             raise RejectedError(
                 Text(
-                    f"the token from {self.token.origin} is {owner}'s and lists only their jobs: give {self._user} a token of "
-                    "their own under users, or list them as a member of a group",
-                    f"{self.token.origin} 中的令牌属于 {owner}，只能列出其本人的作业：请在 users 中为 {self._user} 配置自己的令牌，"
+                    f"{self._token.en} is {owner}'s and lists only their jobs: give {self._user} a token of their own under "
+                    "users, or list them as a member of a group",
+                    f"{self._token.zh}属于 {owner}，只能列出其本人的作业：请在 users 中为 {self._user} 配置自己的令牌，"
                     "或将其列为用户组成员",
                 )
             )
@@ -89,9 +97,8 @@ class Owner:
         if not owner:
             raise RejectedError(
                 Text(
-                    f"the token from {self.token.origin} does not say whose it is: list the users of {self._region.name} in "
-                    "the configuration",
-                    f"{self.token.origin} 中的令牌没有写明属于哪个用户：请在配置中列出 {self._region.name} 的 users",
+                    f"{self._token.en} does not say whose it is: list the users of {self._region.name} in the configuration",
+                    f"{self._token.zh}没有写明属于哪个用户：请在配置中列出 {self._region.name} 的 users",
                 )
             )
         return owner

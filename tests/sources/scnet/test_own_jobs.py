@@ -118,7 +118,7 @@ async def test_a_token_of_another_user_is_not_taken_for_theirs() -> None:
     claims = base64.urlsafe_b64encode(b'{"computeUser":"alice"}').decode().rstrip("=")
     polled = await poll(config=OWN.replace(TOKEN, f"e30.{claims}.x"))
     assert polled.error.startswith(
-        "rejected: the token from token is alice's and lists only their jobs: give test a token"
+        "rejected: the token in the configuration is alice's and lists only their jobs: give test a token"
     )
 
 
