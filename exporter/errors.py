@@ -30,12 +30,15 @@ pydantic, OSError of a secret's file) are turned into these where they arise and
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from exporter.redaction import redact
 from exporter.text import Text
 
 Reason = Literal["auth", "permission", "rejected", "throttled", "timeout", "connection", "http", "decode", "upstream"]
+
+# The steps to reach a host, in their order.
+Reach = Literal["address", "connection", "TLS"]
 
 
 class ExporterError(Exception):
@@ -87,6 +90,8 @@ class PollError(ExporterError):
     """
 
     reason: ClassVar[Reason]
+    # The step that failed, where the host could not be reached.
+    unreached: Reach | None = None
 
     def __init__(self, message: str | Text, *, culprit: str = "", api_code: str | None = None) -> None:
         super().__init__()
@@ -102,6 +107,12 @@ class PollError(ExporterError):
     def text(self, text: Text) -> None:
         self._text = Text(redact(text.en), redact(text.zh))
         self.args = (self._text.en,)
+
+    def again(self, text: Text | None = None) -> Self:
+        """Return the error of another request that fails for the same cause."""
+        error = type(self)(text or self.text, culprit=self.culprit)
+        error.unreached = self.unreached
+        return error
 
 
 class TransientError(PollError):

@@ -28,24 +28,29 @@ from exporter.errors import (
     NotThereError,
     PermissionDeniedError,
     PollError,
+    Reach,
     RejectedError,
     ServerError,
     ThrottledError,
     UnexpectedStatusError,
-    UntrustedCertificateError,
     UpstreamBusyError,
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
 from exporter.http import ALARMING_SKEW, Request, Response, clock_skew, on_response
-from exporter.http.probe import Reached, probe
+from exporter.http.client import NOT_REPEATED
 from exporter.polling import Outcome, Target, TargetKey
 from exporter.redaction import redact
 from exporter.text import printable
 
-Step = Literal["address", "connection", "TLS", "login", "permission", "answer", "clock"]
+Step = Reach | Literal["login", "permission", "answer", "clock"]
 STEPS: Final[tuple[Step, ...]] = ("address", "connection", "TLS", "login", "permission", "answer", "clock")
 
+REACHED: Final = ("address", "connection", "TLS")
+# Errors of requests whose host was reached, unless they say that it was not.
+CONNECTED: Final = (UpstreamTimeoutError, UpstreamConnectionError)
+# The collector of requests of a login.
+LOGIN: Final = "token"
 FROZEN: Final = "10007"  # SCNet's code of a user who is frozen
 TRY_LATER: Final = "try again later; if it stays, tell the region's support"
 
@@ -109,7 +114,7 @@ async def _check_online(components: Components, seconds: float, *, verbose: bool
         return 1
     try:
         with progress("trying", len(targets)) as advance:
-            results = await Preflight(components).check(targets, seconds, advance)
+            results = await _tried(components, targets, seconds, advance)
     finally:
         await components.close()
     now = components.context.clock.now()
@@ -135,17 +140,16 @@ def _is_absent(result: "CheckResult") -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Result of the check of a target, step by step; None is a step that was not reached.
+    """Result of the poll of a target; None for one that took too long.
 
-    `skew` is how far our clock is ahead of the host's, in seconds. `accepted_elsewhere`: another target's poll worked
-    with the same credential.
+    `answered`: its host has answered something. `skew` is how far our clock is ahead of the host's, in seconds.
+    `accepted_elsewhere`: another target's poll worked with the same credential.
     """
 
     key: TargetKey
     info: TargetInfo
-    reached: Reached = Reached()  # noqa: RUF009 - frozen
-    login_reached: Reached | None = None
     outcome: Outcome | None = None
+    answered: bool = False
     skew: float | None = None
     accepted_elsewhere: bool = False
 
@@ -168,58 +172,31 @@ class Finding:
     advice: str
 
 
-class Preflight:
-    """Polls each target once, after a probe of its address. Targets share the probe of an address."""
+async def _tried(
+    components: Components, targets: Iterable[Target], seconds: float, advance: Callable[[], None]
+) -> list[CheckResult]:
+    """Poll all simultaneously; those that take longer than `seconds` are cancelled."""
+    infos = target_infos(components.config)
 
-    def __init__(self, components: Components) -> None:
-        self._components = components
-        self._infos = target_infos(components.config)
-        self._probes: dict[tuple[str, str], asyncio.Task[Reached]] = {}
+    async def one(target: Target) -> CheckResult:
+        skews: list[float | None] = []
 
-    async def check(self, targets: Iterable[Target], seconds: float, advance: Callable[[], None]) -> list[CheckResult]:
-        """Try all simultaneously; those that take longer than `seconds` are cancelled."""
-        tasks = [(target.key, asyncio.create_task(self._try(target, advance))) for target in targets]
-        if tasks:
-            _, late = await asyncio.wait([task for _, task in tasks], timeout=seconds)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        return [
-            CheckResult(key, info_of(self._infos, key)) if task.cancelled() else task.result() for key, task in tasks
-        ]
-
-    async def _try(self, target: Target, advance: Callable[[], None]) -> CheckResult:
-        info = info_of(self._infos, target.key)
-        result = CheckResult(target.key, info, await self._probe(info.address, target))
-        if result.reached.failed is None and info.login is not None:
-            result = replace(result, login_reached=await self._probe(info.login, target))
-        if not any(reached and reached.failed for reached in (result.reached, result.login_reached)):
-            result = await self._polled(target, result)
-        advance()
-        return result
-
-    async def _polled(self, target: Target, result: CheckResult) -> CheckResult:
-        skews: list[float] = []
-
-        def note_skew(_request: Request, response: Response) -> None:
-            if (skew := clock_skew(response)) is not None:
-                skews.append(skew)
+        def note_skew(request: Request, response: Response) -> None:
+            if request.collector != LOGIN:
+                skews.append(clock_skew(response))
 
         with on_response(note_skew):
-            outcome = await poll(self._components, target)
-        return replace(result, key=outcome.key, outcome=outcome, skew=skews[-1] if skews else None)
+            outcome = await poll(components, target)
+        advance()
+        skew = next((skew for skew in reversed(skews) if skew is not None), None)
+        return CheckResult(outcome.key, info_of(infos, target.key), outcome, bool(skews), skew)
 
-    async def _probe(self, address: Address, target: Target) -> Reached:
-        known = (address.url, address.place)
-        if known not in self._probes:
-            tls = self._components.contexts[address.tls]
-            self._probes[known] = asyncio.create_task(probe(address.url, tls, self._timeout(target)))
-        return await asyncio.shield(self._probes[known])
-
-    def _timeout(self, target: Target) -> float:
-        # An account that is not polled may have the name of a region.
-        polls = {part.name: part.poll for part in reversed(self._components.config.polled)}
-        return polls[target.key.source].timeout
+    tasks = [(target.key, asyncio.create_task(one(target))) for target in targets]
+    _, late = await asyncio.wait([task for _, task in tasks], timeout=seconds)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    return [CheckResult(key, info_of(infos, key)) if task.cancelled() else task.result() for key, task in tasks]
 
 
 def _with_credentials_compared(results: list[CheckResult]) -> list[CheckResult]:
@@ -269,24 +246,22 @@ def _line(result: CheckResult, finding: Finding | None, name: str = "") -> str:
 
 def _passed(result: CheckResult, finding: Finding | None) -> list[Step]:
     """Return the steps known to have passed; without the clock, whose skew is shown."""
-    steps = [step for step in STEPS if step != "TLS" or result.info.address.url.startswith("https:")]
-    if finding is None:
-        return steps[:-1]
-    before = steps[: steps.index(finding.step)] if finding.step in steps else []
-    if finding.step != "answer" or (result.outcome is not None and result.error is None):
-        return before
-    # Cancelled, or an error unrelated to the token: without an answer nothing is known about the token.
-    return [] if result.outcome is None else [step for step in before if step not in ("login", "permission")]
+    failed = STEPS.index("clock" if finding is None else finding.step)
+    passed = [step for step in STEPS[:failed] if step != "TLS" or result.info.address.url.startswith("https:")]
+    error = result.error
+    if result.outcome is not None and error is None:
+        return passed
+    if error is None or not (error.unreached or result.answered or isinstance(error, CONNECTED)):
+        return []
+    if failed == STEPS.index("login") and error.unreached:
+        # Of another host than the target's.
+        return []
+    # An error unrelated to the token says nothing about it.
+    return [step for step in passed if failed != STEPS.index("answer") or step in REACHED]
 
 
 def _finding(result: CheckResult, now: float) -> Finding | None:
     """Return the first problem of a target, None if there is none; `now` is Unix time."""
-    if result.reached.failed is not None:
-        return _unreachable(result.reached, result.info.address)
-    if result.login_reached is not None and result.login_reached.failed is not None:
-        assert result.info.login is not None  # noqa: S101 - only a login that is there is probed
-        found = _unreachable(result.login_reached, result.info.login)
-        return Finding("login", f"{found.reason}, and tokens come from there", found.advice)
     if result.outcome is None:
         return Finding("answer", "not done when the time was over", "give more time with --timeout")
     if isinstance(result.outcome.error, NotThereError):
@@ -296,25 +271,27 @@ def _finding(result: CheckResult, now: float) -> Finding | None:
     return _flaw(result, result.outcome)
 
 
-def _unreachable(reached: Reached, address: Address) -> Finding:
-    step, place = reached.failed or "connection", address.place
+def _unreachable(step: Reach, address: Address) -> str:
+    """Return the first thing to do about a host that cannot be reached."""
     if address.url.startswith("unix:"):
-        advice = (
-            f"start slurmrestd or correct the path at {place}; the exporter must be allowed to read and write there"
+        return (
+            f"start slurmrestd or correct the path at {address.place}; the exporter must be allowed to read and write "
+            "there"
         )
-        return Finding(step, reached.reason, advice)
-    advice = {
-        "address": f"correct the address at {place}, or the name service of this machine",
-        "connection": f"check host and port at {place}, and firewalls on the way",
-        "TLS": f"give the host's own CA with tls.ca_file at {place}, or correct the address",
+    return {
+        "address": f"correct the address at {address.place}, or the name service of this machine",
+        "connection": f"check host and port at {address.place}, and firewalls on the way",
+        "TLS": f"give the host's own CA with tls.ca_file at {address.place}, or correct the address",
     }[step]
-    return Finding(step, reached.reason, advice)
 
 
 def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
     """Return the finding for a failed poll."""
-    if str(error).startswith("the login of "):
-        return Finding("login", str(error), _login_advice(result, error))
+    reason = str(error).removesuffix(NOT_REPEATED.en)
+    if reason.startswith("the login of "):
+        return Finding("login", reason, _login_advice(result, error))
+    if error.unreached is not None:
+        return Finding(error.unreached, reason, _unreachable(error.unreached, result.info.address))
     match error:
         case AuthenticationError():
             return _rejected_token(result, error, now)
@@ -322,8 +299,6 @@ def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
             return Finding("permission", str(error), _permission_advice(result))
         case RejectedError():
             return Finding("permission", str(error), _rejection_advice(result, error))
-        case UntrustedCertificateError():
-            return Finding("TLS", str(error), f"give the host's own CA with tls.ca_file at {result.info.address.place}")
         case UnexpectedStatusError() | DecodeError():
             advice = f"is the address at {result.info.address.place} the right one? If it is, please report this answer"
         case ThrottledError():
@@ -334,13 +309,15 @@ def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
             advice = TRY_LATER
         case _:
             advice = "look the code up with the region's support"
-    return Finding("answer", str(error), advice)
+    return Finding("answer", reason, advice)
 
 
 def _login_advice(result: CheckResult, error: PollError) -> str:
     place = result.info.login.place if result.info.login is not None else result.info.subject.place
     if isinstance(error, AuthenticationError):
         return f"check the user and the keys or the password at {place}"
+    if error.unreached is not None and result.info.login is not None:
+        return _unreachable(error.unreached, result.info.login)
     if isinstance(error, UpstreamConnectionError | UpstreamTimeoutError | ServerError | UpstreamBusyError):
         return "try again later; if it stays, tell the platform's support"
     return f"check the address of the login at {place}"

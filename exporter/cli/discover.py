@@ -113,13 +113,11 @@ COMMAND = Command(
 def run(args: argparse.Namespace) -> int:
     known = _from_config(args) if args.config_file else _from_arguments(args)
     tls = _trusted(known.account.tls)
-    ac_url = args.ac_url or known.account.url
     # As it will be written: where the platform is asked is its own setting.
-    known = replace(known, account=known.account.model_copy(update={"url": ac_url}))
+    known = replace(known, account=known.account.model_copy(update={"url": args.ac_url or known.account.url}))
     settings = Settings(name=known.account.name, timeout=args.timeout, retries=1)
-    discovery, sections, trials = asyncio.run(_find_out(known.account, ac_url, tls, settings))
-    problem = discovery.groups_problem
-    lines = configuration(known, ac_url, discovery.regions, sections=sections, trials=trials, groups_problem=problem)
+    discovery, sections, trials = asyncio.run(_find_out(known.account, tls, settings))
+    lines = configuration(known, discovery.regions, sections, trials, discovery.groups_problem)
     text = "".join(f"{line}\n" for line in lines)
     if not sections:
         if args.output is None:
@@ -234,19 +232,19 @@ def _reference(key: str, secret: Secret, variable: str) -> str:
 
 
 async def _find_out(
-    account: Account, ac_url: str, tls: ssl.SSLContext, settings: Settings
+    account: Account, tls: ssl.SSLContext, settings: Settings
 ) -> tuple[Discovery, list[Section], Mapping[str, Trial]]:
     """Log in, ask for all regions and groups, and try all collectors. Raises DiscoverError where the login fails."""
     slots = asyncio.Semaphore(settings.max_concurrency)
     upstream = Upstream(settings, slots=slots, tls=tls)
     try:
-        found = await discover(upstream, _login_of(account), ac_url, time.time())
+        found = await discover(upstream, _login_of(account), account.url, time.time())
     except PollError as error:
         raise DiscoverError(f"the login of {account.user} failed: {error}; first: {_advice(account, error)}") from None
     finally:
         await upstream.close()
-    found = replace(found, regions=[checked_region(region, account, ac_url) for region in found.regions])
-    sections = sections_of(found.regions, account, ac_url)
+    found = replace(found, regions=[checked_region(region, account) for region in found.regions])
+    sections = sections_of(found.regions, account)
     clusters = [section.cluster for section in sections]
     trials = await try_collectors([account], clusters, {account.tls: tls}, settings.timeout) if clusters else {}
     return found, sections, trials

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -31,19 +31,22 @@ def reason_of(error: ValidationError) -> str:
     return error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
 
 
-def checked_region(region: Found, account: Account, ac_url: str) -> Found:
+def checked_region(region: Found, account: Account) -> Found:
     """Return the region as it is, or without its address where a configuration would not be accepted with it."""
     if not region.hpc_url:
         return region
-    values = {"name": slug(region.name or region.cluster_id, set()), "cluster_id": region.cluster_id}
-    urls = {"hpc_url": region.hpc_url, "ac_url": ac_url}
-    users = {"users": [region.user]} if region.user else {}
     try:
-        Cluster.model_validate({**values, **urls, **users, "account": account.name})
+        Cluster.model_validate(_values(region, slug(region.name or region.cluster_id, set()), account))
     except ValidationError as error:
         key = error.errors(include_url=False, include_input=False)[0]["loc"][0]
         return replace(region, hpc_url="", problem=f"what it says of itself cannot be used: {key} {reason_of(error)}")
     return region
+
+
+def _values(region: Found, name: str, account: Account) -> dict[str, object]:
+    users = {"users": [region.user]} if region.user else {}
+    urls = {"hpc_url": region.hpc_url, "ac_url": account.url}
+    return {"name": name, "cluster_id": region.cluster_id, **urls, "account": account.name, **users}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,46 +61,33 @@ class Section:
     left_out: tuple[str, ...] = ()
 
 
-def sections_of(found: Iterable[Found], account: Account, ac_url: str) -> list[Section]:
+def sections_of(found: Iterable[Found], account: Account) -> list[Section]:
     """Return a section for each region that has an address. Each of them was accepted by `checked_region`."""
     taken: set[str] = set()
     return [
-        _section(region, slug(region.name or region.cluster_id, taken), account, ac_url)
-        for region in found
-        if region.hpc_url
+        _section(region, slug(region.name or region.cluster_id, taken), account) for region in found if region.hpc_url
     ]
 
 
-def _section(region: Found, name: str, account: Account, ac_url: str) -> Section:
+def _section(region: Found, name: str, account: Account) -> Section:
     left_out: list[str] = []
-    values: dict[str, object] = {
-        "name": name,
-        "cluster_id": region.cluster_id,
-        "hpc_url": region.hpc_url,
-        "ac_url": ac_url,
-        "account": account.name,
-        "members": list(member_sections(region.groups, left_out)),
-    }
-    if region.user:
-        values["users"] = [region.user]
-    cluster = Cluster.model_validate(values).model_copy(update={"tls": account.tls})
+    members = {"members": list(member_sections(region.groups, left_out))}
+    cluster = Cluster.model_validate(_values(region, name, account) | members).model_copy(update={"tls": account.tls})
     return Section(region, cluster, tuple(left_out))
 
 
 def configuration(
     known: Known,
-    ac_url: str,
-    found: list[Found],
-    *,
-    sections: Iterable[Section] | None = None,
-    trials: Mapping[str, Trial] | None = None,
+    found: Iterable[Found],
+    sections: Sequence[Section],
+    trials: Mapping[str, Trial],
     groups_problem: str = "",
 ) -> Iterable[str]:
     """Yield the lines of a configuration with every region that can be polled, and comments about the others.
 
     `collect` is left out where there are no `trials`.
     """
-    account, trials = known.account, trials or {}
+    account = known.account
     yield f"# Written by hpc-exporter discover on {datetime.now(UTC):%Y-%m-%d}."
     yield "# Try it: hpc-exporter check --online --config.file=FILE, then hpc-exporter --config.file=FILE"
     yield "accounts:"
@@ -108,12 +98,11 @@ def configuration(
         yield f"    token_url: {quoted(account.token_url)}"
     else:
         yield f"    org_id: {quoted(account.org_id or '')}"
-    if account.password is not None or ac_url != platform_url(account.token_url):
-        yield f"    url: {quoted(ac_url)}"
+    if account.password is not None or account.url != platform_url(account.token_url):
+        yield f"    url: {quoted(account.url)}"
     yield from _tls_lines(account.tls)
     if account.name in trials:
         yield from _collect_lines(trials[account.name], members=False)
-    sections = sections_of(found, account, ac_url) if sections is None else list(sections)
     if sections:
         yield "clusters:"
     for section in sections:

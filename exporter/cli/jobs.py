@@ -2,32 +2,27 @@
 
 import argparse
 import asyncio
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain
 from typing import Final
 
 from exporter.app import Components, assemble
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Value
-from exporter.cli.options import FILTERS, UsageError, chosen, filters_of, passes
+from exporter.cli.job_table import job_row, job_table
+from exporter.cli.options import FILTERS, Filters, UsageError, chosen, filters_of, names_in, passes
 from exporter.cli.output import print_text, warn_alike, write
-from exporter.cli.schemas import JobRow, Jobs, UnreadMember, encoded, failure
-from exporter.cli.terminal import progress, rendered
-from exporter.clock import timestamp, timestamp_or_none
+from exporter.cli.schemas import Jobs, UnreadMember, encoded, failure
+from exporter.cli.terminal import progress
+from exporter.clock import timestamp
 from exporter.config import Cluster
 from exporter.errors import PollError
-from exporter.records import Job, JobListing, JobState
+from exporter.records import JobListing, JobState
 from exporter.sources.collector import Collector, Subject, collectors_of, subjects_of
-from exporter.sources.jobs import allocated, listings_of, requested
-from exporter.sources.once import Cell, Column, number
+from exporter.sources.jobs import listings_of
 from exporter.sources.scnet.region import Region
-
-# Characters shown of an unknown state: enough for the longest state names of Slurm.
-LONGEST_WORD = 20
 
 STATE: Final = Value("STATE", choices=list(map(str, JobState)))
 
@@ -134,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
 Listed = tuple[Collector, Subject]
 
 
-async def _chosen(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Listed]:
+async def _chosen(components: Components, filters: Filters) -> list[Listed]:
     """Return the lists of jobs to request: of the collectors that list them, those whose subjects pass.
 
     Raises UsageError.
@@ -154,10 +149,10 @@ async def _chosen(components: Components, filters: Mapping[str, Sequence[str] | 
         raise UsageError("the configuration has no regions and no Slurm clusters, so there are no jobs to list")
     # Of a list of many members, only the region is known before it is read.
     of_many = _of_many(lists)
-    known = {flag: names for flag, names in filters.items() if flag == "cluster"} if of_many else filters
+    known = {"cluster": filters["cluster"]} if of_many else filters
     own = any(collector.per.own_tokens for collector, _ in lists)
     noun = "list of jobs" if of_many or own else "configured member"
-    return chosen([(each, each[1]) for each in lists], {"group": None, "user": None, **known}, noun)
+    return chosen([(each, names_in(each[1])) for each in lists], known, noun)
 
 
 def _of_many(lists: Sequence[Listed]) -> bool:
@@ -216,17 +211,15 @@ class _Answer:
         )
 
 
-def _passing(
-    lists: Sequence[Listed], answers: list[_Answer], filters: Mapping[str, Sequence[str] | None]
-) -> list[_Answer]:
+def _passing(lists: Sequence[Listed], answers: list[_Answer], filters: Filters) -> list[_Answer]:
     """Return the answers of members that pass, which lists of many members name only in the answer. Raises UsageError."""
     if not _of_many(lists):
         return answers
     unread = [answer for answer in answers if answer.error is not None and not answer.member.user]
     if not unread:
-        return chosen([(answer, answer.member) for answer in answers], filters, "listed member")
+        return chosen([(answer, names_in(answer.member)) for answer in answers], filters, "listed member")
     # The users in these lists are unknown.
-    return [answer for answer in answers if answer in unread or passes(answer.member, filters)]
+    return [answer for answer in answers if answer in unread or passes(names_in(answer.member), filters)]
 
 
 async def _list(components: Components, args: argparse.Namespace) -> int:
@@ -269,67 +262,3 @@ async def _ask(
         return [_Answer(*of_member) for of_member in listings_of(subject, found)]
     finally:
         advance()
-
-
-def job_row(member: Subject, job: Job) -> JobRow:
-    return JobRow(
-        cluster=member.source,
-        group=member.group,
-        group_id=member.group_id,
-        user=member.user,
-        id=job.id,
-        name=job.name,
-        state=job.state,
-        raw_state=job.raw_state or None,
-        queue=job.queue or None,
-        reason=job.reason,
-        submitted=timestamp_or_none(job.submitted),
-        started=timestamp_or_none(job.started),
-        ended=timestamp_or_none(job.ended),
-        requested=requested([job]),
-        allocated=allocated([job]),
-    )
-
-
-def job_table(rows: Sequence[JobRow], *, wide: bool = False) -> str:
-    """Return the jobs, for a person, with amounts as in use/requested."""
-    shown = [(column, told) for column, told in _COLUMNS if column.title not in _FURTHER or any(map(told, rows))]
-    columns, cells = zip(*shown, strict=True)
-    return rendered(columns, [[told(row) for told in cells] for row in rows], sys.stdout, wide=wide)
-
-
-def _local(time: str | None) -> str | None:
-    return None if time is None else datetime.fromisoformat(time).astimezone().strftime("%m-%d %H:%M")
-
-
-def _state(row: JobRow) -> str:
-    # An unknown state is shown with its spelling, cut to leave room for the other columns.
-    return f"{row.state} ({row.raw_state[:LONGEST_WORD]})" if row.raw_state else row.state
-
-
-def _share(used: int | None, wanted: int | None) -> str:
-    if used == wanted == 0:
-        return "0"
-    return "/".join("?" if amount is None else str(amount) for amount in (used, wanted))
-
-
-# Columns that are shown where at least one job has something in them. Times are local ones.
-_FURTHER: Final = frozenset({"queue", "reason", "submitted", "started", "ended"})
-_COLUMNS: Final[Sequence[tuple[Column, Callable[[JobRow], Cell]]]] = (
-    (Column("cluster"), lambda row: row.cluster),
-    (Column("group"), lambda row: row.group),
-    (Column("user"), lambda row: row.user),
-    (Column("id", whole=True), lambda row: row.id),
-    (Column("state", whole=True, styled=True), _state),
-    (Column("queue"), lambda row: row.queue),
-    (Column("reason"), lambda row: row.reason),
-    (Column("submitted"), lambda row: _local(row.submitted)),
-    (Column("started"), lambda row: _local(row.started)),
-    (Column("ended"), lambda row: _local(row.ended)),
-    (number("nodes"), lambda row: row.requested.nodes),
-    (number("cores"), lambda row: _share(row.allocated.cpus, row.requested.cpus)),
-    (number("GPUs"), lambda row: _share(row.allocated.gpus, row.requested.gpus)),
-    (number("DCUs"), lambda row: _share(row.allocated.dcus, row.requested.dcus)),
-    # Last: its length is not bounded.
-    (Column("name"), lambda row: row.name),
-)

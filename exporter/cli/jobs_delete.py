@@ -19,7 +19,7 @@ import msgspec
 
 from exporter.app import Components, assemble
 from exporter.cli import output
-from exporter.cli.jobs import job_row, job_table
+from exporter.cli.job_table import job_row, job_table
 from exporter.cli.options import UsageError
 from exporter.cli.output import IncompleteWriteError, OutputError, open_to_write, print_text, warn, write_all
 from exporter.cli.schemas import Audit, Verdict

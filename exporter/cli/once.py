@@ -13,7 +13,7 @@ from exporter.app.poll_once import all_targets, exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Group
-from exporter.cli.options import FILTERS, chosen, filters_of
+from exporter.cli.options import FILTERS, Filters, chosen, filters_of, names_in
 from exporter.cli.output import warn_alike, write, write_table
 from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows
 from exporter.cli.terminal import grouped, progress, rendered, with_totals
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(_once(components, targets, args))
 
 
-def _targets(components: Components, filters: Mapping[str, Sequence[str] | None]) -> list[Target]:
+def _targets(components: Components, filters: Filters) -> list[Target]:
     """Return the targets to poll. Raises UsageError for filters that match none."""
     targets = all_targets(components)
     if not targets:
@@ -86,7 +86,7 @@ def _targets(components: Components, filters: Mapping[str, Sequence[str] | None]
             "there is nothing to poll: the configuration names no targets; hpc-exporter discover finds those of an account"
         )
     infos = target_infos(components.config)
-    return chosen([(target, info_of(infos, target.key).subject) for target in targets], filters, "target")
+    return chosen([(target, names_in(info_of(infos, target.key).subject)) for target in targets], filters, "target")
 
 
 async def _once(components: Components, targets: list[Target], args: argparse.Namespace) -> int:

@@ -131,14 +131,6 @@ def logging(default: str = "info") -> tuple[Group | Flag, ...]:
     )
 
 
-# The values of a target that each filter is compared with.
-FILTERED: Final[Mapping[str, Callable[["Subject"], tuple[str, ...]]]] = {
-    "cluster": lambda subject: (subject.source,),
-    "group": lambda subject: (subject.group, subject.group_id),
-    "user": lambda subject: (subject.user,),
-}
-
-
 FILTERS: Final = (
     Group("filters", "Each can be given several times; different ones must all agree."),
     Flag("--cluster", "only this region or project", NAME, many=True),
@@ -147,32 +139,37 @@ FILTERS: Final = (
 )
 
 
-def filters_of(args: argparse.Namespace) -> dict[str, Sequence[str] | None]:
-    return {flag: getattr(args, flag) for flag in FILTERED}
+# The names that filters are compared with, by the flag.
+Names = Mapping[str, tuple[str, ...]]
+Filters = Mapping[str, Sequence[str] | None]
 
 
-def chosen(
-    candidates: Iterable[tuple[T, "Subject"]], filters: Mapping[str, Sequence[str] | None], noun: str
-) -> list[T]:
-    """Return those whose subject passes.
+def filters_of(args: argparse.Namespace) -> Filters:
+    return {"cluster": args.cluster, "group": args.group, "user": args.user}
+
+
+def names_in(subject: "Subject") -> Names:
+    return {"cluster": (subject.source,), "group": (subject.group, subject.group_id), "user": (subject.user,)}
+
+
+def chosen(candidates: Iterable[tuple[T, Names]], filters: Filters, noun: str) -> list[T]:
+    """Return those whose names pass.
 
     Raises UsageError for an unknown name, so that no match never looks like no jobs.
 
     `noun` is what the candidates are, in messages.
     """
     known = list(candidates)
-    for flag, names in FILTERED.items():
-        given = dict.fromkeys(name for _, subject in known for name in names(subject) if name)
-        for name in filters[flag] or ():
+    for flag, wanted in filters.items():
+        given = dict.fromkeys(name for _, names in known for name in names[flag] if name)
+        for name in wanted or ():
             if name not in given:
                 raise UsageError(f"no {flag} {name!r} has {noun}s; there are: {', '.join(given) or 'none'}")
-    found = [each for each, subject in known if passes(subject, filters)]
+    found = [each for each, names in known if passes(names, filters)]
     if known and not found:
         raise UsageError(f"no {noun} passes all filters together")
     return found
 
 
-def passes(subject: "Subject", filters: Mapping[str, Sequence[str] | None]) -> bool:
-    return all(
-        wanted is None or any(name in wanted for name in FILTERED[flag](subject)) for flag, wanted in filters.items()
-    )
+def passes(names: Names, filters: Filters) -> bool:
+    return all(wanted is None or any(name in wanted for name in names[flag]) for flag, wanted in filters.items())

@@ -150,20 +150,21 @@ def table(report: Report, by: Sequence[str], stream: TextIO, *, wide: bool = Fal
         *map(count, ("core h", "GPU h", "DCU h")),
         number("median wait"),
         Column("mean wait", whole=True, right=True, minor=True),
+        count("unaccounted h", minor=True),
     ]
     rows = [(*key, *_cells(sums)) for key, sums in in_order(report)]
-    # Histories account for all of it.
-    if any(sums.unaccounted_hours is not None for sums in report.sums.values()):
-        columns.append(count("unaccounted h", minor=True))
-        rows = [(*row, _whole(sums.unaccounted_hours)) for row, (_, sums) in zip(rows, in_order(report), strict=True)]
+    if all(sums.unaccounted_hours is None for sums in report.sums.values()):
+        # Histories account for all of it.
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     found, footers = with_totals(Table(columns, rows), None, partial=not report.complete)
     return rendered(*found, stream, footers, wide=wide)
 
 
-def _cells(sums: Sums) -> list[Cell]:
+def _cells(sums: Sums) -> Sequence[Cell]:
     ends = [None if sums.outcomes is None else sums.outcomes.get(outcome, 0) for outcome in SHOWN]
     hours = map(_whole, (sums.core_hours, sums.gpu_hours, sums.dcu_hours))
-    return [sums.jobs, *ends, *hours, minutes(sums.median_wait_seconds), minutes(sums.mean_wait_seconds)]
+    waits = map(minutes, (sums.median_wait_seconds, sums.mean_wait_seconds))
+    return (sums.jobs, *ends, *hours, *waits, _whole(sums.unaccounted_hours))
 
 
 def _whole(hours: float | None) -> int | None:
@@ -196,10 +197,9 @@ def as_csv(report: Report, by: Sequence[str]) -> str:
 
 
 def outcomes_of(report: Report) -> list[str]:
-    """Return the outcomes that occur, in the order that people know."""
+    """Return the outcomes that occur, in the order that people know, others last."""
     met = {outcome for sums in report.sums.values() for outcome in sums.outcomes or ()}
-    known = [*OUTCOMES]
-    return sorted(met, key=lambda outcome: known.index(outcome) if outcome in known else len(known))
+    return [*(outcome for outcome in OUTCOMES if outcome in met), *sorted(met.difference(OUTCOMES))]
 
 
 def document(report: Report, period: Period, by: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from exporter.sources.collector import Subject, subjects_of
 from exporter.sources.scnet.job_history import HistoryPolling
 from exporter.sources.scnet.region import Region
 from exporter.sources.values import UNREADABLE
+from exporter.tracking.model import OUTCOMES
 
 # The names of a report's rows, and their labels.
 HOURS: Final = {"cpu": "core_hours", "gpu": "gpu_hours", "dcu": "dcu_hours"}
@@ -296,7 +297,8 @@ def summed(ends: Iterable[EndedJob], period: Period) -> Sums | None:
         job, inside = end.job, period.begin <= end.ended < period.end
         # A job that was put back in the queue did not end: its row is that of a run.
         if inside and job.state is not JobState.REQUEUED:
-            outcomes[outcome_of(job.state)] += 1
+            outcome = str(job.state)
+            outcomes[outcome if outcome in OUTCOMES else "unknown"] += 1
         started = job.started
         seconds = 0.0 if started is None else period.part_of(started, end.ended)
         touched = touched or inside or seconds > 0
@@ -318,9 +320,3 @@ def summed(ends: Iterable[EndedJob], period: Period) -> Sums | None:
         statistics.median(waits) if waits else None,
         statistics.fmean(waits) if waits else None,
     )
-
-
-def outcome_of(state: JobState) -> str:
-    """Return the outcome of an ended job as the counters name it."""
-    known = (JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE)
-    return str(state) if state in known else "unknown"

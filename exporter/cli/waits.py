@@ -3,14 +3,14 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from exporter.app.status import wait_facts
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag
 from exporter.cli.http_client import EXPORTER, Server, load_access, status_of, unanswered
-from exporter.cli.options import UsageError
+from exporter.cli.options import chosen
 from exporter.cli.output import print_text, warn
 from exporter.cli.terminal import rendered
 from exporter.clock import SystemClock
@@ -62,23 +62,10 @@ def run(args: argparse.Namespace) -> int:
         found = from_state_file(config, why)
     except PollError as error:
         raise unanswered(args.url, error) from None
-    chosen = [
-        waits
-        for waits in found
-        if passes("cluster", args.cluster, waits["source"], (each["source"] for each in found))
-        and passes("queue", args.queue, waits["queue"], (each["queue"] for each in found))
-    ]
-    print_text(table(chosen, wide=args.wide) if chosen else "no first job of a burst was seen to wait yet\n")
+    named = [(waits, {"cluster": (waits["source"],), "queue": (waits["queue"],)}) for waits in found]
+    shown = chosen(named, {"cluster": args.cluster, "queue": args.queue}, "wait")
+    print_text(table(shown, wide=args.wide) if shown else "no first job of a burst was seen to wait yet\n")
     return 0
-
-
-def passes(flag: str, wanted: Sequence[str] | None, name: str, known: Iterable[str]) -> bool:
-    """Return whether a name passes a filter. Raises UsageError where one is wanted that there is not."""
-    names = dict.fromkeys(each for each in known if each)
-    for each in wanted or ():
-        if each not in names:
-            raise UsageError(f"nothing is known of the waits of {flag} {each!r}; known: {', '.join(names) or 'none'}")
-    return not wanted or name in wanted
 
 
 async def from_exporter(exporter: Server) -> list[Mapping[str, Any]]:

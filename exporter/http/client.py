@@ -33,7 +33,7 @@ from exporter.errors import (
 )
 from exporter.http.message import Request, Response, readable
 from exporter.http.names import Resolver
-from exporter.http.translation import map_exception, redirected, too_long
+from exporter.http.translation import CONNECT_SHARE, map_exception, redirected, too_long
 from exporter.redaction import remember
 from exporter.text import Text
 
@@ -52,8 +52,8 @@ DECODE_ON_LOOP_LIMIT = 256 * 1024
 # Of an upstream's answers that are longer, one at a time is read on, in bytes.
 LONG_ANSWER = 4 * 1024**2
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 5.0
-# The part of a request's time that its name look-up may take: less than all, so that the error names the name server.
-LOOKUP_SHARE = 0.9
+# The part of a request's time that its name look-up may take: less than the connection, so that the error names the name server.
+LOOKUP_SHARE = 0.8
 # Told to wait longer than this, a poll gives up and leaves it to the next one.
 LONGEST_PAUSE_WITHIN_POLL = 30.0
 # A Retry-After of days is a mistake of the upstream's; it must not silence a region until a restart.
@@ -161,8 +161,7 @@ class CircuitBreaker:
             error = await asyncio.shield(probe)
             # An error that is an answer (a redirect, say) closed the circuit: then every caller may send.
             if error is not None and self.is_open:
-                once_for_all = Text(f"{error}{NOT_REPEATED.en}", f"{error.text.zh}{NOT_REPEATED.zh}")
-                raise type(error)(once_for_all, culprit=error.culprit)
+                raise error.again(Text(f"{error}{NOT_REPEATED.en}", f"{error.text.zh}{NOT_REPEATED.zh}"))
 
     @contextmanager
     def probing(self) -> Iterator[None]:
@@ -418,7 +417,8 @@ class Upstream:
             timeout = self._settings.timeout
             self._session = aiohttp.ClientSession(
                 connector=self._made_connector(timeout),
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=timeout),
+                # Not rounded up, so that the time for the connection is over before that for all of it.
+                timeout=aiohttp.ClientTimeout(timeout, CONNECT_SHARE * timeout, ceil_threshold=math.inf),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=(sent_once,),
                 # IAM answers with its token in a header; one of 9 KiB is in the service's own sample.

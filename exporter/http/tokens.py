@@ -109,7 +109,7 @@ class Backoff:
     def raise_if_active(self) -> None:
         """Raise the last failure again until the pause is over."""
         if self._error is not None and self._clock.monotonic() < self._until:
-            raise type(self._error)(self._error.text, culprit=self._error.culprit)
+            raise self._error.again()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,15 @@ import errno
 import os
 import re
 import ssl
+from collections.abc import Sequence
+from typing import Final
 
 import aiohttp
 
 from exporter.errors import (
     DecodeError,
     PollError,
+    Reach,
     RejectedError,
     UnexpectedStatusError,
     UntrustedCertificateError,
@@ -18,6 +21,13 @@ from exporter.errors import (
 )
 from exporter.text import Text
 
+# The part of a request's time in which there has to be a connection: less than all, so that the error says what did not come.
+CONNECT_SHARE = 0.9
+# Exceptions of requests that did not reach the host, by the step that failed.
+UNREACHED: Final[Sequence[tuple[Reach, tuple[type[Exception], ...]]]] = (
+    ("address", (aiohttp.ClientConnectorDNSError,)),
+    ("connection", (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)),
+)
 # The remedy where a certificate is not accepted, by the error of verification (OpenSSL's x509_vfy.h); else a CA is missing.
 REMEDIES = {
     9: Text("is this machine's clock right?", "请检查本机时钟"),
@@ -40,10 +50,7 @@ def map_exception(error: Exception, host: str, timeout: float) -> PollError:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return tls_failure(error, host)
         case TimeoutError():
-            kind = UpstreamTimeoutError
-            text = Text(
-                f"no complete answer from {host} within {timeout:g} s", f"{host} 在 {timeout:g} 秒内没有返回完整响应"
-            )
+            kind, text = UpstreamTimeoutError, timed_out(error, host, timeout)
         case aiohttp.ClientConnectorDNSError(os_error=OSError(errno=errno.ETIMEDOUT)):
             kind = UpstreamTimeoutError
             text = Text(
@@ -71,7 +78,16 @@ def map_exception(error: Exception, host: str, timeout: float) -> PollError:
             # The text of an unexpected exception may hold a header's value; its type never does.
             name = type(error).__name__
             text = Text(f"the request to {host} failed: {name}", f"对 {host} 的请求失败：{name}")
-    return kind(text, culprit=host)
+    failure = kind(text, culprit=host)
+    failure.unreached = next((step for step, errors in UNREACHED if isinstance(error, errors)), None)
+    return failure
+
+
+def timed_out(error: TimeoutError, host: str, timeout: float) -> Text:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        seconds = CONNECT_SHARE * timeout
+        return Text(f"no connection to {host} within {seconds:g} s", f"{seconds:g} 秒内无法连接 {host}")
+    return Text(f"no complete answer from {host} within {timeout:g} s", f"{host} 在 {timeout:g} 秒内没有返回完整响应")
 
 
 def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError, host: str) -> PollError:
@@ -79,6 +95,7 @@ def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientS
 
     Transient only if the host hung up, else the person has to act.
     """
+    kind: type[PollError] = UntrustedCertificateError
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         reason = getattr(cause, "verify_message", None) or type(cause).__name__
@@ -87,17 +104,22 @@ def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientS
             f"the TLS certificate of {host} was not accepted ({reason}); {remedy.en}",
             f"{host} 的 TLS 证书未被接受（{reason}）；{remedy.zh}",
         )
-        return UntrustedCertificateError(text, culprit=host)
-    if isinstance(error.os_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+    elif isinstance(error.os_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        kind = UpstreamConnectionError
         text = Text(f"{host} hung up while TLS was set up", f"{host} 在 TLS 握手时断开了连接")
-        return UpstreamConnectionError(text, culprit=host)
-    reason = getattr(error.os_error, "reason", None) or type(error.os_error).__name__
-    text = Text(f"TLS with {host} is not possible ({reason})", f"无法与 {host} 建立 TLS 连接（{reason}）")
-    return UntrustedCertificateError(text, culprit=host)
+    else:
+        reason = getattr(error.os_error, "reason", None) or type(error.os_error).__name__
+        text = Text(f"TLS with {host} is not possible ({reason})", f"无法与 {host} 建立 TLS 连接（{reason}）")
+    failure = kind(text, culprit=host)
+    failure.unreached = "TLS"
+    return failure
 
 
 def system_words(error: OSError) -> str:
     """Return the system's name of an error: asyncio's own texts repeat the address instead of saying what happened."""
+    if error.errno is None and error.strerror is None:
+        # A host of several addresses can fail at each of them for another reason.
+        return "none of its addresses answers"
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or type(error).__name__
 
 

@@ -17,6 +17,8 @@ from aiohttp import web
 
 from exporter.cli import output
 from exporter.cli.main import main
+from exporter.cli.simulate import configuration as simulated
+from exporter.simulator import Fault, Simulator
 from tests.e2e.region import cluster, configuration, envelope
 from tests.support.batch_region import BatchRegion, batch_region, reply
 from tests.support.command import DEADLINE, Command, Ended, abandoned_pipe
@@ -127,7 +129,7 @@ def test_a_user_that_could_name_another_one_is_wrong_usage(
     assert "is not a scheduler user" in capsys.readouterr().err
 
 
-# What a region makes of a DELETE.
+# Answers to a DELETE.
 
 
 async def lists_it_as_ended(region: BatchRegion, _: web.Request) -> web.StreamResponse:
@@ -487,3 +489,23 @@ async def test_a_reader_that_leaves_does_not_stop_the_deletion(
     assert region.ids() == {"20", "21"}
     [line] = audit_lines((command.folder / "audit.jsonl").read_text())
     assert line["outcome"] == "gone"
+
+
+async def test_the_queued_jobs_of_a_user_are_listed_and_deleted_though_the_answer_is_lost(tmp_path: Path) -> None:
+    async with Simulator(clock=lambda: 0.0) as simulator:
+        region = simulator.regions["kunshan"]
+        command = Command(tmp_path, simulated(simulator))
+        listed = await command("jobs", "list", "--cluster=kunshan", "--user=bob", "--state=queued", "--format=json")
+        ids = [job["id"] for job in json.loads(listed.stdout)["jobs"]]
+        assert ids
+        region.faults.add(Fault(kind="disconnect", endpoint="delete", after=True))
+        deleted = await command(
+            "jobs", "delete", "--cluster=kunshan", "--user=bob", "--yes", "--from-file=-", stdin="\n".join(ids)
+        )
+        after = await command("jobs", "list", "--cluster=kunshan", "--user=bob", "--state=queued", "--format=json")
+        others = await command("jobs", "list", "--cluster=kunshan", "--user=alice", "--state=queued", "--format=json")
+    assert deleted.status == 0
+    assert deleted.stdout.count("gone") == len(ids)
+    assert json.loads(after.stdout)["jobs"] == []
+    assert json.loads(others.stdout)["jobs"]
+    assert region.requests.counts["delete"] == 1

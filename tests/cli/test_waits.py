@@ -82,7 +82,7 @@ def test_filters(capsys: pytest.CaptureFixture[str]) -> None:
         assert {line[0] for line in lines(capsys.readouterr().out)[1:]} == {"kunshan"}
     with answering(status(half_broken())) as url:
         assert main(["waits", f"--url={url}", "--cluster=hefei"]) == 2
-    assert "nothing is known of the waits of cluster 'hefei'; known: kunshan, xian" in capsys.readouterr().err
+    assert "no cluster 'hefei' has waits; there are: kunshan, xian" in capsys.readouterr().err
 
 
 def test_nothing_is_known_yet(capsys: pytest.CaptureFixture[str]) -> None:

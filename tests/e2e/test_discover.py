@@ -16,7 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.cli.discovered import Known, checked_region, configuration, quoted, slug
+from exporter.cli.discovered import Known, checked_region, configuration, quoted, sections_of, slug
 from exporter.cli.main import main
 from exporter.config import Account as ConfiguredAccount
 from exporter.config import InlineSecret, load
@@ -313,9 +313,10 @@ def known() -> Known:
 
 def written(folder: Path, found: list[Found]) -> Path:
     account = known()
-    regions = [checked_region(region, account.account, "https://ac.example.com") for region in found]
+    regions = [checked_region(region, account.account) for region in found]
+    lines = configuration(account, regions, sections_of(regions, account.account), {})
     path = folder / "hostile.yml"
-    path.write_text("\n".join(configuration(account, "https://ac.example.com", regions)), encoding="utf-8")
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

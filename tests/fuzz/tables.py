@@ -11,7 +11,7 @@ from datetime import UTC
 from typing import Final
 from urllib.parse import quote
 
-from exporter.cli.report import as_csv, document, outcomes_of, plain
+from exporter.cli.report import as_csv, document, outcomes_of, table
 from exporter.cli.report_sources import BY, Counters, Period, Report, Sums, Vector, vector
 from exporter.errors import PollError
 from exporter.http import Response
@@ -45,12 +45,12 @@ def report(data: bytes) -> None:
     check_csv(found, by)
     json.loads(document(found, PERIOD, by))
     # A row is one line: the title, the rule below it, one each, and the sums.
-    lines = plain(found, PERIOD, by).splitlines()
+    lines = table(found, by, io.StringIO()).splitlines()
     assert len(lines) >= len(found.sums), lines
 
 
 def check_csv(found: Report, by: list[str]) -> None:
-    text = as_csv(found, PERIOD, by)
+    text = as_csv(found, by)
     title, *rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     outcomes = [*outcomes_of(found)]
     assert title == [*by, "jobs", *map(harmless, outcomes), *AMOUNTS], title

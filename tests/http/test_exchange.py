@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 import zlib
+from contextlib import ExitStack
 
 import pytest
 from aiohttp import web
@@ -16,7 +17,7 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.http import Response
+from exporter.http import Response, client
 from tests.support.clock import FakeClock
 from tests.support.face import eventually
 from tests.support.http import Network, body_of, get
@@ -76,6 +77,27 @@ async def test_no_answer_is_a_timeout_after_the_time_allowed(network: Network) -
         await network.upstream(timeout=0.2).call(get(url), body_of)
     assert 0.15 < asyncio.get_running_loop().time() - started < 50
     assert network.counts.codes == {None: 1}
+
+
+async def test_no_connection_is_a_timeout_of_its_own(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a host that does not shake hands, or has no room for more connections: a few more than it was told, and no other."""
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    monkeypatch.setattr(client, "CONNECT_SHARE", 0.01)
+    with socket.socket() as full, ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        silent_url = (await network.serve_raw(silent)).replace("http:", "https:")
+        for url in (silent_url, f"http://127.0.0.1:{full.getsockname()[1]}"):
+            with pytest.raises(UpstreamTimeoutError, match=r"no connection to 127\.0\.0\.1:\d+ within 18 s") as raised:
+                await network.upstream(timeout=20).call(get(url), body_of)
+            assert raised.value.unreached == "connection"
 
 
 async def test_a_body_that_trickles_is_a_timeout_too(network: Network) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from exporter.errors import PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.http.names import _numeric
-from exporter.http.probe import probe
 from tests.support.http import Network, answering, body_of, get
 
 ANSWER_AT = "answers.example"
@@ -110,24 +109,10 @@ async def test_after_the_name_server_answers_again_polls_succeed(network: Networ
         await upstream.call(get("http://hangs.example"), body_of)
 
 
-@pytest.mark.parametrize("host", ["1.hangs.example", "fails.example"])
-async def test_a_probe_ends_too(names: NameServers, host: str) -> None:
-    reached = await asyncio.wait_for(probe(f"https://{host}/", tls=True, seconds=0.3), 100)
-    assert reached.failed == "address"
-    assert names.calls[host] == 1
-
-
-async def test_a_probe_looks_the_name_up_once(network: Network, names: NameServers) -> None:
-    url = (await network.serve(answer)).replace("127.0.0.1", ANSWER_AT)
-    assert (await probe(url, tls=True, seconds=30)).failed is None
-    assert names.calls[ANSWER_AT] == 1
-
-
 async def test_addresses_of_all_families_are_tried(network: Network) -> None:
     """``localhost`` is often both ::1 and 127.0.0.1, and the server listens at one of them."""
     url = (await network.serve(answer)).replace("127.0.0.1", "localhost")
     assert await network.upstream(timeout=30).call(get(url), body_of) == b"ok"
-    assert (await probe(url, tls=True, seconds=30)).failed is None
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ def cannot_connect(words: str) -> Text:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (aiohttp.ConnectionTimeoutError(), Text("no connection to h:443 within 2.25 s", "2.25 秒内无法连接 h:443")),
         (TimeoutError(), Text("no complete answer from h:443 within 2.5 s", "h:443 在 2.5 秒内没有返回完整响应")),
         (
             aiohttp.ClientConnectorDNSError(KEY, OSError(errno.ETIMEDOUT, "slow")),
@@ -150,7 +151,7 @@ def cannot_connect(words: str) -> Text:
         (aiohttp.ClientConnectorError(KEY, OSError(111, "repeats the address")), cannot_connect("Connection refused")),
         (aiohttp.ClientConnectorError(KEY, OSError(1, "?")), cannot_connect("Operation not permitted")),
         (aiohttp.ClientConnectorError(KEY, socket.gaierror(-2, "no such name")), cannot_connect("no such name")),
-        (aiohttp.ClientConnectorError(KEY, OSError("weird")), cannot_connect("OSError")),
+        (aiohttp.ClientConnectorError(KEY, OSError("weird")), cannot_connect("none of its addresses answers")),
         (
             aiohttp.ClientPayloadError(),
             Text("the answer of h:443 broke off or is garbled", "h:443 的响应中断或已损坏"),
@@ -226,3 +227,21 @@ def test_a_size_is_said_in_units(size: int, said: str) -> None:
     assert too_long(size).text == Text(
         f"the answer is longer than poll.max_body allows, which is {said}", f"响应超过 poll.max_body 的上限 {said}"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (aiohttp.ClientConnectorDNSError(KEY, OS_ERROR), "address"),
+        (aiohttp.ClientConnectorError(KEY, OS_ERROR), "connection"),
+        (aiohttp.ConnectionTimeoutError(), "connection"),
+        (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, "bad")), "TLS"),
+        (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLEOFError(8, "EOF")), "TLS"),
+        (aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError(1, "bad")), "TLS"),
+        (aiohttp.ServerDisconnectedError(), None),
+        (TimeoutError(), None),
+    ],
+)
+def test_a_host_that_was_not_reached_is_told_from_one_that_was(error: Exception, step: str | None) -> None:
+    failure = map_exception(error, "h:443", 15.0)
+    assert (failure.unreached, failure.again().unreached, str(failure.again())) == (step, step, str(failure))

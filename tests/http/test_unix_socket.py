@@ -1,4 +1,4 @@
-"""Requests and probes of a server on a unix socket."""
+"""Requests to a server on a unix socket."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +8,6 @@ from aiohttp import web
 
 from exporter.errors import UpstreamConnectionError
 from exporter.http import Endpoint, StaticToken, TokenProvider
-from exporter.http.probe import probe
 from tests.support.http import Network, body_of
 
 
@@ -63,12 +62,3 @@ async def test_the_message_about_a_socket_that_is_not_there_names_it(network: Ne
     endpoint = Endpoint(network.upstream(unix_socket=path), StaticToken(Given("")), "jobs", "http://localhost/jobs")
     with pytest.raises(UpstreamConnectionError, match=f"cannot connect to {path}: No such file"):
         await endpoint.get(body_of)
-
-
-async def test_a_probe_of_a_socket(path: str) -> None:
-    assert (await probe(f"unix:{path}", tls=True, seconds=60)).failed is None
-    reached = await probe(f"unix:{path}.not", tls=True, seconds=60)
-    assert (reached.failed, reached.reason) == (
-        "connection",
-        f"cannot connect to {path}.not: No such file or directory",
-    )

@@ -34,7 +34,8 @@ KEY = "a-key-that-nobody-else-may-know"
 class Bots:
     """Answers as the bots do, and keeps what they were sent."""
 
-    answer: dict[str, Any] = field(default_factory=lambda: {"errcode": 0, "code": 0, "errmsg": "ok"})
+    # None: none of a bot.
+    answer: dict[str, Any] | None = field(default_factory=lambda: {"errcode": 0, "code": 0, "errmsg": "ok"})
     taken: dict[str, Any] = field(default_factory=dict)
     queries: dict[str, dict[str, str]] = field(default_factory=dict)
     url: str = ""
@@ -42,7 +43,7 @@ class Bots:
     async def take(self, request: web.Request) -> web.Response:
         self.taken[request.match_info["bot"]] = await request.json()
         self.queries[request.match_info["bot"]] = dict(request.query)
-        return web.json_response(self.answer)
+        return web.Response(text="<html>") if self.answer is None else web.json_response(self.answer)
 
 
 @asynccontextmanager
@@ -143,10 +144,11 @@ async def test_every_receiver_of_the_example_reaches_its_people(tmp_path: Path) 
         ({"errcode": 310000, "errmsg": "keywords not in content"}, "keywords not in content (code 310000)"),
         ({"code": 19021, "msg": "sign match fail"}, "sign match fail (code 19021)"),
         ({}, "(code None)"),
+        (None, "HTTP 200: the answer is none of a bot"),
     ],
 )
 async def test_a_message_that_is_not_taken_comes_back_to_alertmanager(
-    tmp_path: Path, answer: dict[str, Any], words: str
+    tmp_path: Path, answer: dict[str, Any] | None, words: str
 ) -> None:
     async with serving_bots() as bots, relaying(tmp_path, bots) as (relay, _), aiohttp.ClientSession() as http:
         bots.answer = answer
@@ -202,3 +204,6 @@ async def test_without_a_bot_it_is_wrong_usage(tmp_path: Path) -> None:
     result = await command("relay", "--wecom-url-file=url")
     assert (result.status, "token-without-address" in result.stderr) == (1, False)
     assert "url: it holds no address like" in result.stderr
+    (tmp_path / "url").write_text("https://bot.example.com/robot?access_token=made-up")
+    result = await command("relay", "--dingtalk-url-file=url", "--dingtalk-secret-file=none")
+    assert (result.status, "none: " in result.stderr, "made-up" in result.stderr) == (1, True, False)

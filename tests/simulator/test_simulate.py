@@ -18,7 +18,7 @@ import yaml
 from exporter.cli import simulate
 from exporter.cli.output import OutputError
 from exporter.errors import ExporterError
-from exporter.simulator import Simulator, default_projects, default_regions
+from exporter.simulator import Quirks, Simulator, default_projects, default_regions
 
 # The subcommand behind a parser of its own: the product's main command is not the point here.
 COMMAND = """
@@ -102,6 +102,13 @@ async def test_the_configuration_has_the_platforms_login() -> None:
             "token_url": simulator.token_url,
             "collect": ["account"],
         }
+
+
+async def test_regions_of_a_strict_platform_are_asked_with_its_login() -> None:
+    async with Simulator(quirks=Quirks(strict_platform=True)) as simulator:
+        region = yaml.safe_load(simulate.configuration(simulator))["clusters"][0]
+        assert (region["account"], region["ac_url"]) == (simulator.accounts[0].user, simulator.platform.url)
+    assert "token" not in region
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

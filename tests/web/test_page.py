@@ -301,6 +301,14 @@ async def test_every_list_is_a_csv_too() -> None:
             ("xian", "physics"),
         ]
         assert found[-1]["running"] == "", "unknown is not 0"
+        _, _, body = await served.ask("/api/v1/people.csv?filter=bob")
+        [bob] = csv.DictReader(io.StringIO(body.decode()))
+        assert bob["running"] == "", "a sum with an unknown part is unknown"
+        _, _, body = await served.ask("/api/v1/targets.csv")
+        reasons = {
+            (row["reason"], row["error"].partition(" ")[0]) for row in csv.DictReader(io.StringIO(body.decode()))
+        }
+        assert {("", ""), ("connection", "cannot")} <= reasons
         assert await served.status("/api/v1/members.csv?sort=nonsense") == 400
         assert await served.status("/api/v1/nonsense.csv") == 404
 
