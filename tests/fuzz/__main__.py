@@ -25,7 +25,7 @@ CODE: Final[Mapping[str, tuple[str, ...]]] = {
     "configuration": ("exporter.config",),
     "web": ("exporter.config", "exporter.web.settings", "exporter.web.tls"),
     "state_file": ("exporter.tracking",),
-    "report": ("exporter.cli.report", "exporter.cli.report_sources", "exporter.cli.sums", "exporter.web.csv"),
+    "report": ("exporter.cli.report", "exporter.cli.report_sources", "exporter.cli.terminal", "exporter.web.csv"),
     "redaction": ("exporter.redaction",),
 }
 
