@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import trustme
 from msgspec.structs import replace
 
 from exporter.config.files import in_this_thread
@@ -23,9 +24,19 @@ from exporter.sources.collector import registry
 from exporter.tracking import MemberKey, Store, Tracker, TrackerState
 from exporter.tracking.rows import TABLES, create_tables, read_all, write_batch
 from exporter.tracking.store import APPLICATION_ID, VERSION, StateFileError, read
-from exporter.web.settings import load_settings
+from exporter.web.settings import (
+    HEADERS,
+    UNSUPPORTED,
+    VERIFYING,
+    VERSIONS,
+    HttpServerSection,
+    RateLimitSection,
+    TlsServerSection,
+    WebDocument,
+    load_settings,
+)
 from tests.fuzz.answers import configuration_of, lines_of, loop, samples
-from tests.fuzz.target import ROOT, FuzzTarget, of_json, of_yaml, texts
+from tests.fuzz.target import ROOT, FuzzTarget, of_json, of_yaml
 from tests.tracking.files import saved
 from tests.tracking.lives import ALONE, INTERVAL, KEY, alone, listing, time_of
 
@@ -50,6 +61,8 @@ def file_of(data: bytes, name: str) -> Path:
 VARIABLE: Final = "made-up-token-of-the-environment-5b1c"
 SECRET: Final = "Zx9Q7wLm3Rt5Vb8Nk2Jh"
 assert resembles_secret(SECRET)
+# Of a certificate or a key.
+KEY_LINE: Final = re.compile(r"[A-Za-z0-9+/]{64}")
 BREAKS: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
@@ -91,6 +104,7 @@ def same_twice(data: bytes, name: str, load_file: Callable[[Path], Any]) -> Any:
         assert text.isprintable(), mistake
         assert VARIABLE not in text, mistake
         assert SECRET not in text or re.search(rf"/\S*{SECRET}", text), mistake
+        assert not any(line in text for line in KEY_LINE.findall(data.decode(errors="replace"))), mistake
     return None
 
 
@@ -165,37 +179,31 @@ tls_server_config:
 """,
     f"tls_server_config: {{cert: {SECRET}, key: '-----BEGIN PRIVATE KEY-----\\n{SECRET}', cipher_suites: [a]}}\n",
 )
-WEB_KEYS: Final = (
-    *(
-        "tls_server_config",
-        "http_server_config",
-        "basic_auth_users",
-        "rate_limit",
-        "cert",
-        "key",
-        "client_ca",
-        "cert_file",
-    ),
-    *(
-        "key_file",
-        "client_ca_file",
-        "client_auth_type",
-        "client_allowed_sans",
-        "min_version",
-        "max_version",
-        "cipher_suites",
-    ),
-    *("prefer_server_cipher_suites", "curve_preferences", "http2", "headers", "interval", "burst"),
-    *(
-        "Strict-Transport-Security",
-        "X-Content-Type-Options",
-        "X-Frame-Options",
-        "X-XSS-Protection",
-        "Content-Security-Policy",
-    ),
+WEB_SECTIONS: Final = (WebDocument, TlsServerSection, HttpServerSection, RateLimitSection)
+WEB_KEYS: Final = tuple(sorted({*HEADERS, *(key for section in WEB_SECTIONS for key in section.model_fields)}))
+WEB_WORDS: Final = (
+    *VERSIONS,
+    *VERIFYING,
+    *UNSUPPORTED,
+    "NoClientCert",
+    "RequestClientCert",
+    "nosniff",
+    "-----BEGIN CERTIFICATE-----",
 )
-WEB_WORDS: Final = ("NoClientCert", "RequestClientCert", "RequireAndVerifyClientCert", "VerifyClientCertIfGiven", "TLS12", "TLS13",
-    "RequireAnyClientCert", "nosniff", "sameorigin", "-----BEGIN CERTIFICATE-----", "$2y$10$")  # fmt: skip
+
+
+def web_seeds() -> Iterator[bytes]:
+    yield from map(str.encode, WEB)
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    tls = {
+        "cert": issued.cert_chain_pems[0].bytes().decode(),
+        "key": issued.private_key_pem.bytes().decode(),
+        "client_ca": authority.cert_pem.bytes().decode(),
+        "client_auth_type": "RequireAndVerifyClientCert",
+        "client_allowed_sans": ["localhost"],
+    }
+    yield json.dumps({"tls_server_config": tls}).encode()
 
 
 # --- The state file: it is used or set aside; nothing is counted back, and what was read can be written ---------------
@@ -360,7 +368,7 @@ TARGETS: Final = {
         2000,
     ),
     "web": FuzzTarget(
-        web_configuration, texts(*WEB), of_yaml(WEB_KEYS), (*WEB_KEYS, *WEB_WORDS, *YAML_TOKENS, SECRET), 1000
+        web_configuration, web_seeds, of_yaml(WEB_KEYS), (*WEB_KEYS, *WEB_WORDS, *YAML_TOKENS, SECRET), longest=4096
     ),
     "state_file": FuzzTarget(state_file, state_seeds, of_json(keys=tuple(TABLES)), longest=32768),
 }
