@@ -19,6 +19,8 @@ NEVER: Final = float("-inf")
 # Seconds on the tracker's time line or NEVER, and a number of cores, GPUs or DCUs, as they are in the state file: anything else
 # there is damage.
 Time = Annotated[float, msgspec.Meta(lt=2**53)]
+# The same without NEVER.
+Moment = Annotated[float, msgspec.Meta(ge=0, lt=2**53)]
 Amount = Annotated[int, msgspec.Meta(ge=0)]
 # Since when a complete listing is in each stretch of how many seconds: unknown.
 NOT_COVERED: Final = (float("inf"), float("inf"))
@@ -80,7 +82,7 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_
     state: JobState  # as last listed
     phase: Phase
     since: Time | None  # when the phase began: as reported, or the middle of the gap; None: it cannot be measured
-    seen: Time  # when the phase was first seen; of a wait, when the job was submitted, where that is reported
+    seen: Moment  # when the phase was first seen; of a wait, when the job was submitted, where that is reported
     known: Time | None = None  # when the phase was last certain; None: at the member's last listing
     listed: Time | None = None  # when it was last listed; None: at the member's last listing
     missing: Time | None = None  # the first complete listing without it since it was last listed
@@ -277,7 +279,7 @@ class MemberState(msgspec.Struct, omit_defaults=True):
     finished: dict[str, float] = msgspec.field(default_factory=dict)
     last: Time = NEVER
     complete: Time = NEVER
-    oldest_waiting: Time | None = None
+    oldest_waiting: Moment | None = None
     pending: dict[str, Pending] = msgspec.field(default_factory=dict)
     ends: dict[str, tuple[KnownEnd, ...]] = msgspec.field(default_factory=dict)
     gaps: list[Gap] = msgspec.field(default_factory=list)

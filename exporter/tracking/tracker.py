@@ -26,10 +26,10 @@ from exporter.tracking.model import (
     Measure,
     MemberKey,
     MemberState,
+    Moment,
     Outcome,
     Parts,
     Phase,
-    Time,
     TrackedJob,
     Update,
 )
@@ -62,7 +62,7 @@ class MemberTotals(msgspec.Struct, forbid_unknown_fields=True):
     gpu_seconds: Seconds | None = None
     dcu_seconds: Seconds | None = None
     unaccounted_seconds: Seconds = 0.0
-    oldest_queued: Time | None = None
+    oldest_queued: Moment | None = None
 
     def add(self, update: Update) -> None:
         events = update.events

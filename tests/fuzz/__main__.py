@@ -56,7 +56,10 @@ def main() -> None:
     output = [f"-artifact_prefix={kept}-", "-print_final_stats=1", *([f"-dict={words}"] if target.tokens else [])]
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
-        found = target.mutate(data, random.Random(seed))  # noqa: S311 - libFuzzer's own seed
+        try:
+            found = target.mutate(data, random.Random(seed))  # noqa: S311 - libFuzzer's own seed
+        except RecursionError:
+            found = None
         return (bytes(atheris.Mutate(data, most)) if found is None else found)[:most]
 
     mutator = {} if target.mutate is None else {"custom_mutator": mutate}

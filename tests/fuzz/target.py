@@ -13,7 +13,7 @@ import yaml
 ROOT: Final = Path(__file__).parent.parent.parent
 NOW: Final = 1_796_000_000.0
 
-# Returns a mutation of the input; None leaves it to libFuzzer.
+# Returns a mutation of the input; None, or a RecursionError, leaves it to libFuzzer.
 Mutate = Callable[[bytes, Random], bytes | None]
 
 
@@ -140,7 +140,7 @@ def of_json(*words: Sequence[str], keys: Sequence[str] = ()) -> Mutate:
             return " ".join(given).encode() + line + body
         try:
             document = json.loads(body)
-        except (ValueError, RecursionError):
+        except ValueError:
             return None
         return head + line + mutated(document, chance, keys)
 
@@ -162,7 +162,7 @@ def of_yaml(keys: Sequence[str]) -> Mutate:
             return written
         try:
             return yaml.dump(json.loads(written), None, yaml.CSafeDumper, sort_keys=False, encoding="utf-8")
-        except (yaml.YAMLError, ValueError, RecursionError):
+        except (yaml.YAMLError, ValueError):
             return written
 
     return mutate

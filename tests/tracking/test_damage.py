@@ -122,6 +122,7 @@ DAMAGED_ROWS = [
     row("pending", (*KEY, "x"), {"what": "end"}),
     row("ends", (*KEY, "x"), [{"low": "long ago", "high": 1}]),
     row("ends", (*KEY, "x"), []),
+    *(row("members", KEY, {"state": {"oldest_waiting": odd}}) for odd in (-0.5, -inf)),
     *(row("members", KEY, {"state": {name: "never"}}) for name in ("last", "complete", "oldest_waiting", "gaps")),
     row("members", KEY, {"totals": []}),
     "DELETE FROM groups",
