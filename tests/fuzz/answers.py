@@ -32,9 +32,11 @@ from exporter.sources import jobs
 from exporter.sources.collector import Subject, registry, subjects_of
 from exporter.sources.display import Display
 from exporter.sources.octopus import api as octopus
+from exporter.sources.octopus import auth
 from exporter.sources.scnet import api as scnet
-from exporter.sources.scnet.discovery import read_groups
+from exporter.sources.scnet.discovery import read_center, read_groups
 from exporter.sources.scnet.job_history import Ends
+from exporter.sources.scnet.login import read_login, read_renewal
 from exporter.sources.slurm import api as slurm
 from exporter.sources.source import Context
 from exporter.tracking import MemberKey, Tracker
@@ -45,6 +47,8 @@ from tests.support import collecting
 T = TypeVar("T")
 
 SECRET: Final = "made-up-Token-0f3a9c1d7e5b"
+# A token that comes with an answer.
+NEW: Final = "made-up-new-token-77d0c4e1"
 STATUSES: Final = (
     "200",
     "200",
@@ -92,11 +96,15 @@ ENVELOPES: Final[Mapping[str, Callable[[Response], object]]] = {
     "octopus": octopus.error_of,
     "slurm": lambda answer: slurm.open_answer(answer, "jobs"),
     "groups": read_groups,
+    "center": read_center,
+    "login": read_login,
+    "renewal": read_renewal,
+    "iam": auth.read_login,
 }
 CODES: Final = {
-    "octopus": octopus.LISTED_CODES,
+    **dict.fromkeys(ENVELOPES, scnet.LISTED_CODES | {scnet.GATEWAY_REJECTED, scnet.GATEWAY_NOT_LOGGED_IN}),
+    **dict.fromkeys(("octopus", "iam"), octopus.LISTED_CODES),
     "slurm": frozenset(map(str, slurm.LISTED)),
-    **dict.fromkeys(("scnet", "groups"), scnet.LISTED_CODES | {scnet.GATEWAY_REJECTED, scnet.GATEWAY_NOT_LOGGED_IN}),
 }
 
 
@@ -105,7 +113,7 @@ def envelopes(data: bytes) -> None:
     if vendor not in ENVELOPES:
         return
     remember([SECRET])
-    answer = response(status, body, **{"Retry-After": "".join(pause)})
+    answer = response(status, body, **{"Retry-After": "".join(pause), auth.TOKEN_HEADER: NEW})
     try:
         found = ENVELOPES[vendor](answer)
     except PollError as error:
@@ -113,9 +121,10 @@ def envelopes(data: bytes) -> None:
     if isinstance(found, PollError):
         check(found)
         assert found.api_code in {None, "other", *CODES[vendor]}, found.api_code
-    elif vendor != "slurm":
+        assert b'"token": "%b"' % NEW.encode() not in body or NEW not in "".join(found.text)
+    elif vendor not in ("slurm", "iam"):
         assert json.loads(without_nan(answer.body))["code"] in (0, "0")
-    else:
+    elif vendor == "slurm":
         assert not json.loads(answer.body).get("errors")
 
 
@@ -134,12 +143,18 @@ def envelope_seeds() -> Iterator[bytes]:
         yield f"{vendor_of(collector)} {status} 30\n".encode() + body[:1500]
     yield b'octopus 403 \n{"error_code":"APIG.0301","error_msg":"Incorrect IAM authentication information"}'
     yield b'octopus 200 \n{"error":{"code":"octopus.400001","message":"%b"}}' % SECRET.encode()
+    for vendor, data in (
+        ("login", [{"clusterId": "0", "clusterName": "ac", "token": NEW}]),
+        ("renewal", {"token": NEW}),
+    ):
+        yield f"{vendor} 200 \n".encode() + as_json({"code": "0", "msg": "", "data": data})
+    yield b'iam 201 \n{"token": {"expires_at": "2026-11-30T10:00:00.000000Z"}}'
     yield b'slurm 500 \n{"errors":[{"error_number":1007,"error":"Protocol authentication error"}]}'
     yield b"scnet 503 Wed,01Dec2026\n<html><title>Bad gateway</title></html>"
 
 
 def vendor_of(collector: str) -> str:
-    if collector == "groups":
+    if collector in ("groups", "center"):
         return collector
     section = registry()[collector].per.section if collector in registry() else ""
     return section if section in ENVELOPES else "scnet"
