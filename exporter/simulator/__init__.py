@@ -3,10 +3,9 @@
 It knows nothing of the exporter.
 """
 
-from exporter.simulator.batch import BatchSystem, JobTruth, Resources, Run, SimJob, State
+from exporter.simulator.batch import BatchSystem, SimJob, State
 from exporter.simulator.faults import Fault
 from exporter.simulator.octopus import (
-    DataQueueSpec,
     OctopusProject,
     OctopusQuirks,
     ProjectSpec,
@@ -19,11 +18,7 @@ from exporter.simulator.scnet import Region
 from exporter.simulator.server import Simulator
 from exporter.simulator.spec import (
     Demand,
-    GroupSpec,
-    Habits,
-    QueueSpec,
     RegionSpec,
-    SchedulerSpec,
     UserSpec,
     default_region,
     default_regions,
@@ -33,23 +28,15 @@ from exporter.simulator.tokens import Account
 __all__ = [
     "Account",
     "BatchSystem",
-    "DataQueueSpec",
     "Demand",
     "Fault",
-    "GroupSpec",
-    "Habits",
-    "JobTruth",
     "OctopusProject",
     "OctopusQuirks",
     "Platform",
     "ProjectSpec",
-    "QueueSpec",
     "Quirks",
     "Region",
     "RegionSpec",
-    "Resources",
-    "Run",
-    "SchedulerSpec",
     "SimJob",
     "Simulator",
     "State",

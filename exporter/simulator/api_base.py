@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from aiohttp import web
 
@@ -28,7 +28,7 @@ _DROP: Final = 16  # bytes of an answer that drips
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Base of the simulated APIs. Equal seeds give equal histories.
+    """Seed and time of all simulated APIs. Equal seeds give equal histories.
 
     `speed_up` simulated seconds pass in each second of `clock` (monotonic seconds); `wall_clock` gives Unix seconds,
     for tokens.
@@ -154,6 +154,14 @@ class SimulatedApi(ABC):
             await asyncio.sleep(0)
         self.batch.advance_to(until)
         return self.batch.now
+
+    def answer(self, data: Any) -> web.Response:
+        """Return an answer that is right."""
+        return json_response(self.writer.envelope(data))
+
+    def error(self, code: str) -> RefusedError:
+        """Return the exception for a request that is answered with an error."""
+        return RefusedError(json_response(self.writer.envelope(None, code)))
 
     def handler(self, endpoint: str, answer: Answer) -> Handler:
         """Wrap a handler of the API: request log, simulated time, faults, answer."""

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from exporter.simulator import joblists
 from exporter.simulator.api_base import Answer, RefusedError, SimulatedApi, World
-from exporter.simulator.faults import json_response
 from exporter.simulator.quirks import Quirks, Writer, refusal
 from exporter.simulator.scnet import Region
 from exporter.simulator.spec import RegionSpec
@@ -112,8 +111,8 @@ class AcInterface:
     def _login(self, request: web.Request, accepted: Callable[[Account, Mapping[str, str]], bool]) -> web.Response:
         account = self._directory.account(request.headers.get("user", ""))
         if account is None or not accepted(account, request.headers):
-            raise self._error("10008")
-        return self._answer(self._login_rows(account))
+            raise self._api.error("10008")
+        return self._api.answer(self._login_rows(account))
 
     def _login_rows(self, account: Account) -> list[dict[str, str | None]]:
         """One row a region behind the platform's own: a client that takes the first row takes the wrong one."""
@@ -126,7 +125,7 @@ class AcInterface:
             self.platform_caller(request)
         else:
             self._region(request).caller(request)
-        return self._answer("token is valid")
+        return self._api.answer("token is valid")
 
     async def _renew(self, request: web.Request) -> web.Response:
         region = None if self._has_platform_token(request) else self._region_of(request)
@@ -135,22 +134,22 @@ class AcInterface:
         if token is None:
             return self._api.refuse_token()
         form = self._writer.quirks.renewal_form
-        return self._answer({"text": token, "object": {"token": token}, "list": [{"token": token}]}[form])
+        return self._api.answer({"text": token, "object": {"token": token}, "list": [{"token": token}]}[form])
 
     # Regions, accounts and groups.
 
     async def _center(self, request: web.Request) -> web.Response:
         if self._has_platform_token(request):
-            raise self._error("10001")
+            raise self._api.error("10001")
         region = self._region(request)
-        return self._answer(region.center(region.caller(request)))
+        return self._api.answer(region.center(region.caller(request)))
 
     async def _user(self, request: web.Request) -> web.Response:
         account = self.platform_caller(request)
         for region in self._regions:
             await region.advance()
         balance = balance_of(account, self._regions)
-        return self._answer(
+        return self._api.answer(
             {
                 "accountName": account.user,
                 "userName": account.user,
@@ -164,7 +163,7 @@ class AcInterface:
     async def _groups(self, request: web.Request) -> web.Response:
         account = self.platform_caller(request)
         rows = [row for region in self._regions for row in region.group_rows(account)]
-        return self._answer(rows or None)
+        return self._api.answer(rows or None)
 
     async def _member_jobs(self, request: web.Request) -> web.Response:
         region, user = self._asks_for_members(request)
@@ -183,9 +182,9 @@ class AcInterface:
         for region in self._regions:
             if str(region.cluster_id) == wanted:
                 if region.name not in account.users:
-                    raise self._error("10008")
+                    raise self._api.error("10008")
                 return region, account.users[region.name]
-        raise self._error("10004")
+        raise self._api.error("10004")
 
     async def _live_jobs(self, request: web.Request) -> web.Response:
         return await self._page(request, joblists.live_rows)
@@ -201,23 +200,17 @@ class AcInterface:
         except ValueError:
             wanted = None
         if not isinstance(wanted, dict):
-            raise self._error("10003")
+            raise self._api.error("10003")
         of_group = bool(wanted.get("showGroupJobs"))
         if of_group and quirks.show_group_jobs == "refused":
-            raise self._error("10009")
+            raise self._api.error("10009")
         rows: list[joblists.DatedRow] = []
         for region in self._regions:
             users = region.visible_to(account, of_group=of_group and quirks.show_group_jobs == "granted")
             if users and str(wanted.get("clusterId") or region.cluster_id) == str(region.cluster_id):
                 await region.advance()
                 rows += rows_of(region, users, wanted)
-        return self._answer(joblists.page(rows, wanted, quirks))
-
-    def _answer(self, data: Any) -> web.Response:
-        return json_response(self._api.writer.envelope(data))
-
-    def _error(self, code: str) -> RefusedError:
-        return RefusedError(json_response(self._api.writer.envelope(None, code)))
+        return self._api.answer(joblists.page(rows, wanted, quirks))
 
 
 class Platform(SimulatedApi):

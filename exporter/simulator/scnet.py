@@ -59,13 +59,9 @@ class Region(SimulatedApi):
     def quirks(self) -> Quirks:
         return self.writer.quirks
 
-    @quirks.setter
-    def quirks(self, quirks: Quirks) -> None:
-        self.writer.quirks = quirks
-
     def set_quirks(self, **changes: Any) -> None:
         """Change some of the `quirks`."""
-        self.quirks = replace(self.quirks, **changes)
+        self.writer.quirks = replace(self.quirks, **changes)
 
     # Tokens
 
@@ -143,14 +139,8 @@ class Region(SimulatedApi):
         if verdict != "valid" or claims is None:
             raise RefusedError(self.refuse_token())
         if claims.compute_user in self.disabled:
-            raise self._error("10007")
+            raise self.error("10007")
         return claims
-
-    def _answer(self, data: Any) -> web.Response:
-        return json_response(self.writer.envelope(data))
-
-    def _error(self, code: str) -> RefusedError:
-        return RefusedError(json_response(self.writer.envelope(None, code)))
 
     # HPC
 
@@ -164,7 +154,7 @@ class Region(SimulatedApi):
 
     async def _machine_time(self, request: web.Request) -> web.Response:
         user = self._own_user(request, request.match_info["user"])
-        return self._answer(round(self.batch.core_seconds(user)))
+        return self.answer(round(self.batch.core_seconds(user)))
 
     def _own_user(self, request: web.Request, user: str | None) -> str:
         """Return the user that a request names, the token's own; empty for another where the quirks say so.
@@ -173,13 +163,13 @@ class Region(SimulatedApi):
         """
         caller = self.caller(request)
         if not user:
-            raise self._error("10003")
+            raise self.error("10003")
         if user not in self._users:
-            raise self._error("911009")
+            raise self.error("911009")
         if user == caller.compute_user:
             return user
         if self.quirks.foreign_queue == "denied":
-            raise self._error("10008")
+            raise self.error("10008")
         return ""
 
     async def _cluster(self, request: web.Request) -> web.Response:
@@ -193,21 +183,21 @@ class Region(SimulatedApi):
     async def _own_jobs(self, request: web.Request) -> web.Response:
         caller, query = self.caller(request), request.query
         if query.get("strJobOwner", caller.compute_user) != caller.compute_user:
-            raise self._error("10008")
+            raise self.error("10008")
         wanted = query.get("strClusterIDList", "").split(",")
         jobs = [job for job in self.batch.jobs(caller.compute_user) if "" in wanted or str(job.scheduler) in wanted]
-        return self._answer(joblists.window([joblists.own_row(job, self) for job in jobs], query, self.quirks))
+        return self.answer(joblists.window([joblists.own_row(job, self) for job in jobs], query, self.quirks))
 
     async def _job_history(self, request: web.Request) -> web.Response:
         """All users' ends for a group administrator, their own for anyone else."""
         caller, query = self.caller(request), request.query
         schedulers = query.get("strClusterNameList") or query.get("strClusterIDList")
         if not schedulers:
-            raise self._error("10003")
+            raise self.error("10003")
         users = set(self._users) if caller.role == ROLE_ADMINISTRATOR else {caller.compute_user}
         ends = joblists.ended_jobs(self, users, query)
         rows = [joblists.ended_row(end, self) for end in ends if str(end.job.scheduler) in schedulers.split(",")]
-        return self._answer(joblists.window(rows, query, self.quirks))
+        return self.answer(joblists.window(rows, query, self.quirks))
 
     def visible_to(self, account: Account, *, of_group: bool) -> set[str]:
         """Return the users whose jobs a platform login sees here; with `of_group`, an administrator sees all."""
@@ -222,17 +212,17 @@ class Region(SimulatedApi):
         """Return the caller, who may ask about no other user. Raises RefusedError."""
         caller = self.caller(request)
         if request.match_info.get("user", caller.compute_user) != caller.compute_user:
-            raise self._error("10008")
+            raise self.error("10008")
         return self._users[caller.compute_user]
 
     def _scheduler(self, request: web.Request) -> int:
         """Return the scheduler that is asked about. Raises RefusedError."""
         wanted = request.query.get("strJobManagerID", "")
         if not wanted:
-            raise self._error("10003")
+            raise self.error("10003")
         known = {str(scheduler.id): scheduler.id for scheduler in self.spec.schedulers}
         if wanted not in known:
-            raise self._error("10004")
+            raise self.error("10004")
         return known[wanted]
 
     async def _queues(self, request: web.Request) -> web.Response:
@@ -242,7 +232,7 @@ class Region(SimulatedApi):
             for partition in self.batch.partitions()
             if partition.scheduler == scheduler and partition.queue.groups in ((), (user.group,))
         ]
-        return self._answer(rows or None)
+        return self.answer(rows or None)
 
     async def _limits(self, request: web.Request) -> web.Response:
         user, _ = self._user(request), self._scheduler(request)
@@ -254,13 +244,13 @@ class Region(SimulatedApi):
         if user.machine_hours is not None:
             left = user.machine_hours - self.batch.meters[user.name].at(self.batch.now).core_hours
             row["maxWallTime"] = str(max(0, round(3600 * left)))
-        return self._answer(row)
+        return self.answer(row)
 
     async def _storage(self, request: web.Request) -> web.Response:
         user = self._user(request)
         used = storage_used(user, self.batch.meters[user.name].at(self.batch.now).core_hours)
         path = f"/public/home/{user.name}"
-        return self._answer([{"path": path, "username": user.name, "threshold": user.quota, "usage": round(used, 3)}])
+        return self.answer([{"path": path, "username": user.name, "threshold": user.quota, "usage": round(used, 3)}])
 
     async def _delete(self, request: web.Request) -> web.Response:
         caller = self.caller(request)
@@ -268,13 +258,13 @@ class Region(SimulatedApi):
         jobs = form.get("strJobInfoMap", [""])[0]
         method = form.get("jobMethod", [""])[0]
         if not method or not jobs:
-            raise self._error("10003")
+            raise self.error("10003")
         parts = [_parse_job(part) for part in jobs.split(";")]
         known = {str(scheduler.id) for scheduler in self.spec.schedulers}
         wanted = [part for part in parts if part is not None and part[0] in known]
         if method != _DELETE or len(wanted) < len(parts):
-            raise self._error("10004")
-        return self._answer(self._delete_all(caller, wanted))
+            raise self.error("10004")
+        return self.answer(self._delete_all(caller, wanted))
 
     def _delete_all(self, caller: Claims, wanted: list[tuple[str, str, str]]) -> dict[str, str]:
         """One message a scheduler, as on the page; the text of a failure is on no page."""
@@ -312,15 +302,15 @@ class Region(SimulatedApi):
         cluster_id, group_id, user = (request.match_info[part] for part in ("cluster_id", "group_id", "user"))
         group = next((group for group in self.spec.groups if str(group.id) == group_id), None)
         if caller in self.disabled:
-            raise self._error("10007")
+            raise self.error("10007")
         if cluster_id != str(self.cluster_id) or group is None:
-            raise self._error("10004")
+            raise self.error("10004")
         if user not in self._users:
-            raise self._error("911009")
+            raise self.error("911009")
         if self._users[user].group != group.name:
-            raise self._error("10008")
+            raise self.error("10008")
         if not self._users[caller].administrator and caller != user:
-            raise self._error("10008")
+            raise self.error("10008")
         return json_response(self.writer.member_jobs(self.batch.jobs(user)))
 
     def group_rows(self, account: Account) -> Iterator[dict[str, Any]]:

@@ -121,7 +121,7 @@ class Simulator:
 async def listen(
     routes: Iterable[web.RouteDef], host: str, port: int, tls: ssl.SSLContext | None = None
 ) -> tuple[web.AppRunner, str]:
-    """Serve routes; what to clean up at the end, and the URL. Raises OSError for a port that is not free."""
+    """Serve routes; return the runner, to be cleaned up at the end, and the URL. Raises OSError for a port that is not free."""
     application = web.Application()
     application.add_routes(routes)
     # A client that gave up is no longer in flight: without cancellation, hanging requests would pile up.

@@ -107,9 +107,8 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_
 class Spell(msgspec.Struct, frozen=True, gc=False):
     """A wait or a run that was measured.
 
-    Each end is the scheduler's own time, or the middle of a gap between two polls.
-
-    Its basis is `reported` where both ends are the scheduler's.
+    Each end is the scheduler's own time, or the middle of a gap between two polls. The `basis` is `reported` where both
+    ends are the scheduler's.
     """
 
     job_id: str

@@ -207,7 +207,7 @@ class Store:
         return [_look_at(self.path), _look_at(_beside(self.path, "-wal"))]
 
     def _lost(self) -> str:
-        """Why the open file is lost; empty if it is as it was left."""
+        """Return why the open file is lost; nothing if it is as it was left."""
         now = self._look()
         if _identities(now) != self._identities:
             return "it was removed or replaced"
@@ -319,7 +319,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _require_regular(path: Path) -> None:
-    """Nothing but files can be opened: a pipe would hang, a device would be written to."""
+    """Raise an error for anything but files: a pipe would hang, a device would be written to."""
     for place in (path, *(_beside(path, suffix) for suffix in _COMPANIONS)):
         with suppress(FileNotFoundError):
             mode = place.stat().st_mode
@@ -334,7 +334,7 @@ def _require_regular(path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """Job ids and user names are private: SQLite would create it readable for all."""
+    """Create the file for its owner alone, since job ids and user names are private: SQLite's is readable for all."""
     # Not opened where it is there: to close it would release a lock that this process has on it.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

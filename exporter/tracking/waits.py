@@ -19,11 +19,9 @@ _FEW: Final = 32
 
 
 class ClassKey(NamedTuple):
-    """Jobs that queue together: those in a `queue`, where that is known, else those of a group.
+    """Jobs that queue together: those in a `queue` where that is known, else those of a group; with accelerators apart.
 
-    With accelerators apart.
-
-    Of `group_id` and `queue` one is empty.
+    One of `group_id` and `queue` is empty.
     """
 
     source: str
@@ -49,10 +47,7 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitView(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds for the first job submitted now; immutable.
-
-    `heads` counts those that it is computed from.
-    """
+    """The bounds for the first job submitted now, computed from the waits of a number of `heads`; immutable."""
 
     key: ClassKey
     heads: int
@@ -62,7 +57,7 @@ class WaitView(msgspec.Struct, frozen=True, kw_only=True):
 class Waits:
     """The classes of all sources.
 
-    `known` says until when a member's job is known to wait: of its last listing, usually.
+    `known` says until when a member's job is known to wait: usually, until the member's last listing.
     """
 
     def __init__(

@@ -157,18 +157,6 @@ async def test_only_families_that_changed_are_compressed_again(compressed: list[
     assert compressed == [len(OWN) + len(b"# EOF\n")], "both formats share what is compressed"
 
 
-async def test_scrapes_at_the_same_time_share_one_compression(compressed: list[int]) -> None:
-    exposition = Exposition()
-    exposition.put("a", chunks("a", list(range(20_000))))
-    size = len(lines(APPLES, "a", list(range(20_000))))
-
-    bodies = await asyncio.gather(*(exposition.body(Format.TEXT, compress=True, own=b"# %d\n" % n) for n in range(8)))
-
-    assert compressed.count(size) == 1
-    for n, body in enumerate(bodies):
-        assert gzip.decompress(body).endswith(b"\n# %d\n" % n)
-
-
 async def test_scrapes_that_wait_share_one_compression_although_something_changes_all_the_time(
     compressed: list[int],
 ) -> None:

@@ -174,25 +174,6 @@ async def test_renewal_is_possible_until_a_day_after_the_expiry(
     assert (await renew(session, region, token))["code"] == "911406"
 
 
-async def test_the_platforms_ac_address_serves_the_regions_that_the_tokens_belong_to(
-    pair: Simulator, session: aiohttp.ClientSession
-) -> None:
-    """Renewals, member lists and the state, asked at the first region's address with the other one's token."""
-    kunshan, xian = pair.regions.values()
-    token = xian.token("test")
-    renewed = (await renew(session, kunshan, token))["data"]
-    assert claims_of(renewed)["clusterId"] == "11136"
-    assert await code(session, xian, renewed) == "0"
-    assert await code(session, kunshan, renewed) == "911406"
-    assert await code(session, kunshan, token, "/ac/openapi/v2/tokens/state") == "0"
-    members = "/ac/openapi/v2/clusters/{}/groups/533686286955839488/clusterUserNames/alice/jobs"
-    assert await code(session, kunshan, token, members.format(11136)) == "0"
-    assert await code(session, kunshan, token, members.format(11112)) == "10004"
-    xian.expire_tokens()
-    assert await code(session, kunshan, token, members.format(11136)) == "911406"
-    assert claims_of((await renew(session, kunshan, token))["data"])["clusterId"] == "11136"
-
-
 async def test_the_log_of_requests_gives_no_token_away(region: Region, session: aiohttp.ClientSession) -> None:
     token = region.token("alice")
     await ask(session, region, token)
