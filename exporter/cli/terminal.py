@@ -9,6 +9,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple, TextIO
 
 from rich.cells import cell_len, set_cell_size
@@ -90,6 +91,41 @@ def _number(cell: Cell) -> int | None:
     return cell if isinstance(cell, int) else None
 
 
+@dataclass(slots=True, eq=False)
+class _Shown:
+    """A column with its cells, those of the footers last, and its `size`; `whole` are cells that are never shortened."""
+
+    column: Column
+    cells: list[str]
+    whole: Sequence[str] = ()
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        self.size = max(map(cell_len, (self.column.title, *self.cells)))
+
+    @property
+    def least(self) -> int:
+        """The size at which a name is still told from others; nothing else is shortened."""
+        return (
+            self.size
+            if self.column.whole
+            else min(self.size, max(NARROWEST, *map(cell_len, (self.column.title, *self.whole))))
+        )
+
+    def lines(self, rows: int, *, colours: bool) -> Iterator[str]:
+        """Yield the title and the cells, `rows` of which are no footers."""
+        yield self._line(self.column.title, "bold" if colours else "")
+        for number, cell in enumerate(self.cells):
+            style = STYLES.get(cell, "") if self.column.styled else ""
+            yield self._line(cell, (style if number < rows else "bold") if colours else "")
+
+    def _line(self, cell: str, style: str) -> str:
+        text = shortened(cell, self.size)
+        blanks = " " * (self.size - cell_len(text))
+        painted = Style.parse(style).render(text) if style else text
+        return blanks + painted if self.column.right else painted + blanks
+
+
 def rendered(
     columns: Sequence[Column],
     rows: Iterable[Sequence[Cell]],
@@ -103,16 +139,14 @@ def rendered(
     On a terminal too narrow for it, unless it may be `wide`, columns that say the same of every row are left out, and
     named below the table; then names are shortened.
     """
-    texts = [[text_of(cell) for cell in row] for row in rows]
-    below = [(footer.label, [text_of(cell) for cell in footer.cells]) for footer in footers]
     width = None if wide else terminal_width(stream)
-    return fitted(columns, texts, below, width, colours=_has_colours(stream))
+    return fitted(columns, list(rows), footers, width, colours=_has_colours(stream))
 
 
 def fitted(
     columns: Sequence[Column],
-    rows: list[list[str]],
-    below: Sequence[tuple[str, list[str]]],
+    rows: Sequence[Sequence[Cell]],
+    footers: Sequence[Footer],
     width: int | None,
     *,
     colours: bool,
@@ -120,65 +154,43 @@ def fitted(
 ) -> str:
     """Return the table in at most `width` cells, where a line a row can be.
 
-    `hint` ends the line about what is left out.
+    `hint` ends the line about what is left out. By hand: rich takes a millisecond a row.
     """
-    kept, told = _varying(columns, rows, below, width, hint)
-    columns = [columns[index] for index in kept]
-    lines = [[row[index] for index in kept] for row in (*rows, *_labelled(columns, kept, below))]
-    sizes = widths(columns, lines)
-    if width is not None and total_width(sizes) > width:
-        least = least_sizes(columns, sizes)
-        for label, _ in below:
-            place = next(index for index, column in enumerate(columns) if not column.right)
-            least[place] = max(least[place], cell_len(label))
-        if total_width(least) > width:
-            return blocks(columns, lines) + told
-        sizes = _shrunk(sizes, least, width)
-        lines = [[shortened(cell, size) for cell, size in zip(line, sizes, strict=True)] for line in lines]
-    return _grid(columns, lines[: len(rows)], lines[len(rows) :], sizes, colours=colours) + told
+    cells = [list(map(text_of, column)) for column in zip(*rows, *(footer.cells for footer in footers), strict=True)]
+    shown = list(map(_Shown, columns, cells or [[] for _ in columns]))
+    told = "" if width is None or not rows else _leave_out(shown, len(rows), width, hint)
+    labels = [footer.label for footer in footers]
+    for place in [place for place, each in enumerate(shown) if not each.column.right][:1]:
+        shown[place] = _Shown(shown[place].column, [*shown[place].cells[: len(rows)], *labels], labels)
+    least = {each: each.least for each in shown}
+    if width is not None and total_width(least.values()) > width:
+        return blocks(shown) + told
+    while width is not None and total_width(each.size for each in shown) > width:
+        max((each for each in shown if each.size > least[each]), key=lambda each: each.size).size -= 1
+    lines = zip(*(each.lines(len(rows), colours=colours) for each in shown), strict=True)
+    return "".join(f"{(' ' * GAP).join(line).rstrip()}\n" for line in lines) + told
 
 
-def _labelled(
-    columns: Sequence[Column], kept: Sequence[int], below: Iterable[tuple[str, list[str]]]
-) -> Iterator[list[str]]:
-    """Yield the cells of footers with their labels; `columns` are those that are `kept`."""
-    place = next((kept[index] for index, column in enumerate(columns) if not column.right), None)
-    for label, cells in below:
-        yield [label if index == place else cell for index, cell in enumerate(cells)]
-
-
-def _varying(
-    columns: Sequence[Column],
-    rows: list[list[str]],
-    below: Sequence[tuple[str, list[str]]],
-    width: int | None,
-    hint: str,
-) -> tuple[list[int], str]:
-    """Return the columns to show, and a line about those left out: as few as let the table fit, empty ones first."""
-    kept = list(range(len(columns)))
-    if width is None or not rows:
-        return kept, ""
-    sizes = widths(columns, [*rows, *(cells for _, cells in below)])
-    constant = [index for index in kept if _is_constant(columns[index], [row[index] for row in rows])]
-    hidden = []
-    for index in sorted(constant, key=lambda index: (rows[0][index] not in ("", "0"), -index)):
-        if total_width([sizes[each] for each in kept]) <= width:
+def _leave_out(shown: list[_Shown], rows: int, width: int, hint: str) -> str:
+    """Take out as few columns as let the table fit, those that say nothing first; a line about them."""
+    constant = [each for each in reversed(shown) if _is_constant(each.column, each.cells[:rows])]
+    told, dropped = [], []
+    for each in sorted(constant, key=lambda each: each.cells[0] not in ("", "0")):
+        if total_width(other.size for other in shown) <= width:
             break
-        if not columns[index].right and not any(each != index and not columns[each].right for each in kept):
-            continue
-        kept.remove(index)
-        hidden.append(index)
-    told = [f"{columns[index].title} {rows[0][index]}" for index in sorted(hidden) if rows[0][index]]
-    texts = [f"In every row shown: {', '.join(told)}."] if told else []
-    dropped = []
-    for index in (index for index in reversed(kept.copy()) if columns[index].minor):
-        if total_width(least_sizes([columns[each] for each in kept], [sizes[each] for each in kept])) <= width:
+        if each.column.right or any(other is not each and not other.column.right for other in shown):
+            shown.remove(each)
+            told.append(each)
+    for each in [each for each in reversed(shown) if each.column.minor]:
+        if total_width(other.least for other in shown) <= width:
             break
-        kept.remove(index)
-        dropped.append(columns[index].title)
+        shown.remove(each)
+        dropped.append(each.column.title)
+    same = [f"{each.column.title} {each.cells[0]}" for each in reversed(constant) if each in told and each.cells[0]]
+    texts = [f"In every row shown: {', '.join(same)}."] if same else []
     if dropped:
         texts.append(f"Left out: {', '.join(reversed(dropped))}{hint}.")
-    return kept, textwrap.fill(" ".join(texts), width) + "\n" if texts else ""
+    return textwrap.fill(" ".join(texts), width) + "\n" if texts else ""
 
 
 def _is_constant(column: Column, cells: Sequence[str]) -> bool:
@@ -188,43 +200,14 @@ def _is_constant(column: Column, cells: Sequence[str]) -> bool:
     return len(cells) > 1 or cells[0] in ("", "0")
 
 
-def _grid(
-    columns: Sequence[Column], rows: list[list[str]], below: list[list[str]], sizes: Sequence[int], *, colours: bool
-) -> str:
-    """Aligned columns of the given `sizes` under their titles. By hand: rich takes a millisecond a row."""
-
-    def line(cells: Sequence[str], styles: Sequence[str]) -> str:
-        parts = []
-        for column, cell, size, style in zip(columns, cells, sizes, styles, strict=True):
-            blanks = " " * (size - cell_len(cell))
-            painted = Style.parse(style).render(cell) if colours and style else cell
-            parts.append(blanks + painted if column.right else painted + blanks)
-        return (" " * GAP).join(parts).rstrip() + "\n"
-
-    bold = ["bold"] * len(columns)
-    body = [line(row, list(map(_style_of, columns, row))) for row in rows]
-    return (
-        line([column.title for column in columns], bold)
-        + "".join(body)
-        + "".join([line(cells, bold) for cells in below])
-    )
-
-
-def _style_of(column: Column, cell: str) -> str:
-    return STYLES.get(cell, "") if column.styled else ""
-
-
-def blocks(columns: Sequence[Column], rows: list[list[str]]) -> str:
+def blocks(shown: Sequence[_Shown]) -> str:
     """One line a cell, for terminals too narrow for a line a row."""
-    longest = max(cell_len(column.title) for column in columns)
-    lines = [
-        "".join(
-            f"{column.title}{' ' * (longest - cell_len(column.title))}  {cell}".rstrip() + "\n"
-            for column, cell in zip(columns, row, strict=True)
-        )
-        for row in rows
-    ]
-    return "\n".join(lines)
+    titles = _Shown(Column(""), [each.column.title for each in shown])
+    _, *names = titles.lines(len(shown), colours=False)
+    rows = zip(*(each.cells for each in shown), strict=True)
+    return "\n".join(
+        "".join(f"{name}  {cell}".rstrip() + "\n" for name, cell in zip(names, row, strict=True)) for row in rows
+    )
 
 
 def text_of(cell: Cell) -> str:
@@ -232,34 +215,9 @@ def text_of(cell: Cell) -> str:
     return UNKNOWN if cell is None else printable(str(cell))
 
 
-def widths(columns: Sequence[Column], rows: list[list[str]]) -> list[int]:
-    return [
-        max(cell_len(text) for text in [column.title, *(row[index] for row in rows)])
-        for index, column in enumerate(columns)
-    ]
-
-
-def total_width(sizes: Sequence[int]) -> int:
-    return sum(sizes) + GAP * (len(sizes) - 1)
-
-
-def least_sizes(columns: Sequence[Column], sizes: Sequence[int]) -> list[int]:
-    """Return the sizes at which nothing but names is shortened, and none of them too much."""
-    return [
-        size if column.whole else min(size, max(NARROWEST, cell_len(column.title)))
-        for column, size in zip(columns, sizes, strict=True)
-    ]
-
-
-def _shrunk(sizes: Sequence[int], least: Sequence[int], width: int) -> list[int]:
-    """Return sizes that fit: the widest columns give room first, none below its `least`."""
-    sizes = list(sizes)
-    while total_width(sizes) > width:
-        widest = max(
-            (index for index in range(len(sizes)) if sizes[index] > least[index]), key=lambda index: sizes[index]
-        )
-        sizes[widest] -= 1
-    return sizes
+def total_width(sizes: Iterable[int]) -> int:
+    given = list(sizes)
+    return sum(given) + GAP * (len(given) - 1)
 
 
 def shortened(text: str, size: int) -> str:

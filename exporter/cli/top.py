@@ -21,7 +21,7 @@ from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Value
 from exporter.cli.http_client import EXPORTER, Server, load_access, status_of, unanswered
 from exporter.cli.options import UsageError
-from exporter.cli.terminal import ELLIPSIS, fitted, text_of
+from exporter.cli.terminal import ELLIPSIS, Footer, fitted, text_of
 from exporter.errors import PollError
 from exporter.sources.once import Column
 from exporter.web.html import Parts, moment
@@ -272,12 +272,12 @@ class Screen:
         if query.view != "targets" and len(rows) > 1:
             sums = totals(rows)
             cells = [number(sums[name]) if name in NUMBERS and name != "people" else "" for name in names]
-            below.append((f"total of {len(rows):,}", cells))
+            below.append(Footer(f"total of {len(rows):,}", cells))
         room = max(1, height - 1 - len(below))
         self.view.offset = max(0, min(self.view.offset, len(rows) - room))
         while True:
             shown = rows[self.view.offset : self.view.offset + room]
-            cells_of = [[text_of(cell_of(name, row, parts, self._texts)) for name in names] for row in shown]
+            cells_of = [[cell_of(name, row, parts, self._texts) for name in names] for row in shown]
             lines = fitted(columns, cells_of, below, width, colours=False, hint="").splitlines()
             if len(lines) <= height or room == 1:
                 break

@@ -1,14 +1,8 @@
-"""The subcommand `simulate`, as a process of its own."""
+"""The command `simulate`."""
 
-import argparse
-import asyncio
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -16,54 +10,10 @@ import pytest
 import yaml
 
 from exporter.cli import simulate
-from exporter.cli.output import OutputError
-from exporter.errors import ExporterError
+from exporter.cli.main import main
 from exporter.simulator import Quirks, Simulator, default_projects, default_regions
-
-# The subcommand behind a parser of its own: the product's main command is not the point here.
-COMMAND = """
-import argparse, sys
-from exporter.cli import simulate
-parser = argparse.ArgumentParser(prog="hpc-exporter")
-simulate.COMMAND.add_to(parser.add_subparsers(), "simulate")
-sys.exit(simulate.run(parser.parse_args()))
-"""
-
-
-def arguments(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="hpc-exporter")
-    simulate.COMMAND.add_to(parser.add_subparsers(), "simulate")
-    return parser.parse_args(["simulate", *words])
-
-
-@asynccontextmanager
-async def command(*words: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        COMMAND,
-        "simulate",
-        *words,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def printed(process: asyncio.subprocess.Process) -> Any:
-    """Return the configuration that the command prints, up to its last line."""
-    assert process.stdout is not None
-    text = b""
-    while b"533686286955839489" not in text:
-        text += await asyncio.wait_for(process.stdout.readline(), 100)
-        assert text, "no output"
-    text += await process.stdout.readline() + await process.stdout.readline()
-    return yaml.safe_load(text)
+from tests.e2e.process import eventually
+from tests.support.command import Command
 
 
 async def code(session: aiohttp.ClientSession, url: str, token: str) -> str:
@@ -113,45 +63,43 @@ async def test_regions_of_a_strict_platform_are_asked_with_its_login() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_it_prints_a_configuration_and_serves_until_a_signal(
-    session: aiohttp.ClientSession, number: signal.Signals
+    session: aiohttp.ClientSession, tmp_path: Path, number: signal.Signals
 ) -> None:
-    async with command("--seed=3") as process:
-        cluster = (await printed(process))["clusters"][0]
-        assert await code(session, f"{cluster['hpc_url']}/hpc/openapi/v2/cluster", cluster["token"]) == "0"
-        process.send_signal(number)
-        assert await asyncio.wait_for(process.wait(), 100) == 0
-        assert process.stderr is not None
-        told = (await process.stderr.read()).decode()
-        assert f"hpc-exporter simulate: region kunshan at {cluster['hpc_url']}\n" in told
-        assert f"ready; GET {cluster['hpc_url']}/simulator lists" in told
+    running = await Command(tmp_path, "").start("simulate", "--seed=3")
+    await eventually(lambda: "INTERNAL" in running.said(), "it prints a configuration")
+    cluster = yaml.safe_load(running.said())["clusters"][0]
+    assert await code(session, f"{cluster['hpc_url']}/hpc/openapi/v2/cluster", cluster["token"]) == "0"
+    running.process.send_signal(number)
+    ended = await running.ended()
+    assert ended.status == 0
+    assert f"hpc-exporter simulate: region kunshan at {cluster['hpc_url']}\n" in ended.stderr
+    assert f"ready; GET {cluster['hpc_url']}/simulator lists" in ended.stderr
 
 
 async def test_it_writes_the_configuration_to_a_file_if_told_so(tmp_path: Path) -> None:
-    path = tmp_path / "exporter.yml"
-    async with command(f"--config-output={path}", "--regions=2", "--listen-address=[::1]:0") as process:
-        for _ in range(1000):
-            if path.exists() and "533686286955839489" in path.read_text():
-                break
-            await asyncio.sleep(0.02)
-        process.terminate()
-        output, _ = await process.communicate()
-        assert output == b""
+    path = tmp_path / "simulated.yml"
+    running = await Command(tmp_path, "").start(
+        "simulate", f"--config-output={path}", "--regions=2", "--listen-address=[::1]:0"
+    )
+    await eventually(path.exists, "it writes the configuration")
+    running.process.terminate()
+    assert (await running.ended()).stdout == ""
     clusters = yaml.safe_load(path.read_text())["clusters"]
     assert len({cluster["hpc_url"] for cluster in clusters}) == 2
     assert all(cluster["hpc_url"].startswith("http://[::1]:") for cluster in clusters)
 
 
-def test_a_port_in_use_is_said_without_a_traceback() -> None:
+def test_a_place_that_cannot_be_used_is_told_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        args = arguments(f"--listen-address=127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(ExporterError, match="address already in use"):
-            simulate.run(args)
-
-
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    args = arguments(f"--config-output={tmp_path / 'missing' / 'exporter.yml'}")
-    with pytest.raises(OutputError, match=r"missing/exporter\.yml"):
-        simulate.run(args)
+        for flag, message in (
+            (f"--listen-address=127.0.0.1:{taken.getsockname()[1]}", "address already in use"),
+            (f"--config-output={tmp_path / 'missing' / 'exporter.yml'}", "missing/exporter.yml"),
+            (f"--replay={tmp_path}", "holds no capture"),
+        ):
+            assert main(["simulate", flag]) == 1
+            assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -169,7 +117,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 )
 def test_wrong_usage_is_explained(word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_status:
-        arguments(word)
+        main(["simulate", word])
     assert exit_status.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -197,27 +145,16 @@ async def test_the_configuration_names_the_queues_of_the_projects_and_a_login_th
             assert response.status == 200
 
 
-async def test_it_serves_captured_answers(session: aiohttp.ClientSession) -> None:
+async def test_it_serves_captured_answers(session: aiohttp.ClientSession, tmp_path: Path) -> None:
     folder = Path(__file__).parents[1] / "captures" / "simulated"
-    async with command(f"--replay={folder}") as process:
-        assert process.stdout is not None
-        text = b""
-        while b"members:" not in text:
-            line = await asyncio.wait_for(process.stdout.readline(), 100)
-            assert line, "no output"
-            text += line
-        url = yaml.safe_load(text)["clusters"][0]["hpc_url"]
-        assert await code(session, f"{url}/hpc/openapi/v2/cluster", "any") == "0"
-        async with session.get(f"{url}/hpc/openapi/v2/jobs") as response:
-            assert response.status == 404
-        process.terminate()
-        assert await asyncio.wait_for(process.wait(), 100) == 0
-
-
-def test_a_folder_without_captured_answers_is_said_so(tmp_path: Path) -> None:
-    args = arguments(f"--replay={tmp_path}")
-    with pytest.raises(ExporterError, match="holds no capture"):
-        simulate.run(args)
+    running = await Command(tmp_path, "").start("simulate", f"--replay={folder}")
+    await eventually(lambda: "time_zone" in running.said(), "it prints a configuration")
+    url = yaml.safe_load(running.said())["clusters"][0]["hpc_url"]
+    assert await code(session, f"{url}/hpc/openapi/v2/cluster", "any") == "0"
+    async with session.get(f"{url}/hpc/openapi/v2/jobs") as response:
+        assert response.status == 404
+    running.process.terminate()
+    assert (await running.ended()).status == 0
 
 
 async def test_without_projects_the_configuration_has_none() -> None:
