@@ -1,13 +1,12 @@
 """Questions about the APIs that no page answers, and what captured answers say about them."""
 
-import base64
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from exporter.sources.values import epoch_seconds
+from exporter.sources.scnet.login import read_token
+from exporter.sources.values import read_jwt
 
 Document = Mapping[str, Any]
 
@@ -46,18 +45,9 @@ def _worked(document: Document) -> bool:
     return document["response"]["status"] < 400 and code(document) in ("", "0")  # noqa: PLR2004 - HTTP's errors
 
 
-def claims(token: object) -> Mapping[str, Any]:
-    """Return the claims of a token; none where it cannot be decoded."""
-    try:
-        found = json.loads(base64.urlsafe_b64decode(str(token).split(".")[1] + "=="))
-    except (ValueError, IndexError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _lifetime(document: Document) -> str:
     for row in rows(document):
-        expires = epoch_seconds(claims(row.get("token")).get("expireTime"))
+        expires = read_token(str(row.get("token"))).expires
         try:
             served = parsedate_to_datetime(document["response"]["headers"]["Date"]).timestamp()
         except (ValueError, KeyError):
@@ -69,8 +59,8 @@ def _lifetime(document: Document) -> str:
 
 def _token(document: Document) -> str:
     headers = {name.lower(): value for name, value in document["request"]["headers"].items()}
-    cluster = claims(headers.get("token")).get("clusterId")
-    which = {None: "one that says nothing", "0": "the platform's"}.get(cluster, "the region's")
+    cluster = read_jwt(headers.get("token", ""), "expireTime", "clusterId").owner
+    which = {"": "one that says nothing", "0": "the platform's"}.get(cluster, "the region's")
     return f"{which} {'was accepted' if _worked(document) else f'was not: {code(document)}'}"
 
 
