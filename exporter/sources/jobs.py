@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -146,11 +146,12 @@ _MEMBER_STATES: Final = _AMOUNT_STATES | {JobState.HELD, JobState.SUSPENDED}
 _STATE_LABEL: Final[Mapping[JobState, str]] = {state: f',state="{state}"}}' for state in JobState}
 _AMOUNT: Final[Mapping[str, Callable[[Job], Any]]] = {name: attrgetter(name) for name in _AMOUNTS}
 
-# Limit of the queues that a target shows without jobs: more than any cluster has.
-QUEUES_LIMIT: Final = 1000
+# Queues without jobs that are remembered for each target: more than any cluster has, unless it keeps inventing new ones.
+ABSENT_LIMIT: Final = 1000
 # The listing of each member, and a group's label with the name of a queue.
 Listings = Mapping[Followed, JobListing]
 GroupQueue = tuple[str, str]
+Q = TypeVar("Q", str, GroupQueue)
 
 # Rendering this many jobs takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT: Final = 2_000
@@ -291,49 +292,71 @@ def jobs_by_queue(hpc_cluster: str, listings: Listings, seen: Iterable[GroupQueu
     return chunks_of(lines)
 
 
+class SeenQueues(NamedTuple, Generic[Q]):
+    """Queues in the latest answer (`present`), and earlier ones that are not in it (`absent`), longest gone first.
+
+    A queue that was there once is shown at 0 while it has no jobs.
+    """
+
+    present: frozenset[Q] = frozenset()
+    absent: tuple[Q, ...] = ()
+
+    def after(self, queues: Iterable[Q]) -> tuple["SeenQueues[Q]", int]:
+        """Return the queues to remember after an answer with these, and the number dropped to stay below the limit."""
+        present = frozenset(queues)
+        if present == self.present:
+            return self, 0
+        absent = [queue for queue in self.absent if queue not in present] + sorted(self.present - present)
+        dropped = max(0, len(absent) - ABSENT_LIMIT)
+        return SeenQueues(present, tuple(absent[dropped:])), dropped
+
+
 class ListedJobs:
     """Show the jobs that one target lists, of any number of members, and hand them to the tracker."""
 
     def __init__(self, context: Context, target: TargetKey, interval: float, *, tells_queues: bool = False) -> None:
         """`interval` is the time between two polls in seconds; `tells_queues`: jobs come with queue and reason."""
+        self._context = context
         self._display = context.display
-        self._tracked = context.tracked
         self._key = target
         self._interval = interval
         self._tells_queues = tells_queues
 
-    async def show(self, listings: Listings, fingerprint: int | None = None) -> None:
-        """Show the listings in place of the last ones; `fingerprint` is that of the answer they come from.
+    async def show(self, listings: Listings, answer: Answer) -> None:
+        """Show the listings of an answer in place of the last ones, and count what could not be used of it.
 
         The `target` of each is the key of this target, or, where it lists several members, a key of each member's own.
         """
+        self._context.count_flaws(self._key, answer)
         # Which jobs have series of their own depends on other listings too: then the same answer is not enough.
-        if self._display.per_job is not None or not self._is_shown(fingerprint):
-            await self._put(listings, fingerprint)
+        if self._display.per_job is not None or not self._is_shown(answer.fingerprint):
+            await self._put(listings, answer.fingerprint)
         async for some in batched(tuple(listings.items())):
             for followed, listing in some:
-                self._tracked.observe(followed, listing, self._interval)
+                self._context.tracked.observe(followed, listing, self._interval)
 
     async def _put(self, listings: Listings, fingerprint: int | None) -> None:
         source = self._key.source
         size = sum(len(listing.jobs) for listing in listings.values()) + len(listings)
-        seen: frozenset[GroupQueue] = self._display.remembered.get(self._key, frozenset())
+        before: SeenQueues[GroupQueue] = self._display.remembered.get(self._key, SeenQueues())
 
-        def made() -> tuple[list[Chunks], Figures, frozenset[GroupQueue]]:
+        def made() -> tuple[list[Chunks], Figures, SeenQueues[GroupQueue]]:
             chunks = [
                 member_jobs(source, followed.group, followed.member.user, listing.jobs)
                 for followed, listing in listings.items()
             ]
             if not self._tells_queues:
                 jobs = chain.from_iterable(listing.jobs for listing in listings.values())
-                return chunks, member_figures(jobs), seen
-            queues = queues_seen(seen, listings)
-            chunks.append(jobs_by_queue(source, listings, queues))
-            return chunks, list_figures(listings), queues
+                return chunks, member_figures(jobs), before
+            seen, _ = before.after(
+                (each.group, job.queue) for each, listing in listings.items() for job in listing.jobs
+            )
+            chunks.append(jobs_by_queue(source, listings, seen.absent))
+            return chunks, list_figures(listings), seen
 
-        chunks, figures, queues = await off_loop(size, RENDER_ON_LOOP_LIMIT, made)
+        chunks, figures, seen = await off_loop(size, RENDER_ON_LOOP_LIMIT, made)
         if self._tells_queues:
-            self._display.remembered[self._key] = queues
+            self._display.remembered[self._key] = seen
         # Series of single jobs must leave when they are switched off, even if the answer stays the same.
         answer = fingerprint if self._display.per_job is None else None
         chunks += [self._single_jobs(followed, listing) for followed, listing in listings.items()]
@@ -361,12 +384,6 @@ class ListedJobs:
         return per_job(
             source, followed.group, user, self._display.per_job.grant(followed.target, source, user, listing.jobs)
         )
-
-
-def queues_seen(before: frozenset[GroupQueue], listings: Listings) -> frozenset[GroupQueue]:
-    """Return the queues that are listed now and, up to a limit, those seen before."""
-    listed = {(followed.group, job.queue) for followed, listing in listings.items() for job in listing.jobs}
-    return before | listed if len(before | listed) <= QUEUES_LIMIT else frozenset(listed)
 
 
 class SchedulerNames:

@@ -114,11 +114,6 @@ def text_from(value: object) -> str | None:
     return None
 
 
-def id_of(raw: msgspec.Raw) -> str | None:
-    """Return an id as text; None where it cannot be used."""
-    return as_id(value_of(raw))
-
-
 def as_id(value: object) -> str | None:
     """Return a text or a number as an id; None for anything else, and for one that cannot be used."""
     if isinstance(value, str):

@@ -12,8 +12,8 @@ from exporter.clock import SystemClock
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.format import Format
 from exporter.polling import TargetKey
-from exporter.records import Job, JobListing, JobState
-from exporter.sources.jobs import QUEUES_LIMIT, ListedJobs
+from exporter.records import Answer, Job, JobListing, JobState
+from exporter.sources.jobs import ABSENT_LIMIT, ListedJobs
 from exporter.sources.per_job import PerJobBudget
 from exporter.sources.source import Context
 from exporter.sources.tracked import Followed
@@ -61,7 +61,7 @@ async def test_jobs_of_members_are_shown_by_queue_state_and_reason(context: Cont
         job("3", HELD, "gpu", reason="held"),
     )
     bob = listing(job("1", QUEUED, "cpu", reason="priority"))
-    await polled.show({member("alice"): alice, member("bob"): bob, member("carol", "physics"): listing()})
+    await polled.show({member("alice"): alice, member("bob"): bob, member("carol", "physics"): listing()}, Answer())
 
     assert await shown(context, ["hpc_jobs", "hpc_pending_jobs"]) == {
         "hpc_jobs chemistry cpu running": 1,
@@ -92,16 +92,18 @@ async def test_jobs_of_members_are_shown_by_queue_state_and_reason(context: Cont
 
 async def test_a_queue_once_seen_stays_without_jobs(context: Context) -> None:
     polled = ListedJobs(context, KEY, 60.0, tells_queues=True)
-    await polled.show({member("alice"): listing(job("1", RUNNING, "cpu"))})
+    await polled.show({member("alice"): listing(job("1", RUNNING, "cpu"))}, Answer())
     again = ListedJobs(context, KEY, 60.0, tells_queues=True)  # after a reload
-    await again.show({member("alice"): listing()})
+    await again.show({member("alice"): listing()}, Answer())
     assert await shown(context, ["hpc_jobs"]) == {
         "hpc_jobs chemistry cpu running": 0,
         "hpc_jobs chemistry cpu queued": 0,
     }
-    await again.show({member("alice"): listing(*(job(str(n), RUNNING, f"q{n}") for n in range(QUEUES_LIMIT + 1)))})
-    await again.show({member("alice"): listing()})
-    assert len(await shown(context, ["hpc_jobs"])) <= 2 * (QUEUES_LIMIT + 1)
+    await again.show(
+        {member("alice"): listing(*(job(str(n), RUNNING, f"q{n}") for n in range(ABSENT_LIMIT + 1)))}, Answer()
+    )
+    await again.show({member("alice"): listing()}, Answer())
+    assert len(await shown(context, ["hpc_jobs"])) <= 2 * (ABSENT_LIMIT + 1)
 
 
 async def test_series_of_jobs_and_counters_leave_with_the_member_and_with_the_target(context: Context) -> None:
@@ -111,7 +113,7 @@ async def test_series_of_jobs_and_counters_leave_with_the_member_and_with_the_ta
     polled = ListedJobs(context, KEY, 60.0, tells_queues=True)
 
     async def show(*users: str) -> None:
-        await polled.show({member(user): listing(job("1", RUNNING, "cpu")) for user in users})
+        await polled.show({member(user): listing(job("1", RUNNING, "cpu")) for user in users}, Answer())
         while len(await shown(context, counters)) < len(users):
             await service.observe(MemberKey("own", "other", "dave"), listing(), service.time(), 60.0)
 

@@ -328,9 +328,8 @@ class LivePolling:
         return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, refused, known))
 
     async def publish(self, records: jobs.Listed) -> None:
-        self._region.context.count_flaws(self._key, records)
         self._region.remark(LIVE_JOBS.name, records.remark)
-        await self._shown.show(records.listings)
+        await self._shown.show(records.listings, records)
 
     def _of_region(
         self,

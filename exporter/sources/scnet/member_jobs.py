@@ -135,7 +135,6 @@ class MemberPolling:
     """Polls the jobs of one member and hands them to the tracker."""
 
     def __init__(self, region: Region, subject: Subject) -> None:
-        self._region = region
         self._endpoint = region.endpoint(MEMBER_JOBS, subject)
         self._followed = jobs.followed(MEMBER_JOBS, subject)
         self._shown = jobs.ListedJobs(region.context, self._followed.target, region.cluster.poll.interval)
@@ -144,8 +143,7 @@ class MemberPolling:
         return await self._endpoint.get(read_jobs)
 
     async def publish(self, records: JobListing) -> None:
-        self._region.context.count_flaws(self._followed.target, records)
-        await self._shown.show({self._followed: records}, records.fingerprint)
+        await self._shown.show({self._followed: records}, records)
 
 
 def _whose(subject: Subject) -> str:

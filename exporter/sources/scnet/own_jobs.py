@@ -88,8 +88,7 @@ class OwnPolling:
         return await self._owner.asked(self._ask)
 
     async def publish(self, records: JobListing) -> None:
-        self._region.context.count_flaws(self._followed.target, records)
-        await self._shown.show({self._followed: records})
+        await self._shown.show({self._followed: records}, records)
 
     async def _ask(self) -> JobListing:
         token = self._owner.token

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +16,7 @@ from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
 from exporter.sources.collector import Collector, Subject, get_unless_shown, in_one_go, list_of, read_each, register
 from exporter.sources.display import QueueFigures
-from exporter.sources.jobs import lines_by_state
+from exporter.sources.jobs import SeenQueues, lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, state_columns, states_to_show
 from exporter.sources.scnet.api import is_bare_null, open_envelope
 from exporter.sources.scnet.owner import Owner
@@ -49,8 +49,6 @@ _five_counts: Final[Callable[[Counts], tuple[int, int, int, int, int]]] = itemge
 
 # Rendering this many queues takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT: Final = 2_000
-# Names without jobs that are remembered for each target: more than any region has, unless it keeps inventing new ones.
-ABSENT_LIMIT: Final = 1000
 
 
 class QueueCounts(Record, frozen=True, gc=False):
@@ -230,25 +228,6 @@ def _state_of(metric_name: str) -> JobState | None:
 # --- What is shown of it --------------------------------------------------------------------------------------------------
 
 
-class SeenQueues(NamedTuple):
-    """Names in the latest answer (`present`), and earlier ones that are not in it (`absent`), longest gone first.
-
-    A queue that was there once is shown at 0 while it has no jobs.
-    """
-
-    present: frozenset[str] = frozenset()
-    absent: tuple[str, ...] = ()
-
-    def after(self, names: Iterable[str]) -> tuple["SeenQueues", int]:
-        """Return the names to remember after an answer with these, and the number dropped to stay below the limit."""
-        present = frozenset(names)
-        if present == self.present:
-            return self, 0
-        absent = [name for name in self.absent if name not in present] + sorted(self.present - present)
-        dropped = max(0, len(absent) - ABSENT_LIMIT)
-        return SeenQueues(present, tuple(absent[dropped:])), dropped
-
-
 def by_queue(statistics: QueueStatistics, seen: Collection[str] = ()) -> dict[str, Counts]:
     """Jobs by queue and state, in the order of the queues' names. Queues of one name are added up.
 
@@ -368,9 +347,9 @@ class UserPolling:
 
     async def _show(self, records: QueueStatistics) -> None:
         name, context = self._region.name, self._region.context
-        before: SeenQueues = context.display.remembered.get(self._key, SeenQueues())
+        before: SeenQueues[str] = context.display.remembered.get(self._key, SeenQueues())
 
-        def made() -> tuple[Chunks, QueueFigures, SeenQueues, int]:
+        def made() -> tuple[Chunks, QueueFigures, SeenQueues[str], int]:
             seen, dropped = before.after(queue.queue for queue in records.queues)
             queues = by_queue(records, seen.absent)
             return rendered(name, records.user, queues), figures(queues), seen, dropped

@@ -55,8 +55,7 @@ class JobsPolling:
     async def publish(self, records: jobs.Listed) -> None:
         self._introduce(records)
         self._seen.update(followed.member for followed in records.listings)
-        self._cluster.context.count_flaws(self._key, records)
-        await self._shown.show(records.listings, records.fingerprint)
+        await self._shown.show(records.listings, records)
 
     def _introduce(self, records: jobs.Listed) -> None:
         """Tell the tracker that members who were in no list until now had no jobs: their first ones are new."""
