@@ -10,7 +10,8 @@ from exporter.simulator import Fault, Simulator, default_project
 from exporter.simulator.batch import State
 from exporter.sources.octopus.data_jobs import Ends
 from exporter.tracking.histogram import Histogram
-from tests.sources.octopus.test_project import INTERVAL, POOL, configuration, running
+from tests.sources.octopus.test_project import POOL, configuration, running
+from tests.sources.stepped import INTERVAL
 from tests.support.clock import FakeClock
 from tests.support.collecting import PROJECT, Answer, Collecting, Polled, collecting, of
 from tests.support.http import a_network

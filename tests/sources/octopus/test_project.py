@@ -17,60 +17,12 @@ import structlog
 import trustme
 from aiohttp import web
 
-from exporter.app import Application, Options
-from exporter.metrics.format import Format
 from exporter.redaction import redact
 from exporter.simulator import Fault, OctopusQuirks
-from tests.app.running import status_of
+from tests.sources.stepped import INTERVAL, Stepped, stepped
 from tests.support.octopus import AtWork
 
-INTERVAL = 60.0
 POOL = "{queue_type: PROCESSOR, cluster_type: MODELARTS, cluster_id: pool-1}"
-
-
-class Running:
-    """The exporter with a configuration of one project, which tests may write anew."""
-
-    def __init__(self, app: Application, at_work: AtWork, path: Path) -> None:
-        self.app = app
-        self.at_work = at_work
-        self.path = path
-
-    async def metrics(self) -> str:
-        return (await self.app.metrics(Format.TEXT, compress=False)).decode()
-
-    async def lines(self, prefix: str) -> list[str]:
-        """Return the samples whose name begins so."""
-        return [line for line in (await self.metrics()).splitlines() if line.startswith(prefix)]
-
-    async def value(self, name: str, **labels: str) -> float | None:
-        """Return the one sample of that name that has these labels; None if there is none."""
-        found = [
-            float(line.rpartition(" ")[2])
-            for line in await self.lines(f"{name}{{")
-            if all(f'{label}="{value}"' in line for label, value in labels.items())
-        ]
-        assert len(found) <= 1
-        return found[0] if found else None
-
-    async def polls(self, count: int = 1) -> None:
-        """Wait until every queue was polled this many times more."""
-        for _ in range(count):
-            before = self.attempts()
-            while any(now == then for now, then in zip(self.attempts(), before, strict=True)):
-                await self.at_work.clock.advance(1.0)
-                await self.idle()
-            await self.idle()
-
-    def attempts(self) -> list[float | None]:
-        return [status.last_attempt for status in self.app.scheduler.statuses]
-
-    async def idle(self) -> None:
-        """Wait, in real time, for the sockets; a poll that waits for the test's clock does not count."""
-        for _ in range(20_000):
-            if not any(status.in_flight for status in self.app.scheduler.statuses):
-                return
-            await asyncio.sleep(0.002)
 
 
 def configuration(at_work: AtWork, queues: str, credential: str = "", url: str = "") -> str:
@@ -93,17 +45,11 @@ def iam(at_work: AtWork, credential: str = "password: simulator-password") -> st
 
 
 @asynccontextmanager
-async def running(at_work: AtWork, tmp_path: Path, text: str) -> AsyncIterator[Running]:
-    path = tmp_path / "exporter.yml"
-    path.write_text(text, encoding="utf-8")
-    app = Application(Options(path), clock=at_work.clock)
-    await app.start()
-    try:
-        exporter = Running(app, at_work, path)
+async def running(at_work: AtWork, tmp_path: Path, text: str) -> AsyncIterator[Stepped]:
+    """Yield the exporter after its first polls."""
+    async with stepped(tmp_path, text, at_work.clock) as exporter:
         await exporter.polls()
         yield exporter
-    finally:
-        await app.stop()
 
 
 @pytest.fixture
@@ -180,10 +126,7 @@ async def test_counters_go_on_over_a_reload_that_changes_the_project(at_work: At
     async with running(at_work, tmp_path, text) as exporter:
         at_work.hold((1, 9))
         await exporter.polls()
-        exporter.path.write_text(
-            text.replace("queues: [", f"queues: [{POOL}, ").replace("60s", "30s"), encoding="utf-8"
-        )
-        await exporter.app.reload()
+        await exporter.reload(text.replace("queues: [", f"queues: [{POOL}, ").replace("60s", "30s"))
         at_work.hold((1, 10))
         await exporter.polls()
         assert await exporter.value("octopus_queue_arrivals_total", queue_type="INTERNAL") == 5
@@ -216,7 +159,7 @@ async def test_a_400_names_the_place_of_the_queue(at_work: AtWork, tmp_path: Pat
         errors = [str(status.last_error) for status in exporter.app.scheduler.statuses]
     for error, column in zip(errors, (14, 38), strict=True):
         assert "a parameter is missing or wrong (HTTP 400, code octopus.400000" in error
-        assert error.endswith(f"; the queue is at {exporter.path}:7:{column}")
+        assert error.endswith(f"; the queue is at {exporter.file}:7:{column}")
 
 
 # Clocks
@@ -251,7 +194,7 @@ async def test_a_login_is_used_and_shown(at_work: AtWork, tmp_path: Path) -> Non
         assert await exporter.value("hpc_exporter_api_requests_total", collector="token", code="201") == 1
         token = await exporter.app.components.projects["driving"].token.current()
         assert redact(f"X-Auth-Token: {token}") == "X-Auth-Token: <secret>"
-        assert token not in await exporter.metrics()
+        assert token not in await exporter.text()
 
 
 async def test_a_password_that_changes_in_its_file_is_tried_at_once(at_work: AtWork, tmp_path: Path) -> None:
@@ -261,7 +204,7 @@ async def test_a_password_that_changes_in_its_file_is_tried_at_once(at_work: AtW
     async with running(at_work, tmp_path, text) as exporter:
         await exporter.polls(2)
         assert await exporter.value("octopus_up") == 0
-        assert "sesame" not in json.dumps(await status_of(exporter.app))
+        assert "sesame" not in json.dumps(await exporter.status())
         secret.write_text("simulator-password")
         await at_work.clock.advance(2.0)
         await real_look(exporter)
@@ -281,12 +224,12 @@ async def test_a_pasted_token_that_is_rejected_is_read_again_from_its_file(at_wo
         assert await exporter.value("octopus_up") == 1
 
 
-async def real_look(exporter: Running) -> None:
+async def real_look(exporter: Stepped) -> None:
     """Let the watch over the secret files, which reads in a thread, have its turn."""
-    await exporter.at_work.clock.advance(2.5)
+    await exporter.clock.advance(2.5)
     for _ in range(50):
         await asyncio.sleep(0.002)
-    await exporter.at_work.clock.settle()
+    await exporter.clock.settle()
 
 
 # Configuration
@@ -334,9 +277,8 @@ async def test_a_reload_during_a_read_of_many_pages_loses_nothing(at_work: AtWor
             await at_work.clock.advance(1.0)
             await asyncio.sleep(0.002)
         (begun,) = exporter.attempts()
-        exporter.path.write_text(text.replace("retries: 0", "retries: 1"), encoding="utf-8")
         before = exporter.app.components.projects["driving"]
-        await exporter.app.reload()
+        await exporter.reload(text.replace("retries: 0", "retries: 1"))
         assert exporter.app.components.projects["driving"] is not before
         # The old connections have every chance to be closed before the next page.
         await at_work.clock.settle()

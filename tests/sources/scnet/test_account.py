@@ -45,13 +45,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
     "in a list, twice and differently": (envelope([{"accountBalance": "5"}, {"accountBalance": "6"}]), {}, 1),
     "nothing of it": (envelope({}), {}, 0),
     "null": (envelope(None), {}, 0),
-    "no object": (envelope("alice"), "decode: the answer's data is not a list", 0),
     "not there": (Answer(b"", 404), "http: HTTP 404: ", 0),
-    "frozen": (
-        Answer({"code": "10007", "msg": "x"}),
-        "rejected: the region rejected the request: the user is frozen",
-        0,
-    ),
 }
 
 

@@ -32,7 +32,6 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
     "huge": (envelope([row(usage=1e300)]), {"quota_bytes /public/home/test": 500e9}, 0),
     "null": (envelope(None), {}, 0),
     "not there": (Answer({"code": "1", "msg": "x"}, 404), "http: HTTP 404: this region does not have ", 0),
-    "not allowed": (Answer(b"", 405), "http: HTTP 405: ", 0),
 }
 
 

@@ -4,23 +4,17 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import Application, Options
-from exporter.metrics.format import Format
-from exporter.polling import TargetStatus
 from tests.sources.slurm.answers import ENDED, RUNNING, new, old
-from tests.support.clock import FakeClock
+from tests.sources.stepped import INTERVAL, Stepped, stepped
 from tests.support.http import Network, a_network
 from tests.support.slurmrestd import REJECTED, TOKEN, FakeSlurmrestd, answer, error
-
-INTERVAL = 60.0
 
 
 @pytest.fixture
@@ -29,65 +23,14 @@ async def network() -> AsyncIterator[Network]:
         yield started
 
 
-class Running:
-    """The exporter with one cluster."""
-
-    def __init__(self, app: Application, clock: FakeClock) -> None:
-        self.app = app
-        self._clock = clock
-
-    @property
-    def status(self) -> TargetStatus:
-        (status,) = self.app.scheduler.statuses
-        return status
-
-    @property
-    def error(self) -> str:
-        """The reason and the text of the last poll's error, "" where it worked."""
-        error = self.status.last_error
-        return "" if error is None or self.status.up else f"{error.reason}: {error}"
-
-    async def poll(self) -> str:
-        """Wait for the end of the next poll; its error."""
-        before = self.status.last_attempt
-        while self.status.last_attempt == before or self.status.in_flight:
-            await self._clock.advance(1.0)
-            await asyncio.sleep(0.001)
-        return self.error
-
-    async def samples(self, name: str) -> dict[tuple[str, ...], float]:
-        """Return the samples of a name by the values of their labels, without that of the cluster."""
-        # The tracker's counts are shown a moment later.
-        await asyncio.sleep(0)
-        text = (await self.app.metrics(Format.TEXT, compress=False)).decode()
-        return {
-            tuple(value for label, value in labels.items() if label not in ("hpc_cluster", "source")): value
-            for family in text_string_to_metric_families(text)
-            for sample, labels, value, *_ in family.samples
-            if sample == name
-        }
-
-
-Start = Callable[..., Any]
-
-
-@asynccontextmanager
-async def running(
+def running(
     tmp_path: Path, url: str, credential: str = f"token: {TOKEN}", more: str = "", state: str = ""
-) -> AsyncIterator[Running]:
-    path = tmp_path / "exporter.yml"
-    path.write_text(
+) -> AbstractAsyncContextManager[Stepped]:
+    return stepped(
+        tmp_path,
         f"poll: {{interval: {INTERVAL:.0f}s, retries: 0}}\n"
         f"slurm:\n  - name: own\n    url: {url}\n    collect: [jobs]\n    {credential}\n    {more}\n{state}",
-        encoding="utf-8",
     )
-    clock = FakeClock()
-    app = Application(Options(path), clock=clock)
-    await app.start()
-    try:
-        yield Running(app, clock)
-    finally:
-        await app.stop()
 
 
 def jwt(**claims: Any) -> str:
@@ -176,13 +119,13 @@ async def test_a_rejected_token_is_read_again_and_its_expiry_is_shown(
     file.write_text(first, encoding="ascii")
     async with running(tmp_path, await rest.start(network), f"token_file: {file}") as exporter:
         assert await exporter.poll() == ""
-        assert await exporter.samples("hpc_exporter_token_expiry_timestamp_seconds") == {("",): 2_000_000_000}
+        assert await exporter.values("hpc_exporter_token_expiry_timestamp_seconds") == {("",): 2_000_000_000}
         # Something renews it at the last moment: no watch over files has seen it.
         rest.token = second
         exporter.app._secrets.follow(())
         file.write_text(second, encoding="ascii")
         assert await exporter.poll() == ""
-        assert await exporter.samples("hpc_exporter_token_expiry_timestamp_seconds") == {("",): 2_000_009_999}
+        assert await exporter.values("hpc_exporter_token_expiry_timestamp_seconds") == {("",): 2_000_009_999}
         # The file is of no help now.
         rest.token = "another"
         assert (await exporter.poll()).startswith(
@@ -203,7 +146,7 @@ async def test_no_token_where_one_is_needed(tmp_path: Path) -> None:
         )
         rest.token = ""
         assert await exporter.poll() == ""
-        assert await exporter.samples("hpc_exporter_token_expiry_timestamp_seconds") == {}
+        assert await exporter.values("hpc_exporter_token_expiry_timestamp_seconds") == {}
     await runner.cleanup()
 
 
@@ -248,11 +191,11 @@ async def test_an_answer_that_is_no_success(
     rest.rows["jobs"] = [new()]
     async with running(tmp_path, await rest.start(network)) as exporter:
         assert await exporter.poll() == ""
-        before = await exporter.samples("hpc_member_jobs")
+        before = await exporter.values("hpc_member_jobs")
         rest.failures = [response(), response()]
         assert (await exporter.poll())[: len(said)] == said
         # A failed poll is never a zero.
-        assert await exporter.samples("hpc_member_jobs") == before
+        assert await exporter.values("hpc_member_jobs") == before
         rest.failures.clear()
 
 
@@ -270,21 +213,21 @@ async def test_groups_and_members_who_have_no_jobs_any_more(network: Network, tm
     url = await rest.start(network)
     async with running(tmp_path, url, more="groups: [chemistry]") as exporter:
         await exporter.poll()
-        jobs = await exporter.samples("hpc_member_jobs")
+        jobs = await exporter.values("hpc_member_jobs")
         assert {labels for labels, value in jobs.items() if value} == {
             ("chemistry", "test", "queued"),
             ("chemistry", "bob", "running"),
         }
         rest.rows["jobs"] = []
         assert await exporter.poll() == ""
-        assert set((await exporter.samples("hpc_member_jobs")).values()) == {0}
-        assert await exporter.samples("hpc_up") == {(): 1}
+        assert set((await exporter.values("hpc_member_jobs")).values()) == {0}
+        assert await exporter.values("hpc_up") == {(): 1}
     rest.rows["jobs"] = [new(job_id=19, account="", partition="a,b"), new(job_id=20, account="physics")]
     async with running(tmp_path, url) as exporter:
         await exporter.poll()
-        jobs = {labels: value for labels, value in (await exporter.samples("hpc_jobs")).items() if value}
+        jobs = {labels: value for labels, value in (await exporter.values("hpc_jobs")).items() if value}
         assert jobs == {("", "a,b", "queued"): 1, ("physics", "batch", "queued"): 1}
-        reasons = await exporter.samples("hpc_pending_jobs")
+        reasons = await exporter.values("hpc_pending_jobs")
         assert reasons == {("", "test", "priority"): 1, ("physics", "test", "priority"): 1}
 
 
@@ -303,10 +246,10 @@ async def test_a_job_counts_once_with_its_own_times_over_a_restart(network: Netw
         for _ in range(3):
             await exporter.poll()
         await asyncio.sleep(0)
-        finished = await exporter.samples("hpc_jobs_finished_total")
+        finished = await exporter.values("hpc_jobs_finished_total")
         counted = {labels[-1]: value for labels, value in finished.items() if value}
         assert counted == {"failed": 1, "vanished_queued": 1}
-        tracked = await exporter.samples("hpc_exporter_tracked_jobs")
+        tracked = await exporter.values("hpc_exporter_tracked_jobs")
         assert tracked == {(): 0}
 
 
@@ -318,7 +261,7 @@ async def test_an_array_that_is_cut_off_is_completed_by_the_states_of_its_tasks(
     rest.rows["states"] = [{"job_id": f"5_{task}", "state": ["PENDING"]} for task in (1, 3, 12, 14)]
     async with running(tmp_path, await rest.start(network)) as exporter:
         assert await exporter.poll() == ""
-        assert (await exporter.samples("hpc_member_jobs"))["chemistry", "test", "queued"] == 4
+        assert (await exporter.values("hpc_member_jobs"))["chemistry", "test", "queued"] == 4
         assert rest.requests[-2:] == ["/slurm/v0.0.42/jobs/", "/slurm/v0.0.42/jobs/state/"]
 
 
@@ -336,14 +279,14 @@ async def test_tasks_that_are_cancelled_together_are_those_that_waited(network: 
         rest.rows["jobs"] = [new(**cancelled, job_id=5, array_job_id=5), started]
         for _ in range(3):
             await exporter.poll()
-        finished = await exporter.samples("hpc_jobs_finished_total")
+        finished = await exporter.values("hpc_jobs_finished_total")
         assert {labels[-1]: value for labels, value in finished.items() if value} == {"deleted": 2}
-        assert (await exporter.samples("hpc_member_jobs"))["chemistry", "test", "deleted"] == 2
+        assert (await exporter.values("hpc_member_jobs"))["chemistry", "test", "deleted"] == 2
     # One that no poll saw is a job like any other.
     rest.rows["jobs"] = [new(**cancelled, job_id=9, array_job_id=9)]
     async with running(tmp_path, url) as exporter:
         await exporter.poll()
-        assert (await exporter.samples("hpc_member_jobs"))["chemistry", "test", "deleted"] == 1
+        assert (await exporter.values("hpc_member_jobs"))["chemistry", "test", "deleted"] == 1
 
 
 async def test_the_first_job_of_a_member_has_its_true_wait(network: Network, tmp_path: Path) -> None:
@@ -353,10 +296,10 @@ async def test_the_first_job_of_a_member_has_its_true_wait(network: Network, tmp
         now = exporter.app._clock.now()
         rest.rows["jobs"] = [old(**{**RUNNING, "submit_time": int(now) - 600, "start_time": int(now) - 300})]
         await exporter.poll()
-        assert await exporter.samples("hpc_job_observed_wait_seconds_count") == {("chemistry", "batch"): 0}
+        assert await exporter.values("hpc_job_observed_wait_seconds_count") == {("chemistry", "batch"): 0}
         now = exporter.app._clock.now()
         times = {"submit_time": int(now) + 2, "start_time": int(now) + 5}
         rest.rows["jobs"] = [*rest.rows["jobs"], old(**{**RUNNING, **times}, job_id=18, user_name="bob")]
         await exporter.poll()
-        waits = await exporter.samples("hpc_job_observed_wait_seconds_sum")
+        waits = await exporter.values("hpc_job_observed_wait_seconds_sum")
         assert waits["chemistry", "batch"] == 3
