@@ -9,7 +9,7 @@ import asyncio
 import random
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import sqrt
@@ -135,18 +135,16 @@ def busy_region(factor: int = 4) -> RegionSpec:
 def replay(scenario: Scenario, seed: int) -> Result:
     """Simulate a region, poll it as the scenario says, and compare what the tracker counts with the truth."""
     spec = replace(busy_region(), ended_listed_for=scenario.ended_listed_for)
-    truth = _truth(spec, seed, scenario)
-    chosen = {job_id for job_id, job in truth.items() if _all_runs_longer(job, scenario)}
-    comparison = _Comparison(scenario, truth)
+    chosen = _lasting(spec, seed, scenario) if scenario.longer_than else None
+    comparison = _Comparison(scenario)
+    system = _system(spec, seed)
     with tempfile.TemporaryDirectory() as folder:
         tracker = Tracker()
-        for poll in _polls(spec, seed, scenario):
+        for poll in _polls(system, seed, scenario):
             if poll.restart_before:
                 tracker = asyncio.run(_restarted(tracker, Path(folder) / "tracker.db"))
-            jobs = tuple(_record(job) for job in poll.jobs if job.id in chosen)
-            listing = JobListing(jobs, rejected=0 if poll.complete else 1)
-            comparison.take(tracker, poll, listing)
-    comparison.conclude(tracker)
+            comparison.take(tracker, poll, [job for job in poll.jobs if chosen is None or job.id in chosen])
+    comparison.conclude(tracker, _truth(system, scenario))
     return comparison.result
 
 
@@ -190,9 +188,10 @@ def ended_jobs(scenario: Scenario, seed: int) -> Ended:
     The history is read after each good poll, in windows that overlap by more than the delay of its rows.
     """
     spec = replace(busy_region(), ended_listed_for=scenario.ended_listed_for)
-    truth = _truth(spec, seed, scenario)
+    system = _system(spec, seed)
     # An outage at the end says nothing of the jobs that end in it.
-    end = max(poll.at for poll in _polls(spec, seed, scenario))
+    end = max(poll.at for poll in _polls(system, seed, scenario))
+    truth = _truth(system, scenario)
     chosen = {
         job.id: job
         for job in truth.values()
@@ -204,7 +203,7 @@ def ended_jobs(scenario: Scenario, seed: int) -> Ended:
     found, spells = Ended(), list[tuple[str, Spell]]()
     with tempfile.TemporaryDirectory() as folder:
         tracker = Tracker()
-        for poll in _polls(spec, seed, scenario):
+        for poll in _polls(_system(spec, seed), seed, scenario):
             if poll.restart_before:
                 tracker = asyncio.run(_restarted(tracker, Path(folder) / "tracker.db"))
             key = MemberKey(poll.user, "1", poll.user)
@@ -277,28 +276,34 @@ def _compare_ended(
         found.cpu_seconds += view.cpu_seconds or 0.0
 
 
-def _truth(spec: RegionSpec, seed: int, scenario: Scenario) -> dict[int, JobTruth]:
-    system = BatchSystem(spec, seed, START - WARM_UP)
+def _system(spec: RegionSpec, seed: int) -> BatchSystem:
+    return BatchSystem(spec, seed, START - WARM_UP)
+
+
+def _truth(system: BatchSystem, scenario: Scenario) -> dict[int, JobTruth]:
+    """Return all jobs at the end of the scenario, by their numbers."""
     system.advance_to(START + scenario.days * 86400)
     return {job.id: job for job in system.truth()}
 
 
+def _lasting(spec: RegionSpec, seed: int, scenario: Scenario) -> set[int]:
+    """Return the jobs that are submitted after the first poll, are over before the last, and have not one short run."""
+    truth = _truth(_system(spec, seed), scenario)
+    return {job_id for job_id, job in truth.items() if _all_runs_longer(job, scenario)}
+
+
 def _all_runs_longer(job: JobTruth, scenario: Scenario) -> bool:
-    """With `longer_than`: submitted after the first poll, over before the last, and not one short run."""
-    if not scenario.longer_than:
-        return True
     first, last = START + scenario.interval, START + scenario.days * 86400 - 3 * scenario.interval
     inside = job.submitted > first and job.ended is not None and job.ended < last
     lengths = [(run.ended or last) - run.started for run in job.runs]
     return inside and all(length > scenario.longer_than * scenario.interval for length in lengths)
 
 
-def _polls(spec: RegionSpec, seed: int, scenario: Scenario) -> Iterator[Poll]:
+def _polls(system: BatchSystem, seed: int, scenario: Scenario) -> Iterator[Poll]:
     """Successful polls in order of time; every user has a phase of its own, as in the exporter."""
-    system = BatchSystem(spec, seed, START - WARM_UP)
     rng = random.Random(f"polls {seed}")  # noqa: S311 - a measurement that can be repeated
     seconds = scenario.days * 86400
-    phases = {user.name: rng.uniform(0, scenario.interval) for user in spec.users}
+    phases = {user.name: rng.uniform(0, scenario.interval) for user in system.spec.users}
     outages = [(begin, begin + rng.uniform(600, 7200)) for begin in _moments(rng, scenario.outages, seconds)]
     restarts = [START + moment for moment in _moments(rng, scenario.restarts, seconds)]
     for number in range(int(seconds / scenario.interval)):
@@ -349,9 +354,9 @@ def _record(job: SimJob, *, live: bool = False) -> Job:
 class _Comparison:
     """Takes in polls and spells on one side, the truth on the other."""
 
-    def __init__(self, scenario: Scenario, truth: dict[int, JobTruth]) -> None:
+    def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.truth = truth
+        self.truth: dict[int, JobTruth] = {}  # at the end
         self.result = Result(scenario)
         self.observed: dict[int, Observed] = {}
         self.listed: defaultdict[str, set[int]] = defaultdict(set)  # by user, not yet gone
@@ -359,8 +364,9 @@ class _Comparison:
         self.waits: list[Spell] = []
         self.runs: list[Spell] = []
 
-    def take(self, tracker: Tracker, poll: Poll, listing: JobListing) -> None:
+    def take(self, tracker: Tracker, poll: Poll, jobs: Sequence[SimJob]) -> None:
         key = MemberKey("kunshan", "1", poll.user)
+        listing = JobListing(tuple(map(_record, jobs)), rejected=0 if poll.complete else 1)
         step = tracker.work(tracker.join(key), listing, poll.at, self.scenario.interval)
         tracker.record(key, step)
         events = step.update.events
@@ -368,22 +374,22 @@ class _Comparison:
         self.runs += events.runs
         self.result.censored.update(events.censored)
         self.times[poll.user].append(poll.at)
-        self._note(poll, {int(job.id) for job in listing.jobs})
+        self._note(poll, jobs)
 
-    def _note(self, poll: Poll, ids: set[int]) -> None:
-        """Note what the truth was at this time, of the jobs that the poll showed."""
-        open_ids = self.listed[poll.user]
-        for job_id in ids:
-            observed = self.observed.setdefault(job_id, Observed())
-            observed.states.append(_state_at(self.truth[job_id], poll.at))
+    def _note(self, poll: Poll, jobs: Sequence[SimJob]) -> None:
+        """Note the states of the jobs that the poll showed."""
+        open_ids, ids = self.listed[poll.user], {job.id for job in jobs}
+        for job in jobs:
+            observed = self.observed.setdefault(job.id, Observed())
+            observed.states.append(job.state)
             observed.missed = 0
         if poll.complete:
             for job_id in open_ids - ids:
                 self.observed[job_id].missed += 1
         self.listed[poll.user] = {job_id for job_id in open_ids | ids if self.observed[job_id].missed < 2}
 
-    def conclude(self, tracker: Tracker) -> None:
-        result = self.result
+    def conclude(self, tracker: Tracker, truth: dict[int, JobTruth]) -> None:
+        self.truth, result = truth, self.result
         result.jobs = len(self.observed)
         for key in tracker.members():
             view = tracker.member(key)
@@ -456,10 +462,6 @@ def _turns(states: list[State]) -> int:
     """Return the number of changes between waiting and nodes."""
     sides = [state in PENDING for state in states if state in PENDING | ON_NODES]
     return sum(a != b for a, b in pairwise(sides))
-
-
-def _state_at(job: JobTruth, at: float) -> State:
-    return [state for time, state in job.changes if time <= at][-1]
 
 
 def _stretches(job: JobTruth, states: set[State]) -> list[tuple[float, float]]:
