@@ -25,6 +25,12 @@ hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Let `-n auto` start more processes than there are processors: many tests wait for other processes."""
+    processors = os.cpu_count() or 1
+    return max(processors, min(2 * processors, 8))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """Let the processes of tests notice a Ctrl-C, also where the tests themselves run in the background and do not."""

@@ -246,7 +246,8 @@ class DataJob(NamedTuple):
 def data_jobs(batch: BatchSystem, queues: Collection[str], since: float) -> list[DataJob]:
     """Return the jobs in some of the batch system's queues that were created since a Unix time, the latest first."""
     live = (job for user in batch.spec.users for job in batch.jobs(user.name))
-    over = (ending for ending in batch.endings(0.0, batch.now) if ending.state is not State.REQUEUED)
+    # Who was created since has ended since.
+    over = (ending for ending in batch.endings(since, batch.now) if ending.state is not State.REQUEUED)
     found = [
         DataJob(job, JOB_STATUS.get(job.state, "RUNNING"), job.started if job.state in ON_NODES else None)
         for job in live

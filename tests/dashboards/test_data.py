@@ -28,7 +28,7 @@ END = 1_750_000_000.0
 PENDING = (State.QUEUED, State.HELD, State.WAITING, State.REQUEUED)
 
 
-BAD_DAY = Story(hours=2, state="broken", end=END, scrape_interval=60, shards=2)
+BAD_DAY = Story(hours=2, state="broken", end=END, scrape_interval=75, poll_interval=120, shards=2)
 
 
 class Thrice(Record):

@@ -33,7 +33,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project with one file more."""
     tree = tmp_path_factory.mktemp("tree")
     for part in PARTS:
-        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "runbooks", "images"))
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("runbooks", "images"))
     assert not (tree / FILE).exists()
     (tree / FILE).write_text(CODE, encoding="utf-8")
     return tree

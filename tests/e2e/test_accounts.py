@@ -131,8 +131,8 @@ STEP = 10.0
 @pytest.mark.parametrize(
     ("lives", "failing"),
     [
-        pytest.param(40, (), id="renewed"),
-        pytest.param(15, (Fault(kind="status", endpoint="next"),), id="no renewal"),
+        pytest.param(20, (), id="renewed"),
+        pytest.param(10, (Fault(kind="status", endpoint="next"),), id="no renewal"),
     ],
 )
 async def test_over_many_lives_of_tokens_no_poll_fails(tmp_path: Path, lives: int, failing: Sequence[Fault]) -> None:

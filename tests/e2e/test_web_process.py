@@ -35,7 +35,7 @@ async def test_tls_and_a_password_before_everything(tmp_path: Path, region: Scri
     """Only the right client gets a response, on every path; no secret is logged."""
     authority = Authority(tmp_path)
     authority.issue("prometheus", "prometheus")
-    password_hash = hashed("wonderland-4711", 10)
+    password_hash = hashed("wonderland-4711", 7)
     tls = {**authority.issue(), "client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
     write(tmp_path / "web.yml", tls_server_config=tls, basic_auth_users={"alice": password_hash})
     text = configuration(cluster(region.url))
@@ -47,10 +47,10 @@ async def test_tls_and_a_password_before_everything(tmp_path: Path, region: Scri
             assert await status(exporter, client, "wrong", path) == 401
             with pytest.raises(aiohttp.ClientError):
                 await status(exporter, authority.client(), "wonderland-4711", path)
-        # 300 parallel logins, right and wrong ones.
-        passwords = ["wonderland-4711" if number % 3 else f"wrong{number % 30}" for number in range(300)]
+        # Parallel logins, right and wrong ones.
+        passwords = ["wonderland-4711" if number % 3 else f"wrong{number % 30}" for number in range(150)]
         found = Counter(await asyncio.gather(*(answered(exporter, client, password) for password in passwords)))
-        assert found == {200: 200, 401: 100}
+        assert found == {200: 100, 401: 50}
     for secret in ("wonderland-4711", password_hash):
         assert secret not in exporter.stderr + exporter.stdout
 
