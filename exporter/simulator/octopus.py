@@ -246,7 +246,7 @@ class DataJob(NamedTuple):
 def data_jobs(batch: BatchSystem, queues: Collection[str], since: float) -> list[DataJob]:
     """Return the jobs in some of the batch system's queues that were created since a Unix time, the latest first."""
     live = (job for user in batch.spec.users for job in batch.jobs(user.name))
-    # Who was created since has ended since.
+    # A job that was created since has not ended before.
     over = (ending for ending in batch.endings(since, batch.now) if ending.state is not State.REQUEUED)
     found = [
         DataJob(job, JOB_STATUS.get(job.state, "RUNNING"), job.started if job.state in ON_NODES else None)
