@@ -335,12 +335,11 @@ class Application:
         while True:
             self._members_wanted.clear()
             pause = HOUR if await self._update_members() else PAUSE_AFTER_FAILURE
-            waits = [asyncio.ensure_future(each) for each in (self._clock.sleep(pause), self._members_wanted.wait())]
+            timer = self._clock.call_later(pause, self._members_wanted.set)
             try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                await self._members_wanted.wait()
             finally:
-                for each in waits:
-                    each.cancel()
+                timer.cancel()
 
     async def _update_members(self) -> bool:
         """Ask for members, and poll those that there are now; whether all was answered."""
