@@ -507,7 +507,9 @@ async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asy
                 # aiohttp's own time limit applies to its own waits only.
                 async with asyncio.timeout(patience):
                     locked = await one_long.acquire()
+        return bytes(body)
     finally:
+        # Errors of aiohttp are part of cycles, and hold it by their tracebacks: until a collection that hardly ever takes place.
+        body.clear()
         if locked:
             one_long.release()
-    return bytes(body)

@@ -1,8 +1,10 @@
 """One request and its answer, or whatever comes instead of one."""
 
 import asyncio
+import gc
 import gzip
 import socket
+import tracemalloc
 import zlib
 from contextlib import ExitStack
 
@@ -246,6 +248,29 @@ async def test_a_broken_answer_is_a_poll_error_in_plain_words(
     with pytest.raises(kind, match=text) as error:
         await network.upstream().call(get(await network.serve_raw(broken)), body_of)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("short_backoff")
+async def test_nothing_is_left_of_answers_that_broke_off(network: Network) -> None:
+    """Errors with their tracebacks can be garbage that only a full collection frees, which hardly ever takes place."""
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + LIMIT * b"1")
+        await writer.drain()
+        writer.close()
+
+    upstream, url = network.upstream(retries=9), await network.serve_raw(cut)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        with pytest.raises(UpstreamConnectionError, match="broke off"):
+            await upstream.call(get(url), body_of)
+        assert tracemalloc.get_traced_memory()[0] < 2 * LIMIT
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 async def test_a_reset_connection_is_a_connection_failure(network: Network) -> None:
