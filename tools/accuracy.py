@@ -25,7 +25,8 @@ from exporter.tracking import MemberKey, Store, Tracker
 from exporter.tracking.history import take_ends
 from exporter.tracking.machine import advance
 from exporter.tracking.model import Spell, Update
-from exporter.tracking.tracker import GroupTotals, Step
+from exporter.tracking.totals import GroupTotals
+from exporter.tracking.tracker import Step
 
 START = 1_700_000_000.0
 WARM_UP = 6 * 3600.0

@@ -5,11 +5,11 @@ which is what the application uses. `StateFileError` says that the file cannot b
 """
 
 from exporter.tracking.arrays import followed_id
-from exporter.tracking.histogram import Histogram
 from exporter.tracking.model import MemberKey, Phase, TrackedJob
 from exporter.tracking.service import TrackingService
 from exporter.tracking.store import StateFileError, Store
-from exporter.tracking.tracker import GroupTotals, MemberTotals, Tracker, TrackerState
+from exporter.tracking.totals import GroupTotals, Histogram, MemberTotals
+from exporter.tracking.tracker import Tracker, TrackerState
 from exporter.tracking.waits import WaitView
 
 __all__ = [

@@ -13,7 +13,8 @@ import msgspec
 
 from exporter.tracking.bounds import WaitClass
 from exporter.tracking.model import PARTS, KnownEnd, MemberKey, Pending, Time, TrackedJob
-from exporter.tracking.tracker import Batch, GroupKey, GroupTotals, MemberChange, TrackedMember, TrackerState
+from exporter.tracking.totals import GroupTotals, TrackedMember
+from exporter.tracking.tracker import Batch, GroupKey, MemberChange, TrackerState
 from exporter.tracking.waits import ClassKey
 
 EntryKey = tuple[str, str, str, str]  # a member's, and the id

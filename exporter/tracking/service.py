@@ -14,7 +14,8 @@ from exporter.supervise import TaskObserver, supervise
 from exporter.threads import off_loop
 from exporter.tracking.model import MemberKey
 from exporter.tracking.store import StateFileError, StateFileLostError, Store
-from exporter.tracking.tracker import Batch, GroupKey, GroupTotals, MemberTotals, Step, TrackedMember, Tracker
+from exporter.tracking.totals import GroupTotals, MemberTotals, TrackedMember
+from exporter.tracking.tracker import Batch, GroupKey, Step, Tracker
 from exporter.tracking.waits import WaitView
 
 log = structlog.get_logger()

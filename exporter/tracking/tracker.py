@@ -1,147 +1,29 @@
 """All members' states and totals, in memory, and what has changed since it was last written to disk."""
 
-from collections.abc import Collection, Mapping, Sequence
-from copy import copy
-from itertools import product
-from typing import Annotated, Final, Literal, TypeVar, get_args
+from collections.abc import Collection, Sequence
+from typing import Final, Literal, TypeVar, get_args
 
 import msgspec
-from msgspec.structs import replace
 
-from exporter.records import EndedJob, JobListing, JobState
+from exporter.records import EndedJob, JobListing
 from exporter.tracking.bounds import WaitClass
-from exporter.tracking.histogram import BUCKETS, Count, Histogram, Seconds
 from exporter.tracking.history import take_ends
 from exporter.tracking.machine import advance
 from exporter.tracking.model import (
-    BASES,
-    CENSOR_REASONS,
-    MEASURES,
-    NEVER,
-    OUTCOMES,
     REMEMBERED_SECONDS,
-    Basis,
-    CensorReason,
-    Events,
-    Measure,
     MemberKey,
     MemberState,
-    Moment,
-    Outcome,
     Parts,
-    Phase,
     TrackedJob,
     Update,
 )
+from exporter.tracking.totals import GroupTotals, MemberTotals, TrackedMember
 from exporter.tracking.waits import ClassKey, Waits, WaitView
 
 GroupKey = tuple[str, str]  # source, group_id
 Name = TypeVar("Name")
 
 _ENCODE: Final = msgspec.msgpack.encode
-
-# A scheduler whose queues have other names all the time must not fill the memory: those of further ones count without name.
-MOST_QUEUES: Final = 256
-
-
-_Before = Annotated[str, msgspec.Meta(pattern=f"^(none|{'|'.join(JobState)})$")]
-_After = Annotated[str, msgspec.Meta(pattern=f"^(gone|{'|'.join(JobState)})$")]
-
-
-class MemberTotals(msgspec.Struct, forbid_unknown_fields=True):
-    """A member's counters since it was first polled.
-
-    `transitions` holds what occurred, by (from_state, to_state); `finished` every outcome. Resource seconds are None until
-    an amount was listed: what the upstream never sends is unknown, not 0. `oldest_queued` is Unix seconds, None where no
-    job waits.
-    """
-
-    transitions: dict[tuple[_Before, _After], Count] = msgspec.field(default_factory=dict)
-    finished: dict[Outcome, Count] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
-    cpu_seconds: Seconds | None = None
-    gpu_seconds: Seconds | None = None
-    dcu_seconds: Seconds | None = None
-    unaccounted_seconds: Seconds = 0.0
-    oldest_queued: Moment | None = None
-
-    def add(self, update: Update) -> None:
-        events = update.events
-        _add_counts(self.transitions, events.transitions)
-        _add_counts(self.finished, events.finished)
-        known, seconds = events.amounts_known, events.resource_seconds
-        self.cpu_seconds = _added(self.cpu_seconds, seconds[0], known[0])
-        self.gpu_seconds = _added(self.gpu_seconds, seconds[1], known[1])
-        self.dcu_seconds = _added(self.dcu_seconds, seconds[2], known[2])
-        self.unaccounted_seconds += events.unaccounted
-        self.oldest_queued = update.oldest_waiting
-
-    def copied(self) -> "MemberTotals":
-        """Return the counters as they are now."""
-        return replace(self, transitions=dict(self.transitions), finished=dict(self.finished))
-
-
-class Spells(msgspec.Struct, forbid_unknown_fields=True):
-    """Histograms of the waits and runs in one queue."""
-
-    waits: Histogram = msgspec.field(default_factory=Histogram)
-    runs: Histogram = msgspec.field(default_factory=Histogram)
-
-
-class GroupTotals(msgspec.Struct, forbid_unknown_fields=True):
-    """A group's histograms and counters; they outlive the members that they came from.
-
-    `queues` by name, which is empty where the queue is not known; `observed` and `censored` hold every combination.
-    """
-
-    queues: dict[str, Spells] = msgspec.field(default_factory=dict)
-    observed: dict[tuple[Measure, Basis], Count] = msgspec.field(
-        default_factory=lambda: dict.fromkeys(product(MEASURES, BASES), 0)
-    )
-    censored: dict[tuple[Measure, CensorReason], Count] = msgspec.field(
-        default_factory=lambda: dict.fromkeys(product(MEASURES, CENSOR_REASONS), 0)
-    )
-
-    def add(self, other: "GroupTotals") -> None:
-        for queue, spells in other.queues.items():
-            mine = self.of_queue(queue)
-            mine.waits.add(spells.waits)
-            mine.runs.add(spells.runs)
-        _add_counts(self.observed, other.observed)
-        _add_counts(self.censored, other.censored)
-
-    def of_queue(self, queue: str) -> Spells:
-        """Return the histograms of a queue, new if need be."""
-        name = queue if queue in self.queues or len(self.queues) < MOST_QUEUES else ""
-        if name not in self.queues:
-            self.queues[name] = Spells()
-        return self.queues[name]
-
-    def copied(self) -> "GroupTotals":
-        """Return the counters as they are now, with one queue at least."""
-        # `add` replaces the counts of a histogram, and never changes them in place.
-        queues = {
-            queue: Spells(copy(spells.waits), copy(spells.runs))
-            for queue, spells in (self.queues or {"": Spells()}).items()
-        }
-        return GroupTotals(queues, dict(self.observed), dict(self.censored))
-
-    @classmethod
-    def of(cls, events: Events) -> "GroupTotals":
-        """Return the contribution of one listing to its group.
-
-        A queue is there, at 0, as soon as a job of it is listed.
-        """
-        totals = cls()
-        _add_counts(totals.censored, events.censored)
-        for queue in sorted(events.queues):
-            totals.of_queue(queue)
-        for spell in events.waits:
-            totals.of_queue(spell.queue).waits.observe(spell.seconds)
-            totals.observed["wait", spell.basis] += 1
-        for spell in events.runs:
-            totals.of_queue(spell.queue).runs.observe(spell.seconds)
-            totals.observed["run", spell.basis] += 1
-        return totals
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -153,11 +35,6 @@ class Step(msgspec.Struct, frozen=True):
     update: Update
     group: GroupTotals
     interval: float
-
-
-class TrackedMember(msgspec.Struct):
-    state: MemberState = msgspec.field(default_factory=MemberState)
-    totals: MemberTotals = msgspec.field(default_factory=MemberTotals)
 
 
 class TrackerState(msgspec.Struct):
@@ -222,7 +99,7 @@ class Tracker:
 
     def __init__(self, state: TrackerState | None = None, *, persistent: bool = True) -> None:
         self._members = state.members if state else {}
-        self._groups = {key: _rebinned(totals) for key, totals in state.groups.items()} if state else {}
+        self._groups = {key: totals.rebinned() for key, totals in state.groups.items()} if state else {}
         self._marks = state.marks if state else {}
         self._persistent = persistent
         self._batch = Batch()
@@ -230,13 +107,7 @@ class Tracker:
         self._tracked: dict[str, int] = {}
         for key, member in self._members.items():
             self._count(key.source, len(member.state.jobs))
-        waiting = (
-            (key, job_id)
-            for key, member in self._members.items()
-            for job_id, job in member.state.jobs.items()
-            if job.phase is Phase.WAIT
-        )
-        self._waits = Waits(state.waits if state else {}, waiting, self._known_waiting)
+        self._waits = Waits(state.waits if state else {}, self._members)
 
     def observe(
         self, key: MemberKey, listing: JobListing, at: float, interval: float, grace: float | None = None
@@ -341,14 +212,6 @@ class Tracker:
     def sources_with_waits(self) -> Collection[str]:
         return self._waits.sources()
 
-    def _known_waiting(self, key: MemberKey, job_id: str) -> float:
-        """Return until when a job is known to wait; NEVER where it does not."""
-        member = self._members.get(key)
-        job = member.state.jobs.get(job_id) if member else None
-        if member is None or job is None or job.phase is not Phase.WAIT:
-            return NEVER
-        return member.state.last if job.known is None else job.known
-
     def tracked_jobs(self, source: str) -> int:
         """Return the number of followed jobs of a source's members."""
         return self._tracked.get(source, 0)
@@ -429,20 +292,3 @@ def _change(member: TrackedMember, parts: Parts, *, rewrite: bool = False) -> Me
     state = member.state
     whole = MemberState(last=state.last, complete=state.complete, oldest_waiting=state.oldest_waiting, gaps=state.gaps)
     return MemberChange(_ENCODE(TrackedMember(whole, member.totals)), parts, rewrite)
-
-
-def _added(total: float | None, seconds: float, known: bool) -> float | None:
-    return None if total is None and not known else (total or 0.0) + seconds
-
-
-def _add_counts(counts: dict[Name, int], more: Mapping[Name, int]) -> None:
-    for name, count in more.items():
-        counts[name] = counts.get(name, 0) + count
-
-
-def _rebinned(totals: GroupTotals) -> GroupTotals:
-    queues = {
-        queue: Spells(spells.waits.rebinned(BUCKETS), spells.runs.rebinned(BUCKETS))
-        for queue, spells in totals.queues.items()
-    }
-    return GroupTotals(queues, totals.observed, totals.censored)

@@ -1,13 +1,14 @@
 """The waits of all regions by queue: which head belongs to which class, and until when it is known to wait."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
 
 from exporter.tracking.bounds import QUANTILES, Bounds, WaitClass
-from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, Queued
+from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, MemberState, Phase, Queued
+from exporter.tracking.totals import TrackedMember
 
 # A scheduler whose queues have other names all the time must not fill the memory: those of further ones are not followed.
 MOST_CLASSES: Final = 256  # of one source
@@ -55,20 +56,12 @@ class WaitView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waits:
-    """The classes of all sources.
+    """The classes of all sources."""
 
-    `known` says until when a member's job is known to wait: usually, until the member's last listing.
-    """
-
-    def __init__(
-        self,
-        classes: dict[ClassKey, WaitClass],
-        waiting: Iterable[tuple[MemberKey, str]],
-        known: Callable[[MemberKey, str], float],
-    ) -> None:
-        """Find among the jobs that are `waiting` the heads that do in `classes`."""
+    def __init__(self, classes: dict[ClassKey, WaitClass], members: Mapping[MemberKey, TrackedMember]) -> None:
+        """Find among the jobs of `members`, who come and go, the heads that wait in `classes`."""
         self._classes = classes
-        self._known = known
+        self._members = members
         self._changed: set[ClassKey] = set()
         # By class and by source, each with the time when it was made. A class that has changed is not there.
         self._view_of: dict[ClassKey, tuple[float, WaitView]] = {}
@@ -76,14 +69,15 @@ class Waits:
         # The class of each head that waits, by its member and job id, and the other way round by its key.
         self._heads: dict[MemberKey, dict[str, ClassKey]] = {}
         self._followed: dict[ClassKey, dict[str, tuple[MemberKey, str]]] = {key: {} for key in classes}
-        self._find_heads(waiting)
+        self._find_heads()
 
-    def _find_heads(self, waiting: Iterable[tuple[MemberKey, str]]) -> None:
+    def _find_heads(self) -> None:
         lost = {key: (name, waits) for name, waits in self._classes.items() for key in waits.waiting()}
         if lost:
-            for member, job_id in waiting:
-                if (found := lost.pop(key_of(member, job_id), None)) is not None:
-                    self._follow(found[0], member, job_id)
+            for member, tracked in self._members.items():
+                for job_id, job in tracked.state.jobs.items():
+                    if job.phase is Phase.WAIT and (found := lost.pop(key_of(member, job_id), None)) is not None:
+                        self._follow(found[0], member, job_id)
         for key, (_, waits) in lost.items():
             waits.left(key, 0.0)
 
@@ -131,6 +125,14 @@ class Waits:
 
     def _seen(self, name: ClassKey) -> dict[str, float]:
         return {key: self._known(*job) for key, job in self._followed[name].items()}
+
+    def _known(self, member: MemberKey, job_id: str) -> float:
+        """Return until when a job is known to wait: usually, until its member's last listing. NEVER where it does not."""
+        state = self._members[member].state if member in self._members else MemberState()
+        job = state.jobs.get(job_id)
+        if job is None or job.phase is not Phase.WAIT:
+            return NEVER
+        return state.last if job.known is None else job.known
 
     def _change(self, name: ClassKey) -> None:
         self._changed.add(name)

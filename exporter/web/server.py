@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, Final, Protocol, TypeVar
 
@@ -180,12 +180,7 @@ class Routes:
         except QueryError as error:
             body = msgspec.json.encode({"error": str(error)})
             return web.Response(status=400, body=body, content_type="application/json", headers=headers)
-        body = await self._exporter.status_as(encoded, selection)
-        answer = web.Response(
-            body=body, content_type="application/json", headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
-        )
-        answer.enable_compression()
-        return answer
+        return compressed(await self._exporter.status_as(encoded, selection), "application/json", headers)
 
     async def csv(self, request: web.Request) -> web.Response:
         view = request.path.rpartition("/")[2].removesuffix(".csv")
@@ -195,19 +190,15 @@ class Routes:
             return web.Response(status=400, text=f"{error}\n")
         texts = Texts(chosen_language(request.query.get("lang"), request.headers.get("Accept-Language")))
         bom = request.query.get("bom") == "1"
-        text = await self._exporter.status_as(
-            lambda status: csv_of(status, texts, query, bom=bom), everything(query.selection.jobs)
+        content = await self._exporter.status_as(
+            lambda status: csv_of(status, texts, query, bom=bom).encode(), everything(query.selection.jobs)
         )
         headers = {
             "Cache-Control": "no-store",
             "Content-Disposition": f'attachment; filename="{view}.csv"',
             "X-Content-Type-Options": "nosniff",
         }
-        answer = web.Response(
-            text=text, content_type="text/csv", headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
-        )
-        answer.enable_compression()
-        return answer
+        return compressed(content, "text/csv", headers, charset="utf-8")
 
     async def config(self, _request: web.Request) -> web.Response:
         return web.Response(text=await self._exporter.effective_config(), content_type=TEXT)
@@ -219,15 +210,11 @@ class Routes:
             return web.Response(status=400, text=f"{error}\n")
         texts = Texts(chosen_language(request.query.get("lang"), request.headers.get("Accept-Language")))
 
-        def html(status: dict[str, Any]) -> str:
-            return StatusPage(status, texts, self._telemetry_path, query).html()
+        def html(status: dict[str, Any]) -> bytes:
+            return StatusPage(status, texts, self._telemetry_path, query).html().encode()
 
         page = await self._exporter.status_as(html, everything(query.selection.jobs))
-        answer = web.Response(
-            text=page, content_type="text/html", headers=PAGE_HEADERS, zlib_executor_size=COMPRESSED_ON_LOOP
-        )
-        answer.enable_compression()
-        return answer
+        return compressed(page, "text/html", PAGE_HEADERS, charset="utf-8")
 
     async def to_page(self, request: web.Request) -> web.Response:
         """Add the slash that relative links need."""
@@ -243,6 +230,15 @@ class Routes:
         if any(each.value in (tag, "*") for each in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         return web.Response(body=content, headers={"Content-Type": content_type, **headers})
+
+
+def compressed(body: bytes, content_type: str, headers: Mapping[str, str], charset: str | None = None) -> web.Response:
+    """Return an answer that is compressed where the client takes that, a long one in a thread."""
+    answer = web.Response(
+        body=body, content_type=content_type, charset=charset, headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
+    )
+    answer.enable_compression()
+    return answer
 
 
 def everything(jobs: JobSelection | None) -> Selection:

@@ -14,7 +14,7 @@ import pytest
 from exporter.cli.http_client import Access
 from exporter.cli.report_sources import Period, from_prometheus
 from exporter.simulator import SimJob, Simulator, State
-from exporter.tracking.histogram import BUCKETS
+from exporter.tracking.totals import BUCKETS
 from tests.dashboards.boards import ENGLISH, filled_in, panels, targets, variables
 from tests.e2e.real import real_part
 from tests.rules.test_rules import ALERTS, RECORDINGS, THRESHOLDS

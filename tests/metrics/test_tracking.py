@@ -4,7 +4,7 @@ from exporter.metrics.format import Chunks
 from exporter.metrics.tracking import tracked_group, tracked_member, waits
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, Tracker, WaitView
-from exporter.tracking.tracker import MOST_QUEUES
+from exporter.tracking.totals import MOST_QUEUES
 from exporter.tracking.waits import ClassKey, Promise
 
 KEY = MemberKey("kunshan", "533686286955839488", "test")

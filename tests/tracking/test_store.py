@@ -10,7 +10,7 @@ import pytest
 
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, StateFileError, Store, Tracker, TrackerState
-from exporter.tracking.histogram import BUCKETS, Histogram
+from exporter.tracking.totals import BUCKETS, Histogram
 from tests.tracking.files import loaded, pragma, saved
 from tests.tracking.lives import INTERVAL, KEY, listing, time_of
 

@@ -26,7 +26,7 @@ from exporter.sources.octopus.pages import Page, moment_of, read_page
 from exporter.sources.octopus.project import PROJECT, Project, whose
 from exporter.sources.source import Notice
 from exporter.sources.values import NULL, Id, Name, value_of
-from exporter.tracking.histogram import Histogram
+from exporter.tracking.totals import Histogram
 
 _KIND: Final = ("project", "kind")
 _SINCE: Final = (

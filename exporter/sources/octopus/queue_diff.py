@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from exporter.sources.octopus.reading import EntryId, QueueListing
-from exporter.tracking.histogram import Histogram
+from exporter.tracking.totals import Histogram
 
 
 @dataclass(frozen=True, slots=True)

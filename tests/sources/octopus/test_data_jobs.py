@@ -9,7 +9,7 @@ import pytest
 from exporter.simulator import Fault, Simulator, default_project
 from exporter.simulator.batch import State
 from exporter.sources.octopus.data_jobs import Ends
-from exporter.tracking.histogram import Histogram
+from exporter.tracking.totals import Histogram
 from tests.sources.octopus.test_project import POOL, configuration, running
 from tests.sources.stepped import INTERVAL
 from tests.support.clock import FakeClock
