@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -161,7 +162,8 @@ class RegionTokens:
     """The tokens of one region: its own, those of single users, and those that the member lists take."""
 
     def __init__(self, region: Region) -> None:
-        self._region = region
+        # Weak, so that a region is freed immediately after a reload, instead of being left to the garbage collector.
+        self._region = weakref.proxy(region)
         self._cluster = cluster = region.cluster
         self._own_metrics = region.context.own
         self._logins: dict[str, Upstream] = {}
