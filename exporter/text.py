@@ -24,6 +24,11 @@ _DIGITS = re.compile(r"([0-9]{1,18})")
 _HIDDEN = re.compile(f"[{_WITHOUT_GLYPH}]")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in English."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str, *, but: str = "") -> str:
     """`text` with a replacement character for each one that is not visible, except those in `but`."""
     return _replaced(text, but, lambda _character: "\ufffd")

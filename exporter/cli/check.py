@@ -41,7 +41,7 @@ from exporter.http import ALARMING_SKEW, Request, Response, clock_skew, on_respo
 from exporter.http.client import NOT_REPEATED
 from exporter.polling import Outcome, Target, TargetKey
 from exporter.redaction import redact
-from exporter.text import printable
+from exporter.text import counted, printable
 
 Step = Reach | Literal["login", "permission", "answer", "clock"]
 STEPS: Final[tuple[Step, ...]] = ("address", "connection", "TLS", "login", "permission", "answer", "clock")
@@ -97,9 +97,8 @@ def check(path: Path) -> int:
     try:
         warnings = validate(path)
     except ConfigurationError as error:
-        count = len(error.mistakes)
         print_line(str(error))
-        print_error(f"{path}: {count} mistake{'s' if count > 1 else ''}")
+        print_error(f"{path}: {counted(len(error.mistakes), 'mistake')}")
         return 1
     print_error(*(f"warning: {warning}" for warning in warnings))
     print_line(f"{path}: the configuration is {'valid' if warnings else 'fine'}")
@@ -369,7 +368,7 @@ def _flaw(result: CheckResult, outcome: Outcome) -> Finding | None:
     if unreadable := outcome.unreadable:
         return Finding(
             "answer",
-            f"{unreadable} record{'s' * (unreadable > 1)} of the answer could not be read",
+            f"{counted(unreadable, 'record')} of the answer could not be read",
             "please report what this host sends",
         )
     if result.skew is not None and abs(result.skew) >= ALARMING_SKEW:

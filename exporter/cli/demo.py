@@ -9,6 +9,7 @@ from exporter.cli import options, serve, simulate
 from exporter.cli.commands import Command
 from exporter.cli.output import print_error, print_line
 from exporter.simulator import Simulator, default_projects, default_regions
+from exporter.text import counted
 from exporter.web.listen import ListenError, parse_listen_address
 
 DEFAULT_LISTEN = "127.0.0.1:9851"
@@ -42,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def demo(args: argparse.Namespace) -> int:
     """Serve until told to stop; the exit status."""
-    told = f"Simulating {args.regions} region{'s' * (args.regions != 1)} in which time passes {args.speed_up:g} times as fast; Ctrl-C ends it ..."
-    print_error(told)
+    regions = counted(args.regions, "region")
+    print_error(f"Simulating {regions} in which time passes {args.speed_up:g} times as fast; Ctrl-C ends it ...")
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-demo-") as folder:
         async with Simulator(
             default_regions(args.regions),

@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +53,7 @@ from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.schedulers import ask_schedulers
 from exporter.sources.scnet.subjects import MEMBER
 from exporter.streams import deliver_stderr
-from exporter.text import escaped
+from exporter.text import counted, escaped
 
 # More jobs need --expect-count: a slip of the pipeline must not delete everything.
 SAFE_NUMBER: Final = 100
@@ -168,18 +168,13 @@ async def _preview(components: Components, cluster: Cluster, order: _Order) -> i
     if missing:
         listing = "not listed" if snapshot.complete else "not in the part of the list that could be read"
         warn(f"{listing}: {' '.join(missing)}")
-    would = _counted(job for job in listed if not ended(job))
+    would = counted(sum(not ended(job) for job in listed), "job")
     needed = f" --expect-count={len(order.job_ids)}" if len(order.job_ids) > SAFE_NUMBER else ""
     warn(
         f"nothing was deleted. With --yes{needed}, {would} of {order.user} would be, at scheduler {scheduler_id} of "
         f"{cluster.name}"
     )
     return 1 if missing else 0
-
-
-def _counted(jobs: Iterable[object]) -> str:
-    count = len(list(jobs))
-    return f"{count} job{'' if count == 1 else 's'}"
 
 
 async def _delete(components: Components, cluster: Cluster, order: _Order, audit_log: "AuditLog") -> int:
@@ -438,7 +433,7 @@ class _Run:
             return 0.0
         self.sent = job_ids
         # All that is left of a process that is killed before it writes its audit lines.
-        warn(f"asking {region.name} to delete {_counted(job_ids)} of {order.user}: {' '.join(job_ids)}")
+        warn(f"asking {region.name} to delete {counted(len(job_ids), 'job')} of {order.user}: {' '.join(job_ids)}")
         try:
             said = await delete_jobs(region.upstream, region.cluster.hpc_url, deletion, token, in_query=order.in_query)
         except REJECTIONS as error:

@@ -26,6 +26,7 @@ from exporter.polling import Outcome, Target
 from exporter.sources.collector import Collector, Subject, registry
 from exporter.sources.collector import Found as Values
 from exporter.sources.once import Column, Once, Shape, Table, rounded
+from exporter.text import counted
 
 GROUPINGS: Final = ("cluster", "group", "user", "queue")
 # Stands for a value that a metric need not have, such as a limit.
@@ -120,7 +121,7 @@ def _complaint(outcome: Outcome) -> str:
     if outcome.error is not None:
         return f" failed: {str(outcome.error).removesuffix(NOT_REPEATED.en)}"
     if unreadable := outcome.unreadable:
-        return f": {unreadable} record{'s' * (unreadable > 1)} left out as unreadable"
+        return f": {counted(unreadable, 'record')} left out as unreadable"
     return ""
 
 

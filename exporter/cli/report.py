@@ -22,6 +22,7 @@ from exporter.clock import SystemClock, timestamp
 from exporter.sources.once import Cell, Column, Table, count, number
 from exporter.tracking.model import OUTCOMES
 from exporter.web.csv import BOM, cell
+from exporter.web.texts import Texts
 
 # Outcomes with a column of their own; all are in CSV and JSON.
 SHOWN: Final = ("completed", "failed", "timeout", "deleted")
@@ -163,20 +164,13 @@ def table(report: Report, by: Sequence[str], stream: TextIO, *, wide: bool = Fal
 def _cells(sums: Sums) -> Sequence[Cell]:
     ends = [None if sums.outcomes is None else sums.outcomes.get(outcome, 0) for outcome in SHOWN]
     hours = map(_whole, (sums.core_hours, sums.gpu_hours, sums.dcu_hours))
-    waits = map(minutes, (sums.median_wait_seconds, sums.mean_wait_seconds))
+    span = Texts("en").span
+    waits = (None if each is None else span(each) for each in (sums.median_wait_seconds, sums.mean_wait_seconds))
     return (sums.jobs, *ends, *hours, *waits, _whole(sums.unaccounted_hours))
 
 
 def _whole(hours: float | None) -> int | None:
     return None if hours is None else round(hours)
-
-
-def minutes(seconds: float | None) -> Cell:
-    """Return a duration like 2 h 05 min."""
-    if seconds is None:
-        return None
-    hours, rest = divmod(round(seconds / 60), 60)
-    return f"{hours} h {rest:02} min" if hours else f"{rest} min"
 
 
 def as_csv(report: Report, by: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from exporter.cli import schemas
 from exporter.cli.options import UsageError
-from exporter.cli.report import CHINA, minutes, period_of, table
+from exporter.cli.report import CHINA, period_of, table
 from exporter.cli.report_sources import Period, Report, Sums, median_of, parts, summed
 from exporter.cli.simulate import configuration
 from exporter.records import EndedJob, Job, JobState
@@ -126,11 +126,6 @@ def test_a_long_period_is_read_by_days() -> None:
 )
 def test_the_median_is_that_of_histogram_quantile(buckets: dict[float, float], median: float | None) -> None:
     assert median_of(buckets) == median
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(None, None), (20, "0 min"), (3540, "59 min"), (7500, "2 h 05 min")])
-def test_a_wait_is_readable(seconds: float | None, text: str | None) -> None:
-    assert minutes(seconds) == text
 
 
 async def test_the_history_of_a_simulated_region_adds_up_to_its_truth(tmp_path: Path) -> None:
@@ -282,9 +277,11 @@ async def test_an_empty_prometheus_is_said_to_be_empty(network: Network, tmp_pat
 
 
 def test_the_table_tells_the_time_that_could_not_be_accounted_where_it_is_known() -> None:
-    known, unknown = Sums({"completed": 2}, 3.4, 0.0, 0.0, unaccounted_hours=1.6), Sums({"completed": 1}, 1.0)
+    known = Sums({"completed": 2}, 3.4, 0.0, 0.0, 20.0, 7500.0, unaccounted_hours=1.6)
+    unknown = Sums({"completed": 1}, 1.0)
     lines = table(Report("prometheus", {("bob",): known, ("al",): known}), ["user"], io.StringIO()).splitlines()
     assert [line.split()[-1] for line in lines] == ["h", "2", "2", "4"]
+    assert all("20 s  2 h 5 min" in line for line in lines[1:3])
     assert "unaccounted" not in table(Report("history", {("bob",): unknown}), ["user"], io.StringIO())
 
 
