@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +14,7 @@ import structlog
 
 from exporter import redaction
 from tests.support.disk import DeadDisk
+from tests.support.http import Network, a_network
 
 # jsonschema would make forty grammars when it is imported, in a second, for formats that no schema here has.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as where it is not installed
@@ -48,6 +49,13 @@ def _logging_as_it_was() -> Iterator[None]:
     for handler in list(root.handlers):
         if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
             root.removeHandler(handler)
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[Network]:
+    """Yield what starts servers and upstreams on loopback."""
+    async with a_network() as started:
+        yield started
 
 
 @pytest.fixture

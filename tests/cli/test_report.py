@@ -7,7 +7,7 @@ import math
 import ssl
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,19 +27,13 @@ from exporter.cli.simulate import configuration
 from exporter.records import EndedJob, Job, JobState
 from exporter.simulator import Simulator, State, default_regions
 from tests.support.command import Command
-from tests.support.http import Network, a_network
+from tests.support.http import Network
 from tests.web.test_passwords import basic
 
 # The flags --month, --from and --to.
 Given = tuple[str | None, str | None, str | None]
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp()
 SCHEMA = Path(__file__).parent.parent.parent / "config" / "report.schema.json"
-
-
-@pytest.fixture
-async def network() -> AsyncIterator[Network]:
-    async with a_network() as network:
-        yield network
 
 
 @pytest.mark.parametrize(

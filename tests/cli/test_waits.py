@@ -1,11 +1,7 @@
 """`hpc-exporter waits`: from a running exporter, or from the state file of one that ended."""
 
 import asyncio
-import http.server
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +10,7 @@ import pytest
 from exporter.cli.main import main
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, Store, Tracker
+from tests.support.http import Network, answering
 from tests.support.installations import Installation, half_broken
 
 NOWHERE = "http://127.0.0.1:9"  # the port "discard", on which nothing listens
@@ -28,43 +25,21 @@ tracking: {state_file: tracker.db}
 """
 
 
-@contextmanager
-def answering(body: bytes, status: int = 200) -> Iterator[str]:
-    """Answer every request with this."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    asked: list[str] = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    assert asked in ([], ["/api/v1/status?limit=10000&offset=0"])
-
-
 def status(installation: Installation) -> bytes:
     return json.dumps(installation.status()).encode()
+
+
+async def waits(*flags: str) -> int:
+    return await asyncio.to_thread(main, ["waits", *flags])
 
 
 def lines(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def test_bounds_of_a_running_exporter(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(status(half_broken())) as url:
-        assert main(["waits", f"--url={url}"]) == 0
+async def test_bounds_of_a_running_exporter(network: Network, capsys: pytest.CaptureFixture[str]) -> None:
+    url = await network.serve(answering(body=status(half_broken())))
+    assert await waits(f"--url={url}") == 0
     assert capsys.readouterr().out == (
         "cluster  queue   group    jobs     first jobs  start within   right in\n"
         "kunshan  normal           CPU      1 in 2            12 min  97 of 100\n"
@@ -76,18 +51,16 @@ def test_bounds_of_a_running_exporter(capsys: pytest.CaptureFixture[str]) -> Non
     )
 
 
-def test_filters(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(status(half_broken())) as url:
-        assert main(["waits", f"--url={url}", "--cluster=kunshan", "--cluster=xian", "--queue=normal"]) == 0
-        assert {line[0] for line in lines(capsys.readouterr().out)[1:]} == {"kunshan"}
-    with answering(status(half_broken())) as url:
-        assert main(["waits", f"--url={url}", "--cluster=hefei"]) == 2
+async def test_filters(network: Network, capsys: pytest.CaptureFixture[str]) -> None:
+    url = await network.serve(answering(body=status(half_broken())))
+    assert await waits(f"--url={url}", "--cluster=kunshan", "--cluster=xian", "--queue=normal") == 0
+    assert {line[0] for line in lines(capsys.readouterr().out)[1:]} == {"kunshan"}
+    assert await waits(f"--url={url}", "--cluster=hefei") == 2
     assert "no cluster 'hefei' has waits; there are: kunshan, xian" in capsys.readouterr().err
 
 
-def test_nothing_is_known_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(status(Installation())) as url:
-        assert main(["waits", f"--url={url}"]) == 0
+async def test_nothing_is_known_yet(network: Network, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await waits(f"--url={await network.serve(answering(body=status(Installation())))}") == 0
     assert capsys.readouterr().out == "no first job of a burst was seen to wait yet\n"
 
 
@@ -104,10 +77,12 @@ def test_nothing_is_known_yet(capsys: pytest.CaptureFixture[str]) -> None:
         ),
     ],
 )
-def test_something_else_answers(body: bytes, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(body, code) as url:
-        assert main(["waits", f"--url={url}"]) == 1
-        assert f"{url}: " in (told := capsys.readouterr().err)
+async def test_something_else_answers(
+    network: Network, body: bytes, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = await network.serve(answering(body=body, status=code))
+    assert await waits(f"--url={url}") == 1
+    assert f"{url}: " in (told := capsys.readouterr().err)
     assert said in told
 
 
@@ -130,12 +105,12 @@ def config(tmp_path: Path) -> Path:
 async def test_state_file_of_an_exporter_that_ended(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store, _ = await Store.open(config.with_name("tracker.db"))
     await store.save(tracked().take_batch())
-    arguments = ["waits", f"--config.file={config}", f"--url={NOWHERE}"]
-    assert await asyncio.to_thread(main, arguments) == 1
+    flags = (f"--config.file={config}", f"--url={NOWHERE}")
+    assert await waits(*flags) == 1
     assert "an exporter has it open" in capsys.readouterr().err
     await store.close()
     before = config.with_name("tracker.db").read_bytes()
-    assert await asyncio.to_thread(main, arguments) == 0
+    assert await waits(*flags) == 0
     said = capsys.readouterr()
     assert f"{NOWHERE}: " in said.err
     assert lines(said.out)[1][:3] == ["kunshan", "chemistry", "CPU"]

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,8 @@ from aiohttp import web
 
 from tests.sources.slurm.answers import ENDED, RUNNING, new, old
 from tests.sources.stepped import INTERVAL, Stepped, stepped
-from tests.support.http import Network, a_network
+from tests.support.http import Network
 from tests.support.slurmrestd import REJECTED, TOKEN, FakeSlurmrestd, answer, error
-
-
-@pytest.fixture
-async def network() -> AsyncIterator[Network]:
-    async with a_network() as started:
-        yield started
 
 
 def running(
