@@ -53,7 +53,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 async def network() -> AsyncIterator[Network]:
-    """Yield what starts servers and upstreams on loopback."""
+    """Start servers and upstreams on loopback."""
     async with a_network() as started:
         yield started
 
