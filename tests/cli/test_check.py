@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import re
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -92,6 +91,9 @@ EVERYWHERE = ("schedulers", "queue_jobs", "member_jobs")
          ["login ok, permission ok, answer FAILED: 1 record of the answer could not be read"]),
         ({"queue_jobs": never}, {"poll": {"timeout": "300ms"}},
          ["answer FAILED: no complete answer from", "first: raise poll.timeout"]),
+        # The port "discard", on which nothing listens.
+        ({}, {"hpc_url": "http://127.0.0.1:9"},
+         ["FAILED test: address ok, connection FAILED: cannot connect to 127.0.0.1:9: Connection refused; first: check host and port"]),
         ({}, {"hpc_url": "https://hpc.invalid:65106"},
          ["FAILED test: address FAILED: the name of hpc.invalid:65106 cannot be resolved; first: correct the address at exporter.yml:"]),
     ],
@@ -115,16 +117,6 @@ async def test_a_mistake_in_the_configuration_comes_first(region: ScriptedRegion
     assert result.status == 1
     assert "unknown key" in result.stdout
     assert region.requests == []
-
-
-async def test_a_closed_port(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        command = Command(tmp_path, configuration(cluster(f"http://127.0.0.1:{taken.getsockname()[1]}")))
-        result = await command("check", "--online")
-    line = lines(result)["schedulers"]
-    assert line.startswith("FAILED address ok, connection FAILED: cannot connect to 127.0.0.1:")
-    assert "Connection refused; first: check host and port at exporter.yml:" in line
 
 
 async def test_a_certificate_of_a_private_authority(tmp_path: Path) -> None:

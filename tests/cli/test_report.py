@@ -19,7 +19,6 @@ import trustme
 import yaml
 from aiohttp import web
 
-from exporter.cli import schemas
 from exporter.cli.options import UsageError
 from exporter.cli.report import CHINA, period_of, table
 from exporter.cli.report_sources import Period, Report, Sums, median_of, parts, summed
@@ -282,7 +281,3 @@ def test_the_table_tells_the_time_that_could_not_be_accounted_where_it_is_known(
 async def test_a_region_without_a_history_is_named(tmp_path: Path) -> None:
     result = await Command(tmp_path, "octopus: []\nclusters: []\n")("report", "--month=2026-01")
     assert (result.status, result.stdout) == (1, "")
-
-
-def test_the_schema_is_the_one_in_the_repository() -> None:
-    assert schemas.schema("report") == SCHEMA.read_text(encoding="utf-8"), "run make schema"
