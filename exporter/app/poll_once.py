@@ -12,16 +12,12 @@ from exporter.polling import Outcome, SourceHealth, Target, poll_target
 from exporter.sources.collector import registry
 
 
-def ignore(_outcome: Outcome) -> None:
-    """Do nothing."""
-
-
 def all_targets(components: Components) -> list[Target]:
     return [target for source in components.sources.values() for target in source.targets()]
 
 
 async def poll_once(
-    components: Components, targets: Iterable[Target], on_outcome: Callable[[Outcome], None] = ignore
+    components: Components, targets: Iterable[Target], on_outcome: Callable[[Outcome], None] = lambda _: None
 ) -> list[Outcome]:
     """Poll each of `targets`; the outcomes in their order. `on_outcome` gets each as its poll ends."""
 

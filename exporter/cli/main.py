@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -92,17 +92,13 @@ def misplaced_tokens(args: argparse.Namespace) -> Iterator[str]:
 
 
 def entry_point() -> NoReturn:
-    """Run the command line as a process of its own; the entry point of the installed command."""
+    """Run the command line as a process of its own; the entry point of the installed command.
+
+    The exit status is not 0 where the results could not be written.
+    """
     streams.prepare()
-    status = status_of(main)
-    streams.drain_stderr()
-    exit_process(status)
-
-
-def status_of(command: Callable[[], int]) -> int:
-    """Return the exit status of `command`: not 0 where its results could not be written."""
     try:
-        status = command()
+        status = main()
     except SystemExit as end:
         # argparse, after printing help, the version or a usage error.
         status = end.code if isinstance(end.code, int) else 0
@@ -110,7 +106,8 @@ def status_of(command: Callable[[], int]) -> int:
         flush_stdout()
     except OutputError as error:
         warn(str(error))
-        return status or 1
+        status = status or 1
     except SystemExit:
-        return status or 1
-    return status
+        status = status or 1
+    streams.drain_stderr()
+    exit_process(status)

@@ -130,10 +130,6 @@ def shard_of(args: argparse.Namespace) -> Shard:
         raise options.UsageError(f"--shard does not fit --total-shards: {error}") from None
 
 
-def ignore(_url: str) -> None:
-    """Do nothing; every address is logged anyway."""
-
-
 def check_web(path: Path | None) -> int:
     """Check the file of --web.config.file, if there is one; the exit status. Raises ConfigurationError."""
     if path is not None:
@@ -142,7 +138,9 @@ def check_web(path: Path | None) -> int:
     return 0
 
 
-async def serve(args: argparse.Namespace, shard: Shard = WHOLE, announce: Callable[[str], None] = ignore) -> int:
+async def serve(
+    args: argparse.Namespace, shard: Shard = WHOLE, announce: Callable[[str], None] = lambda _: None
+) -> int:
     """Serve until told to stop; the exit status. `announce` is told the URL of every address that is listened on."""
     stop = stop_on_signals()
     clock = SystemClock()
