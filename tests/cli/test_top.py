@@ -85,7 +85,7 @@ async def watched(folder: Path, *arguments: str) -> AsyncIterator[Watched]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     with tempfile.TemporaryFile() as said, os.fdopen(slave, "rb", buffering=0) as terminal:
-        env = {"TERM": "xterm-256color", "COLUMNS": "", "LINES": "", "PYTHONUNBUFFERED": "1"}
+        env = {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""}
         process = await forks.start(
             "top", *arguments, cwd=folder, env=env, stdin=terminal, stdout=terminal, stderr=said, warning="error"
         )
