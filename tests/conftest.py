@@ -1,11 +1,13 @@
 """Fixtures of all tests."""
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import hypothesis
@@ -30,6 +32,18 @@ def pytest_xdist_auto_num_workers() -> int:
     """Let `-n auto` start more processes than there are processors: many tests wait for other processes."""
     processors = os.cpu_count() or 1
     return max(processors, min(2 * processors, 8))
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Let each worker begin with other modules of the whole suite: what one has rewritten, the others take over."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    paths = sorted(Path(__file__).parent.rglob("test_*.py"))
+    for path in paths[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        # A module that cannot be imported is reported when it is collected.
+        with contextlib.suppress(Exception):
+            import_module(".".join(path.relative_to(session.config.rootpath).with_suffix("").parts))
 
 
 @pytest.fixture(scope="session", autouse=True)
