@@ -146,17 +146,6 @@ class _Node:
         self.dcus += sign * need.dcus
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionTotals:
-    """A queue now. Nodes without a job are free, and the cores of nodes that are up and of no job."""
-
-    scheduler: int
-    queue: QueueSpec
-    enabled: bool
-    free_nodes: int
-    free_cores: int
-
-
 @dataclass(slots=True)
 class Meter:
     """Core-hours and yuan of a user's jobs up to the moment `now`, and the cores and yuan an hour since then."""
@@ -184,7 +173,9 @@ class Meter:
 
 
 @dataclass(slots=True)
-class _Partition:
+class Partition:
+    """A queue of one scheduler, to read only. Nodes without a job are free, and the cores of nodes that are up and of no job."""
+
     scheduler: SchedulerSpec
     queue: QueueSpec
     nodes: list[_Node]
@@ -192,6 +183,14 @@ class _Partition:
     running: "dict[int, SimJob]" = field(default_factory=dict)
     pass_due: bool = False
     enabled: bool = True
+
+    @property
+    def free_nodes(self) -> int:
+        return sum(node.up and not node.jobs for node in self.nodes)
+
+    @property
+    def free_cores(self) -> int:
+        return sum(node.cores for node in self.nodes if node.up)
 
     def place(self, need: Resources) -> list[_Node]:
         """Nodes with room for a job now; empty where there is none."""
@@ -224,7 +223,7 @@ class _Stream:
 
     user: UserSpec
     demand: Demand
-    partition: _Partition
+    partition: Partition
     rng: random.Random
     pending: int = 0
 
@@ -338,7 +337,7 @@ class BatchSystem:
         self._known: dict[tuple[int, int], SimJob] = {}
         self._ids: dict[int, itertools.count[int]] = {}
         self._endings: deque[Ending] = deque()
-        self._partitions: dict[tuple[int, str], _Partition] = {}
+        self._partitions: dict[tuple[int, str], Partition] = {}
         for scheduler in spec.schedulers:
             self._build(scheduler)
         for user in spec.users:
@@ -372,15 +371,10 @@ class BatchSystem:
 
     def cores(self) -> tuple[int, int, int]:
         """Return the region's cores: in use, free, and those of nodes that are down."""
-        used = unused = unavailable = 0
-        for partition in self._partitions.values():
-            for node in partition.nodes:
-                if node.up:
-                    unused += node.cores
-                    used += partition.queue.cores - node.cores
-                else:
-                    unavailable += partition.queue.cores
-        return used, unused, unavailable
+        unused = sum(partition.free_cores for partition in self.partitions())
+        unavailable = sum(each.queue.cores for each in self.partitions() for node in each.nodes if not node.up)
+        everything = sum(each.queue.cores * each.queue.nodes for each in self.partitions())
+        return everything - unused - unavailable, unused, unavailable
 
     def core_seconds(self, user: str) -> float:
         """Return the cores times seconds that the jobs of a user have held, of those that are not yet forgotten."""
@@ -391,18 +385,9 @@ class BatchSystem:
             for run in job.runs
         )
 
-    def partitions(self) -> list[PartitionTotals]:
+    def partitions(self) -> list[Partition]:
         """Return the queues of all schedulers."""
-        return [
-            PartitionTotals(
-                partition.scheduler.id,
-                partition.queue,
-                partition.enabled,
-                sum(node.up and not node.jobs for node in partition.nodes),
-                sum(node.cores for node in partition.nodes if node.up),
-            )
-            for partition in self._partitions.values()
-        ]
+        return list(self._partitions.values())
 
     def enable(self, queue: str, *, enabled: bool = True) -> None:
         """Enable or disable the queues of that name: in a disabled one no job starts."""
@@ -434,7 +419,7 @@ class BatchSystem:
             first = self._generator("ids", scheduler.id).randrange(1_000_000, 2_000_000)
         self._ids[scheduler.id] = itertools.count(first)
         for queue in scheduler.queues:
-            partition = _Partition(scheduler, queue, [])
+            partition = Partition(scheduler, queue, [])
             self._partitions[scheduler.id, queue.name] = partition
             for index in range(queue.nodes):
                 rng = self._generator("node", scheduler.id, queue.name, index)
@@ -608,12 +593,12 @@ class BatchSystem:
         job.changes.append((self.now, state))
         job.epoch += 1
 
-    def _expect_failure(self, partition: _Partition, node: _Node) -> None:
+    def _expect_failure(self, partition: Partition, node: _Node) -> None:
         if partition.queue.mean_time_between_failures < math.inf:
             pause = node.rng.expovariate(1 / partition.queue.mean_time_between_failures)
             self._after(pause, partial(self._fail, partition, node))
 
-    def _fail(self, partition: _Partition, node: _Node) -> None:
+    def _fail(self, partition: Partition, node: _Node) -> None:
         node.up = False
         for job in list(node.jobs.values()):
             requeued = node.rng.random() < self.spec.habits.requeued_after_node_failure
@@ -624,19 +609,19 @@ class BatchSystem:
         pause = node.rng.expovariate(1 / partition.queue.mean_repair_time)
         self._after(pause, partial(self._repair, partition, node))
 
-    def _repair(self, partition: _Partition, node: _Node) -> None:
+    def _repair(self, partition: Partition, node: _Node) -> None:
         node.up = True
         self._expect_failure(partition, node)
         self._call_pass(partition)
 
     # Scheduling
 
-    def _call_pass(self, partition: _Partition) -> None:
+    def _call_pass(self, partition: Partition) -> None:
         if not partition.pass_due:
             partition.pass_due = True
             self._after(partition.scheduler.cycle, partial(self._pass, partition))
 
-    def _pass(self, partition: _Partition) -> None:
+    def _pass(self, partition: Partition) -> None:
         """First come, first served; a later job overtakes where it cannot delay the first (EASY backfill)."""
         partition.pass_due = False
         if not partition.enabled:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from exporter.simulator import joblists
 from exporter.simulator.api_base import RefusedError, SimulatedApi, World
-from exporter.simulator.batch import PartitionTotals
+from exporter.simulator.batch import Partition
 from exporter.simulator.faults import json_response
 from exporter.simulator.quirks import Quirks, Writer, refusal
 from exporter.simulator.spec import RegionSpec, UserSpec
@@ -230,7 +230,7 @@ class Region(SimulatedApi):
         rows = [
             queue_row(partition)
             for partition in self.batch.partitions()
-            if partition.scheduler == scheduler and partition.queue.groups in ((), (user.group,))
+            if partition.scheduler.id == scheduler and partition.queue.groups in ((), (user.group,))
         ]
         return self.answer(rows or None)
 
@@ -371,7 +371,7 @@ def storage_used(user: UserSpec, core_hours: float) -> float:
     return used if over <= 0 else TIDY * user.quota + over % ((FULL - TIDY) * user.quota)
 
 
-def queue_row(partition: PartitionTotals) -> dict[str, Any]:
+def queue_row(partition: Partition) -> dict[str, Any]:
     """Return the row of a queue, in the form of the captured one."""
     queue = partition.queue
     return {

@@ -20,23 +20,12 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "jobs.schema.json"
 
 def test_a_job_has_all_that_is_known_of_it() -> None:
     waits, runs, odd = rows(half_broken(), view="jobs")
-    assert waits == [
-        *("4712train", "alicephysics", "gpukunshan", "Queuedresources", "64", "0", "8", "25 h ago", "–", "25 h ago")
-    ]
-    assert runs == [
-        *(
-            "4711sleep_0526",
-            "alicephysics",
-            "normalkunshan",
-            "Running",
-            "32",
-            "0",
-            "4",
-            "2 h ago",
-            "60 min ago",
-            "60 min ago",
-        )
-    ]
+    assert " | ".join(waits) == (
+        "4712train | alicephysics | gpukunshan | Queuedresources | 64 | 0 | 8 | 25 h ago | – | 25 h ago"
+    )
+    assert " | ".join(runs) == (
+        "4711sleep_0526 | alicephysics | normalkunshan | Running | 32 | 0 | 4 | 2 h ago | 60 min ago | 60 min ago"
+    )
     assert odd == ["4713", "alicephysics", "–kunshan", "Unknown", "–", "–", "–", "–", "–", "–"], "unknown is not 0"
     page = read(half_broken(), view="jobs")
     assert "statX" in page.attributes["title"]
@@ -125,22 +114,10 @@ async def test_it_is_a_csv_and_json_too() -> None:
         _, headers, body = await served.ask("/hpc/api/v1/jobs.csv")
         assert headers["Content-Disposition"] == 'attachment; filename="jobs.csv"'
         lines = list(csv.DictReader(io.StringIO(body.decode())))
-        assert list(lines[0]) == [
-            *(
-                "cluster",
-                "group",
-                "user",
-                "id",
-                "name",
-                "state",
-                "reason",
-                "queue",
-                "requested_nodes",
-                "requested_cpus",
-            ),
-            *("requested_gpus", "requested_dcus", "allocated_cpus", "allocated_gpus", "allocated_dcus"),
-            *("submitted", "started", "ended", "since", "since_basis"),
-        ]
+        assert " ".join(lines[0]) == (
+            "cluster group user id name state reason queue requested_nodes requested_cpus requested_gpus requested_dcus "
+            "allocated_cpus allocated_gpus allocated_dcus submitted started ended since since_basis"
+        )
         assert [line["id"] for line in lines] == ["4712", "'=1+1", "4711", "4713"]
         assert (lines[1]["cluster"], lines[1]["name"], lines[1]["requested_cpus"]) == ("xian", "'@x", "8")
         assert (lines[1]["allocated_cpus"], lines[0]["allocated_cpus"]) == ("", "0"), "unknown is not 0"

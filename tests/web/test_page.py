@@ -315,7 +315,7 @@ async def test_every_list_is_a_csv_too() -> None:
 
 async def test_all_is_served_below_the_path_of_the_external_url_as_well() -> None:
     async with guarded(face=StagedFace(healthy()), prefix="/hpc/exporter") as served:
-        for path in (
+        for path in [
             "/",
             "/metrics",
             "/-/healthy",
@@ -323,7 +323,7 @@ async def test_all_is_served_below_the_path_of_the_external_url_as_well() -> Non
             "/api/v1/members.csv",
             "/static/page.css",
             "/config",
-        ):
+        ]:
             assert await served.status(f"/hpc/exporter{path}") == await served.status(path)
         status, headers, _ = await served.ask("/hpc/exporter")
         assert (status, headers["Location"]) == (308, "/hpc/exporter/")
