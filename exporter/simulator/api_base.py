@@ -61,8 +61,8 @@ class RequestRecord:
 class RequestLog:
     """The last requests, oldest first, and counts of all. Iterating gives the records."""
 
-    def __init__(self, size: int = 10_000) -> None:
-        self._records: deque[RequestRecord] = deque(maxlen=size)
+    def __init__(self) -> None:
+        self._records: deque[RequestRecord] = deque(maxlen=10_000)
         self.counts: Counter[str] = Counter()
         self.in_flight = 0
         self.max_in_flight = 0

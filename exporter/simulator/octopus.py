@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Literal, NamedTuple
 
 from aiohttp import web
@@ -326,12 +326,11 @@ class OctopusProject(SimulatedApi):
         world: World,
         *,
         token_lifetime: float = DAY,
-        quirks: OctopusQuirks | None = None,
     ) -> None:
         super().__init__(spec.name, spec.batch, world)
         self.spec = spec
         self.url = ""
-        self.writer = OctopusWriter(quirks or OctopusQuirks(), world.wall_clock)
+        self.writer = OctopusWriter(OctopusQuirks(), world.wall_clock)
         self.office = IamOffice(f"{world.seed}/{spec.name}", world.wall_clock, token_lifetime)
         self.max_limit = spec.max_limit
         self.rows: dict[QueueKey, list[Row]] = {}
@@ -365,8 +364,11 @@ class OctopusProject(SimulatedApi):
         return [
             [
                 web.get("/v1.0/{project_id}/data/queuing-jobs", self.handler("queuing_jobs", self._queuing_jobs)),
-                web.get("/v1.0/{project_id}/data/jobs", self.handler("data_jobs", self._data_jobs)),
-                web.get("/v1.0/{project_id}/data/system-jobs", self.handler("system_jobs", self._system_jobs)),
+                web.get("/v1.0/{project_id}/data/jobs", self.handler("data_jobs", partial(self._jobs, internal=False))),
+                web.get(
+                    "/v1.0/{project_id}/data/system-jobs",
+                    self.handler("system_jobs", partial(self._jobs, internal=True)),
+                ),
                 web.post("/v3/auth/tokens", self.handler("iam", self._login)),
             ]
         ]
@@ -400,15 +402,10 @@ class OctopusProject(SimulatedApi):
             raise RefusedError(self._error("octopus.400000", f"limit must be from 1 to {self.max_limit}"))
         return offset, limit
 
-    async def _data_jobs(self, request: web.Request) -> web.Response:
-        return self._jobs(request, request.query.getall("status", []), internal=False)
-
-    async def _system_jobs(self, request: web.Request) -> web.Response:
-        return self._jobs(request, request.query.getall("statuses", []), internal=True)
-
-    def _jobs(self, request: web.Request, statuses: Sequence[str], *, internal: bool) -> web.Response:
+    async def _jobs(self, request: web.Request, *, internal: bool) -> web.Response:
         """Return the page of the jobs of processors, or of the service, the latest first."""
         self._check(request)
+        statuses = request.query.getall("statuses" if internal else "status", [])
         offset, limit = self._page(request)
         since = number(request.query.get("start_time", "0"), digits=15)
         if since is None:

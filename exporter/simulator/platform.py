@@ -6,6 +6,7 @@ Every address of the platform and of its regions serves the AC interface, as cli
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -50,13 +51,23 @@ class AcInterface:
     def routes(self) -> list[web.RouteDef]:
         members = "/ac/openapi/v2/clusters/{cluster_id}/groups/{group_id}/clusterUserNames/{user}/jobs"
         return [
-            web.post("/api/user/v3/tokens", self._platforms("login", self._access_key_login)),
-            web.post("/ac/openapi/v2/tokens", self._platforms("login", self._password_login)),
+            web.post(
+                "/api/user/v3/tokens", self._platforms("login", partial(self._login, accepted=access_key_accepted))
+            ),
+            web.post(
+                "/ac/openapi/v2/tokens", self._platforms("login", partial(self._login, accepted=password_accepted))
+            ),
             web.get("/ac/openapi/v2/user", self._platforms("account", self._user)),
             web.get("/ac/openapi/v2/groupmembers", self._platforms("groups", self._groups)),
             web.get(members, self._platforms("member_jobs", self._member_jobs)),
-            web.post("/ac/openapi/v2/jobs/monitor/page-list", self._platforms("live_jobs", self._live_jobs)),
-            web.post("/ac/openapi/v2/jobs/history/page-list", self._platforms("platform_history", self._history)),
+            web.post(
+                "/ac/openapi/v2/jobs/monitor/page-list",
+                self._platforms("live_jobs", partial(self._page, rows_of=joblists.live_rows)),
+            ),
+            web.post(
+                "/ac/openapi/v2/jobs/history/page-list",
+                self._platforms("platform_history", partial(self._page, rows_of=joblists.ended_rows)),
+            ),
             web.get("/ac/openapi/v2/tokens/state", self._api.handler("state", self._token_state)),
             web.post("/ac/openapi/v2/tokens/next", self._api.handler("next", self._renew)),
             web.get("/ac/openapi/v2/center", self._api.handler("center", self._center)),
@@ -102,15 +113,11 @@ class AcInterface:
 
     # Logins and tokens.
 
-    async def _access_key_login(self, request: web.Request) -> web.Response:
-        return self._login(request, lambda account, sent: access_key_accepted(account, sent, self._api.wall_clock()))
-
-    async def _password_login(self, request: web.Request) -> web.Response:
-        return self._login(request, password_accepted)
-
-    def _login(self, request: web.Request, accepted: Callable[[Account, Mapping[str, str]], bool]) -> web.Response:
+    async def _login(
+        self, request: web.Request, accepted: Callable[[Account, Mapping[str, str], float], bool]
+    ) -> web.Response:
         account = self._directory.account(request.headers.get("user", ""))
-        if account is None or not accepted(account, request.headers):
+        if account is None or not accepted(account, request.headers, self._api.wall_clock()):
             raise self._api.error("10008")
         return self._api.answer(self._login_rows(account))
 
@@ -185,12 +192,6 @@ class AcInterface:
                     raise self._api.error("10008")
                 return region, account.users[region.name]
         raise self._api.error("10004")
-
-    async def _live_jobs(self, request: web.Request) -> web.Response:
-        return await self._page(request, joblists.live_rows)
-
-    async def _history(self, request: web.Request) -> web.Response:
-        return await self._page(request, joblists.ended_rows)
 
     async def _page(self, request: web.Request, rows_of: "joblists.RowsOf") -> web.Response:
         """Answer with a page of the rows of all regions."""

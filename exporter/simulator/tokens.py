@@ -209,5 +209,5 @@ def access_key_accepted(account: Account, headers: Mapping[str, str], now: float
     return hmac.compare_digest(expected.encode(), headers.get("signature", "").encode())
 
 
-def password_accepted(account: Account, headers: Mapping[str, str]) -> bool:
+def password_accepted(account: Account, headers: Mapping[str, str], _now: float) -> bool:
     return headers.get("password") == account.password and headers.get("orgId") == account.org_id

@@ -51,16 +51,16 @@ _Recent = Annotated[str, msgspec.Meta(pattern="^[01]*$", max_length=RECENT)]
 
 
 @cache
-def rank(n: int, quantile: float, confidence: float = CONFIDENCE) -> int | None:
+def rank(n: int, quantile: float) -> int | None:
     """Return which of `n` waits, in ascending order from 1, bounds the quantile; None if there are too few."""
     at_least = probability = quantile**n  # that n of n waits are shorter than the quantile
-    if at_least > 1 - confidence + _ROUNDING:
+    if at_least > 1 - CONFIDENCE + _ROUNDING:
         return None
     k = n
     while True:
         probability *= k / (n - k + 1) * (1 - quantile) / quantile  # that k - 1 of them are
         at_least += probability
-        if at_least > 1 - confidence + _ROUNDING:
+        if at_least > 1 - CONFIDENCE + _ROUNDING:
             return k
         k -= 1
 
@@ -77,12 +77,7 @@ def fewest_held(checked: int, quantile: float) -> int:
     return held
 
 
-def upper_bounds(
-    started: Iterable[float],
-    censored: Iterable[float],
-    quantiles: Sequence[float] = QUANTILES,
-    confidence: float = CONFIDENCE,
-) -> Bounds:
+def upper_bounds(started: Iterable[float], censored: Iterable[float], quantiles: Sequence[float] = QUANTILES) -> Bounds:
     """Return a bound for each quantile, in ascending order, from ended waits and those only known to be longer.
 
     A bound never shrinks when a job that still waits waits longer, or when a wait without others censored meanwhile
@@ -90,7 +85,7 @@ def upper_bounds(
     """
     waits = sorted(started)
     lost = sorted(censored)
-    levels = [(k / len(waits)) if (k := rank(len(waits), quantile, confidence)) else None for quantile in quantiles]
+    levels = [(k / len(waits)) if (k := rank(len(waits), quantile)) else None for quantile in quantiles]
     found: list[float | None] = [None] * len(levels)
     survival, at_risk, gone, level = 1.0, len(waits) + len(lost), 0, 0
     for wait in waits:

@@ -76,15 +76,6 @@ def advance(before: MemberState, listing: JobListing, at: float, interval: float
     return _Advance(before, listing, at, interval, grace).run()
 
 
-def next_phase(phase: Phase, state: JobState) -> Phase:
-    """Return the phase of a job that was in `phase` and is now listed in `state`."""
-    if state is JobState.SUSPENDED:
-        return Phase.WAIT if phase in _BEFORE_FIRST_SPELL else phase
-    if phase is Phase.ENDED and state is JobState.EXITING:
-        return phase  # a job that is over does not come back to life by exiting
-    return PHASE_OF.get(state, phase)
-
-
 class Change(msgspec.Struct, frozen=True, gc=False):
     """When a job changed its phase: the middle of the gap, None if that is too wide, and the scheduler's time.
 
@@ -319,14 +310,18 @@ class _Advance:
                 self.update.names[job_id] = job.name
 
     def _next_phase(self, phase: Phase, job: Job) -> Phase:
-        """As `next_phase`; where the history tells when a run ended, an exiting job runs until then.
+        """Return the phase of a job that was in `phase` and is now listed.
 
-        A suspended job has begun to run if the list tells when.
+        A suspended job has begun to run if the list tells when. Where the history tells when a run ended, an exiting job runs
+        until then.
         """
-        after = next_phase(phase, job.state)
-        exiting = after is Phase.LEFT and self.grace is not None
-        suspended = job.state is JobState.SUSPENDED and job.started is not None
-        return Phase.RUN if exiting or suspended else after
+        if job.state is JobState.SUSPENDED:
+            waits = job.started is None and phase in _BEFORE_FIRST_SPELL
+            return Phase.WAIT if waits else phase if job.started is None else Phase.RUN
+        if job.state is JobState.EXITING and phase is not Phase.ENDED:
+            return Phase.LEFT if self.grace is None else Phase.RUN
+        # A job that is over does not come back to life by exiting.
+        return phase if job.state is JobState.EXITING else PHASE_OF.get(job.state, phase)
 
     def _change_phase(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float) -> Change:
         """Return the change between two phases, with the spell that it ends."""
@@ -549,13 +544,12 @@ class _Advance:
             self.update.jobs[job_id] = replace(old, known=known, listed=listed, missing=self.at)
             return
         self.update.names[job_id] = None
+        self.events.transition(old.state, "gone")
         if old.phase is Phase.WAIT and self.arrays.has_tasks(job_id):
-            self.events.transition(old.state, "gone")
             self.events.dequeued.append(Dequeued(self.last, job_id, started=False))
             self.update.jobs[job_id] = None
             return
         known = NEVER if old.known is None else old.known
-        self.events.transition(old.state, "gone")
         change = self._change(None, known, old.missing)
         change = replace(
             change, result=self._closed(job_id, old.queue, old, Phase.ENDED, change), outcome=_outcome_of_vanished(old)

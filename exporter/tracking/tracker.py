@@ -85,10 +85,6 @@ class Batch(msgspec.Struct):
             change.parts = older.parts
         self.members[key] = change
 
-    def add_others(self, newer: "Batch") -> None:
-        for table, rows in newer.others.items():
-            self.others[table].update(rows)
-
 
 class Tracker:
     """Counts for all members of the process. No I/O, no clock; not for use from two threads simultaneously.
@@ -277,8 +273,8 @@ class Tracker:
         """
         self.rewrite({*batch.members, *self._batch.members})
         newer = self._batch
-        self._batch = Batch(others=batch.others, forgotten=batch.forgotten + newer.forgotten)
-        self._batch.add_others(newer)
+        others = {table: {**rows, **newer.others[table]} for table, rows in batch.others.items()}
+        self._batch = Batch(others=others, forgotten=batch.forgotten + newer.forgotten)
 
     def rewrite(self, keys: Collection[MemberKey]) -> None:
         """Let everything that is known of these members be in the next batch, whatever is on disk."""
