@@ -58,6 +58,7 @@ def test_utf_8_that_says_that_it_is_gbk_but_cannot_be() -> None:
 def test_a_character_that_was_cut_costs_that_character() -> None:
     body = TEXT.encode().replace("模拟".encode(), "模拟".encode()[:-1])
     assert read(body) == [{"id": "1", "name": "分子动力学\\模\ufffd"}, *ROWS[1:]]
+    assert utf8_json('["分"]'.encode("utf-16-le") + b"\0", {}).decode() == '["分"]\ufffd'
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b'{"a":1}', TEXT.encode(), b'"\\n"'])
