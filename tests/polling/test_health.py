@@ -1,5 +1,7 @@
 """Which failures are one incident, and so one line in the log."""
 
+import asyncio
+
 import pytest
 from structlog.typing import EventDict
 
@@ -20,7 +22,7 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 from exporter.polling import Scheduler, TargetKey
-from exporter.polling.health import Incident, IncidentLog
+from exporter.polling.health import Incident, IncidentLog, SourceHealth, SourceStatus, TargetStatus
 from tests.support.clock import FakeClock
 from tests.support.polling import Heard, Played
 
@@ -159,3 +161,29 @@ async def test_an_optional_endpoint_that_is_not_there_is_neither_up_nor_failing(
     await clock.advance(3600)
     assert heard.sources[3:] == [("kunshan", (True, 1, 1))]
     await scheduler.stop()
+
+
+def test_optional_targets_decide_only_where_there_are_no_others() -> None:
+    health = SourceHealth()
+    health.add(ALICE)
+    health.add(BOB, optional=True)
+    health.record(ALICE, up=False)
+    health.record(BOB, up=True)
+    assert health.status == SourceStatus(up=False, targets=2, working=1)
+    health.remove(ALICE)
+    assert health.status == SourceStatus(up=True, targets=1, working=1)
+
+
+async def test_a_copy_of_a_status_is_without_what_the_scheduler_needs() -> None:
+    """It may be kept for long, and must not keep a poll or its timer."""
+    clock = FakeClock()
+    target = Played(clock).target()
+    seen = {"up": True, "failures": 3, "last_attempt": 1.0, "last_success": 2.0, "last_error_at": 3.0, "next_poll": 4.0}
+    task = asyncio.create_task(asyncio.sleep(0))
+    own = {"succeeded_at": 5.0, "due": 6.0, "timer": clock.call_later(1, lambda: None), "task": task}
+    status = TargetStatus(target, **seen, **own, start=task.cancel)  # type: ignore[arg-type]  # by their names
+    copy = status.copy()
+    assert copy.start() is None  # type: ignore[func-returns-value]  # it does nothing
+    copy.start = status.start
+    assert copy == TargetStatus(target, **seen, start=task.cancel)  # type: ignore[arg-type]  # the same
+    await task

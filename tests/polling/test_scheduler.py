@@ -123,7 +123,9 @@ async def test_targets_that_are_polled_together_are_due_at_the_same_moments_also
     assert in_step[1:] == [in_step[0]] * 2
     for each in sources[:2]:
         each.error = UpstreamTimeoutError("slow")
+    polls = len(sources[0].started)
     await clock.advance(1200)
+    assert sources[0].gaps[polls] < 1.5 * 60 + 3, "one failure delays nothing by more than the way to the next moment"
     for each in sources[:2]:
         each.error = None
     await clock.advance(1200)
@@ -699,3 +701,25 @@ async def test_replaced_polls_are_those_of_targets_that_have_been_replaced(
     update(scheduler, other)
     await scheduler.replaced_polls("kunshan")
     assert new.under_way == 0, "its target is gone"
+
+
+async def test_a_replaced_poll_that_hangs_is_waited_for_until_its_data_would_be_stale(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
+    hanging, new = Played(clock, seconds=1e9, stale_after=0.05), Played(clock)
+    update(scheduler, hanging)
+    await clock.advance(2)
+    assert hanging.under_way == 1
+    update(scheduler, new)
+    await asyncio.wait_for(scheduler.replaced_polls("kunshan"), 60)
+    assert hanging.under_way == 1
+
+
+async def test_a_poll_that_is_removed_before_it_begins_leaves_nothing(scheduler: Scheduler, clock: FakeClock) -> None:
+    played = Played(clock)
+    update(scheduler, played)
+    scheduler._start(scheduler.statuses[0])
+    update(scheduler)
+    assert scheduler._polls
+    await clock.settle()
+    assert (scheduler._polls, played.started) == ({}, [])
