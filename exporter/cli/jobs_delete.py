@@ -331,7 +331,8 @@ class AuditLog:
     def __enter__(self) -> Self:
         if self._file is not None:
             try:
-                self._descriptor = open_to_write(self._file, os.O_APPEND | os.O_CREAT)
+                # Lines are on the disk when they are written.
+                self._descriptor = open_to_write(self._file, os.O_APPEND | os.O_CREAT | os.O_DSYNC)
             except OSError as error:
                 raise OutputError(f"cannot open {self._file}, so nothing was sent: {error.strerror}") from None
         return self
@@ -349,20 +350,10 @@ class AuditLog:
         try:
             # In one piece, so that the lines of simultaneous commands do not mix.
             write_all(self._descriptor, lines.encode())
-            _synchronize(self._descriptor)
         except IncompleteWriteError as error:
             warn(f"cannot write to {self._file}: {error}; the lines that are missing there:")
             _write_stderr(error.rest.decode(errors="replace"))
             raise OutputError(f"the deletion was not recorded in {self._file}") from None
-
-
-def _synchronize(descriptor: int) -> None:
-    """fsync, except for pipes and terminals, which do not support it. Raises IncompleteWriteError."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EROFS, errno.ENOTSUP):
-            raise IncompleteWriteError(error.strerror or type(error).__name__, b"") from None
 
 
 def _write_stderr(lines: str) -> None:

@@ -146,17 +146,18 @@ class StandIns:
         return "".join(_of_the_same_kind(*pair) for pair in zip(text, made, strict=False))
 
     def _digits(self, digits: str) -> str:
-        known = self._known.get(("id", digits))
-        attempt = 0
-        while known is None:
-            made = hmac.digest(self._key, f"{attempt}/{digits}".encode(), "sha256").hex()
-            number = str(int(made, 16))[: len(digits)]
-            if (number not in self._taken and number[0] != "0") or attempt > 1000:  # noqa: PLR2004 - all may be taken
-                known = number
-            attempt += 1
-        self._known["id", digits] = known
-        self._taken.add(known)
-        return known
+        """Return as many other digits, which stand in for no others as long as there are some left."""
+        if ("id", digits) not in self._known:
+            made = ""
+            for attempt in range(1000):
+                made = str(int(hmac.digest(self._key, f"{attempt}/{digits}".encode(), "sha256").hex(), 16))[
+                    : len(digits)
+                ]
+                if made not in self._taken:
+                    break
+            self._known["id", digits] = made
+            self._taken.add(made)
+        return self._known["id", digits]
 
     # Requests and answers.
 
