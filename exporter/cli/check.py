@@ -290,7 +290,11 @@ def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
     if reason.startswith("the login of "):
         return Finding("login", reason, _login_advice(result, error))
     if error.unreached is not None:
-        return Finding(error.unreached, reason, _unreachable(error.unreached, result.info.address))
+        # Where a certificate is not accepted, the error says the remedy itself.
+        reason, _, remedy = reason.partition("; ")
+        address = result.info.address
+        advice = f"{remedy} ({address.place})" if remedy else _unreachable(error.unreached, address)
+        return Finding(error.unreached, reason, advice)
     match error:
         case AuthenticationError():
             return _rejected_token(result, error, now)

@@ -141,7 +141,7 @@ async def test_a_certificate_of_a_private_authority(tmp_path: Path) -> None:
         await server.close()
     line = lines(rejected)["schedulers"]
     assert line.startswith("FAILED address ok, connection ok, TLS FAILED: the TLS certificate of localhost:")
-    assert "first: give the host's own CA with tls.ca_file at exporter.yml:" in line
+    assert "first: give the region's own CA with tls.ca_file (exporter.yml:" in line
     assert trusted.status == 0
     assert "connection ok, TLS ok, login ok" in lines(trusted)["schedulers"]
 
