@@ -299,7 +299,7 @@ def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
         case AuthenticationError():
             return _rejected_token(result, error, now)
         case PermissionDeniedError():
-            return Finding("permission", str(error), _permission_advice(result))
+            return Finding("permission", str(error), result.info.collector.advice_for(result.info.subject))
         case RejectedError():
             return Finding("permission", str(error), _rejection_advice(result, error))
         case UnexpectedStatusError() | DecodeError():
@@ -335,13 +335,18 @@ def _rejected_token(result: CheckResult, error: AuthenticationError, now: float)
         reason = f"the token expired on {ended:%Y-%m-%d at %H:%M} UTC ({error})"
         return Finding("login", reason, f"put a fresh token into {_where(result)}")
     if result.accepted_elsewhere:
-        return Finding("permission", f"{error}; elsewhere the same token is accepted", _permission_advice(result))
+        return Finding(
+            "permission",
+            f"{error}; elsewhere the same token is accepted",
+            result.info.collector.advice_for(result.info.subject),
+        )
     if credential is None:
         return Finding("login", str(error), _login_advice(result, error))
     return Finding(
         "login",
         str(error),
-        f"put a fresh token into {_where(result)}; if that does not help, " + _permission_advice(result),
+        f"put a fresh token into {_where(result)}; if that does not help, "
+        + result.info.collector.advice_for(result.info.subject),
     )
 
 
@@ -357,14 +362,6 @@ def _rejection_advice(result: CheckResult, error: RejectedError) -> str:
     if error.api_code == FROZEN:
         return "settle the bill, or have the user unfrozen"
     return f"check the names and ids at {result.info.subject.place}"
-
-
-def _permission_advice(result: CheckResult) -> str:
-    """Return the token to use instead."""
-    whose = result.info.collector.whose
-    return (
-        whose(result.info.subject) if whose else "ask the region's support to let the token's owner use this interface"
-    )
 
 
 def _flaw(result: CheckResult, outcome: Outcome) -> Finding | None:

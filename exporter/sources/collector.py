@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 # Answers of an optional endpoint that a region does not have.
 NOT_THERE: Final = (404, 405)
+# Where a collector knows nothing better for a token that may not make the request.
+ADVICE: Final = "ask the region's support to let the token's owner use this interface"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class Per:
     needs_account: bool = False
 
 
+def itself(entry: Any, _owner: str) -> Iterator[Subject]:
+    """Yield a part of the configuration as the only subject that it names."""
+    yield Subject(entry.name, "", entry.place)
+
+
 def label_part(text: str) -> str:
     """Escape slashes in a part of a target's label: "a/b" of user c and "a" of user b/c are two."""
     return text.replace("%", "%25").replace("/", "%2F")
@@ -115,9 +122,9 @@ class Polling(Protocol):
 class Collector:
     """A declared collector.
 
-    `start` makes the polling of one target of a region or project. One that is not on by `default` is optional. `whose`
-    says, given the subject, whose token the endpoint takes. `once` is how the command of that name shows what was found;
-    None: by the values of the families.
+    `start` makes the polling of one target of a region or project. One that is not on by `default` is optional. `advice`
+    is for a token that may not make the request; it may name the ``{user}``, the ``{group_id}`` and the ``{place}`` of
+    the subject. `once` is how the command of that name shows what was found; None: by the values of the families.
     """
 
     name: str
@@ -128,12 +135,16 @@ class Collector:
     families: tuple[Family, ...]
     start: Callable[[Any, Subject], Polling]
     default: bool
-    whose: Callable[[Subject], str] | None = None
+    advice: str = ADVICE
     # Whether it lists jobs of members, which the tracker follows from poll to poll and `jobs list` shows.
     lists_jobs: bool = False
     # Whether it tells the tracker how and when jobs ended, in a history: starts and ends then wait for their rows.
     tells_ends: bool = False
     once: Once | None = None
+
+    def advice_for(self, subject: Subject) -> str:
+        """Return the advice for a subject whose token may not make the request."""
+        return self.advice.format(user=subject.user or "the user", group_id=subject.group_id, place=subject.place)
 
     @property
     def optional(self) -> bool:
@@ -242,7 +253,7 @@ def collector(
     gives: Text,
     families: tuple[Family, ...],
     default: bool = False,
-    whose: Callable[[Subject], str] | None = None,
+    advice: str = ADVICE,
     once: Once | None = None,
     polling: "type[RowPolling[Any]] | None" = None,
 ) -> Callable[[Generate[R]], Generate[R]]:
@@ -262,7 +273,7 @@ def collector(
         def start(source: Source, subject: Subject) -> Polling:
             return (polling or RowPolling)(source, declared, subject, row, generate)
 
-        declared = register(Collector(name, path, per, title, gives, families, start, default, whose, once=once))
+        declared = register(Collector(name, path, per, title, gives, families, start, default, advice, once=once))
         return generate
 
     return declare

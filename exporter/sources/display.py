@@ -5,7 +5,7 @@ A number is None where it is unknown, and so is a sum of which a part is: unknow
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,10 @@ from exporter.tracking import MemberKey
 
 STATES: Final = (JobState.RUNNING, JobState.QUEUED, JobState.HELD, JobState.SUSPENDED, JobState.OTHER)
 Number = int | None
+# Queues without jobs that are remembered for each target: more than any cluster has, unless it keeps inventing new ones.
+ABSENT_LIMIT: Final = 1000
+# A queue, or a group with one.
+Q = TypeVar("Q", str, tuple[str, str])
 
 
 class Counts(NamedTuple):
@@ -197,6 +201,25 @@ def in_counts(numbers: Iterable[Number]) -> Iterator[tuple[Number, ...]]:
 def added(rows: Sequence[tuple[Number, ...]], width: int) -> list[Number]:
     """Return the sums of columns; None where a value of the column is unknown."""
     return [known_sum(column) for column in zip(*rows, strict=True)] if rows else [0] * width
+
+
+class SeenQueues(NamedTuple, Generic[Q]):
+    """Queues in the latest answer (`present`), and earlier ones that are not in it (`absent`), longest gone first.
+
+    A queue that was there once is shown at 0 while it has no jobs.
+    """
+
+    present: frozenset[Q] = frozenset()
+    absent: tuple[Q, ...] = ()
+
+    def after(self, queues: Iterable[Q]) -> tuple["SeenQueues[Q]", int]:
+        """Return the queues to remember after an answer with these, and the number dropped to stay below the limit."""
+        present = frozenset(queues)
+        if present == self.present:
+            return self, 0
+        absent = [queue for queue in self.absent if queue not in present] + sorted(self.present - present)
+        dropped = max(0, len(absent) - ABSENT_LIMIT)
+        return SeenQueues(present, tuple(absent[dropped:])), dropped
 
 
 class Display:

@@ -1,6 +1,4 @@
-"""Shared by all collectors of jobs.
-
-Families, the rendering of listings and of single jobs, and what shows a target's listings.
+"""Listings of jobs, of any collector: their families, their rendering, and the display of a target's listings.
 
 An amount that the upstream did not send gives no sample, because unknown is never zero. States and jobs are written in
 a fixed order, so that an unchanged answer gives unchanged bytes whatever order it came in.
@@ -11,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
-from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +28,7 @@ from exporter.sources.display import (
     ListFigures,
     MemberFigures,
     MemberJobs,
+    SeenQueues,
 )
 from exporter.sources.once import USUAL_STATES, Column, Once, Shape, Table, count, state_columns, states_to_show
 from exporter.sources.source import Context
@@ -146,12 +145,9 @@ _MEMBER_STATES: Final = _AMOUNT_STATES | {JobState.HELD, JobState.SUSPENDED}
 _STATE_LABEL: Final[Mapping[JobState, str]] = {state: f',state="{state}"}}' for state in JobState}
 _AMOUNT: Final[Mapping[str, Callable[[Job], Any]]] = {name: attrgetter(name) for name in _AMOUNTS}
 
-# Queues without jobs that are remembered for each target: more than any cluster has, unless it keeps inventing new ones.
-ABSENT_LIMIT: Final = 1000
 # The listing of each member, and a group's label with the name of a queue.
 Listings = Mapping[Followed, JobListing]
 GroupQueue = tuple[str, str]
-Q = TypeVar("Q", str, GroupQueue)
 
 # Rendering this many jobs takes a few milliseconds; more is done in a thread.
 RENDER_ON_LOOP_LIMIT: Final = 2_000
@@ -160,9 +156,7 @@ RENDER_ON_LOOP_LIMIT: Final = 2_000
 def member_jobs(hpc_cluster: str, group: str, user: str, jobs: Iterable[Job]) -> Chunks:
     """Return the lines of a member's jobs, and of what they request and use, by state.
 
-    A sum with an unknown summand is left out.
-
-    So is what a listing says that jobs use which hold nothing.
+    A sum with an unknown summand is left out, and so are amounts in use that are listed of jobs which hold nothing.
     """
     of_state: dict[JobState, list[Job]] = {state: [] for state in _MEMBER_STATES}
     for job in jobs:
@@ -290,25 +284,6 @@ def jobs_by_queue(hpc_cluster: str, listings: Listings, seen: Iterable[GroupQueu
         line_start = start(JOBS_BY_QUEUE, hpc_cluster, group, queue)
         lines[JOBS_BY_QUEUE].append(lines_by_state(line_start, counted, _AMOUNT_STATES))
     return chunks_of(lines)
-
-
-class SeenQueues(NamedTuple, Generic[Q]):
-    """Queues in the latest answer (`present`), and earlier ones that are not in it (`absent`), longest gone first.
-
-    A queue that was there once is shown at 0 while it has no jobs.
-    """
-
-    present: frozenset[Q] = frozenset()
-    absent: tuple[Q, ...] = ()
-
-    def after(self, queues: Iterable[Q]) -> tuple["SeenQueues[Q]", int]:
-        """Return the queues to remember after an answer with these, and the number dropped to stay below the limit."""
-        present = frozenset(queues)
-        if present == self.present:
-            return self, 0
-        absent = [queue for queue in self.absent if queue not in present] + sorted(self.present - present)
-        dropped = max(0, len(absent) - ABSENT_LIMIT)
-        return SeenQueues(present, tuple(absent[dropped:])), dropped
 
 
 class ListedJobs:

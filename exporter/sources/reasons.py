@@ -41,11 +41,9 @@ _LONGEST: Final = 100
 
 
 def pending_reason(state: JobState, word: object) -> PendingReason | None:
-    """Return why a job in `state` waits, as the scheduler's `word` says.
+    """Return why a job in `state` waits, as the scheduler's `word` says; None where it does not wait, or no reason is given.
 
-    None where it does not wait, or no reason is given.
-
-    Anything but text is no reason. A held job without one is held.
+    Anything but text is no reason. The reason of a held job without one is "held".
     """
     if state not in WAITS:
         return None

@@ -26,10 +26,7 @@ _count = msgspec.json.Decoder(OptionalCount, strict=False)
 
 
 def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
-    """Return the count, None where it is unknown.
-
-    And whether it is in a form that is not a usual way to say "unknown".
-    """
+    """Return the count, None where it is unknown; and whether it is unknown for a reason that is not a usual way to say so."""
     try:
         return _count.decode(raw), False
     except UNREADABLE:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.metrics.format import Chunks
-from exporter.sources import jobs
-from exporter.sources.jobs import ABSENT_LIMIT, SeenQueues
+from exporter.sources import display
+from exporter.sources.display import ABSENT_LIMIT, SeenQueues
 from exporter.sources.scnet import queue_jobs
 from exporter.sources.scnet.queue_jobs import Counts
 from tests.app.running import ready, running
@@ -31,7 +31,7 @@ NAMES = st.lists(st.text(alphabet="abcdefgh", max_size=1), max_size=8)
 @given(st.lists(NAMES, max_size=12), st.integers(0, 5))
 def test_the_latest_absent_names_are_remembered(answers: list[list[str]], limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "ABSENT_LIMIT", limit)
+        patch.setattr(display, "ABSENT_LIMIT", limit)
         seen, dropped_ever, last_in = SeenQueues(), 0, dict[str, int]()
         for at, names in enumerate(answers):
             seen, dropped = seen.after(names)

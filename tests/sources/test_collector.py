@@ -42,10 +42,6 @@ SUBJECT = Subject("kunshan", "", "exporter.yml:1:1")
 ONCE = Once("rooms", Shape, lambda _subject, _found: ())
 
 
-def whose(_subject: Subject) -> str:
-    return "anyone's"
-
-
 class Row(msgspec.Struct):
     kind: Name
     room: int | None = None
@@ -91,7 +87,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Collecto
             gives=Text("room", "空间"),
             families=(ROOM,),
             default=default,
-            whose=whose,
+            advice="ask {user} at {place}",
             once=ONCE,
         )
         def example(subject: Subject, rows: Rows[Row]) -> Iterator[Sample]:
@@ -246,7 +242,8 @@ def test_every_collector_is_complete() -> None:
 
 def test_a_declaration_is_kept_as_it_is(declared: Callable[..., Collector]) -> None:
     example = declared()
-    assert (example.path, example.whose, example.once) == ("/hpc/openapi/v2/example", whose, ONCE)
+    assert (example.path, example.once) == ("/hpc/openapi/v2/example", ONCE)
+    assert example.advice_for(SUBJECT) == "ask the user at exporter.yml:1:1"
 
 
 def test_a_target_is_named_by_its_subject_and_shared_as_configured(declared: Callable[..., Collector]) -> None:

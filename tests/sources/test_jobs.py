@@ -13,7 +13,8 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.format import Format
 from exporter.polling import TargetKey
 from exporter.records import Answer, Job, JobListing, JobState
-from exporter.sources.jobs import ABSENT_LIMIT, ListedJobs
+from exporter.sources.display import ABSENT_LIMIT
+from exporter.sources.jobs import ListedJobs
 from exporter.sources.per_job import PerJobBudget
 from exporter.sources.source import Context
 from exporter.sources.tracked import Followed

@@ -149,10 +149,7 @@ def throttling(response: Response, key: str, said: Text, label: str | None) -> T
 
 
 def gateway_number(code: str) -> str:
-    """Return the number of a gateway's code, which means the same whatever the gateway is called.
-
-    Other codes as they are.
-    """
+    """Return the number of a gateway's code, which means the same whatever the gateway is called, and other codes as they are."""
     prefix = next((gateway for gateway in _GATEWAYS if code.startswith(gateway)), "")
     return code.removeprefix(prefix)
 

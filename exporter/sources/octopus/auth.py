@@ -35,10 +35,7 @@ _body = msgspec.json.Decoder(WireBody)
 
 @dataclass(frozen=True, slots=True)
 class IamLogin:
-    """A user of a domain (the account), and the project to scope its token to: a region's name.
-
-    See `upstream.Login`.
-    """
+    """A user of a domain (the account), and the project to scope its token to: a region's name. See `exporter.http.Login`."""
 
     url: str
     domain: str

@@ -23,7 +23,7 @@ from exporter.metrics.format import Chunks, histogram_lines
 from exporter.sources.collector import NOT_THERE, Collector, Found, Subject, register, rendered
 from exporter.sources.display import SampleFigures
 from exporter.sources.octopus.pages import Page, moment_of, read_page
-from exporter.sources.octopus.project import PROJECT, Project, whose
+from exporter.sources.octopus.project import ADVICE, PROJECT, Project
 from exporter.sources.source import Notice
 from exporter.sources.values import NULL, Id, Name, value_of
 from exporter.tracking.totals import Histogram
@@ -367,6 +367,6 @@ DATA_JOBS: Final = register(
         families=(JOBS, ENDED, WAIT, RUN),
         start=DataJobsPolling,
         default=False,
-        whose=whose,
+        advice=ADVICE,
     )
 )

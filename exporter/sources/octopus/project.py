@@ -10,7 +10,7 @@ from exporter.config import OctopusProject, OctopusQueue, Secret
 from exporter.http import ALARMING_SKEW, StaticToken, TokenCache, TokenSource
 from exporter.metrics.family import Family, Text, gauge
 from exporter.polling import WHOLE, TargetKey
-from exporter.sources.collector import Per, Subject, label_part
+from exporter.sources.collector import Per, Subject, itself, label_part
 from exporter.sources.octopus.auth import IamLogin
 from exporter.sources.octopus.pages import PageReader
 from exporter.sources.octopus.queue_diff import QueueTotals
@@ -40,17 +40,12 @@ def _target_of(queue: OctopusQueue, *, alone: bool) -> str:
     return "/".join(map(label_part, parts[:1] if alone else parts)).rstrip("/")
 
 
-def _project(project: OctopusProject, _owner: str) -> Iterator[Subject]:
-    yield Subject(project.name, "", project.place)
-
-
 QUEUE = Per("octopus", UP, 0, "queues", Text("queue", "队列"), _queues)
-PROJECT = Per("octopus", UP, 1, "", Text("project", "项目"), _project)
+PROJECT = Per("octopus", UP, 1, "", Text("project", "项目"), itself)
 
 
-def whose(_subject: Subject) -> str:
-    """Return the advice for a token that lacks the permission."""
-    return "let the IAM user read this project's Octopus data"
+# For a token that lacks the permission.
+ADVICE: Final = "let the IAM user read this project's Octopus data"
 
 
 class Project(Source):

@@ -11,7 +11,7 @@ from exporter.metrics.family import Family, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each, sample
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.display import TaskFigures
-from exporter.sources.octopus.project import QUEUE, Project, whose
+from exporter.sources.octopus.project import ADVICE, QUEUE, Project
 from exporter.sources.octopus.queue_diff import QueueTotals
 from exporter.sources.octopus.reading import Queue, QueueContent, QueueListing, read_queue
 from exporter.sources.once import Column, Once, Shape, Table, rounded
@@ -249,7 +249,7 @@ QUEUING_JOBS: Final = register(
         families=FAMILIES,
         start=QueuePolling,
         default=True,
-        whose=whose,
+        advice=ADVICE,
         once=Once("octopus_queues", OctopusRow, _rows, "Octopus queues", "no queues", _table),
     )
 )

@@ -383,10 +383,6 @@ def refusal(region: Region, refused: str) -> str:
     )
 
 
-def _whose(subject: Subject) -> str:
-    return f"use an account of the platform that may see the jobs, named at {subject.place}"
-
-
 LIVE_JOBS: Final = register(
     Collector(
         name="live_jobs",
@@ -400,7 +396,7 @@ LIVE_JOBS: Final = register(
         families=jobs.FAMILIES_WITH_QUEUES,
         start=LivePolling,
         default=False,
-        whose=_whose,
+        advice="use an account of the platform that may see the jobs, named at {place}",
         lists_jobs=True,
         once=jobs.ONCE,
     )

@@ -146,10 +146,6 @@ class MemberPolling:
         await self._shown.show({self._followed: records}, records)
 
 
-def _whose(subject: Subject) -> str:
-    return f"use the token of an administrator of group {subject.group_id}"
-
-
 MEMBER_JOBS: Final = register(
     Collector(
         name="member_jobs",
@@ -160,7 +156,7 @@ MEMBER_JOBS: Final = register(
         families=jobs.FAMILIES,
         start=MemberPolling,
         default=True,
-        whose=_whose,
+        advice="use the token of an administrator of group {group_id}",
         lists_jobs=True,
         once=jobs.ONCE,
     )

@@ -15,8 +15,8 @@ from exporter.metrics.family import Text, gauge
 from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
 from exporter.sources.collector import Collector, Subject, get_unless_shown, in_one_go, list_of, read_each, register
-from exporter.sources.display import QueueFigures
-from exporter.sources.jobs import SeenQueues, lines_by_state
+from exporter.sources.display import QueueFigures, SeenQueues
+from exporter.sources.jobs import lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, state_columns, states_to_show
 from exporter.sources.scnet.api import is_bare_null, open_envelope
 from exporter.sources.scnet.owner import Owner
@@ -366,10 +366,6 @@ class UserPolling:
         return read_queues(self._user, response)
 
 
-def _whose(subject: Subject) -> str:
-    return f"give {subject.user or 'the user'} a token of their own under users at {subject.place}"
-
-
 QUEUE_JOBS: Final = register(
     Collector(
         name="queue_jobs",
@@ -380,7 +376,7 @@ QUEUE_JOBS: Final = register(
         families=(JOBS,),
         start=UserPolling,
         default=True,
-        whose=_whose,
+        advice="give {user} a token of their own under users at {place}",
         once=Once("queues", QueueRow, _rows, "Jobs by queue", "no queue has a job", _table),
     )
 )

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from exporter.config.model import Account, Cluster
+from exporter.config.model import Cluster
 from exporter.metrics.family import Text, gauge
 from exporter.metrics.health import HPC_UP
-from exporter.sources.collector import Per, Subject, label_part
+from exporter.sources.collector import Per, Subject, itself, label_part
 
 ACCOUNT_UP: Final = gauge(
     "hpc_account_up",
@@ -19,10 +19,6 @@ ACCOUNT_UP: Final = gauge(
 
 # Stands for the token's own user until a login tells the name.
 OWNER = ""
-
-
-def _region(cluster: Cluster, _owner: str) -> Iterator[Subject]:
-    yield Subject(cluster.name, "", cluster.place)
 
 
 def _users(cluster: Cluster, owner: str) -> Iterator[Subject]:
@@ -56,18 +52,14 @@ def _members(cluster: Cluster, _owner: str) -> Iterator[Subject]:
             )
 
 
-def _account(account: Account, _owner: str) -> Iterator[Subject]:
-    yield Subject(account.name, "", account.place)
-
-
-REGION = Per("clusters", HPC_UP, 0, "", Text("region", "区域"), _region)
+REGION = Per("clusters", HPC_UP, 0, "", Text("region", "区域"), itself)
 # As the region, with a request for each of its schedulers.
-SCHEDULER = Per("clusters", HPC_UP, 0, "", Text("scheduler", "调度系统"), _region)
+SCHEDULER = Per("clusters", HPC_UP, 0, "", Text("scheduler", "调度系统"), itself)
 USER = Per("clusters", HPC_UP, 1, "users", Text("user", "用户"), _users)
 TOKEN_USER = Per(
     "clusters", HPC_UP, 1, "users", Text("user with a token", "有令牌的用户"), _token_users, own_tokens=True
 )
 MEMBER = Per("clusters", HPC_UP, 2, "members", Text("member", "用户组成员"), _members)
 # Requested of the platform for all regions of an account, each of which shows its own part.
-OF_ACCOUNT = Per("clusters", HPC_UP, 0, "members", Text("account", "账号"), _region, needs_account=True)
-ACCOUNT = Per("accounts", ACCOUNT_UP, 0, "", Text("account", "账号"), _account)
+OF_ACCOUNT = Per("clusters", HPC_UP, 0, "members", Text("account", "账号"), itself, needs_account=True)
+ACCOUNT = Per("accounts", ACCOUNT_UP, 0, "", Text("account", "账号"), itself)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import ClassVar, Final, TypeVar
 
@@ -16,7 +16,7 @@ from exporter.http import Endpoint, Issued, Response, StaticToken, TokenProvider
 from exporter.metrics.family import Family
 from exporter.metrics.health import HPC_UP
 from exporter.polling import WHOLE, TargetKey
-from exporter.sources.collector import Collector, Per, Subject
+from exporter.sources.collector import Collector, Per, itself
 from exporter.sources.slurm.api import VERSIONS, VersionNotServedError, read_token
 from exporter.sources.source import Context, Source
 from exporter.text import Text
@@ -29,16 +29,11 @@ USER_HEADER: Final = "X-SLURM-USER-NAME"
 TOKEN_HEADER: Final = "X-SLURM-USER-TOKEN"  # noqa: S105 - a header's name
 
 
-def _cluster(cluster: Slurm, _owner: str) -> Iterator[Subject]:
-    yield Subject(cluster.name, "", cluster.place)
+CLUSTER: Final = Per("slurm", HPC_UP, 3, "", Text("cluster", "集群"), itself)
 
 
-CLUSTER: Final = Per("slurm", HPC_UP, 3, "", Text("cluster", "集群"), _cluster)
-
-
-def whose(_subject: Subject) -> str:
-    """Return the advice for a token that lacks the permission."""
-    return "use the token of a user who may see all jobs and nodes, such as an operator"
+# For a token that lacks the permission.
+ADVICE: Final = "use the token of a user who may see all jobs and nodes, such as an operator"
 
 
 class NoToken:

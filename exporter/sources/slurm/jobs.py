@@ -10,7 +10,7 @@ from exporter.records import Job, JobListing, JobState
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, label_part, register
 from exporter.sources.slurm.api import open_answer
-from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster, whose
+from exporter.sources.slurm.cluster import ADVICE, CLUSTER, SlurmCluster
 from exporter.sources.slurm.rows import ClusterJobs, OwnedJob, completed, read_jobs, read_waiting_tasks, tasks_like
 from exporter.sources.source import Notice
 from exporter.sources.tracked import Followed
@@ -141,7 +141,7 @@ JOBS: Final = register(
         families=jobs.FAMILIES_WITH_QUEUES,
         start=JobsPolling,
         default=True,
-        whose=whose,
+        advice=ADVICE,
         lists_jobs=True,
         once=jobs.ONCE,
     )

@@ -14,7 +14,7 @@ from exporter.metrics.family import Sample, Text
 from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS, FREE_NODES, LIMIT, NODES
 from exporter.sources.collector import Collector, Found, Rows, Subject, read_rows, register, rendered, undisputed
 from exporter.sources.slurm.api import Number, number_of, open_answer
-from exporter.sources.slurm.cluster import CLUSTER, SlurmCluster, whose
+from exporter.sources.slurm.cluster import ADVICE, CLUSTER, SlurmCluster
 from exporter.sources.slurm.rows import words_of
 from exporter.sources.values import UNREADABLE, Name
 
@@ -184,6 +184,6 @@ PARTITIONS: Final = register(
         families=(NODES, FREE_NODES, CPUS, FREE_CPUS, ENABLED, LIMIT),
         start=PartitionPolling,
         default=True,
-        whose=whose,
+        advice=ADVICE,
     )
 )
