@@ -75,16 +75,8 @@ def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> tuple[Key, Ended
     if ended is None:
         raise RecordError("a job without a usable end")
     state, word = state_and_word(row.job_state)
-    job = job_of(
-        row,
-        state,
-        word,
-        zone,
-        ended=ended,
-        allocated_cpus=row.proc_num_used,
-        allocated_gpus=row.gpu_num_used,
-        allocated_dcus=row.dcu_num_used,
-    )
+    amounts = (None, None, None, None, row.proc_num_used, row.gpu_num_used, row.dcu_num_used)
+    job = job_of(row, state, word, amounts, zone, ended=ended)
     end = EndedJob(str(row.cluster_user_name), scheduler or str(row.jobmanager_id), ended, job)
     return ("" if scheduler else str(row.cluster_id), end.scheduler, job.id, ended), end
 

@@ -112,21 +112,17 @@ def live_job(row: LiveJob, zone: tzinfo) -> Job:
     def allocated(told: int | None, used: int | None) -> int | None:
         return 0 if waits else used if told is None else told
 
-    return job_of(
-        row,
-        state,
-        word,
-        zone,
-        requested_nodes=requested(row.node_num_req, row.node_num_used),
-        requested_cpus=requested(row.proc_num_req, row.proc_num_used),
-        requested_gpus=requested(row.gpu_num_req, row.gpu_num_used),
-        requested_dcus=requested(row.dcu_num_req, row.dcu_num_used),
-        allocated_cpus=allocated(row.cpu_core, row.proc_num_used),
-        allocated_gpus=allocated(row.gpu_num, row.gpu_num_used),
-        allocated_dcus=allocated(None, row.dcu_num_used),
-        ended=epoch_seconds(row.etime, zone) if state in ENDED else None,
-        scheduler=str(row.job_manager_id),
+    amounts = (
+        requested(row.node_num_req, row.node_num_used),
+        requested(row.proc_num_req, row.proc_num_used),
+        requested(row.gpu_num_req, row.gpu_num_used),
+        requested(row.dcu_num_req, row.dcu_num_used),
+        allocated(row.cpu_core, row.proc_num_used),
+        allocated(row.gpu_num, row.gpu_num_used),
+        allocated(None, row.dcu_num_used),
     )
+    ended = epoch_seconds(row.etime, zone) if state in ENDED else None
+    return job_of(row, state, word, amounts, zone, ended=ended, scheduler=str(row.job_manager_id))
 
 
 def outcome_of(row: LiveJob) -> JobState:

@@ -67,7 +67,8 @@ def read_job(raw: msgspec.Raw, scheduler_id: str, zone: tzinfo) -> tuple[Key, Jo
     waits, cores = state in WAITS, row.proc_num_used
     # A job that waits uses none: the number is that of its request, or 0 where that is not told.
     requested, allocated = (cores or None, 0) if waits else (None, cores)
-    job = job_of(row, state, word, zone, requested_cpus=requested, allocated_cpus=allocated, scheduler=scheduler_id)
+    amounts = (None, requested, None, None, allocated, None, None)
+    job = job_of(row, state, word, amounts, zone, scheduler=scheduler_id)
     return (job.id,), job
 
 

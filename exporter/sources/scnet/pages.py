@@ -94,30 +94,31 @@ class Reading(Generic[R]):
 
         `read` raises RecordError for a row that cannot be used.
         """
-        totals, position, missing, start = set[int | None](), 0, 0, self.seen
+        listed, totals, position, missing = set[Key | bytes](), set[int | None](), 0, 0
         for number in range(1, most + 1):
             page = await ask(Wanted(number, position, size))
             totals.add(page.total)
             position += len(page.rows)
-            before = self.seen
-            self._add(page, read)
-            missing = page.missing(self.seen - start, self.seen - before)
+            before = len(listed)
+            listed.update(self._added(raw, read) for raw in page.rows)
+            missing = page.missing(len(listed), len(listed) - before)
             if number == 1 and 0 < len(page.rows) < size and missing:
                 # The platform has a largest size of its own: pages are numbered by it from here on.
                 size = len(page.rows)
-            if not missing or self.seen == before:
+            if not missing or len(listed) == before:
                 break
         self.missing += missing
         self.steady = self.steady and len(totals) == 1
 
-    def _add(self, page: Page, read: Callable[[msgspec.Raw], tuple[Key, R]]) -> None:
-        for raw in page.rows:
-            try:
-                key, row = read(raw)
-            except RecordError:
-                self.rejected.add(bytes(raw))
-            else:
-                self.rows[key] = row
+    def _added(self, raw: msgspec.Raw, read: Callable[[msgspec.Raw], tuple[Key, R]]) -> Key | bytes:
+        """Add a row; the key or the bytes that tell it from all others."""
+        try:
+            key, row = read(raw)
+        except RecordError:
+            self.rejected.add(bytes(raw))
+            return bytes(raw)
+        self.rows[key] = row
+        return key
 
     def check(self) -> None:
         """Raise DecodeError where there are rows and none can be read: that says nothing."""
@@ -158,18 +159,33 @@ class JobRow(msgspec.Struct, gc=False, rename="camel"):
     proc_num_used: Count | None = None
 
 
-def job_of(row: JobRow, state: JobState, word: str, zone: tzinfo, *, ended: float | None = None, **more: Any) -> Job:
-    """Return the job of a row. Where its state is unknown, `word` is the spelling of that; `more` are its amounts, say."""
+# Requested nodes, cores, GPUs and DCUs, then allocated cores, GPUs and DCUs.
+N = int | None
+Amounts = tuple[N, N, N, N, N, N, N]
+
+
+def job_of(
+    row: JobRow,
+    state: JobState,
+    word: str,
+    amounts: Amounts,
+    zone: tzinfo,
+    *,
+    ended: float | None = None,
+    scheduler: str = "",
+) -> Job:
+    """Return the job of a row. Where its state is unknown, `word` is the spelling of that."""
     return Job(
         str(row.job_id),
         str(row.job_name),
         state,
-        raw_state=word,
-        queue=str(row.queue),
-        reason=pending_reason(state, row.reason),
-        submitted=epoch_seconds(row.job_queue_time, zone),
+        *amounts,
+        word,
+        str(row.queue),
+        pending_reason(state, row.reason),
+        epoch_seconds(row.job_queue_time, zone),
         # That of a job that waits is an expected one.
-        started=epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED or ended is not None else None,
-        ended=ended,
-        **more,
+        epoch_seconds(row.job_start_time, zone) if state in HAS_STARTED or ended is not None else None,
+        ended,
+        scheduler,
     )

@@ -103,7 +103,7 @@ async def test_rows_that_cannot_be_read_are_counted_once() -> None:
     reading = await Listed(["a", 1, None, 2]).read()
     assert (list(reading.rows.values()), len(reading.rejected), reading.missing) == ([1, 2], 2, 0)
     reading.check()
-    await reading.add_list(Listed([3]).page, read)
+    await reading.add_list(Listed([3, 2]).page, read)
     assert (len(reading.rows), reading.missing) == (3, 0), "the total of another list counts its own rows"
     nothing = await Listed(["a", None]).read()
     with pytest.raises(DecodeError, match="none of the answer's 2 rows can be read"):
