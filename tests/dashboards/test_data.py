@@ -242,7 +242,7 @@ def overview(title: str) -> str:
 
 def test_the_overview_tells_the_truth(tmp_path: Path) -> None:
     """On a good day, at whose end all stands still, so that what was polled last is still true; by three shards."""
-    past = past_of(Story(hours=1.5, end=END, scrape_interval=60, still=300, shards=3))
+    past = past_of(Story(hours=1.5, end=END, scrape_interval=75, poll_interval=90, still=300, shards=3))
     with remembering(past, tmp_path) as prometheus:
 
         def shown(title: str) -> float:
