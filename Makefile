@@ -6,17 +6,21 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Else each of the hundreds of processes of the tests compiles the whole project.
 unexport PYTHONDONTWRITEBYTECODE
 
+# A file stays with one process, which starts the servers of its tests once; files in the order of their names, in which
+# those that take long do not come last.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+
 .PHONY: test coverage mutants fuzz test-slurm demo bench bench-gate chaos matrix test-newest soak dist pyz packages image lock schema dashboards docs deploy clean
 
 test: $(VENV)/dev.done  ## lint, types and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest $(PARALLEL)
 
 coverage: $(VENV)/dev.done  ## lines and branches of exporter/ that no test reaches, without the simulator; twice the time of the tests
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/python -m coverage run -m pytest -n auto --dist worksteal --timeout=3000
+	$(BIN)/python -m coverage run -m pytest $(PARALLEL) --timeout=3000
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 	$(BIN)/python -m coverage json --quiet -o build/coverage/all.json
@@ -67,12 +71,12 @@ matrix-%: $(VENV)/dev.done
 	$(BIN)/uv pip compile --quiet --python $$folder --resolution $(patsubst lowest,lowest-direct,$(word 2,$(subst -, ,$*))) pyproject.toml -o $$lock; \
 	$(BIN)/uv pip install --quiet --python $$folder -r $$lock --group dev; \
 	$(BIN)/uv pip install --quiet --python $$folder --no-deps --no-build-isolation -e .; \
-	$$folder/bin/python -m pytest -q -n auto --dist worksteal -p no:cacheprovider $(MATRIX_TESTS)
+	$$folder/bin/python -m pytest -q $(PARALLEL) -p no:cacheprovider $(MATRIX_TESTS)
 
 NEWEST := /var/tmp/hpc-exporter-newest
 test-newest: $(VENV)/dev.done  ## rules, boards and metrics with the newest Prometheus, Alertmanager and VictoriaMetrics of Debian
 	$(BIN)/python -m tools.newest $(NEWEST)
-	PATH=$(NEWEST)/usr/bin:$$PATH $(BIN)/python -m pytest -n auto --dist worksteal \
+	PATH=$(NEWEST)/usr/bin:$$PATH $(BIN)/python -m pytest $(PARALLEL) \
 	  tests/rules tests/dashboards/test_data.py tests/metrics/test_document.py tests/e2e/test_prometheus.py
 
 schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, of what commands print, of the chart's values

@@ -130,10 +130,7 @@ async def test_check_names_the_credential_that_is_at_fault(tmp_path: Path, platf
     command = Command(tmp_path, configured([polled(platform, secret_key="wrong")], []))
     checked = await command("check", "--online")
     assert checked.status == 1
-    assert (
-        "FAILED  lab account: address ok, connection ok, login FAILED: the login of account lab failed"
-        in checked.stdout
-    )
+    assert "FAILED  lab account: login FAILED: the login of account lab failed" in checked.stdout
     assert "check the user and the keys or the password at " in checked.stdout
 
 

@@ -1,7 +1,9 @@
 """Deterministic simulation: some seeds of the many that `make chaos` runs, and a bug that it has to find."""
 
+import gc
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -37,5 +39,10 @@ def test_a_second_login_at_a_time_is_found(monkeypatch: pytest.MonkeyPatch) -> N
         await log_in(self, *args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TokenCache, "log_in", forgetful)
-    with pytest.raises(AssertionError, match=r"logins of account .* at a time"):
+    # The second one may also be met when it outlives the process.
+    with pytest.raises(AssertionError, match=r"logins of account .* at a time|after the stop there are .*name='login'"):
         list(map(simulate, range(50)))
+    # A simulation that failed closes nothing.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
