@@ -41,11 +41,13 @@ async def test_it_says_where_to_look_and_shows_jobs_that_come_and_go(demo: Expor
 
     await demo.ready()
     first = await demo.samples()
-    for name in ("hpc_queue_jobs", "hpc_member_jobs", "hpc_scheduler_info", "hpc_job_info"):
+    for name in ("hpc_queue_jobs", "hpc_member_jobs", "hpc_scheduler_info", "hpc_job_info", "octopus_queued_jobs"):
         assert family(first, name)
+    assert len(family(first, "octopus_queue_length")) == 2
     await demo.shows(lambda samples: changed("hpc_queue_jobs", first, samples), "other queues")
     await demo.shows(lambda samples: changed("hpc_member_jobs", first, samples), "other jobs")
-    assert set(family(await demo.samples(), "hpc_up").values()) == {1}
+    last = await demo.samples()
+    assert {*family(last, "hpc_up").values(), *family(last, "octopus_up").values()} == {1}
 
 
 async def test_a_port_that_is_taken_is_told_with_a_way_out(tmp_path: Path) -> None:

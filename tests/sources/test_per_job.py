@@ -75,24 +75,6 @@ def test_the_latest_state_of_a_kept_job_is_returned() -> None:
     assert budget.grant("a", "kunshan", "bob", some_jobs(1, state=R)) == some_jobs(1, state=R)
 
 
-def test_releasing_an_unknown_owner_is_no_mistake() -> None:
-    """A target can be removed before it was ever polled."""
-    budget = PerJobBudget(1)
-
-    budget.release("nobody")
-
-    assert budget.dropped("kunshan") == 0
-
-
-def test_a_release_takes_back_what_was_dropped() -> None:
-    budget = PerJobBudget(0)
-
-    assert budget.grant("a", "kunshan", "bob", some_jobs(1, 2)) == []
-    assert budget.dropped("kunshan") == 2
-    budget.release("a")
-    assert budget.dropped("kunshan") == 0
-
-
 Step = tuple[str, list[tuple[int, JobState]] | None]
 
 listings = st.lists(st.tuples(st.integers(0, 8), st.sampled_from([R, Q, H])), max_size=8)

@@ -115,18 +115,7 @@ OBSERVED_QUEUE: Final = histogram(
     + _TOLD_ZH,
     absent=_FIRST_LISTING,
 )
-FAMILIES: Final = (
-    LENGTH,
-    COMPLETE,
-    JOBS,
-    CPU_CORES,
-    MEMORY,
-    UNREAD_SPECS,
-    OLDEST_RANK,
-    ARRIVALS,
-    DEPARTURES,
-    OBSERVED_QUEUE,
-)
+FAMILIES: Final = tuple(family for family in tuple(globals().values()) if isinstance(family, Family))
 
 
 def rendered(labels: tuple[str, ...], listing: QueueListing, totals: QueueTotals) -> Chunks:
