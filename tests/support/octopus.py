@@ -1,6 +1,5 @@
 """A simulated project at the moment of a test's own clock, and the exporter's client of it."""
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from exporter.sources.octopus.queuing_jobs import QUEUING_JOBS
 from exporter.sources.octopus.reading import Queue, QueueListing, read_queue
 from tests.support.clock import FakeClock
 from tests.support.http import Network, a_network
+from tests.support.platform import Refreshes
 
 PROCESSOR = Queue("PROCESSOR", "MODELARTS", "pool-1")
 INTERNAL = Queue("INTERNAL")
@@ -41,22 +41,6 @@ def entries(first: int, last: int) -> list[dict[str, Any]]:
     ]
 
 
-class Refreshes:
-    """A TokenObserver that remembers."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[bool] = Counter()
-        self.expiries: list[float | None] = []
-
-    def token_refresh(self, source: str, ok: bool) -> None:
-        assert source == "driving"
-        self.counts[ok] += 1
-
-    def token_expiry(self, source: str, user: str, seconds: float | None) -> None:
-        assert (source, user) == ("driving", "")
-        self.expiries.append(seconds)
-
-
 class AtWork:
     """The exporter's side of a simulated project."""
 
@@ -69,8 +53,8 @@ class AtWork:
         self.pasted = StaticToken(InlineSecret(project.token()))
         self.pages = self.new_pages(self.pasted)
 
-    def new_pages(self, tokens: TokenProvider, url: str = "", **settings: Any) -> PageReader:
-        upstream = self.network.upstream("driving", max_concurrency=1, clock=self.clock, **settings)
+    def new_pages(self, tokens: TokenProvider, url: str = "") -> PageReader:
+        upstream = self.network.upstream("driving", clock=self.clock)
         url, project_id = url or self.project.url, self.project.spec.project_id
         return PageReader(upstream, tokens, base_url=url, project_id=project_id, clock=self.clock)
 

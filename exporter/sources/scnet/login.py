@@ -18,6 +18,7 @@ from exporter.errors import (
     AuthenticationError,
     DecodeError,
     PollError,
+    RecordError,
     RejectedError,
     ServerError,
     UnexpectedStatusError,
@@ -33,9 +34,9 @@ from exporter.http import (
     describe_skew,
     sendable,
 )
-from exporter.sources.collector import list_of
+from exporter.sources.collector import list_of, read_row
 from exporter.sources.scnet.api import NO_ENVELOPE, open_envelope
-from exporter.sources.values import UNREADABLE, as_id, read_jwt
+from exporter.sources.values import UNREADABLE, Id, read_jwt
 from exporter.text import Text
 
 TOKEN = "token"  # noqa: S105 - the endpoint's name in metrics
@@ -53,12 +54,9 @@ def read_token(token: str) -> Issued:
 class WireToken(msgspec.Struct, gc=False, rename="camel"):
     """``token`` null: the account is disabled in that region. Each field is met in other types than text."""
 
-    cluster_id: Any = None
-    cluster_name: Any = None
+    cluster_id: Id = Id("")
+    cluster_name: Id = Id("")
     token: Any = None
-
-
-_token = msgspec.json.Decoder(WireToken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +201,14 @@ def read_login(response: Response) -> LoginAnswer:
 def to_region(raw: msgspec.Raw) -> RegionToken | None:
     """Return a row of a login; None where it could not be read."""
     try:
-        row = _token.decode(raw)
-    except UNREADABLE:
+        row = read_row(raw, WireToken)
+    except RecordError:
         return None
     token = row.token.strip() if isinstance(row.token, str) else ""
     usable = sendable(token)
-    cluster_id, name = as_id(row.cluster_id) or "", as_id(row.cluster_name) or ""
-    return RegionToken(cluster_id, name, token if usable else None, bool(token) and not usable)
+    return RegionToken(
+        str(row.cluster_id), str(row.cluster_name), token if usable else None, bool(token) and not usable
+    )
 
 
 def better(row: RegionToken, than: RegionToken | None) -> bool:

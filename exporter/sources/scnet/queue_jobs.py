@@ -14,7 +14,16 @@ from exporter.http import Response
 from exporter.metrics.family import Text, gauge
 from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
-from exporter.sources.collector import Collector, Subject, get_unless_shown, in_one_go, list_of, read_each, register
+from exporter.sources.collector import (
+    Collector,
+    Subject,
+    get_unless_shown,
+    in_one_go,
+    list_of,
+    read_each,
+    read_row,
+    register,
+)
 from exporter.sources.display import QueueFigures, SeenQueues
 from exporter.sources.jobs import lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, state_columns, states_to_show
@@ -94,8 +103,6 @@ class _RawQueue(msgspec.Struct, gc=False):
 
 _queues = msgspec.json.Decoder(list[_Queue], strict=False)
 _queue = msgspec.json.Decoder(_Queue, strict=False)
-_raw_queue = msgspec.json.Decoder(_RawQueue)
-_raw_value = msgspec.json.Decoder(_RawValue)
 
 
 def read_queues(user: str, response: Response) -> QueueStatistics:
@@ -143,10 +150,7 @@ def _tallied(raw: msgspec.Raw) -> "_Tally":
         return _Tally(str(queue.name), _plain_counts(queue))
     except (*UNREADABLE, KeyError):
         pass
-    try:
-        fields = _raw_queue.decode(raw)
-    except UNREADABLE as error:
-        raise RecordError(str(error)) from None
+    fields = read_row(raw, _RawQueue)
     name = text_of(fields.name)
     if name is None or bytes(fields.name) == b"null":
         raise RecordError("a queue without a name")
@@ -174,8 +178,8 @@ class _Tally:
     def add(self, values: Iterable[msgspec.Raw]) -> None:
         for raw in values:
             try:
-                value = _raw_value.decode(raw)
-            except UNREADABLE:
+                value = read_row(raw, _RawValue)
+            except RecordError:
                 self.lose_all()
             else:
                 self._add(value)

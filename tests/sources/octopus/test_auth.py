@@ -56,8 +56,8 @@ async def test_a_token_opens_the_project_and_is_kept(at_work: AtWork) -> None:
     for _ in range(3):
         assert (await at_work.read_by(token)).complete
     assert logins(at_work) == 1
-    assert at_work.refreshes.counts == {True: 1}
-    assert at_work.refreshes.expiries == [at_work.clock.now() + DAY]
+    assert at_work.refreshes.counts == {("driving", True): 1}
+    assert at_work.refreshes.expiries == {("driving", ""): at_work.clock.now() + DAY}
     assert redact(f"got {await token.current()}") == "got <secret>"
 
 
@@ -107,7 +107,7 @@ async def test_a_wrong_login_says_whose_and_where(at_work: AtWork, wrong: dict[s
     assert at_work.project.url in token.origin
     assert "HTTP 401, code 401, The username or password is wrong." in str(raised.value)
     assert raised.value.culprit == token.origin
-    assert at_work.refreshes.counts == {False: 1}
+    assert at_work.refreshes.counts == {("driving", False): 1}
 
 
 async def test_a_project_that_does_not_exist_is_a_question_that_is_wrong(at_work: AtWork) -> None:
@@ -151,7 +151,7 @@ async def answered(at_work: AtWork, body: Any, **headers: str) -> str:
 )
 async def test_an_end_that_cannot_be_read_or_is_absurd_is_unknown(at_work: AtWork, body: Any) -> None:
     assert await answered(at_work, body, X_Subject_Token="MII-token") == "MII-token"
-    assert at_work.refreshes.expiries == [None]
+    assert at_work.refreshes.expiries == {}
 
 
 @pytest.mark.parametrize("length", [9 * 1024, 16 * 1024])

@@ -138,6 +138,7 @@ async def test_counters_go_on_over_a_reload_that_changes_the_project(at_work: At
 
 async def test_queues_of_one_type_are_targets_of_their_own(at_work: AtWork, tmp_path: Path) -> None:
     queues = f"{POOL}, {{queue_type: PROCESSOR}}, {{queue_type: PROCESSOR, cluster_id: a/b}}, {{queue_type: INTERNAL}}"
+    at_work.project.faults.add(Fault(kind="delay", seconds=0.01))
     async with running(at_work, tmp_path, configuration(at_work, queues)) as exporter:
         assert [status.key.target for status in exporter.app.scheduler.statuses] == [
             "PROCESSOR/MODELARTS/pool-1",
@@ -148,6 +149,7 @@ async def test_queues_of_one_type_are_targets_of_their_own(at_work: AtWork, tmp_
         assert all(status.key[:2] == ("driving", "queuing_jobs") for status in exporter.app.scheduler.statuses)
         assert len(await exporter.lines("octopus_queue_length")) == 4
         assert len(await exporter.lines("hpc_exporter_target_up")) == 4
+    assert at_work.project.requests.max_in_flight == 1, "whatever the number of queues"
 
 
 # Errors

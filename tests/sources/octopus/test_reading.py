@@ -1,6 +1,5 @@
 """Queues read over real sockets: page by page, while they move, and while pages are lost."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -35,16 +34,6 @@ async def test_whatever_a_name_holds_arrives_as_it_is(at_work: AtWork) -> None:
     queue = Queue("队列 &limit=1#?%", "A/B", "x=y&offset=7")
     at_work.hold((1, 3), queue=queue)
     assert (await at_work.read(queue)).length == 3
-
-
-async def test_only_one_request_is_in_flight_whatever_the_number_of_queues(at_work: AtWork) -> None:
-    queues = [Queue("INTERNAL", "CCE", str(n)) for n in range(4)]
-    for queue in queues:
-        at_work.hold((1, 600), queue=queue)
-    at_work.project.faults.add(Fault(kind="delay", seconds=0.01))
-    listings = await asyncio.gather(*(at_work.read(queue) for queue in queues))
-    assert [listing.length for listing in listings] == [600] * 4
-    assert at_work.project.requests.max_in_flight == 1
 
 
 # The size of pages
@@ -141,16 +130,6 @@ async def test_a_service_in_trouble_is_not_asked_for_all_pages(at_work: AtWork) 
     assert (listing.length, len(at_work.asked), pages) == (5000, 1 + LOST_LIMIT, 1)
 
 
-async def test_a_lost_page_is_asked_for_again_first(at_work: AtWork) -> None:
-    at_work.hold((1, 450))
-    at_work.project.faults.add(lost_page(200, times=1))
-    reading = asyncio.ensure_future(at_work.read(pages=at_work.new_pages(at_work.pasted, retries=1)))
-    while not at_work.clock.pending:  # noqa: ASYNC110 - the pages come over a real socket
-        await asyncio.sleep(0.01)
-    await at_work.clock.advance(1)
-    assert ((await reading).complete, at_work.network.counts.retries) == (True, 1)
-
-
 async def test_throttled_midway_it_stops_asking(at_work: AtWork) -> None:
     at_work.hold((1, 900))
     at_work.project.faults.add(lost_page(400, status=429, code="APIG.0308", retry_after=3))
@@ -168,18 +147,3 @@ async def test_without_a_first_page_there_is_no_listing(at_work: AtWork) -> None
     with pytest.raises(UpstreamBusyError):
         await at_work.read()
     assert len(at_work.asked) == 1
-
-
-async def test_a_pause_that_was_told_holds_for_the_whole_project(at_work: AtWork) -> None:
-    at_work.project.faults.add(
-        Fault(kind="error", status=429, code="APIG.0308", retry_after=30, endpoint="queuing_jobs", times=1)
-    )
-    with pytest.raises(ThrottledError) as told:
-        await at_work.read()
-    assert told.value.retry_after == 30
-    await at_work.clock.advance(29)
-    with pytest.raises(ThrottledError):
-        await at_work.read(PROCESSOR)
-    assert len(at_work.asked) == 1
-    await at_work.clock.advance(1.1)
-    assert (await at_work.read(PROCESSOR)).complete
