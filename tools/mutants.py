@@ -64,8 +64,6 @@ PYTEST: Final = [
     "-s",
     "-p",
     "no:cacheprovider",
-    "-p",
-    "no:xdist",
     "--timeout=0",
     "-Wignore:Module already imported",
 ]
