@@ -370,7 +370,10 @@ def unknown_is_no_number(collector: str, status: str, body: bytes, place: int, s
 
 def numbers_in(document: Any) -> Iterator[tuple[Any, Any]]:
     """Yield the place of each amount in a document, as its parent and its key there."""
-    for key, value in [*(document.items() if isinstance(document, dict) else enumerate(document))]:
+    places = (
+        document.items() if isinstance(document, dict) else enumerate(document if isinstance(document, list) else ())
+    )
+    for key, value in [*places]:
         if isinstance(key, str) and TELLING.search(key):
             continue
         if isinstance(value, dict | list):
