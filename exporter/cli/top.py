@@ -24,11 +24,11 @@ from exporter.cli.options import UsageError
 from exporter.cli.terminal import ELLIPSIS, Footer, fitted, text_of
 from exporter.errors import PollError
 from exporter.sources.once import Column
-from exporter.web.html import Parts, moment
+from exporter.web.html import moment
 from exporter.web.lists import chosen_rows
 from exporter.web.page import StatusPage
 from exporter.web.query import PageQuery, page_query
-from exporter.web.rows import FIRST_SORT, NUMBERS, OF_TARGETS, Row, sizes, totals, value_texts
+from exporter.web.rows import FIRST_SORT, NUMBERS, OF_TARGETS, Row, sizes, totals, unlisted, value_texts
 from exporter.web.texts import Texts, number
 
 # Columns that a terminal has no room for.
@@ -260,8 +260,8 @@ class Screen:
         return "  ".join([*chosen, *keys])
 
     def _table(self, query: PageQuery, width: int, height: int) -> list[Text]:
-        parts = Parts(self._texts, moment(self.status["time"]))
-        rows = chosen_rows(self.status, parts, self._texts, query)
+        now = moment(self.status["time"])
+        rows = chosen_rows(self.status, self._texts, query)
         if not rows:
             return [
                 Text(self._texts("nothing_matches" if sizes(self.status["targets"])[query.view] else "nothing_here"))
@@ -270,14 +270,14 @@ class Screen:
         columns = [self._column(name, query) for name in names]
         below = []
         if query.view != "targets" and len(rows) > 1:
-            sums = totals(rows)
+            sums = totals([*rows, *unlisted(query.view, self.status["targets"])])
             cells = [number(sums[name]) if name in NUMBERS and name != "people" else "" for name in names]
             below.append(Footer(f"total of {len(rows):,}", cells))
         room = max(1, height - 1 - len(below))
         self.view.offset = max(0, min(self.view.offset, len(rows) - room))
         while True:
             shown = rows[self.view.offset : self.view.offset + room]
-            cells_of = [[cell_of(name, row, parts, self._texts) for name in names] for row in shown]
+            cells_of = [[cell_of(name, row, now, self._texts) for name in names] for row in shown]
             lines = fitted(columns, cells_of, below, width, colours=False, hint="").splitlines()
             if len(lines) <= height or room == 1:
                 break
@@ -296,17 +296,17 @@ def _style(row: Row) -> str:
     return COLOURS.get(row["state"], "") if row["state"] in ("stale", "failing") else ""
 
 
-def cell_of(name: str, row: Row, parts: Parts, texts: Texts) -> str:
-    """Return the text of a cell."""
+def cell_of(name: str, row: Row, now: float, texts: Texts) -> str:
+    """Return the text of a cell at the Unix time `now`."""
     value = row[name]
     if name in NUMBERS:
         return number(value)
     if name == "state":
         return texts(f"state_{value}")
     if name == "last_success":
-        return texts.since(parts.seconds_since(value)) if value else texts("never")
+        return texts.since(now - moment(value)) if value else texts("never")
     if name == "result":
-        return parts.reason(value) if value else " ".join(value_texts(row))
+        return texts.reason(value) if value else " ".join(value_texts(row))
     return str(value)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from exporter.app.joblist import JobPage, job_facts
-from exporter.web.html import Parts, moment
 from exporter.web.lists import chosen_rows
 from exporter.web.query import PageQuery
 from exporter.web.rows import IN_USE, JOBS, Row
@@ -42,7 +41,7 @@ def csv_of(status: Mapping[str, Any], texts: Texts, query: PageQuery, *, bom: bo
     """
     rows: Iterable[Row]
     if query.selection.jobs is None:
-        chosen = chosen_rows(status, Parts(texts, moment(status["time"])), texts, query)
+        chosen = chosen_rows(status, texts, query)
         rows = chosen[query.selection.offset : query.selection.offset + query.selection.limit]
     else:
         rows = job_rows(status["job_page"])

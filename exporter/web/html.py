@@ -1,9 +1,7 @@
 """HTML elements, in which text is escaped, and the parts that recur on the page."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from html import escape
-from typing import Any
 
 from exporter.web.texts import Texts
 
@@ -57,11 +55,6 @@ class Parts:
         return element(
             "span", self._t(f"state_{state}"), class_=f"chip {look or state}", title=self._t(f"explain_{state}")
         )
-
-    def reason(self, error: Mapping[str, Any]) -> str:
-        """Return the words of an error in the language of the page."""
-        message: str = error["message_zh" if self._t.language == "zh" else "message"]
-        return message
 
     def seconds_since(self, text: str) -> float:
         """Seconds since a moment."""

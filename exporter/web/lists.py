@@ -16,11 +16,10 @@ from exporter.web.rows import (
     VIEWS,
     Row,
     grouped,
-    is_unlisted,
-    member_rows,
     rows_of,
     sort_key,
     totals,
+    unlisted,
     value_texts,
 )
 from exporter.web.texts import Texts, number
@@ -39,19 +38,16 @@ OF_JOB: Final[Mapping[str, str]] = {
     "state": "reason",
     **dict.fromkeys((*IN_USE, "submitted", "started", "since"), ""),
 }
-# Lists of which a part is missing while a list of jobs that tells its users is not known.
-OF_MEMBERS: Final = ("members", "people", "groups")
 # The column that names a row of each list.
 NAMING: Final = {view: columns[0] for view, columns in VIEWS.items()} | {"targets": "target"}
 
 
-def chosen_rows(status: Mapping[str, Any], parts: Parts, texts: Texts, query: PageQuery) -> list[Row]:
+def chosen_rows(status: Mapping[str, Any], texts: Texts, query: PageQuery) -> list[Row]:
     """Return the rows of the list that match, sorted."""
 
     def has_words(row: Row) -> bool:
-        error = parts.reason(row["last_error"]) if row["last_error"] else ""
         title = texts(f"collector_{row['collector']}")
-        words = " ".join((*row["key"], title, error)).casefold()
+        words = " ".join((*row["key"], title, texts.reason(row["last_error"]))).casefold()
         return all(word in words for word in wanted.text.casefold().split())
 
     wanted = query.selection
@@ -83,14 +79,13 @@ class Lists:
         self._parts = parts
         self._query = query
         self._counts = counts
-        # Those whose names are in a list of jobs that is not known.
-        self._unlisted = list(filter(is_unlisted, member_rows(status["targets"])))
+        self._unlisted = unlisted(query.view, status["targets"])
 
     def html(self) -> Markup:
         query = self._query
         total = self._counts[query.view]
         if query.selection.jobs is None:
-            chosen = chosen_rows(self._status, self._parts, self._t, query)
+            chosen = chosen_rows(self._status, self._t, query)
             offset, limit = query.selection.offset, query.selection.limit
             shown, matching = chosen[offset : offset + limit], len(chosen)
         else:
@@ -121,12 +116,9 @@ class Lists:
 
     def _missing(self) -> Markup | None:
         """Say whose jobs or members are not in the list because they are not known."""
-        view, names = self._query.view, list[str]()
-        if view == "jobs":
-            names = self._status["jobs"]["missing"]
-        elif view in OF_MEMBERS:
-            names = sorted({row["source"] for row in self._unlisted})
-        text = "jobs_missing" if view == "jobs" else "members_missing"
+        names, text = sorted({row["source"] for row in self._unlisted}), "members_missing"
+        if self._query.view == "jobs":
+            names, text = self._status["jobs"]["missing"], "jobs_missing"
         names_text = self._t("comma").join(names)
         return element("p", self._t(text, names=names_text), class_="missing") if names else None
 
@@ -254,7 +246,7 @@ class Lists:
         )
 
     def _sums(self, columns: Sequence[str], rows: Sequence[Row]) -> Markup:
-        sums = totals([*rows, *(self._unlisted if self._query.view in OF_MEMBERS else ())])
+        sums = totals([*rows, *self._unlisted])
         names = [column for column in columns if column not in NUMBERS]
         label = self._t("sum_of", len(rows))
         cells = (
@@ -354,7 +346,7 @@ class Lists:
         if row["state"] == "absent":
             return element("bdi", self._t("explain_absent"))
         if row["last_error"]:
-            return element("bdi", self._parts.reason(row["last_error"]))
+            return element("bdi", self._t.reason(row["last_error"]))
         values = list(value_texts(row))
         more = [self._t("and_more", len(values) - VALUES_SHOWN)] if len(values) > VALUES_SHOWN else []
         return element("bdi", " · ".join(values[:VALUES_SHOWN] + more)) if values else None
@@ -369,7 +361,7 @@ class Lists:
             "next_poll": self._time("next_poll", row),
             "failures": number(row["consecutive_failures"]),
             "values": element("bdi", " · ".join(value_texts(row))) if row["values"] else None,
-            "last_error": element("bdi", self._parts.reason(row["last_error"])) if row["last_error"] else None,
+            "last_error": element("bdi", self._t.reason(row["last_error"])) if row["last_error"] else None,
         }
         pairs = (
             together(element("dt", self._t(name)), element("dd", fact))

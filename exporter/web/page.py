@@ -264,7 +264,7 @@ class StatusPage:
             *figures,
             element("p", difference, class_="why") if difference else None,
             element("p", self._whom(source), class_="whom") if problems else None,
-            element("p", element("bdi", self._parts.reason(error)), class_="error") if error else None,
+            element("p", element("bdi", self._t.reason(error)), class_="error") if error else None,
             element(
                 "footer",
                 element("span", t("targets_up", targets["up"], total=number(targets["total"]))),

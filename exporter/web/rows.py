@@ -26,6 +26,8 @@ VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # Those that are made of what the status tells of targets.
 OF_TARGETS: Final = {view: columns for view, columns in VIEWS.items() if view != "jobs"}
+# Those of members, who may be known from one list of all alone.
+OF_MEMBERS: Final = ("members", "people", "groups")
 # The column by which the rows of members and queues are put together.
 GROUPED: Final = {"people": "user", "groups": "group", "regions": "source"}
 # The column that a list is sorted by until another one is chosen; "-" is descending.
@@ -79,6 +81,11 @@ def member_rows(targets: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
 def is_unlisted(row: Row) -> bool:
     """Whether a row stands for members whose names are in a list that is not known."""
     return not (row["user"] or row["member"] or row["members"])
+
+
+def unlisted(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Return rows that stand for the members who are missing in a list because they are not known."""
+    return list(filter(is_unlisted, member_rows(targets))) if view in OF_MEMBERS else []
 
 
 def listed_row(target: Mapping[str, Any], member: Mapping[str, Any]) -> Row:

@@ -54,6 +54,10 @@ class Texts:
         before, _, after = self(key, None, **{name: "\0"}).partition("\0")
         return before, content, after
 
+    def reason(self, error: Mapping[str, str] | None) -> str:
+        """Return the words of an error of the status in this language; nothing where there is none."""
+        return error["message_zh" if self.language == "zh" else "message"] if error else ""
+
     def head(self, column: str) -> str:
         """Return the head of a column, which has a text of its own where its name is too short."""
         return self(f"head_{column}") if f"head_{column}" in self._texts else self(column)
