@@ -24,7 +24,7 @@ from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.format import Format
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.polling import WHOLE, Scheduler, Shard, Target, TargetKey, TargetStatus, batched
+from exporter.polling import WHOLE, Scheduler, Shard, TargetKey, TargetStatus, batched
 from exporter.sources.source import Context, Source
 from exporter.supervise import ShortTasks, supervised
 from exporter.threads import in_daemon_thread
@@ -286,7 +286,7 @@ class Application:
             self._members_wanted.set()
         self._loaded = prepared.loaded
         self._tracker.use(prepared.tracking, new.config, prepared.followed)
-        await self.scheduler.set_targets(self._targets())
+        await self.scheduler.set_targets(self.components.targets())
         self._display.up_families = new.up_families
         await self._exchange_sources(old.sources, new.sources)
         for warning in new.warnings:
@@ -322,11 +322,8 @@ class Application:
         if name not in self.components.sources:
             self._display.drop_source(name)
 
-    def _targets(self) -> list[Target]:
-        return [target for source in self.components.sources.values() for target in source.targets()]
-
     def _update_targets(self) -> None:
-        self.scheduler.update(self._targets())
+        self.scheduler.update(self.components.targets())
 
     # Members that the platform tells.
 

@@ -16,7 +16,7 @@ from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.format import Chunks
-from exporter.polling import WHOLE, Shard, TargetKey
+from exporter.polling import WHOLE, Shard, Target, TargetKey
 from exporter.sources.collector import subjects_of
 from exporter.sources.octopus.project import Project
 from exporter.sources.per_job import PerJobBudget
@@ -77,6 +77,10 @@ class Components:
     def up_families(self) -> dict[str, Family]:
         """The families that say whether a source works, by its name."""
         return {name: source.up_family for name, source in self.sources.items()}
+
+    def targets(self) -> list[Target]:
+        """All that is polled, in the order of the configuration."""
+        return [target for source in self.sources.values() for target in source.targets()]
 
     async def close(self) -> None:
         """Close the connections."""

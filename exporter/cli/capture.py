@@ -17,7 +17,7 @@ import yaml
 
 from exporter.app import Components, assemble
 from exporter.app.membership import Membership, UnknownMembersError
-from exporter.app.poll_once import all_targets, poll
+from exporter.app.poll_once import poll
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag
@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
 async def _capture(components: Components, captured: Capture, *, refusals: bool) -> None:
     infos = target_infos(components.config)
     first: dict[tuple[str, str, str], Target] = {}
-    for target in all_targets(components):
+    for target in components.targets():
         # A project's queues are few, and their rows differ.
         queue = target.key.target if target.key.source in components.projects else ""
         first.setdefault((target.key.source, target.key.collector, queue), target)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from exporter.app import Components, assemble, validate
-from exporter.app.poll_once import all_targets, poll
+from exporter.app.poll_once import poll
 from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag
@@ -107,7 +107,7 @@ def check(path: Path) -> int:
 
 async def _check_online(components: Components, seconds: float, *, verbose: bool) -> int:
     """Print the targets that fail, and how many work; 0 if nothing is wrong with any."""
-    targets = all_targets(components)
+    targets = components.targets()
     if not targets:
         warn("there is nothing to try: the configuration names no targets")
         return 1

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from exporter.app.poll_once import Trial, try_collectors
 from exporter.app.tls import context_for
-from exporter.app.trial import Trial, try_collectors
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Value
 from exporter.cli.discovered import (

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from exporter.app.membership import member_sections
-from exporter.app.trial import Trial
+from exporter.app.poll_once import Trial
 from exporter.config import Account, Cluster, Tls
 from exporter.config.model import platform_url
 from exporter.sources.collector import collectors_of, subjects_of

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TextIO
 
 from exporter.app import Components, assemble
-from exporter.app.poll_once import all_targets, exposition, poll_once
+from exporter.app.poll_once import exposition, poll_once
 from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Group
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _targets(components: Components, filters: Filters) -> list[Target]:
     """Return the targets to poll. Raises UsageError for filters that match none."""
-    targets = all_targets(components)
+    targets = components.targets()
     if not targets:
         raise ExporterError(
             "there is nothing to poll: the configuration names no targets; hpc-exporter discover finds those of an account"

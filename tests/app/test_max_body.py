@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from exporter.app import assemble
-from exporter.app.poll_once import all_targets
 from exporter.errors import DecodeError
 from tests.support.http import Network, a_network, answering
 
@@ -25,7 +24,7 @@ async def polled(network: Network, folder: Path) -> dict[str, object]:
     path.write_text(CONFIGURATION.format(url=await network.serve(answer)), encoding="utf-8")
     assembly = assemble(path)
     results: dict[str, object] = {}
-    for target in all_targets(assembly):
+    for target in assembly.targets():
         try:
             results[target.key.source] = await target.poll()
         except DecodeError as error:
