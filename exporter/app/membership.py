@@ -109,11 +109,10 @@ def accounts_with_members(config: Config) -> set[str]:
 def expanded(cluster: Cluster, groups: Iterable[Group]) -> Cluster:
     """Return a region with the members of its `groups` in the place of `all`."""
     here = [group for group in groups if group.cluster_id in ("", cluster.cluster_id)]
+    sections = tuple(member_sections(here, []))
     if isinstance(cluster.members, All):
-        return cluster.model_copy(
-            update={"members": tuple(placed(each, cluster) for each in member_sections(here, []))}
-        )
-    users = {section.group_id: section.users for section in member_sections(here, [])}
+        return cluster.model_copy(update={"members": tuple(placed(each, cluster) for each in sections)})
+    users = {section.group_id: section.users for section in sections}
     # Those that the configuration names itself, in this group, stay with their own entry.
     named = {(member.group_id, user) for member in cluster.members for user in member.users}
     members = tuple(

@@ -6,11 +6,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from exporter.config import Tls
-from exporter.config.files import UnusableFileError, read_file
+from exporter.config.files import UnusableFileError
+from exporter.config.values import read_authorities
 from exporter.errors import ConfigProblem, ConfigurationError, ExporterError
 
 Contexts = Mapping[Tls, ssl.SSLContext]
-_MAX_PEM_BYTES = 8 * 1024 * 1024
 
 
 class UnusableAuthorityError(ExporterError):
@@ -30,20 +30,14 @@ def context_for(tls: Tls, place: str) -> ssl.SSLContext:
 
 def _read(tls: Tls) -> ssl.SSLContext:
     try:
-        pem = read_file(tls.ca_file, max_bytes=_MAX_PEM_BYTES) if tls.ca_file is not None else None
-        return _made(tls, pem)
-    except (UnusableFileError, ssl.SSLError, ValueError) as error:
-        reason = str(error) if isinstance(error, UnusableFileError) else "it holds no certificate in PEM form"
-        raise UnusableAuthorityError(f"{tls.ca_file} holds no usable CA: {reason}") from None
+        return _made(tls, None if tls.ca_file is None else read_authorities(tls.ca_file))
+    except UnusableFileError as error:
+        raise UnusableAuthorityError(f"{tls.ca_file} holds no usable CA: {error}") from None
 
 
 # More than there are regions: one that is unchanged keeps its context over a reload.
 @lru_cache(maxsize=1024)
-def _made(tls: Tls, pem: bytes | None) -> ssl.SSLContext:
-    authorities = None if pem is None else pem.decode("ascii", "ignore")
-    if authorities == "":
-        # The system's authorities would stand in for none.
-        raise ValueError("no certificate")
+def _made(tls: Tls, authorities: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=authorities)
     if tls.insecure_skip_verify:
         context.check_hostname = False

@@ -5,20 +5,16 @@ from exporter.config.model import (
     Account,
     Cluster,
     Config,
-    Iam,
     Member,
     OctopusProject,
     OctopusQueue,
-    PerJob,
     Polled,
     PollSettings,
     Slurm,
     Tls,
     Tracking,
-    User,
 )
 from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
-from exporter.config.units import format_duration, parse_duration
 from exporter.config.watch import FileWatch
 
 __all__ = [
@@ -27,12 +23,10 @@ __all__ = [
     "Config",
     "FileSecret",
     "FileWatch",
-    "Iam",
     "InlineSecret",
     "Member",
     "OctopusProject",
     "OctopusQueue",
-    "PerJob",
     "PollSettings",
     "Polled",
     "Secret",
@@ -40,9 +34,6 @@ __all__ = [
     "Tls",
     "Tracking",
     "UnusableSecretError",
-    "User",
     "effective_yaml",
-    "format_duration",
     "load",
-    "parse_duration",
 ]

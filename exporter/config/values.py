@@ -282,15 +282,21 @@ def _authorities(value: object, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
         return value
     path = _path_of_existing(value, info)
-    written = shown(text_of(value, "a path"))
     try:
-        pem = read_file(path, max_bytes=_MAX_PEM_BYTES).decode("ascii", "ignore")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+        read_authorities(path)
     except UnusableFileError as error:
-        raise ValueError(f"cannot use {written}: {error}") from None
-    except (ssl.SSLError, ValueError):
-        raise ValueError(f"cannot use {written}: it holds no certificate in PEM form") from None
+        raise ValueError(f"cannot use {shown(text_of(value, 'a path'))}: {error}") from None
     return path
+
+
+def read_authorities(path: Path) -> str:
+    """Return the certificates in a CA file. Blocks. Raises UnusableFileError."""
+    pem = read_file(path, max_bytes=_MAX_PEM_BYTES).decode("ascii", "ignore")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError):
+        raise UnusableFileError("it holds no certificate in PEM form") from None
+    return pem
 
 
 def _written_secret(secret: Secret) -> str:

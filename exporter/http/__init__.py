@@ -4,7 +4,7 @@ Knows nothing of vendors: what a body means is decided by the `decode` function 
 """
 
 from exporter.http.auth import EitherToken, Endpoint, StaticToken, TokenProvider
-from exporter.http.client import UNOBSERVED, CircuitBreaker, RequestObserver, Settings, Upstream, on_response
+from exporter.http.client import UNOBSERVED, CircuitBreaker, Settings, Upstream, on_response
 from exporter.http.message import (
     ALARMING_SKEW,
     Request,
@@ -22,7 +22,6 @@ from exporter.http.tokens import (
     Login,
     Renewal,
     TokenCache,
-    TokenObserver,
     TokenSource,
     sendable,
 )
@@ -38,12 +37,10 @@ __all__ = [
     "Login",
     "Renewal",
     "Request",
-    "RequestObserver",
     "Response",
     "Settings",
     "StaticToken",
     "TokenCache",
-    "TokenObserver",
     "TokenProvider",
     "TokenSource",
     "Upstream",

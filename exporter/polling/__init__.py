@@ -3,7 +3,7 @@
 Knows nothing of vendors.
 """
 
-from exporter.polling.health import STATES, Listener, SourceHealth, SourceStatus, Target, TargetKey, TargetStatus
+from exporter.polling.health import STATES, SourceHealth, SourceStatus, Target, TargetKey, TargetStatus
 from exporter.polling.scheduler import SLICE, Outcome, Scheduler, batched, poll_target
 from exporter.polling.sharding import WHOLE, Shard
 
@@ -11,7 +11,6 @@ __all__ = [
     "SLICE",
     "STATES",
     "WHOLE",
-    "Listener",
     "Outcome",
     "Scheduler",
     "Shard",
