@@ -48,6 +48,17 @@ def moves(simulator: Simulator, user: str, group: str) -> None:
     region._users = {each.name: each for each in users}
 
 
+async def asked_again(simulator: Simulator, clock: FakeClock, seconds: float) -> None:
+    """Let time pass until the platform was asked for groups once more."""
+    before = simulator.platform.requests.counts["groups"]
+
+    async def asked() -> bool:
+        await clock.advance(seconds)
+        return simulator.platform.requests.counts["groups"] > before
+
+    await eventually(asked, "the platform was asked again")
+
+
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
@@ -109,13 +120,7 @@ async def test_a_failed_refresh_keeps_the_members_and_says_so(tmp_path: Path, pl
         ):
             platform.platform.faults.clear()
             platform.platform.faults.add(fault)
-            before = platform.platform.requests.counts["groups"]
-
-            async def asked(before: int = before) -> bool:
-                await clock.advance(PAUSE_AFTER_FAILURE + HOUR / 2)
-                return platform.platform.requests.counts["groups"] > before
-
-            await eventually(asked, "the platform was asked again")
+            await asked_again(platform, clock, PAUSE_AFTER_FAILURE + HOUR / 2)
             assert polled(exporter) == EVERYBODY
         await eventually(lambda: exporter.app._members.problems(exporter.app._loaded), "the failure is known")
         assert "the members of the groups of account lab could not be asked" in str(
@@ -136,13 +141,7 @@ async def test_whoever_is_in_a_row_that_cannot_be_read_stays(tmp_path: Path, pla
                                ([physics], {"physics/erin"})):  # fmt: skip
             platform.platform.faults.clear()
             platform.platform.faults.add(Fault(kind="code", code="0", data=rows, endpoint="groups"))
-            before = platform.platform.requests.counts["groups"]
-
-            async def asked(before: int = before) -> bool:
-                await clock.advance(HOUR)
-                return platform.platform.requests.counts["groups"] > before
-
-            await eventually(asked, "the platform was asked again")
+            await asked_again(platform, clock, HOUR)
             await eventually(lambda expected=expected: polled(exporter) == expected, f"{len(expected)} are polled")  # type: ignore[misc]
             groups = exporter.app._members._known["lab"]
             assert len(groups) == len(set(groups)), "what is kept does not grow from hour to hour"

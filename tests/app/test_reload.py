@@ -49,31 +49,34 @@ async def region() -> AsyncIterator[ScriptedRegion]:
         yield region
 
 
-async def test_unchanged_targets_keep_their_data_and_their_rhythm(tmp_path: Path, region: ScriptedRegion) -> None:
+@pytest.fixture
+async def exporter(tmp_path: Path, region: ScriptedRegion) -> AsyncIterator[Running]:
+    """Yield an exporter that has polled the region."""
     async with ready(tmp_path, configuration(cluster(region.url))) as exporter:
-        before = await exporter.domain()
-        asked = len(region.requests)
-        planned = [status.next_poll for status in exporter.app.scheduler.statuses]
-        await exporter.reload(
-            configuration(cluster(region.url), cluster(region.url, name="xian", users=[], members=[]))
-        )
-        assert before.items() <= (await exporter.domain()).items()
-        assert [status.next_poll for status in exporter.app.scheduler.statuses][: len(planned)] == planned
-        await eventually(lambda: len(region.requests) > asked, "the new region was polled")
-        await eventually(lambda: all(status.up for status in exporter.app.scheduler.statuses), "all are up")
-        assert len(region.requests) == asked + 1
+        yield exporter
+
+
+async def test_unchanged_targets_keep_their_data_and_their_rhythm(region: ScriptedRegion, exporter: Running) -> None:
+    before = await exporter.domain()
+    asked = len(region.requests)
+    planned = [status.next_poll for status in exporter.app.scheduler.statuses]
+    await exporter.reload(configuration(cluster(region.url), cluster(region.url, name="xian", users=[], members=[])))
+    assert before.items() <= (await exporter.domain()).items()
+    assert [status.next_poll for status in exporter.app.scheduler.statuses][: len(planned)] == planned
+    await eventually(lambda: len(region.requests) > asked, "the new region was polled")
+    await eventually(lambda: all(status.up for status in exporter.app.scheduler.statuses), "all are up")
+    assert len(region.requests) == asked + 1
 
 
 async def test_a_target_that_is_added_to_a_region_leaves_the_others_alone(
-    tmp_path: Path, region: ScriptedRegion
+    region: ScriptedRegion, exporter: Running
 ) -> None:
-    async with ready(tmp_path, configuration(cluster(region.url))) as exporter:
-        before = await exporter.domain()
-        await exporter.reload(configuration(cluster(region.url, users=["test", "bob"])))
-        assert before.items() <= {**await exporter.domain(), UP % "kunshan": 1.0}.items()
-        samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "bob") in samples, "the new user")
-        assert samples[RUNNING % ("kunshan", "bob")] == 2
-        assert region.paths.count("/hpc/openapi/v2/view/queue/jobs?userName=test") == 1
+    before = await exporter.domain()
+    await exporter.reload(configuration(cluster(region.url, users=["test", "bob"])))
+    assert before.items() <= {**await exporter.domain(), UP % "kunshan": 1.0}.items()
+    samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "bob") in samples, "the new user")
+    assert samples[RUNNING % ("kunshan", "bob")] == 2
+    assert region.paths.count("/hpc/openapi/v2/view/queue/jobs?userName=test") == 1
 
 
 async def test_a_target_that_is_taken_away_takes_its_series_along(tmp_path: Path, region: ScriptedRegion) -> None:
@@ -155,28 +158,25 @@ async def test_per_job_series_can_be_switched_on_and_off(tmp_path: Path, region:
 
 
 async def test_excluded_metrics_leave_and_return_at_a_reload_without_a_poll(
-    tmp_path: Path, region: ScriptedRegion
+    region: ScriptedRegion, exporter: Running
 ) -> None:
     """Of the regions and of the exporter, in either form; what counts the series counts those that are shown."""
     excluded = ["hpc_queue_jobs", "hpc_exporter_polls_total", "hpc_exporter_poll_duration_seconds"]
-    async with ready(tmp_path, configuration(cluster(region.url))) as exporter:
-        await exporter.shows(lambda samples: any("observations_censored" in each for each in samples), "tracked jobs")
-        before, polled = await exporter.domain(), len(region.requests)
-        await exporter.reload(configuration(cluster(region.url), metrics={"exclude": excluded}))
-        plain = await exporter.text()
-        samples = samples_of(plain)
-        assert not [name for name in excluded if name in plain]
-        assert samples["hpc_exporter_series"] == len(samples)
-        assert await exporter.domain() == {
-            series: value for series, value in before.items() if excluded[0] not in series
-        }
-        for fmt in Format:
-            text = gzip.decompress(await exporter.app.metrics(fmt, compress=True)).decode()
-            assert not [name for name in excluded if name.removesuffix("_total") in text]
-        await exporter.reload(configuration(cluster(region.url)))
-        assert await exporter.domain() == before
-        assert (await exporter.samples())["hpc_exporter_poll_duration_seconds_count" + POLLED] == 1
-        assert len(region.requests) == polled
+    await exporter.shows(lambda samples: any("observations_censored" in each for each in samples), "tracked jobs")
+    before, polled = await exporter.domain(), len(region.requests)
+    await exporter.reload(configuration(cluster(region.url), metrics={"exclude": excluded}))
+    plain = await exporter.text()
+    samples = samples_of(plain)
+    assert not [name for name in excluded if name in plain]
+    assert samples["hpc_exporter_series"] == len(samples)
+    assert await exporter.domain() == {series: value for series, value in before.items() if excluded[0] not in series}
+    for fmt in Format:
+        text = gzip.decompress(await exporter.app.metrics(fmt, compress=True)).decode()
+        assert not [name for name in excluded if name.removesuffix("_total") in text]
+    await exporter.reload(configuration(cluster(region.url)))
+    assert await exporter.domain() == before
+    assert (await exporter.samples())["hpc_exporter_poll_duration_seconds_count" + POLLED] == 1
+    assert len(region.requests) == polled
 
 
 async def test_all_metrics_can_be_excluded(tmp_path: Path, region: ScriptedRegion) -> None:
@@ -294,77 +294,72 @@ class Loads:
 
 
 async def test_many_requests_share_two_reloads_and_what_was_written_before_them_counts(
-    tmp_path: Path, region: ScriptedRegion, monkeypatch: pytest.MonkeyPatch
+    region: ScriptedRegion, exporter: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that is under way may have read the file already: who comes later gets the next one."""
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        loads = Loads(monkeypatch)
-        first = [asyncio.create_task(exporter.app.reload()) for _ in range(300)]
-        await eventually(lambda: loads.count == 1, "the first one reads")
-        exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
-        later = [asyncio.create_task(exporter.app.reload()) for _ in range(300)]
-        await asyncio.sleep(0)
-        loads.may_go_on.set()
-        await asyncio.gather(*first, *later)
-        assert loads.count == 2
-        assert list(exporter.app.components.regions) == ["xian"]
+    loads = Loads(monkeypatch)
+    first = [asyncio.create_task(exporter.app.reload()) for _ in range(300)]
+    await eventually(lambda: loads.count == 1, "the first one reads")
+    exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
+    later = [asyncio.create_task(exporter.app.reload()) for _ in range(300)]
+    await asyncio.sleep(0)
+    loads.may_go_on.set()
+    await asyncio.gather(*first, *later)
+    assert loads.count == 2
+    assert list(exporter.app.components.regions) == ["xian"]
 
 
 async def test_a_reload_goes_on_when_all_who_requested_it_have_gone(
-    tmp_path: Path, region: ScriptedRegion, monkeypatch: pytest.MonkeyPatch
+    region: ScriptedRegion, exporter: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        loads = Loads(monkeypatch)
-        exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
-        requests = [asyncio.create_task(exporter.app.reload()) for _ in range(600)]
-        await eventually(lambda: loads.count == 1, "the file is read")
-        for request in requests:
-            request.cancel()
-        await asyncio.wait(requests)
-        loads.may_go_on.set()
-        await eventually(lambda: list(exporter.app.components.regions) == ["xian"], "it was reloaded")
-        assert loads.count == 1
+    loads = Loads(monkeypatch)
+    exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
+    requests = [asyncio.create_task(exporter.app.reload()) for _ in range(600)]
+    await eventually(lambda: loads.count == 1, "the file is read")
+    for request in requests:
+        request.cancel()
+    await asyncio.wait(requests)
+    loads.may_go_on.set()
+    await eventually(lambda: list(exporter.app.components.regions) == ["xian"], "it was reloaded")
+    assert loads.count == 1
 
 
-async def test_a_reload_in_the_background_logs_its_failure(tmp_path: Path, region: ScriptedRegion) -> None:
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        exporter.file.write_text("clusters: [", encoding="utf-8")
-        with capture_logs() as logs:
-            exporter.app.request_reload()
-            await eventually(lambda: exporter.app.last_reload.successful is False, "it failed")
-        (line,) = [line for line in logs if line["log_level"] == "error"]
-        assert "exporter.yml:1:" in line["error"]
+async def test_a_reload_in_the_background_logs_its_failure(exporter: Running) -> None:
+    exporter.file.write_text("clusters: [", encoding="utf-8")
+    with capture_logs() as logs:
+        exporter.app.request_reload()
+        await eventually(lambda: exporter.app.last_reload.successful is False, "it failed")
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert "exporter.yml:1:" in line["error"]
 
 
 async def test_an_unforeseen_failure_is_logged_and_told_and_the_next_reload_works(
-    tmp_path: Path, region: ScriptedRegion, monkeypatch: pytest.MonkeyPatch
+    exporter: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        with monkeypatch.context() as patch, capture_logs() as logs:
-            patch.setattr(components, "shard_config", lambda *_: dict[str, Config]()["unforeseen"])
-            exporter.app.request_reload()
-            await eventually(lambda: exporter.app.last_reload.successful is False, "it failed")
-        assert [line["exc_info"] for line in logs if line["log_level"] == "error"] == [True]
-        assert (await exporter.samples())["hpc_exporter_config_last_reload_successful"] == 0
-        await exporter.app.reload()
-        assert (await exporter.samples())["hpc_exporter_config_last_reload_successful"] == 1
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(components, "shard_config", lambda *_: dict[str, Config]()["unforeseen"])
+        exporter.app.request_reload()
+        await eventually(lambda: exporter.app.last_reload.successful is False, "it failed")
+    assert [line["exc_info"] for line in logs if line["log_level"] == "error"] == [True]
+    assert (await exporter.samples())["hpc_exporter_config_last_reload_successful"] == 0
+    await exporter.app.reload()
+    assert (await exporter.samples())["hpc_exporter_config_last_reload_successful"] == 1
 
 
 async def test_a_reload_under_way_is_not_applied_once_the_exporter_has_stopped(
-    tmp_path: Path, region: ScriptedRegion, monkeypatch: pytest.MonkeyPatch
+    region: ScriptedRegion, exporter: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(tmp_path, configuration(cluster(region.url))) as exporter:
-        loads = Loads(monkeypatch)
-        exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
-        exporter.app.request_reload()
-        await eventually(lambda: loads.count == 1, "the file is read")
-        tasks = asyncio.all_tasks()
-        await exporter.app.stop()
-        exporter.app.request_reload()
-        loads.may_go_on.set()
-        await asyncio.sleep(0.05)
-        assert list(exporter.app.components.regions) == ["kunshan"]
-        assert asyncio.all_tasks() <= tasks
+    loads = Loads(monkeypatch)
+    exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
+    exporter.app.request_reload()
+    await eventually(lambda: loads.count == 1, "the file is read")
+    tasks = asyncio.all_tasks()
+    await exporter.app.stop()
+    exporter.app.request_reload()
+    loads.may_go_on.set()
+    await asyncio.sleep(0.05)
+    assert list(exporter.app.components.regions) == ["kunshan"]
+    assert asyncio.all_tasks() <= tasks
 
 
 async def test_a_poll_under_way_of_a_region_that_is_replaced_brings_its_answer(
