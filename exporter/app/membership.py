@@ -63,17 +63,17 @@ class Membership:
         )
         return all(answered)
 
-    async def ask(self, at_work: AccountSession, slots: asyncio.Semaphore) -> bool:
+    async def ask(self, session: AccountSession, slots: asyncio.Semaphore) -> bool:
         """Ask for the groups of one account; whether it answered."""
-        account = at_work.account
+        account = session.account
         upstream = Upstream(
             Settings(account.name, account.poll.timeout, account.poll.retries, max_body=account.poll.max_body),
             slots=slots,
             clock=self._clock,
-            tls=at_work.tls,
+            tls=session.tls,
         )
         tokens = TokenSource(
-            at_work.tokens, PLATFORM, source=account.name, user=None, upstream=upstream, observer=UNOBSERVED
+            session.tokens, PLATFORM, source=account.name, user=None, upstream=upstream, observer=UNOBSERVED
         )
         try:
             groups = await ask_groups(upstream, tokens, account.url)

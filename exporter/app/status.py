@@ -36,9 +36,9 @@ from exporter.version import revision
 DEFAULT_LIMIT: Final = 1000
 MAX_LIMIT: Final = 10_000
 # Tokens shown of each source, those that expire first: there may be thousands.
-TOKENS_TOLD: Final = 20
-# Names told of each source of those whose targets have a problem.
-CONCERNED_TOLD: Final = 20
+TOKENS_SHOWN: Final = 20
+# Names shown of each source of those whose targets have a problem.
+CONCERNED_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def source_facts(snapshot: Snapshot, name: str, kind: str, health: Mapping[str, 
         "targets": state_counts(of_source.states),
         "concerned": {
             "total": len(of_source.users or of_source.collectors),
-            "names": list(islice(of_source.users or of_source.collectors, CONCERNED_TOLD)),
+            "names": list(islice(of_source.users or of_source.collectors, CONCERNED_SHOWN)),
         },
         "last_success": timestamp_or_none(of_source.last_success),
         "last_error": error_facts(of_source.worst) if of_source.worst else None,
@@ -238,7 +238,7 @@ def source_facts(snapshot: Snapshot, name: str, kind: str, health: Mapping[str, 
         "members": member_facts(totals.members) if totals.members else None,
         "tasks": totals.tasks._asdict() if totals.tasks else None,
         "room": room_facts(snapshot.figures.samples(name), snapshot.figures.samples(snapshot.accounts.get(name, ""))),
-        "tokens": [{"user": user, "expires": timestamp(end)} for user, end in tokens[:TOKENS_TOLD]],
+        "tokens": [{"user": user, "expires": timestamp(end)} for user, end in tokens[:TOKENS_SHOWN]],
     }
 
 

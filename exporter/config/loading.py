@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from exporter.config.files import MissingFileError, UnusableFileError, read_file
 from exporter.config.model import Config
 from exporter.config.section import Section
-from exporter.config.tree import Broken, Keys, Position, Report, parse, position_of, shown
+from exporter.config.tree import Invalid, Keys, Position, Report, parse, position_of, shown
 from exporter.config.values import ValidationContext, kind_of
 from exporter.errors import ConfigurationError
 
@@ -87,12 +87,12 @@ def _read(path: Path, report: Report, advice: str) -> str | None:
         return None
 
 
-def _validated(document_type: type[_S], root: Keys, surroundings: ValidationContext) -> _S | None:
+def _validated(document_type: type[_S], root: Keys, context: ValidationContext) -> _S | None:
     try:
-        return document_type.model_validate(root, context=surroundings)
+        return document_type.model_validate(root, context=context)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            _report(detail, surroundings.report)
+            _report(detail, context.report)
     return None
 
 
@@ -107,7 +107,7 @@ def _report(detail: ErrorDetails, report: Report) -> None:
             report.add(at or missing, "is missing" if at is None else "is empty")
         case "extra_forbidden" | "default_factory_not_called":
             pass
-        case _ if not isinstance(value, Broken):
+        case _ if not isinstance(value, Invalid):
             report.add(value.at, _in_plain_words(detail))
 
 

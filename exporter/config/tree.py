@@ -104,13 +104,13 @@ class Null:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Invalid:
     """A value whose mistake is reported already; further ones are not reported."""
 
     at: Position
 
 
-Value = Text | Items | Keys | Null | Broken
+Value = Text | Items | Keys | Null | Invalid
 
 
 @dataclass(slots=True)
@@ -286,11 +286,11 @@ class _Converter:
         self._repeated = 0
 
     def convert(self, node: yaml.Node, at: Position) -> Value:
-        complaint = self._complaint(node)
-        if complaint:
-            self._report.add(at, complaint)
-        if complaint or self._repeated > _MAX_REPEATED:
-            return Broken(at)
+        problem = self._problem(node)
+        if problem:
+            self._report.add(at, problem)
+        if problem or self._repeated > _MAX_REPEATED:
+            return Invalid(at)
         self._around.add(id(node))
         converted = self._converted(node, at)
         self._around.remove(id(node))
@@ -306,7 +306,7 @@ class _Converter:
         items = enumerate(node.value)
         return Items([self.convert(item, _position(item.start_mark, (*at.path, index))) for index, item in items], at)
 
-    def _complaint(self, node: yaml.Node) -> str | None:
+    def _problem(self, node: yaml.Node) -> str | None:
         if node.tag != f"tag:yaml.org,2002:{_KINDS[type(node)]}":
             return _TAG
         if id(node) in self._around:
@@ -332,7 +332,7 @@ class _Converter:
                 first[key] = at
                 yield key, self.convert(value_node, _position(value_node.start_mark, at.path, at))
 
-    def _scalar(self, node: yaml.ScalarNode, at: Position) -> Text | Null | Broken:
+    def _scalar(self, node: yaml.ScalarNode, at: Position) -> Text | Null | Invalid:
         if node.style is None and node.value in _NULLS:
             return Null(at)
         mistakes: list[str] = []
@@ -341,7 +341,7 @@ class _Converter:
             mistakes.append("it holds half a character (a lone surrogate)")
         for message in mistakes:
             self._report.add(at, message)
-        return Broken(at) if mistakes else Text(text, node.value, at)
+        return Invalid(at) if mistakes else Text(text, node.value, at)
 
     def _replacement(self, match: re.Match[str], mistakes: list[str]) -> str:
         name = match["name"]

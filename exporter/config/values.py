@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Validatio
 
 from exporter.config.files import UnansweredFileError, UnusableFileError, answered, read_file
 from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
-from exporter.config.tree import Broken, Null, Report, Text, shown
+from exporter.config.tree import Invalid, Null, Report, Text, shown
 from exporter.config.units import format_duration, format_size, parse_duration, parse_size
 from exporter.metrics.family import Text as Words
 from exporter.redaction import redact, resembles_secret
@@ -76,7 +76,7 @@ def scalar(read: Callable[[str], object], kind: str, *, repeats: bool = True) ->
     """
 
     def validate(value: object) -> object:
-        if not isinstance(value, str | list | dict | Null | Broken):
+        if not isinstance(value, str | list | dict | Null | Invalid):
             return value
         text = text_of(value, kind)
         try:

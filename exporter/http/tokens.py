@@ -173,7 +173,7 @@ class TokenCache:
         self._logged_in_at = -math.inf
         self._serial = 0
         self._skew = 0.0
-        self._skew_told = False
+        self._skew_logged = False
 
     @property
     def origin(self) -> str:
@@ -329,9 +329,9 @@ class TokenCache:
         # Less may be nothing, and tokens can be short-lived.
         self._skew = skew if abs(skew) >= DATE_RESOLUTION else 0.0
         alarming = abs(skew) >= ALARMING_SKEW
-        if alarming and not self._skew_told:
+        if alarming and not self._skew_logged:
             log.warning(describe_skew(skew).en, login=self.origin)
-        self._skew_told = alarming
+        self._skew_logged = alarming
 
 
 class TokenSource:

@@ -205,7 +205,7 @@ async def test_a_region_that_hangs_spares_the_others(tmp_path: Path) -> None:
 
 
 async def test_a_region_that_is_not_there_at_the_start(tmp_path: Path) -> None:
-    """It starts, is ready after the first tries, and says it once when it breaks and once when it heals."""
+    """It starts, is ready after the first tries, and says it once when it breaks and once when it recovers."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     poll = {"interval": "200ms", "timeout": "2s", "retries": 0}
@@ -227,11 +227,11 @@ async def test_a_region_that_is_not_there_at_the_start(tmp_path: Path) -> None:
                 samples = await exporter.samples()
                 assert samples[UP] == 1
                 assert has(samples, "hpc_queue_jobs")
-            healed = [line for line in lines if line["event"] == "polling recovered"]
-            assert [(line["log_level"], line["targets"]) for line in healed] == [("info", 3)]
+            recovered = [line for line in lines if line["event"] == "polling recovered"]
+            assert [(line["log_level"], line["targets"]) for line in recovered] == [("info", 3)]
 
 
-async def test_a_target_that_keeps_failing_is_asked_less_often_and_heals(
+async def test_a_target_that_keeps_failing_is_asked_less_often_and_recovers(
     tmp_path: Path, region: Region, polled: Polled
 ) -> None:
     async with running(tmp_path, polled(interval="100ms")) as exporter:

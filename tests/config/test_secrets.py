@@ -157,7 +157,7 @@ async def test_a_file_that_breaks_keeps_its_last_good_content_and_is_logged_once
     ]
 
 
-async def test_a_file_that_heals_is_logged_once_and_its_new_content_taken(path: Path, changes: Changes) -> None:
+async def test_a_file_that_recovers_is_logged_once_and_its_new_content_taken(path: Path, changes: Changes) -> None:
     files = watch(changes, FileSecret(path))
     path.unlink()
     await files.check()

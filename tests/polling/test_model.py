@@ -126,7 +126,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.clock.jump(seconds)
 
     @rule(keys=st.lists(KEYS))
-    def hurry(self, keys: list[tuple[str, str]]) -> None:
+    def bring_forward(self, keys: list[tuple[str, str]]) -> None:
         async def poll_soon() -> None:
             self.scheduler.poll_soon([TargetKey(source, "queue_jobs", name) for source, name in keys])
 
