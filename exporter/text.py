@@ -1,4 +1,4 @@
-"""Text in two languages, and foreign text made fit for a terminal and for a log.
+"""Text in two languages, sizes in words, and foreign text made fit for a terminal and for a log.
 
 A control character (C0, C1) moves the cursor or begins an escape sequence; a direction mark reorders the text;
 characters without a glyph are invisible. All of them are replaced.
@@ -42,6 +42,14 @@ def escaped(text: str, *, but: str = "") -> str:
 def on_one_line(text: str) -> str:
     """`text` with a blank for what is not visible, white space folded."""
     return " ".join(_replaced(text, "", lambda _character: " ").split())
+
+
+def in_units(size: int) -> str:
+    """Return a number of bytes for people, to three digits."""
+    for unit, of_unit in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size >= of_unit:
+            return f"{size / of_unit:.3g} {unit}"
+    return f"{size} bytes"
 
 
 def natural(text: str) -> list[str | int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from exporter.errors import ExporterError
+from exporter.text import in_units
 from exporter.threads import daemon_call, in_daemon_thread
 
 T = TypeVar("T")
@@ -194,15 +195,8 @@ def _read(path: Path, max_bytes: int) -> bytes:
     finally:
         os.close(descriptor)
     if len(content) > max_bytes:
-        raise UnusableFileError(f"it is longer than {_size(max_bytes)}")
+        raise UnusableFileError(f"it is longer than {in_units(max_bytes)}")
     return content
-
-
-def _size(length: int) -> str:
-    for unit, factor in (("MiB", 1024**2), ("KiB", 1024)):
-        if length % factor == 0:
-            return f"{length // factor} {unit}"
-    return f"{length} bytes"
 
 
 def _unanswered(path: Path) -> bool:

@@ -19,7 +19,7 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.text import Text
+from exporter.text import Text, in_units
 
 # The part of a request's time in which there has to be a connection: less than all, so that the error says what did not come.
 CONNECT_SHARE = 0.9
@@ -144,11 +144,3 @@ def too_long(limit: int) -> DecodeError:
             f"响应超过 poll.max_body 的上限 {in_units(limit)}",
         )
     )
-
-
-def in_units(size: int) -> str:
-    """Return a number of bytes for people, to three digits."""
-    for unit, of_unit in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
-        if size >= of_unit:
-            return f"{size / of_unit:.3g} {unit}"
-    return f"{size} bytes"

@@ -20,8 +20,8 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.http.translation import in_units, map_exception, too_long
-from exporter.text import Text
+from exporter.http.translation import map_exception, too_long
+from exporter.text import Text, in_units
 
 SECRET = "sesame"
 KEY = ConnectionKey("h", 443, True, True, None, None, None)
