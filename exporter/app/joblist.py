@@ -116,7 +116,6 @@ class JobSelection:
 
     def matching(self, listed: Iterable[MemberJobs], tracked: TrackedJobs, now: float) -> Iterator[JobEntry]:
         """Yield the jobs that match, before `offset` and `limit`."""
-        words = self.text.casefold().split()
         for member in listed:
             if any(wanted not in ("", is_) for wanted, is_ in zip(self._names, member, strict=False)):
                 continue
@@ -126,7 +125,7 @@ class JobSelection:
                 if (
                     (not self.states or job.state in self.states)
                     and self.queue in ("", job.queue)
-                    and (not words or _has(words, f"{names} {job.id} {job.name} {job.queue}"))
+                    and (not self.text or has_words(self.text, f"{names} {job.id} {job.name} {job.queue}"))
                 ):
                     yield entry_of(member, job, known.get(job.id) or known.get(followed_id(job.id)), now)
 
@@ -136,9 +135,10 @@ class JobSelection:
         return self.source, self.group, self.user
 
 
-def _has(words: Iterable[str], text: str) -> bool:
+def has_words(wanted: str, text: str) -> bool:
+    """Whether each of the wanted words is in a text, case-insensitively."""
     folded = text.casefold()
-    return all(word in folded for word in words)
+    return all(word in folded for word in wanted.casefold().split())
 
 
 def entry_of(member: MemberJobs, job: Job, known: TrackedJob | None, now: float) -> JobEntry:
@@ -175,17 +175,15 @@ class JobPage:
 
     def facts(self) -> dict[str, Any]:
         """Return the page as JSON has it."""
-        end = self.offset + len(self.entries)
-        return {
-            "page": {
-                "offset": self.offset,
-                "limit": self.limit,
-                "matching": self.matching,
-                "total": self.total,
-                "next_offset": end if self.entries and end < self.matching else None,
-            },
-            "jobs": list(map(job_facts, self.entries)),
-        }
+        page = page_facts(self.offset, self.limit, len(self.entries), self.matching, self.total)
+        return {"page": page, "jobs": list(map(job_facts, self.entries))}
+
+
+def page_facts(offset: int, limit: int, shown: int, matching: int, total: int) -> dict[str, Any]:
+    """Return the place of a page as JSON has it; `shown` is the number of its entries."""
+    end = offset + shown
+    next_offset = end if shown and end < matching else None
+    return {"offset": offset, "limit": limit, "matching": matching, "total": total, "next_offset": next_offset}
 
 
 def select_jobs(listed: Sequence[MemberJobs], tracked: TrackedJobs, now: float, selection: JobSelection) -> JobPage:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec.structs import asdict
 
 from exporter import __version__
-from exporter.app.joblist import JobPage, JobSelection, TrackedJobs, select_jobs
+from exporter.app.joblist import JobPage, JobSelection, TrackedJobs, has_words, page_facts, select_jobs
 from exporter.clock import timestamp, timestamp_or_none
 from exporter.metrics.family import Family, Sample
 from exporter.polling import STATES, Shard, TargetStatus
@@ -65,12 +65,8 @@ class Selection:
             if (not self.source or status.key.source == self.source)
             and (not self.collector or status.key.collector == self.collector)
             and (not self.states or status.state in self.states)
-            and (not self.text or self._in_words(status))
+            and (not self.text or has_words(self.text, " ".join((*status.key, str(status.last_error or "")))))
         ]
-
-    def _in_words(self, status: TargetStatus) -> bool:
-        words = " ".join((*status.key, str(status.last_error or ""))).casefold()
-        return all(word in words for word in self.text.casefold().split())
 
 
 @dataclass(slots=True)
@@ -141,7 +137,6 @@ def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[st
     health = health_by_source(statuses)
     chosen = selection.chosen(statuses)
     page = chosen[selection.offset : selection.offset + selection.limit]
-    end = selection.offset + len(page)
     # In the order of the schema; a page of jobs is for those that make something of it.
     job_page = {} if selection.jobs is None else {"job_page": jobs_of(snapshot, selection.jobs)}
     return {
@@ -167,13 +162,7 @@ def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[st
             "total": sum(len(member.jobs) for member in snapshot.figures.jobs) if snapshot.single_jobs else None,
             "missing": sources_without_lists(snapshot) if snapshot.single_jobs else [],
         },
-        "page": {
-            "offset": selection.offset,
-            "limit": selection.limit,
-            "matching": len(chosen),
-            "total": len(statuses),
-            "next_offset": end if page and end < len(chosen) else None,
-        },
+        "page": page_facts(selection.offset, selection.limit, len(page), len(chosen), len(statuses)),
         "targets": [target_facts(status, snapshot.figures.of(status.key)) for status in page],
         **job_page,
     }

@@ -9,7 +9,6 @@ from exporter.errors import ExporterError
 from exporter.redaction import hold
 
 _MAX_BYTES = 64 * 1024
-_PRINTABLE_ASCII = range(0x20, 0x7F)
 
 
 class UnusableSecretError(ExporterError):
@@ -113,7 +112,7 @@ def checked(content: str, *, header: bool) -> str:
         raise UnusableSecretError("it has more than one line")
     if any(character < " " or character == "\x7f" for character in content):
         raise UnusableSecretError("it holds a control character")
-    if header and not all(ord(character) in _PRINTABLE_ASCII for character in content):
+    if header and not (content.isascii() and content.isprintable()):
         raise UnusableSecretError("it holds a character that cannot travel in an HTTP header: only ASCII can")
     return content
 
