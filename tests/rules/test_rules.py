@@ -126,7 +126,8 @@ def outcome(
     rules = {name: brief(ALERTS[name], text if name == alert else "") for name in (alert, "HPCDataStale")}
     if expression is not None:
         rules[alert] = {**rules[alert], "expr": expression}
-    constants = [{**rule, "expr": thresholds or rule["expr"]} for rule in THRESHOLDS.values()]
+    used = {name for rule in rules.values() for name in metrics_in(rule["expr"])}
+    constants = [{**rule, "expr": thresholds or rule["expr"]} for name, rule in THRESHOLDS.items() if name in used]
     group = {"name": "test", "rules": [*constants, *rules.values()]}
     case = yaml.load(text, yaml.CSafeLoader) | {"rule_files": ["alerts.yml"]}
     if only:
