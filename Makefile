@@ -56,8 +56,8 @@ demo: $(VENV)/demo.done  ## a simulated region, the exporter and its pages, on l
 bench: $(VENV)/dev.done  ## measures against baselines it starts itself; prints ratios
 	$(BIN)/python -m bench
 
-bench-gate: $(VENV)/dev.done  ## instructions of the hot paths against the committed counts; WRITE=1 commits new ones
-	$(BIN)/python -m bench.gate $(if $(WRITE),--write)
+bench-gate: $(VENV)/dev.done  ## instructions of the hot paths against the committed counts; WRITE=1 renews them, BASE=HEAD^ compares with a commit
+	$(BIN)/python -m bench.gate $(if $(WRITE),--write) $(if $(BASE),--base=$(BASE))
 
 # Tests of what is imported; the others are about files, or start servers that do not depend on these versions.
 MATRIX_TESTS := tests/app tests/cli tests/config tests/http tests/metrics tests/polling tests/sources tests/tracking tests/web

@@ -1,13 +1,16 @@
-"""``python -m bench.gate [--write]``: instructions of the hot paths, counted by callgrind, against the committed ones.
+"""``python -m bench.gate [--write | --base=COMMIT]``: instructions of the hot paths, counted by callgrind.
+
+They are compared with the committed ones, or with those of another commit on this machine.
 
 Each path runs in one process, on an event loop of virtual time: no clock, no other process and no load of the machine has a
 part in a count. It depends on the build of Python and on the compiled libraries: `counts.json` has counts for each Python, and
-one that is not in it is not judged. For Linux on x86-64, with valgrind.
+one that is not in it is not judged against them. For Linux on x86-64, with valgrind.
 """
 
 import ctypes
 import gc
 import importlib
+import io
 import json
 import mmap
 import os
@@ -16,12 +19,14 @@ import random
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+TREE: Final = Path(__file__).parent.parent
 COUNTS: Final = Path(__file__).with_name("counts.json")
 TOLERANCE: Final = 0.05
 PYTHON: Final = ", ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
@@ -139,15 +144,27 @@ def observations(callgrind: Callgrind) -> None:
             observe()
 
 
-def counts() -> dict[str, int]:
-    """Instructions by path."""
-    # Else the first one would count the compilation of the modules as well.
-    importlib.import_module("exporter.cli.serve")
+def counts(tree: Path) -> dict[str, int]:
+    """Instructions by path, of the sources in a folder."""
+    paths = [sys.executable, "-m", "bench.gate", "paths"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    # A large block is a mapping of its own, however the heap looks: else some are copied where they grow, and some are not.
+    environment = kept | {"PYTHONHASHSEED": "0", "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
+    # Else the first one would count the compilation of modules, unless something else had left their bytecode.
+    subprocess.run(paths, cwd=tree, env=environment, check=True)  # noqa: S603 - ourselves
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-gate-") as folder:
         valgrind = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
-        paths = [sys.executable, "-m", "bench.gate", "paths"]
-        subprocess.run([*valgrind, *paths], env=os.environ | {"PYTHONHASHSEED": "0"}, check=True)  # noqa: S603 - ourselves
+        subprocess.run([*valgrind, *paths], cwd=tree, env=environment, check=True)  # noqa: S603 - ourselves
         return dict(count_of(file.read_text(encoding="utf-8")) for file in sorted(Path(folder).glob("out.*")))
+
+
+def counts_at(commit: str) -> dict[str, int]:
+    """Instructions by path at a commit."""
+    archive = subprocess.run(["git", "archive", commit], cwd=TREE, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603, S607 - ours
+    with tempfile.TemporaryDirectory(prefix="hpc-exporter-base-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(folder, filter="data")
+        return counts(Path(folder))
 
 
 def count_of(text: str) -> tuple[str, int]:
@@ -157,14 +174,13 @@ def count_of(text: str) -> tuple[str, int]:
     return found[1], int(found[3]) // int(found[2])
 
 
-def judged(found: dict[str, int], committed: dict[str, int]) -> bool:
-    """Print each count beside the committed one; whether none is larger by more than the tolerance."""
+def judged(found: dict[str, int], before: dict[str, int]) -> bool:
+    """Print each count and its change; whether none is larger by more than the tolerance."""
     worse = False
     for path, count in found.items():
-        before = committed.get(path)
-        change = None if before is None else count / before - 1
-        worse |= change is None or change > TOLERANCE
-        print(f"{path:<60} {count:>15,}  {'no count' if change is None else f'{change:+.2%}'}")
+        change = count / before[path] - 1 if path in before else None
+        worse |= change is not None and change > TOLERANCE
+        print(f"{path:<60} {count:>15,}  {'new' if change is None else f'{change:+.2%}'}")
     return not worse
 
 
@@ -174,14 +190,19 @@ def main(arguments: list[str]) -> int:
         return 0
     known: dict[str, dict[str, int]] = json.loads(COUNTS.read_text(encoding="utf-8"))
     if arguments == ["--write"]:
-        known[PYTHON] = counts()
+        known[PYTHON] = counts(TREE)
         COUNTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    elif PYTHON not in known:
-        print(f"bench-gate: not judged, no counts for Python {PYTHON}; make bench-gate WRITE=1 adds them")
-    elif not judged(counts(), known[PYTHON]):
-        print(f"bench-gate: more than {TOLERANCE:.0%} more instructions; if they are worth it, make bench-gate WRITE=1")
-        return 1
-    return 0
+        return 0
+    before = counts_at(arguments[0].removeprefix("--base=")) if arguments else known.get(PYTHON)
+    if before is None:
+        print(
+            f"bench-gate: not judged, no counts for Python {PYTHON}; make bench-gate WRITE=1 adds them, BASE=HEAD^ does without"
+        )
+        return 0
+    if judged(counts(TREE), before):
+        return 0
+    print(f"bench-gate: more than {TOLERANCE:.0%} more instructions; if they are worth it, make bench-gate WRITE=1")
+    return 1
 
 
 if __name__ == "__main__":
