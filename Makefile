@@ -71,12 +71,12 @@ matrix-%: $(VENV)/dev.done
 	$(BIN)/uv pip compile --quiet --python $$folder --resolution $(patsubst lowest,lowest-direct,$(word 2,$(subst -, ,$*))) pyproject.toml -o $$lock; \
 	$(BIN)/uv pip install --quiet --python $$folder -r $$lock --group dev; \
 	$(BIN)/uv pip install --quiet --python $$folder --no-deps --no-build-isolation -e .; \
-	$$folder/bin/python -m pytest -q $(PARALLEL) -p no:cacheprovider $(MATRIX_TESTS)
+	$$folder/bin/python -m pytest -q $(PARALLEL) --timeout=3000 -p no:cacheprovider $(MATRIX_TESTS)
 
 NEWEST := /var/tmp/hpc-exporter-newest
 test-newest: $(VENV)/dev.done  ## rules, boards and metrics with the newest Prometheus, Alertmanager and VictoriaMetrics of Debian
 	$(BIN)/python -m tools.newest $(NEWEST)
-	PATH=$(NEWEST)/usr/bin:$$PATH $(BIN)/python -m pytest $(PARALLEL) \
+	PATH=$(NEWEST)/usr/bin:$$PATH $(BIN)/python -m pytest $(PARALLEL) --timeout=3000 \
 	  tests/rules tests/dashboards/test_data.py tests/metrics/test_document.py tests/e2e/test_prometheus.py
 
 schema: $(VENV)/dev.done  ## JSON Schemas: of the configuration, for editors, of what commands print, of the chart's values

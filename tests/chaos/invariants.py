@@ -135,7 +135,9 @@ class Invariants:
             return
         series = {name for each in arrived for name in each.samples}
         shown = {name: samples[name] for name in series if name in samples}
-        times = [status.succeeded_at for status in (before, after) if status.succeeded_at and not status.stale]
+        times = [
+            status.succeeded_at for status in (before, after) if status.succeeded_at is not None and not status.stale
+        ]
         if not times:
             # Between what is shown and the health of its target the event loop may have a turn.
             good: list[Mapping[str, float]] = [{}, *(each.samples for each in arrived if each.at == now)]
@@ -143,7 +145,8 @@ class Invariants:
             # The answer that a poll under way has just published is fine, too.
             last = max((number for number, each in enumerate(arrived) if each.at <= min(times)), default=0)
             good = [each.samples for each in arrived[last:]]
-            if len(times) == 1:
+            # It may have become too old since the scrape began.
+            if len(times) == 1 or min(times) + after.target.stale_after < now:
                 good.append({})
         if not any(fits(shown, samples) for samples in good):
             raise ViolationError(f"{after.key} shows {shown}, its last good answers are {good}")

@@ -63,7 +63,7 @@ class Simulation:
         self.platform = Platform(random.Random(f"platform {seed}"), self.end, START)
         hosts = (PLATFORM, *(host for host, _ in REGIONS.values()))
         self.platform.moods = {host: rng.choice((HEALTHY, HEALTHY, *MOODS)) for host in hosts}
-        self.tick = rng.choice((0.0, 0.25))
+        self.tick = rng.choice((0.0, 0.25, 1.0))
         self.invariants = Invariants(self.platform, persistent=self.persistent)
         kinds = rng.choices(list(KINDS), list(KINDS.values()), k=rng.randrange(4, 12))
         # Several things often happen together.
