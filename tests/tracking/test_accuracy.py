@@ -45,6 +45,6 @@ def test_failed_polls_outages_and_restarts_falsify_nothing(scenario: Scenario, s
 
 
 def test_resource_seconds_of_long_runs_are_right() -> None:
-    result = replay(Scenario("long runs", 300.0, days=2.5, failed=0.1, longer_than=10), 7)
+    result = replay(Scenario("long runs", 300.0, days=1.5, failed=0.1, longer_than=10), 7)
     assert result.true_cpu_seconds > 1e6
     assert abs(result.resource_error) < 0.01
