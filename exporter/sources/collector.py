@@ -221,8 +221,8 @@ def collectors_of(section: str) -> tuple[Collector, ...]:
     return tuple(collector for collector in registry().values() if collector.per.section == section)
 
 
-class Source(Protocol):
-    """Interface of a region or project for the polling of declared collectors."""
+class RowSource(Protocol):
+    """Interface of a source for the polling of declared collectors."""
 
     def endpoint(self, collector: Collector, subject: Subject) -> Endpoint:
         """Return the collector's path, requested with the right token."""
@@ -270,7 +270,7 @@ def collector(
         row = get_args(get_type_hints(generate)["rows"])[0]
         declared: Collector
 
-        def start(source: Source, subject: Subject) -> Polling:
+        def start(source: RowSource, subject: Subject) -> Polling:
             return (polling or RowPolling)(source, declared, subject, row, generate)
 
         declared = register(Collector(name, path, per, title, gives, families, start, default, advice, once=once))
@@ -283,7 +283,7 @@ class RowPolling(Generic[R]):
     """Polls one target of a collector that is declared by `collector`."""
 
     def __init__(
-        self, source: Source, declared: Collector, subject: Subject, row: type[R], generate: Generate[R]
+        self, source: RowSource, declared: Collector, subject: Subject, row: type[R], generate: Generate[R]
     ) -> None:
         self._source = source
         self._collector = declared

@@ -86,7 +86,7 @@ class Notice:
 class Source:
     """A configured region, cluster, project or account at work. Making one has no effect yet.
 
-    Each vendor's class says how it is requested; see also `exporter.sources.collector.Source`.
+    Each vendor's class says how it is requested; those with declared collectors are an `exporter.sources.collector.RowSource`.
     """
 
     # The word for it: scnet, slurm, octopus or account.

@@ -49,7 +49,7 @@ class Row(msgspec.Struct):
 
 
 class OneAnswer:
-    """A Source that is given what it answers with."""
+    """A RowSource that is given what it answers with."""
 
     def __init__(self, body: bytes, status: int = 200) -> None:
         self.response = Response(status, body, {}, 0.0)

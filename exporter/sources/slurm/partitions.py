@@ -5,11 +5,10 @@ Two requests: a partition's row says how large it is, and the rows of nodes say 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from exporter.http import Response
 from exporter.metrics.family import Sample, Text
 from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS, FREE_NODES, LIMIT, NODES
 from exporter.sources.collector import Collector, Found, Rows, Subject, read_rows, register, rendered, undisputed
@@ -17,6 +16,8 @@ from exporter.sources.slurm.api import Number, number_of, open_answer
 from exporter.sources.slurm.cluster import ADVICE, CLUSTER, SlurmCluster
 from exporter.sources.slurm.rows import words_of
 from exporter.sources.values import UNREADABLE, Name
+
+R = TypeVar("R", bound=msgspec.Struct)
 
 # "NODE STATE CODES" of sinfo(1): a node with any other word on it starts no job.
 _USABLE: Final = frozenset(
@@ -157,21 +158,18 @@ class PartitionPolling:
         self._key = PARTITIONS.key(subject)
 
     async def poll(self) -> Found:
-        partitions = await self._cluster.get(PARTITIONS, "/partitions/", _read_partitions)
-        nodes = await self._cluster.get(PARTITIONS, "/nodes/", _read_nodes)
+        partitions = await self._rows("partitions", Partition)
+        nodes = await self._rows("nodes", Node)
         known = undisputed([(samples(self._cluster.name, partitions, nodes), partitions)])
         return Found(known, partitions.rejected + nodes.rejected)
 
+    async def _rows(self, name: str, row: type[R]) -> Rows[R]:
+        return await self._cluster.get(
+            PARTITIONS, f"/{name}/", lambda answer: read_rows(open_answer(answer, name), row)
+        )
+
     async def publish(self, found: Found) -> None:
         self._cluster.show(self._key, found, rendered(found.samples))
-
-
-def _read_partitions(response: Response) -> Rows[Partition]:
-    return read_rows(open_answer(response, "partitions"), Partition)
-
-
-def _read_nodes(response: Response) -> Rows[Node]:
-    return read_rows(open_answer(response, "nodes"), Node)
 
 
 PARTITIONS: Final = register(
