@@ -406,7 +406,12 @@ class Upstream:
             # A request that could not be sent says nothing about the host.
             if not isinstance(failure, RejectedError):
                 breaker.record_failure()
-            raise failure from None
+            # aiohttp keeps it with what was received, to which its traceback leads: only a full collection frees such a cycle.
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+            try:
+                raise failure from None
+            finally:
+                del failure
         finally:
             self._observer.request(self.name, request.collector, code)
         breaker.record_success()
