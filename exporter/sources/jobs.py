@@ -267,9 +267,10 @@ def listings_of(subject: Subject, found: JobListing | Listed) -> Iterator[tuple[
 def jobs_by_queue(hpc_cluster: str, listings: Listings, seen: Iterable[GroupQueue] = ()) -> Chunks:
     """Return the lines of groups' jobs by queue and state, and of members' waiting jobs by reason.
 
-    The queues of `seen` are shown without jobs where none is listed there.
+    The queues of `seen` are shown without jobs where none is listed there, and none may be among what could not be read.
     """
-    by_queue = {key: Counter[JobState]() for key in sorted(seen)}
+    unsure = {followed.group for followed, listing in listings.items() if not listing.complete}
+    by_queue = {key: Counter[JobState]() for key in sorted(seen) if key[0] not in unsure}
     lines: defaultdict[Family, list[str]] = defaultdict(list)
     for followed, listing in listings.items():
         reasons = Counter[str]()

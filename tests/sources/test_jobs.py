@@ -107,6 +107,14 @@ async def test_a_queue_once_seen_stays_without_jobs(context: Context) -> None:
     assert len(await shown(context, ["hpc_jobs"])) <= 2 * (ABSENT_LIMIT + 1)
 
 
+async def test_a_queue_once_seen_is_unknown_while_a_row_of_its_group_cannot_be_read(context: Context) -> None:
+    polled = ListedJobs(context, KEY, 60.0, tells_queues=True)
+    alice, bob, carol = member("alice"), member("bob"), member("carol", "physics")
+    await polled.show({alice: listing(job("1", RUNNING, "cpu")), carol: listing(job("2", RUNNING, "cpu"))}, Answer())
+    await polled.show({alice: listing(), bob: JobListing((), rejected=1), carol: listing()}, Answer())
+    assert await shown(context, ["hpc_jobs"]) == {"hpc_jobs physics cpu running": 0, "hpc_jobs physics cpu queued": 0}
+
+
 async def test_series_of_jobs_and_counters_leave_with_the_member_and_with_the_target(context: Context) -> None:
     context.tracked.service = service = TrackingService(None, clock=context.clock, observer=context.own)
     await service.start()
