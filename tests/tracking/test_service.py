@@ -204,16 +204,21 @@ async def test_nothing_is_shown_before_it_is_on_disk(state_file: Path, monkeypat
     service = await started(state_file)
     await polled(service, range(1, 6))
     write = Store.save
-    seen: list[int] = []
+    seen: list[tuple[int, int]] = []
+
+    def shown() -> tuple[int, int]:
+        return ended(service), service.group(KEY.source, KEY.group_id).queues[""].runs.count
+
+    before = shown()
 
     async def save(store: Store, batch: Batch) -> dict[MemberKey, str]:
-        seen.append(ended(service))
+        seen.append(shown())
         return await write(store, batch)
 
     monkeypatch.setattr(Store, "save", save)
     await polled(service, range(6, 7))
-    assert seen == [ended_by(5)]
-    assert ended(service) == ended_by(6)
+    assert seen == [before] == [(ended_by(5), ended_by(5))]
+    assert shown() == (ended_by(6), ended_by(6))
     await service.stop()
 
 
