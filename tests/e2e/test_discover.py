@@ -48,10 +48,14 @@ async def simulated(titles: Mapping[str, str] | None = None) -> AsyncIterator[Si
 
 
 async def discovered(
-    folder: Path, simulator: Simulator, *arguments: str, env: Mapping[str, str] | None = None
+    folder: Path,
+    simulator: Simulator,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    timeout: str = "60s",  # noqa: ASYNC109 - a flag
 ) -> tuple[int, str, str]:
     given = arguments or ("--user=lab", f"--token-url={simulator.token_url}")
-    return await run(folder, "discover", *given, "--timeout=1s", env=KEYS if env is None else env)
+    return await run(folder, "discover", *given, f"--timeout={timeout}", env=KEYS if env is None else env)
 
 
 async def test_the_output_is_accepted_and_polls_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +96,7 @@ async def test_regions_that_fail_are_comments_and_no_region_at_all_is_a_failure(
         assert "SESAME" not in out
         assert "# Left out: 西北一区【西安】 (cluster_id 11136): the region failed: internal error" in out
         simulator.platform.faults.add(Fault(kind="hang", endpoint="center"))
-        status, out, err = await discovered(tmp_path, simulator)
+        status, out, err = await discovered(tmp_path, simulator, timeout="1s")
         assert status == 1
         assert "hpc-exporter: no region of lab can be polled; first: " in err
         assert out.count("# Left out: ") == out.count("no complete answer from 127.0.0.1") == 3
@@ -165,7 +169,7 @@ async def test_without_groups_or_their_list_the_rest_is_written(tmp_path: Path) 
         ):
             simulator.platform.faults.clear()
             simulator.platform.faults.add(fault)
-            status, out, err = await discovered(tmp_path, simulator)
+            status, out, err = await discovered(tmp_path, simulator, timeout="2s" if fault.kind == "hang" else "60s")
             assert status == 0, err
             assert words in out
             clusters = yaml.safe_load(out)["clusters"]
