@@ -109,6 +109,7 @@ def test_a_source_that_is_configured_no_longer_leaves_no_series(own: SelfMetrics
     kept = lines(own, "dongjiang")
 
     own.drop_source("kunshan")
+    own.drop_source("never there")
 
     assert lines(own, "kunshan") == []
     assert lines(own, "dongjiang") == kept != []
@@ -154,6 +155,10 @@ def test_a_source_that_comes_back_is_counted_anew(own: SelfMetrics) -> None:
         (lambda own: own.token_refresh("k", ok=True), 'token_refreshes_total{source="k"} 1.0'),
         (lambda own: own.token_refresh("k", ok=False), 'token_refresh_failures_total{source="k"} 1.0'),
         (lambda own: own.tracked_jobs("k", 5), 'tracked_jobs{source="k"} 5.0'),
+        (
+            lambda own: own.time_disagreements("k", "e", 2),
+            'time_disagreements_total{source="k",collector="e"} 2.0',
+        ),
         (lambda own: own.http_request("/k", 503), 'http_requests_total{path="/k",code="503"} 1.0'),
         (lambda own: own.state_file_write_failed(), "state_file_write_failures_total 1.0"),
     ],
