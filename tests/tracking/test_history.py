@@ -137,6 +137,7 @@ def test_each_run_of_a_requeued_job_is_a_run() -> None:
             assert sorted(story.runs) == [(170, "reported"), (180, "reported")], polls
             assert story.finished == {"completed": 1}, polls
             assert (13, "reported") in story.waits or (13 + 210, "reported") not in story.waits
+            assert story.queues <= {"comp", ""}, polls
 
 
 def test_equal_ids_of_two_schedulers_are_two_jobs() -> None:

@@ -49,6 +49,7 @@ async def test_restarts_in_the_middle_change_nothing(state_file: Path) -> None:
     assert service.member(KEY) == memory.member(KEY)
     assert service.group(KEY.source, KEY.group_id) == memory.group(KEY.source, KEY.group_id)
     assert service.tracker.tracked_jobs(KEY.source) == memory.tracker.tracked_jobs(KEY.source) > 0
+    assert service.tracker.tracked_jobs("never there") == 0
     await service.stop()
     await memory.stop()
 
