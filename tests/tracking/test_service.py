@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.records import Job, JobListing, JobState
+from exporter.records import EndedJob, Job, JobListing, JobState
 from exporter.tracking import MemberKey, Store, rows
 from exporter.tracking import service as service_module
 from exporter.tracking.model import REMEMBERED_SECONDS
@@ -27,6 +27,7 @@ from tests.tracking.files import (
     ended_in,
     fill,
     is_kept,
+    loaded,
     make_room,
     polled,
     started,
@@ -333,3 +334,18 @@ def test_steady_time_does_not_follow_a_clock_that_jumps() -> None:
     clock.unix -= 3600
     clock.seconds += 5
     assert now() == time_of(0) + 5
+
+
+async def test_ends_of_known_users_are_counted_and_how_far_the_history_was_read_is_kept(state_file: Path) -> None:
+    """Those of anyone else are left out."""
+    service = await started(state_file)
+    await polled(service, range(1, 3))
+    job = Job("4711", "name", JobState.COMPLETED, submitted=time_of(-3), started=time_of(-2))
+    rows = [EndedJob(user, "1", time_of(-1), job) for user in (KEY.user, "stranger")]
+    assert await service.take_ends(KEY.source, rows, time_of(2)) == 0
+    await polled(service, range(3, 12))
+    assert service.member(KEY).finished["completed"] == ended_by(11) + 1
+    assert (service.tracker.mark(KEY.source), service.tracker.mark("never there")) == (time_of(2), None)
+    assert await service.take_ends("never there", rows, 5.0) == 0
+    await is_kept(service, state_file)
+    assert (await loaded(state_file)).marks == {KEY.source: time_of(2), "never there": 5.0}
