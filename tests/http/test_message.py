@@ -83,6 +83,10 @@ def test_half_a_character_in_a_name_does_not_cost_the_whole_answer(sent: str, na
     assert read(b'["' + sent.encode() + b'", "neighbour"]') == [name, "neighbour"]
 
 
+def test_numbers_that_json_does_not_have_are_null() -> None:
+    assert without_nan(b'[NaN, -Infinity, "NaN", "\\"NaN", 1]') == b'[null, null, "NaN", "\\"NaN", 1]'
+
+
 @given(st.binary(), st.sampled_from(["", "charset=gbk", "charset=utf-16"]))
 def test_any_body_becomes_utf_8(body: bytes, content_type: str) -> None:
     utf8_json(body, {"Content-Type": content_type}).decode()
