@@ -71,8 +71,8 @@ PYTEST: Final = [
 SURVIVED, KILLED, WITHOUT_TESTS, UNCLEAR, TIMEOUT = 0, 1, 33, 35, 36
 # Tests that take more seconds are left out: they would be most of the time that mutants take.
 LONGEST: Final = 1.5
-# Beyond this many times the seconds that a mutant's tests took without it, and a few, they hang.
-SLOWER, SOME_SECONDS = 10, 5.0
+# A mutant's tests hang beyond this many times the seconds that all of them took without it, and the longest, and a few.
+SLOWER, MUCH_SLOWER, SOME_SECONDS = 2, 10, 5.0
 MEMORY_LIMIT: Final = 4 * 1024**3
 # Of prctl(2): the signal that a process gets when its parent ends.
 PR_SET_PDEATHSIG: Final = 1
@@ -225,8 +225,9 @@ class Runner:
 
     def _start(self, name: str) -> Fork:
         timed = sorted(self._tests[name.partition("__mutmut_")[0]], key=lambda test: test[0])
-        tests = [test for _, test in timed]
-        return Fork(lambda: run(name, tests), SOME_SECONDS + SLOWER * sum(seconds for seconds, _ in timed))
+        tests, seconds = [test for _, test in timed], [seconds for seconds, _ in timed]
+        limit = SOME_SECONDS + SLOWER * sum(seconds) + MUCH_SLOWER * max(seconds, default=0.0)
+        return Fork(lambda: run(name, tests), limit)
 
 
 def trace(items: list[pytest.Item], file: Path) -> int:
