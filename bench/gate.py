@@ -31,7 +31,9 @@ COUNTS: Final = Path(__file__).with_name("counts.json")
 TOLERANCE: Final = 0.05
 PYTHON: Final = ", ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
 USERS, INTERVAL, ROUNDS = 100, 60.0, 2
-STARTED, SERIES, SCRAPES = 300, 20_000, 5
+STARTED, SERIES, SCRAPES = 300, 20_000, 12
+# A socket delivers an answer in more or fewer pieces, which is much of this path.
+TOLERANCES: Final = {f"scrape of {SERIES:,} series, nothing changed": 0.1}
 
 # A request to valgrind is code that does nothing elsewhere (valgrind.h): mov rax, rdi; xor edx, edx; rol rdi by 3, 13, 61 and
 # 51; xchg rbx, rbx; mov rax, rdx; ret.
@@ -128,8 +130,8 @@ async def scrapes(callgrind: Callgrind) -> None:
         for _ in range(2):
             await connection.scrape()
         for change in (targets.nothing_changed, targets.one_target_changed):
-            with callgrind.counted(f"scrape of {SERIES:,} series, {change.__name__.replace('_', ' ')}", SCRAPES):
-                for _ in range(SCRAPES):
+            for _ in range(SCRAPES):
+                with callgrind.counted(f"scrape of {SERIES:,} series, {change.__name__.replace('_', ' ')}"):
                     change()
                     await connection.scrape()
 
@@ -155,7 +157,9 @@ def counts(tree: Path) -> dict[str, int]:
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-gate-") as folder:
         valgrind = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
         subprocess.run([*valgrind, *paths], cwd=tree, env=environment, check=True)  # noqa: S603 - ourselves
-        return dict(count_of(file.read_text(encoding="utf-8")) for file in sorted(Path(folder).glob("out.*")))
+        found = [count_of(file.read_text(encoding="utf-8")) for file in Path(folder).glob("out.*")]
+    # The least of several: sockets deliver a long answer in more or fewer pieces.
+    return {path: min(count for each, count in found if each == path) for path, _ in sorted(found)}
 
 
 def counts_at(commit: str) -> dict[str, int]:
@@ -179,7 +183,7 @@ def judged(found: dict[str, int], before: dict[str, int]) -> bool:
     worse = False
     for path, count in found.items():
         change = count / before[path] - 1 if path in before else None
-        worse |= change is not None and change > TOLERANCE
+        worse |= change is not None and change > TOLERANCES.get(path, TOLERANCE)
         print(f"{path:<60} {count:>15,}  {'new' if change is None else f'{change:+.2%}'}")
     return not worse
 
@@ -201,7 +205,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if judged(counts(TREE), before):
         return 0
-    print(f"bench-gate: more than {TOLERANCE:.0%} more instructions; if they are worth it, make bench-gate WRITE=1")
+    print("bench-gate: too many more instructions; if they are worth it, make bench-gate WRITE=1")
     return 1
 
 
