@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -289,7 +290,7 @@ def rows(data: bytes) -> None:
     except PollError as error:
         check(error)
         return
-    shown = samples(text)
+    samples(text)
     place = int(number) if re.fullmatch("[0-9]{1,6}", number) else 0
     match place % 3:
         case 0:
@@ -300,7 +301,7 @@ def rows(data: bytes) -> None:
             followed(polled)
         case _ if not getattr(polled.found, "rejected", 0):
             # Of two rows that contradict each other the other one counts where one cannot be read.
-            unknown_is_no_number(collector, status, body, place // 3, shown)
+            unknown_is_no_number(collector, status, body, place // 3)
 
 
 def samples(text: bytes) -> dict[str, float]:
@@ -348,24 +349,22 @@ def lines_of(tracker: Tracker, key: MemberKey) -> Iterator[str]:
     _ = waits(source, {group_id: group_id}, tracker.waits(source, NOW))
 
 
-def unknown_is_no_number(collector: str, status: str, body: bytes, place: int, shown: Mapping[str, float]) -> None:
+def unknown_is_no_number(collector: str, status: str, body: bytes, place: int) -> None:
     """Let one number of an answer be unreadable: then samples are the same or absent, and none has another value."""
-    try:
+
+    def shown(document: Any) -> dict[str, float]:
+        return samples(loop().run_until_complete(Polled(collector, response(status, as_json(document))).poll()))
+
+    with suppress(ValueError, RecursionError, PollError):
         document = json.loads(body)
-    except (ValueError, RecursionError):
-        return
-    numbers = list(numbers_in(document))
-    if not numbers:
-        return
-    parent, key = numbers[place % len(numbers)]
-    parent[key] = UNREADABLE[place // len(numbers) % len(UNREADABLE)]
-    try:
-        text = loop().run_until_complete(Polled(collector, response(status, as_json(document))).poll())
-    except (PollError, UnicodeEncodeError):
-        return
-    for series, value in samples(text).items():
-        if not series.startswith(OF_READING):
-            assert shown.get(series) == value, (series, shown.get(series), value, document)
+        if numbers := list(numbers_in(document)):
+            # Of a key that was given twice, one is left.
+            before = shown(document)
+            parent, key = numbers[place % len(numbers)]
+            parent[key] = UNREADABLE[place // len(numbers) % len(UNREADABLE)]
+            for series, value in shown(document).items():
+                if not series.startswith(OF_READING):
+                    assert before.get(series) == value, (series, before.get(series), value, document)
 
 
 def numbers_in(document: Any) -> Iterator[tuple[Any, Any]]:
