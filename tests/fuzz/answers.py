@@ -353,18 +353,23 @@ def unknown_is_no_number(collector: str, status: str, body: bytes, place: int) -
     """Let one number of an answer be unreadable: then samples are the same or absent, and none has another value."""
 
     def shown(document: Any) -> dict[str, float]:
-        return samples(loop().run_until_complete(Polled(collector, response(status, as_json(document))).poll()))
+        written = json.dumps(document).encode()
+        return samples(loop().run_until_complete(Polled(collector, response(status, written)).poll()))
 
-    with suppress(ValueError, RecursionError, PollError):
+    try:
         document = json.loads(body)
-        if numbers := list(numbers_in(document)):
-            # Of a key that was given twice, one is left.
-            before = shown(document)
-            parent, key = numbers[place % len(numbers)]
-            parent[key] = UNREADABLE[place // len(numbers) % len(UNREADABLE)]
-            for series, value in shown(document).items():
-                if not series.startswith(OF_READING):
-                    assert before.get(series) == value, (series, before.get(series), value, document)
+    except (ValueError, RecursionError):
+        return
+    if not (numbers := list(numbers_in(document))):
+        return
+    with suppress(PollError):
+        # Of a key that was given twice, one is left.
+        before = shown(document)
+        parent, key = numbers[place % len(numbers)]
+        parent[key] = UNREADABLE[place // len(numbers) % len(UNREADABLE)]
+        for series, value in shown(document).items():
+            if not series.startswith(OF_READING):
+                assert before.get(series) == value, (series, before.get(series), value, document)
 
 
 def numbers_in(document: Any) -> Iterator[tuple[Any, Any]]:
