@@ -22,7 +22,7 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 from exporter.polling import Scheduler, TargetKey
-from exporter.polling.health import Incident, IncidentLog, SourceHealth, SourceStatus, TargetStatus
+from exporter.polling.health import Health, Incident, IncidentLog, SourceHealth, SourceStatus, TargetStatus
 from tests.support.clock import FakeClock
 from tests.support.polling import Heard, Played
 
@@ -187,3 +187,15 @@ async def test_a_copy_of_a_status_is_without_what_the_scheduler_needs() -> None:
     copy.start = status.start
     assert copy == TargetStatus(target, **seen, start=task.cancel)  # type: ignore[arg-type]  # the same
     await task
+
+
+def test_a_target_without_success_keeps_no_other_from_becoming_stale() -> None:
+    clock, heard = FakeClock(), Heard()
+    health = Health(clock, heard)
+    never, *others = statuses = [TargetStatus(Played(clock, name=name).target()) for name in ("alice", "bob", "carol")]
+    for each in statuses:
+        health.expect(each.target)
+    for each in others:
+        each.succeeded_at = clock.monotonic() - 181
+    health.expire(statuses)
+    assert (never.stale, heard.expirations) == (False, [each.key for each in others])
