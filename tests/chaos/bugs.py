@@ -41,11 +41,16 @@ BUGS: Final = {
 }
 
 
+def with_bug(change: Change) -> str:
+    """Return the text of a function with the bug. Raises AssertionError where it reads otherwise by now."""
+    text = textwrap.dedent(inspect.getsource(change.function))
+    assert change.right in text, f"{change.function.__qualname__} has no {change.right!r} any more"
+    return text.replace(change.right, change.wrong)
+
+
 def put_back(bug: str) -> None:
-    """Put a bug back for the rest of this process. Raises AssertionError where a function reads otherwise by now."""
-    for function, right, wrong in BUGS[bug]:
-        text = textwrap.dedent(inspect.getsource(function))
-        assert right in text, f"{function.__qualname__} has no {right!r} any more"
-        made: dict[str, Any] = {}
-        exec(text.replace(right, wrong), function.__globals__, made)  # noqa: S102 - our own
+    """Put a bug back for the rest of this process. Raises AssertionError as `with_bug` does."""
+    for change in BUGS[bug]:
+        function, made = change.function, dict[str, Any]()
+        exec(with_bug(change), function.__globals__, made)  # noqa: S102 - our own
         function.__code__ = made[function.__name__].__code__

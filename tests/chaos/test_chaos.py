@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.http import TokenCache
+from tests.chaos.bugs import BUGS, with_bug
 from tests.chaos.scenario import simulate
 
 SEEDS = 200
@@ -29,6 +30,12 @@ def test_nothing_that_happens_breaks_an_invariant() -> None:
 
 def test_a_seed_gives_the_same_each_time() -> None:
     assert run(5) == run(5)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_can_be_put_back(bug: str) -> None:
+    for change in BUGS[bug]:
+        compile(with_bug(change), "a function", "exec")
 
 
 def test_a_second_login_at_a_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
