@@ -150,7 +150,7 @@ def integer(text: str) -> int:
 
 
 def _number(text: str) -> float:
-    if not re.fullmatch(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)", text) or math.isinf(float(text)):
+    if not re.fullmatch(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", text) or math.isinf(float(text)):
         raise ValueError(f"{shown(text)} is not a number")
     return float(text)
 

@@ -379,8 +379,8 @@ class _Advance:
         self.update.pending[f"{pending.what} {pending.high:.3f} {pending.job_id}"] = pending
 
     def _edge(self, span: float) -> float:
-        """Return for how much of a gap amounts count that are held at one end of it."""
-        return 0.0 if span == inf else min(span, self.limit) / 2
+        """Return for how much of a gap amounts count that are held at one end of it; it may end in the past of a damaged file."""
+        return 0.0 if span == inf else max(0.0, min(span, self.limit)) / 2
 
     def _change(self, reported: float | None, start: float, end: float) -> Change:
         """Return a change of phase in the gap from `start` to `end`."""
@@ -521,7 +521,7 @@ class _Advance:
         span = until - listed
         before = after = self._edge(span)
         if changed is not None and span < inf:
-            before, after = min(max(0.0, changed - listed), span), min(max(0.0, until - changed), span)
+            before, after = (max(0.0, min(seconds, span)) for seconds in (changed - listed, until - changed))
         for index, (start, end) in enumerate(zip(old.amounts, new.amounts if new else (0, 0, 0), strict=True)):
             if start is not None and end is not None:
                 self.seconds[index] += start * before + end * after

@@ -84,7 +84,7 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
         raise TlsMaterialError("key", "the key is encrypted, and the server has no password for it: decrypt it")
     if "PRIVATE KEY-----" not in key:
         raise TlsMaterialError("key", "holds no private key in PEM form")
-    with _as_file(f"{cert.rstrip()}\n{key}".encode("latin-1")) as path:
+    with _as_file(f"{cert.rstrip()}\n{key}".encode()) as path:
         try:
             # Without a password, OpenSSL would ask for one on the terminal.
             context.load_cert_chain(path, password="")
