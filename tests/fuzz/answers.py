@@ -181,7 +181,7 @@ SIGNED: Final = "hpc_account_balance_cny"
 OF_READING: Final = ("octopus_queue_listing_complete", "octopus_queued_unread_resource_specs")
 # Fields that say what a row is about, and not how much of something there is: without them it is another row.
 TELLING: Final = re.compile(
-    r"(?i)id$|id_|name|priority|state|task_string|user|queue$|code|type|spec|^(account|data|list|values|page_info)$"
+    r"(?i)id$|id_|name|priority|state|task_string|user|queue$|code|type|spec|^(account|partition|data|list|values|page_info)$"
 )
 # Values that cannot be read as a number.
 UNREADABLE: Final = (None, "N/A", "12x", {"odd": 1}, [7], "1e999")
