@@ -70,6 +70,8 @@ class TargetStatus:
     start: Callable[[], None] = lambda: None
     timer: Timer | None = None
     task: asyncio.Task[None] | None = None
+    # Its data is being replaced: what expires now would take the new one away as well.
+    publishing: bool = False
 
     @property
     def key(self) -> TargetKey:
@@ -203,7 +205,7 @@ class Health:
             if status.succeeded_at is None or status.stale:
                 continue
             deadline = status.succeeded_at + status.target.stale_after
-            if deadline < now:
+            if deadline < now and not status.publishing:
                 status.stale = True
                 self._listener.expired(status.key)
                 self._listener.health_changed(status, flipped=True)

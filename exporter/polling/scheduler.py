@@ -220,10 +220,16 @@ class Scheduler:
         # Keeps the task alive after its target was removed: the event loop holds only a weak reference.
         self._polls[task] = status.target
 
+    def _publishes(self, status: TargetStatus) -> bool:
+        """Whether the result of a poll is still wanted: then it is published next."""
+        status.publishing = self._is_current(status)
+        return status.publishing
+
     async def _poll(self, status: TargetStatus) -> None:
         try:
-            outcome = await poll_target(status.target, self._clock, partial(self._is_current, status))
+            outcome = await poll_target(status.target, self._clock, partial(self._publishes, status))
         finally:
+            status.publishing = False
             if status.task is not None:
                 self._forget_poll(status.task)
                 status.task = None

@@ -345,6 +345,27 @@ async def test_data_is_let_go_once_it_is_older_than_stale_after_and_comes_back(
     assert heard.expirations == [target.key] * 2
 
 
+async def test_data_that_expires_while_it_is_replaced_does_not_take_the_new_one_away(
+    scheduler: Scheduler, clock: FakeClock, heard: Heard
+) -> None:
+    target = Played(clock, interval=60, stale_after=55, publish_seconds=10)
+    update(scheduler, target)
+    (status,) = scheduler.statuses
+    while len(target.published) < 2:  # the first interval may be a shorter one
+        await clock.advance(1)
+    assert status.succeeded_at is not None
+    await clock.advance(status.succeeded_at + 55.5 - clock.monotonic())
+    assert (len(target.started), len(target.published)) == (3, 2)
+    scheduler.expire()
+    assert heard.expirations == []
+    target.error = DOWN
+    await clock.advance(10)
+    assert (status.up, status.stale) == (True, False)
+    await clock.advance(100)
+    scheduler.expire()
+    assert heard.expirations == [target.key]
+
+
 async def test_a_target_that_never_worked_is_stale_and_has_nothing_to_let_go(
     scheduler: Scheduler, clock: FakeClock, heard: Heard
 ) -> None:
