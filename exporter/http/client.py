@@ -494,11 +494,11 @@ async def sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerT
         raise aiohttp.ClientConnectionResetError(str(error)) from None
 
 
-async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asyncio.Lock, patience: float) -> bytes:
+async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asyncio.Lock, seconds: float) -> bytes:
     """Return the body, up to `limit` bytes after decompression; DecodeError if it is longer.
 
     The rest of a long one is read under a lock: sixteen answers of 64 MiB at a time would take 1 GiB. Raises TimeoutError
-    where that took more than `patience` seconds to get.
+    where the lock is not to be had within these `seconds`.
     """
     body = bytearray()  # a list of its parts would leave holes in the heap
     locked = False
@@ -510,7 +510,7 @@ async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asy
                 raise too_long(limit)
             if len(body) > LONG_ANSWER and not locked:
                 # aiohttp's own time limit applies to its own waits only.
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(seconds):
                     locked = await one_long.acquire()
         return bytes(body)
     finally:

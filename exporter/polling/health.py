@@ -99,7 +99,7 @@ class TargetStatus:
 
     def copy(self) -> "TargetStatus":
         """Return a copy without the scheduler's own fields, to be read while polls go on."""
-        return replace(self, succeeded_at=None, due=0.0, start=lambda: None, timer=None, task=None)
+        return replace(self, succeeded_at=None, due=0.0, start=lambda: None, timer=None, task=None, publishing=False)
 
 
 NOTHING: frozenset[TargetKey] = frozenset()

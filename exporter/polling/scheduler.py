@@ -220,14 +220,14 @@ class Scheduler:
         # Keeps the task alive after its target was removed: the event loop holds only a weak reference.
         self._polls[task] = status.target
 
-    def _publishes(self, status: TargetStatus) -> bool:
-        """Whether the result of a poll is still wanted: then it is published next."""
+    def _begin_publishing(self, status: TargetStatus) -> bool:
+        """Mark that the result of a poll is shown next, if it is still wanted; whether it is."""
         status.publishing = self._is_current(status)
         return status.publishing
 
     async def _poll(self, status: TargetStatus) -> None:
         try:
-            outcome = await poll_target(status.target, self._clock, partial(self._publishes, status))
+            outcome = await poll_target(status.target, self._clock, partial(self._begin_publishing, status))
         finally:
             status.publishing = False
             if status.task is not None:

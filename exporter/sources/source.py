@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from datetime import tzinfo
@@ -83,7 +84,7 @@ class Notice:
         self._told = case
 
 
-class Source:
+class Source(ABC):
     """A configured region, cluster, project or account at work. Making one has no effect yet.
 
     Each vendor's class says how it is requested; those with declared collectors are an `exporter.sources.collector.RowSource`.
@@ -123,9 +124,9 @@ class Source:
         self.upstream = self.connection(requests_per_second=limit, unix_socket=unix_socket)
 
     @property
+    @abstractmethod
     def address(self) -> Hashable:
         """All that has to stay the same for what its targets have shown to be theirs after a reload."""
-        raise NotImplementedError
 
     def connection(
         self,
@@ -189,13 +190,13 @@ class Source:
         """Use the new contents of `secrets`, not all of them its own; return the targets that may work again now."""
         return [target.key for target in self.targets()] if self.use_changed(secrets) else []
 
+    @abstractmethod
     def use_changed(self, secrets: frozenset[Secret]) -> bool:
         """Use the new contents of `secrets`; False where none of them is its own."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def show_token_expiry(self) -> None:
         """Put the expiry of its tokens into the metrics."""
-        raise NotImplementedError
 
     async def hide_token_expiry(self) -> None:
         """Take the expiry of its tokens out of the metrics."""

@@ -1,9 +1,9 @@
 """The whole application inside the test's process, with real sockets below it."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -62,18 +62,25 @@ class Running:
         await eventually(lambda: self.app.ready, "every target was tried")
 
 
+A = TypeVar("A", bound=Running)
+
+
 @asynccontextmanager
-async def running(
-    folder: Path, configuration: str, clock: Clock | None = None, shard: Shard = WHOLE
-) -> AsyncIterator[Running]:
-    """Yield an application that polls what `configuration` says."""
-    application = Running(folder, clock, shard)
+async def started(application: A, configuration: str) -> AsyncIterator[A]:
+    """Yield an application with this configuration, and stop it."""
     application.file.write_text(configuration, encoding="utf-8")
     await application.app.start()
     try:
         yield application
     finally:
         await application.app.stop()
+
+
+def running(
+    folder: Path, configuration: str, clock: Clock | None = None, shard: Shard = WHOLE
+) -> AbstractAsyncContextManager[Running]:
+    """Return an application that polls what `configuration` says."""
+    return started(Running(folder, clock, shard), configuration)
 
 
 @asynccontextmanager

@@ -1,13 +1,12 @@
 """The whole exporter in the test's process, polling at the pace of the test's own clock."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.app.running import Running
+from tests.app.running import Running, started
 from tests.support.clock import FakeClock
 
 INTERVAL = 60.0
@@ -76,13 +75,6 @@ class Stepped(Running):
         return found[0] if found else None
 
 
-@asynccontextmanager
-async def stepped(folder: Path, configuration: str, clock: FakeClock | None = None) -> AsyncIterator[Stepped]:
-    """Yield an application whose targets were not polled yet."""
-    application = Stepped(folder, clock or FakeClock())
-    application.file.write_text(configuration, encoding="utf-8")
-    await application.app.start()
-    try:
-        yield application
-    finally:
-        await application.app.stop()
+def stepped(folder: Path, configuration: str, clock: FakeClock | None = None) -> AbstractAsyncContextManager[Stepped]:
+    """Return an application whose targets were not polled yet."""
+    return started(Stepped(folder, clock or FakeClock()), configuration)
