@@ -17,6 +17,10 @@ from exporter.text import Text, on_one_line
 MESSAGE_LIMIT = 200
 # Bytes of a body that are looked at for its excerpt: a page in HTML begins with its styles.
 EXCERPT_LIMIT = 4096
+# The characters, white space folded, that secrets are taken out of before all but the first ones are cut off.
+LONGEST_MESSAGE: Final = 4 * MESSAGE_LIMIT
+WORD: Final = re.compile(rf"[^\s\x00-\x1f\x7f-\x9f]{{1,{LONGEST_MESSAGE}}}")
+FIRST_VISIBLE: Final = re.compile(rb"[^\s\x00]")
 EMPTY: Final = Text("an empty body", "响应体为空")
 # The least difference of clocks that is worth a warning, in seconds. Below it are slow answers and clocks that are good enough.
 ALARMING_SKEW = 60.0
@@ -195,7 +199,9 @@ def describe_skew(skew: float) -> Text:
 
 def excerpt(body: bytes) -> str:
     """Return the start of a body that was not understood; of a page in HTML its title, or its text without markup."""
-    text = body[:EXCERPT_LIMIT].decode(errors="replace")
+    first = FIRST_VISIBLE.search(body)
+    start = first.start() if first else 0
+    text = body[start : start + EXCERPT_LIMIT].decode(errors="replace")
     return one_line(text_of_page(text) if text.lstrip()[:1] == "<" else text) or EMPTY.en
 
 
@@ -221,4 +227,10 @@ def one_line(text: str) -> str:
 
     Afterwards one may be cut in the middle.
     """
-    return on_one_line(redact(text[: 4 * MESSAGE_LIMIT]))[:MESSAGE_LIMIT]
+    words, size = list[str](), 0
+    for match in WORD.finditer(text):
+        words.append(match[0])
+        size += len(match[0])
+        if size >= LONGEST_MESSAGE:
+            break
+    return on_one_line(redact(" ".join(words)))[:MESSAGE_LIMIT]

@@ -5,7 +5,7 @@ a fixed order, so that an unchanged answer gives unchanged bytes whatever order 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
@@ -366,27 +366,46 @@ class SchedulerNames:
     """The ids of jobs in a region whose schedulers may give the same one to two jobs of a user.
 
     The job that was there first keeps the plain id, the other one has that of its scheduler behind it for as long as it is
-    listed, also after a restart: what the tracker follows is asked for where there are several schedulers.
+    listed, also after a restart: what the tracker follows is asked for where there are several schedulers. Without a
+    tracker the last listing decides.
     """
 
     def __init__(self, context: Context, source: str) -> None:
         self._context = context
         self._source = source
-        self._seen: set[str] | None = None
+        # In the order in which they were first seen.
+        self._seen: dict[str, None] | None = None
+        self._listed: dict[MemberKey, dict[str, str]] = {}
 
     def known(self, schedulers: Iterable[str]) -> Mapping[MemberKey, Mapping[str, str]]:
         """Return the schedulers of jobs by member and id, for a listing of these schedulers; nothing where ids are unambiguous."""
         service = self._context.tracked.service
-        if service is None:
-            return {}
-        first, seen = self._seen is None, {*(self._seen or ()), *schedulers}
-        known = service.tracker.schedulers(self._source) if first or len(seen) > 1 else {}
-        self._seen = seen.union(*(of_member.values() for of_member in known.values()))
+        first, seen = self._seen is None, dict.fromkeys((*(self._seen or ()), *sorted(schedulers)))
+        known: Mapping[MemberKey, Mapping[str, str]] = self._listed
+        if service is not None:
+            known = service.tracker.schedulers(self._source) if first or len(seen) > 1 else {}
+        self._seen = seen | dict.fromkeys(chain.from_iterable(of_member.values() for of_member in known.values()))
         return known
+
+    def in_order(self, schedulers: Collection[str]) -> list[str]:
+        """Return schedulers whose jobs are `known`, those first that were there first."""
+        return [each for each in self._seen or () if each in schedulers]
+
+    def remember(self, listings: Iterable[tuple[MemberKey, JobListing]]) -> None:
+        """Keep the schedulers of the jobs of joined listings for the next one, unless the tracker does."""
+        if self._context.tracked.service is not None or len(self._seen or ()) < 2:  # noqa: PLR2004 - one is unambiguous
+            self._listed = {}
+            return
+        for member, listing in listings:
+            before = {} if listing.complete else self._listed.get(member, {})
+            self._listed[member] = before | {job.id: job.scheduler for job in listing.jobs}
 
 
 def joined_listing(found: Mapping[str, JobListing], known: Mapping[str, str]) -> JobListing:
-    """Return the jobs of one user at several schedulers, by the schedulers' ids; `known` are those of jobs by their ids before."""
+    """Return the jobs of one user at several schedulers, by the schedulers' ids; `known` are those of jobs by their ids before.
+
+    Of two jobs that are new, the one of the scheduler that comes first has the plain id.
+    """
     jobs: dict[str, Job] = {}
     for scheduler, listing in found.items():
         for job in listing.jobs:

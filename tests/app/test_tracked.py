@@ -42,17 +42,18 @@ async def test_a_listing_that_cannot_be_taken_in_hides_its_member_and_is_told_on
     assert await series()
 
 
+def listing(**jobs: str) -> dict[str, JobListing]:
+    """Return the jobs of each scheduler."""
+    return {
+        scheduler: JobListing(tuple(Job(each, "", JobState.RUNNING, scheduler=scheduler) for each in ids.split()))
+        for scheduler, ids in jobs.items()
+    }
+
+
 async def test_of_two_jobs_with_one_id_each_keeps_the_name_that_it_was_given() -> None:
     """Also when the other one is listed no longer, and after a restart, which forgets all but what the tracker follows."""
     region = Region()
     context: Any = region
-
-    def listing(**jobs: str) -> dict[str, JobListing]:
-        """Return the jobs of each scheduler."""
-        return {
-            scheduler: JobListing(tuple(Job(each, "", JobState.RUNNING, scheduler=scheduler) for each in ids.split()))
-            for scheduler, ids in jobs.items()
-        }
 
     names = SchedulerNames(context, "kunshan")
     for found, wanted in (
@@ -70,6 +71,30 @@ async def test_of_two_jobs_with_one_id_each_keeps_the_name_that_it_was_given() -
             joined = joined_listing(found, each.known(found).get(ALICE.member, {}))
             assert {job.id for job in joined.jobs} == wanted
         await region.poll(ALICE, *joined.jobs)
+
+
+async def test_each_keeps_its_name_also_without_a_tracker() -> None:
+    region = Region()
+    region.tracked.service = None
+    context: Any = region
+    names = SchedulerNames(context, "kunshan")
+    for found, wanted in (
+        (listing(B="1"), {"1": "B"}),
+        (listing(A="1 2", B="1 3"), {"1": "B", "3": "B", "2": "A", "1@A": "A"}),
+        (listing(A="1"), {"1@A": "A"}),
+        (listing(A="1", B="1"), {"1@A": "A", "1": "B"}),
+        (listing(A="1", B="1"), {"1@A": "A", "1": "B"}),
+        (listing(B="1"), {"1": "B"}),
+        (listing(A="1", B="1"), {"1@A": "A", "1": "B"}),
+        ({"A": JobListing((), rejected=1)}, {}),
+        (listing(A="1"), {"1@A": "A"}),
+        ({}, {}),
+        (listing(A="1"), {"1": "A"}),
+    ):
+        known = names.known(found).get(ALICE.member, {})
+        joined = joined_listing({each: found[each] for each in names.in_order(found)}, known)
+        names.remember([(ALICE.member, joined)])
+        assert {job.id: job.scheduler for job in joined.jobs} == wanted
 
 
 class Region:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.http import Request, Response, clock_skew, describe_skew, excerpt
+from exporter.http import Request, Response, clock_skew, describe_skew, excerpt, one_line
 from exporter.http.message import http_error, utf8_json, without_nan
 from exporter.redaction import remember
 from exporter.text import Text
@@ -99,6 +99,26 @@ async def test_every_answer_is_read_so(network: Network) -> None:
 
     url = await network.answer(body=b"\xef\xbb\xbf" + TEXT.encode(), content_type="application/json")
     assert await network.upstream().call(Request("queue_jobs", url + "/"), decode) == ROWS
+
+
+# Words
+
+BLANKS = "\r\n\t \x00\x0b\u3000" * 200
+
+
+@pytest.mark.parametrize("blanks", [" " * 5000, BLANKS])
+def test_blanks_take_no_room(blanks: str) -> None:
+    assert one_line(f"{blanks}token{blanks}is\ninvalid{blanks}") == "token is invalid"
+    assert excerpt(b" \n\x00" * 5000 + b"<html>" + b" " * 1000 + b"<title>Bad gateway</title>") == "Bad gateway"
+    assert excerpt(b" \n" * 5000) == "an empty body"
+    assert one_line("x" * 10_000) == "x" * 200
+
+
+def test_a_secret_behind_blanks_is_not_cut_before_it_is_taken_out() -> None:
+    remember(["c0rrect-horse-battery-staple-long-enough"])
+    for before in range(760, 800):
+        said = one_line("the token " + " " * before + "c0rrect-horse-battery-staple-long-enough is invalid")
+        assert said == "the token <secret> is invalid"
 
 
 # Clocks

@@ -321,7 +321,9 @@ class LivePolling:
         here = found.by_region.get(cluster.cluster_id, {})
         refused = await self._check.refused(found, here.keys(), self._members)
         known = self._names.known(chain.from_iterable(here.values()))
-        return await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, refused, known))
+        listed = await off_loop(found.size, ON_LOOP_LIMIT, lambda: self._of_region(found, refused, known))
+        self._names.remember((followed.member, listing) for followed, listing in listed.listings.items())
+        return listed
 
     async def publish(self, records: jobs.Listed) -> None:
         self._region.remark(LIVE_JOBS.name, records.remark)
@@ -362,8 +364,9 @@ class LivePolling:
 
     def _listing(self, of_user: Mapping[str, tuple[Job, ...]], rejected: int, known: Mapping[str, str]) -> JobListing:
         by_scheduler = {
-            scheduler: JobListing(tuple(listed), unknown_states=sum(job.state is JobState.UNKNOWN for job in listed))
-            for scheduler, listed in of_user.items()
+            scheduler: JobListing(listed, unknown_states=sum(job.state is JobState.UNKNOWN for job in listed))
+            for scheduler in self._names.in_order(of_user)
+            for listed in (tuple(of_user[scheduler]),)
         }
         return msgspec.structs.replace(jobs.joined_listing(by_scheduler, known), rejected=rejected)
 

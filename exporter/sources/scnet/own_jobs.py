@@ -103,7 +103,10 @@ class OwnPolling:
                 )
             )
         found = {each: await own_jobs(self._region, each, token, owner) for each in sorted(schedulers)}
-        return jobs.joined_listing(found, self._names.known(found).get(self._followed.member, {}))
+        known = self._names.known(found).get(self._followed.member, {})
+        listing = jobs.joined_listing({each: found[each] for each in self._names.in_order(found)}, known)
+        self._names.remember([(self._followed.member, listing)])
+        return listing
 
 
 OWN_JOBS: Final = register(

@@ -85,7 +85,7 @@ class _Value(msgspec.Struct, gc=False, rename="camel"):
 
 class _Queue(msgspec.Struct, gc=False):
     name: str | int
-    values: list[_Value] | None = None
+    values: list[_Value]
 
 
 # The same, with each field to be read on its own: one that is odd must not cost the others.
@@ -138,7 +138,7 @@ def _plain_queues(body: bytes) -> tuple[QueueCounts, ...]:
 def _plain_counts(queue: _Queue) -> dict[JobState, int]:
     """Return the counts where every name is a bare letter, as nearly always; KeyError where not."""
     counts = _NO_JOBS.copy()
-    for value in queue.values or ():
+    for value in queue.values:
         counts[_LETTERS[value.metric_name]] += value.metric_value
     return counts
 
@@ -156,9 +156,14 @@ def _tallied(raw: msgspec.Raw) -> "_Tally":
         raise RecordError("a queue without a name")
     tally = _Tally(name)
     try:
-        tally.add(list_of(fields.values))
+        # The page has null for all queues without jobs, and for nothing else.
+        values = None if bytes(fields.values) == b"null" else list_of(fields.values)
     except DecodeError:
+        values = None
+    if values is None:
         tally.lose_all()
+    else:
+        tally.add(values)
     return tally
 
 
@@ -203,7 +208,7 @@ class _Tally:
             self._counts[state] = self._counts.get(state, 0) + count
 
     def lose_all(self) -> None:
-        """Something was sent that cannot be read at all."""
+        """Take all counts as unknown: something cannot be read at all, or there is nothing to be read."""
         self.rejected += 1
         self._all_lost = True
 

@@ -57,6 +57,8 @@ _HELD: Final = frozenset({"JobHeldUser", "JobHeldAdmin"})
 _WAITING: Final = frozenset({"Dependency", "BeginTime"})
 # States of jobs that began: elsewhere a start is one that is expected.
 _BEGAN: Final = ENDED | {JobState.RUNNING, JobState.SUSPENDED, JobState.EXITING}
+# Of these nothing says whether the job began, and whether it is over.
+_UNCLEAR: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
 
 # A resource in tres_per_node and its like: gres:gpu:2, gres/gpu:h100:2, gres/gpu=2, gpu.
 _REQUESTED: Final = re.compile(
@@ -221,8 +223,9 @@ def ids_of(row: Row, limit: int) -> tuple[list[str], bool]:
         return [f"{array}_{task}"], True
     if array and row.array_task_string:
         return tasks_of(array, row.array_task_string, limit)
-    if het := number_of(row.het_job_id):
-        return [f"{het}+{number_of(row.het_job_offset) or 0}"], True
+    het, offset = number_of(row.het_job_id), number_of(row.het_job_offset)
+    if het and offset is not None:
+        return [f"{het}+{offset}"], True
     return [str(row.job_id)], True
 
 
@@ -256,8 +259,11 @@ def to_job(row: Row, job_id: str, now: float) -> Job:
     state, word = state_of(row)
     # One that was cancelled while it waited never had nodes, though where the scheduler tried to place it, something may be
     # left of an allocation.
-    began = state in _BEGAN and (row.tres_alloc_str if row.nodes is None else row.nodes) != ""
+    had_nodes = (row.tres_alloc_str if row.nodes is None else row.nodes) != ""
+    began = state in _BEGAN and had_nodes
     cpus, gpus, dcus = allocated(row) if began and state not in ENDED else (0, 0, 0)
+    if state in _UNCLEAR and had_nodes:
+        cpus = gpus = dcus = None
     started, ended = times_of(row, state, now) if began else (None, time_of(row.end_time) if state in ENDED else None)
     requested = amounts(row.tres_req_str)
     return Job(
@@ -367,7 +373,9 @@ def requested_devices(row: Row, tres: Mapping[str, int], name: str) -> int | Non
             if times is None:
                 return None
             total += count * times
-    if devices_per(row.tres_per_socket, name):
+        elif count is None:
+            return None
+    if devices_per(row.tres_per_socket, name) != 0:
         # The number of its sockets is known when it runs.
         return None
     return total if known else None
@@ -382,7 +390,16 @@ def devices_in(tres: Mapping[str, int], name: str) -> int | None:
     return sum(typed) if typed else None
 
 
-def devices_per(written: str | None, name: str) -> int:
-    """Return the devices of a name in a request like gres:gpu:h100:2,gres/dcu:4; one without a number is one."""
-    matches = filter(None, (_REQUESTED.fullmatch(part) for part in (written or "").split(",")))
-    return sum(int(match["count"] or 1) for match in matches if match["name"] == name)
+def devices_per(written: str | None, name: str) -> int | None:
+    """Return the devices of a name in a request like gres:gpu:h100:2,gres/dcu:4; one without a number is one.
+
+    None where a part names them in a form that is not understood.
+    """
+    total = 0
+    for part in (written or "").split(","):
+        match = _REQUESTED.fullmatch(part)
+        if match is None and part.removeprefix("gres").lstrip(":/").startswith(name):
+            return None
+        if match is not None and match["name"] == name:
+            total += int(match["count"] or 1)
+    return total

@@ -125,10 +125,10 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
     "no row can be read": (envelope([7, {}]), "decode: none of the answer's 2 rows can be read", 0),
     **{
         f"values {values!r} are none": (envelope([{"name": "debug", "values": values}]), UNKNOWN, 1)
-        for values in of("none", 7, True, {})
+        for values in of("none", 7, True, {}, None)
     },
-    "values are missing": (envelope([{"name": "debug"}]), counts(), 0),
-    **{f"no values: {none!r}": (envelope([{"name": "debug", "values": none}]), counts(), 0) for none in of(None, [])},
+    "values are missing": (envelope([{"name": "debug"}]), UNKNOWN, 1),
+    "values are there and none": (envelope([{"name": "debug", "values": []}]), counts(), 0),
     **{
         f"name {name!r}": (queues(name=name), counts(shown), 0)
         for name, shown in (
@@ -180,7 +180,8 @@ async def test_a_queue_that_was_there_once_has_no_jobs_where_it_is_missing() -> 
             (queues(value("R", 2)), counts(R=2), 0),
             (queues(value("R", 2)), counts(R=2), 0),
             (queues(name="large"), counts("large") | counts(), 0),
-            (envelope([{"name": "large"}, {}]), counts("large"), 1),
+            (envelope([{"name": "large", "values": []}, {}]), counts("large"), 1),
+            (envelope([{"name": "large", "values": []}, {"name": "debug", "values": None}]), counts("large"), 1),
             (Answer({"code": "10001"}), "upstream: ", 0),
             (envelope(None), counts("large") | counts(), 0),
         ):

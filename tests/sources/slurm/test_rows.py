@@ -82,8 +82,10 @@ NEVER_RAN = {"started": None, "ended": SUBMITTED + 60, **HOLDS_NOTHING}
         ({"job_state": "REQUEUED", "start_time": SUBMITTED + 3}, {"state": "requeued", "started": None}),
         ({"job_state": "REQUEUE_HOLD"}, {"state": "requeued"}),
         ({"job_state": "SPECIAL_EXIT"}, {"state": "held"}),
-        ({"job_state": "REVOKED"}, {"state": "other"}),
-        ({"job_state": "FROZEN_SOLID"}, {"state": "unknown", "raw_state": "FROZEN_SOLID"}),
+        ({"job_state": "REVOKED"}, {"state": "other", **HOLDS_NOTHING}),
+        ({"job_state": "FROZEN_SOLID"}, {"state": "unknown", "raw_state": "FROZEN_SOLID", **HOLDS_NOTHING}),
+        # It may still run with the nodes that it has, or not.
+        *(({**RUNNING, "job_state": word}, {"started": None, **dict.fromkeys(HOLDS_NOTHING)}) for word in ("FROZEN_SOLID", None, "REVOKED")),
         # A job that is being requeued: its times are those of the next run, and the limit of that.
         (REQUEUED, {"state": "exiting", **NO_TIMES, "allocated_cpus": 16}),
         ({**REQUEUED, "end_time": NOW + 60}, {"state": "exiting", **NO_TIMES}),
@@ -95,6 +97,8 @@ NEVER_RAN = {"started": None, "ended": SUBMITTED + 60, **HOLDS_NOTHING}
         ({"array_job_id": 5, "array_task_id": 0}, {"id": "5_0"}),
         ({"array_job_id": 5, "array_task_id": 12, **RUNNING}, {"id": "5_12", "state": "running"}),
         ({"het_job_id": 4, "het_job_offset": 1}, {"id": "4+1"}),
+        ({"het_job_id": 4, "het_job_offset": 0}, {"id": "4+0"}),
+        ({"het_job_id": 4, "het_job_offset": None}, {"id": "17"}),
         ({"submit_time": 0}, {"submitted": None}),
     ],
 )  # fmt: skip
@@ -169,6 +173,9 @@ def test_flags_follow_the_base_state(words: list[str] | None, state: str) -> Non
         ({"tres_per_socket": "gres/gpu:1"}, None, 0),
         ({"tres_per_node": "gres/gpu:1", "node_count": None}, None, 0),
         ({"tres_per_node": "gres/mps:100,gres/shard:2"}, 0, 0),
+        ({"tres_per_node": "license/gpu:1,cpu=2"}, 0, 0),
+        ({"tres_per_node": "gres/gpu:2(S:0-1)"}, None, 0),
+        ({"tres_per_socket": "gres/dcu:2(S:0-1)"}, 0, None),
         # As the cluster accounts it, which is right for all of these forms.
         ({"tres_req_str": "cpu=4,node=2,gres/gpu=4,gres/gpu:h100=4", "tres_per_socket": "gres/gpu:1"}, 4, 0),
         ({"tres_req_str": "cpu=4,gres/gpu:h100=1,gres/gpu:a100=2"}, 3, 0),
