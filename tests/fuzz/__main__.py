@@ -1,4 +1,6 @@
-"""Fuzzing of one target: ``python -m tests.fuzz TARGET MINUTES``, with atheris; without arguments the names of all.
+"""Fuzzing of one target: ``python -m tests.fuzz TARGET MINUTES [OPTION...]``, with atheris; without arguments the names of all.
+
+Options are those of libFuzzer.
 
 What reached new code stays in build/fuzz/TARGET, and an input that found a mistake as build/fuzz/TARGET-crash-...
 """
@@ -41,7 +43,7 @@ def main() -> None:
     if len(sys.argv) < 3:
         sys.stdout.write(f"{' '.join(CODE)}\n")
         return
-    name, minutes = sys.argv[1], float(sys.argv[2])
+    name, minutes, options = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with atheris.instrument_imports(include=["exporter"], exclude=others(CODE[name]), enable_loader_override=False):
         targets = importlib.import_module("tests.fuzz.targets")
@@ -63,7 +65,7 @@ def main() -> None:
         return (bytes(atheris.Mutate(data, most)) if found is None else found)[:most]
 
     mutator = {} if target.mutate is None else {"custom_mutator": mutate}
-    atheris.Setup([sys.argv[0], *limits, *output, *folders], target.run, **mutator)
+    atheris.Setup([sys.argv[0], *limits, *output, *options, *folders], target.run, **mutator)
     atheris.Fuzz()
 
 

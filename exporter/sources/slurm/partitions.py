@@ -62,8 +62,9 @@ class Partition(msgspec.Struct, gc=False):
 class Node(msgspec.Struct, gc=False):
     """`state_flags` are apart from `state` up to v0.0.38; `effective_cpus` leaves out cores kept for the system."""
 
+    name: Name = Name("")
     state: str | list[str] | None = None
-    state_flags: list[str] | None = None
+    state_flags: Any = None
     cpus: Number = None
     effective_cpus: Any = msgspec.UNSET
     alloc_cpus: Number = None
@@ -78,11 +79,28 @@ class Free(msgspec.Struct, gc=False):
     seen: int = 0
 
 
+def distinct(nodes: Rows[Node]) -> Iterable[Node]:
+    """Return each node once; one that is listed again and otherwise counts as a rejected row."""
+    known: dict[str | int, Node] = {}
+    for number, node in enumerate(nodes):
+        if known.setdefault(node.name or number, node) != node:
+            nodes.reject()
+    return known.values()
+
+
+def words_on(node: Node) -> set[str]:
+    """Return the state of a node and its flags; nothing where one of these is unknown."""
+    base, flags = words_of(node.state), node.state_flags or []
+    if not base or not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
+        return set()
+    return {*base, *words_of(flags)}
+
+
 def free_by_partition(nodes: Iterable[Node]) -> dict[str, Free]:
     """Return the free nodes and cores of each partition that has nodes."""
     found: defaultdict[str, Free] = defaultdict(Free)
     for node in nodes:
-        words = {*words_of(node.state), *words_of(node.state_flags)}
+        words = words_on(node)
         in_use = number_of(node.alloc_cpus)
         total = cpus_of(node)
         if not words:
@@ -91,7 +109,7 @@ def free_by_partition(nodes: Iterable[Node]) -> dict[str, Free]:
             free = Free()
         else:
             free = Free(int("IDLE" in words), None if total is None or in_use is None else max(0, total - in_use))
-        for name in node.partitions or ():
+        for name in set(node.partitions or ()):
             of_partition = found[name]
             of_partition.nodes = added(of_partition.nodes, free.nodes)
             of_partition.cpus = added(of_partition.cpus, free.cpus)
@@ -115,7 +133,7 @@ def added(sum_: int | None, summand: int | None) -> int | None:
 
 def samples(cluster: str, partitions: Rows[Partition], nodes: Rows[Node]) -> Iterator[Sample]:
     """Yield the samples of all partitions. Unless all of its nodes could be read it is unknown what is free in one."""
-    free = free_by_partition(nodes)
+    free = free_by_partition(distinct(nodes))
     for row in partitions:
         if not row.name:
             partitions.reject()

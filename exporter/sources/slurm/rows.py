@@ -7,13 +7,13 @@ task; here each task is a job, as with ``squeue -r``.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from exporter.errors import RecordError
 from exporter.http import one_line
-from exporter.records import ENDED, Job, JobState, PendingReason
+from exporter.records import ENDED, Job, JobState, PendingReason, known_sum
 from exporter.sources.collector import list_of, raise_if_all_rejected, read_row, read_row_and_flaws
 from exporter.sources.reasons import pending_reason
 from exporter.sources.slurm.api import Number, number_of, time_of
@@ -60,12 +60,14 @@ _BEGAN: Final = ENDED | {JobState.RUNNING, JobState.SUSPENDED, JobState.EXITING}
 # Of these nothing says whether the job began, and whether it is over.
 _UNCLEAR: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
 
-# A resource in tres_per_node and its like: gres:gpu:2, gres/gpu:h100:2, gres/gpu=2, gpu.
-_REQUESTED: Final = re.compile(
-    r"(?:gres[:/])?(?P<name>[^:=/]+)(?::[^:=]*[^:=0-9][^:=]*)?(?:[:=](?P<count>[0-9]{1,9}))?"
-)
-# A resource in gres_detail: gpu:h100:2(IDX:0-1), dcu:4(IDX:0,2-4), gpu:1.
-_IN_USE: Final = re.compile(r"(?:^|,)(?P<name>[^:,()]+)(?::[^:,()]+)?:(?P<count>[0-9]{1,9})(?:\([^)]*\))?(?=,|$)")
+# A resource in tres_per_node and its like: gres:gpu:2, gres/gpu:h100:2, gres/gpu=2, gpu, license/matlab:1; and what is behind its name.
+_REQUESTED: Final = re.compile(r"(?:(?P<kind>[a-z]+)/|gres:)?(?P<name>[A-Za-z][\w.-]*)(?P<rest>(?:[:=(].*)?)")
+_COUNT: Final = re.compile(r"(?::[^:=]*[^:=0-9][^:=]*)?(?:[:=](?P<count>[0-9]{1,9}))?")
+# A resource in gres_detail: gpu:h100:2(IDX:0-1), dcu:4(IDX:0,2-4), gpu:1; and what lies between commas outside of brackets.
+_IN_USE: Final = re.compile(r"(?P<name>[^:,()]+)(?::[^:,()]+)?:(?P<count>[0-9]{1,9})(?:\([^)]*\))?")
+_PART: Final = re.compile(r"(?:[^,()]|\([^)]*\)?)+")
+# The detail of a node without any.
+_NO_DETAIL: Final = "(null)"
 # A part of array_task_string: 7, 2-3, 0-10:2.
 _TASKS: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?")
 _TASK: Final = re.compile(r"([0-9]{1,10})_[0-9]{1,9}")
@@ -78,7 +80,10 @@ TASKS_LIMIT: Final = 1_000_000
 
 
 class Row(msgspec.Struct, gc=False):
-    """A job in the forms of all versions since v0.0.38; text is "" or null where there is none."""
+    """A job in the forms of all versions since v0.0.38; text is "" or null where there is none.
+
+    Resources in any other form than text are unknown ones: that is not the same as none.
+    """
 
     job_id: Count
     array_job_id: Number = None
@@ -101,14 +106,21 @@ class Row(msgspec.Struct, gc=False):
     cpus: Number = None
     node_count: Number = None
     tasks: Number = None
-    tres_req_str: str | None = None
-    tres_alloc_str: str | None = None
+    tres_req_str: Any = None
+    tres_alloc_str: Any = None
     nodes: str | None = None
-    tres_per_node: str | None = None
-    tres_per_job: str | None = None
-    tres_per_socket: str | None = None
-    tres_per_task: str | None = None
+    tres_per_node: Any = None
+    tres_per_job: Any = None
+    tres_per_socket: Any = None
+    tres_per_task: Any = None
     gres_detail: list[str] | None = None
+
+    @property
+    def odd(self) -> int:
+        """The number of resources in another form than text."""
+        per = self.tres_per_node, self.tres_per_job, self.tres_per_socket, self.tres_per_task
+        given = (self.tres_req_str, self.tres_alloc_str, *per)
+        return sum([each is not None and type(each) is not str for each in given])
 
 
 class OwnedJob(msgspec.Struct, frozen=True, gc=False):
@@ -157,7 +169,7 @@ def read_jobs(data: msgspec.Raw, now: float) -> ClusterJobs:
         except RecordError:
             rejected += 1
             continue
-        odd += flaws
+        odd += flaws + row.odd
         first = OwnedJob(str(row.account), str(row.user_name or number_of(row.user_id) or ""), to_job(row, ids[0], now))
         if number_of(row.array_job_id) == row.job_id and first.job.id == str(row.job_id) and first.job.state in ENDED:
             forgotten.append(first)
@@ -216,13 +228,15 @@ def read_waiting_tasks(data: msgspec.Raw) -> dict[int, list[str]]:
 def ids_of(row: Row, limit: int) -> tuple[list[str], bool]:
     """Return the ids of the jobs that a row stands for, as squeue spells them, and whether these are all of them.
 
-    Raises RecordError where there would be more than `limit`, or where it is the row of an array and names no task.
+    Raises RecordError where there would be more than `limit`, or where it is one of several jobs and does not say which.
     """
     array, task = number_of(row.array_job_id), number_of(row.array_task_id)
     if array and task is not None:
         return [f"{array}_{task}"], True
     if array and row.array_task_string:
         return tasks_of(array, row.array_task_string, limit)
+    if array and array != row.job_id:
+        raise RecordError(f"a task of {array} without its number")
     het, offset = number_of(row.het_job_id), number_of(row.het_job_offset)
     if het and offset is not None:
         return [f"{het}+{offset}"], True
@@ -331,11 +345,12 @@ def reason_of(row: Row, state: JobState) -> PendingReason | None:
 # --- Resources --------------------------------------------------------------------------------------------------------
 
 
-def amounts(written: str | None) -> dict[str, int]:
-    """Return the counts in a text like cpu=16,mem=1000M,gres/gpu=2; what is no plain number is left out."""
-    pairs = (part.partition("=") for part in (written or "").split(","))
+def amounts(written: Any) -> dict[str, int | None]:
+    """Return the counts in a text like cpu=16,mem=1000M,gres/gpu=2, None for one that is no plain number."""
+    pairs = (part.partition("=") for part in (written if isinstance(written, str) else "").split(","))
     return {
-        name: int(value) for name, _, value in pairs if value.isascii() and value.isdigit() and len(value) < _DIGITS
+        name: int(value) if value.isascii() and value.isdigit() and len(value) < _DIGITS else None
+        for name, _, value in pairs
     }
 
 
@@ -349,57 +364,69 @@ def allocated(row: Row) -> tuple[int | None, int | None, int | None]:
     )
 
 
-def allocated_devices(row: Row, tres: Mapping[str, int], name: str) -> int | None:
+def allocated_devices(row: Row, tres: Mapping[str, int | None], name: str) -> int | None:
     """Return a job's devices of a name: as listed for each node, else as accounted, else 0 if it requested none."""
-    in_use = [match for each in row.gres_detail or () for match in _IN_USE.finditer(each)]
-    if in_use:
-        return sum(int(match["count"]) for match in in_use if match["name"] == name)
-    if (count := devices_in(tres, name)) is not None:
-        return count
+    parts = [part for each in row.gres_detail or () for part in _PART.findall(each) if part != _NO_DETAIL]
+    if parts:
+        return known_sum(devices_in_use(part, name) for part in parts)
+    if listed := accounted(tres, name):
+        return known_sum(listed)
     # Where the details are not sent, a job may hold what it requested or not.
     return 0 if requested_devices(row, amounts(row.tres_req_str), name) == 0 else None
 
 
-def requested_devices(row: Row, tres: Mapping[str, int], name: str) -> int | None:
+def devices_in_use(part: str, name: str) -> int | None:
+    """Return the devices of a name in a part of the details of a node; None where it is not understood."""
+    match = _IN_USE.fullmatch(part)
+    if match is None:
+        return None
+    return int(match["count"]) if match["name"] == name else 0
+
+
+def requested_devices(row: Row, tres: Mapping[str, int | None], name: str) -> int | None:
     """Return the number of devices of a name that a job requests, None where that cannot be told."""
-    if (count := devices_in(tres, name)) is not None:
-        return count
-    factors = ((row.tres_per_node, row.node_count), (row.tres_per_job, 1), (row.tres_per_task, row.tasks))
-    total, known = 0, False
-    for written, factor in factors:
-        known = known or written is not None
-        if count := devices_per(written, name):
-            times = number_of(factor)
-            if times is None:
-                return None
-            total += count * times
-        elif count is None:
-            return None
-    if devices_per(row.tres_per_socket, name) != 0:
+    if listed := accounted(tres, name):
+        return known_sum(listed)
+    per_socket = devices_per(row.tres_per_socket, name)
+    if per_socket != 0:
         # The number of its sockets is known when it runs.
         return None
-    return total if known else None
+    factors = ((row.tres_per_node, row.node_count), (row.tres_per_job, 1), (row.tres_per_task, row.tasks))
+    if all(written is None for written, _ in factors):
+        return None
+    return known_sum(times(devices_per(written, name), number_of(factor)) for written, factor in factors)
 
 
-def devices_in(tres: Mapping[str, int], name: str) -> int | None:
-    """Return the devices of a name among amounts; None where the cluster does not account for them."""
+def times(count: int | None, factor: int | None) -> int | None:
+    """Return the product; nothing is nothing of any number."""
+    if count is None or (count and factor is None):
+        return None
+    return count * (factor or 0)
+
+
+def accounted(tres: Mapping[str, int | None], name: str) -> list[int | None]:
+    """Return the devices of a name among amounts, of each type; nothing where the cluster does not account for them."""
     gres = f"gres/{name}"
-    if gres in tres:
-        return tres[gres]
-    typed = [count for each, count in tres.items() if each.startswith(f"{gres}:")]
-    return sum(typed) if typed else None
+    if tres.get(gres) is not None:
+        return [tres[gres]]
+    return [count for each, count in tres.items() if each == gres or each.startswith(f"{gres}:")]
 
 
-def devices_per(written: str | None, name: str) -> int | None:
+def devices_per(written: Any, name: str) -> int | None:
     """Return the devices of a name in a request like gres:gpu:h100:2,gres/dcu:4; one without a number is one.
 
-    None where a part names them in a form that is not understood.
+    None where a part that may name them is not understood.
     """
-    total = 0
-    for part in (written or "").split(","):
-        match = _REQUESTED.fullmatch(part)
-        if match is None and part.removeprefix("gres").lstrip(":/").startswith(name):
-            return None
-        if match is not None and match["name"] == name:
-            total += int(match["count"] or 1)
-    return total
+    if not isinstance(written, str):
+        return 0 if written is None else None
+    return known_sum(_devices_of(part, name) for part in written.split(",") if part)
+
+
+def _devices_of(part: str, name: str) -> int | None:
+    resource = _REQUESTED.fullmatch(part)
+    if resource is None:
+        return None
+    if resource["name"] != name or resource["kind"] not in (None, "gres"):
+        return 0
+    count = _COUNT.fullmatch(resource["rest"])
+    return None if count is None else int(count["count"] or 1)

@@ -53,6 +53,14 @@ def node(*words: str) -> dict[str, Any]:
         (NEW, [NEW_NODES[0], node()], {"nodes": 2, "cpus": 128, "enabled": 1}),
         *((NEW, [NEW_NODES[0], {**NEW_NODES[1], name: odd}], {"nodes": 2, "cpus": 128, "free_nodes": 1, "enabled": 1})
           for name in ("alloc_cpus", "effective_cpus") for odd in (None, "N/A", {"odd": 1})),
+        # Neither its base state nor its flags can be missing.
+        (NEW, [NEW_NODES[0], {**NEW_NODES[1], "state": 7}], {"nodes": 2, "cpus": 128, "enabled": 1}),
+        (OLD, [OLD_NODES[0], {**OLD_NODES[1], "state_flags": 7}], {"nodes": 2, "cpus": 128, "enabled": 1}),
+        (OLD, [OLD_NODES[0], {**OLD_NODES[1], "state": None, "state_flags": ["CLOUD"]}], {"nodes": 2, "cpus": 128, "enabled": 1}),
+        # A node that is listed twice is one, and does not stand for another that is not listed.
+        (OLD, [*OLD_NODES, OLD_NODES[0]], ALL),
+        (OLD, [OLD_NODES[0], OLD_NODES[0]], {"nodes": 2, "cpus": 128, "enabled": 1}),
+        (NEW, [{**NEW_NODES[0], "partitions": ["batch", "batch"]}], {"nodes": 2, "cpus": 128, "enabled": 1}),
         # A partition whose nodes this user may not see, and one without any.
         (NEW, [], {"nodes": 2, "cpus": 128, "enabled": 1}),
         (NEW, NEW_NODES[:1], {"nodes": 2, "cpus": 128, "enabled": 1}),
@@ -77,6 +85,7 @@ async def test_a_partition(partition: Any, nodes: Any, expected: Expected) -> No
         ([NEW, {"name": None}, 7], NEW_NODES, set(ALL), 2),
         # Of a node that cannot be read it is unknown whether it is free.
         ([NEW], [*NEW_NODES, 7], {"nodes", "cpus", "enabled"}, 1),
+        ([OLD], [*OLD_NODES, {**OLD_NODES[0], "alloc_cpus": 18}], {"nodes", "cpus", "enabled"}, 1),
         ([], NEW_NODES, set(), 0),
     ],
 )

@@ -180,11 +180,21 @@ def test_flags_follow_the_base_state(words: list[str] | None, state: str) -> Non
         ({"tres_req_str": "cpu=4,node=2,gres/gpu=4,gres/gpu:h100=4", "tres_per_socket": "gres/gpu:1"}, 4, 0),
         ({"tres_req_str": "cpu=4,gres/gpu:h100=1,gres/gpu:a100=2"}, 3, 0),
         (dict.fromkeys(("tres_per_node", "tres_per_job", "tres_per_socket", "tres_per_task")), None, None),
+        ({"tres_per_node": "mem=4G,license/matlab:1,gres/gpu:2"}, 2, 0),
+        # A part that is not understood is not none.
+        ({"tres_per_node": "N/A"}, None, None),
+        ({"tres_per_node": 2, "tres_per_job": "gres/gpu:1"}, None, None),
+        ({"tres_per_task": "gres/gpu:two"}, 4, 0),
+        ({"tres_per_task": "gres/gpu=two"}, None, 0),
+        ({"tres_per_task": "gres/gpu:2,gres/gpu:h100:1000000000"}, None, 0),
+        ({"tres_per_socket": ["gres/gpu:1"]}, None, None),
+        ({"tres_req_str": "cpu=4,gres/gpu:h100=1,gres/gpu:a100=N/A"}, None, 0),
+        ({"tres_req_str": "cpu=4,gres/gpu=3,gres/gpu:a100=N/A"}, 3, 0),
     ],
 )  # fmt: skip
 def test_requested_devices(make: Make, changes: dict[str, Any], gpus: int | None, dcus: int | None) -> None:
-    job = only(make(**changes))
-    assert (job.requested_gpus, job.requested_dcus) == (gpus, dcus)
+    (owned,) = read(make(**changes)).jobs
+    assert (owned.job.requested_gpus, owned.job.requested_dcus) == (gpus, dcus)
 
 
 @GENERATIONS
@@ -199,6 +209,11 @@ def test_requested_devices(make: Make, changes: dict[str, Any], gpus: int | None
         # It asked for some, and nothing says how many it has.
         ({"tres_per_node": "gres/gpu:3"}, None, 0),
         ({"gres_detail": None}, 0, 0),
+        ({"gres_detail": ["(null)", "gpu:1"]}, 1, 0),
+        # A part that is not understood is not none.
+        ({"gres_detail": ["gpu:h100:2", "gpu:h100:x"]}, None, None),
+        ({"gres_detail": ["gpu:a100:2,dcu"]}, None, None),
+        ({"tres_alloc_str": "cpu=16,gres/gpu:h100=3,gres/gpu:a100=N/A"}, None, 0),
     ],
 )  # fmt: skip
 def test_devices_in_use(make: Make, changes: dict[str, Any], gpus: int | None, dcus: int | None) -> None:
@@ -306,6 +321,13 @@ def test_a_user_without_a_name_is_known_by_number(user: dict[str, Any]) -> None:
 
 def test_records_hold_plain_text_that_can_be_written_anywhere() -> None:
     assert msgspec.json.encode(read(new(), old(user_name="", user_id=7)).jobs)
+
+
+@GENERATIONS
+@pytest.mark.parametrize("odd", [None, [1], "first"])
+def test_a_task_that_does_not_say_which_is_none(make: Make, odd: Any) -> None:
+    found = read(make(job_id=17), make(job_id=18, array_job_id=5, array_task_id=odd, array_task_string=""))
+    assert ([owned.job.id for owned in found.jobs], found.rejected) == (["17"], 1)
 
 
 def test_rows_that_cannot_be_used_are_counted_and_a_list_of_only_these_is_an_error() -> None:
