@@ -28,6 +28,7 @@ hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Let `-n auto` start more processes than there are processors: many tests wait for other processes."""
     processors = os.cpu_count() or 1

@@ -4,12 +4,12 @@ import asyncio
 import os
 import signal
 import sys
-import sysconfig
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import pytest
 
 from tests.deploy import units
@@ -143,7 +143,9 @@ async def booted(folder: Path) -> AsyncIterator[System]:
         pytest.skip("needs root, and a control group of its own")
     for name in ("changes", "root"):
         (folder / name).mkdir()
-    inside = [sys.base_prefix, sysconfig.get_path("purelib"), str(ROOT)]
+    # An environment may borrow its packages from another.
+    packages = Path(aiohttp.__file__).parents[1]
+    inside = [sys.base_prefix, str(packages), str(ROOT)]
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec setpriv --pdeathsig KILL "$@"', str(group)),
         # Should the tests be killed, nothing of it is left.

@@ -228,7 +228,7 @@ async def same_gauges(cluster: Cluster, exporter: ExporterProcess) -> Samples:
         nonlocal samples, told
         told = await asyncio.to_thread(cluster.told)
         polled = await last_success(exporter)
-        await eventually(lambda: newer(exporter, polled), "another poll")
+        await eventually(lambda: newer(exporter, polled + 1.0), "another poll")
         samples = await exporter.samples()
         return told == await asyncio.to_thread(cluster.told) and gauges(samples) == expected(told)
 
@@ -242,13 +242,15 @@ async def same_gauges(cluster: Cluster, exporter: ExporterProcess) -> Samples:
     return samples
 
 
-async def last_success(exporter: ExporterProcess) -> float:
+async def last_success(exporter: ExporterProcess, collector: str = "") -> float:
+    """Return the end of the last good poll of a collector, or of that which was polled longest ago."""
     name = "hpc_exporter_target_last_success_timestamp_seconds"
-    return min(by_labels(await exporter.samples(), name, "collector").values(), default=0.0)
+    found = by_labels(await exporter.samples(), name, "collector")
+    return found[collector,] if collector else min(found.values(), default=0.0)
 
 
-async def newer(exporter: ExporterProcess, than: float) -> bool:
-    return await last_success(exporter) > than + 1.0
+async def newer(exporter: ExporterProcess, than: float, collector: str = "") -> bool:
+    return await last_success(exporter, collector) > than
 
 
 def gauges(samples: Samples) -> Counts:
@@ -405,7 +407,7 @@ async def compare(cluster: Cluster, exporter: ExporterProcess) -> None:
     # Slurm does not say any more which tasks are cancelled so.
     irregular = [job._replace(state="CANCELLED") for job in cluster.jobs() if job.name == "irregular"]
     cluster.slurm.run("scancel", "--name=irregular")
-    first, unknown = await disturbed(cluster, jobs)
+    first, unknown = await disturbed(cluster, exporter, jobs)
     await same_gauges(cluster, exporter)
     # Counts are shown when they are on disk.
     jobs_seen = len(irregular) + sum(job.name != "irregular" for job in cluster.jobs())
@@ -431,24 +433,27 @@ async def compare(cluster: Cluster, exporter: ExporterProcess) -> None:
     check_ends(ended, first, unknown, samples)
 
 
-async def disturbed(cluster: Cluster, jobs: Jobs) -> tuple[Shown, float]:
+async def disturbed(cluster: Cluster, exporter: ExporterProcess, jobs: Jobs) -> tuple[Shown, float]:
     """Let one node fail and drain the other, stop a partition, and requeue a job.
 
-    Return its first run, as if that had ended with its next submission, and how many seconds earlier it may have.
+    Return its first run, as if that had ended with its next submission, and how many seconds earlier polls may put its
+    end: in the middle between the last that saw it running and the next.
     """
     first_node, second_node = cluster.facts.nodes
     cluster.update(nodename=second_node, state="down", reason="test")
     await settled(cluster, lambda: cluster.state(jobs.broken) == "NODE_FAIL", "the node fails")
     await settled(cluster, lambda: cluster.resumed(second_node), "the node is back")
+    polled = await last_success(exporter, "jobs")
     cluster.update(nodename=first_node, state="drain", reason="test")
     cluster.update(partitionname="debug", state="down")
     jobs.never.append(cluster.submit("never", "sleep 1", f"--nodelist={first_node}"))
     first = next(job for job in cluster.jobs() if job.id == jobs.requeued)
-    asked = float(int(time.time()))
+    # The next one began after that.
+    await eventually(lambda: newer(exporter, polled, "jobs"), "another list that it runs in")
     cluster.slurm.run("scontrol", "requeue", jobs.requeued)
     await settled(cluster, lambda: cluster.state(jobs.requeued) == "PENDING", "it is requeued")
     again = next(job.submitted for job in cluster.jobs() if job.id == jobs.requeued)
-    return first._replace(ended=again), again - asked
+    return first._replace(ended=again), again - polled
 
 
 def restore(cluster: Cluster, jobs: Jobs) -> None:
@@ -463,7 +468,7 @@ def restore(cluster: Cluster, jobs: Jobs) -> None:
 def check_ends(jobs: list[Shown], first: Shown, unknown: float, samples: Samples) -> None:
     """Compare outcomes, waits and runs with Slurm's: each once, to the second.
 
-    `first` is the first run of the requeued job, which may have ended up to `unknown` seconds earlier.
+    `first` is the first run of the requeued job, whose end may be told up to `unknown` seconds earlier.
     """
     finished = by_labels(samples, "hpc_jobs_finished_total", "group", "user", "outcome")
     assert finished == Counter((job.group, job.user, OUTCOMES[job.state]) for job in jobs)
