@@ -105,7 +105,7 @@ SECRETS: dict[str, Any] = {
     "json": '[{"phone": 13912345678, "name": "王五七", "unheard": "zhaoliu"}]',
     "gres_detail": ["gpu:sunqi@home:2(IDX:0-1)"],
     "tres_req_str": "cpu=16,mem=1000M,node=1,billing=16",
-    "user_id": 13579,
+    "user_id": 1357924680,
     "id": 533686286955839488.0,
     "deep": {"a": {"b": [{"c": {"d": "sunqi", "mail": "zhaoliu@UNIQUE.cn", "ip": "fe80::dead:beef"}}]}},
     "accessKey": "UNIQUEak",
@@ -126,7 +126,7 @@ NEVER = (
         "13987654321",
         "65591234",
         "1612345678",
-        "13579",
+        "1357924680",
     ),
     *("10.99.88.77", "dead:beef", "2001:db8", GROUP, "secret-project", "24681357", "139 1234", "eyJ"),
 )
