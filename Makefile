@@ -29,8 +29,8 @@ coverage: $(VENV)/dev.done  ## lines and branches of exporter/ that no test reac
 
 PACKAGE := tracking
 SAMPLE := 0
-mutants: build/tools/mutmut-3.8.1/done  ## mutation testing of PACKAGE: tracking, polling, http, metrics or collector; of SAMPLE mutants
-	$(<D)/bin/python -m tools.mutants $(PACKAGE) --sample=$(SAMPLE)
+mutants: build/tools/mutmut-3.8.1/done  ## mutation testing of PACKAGE: tracking, polling, http, metrics or collector; of SAMPLE mutants, others with SEED
+	$(<D)/bin/python -m tools.mutants $(PACKAGE) --sample=$(SAMPLE) $(if $(SEED),--seed=$(SEED))
 
 MINUTES := 1
 FUZZED := envelopes rows retry_after accept configuration web state_file report redaction

@@ -4,8 +4,8 @@ mutmut makes the mutants, all in one copy of the package, behind a switch. The t
 fork of that process, in which the tests run that call its function, quick ones first, until one fails.
 
 Results stay in build/mutants/PACKAGE: a run that was interrupted goes on where it was, and after a change only what it
-concerns runs again. A sample is the same one each time. mutmut leaves decorated functions and module level code as they
-are.
+concerns runs again. A sample is the same one each time; another seed draws another one, in which tests are judged that
+were made for the survivors of the first. mutmut leaves decorated functions and module level code as they are.
 """
 
 import argparse
@@ -297,6 +297,7 @@ def main() -> None:
     parser.add_argument("package", choices=PACKAGES)
     parser.add_argument("--only", default="", help="only mutants with this in their names")
     parser.add_argument("--sample", type=int, help="the number of mutants to run; all of them without it")
+    parser.add_argument("--seed", type=int, default=0, help="draws another sample")
     parser.add_argument("--jobs", type=int, default=1, help="the number of mutants that run at the same time")
     arguments = parser.parse_args()
     folder = ROOT / "build/mutants" / arguments.package
@@ -305,7 +306,7 @@ def main() -> None:
     results = Results()
     names = [name for name in results if arguments.only in name]
     if arguments.sample:
-        names = random.Random(0).sample(names, min(arguments.sample, len(names)))  # noqa: S311 - the same each time
+        names = random.Random(arguments.seed).sample(names, min(arguments.sample, len(names)))  # noqa: S311 - the same each time
     setup_source_paths()
     os.chdir("mutants")
     # A failure need not be made small, and the same happens to each mutant.

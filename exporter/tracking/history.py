@@ -149,9 +149,11 @@ class _Settlement:
         return [(key, self.early[key][0]) for key in self._keys.get(job_id, ()) if key in self.early]
 
     def _only_rows_tell(self, pending: Pending) -> bool:
-        """Whether polls say nothing of a start, and the row of its job's end is still to come."""
-        if pending.what == "end" or pending.spell is not None or not self.grace:
+        """Whether a start waits on: for a row that has come, or as polls say nothing of it, for one that is to come."""
+        if pending.what == "end" or not self.grace:
             return False
+        if pending.spell is not None:
+            return bool(self._rows_of(pending.job_id))
         return self._followed(pending.job_id) is not None or bool(self._ends(pending.job_id))
 
     def _settle(self, key: str, row: EndedJob, of_pending: str, pending: Pending) -> None:

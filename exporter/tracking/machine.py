@@ -81,8 +81,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     The latter is None where it is not reported, or `disagrees` with what the polls saw. The old phase was `certain`
     until the beginning of the gap. `result` is the measure of the spell that it ended, with the spell or why it was not
-    measured; `outcome` that of a job that it ended. `counted` is the time up to which, or from which, amounts count that
-    are held at one end of the gap, where that is not its middle.
+    measured; `outcome` that of a job that it ended. Where it is `held_back` for its row, so is what the job holds while it runs.
     """
 
     middle: float | None
@@ -91,7 +90,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     certain: float = NEVER
     result: tuple[Measure, Spell | CensorReason] | None = None
     outcome: Outcome | None = None
-    counted: float | None = None
+    held_back: bool = False
 
     @property
     def time(self) -> float | None:
@@ -191,16 +190,14 @@ class _Advance:
 
     def _hold(self, cpus: int | None, gpus: int | None, dcus: int | None) -> None:
         # Written out: of a poll that finds nothing new, a loop over the three is a quarter of the time.
-        doubled, known = self.doubled, self.known
+        # That these amounts are known was told when they were first seen.
+        doubled = self.doubled
         if cpus is not None:
             doubled[0] += 2 * cpus
-            known[0] = True
         if gpus is not None:
             doubled[1] += 2 * gpus
-            known[1] = True
         if dcus is not None:
             doubled[2] += 2 * dcus
-            known[2] = True
 
     def _see(self, job: Job, old: TrackedJob | None) -> None:
         if self._ran_unseen(job, old):
@@ -231,7 +228,7 @@ class _Advance:
             change = self._change_phase(job, before, phase, certain_until)
             if self._waits_for_row(before.phase, phase, change):
                 self._hold_back(job, before, phase, certain_until, change)
-                change = replace(change, counted=self.at if phase is Phase.RUN else NEVER)
+                change = replace(change, held_back=True)
             else:
                 self._count(change)
                 if change.outcome is not None and self.grace is not None:
@@ -259,7 +256,7 @@ class _Advance:
             reported=reported,
             scheduler=job.scheduler,
         )
-        self._integrate(before, new, self.at, change.counted if change.reported is None else change.reported)
+        self._integrate(before, new, self.at, change)
         if phase is Phase.WAIT and job.state is not JobState.UNKNOWN:
             self.oldest = min(self.oldest, seen)
         if phase is Phase.WAIT or before.phase is Phase.WAIT:
@@ -373,9 +370,10 @@ class _Advance:
     def _note_pending(self, pending: Pending, change: Change) -> None:
         if change.result is not None:
             measure, result = change.result
-            spell = result if isinstance(result, Spell) else None
-            censored: CensorReason = "gap" if isinstance(result, Spell) else result
-            pending = replace(pending, measure=measure, spell=spell, censored=censored)
+            if isinstance(result, Spell):
+                pending = replace(pending, measure=measure, spell=result)
+            else:
+                pending = replace(pending, measure=measure, censored=result)
         self.update.pending[f"{pending.what} {pending.high:.3f} {pending.job_id}"] = pending
 
     def _edge(self, span: float) -> float:
@@ -512,15 +510,19 @@ class _Advance:
         else:
             self.events.runs.append(result)
 
-    def _integrate(self, old: TrackedJob, new: TrackedJob | None, until: float, changed: float | None = None) -> None:
+    def _integrate(self, old: TrackedJob, new: TrackedJob | None, until: float, change: Change) -> None:
         """Add the trapezoid between two sights of a job; nothing for an amount that is unknown at either end.
 
-        Where the time at which it `changed` its phase is reported, the amounts before and after count to and from then.
+        Where the time of a `change` of its phase is reported, the amounts before and after count to and from then.
         """
         listed = self.last if old.listed is None else old.listed
         span = until - listed
         before = after = self._edge(span)
-        if changed is not None and span < inf:
+        if change.held_back:
+            # At a start, that is what it holds after it; at an end, what it held before, and nothing is held after it.
+            before, after = (before, 0.0) if new and new.phase is Phase.RUN else (0.0, 0.0)
+        elif change.reported is not None and span < inf:
+            changed = change.reported
             before, after = (max(0.0, min(seconds, span)) for seconds in (changed - listed, until - changed))
         for index, (start, end) in enumerate(zip(old.amounts, new.amounts if new else (0, 0, 0), strict=True)):
             if start is not None and end is not None:
@@ -561,10 +563,10 @@ class _Advance:
             pending = replace(pending_of(job_id, old, self.at, listed), low=max(0.0, known), high=old.missing)
             pending = replace(pending, outcome=change.outcome, edge=self._edge(old.missing - listed))
             self._note_pending(pending, change)
-            change = replace(change, counted=NEVER)
+            change = replace(change, held_back=True)
         else:
             self._count(change)
-        self._integrate(old, None, old.missing, change.counted)
+        self._integrate(old, None, old.missing, change)
         self.update.jobs[job_id] = None
 
     def _miss_perhaps(self, job_id: str, old: TrackedJob) -> None:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from exporter.tracking.bounds import QUANTILES, Bounds, WaitClass
-from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, MemberState, Phase, Queued
+from exporter.tracking.model import NEVER, Dequeued, Events, MemberKey, Phase, Queued
 from exporter.tracking.totals import TrackedMember
 
 # A scheduler whose queues have other names all the time must not fill the memory: those of further ones are not followed.
@@ -128,7 +128,7 @@ class Waits:
 
     def _known(self, member: MemberKey, job_id: str) -> float:
         """Return until when a job is known to wait: usually, until its member's last listing. NEVER where it does not."""
-        state = self._members[member].state if member in self._members else MemberState()
+        state = self._members[member].state
         job = state.jobs.get(job_id)
         if job is None or job.phase is not Phase.WAIT:
             return NEVER

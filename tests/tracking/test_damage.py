@@ -106,11 +106,13 @@ def waits(**values: object) -> str:
     return row("waits", ("kunshan", "", "comp", False), values)
 
 
+FOREIGN = "it is a database of another program"
+OTHER_TABLES = "it is damaged: its tables are not those of its format"
+STRANGER = ("running", "run", 0, 0)
 DAMAGED_ROWS = [
     *(job(state="dancing"), job(phase="asleep"), job(since="noon"), job(seen=inf), job(seen=nan), job(queue=7)),
     *(job(cpus=-1), job(cpus=0.5), job(cpus="many"), job(reported=2), job(more=1)),
     row("jobs", (*KEY[:2], "stranger", "new"), list(range(14))),
-    row("jobs", (*KEY[:2], "stranger", "new"), ["running", "run", 0, 0]),
     row("jobs", KEY, ["running", "run", 0, 0]),
     row("jobs", (*KEY, 5.5), ["running", "run", 0, 0]),
     "INSERT INTO jobs VALUES (x'ff', x'00')",
@@ -125,7 +127,6 @@ DAMAGED_ROWS = [
     *(row("members", KEY, {"state": {"oldest_waiting": odd}}) for odd in (-0.5, -inf)),
     *(row("members", KEY, {"state": {name: "never"}}) for name in ("last", "complete", "oldest_waiting", "gaps")),
     row("members", KEY, {"totals": []}),
-    "DELETE FROM groups",
     *(member(transhtions={}), member(transitions={("queued", "flying"): 1}), member(finished={"completed": -1})),
     *(member(finished={"exploded": 1}), member(cpu_seconds=-0.5), member(cpu_seconds=inf)),
     member(unaccounted_seconds=nan),
@@ -142,31 +143,41 @@ DAMAGED_ROWS = [
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (lambda path: path.write_text("not a database, but somebody's notes\n" * 100), "not a database"),
-        (lambda path: path.write_text("gone"), "not a database"),
-        (lambda path: path.write_bytes(bytes(8192)), "not a database"),
+        (
+            lambda path: path.write_text("not a database, but somebody's notes\n" * 100),
+            "it is damaged: file is not a database",
+        ),
+        (lambda path: path.write_text("gone"), "it is damaged: file is not a database"),
+        (lambda path: path.write_bytes(bytes(8192)), "it is damaged: file is not a database"),
         # Docker's folder in place of a mounted file that does not exist.
-        (Path.mkdir, "folder"),
-        (write_with_a_folder_for_its_log, "folder"),
-        (sql("CREATE TABLE places (url TEXT)"), "another program"),
-        (sql("CREATE TABLE members (key BLOB)"), "another program"),
+        (Path.mkdir, "tracker.db is a folder"),
+        (write_with_a_folder_for_its_log, "tracker.db-wal is a folder"),
+        (sql("CREATE TABLE places (url TEXT)"), FOREIGN),
+        (sql("CREATE TABLE members (key BLOB)"), FOREIGN),
         (write_with_log_of_another, ""),
-        (sql(f"PRAGMA application_id = {int.from_bytes(b'hpcx')}", "PRAGMA user_version = 1"), "tables"),
-        (write_damaged_pages, "damaged"),
-        (write_truncated, "damaged"),
-        (changed("PRAGMA user_version = 99"), "later version"),
-        (changed("PRAGMA user_version = -1"), "no exporter wrote"),
-        (changed("PRAGMA user_version = 0"), "no exporter wrote"),
-        (changed("PRAGMA application_id = 1"), "another program"),
-        (changed("DROP TABLE finished"), "tables"),
-        (changed("CREATE TABLE places (url TEXT)"), "tables"),
-        (changed("CREATE TRIGGER t AFTER DELETE ON jobs BEGIN DELETE FROM members; END"), "tables"),
-        (changed("ALTER TABLE jobs RENAME COLUMN value TO content"), "tables"),
-        (changed("DROP TABLE jobs", "CREATE TABLE jobs (key, value)"), "tables"),
-        (changed("UPDATE sqlite_schema SET sql = replace(sql, 'BLOB', 'BLOG')"), "tables"),
-        (changed("UPDATE sqlite_schema SET sql = 'CREATE TABL'"), "damaged"),
-        (changed("UPDATE sqlite_schema SET rootpage = 2"), "damaged"),
-        *((changed(statement), "damaged") for statement in DAMAGED_ROWS),
+        (sql(f"PRAGMA application_id = {int.from_bytes(b'hpcx')}", "PRAGMA user_version = 1"), OTHER_TABLES),
+        (sql("PRAGMA user_version = 1"), FOREIGN),
+        (write_damaged_pages, "it is damaged: "),
+        (write_truncated, "it is damaged: "),
+        (changed("PRAGMA user_version = 99"), "it was written by a later version of the exporter (format 99, known 1)"),
+        (changed("PRAGMA user_version = -1"), "its format is -1, which no exporter wrote"),
+        (changed("PRAGMA user_version = 0"), "its format is 0, which no exporter wrote"),
+        (changed("PRAGMA application_id = 1"), FOREIGN),
+        (changed("DROP TABLE finished"), OTHER_TABLES),
+        (changed("CREATE TABLE places (url TEXT)"), OTHER_TABLES),
+        (changed("CREATE TRIGGER t AFTER DELETE ON jobs BEGIN DELETE FROM members; END"), OTHER_TABLES),
+        (changed("ALTER TABLE jobs RENAME COLUMN value TO content"), OTHER_TABLES),
+        (changed("DROP TABLE jobs", "CREATE TABLE jobs (key, value)"), OTHER_TABLES),
+        (changed("UPDATE sqlite_schema SET sql = replace(sql, 'BLOB', 'BLOG')"), OTHER_TABLES),
+        (changed("UPDATE sqlite_schema SET sql = 'CREATE TABL'"), "it is damaged: malformed database schema"),
+        (changed("UPDATE sqlite_schema SET rootpage = 2"), "it is damaged: "),
+        *((changed(statement), "it is damaged: ") for statement in DAMAGED_ROWS),
+        (
+            changed(row("jobs", (*KEY[:2], "stranger", "new"), list(STRANGER))),
+            "it is damaged: jobs: 'new' belongs to member ",
+        ),
+        (changed("DELETE FROM groups"), "it is damaged: members belong to groups that are not there: [('kunshan', "),
+        (changed(histogram(bounds=[1], counts=[1])), "it is damaged: the bounds of a histogram do not fit its counts"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -182,7 +193,8 @@ def test_what_cannot_be_used_is_set_aside_and_counting_starts(
         # But for SQLite's own header and a log beside it, nothing of it was touched.
         assert aside.read_bytes()[100:] == content[100:] or write is write_with_log_of_another
     assert [line["log_level"] for line in logs] == ["warning"]
-    assert reason in logs[0]["reason"]
+    assert logs[0]["event"] == "state file cannot be used and is set aside; counting starts at 0"
+    assert logs[0]["reason"].startswith(reason)
     assert logs[0]["aside"] == str(aside)
     # The new file works, and a second mishap takes another name.
     tracker = some_polls()

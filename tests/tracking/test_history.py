@@ -1,8 +1,15 @@
 """Rows of the scheduler's history beside what polls see: each end counts once, by its row where one comes."""
 
-import pytest
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
-from exporter.records import EndedJob, Job, JobState
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.records import EndedJob, Job, JobListing, JobState
+from exporter.tracking.model import Events, Spell
 from tests.tracking import story as stories
 from tests.tracking.story import START, STATES
 from tools.accuracy import Scenario, ended_jobs
@@ -162,6 +169,12 @@ def test_a_list_that_lags_behind_the_history_does_not_end_a_job_twice() -> None:
     assert story.runs == [(152, "reported")]
 
 
+def test_what_a_job_holds_before_a_start_that_waits_for_its_row_counts_once() -> None:
+    """In another state, which says nothing, from half a minute before the first poll that lists it."""
+    story = Story("X R R - -").rows(row("C", 50, 100, 283))
+    assert story.cpu_seconds == 4 * (30 + 30 + (283 - 100))
+
+
 def test_when_the_history_is_switched_off_what_waits_for_it_counts() -> None:
     story = Story("Q Q R R - -")
     story.grace = None
@@ -277,3 +290,136 @@ def test_a_row_ends_the_job_of_its_scheduler(
 def test_ids_of_schedulers_that_lists_and_history_spell_differently_are_no_other_jobs() -> None:
     story = of_two("1", "1", "-", rows=(row("C", 1, 20, 140, scheduler="other spelling"),))
     assert (story.finished, story.runs) == ({"completed": 1}, [(120, "reported")])
+
+
+# --- Whatever the polls saw -------------------------------------------------------------------------------------------
+
+
+class Told(stories.Story):
+    """A story of several jobs that also keeps its events as they are."""
+
+    def __init__(self, grace: float | None) -> None:
+        self.events: list[Events] = []
+        super().__init__(fresh=True, grace=grace)
+
+    def _apply(self, update: Any) -> None:
+        super()._apply(update)
+        self.events.append(update.events)
+
+    def spells(self, measure: str) -> list[tuple[Any, ...]]:
+        """Return id, start, end, queue and basis of each."""
+        found: list[Spell] = [spell for events in self.events for spell in getattr(events, measure)]
+        return sorted((spell.job_id, spell.start, spell.end, spell.queue, spell.basis) for spell in found)
+
+    @property
+    def amounts(self) -> list[float]:
+        return [sum(events.resource_seconds[index] for events in self.events) for index in range(3)]
+
+
+@dataclass(frozen=True)
+class Life:
+    """A job of one region, as it was; seconds after START. Lists show it for a while after its end."""
+
+    job_id: str
+    submitted: int
+    waited: int
+    ran: int
+    shown: int
+    cpus: int
+    queue: str
+    state: JobState
+
+    @property
+    def started(self) -> int:
+        return self.submitted + self.waited
+
+    @property
+    def ended(self) -> int:
+        return self.started + self.ran
+
+    def listed(self, now: float) -> tuple[Job, ...]:
+        if not self.submitted <= now < self.ended + self.shown:
+            return ()
+        state = JobState.QUEUED if now < self.started else JobState.RUNNING if now < self.ended else self.state
+        return (Job(self.job_id, "", state, allocated_cpus=self.cpus, queue=self.queue),)
+
+    @property
+    def row(self) -> EndedJob:
+        times = {"submitted": at(self.submitted), "started": at(self.started)}
+        job = Job(self.job_id, "", self.state, allocated_cpus=self.cpus, queue=self.queue, **times)  # type: ignore[arg-type]
+        return EndedJob("test", "1", START + self.ended, job)
+
+
+SECONDS = st.integers(1, 300)
+LIVES = st.builds(
+    Life,
+    st.sampled_from("123"),
+    SECONDS,
+    SECONDS,
+    SECONDS,
+    st.sampled_from([0, 200]),
+    st.integers(1, 4),
+    st.sampled_from(["comp", "gpu"]),
+    st.sampled_from([JobState.COMPLETED, JobState.FAILED]),
+)
+# "!" is a poll that fails, "/" an incomplete one, which leaves out the first job.
+POLLS = st.lists(st.sampled_from([".", ".", ".", "/.", "!.", "!!!!!!."]), min_size=6, max_size=10).map("".join)
+
+
+@given(st.lists(LIVES, max_size=3, unique_by=lambda life: life.job_id), POLLS, st.integers(0, 2))
+def test_rows_make_it_exact_whatever_polls_saw(lives: list[Life], polls: str, minutes: int) -> None:
+    """Also while only the history can be read. It is read after each poll, and has rows after some `minutes`."""
+    told = Told(GRACE)
+    told.at = START - 60
+    for kind in f".{polls}{'.' * 25}":
+        told.at += 60
+        now = told.at - START
+        jobs = [job for life in lives for job in life.listed(now)]
+        if kind != "!":
+            told.take(JobListing(tuple(jobs[kind == "/" :]), rejected=int(kind == "/")))
+        told.rows(*(life.row for life in lives if life.ended + 60 * minutes <= now))
+    lives.sort(key=lambda life: life.job_id)
+    assert told.spells("waits") == [
+        (each.job_id, at(each.submitted), at(each.started), each.queue, "reported") for each in lives
+    ]
+    assert told.spells("runs") == [
+        (each.job_id, at(each.started), at(each.ended), each.queue, "reported") for each in lives
+    ]
+    assert told.amounts[0] == sum(life.cpus * life.ran for life in lives)
+    assert told.finished == Counter(life.state for life in lives)
+    assert (told.censored, told.disagreements) == ({}, 0)
+
+
+SOME = st.sampled_from([None, 0, 1, 4])
+ANY_STATE = [state for state in JobState if state is not JobState.EXITING]
+ANY_JOB = st.builds(
+    Job,
+    id=st.sampled_from("123"),
+    name=st.just(""),
+    state=st.sampled_from([*ANY_STATE, *[JobState.QUEUED, JobState.RUNNING, JobState.COMPLETED] * 3]),
+    allocated_cpus=SOME,
+    allocated_gpus=SOME,
+    queue=st.sampled_from(["comp", "gpu"]),
+)
+ANY_LISTING = st.builds(
+    JobListing,
+    st.lists(ANY_JOB, max_size=3, unique_by=lambda job: job.id).map(tuple),
+    rejected=st.sampled_from([0, 0, 0, 1]),
+)
+STEPS = st.sampled_from([*[60.0] * 8, 1.0, 30.0, 61.5, 120.0, 180.0, 180.5, 500.0])
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(STEPS, ANY_LISTING), min_size=1, max_size=14))
+def test_without_rows_it_counts_what_it_counts_without_a_history(polls: list[tuple[float, JobListing]]) -> None:
+    """Whatever polls saw, and later. Of what cannot be measured the reason may be another one."""
+    counted = []
+    for grace in (None, GRACE):
+        told = Told(grace)
+        for seconds, jobs in [*polls, *[(60.0, JobListing(()))] * 20]:
+            told.at += seconds
+            told.take(jobs)
+        censored = Counter(measure for measure, _ in told.censored.elements())
+        amounts = pytest.approx(told.amounts) if grace is None else told.amounts
+        counted.append([told.spells("waits"), told.spells("runs"), censored, told.finished, told.transitions, amounts])
+    assert counted[0] == counted[1]

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from exporter.records import Job, JobListing, JobState
 from exporter.tracking import MemberKey, StateFileError, Store, Tracker, TrackerState
+from exporter.tracking.store import read
 from exporter.tracking.totals import BUCKETS, Histogram
 from tests.tracking.files import loaded, pragma, saved
 from tests.tracking.lives import INTERVAL, KEY, listing, time_of
@@ -86,33 +88,97 @@ def test_an_empty_file_is_a_new_one(state_file: Path) -> None:
     assert not list(state_file.parent.glob("*set-aside*"))
 
 
+IN_USE = (
+    "another process has it open, probably another exporter; stop that one, or give this one a state_file of its own"
+)
+
+
 async def test_a_file_in_use_by_another_exporter_is_rejected(state_file: Path) -> None:
     first, _ = await Store.open(state_file)
-    with pytest.raises(StateFileError, match="another process has it open") as caught:
-        await Store.open(state_file)
-    assert str(state_file) in str(caught.value)
+    assert await rejection_of(state_file) == f"state file {state_file}: {IN_USE}"
+    with pytest.raises(StateFileError) as caught:
+        read(state_file)
+    assert str(caught.value) == f"state file {state_file}: an exporter has it open; ask that one"
     await first.close()
     await loaded(state_file)
 
 
+async def rejection_of(path: Path) -> str:
+    with pytest.raises(StateFileError) as caught:
+        await Store.open(path)
+    return str(caught.value)
+
+
 async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StateFileError, match=r"nowhere/tracker\.db: cannot be opened"):
-        await Store.open(tmp_path / "nowhere" / "tracker.db")
+    path = tmp_path / "nowhere" / "tracker.db"
+    assert await rejection_of(path) == (
+        f"state file {path}: cannot be opened: [Errno 2] No such file or directory: '{path}'; "
+        "its folder must exist, and both must be writable for the exporter's user"
+    )
 
 
 async def test_a_folder_with_files_in_its_place_is_rejected(state_file: Path) -> None:
     """A folder given instead of a file in it: other files in there must not be moved."""
     (state_file / "exporter.yml").parent.mkdir()
     (state_file / "exporter.yml").touch()
-    with pytest.raises(StateFileError, match="folder with files in it; name a file"):
-        await Store.open(state_file)
+    there = f"state file {state_file}: {state_file} is a folder with files in it; name a file"
+    assert await rejection_of(state_file) == there
     assert (state_file / "exporter.yml").exists()
 
 
 async def test_a_pipe_in_its_place_is_rejected(state_file: Path) -> None:
-    os.mkfifo(state_file)
-    with pytest.raises(StateFileError, match="no regular file"):
-        await Store.open(state_file)
+    for place in (state_file, state_file.with_name("tracker.db-wal")):
+        os.mkfifo(place)
+        there = f"state file {state_file}: {place} is no regular file; remove it or name another one"
+        assert await rejection_of(state_file) == there
+        place.unlink()
+
+
+def test_a_file_that_can_be_neither_used_nor_renamed_is_rejected(state_file: Path) -> None:
+    state_file.write_text("gone bad")
+    for number in range(1, 11):
+        (state_file.with_name(f"tracker.db.set-aside-{number}") / "full").mkdir(parents=True)
+    said = asyncio.run(rejection_of(state_file))
+    assert said.startswith(
+        f"state file {state_file}: cannot be used (it is damaged: file is not a database) and not be "
+    )
+    assert said.endswith("; remove it or name another one")
+
+
+def test_a_file_that_nothing_has_open_is_read_and_left_as_it_is(state_file: Path) -> None:
+    tracker = Tracker()
+    polled(tracker, KEY, range(1, 9))
+    asyncio.run(saved(state_file, tracker))
+    before = state_file.read_bytes()
+    assert read(state_file).members == tracker._members
+    assert state_file.read_bytes() == before
+    assert list(state_file.parent.iterdir()) == [state_file]
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda _path: None, "there is none"),
+        (lambda path: path.write_text("gone bad"), "cannot be read: file is not a database"),
+        (Path.mkdir, "cannot be read: tracker.db is a folder"),
+        (os.mkfifo, "{path} is no regular file; remove it or name another one"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_left_as_it_is(
+    state_file: Path, write: Callable[[Path], object], said: str
+) -> None:
+    write(state_file)
+    before = list(state_file.parent.iterdir())
+    with pytest.raises(StateFileError) as caught:
+        read(state_file)
+    assert str(caught.value) == f"state file {state_file}: {said.format(path=state_file)}"
+    assert list(state_file.parent.iterdir()) == before
+
+
+def test_an_empty_file_is_read_as_a_new_one(state_file: Path) -> None:
+    state_file.touch()
+    assert read(state_file) == TrackerState()
+    assert state_file.read_bytes() == b""
 
 
 def test_only_its_owner_can_read_it(state_file: Path) -> None:

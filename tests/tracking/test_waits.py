@@ -5,10 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.records import EndedJob, Job, JobListing, JobState
 from exporter.tracking import MemberKey, Tracker, TrackingService
 from exporter.tracking.bounds import BURST_SECONDS, WaitClass
+from exporter.tracking.machine import advance
+from exporter.tracking.model import MemberState
 from exporter.tracking.waits import MOST_CLASSES, ClassKey
 from tests.tracking.files import SettableClock, loaded, saved
 
@@ -158,6 +162,57 @@ def test_a_clock_that_is_set_back_ends_what_is_followed() -> None:
     tracker.observe(ANNE, JobListing((job("1=Q"),)), START - 1000, MINUTE)
     tracker.observe(ANNE, JobListing((job("1=R"),)), START - 940, MINUTE)
     assert classes(tracker) == {("", "comp", False): [-1 - 90]}
+
+
+def test_a_head_whose_start_was_never_counted_does_not_wait_for_ever() -> None:
+    """As after an unforeseen failure between taking in a list and counting what it tells."""
+    tracker = polled("", "1=Q")
+    Tracker.work(tracker.join(ANNE), JobListing((job("1=R"),)), START + 2 * MINUTE, MINUTE)
+    tracker.take_batch()
+    polled("1=R", tracker=tracker, first=3)
+    assert classes(tracker) == {("", "comp", False): [-1]}
+    assert tracker.take_batch().others["waits"].keys() == {ClassKey("own", "", "comp", False)}
+    polled("1=R 2=Q", "2=R", tracker=tracker, first=4)
+    assert classes(tracker) == {("", "comp", False): [-1, 60]}
+
+
+QUARTER = 900.0
+KINDS = st.tuples(st.sampled_from(["comp", "gpu"]), st.booleans())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), KINDS, st.sampled_from("QR-")), max_size=4),
+    st.lists(st.tuples(st.integers(5, 12), KINDS), max_size=4),
+)
+def test_a_head_is_a_job_without_another_one_in_the_hour_before_it(
+    old: list[tuple[int, tuple[str, bool], str]], new: list[tuple[int, tuple[str, bool]]]
+) -> None:
+    """By the times of the scheduler, which a list may show later. One that is missing may have requested anything."""
+
+    def listed(name: str, state: str, quarter: int, kind: tuple[str, bool]) -> Job:
+        queue, accelerated = kind
+        more = {"requested_gpus": 1} if accelerated else {}
+        return job(f"{name}={state}", queue=queue, submitted=START + QUARTER * quarter, **more)
+
+    waited = [listed(f"1{number}", "Q", quarter, kind) for number, (quarter, kind, _) in enumerate(old)]
+    still = [listed(f"1{number}", state, *of) for number, (*of, state) in enumerate(old) if state != "-"]  # type: ignore[arg-type]
+    came = [listed(f"2{number}", "Q", *of) for number, of in enumerate(new)]
+    state = MemberState()
+    for at, jobs in ((-60.0, []), (6 * QUARTER, waited)):
+        state.apply(advance(state, JobListing(tuple(jobs)), START + at, 86400.0))
+    heads = advance(state, JobListing((*still, *came)), START + 12 * QUARTER, 86400.0).events.queued
+    kinds = {
+        (quarter, (kind[0], either))
+        for quarter, kind, state in old
+        for either in ([False, True] if state == "-" else [kind[1]])
+    }
+    expected = []
+    for number, (quarter, kind) in sorted(enumerate(new), key=lambda each: each[1][0]):
+        if not any(of_kind == kind and quarter - other <= 4 for other, of_kind in kinds):
+            expected.append((f"2{number}", START + QUARTER * quarter, *kind))
+        kinds.add((quarter, kind))
+    assert [(head.job_id, head.at, head.queue, head.accelerated) for head in heads] == expected
+    assert all(head.reported for head in heads)
 
 
 # --- What is known while nothing is listed ----------------------------------------------------------------------------
