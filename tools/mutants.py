@@ -38,9 +38,20 @@ from mutmut.utils.file_utils import setup_source_paths, walk_mutatable_files  # 
 
 ROOT: Final = Path(__file__).parent.parent
 MEMORY: Final = "tests/metrics/test_exposition.py::test_memory_does_not_grow_with_the_number_of_polls"
+PROCESSES: Final = (
+    "a_process_killed_at_any_moment_loses_and_doubles_nothing",
+    "a_large_listing_does_not_block_the_event_loop",
+)
 # The source files and the tests of each package, without those that take too long to be repeated.
 PACKAGES: Final = {
-    "tracking": ("exporter/tracking/*", ["tests/tracking", "--ignore=tests/tracking/test_accuracy.py"]),
+    "tracking": (
+        "exporter/tracking/*",
+        [
+            "tests/tracking",
+            *(f"--ignore=tests/tracking/{name}.py" for name in ("test_accuracy", "test_bounds_logs")),
+            *(f"--deselect=tests/tracking/test_service.py::test_{name}" for name in PROCESSES),
+        ],
+    ),
     "polling": ("exporter/polling/*", ["tests/polling"]),
     "http": ("exporter/http/*", ["tests/http"]),
     "metrics": ("exporter/metrics/*", ["tests/metrics", f"--deselect={MEMORY}"]),
