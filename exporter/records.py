@@ -7,7 +7,7 @@ msgspec structs instead of dataclasses because a region can list a hundred thous
 they are built several times faster and take less memory.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final, Literal, Self, get_args
 
@@ -126,6 +126,28 @@ class JobListing(Answer, frozen=True, gc=False):
     def complete(self) -> bool:
         """Whether a job missing from the listing is really no longer listed."""
         return self.rejected == 0
+
+
+def by_id(jobs: Sequence[Job]) -> dict[str, Job]:
+    """Jobs by id. Of several with one id the first counts, but one that is over only where none lives."""
+    found = {job.id: job for job in jobs}
+    if len(found) < len(jobs):
+        found = {}
+        for job in jobs:
+            first = found.setdefault(job.id, job)
+            if first.state in ENDED and job.state not in ENDED:
+                found[job.id] = job
+    return found
+
+
+def distinct(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Return the jobs of a list, one that is listed again in the very same words once.
+
+    Two schedulers of a region can each have a job of one id: of these both count.
+    """
+    if len({job.id for job in jobs}) == len(jobs):
+        return tuple(jobs)
+    return tuple(dict.fromkeys(jobs))
 
 
 class EndedJob(Record, frozen=True, gc=False):

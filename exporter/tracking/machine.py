@@ -18,7 +18,7 @@ from typing import Final, cast
 import msgspec
 from msgspec.structs import replace
 
-from exporter.records import ENDED, Job, JobListing, JobState
+from exporter.records import Job, JobListing, JobState, by_id
 from exporter.tracking.arrays import Arrays, array_of_row, array_of_task, row_id
 from exporter.tracking.bounds import BURST_SECONDS
 from exporter.tracking.history import note_end, pending_of, settle
@@ -124,7 +124,7 @@ class _Advance:
         if self.at < self.last:
             self._forget_times()
         self.arrays = Arrays(self.jobs, self.before, self.update)
-        listed = _by_id(self.listing.jobs)
+        listed = by_id(self.listing.jobs)
         followed = self._see_all(listed)
         if followed < len(self.jobs):
             self._miss_all(listed)
@@ -675,15 +675,3 @@ def _outcome_of_vanished(job: TrackedJob) -> Outcome | None:
     if job.state is JobState.UNKNOWN and job.phase is not Phase.ENDED:
         return "unknown"
     return _OUTCOME_OF_VANISHED.get(job.phase)
-
-
-def _by_id(jobs: tuple[Job, ...]) -> dict[str, Job]:
-    """Jobs by id. Of several with one id the first counts, but one that is over only where none lives."""
-    by_id = {job.id: job for job in jobs}
-    if len(by_id) < len(jobs):
-        by_id = {}
-        for job in jobs:
-            first = by_id.setdefault(job.id, job)
-            if first.state in ENDED and job.state not in ENDED:
-                by_id[job.id] = job
-    return by_id

@@ -4,6 +4,7 @@ Inputs are a line of words and then the body of an answer.
 """
 
 import asyncio
+import copy
 import json
 import math
 import re
@@ -178,13 +179,27 @@ LINE: Final = re.compile(r'([a-z_]+(?:\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*\
 # May be below 0.
 SIGNED: Final = "hpc_account_balance_cny"
 # They say how an answer was read, and not what is in it.
-OF_READING: Final = ("octopus_queue_listing_complete", "octopus_queued_unread_resource_specs")
+OF_READING: Final = (
+    "octopus_queue_listing_complete",
+    "octopus_queued_unread_resource_specs",
+    "octopus_queued_oldest_rank",
+)
 # Fields that say what a row is about, and not how much of something there is: without them it is another row.
 TELLING: Final = re.compile(
-    r"(?i)id$|id_|name|priority|state|task_string|user|queue$|code|type|spec|^(account|partition|data|list|values|page_info)$"
+    r"(?i)id$|id_|name|priority|state|task_string|offset|user|queue$|code|type|spec|tres_"
+    r"|^(account|partition|data|list|values|page_info)$"
 )
-# Values that cannot be read as a number.
-UNREADABLE: Final = (None, "N/A", "12x", {"odd": 1}, [7], "1e999")
+# Those of them that hold rows.
+HOLDING: Final = frozenset({"data", "list", "values", "page_info"})
+ABSENT: Final = "\0absent"
+# Values that cannot be read as a number, or say that there is none.
+UNREADABLE: Final = (None, ABSENT, "N/A", "12x", {"odd": 1}, [7], "1e999", "", "--", True, -1, 2**53 + 1, "0x10", "٣")
+# Text that is read as one.
+NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
+# Kinds of inputs by their number.
+A_ROW_AGAIN: Final = 4
+# Each repetition of a row counts, as that of another scheduler.
+ADDED_UP: Final = frozenset({(A_ROW_AGAIN, "queue_jobs")})
 
 
 def configuration_of(collector: str) -> str:
@@ -291,17 +306,16 @@ def rows(data: bytes) -> None:
         check(error)
         return
     samples(text)
-    place = int(number) if re.fullmatch("[0-9]{1,6}", number) else 0
-    match place % 3:
-        case 0:
-            # An answer that comes again shows the same.
-            assert loop().run_until_complete(polled.poll()) == text
-            msgspec.json.encode(polled.rows())
-        case 1:
-            followed(polled)
-        case _ if not getattr(polled.found, "rejected", 0):
-            # Of two rows that contradict each other the other one counts where one cannot be read.
-            unknown_is_no_number(collector, status, body, place // 3)
+    place, kind = divmod(int(number) if re.fullmatch("[0-9]{1,6}", number) else 0, 5)
+    if kind == 0:
+        # An answer that comes again shows the same.
+        assert loop().run_until_complete(polled.poll()) == text
+        msgspec.json.encode(polled.rows())
+    elif kind == 1:
+        followed(polled)
+    elif not getattr(polled.found, "rejected", 0) and (kind, collector) not in ADDED_UP:
+        # Of two rows that contradict each other the other one counts where one cannot be read.
+        compared(collector, status, body, kind, place)
 
 
 def samples(text: bytes) -> dict[str, float]:
@@ -349,8 +363,8 @@ def lines_of(tracker: Tracker, key: MemberKey) -> Iterator[str]:
     _ = waits(source, {group_id: group_id}, tracker.waits(source, NOW))
 
 
-def unknown_is_no_number(collector: str, status: str, body: bytes, place: int) -> None:
-    """Let one number of an answer be unreadable: then samples are the same or absent, and none has another value."""
+def compared(collector: str, status: str, body: bytes, kind: int, place: int) -> None:
+    """Let something in an answer be changed: then samples are the same or absent, and none has another value."""
 
     def shown(document: Any) -> dict[str, float]:
         written = json.dumps(document).encode()
@@ -360,30 +374,95 @@ def unknown_is_no_number(collector: str, status: str, body: bytes, place: int) -
         document = json.loads(body)
     except (ValueError, RecursionError):
         return
-    if not (numbers := list(numbers_in(document))):
+    if kind != A_ROW_AGAIN and repeats(document):
+        # Which of them counts may change.
         return
     with suppress(PollError):
         # Of a key that was given twice, one is left.
         before = shown(document)
+        if CHANGES[kind](document, place):
+            for series, value in shown(document).items():
+                if not series.startswith(OF_READING):
+                    assert before.get(series) == value, (series, before.get(series), value, document)
+
+
+def one_unreadable(document: Any, place: int) -> bool:
+    """Let one number be unreadable."""
+    numbers = [*numbers_in(document)]
+    if numbers:
         parent, key = numbers[place % len(numbers)]
-        parent[key] = UNREADABLE[place // len(numbers) % len(UNREADABLE)]
-        for series, value in shown(document).items():
-            if not series.startswith(OF_READING):
-                assert before.get(series) == value, (series, before.get(series), value, document)
+        set_unreadable(parent, key, place // len(numbers))
+    return bool(numbers)
 
 
-def numbers_in(document: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the place of each amount in a document, as its parent and its key there."""
-    places = (
-        document.items() if isinstance(document, dict) else enumerate(document if isinstance(document, list) else ())
+def all_unreadable(document: Any, place: int) -> bool:
+    """Let all numbers of one name be unreadable."""
+    numbers = [*numbers_in(document)]
+    names = sorted({key for _, key in numbers})
+    for parent, key in numbers:
+        if key == names[place % len(names)]:
+            set_unreadable(parent, key, place // len(names))
+    return bool(numbers)
+
+
+def set_unreadable(parent: Any, key: str, number: int) -> None:
+    value = UNREADABLE[number % len(UNREADABLE)]
+    if value is ABSENT:
+        # Where no cores are kept for the system, all of them are effective.
+        if key != "effective_cpus":
+            del parent[key]
+    elif value != -1 or key != "accountBalance":
+        parent[key] = value
+
+
+def a_row_again(document: Any, place: int) -> bool:
+    """Let one row be there twice."""
+    lists = [*lists_in(document)]
+    if lists:
+        rows = lists[place % len(lists)]
+        # Of two with one id the first counts: behind the one that it repeats.
+        number = place // len(lists) % len(rows)
+        rows.insert(number + 1, copy.deepcopy(rows[number]))
+    return bool(lists)
+
+
+CHANGES: Final = {2: one_unreadable, 3: all_unreadable, A_ROW_AGAIN: a_row_again}
+
+
+def repeats(document: Any) -> bool:
+    """Whether rows of one list have the same id."""
+    return any(
+        len({str(row[key]) for row in rows if key in row}) < sum(key in row for row in rows)
+        for rows in lists_in(document)
+        for key in ("id", "jobId", "job_id")
     )
-    for key, value in [*places]:
-        if isinstance(key, str) and TELLING.search(key):
+
+
+def children(document: Any) -> list[tuple[Any, Any]]:
+    return [
+        *(document.items() if isinstance(document, dict) else enumerate(document if isinstance(document, list) else ()))
+    ]
+
+
+def numbers_in(document: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the place of each amount in a document, as its parent and its key there."""
+    for key, value in children(document):
+        if isinstance(key, str) and TELLING.search(key) and (key not in HOLDING or not isinstance(value, dict | list)):
             continue
         if isinstance(value, dict | list):
             yield from numbers_in(value)
-        elif isinstance(document, dict) and type(value) in (int, float):
+        elif isinstance(document, dict) and (
+            type(value) in (int, float) or (isinstance(value, str) and NUMBER.fullmatch(value))
+        ):
             yield document, key
+
+
+def lists_in(document: Any) -> Iterator[list[Any]]:
+    """Yield the lists of rows in a document."""
+    if isinstance(document, list) and document and all(isinstance(row, dict) for row in document):
+        yield document
+    for _, value in children(document):
+        yield from lists_in(value)
 
 
 # Fields of all of SCNet's lists of jobs, whatever they are called there.
@@ -427,12 +506,12 @@ def row_seeds() -> Iterator[bytes]:
     for collector in ("member_jobs", "own_jobs", "live_jobs", "job_history"):
         others = [JOB | {"jobId": str(number), "id": number, "status": state, "jobState": state, "jobStatus": state}
                   for number, state in ((2, "statQ"), (3, "statC"), (4, "statH"), (5, "statE"))]  # fmt: skip
-        for place in range(3):
+        for place in range(5):
             yield f"{collector} 200 {place}\n".encode() + as_json({"code": "0", "data": [JOB]})
             yield f"{collector} 200 {place}\n".encode() + as_json(
                 {"code": "0", "data": {"total": 5, "list": [JOB, *others]}}
             )
-    for place in range(3):
+    for place in range(5):
         yield f"data_jobs 200 {place}\n".encode() + as_json(DATA_JOBS)
         yield f"partitions 200 {place}\n".encode() + as_json(PARTITIONS)
 

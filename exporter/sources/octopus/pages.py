@@ -82,6 +82,9 @@ def read_page(response: Response, row: type[R]) -> Page[R]:
     flawed: list[R] = []
     sent = page.payload.rows or []
     total, odd = total_of(page.payload.page_info)
+    if total is not None and total < len(sent):
+        # A list cannot be shorter than a part of it.
+        total, odd = None, odd + 1
     for raw in sent:
         try:
             read, flaws = read_row_and_flaws(raw, row)

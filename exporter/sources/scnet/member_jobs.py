@@ -7,7 +7,7 @@ import msgspec
 from exporter.errors import RecordError
 from exporter.http import Response, one_line
 from exporter.metrics.family import Text
-from exporter.records import Job, JobListing, JobState
+from exporter.records import Job, JobListing, JobState, distinct
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, in_one_go, list_of, read_each, read_row_and_flaws, register
 from exporter.sources.scnet.api import open_envelope
@@ -68,8 +68,9 @@ def job_listing(data: msgspec.Raw) -> JobListing:
     if listed is None:
         read, rejected = read_each(data, list_of(data), _read_job)
         listed, odd = [job for job, _ in read], sum(flaws for _, flaws in read)
-    unknown = sum([job.state is JobState.UNKNOWN for job in listed])
-    return JobListing(tuple(listed), rejected=rejected, rejected_values=odd, unknown_states=unknown)
+    once = distinct(listed)
+    unknown = sum([job.state is JobState.UNKNOWN for job in once])
+    return JobListing(once, rejected=rejected, rejected_values=odd, unknown_states=unknown)
 
 
 def _read_job(raw: msgspec.Raw) -> tuple[Job, int]:

@@ -6,7 +6,7 @@ from typing import Final
 from exporter.errors import UnexpectedStatusError
 from exporter.http import Response
 from exporter.metrics.family import Text
-from exporter.records import Job, JobListing, JobState
+from exporter.records import Job, JobListing, JobState, by_id
 from exporter.sources import jobs
 from exporter.sources.collector import Collector, Subject, label_part, register
 from exporter.sources.slurm.api import open_answer
@@ -118,8 +118,9 @@ class JobsPolling:
 
 
 def listing_of(listed: list[Job], rejected: int) -> JobListing:
-    unknown = sum(job.state is JobState.UNKNOWN for job in listed)
-    return JobListing(tuple(listed), rejected=rejected, unknown_states=unknown)
+    jobs_once = tuple(by_id(listed).values())
+    unknown = sum(job.state is JobState.UNKNOWN for job in jobs_once)
+    return JobListing(jobs_once, rejected=rejected, unknown_states=unknown)
 
 
 def _read(response: Response) -> tuple[int, ClusterJobs]:

@@ -193,8 +193,13 @@ MANY_PAGES: dict[str, tuple[list[Answer], Expected, int]] = {
     ),
     **{
         f"total {total!r} is unknown": ([page(*row(1), total=total), page()], queue(0, 1, complete=False), odd)
-        for total, odd in of(("many", 1), (-2, 1), (1.5, 1), ([], 1), ({}, 1), (True, 1), (None, 0))
+        for total, odd in of(("many", 1), (-2, 1), (1.5, 1), ([], 1), ({}, 1), (True, 1), (None, 0), (0, 1))
     },
+    "fewer in all than on a page": (
+        [page(*row(1, 2), total=1), Answer({"payload": {"list": []}})],
+        queue(None, 2, complete=False),
+        1,
+    ),
     "no total at all": (
         [Answer({"payload": {"list": rows}}) for rows in (row(1, 2), row(3), [])],
         queue(None, 3, complete=False),

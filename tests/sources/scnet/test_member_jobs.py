@@ -121,6 +121,16 @@ async def test_jobs(answer: Answer, expected: Expected, rejected: int) -> None:
     assert (await poll(answer)).outcome(expected) == (expected, rejected)
 
 
+@pytest.mark.parametrize(
+    ("again", "number"),
+    [({}, 1), ({"cpuCore": 5}, 2), ({"status": "statC"}, 1)],
+    ids=["the same row", "another scheduler's job of this id", "one that is over"],
+)
+async def test_a_job_counts_once_however_often_it_is_listed(again: dict[str, Any], number: int) -> None:
+    polled = await poll(envelope([RUNNING, {**RUNNING, **again}, RUNNING]), "hpc_member_")
+    assert polled.samples["jobs running"] == number
+
+
 async def test_the_example_of_the_page(page_example: dict[str, bytes]) -> None:
     polled = await poll(Answer(page_example["member_jobs"]), "hpc_member_")
     running = {"requested_nodes": 1, "requested_cpus": 1, "allocated_cpus": 2, "jobs": 1}

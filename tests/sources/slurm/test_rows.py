@@ -9,6 +9,7 @@ import pytest
 
 from exporter.errors import DecodeError
 from exporter.records import Job
+from exporter.sources.slurm.jobs import listing_of
 from exporter.sources.slurm.rows import ClusterJobs, completed, read_jobs, read_waiting_tasks
 from tests.sources.slurm.answers import ENDED, RUNNING, SUBMITTED, new, old
 
@@ -328,6 +329,11 @@ def test_records_hold_plain_text_that_can_be_written_anywhere() -> None:
 def test_a_task_that_does_not_say_which_is_none(make: Make, odd: Any) -> None:
     found = read(make(job_id=17), make(job_id=18, array_job_id=5, array_task_id=odd, array_task_string=""))
     assert ([owned.job.id for owned in found.jobs], found.rejected) == (["17"], 1)
+
+
+def test_a_job_counts_once_however_often_it_is_listed() -> None:
+    jobs = [only(old(**changes)) for changes in (ENDED | {"job_state": "COMPLETED"}, RUNNING, {}, RUNNING)]
+    assert [job.state for job in listing_of([*jobs, only(old(job_id=18))], 0).jobs] == ["running", "queued"]
 
 
 def test_rows_that_cannot_be_used_are_counted_and_a_list_of_only_these_is_an_error() -> None:
