@@ -201,8 +201,8 @@ class _Advance:
 
     def _see(self, job: Job, old: TrackedJob | None) -> None:
         if self._ran_unseen(job, old):
-            self._see_state(replace(job, state=JobState.RUNNING, ended=None), old)
-            old = self.update.jobs[job.id]
+            ran = self._see_state(replace(job, state=JobState.RUNNING, ended=None), old, unseen=True)
+            old = replace(ran, listed=self.at if ran.since is None else ran.since)
         self._see_state(job, old)
 
     def _ran_unseen(self, job: Job, old: TrackedJob | None) -> bool:
@@ -216,7 +216,8 @@ class _Advance:
             return self.complete != NEVER and job.id not in self.before.finished
         return old.phase in (Phase.WAIT, Phase.UNCLEAR)
 
-    def _see_state(self, job: Job, old: TrackedJob | None) -> None:
+    def _see_state(self, job: Job, old: TrackedJob | None, *, unseen: bool = False) -> TrackedJob:
+        """Take in the state of a job, as it is now, or as it was right after an `unseen` start; return what is remembered."""
         before = old or self._newcomer(job)
         if old is None or old.state is not job.state:
             self.events.transition("none" if old is None else old.state, job.state)
@@ -256,13 +257,14 @@ class _Advance:
             reported=reported,
             scheduler=job.scheduler,
         )
-        self._integrate(before, new, self.at, change)
+        self._integrate(before, new, change.time if unseen and change.time is not None else self.at, change)
         if phase is Phase.WAIT and job.state is not JobState.UNKNOWN:
             self.oldest = min(self.oldest, seen)
         if phase is Phase.WAIT or before.phase is Phase.WAIT:
             self.update.names[job.id] = job.name if phase is Phase.WAIT else None
         if new != old:
             self.update.jobs[job.id] = new
+        return new
 
     def _amounts(self, job: Job, before: TrackedJob, phase: Phase) -> Amounts:
         """Return the amounts that a job holds. One that is exiting may be listed with nothing, but holds it until the end in the history."""

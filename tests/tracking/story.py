@@ -1,12 +1,16 @@
 """A member who is polled once a minute, told in letters: listings and rows of the history in, waits, runs and counts out."""
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, Self
+
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.records import EndedJob, Job, JobListing, JobState
 from exporter.tracking.history import take_ends
 from exporter.tracking.machine import advance
-from exporter.tracking.model import MemberState, Update
+from exporter.tracking.model import Events, MemberState, Spell, Update
 
 START = 1_700_000_000.0
 STATES = {
@@ -97,3 +101,85 @@ class Story:
         self.disagreements += events.disagreements
         self.unaccounted += events.unaccounted
         self.cpu_seconds += events.resource_seconds[0]
+
+
+class Told(Story):
+    """A story of several jobs that also keeps its events as they are."""
+
+    def __init__(self, grace: float | None) -> None:
+        self.events: list[Events] = []
+        super().__init__(fresh=True, grace=grace)
+
+    def _apply(self, update: Any) -> None:
+        super()._apply(update)
+        self.events.append(update.events)
+
+    def spells(self, measure: str) -> list[tuple[Any, ...]]:
+        """Return id, start, end, queue and basis of each."""
+        found: list[Spell] = [spell for events in self.events for spell in getattr(events, measure)]
+        return sorted((spell.job_id, spell.start, spell.end, spell.queue, spell.basis) for spell in found)
+
+    @property
+    def amounts(self) -> list[float]:
+        return [sum(events.resource_seconds[index] for events in self.events) for index in range(3)]
+
+
+@dataclass(frozen=True)
+class Life:
+    """A job of one region, as it was; seconds after START. Lists show it for a while after its end, some with its times."""
+
+    job_id: str
+    submitted: int
+    waited: int
+    ran: int
+    shown: int
+    cpus: int
+    queue: str
+    state: JobState
+
+    @property
+    def started(self) -> int:
+        return self.submitted + self.waited
+
+    @property
+    def ended(self) -> int:
+        return self.started + self.ran
+
+    def listed(self, now: float, *, times: bool = False) -> tuple[Job, ...]:
+        if not self.submitted <= now < self.ended + self.shown:
+            return ()
+        state = JobState.QUEUED if now < self.started else JobState.RUNNING if now < self.ended else self.state
+        job = Job(self.job_id, "", state, allocated_cpus=self.cpus, queue=self.queue)
+        return (self._with_times(job, now) if times else job,)
+
+    @property
+    def row(self) -> EndedJob:
+        job = Job(self.job_id, "", self.state, allocated_cpus=self.cpus, queue=self.queue)
+        return EndedJob("test", "1", START + self.ended, self._with_times(job, self.ended))
+
+    def _with_times(self, job: Job, now: float) -> Job:
+        moments = {"submitted": self.submitted, "started": self.started, "ended": self.ended}
+        return replace(job, **{name: START + moment for name, moment in moments.items() if moment <= now})
+
+    @property
+    def wait(self) -> tuple[str, float, float, str, str]:
+        """Its wait as `Told.spells` has it."""
+        return self.job_id, START + self.submitted, START + self.started, self.queue, "reported"
+
+    @property
+    def run(self) -> tuple[str, float, float, str, str]:
+        return self.job_id, START + self.started, START + self.ended, self.queue, "reported"
+
+
+SECONDS = st.integers(1, 300)
+LIVES = st.builds(
+    Life,
+    st.sampled_from("123"),
+    SECONDS,
+    SECONDS,
+    SECONDS,
+    st.sampled_from([0, 200]),
+    st.integers(1, 4),
+    st.sampled_from(["comp", "gpu"]),
+    st.sampled_from([JobState.COMPLETED, JobState.FAILED]),
+)

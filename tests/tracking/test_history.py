@@ -1,17 +1,14 @@
 """Rows of the scheduler's history beside what polls see: each end counts once, by its row where one comes."""
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.records import EndedJob, Job, JobListing, JobState
-from exporter.tracking.model import Events, Spell
 from tests.tracking import story as stories
-from tests.tracking.story import START, STATES
+from tests.tracking.story import LIVES, START, STATES, Life, Told
 from tools.accuracy import Scenario, ended_jobs
 
 GRACE = 600.0
@@ -295,73 +292,6 @@ def test_ids_of_schedulers_that_lists_and_history_spell_differently_are_no_other
 # --- Whatever the polls saw -------------------------------------------------------------------------------------------
 
 
-class Told(stories.Story):
-    """A story of several jobs that also keeps its events as they are."""
-
-    def __init__(self, grace: float | None) -> None:
-        self.events: list[Events] = []
-        super().__init__(fresh=True, grace=grace)
-
-    def _apply(self, update: Any) -> None:
-        super()._apply(update)
-        self.events.append(update.events)
-
-    def spells(self, measure: str) -> list[tuple[Any, ...]]:
-        """Return id, start, end, queue and basis of each."""
-        found: list[Spell] = [spell for events in self.events for spell in getattr(events, measure)]
-        return sorted((spell.job_id, spell.start, spell.end, spell.queue, spell.basis) for spell in found)
-
-    @property
-    def amounts(self) -> list[float]:
-        return [sum(events.resource_seconds[index] for events in self.events) for index in range(3)]
-
-
-@dataclass(frozen=True)
-class Life:
-    """A job of one region, as it was; seconds after START. Lists show it for a while after its end."""
-
-    job_id: str
-    submitted: int
-    waited: int
-    ran: int
-    shown: int
-    cpus: int
-    queue: str
-    state: JobState
-
-    @property
-    def started(self) -> int:
-        return self.submitted + self.waited
-
-    @property
-    def ended(self) -> int:
-        return self.started + self.ran
-
-    def listed(self, now: float) -> tuple[Job, ...]:
-        if not self.submitted <= now < self.ended + self.shown:
-            return ()
-        state = JobState.QUEUED if now < self.started else JobState.RUNNING if now < self.ended else self.state
-        return (Job(self.job_id, "", state, allocated_cpus=self.cpus, queue=self.queue),)
-
-    @property
-    def row(self) -> EndedJob:
-        times = {"submitted": at(self.submitted), "started": at(self.started)}
-        job = Job(self.job_id, "", self.state, allocated_cpus=self.cpus, queue=self.queue, **times)  # type: ignore[arg-type]
-        return EndedJob("test", "1", START + self.ended, job)
-
-
-SECONDS = st.integers(1, 300)
-LIVES = st.builds(
-    Life,
-    st.sampled_from("123"),
-    SECONDS,
-    SECONDS,
-    SECONDS,
-    st.sampled_from([0, 200]),
-    st.integers(1, 4),
-    st.sampled_from(["comp", "gpu"]),
-    st.sampled_from([JobState.COMPLETED, JobState.FAILED]),
-)
 # "!" is a poll that fails, "/" an incomplete one, which leaves out the first job.
 POLLS = st.lists(st.sampled_from([".", ".", ".", "/.", "!.", "!!!!!!."]), min_size=6, max_size=10).map("".join)
 
@@ -378,13 +308,8 @@ def test_rows_make_it_exact_whatever_polls_saw(lives: list[Life], polls: str, mi
         if kind != "!":
             told.take(JobListing(tuple(jobs[kind == "/" :]), rejected=int(kind == "/")))
         told.rows(*(life.row for life in lives if life.ended + 60 * minutes <= now))
-    lives.sort(key=lambda life: life.job_id)
-    assert told.spells("waits") == [
-        (each.job_id, at(each.submitted), at(each.started), each.queue, "reported") for each in lives
-    ]
-    assert told.spells("runs") == [
-        (each.job_id, at(each.started), at(each.ended), each.queue, "reported") for each in lives
-    ]
+    assert told.spells("waits") == sorted(life.wait for life in lives)
+    assert told.spells("runs") == sorted(life.run for life in lives)
     assert told.amounts[0] == sum(life.cpus * life.ran for life in lives)
     assert told.finished == Counter(life.state for life in lives)
     assert (told.censored, told.disagreements) == ({}, 0)

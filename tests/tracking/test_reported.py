@@ -1,11 +1,14 @@
 """The scheduler's own times beside what polls see: they are preferred, as long as they fit."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exporter.records import Job, JobState
-from tests.tracking.story import START, Story
+from exporter.records import Job, JobListing, JobState
+from tests.tracking.story import LIVES, START, Life, Story, Told
 
 HOUR = 3600.0
 # The polls of a job that waits and runs: listed at the ends of the 1st, 2nd, 3rd, ... minute after a poll without it.
@@ -151,18 +154,22 @@ def test_a_job_that_moves_to_another_queue_is_counted_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("polls", "times", "wait", "run"),
+    ("polls", "times", "wait", "run", "held"),
     [
-        ("C", Times(10, 20, 50), 10, 30),
-        ("E C", Times(10, 20, 50), 10, 30),
-        ("Q C", Times(10, 70, 100), 60, 30),
-        ("Q E C", Times(10, 70, 100), 60, 30),
+        ("C", Times(10, 20, 50), 10, 30, 30),
+        ("Q C", Times(10, 70, 100), 60, 30, 30),
+        # As long as it is listed, an exiting job holds what it held.
+        ("E C", Times(10, 20, 50), 10, 30, 60 - 20),
+        ("Q E C", Times(10, 70, 100), 60, 30, 120 - 70),
     ],
 )
-def test_a_run_between_two_polls_is_known_by_its_times(polls: str, times: Times, wait: float, run: float) -> None:
+def test_a_run_between_two_polls_is_known_by_its_times(
+    polls: str, times: Times, wait: float, run: float, held: float
+) -> None:
     measured = follow(polls, times)
     assert (measured.waits, measured.runs) == ([(wait, "reported")], [(run, "reported")])
     assert (measured.censored, measured.disagreements) == ({}, 0)
+    assert measured.cpu_seconds == 4 * held
 
 
 def test_a_job_that_was_over_at_the_first_poll_or_was_cancelled_while_it_waited_did_not_run() -> None:
@@ -196,3 +203,23 @@ def test_a_job_that_is_requeued_waits_and_runs_twice(
             ended=START + submitted if exiting and submitted > 10 else None,
         )
     assert (story.waits, story.runs) == (waits, runs)
+
+
+# At most two polls in a row fail: the time between two lists is accounted for as a whole.
+FAILURES = st.lists(st.sampled_from([".", ".", ".", "!.", "!!."]), min_size=6, max_size=10).map("".join)
+
+
+@given(st.lists(LIVES, max_size=3, unique_by=lambda life: life.job_id), FAILURES)
+def test_times_of_lists_make_it_exact_whatever_polls_saw(lives: list[Life], polls: str) -> None:
+    lives = [replace(life, shown=200) for life in lives]
+    told = Told(None)
+    for kind in f"..{polls}{'.' * 15}":
+        if kind != "!":
+            now = told.at - START
+            told.take(JobListing(tuple(job for life in lives for job in life.listed(now, times=True))))
+        told.at += 60
+    assert told.spells("waits") == sorted(life.wait for life in lives)
+    assert told.spells("runs") == sorted(life.run for life in lives)
+    assert told.amounts[0] == pytest.approx(sum(life.cpus * life.ran for life in lives))
+    assert told.finished == Counter(life.state for life in lives)
+    assert (told.censored, told.disagreements) == ({}, 0)

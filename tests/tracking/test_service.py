@@ -349,3 +349,63 @@ async def test_ends_of_known_users_are_counted_and_how_far_the_history_was_read_
     assert await service.take_ends("never there", rows, 5.0) == 0
     await is_kept(service, state_file)
     assert (await loaded(state_file)).marks == {KEY.source: time_of(2), "never there": 5.0}
+
+
+def row_of(user: str, number: int, ended_at: float) -> EndedJob:
+    """Return the end of a job that ran for a minute, after it had waited for another one."""
+    times = {"submitted": ended_at - 120, "started": ended_at - 60}
+    job = Job(str(number), "", JobState.COMPLETED, **times)  # type: ignore[arg-type]  # by their names
+    return EndedJob(user, "1", ended_at, job)
+
+
+async def test_an_end_waits_for_its_row_where_there_is_a_history_until_it_turns_out_that_there_is_none() -> None:
+    service = await started(None)
+    service.graces = {KEY.source: 1000 * INTERVAL}
+    elsewhere = KEY._replace(source="xian")
+    for key in (KEY, elsewhere):
+        await polled(service, range(1, 10), key)
+    counts = [service.member(key).finished["completed"] for key in (KEY, elsewhere)]
+    assert counts == [0, ended_by(9)]
+    service.history_is_missing(KEY.source)
+    await polled(service, range(10, 11))
+    assert ended(service) == ended_by(10), "what waited counts, too"
+    await service.take_ends(KEY.source, [], time_of(10))
+    await polled(service, range(11, 15))
+    assert ended(service) == ended_by(10), "there is one after all"
+
+
+async def test_rows_count_for_members_that_are_configured_or_remembered_each_in_its_source() -> None:
+    service = await started(None)
+    bob, elsewhere = KEY._replace(user="bob"), KEY._replace(source="xian")
+    service.forget_members([bob, elsewhere])
+    await polled(service, range(1, 2))
+    rows = [row_of(user, number, time_of(-5)) for user in ("test", "bob", "stranger") for number in (901, 902)]
+    assert await service.take_ends(KEY.source, rows, time_of(1)) == 0
+    assert {key: service.member(key).finished["completed"] for key in (KEY, bob, elsewhere)} == {
+        KEY: 2,
+        bob: 2,
+        elsewhere: 0,
+    }
+    assert service.group(KEY.source, KEY.group_id).queues[""].runs.count == 4
+
+
+async def test_times_in_rows_that_cannot_be_are_reported_for_all_members_together() -> None:
+    service = await started(None)
+    bob = KEY._replace(user="bob")
+    service.forget_members([KEY, bob])
+    future = [row_of(user, number, time_of(10**6)) for user in ("test", "bob") for number in (901, 902)]
+    assert await service.take_ends(KEY.source, future, time_of(1)) == 4
+    assert await service.take_ends(KEY.source, future, time_of(1)) == 0, "each once"
+
+
+async def test_a_row_is_counted_by_the_service_s_own_time() -> None:
+    """What came before the polls may still see it waits for as long as the grace, and no longer."""
+    service = await started(None)
+    clock = service._clock
+    assert isinstance(clock, SettableClock)
+    service.graces = {KEY.source: 10 * INTERVAL}
+    await service.observe(KEY, JobListing((Job("901", "", JobState.RUNNING),)), time_of(0), INTERVAL)
+    for poll, finished in ((0, 0), (9, 0), (10, 1)):
+        clock.seconds = poll * INTERVAL
+        await service.take_ends(KEY.source, [row_of("test", 901, time_of(0) + 1)], time_of(poll))
+        assert ended(service) == finished
