@@ -19,8 +19,10 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
+def heard() -> Iterator[Heard]:
+    made = Heard()
+    yield made
+    assert made.wrong_flips == []
 
 
 @pytest.fixture

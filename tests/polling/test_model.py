@@ -159,6 +159,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert {status.key: status.up for status in self.scheduler.statuses} == {k: v.up for k, v in self.known.items()}
 
     @invariant()
+    def changes_of_health_are_told_as_such(self) -> None:
+        assert self.heard.wrong_flips == []
+
+    @invariant()
     def a_source_answers_when_one_of_its_targets_does(self) -> None:
         self.take_in_what_was_heard()
         for source in {key.source for key in self.known}:

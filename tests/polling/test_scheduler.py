@@ -134,6 +134,41 @@ async def test_targets_that_are_polled_together_are_due_at_the_same_moments_also
     assert in_step[1:] == [in_step[0]] * 2
 
 
+@pytest.mark.parametrize(("seconds", "gap"), [(0.0, 60), (53.7, 60), (54.3, 120), (61.0, 120)])
+async def test_a_poll_that_ends_shortly_before_a_shared_moment_waits_for_the_next_one(
+    scheduler: Scheduler, clock: FakeClock, seconds: float, gap: float
+) -> None:
+    """All the others have their answer shortly after it."""
+    target = Played(clock, together="lab", seconds=seconds)
+    update(scheduler, target)
+    await clock.advance(1000)
+    assert target.gaps[1:] == pytest.approx([gap] * len(target.gaps[1:]))
+    assert len(target.gaps) >= 7
+
+
+async def test_a_pause_ends_at_the_next_moment_of_targets_that_are_polled_together(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
+    """One that the upstream asked for, one after failures, and one that a success of the same source ends."""
+    steady = Played(clock, source="xian", together="lab")
+    polite = Played(clock, source="harbin", together="lab", error=ThrottledError("slow down", retry_after=300.0))
+    first, other = (Played(clock, name, together="lab", error=DOWN) for name in "ab")
+    update(scheduler, steady, polite, first, other)
+    await clock.advance(4000)
+    phase = steady.started[1] % 60
+    for each in (polite, first, other):
+        off = [(moment - phase) % 60 for moment in each.started[1:]]
+        assert all(min(rest, 60 - rest) < 1e-3 for rest in off)
+    assert 300 <= polite.gaps[0] < 360
+    assert 30 <= first.gaps[0] < 90
+    polls = len(other.started)
+    first.error = other.error = None
+    scheduler.poll_soon([first.key])
+    await clock.advance(62)
+    assert len(other.started) == polls + 1
+    assert min((other.started[-1] - phase) % 60, 60 - (other.started[-1] - phase) % 60) < 1e-3
+
+
 async def test_how_long_a_poll_took_is_reported(scheduler: Scheduler, clock: FakeClock, heard: Heard) -> None:
     update(scheduler, Played(clock, seconds=2.5))
     await clock.advance(10)
@@ -464,7 +499,12 @@ async def test_a_shorter_interval_takes_effect_within_it(scheduler: Scheduler, c
     await clock.advance(2)
     new = Played(clock, interval=10.0)
     update(scheduler, new)
-    await clock.advance(10)
+    assert clock.pending == pytest.approx([10.0])
+    await clock.advance(4)
+    update(scheduler, Played(clock, interval=20.0))
+    assert clock.pending == pytest.approx([6.0]), "a longer one delays nothing"
+    update(scheduler, new)
+    await clock.advance(6)
     assert len(new.started) == 1
 
 

@@ -18,13 +18,20 @@ class Heard:
         self.sources: list[tuple[str, SourceStatus]] = []
         self.expirations: list[TargetKey] = []
         self.removals: list[TargetKey] = []
+        # Changes of health that were not told as such, or were none. `of_last` is what was told last.
+        self.wrong_flips: list[TargetKey] = []
+        self.of_last: dict[TargetKey, tuple[bool | None, bool, bool]] = {}
 
     def polled(self, key: TargetKey, seconds: float, error: PollError | None) -> None:
         self.polls.append((key, error))
         self.seconds.append(seconds)
 
-    def health_changed(self, status: TargetStatus, *, flipped: bool) -> None:  # noqa: ARG002 - a change is a change
+    def health_changed(self, status: TargetStatus, *, flipped: bool) -> None:
         self.health.append((status.key, status.up, status.stale))
+        before, now = self.of_last.get(status.key, (None, False, False)), (status.up, status.stale, status.absent)
+        if flipped != (before != now):
+            self.wrong_flips.append(status.key)
+        self.of_last[status.key] = now
 
     def source_changed(self, source: str, status: SourceStatus) -> None:
         self.sources.append((source, status))
@@ -34,6 +41,7 @@ class Heard:
 
     def removed(self, key: TargetKey) -> None:
         self.removals.append(key)
+        self.of_last.pop(key, None)
 
 
 @dataclass
