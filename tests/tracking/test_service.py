@@ -399,7 +399,7 @@ async def test_times_in_rows_that_cannot_be_are_reported_for_all_members_togethe
 
 
 async def test_a_row_is_counted_by_the_service_s_own_time() -> None:
-    """What came before the polls may still see it waits for as long as the grace, and no longer."""
+    """A row that comes before polls tell of its end waits for as long as the grace, and no longer."""
     service = await started(None)
     clock = service._clock
     assert isinstance(clock, SettableClock)
