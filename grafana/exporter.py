@@ -47,27 +47,37 @@ def each(name: str, *, by: str = "source, collector", window: str = "$__rate_int
     return f"sum by ({by}) (increase({name}{{{OF_SOURCE}}}[{window}]))"
 
 
+# A region without a target that works is one line, unless it has a few targets only.
+EACH = "max by (source, collector, target)"
+UP = f"hpc_exporter_target_up{{{OF_SOURCE}}}"
+DEAD = f"(count by (source) ({EACH} ({UP})) > 3 and on (source) max by (source) ({UP}) == 0)"
+ALL_OF_IT = f'label_replace(count_values by (source) ("target", {DEAD}), "target", "× $1", "target", "(.+)")'
+
+
+def of_failing(each: str, of_region: str) -> str:
+    """Return a query with a series for each target that fails, and one for each region whose targets all do."""
+    return f"({each}) unless on (source) {DEAD} or max by (source) ({of_region}) * on (source) group_right () {ALL_OF_IT}"
+
+
+TROUBLE = f"{EACH} (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, collector, target) (1 - {UP})) > 0"
+NO_SUCCESS = f"time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}"
 FAILED_FOR = Text("No success for", "距上次成功")
 STATE, LOADED = Text("State", "状态"), Text("Loaded for", "配置已加载")
 FAILING = table(
     Text("What does not work?", "哪些目标异常？"),
-    "Targets whose last poll failed, and for how long there was no success. Missing: its data was too old and was "
-    "removed. The reason is in the graph beside, the message in /api/v1/status; see the runbook HPCTargetFailing.",
-    "最近一次轮询失败的目标及距上次成功的时间。“缺失”表示数据过旧已移除。原因见右图，详情见 /api/v1/status 与处理手册 HPCTargetFailing。",
+    "Targets whose last poll failed, and for how long there was no success; a region whose targets all fail is one line "
+    "with their number. Missing: its data was too old and was removed. The reason is in the graph beside, the message in "
+    "/api/v1/status; see the runbook HPCTargetFailing.",
+    "最近一次轮询失败的目标及距上次成功的时间；所有目标都失败的区域只占一行，并给出目标数。“缺失”表示数据过旧已移除。"
+    "原因见右图，详情见 /api/v1/status 与处理手册 HPCTargetFailing。",
     [
-        (
-            STATE,
-            (
-                f"max by (source, collector, target) (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, collector, target) "
-                f"(1 - hpc_exporter_target_up{{{OF_SOURCE}}})) > 0"
-            ),
-        ),
+        (STATE, of_failing(TROUBLE, TROUBLE)),
         *named("source", "collector", "target"),
+        # Of a region it is the last success of any target.
         (
             FAILED_FOR,
-            (
-                f"max by (source, collector, target) (time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}) "
-                f"and on (source, collector, target) hpc_exporter_target_up{{{OF_SOURCE}}} == 0"
+            of_failing(
+                f"{EACH} ({NO_SUCCESS}) and on (source, collector, target) {UP} == 0", f"min by (source) ({NO_SUCCESS})"
             ),
         ),
     ],

@@ -92,7 +92,7 @@ PROBLEMS = table(
         override(
             PROBLEM,
             mappings=values(
-                none=(Text("Nothing is wrong", "没有问题"), BLUE),
+                **{problems.NONE: (Text("Nothing is wrong", "没有问题"), BLUE)},
                 **{alert: (name, SKY) for alert, name in problems.NAMES.items()},
             ),
             links=[

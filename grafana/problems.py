@@ -41,6 +41,8 @@ NAMES: Final = {
     "HPCOctopusBacklogGrowing": Text("Backlog grows", "积压增长"),
     "HPCUnknownStates": Text("Unknown job states", "未知作业状态"),
 }
+# Stands for no problem. It opens a page like each problem, that of all runbooks.
+NONE: Final = "README"
 SEVERITIES: Final = {
     "critical": (3, Text("critical", "严重"), VERMILION),
     "warning": (2, Text("warning", "警告"), ORANGE),
@@ -79,7 +81,7 @@ def expression() -> str:
         for alert, rule in rules().items()
         if alert in NAMES
     )
-    return f'{found} or on () label_replace(vector(0), "problem", "none", "", "")'
+    return f'{found} or on () label_replace(vector(0), "problem", "{NONE}", "", "")'
 
 
 def _labelled(alert: str, condition: str) -> str:

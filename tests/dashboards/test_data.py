@@ -15,6 +15,7 @@ from exporter.cli.http_client import Access
 from exporter.cli.report_sources import Period, from_prometheus
 from exporter.simulator import SimJob, Simulator, State
 from exporter.tracking.totals import BUCKETS
+from grafana import problems
 from tests.dashboards.boards import ENGLISH, filled_in, panels, targets, variables
 from tests.e2e.real import real_part
 from tests.rules.test_rules import ALERTS, RECORDINGS, THRESHOLDS
@@ -92,9 +93,9 @@ def prometheus(bad_day: Past, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_every_query_of_every_panel_returns_data(prometheus: PastPrometheus) -> None:
     """On a bad day, on which every kind of thing happens, of several exporters that share the targets."""
-    problems = prometheus.at_the_end(overview("What is wrong right now?"))
+    wrong = prometheus.at_the_end(overview("What is wrong right now?"))
     assert without_data(prometheus) == []
-    assert {dict(labels)["problem"] for labels in problems} >= {
+    assert {dict(labels)["problem"] for labels in wrong} >= {
         "HPCDataStale",
         "HPCTokenExpiring",
         "HPCApiThrottled",
@@ -104,7 +105,7 @@ def test_every_query_of_every_panel_returns_data(prometheus: PastPrometheus) -> 
     }
     # A user's trouble is the user's; that of all is not repeated for each. (Labels that are empty leave blanks, which a
     # browser draws as one.)
-    troubles = {(of["problem"], of["where"], " ".join(of.get("what", "").split())) for of in map(dict, problems)}
+    troubles = {(of["problem"], of["where"], " ".join(of.get("what", "").split())) for of in map(dict, wrong)}
     assert ("HPCDataStale", "kunshan", "alice queue_jobs") in troubles
     assert ("HPCRegionDown", "xian", "") in troubles
     assert not [trouble for trouble in troubles if trouble[:2] == ("HPCDataStale", "xian")]
@@ -174,6 +175,34 @@ def test_a_full_queue_is_not_open_and_an_account_in_arrears_has_no_days_left(bad
         assert shown("en/hpc-submitting", "All queues", 0, "queue") == {"room": 1, "full": 2, "closed": 0, "unknown": 1}
         assert shown("en/hpc-submitting", "Most free cores", 0, "queue") == {"room": 4, "full": 0}
         assert shown("en/hpc-lasting", "Money: how many days are left?", 0, "account") == {"owes": 0}
+
+
+def test_a_region_that_is_dead_is_one_line_in_the_table_of_failing_targets(bad_day: Past, tmp_path: Path) -> None:
+    """Not one of few targets, of which each is told, nor one where something works."""
+    regions = {"dead": (0, 0, 0, 0, 0), "small": (0, 0, 0), "partly": (1, 0, 0, 0, 0)}
+    samples = [
+        f'hpc_exporter_target_{name}{{source="{region}",collector="member_jobs",target="u{number}"}}={value}'
+        for region, targets in regions.items()
+        for number, up in enumerate(targets)
+        for name, value in (
+            ("up", up),
+            ("stale", int(region == "dead" and number == 1)),
+            ("last_success_timestamp_seconds", END - 60 * (number + 1)),
+        )
+    ]
+    with remembering(replace(bad_day, record=Gauges(samples)), tmp_path) as prometheus:
+
+        def shown(column: int) -> dict[tuple[str, str], float]:
+            title = "What does not work?"
+            asked = [target["expr"] for panel, target in targets(ENGLISH["en/hpc-exporter"]) if panel == title]
+            found = prometheus.at_the_end(filled_in(asked[column], 3600))
+            return {(of["source"], of["target"]): value for labels, value in found.items() for of in [dict(labels)]}
+
+        each = {("small", f"u{n}"): 60.0 * (n + 1) for n in range(3)} | {
+            ("partly", f"u{n}"): 60.0 * (n + 1) for n in range(1, 5)
+        }
+        assert shown(0) == dict.fromkeys(each, 1.0) | {("dead", "× 5"): 2}
+        assert shown(1) == each | {("dead", "× 5"): 60}
 
 
 def alone(expression: str) -> str:
@@ -271,7 +300,7 @@ def test_the_overview_tells_the_truth(tmp_path: Path) -> None:
         used, unused = sum(each[0] for each in cores), sum(each[1] for each in cores)
         assert shown("Cores in use") == pytest.approx(used / (used + unused))
         assert [dict(labels) for labels in prometheus.at_the_end(overview("What is wrong right now?"))] == [
-            {"problem": "none"}
+            {"problem": problems.NONE}
         ]
 
 

@@ -16,7 +16,7 @@ from grafana.boards import BOARDS as SOURCES
 from grafana.boards import in_language
 from grafana.colours import STATE_COLOURS
 from grafana.duplicates import counted_once
-from tests.dashboards.boards import BOARDS, ENGLISH, PROVISIONED, expressions, panels, targets, variables
+from tests.dashboards.boards import BOARDS, ENGLISH, PROVISIONED, ROOT, expressions, panels, targets, variables
 from tests.rules.test_rules import ALERTS, THRESHOLDS
 from tests.rules.test_rules import RECORDINGS as RECORDED
 from tests.support.promql import families_in, metrics_in, strangers_in
@@ -222,6 +222,21 @@ def test_the_list_of_problems_knows_every_alert_that_a_user_can_do_something_abo
         "HPCSeriesDropped",
         "HPCWaitBoundFailing",
     }
+
+
+def test_a_click_on_a_line_of_the_list_of_problems_opens_a_page_that_exists() -> None:
+    for name in ("en/hpc-overview", "zh/hpc-overview"):
+        (of,) = (
+            {each["id"]: each["value"] for each in override["properties"]}
+            for panel in panels(BOARDS[name])
+            for override in panel["fieldConfig"]["overrides"]
+            if "links" in {each["id"] for each in override["properties"]}
+        )
+        (link,) = of["links"]
+        opened = {link["url"].replace("${__data.fields.problem}", shown) for shown in of["mappings"][0]["options"]}
+        assert len(opened) == len(problems.NAMES) + 1
+        for page in opened:
+            assert (ROOT / page.removeprefix("https://github.com/hpc-exporter/hpc-exporter/blob/main/")).is_file(), page
 
 
 def test_every_state_has_its_colour() -> None:
