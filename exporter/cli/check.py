@@ -51,6 +51,8 @@ REACHED: Final = ("address", "connection", "TLS")
 CONNECTED: Final = (UpstreamTimeoutError, UpstreamConnectionError)
 # The collector of requests of a login.
 LOGIN: Final = "token"
+# The beginning of the errors of a login; what follows is the account, and after " failed: " the reason.
+OF_LOGIN: Final = "the login of "
 FROZEN: Final = "10007"  # SCNet's code of a user who is frozen
 TRY_LATER: Final = "try again later; if it stays, tell the region's support"
 
@@ -212,15 +214,27 @@ def _shared(failed: Sequence[tuple[CheckResult, Finding]]) -> list[str]:
     """Return a line for each failure; of many alike, one that names the first, with the advice for that one."""
     alike: defaultdict[object, list[tuple[CheckResult, Finding]]] = defaultdict(list)
     for result, finding in failed:
-        # Each credential takes another cure.
-        credential = result.credential if finding.step in ("login", "permission") else ""
-        alike[result.key.source, finding.step, finding.reason, credential].append((result, finding))
+        alike[_trouble(result, finding)].append((result, finding))
     lines = []
     for found in alike.values():
         first, finding = found[0]
+        sources = {result.key.source for result, _ in found}
         several = f"{first.key.source}: {len(found):,} targets, the first {_name(first.key[1:])}"
+        if len(sources) > 1:
+            several = f"{len(found):,} targets of {len(sources):,} sources, the first {_name(first.key)}"
         lines += _each(found) if len(found) <= ALIKE else [_line(first, finding, several)]
     return lines
+
+
+def _trouble(result: CheckResult, finding: Finding) -> object:
+    """Return what failures have in common that take the same cure."""
+    if result.error is not None and result.error.unreached in ("address", "connection"):
+        # That of the host which the reason names, whatever needs it.
+        said = finding.reason
+        return finding.step, said.partition(" failed: ")[2] if said.startswith(OF_LOGIN) else said
+    # Each credential takes another cure.
+    credential = result.credential if finding.step in ("login", "permission") else ""
+    return result.key.source, finding.step, finding.reason, credential
 
 
 def _name(labels: Iterable[str]) -> str:
@@ -287,7 +301,7 @@ def _unreachable(step: Reach, address: Address) -> str:
 def _of_error(result: CheckResult, error: PollError, now: float) -> Finding:
     """Return the finding for a failed poll."""
     reason = str(error).removesuffix(NOT_REPEATED.en)
-    if reason.startswith("the login of "):
+    if reason.startswith(OF_LOGIN):
         return Finding("login", reason, _login_advice(result, error))
     if error.unreached is not None:
         # Where a certificate is not accepted, the error says the remedy itself.

@@ -239,3 +239,27 @@ async def test_failures_come_first_and_those_alike_share_a_line(region: Scripted
     region.answers["queue_jobs"] = envelope(None, "10001")
     result = await command("check", "--online", "--verbose")
     assert [line[:6].strip() for line in result.stdout.splitlines()[1:-1]] == ["FAILED"] * 5 + ["ok"] * 2
+
+
+async def test_a_host_that_many_sources_need_is_one_line(tmp_path: Path) -> None:
+    nothing_listens = "http://127.0.0.1:9"
+    accounts = [
+        {"name": f"a{number}", "user": f"u{number}", "access_key": f"key-of-{number}", "secret_key": f"secret-of-{number}",
+         "token_url": nothing_listens, "url": nothing_listens, "collect": ["account"]}
+        for number in range(5)
+    ]  # fmt: skip
+    projects = [
+        {"name": f"p{number}", "base_url": nothing_listens, "project_id": "1", "token": f"token-of-{number}",
+         "queues": [{"queue_type": "INTERNAL"}, {"queue_type": "RESIM"}]}
+        for number in range(2)
+    ]  # fmt: skip
+    text = json.dumps({"accounts": accounts, "octopus": projects})
+    result = await Command(tmp_path, text)("check", "--online")
+    _, of_projects, of_accounts, summary = result.stdout.splitlines()
+    assert of_projects.startswith(
+        "FAILED  4 targets of 2 sources, the first p0 queuing_jobs INTERNAL: address ok, connection FAILED: cannot connect"
+    )
+    assert of_accounts.startswith(
+        "FAILED  5 targets of 5 sources, the first a0 account: login FAILED: the login of account a0 failed: cannot connect"
+    )
+    assert summary == "0 of 9 targets work"
