@@ -56,7 +56,9 @@ ALL_OF_IT = f'label_replace(count_values by (source) ("target", {DEAD}), "target
 
 def of_failing(each: str, of_region: str) -> str:
     """Return a query with a series for each target that fails, and one for each region whose targets all do."""
-    return f"({each}) unless on (source) {DEAD} or max by (source) ({of_region}) * on (source) group_right () {ALL_OF_IT}"
+    return (
+        f"({each}) unless on (source) {DEAD} or max by (source) ({of_region}) * on (source) group_right () {ALL_OF_IT}"
+    )
 
 
 TROUBLE = f"{EACH} (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, collector, target) (1 - {UP})) > 0"

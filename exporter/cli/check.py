@@ -227,7 +227,7 @@ def _shared(failed: Sequence[tuple[CheckResult, Finding]]) -> list[str]:
 
 
 def _trouble(result: CheckResult, finding: Finding) -> object:
-    """Return what failures have in common that take the same cure."""
+    """Return a key that is equal for failures with the same cure."""
     if result.error is not None and result.error.unreached in ("address", "connection"):
         # That of the host which the reason names, whatever needs it.
         said = finding.reason

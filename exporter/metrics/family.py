@@ -18,7 +18,7 @@ class Sample(NamedTuple):
     value: float | None
 
 
-# The Chinese of the most frequent "Absent while nothing recent is known."
+# The Chinese of the most frequent "Absent while there is no recent data."
 NOTHING_RECENT: Final = Text("", "没有近期数据。")
 
 

@@ -20,7 +20,7 @@ _SOURCE: Final = ("source",)
 _COLLECTOR: Final = ("source", "collector")
 _NEVER: Final = Text("never.", "不会缺失。")
 _DECLARED: Final = Text(
-    "never, for an endpoint that is polled: it is there at 0 from the start.",
+    "never, for an endpoint that is polled: present at 0 from the start.",
     "只要该接口被轮询就不会缺失：从一开始就是 0。",
 )
 _NOT_RENEWED: Final = Text("for a source whose tokens are not renewed.", "该来源只有不会自动更新的令牌。")
@@ -29,8 +29,8 @@ _AFTER_FIRST: Final = Text("until the first of its kind.", "第一次发生之�
 BUILD_INFO: Final = gauge(
     "hpc_exporter_build_info",
     ("version", "revision", "python_version"),
-    "What is running: the exporter's version, source revision and Python version; always 1.",
-    zh="正在运行的程序：版本、源代码版本和 Python 版本，恒为 1。",
+    "Version, source revision and Python version of the exporter; always 1.",
+    zh="exporter 的版本、源代码版本和 Python 版本，恒为 1。",
     absent=_NEVER,
 )
 
@@ -45,56 +45,56 @@ POLL_INTERVAL: Final = gauge(
 POLLS: Final = counter(
     "hpc_exporter_polls_total",
     _COLLECTOR,
-    "Polls that ended, successful or not. A poll can take several requests.",
-    zh="已结束的轮询，不论成败。一次轮询可能需要多个请求。",
+    "Completed polls, successful or not. A poll can take several requests.",
+    zh="已完成的轮询次数，不论成败。一次轮询可能需要多个请求。",
     absent=_DECLARED,
 )
 
 POLL_FAILURES: Final = counter(
     "hpc_exporter_poll_failures_total",
     (*_COLLECTOR, "reason"),
-    "Polls that failed after all their retries, by reason.",
-    zh="重试之后仍然失败的轮询，按原因分。",
+    "Polls that failed after all retries, by reason.",
+    zh="重试之后仍然失败的轮询次数，按原因分。",
     absent=_DECLARED,
 )
 
 POLL_DURATION: Final = histogram(
     "hpc_exporter_poll_duration_seconds",
     _COLLECTOR,
-    "Duration of a poll in seconds, successful or not, with its retries and waits.",
-    zh="一次轮询的用时（秒），不论成败，包括重试和等待。",
+    "Duration of polls in seconds, successful or not, including retries and rate limiting.",
+    zh="轮询耗时（秒），不论成败，包括重试和限速等待。",
     absent=_DECLARED,
 )
 
 API_REQUESTS: Final = counter(
     "hpc_exporter_api_requests_total",
     (*_COLLECTOR, "code"),
-    "HTTP requests sent upstream, by status code of the answer; none where no answer came.",
-    zh="发往上游的 HTTP 请求，按响应的状态码分；没有响应的为 none。",
+    "HTTP requests sent upstream, by status code of the response; none without a response.",
+    zh="发往上游的 HTTP 请求数，按响应状态码分；没有响应的为 none。",
     absent=_AFTER_FIRST,
 )
 
 API_ERRORS: Final = counter(
     "hpc_exporter_api_errors_total",
     (*_COLLECTOR, "api_code"),
-    "Answers in which the API itself reported an error, by its code; codes that no API page lists count as other.",
-    zh="接口自己报错的响应，按错误码分；接口文档没有列出的错误码记为 other。",
+    "API responses that reported an error, by the API's own error code; undocumented codes count as other.",
+    zh="接口返回错误的响应数，按接口错误码分；接口文档没有列出的错误码记为 other。",
     absent=_AFTER_FIRST,
 )
 
 API_RETRIES: Final = counter(
     "hpc_exporter_api_retries_total",
     _COLLECTOR,
-    "Further attempts after a transient failure within one poll.",
-    zh="一次轮询中遇到临时故障后的再次尝试。",
+    "Retries of requests after transient failures, within a poll.",
+    zh="单次轮询内因临时故障而重试的次数。",
     absent=_DECLARED,
 )
 
 TOKEN_EXPIRY: Final = gauge(
     "hpc_exporter_token_expiry_timestamp_seconds",
     ("source", "user"),
-    "Unix time at which the token now in use expires, in seconds; user is the token's owner, empty for the "
-    "region's own. Absent where it is unknown.",
+    "Unix time at which the token in use expires, in seconds; user is the token's owner, empty for the "
+    "region's own. Absent where the expiry is unknown.",
     zh="当前令牌过期的 Unix 时间（秒）；user 是令牌的所有者，区域自己的令牌为空。",
     absent=Text("", "过期时间未知。"),
 )
@@ -102,67 +102,67 @@ TOKEN_EXPIRY: Final = gauge(
 TOKEN_REFRESHES: Final = counter(
     "hpc_exporter_token_refreshes_total",
     _SOURCE,
-    "New tokens obtained, at the start or in place of an older one.",
-    zh="取得的新令牌，包括启动时的和替换旧令牌的。",
+    "Tokens obtained, at startup or to replace an older one.",
+    zh="取得新令牌的次数，包括启动时获取和替换旧令牌。",
     absent=_NOT_RENEWED,
 )
 
 TOKEN_REFRESH_FAILURES: Final = counter(
     "hpc_exporter_token_refresh_failures_total",
     _SOURCE,
-    "Attempts to obtain a new token that failed.",
-    zh="未能取得新令牌的尝试。",
+    "Failed attempts to obtain a token.",
+    zh="获取令牌失败的次数。",
     absent=_NOT_RENEWED,
 )
 
 UNKNOWN_STATES: Final = counter(
     "hpc_exporter_unknown_states_total",
     _COLLECTOR,
-    "States of jobs that the exporter does not know; such jobs are counted in the state unknown.",
-    zh="本程序不认识的作业状态；这些作业计入状态 unknown。",
+    "Job states that the exporter does not know; such jobs are counted in the state unknown.",
+    zh="无法识别的作业状态数；这些作业计入状态 unknown。",
     absent=_DECLARED,
 )
 
 TIME_DISAGREEMENTS: Final = counter(
     "hpc_exporter_time_disagreements_total",
     _COLLECTOR,
-    "Times that a scheduler reported and that were not used, because they do not fit what the polls saw: a start before a poll "
-    "saw the job waiting, or after one saw it running, by more than a minute; a start before the submission; a time in the "
-    "future.",
-    zh="调度系统报告、但与轮询所见不符而没有采用的时间：开始时间早于看到作业等待或晚于看到作业运行一分钟以上、早于提交时间，"
-    "或在将来。",
+    "Timestamps reported by a scheduler and not used because they contradict the polls: a start more than a minute before a poll "
+    "saw the job waiting, or after one saw it running; a start before the submission; a time in the future.",
+    zh="调度系统给出、但与轮询结果矛盾而未采用的时间戳数：开始时间比观测到作业等待早、或比观测到作业运行晚一分钟以上，"
+    "早于提交时间，或在未来。",
     absent=Text("for a collector whose jobs are not followed.", "该采集项的作业没有被跟踪。"),
 )
 
 RECORDS_REJECTED: Final = counter(
     "hpc_exporter_records_rejected_total",
     _COLLECTOR,
-    "What was left out of otherwise good answers: records without a usable id or name, and single values "
-    "that make no sense. Their jobs are counted, sums with them are absent.",
-    zh="响应本身正常，但其中略去的内容：没有可用编号的记录，以及读不懂的单个值（其作业照常计数，含该值的合计不显示）。",
+    "Records without a usable id or name, and single values that cannot be read, left out of otherwise valid responses. "
+    "Such a record is missing from counts; a job with such a value is counted, and sums that need the value are absent.",
+    zh="从其余部分有效的响应中丢弃的内容：没有可用编号或名称的记录（不计入任何统计），以及无法解析的单个值（其作业照常计数，"
+    "依赖该值的合计缺失）。",
     absent=_DECLARED,
 )
 
 QUEUES_DROPPED: Final = counter(
     "hpc_exporter_queues_dropped_total",
     _SOURCE,
-    "Queues without jobs that are no longer shown at 0, because a user had more than 1000 of them.",
-    zh="不再以 0 显示的无作业队列：一个用户的这类队列超过 1000 个。",
+    "Queues without jobs that are no longer exposed at 0, because a user had more than 1000 of them.",
+    zh="不再以 0 提供的空队列数：同一用户的空队列超过 1000 个。",
     absent=Text("for a source without queue statistics.", "该来源没有队列统计。"),
 )
 
 TRACKED_JOBS: Final = gauge(
     "hpc_exporter_tracked_jobs",
     _SOURCE,
-    "Jobs that the tracker follows between polls.",
-    zh="跟踪器在两次轮询之间跟踪的作业数。",
+    "Jobs that the tracker follows from poll to poll.",
+    zh="跟踪器当前跟踪的作业数。",
     absent=Text("until a first list of the source was followed.", "尚未跟踪过该来源的作业列表。"),
 )
 
 STATE_FILE_WRITE_FAILURES: Final = counter(
     "hpc_exporter_state_file_write_failures_total",
     (),
-    "Writes of the tracker's state file that failed. Counting goes on in memory, and is lost with the process.",
+    "Failed writes of the tracker's state file. Counting continues in memory and is lost when the process ends.",
     zh="写入跟踪器状态文件失败的次数。计数在内存中继续，进程结束时丢失。",
     absent=_NEVER,
 )
@@ -170,56 +170,56 @@ STATE_FILE_WRITE_FAILURES: Final = counter(
 SERIES: Final = gauge(
     "hpc_exporter_series",
     (),
-    "Series in this answer of the exporter, all families together.",
-    zh="本次响应中的序列总数，包括所有指标。",
+    "Series in this scrape, of all metrics together.",
+    zh="本次抓取返回的序列总数，包括所有指标。",
     absent=_NEVER,
 )
 
 CONFIG_RELOAD_SUCCESSFUL: Final = gauge(
     "hpc_exporter_config_last_reload_successful",
     (),
-    "Whether the last attempt to load the configuration worked (1) or the one before it is still in use (0).",
-    zh="最近一次加载配置是成功（1），还是仍在使用之前的配置（0）。",
+    "Whether the last configuration reload attempt was successful (1) or the previous configuration is still in use (0).",
+    zh="最近一次加载配置是否成功：1 为成功，0 为失败，仍使用之前的配置。",
     absent=_NEVER,
 )
 
 CONFIG_RELOAD_TIMESTAMP: Final = gauge(
     "hpc_exporter_config_last_reload_success_timestamp_seconds",
     (),
-    "Unix time at which the configuration in use was loaded, in seconds.",
-    zh="加载当前配置的 Unix 时间（秒）。",
+    "Unix time of the last successful configuration reload, in seconds.",
+    zh="最近一次成功加载配置的 Unix 时间（秒）。",
     absent=_NEVER,
 )
 
 SHARD_ORDINAL: Final = gauge(
     "hpc_exporter_shard_ordinal",
     (),
-    "Number of this instance's shard of the targets, counted from 0.",
-    zh="本实例负责的分片的序号，从 0 开始。",
+    "Ordinal of this instance's shard, counted from 0.",
+    zh="本实例的分片序号，从 0 开始。",
     absent=_NEVER,
 )
 
 TOTAL_SHARDS: Final = gauge(
     "hpc_exporter_total_shards",
     (),
-    "Number of shards that the targets are divided into; 1 means that this instance polls all of them.",
-    zh="目标被分成的分片数；1 表示本实例轮询全部目标。",
+    "Number of shards that share the targets; 1 means that this instance polls all of them.",
+    zh="分片总数；1 表示本实例轮询全部目标。",
     absent=_NEVER,
 )
 
 TASK_RESTARTS: Final = counter(
     "hpc_exporter_task_restarts_total",
     ("task",),
-    "Background tasks that failed in an unforeseen way and were started again, by task.",
-    zh="后台任务因未预见的错误而失败并被重新启动的次数，按任务分。",
-    absent=Text("the task does not run.", "该任务没有运行。"),
+    "Restarts of background tasks after unexpected errors, by task.",
+    zh="后台任务因意外错误而重新启动的次数，按任务分。",
+    absent=Text("where the task does not run.", "该任务没有运行。"),
 )
 
 HTTP_REQUESTS: Final = counter(
     "hpc_exporter_http_requests_total",
     ("path", "code"),
-    "HTTP requests that the exporter answered, by path and status code; paths it does not serve count as other.",
-    zh="本程序回答的 HTTP 请求，按路径和状态码分；不提供的路径记为 other。",
+    "HTTP requests served by the exporter, by path and status code; paths that do not exist count as other.",
+    zh="exporter 处理的 HTTP 请求数，按路径和状态码分；不存在的路径记为 other。",
     absent=_AFTER_FIRST,
 )
 

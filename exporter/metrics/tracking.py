@@ -11,21 +11,21 @@ _GROUP: Final = ("hpc_cluster", "group")
 _QUEUE: Final = (*_GROUP, "queue")
 _MEMBER: Final = (*_GROUP, "user")
 _MEMBER_GONE: Final = Text(
-    "while nothing recent is known of the member; counting goes on when it is back.",
+    "while there is no recent data of the member; counting resumes with the next list.",
     "没有该成员的近期数据；恢复后接着计数。",
 )
 _GROUP_GONE: Final = Text(
-    "while nothing recent is known of any member of the group; counting goes on when one is back.",
+    "while there is no recent data of any member of the group; counting resumes with the next list.",
     "没有该组任何成员的近期数据；恢复后接着计数。",
 )
 
 JOB_TRANSITIONS: Final = counter(
     "hpc_job_transitions_total",
     (*_MEMBER, "from_state", "to_state"),
-    "Changes of a job's state from one poll to the next. From none: first listed; to gone: missing from two "
-    "complete listings. States that a job passed through between two polls are not seen.",
-    zh="相邻两次轮询之间作业状态的变化。从 none：首次列出；到 gone：连续两次完整列表中都没有。"
-    "两次轮询之间经过的状态看不到。",
+    "State changes of jobs from one poll to the next. from_state none: first listed; to_state gone: missing from two complete "
+    "lists. States that a job passes through between two polls are not seen.",
+    zh="相邻两次轮询之间作业状态的变化次数。from_state 为 none：首次列出；to_state 为 gone：连续两次完整列表中都没有。"
+    "两次轮询之间经过的状态观测不到。",
     absent=Text(
         f"before the first change between two states, which an increase therefore misses, and {_MEMBER_GONE.en}",
         f"两个状态之间第一次变化之前（因此 increase 看不到这第一次）；{_MEMBER_GONE.zh}",
@@ -35,11 +35,11 @@ JOB_TRANSITIONS: Final = counter(
 JOBS_FINISHED: Final = counter(
     "hpc_jobs_finished_total",
     (*_MEMBER, "outcome"),
-    "Jobs that ended, each job id once, at the first sight of its end. vanished_running and vanished_queued: "
-    "no longer listed, without an ended state seen; unknown: last seen in an unknown state; "
-    "completed means ended, not succeeded.",
-    zh="结束的作业，每个作业号在第一次看到结束时计一次。vanished_running 和 vanished_queued：不再列出，"
-    "也没有看到结束状态；unknown：最后一次看到时处于本程序不认识的状态；completed 表示结束，不表示成功。",
+    "Jobs that ended, by outcome; each job id is counted once, when its end is first seen. vanished_running and "
+    "vanished_queued: no longer listed, and no final state was seen; unknown: last seen in an unknown state; completed means "
+    "ended, not succeeded.",
+    zh="已结束的作业数，按结果分；每个作业号只在首次观测到结束时计一次。vanished_running 和 vanished_queued：不再列出，"
+    "且未观测到结束状态；unknown：最后一次观测到的状态未知；completed 表示结束，不代表成功。",
     absent=Text(
         f"{_MEMBER_GONE.en} Every outcome is there at 0 from the first list on.",
         f"{_MEMBER_GONE.zh}从第一次列表起，每种结局都从 0 开始。",
@@ -49,33 +49,33 @@ JOBS_FINISHED: Final = counter(
 JOB_OBSERVED_WAIT: Final = histogram(
     "hpc_job_observed_wait_seconds",
     _QUEUE,
-    "Time that jobs waited (queued, held, waiting, or suspended before the first run) until they ran, in seconds: by the "
-    "scheduler's own times where a collector tells them, else between the middles of the gaps between two polls, where each "
-    "wait is wrong by at most one such gap and a job submitted and started in one gap counts as 0. The queue is empty where "
-    "it is not known. See hpc_job_observations_total for the basis, hpc_job_observations_censored_total for what is not in here.",
-    zh="作业等待（排队、保留、等待其他作业，或首次运行前被挂起）到运行为止的时间（秒）：有采集项提供调度系统自己的时间时用它，"
-    "否则从一个轮询间隔的中点算到另一个的中点，误差不超过一个这样的间隔，在同一间隔内提交并开始运行的作业记为 0。"
-    "队列未知时 queue 为空。依据见 hpc_job_observations_total，没有计入的见 hpc_job_observations_censored_total。",
+    "Wait time of jobs (queued, held, waiting, or suspended before the first run) until they start, in seconds: by the "
+    "scheduler's own timestamps where a collector reports them, otherwise between the midpoints of the gaps between two polls, "
+    "with an error of at most one such gap; a job submitted and started within one gap counts as 0. The queue is empty where it "
+    "is unknown. See hpc_job_observations_total for the basis and hpc_job_observations_censored_total for jobs left out.",
+    zh="作业从等待（排队、保留、等待其他作业，或首次运行前被挂起）到开始运行的时间（秒）：采集项提供调度系统自身时间戳时以其为准，"
+    "否则取轮询间隔的中点，误差不超过一个间隔，同一间隔内提交并开始运行的作业记为 0。"
+    "队列未知时 queue 为空。测量依据见 hpc_job_observations_total，未计入的作业见 hpc_job_observations_censored_total。",
     absent=_GROUP_GONE,
 )
 
 JOB_OBSERVED_RUN: Final = histogram(
     "hpc_job_observed_run_seconds",
     _QUEUE,
-    "Time that jobs ran (running, or suspended meanwhile), in seconds: by the scheduler's own times where a collector tells "
-    "them, else between the middles of the gaps between two polls, where each run is wrong by at most one such gap and runs "
-    "that began and ended in one gap are not seen. The queue is empty where it is not known.",
-    zh="作业运行（含其间被挂起）的时间（秒）：有采集项提供调度系统自己的时间时用它，否则从一个轮询间隔的中点算到另一个的中点，"
-    "误差不超过一个这样的间隔，在同一间隔内开始并结束的运行看不到。队列未知时 queue 为空。",
+    "Run time of jobs (running, or suspended meanwhile), in seconds: by the scheduler's own timestamps where a collector "
+    "reports them, otherwise between the midpoints of the gaps between two polls, with an error of at most one such gap; a run "
+    "that starts and ends within one gap is not seen. The queue is empty where it is unknown.",
+    zh="作业运行（含其间被挂起）的时间（秒）：采集项提供调度系统自身时间戳时以其为准，否则取轮询间隔的中点，误差不超过一个间隔，"
+    "同一间隔内开始并结束的运行观测不到。队列未知时 queue 为空。",
     absent=_GROUP_GONE,
 )
 
 JOB_OBSERVATIONS: Final = counter(
     "hpc_job_observations_total",
     (*_GROUP, "measure", "basis"),
-    "Waits and runs that were measured. reported: both ends are the scheduler's own times; polls: at least one is the middle "
-    "of the gap between two polls.",
-    zh="测得的等待和运行。reported：两端都是调度系统自己的时间；polls：至少一端是两次轮询间隔的中点。",
+    "Measured waits and runs, by basis. reported: both ends are the scheduler's own timestamps; polls: at least one is the "
+    "midpoint between two polls.",
+    zh="已测得的等待和运行次数，按依据分。reported：两端都是调度系统自身的时间戳；polls：至少一端是两次轮询间隔的中点。",
     absent=Text(
         f"{_GROUP_GONE.en} Every basis is there at 0 from the first list on.",
         f"{_GROUP_GONE.zh}从第一次列表起，每种依据都从 0 开始。",
@@ -85,11 +85,11 @@ JOB_OBSERVATIONS: Final = counter(
 JOB_OBSERVATIONS_CENSORED: Final = counter(
     "hpc_job_observations_censored_total",
     (*_GROUP, "measure", "reason"),
-    "Waits and runs that could not be measured. left_truncated: the job was there at the first poll, or new "
-    "after more than three intervals without one; gap: it changed in such a time; vanished: it waited and "
-    "never ran in sight.",
-    zh="未能测得的等待和运行。left_truncated：第一次轮询时作业已经在，或在三个以上周期没有轮询之后才出现；gap："
-    "变化发生在这样一段时间里；vanished：作业等待过，但没有看到它运行。",
+    "Waits and runs that could not be measured, by reason. left_truncated: the job was already listed at the first poll, or "
+    "appeared after more than three intervals without one; gap: it changed state during such an interruption; vanished: it was "
+    "seen waiting and never running.",
+    zh="未能测得的等待和运行次数，按原因分。left_truncated：首次轮询时作业已存在，或在轮询中断超过三个周期之后才出现；gap："
+    "状态变化发生在这样的中断期间；vanished：观测到作业等待，但未观测到其运行。",
     absent=Text(
         f"{_GROUP_GONE.en} Every reason is there at 0 from the first list on.",
         f"{_GROUP_GONE.zh}从第一次列表起，每种原因都从 0 开始。",
@@ -99,18 +99,18 @@ JOB_OBSERVATIONS_CENSORED: Final = counter(
 MEMBER_OLDEST_QUEUED: Final = gauge(
     "hpc_member_oldest_queued_timestamp_seconds",
     _MEMBER,
-    "Unix time at which the longest-waiting listed job of a group member was submitted, or first seen waiting where the list "
-    "tells no times, in seconds. Absent when none waits.",
-    zh="用户组成员等得最久的作业提交的 Unix 时间（秒）；列表不提供时间时，为首次被看到等待的时间。",
-    absent=Text("Also while nothing recent is known.", "没有作业在等待，或没有近期数据。"),
+    "Unix time at which the longest-waiting listed job of a group member was submitted, or first seen waiting where the list has "
+    "no timestamps, in seconds. Absent when no job waits.",
+    zh="用户组成员等待最久的作业的提交时间，Unix 时间（秒）；列表不含时间时，为首次观测到其等待的时间。",
+    absent=Text("Also while there is no recent data.", "没有作业在等待，或没有近期数据。"),
 )
 
 MEMBER_UNACCOUNTED: Final = counter(
     "hpc_member_unaccounted_seconds_total",
     _MEMBER,
-    "Time for which a group member's resource seconds are not counted, in seconds: what exceeds three "
-    "intervals in the gaps between two successful polls.",
-    zh="没有计入成员资源时间的时长（秒）：两次成功轮询的间隔超出三个轮询周期的部分。",
+    "Time not covered by a group member's resource seconds, in seconds: the part beyond three intervals of each gap between "
+    "two successful polls.",
+    zh="未计入成员资源用量的时长（秒）：两次成功轮询的间隔超出三个轮询周期的部分。",
     absent=_MEMBER_GONE,
 )
 
@@ -119,10 +119,10 @@ RESOURCE_SECONDS: Final[Mapping[str, Family]] = {
     f"{resource}_seconds": counter(
         f"hpc_member_{resource}_seconds_total",
         _MEMBER,
-        f"{text.en} in use by a group member's jobs over time, in seconds times {text.en}: the mean of two polls times the "
-        "time between them, at most three intervals of it. Jobs whose amount is unknown add nothing. "
+        f"{text.en} allocated to a group member's jobs, accumulated over time, in seconds times {text.en}: the mean of two polls "
+        "times the time between them, at most three intervals. Jobs whose amount is unknown add nothing. "
         "Absent until an amount was listed.",
-        zh=f"用户组成员的作业占用{text.zh}的累计时间，单位为{unit}：两次轮询的平均值乘以间隔，间隔最多按三个轮询周期计。"
+        zh=f"用户组成员的作业占用{text.zh}的累计用量，单位为{unit}：两次轮询的平均值乘以间隔，间隔最多按三个轮询周期计。"
         "数量未知的作业不计入。",
         absent=Text(f"Also {_MEMBER_GONE.en}", f"第一次列出数量之前；{_MEMBER_GONE.zh}"),
     )
@@ -134,7 +134,7 @@ RESOURCE_SECONDS: Final[Mapping[str, Family]] = {
 }
 _WAIT_CLASS: Final = (*_QUEUE, "quantile")
 _NO_BOUND: Final = Text(
-    "while nothing recent is known of the queue or group.",
+    "while there is no recent data of the queue or group.",
     "没有该队列或用户组的近期数据。",
 )
 _SCORE_GONE: Final = Text(
@@ -145,13 +145,13 @@ _SCORE_GONE: Final = Text(
 WAIT_BOUND: Final = gauge(
     "hpc_wait_bound_seconds",
     _WAIT_CLASS,
-    "Upper bound of the wait of the first job that a user submits now, in seconds: it starts within this time with the "
-    "probability quantile, at 95 % confidence, if it is not held and waits for no other job. Nothing is promised to further "
-    "jobs submitted together with it. For each queue, or group where the queue is not known; jobs that request GPUs or DCUs "
-    'apart, in series with the further label accelerated="true". Absent while too little is known, or such bounds failed too '
-    "often of late: see hpc_wait_bound_held_total.",
-    zh="用户现在提交的第一个作业的等待时间上界（秒）：在未被保留、也不等待其他作业的前提下，它以 quantile 的概率在此时间内开始运行，"
-    "置信度 95%。对一同提交的其余作业不作任何保证。按队列计算，队列未知时按用户组；申请 GPU 或 DCU 的作业单独计算，其序列另有标签 "
+    "Upper bound of the wait time of the first job that a user submits now, in seconds: it starts within this time with "
+    "probability quantile, at 95 % confidence, unless it is held or waits for another job. It does not apply to further jobs "
+    "submitted together with it. Per queue, or per group where the queue is unknown; jobs that request GPUs or DCUs have separate "
+    'series, with the additional label accelerated="true". Absent while too few waits are known, or such bounds failed too often '
+    "recently: see hpc_wait_bound_held_total.",
+    zh="用户现在提交的第一个作业的等待时间上界（秒）：只要未被保留、也不等待其他作业，它以 quantile 的概率在此时间内开始运行，"
+    "置信度 95%。不适用于一同提交的其余作业。按队列计算，队列未知时按用户组；申请 GPU 或 DCU 的作业单独计算，其序列另有标签 "
     'accelerated="true"。',
     absent=Text(
         f"Also {_NO_BOUND.en}",
@@ -162,18 +162,18 @@ WAIT_BOUND: Final = gauge(
 WAIT_BOUND_CHECKED: Final = counter(
     "hpc_wait_bound_checked_total",
     _WAIT_CLASS,
-    "Bounds of waits that could be checked: each job that is the first of those a user submits together is given the bounds "
-    "of that moment, which are checked when it starts, or as soon as it has waited longer. Counts bounds that were withheld, too.",
-    zh="已检验的等待时间上界：用户一同提交的作业中的第一个会得到当时的上界，在它开始运行时检验，或在它等得更久时立即检验。"
-    "没有显示的上界也计入。",
+    "Wait bounds that were checked: the first of the jobs that a user submits together is given the bounds of that moment, "
+    "which are checked when it starts, or as soon as it has waited longer. Bounds that were withheld are counted, too.",
+    zh="已检验的等待时间上界数：用户一同提交的作业中，第一个按当时的上界检验，在其开始运行时检验，等待超过上界则立即检验。"
+    "未对外提供的上界也计入。",
     absent=_SCORE_GONE,
 )
 
 WAIT_BOUND_HELD: Final = counter(
     "hpc_wait_bound_held_total",
     _WAIT_CLASS,
-    "Bounds of waits that held: of hpc_wait_bound_checked_total, those whose job started in time.",
-    zh="成立的等待时间上界：hpc_wait_bound_checked_total 中作业按时开始运行的那些。",
+    "Wait bounds that held: those of hpc_wait_bound_checked_total whose job started in time.",
+    zh="成立的等待时间上界数：hpc_wait_bound_checked_total 中作业在上界之内开始运行的部分。",
     absent=_SCORE_GONE,
 )
 

@@ -41,21 +41,23 @@ _MEMBER: Final = ("hpc_cluster", "group", "user", "state")
 JOBS: Final = gauge(
     "hpc_member_jobs",
     _MEMBER,
-    "Listed jobs of a group member, by state. The states running, queued, held and suspended are always present, "
-    "others while a job is in them. Absent while nothing recent is known.",
-    zh="用户组成员列出的作业数，按作业状态分。始终有运行、排队、保留（held）和挂起（suspended）四种状态，其他状态在有作业时才有。",
+    "Listed jobs of a group member, by state. The states running, queued, held and suspended are always present, others only "
+    "while a job is in them. Records without a usable id are not counted: see hpc_exporter_records_rejected_total. Absent while "
+    "there is no recent data.",
+    zh="用户组成员的作业列表中的作业数，按作业状态分。始终有运行、排队、保留（held）和挂起（suspended）四种状态，其他状态有作业时才有。"
+    "没有可用编号的记录不计入：见 hpc_exporter_records_rejected_total。",
 )
 
 JOB_INFO: Final = gauge(
     "hpc_job_info",
     (*_MEMBER[:3], "job_id", "job_name", "state"),
-    "A listed job with its name and state, and a label reason where the list tells why it waits; always 1. Only with per_job, "
-    "for at most max_jobs jobs: see hpc_exporter_jobs_dropped.",
-    zh="一个列出的作业及其名称和状态，列表给出等待原因时还有标签 reason，恒为 1。需要 per_job，最多 max_jobs 个作业，"
+    "A listed job with its name and state, and with the label reason where the API reports why it waits; always 1. Only with "
+    "per_job, for at most max_jobs jobs: see hpc_exporter_jobs_dropped.",
+    zh="作业列表中的一个作业及其名称和状态，接口给出等待原因时还有标签 reason，恒为 1。需要 per_job，最多 max_jobs 个作业，"
     "见 hpc_exporter_jobs_dropped。",
     absent=Text(
-        "where the job is listed no longer, there was no room left for it, or nothing recent is known.",
-        "作业不再列出、已没有名额，或没有近期数据。",
+        "where the job is no longer listed, max_jobs was reached, or there is no recent data.",
+        "作业不再列出、已达到 max_jobs，或没有近期数据。",
     ),
 )
 
@@ -73,9 +75,9 @@ AMOUNTS: Final[Mapping[str, Family]] = {
     amount: gauge(
         f"hpc_member_{amount}",
         _MEMBER,
-        f"{text.en} by the listed jobs of a group member, by state of the job. The states running and queued are always "
-        "present, others while a job is in them. Absent where the amount of a job in that state is unknown.",
-        zh=f"用户组成员列出的作业{text.zh}，按作业状态分。始终有运行和排队两种状态，其他状态在有作业时才有。",
+        f"{text.en} by the listed jobs of a group member, by job state. The states running and queued are always present, "
+        "others only while a job is in them. Absent where the amount of a job in that state is unknown.",
+        zh=f"用户组成员的作业列表中的作业{text.zh}，按作业状态分。始终有运行和排队两种状态，其他状态有作业时才有。",
         absent=Text("", "处于该状态的某个作业的数量未知。"),
     )
     for amount, text in _AMOUNTS.items()
@@ -85,7 +87,7 @@ JOB_AMOUNTS: Final[Mapping[str, Family]] = {
         f"hpc_job_{amount}",
         ("hpc_cluster", "user", "job_id"),
         f"{text.en} by a listed job. Only with per_job; absent where the amount is unknown.",
-        zh=f"一个列出的作业{text.zh}。需要 per_job。",
+        zh=f"作业列表中的一个作业{text.zh}。需要 per_job。",
         absent=Text(
             "where the amount is unknown, and where hpc_job_info of the job is absent.",
             "数量未知，或该作业的 hpc_job_info 缺失。",
@@ -102,19 +104,19 @@ JOBS_BY_QUEUE: Final = gauge(
     "hpc_jobs",
     ("hpc_cluster", "group", "queue", "state"),
     "Listed jobs of a group, by queue and state. A queue once seen stays, with its running and queued jobs at 0; other states "
-    "are there while a job is in them. The queue is empty where the list does not tell it. Only from collectors that tell "
-    "queues. Absent while nothing recent is known.",
-    zh="用户组列出的作业数，按队列和作业状态分。出现过的队列会一直保留，运行和排队的作业可以为 0；其他状态在有作业时才有。"
-    "列表不给出队列时 queue 为空。仅来自提供队列的采集项。",
+    "are present only while a job is in them. The queue is empty where the API does not report it. Only from collectors that "
+    "report queues. Absent while there is no recent data.",
+    zh="用户组的作业列表中的作业数，按队列和作业状态分。出现过的队列会一直保留，运行和排队的作业数可以为 0；其他状态有作业时才有。"
+    "接口没有返回队列时 queue 为空。仅来自提供队列的采集项。",
 )
 
 PENDING_JOBS: Final = gauge(
     "hpc_pending_jobs",
     ("hpc_cluster", "group", "user", "reason"),
-    "Listed jobs of a group member that wait, by the scheduler's reason: priority, resources, limit, dependency, held, "
-    "begin_time, nodes_unavailable, or other for any other reason. A reason is there while a job waits for it. Only from "
-    "collectors that tell reasons. Absent while nothing recent is known.",
-    zh="用户组成员列出的等待作业数，按调度系统给出的原因分：priority、resources、limit、dependency、held、begin_time、"
+    "Pending jobs of a group member, by the scheduler's reason: priority, resources, limit, dependency, held, begin_time, "
+    "nodes_unavailable, or other for any other reason. A reason is present only while a job waits for it. Only from collectors "
+    "that report reasons. Absent while there is no recent data.",
+    zh="用户组成员等待中的作业数，按调度系统给出的原因分：priority、resources、limit、dependency、held、begin_time、"
     "nodes_unavailable，其余为 other。有作业因该原因等待时才有。仅来自提供原因的采集项。",
 )
 
@@ -125,15 +127,15 @@ _TIME_UNKNOWN: Final = Text(
 JOB_SUBMITTED: Final = gauge(
     "hpc_job_submit_timestamp_seconds",
     ("hpc_cluster", "user", "job_id"),
-    "Unix time at which a listed job was submitted, as the scheduler tells it, in seconds. Only with per_job.",
-    zh="一个列出的作业提交的 Unix 时间（秒），由调度系统给出。需要 per_job。",
+    "Unix time at which a listed job was submitted, as reported by the scheduler, in seconds. Only with per_job.",
+    zh="作业列表中的一个作业的提交时间，Unix 时间（秒），由调度系统给出。需要 per_job。",
     absent=_TIME_UNKNOWN,
 )
 JOB_STARTED: Final = gauge(
     "hpc_job_start_timestamp_seconds",
     ("hpc_cluster", "user", "job_id"),
-    "Unix time at which a listed job started, as the scheduler tells it, in seconds; an expected start is none. Only with per_job.",
-    zh="一个列出的作业开始运行的 Unix 时间（秒），由调度系统给出；预计开始时间不算。需要 per_job。",
+    "Unix time at which a listed job started, as reported by the scheduler, in seconds; not an expected start. Only with per_job.",
+    zh="作业列表中的一个作业的开始运行时间，Unix 时间（秒），由调度系统给出；不含预计开始时间。需要 per_job。",
     absent=_TIME_UNKNOWN,
 )
 FAMILIES_WITH_QUEUES: Final = (*FAMILIES, JOBS_BY_QUEUE, PENDING_JOBS, JOB_SUBMITTED, JOB_STARTED)

@@ -31,7 +31,7 @@ from exporter.tracking.totals import Histogram
 _KIND: Final = ("project", "kind")
 _SINCE: Final = (
     " of data jobs that ended since the first poll, by the times that the API reports; kind is data for jobs of processors, "
-    "system for those of the service. Absent until they were listed, and while nothing recent is known."
+    "system for those of the service. Absent until they were listed, and while there is no recent data."
 )
 _SINCE_ZH: Final = (
     "只计首次轮询之后结束的数据作业，依据接口返回的时间；kind 为 data（处理器的作业）或 system（服务自身的作业）。"
@@ -42,16 +42,16 @@ JOBS: Final = gauge(
     "octopus_jobs",
     (*_KIND, "status"),
     "Open data jobs by status: queued or running; kind is data for jobs of processors, system for those of the service. "
-    "Absent where the API does not say, or nothing recent is known.",
+    "Absent where the API does not report it, or there is no recent data.",
     zh="未结束的数据作业数，按状态分：queued 排队，running 运行；kind 为 data（处理器的作业）或 system（服务自身的作业）。",
     absent=Text("", "接口没有返回，或没有近期数据。"),
 )
 ENDED: Final = counter(
     "octopus_jobs_ended_total",
     (*_KIND, "outcome"),
-    "Data jobs that ended since the first poll, by outcome: completed, failed, deleted (stopped), or unknown for a status that "
-    "is not known; kind is data for jobs of processors, system for those of the service. Absent until they were listed, and "
-    "while nothing recent is known.",
+    "Data jobs that ended since the first poll, by outcome: completed, failed, deleted (stopped), or unknown for an unknown "
+    "status; kind is data for jobs of processors, system for those of the service. Absent until they were listed, and while "
+    "there is no recent data.",
     zh="首次轮询之后结束的数据作业数，按结果分：completed 完成，failed 失败，deleted 被停止，unknown 状态未知；"
     "kind 为 data（处理器的作业）或 system（服务自身的作业）。",
     absent=_LISTED,

@@ -24,15 +24,15 @@ WORK_ON_LOOP_LIMIT: Final = 2_000
 
 
 _QUEUE: Final = ("project", "queue_type", "cluster_type", "cluster_id")
-_WHOLE: Final = " Absent where not all pages of the queue could be read, or nothing recent is known."
+_WHOLE: Final = " Absent where not all pages of the queue could be read, or there is no recent data."
 _WHOLE_ZH: Final = Text("", "未能读到队列的所有页，或没有近期数据。")
 _TOLD: Final = (
-    " Counted from the first complete listing on, and absent while none is recent: a queue that moves while it is read, "
-    "or a lost page, tells nothing."
+    " Counted from the first complete listing on, and absent while none is recent: a listing is incomplete if the queue changes "
+    "while it is read, or a page is lost."
 )
-_TOLD_ZH: Final = "从第一次完整读取时开始计数：读取过程中变化的队列或丢失的页不说明任何问题。"
-_READ: Final = ", as far as their resource specs could be read: see octopus_queued_unread_resource_specs."
-_READ_ZH: Final = "只计资源规格能读懂的作业，其余见 octopus_queued_unread_resource_specs。"
+_TOLD_ZH: Final = "从第一次完整读取时开始计数：读取过程中队列发生变化或丢页时，读取不完整，不用于计数。"
+_READ: Final = " of a known form: see octopus_queued_unread_resource_specs for the others."
+_READ_ZH: Final = "只计资源规格可解析的作业，其余见 octopus_queued_unread_resource_specs。"
 _FIRST_LISTING: Final = Text(
     "until a first complete listing, and while none is recent.", "第一次完整读取之前，以及近期没有完整读取时。"
 )
@@ -40,78 +40,78 @@ _FIRST_LISTING: Final = Text(
 LENGTH: Final = gauge(
     "octopus_queue_length",
     _QUEUE,
-    "Entries in the queue as the API counts them. The labels are the queue's in the configuration, empty where it "
-    "leaves them out. Absent where the API does not say, or nothing recent is known.",
+    "Entries in the queue as reported by the API. The labels are those of the queue in the configuration, empty where left out. "
+    "Absent where the API does not report it, or there is no recent data.",
     zh="队列中的条目数，由接口给出。标签取自配置中的队列，没有写的为空。",
     absent=Text("", "接口没有返回，或没有近期数据。"),
 )
 COMPLETE: Final = gauge(
     "octopus_queue_listing_complete",
     _QUEUE,
-    "Whether the last listing of the queue is known to hold each of its entries (1) or not (0): a page was lost, a row "
-    "was unreadable, or the queue moved while it was read.",
-    zh="最近一次读取是否确知包含队列的每个条目：1 为是，0 为否，即丢了一页、有一行读不懂，或读取过程中队列发生了变化。",
-    absent=Text("while nothing recent is known.", "没有近期数据。"),
+    "Whether the last listing of the queue is known to be complete (1) or not (0): a page was lost, a row was unreadable, or the "
+    "queue changed while it was read.",
+    zh="最近一次读取的列表是否确定完整：1 为是，0 为否，即丢页、有无法解析的行，或读取过程中队列发生变化。",
+    absent=Text("while there is no recent data.", "没有近期数据。"),
 )
 JOBS: Final = gauge(
     "octopus_queued_jobs",
     (*_QUEUE, "job_type", "processor", "resource_spec"),
-    "Queued data jobs by type, processor and resource spec, as the API spells them; empty where it says nothing. "
-    "Only kinds of which a job is queued." + _WHOLE,
-    zh="排队的数据作业数，按类型、处理器和资源规格分，与接口返回一致，没有返回则为空。只有正在排队的种类。",
+    "Queued data jobs by type, processor and resource spec, as spelled by the API; empty where it reports none. "
+    "Only combinations with a queued job." + _WHOLE,
+    zh="排队的数据作业数，按类型、处理器和资源规格分，与接口返回一致，没有返回则为空。只包含有作业排队的组合。",
     absent=_WHOLE_ZH,
 )
 CPU_CORES: Final = gauge(
     "octopus_queued_requested_cpu_cores",
     _QUEUE,
-    "CPU cores that the queued jobs ask for" + _READ + _WHOLE,
+    "CPU cores requested by the queued jobs with a resource spec" + _READ + _WHOLE,
     zh=f"排队作业申请的 CPU 核数。{_READ_ZH}",
     absent=_WHOLE_ZH,
 )
 MEMORY: Final = gauge(
     "octopus_queued_requested_memory_bytes",
     _QUEUE,
-    "Memory that the queued jobs ask for, in bytes" + _READ + _WHOLE,
+    "Memory in bytes requested by the queued jobs with a resource spec" + _READ + _WHOLE,
     zh=f"排队作业申请的内存（字节）。{_READ_ZH}",
     absent=_WHOLE_ZH,
 )
 UNREAD_SPECS: Final = gauge(
     "octopus_queued_unread_resource_specs",
     _QUEUE,
-    "Queued jobs whose resource spec is missing or not of a known form, and which the requested cores and memory "
-    "therefore leave out." + _WHOLE,
-    zh="资源规格缺失或形式未知的排队作业数，申请的核数和内存不包括它们。",
+    "Queued jobs whose resource spec is missing or of an unknown form; they are not included in the requested cores and "
+    "memory." + _WHOLE,
+    zh="资源规格缺失或无法解析的排队作业数，申请的核数和内存不包括它们。",
     absent=_WHOLE_ZH,
 )
 OLDEST_RANK: Final = gauge(
     "octopus_queued_oldest_rank_timestamp_seconds",
     _QUEUE,
-    "Smallest ordering stamp in the queue, as Unix time in seconds. It changes when an entry is moved: it is not when the "
-    "entry was queued. Absent where no entry has one." + _WHOLE,
-    zh="队列中最小的排序时间戳，Unix 时间（秒）。条目被移动时它会改变：它不是入队时间。",
+    "Smallest rank_stamp in the queue, as Unix time in seconds. It changes when an entry is moved, and is not the time of "
+    "queuing. Absent where no entry has one." + _WHOLE,
+    zh="队列中最小的排序时间戳（rank_stamp），Unix 时间（秒）。条目被移动时会改变，不是入队时间。",
     absent=Text("", f"没有条目带排序时间戳，或{_WHOLE_ZH.zh}"),
 )
 ARRIVALS: Final = counter(
     "octopus_queue_arrivals_total",
     _QUEUE,
-    "Entries that came to the queue." + _TOLD,
-    zh=f"进入队列的条目。{_TOLD_ZH}",
+    "Entries that arrived in the queue." + _TOLD,
+    zh=f"进入队列的条目数。{_TOLD_ZH}",
     absent=_FIRST_LISTING,
 )
 DEPARTURES: Final = counter(
     "octopus_queue_departures_total",
     _QUEUE,
-    "Entries that left the queue, whatever became of them. In a queue of several pages each is counted one poll late, "
-    "when a second listing lacks it." + _TOLD,
-    zh=f"离开队列的条目，不论去向。多页的队列要等第二次读取也没有它时才计数，因此晚一次轮询。{_TOLD_ZH}",
+    "Entries that left the queue, for whatever reason. In a queue of several pages each is counted one poll later, when a second "
+    "listing confirms it." + _TOLD,
+    zh=f"离开队列的条目数，不论去向。多页的队列在第二次读取确认后才计数，因此晚一次轮询。{_TOLD_ZH}",
     absent=_FIRST_LISTING,
 )
 OBSERVED_QUEUE: Final = histogram(
     "octopus_job_observed_queue_seconds",
     _QUEUE,
-    "Time in the queue in seconds, of the entries that were seen to come and to leave: from the poll that showed an entry "
-    "first to the middle between the last one that did and the first one that did not." + _TOLD,
-    zh="看到进入又看到离开的条目在队列中的时间（秒）：从首次看到它的轮询，到最后一次看到和第一次没看到之间的中点。"
+    "Time in the queue, in seconds, of entries that were seen to arrive and to leave: from the first poll that lists an entry to "
+    "the midpoint between the last poll that does and the first that does not." + _TOLD,
+    zh="观测到进入和离开的条目在队列中的时间（秒）：从首次列出它的轮询，到最后一次列出与首次未列出之间的中点。"
     + _TOLD_ZH,
     absent=_FIRST_LISTING,
 )

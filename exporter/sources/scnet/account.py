@@ -13,15 +13,15 @@ from exporter.sources.values import Amount, Name
 BALANCE: Final = gauge(
     "hpc_account_balance_cny",
     ("account",),
-    "Balance of the account in yuan, which may be negative. Absent while nothing recent is known.",
+    "Balance of the account in yuan, which may be negative. Absent while there is no recent data.",
     zh="账号余额（元），可能为负。",
 )
 STATUS: Final = gauge(
     "hpc_account_status",
     ("account", "status"),
-    "Always 1; the label status is that of the account now: Normal, Trial, Owe (in arrears), Disable, or other for one that is "
-    "not documented. Absent while nothing recent is known.",
-    zh="恒为 1，标签 status 是账号当前的状态：Normal 正常，Trial 试用，Owe 欠费，Disable 停用；文档没有列出的为 other。",
+    "Present status of the account, as the label status: Normal, Trial, Owe (in arrears), Disable, or other if undocumented; "
+    "always 1. Absent while there is no recent data.",
+    zh="账号当前的状态，见标签 status：Normal 正常，Trial 试用，Owe 欠费，Disable 停用，文档没有列出的为 other；恒为 1。",
 )
 
 STATUSES: Final = {status.casefold(): status for status in ("Normal", "Trial", "Owe", "Disable")}

@@ -37,9 +37,10 @@ from exporter.threads import off_loop
 JOBS: Final = gauge(
     "hpc_queue_jobs",
     ("hpc_cluster", "user", "queue", "state"),
-    "Jobs of a scheduler user in a queue, by state. Queues of one name in several schedulers of the region are added up. "
-    "A queue once seen stays, at 0. Absent while nothing recent is known.",
+    "Jobs of a scheduler user in a queue, by state. Queues of the same name in several schedulers of the region are added up. "
+    "A queue once seen stays, at 0. Absent where a count is unknown, and while there is no recent data.",
     zh="调度系统用户在一个队列中的作业数，按状态分。区域内多个调度系统的同名队列会相加。出现过的队列会一直保留，值为 0。",
+    absent=Text("", "数量未知，或没有近期数据。"),
 )
 
 _LETTERS: Final = {

@@ -13,7 +13,7 @@ from exporter.sources.values import Count
 CPUS: Final = gauge(
     "hpc_cluster_cpus",
     ("hpc_cluster", "state"),
-    "CPU cores of the region, by state: used, unused or unavailable. Absent while nothing recent is known.",
+    "CPU cores of the region, by state: used, unused or unavailable. Absent while there is no recent data.",
     zh="区域的 CPU 核数，按状态分：used 已使用，unused 未使用，unavailable 不可用。",
 )
 

@@ -25,7 +25,7 @@ IDS_TTL: Final = 3600.0
 INFO: Final = gauge(
     "hpc_scheduler_info",
     ("hpc_cluster", "scheduler_id", "scheduler_name", "scheduler_type"),
-    "A batch system of the region; always 1. Absent when the region no longer lists it or nothing recent is known.",
+    "A batch system of the region; always 1. Absent when the region no longer lists it or there is no recent data.",
     zh="区域的一个批处理系统，恒为 1。",
     absent=Text("", "区域不再列出它，或没有近期数据。"),
 )

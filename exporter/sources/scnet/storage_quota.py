@@ -15,15 +15,15 @@ LABELS: Final = ("hpc_cluster", "user", "path")
 USED: Final = gauge(
     "hpc_storage_used_bytes",
     LABELS,
-    "Storage that the user occupies below a path, which may be more than the quota. The API says GB, taken as 10^9 bytes. "
-    "Absent while nothing recent is known.",
-    zh="用户在某路径下占用的存储，可能超过配额。接口以 GB 为单位，按 10^9 字节换算。",
+    "Storage used by the user below a path, in bytes; it can exceed the quota. The API reports GB, taken as 10^9 bytes. "
+    "Absent while there is no recent data.",
+    zh="用户在该路径下已用的存储（字节），可能超过配额。接口以 GB 为单位，按 10^9 字节换算。",
 )
 QUOTA: Final = gauge(
     "hpc_storage_quota_bytes",
     LABELS,
-    "Storage that the user may occupy below a path. Absent without a quota, and while nothing recent is known.",
-    zh="用户在某路径下可占用的存储。",
+    "Storage quota of the user below a path, in bytes. Absent without a quota, and while there is no recent data.",
+    zh="用户在该路径下的存储配额（字节）。",
     absent=Text("", "没有配额，或没有近期数据。"),
 )
 # Whether a region means 10^9 or 2^30 by GB is on no page. The share that is used does not depend on it.

@@ -17,18 +17,18 @@ from exporter.sources.values import Amount, not_negative
 LIMIT: Final = gauge(
     "hpc_user_limit",
     ("hpc_cluster", "user", "resource"),
-    "The most that a user may have at a time: cpus, gpus, dcus, nodes, running_jobs, and submitted_jobs, those that wait "
-    "included. With account_ before the resource, all users of their account together. Absent without a limit, where "
-    "schedulers of the region differ, and while nothing recent is known.",
-    zh="用户同时最多能有多少：cpus、gpus、dcus、nodes、running_jobs（运行的作业），以及 submitted_jobs（含等待的作业）。"
-    "资源名前有 account_ 的是其账户全部用户合计。",
+    "Limits of a user at any one time: cpus, gpus, dcus, nodes, running_jobs, and submitted_jobs (running and waiting). With the "
+    "prefix account_: of all users of their account together. Absent without a limit, where schedulers of the region differ, and "
+    "while there is no recent data.",
+    zh="用户的并发上限：cpus、gpus、dcus、nodes、running_jobs（运行中的作业），以及 submitted_jobs（含等待中的作业）。"
+    "资源名以 account_ 开头的为其账户下全部用户合计。",
     absent=Text("", "没有限制、区域的几个调度系统不一致，或没有近期数据。"),
 )
 REMAINING: Final = gauge(
     "hpc_user_walltime_remaining_seconds",
     ("hpc_cluster", "user"),
-    "Machine time that the user has left. Absent without a limit, and while nothing recent is known.",
-    zh="用户剩余的机时。",
+    "Remaining machine time of the user, in seconds. Absent without a limit, and while there is no recent data.",
+    zh="用户剩余的机时（秒）。",
     absent=Text("", "没有限制，或没有近期数据。"),
 )
 
