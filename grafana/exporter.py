@@ -16,6 +16,7 @@ from grafana.parts import (
     lines,
     named,
     number,
+    override,
     seconds,
     table,
     tiles,
@@ -64,7 +65,7 @@ def of_failing(each: str, of_region: str) -> str:
 TROUBLE = f"{EACH} (hpc_exporter_target_stale{{{OF_SOURCE}}} + on (source, collector, target) (1 - {UP})) > 0"
 NO_SUCCESS = f"time() - hpc_exporter_target_last_success_timestamp_seconds{{{OF_SOURCE}}}"
 FAILED_FOR = Text("No success for", "距上次成功")
-STATE, LOADED = Text("State", "状态"), Text("Loaded for", "配置已加载")
+STATE, LOADED, INSTANCE = Text("State", "状态"), Text("Loaded for", "配置已加载"), Text("Instance", "实例")
 FAILING = table(
     Text("What does not work?", "哪些目标异常？"),
     "Targets whose last poll failed, and for how long there was no success; a region whose targets all fail is one line "
@@ -136,7 +137,7 @@ BOARD = Dashboard(
             steps=((None, BLUE), (1, ORANGE)),
         ),
         number(
-            Text("Without data", "数据缺失的目标"),
+            Text("Without data", "数据缺失"),
             "Targets whose data was too old and is gone. Alerts on it cannot fire: see the runbook HPCDataStale.",
             "数据过旧已移除的目标数，其告警失效：见处理手册 HPCDataStale。",
             f"sum(hpc_exporter_target_stale{{{OF_SOURCE}}})",
@@ -241,7 +242,7 @@ BOARD = Dashboard(
                     Text("{{source}} forgotten queues", "{{source}} 遗忘的队列"),
                 ),
             ],
-            axis=Text("records, states, times, queues", "记录、状态、时间、队列"),
+            axis=Text("number", "次数"),
             defaults=shades(PURPLE),
             custom={"axisSoftMax": 5},
         ),
@@ -344,7 +345,7 @@ BOARD = Dashboard(
             "Versions of all instances. With shards, every number from 0 up to their count has to be here once.",
             "各实例版本。使用分片时，从 0 起的每个编号都应各出现一次。",
             [
-                ("instance", Text("Instance", "实例")),
+                ("instance", INSTANCE),
                 ("version", Text("Version", "版本")),
                 ("revision", Text("Revision", "修订")),
                 ("python_version", Text("Python", "Python")),
@@ -356,7 +357,7 @@ BOARD = Dashboard(
             sort=None,
             size=(16, 5),
             unit="none",
-            overrides=[seconds(LOADED)],
+            overrides=[override(INSTANCE, custom__width=190), seconds(LOADED)],
         ),
     ],
 )

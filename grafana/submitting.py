@@ -136,8 +136,8 @@ BOARD = Dashboard(
                 (Text("All cores", "总核数"), of_queues("hpc_queue_cpus")),
                 (Text("Free nodes", "空闲节点"), where_open(of_queues("hpc_queue_free_nodes"))),
                 (Text("All nodes", "总节点"), of_queues("hpc_queue_nodes")),
-                (Text("GPUs per node", "每节点 GPU"), f"{limit('gpus_per_node')} > 0"),
-                (Text("DCUs per node", "每节点 DCU"), f"{limit('dcus_per_node')} > 0"),
+                (Text("GPUs/node", "GPU/节点"), f"{limit('gpus_per_node')} > 0"),
+                (Text("DCUs/node", "DCU/节点"), f"{limit('dcus_per_node')} > 0"),
                 (PRICE, f"max by ({BY}) (hpc_queue_charge_rate{{{IN_CAPACITY}}})"),
                 (RUNNING, in_known_queues("running")),
                 (QUEUED, in_known_queues("queued")),
@@ -146,7 +146,7 @@ BOARD = Dashboard(
             size=(24, 10),
             unit="none",
             overrides=[
-                bar_cell(FREE_CPUS, ROOM, mappings=NO_ROOM, custom__width=220),
+                bar_cell(FREE_CPUS, ROOM, mappings=NO_ROOM, custom__width=180),
                 coloured_cell(
                     STATE,
                     mappings=values(
@@ -154,6 +154,7 @@ BOARD = Dashboard(
                         v1=(Text("open", "启用"), BLUE),
                         v2=(Text("full", "已满"), ORANGE),
                     ),
+                    custom__width=80,
                 ),
                 override(PRICE, decimals=2),
                 coloured_cell(QUEUED, ((None, GREY), (1, ORANGE))),

@@ -65,6 +65,14 @@ def chosen_rows(status: Mapping[str, Any], texts: Texts, query: PageQuery) -> li
     return chosen
 
 
+def missing_sources(status: Mapping[str, Any], view: str) -> list[str]:
+    """Return the regions and clusters whose jobs or members are not in a list because they are not known."""
+    if view == "jobs":
+        missing: list[str] = status["jobs"]["missing"]
+        return missing
+    return sorted({row["source"] for row in unlisted(view, status["targets"])})
+
+
 class Lists:
     """The list that `query` asks for, of all targets in `status`, with its form, tabs and pager.
 
@@ -116,9 +124,8 @@ class Lists:
 
     def _missing(self) -> Markup | None:
         """Say whose jobs or members are not in the list because they are not known."""
-        names, text = sorted({row["source"] for row in self._unlisted}), "members_missing"
-        if self._query.view == "jobs":
-            names, text = self._status["jobs"]["missing"], "jobs_missing"
+        names = missing_sources(self._status, self._query.view)
+        text = {"jobs": "jobs_missing", "queues": "queues_missing"}.get(self._query.view, "members_missing")
         names_text = self._t("comma").join(names)
         return element("p", self._t(text, names=names_text), class_="missing") if names else None
 

@@ -37,9 +37,15 @@ FIRST_SORT: Final = {
     **dict.fromkeys(("members", *GROUPED, "queues"), "-running"),
 }
 _LISTING: Final = frozenset(each.name for each in registry().values() if each.lists_jobs)
-_COUNTING: Final = frozenset(
-    each.name for each in registry().values() if "hpc_queue_jobs" in {family.name for family in each.families}
-)
+
+
+def _giving(family: str) -> frozenset[str]:
+    return frozenset(each.name for each in registry().values() if family in {of.name for of in each.families})
+
+
+_COUNTING: Final = _giving("hpc_queue_jobs")
+# Lists of jobs that name the queue of each.
+_NAMING_QUEUES: Final = _giving("hpc_jobs")
 
 # The values of a row by column, and those of its target.
 Row = Mapping[str, Any]
@@ -84,7 +90,13 @@ def is_unlisted(row: Row) -> bool:
 
 
 def unlisted(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Return rows that stand for the members who are missing in a list because they are not known."""
+    """Return rows that stand for the members or queues that are missing in a list because they are not known."""
+    if view == "queues":
+        return [
+            {**base_row(target), **dict.fromkeys(JOBS), "user": ""}
+            for target in targets
+            if target["collector"] in _NAMING_QUEUES and target["members"] is None and target["state"] != "absent"
+        ]
     return list(filter(is_unlisted, member_rows(targets))) if view in OF_MEMBERS else []
 
 

@@ -3,9 +3,10 @@
 import hashlib
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -20,6 +21,7 @@ from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
 from exporter.web.connections import ConnectionLimiter
 from exporter.web.csv import COLUMNS, csv_of
+from exporter.web.lists import PER_JOB, missing_sources
 from exporter.web.middleware import connection, counting, limit_requests, send
 from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import StatusPage
@@ -52,6 +54,9 @@ PAGE_HEADERS: Final = {
 # Bytes of an answer above which it is compressed in a thread.
 COMPRESSED_ON_LOOP: Final = 16 * 1024
 API_PATHS: Final = ("/api/v1/status", "/api/v1/jobs")
+# Header of a CSV that lacks what is not known: the regions and clusters whose jobs or members these are.
+MISSING: Final = "X-Missing-Sources"
+MOST_NAMES: Final = 50
 CSV_PATHS: Final = tuple(f"/api/v1/{view}.csv" for view in COLUMNS)
 # Seconds in which an answer has to be read; the scrape timeout of Prometheus is shorter.
 SENDING_TIMEOUT: Final = 60.0
@@ -190,14 +195,20 @@ class Routes:
             return web.Response(status=400, text=f"{error}\n")
         texts = Texts(chosen_language(request.query.get("lang"), request.headers.get("Accept-Language")))
         bom = request.query.get("bom") == "1"
-        content = await self._exporter.status_as(
-            lambda status: csv_of(status, texts, query, bom=bom).encode(), everything(query.selection.jobs)
-        )
-        headers = {
-            "Cache-Control": "no-store",
-            "Content-Disposition": f'attachment; filename="{view}.csv"',
-            "X-Content-Type-Options": "nosniff",
-        }
+
+        def made(status: dict[str, Any]) -> tuple[bytes, list[str]] | None:
+            if view == "jobs" and not status["jobs"]["enabled"]:
+                return None
+            return csv_of(status, texts, query, bom=bom).encode(), missing_sources(status, view)
+
+        found = await self._exporter.status_as(made, everything(query.selection.jobs))
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        if found is None:
+            return web.Response(status=404, text=f"Single jobs are listed with {PER_JOB} only.\n", headers=headers)
+        content, missing = found
+        headers["Content-Disposition"] = f'attachment; filename="{view}.csv"'
+        if missing:
+            headers[MISSING] = names_in_header(missing)
         return compressed(content, "text/csv", headers, charset="utf-8")
 
     async def config(self, _request: web.Request) -> web.Response:
@@ -239,6 +250,12 @@ def compressed(body: bytes, content_type: str, headers: Mapping[str, str], chars
     )
     answer.enable_compression()
     return answer
+
+
+def names_in_header(names: Sequence[str]) -> str:
+    """Return names for a header, percent-encoded; a star stands for further ones than clients take in one line."""
+    shown = [quote(name, safe="") for name in names[:MOST_NAMES]]
+    return ", ".join([*shown, "*"] if len(names) > MOST_NAMES else shown)
 
 
 def everything(jobs: JobSelection | None) -> Selection:

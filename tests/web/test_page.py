@@ -269,6 +269,9 @@ def test_members_whose_list_is_not_known_are_missing_and_have_no_row_without_a_n
     regions = read(made, view="regions", sort="source")
     assert [row[0] for row in regions.rows[1:3]] == ["kunshan", "xianNo data"]
     assert missing not in regions.texts
+    queues = read(made, view="queues")
+    assert "Queues are missing: there is no current list of xian." in queues.texts
+    assert "Nothing here yet." not in queues.texts
     made.statuses[-1].last_success = made.now
     assert "成员不全：xian 没有最新列表。" in read(made, "zh", view="members").texts
 
@@ -311,6 +314,33 @@ async def test_every_list_is_a_csv_too() -> None:
         assert {("", ""), ("connection", "cannot")} <= reasons
         assert await served.status("/api/v1/members.csv?sort=nonsense") == 400
         assert await served.status("/api/v1/nonsense.csv") == 404
+
+
+async def test_a_csv_names_the_sources_of_which_it_has_nothing() -> None:
+    """As the page does. Names are percent-encoded: a header takes no others."""
+    made = Installation()
+    made.add_member("kunshan", "physics/bob")
+    made.single_jobs = True
+    for region in ("xian, 西安", *(f"r{number:02}" for number in range(60))):
+        made.add(region, "live_jobs", "", "stale")
+    async with guarded(face=StagedFace(made)) as served:
+        for view in ("members", "people", "groups", "queues", "jobs"):
+            _, headers, _ = await served.ask(f"/api/v1/{view}.csv")
+            names = headers["X-Missing-Sources"].split(", ")
+            assert len(names) == 51, view
+            assert names[-1] == "*"
+            assert {"r00", "xian%2C%20%E8%A5%BF%E5%AE%89"} & {*names}
+        for view in ("regions", "targets"):
+            assert "X-Missing-Sources" not in (await served.ask(f"/api/v1/{view}.csv"))[1]
+    async with guarded(face=StagedFace(healthy())) as served:
+        for view in ("members", "queues", "jobs"):
+            assert "X-Missing-Sources" not in (await served.ask(f"/api/v1/{view}.csv"))[1]
+    off = half_broken()
+    off.single_jobs = False
+    async with guarded(face=StagedFace(off)) as served:
+        status, headers, body = await served.ask("/api/v1/jobs.csv")
+        assert (status, headers["Content-Type"]) == (404, "text/plain; charset=utf-8")
+        assert body == b"Single jobs are listed with per_job: {enabled: true} only.\n"
 
 
 async def test_all_is_served_below_the_path_of_the_external_url_as_well() -> None:
