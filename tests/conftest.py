@@ -1,6 +1,7 @@
 """Fixtures of all tests."""
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -37,6 +38,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection(session: pytest.Session) -> None:
     """Let each worker begin with other modules of the whole suite: what one has rewritten, the others take over."""
+    # Thousands of tests are made and none is garbage: looking for that takes a quarter of the time.
+    gc.disable()
     worker = getattr(session.config, "workerinput", None)
     if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return
@@ -45,6 +48,12 @@ def pytest_collection(session: pytest.Session) -> None:
         # A module that cannot be imported is reported when it is collected.
         with contextlib.suppress(Exception):
             import_module(".".join(path.relative_to(session.config.rootpath).with_suffix("").parts))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of every later search for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

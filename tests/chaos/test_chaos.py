@@ -1,6 +1,7 @@
 """Deterministic simulation: some seeds of the many that `make chaos` runs, and a bug that it has to find."""
 
 import gc
+import os
 import subprocess
 import sys
 import warnings
@@ -19,7 +20,9 @@ def run(seeds: int) -> str:
     """Run the first seeds in a process of their own, in which sets have the same order each time."""
     command = [sys.executable, "-m", "tests.chaos", f"--seeds={seeds}"]
     folder = Path(__file__).parent.parent.parent
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    # Else it would start twice.
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
