@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,16 +110,23 @@ CODES: Final = {
 }
 
 
+# In which answers are met, besides UTF-8 without a mark.
+ENCODINGS: Final = ("utf-8-sig", "utf-16", "utf-16-be", "utf-16-le", "utf-32", "gbk", "gb2312", "gb18030")
+
+
 def envelopes(data: bytes) -> None:
-    (vendor, status, *pause), body = (*split(data)[0], "", "")[:3], split(data)[1]
+    (vendor, status, pause, encoding), body = (*split(data)[0], "", "", "")[:4], split(data)[1]
     if vendor not in ENVELOPES:
         return
     remember([SECRET])
-    answer = response(status, body, **{"Retry-After": "".join(pause), auth.TOKEN_HEADER: NEW})
-    try:
-        found = ENVELOPES[vendor](answer)
-    except PollError as error:
-        found = error
+    headers = {"Retry-After": pause, auth.TOKEN_HEADER: NEW}
+    answer = response(status, body, **headers)
+    found = opened(vendor, answer)
+    if encoding in ENCODINGS and (encoded := in_encoding(body, encoding)):
+        # It says the same.
+        content_type = f"application/json;charset={encoding}"
+        again = opened(vendor, response(status, encoded, **headers | {"Content-Type": content_type}))
+        assert outcome_shown(again) == outcome_shown(found), encoding
     if isinstance(found, PollError):
         check(found)
         assert found.api_code in {None, "other", *CODES[vendor]}, found.api_code
@@ -129,6 +136,28 @@ def envelopes(data: bytes) -> None:
         assert json.loads(without_nan(answer.body))["code"] in (0, "0")
     elif vendor == "slurm":
         assert not json.loads(answer.body).get("errors")
+
+
+def opened(vendor: str, answer: Response) -> object:
+    try:
+        return ENVELOPES[vendor](answer)
+    except PollError as error:
+        return error
+
+
+def outcome_shown(outcome: object) -> str:
+    """Return what an answer says: an error with its text in both languages, or data."""
+    if isinstance(outcome, PollError):
+        return f"{type(outcome)} {outcome.text} {outcome.api_code}"
+    return str(bytes(outcome)) if isinstance(outcome, msgspec.Raw) else str(outcome)
+
+
+def in_encoding(body: bytes, encoding: str) -> bytes:
+    """Return JSON in another encoding; nothing where it is none in UTF-8, or so short that it may be something else as well."""
+    with suppress(ValueError, RecursionError):
+        json.loads(body)
+        return body.decode().encode(encoding) if len(body) > 3 else b""
+    return b""
 
 
 def check(error: PollError) -> None:
@@ -144,6 +173,8 @@ def check(error: PollError) -> None:
 def envelope_seeds() -> Iterator[bytes]:
     for collector, status, body in captured():
         yield f"{vendor_of(collector)} {status} 30\n".encode() + body[:1500]
+    for encoding in ENCODINGS:
+        yield f"scnet 200 30 {encoding}\n".encode() + as_json({"code": "10007", "msg": "用户已被冻结"})
     yield b'octopus 403 \n{"error_code":"APIG.0301","error_msg":"Incorrect IAM authentication information"}'
     yield b'octopus 200 \n{"error":{"code":"octopus.400001","message":"%b"}}' % SECRET.encode()
     for vendor, data in (
@@ -322,16 +353,21 @@ def samples(text: bytes) -> dict[str, float]:
     """Return the values by name and labels, of which each is there once."""
     found: dict[str, float] = {}
     for line in text.decode().split("\n"):
-        if not line or line.startswith("#"):
-            continue
-        match = LINE.fullmatch(line)
-        assert match, line
-        series, value = match[1], float(match[2])
-        assert series not in found, line
-        assert math.isfinite(value), line
-        assert value >= 0 or series.startswith(SIGNED), line
-        found[series] = value
+        if line and not line.startswith("#"):
+            series, value = sample_in(line)
+            assert series not in found, line
+            found[series] = value
     return found
+
+
+@lru_cache(100_000)
+def sample_in(line: str) -> tuple[str, float]:
+    match = LINE.fullmatch(line)
+    assert match, line
+    value = float(match[2])
+    assert math.isfinite(value), line
+    assert value >= 0 or line.startswith(SIGNED), line
+    return match[1], value
 
 
 def followed(polled: Polled) -> None:
@@ -535,7 +571,9 @@ TARGETS: Final = {
     "envelopes": FuzzTarget(
         envelopes,
         envelope_seeds,
-        of_json(tuple(ENVELOPES), STATUSES, PAUSES, keys=(*KEYS, "errorCode", "errorMsg", "error", "message")),
+        of_json(
+            tuple(ENVELOPES), STATUSES, PAUSES, ENCODINGS, keys=(*KEYS, "errorCode", "errorMsg", "error", "message")
+        ),
         (*KEYS, SECRET, *chain.from_iterable(CODES.values()), "<title>", "token", "NaN"),
         longest=2048,
     ),

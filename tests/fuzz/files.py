@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any, Final, TypeVar
 from zlib import crc32
 
 import msgspec
 import trustme
+import yaml
 from msgspec.structs import replace
 
 from exporter.config.files import in_this_thread
 from exporter.config.loading import effective_yaml, load
-from exporter.errors import ConfigurationError
+from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.records import EndedJob
 from exporter.redaction import SUBSTITUTE, known, resembles_secret
 from exporter.sources.collector import registry
@@ -82,6 +84,45 @@ def configuration(data: bytes) -> None:
             assert all(SUBSTITUTE in lines[mistake.line - 1] for mistake in again.mistakes), again
         else:
             assert effective_yaml(again) == written, written
+        if sampled(data, 2):
+            misspelt(data.decode("utf-8-sig"), crc32(data))
+
+
+def misspelt(text: str, number: int) -> None:
+    """Misspell one key of a configuration without mistakes: the mistake names that key, at its place."""
+    root = yaml.compose(text, yaml.BaseLoader)
+    keys = [
+        key for key in keys_below(root, set()) if key.style is None and text[: key.end_mark.index].endswith(key.value)
+    ]
+    if keys:
+        key = keys[number % len(keys)]
+        end = key.end_mark.index
+        found = outcome_of(
+            file_of(f"{text[:end]}x{text[end:]}".encode(), "misspelt.yml"), lambda path: load(path, {"TOKEN": VARIABLE})
+        )
+        assert isinstance(found, ConfigurationError), key
+        told = [mistake.message for mistake in found.mistakes if place_of(mistake) == place_of_mark(key.start_mark)]
+        assert f"unknown key; did you mean {key.value}?" in told, (key, found)
+
+
+def keys_below(node: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield the keys of all mappings, each once, whatever aliases refer to it."""
+    if id(node) in seen or isinstance(node, yaml.ScalarNode):
+        return
+    seen.add(id(node))
+    for each in node.value:
+        key, value = each if isinstance(node, yaml.MappingNode) else (None, each)
+        if key is not None:
+            yield key
+        yield from keys_below(value, seen)
+
+
+def place_of(mistake: ConfigProblem) -> tuple[int, int]:
+    return mistake.line, mistake.column
+
+
+def place_of_mark(mark: yaml.Mark) -> tuple[int, int]:
+    return mark.line + 1, mark.column + 1
 
 
 def web_configuration(data: bytes) -> None:
@@ -245,9 +286,12 @@ def state_file(data: bytes) -> None:
     state = None
     with suppress(StateFileError):
         state = read(path)
-        copied(read(path))
+        if sampled(data, 3):
+            copied(read(path))
+    # Of a part of a file nothing counts.
+    assert state is None or not data or data == whole_file() or not whole_file().startswith(data)
     with suppress(StateFileError):
-        loop().run_until_complete(counted(path, state))
+        loop().run_until_complete(counted(path, state, STEPS[crc32(data) % len(STEPS)]))
 
 
 def filled(path: Path, data: bytes) -> bool:
@@ -279,7 +323,7 @@ class InThisThread(Store):
         return function()
 
 
-async def counted(path: Path, before: TrackerState | None) -> None:
+async def counted(path: Path, before: TrackerState | None, step: Callable[[Tracker, list[MemberKey]], None]) -> None:
     store, state = await InThisThread.open(path)
     try:
         assert state == (before or TrackerState())
@@ -291,15 +335,52 @@ async def counted(path: Path, before: TrackerState | None) -> None:
         tracker.observe(KEY, listing(2), time_of(2) + 1e9, INTERVAL)
         for key in keys:
             tracker.observe(key, listing(3), time_of(3) + 1e9, INTERVAL)
+        second = shown(tracker)
+        never_back(first, second)
+        assert not await store.save(tracker.take_batch())
+        step(tracker, keys)
         after = shown(tracker)
-        for series, value in first.items():
-            assert after[series] >= value or "timestamp" in series, series
+        never_back(second, after)
         assert not await store.save(tracker.take_batch())
     finally:
         await store.close()
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert shown(Tracker(read(path))) == after
+
+
+def never_back(before: Mapping[str, float], after: Mapping[str, float]) -> None:
+    for series, value in before.items():
+        assert series not in after or after[series] >= value or "timestamp" in series, series
+
+
+def poll_on(tracker: Tracker, keys: list[MemberKey]) -> None:
+    for key in keys:
+        tracker.observe(key, listing(9), time_of(4) + 1e9, INTERVAL)
+
+
+def set_the_clock_back(tracker: Tracker, keys: list[MemberKey]) -> None:
+    for key in keys:
+        tracker.observe(key, listing(6), time_of(6), INTERVAL)
+
+
+def read_the_history(tracker: Tracker, keys: list[MemberKey]) -> None:
+    now = time_of(9) + 1e9
+    for key in keys:
+        ends = [
+            EndedJob(key.user, "77", now, replace(job, started=now - 300, submitted=now - 400, ended=now))
+            for job in listing(8).jobs
+        ]
+        tracker.take_ends(key, ends, now + 1, 600.0)
+        tracker.observe(key, listing(9), now + 2, INTERVAL, grace=600.0)
+        tracker.observe(key, listing(20), now + 5000, INTERVAL, grace=600.0)
+
+
+def forget(tracker: Tracker, keys: list[MemberKey]) -> None:
+    tracker.forget_members([KEY], time_of(3) + 2e9, keys[:1])
+
+
+STEPS: Final = (poll_on, set_the_clock_back, read_the_history, forget)
 
 
 def shown(tracker: Tracker) -> dict[str, float]:
@@ -352,7 +433,9 @@ def rows_of(path: Path) -> Mapping[str, list[Any]]:
         }
 
 
-def state_seeds() -> Iterator[bytes]:
+@cache
+def whole_file() -> bytes:
+    """Return a file with rows of all tables."""
     tracker, path = Tracker(), file_of(b"", "seed.db")
     for poll in range(1, 12):
         tracker.observe(KEY, listing(poll), time_of(poll), INTERVAL)
@@ -367,13 +450,29 @@ def state_seeds() -> Iterator[bytes]:
     tracker.set_mark("kunshan", time_of(12))
     path.write_bytes(empty())
     asyncio.run(saved(path, tracker))
-    yield path.read_bytes()
+    return path.read_bytes()
+
+
+def state_seeds() -> Iterator[bytes]:
+    yield whole_file()
+    path = file_of(whole_file(), "seed.db")
     document = rows_of(path)
     yield json.dumps(document).encode()
     # By fewer rows a mutation is more likely to meet the one that matters.
     yield json.dumps({table: rows[:2] for table, rows in document.items()}).encode()
     yield json.dumps({table: rows[-1:] for table, rows in document.items()}).encode()
     yield b"{}"
+
+
+def mutate_state(data: bytes, chance: Random) -> bytes | None:
+    """Mutate rows, or a file: one that is cut, or of which a bit is not as it was."""
+    if not data or data[:1] == b"{":
+        return of_json(keys=tuple(TABLES))(data, chance)
+    place = chance.randrange(len(data))
+    kind = chance.randrange(4)
+    if kind == 0:
+        return data[:place]
+    return None if kind == 1 else data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :]
 
 
 TARGETS: Final = {
@@ -387,5 +486,5 @@ TARGETS: Final = {
     "web": FuzzTarget(
         web_configuration, web_seeds, of_yaml(WEB_KEYS), (*WEB_KEYS, *WEB_WORDS, *YAML_TOKENS, SECRET), longest=4096
     ),
-    "state_file": FuzzTarget(state_file, state_seeds, of_json(keys=tuple(TABLES)), longest=32768),
+    "state_file": FuzzTarget(state_file, state_seeds, mutate_state, longest=32768),
 }

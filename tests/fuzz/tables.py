@@ -2,14 +2,16 @@
 
 import base64
 import csv
+import html
 import io
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from exporter.cli.report import as_csv, document, outcomes_of, table
 from exporter.cli.report_sources import BY, Counters, Period, Report, Sums, Vector, vector
@@ -17,7 +19,7 @@ from exporter.errors import PollError
 from exporter.http import Response
 from exporter.redaction import SHORTEST_PART, Redactor
 from tests.fuzz.answers import as_json, loop
-from tests.fuzz.target import NOW, FuzzTarget, of_json, split, texts
+from tests.fuzz.target import NOW, FuzzTarget, of_json, split
 
 # --- The report: what is in the CSV is what was found, and no cell is a formula ---------------------------------------
 
@@ -124,6 +126,21 @@ SHAPES: Final[tuple[Callable[[str, int], str], ...]] = (
     lambda secret, _: quote(secret, safe=""),
     lambda secret, _: json.dumps(json.dumps(secret)),
     lambda secret, n: f"{secret}{secret[:n]}{secret}",
+    # Every letter as an escape, and base64 that is escaped itself.
+    lambda secret, _: "".join(f"%{byte:02x}" for byte in secret.encode()),
+    lambda secret, _: "".join(f"\\u{ord(letter):04X}" for letter in secret),
+    lambda secret, _: "".join(f"&#{ord(letter)};" for letter in secret),
+    lambda secret, _: "".join(f"&#x{ord(letter):x};" for letter in secret),
+    lambda secret, n: quote(base64.b64encode(("u" * (n % 3) + secret).encode()).decode(), safe=""),
+    lambda secret, _: json.dumps(base64.encodebytes(secret.encode() * 3).decode()).replace("/", "\\/"),
+    lambda secret, n: "\r\n\t".join(textwrap.wrap(base64.b64encode(("user:" + secret).encode()).decode(), 4 + n % 70)),
+    lambda secret, n: html.escape(f"{secret[:n]}<wbr>{secret[n:]}") if n >= SHORTEST_PART else html.escape(secret),
+)
+# Readings of a text as others read it.
+READINGS: Final[tuple[Callable[[str], str], ...]] = (
+    unquote,
+    html.unescape,
+    lambda text: re.sub(r"\\u([0-9a-fA-F]{4})", lambda escape: chr(int(escape[1], 16)), text),
 )
 
 
@@ -136,14 +153,24 @@ def redaction(data: bytes) -> None:
     known.remember([secret, "another-secret-0123456789"])
     start = numbers[1] % (len(secret) - SHORTEST_PART + 1)
     part = secret[start:] if numbers[0] & 8 else secret
-    text = before + SHAPES[numbers[0] % 8](part, 1 + numbers[2] % len(part)) + after
+    text = before + SHAPES[numbers[0] & 7 | numbers[0] >> 4 & 8](part, 1 + numbers[2] % len(part)) + after
     shown = known.redact(text)
     assert not contained(secret, UNSEEN.sub("", shown)), (secret, text, shown)
+    if not re.search(r"[\\%&]", secret):
+        for reading in READINGS:
+            assert not contained(secret, UNSEEN.sub("", reading(shown))), (secret, text, shown)
     for run in re.findall(r"[\w+/-]{16,}", UNSEEN.sub("", shown), re.ASCII):
         for offset in range(4):
             letters = run[offset:].translate(str.maketrans("-_", "+/"))
             decoded = base64.b64decode(letters[: len(letters) // 4 * 4]).decode("latin-1")
             assert not contained(secret, decoded), (secret, text, shown)
+
+
+def redaction_seeds() -> Iterator[bytes]:
+    yield b"0aaeX0-s3cret.token_of/the+region\0u:\0 end"
+    yield b"2bbpass%41word&amp;\\u0041-0123\0\0x"
+    for shape in range(len(SHAPES)):
+        yield bytes([shape & 7 | (shape & 8) << 4]) + b"bbeX0-s3cret.token_of/the+region\0u:\0 end"
 
 
 def contained(secret: str, text: str) -> bool:
@@ -164,7 +191,7 @@ TARGETS: Final = {
     ),
     "redaction": FuzzTarget(
         redaction,
-        texts("0aaeX0-s3cret.token_of/the+region\0u:\0 end", "2bbpass%41word&amp;\\u0041-0123\0\0x"),
+        redaction_seeds,
         tokens=(
             "\0",
             "%41",
