@@ -21,7 +21,7 @@ NEVER: Final = float("-inf")
 Time = Annotated[float, msgspec.Meta(lt=2**53)]
 # The same without NEVER.
 Moment = Annotated[float, msgspec.Meta(ge=0, lt=2**53)]
-Amount = Annotated[int, msgspec.Meta(ge=0)]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 # Since when a complete listing is in each stretch of how many seconds: unknown.
 NOT_COVERED: Final = (float("inf"), float("inf"))
 

@@ -73,7 +73,7 @@ def read(path: Path) -> TrackerState:
     try:
         _require_regular(path)
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=_LOCK_TIMEOUT, uri=True)) as file:
-            return TrackerState() if _check(file) else rows.read_all(file)
+            return TrackerState() if _check(file, path) else rows.read_all(file)
     except (OSError, sqlite3.Error) as error:
         if _is_busy(error):
             raise StateFileError(f"state file {path}: an exporter has it open; ask that one") from error
@@ -168,7 +168,7 @@ class Store:
             connection = sqlite3.connect(
                 self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
             )
-            _prepare(connection, only_new=anew)
+            _prepare(connection, self.path, only_new=anew)
             state = rows.read_all(connection)
         except BaseException as error:
             if connection is not None:
@@ -369,11 +369,11 @@ def _is_busy(error: BaseException | None) -> bool:
     return _code(error) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _prepare(connection: sqlite3.Connection, *, only_new: bool) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, *, only_new: bool) -> None:
     """Lock the file, check that it is ours and whole, create what is in it if it is new."""
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     with transaction(connection):
-        new = _check(connection)
+        new = _check(connection, path)
         if only_new and not new:
             raise _UnusableError("it is not the file that was open")
     # The log is kept beside the file: a poll is one short write at its end, and a crash leaves the file whole.
@@ -388,7 +388,7 @@ def _prepare(connection: sqlite3.Connection, *, only_new: bool) -> None:
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _check(connection: sqlite3.Connection) -> bool:
+def _check(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is new. Raises _UnusableError where it is neither new nor whole and ours."""
     tables = rows.tables_of(connection)
     application, version = _number(connection, "application_id"), _number(connection, "user_version")
@@ -402,8 +402,16 @@ def _check(connection: sqlite3.Connection) -> bool:
         raise _UnusableError(f"its format is {version}, which no exporter wrote")
     if tables != _tables():
         raise _UnusableError("it is damaged: its tables are not those of its format")
+    if _ends_within_a_page(connection, path):
+        raise _UnusableError("it is damaged: its end is missing")
     _require_whole(connection)
     return False
+
+
+def _ends_within_a_page(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether a part of the last page is missing, which SQLite takes for zeros. It may still be in a log beside the file."""
+    size, log_size = _sizes([_look_at(path), _look_at(_beside(path, "-wal"))])
+    return not log_size and (size or 0) % _number(connection, "page_size") != 0
 
 
 @cache

@@ -30,7 +30,7 @@ Name = TypeVar("Name")
 # A scheduler whose queues have other names all the time must not fill the memory: those of further ones count without name.
 MOST_QUEUES: Final = 256
 # Numbers as they are read from a file: anything else there is damage.
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e300)]
 
 # Seconds: half a minute to a month, each at most half as long again as the one before: with steps of 2 to 3, a day's

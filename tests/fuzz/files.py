@@ -288,8 +288,8 @@ def state_file(data: bytes) -> None:
         state = read(path)
         if sampled(data, 3):
             copied(read(path))
-    # Of a part of a file nothing counts.
-    assert state is None or not data or data == whole_file() or not whole_file().startswith(data)
+    # Of a part of a file nothing counts. One of a byte is empty for SQLite.
+    assert state is None or len(data) < 2 or data == whole_file() or not whole_file().startswith(data)
     with suppress(StateFileError):
         loop().run_until_complete(counted(path, state, STEPS[crc32(data) % len(STEPS)]))
 

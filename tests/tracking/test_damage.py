@@ -62,6 +62,11 @@ def write_truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:30000])
 
 
+def write_without_its_last_bytes(path: Path) -> None:
+    asyncio.run(saved(path, some_polls()))
+    path.write_bytes(path.read_bytes()[:-12])
+
+
 def write_with_log_of_another(path: Path) -> None:
     """Put the log of another program's database beside the file."""
     other = path.with_name("other.db")
@@ -111,7 +116,7 @@ OTHER_TABLES = "it is damaged: its tables are not those of its format"
 STRANGER = ("running", "run", 0, 0)
 DAMAGED_ROWS = [
     *(job(state="dancing"), job(phase="asleep"), job(since="noon"), job(seen=inf), job(seen=nan), job(queue=7)),
-    *(job(cpus=-1), job(cpus=0.5), job(cpus="many"), job(reported=2), job(more=1)),
+    *(job(cpus=-1), job(cpus=0.5), job(cpus=2**64 - 1), job(cpus="many"), job(reported=2), job(more=1)),
     row("jobs", (*KEY[:2], "stranger", "new"), list(range(14))),
     row("jobs", KEY, ["running", "run", 0, 0]),
     row("jobs", (*KEY, 5.5), ["running", "run", 0, 0]),
@@ -128,6 +133,7 @@ DAMAGED_ROWS = [
     *(row("members", KEY, {"state": {name: "never"}}) for name in ("last", "complete", "oldest_waiting", "gaps")),
     row("members", KEY, {"totals": []}),
     *(member(transhtions={}), member(transitions={("queued", "flying"): 1}), member(finished={"completed": -1})),
+    member(finished={"completed": 2**64 - 1}),
     *(member(finished={"exploded": 1}), member(cpu_seconds=-0.5), member(cpu_seconds=inf)),
     member(unaccounted_seconds=nan),
     *(histogram(counts=[1]), histogram(bounds=[1], counts=[1, -1]), histogram(bounds=[2, 1], counts=[1, 1, 1])),
@@ -159,6 +165,7 @@ DAMAGED_ROWS = [
         (sql("PRAGMA user_version = 1"), FOREIGN),
         (write_damaged_pages, "it is damaged: "),
         (write_truncated, "it is damaged: "),
+        (write_without_its_last_bytes, "it is damaged: its end is missing"),
         (changed("PRAGMA user_version = 99"), "it was written by a later version of the exporter (format 99, known 1)"),
         (changed("PRAGMA user_version = -1"), "its format is -1, which no exporter wrote"),
         (changed("PRAGMA user_version = 0"), "its format is 0, which no exporter wrote"),
