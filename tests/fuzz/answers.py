@@ -146,7 +146,7 @@ def opened(vendor: str, answer: Response) -> object:
 
 
 def outcome_shown(outcome: object) -> str:
-    """Return what an answer says: an error with its text in both languages, or data."""
+    """Return an error with its text in both languages, or data."""
     if isinstance(outcome, PollError):
         return f"{type(outcome)} {outcome.text} {outcome.api_code}"
     return str(bytes(outcome)) if isinstance(outcome, msgspec.Raw) else str(outcome)
@@ -459,6 +459,8 @@ def a_row_again(document: Any, place: int) -> bool:
         # Of two with one id the first counts: behind the one that it repeats.
         number = place // len(lists) % len(rows)
         rows.insert(number + 1, copy.deepcopy(rows[number]))
+        # Nothing tells that two nodes without a name are one.
+        return "alloc_cpus" not in rows[number] or isinstance(rows[number].get("name"), str)
     return bool(lists)
 
 
@@ -527,8 +529,8 @@ PARTITIONS: Final = {
          "maximums": {"nodes": {"number": 5, "set": True, "infinite": False}, "cpus_per_node": 7, "time": {"set": False}}},
     ],
     "nodes": [
-        {"state": "mixed", "state_flags": [], "cpus": 64, "alloc_cpus": 17, "partitions": ["batch", "gpu"]},
-        {"state": ["IDLE", "CLOUD"], "cpus": 66, "effective_cpus": 64, "alloc_cpus": 0, "partitions": ["batch"]},
+        {"name": "n1", "state": "mixed", "state_flags": [], "cpus": 64, "alloc_cpus": 17, "partitions": ["batch", "gpu"]},
+        {"name": "n2", "state": ["IDLE", "CLOUD"], "cpus": 66, "effective_cpus": 64, "alloc_cpus": 0, "partitions": ["batch"]},
     ],
 }  # fmt: skip
 
