@@ -118,7 +118,7 @@ class Waits:
 
     def _end(self, name: ClassKey, member: MemberKey, job: Dequeued) -> None:
         key = key_of(member, job.job_id)
-        self._followed[name].pop(key, None)
+        del self._followed[name][key]
         waits = self._classes[name]
         (waits.started if job.started else waits.left)(key, job.at)
         self._change(name)
@@ -179,9 +179,8 @@ class Waits:
             if (name.source not in sources if name.queue else (name.source, name.group_id) not in groups)
         ]
         for name in dropped:
-            for member, job_id in self._followed.pop(name).values():
-                self._heads.get(member, {}).pop(job_id, None)
-            del self._classes[name]
+            # Their members were forgotten, with their heads.
+            del self._classes[name], self._followed[name]
             self._changed.discard(name)
             self._view_of.pop(name, None)
             self._views.pop(name.source, None)

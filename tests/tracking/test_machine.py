@@ -152,15 +152,16 @@ def test_an_ended_job_that_stays_listed_for_weeks_finishes_once() -> None:
     assert story.finished == {"completed": 1}
 
 
-def test_a_job_that_no_listing_can_tell_about_is_dropped_after_a_week() -> None:
+@pytest.mark.parametrize(("state", "measure"), [("Q", "wait"), ("R", "run")])
+def test_a_job_that_no_listing_can_tell_about_is_dropped_after_a_week(state: str, measure: str) -> None:
     """With a record that is never readable no job can be gone; they must not pile up without end."""
-    story = Story("R")
+    story = Story(state)
     seen = story.at
     story.poll("/").poll("/", at=seen + 7 * DAY)
     assert list(story.state.jobs) == ["1"]
     story.poll("/", at=seen + 7 * DAY + 1)
     assert story.state.jobs == {}
-    assert story.censored == {("run", "gap"): 1}
+    assert story.censored == {(measure, "gap"): 1}
     assert story.finished == {}
 
 
@@ -235,6 +236,21 @@ def test_a_clock_set_back_measures_nothing_across_and_goes_on_after() -> None:
     assert story.run_seconds == []
     assert story.cpu_seconds == 4 * (30 + 60 + 30 + 30)
     assert story.unaccounted == 0
+
+
+@pytest.mark.parametrize(("before", "censored"), [("Q", {("wait", "gap"): 1}), ("E", {}), ("C", {})])
+def test_a_clock_set_back_censors_what_was_being_measured(before: str, censored: dict[tuple[str, str], int]) -> None:
+    story = Story(f"R {before}")
+    assert story.poll(before, at=story.at - 3600).censored == censored
+    assert story.state.last == story.state.complete == story.at
+
+
+def test_a_clock_set_back_before_an_incomplete_list_leaves_no_complete_one() -> None:
+    """So a job that comes next may have been there for long."""
+    story = Story("R")
+    assert story.poll("/", at=story.at - 3600).state.complete == float("-inf")
+    assert story.poll_jobs(Job("2", "", JobState.RUNNING)).waits == [(0, "polls")]
+    assert story.censored == {("run", "gap"): 1, ("wait", "left_truncated"): 1, ("run", "left_truncated"): 1}
 
 
 def test_remembered_ids_do_not_outlive_a_clock_that_was_years_ahead() -> None:
