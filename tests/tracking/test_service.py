@@ -15,11 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.records import EndedJob, Job, JobListing, JobState
-from exporter.tracking import MemberKey, Store, rows
+from exporter.tracking import MemberKey, Store, Tracker, rows
 from exporter.tracking import service as service_module
 from exporter.tracking.model import REMEMBERED_SECONDS
 from exporter.tracking.service import steady_unix_time
-from exporter.tracking.tracker import Batch
+from exporter.tracking.tracker import Batch, Step
 from tests.tracking.files import (
     Observer,
     SettableClock,
@@ -409,3 +409,47 @@ async def test_a_row_is_counted_by_the_service_s_own_time() -> None:
         clock.seconds = poll * INTERVAL
         await service.take_ends(KEY.source, [row_of("test", 901, time_of(0) + 1)], time_of(poll))
         assert ended(service) == finished
+
+
+@pytest.mark.parametrize(("jobs", "in_a_thread"), [(2, False), (3, True)])
+async def test_a_list_counts_as_large_by_its_jobs_and_those_that_are_followed(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, in_a_thread: bool
+) -> None:
+    monkeypatch.setattr(service_module, "_LARGE", 4)
+    threads: list[int] = []
+    work = Tracker.work
+
+    def watched(*args: Any, **options: Any) -> Step:
+        threads.append(threading.get_ident())
+        return work(*args, **options)
+
+    service = await started(None)
+    await service.observe(KEY, crowd(0, 2), time_of(0), INTERVAL)
+    monkeypatch.setattr(Tracker, "work", watched)
+    await service.observe(KEY, crowd(0, jobs), time_of(1), INTERVAL)
+    assert [thread != threading.get_ident() for thread in threads] == [in_a_thread]
+
+
+async def test_reported_times_that_do_not_fit_are_told_to_the_caller() -> None:
+    service = await started(None)
+    found: list[int] = []
+    for state, times in (("queued", {}), ("running", {"started": time_of(500)}), ("completed", {"ended": 1.0})):
+        job = Job("1", "", JobState(state), **times)  # type: ignore[arg-type]  # by their names
+        found.append(await service.observe(KEY, JobListing((job,)), time_of(len(found)), INTERVAL))
+    assert found == [0, 1, 1]
+    assert (service.members_of(KEY.source), service.members_of("xian")) == ([KEY], [])
+
+
+async def test_it_looks_by_itself_every_hour_whether_members_are_to_be_forgotten(state_file: Path) -> None:
+    service = await started(state_file)
+    bob = KEY._replace(user="bob")
+    service.forget_members([bob])
+    await polled(service, range(1, 3))
+    clock = service._clock
+    assert isinstance(clock, SettableClock)
+    clock.seconds = REMEMBERED_SECONDS + 3 * INTERVAL
+    await polled(service, range(3, 4), bob)
+    while service.members_of(KEY.source) != [bob]:  # noqa: ASYNC110 - it has no event to wait for, and needs none
+        await asyncio.sleep(0.01)
+    await service.stop()
+    assert (await loaded(state_file)).members.keys() == {bob}

@@ -165,3 +165,4 @@ async def test_an_end_that_fails_says_so(state_file: Path, monkeypatch: pytest.M
         await polled(service, range(1, 9))
         await service.stop()
     assert "may be lost" in logs[-1]["event"]
+    assert logs[-1]["error"] == "the writer failed"
