@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.records import EndedJob, Job, JobListing, JobState
+from exporter.tracking.history import REMEMBERED
 from tests.tracking import story as stories
 from tests.tracking.story import LIVES, START, STATES, Life, Told
 from tools.accuracy import Scenario, ended_jobs
@@ -226,6 +227,23 @@ def test_a_row_that_lies_ends_its_job_once(
     assert sum(story.finished.values()) == 1
     assert (story.waits, story.runs) == (waits, runs)
     assert story.disagreements > 0
+
+
+@pytest.mark.parametrize(("submitted", "wait", "disagreements"), [(40, 91, 0), (39, 31, 1), (131, 0, 0), (132, 31, 1)])
+def test_a_row_may_tell_a_submission_a_minute_before_that_of_the_list(
+    submitted: float, wait: float, disagreements: int
+) -> None:
+    """And none after the start."""
+    story = Story().poll("! Q R", submitted=START + 100).poll("R -").rows(row("C", submitted, 131, 283)).poll("-")
+    assert (story.waits, story.disagreements) == ([(wait, "reported")], disagreements)
+
+
+def test_known_ends_are_forgotten_after_two_days() -> None:
+    story = Story("Q Q R R - -").rows(DONE)
+    story.poll("-", at=START + 283 + REMEMBERED)
+    assert list(story.state.ends) == ["1"]
+    story.poll("-", at=START + 284 + REMEMBERED)
+    assert story.state.ends == {}
 
 
 LISTS = {"1": ("1", "A"), "1@B": ("1", "B")}

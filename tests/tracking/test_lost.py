@@ -79,6 +79,15 @@ DOINGS: dict[str, list[Callable[[Path], object]]] = {
 }
 
 
+# Reasons for which a file in the place of the one that was open is set aside.
+ASIDE = (
+    "it is not the file that was open",
+    "it is damaged: ",
+    "it is a database of another program",
+    "tracker.db is a folder",
+)
+
+
 def happens(doing: str, path: Path) -> None:
     for step in DOINGS[doing]:
         step(path)
@@ -110,7 +119,13 @@ async def test_it_is_noticed_with_the_next_poll_told_and_written_anew(
     assert ended(service) == ended_by(11)
     warnings = [line for line in logs if "lost" in line["event"]]
     assert len(warnings) == 1, logs
-    assert str(state_file) in warnings[0]["reason"]
+    in_place = "in place" in doing or doing.startswith("overwrite")
+    why = "another program wrote to it" if in_place else "it was removed or replaced"
+    assert warnings[0]["reason"].startswith(f"state file {state_file}: {why}")
+    for line in logs:
+        if line not in warnings:
+            assert line["event"] == "state file is set aside and written anew from memory"
+            assert line["reason"].startswith(ASIDE)
     assert not [line for line in logs if line["log_level"] not in ("warning", "info")]
     await is_kept(service, state_file)
 
@@ -186,7 +201,10 @@ async def test_a_file_that_another_process_opened_in_its_place_is_left_alone(
         await polled(service, range(8, 12))
         assert ended(service) == ended_by(11)
         assert [line["log_level"] for line in logs] == ["warning", "error"]
-        assert "another process" in logs[1]["error"]
+        assert logs[1]["error"] == (
+            f"state file {state_file}: another process opened the file that was put in its place, probably another "
+            "exporter; give one of the two a state_file of its own and restart this one"
+        )
         process.kill()
         process.stdout.close()
         process.wait()
