@@ -89,6 +89,8 @@ def classes(tracker: Tracker) -> dict[tuple[str, str, bool], list[Any]]:
         (["", "9_[1-3]=Q", "9_[2-3]=Q 9_1=R", "9_[3]=Q 9_1=R 9_2=R", "9_1=R 9_2=R 9_3=R"], [60]),
         (["", "9=Q", "9=Q 9_1=R", "9_1=R", "9_1=R"], [60]),
         (["", "9[]=Q", "9[]=Q", "", ""], [-1 - 90]),
+        # It is not listed any more once its tasks wait one by one: no start.
+        (["", "9_[1-2]=Q", "9_1=Q 9_2=Q", "9_1=Q 9_2=Q", "9_1=R 9_2=Q"], [-1 - 90]),
     ],
 )
 def test_heads(polls: list[str], heads: list[Any]) -> None:
