@@ -31,9 +31,9 @@ DAY: int = 86400
 DAYS: Steps = ((None, VERMILION), (3, ORANGE), (7, SKY))
 DAYS_OF_STORAGE: Steps = ((None, VERMILION), (7, ORANGE), (30, SKY))
 SHARES: Steps = ((None, SKY), (0.85, ORANGE), (0.95, VERMILION))
-LEFT, A_DAY = Text("Balance", "余额"), Text("Spent per day", "日均支出")
+LEFT, A_DAY = Text("Balance", "余额"), Text("Spent/day", "日均支出")
 DAYS_LEFT = Text("Days left", "剩余天数")
-CORE_HOURS = Text("Core-hours", "核时")
+CORE_HOURS = Text("Core h", "核时")
 USED, QUOTA, SHARE = Text("Used", "已用"), Text("Quota", "配额"), Text("Share", "占比")
 
 BALANCE = f"max by (account) (hpc_account_balance_cny{{{IN_ACCOUNT}}})"
@@ -83,8 +83,8 @@ def hours_by(title: Text, *labels: str) -> Panel:
             *named(*labels),
             (CORE_HOURS, hours("cpu", by)),
             (Text("Before", "之前"), hours("cpu", by, " offset 30d")),
-            (Text("GPU-hours", "GPU 时"), hours("gpu", by)),
-            (Text("DCU-hours", "DCU 时"), hours("dcu", by)),
+            (Text("GPU h", "GPU 时"), hours("gpu", by)),
+            (Text("DCU h", "DCU 时"), hours("dcu", by)),
         ],
         sort=CORE_HOURS,
         size=(12, 8),

@@ -115,7 +115,7 @@ HOURS = table(
     sort=CORE_HOURS,
     size=(13, 8),
     defaults={"decimals": 1},
-    overrides=[seconds(UNACCOUNTED)],
+    overrides=[override(UNACCOUNTED, custom__width=110), seconds(UNACCOUNTED)],
 )
 
 _JOB = "hpc_cluster, user, job_id"
