@@ -38,9 +38,6 @@ _MEMBER: Final = ("hpc_cluster", "group", "user")
 _QUEUE: Final = ("hpc_cluster", "group", "queue")
 _STEP: Final = 300
 
-# Ends of jobs that have run: the others may have been deleted while they waited.
-RAN: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE})
-
 # The values of a row's names.
 Key = tuple[str, ...]
 # Labels and values.
@@ -237,12 +234,12 @@ async def from_history(config_file: Path, period: Period, by: Sequence[str]) -> 
     finally:
         await components.close()
     remarks = [remark for _, remark in found if remark]
-    if len(remarks) == len(regions):
+    if all(ends is None for ends, _ in found):
         raise ExporterError("\n".join(remarks))
     rows: defaultdict[Key, list[EndedJob]] = defaultdict(list)
     for region, (ends, _) in zip(regions, found, strict=True):
         groups = groups_of(region.cluster)
-        for end in ends:
+        for end in ends or ():
             names = {
                 "cluster": region.name,
                 "group": groups.get(end.user, ""),
@@ -258,20 +255,23 @@ async def from_history(config_file: Path, period: Period, by: Sequence[str]) -> 
     return Report("history", known, None, not remarks, (*about, *remarks))
 
 
-async def _ended(region: Region, period: Period) -> tuple[list[EndedJob], str]:
-    """Return the ends in the period and some time beyond, and why there are none where the list cannot be read."""
+async def _ended(region: Region, period: Period) -> tuple[list[EndedJob] | None, str]:
+    """Return the ends in the period and some time beyond, None where the list cannot be read, and why some or all are missing."""
     polling = HistoryPolling(region, Subject(region.name, "", region.cluster.place))
     found: dict[tuple[str, str, float], EndedJob] = {}
+    remark = ""
     until = min(region.context.clock.now(), period.end + BEYOND)
     for begin, end in parts(period.begin, until):
         try:
             ends = await polling.between(begin, end)
         except PollError as error:
-            return [], f"{region.name}: the job history could not be read: {error}"
+            return None, f"{region.name}: the job history could not be read: {error}"
         found |= {(row.scheduler, row.job.id, row.ended): row for row in ends.rows}
         if ends.until < end:
-            return [], f"{region.name}: the job history could not be read as a whole"
-    return list(found.values()), ""
+            return None, f"{region.name}: the job history could not be read as a whole"
+        if ends.rejected:
+            remark = f"{region.name}: some rows of the job history could not be read: their jobs are missing"
+    return list(found.values()), remark
 
 
 def parts(begin: float, end: float) -> Iterator[tuple[float, float]]:
@@ -305,7 +305,8 @@ def summed(ends: Iterable[EndedJob], period: Period) -> Sums | None:
         for name, amount in zip(hours, (job.allocated_cpus, job.allocated_gpus, job.allocated_dcus), strict=True):
             if seconds > 0:
                 hours[name].append(None if amount is None else amount * seconds / HOUR)
-            elif inside and started is None and job.state in RAN:
+            elif inside and started is None and job.state is not JobState.DELETED:
+                # One that was deleted may have waited until then.
                 hours[name].append(None)
         if started is not None and job.submitted is not None and period.begin <= started < period.end:
             waits.append(max(0.0, started - job.submitted))

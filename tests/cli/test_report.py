@@ -25,6 +25,8 @@ from exporter.cli.report_sources import Period, Report, Sums, median_of, parts, 
 from exporter.cli.simulate import configuration
 from exporter.records import EndedJob, Job, JobState
 from exporter.simulator import Simulator, State, default_regions
+from tests.e2e.region import cluster, envelope, scripted_region
+from tests.e2e.region import configuration as configuration_of
 from tests.support.command import Command
 from tests.support.http import Network
 from tests.web.test_passwords import basic
@@ -93,7 +95,11 @@ def test_jobs_across_the_edges_count_with_their_part_inside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "hours"), [(JobState.COMPLETED, None), (JobState.TIMEOUT, None), (JobState.DELETED, 0.0)]
+    ("state", "hours"),
+    [
+        *((state, None) for state in (JobState.COMPLETED, JobState.TIMEOUT, JobState.UNKNOWN, JobState.OTHER)),
+        (JobState.DELETED, 0.0),
+    ],
 )
 def test_a_job_that_ran_since_when_nothing_tells_has_no_hours_of_zero(state: JobState, hours: float | None) -> None:
     sums = summed([ended(state, 0, None, 1300)], Period(1000.0, 4600.0, UTC))
@@ -276,6 +282,24 @@ def test_the_table_tells_the_time_that_could_not_be_accounted_where_it_is_known(
     assert [line.split()[-1] for line in lines] == ["h", "2", "2", "4"]
     assert all("20 s  2 h 5 min" in line for line in lines[1:3])
     assert "unaccounted" not in table(Report("history", {("bob",): unknown}), ["user"], io.StringIO())
+
+
+async def test_rows_that_cannot_be_read_are_told_and_cost_no_others(tmp_path: Path) -> None:
+    row = {"jobId": "1", "clusterUserName": "bob", "jobState": "statC", "jobStartTime": "2026-01-20 09:00:00",
+           "jobEndTime": "2026-01-20 10:00:00", "procNumUsed": 4, "gpuNumUsed": 0, "dcuNumUsed": 0}  # fmt: skip
+    period = ("--from=2026-01-20", "--to=2026-01-21", "--by=user")
+    async with scripted_region({"job_history": envelope([row, {**row, "jobId": None}])}) as region:
+        command = Command(tmp_path, configuration_of(cluster(region.url)))
+        without = await command("report", *period)
+        region.answers["schedulers"] = envelope([{"id": 1}])
+        shown = await command("report", *period)
+        found = await command("report", *period, "--format=json")
+    assert (without.status, without.stdout, shown.status, found.status) == (1, "", 1, 1)
+    assert "could not be read: the region lists no scheduler whose jobs could be requested" in without.stderr
+    assert "kunshan: some rows of the job history could not be read: their jobs are missing" in shown.stderr
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["user", "bob"]
+    document = json.loads(found.stdout)
+    assert (document["complete"], [each["core_hours"] for each in document["rows"]]) == (False, [4.0])
 
 
 async def test_a_region_without_a_history_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 
-from exporter.errors import DecodeError
 from exporter.http import Endpoint, TokenProvider
 from exporter.metrics.family import Text
 from exporter.records import WAITS, Job, JobListing, JobState
@@ -94,14 +93,7 @@ class OwnPolling:
     async def _ask(self) -> JobListing:
         token = self._owner.token
         owner = None if await self._owner.mine() else self._user
-        schedulers = await self._region.scheduler_ids.get()
-        if not schedulers:
-            name = self._region.name
-            raise DecodeError(
-                Text(
-                    f"{name} lists no scheduler whose jobs could be requested", f"{name} 没有列出可以查询作业的调度系统"
-                )
-            )
+        schedulers = await self._region.scheduler_ids.some()
         found = {each: await own_jobs(self._region, each, token, owner) for each in sorted(schedulers)}
         known = self._names.known(found).get(self._followed.member, {})
         listing = jobs.joined_listing({each: found[each] for each in self._names.in_order(found)}, known)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from exporter.clock import Clock
-from exporter.errors import PollError
+from exporter.errors import DecodeError, PollError
 from exporter.http import Backoff, Endpoint, TokenProvider, Upstream
 from exporter.metrics.family import Sample, Text, gauge
 from exporter.sources.collector import Found, Rows, Subject, collector, read_rows
@@ -103,6 +103,17 @@ class SchedulerIds:
                 self._ids = tuple(dict.fromkeys(str(row.id) for row in rows))
                 self._until = self._clock.monotonic() + IDS_TTL
             return self._ids
+
+    async def some(self) -> tuple[str, ...]:
+        """As `get`, for lists of jobs: where there is no scheduler, nothing can be read. Raises PollError."""
+        ids = await self.get()
+        if not ids:
+            raise DecodeError(
+                Text(
+                    "the region lists no scheduler whose jobs could be requested", "区域没有列出可以查询作业的调度系统"
+                )
+            )
+        return ids
 
     def credential_changed(self) -> None:
         """End the pause after a failure."""
