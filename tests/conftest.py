@@ -31,9 +31,9 @@ hypothesis.settings.load_profile("without deadlines")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Let `-n auto` start more processes than there are processors: many tests wait for other processes."""
+    """Let `-n auto` start more processes than there are processors: two thirds of the time, tests wait for others."""
     processors = os.cpu_count() or 1
-    return max(processors, min(2 * processors, 8))
+    return max(processors, min(3 * processors, 8))
 
 
 def pytest_collection(session: pytest.Session) -> None:
