@@ -133,10 +133,14 @@ async def test_a_region_that_sends_its_head_and_then_hangs_is_found_out_as_well(
 
 
 JOB = (
-    b'{"id":"1466591","name":"COMSOL_GUI_1031_103150","status":"statR","nodeNumReq":1,"cpuCore":2,"procNumReq":1,'
+    b'{"id":"%07d","name":"COMSOL_GUI_1031_103150","status":"statR","nodeNumReq":1,"cpuCore":2,"procNumReq":1,'
     b'"gpuNumReq":0,"gpuNum":0,"dcuNumReq":0,"dcuNumUsed":0}'
 )
-LARGE_LIST = b'{"code":"0","msg":"success","data":[' + b",".join([JOB] * (15 * 1024**2 // len(JOB))) + b"]}"
+LARGE_LIST = (
+    b'{"code":"0","msg":"success","data":['
+    + b",".join(JOB % number for number in range(15 * 1024**2 // len(JOB)))
+    + b"]}"
+)
 
 
 async def test_decoding_a_large_answer_leaves_the_event_loop_its_turn(network: Network) -> None:
