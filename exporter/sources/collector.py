@@ -23,7 +23,7 @@ from exporter.metrics.family import Family, Sample, Text
 from exporter.metrics.format import Chunks, sample, to_bytes
 from exporter.polling import TargetKey
 from exporter.sources.once import Once
-from exporter.sources.values import UNREADABLE, OptionalCount, count_of, lenient
+from exporter.sources.values import MAY_BE_UNKNOWN, UNREADABLE, lenient
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -88,14 +88,20 @@ def label_part(text: str) -> str:
 
 
 class Rows(Generic[R]):
-    """The rows of an answer that could be read; `rejected` counts the others."""
+    """The rows of an answer that could be read; `rejected` counts the others, `odd` single values that cannot be read."""
 
-    def __init__(self, rows: list[R], rejected: int = 0) -> None:
+    def __init__(self, rows: list[R], rejected: int = 0, odd: int = 0) -> None:
         self._rows = rows
         self.rejected = rejected
+        self.odd = odd
 
     def __iter__(self) -> Iterator[R]:
         return iter(self._rows)
+
+    @property
+    def unreadable(self) -> int:
+        """All that was left out of the answer."""
+        return self.rejected + self.odd
 
     def reject(self) -> None:
         """Count a row as not understood; the generator then leaves it out."""
@@ -308,7 +314,7 @@ class RowPolling(Generic[R]):
     def _read(self, response: Response) -> Found:
         rows = self._rows(response)
         samples = self._samples([(self._subject, rows)])
-        return Found(samples, rows.rejected, None if rows.rejected else hash(response.body))
+        return Found(samples, rows.unreadable, None if rows.unreadable else hash(response.body))
 
     def _rows(self, response: Response) -> Rows[R]:
         return read_rows(opened(self._source.open, self._collector, response), self._row)
@@ -389,7 +395,8 @@ def read_rows(data: msgspec.Raw, row: type[R]) -> Rows[R]:
 
     Raises DecodeError for anything else, and where there are rows but none can be read: that says nothing.
     """
-    return Rows(*read_each(data, raw_rows(data), lambda raw: read_row(raw, row)))
+    read, rejected = read_each(data, raw_rows(data), lambda raw: read_row_and_flaws(raw, row))
+    return Rows([each for each, _ in read], rejected, sum(flaws for _, flaws in read))
 
 
 def read_each(data: msgspec.Raw, rows: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> tuple[list[T], int]:
@@ -491,8 +498,8 @@ def read_row_and_flaws(raw: msgspec.Raw, row: type[R]) -> tuple[R, int]:
         try:
             if each.encode_name not in given:
                 continue
-            if each.type == OptionalCount:
-                values[each.name], is_odd = count_of(given[each.encode_name])
+            if (read := MAY_BE_UNKNOWN.get(each.type)) is not None:
+                values[each.name], is_odd = read(given[each.encode_name])
                 flaws += is_odd
             else:
                 values[each.name] = _decoded(given[each.encode_name], each.type)

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from typing import Annotated, Final
 
@@ -83,6 +84,23 @@ def lenient(kind: type, value: object) -> object:
 def not_negative(amount: float | None) -> float | None:
     """Return an amount; None for one below 0, which stands for "no limit" or "unknown"."""
     return None if amount is None or amount < 0 else amount
+
+
+def amount_of(raw: msgspec.Raw) -> tuple[Amount | None, bool]:
+    """As `count_of`, for a number of any unit."""
+    value = value_of(raw)
+    found = _amount(value)
+    if found is not None:
+        return Amount(found), False
+    said = value.strip().casefold() in _SAYS_NOTHING if isinstance(value, str) else bytes(raw).strip() == b"null"
+    return None, not said
+
+
+# Types of fields that may say that a number is unknown, and what reads them.
+MAY_BE_UNKNOWN: Final[Mapping[object, Callable[[msgspec.Raw], tuple[object, bool]]]] = {
+    OptionalCount: count_of,
+    Amount | None: amount_of,
+}
 
 
 def _amount(value: object) -> float | None:

@@ -132,7 +132,7 @@ class OfUser(RowPolling[R]):
             rows = await self._region.endpoint(self._collector, subject).get(self._rows)
             answers.append((subject, rows))
         samples = self._samples(answers)
-        return Found(samples, sum(rows.rejected for _, rows in answers))
+        return Found(samples, sum(rows.unreadable for _, rows in answers))
 
     async def _schedulers(self) -> list[dict[str, str]]:
         """Return the parameters of each request."""

@@ -179,7 +179,7 @@ class PartitionPolling:
         partitions = await self._rows("partitions", Partition)
         nodes = await self._rows("nodes", Node)
         known = undisputed([(samples(self._cluster.name, partitions, nodes), partitions)])
-        return Found(known, partitions.rejected + nodes.rejected)
+        return Found(known, partitions.unreadable + nodes.unreadable)
 
     async def _rows(self, name: str, row: type[R]) -> Rows[R]:
         return await self._cluster.get(

@@ -21,6 +21,7 @@ def user(balance: Any = "1049.88", status: Any = "Normal", **more: Any) -> Answe
 
 BALANCES: dict[Any, float] = {"0.00": 0, "-12.5": -12.5, 7: 7, 7.5: 7.5, " 7.50 ": 7.5, "+3": 3, "1.": 1}
 GOOD = {"balance_cny": 1049.88, "status Normal": 1}
+UNKNOWN = (None, "", "--")
 UNUSABLE: list[Any] = [None, "", "--", "1,049.88", "nan", "inf", "1e400", "9" * 40, 10**30, True, [], {}, "¥5", "五"]
 CASES: dict[str, tuple[Answer, Expected, int]] = {
     "captured": (user(), GOOD, 0),
@@ -28,11 +29,14 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
         f"balance {balance!r}": (user(balance), {"balance_cny": value, "status Normal": 1}, 0)
         for balance, value in BALANCES.items()
     },
-    **{f"unusable balance {balance!r}": (user(balance), {"status Normal": 1}, 0) for balance in UNUSABLE},
+    **{
+        f"unusable balance {balance!r}": (user(balance), {"status Normal": 1}, int(balance not in UNKNOWN))
+        for balance in UNUSABLE
+    },
     "a number beyond all floats": (
         envelope(b'{"accountStatus": "Normal", "accountBalance": 1e999}'),
         {"status Normal": 1},
-        0,
+        1,
     ),
     **{
         f"status {status!r}": (user(status=status), {"balance_cny": 1049.88, f"status {shown}": 1}, 0)
@@ -40,7 +44,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
     },
     "status that no page lists": (user(status="Frozen"), {"balance_cny": 1049.88, "status other": 1}, 1),
     "no status": (user(status=None), {"balance_cny": 1049.88}, 0),
-    "status of another type": (user(status=[1]), {"balance_cny": 1049.88}, 0),
+    "status of another type": (user(status=[1]), {"balance_cny": 1049.88}, 1),
     "in a list": (envelope([{"accountBalance": "5"}]), {"balance_cny": 5}, 0),
     "in a list, twice and differently": (envelope([{"accountBalance": "5"}, {"accountBalance": "6"}]), {}, 1),
     "nothing of it": (envelope({}), {}, 0),

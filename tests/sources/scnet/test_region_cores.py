@@ -28,7 +28,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
     "missing, null, negative or odd number": (
         envelope([USED, {"name": "未使用"}, *(state("不可用", odd) for odd in (None, -1, "--", 10**400))]),
         {"used": 5},
-        0,
+        1,
     ),
     "said twice": (envelope([USED, USED]), {"used": 5}, 0),
     "said twice and differently": (

@@ -24,7 +24,7 @@ CASES: dict[str, tuple[Answer, Expected, int]] = {
     "one odd field costs that field": (
         envelope([{"id": "1", "text": 7, "JobManagerType": ["SLURM"]}, {"id": "2", "text": False}]),
         {"1 7 ": 1, "2 false ": 1},
-        0,
+        1,
     ),
     "null": (envelope(None), {}, 0),
     "empty list": (envelope([]), {}, 0),

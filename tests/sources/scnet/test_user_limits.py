@@ -40,7 +40,7 @@ CASES: dict[str, tuple[list[Answer], Expected, int]] = {
     "odd": (
         [ONE, envelope({**ROW, "userMaxCpu": "many", "maxWallTime": [1]})],
         {k: v for k, v in LIMITS.items() if k != "limit cpus"},
-        0,
+        2,
     ),
     "nothing": ([ONE, envelope({})], {}, 0),
     "null": ([ONE, envelope(None)], {}, 0),
