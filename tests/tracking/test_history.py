@@ -130,7 +130,7 @@ def test_times_that_lie_are_counted_and_give_no_absurd_wait(lie: EndedJob, runs:
 def test_a_job_that_no_poll_saw_in_a_row_that_lies_is_counted_without_times() -> None:
     story = Story().rows(row("C", 7, 131, 90_000))
     assert (story.finished, story.waits, story.runs) == ({"completed": 1}, [], [])
-    assert story.disagreements == 1
+    assert (story.disagreements, story.censored) == (1, {("wait", "gap"): 1})
 
 
 def test_each_run_of_a_requeued_job_is_a_run() -> None:

@@ -145,6 +145,15 @@ def test_tasks_of_an_array_were_submitted_with_it() -> None:
     assert story.poll_jobs(waits, runs).waits == [(6990, "reported")]
 
 
+@pytest.mark.parametrize(("task", "waits"), [("800_1", [7030]), ("800[1]", [7030]), ("901", [7030]), ("899", [0])])
+def test_tasks_that_no_poll_saw_waiting_may_have_been_submitted_long_before(task: str, waits: list[float]) -> None:
+    """Under the array's number, or as Slurm numbers them; another job that came since the last poll may not."""
+    row = Job("900", "a", JobState.QUEUED)
+    story = Story().poll_jobs(row)
+    runs = Job(task, "a", JobState.RUNNING, submitted=START - 6940, started=START + 90)
+    assert [seconds for seconds, _ in story.poll_jobs(row, runs).waits] == waits
+
+
 def test_the_oldest_waiting_job_is_dated_to_its_submission() -> None:
     assert follow("Q Q", Times(7)).state.oldest_waiting == START + 7
 

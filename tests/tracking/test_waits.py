@@ -133,6 +133,14 @@ def test_times_of_the_scheduler_are_used() -> None:
     assert polled("", "1=Q")._waits._classes[view.key].gap == MINUTE
 
 
+def test_times_of_the_scheduler_are_used_for_a_job_that_no_poll_saw_waiting() -> None:
+    tracker = polled("")
+    jobs = (job("1=R", submitted=START + 10, started=START + 40), job("2=R", submitted=START + 5, started=START + 59))
+    tracker.observe(ANNE, JobListing(jobs), START + MINUTE, MINUTE)
+    assert classes(tracker) == {("", "comp", False): [54]}
+    assert [waits.gap for waits in waits_of(tracker).values()] == [0]
+
+
 def test_burst_by_the_scheduler_s_times() -> None:
     """Both came between two polls, more than an hour apart: with one poll in two hours."""
     jobs = (job("1=Q", submitted=START + 1), job("2=Q", submitted=START + 2 + BURST_SECONDS))
