@@ -149,13 +149,18 @@ class Life:
         if not self.submitted <= now < self.ended + self.shown:
             return ()
         state = JobState.QUEUED if now < self.started else JobState.RUNNING if now < self.ended else self.state
-        job = Job(self.job_id, "", state, allocated_cpus=self.cpus, queue=self.queue)
+        job = replace(self._job, state=state)
         return (self._with_times(job, now) if times else job,)
 
     @property
     def row(self) -> EndedJob:
-        job = Job(self.job_id, "", self.state, allocated_cpus=self.cpus, queue=self.queue)
-        return EndedJob("test", "1", START + self.ended, self._with_times(job, self.ended))
+        return EndedJob("test", "1", START + self.ended, self._with_times(self._job, self.ended))
+
+    @property
+    def _job(self) -> Job:
+        cpus, gpus, dcus = (self.cpus * of_each for of_each in AMOUNTS)
+        amounts = {"allocated_cpus": cpus, "allocated_gpus": gpus, "allocated_dcus": dcus}
+        return Job(self.job_id, "", self.state, queue=self.queue, **amounts)  # type: ignore[arg-type]  # by their names
 
     def _with_times(self, job: Job, now: float) -> Job:
         moments = {"submitted": self.submitted, "started": self.started, "ended": self.ended}
@@ -172,6 +177,8 @@ class Life:
 
 
 SECONDS = st.integers(1, 300)
+# GPUs and DCUs of a life's jobs for each of its cores, so that none can be taken for another.
+AMOUNTS = (1, 2, 3)
 LIVES = st.builds(
     Life,
     st.sampled_from("123"),

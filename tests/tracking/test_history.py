@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exporter.records import EndedJob, Job, JobListing, JobState
 from exporter.tracking.history import REMEMBERED
 from tests.tracking import story as stories
-from tests.tracking.story import LIVES, START, STATES, Life, Told
+from tests.tracking.story import AMOUNTS, LIVES, START, STATES, Life, Told
 from tools.accuracy import Scenario, ended_jobs
 
 GRACE = 600.0
@@ -328,7 +328,7 @@ def test_rows_make_it_exact_whatever_polls_saw(lives: list[Life], polls: str, mi
         told.rows(*(life.row for life in lives if life.ended + 60 * minutes <= now))
     assert told.spells("waits") == sorted(life.wait for life in lives)
     assert told.spells("runs") == sorted(life.run for life in lives)
-    assert told.amounts[0] == sum(life.cpus * life.ran for life in lives)
+    assert told.amounts == [of_each * sum(life.cpus * life.ran for life in lives) for of_each in AMOUNTS]
     assert told.finished == Counter(life.state for life in lives)
     assert (told.censored, told.disagreements) == ({}, 0)
 
@@ -342,6 +342,7 @@ ANY_JOB = st.builds(
     state=st.sampled_from([*ANY_STATE, *[JobState.QUEUED, JobState.RUNNING, JobState.COMPLETED] * 3]),
     allocated_cpus=SOME,
     allocated_gpus=SOME,
+    allocated_dcus=SOME,
     queue=st.sampled_from(["comp", "gpu"]),
 )
 ANY_LISTING = st.builds(

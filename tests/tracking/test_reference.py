@@ -30,7 +30,7 @@ def jobs(draw: st.DrawFn) -> Job:
         state=draw(STATES),
         allocated_cpus=draw(AMOUNTS),
         allocated_gpus=draw(AMOUNTS),
-        allocated_dcus=None,
+        allocated_dcus=draw(AMOUNTS),
     )
 
 

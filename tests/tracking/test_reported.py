@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.records import Job, JobListing, JobState
-from tests.tracking.story import LIVES, START, Life, Story, Told
+from tests.tracking.story import AMOUNTS, LIVES, START, Life, Story, Told
 
 HOUR = 3600.0
 # The polls of a job that waits and runs: listed at the ends of the 1st, 2nd, 3rd, ... minute after a poll without it.
@@ -229,6 +229,28 @@ def test_times_of_lists_make_it_exact_whatever_polls_saw(lives: list[Life], poll
         told.at += 60
     assert told.spells("waits") == sorted(life.wait for life in lives)
     assert told.spells("runs") == sorted(life.run for life in lives)
-    assert told.amounts[0] == pytest.approx(sum(life.cpus * life.ran for life in lives))
+    held = sum(life.cpus * life.ran for life in lives)
+    assert told.amounts == pytest.approx([of_each * held for of_each in AMOUNTS])
     assert told.finished == Counter(life.state for life in lives)
     assert (told.censored, told.disagreements) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    ("polls", "submitted", "accepted"),
+    [
+        # A quarter of an hour before the last list without it, a minute after the one with it.
+        *(("Q", -900, True), ("Q", -901, False), ("Q", 120, True), ("Q", 121, False)),
+        # Requeued: a minute before it was last seen running, or at the poll before it was seen exiting.
+        *(("R R R Q", 120, True), ("R R R Q", 119, False), ("R R R Q", 300, True), ("R R R Q", 301, False)),
+        *(("R E Q", 60, True), ("R E Q", 59, False)),
+        # As long as it is after the start.
+        *(("R Q", 21, True), ("R Q", 20, False)),
+    ],
+)
+def test_how_far_a_submission_may_be_from_what_polls_saw(polls: str, submitted: float, accepted: bool) -> None:
+    *before, _ = polls.split()
+    story = Story().poll(" ".join(before), started=START + 20).poll("Q", submitted=START + submitted)
+    assert story.state.jobs["1"].submitted == (START + submitted if accepted else None)
+    assert story.disagreements == (not accepted and not before)
+    jobs = [Job(job_id, "", JobState.QUEUED, submitted=START + 9e6) for job_id in "23"]
+    assert story.poll_jobs(*jobs).disagreements == (not accepted and not before) + 2
