@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.records import EndedJob, Job, JobListing, JobState
 from exporter.tracking.history import REMEMBERED
@@ -159,6 +160,14 @@ def test_an_id_that_runs_again_later_counts_again() -> None:
 def test_amounts_that_no_list_gave_count_as_a_whole() -> None:
     story = Story().poll("Q R R", allocated_cpus=None).poll("- -").rows(row("C", 7, 70, 185))
     assert story.cpu_seconds == 4 * 115
+
+
+def test_what_rows_do_not_tell_is_not_known() -> None:
+    """Zero neither: the history of a scheduler without GPUs has it as well."""
+    told = Told(GRACE)
+    told.poll("- - - - - -").rows(DONE, replace(DONE, job=replace(DONE.job, id="2", allocated_dcus=0)))
+    known = [[events.amounts_known[index] for events in told.events] for index in range(3)]
+    assert [any(of_one) for of_one in known] == [True, False, False]
 
 
 def test_a_list_that_lags_behind_the_history_does_not_end_a_job_twice() -> None:

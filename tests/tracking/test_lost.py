@@ -127,6 +127,10 @@ async def test_it_is_noticed_with_the_next_poll_told_and_written_anew(
             assert line["event"] == "state file is set aside and written anew from memory"
             assert line["reason"].startswith(ASIDE)
     assert not [line for line in logs if line["log_level"] not in ("warning", "info")]
+    if doing in ("remove", "remove with log", "rename", "empty", "replace by link"):
+        assert not set_aside(state_file.parent), (
+            "nothing was put in its place, and what is left of its log is not taken for a file"
+        )
     await is_kept(service, state_file)
 
 

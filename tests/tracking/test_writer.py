@@ -154,6 +154,19 @@ async def test_an_end_in_the_middle_of_a_failure_still_writes(
     assert await ended_in(state_file) == ended_by(8)
 
 
+async def test_a_listing_that_cannot_be_taken_in_at_the_end_costs_nothing_else(
+    state_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await started(state_file)
+    await polled(service, range(1, 8))
+    monkeypatch.setattr(Tracker, "record", failing(1, LookupError("unforeseen"), Tracker.record))
+    observing = asyncio.create_task(polled(service, range(8, 9)))
+    await service.stop()
+    with pytest.raises(LookupError):
+        await observing
+    assert await ended_in(state_file) == ended_by(7)
+
+
 async def test_an_end_that_fails_says_so(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = await started(state_file)
 
