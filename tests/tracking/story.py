@@ -184,7 +184,7 @@ LIVES = st.builds(
     st.sampled_from("123"),
     SECONDS,
     SECONDS,
-    SECONDS,
+    st.integers(1, 440),
     st.sampled_from([0, 200]),
     st.integers(1, 4),
     st.sampled_from(["comp", "gpu"]),

@@ -146,6 +146,12 @@ def test_each_run_of_a_requeued_job_is_a_run() -> None:
             assert story.queues <= {"comp", ""}, polls
 
 
+def test_what_a_job_held_in_a_time_without_polls_counts_once_its_row_tells_that_it_ran_on() -> None:
+    """Also where it was first seen running right before, or last seen right after it."""
+    for polls, ended in (("Q Q R ! ! ! ! ! ! ! R - -", 700), ("Q Q R R ! ! ! ! ! ! ! R R - -", 800)):
+        assert Story(polls).rows(row("C", 7, 131, ended)).cpu_seconds == 4 * (ended - 131)
+
+
 def test_equal_ids_of_two_schedulers_are_two_jobs() -> None:
     story = Story().rows(row("C", 7, 131, 283), row("C", 7, 131, 283, scheduler="2")).poll("-")
     assert story.finished == {"completed": 2}
