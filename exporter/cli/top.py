@@ -25,7 +25,7 @@ from exporter.cli.terminal import ELLIPSIS, Footer, fitted, text_of
 from exporter.errors import PollError
 from exporter.sources.once import Column
 from exporter.web.html import moment
-from exporter.web.lists import chosen_rows
+from exporter.web.lists import chosen_rows, missing_text
 from exporter.web.page import StatusPage
 from exporter.web.query import PageQuery, page_query
 from exporter.web.rows import FIRST_SORT, NUMBERS, OF_TARGETS, Row, sizes, totals, unlisted, value_texts
@@ -262,10 +262,13 @@ class Screen:
     def _table(self, query: PageQuery, width: int, height: int) -> list[Text]:
         now = moment(self.status["time"])
         rows = chosen_rows(self.status, self._texts, query)
+        missing = missing_text(self.status, query.view, self._texts)
+        remark = [Text(line_of(missing, width), style=COLOURS["stale"])] if missing else []
         if not rows:
-            return [
-                Text(self._texts("nothing_matches" if sizes(self.status["targets"])[query.view] else "nothing_here"))
-            ]
+            nothing = "nothing_known" if missing else "nothing_here"
+            text = "nothing_matches" if sizes(self.status["targets"])[query.view] else nothing
+            return [Text(self._texts(text)), *remark]
+        height -= len(remark)
         names = [name for name in OF_TARGETS[query.view] if name not in LEFT_OUT]
         columns = [self._column(name, query) for name in names]
         below = []
@@ -283,7 +286,7 @@ class Screen:
                 break
             room = max(1, room - (len(lines) - height))
         looks = ["bold", *(_style(row) for row in shown)]
-        return [Text(line, style=looks[at] if at < len(looks) else "bold") for at, line in enumerate(lines)]
+        return [Text(line, style=looks[at] if at < len(looks) else "bold") for at, line in enumerate(lines)] + remark
 
     def _column(self, name: str, query: PageQuery) -> Column:
         mark = (" ↓" if query.descending else " ↑") if name == query.sort else ""

@@ -73,6 +73,13 @@ def missing_sources(status: Mapping[str, Any], view: str) -> list[str]:
     return sorted({row["source"] for row in unlisted(view, status["targets"])})
 
 
+def missing_text(status: Mapping[str, Any], view: str, texts: Texts) -> str:
+    """Return the words for a list that lacks what is not known; empty where it lacks nothing."""
+    names = missing_sources(status, view)
+    text = {"jobs": "jobs_missing", "queues": "queues_missing"}.get(view, "members_missing")
+    return texts(text, names=texts("comma").join(names)) if names else ""
+
+
 class Lists:
     """The list that `query` asks for, of all targets in `status`, with its form, tabs and pager.
 
@@ -124,10 +131,8 @@ class Lists:
 
     def _missing(self) -> Markup | None:
         """Say whose jobs or members are not in the list because they are not known."""
-        names = missing_sources(self._status, self._query.view)
-        text = {"jobs": "jobs_missing", "queues": "queues_missing"}.get(self._query.view, "members_missing")
-        names_text = self._t("comma").join(names)
-        return element("p", self._t(text, names=names_text), class_="missing") if names else None
+        missing = missing_text(self._status, self._query.view, self._t)
+        return element("p", missing, class_="missing") if missing else None
 
     def _empty(self, matching: int, total: int) -> Markup:
         if self._query.view == "jobs" and not self._status["jobs"]["enabled"]:

@@ -17,11 +17,11 @@ import pytest
 from rich.cells import cell_len
 
 from exporter.cli.main import main
-from exporter.cli.top import line_of
+from exporter.cli.top import Screen, View, line_of
 from tests.support import forks
 from tests.support.command import DEADLINE
 from tests.support.face import Served, guarded
-from tests.support.installations import StagedFace, empty, half_broken, healthy, huge
+from tests.support.installations import Installation, StagedFace, empty, half_broken, healthy, huge
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -183,3 +183,17 @@ def test_a_line_that_does_not_fit_ends_at_a_word() -> None:
     assert line_of("harbin: no data for 85 s", 20) == "harbin: no data…    "
     assert line_of("harbin: no data", 20) == "harbin: no data     "
     assert line_of("无数据的区域", 8) == "无数据… "
+
+
+def test_a_list_that_lacks_what_is_not_known_says_so() -> None:
+    """As the page does; also where nothing else is in it."""
+    made = Installation()
+    made.add("xian", "live_jobs", "", "stale")
+    lines = [line.strip() for line in Screen(made.status(), View("queues")).drawn(80).plain.splitlines()]
+    assert lines[2:4] == ["No jobs are known.", "Queues are missing: there is no current list of xian."]
+    made.add_member("kunshan", "physics/bob")
+    made.add_member("kunshan", "physics/amy")
+    lines = [line.strip() for line in Screen(made.status(), View("members"), height=9).drawn(80).plain.splitlines()]
+    assert len(lines) == 9
+    assert lines[5].startswith("total of 2")
+    assert lines[6] == "Members are missing: there is no current list of xian."
