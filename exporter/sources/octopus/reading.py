@@ -185,7 +185,7 @@ class Reading:
         self._total = page.total
         self._rejected += page.rejected
         self._rejected_values += page.odd
-        self._rank_lost = self._rank_lost or any(row.rank_stamp is None for row in page.flawed)
+        self._rank_lost = self._rank_lost or page.rejected > 0 or any(row.rank_stamp is None for row in page.flawed)
         new = sum(self._take(row) for row in page.rows)
         if page.rows and not new:
             self._note(f"the page at offset {self.offset} holds only rows that came before")

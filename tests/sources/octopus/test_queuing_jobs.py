@@ -90,6 +90,11 @@ ONE_PAGE: dict[str, tuple[Answer, Expected, int]] = {
         ]
     },
     "oldest rank": (page(*row(1, rank_stamp=9000), *row(2, rank_stamp=7250)), queue(2, 2, oldest=7.25), 0),
+    "a row that is rejected may have been the oldest": (
+        page(*row(1, rank_stamp=9000), *row(None, rank_stamp=7250)),
+        queue(2, 1, complete=False),
+        1,
+    ),
     "a number that JSON does not know": (
         Answer(b'{"payload":{"list":[{"id":1,"rank_stamp":NaN,"job_type":"NaN"}],"page_info":{"total":1}}}'),
         queue(1, {"NaN  ": 1}, unread=1),
