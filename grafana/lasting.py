@@ -38,7 +38,8 @@ USED, QUOTA, SHARE = Text("Used", "已用"), Text("Quota", "配额"), Text("Shar
 
 BALANCE = f"max by (account) (hpc_account_balance_cny{{{IN_ACCOUNT}}})"
 USED_BYTES = f"max by (hpc_cluster, user, path) (hpc_storage_used_bytes{{{IN_REGION}}})"
-QUOTA_BYTES = f"max by (hpc_cluster, user, path) (hpc_storage_quota_bytes{{{IN_REGION}}})"
+# As in the rules: of a quota of 0 there is no share.
+QUOTA_BYTES = f"(max by (hpc_cluster, user, path) (hpc_storage_quota_bytes{{{IN_REGION}}}) > 0)"
 
 
 def spent(window: str) -> str:

@@ -153,7 +153,9 @@ def test_an_exporter_that_three_jobs_scrape_counts_once(
     assert {key: both for key, both in found.items() if both[0] != both[1]} == {}
 
 
-def test_a_full_queue_is_not_open_and_an_account_in_arrears_has_no_days_left(bad_day: Past, tmp_path: Path) -> None:
+def test_a_full_queue_is_not_open_an_account_in_arrears_has_no_days_left_and_no_quota_no_share(
+    bad_day: Past, tmp_path: Path
+) -> None:
     """Unlike a closed queue and an unknown one; however little the account spends."""
     queues = {"room": (1, 4), "full": (1, 0), "closed": (0, 4), "unknown": (1, None)}
     samples = [
@@ -165,6 +167,9 @@ def test_a_full_queue_is_not_open_and_an_account_in_arrears_has_no_days_left(bad
         if free is not None
     ]
     samples += [f'hpc_account_balance_cny{{account="{name}"}}={yuan}' for name, yuan in (("owes", -5), ("idle", 5))]
+    for path, quota in (("half", 10), ("none", 0)):
+        of_path = f'{{hpc_cluster="a",user="u",path="{path}"}}'
+        samples += [f"hpc_storage_used_bytes{of_path}=5", f"hpc_storage_quota_bytes{of_path}={quota}"]
     with remembering(replace(bad_day, record=Gauges(samples)), tmp_path) as prometheus:
 
         def shown(board: str, title: str, column: int, label: str) -> dict[str, float]:
@@ -175,6 +180,7 @@ def test_a_full_queue_is_not_open_and_an_account_in_arrears_has_no_days_left(bad
         assert shown("en/hpc-submitting", "All queues", 0, "queue") == {"room": 1, "full": 2, "closed": 0, "unknown": 1}
         assert shown("en/hpc-submitting", "Most free cores", 0, "queue") == {"room": 4, "full": 0}
         assert shown("en/hpc-lasting", "Money: how many days are left?", 0, "account") == {"owes": 0}
+        assert shown("en/hpc-lasting", "Storage: when is it full?", 0, "path") == {"half": 0.5}
 
 
 def test_a_region_that_is_dead_is_one_line_in_the_table_of_failing_targets(bad_day: Past, tmp_path: Path) -> None:
