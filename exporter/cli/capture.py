@@ -22,14 +22,20 @@ from exporter.app.target_info import info_of, target_infos
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag
 from exporter.cli.options import UsageError
-from exporter.cli.output import OutputError, warn, write_file
+from exporter.cli.output import OutputError, warn, warn_alike, write_file
 from exporter.cli.questions import answered, code
 from exporter.cli.standins import TOKENS, StandIns
 from exporter.cli.terminal import progress
 from exporter.clock import SystemClock
 from exporter.config import Cluster, Config, Slurm
 from exporter.config.model import User
-from exporter.errors import ExporterError, PollError
+from exporter.errors import (
+    ExporterError,
+    PollError,
+    UntrustedCertificateError,
+    UpstreamConnectionError,
+    UpstreamTimeoutError,
+)
 from exporter.http import Request, Response, Settings, Upstream, on_response
 from exporter.http.client import ResponseHook
 from exporter.http.message import readable
@@ -39,6 +45,8 @@ from exporter.sources.collector import NOT_THERE, Subject
 from exporter.sources.scnet.discovery import ask_center
 from exporter.sources.scnet.subjects import OWNER
 
+# Errors of requests that were not answered.
+NO_ANSWER: Final = (UpstreamConnectionError, UpstreamTimeoutError, UntrustedCertificateError)
 # Pages of one list that are kept.
 PAGES: Final = 3
 PAGING: Final = frozenset({"offset", "start", "limit", "startTime", "endTime", "start_time", "end_time"})
@@ -60,6 +68,8 @@ EXAMPLE = """examples:
 
 Tokens, keys, users, names of persons and groups, telephone numbers, paths, addresses and names of jobs are replaced, equal
 values by equal ones everywhere. Read the files before you pass them on.
+
+Exit status: 1 if a host did not answer, although what others answered is written; errors that were answered are captured.
 """
 
 
@@ -75,10 +85,14 @@ class Exchange:
 
 @dataclass
 class Capture:
-    """All that was captured of a configuration; `failed` are texts about endpoints that could not be read."""
+    """All that was captured of a configuration.
+
+    `failed` are endpoints that could not be read: source, collector and why. `silent`: a host did not answer.
+    """
 
     exchanges: list[Exchange] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str, str]] = field(default_factory=list)
+    silent: bool = False
     subjects: dict[str, list[Subject]] = field(default_factory=dict)
     # Requests by source, kind and question.
     _kept: defaultdict[Hashable, list[Request]] = field(default_factory=lambda: defaultdict(list))
@@ -116,23 +130,24 @@ COMMAND = Command(
 
 
 def run(args: argparse.Namespace) -> int:
-    """Capture; 1 where nothing answered."""
+    """Capture; 1 where a host did not answer."""
     folder: Path = args.output
     with suppress(OSError):
         if folder.is_file() or any(folder.iterdir()):
             raise UsageError(
                 f"{folder} is there and not empty: name a folder that is not, so that nothing old is passed on"
             )
-    captured = Capture()
+    captured, unknown_members = Capture(), ""
     try:
         components = assemble(args.config_file, retries=0)
     except UnknownMembersError as error:
         # The answer that says so is one to capture.
-        captured.failed.append(str(error))
+        unknown_members = str(error)
         components = assemble(args.config_file, retries=0, offline=True)
     asyncio.run(_capture(components, captured, refusals=args.with_refusals))
     if not captured.exchanges:
-        raise ExporterError(f"nothing answered; first: hpc-exporter check --online. {'; '.join(captured.failed)}")
+        told = "; ".join(filter(None, (unknown_members, *map("{0[0]} {0[1]}: {0[2]}".format, captured.failed))))
+        raise ExporterError(f"nothing answered; first: hpc-exporter check --online. {told}")
     stand_ins = StandIns(secrets.token_bytes(16), keep_job_names=args.keep_job_names)
     files = dict(_files(captured, components.config, stand_ins))
     try:
@@ -141,11 +156,13 @@ def run(args: argparse.Namespace) -> int:
         raise OutputError(f"cannot make {folder}: {error.strerror}") from None
     for name, text in files.items():
         write_file(folder / name, text)
+    if unknown_members:
+        warn(f"failed: {unknown_members}")
+    warn_alike((source, name, f" failed: {text}") for source, name, text in captured.failed)
     warn(
-        *(f"failed: {text}" for text in captured.failed),
         f"{len(captured.exchanges)} answers in {folder}; read them before you pass them on, beginning with {folder / 'summary.md'}",
     )
-    return 0
+    return 1 if captured.silent else 0
 
 
 # Asking.
@@ -164,7 +181,8 @@ async def _capture(components: Components, captured: Capture, *, refusals: bool)
                 with on_response(captured.of(source)):
                     outcome = await poll(components, target)
                 if outcome.error is not None:
-                    captured.failed.append(f"{source} {collector}: {outcome.error}")
+                    captured.failed.append((source, collector, str(outcome.error)))
+                    captured.silent = captured.silent or isinstance(outcome.error, NO_ANSWER)
                 subject = info_of(infos, target.key).subject
                 if subject.configured == OWNER:
                     # Only the poll has found out whose token it is.

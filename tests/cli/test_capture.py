@@ -306,6 +306,22 @@ async def test_groups_that_cannot_be_asked_are_captured_with_the_rest(tmp_path: 
     assert (await replayed(tmp_path / "captured", tmp_path, "check", "--online")).status == 0
 
 
+async def test_a_host_that_does_not_answer_is_a_failure_and_what_others_answer_is_written(tmp_path: Path) -> None:
+    async with simulated() as simulator:
+        (region,) = simulator.regions.values()
+        living = cluster(region, collect=["schedulers"])
+        dead = {**cluster(region), "name": "dead", "hpc_url": "http://127.0.0.1:9", "ac_url": "http://127.0.0.1:9"}
+        dead["collect"] = ["schedulers", "queue_jobs", "region_cores", "user_limits"]
+        captured = await Command(tmp_path, configured([account(simulator)], [living, dead]))(
+            "capture", "--output=captured"
+        )
+    assert captured.status == 1
+    assert "dead: 4 targets (schedulers, queue_jobs, region_cores, ...) failed: cannot connect to 127.0.0.1:9" in (
+        captured.stderr
+    )
+    assert any("schedulers" in name for name in files(tmp_path / "captured"))
+
+
 async def replayed(folder: Path, tmp_path: Path, *arguments: str) -> Ended:
     """Run a command with the configuration of a capture that is served again."""
     replay = Replay(folder)
