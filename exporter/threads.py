@@ -47,6 +47,14 @@ class BlockingCalls:
             await asyncio.wait({running})
         return running.result()
 
+    def finally_run(self, key: Hashable, call: Callable[[], object]) -> None:
+        """Make the last call with `key` once an earlier one has ended, however long that takes; nobody waits for it."""
+        earlier = self._running.get(key)
+        if earlier is None:
+            in_daemon_thread(call, name=str(key))
+        else:
+            earlier.add_done_callback(lambda _: in_daemon_thread(call, name=str(key)))
+
 
 def in_daemon_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     """Start `call` in a thread that no exit waits for. Await it by `asyncio.wait`: the thread cannot be cancelled."""

@@ -121,7 +121,9 @@ class TrackingService:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
                 await self._close()
         except TimeoutError:
-            self._store = None
+            if self._store is not None:
+                self._store.give_up()
+                self._store = None
             self._end_writer()
             self._told.add(f"it takes longer than {_STOP_TIMEOUT:g} s to write; its disk may hang")
         if self._told:

@@ -117,7 +117,11 @@ class Store:
         another process has the file open, or it cannot be opened, created or set aside.
         """
         store = cls(path)
-        return store, await store._call(store._open, timeout=_OPEN_TIMEOUT)
+        try:
+            return store, await store._call(store._open, timeout=_OPEN_TIMEOUT)
+        except BaseException:
+            store.give_up()
+            raise
 
     async def save(self, batch: Batch) -> dict[MemberKey, str]:
         """Write a batch as one transaction.
@@ -130,6 +134,10 @@ class Store:
 
     async def close(self) -> None:
         await self._call(self._close, timeout=_WRITE_TIMEOUT)
+
+    def give_up(self) -> None:
+        """Close the file without waiting for it, once the call under way ends: until then it stays locked."""
+        self._calls.finally_run("state file", self._close)
 
     async def _call(self, function: Callable[[], Result], *, timeout: float) -> Result:  # noqa: ASYNC109 - handed on
         try:

@@ -14,7 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.tracking import StateFileError, Store, TrackingService
+from exporter.tracking.tracker import TrackerState
 from tests.support.disk import take_all_room
+from tests.support.face import eventually
 from tests.tracking.files import (
     Observer,
     ended,
@@ -357,10 +359,19 @@ async def test_a_file_that_does_not_answer_is_rejected(state_file: Path, monkeyp
     answers = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def opened(_store: Store) -> None:
+    open_file, stores = Store._open, list[Store]()
+
+    def opened(store: Store) -> TrackerState:
+        stores.append(store)
         asyncio.run_coroutine_threadsafe(answers.wait(), loop).result()
+        return open_file(store)
 
     monkeypatch.setattr(Store, "_open", opened)
     with pytest.raises(StateFileError, match="hangs"):
         await Store.open(state_file)
     answers.set()
+    # It is not left locked by the attempt: the next one may be answered.
+    await eventually(lambda: stores[0]._calls._running == {} and stores[0]._connection is None)
+    monkeypatch.setattr(store_module, "_OPEN_TIMEOUT", 60)
+    store, _ = await Store.open(state_file)
+    await store.close()

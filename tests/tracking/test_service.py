@@ -20,6 +20,7 @@ from exporter.tracking import service as service_module
 from exporter.tracking.model import REMEMBERED_SECONDS
 from exporter.tracking.service import steady_unix_time
 from exporter.tracking.tracker import Batch, Step
+from tests.support.face import eventually
 from tests.tracking.files import (
     Observer,
     SettableClock,
@@ -198,7 +199,8 @@ async def test_a_disk_that_hangs_for_ever_does_not_hold_up_the_end(
     assert "may hang" in logs[-1]["error"]
     await asyncio.wait_for(polled(service, range(2, 3)), 100)  # nor does anything wait for it afterwards
     hanging_disk.set()
-    await store.close()  # or its connection would be complained of when it is collected
+    await eventually(lambda: store._connection is None)  # a reload may name the file again
+    assert await ended_in(state_file) == ended_by(1)
 
 
 async def test_nothing_is_shown_before_it_is_on_disk(state_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
