@@ -48,7 +48,7 @@ class BlockingCalls:
         return running.result()
 
     def finally_run(self, key: Hashable, call: Callable[[], object]) -> None:
-        """Make the last call with `key` once an earlier one has ended, however long that takes; nobody waits for it."""
+        """Make the last call with `key` once an earlier one has ended, however long that takes, without waiting for it."""
         earlier = self._running.get(key)
         if earlier is None:
             in_daemon_thread(call, name=str(key))

@@ -4,11 +4,16 @@ import inspect
 import textwrap
 from typing import Any, Final, NamedTuple
 
+from exporter.app.reload import SharedReload
+from exporter.app.tracker import TrackerSwitch
 from exporter.http import TokenCache
+from exporter.metrics.exposition import Exposition
 from exporter.polling import Scheduler, poll_target
 from exporter.sources.collector import get_unless_shown
 from exporter.sources.display import Display
 from exporter.sources.scnet.api import open_envelope
+from exporter.sources.scnet.live_jobs import LivePolling
+from exporter.tracking import TrackingService
 from exporter.tracking.history import note_end
 
 
@@ -37,6 +42,30 @@ BUGS: Final = {
     "an error taken for an empty list": [Change(open_envelope, "if code == SUCCESS:", "if True:")],
     "an end that is counted twice": [
         Change(note_end, "update.ends[job_id] = (*known, KnownEnd(", "_ = (*known, KnownEnd(")
+    ],
+    "counters shown before they are on disk": [
+        Change(TrackingService._stage, "if self._writer is None or self._told:", "if True:")
+    ],
+    "polls forgotten when their write fails": [
+        Change(TrackingService._saved, "self.tracker.give_back(batch)", "pass"),
+    ],
+    "a state file kept locked by a reload that gave up": [
+        Change(TrackerSwitch._abandon, "starting.add_done_callback(close)", "pass"),
+    ],
+    "a reload joined that has read the file before": [
+        Change(
+            SharedReload.request,
+            "if self._next is None:",
+            "if self._running is not None and not self._running.done():\n"
+            "        return self._running\n"
+            "    if self._next is None:",
+        ),
+    ],
+    "lines compressed before they changed": [
+        Change(Exposition._compress, "if of_family.version == of_version:", "if True:"),
+    ],
+    "no jobs of members that the platform leaves out": [
+        Change(LivePolling._of_region, "if not refused or followed.member.user in here", "if True"),
     ],
 }
 

@@ -3,14 +3,14 @@
 import re
 import sys
 import traceback
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from structlog import DropEvent
 
 from exporter.app import Application
 from exporter.polling import Outcome, Target, TargetStatus
-from tests.chaos.platform import GROUP, REGIONS, USERS, Platform
+from tests.chaos.platform import GROUP, REGIONS, USERS, Platform, Shown
 from tests.e2e.process import samples_of
 
 # Not the process's own, which are of the real one.
@@ -36,9 +36,9 @@ class Before(NamedTuple):
 class Invariants:
     """Looks at one simulation, over all its processes."""
 
-    def __init__(self, platform: Platform, *, persistent: bool) -> None:
+    def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._persistent = persistent
+        self._service: object = None
         self._counters: dict[str, float] = {}
         self._polls_since: dict[Any, float] = {}
         self.logged: list[str] = []
@@ -50,15 +50,24 @@ class Invariants:
             copy.succeeded_at = status.succeeded_at
         return Before(copies, dict(self._counters))
 
-    def restarted(self) -> None:
-        """Note the start of another process: what is not in the state file counts from 0."""
+    def restarted(self, *, kept: bool) -> None:
+        """Note the start of another process: all counts from 0 but what is `kept` in the state file."""
         self._polls_since.clear()
-        kept = self._counters.items() if self._persistent else ()
-        self._counters = {series: value for series, value in kept if KEPT.match(series)}
+        kept_ones = self._counters.items() if kept else ()
+        self._counters = {series: value for series, value in kept_ones if KEPT.match(series)}
 
-    def reloaded(self, sources: Collection[str]) -> None:
-        """Forget the exporter's own counters of regions that are not among the `sources` any more: they begin anew."""
-        self._counters = {series: value for series, value in self._counters.items() if goes_on(series, sources)}
+    def reloaded(self, sources: Collection[str], service: object) -> None:
+        """Forget the exporter's own counters of regions that are not among the `sources` any more: they begin anew.
+
+        So do those of the tracker, where it has another file or none any more.
+        """
+        going_on = service is self._service
+        self._service = service
+        self._counters = {
+            series: value
+            for series, value in self._counters.items()
+            if goes_on(series, sources) and (going_on or not KEPT.match(series))
+        }
 
     def note(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> Any:
         """Remember errors, as a processor of structlog."""
@@ -83,12 +92,15 @@ class Invariants:
         self._check_ends(samples)
         known = {status.key: status for status in before.targets}
         configured = {*known, *(status.key for status in after)}
+        arrived = self._platform.arrived
+        expected = {name for key in configured for each in arrived.get(key, ()) for name in each.samples}
+        shown = samples.keys() - expected
         left = {
             key
-            for key, answers in self._platform.arrived.items()
+            for key, answers in arrived.items()
             if key not in configured
             for each in answers
-            if each.samples.keys() & samples.keys()
+            if each.samples.keys() & shown
         }
         if left:
             raise ViolationError(f"still shown of what is not configured: {left}")
@@ -128,10 +140,29 @@ class Invariants:
             if now - self._polls_since[status.task] > LONGEST_POLL:
                 raise ViolationError(f"a poll of {key} has no end")
 
+    def _check_listed(
+        self, samples: Mapping[str, float], before: TargetStatus, after: TargetStatus, arrived: Sequence[Shown]
+    ) -> None:
+        """Check that each member shows what a good answer had of it, and nothing where the last ones had nothing."""
+        times = [each.succeeded_at for each in (before, after) if each.succeeded_at is not None]
+        last = max((number for number, each in enumerate(arrived) if times and each.at <= min(times)), default=0)
+        for user in USERS:
+            series = [
+                f'hpc_member_jobs{{hpc_cluster="{after.key.source}",group="{GROUP}",user="{user}",state="{state}"}}'
+                for state in ("running", "queued")
+            ]
+            shown = {name: samples[name] for name in series if name in samples}
+            good = [{name: each.samples[name] for name in series if name in each.samples} for each in arrived[last:]]
+            if shown and shown not in good:
+                raise ViolationError(f"{after.key} shows {shown}, its last good answers are {good}")
+
     def _check_shown(self, samples: Mapping[str, float], before: TargetStatus, after: TargetStatus, now: float) -> None:
         """Check that what is shown of a target is what its last good poll found, and nothing where that is too old."""
         arrived = self._platform.arrived.get(after.key)
         if arrived is None:
+            return
+        if after.key.collector == "live_jobs":
+            self._check_listed(samples, before, after, arrived)
             return
         series = {name for each in arrived for name in each.samples}
         shown = {name: samples[name] for name in series if name in samples}

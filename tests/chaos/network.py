@@ -41,6 +41,7 @@ class Request(NamedTuple):
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Wire(asyncio.Transport):
         self._received = b""
         url = urlsplit(first.split(" ")[1])
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        self._later(lambda: self._serve(Request(self._host, url.path, query, headers)))
+        self._later(lambda: self._serve(Request(self._host, url.path, query, headers, body)))
 
     def is_closing(self) -> bool:
         return self._closed

@@ -4,7 +4,7 @@ import base64
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -16,8 +16,10 @@ from tests.chaos.network import Answer, Mood, Request
 from tests.e2e.region import GROUP_ID, envelope, job, queue
 
 PLATFORM: Final = "10.0.0.9"
+# The cluster id of the platform's own row in the answer to a login.
+OWN_ROW: Final = "0"
 REGIONS: Final = {"kunshan": ("10.0.0.1", "11112"), "hefei": ("10.0.0.2", "11250")}
-NAMES: Final = {host: name for name, (host, _) in REGIONS.items()}
+NAMES: Final = {host: name for name, (host, _) in REGIONS.items()} | {PLATFORM: ""}
 USERS: Final = ("ada", "bob")
 # The region and the member that are configured all the time.
 ALWAYS: Final = ("kunshan", "ada")
@@ -78,6 +80,8 @@ class Platform:
         self.problems: list[str] = []
         self.passed: Callable[[], float]
         self.lifetime = rng.choice((90.0, 600.0, 86_400.0))
+        # Whether the list of live jobs has those of the groups, or is refused but for the user's own.
+        self.lists_groups = rng.random() < 0.6
         self._start = start
         self._logins = Counter[str]()
         self._serials = count(1)
@@ -128,23 +132,23 @@ class Platform:
         return Answer(wrong.body, wrong.status, wrong.headers, over=true.over)
 
     def _truth(self, request: Request) -> Answer:
-        if request.host == PLATFORM:
+        if request.host == PLATFORM and request.path == "/tokens":
             return self._login(request)
         region, token = NAMES[request.host], request.headers.get("token", "")
         until, of = self._tokens.get(token, (0.0, ""))
         return self._list(request, region) if of == region and self.now() < until else self.rng.choice(DENIED)
 
     def _list(self, request: Request, region: str) -> Answer:
-        if request.path.endswith("/view/queue/jobs"):
-            return self._queues(region, request.query["userName"])
-        if request.path.endswith("/historyjobs"):
-            return self._history(region, request.query)
-        if request.path.endswith("/cluster"):
-            return good([{"id": SCHEDULER, "text": "Cluster", "JobManagerType": "SLURM"}])
-        if request.path.endswith("/tokens/next"):
-            return good(self._issue(region))
-        assert request.path.endswith("/jobs"), request.path
-        return self._members(region, request.path.split("/")[-2])
+        lists: dict[str, Callable[[], Answer]] = {
+            "/view/queue/jobs": lambda: self._queues(region, request.query["userName"]),
+            "/historyjobs": lambda: self._history(region, request.query),
+            "/v2/cluster": lambda: good([{"id": SCHEDULER, "text": "Cluster", "JobManagerType": "SLURM"}]),
+            "/tokens/next": lambda: good(self._issue(region)),
+            "/groupmembers": self._groups,
+            "/monitor/page-list": lambda: self._live(json.loads(request.body)),
+            "/jobs": lambda: self._members(region, request.path.split("/")[-2]),
+        }
+        return next(answer for end, answer in lists.items() if request.path.endswith(end))()
 
     # Tokens.
 
@@ -154,7 +158,7 @@ class Platform:
         if self._logins[account] > 1:
             self.problems.append(f"{self._logins[account]} logins of account {account} at a time")
         rows = [{"clusterId": REGIONS[name][1], "clusterName": name, "token": self._issue(name)} for name in REGIONS]
-        answer = good(rows)
+        answer = good([*rows, {"clusterId": OWN_ROW, "clusterName": "ac", "token": self._issue("")}])
         answer.headers = {"Date": formatdate(self.now(), usegmt=True)}
         answer.over = lambda: self._logins.subtract([account])
         return answer
@@ -171,9 +175,11 @@ class Platform:
     def _arrive(self, answer: Answer, key: TargetKey, samples: Mapping[str, float]) -> Answer:
         def arrived() -> None:
             self.arrived[key].append(Shown(self.passed(), samples))
-            self.answers += key.collector == "member_jobs"
+            self.answers += key.collector in ("member_jobs", "live_jobs")
 
-        answer.arrived = arrived
+            earlier()
+
+        earlier, answer.arrived = answer.arrived, arrived
         return answer
 
     def _queues(self, region: str, user: str) -> Answer:
@@ -186,18 +192,61 @@ class Platform:
         samples = {f'{series}"running"}}': float(number), f'{series}"queued"}}': 2.0 if number else 0.0}
         return self._arrive(answer, TargetKey(region, "queue_jobs", user), samples)
 
+    def _listed(self, region: str, user: str) -> list[tuple[SimJob, str]]:
+        """Return the jobs that a list has now, with their states."""
+        now = self.passed()
+        return [
+            (each, "statQ" if now < each.started else "statR" if now < each.ended else each.outcome)
+            for each in self.jobs[region, user]
+            if each.submitted <= now < each.ended + each.listed
+        ]
+
     def _members(self, region: str, user: str) -> Answer:
-        now, rows, states = self.passed(), list[dict[str, Any]](), Counter[str]()
-        for each in self.jobs[region, user]:
-            if each.submitted <= now < each.ended + each.listed:
-                state = "statQ" if now < each.started else "statR" if now < each.ended else each.outcome
-                rows.append(job(each.id, status=state))
-                states[state] += 1
+        listed = self._listed(region, user)
+        rows = [job(each.id, status=state) for each, state in listed]
         if rows and self.rng.random() < 0.1:
             rows.append({"name": "without an id"})
-        series = f'hpc_member_jobs{{hpc_cluster="{region}",group="{GROUP}",user="{user}",state='
-        samples = {f'{series}"running"}}': float(states["statR"]), f'{series}"queued"}}': float(states["statQ"])}
-        return self._arrive(good(rows), TargetKey(region, "member_jobs", f"{GROUP}/{user}"), samples)
+        key = TargetKey(region, "member_jobs", f"{GROUP}/{user}")
+        return self._arrive(good(rows), key, member_samples(region, user, listed))
+
+    def _groups(self) -> Answer:
+        infos = [{"userName": f"login of {user}", "clusterUserName": user} for user in USERS]
+        row = {"groupId": GROUP_ID, "groupDisplayName": GROUP, "clusterId": REGIONS["hefei"][1]}
+        return good([{**row, **infos[0], "groupUsersInfos": infos}])
+
+    def _live(self, wanted: Mapping[str, Any]) -> Answer:
+        """Return the jobs of all regions, of the token's user alone where those of groups are refused."""
+        if wanted["showGroupJobs"] and not self.lists_groups:
+            return DENIED[0]
+        users = USERS if wanted["showGroupJobs"] else USERS[:1]
+        rows, samples = list[dict[str, Any]](), dict[str, float]()
+        for region, (_, cluster_id) in REGIONS.items():
+            for user in users:
+                listed = self._listed(region, user)
+                samples |= member_samples(region, user, listed)
+                rows += [self._live_row(each, state, cluster_id, user) for each, state in listed]
+        answer = good({"total": len(rows), "list": rows if wanted["page"] == 1 else []})
+        for region in REGIONS.keys() - {ALWAYS[0]}:
+            here = {series: value for series, value in samples.items() if f'"{region}"' in series}
+            answer = self._arrive(answer, TargetKey(region, "live_jobs", ""), here)
+        return answer
+
+    def _live_row(self, each: SimJob, state: str, cluster_id: str, user: str) -> dict[str, Any]:
+        ended = state not in ("statQ", "statR")
+        return {
+            "clusterId": cluster_id,
+            "clusterUserName": user,
+            "jobManagerId": str(SCHEDULER),
+            "jobId": each.id,
+            "jobState": state,
+            "queue": "debug",
+            "jobQueueTime": written(self._start + each.submitted),
+            "jobStartTime": written(self._start + each.started)
+            if state != "statQ" and each.started < each.ended
+            else "",
+            **({"etime": written(self._start + each.ended)} if ended else {}),
+            "procNumUsed": 2,
+        }
 
     def _history(self, region: str, query: Mapping[str, str]) -> Answer:
         since, until = (moment_of(query[name]) - self._start for name in ("startTime", "endTime"))
@@ -220,6 +269,12 @@ class Platform:
         return good({"total": len(rows), "list": rows[start : start + min(int(query["limit"]), LARGEST_PAGE)]})
 
 
+def member_samples(region: str, user: str, listed: Iterable[tuple[SimJob, str]]) -> dict[str, float]:
+    states = Counter(state for _, state in listed)
+    series = f'hpc_member_jobs{{hpc_cluster="{region}",group="{GROUP}",user="{user}",state='
+    return {f'{series}"running"}}': float(states["statR"]), f'{series}"queued"}}': float(states["statQ"])}
+
+
 def good(data: Any) -> Answer:
     return Answer(envelope(data))
 
@@ -232,16 +287,37 @@ def moment_of(text: str) -> float:
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
 
 
-def configuration(rng: random.Random, *, history: bool, state: str, interval: float) -> str:
-    """Return a configuration: the first region with its first member is in all of them, the rest by luck."""
+def poll_settings(rng: random.Random, interval: float) -> dict[str, Any]:
+    interval *= rng.choice((1, 1.5))
+    return {
+        "interval": f"{interval:g}s",
+        "stale_after": f"{interval * rng.choice((1, 3)):g}s",
+        "timeout": f"{rng.choice((5, 10)):g}s",
+        "retries": rng.choice((0, 1, 2)),
+        "max_concurrency": rng.choice((1, 2, 16)),
+    }
+
+
+def configuration(
+    rng: random.Random, *, history: bool, state: str, poll: Mapping[str, Any], share: float, live: bool
+) -> str:
+    """Return a configuration: the first region with its first member is in all of them, a share of the rest by luck.
+
+    The members of the second region may be listed `live`, and left to the platform.
+    """
 
     def some(users: tuple[str, ...]) -> list[str]:
-        return [user for user in users if rng.random() < 0.7]
+        return [user for user in users if rng.random() < share]
 
     def region(name: str, *always: str) -> dict[str, Any]:
         others = tuple(user for user in USERS if user not in always)
         host, cluster_id = REGIONS[name]
-        collect = ["queue_jobs", "member_jobs", *(["job_history"] if history else [])]
+        second = name != ALWAYS[0]
+        collect = [
+            "queue_jobs",
+            "live_jobs" if second and live else "member_jobs",
+            *(["job_history"] if history else []),
+        ]
         with_account = [{"name": user, "account": "bob"} if user == "bob" else user for user in some(USERS)]
         members = (
             [{"group_id": GROUP_ID, "group": GROUP, "users": users}] if (users := [*always, *some(others)]) else []
@@ -253,21 +329,13 @@ def configuration(rng: random.Random, *, history: bool, state: str, interval: fl
             "account": "lab",
             "collect": collect,
             "users": with_account,
-            "members": members,
+            "members": "all" if second and rng.random() < 0.3 else members,
         }
 
     accounts = [
         {"name": name, "user": name, "access_key": name, "secret_key": "s", "token_url": f"http://{PLATFORM}/tokens"}
         for name in ("lab", "bob")
     ]
-    clusters = [region(*ALWAYS), *([region("hefei")] if rng.random() < 0.5 else [])]
+    clusters = [region(*ALWAYS), *([region("hefei")] if rng.random() < share else [])]
     tracking: dict[str, Any] = {"history_grace": "15s", "time_zone": "UTC", **({"state_file": state} if state else {})}
-    interval *= rng.choice((1, 1.5))
-    poll = {
-        "interval": f"{interval:g}s",
-        "stale_after": f"{interval * rng.choice((1, 3)):g}s",
-        "timeout": f"{rng.choice((5, 10)):g}s",
-        "retries": rng.choice((0, 1, 2)),
-        "max_concurrency": rng.choice((1, 2, 16)),
-    }
     return json.dumps({"poll": poll, "accounts": accounts, "clusters": clusters, "tracking": tracking})
