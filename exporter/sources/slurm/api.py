@@ -118,7 +118,8 @@ def open_answer(response: Response, rows: str) -> msgspec.Raw:
     if response.status != 200:  # noqa: PLR2004 - HTTP's OK
         raise without_answer(response)
     found: msgspec.Raw | msgspec.UnsetType = getattr(answer, rows)
-    if found is msgspec.UNSET:
+    # Where there is nothing, the daemon sends an empty list.
+    if found is msgspec.UNSET or bytes(found) == b"null":
         begin = excerpt(response.body)
         raise DecodeError(Text(f"the answer has no list of {rows}: {begin}", f"响应中没有 {rows} 列表：{begin}"))
     return found

@@ -167,6 +167,7 @@ async def test_no_token_where_one_is_needed(tmp_path: Path) -> None:
         (lambda: answer("partitions", []), "decode: the answer has no list of jobs"),
         (lambda: answer("jobs", {"a": 1}), "decode: "),  # type: ignore[arg-type]
         (lambda: answer("jobs", [7, None]), "decode: none of the answer's 2 rows can be read"),
+        (lambda: answer("jobs", None), "decode: the answer has no list of jobs"),  # type: ignore[arg-type]
         (lambda: web.Response(text="<html>a login page"), "decode: the answer is not slurmrestd's: a login page"),
         (lambda: web.Response(body=b""), "decode: the answer is not slurmrestd's: an empty body"),
         (lambda: web.Response(body=b'{"jobs": [1'), "decode: "),
