@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.sources.collector import collectors_of
@@ -99,6 +99,16 @@ ODD_CORES = st.fixed_dictionaries({"name": st.sampled_from(["已使用", "未使
 ODD_ROWS = st.lists(ODD_JOB | ODD_QUEUE | ODD_CORES | JSON)
 
 
+def with_own_ids(rows: list[Any]) -> list[Any]:
+    """Return the rows, of which no two with an id are the same job."""
+    return [
+        {**row, "id": f"{number}-{row['id']}"}
+        if isinstance(row, dict) and isinstance(row.get("id"), str | int)
+        else row
+        for number, row in enumerate(rows)
+    ]
+
+
 @pytest.mark.parametrize("collector", COLLECTORS)
 @given(body=st.one_of(st.binary(), JSON.map(json.dumps).map(str.encode), ODD_ROWS.map(json.dumps).map(str.encode)))
 @settings(deadline=None, max_examples=25)
@@ -109,7 +119,8 @@ async def test_no_answer_does_worse_than_to_fail_a_poll(collector: str, body: by
 
 
 @pytest.mark.parametrize(("collector", "prefix"), [("queue_jobs", "hpc_queue_jobs"), ("member_jobs", "hpc_")])
-@given(rows=ODD_ROWS)
+@given(rows=ODD_ROWS.map(with_own_ids))
+@example(rows=with_own_ids([{"id": 0}, {"id": 0}]))
 @settings(deadline=None, max_examples=25)
 async def test_counts_are_never_invented_and_a_long_list_is_read_as_a_short_one_is(
     collector: str, prefix: str, rows: list[Any]
