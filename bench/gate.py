@@ -2,9 +2,10 @@
 
 They are compared with the committed ones, or with those of another commit on this machine.
 
-Each path runs in one process, on an event loop of virtual time: no clock, no other process and no load of the machine has a
-part in a count. It depends on the build of Python and on the compiled libraries: `counts.json` has counts for each Python, and
-one that is not in it is not judged against them. For Linux on x86-64, with valgrind.
+Two processes run the paths, one on each of two processors, and `bench.repeatable` takes away what would differ from run to run:
+clock, threads, other processes and the load of the machine have no part in a count. It depends on the build of Python and on the
+compiled libraries: `counts.json` has counts for each Python, and one that is not in it is not judged against them. For Linux on
+x86-64, with valgrind, which shows the same processor to all that it runs wherever there is AVX2.
 """
 
 import ctypes
@@ -15,13 +16,13 @@ import json
 import mmap
 import os
 import platform
-import random
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -30,10 +31,8 @@ TREE: Final = Path(__file__).parent.parent
 COUNTS: Final = Path(__file__).with_name("counts.json")
 TOLERANCE: Final = 0.05
 PYTHON: Final = ", ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
-USERS, INTERVAL, ROUNDS = 100, 60.0, 2
-STARTED, SERIES, SCRAPES = 300, 20_000, 12
-# A socket delivers an answer in more or fewer pieces, which is much of this path.
-TOLERANCES: Final = {f"scrape of {SERIES:,} series, nothing changed": 0.1}
+USERS, INTERVAL = 100, 60.0
+STARTED, SERIES, SCRAPES = 300, 20_000, 4
 
 # A request to valgrind is code that does nothing elsewhere (valgrind.h): mov rax, rdi; xor edx, edx; rol rdi by 3, 13, 61 and
 # 51; xchg rbx, rbx; mov rax, rdx; ret.
@@ -68,25 +67,34 @@ class Callgrind:
         gc.enable()
 
 
-def run_paths() -> None:
-    """Run each path; under callgrind, each leaves a file."""
+def import_start_and_scrapes() -> None:
     callgrind = Callgrind()
     with callgrind.counted("import of the command serve"):
         importlib.import_module("exporter.cli.serve")
-    from bench.upstream import MEMBER_JOBS, QUEUE_JOBS, ChangingRegion, Region
-    from tools import virtualtime
+    from bench import repeatable
 
-    random.seed(1)
-    sys.setswitchinterval(1000.0)
+    repeatable.prepare()
+    repeatable.run(start(callgrind))
+    repeatable.run(scrapes(callgrind))
+
+
+def polls_and_tracker() -> None:
+    from bench import repeatable
+    from bench.upstream import MEMBER_JOBS, QUEUE_JOBS, ChangingRegion, Region
+
+    callgrind = Callgrind()
+    repeatable.prepare()
     for path, region, endpoint in (
         ("poll, nothing changed", Region, QUEUE_JOBS),
         ("poll, every value changed", ChangingRegion, QUEUE_JOBS),
         ("poll of a member, jobs changed", ChangingRegion, MEMBER_JOBS),
     ):
-        virtualtime.run(polls(callgrind, path, region, endpoint))
-    virtualtime.run(start(callgrind))
-    virtualtime.run(scrapes(callgrind))
+        repeatable.run(polls(callgrind, path, region, endpoint))
     observations(callgrind)
+
+
+# What one process runs; under callgrind, each path leaves a file.
+PROCESSES: Final = {run.__name__: run for run in (import_start_and_scrapes, polls_and_tracker)}
 
 
 async def polls(callgrind: Callgrind, path: str, region: Any, endpoint: str) -> None:
@@ -101,9 +109,9 @@ async def polls(callgrind: Callgrind, path: str, region: Any, endpoint: str) -> 
     ):
         await clock.sleep(2 * INTERVAL)
         before = polls_of(app, endpoint)
-        with callgrind.counted(path, ROUNDS * USERS):
-            await clock.sleep(ROUNDS * INTERVAL)
-        assert polls_of(app, endpoint) == before + ROUNDS * USERS
+        with callgrind.counted(path, USERS):
+            await clock.sleep(INTERVAL)
+        assert polls_of(app, endpoint) == before + USERS
 
 
 async def start(callgrind: Callgrind) -> None:
@@ -118,7 +126,7 @@ async def start(callgrind: Callgrind) -> None:
 
 
 async def scrapes(callgrind: Callgrind) -> None:
-    from bench.crowd import Connection
+    from bench.crowd import Connection, some
     from bench.exporter import serving
     from bench.scrapes import Targets, not_started
 
@@ -127,43 +135,61 @@ async def scrapes(callgrind: Callgrind) -> None:
     async with serving(app) as url:
         connection = Connection(url)
         await connection.open()
-        for _ in range(2):
-            await connection.scrape()
+        await some(connection, 2)
         for change in (targets.nothing_changed, targets.one_target_changed):
-            for _ in range(SCRAPES):
-                with callgrind.counted(f"scrape of {SERIES:,} series, {change.__name__.replace('_', ' ')}"):
+            with callgrind.counted(f"scrape of {SERIES:,} series, {change.__name__.replace('_', ' ')}", SCRAPES):
+                for _ in range(SCRAPES):
                     change()
-                    await connection.scrape()
+                    _, worked = await connection.scrape()
+                    assert worked
 
 
 def observations(callgrind: Callgrind) -> None:
-    from bench.tracking import JOBS, listing, polled
+    from bench.tracking import JOBS, KEY, listing
+    from exporter.tracking import Tracker
 
-    before = listing()
-    for change, after in (("nothing", listing()), ("one in ten", listing(turned=JOBS // 10))):
-        observe = polled(before, after)
+    tracker = Tracker()
+    tracker.observe(KEY, listing(), 0.0, INTERVAL)
+    for polls, (change, jobs) in enumerate((("nothing", listing()), ("one in ten", listing(turned=JOBS // 10))), 1):
+        tracker.take_batch()
         with callgrind.counted(f"tracker, {JOBS:,} jobs, {change} changed"):
-            observe()
+            tracker.observe(KEY, jobs, polls * INTERVAL, INTERVAL)
 
 
 def counts(tree: Path) -> dict[str, int]:
-    """Instructions by path, of the sources in a folder."""
-    paths = [sys.executable, "-m", "bench.gate", "paths"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    # A large block is a mapping of its own, however the heap looks: else some are copied where they grow, and some are not.
-    environment = kept | {"PYTHONHASHSEED": "0", "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
-    # Else the first one would count the compilation of modules, unless something else had left their bytecode.
-    subprocess.run(paths, cwd=tree, env=environment, check=True)  # noqa: S603 - ourselves
+    """Instructions by path, of the sources in a folder. Raises CalledProcessError if one of its processes failed."""
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-gate-") as folder:
-        valgrind = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
-        subprocess.run([*valgrind, *paths], cwd=tree, env=environment, check=True)  # noqa: S603 - ourselves
-        found = [count_of(file.read_text(encoding="utf-8")) for file in Path(folder).glob("out.*")]
-    # The least of several: sockets deliver a long answer in more or fewer pieces.
-    return {path: min(count for each, count in found if each == path) for path, _ in sorted(found)}
+        # Else the first one would count the compilation of modules, unless something else had left their bytecode.
+        run_all([], tree, folder)
+        # Each in a file of its own, with the number of its process.
+        run_all(
+            ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/%p"],
+            tree,
+            folder,
+        )
+        return dict(sorted(count_of(file.read_text(encoding="utf-8")) for file in Path(folder).glob("*.*")))
+
+
+def run_all(under: Sequence[str], tree: Path, folder: str) -> None:
+    """Run all processes at the same time, under another program."""
+    # A large block is a mapping of its own, however the heap looks: else some are copied where they grow, and some are not.
+    environment = {
+        "PATH": os.defpath,
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": folder,
+        "PYTHONHASHSEED": "0",
+        "MALLOC_MMAP_THRESHOLD_": str(128 * 1024),
+    }
+    commands = [[*under, sys.executable, "-m", "bench.gate", name] for name in PROCESSES]
+    running = [subprocess.Popen(command, cwd=tree, env=environment) for command in commands]  # noqa: S603 - ourselves
+    ended = [process.wait() for process in running]
+    for command, status in zip(commands, ended, strict=True):
+        if status:
+            raise subprocess.CalledProcessError(status, command)
 
 
 def counts_at(commit: str) -> dict[str, int]:
-    """Instructions by path at a commit."""
+    """Instructions by path at a commit, by its own bench/."""
     archive = subprocess.run(["git", "archive", commit], cwd=TREE, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603, S607 - ours
     with tempfile.TemporaryDirectory(prefix="hpc-exporter-base-") as folder:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
@@ -183,15 +209,18 @@ def judged(found: dict[str, int], before: dict[str, int]) -> bool:
     worse = False
     for path, count in found.items():
         change = count / before[path] - 1 if path in before else None
-        worse |= change is not None and change > TOLERANCES.get(path, TOLERANCE)
+        worse |= change is not None and change > TOLERANCE
         print(f"{path:<60} {count:>15,}  {'new' if change is None else f'{change:+.2%}'}")
     return not worse
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["paths"]:
-        run_paths()
+    if arguments and arguments[0] in PROCESSES:
+        PROCESSES[arguments[0]]()
         return 0
+    if shutil.which("valgrind", path=os.defpath) is None:
+        sys.stderr.write("bench-gate: needs valgrind, which is not installed\n")
+        return 1
     known: dict[str, dict[str, int]] = json.loads(COUNTS.read_text(encoding="utf-8"))
     if arguments == ["--write"]:
         known[PYTHON] = counts(TREE)
