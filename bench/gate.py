@@ -30,7 +30,9 @@ from typing import Any, Final
 TREE: Final = Path(__file__).parent.parent
 COUNTS: Final = Path(__file__).with_name("counts.json")
 TOLERANCE: Final = 0.05
-PYTHON: Final = ", ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
+PYTHON: Final = ", ".join(
+    (platform.python_version(), *platform.python_build(), platform.python_compiler(), platform.machine())
+)
 USERS, INTERVAL = 100, 60.0
 STARTED, SERIES, SCRAPES = 300, 20_000, 4
 
@@ -218,24 +220,29 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in PROCESSES:
         PROCESSES[arguments[0]]()
         return 0
+    known: dict[str, dict[str, int]] = json.loads(COUNTS.read_text(encoding="utf-8"))
+    if not arguments and PYTHON not in known:
+        print(
+            f"bench-gate: not judged, no counts for {PYTHON}; make bench-gate WRITE=1 adds them, BASE=HEAD^ does without"
+        )
+        return 0
     if shutil.which("valgrind", path=os.defpath) is None:
         sys.stderr.write("bench-gate: needs valgrind, which is not installed\n")
         return 1
-    known: dict[str, dict[str, int]] = json.loads(COUNTS.read_text(encoding="utf-8"))
+    found = counts(TREE)
     if arguments == ["--write"]:
-        known[PYTHON] = counts(TREE)
+        known[PYTHON] = found
         COUNTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return 0
-    before = counts_at(arguments[0].removeprefix("--base=")) if arguments else known.get(PYTHON)
-    if before is None:
-        print(
-            f"bench-gate: not judged, no counts for Python {PYTHON}; make bench-gate WRITE=1 adds them, BASE=HEAD^ does without"
-        )
+    try:
+        before = counts_at(arguments[0].removeprefix("--base=")) if arguments else known[PYTHON]
+    except subprocess.CalledProcessError as error:
+        print(f"bench-gate: not judged, the base cannot be counted in the same way: {error}")
         return 0
-    if judged(counts(TREE), before):
-        return 0
-    print("bench-gate: too many more instructions; if they are worth it, make bench-gate WRITE=1")
-    return 1
+    fine = judged(found, before)
+    if not fine:
+        print("bench-gate: too many more instructions; if they are worth it, make bench-gate WRITE=1")
+    return not fine
 
 
 if __name__ == "__main__":

@@ -102,4 +102,4 @@ def prepare() -> None:
     time.time = lambda: next(moments)
     CallThread.start = CallThread.run  # type: ignore[method-assign]
     # Memory and seconds of this process are among the lines of a scrape, and compress to more or fewer bytes.
-    ProcessCollector.collect = lambda _: []  # type: ignore[method-assign]
+    ProcessCollector.collect = lambda self: []  # type: ignore[method-assign]  # noqa: ARG005 - its name is part of the type
