@@ -95,7 +95,7 @@ def polls_and_tracker() -> None:
     observations(callgrind)
 
 
-# What one process runs; under callgrind, each path leaves a file.
+# Each is run by a process of its own; under callgrind, each path leaves a file.
 PROCESSES: Final = {run.__name__: run for run in (import_start_and_scrapes, polls_and_tracker)}
 
 

@@ -1,4 +1,4 @@
-"""Everything in this process that would differ from run to run, made the same: time, threads and connections."""
+"""All that would differ from run to run of a process, made the same: time, threads and connections."""
 
 import asyncio
 import itertools
@@ -33,7 +33,7 @@ class _Socket:
 
 @dataclass
 class _Server:
-    """What takes the place of an asyncio.Server: nothing listens."""
+    """In place of an asyncio.Server; nothing listens."""
 
     sockets: tuple[_Socket, ...]
 
@@ -42,7 +42,7 @@ class _Server:
 
 
 class RepeatableLoop(VirtualTimeLoop):
-    """Calls in threads are made at once; each connection is a pair of Unix sockets, which delivers in the same pieces each time."""
+    """Calls in threads are made in place; each connection is a pair of Unix sockets, which delivers in the same pieces each time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def run(main: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 def prepare() -> None:
-    """Fix the clock, and what is random; no thread is ever made to give way to another."""
+    """Fix the clock, and what is random; no thread has to give way to another."""
     random.seed(1)
     tempfile._name_sequence = map(str, itertools.count(FIRST_PORT))  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
     sys.setswitchinterval(1000.0)
