@@ -41,9 +41,10 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """`time()` begins at 0."""
+    """`time()` begins at 0; that was at `began`, a Unix time."""
 
     def __init__(self) -> None:
+        self.began = time.time()
         self._virtual = _Selector()
         super().__init__(self._virtual)
 
@@ -70,11 +71,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The exporter's `Clock` on such a loop; `start` is the Unix time at which the loop began."""
+    """The exporter's `Clock` on such a loop; `start` is the Unix time at which the loop began, if another than that."""
 
     def __init__(self, start: float | None = None) -> None:
-        self.start = time.time() if start is None else start
         self._loop = asyncio.get_running_loop()
+        assert isinstance(self._loop, VirtualTimeLoop)
+        self.start = self._loop.began if start is None else start
 
     def now(self) -> float:
         return self.start + self._loop.time()

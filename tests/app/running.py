@@ -1,5 +1,6 @@
 """The whole application inside the test's process, with real sockets below it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -9,10 +10,11 @@ import msgspec
 
 from exporter.app import Application, Options
 from exporter.app.status import Selection
-from exporter.clock import Clock
+from exporter.clock import Clock, SystemClock
 from exporter.metrics.format import Format
 from exporter.polling import WHOLE, Shard
 from tests.e2e.process import DOMAIN, eventually, samples_of
+from tools.virtualtime import VirtualClock, VirtualTimeLoop
 
 
 async def status_of(app: Application) -> dict[str, Any]:
@@ -21,12 +23,17 @@ async def status_of(app: Application) -> dict[str, Any]:
     return status
 
 
+def clock_of_loop() -> Clock:
+    """Return the time of the running event loop, which may be virtual."""
+    return VirtualClock() if isinstance(asyncio.get_running_loop(), VirtualTimeLoop) else SystemClock()
+
+
 class Running:
     """An application and its configuration file."""
 
     def __init__(self, folder: Path, clock: Clock | None = None, shard: Shard = WHOLE) -> None:
         self.file = folder / "exporter.yml"
-        self.app = Application(Options(self.file, shard=shard), clock)
+        self.app = Application(Options(self.file, shard=shard), clock or clock_of_loop())
 
     async def reload(self, configuration: str) -> None:
         self.file.write_text(configuration, encoding="utf-8")

@@ -112,6 +112,7 @@ async def test_an_account_that_is_polled_has_no_regions_name(
             pass
 
 
+@pytest.mark.real_time
 async def test_the_commands_know_it(tmp_path: Path, platform: Simulator) -> None:
     command = Command(tmp_path, configured([polled(platform)], []))
     checked = await command("check", "--online")
@@ -126,6 +127,7 @@ async def test_the_commands_know_it(tmp_path: Path, platform: Simulator) -> None
     ]
 
 
+@pytest.mark.real_time
 async def test_check_names_the_credential_that_is_at_fault(tmp_path: Path, platform: Simulator) -> None:
     command = Command(tmp_path, configured([polled(platform, secret_key="wrong")], []))
     checked = await command("check", "--online")
@@ -157,6 +159,7 @@ async def test_a_platform_without_the_endpoint_is_no_failure(tmp_path: Path, pla
 OWN = ["queue_jobs", "storage_quota", "user_limits", "queue_capacity"]
 
 
+@pytest.mark.real_time
 async def test_where_no_users_are_listed_the_tokens_own_is_meant(tmp_path: Path, platform: Simulator) -> None:
     """By the service, and by commands, which poll once and learn the name on the way."""
     (region,) = platform.regions.values()
@@ -182,6 +185,7 @@ async def test_where_no_users_are_listed_the_tokens_own_is_meant(tmp_path: Path,
     assert 'hpc_storage_used_bytes{hpc_cluster="kunshan",user="test"' in once.stdout
 
 
+@pytest.mark.real_time
 async def test_once_shows_a_line_for_each_queue_and_each_path(tmp_path: Path, platform: Simulator) -> None:
     """A column for each metric, and for each limit."""
     (region,) = platform.regions.values()

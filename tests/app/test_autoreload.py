@@ -111,6 +111,7 @@ async def test_a_reload_that_failed_in_an_unforeseen_way_is_tried_again(file: Pa
     assert reloads.count == 2
 
 
+@pytest.mark.real_time
 async def test_a_file_that_is_not_answered_is_a_change_and_so_is_its_return(
     file: Path, reloads: Reloads, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

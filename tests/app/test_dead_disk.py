@@ -15,6 +15,8 @@ from tests.e2e.process import eventually
 from tests.e2e.region import cluster, configuration, scripted_region
 from tests.support.disk import DeadDisk
 
+pytestmark = pytest.mark.real_time
+
 FOR_EVER = 3600.0
 FILES = ("exporter.yml", "token", "ca.pem")
 SUCCESSFUL = "hpc_exporter_config_last_reload_successful"

@@ -20,6 +20,9 @@ from tests.e2e.test_accounts import account, cluster, configured, simulated
 from tests.support.clock import FakeClock
 from tests.support.command import Command
 
+# Commands are tried, and the clock of the application is moved by the tests.
+pytestmark = pytest.mark.real_time
+
 CHEMISTRY, PHYSICS = 533686286955839488, 533686286955839489
 EVERYBODY = {"chemistry/test", "chemistry/alice", "chemistry/王伟", "physics/bob", "physics/carol", "physics/zhang-san"}
 

@@ -293,6 +293,7 @@ class Loads:
         return loaded
 
 
+@pytest.mark.real_time
 async def test_many_requests_share_two_reloads_and_what_was_written_before_them_counts(
     region: ScriptedRegion, exporter: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +310,7 @@ async def test_many_requests_share_two_reloads_and_what_was_written_before_them_
     assert list(exporter.app.components.regions) == ["xian"]
 
 
+@pytest.mark.real_time
 async def test_a_reload_goes_on_when_all_who_requested_it_have_gone(
     region: ScriptedRegion, exporter: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +348,7 @@ async def test_an_unforeseen_failure_is_logged_and_told_and_the_next_reload_work
     assert (await exporter.samples())["hpc_exporter_config_last_reload_successful"] == 1
 
 
+@pytest.mark.real_time
 async def test_a_reload_under_way_is_not_applied_once_the_exporter_has_stopped(
     region: ScriptedRegion, exporter: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

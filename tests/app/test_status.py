@@ -103,6 +103,7 @@ async def test_a_region_that_is_gone_takes_its_numbers_along(tmp_path: Path) -> 
         assert made.app._display.figures.totals("kunshan") == (None, None, None)
 
 
+@pytest.mark.real_time
 async def test_many_status_requests_leave_threads_for_polls_and_scrapes(tmp_path: Path) -> None:
     """Answers of regions are read, and scrapes compressed, by the same threads."""
     async with running(tmp_path, configuration(cluster("http://127.0.0.1:9"))) as made:
