@@ -13,6 +13,7 @@ from aiohttp import web
 from tests.e2e.process import ExporterProcess, eventually, run, serving
 from tests.e2e.region import GROUP_ID, TOKEN, ScriptedRegion, envelope, job
 from tests.support.disk import take_all_room
+from tests.support.forks import RUN_FIRST
 
 CHINA = ZoneInfo("Asia/Shanghai")
 MEMBER = 'hpc_cluster="kunshan",group="chemistry",user="test"'
@@ -21,7 +22,7 @@ GROUP = 'hpc_cluster="kunshan",group="chemistry"'
 
 def configuration(region: ScriptedRegion, *, tracking: str, stale_after: str = "60s", group: str = "chemistry") -> str:
     return f"""
-poll: {{interval: 200ms, stale_after: {stale_after}, retries: 0}}
+poll: {{interval: 100ms, stale_after: {stale_after}, retries: 0}}
 clusters:
   - name: kunshan
     cluster_id: 11112
@@ -178,7 +179,8 @@ async def test_log_and_state_on_one_full_disk(small_disk: Path, region: Scripted
     """Counting continues while neither can be written; both are written when there is room again."""
     region.answers["member_jobs"] = listing(a="statQ")
     text = configuration(region, tracking="{state_file: tracker.db}")
-    async with serving(small_disk, text) as exporter:
+    (small_disk / "soon.py").write_text("from exporter.tracking import service\nservice._RETRY_PAUSE = 0.1\n")
+    async with serving(small_disk, text, env={RUN_FIRST: str(small_disk / "soon.py")}) as exporter:
         await exporter.shows(lambda samples: samples.get(transition("none", "queued")) == 1, "the job")
         exporter.config.write_text("clusters: [", encoding="utf-8")
         ballast = take_all_room(small_disk)
