@@ -1,6 +1,5 @@
 """The whole application inside the test's process, with real sockets below it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -10,22 +9,17 @@ import msgspec
 
 from exporter.app import Application, Options
 from exporter.app.status import Selection
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.metrics.format import Format
 from exporter.polling import WHOLE, Shard
 from tests.e2e.process import DOMAIN, eventually, samples_of
-from tools.virtualtime import VirtualClock, VirtualTimeLoop
+from tests.support.clock import clock_of_loop
 
 
 async def status_of(app: Application) -> dict[str, Any]:
     """Return the content of /api/v1/status for an application."""
     status: dict[str, Any] = msgspec.json.decode(await app.status_as(msgspec.json.encode, Selection()))
     return status
-
-
-def clock_of_loop() -> Clock:
-    """Return the time of the running event loop, which may be virtual."""
-    return VirtualClock() if isinstance(asyncio.get_running_loop(), VirtualTimeLoop) else SystemClock()
 
 
 class Running:

@@ -1,8 +1,11 @@
-"""Fixtures of the tests of the HTTP client: real sockets on loopback."""
+"""Fixtures of the tests of the HTTP client: real sockets on loopback, in virtual time."""
 
 import pytest
 
 from exporter.http import client as http
+from tests.support.clock import virtual_loops
+
+pytest_asyncio_loop_factories = virtual_loops
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     request = aiohttp.ClientSession._request
 
     async def recorded(self: aiohttp.ClientSession, *arguments: Any, **named: Any) -> aiohttp.ClientResponse:
-        times.append(time.monotonic())
+        times.append(asyncio.get_running_loop().time())
         return await request(self, *arguments, **named)
 
     monkeypatch.setattr(aiohttp.ClientSession, "_request", recorded)

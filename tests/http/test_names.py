@@ -13,6 +13,9 @@ from exporter.errors import PollError, UpstreamConnectionError, UpstreamTimeoutE
 from exporter.http.names import _numeric
 from tests.support.http import Network, answering, body_of, get
 
+# Threads that hang are part of it.
+pytestmark = pytest.mark.real_time
+
 ANSWER_AT = "answers.example"
 
 

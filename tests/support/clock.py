@@ -5,10 +5,30 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+import pytest
+
+from exporter.clock import Clock, SystemClock
+from tools.virtualtime import VirtualClock, VirtualTimeLoop
+
 # Turns of the event loop after a timer. A task that only hands on what it was given is through in far fewer.
 SETTLING_TURNS = 50
 # The error of adding up intervals.
 ROUNDING = 1e-6
+
+
+def virtual_loops(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Return the event loop of a test whose time jumps to the next timer when nothing is left to do.
+
+    Where a thread that does not answer is part of the test, time would stand still, and nobody would wait for another
+    process: these are marked with `real_time`.
+    """
+    real = item.get_closest_marker("real_time") is not None
+    return {"real": asyncio.new_event_loop} if real else {"virtual": VirtualTimeLoop}
+
+
+def clock_of_loop() -> Clock:
+    """Return the time of the running event loop."""
+    return VirtualClock() if isinstance(asyncio.get_running_loop(), VirtualTimeLoop) else SystemClock()
 
 
 class FakeTimer:

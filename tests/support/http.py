@@ -10,8 +10,9 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.http import Request, Response, Settings, Upstream
+from tests.support.clock import clock_of_loop
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -117,7 +118,7 @@ class Network:
             Settings(name, timeout, retries, max_concurrency, requests_per_second, max_body, unix_socket),
             slots=slots or asyncio.Semaphore(16),
             observer=self.counts,
-            clock=clock or SystemClock(),
+            clock=clock or clock_of_loop(),
             tls=tls,
         )
         self._stack.push_async_callback(upstream.close)
