@@ -28,6 +28,8 @@ class _Selector(selectors.DefaultSelector):
         self.busy_threads = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # As code takes time. Else a timer that is due a rounding error later, as in aiolimiter, is set again without end.
+        self.passed += 1e-9
         if self.busy_threads or timeout is None:
             return super().select(timeout)
         if any(isinstance(thread, CallThread) for thread in threading.enumerate()):

@@ -19,8 +19,8 @@ ROUNDING = 1e-6
 def virtual_loops(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Return the event loop of a test whose time jumps to the next timer when nothing is left to do.
 
-    Where a thread that does not answer is part of the test, time would stand still, and nobody would wait for another
-    process: these are marked with `real_time`.
+    Tests with a thread that does not answer, for which time would stand still, or with another process, for which nothing
+    would wait, are marked with `real_time`.
     """
     real = item.get_closest_marker("real_time") is not None
     return {"real": asyncio.new_event_loop} if real else {"virtual": VirtualTimeLoop}
