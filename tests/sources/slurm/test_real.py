@@ -63,6 +63,8 @@ KINDS: Final = {
     "slurm_account_jobs": "account",
 }  # fmt: skip
 
+pytestmark = pytest.mark.real_time
+
 Labels = tuple[str, ...]
 Samples = dict[str, float]
 # By family and labels.
