@@ -112,8 +112,8 @@ class Spell(msgspec.Struct, frozen=True, gc=False):
     """
 
     job_id: str
-    start: Time
-    end: Time
+    start: Moment
+    end: Moment
     queue: str = ""
     basis: Basis = "polls"
 
@@ -150,17 +150,22 @@ Amounts = tuple[Amount | None, Amount | None, Amount | None]
 class KnownEnd(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """An end of a job that was counted: between which times it lies, and by a row of which scheduler; None: by polls."""
 
-    low: Time
-    high: Time
+    low: Moment
+    high: Moment
     scheduler: str | None = None
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False):
     """A time between two polls that is so long that only the first `accounted` seconds of it count."""
 
-    start: Time
-    end: Time
-    accounted: Time
+    start: Moment
+    end: Moment
+    accounted: Moment
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a part that is longer than the whole, as after a file was damaged."""
+        if self.accounted > self.end - self.start:
+            raise ValueError("more of a gap counts than it has")
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
@@ -174,15 +179,20 @@ class Pending(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknow
     what: Literal["start", "end"]
     job_id: str
     job: TrackedJob  # its phase and times are those before the change, also of a start
-    low: Time
-    high: Time
+    low: Moment
+    high: Moment
     measure: Measure | None = None
     spell: Spell | None = None
     censored: CensorReason = "gap"
     outcome: Outcome | None = None
-    listed: Time  # when it held these amounts
-    edge: Time = 0.0
-    noted: Time
+    listed: Moment  # when it held these amounts
+    edge: Moment = 0.0
+    noted: Moment
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a spell that ends before it starts, as after a file was damaged."""
+        if self.spell is not None and self.spell.end < self.spell.start:
+            raise ValueError("a spell ends before it starts")
 
     def fits(self, time: float) -> bool:
         """Whether a reported time fits what the polls saw."""

@@ -460,7 +460,7 @@ def a_row_again(document: Any, place: int) -> bool:
         number = place // len(lists) % len(rows)
         rows.insert(number + 1, copy.deepcopy(rows[number]))
         # Nothing tells that two nodes without a name are one.
-        return "alloc_cpus" not in rows[number] or isinstance(rows[number].get("name"), str)
+        return "partitions" not in rows[number] or isinstance(rows[number].get("name"), str)
     return bool(lists)
 
 

@@ -95,6 +95,13 @@ def job(**values: object) -> str:
     return row("jobs", (*KEY, "new"), list({**good, **values}.values()))
 
 
+def pending(**values: object) -> str:
+    """Return the SQL that writes a start that waits for its row."""
+    times = dict.fromkeys(("low", "high", "listed", "noted"), 5)
+    good = {"what": "start", "job_id": "5", "job": ["running", "run", 0, 0], "edge": 0, **times}
+    return row("pending", (*KEY, "start 5.000 5"), good | values)
+
+
 def member(**totals: object) -> str:
     return row("members", KEY, {"state": {}, "totals": totals})
 
@@ -127,6 +134,9 @@ DAMAGED_ROWS = [
     "UPDATE jobs SET value = 5",
     row("finished", (*KEY, "x"), "yesterday"),
     row("pending", (*KEY, "x"), {"what": "end"}),
+    *(pending(low=-1), pending(listed=-inf), pending(edge=-0.5), pending(spell={"job_id": "5", "start": 2, "end": 1})),
+    *(row("members", KEY, {"state": {"gaps": [{"start": 1, "end": 5, "accounted": odd}]}}) for odd in (5, -1, -inf)),
+    row("ends", (*KEY, "x"), [{"low": -inf, "high": 1}]),
     row("ends", (*KEY, "x"), [{"low": "long ago", "high": 1}]),
     row("ends", (*KEY, "x"), []),
     *(row("members", KEY, {"state": {"oldest_waiting": odd}}) for odd in (-0.5, -inf)),
