@@ -5,8 +5,9 @@ import gc
 import gzip
 import itertools
 import re
+import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -141,6 +142,21 @@ def compressed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.fixture
+def may_compress(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Long texts are compressed once it is set: a thread may otherwise be done before its caller goes on."""
+    event = threading.Event()
+    real = deflate.compress
+
+    def held_up(of_chunks: list[bytes]) -> deflate.Piece:
+        assert sum(map(len, of_chunks)) < 20_000 or event.wait(100)
+        return real(of_chunks)
+
+    monkeypatch.setattr(deflate, "compress", held_up)
+    yield event
+    event.set()
+
+
 async def test_only_families_that_changed_are_compressed_again(compressed: list[int]) -> None:
     exposition = Exposition()
     exposition.put("a", chunks("a", [1] * 1000, [2] * 1000))
@@ -158,7 +174,7 @@ async def test_only_families_that_changed_are_compressed_again(compressed: list[
 
 
 async def test_scrapes_that_wait_share_one_compression_although_something_changes_all_the_time(
-    compressed: list[int],
+    compressed: list[int], may_compress: threading.Event
 ) -> None:
     """The first begins before the others come.
 
@@ -177,6 +193,8 @@ async def test_scrapes_that_wait_share_one_compression_although_something_change
             await asyncio.sleep(0)
 
     changing = asyncio.create_task(keep_changing())
+    await asyncio.sleep(0)
+    may_compress.set()
     first, *others = [gzip.decompress(body) for body in await asyncio.gather(*scrapes)]
     changing.cancel()
 
@@ -203,7 +221,7 @@ async def test_lines_put_during_compression_are_in_the_next_scrape() -> None:
     assert lines(PEARS, "b", [7]) in second
 
 
-async def test_a_scrape_given_up_does_not_stop_the_next() -> None:
+async def test_a_scrape_given_up_does_not_stop_the_next(may_compress: threading.Event) -> None:
     """A client that hangs up cancels its request, perhaps while it compresses for all."""
     exposition = Exposition()
     exposition.put("a", chunks("a", [1] * 50_000))
@@ -212,6 +230,7 @@ async def test_a_scrape_given_up_does_not_stop_the_next() -> None:
     await asyncio.sleep(0)
 
     given_up.cancel()
+    may_compress.set()
 
     assert gzip.decompress(await waiting) == await exposition.body(Format.TEXT, compress=False)
     with pytest.raises(asyncio.CancelledError):
