@@ -146,6 +146,15 @@ def test_each_run_of_a_requeued_job_is_a_run() -> None:
             assert story.queues <= {"comp", ""}, polls
 
 
+def test_a_job_that_runs_again_has_waited_since_its_last_run() -> None:
+    """Whatever time of submission it keeps. Where polls alone saw that end, when the wait began is not known."""
+    story = Story("- - - - - - -").rows(row("RQ", 7, 20, 200)).rows(row("C", 7, 230, 400))
+    assert story.waits == [(13, "reported"), (30, "reported")]
+    story = Story("Q R - -" + " -" * 20).rows(row("C", 7, 900, 1000))
+    assert story.waits == [(60, "polls")]
+    assert story.censored == {("wait", "left_truncated"): 1}
+
+
 def test_what_a_job_held_in_a_time_without_polls_counts_once_its_row_tells_that_it_ran_on() -> None:
     """Also where it was first seen running right before, or last seen right after it."""
     for polls, ended in (("Q Q R ! ! ! ! ! ! ! R - -", 700), ("Q Q R R ! ! ! ! ! ! ! R R - -", 800)):
