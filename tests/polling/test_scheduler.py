@@ -333,6 +333,21 @@ async def test_a_region_that_breaks_again_while_it_recovers_is_brought_forward_a
     assert scheduler.statuses[2].up
 
 
+async def test_a_success_brings_no_second_poll_of_a_target_that_is_polled_just_then(
+    scheduler: Scheduler, clock: FakeClock
+) -> None:
+    first, slow = Played(clock, "a", error=DOWN), Played(clock, "b", error=DOWN)
+    update(scheduler, first, slow)
+    await clock.advance(3600)
+    first.error, slow.seconds = None, 50.0
+    scheduler.poll_soon([slow.key])
+    await clock.advance(1.0)
+    scheduler.poll_soon([first.key])
+    await clock.advance(1.0)
+    assert (slow.under_way, first.published[-1:]) == (1, [len(first.started)])
+    assert [status.timer is None for status in scheduler.statuses] == [False, True]
+
+
 async def test_poll_soon_brings_a_backing_off_target_forward_and_delays_nothing(
     scheduler: Scheduler, clock: FakeClock
 ) -> None:
