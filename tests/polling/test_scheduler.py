@@ -146,6 +146,18 @@ async def test_a_poll_that_ends_shortly_before_a_shared_moment_waits_for_the_nex
     assert len(target.gaps) >= 7
 
 
+@pytest.mark.parametrize(("seconds", "gap"), [(25.0, 60), (35.0, 120)])
+async def test_after_a_failure_the_next_shared_moment_is_at_least_half_an_interval_away(
+    scheduler: Scheduler, clock: FakeClock, seconds: float, gap: float
+) -> None:
+    target = Played(clock, together="lab")
+    update(scheduler, target)
+    await clock.advance(300)
+    target.error, target.seconds, polls = DOWN, seconds, len(target.started)
+    await clock.advance(200)
+    assert target.gaps[polls] == pytest.approx(gap)
+
+
 async def test_a_pause_ends_at_the_next_moment_of_targets_that_are_polled_together(
     scheduler: Scheduler, clock: FakeClock
 ) -> None:

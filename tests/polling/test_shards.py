@@ -80,5 +80,5 @@ def test_one_alone_polls_all() -> None:
     ],
 )
 def test_a_shard_that_cannot_be_is_rejected(ordinal: int, total: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"{message}$"):
         Shard(ordinal, total)
