@@ -225,6 +225,15 @@ def test_a_head_is_a_job_without_another_one_in_the_hour_before_it(
     assert all(head.reported for head in heads)
 
 
+def test_a_head_that_no_list_tells_of_for_a_week_is_followed_no_longer() -> None:
+    tracker = polled("", "1=Q", "1=Q")
+    heads = []
+    for days in (6, 8):
+        tracker.observe(ANNE, JobListing((), rejected=1), START + 86400.0 * days, MINUTE)
+        heads.append(classes(tracker)["", "comp", False])
+    assert heads == [[[30]], [-1 - 90]]
+
+
 # --- What is known while nothing is listed ----------------------------------------------------------------------------
 
 
