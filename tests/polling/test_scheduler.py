@@ -14,7 +14,14 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 from exporter.polling import Scheduler, TargetStatus
-from exporter.polling.scheduler import backoff_delay, first_delay, regular_delay, second_delay
+from exporter.polling.scheduler import (
+    Outcome,
+    backoff_delay,
+    first_delay,
+    poll_target,
+    regular_delay,
+    second_delay,
+)
 from tests.support.clock import FakeClock, FakeTimer
 from tests.support.polling import Heard, Played, running_tasks
 
@@ -232,7 +239,16 @@ async def test_a_failed_poll_publishes_nothing_and_says_why(
     assert (status.up, status.last_error, status.last_error_at) == (False, DOWN, status.last_attempt)
     assert status.last_success is None
     assert status.failures == 1
-    assert status.next_poll is not None
+    assert status.next_poll == pytest.approx(clock.now() + status.due - clock.monotonic())
+
+
+async def test_a_single_poll_hands_out_what_it_published(clock: FakeClock) -> None:
+    target = Played(clock, seconds=2.0)
+    polling = asyncio.create_task(poll_target(target.target(), clock))
+    await clock.advance(2.0)
+    assert await polling == Outcome(target.key, clock.now(), 2.0, 1)
+    target.error, target.seconds = DOWN, 0.0
+    assert await poll_target(target.target(), clock) == Outcome(target.key, clock.now(), 0.0, error=DOWN)
 
 
 async def test_a_success_clears_the_error(scheduler: Scheduler, clock: FakeClock) -> None:
