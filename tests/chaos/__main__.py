@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="only this one, with the traceback of what fails")
     parser.add_argument(
-        "--bugs", action="store_true", help="of each bug that is put back, the number of seeds that find it"
+        "--bugs", action="store_true", help="of each bug that is put back, the first seed that finds it"
     )
     args = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -43,12 +43,13 @@ def run(seeds: Sequence[int], *, in_full: bool) -> int:
 
 
 def find_bugs(seeds: Sequence[int]) -> int:
-    """Print how many seeds find each bug. Exit status 1 where none does."""
+    """Print the first seed that finds each bug. Exit status 1 where none does."""
     missed = False
     for name in BUGS:
-        finding = sum(forked(partial(failures_with, name, some)) for some in batches(seeds))
-        print(f"{name}: {finding} of {len(seeds)} seeds", flush=True)
-        missed |= not finding
+        finding = (forked(partial(first_with, name, some)) for some in batches(seeds))
+        first = next((seed for seed in finding if seed is not None), None)
+        print(f"{name}: none of {len(seeds)} seeds" if first is None else f"{name}: seed {first}", flush=True)
+        missed |= first is None
     return int(missed)
 
 
@@ -87,16 +88,15 @@ def trace_of(seed: int, *, in_full: bool = False) -> int | None:
         return None
 
 
-def failures_with(bug: str, seeds: Sequence[int]) -> int:
-    """Return the number of seeds that fail with a bug."""
+def first_with(bug: str, seeds: Sequence[int]) -> int | None:
+    """Return the first seed that fails with a bug."""
     put_back(bug)
-    failed = 0
     for seed in seeds:
         try:
             simulate(seed)
         except Exception:  # noqa: BLE001 - it is found
-            failed += 1
-    return failed
+            return seed
+    return None
 
 
 if __name__ == "__main__":

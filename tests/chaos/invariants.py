@@ -170,8 +170,9 @@ class Invariants:
             status.succeeded_at for status in (before, after) if status.succeeded_at is not None and not status.stale
         ]
         if not times:
-            # Between what is shown and the health of its target the event loop may have a turn.
-            good: list[Mapping[str, float]] = [{}, *(each.samples for each in arrived if each.at == now)]
+            # Between what is shown and the health of its target the event loop may have a turn, in which time may pass.
+            just = [each for each in arrived if each.at == now] or (arrived[-1:] if after.publishing else [])
+            good: list[Mapping[str, float]] = [{}, *(each.samples for each in just)]
         else:
             # The answer that a poll under way has just published is fine, too.
             last = max((number for number, each in enumerate(arrived) if each.at <= min(times)), default=0)

@@ -60,7 +60,7 @@ KINDS: Final = {
     "revoke": 2,
     "jump": 1,
     "slow threads": 1,
-    "disk": 1,
+    "disk": 2,
     "lost file": 0.5,
     "crash": 3,
     "stop": 1,
@@ -95,7 +95,7 @@ class Simulation:
         self.tick = rng.choice((0.0, 0.25, 1.0))
         self.shard = Shard(rng.randrange(2), 2) if rng.random() < 0.1 else WHOLE
         # Whether all is done in slices of one, and whatever may be done in threads is done in threads.
-        self.large = rng.random() < 0.3
+        self.large = rng.random() < 0.4
         self.full = self.lost = False
         # The file that holds all that was shown when the last process ended.
         self.kept: Path | None = None
@@ -153,7 +153,7 @@ class Simulation:
     def run(self) -> None:
         """Let processes live one after the other until all has happened. Raises AssertionError."""
         while self.live():
-            self.passed += self.rng.expovariate(0.2)
+            self.passed += self.rng.expovariate(self.rng.choice((0.2, 0.05)))
 
     def live(self) -> bool:
         """Run one process; whether it is followed by another."""
@@ -181,11 +181,10 @@ class Simulation:
     async def process(self, network: Network) -> bool:
         self.file.write_text(self.text, encoding="utf-8")
         self.app, self.stopping = Application(Options(self.file, shard=self.shard), self.clock), False
-        # A full disk is no reason not to start only where there is a file.
         await self.within(self.app.start(), "start")
+        self.loop.longest_call = self.rng.choice((0.01, 0.5)) if self.large else 0.01
         if self.passed:
             self.invariants.restarted(kept=self.kept is not None and state_file(self.app) == self.kept)
-        self.full = self.full and not self.stopping
         await asyncio.gather(*map(self.happen, self.take_events()))
         if self.ends_well and not self.stopping:
             await self.calm_down()
@@ -225,7 +224,15 @@ class Simulation:
         await self.aim(event.aim)
         match event.kind:
             case "scrape":
-                await self.scrape()
+                for _ in range(self.rng.choice((1, 1, 3))):
+                    await self.scrape()
+                    await asyncio.sleep(self.rng.uniform(0, 0.5))
+            case "disk":
+                self.full = True
+                try:
+                    await asyncio.sleep(self.rng.expovariate(0.2))
+                finally:
+                    self.full = False
             case "scrape at an expiry":
                 while self.loop.time() < self.end and (late := await self.until(self.expiring)):
                     await self.scrape()
@@ -294,8 +301,6 @@ class Simulation:
                 self.clock.jump(rng.choice((-3600.0, -5.0, 5.0, 3600.0)))
             case "slow threads":
                 self.loop.longest_call = rng.choice((0.01, 0.5, 2.0, 25.0))
-            case "disk":
-                self.full = not self.full
             case "lost file":
                 for file in self.states.iterdir():
                     file.unlink()
@@ -322,16 +327,24 @@ class Simulation:
         ]
 
     async def crash(self) -> None:
-        """Kill the process soon after a scrape, most often while a list is taken in."""
+        """Kill the process soon after a scrape, most often while a list is taken in or not written yet."""
         rng = self.rng
         arrived = self.platform.answers
+        self.loop.longest_call = rng.choice((0.01, 1.0))
         if rng.random() < 2 / 3:
             await self.until(lambda: self.platform.answers > arrived)
-        self.loop.longest_call = rng.choice((0.01, 1.0))
-        await asyncio.sleep(rng.choice((0.0, rng.uniform(0.0, 0.1), rng.uniform(0.0, 1.5))))
+        if rng.random() < 1 / 2:
+            await self.until(self.unwritten)
+        else:
+            await asyncio.sleep(rng.choice((0.0, rng.uniform(0.0, 0.1), rng.uniform(0.0, 1.5))))
         await self.scrape()
         self.loop.crash_at = self.loop.steps + rng.randrange(1, 20)
         await asyncio.sleep(self.end)
+
+    def unwritten(self) -> bool:
+        """Whether something is not in the state file yet."""
+        service = service_of(self.app)
+        return service is not None and (service._flushing.locked() or bool(service.tracker._batch.members))
 
     async def reload(self) -> None:
         with contextlib.suppress(ConfigurationError):
