@@ -18,6 +18,8 @@ COUNTER = re.compile(r"^# TYPE (hpc_\S+) (?:counter|histogram)$", re.MULTILINE)
 SOURCE = re.compile(r'(?:source|hpc_cluster)="([^"]*)"')
 # Of the tracker: on disk before they are shown.
 KEPT = re.compile(r"hpc_(?:job_|jobs_|member_)")
+# A family and a member.
+OF_MEMBER = re.compile(r'\w+\{hpc_cluster="[^"]*",group="[^"]*",user="[^"]*"')
 # Seconds that one poll may take with all its retries, logins and pauses.
 LONGEST_POLL = 900.0
 
@@ -121,6 +123,12 @@ class Invariants:
                 if series in self._counters and value < known.get(series, 0.0) - 1e-6:
                     raise ViolationError(f"{series} went back from {known[series]} to {value}")
                 self._counters[series] = max(value, self._counters.get(series, 0.0))
+        gone = [series for series in known if series not in samples and known[series] and series in self._counters]
+        if gone:
+            shown = {found[0] for series in samples if (found := OF_MEMBER.match(series))}
+            for series in gone:
+                if KEPT.match(series) and (found := OF_MEMBER.match(series)) and found[0] in shown:
+                    raise ViolationError(f"{series} was {known[series]} and is gone")
 
     def finished(self, samples: Mapping[str, float], region: str, user: str) -> float:
         """Return the number of ends that are counted."""
