@@ -384,14 +384,18 @@ class Upstream:
         """Send once and read the whole answer, which is counted by its status, or as `none` if there was none."""
         code: int | None = None
         try:
-            async with self._open_session().request(
-                request.method,
-                url,
-                headers=request.headers,
-                data=request.data,
-                # A token must never travel to another host.
-                allow_redirects=False,
-            ) as answer:
+            async with (
+                # Not aiohttp's, which takes a cancellation in the moment of its end for its own: a poll would not end.
+                asyncio.timeout(self._settings.timeout),
+                self._open_session().request(
+                    request.method,
+                    url,
+                    headers=request.headers,
+                    data=request.data,
+                    # A token must never travel to another host.
+                    allow_redirects=False,
+                ) as answer,
+            ):
                 code = answer.status
                 if code in range(300, 400):
                     raise redirected(answer)
@@ -423,7 +427,7 @@ class Upstream:
             self._session = aiohttp.ClientSession(
                 connector=self._made_connector(timeout),
                 # Not rounded up, so that the time for the connection is over before that for all of it.
-                timeout=aiohttp.ClientTimeout(timeout, CONNECT_SHARE * timeout, ceil_threshold=math.inf),
+                timeout=aiohttp.ClientTimeout(None, CONNECT_SHARE * timeout, ceil_threshold=math.inf),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=(sent_once,),
                 # IAM answers with its token in a header; one of 9 KiB is in the service's own sample.

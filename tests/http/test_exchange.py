@@ -23,6 +23,7 @@ from exporter.http import Response, client
 from tests.support.clock import FakeClock
 from tests.support.face import eventually
 from tests.support.http import Network, body_of, get
+from tools.virtualtime import VirtualTimeLoop
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJjb21wdXRlVXNlciI6InRlc3QifQ.c2lnbmF0dXJl"
 
@@ -344,3 +345,24 @@ async def test_an_error_that_is_sent_twice_is_one_answer(network: Network, statu
 
     answer = await network.upstream().call(get(await network.serve_raw(twice)), lambda response: response)
     assert (answer.status, answer.body) == (int(status[:3]), b"first")
+
+
+async def test_a_request_that_is_cancelled_in_the_moment_in_which_its_time_is_over_ends(network: Network) -> None:
+    """Both come in one turn of the event loop where a callback before them took long."""
+    asked = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        asked.set()
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    upstream = network.upstream(timeout=1, retries=3)
+    request = asyncio.create_task(upstream.call(get(await network.serve(answer)), body_of))
+    await asked.wait()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.call_later(0.1, request.cancel)
+    loop._virtual.passed += 10
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert network.counts.retries == 0
