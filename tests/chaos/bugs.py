@@ -13,7 +13,6 @@ from exporter.sources.collector import get_unless_shown
 from exporter.sources.display import Display
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.live_jobs import LivePolling
-from exporter.tracking import TrackingService
 from exporter.tracking.history import note_end
 
 
@@ -42,12 +41,6 @@ BUGS: Final = {
     "an error taken for an empty list": [Change(open_envelope, "if code == SUCCESS:", "if True:")],
     "an end that is counted twice": [
         Change(note_end, "update.ends[job_id] = (*known, KnownEnd(", "_ = (*known, KnownEnd(")
-    ],
-    "counters shown before they are on disk": [
-        Change(TrackingService._stage, "if self._writer is None or self._told:", "if True:")
-    ],
-    "polls forgotten when their write fails": [
-        Change(TrackingService._saved, "self.tracker.give_back(batch)", "pass"),
     ],
     "a state file kept locked by a reload that gave up": [
         Change(TrackerSwitch._abandon, "starting.add_done_callback(close)", "pass"),
