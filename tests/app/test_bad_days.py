@@ -140,8 +140,8 @@ async def test_data_leaves_when_its_last_success_is_too_old(
         await all_work(exporter)
         region.faults.add(FAULTS[name][0])
         await eventually(lambda: region.faults.orders, "the fault is on order")
-        samples = await exporter.shows(lambda samples: stale_of(samples) == {1}, "all is stale")
-        assert samples[UP] == 0
+        # On a busy machine data is stale before any poll fails.
+        samples = await exporter.shows(lambda samples: stale_of(samples) == {1} and samples[UP] == 0, "all is stale")
         assert not any(map(is_known, samples))
         assert {target["state"] for target in (await exporter.status())["targets"]} == {"stale"}
         region.faults.clear()

@@ -40,10 +40,10 @@ async def die(disk: DeadDisk, file: Path) -> None:
 async def test_a_reload_fails_and_names_the_file_until_the_disk_is_back(
     name: str, text: str, tmp_path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(files, "READ_TIMEOUT", 0.4)
     async with running(tmp_path, text) as exporter:
         await die(dead_disk, tmp_path / name)
-        for _ in range(3):
+        for _ in range(2):
             with pytest.raises(ConfigurationError, match=rf"{name}.*is the disk or network share"):
                 await exporter.app.reload()
             assert (await exporter.samples())[SUCCESSFUL] == 0
