@@ -87,13 +87,9 @@ class TrackerSwitch:
             await self.service.stop()
 
     def _abandon(self, service: TrackingService, starting: asyncio.Future[None]) -> None:
-        """Close the state file once it is open. Cancelling the start would leave it locked."""
-
-        def close(started: asyncio.Future[None]) -> None:
-            if not started.cancelled() and started.exception() is None:
-                self._closing.start("close of a state file", service.stop())
-
-        starting.add_done_callback(close)
+        """Close the state file; one that is not open yet is closed when it is."""
+        if not starting.cancel() and not starting.cancelled() and starting.exception() is None:
+            self._closing.start("close of a state file", service.stop())
 
 
 def sources_with_history(config: Config) -> set[str]:

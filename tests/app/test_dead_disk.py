@@ -1,6 +1,7 @@
 """Files on a disk that does not answer: a reload fails and says so, and nothing else has to wait."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import trustme
 from exporter.app import tracker
 from exporter.config import files
 from exporter.errors import ConfigurationError
-from exporter.tracking import TrackingService
+from exporter.tracking import Store
+from exporter.tracking.tracker import TrackerState
 from tests.app.running import Running, ready, running
 from tests.e2e.process import eventually
 from tests.e2e.region import cluster, configuration, scripted_region
@@ -106,27 +108,24 @@ class SlowStart:
     """The start of a tracker whose state file is not opened before the test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun, self.may_go_on, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._start = TrackingService.start
+        self.begun, self._may_go_on = asyncio.Event(), threading.Event()
+        self._stores: list[Store] = []
+        open_file, loop = Store._open, asyncio.get_running_loop()
 
-        async def slowly(service: TrackingService) -> None:
-            await self.start(service)
+        def slowly(store: Store) -> TrackerState:
+            self._stores.append(store)
+            loop.call_soon_threadsafe(self.begun.set)
+            self._may_go_on.wait()
+            return open_file(store)
 
-        monkeypatch.setattr(TrackingService, "start", slowly)
+        monkeypatch.setattr(Store, "_open", slowly)
 
-    async def start(self, service: TrackingService) -> None:
-        self.begun.set()
-        await self.may_go_on.wait()
-        await self._start(service)
-        self.ended.set()
-
-    async def go_on(self, exporter: Running) -> None:
+    async def go_on(self) -> None:
         """Let the file be opened, and wait until it is closed again."""
-        self.may_go_on.set()
-        await self.ended.wait()
-        for _ in range(3):
-            await asyncio.sleep(0)
-        await eventually(lambda: not exporter.app._closing, "the state file is closed")
+        (store,) = self._stores
+        assert store._calls._running
+        self._may_go_on.set()
+        await eventually(lambda: not store._calls._running and store._connection is None, "the state file is closed")
 
 
 async def test_a_state_file_that_does_not_open_fails_the_reload_and_is_not_left_locked(
@@ -142,7 +141,7 @@ async def test_a_state_file_that_does_not_open_fails_the_reload_and_is_not_left_
                 patch.setattr(tracker, "STATE_FILE_TIMEOUT", 0.05)
                 with pytest.raises(ConfigurationError, match=r"tracking\.state_file: .*state\.db.*disk"):
                     await exporter.reload(new)
-            await slow.go_on(exporter)
+            await slow.go_on()
             await exporter.app.reload()
 
 
@@ -161,6 +160,7 @@ async def test_a_reload_that_is_given_up_leaves_no_state_file_open(
             with pytest.raises(ConfigurationError, match="stops"):
                 await reload
             assert exporter.app._tracker.service is None
-            await slow.go_on(exporter)
+            await eventually(lambda: "TrackingService.start" not in str(asyncio.all_tasks()), "nothing waits for it")
+            await slow.go_on()
             async with running(tmp_path, new):
                 pass

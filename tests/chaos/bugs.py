@@ -5,7 +5,6 @@ import textwrap
 from typing import Any, Final, NamedTuple
 
 from exporter.app.reload import SharedReload
-from exporter.app.tracker import TrackerSwitch
 from exporter.http import TokenCache
 from exporter.metrics.exposition import Exposition
 from exporter.polling import Scheduler, poll_target
@@ -14,6 +13,7 @@ from exporter.sources.display import Display
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.live_jobs import LivePolling
 from exporter.tracking.history import note_end
+from exporter.tracking.store import Store
 
 
 class Change(NamedTuple):
@@ -43,7 +43,7 @@ BUGS: Final = {
         Change(note_end, "update.ends[job_id] = (*known, KnownEnd(", "_ = (*known, KnownEnd(")
     ],
     "a state file kept locked by a reload that gave up": [
-        Change(TrackerSwitch._abandon, "starting.add_done_callback(close)", "pass"),
+        Change(Store.open.__func__, "store.give_up()", "pass"),  # type: ignore[attr-defined]
     ],
     "a reload joined that has read the file before": [
         Change(
