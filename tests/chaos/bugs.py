@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 
 from exporter.app.reload import SharedReload
 from exporter.http import TokenCache
-from exporter.metrics.exposition import Exposition
 from exporter.polling import Scheduler, poll_target
 from exporter.sources.collector import get_unless_shown
 from exporter.sources.display import Display
@@ -53,9 +52,6 @@ BUGS: Final = {
             "        return self._running\n"
             "    if self._next is None:",
         ),
-    ],
-    "lines compressed before they changed": [
-        Change(Exposition._compress, "if of_family.version == of_version:", "if True:"),
     ],
     "no jobs of members that the platform leaves out": [
         Change(LivePolling._of_region, "if not refused or followed.member.user in here", "if True"),
