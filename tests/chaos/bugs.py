@@ -12,7 +12,6 @@ from exporter.sources.display import Display
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.live_jobs import LivePolling
 from exporter.tracking.history import note_end
-from exporter.tracking.store import Store
 
 
 class Change(NamedTuple):
@@ -40,9 +39,6 @@ BUGS: Final = {
     "an error taken for an empty list": [Change(open_envelope, "if code == SUCCESS:", "if True:")],
     "an end that is counted twice": [
         Change(note_end, "update.ends[job_id] = (*known, KnownEnd(", "_ = (*known, KnownEnd(")
-    ],
-    "a state file kept locked by a reload that gave up": [
-        Change(Store.open.__func__, "store.give_up()", "pass"),  # type: ignore[attr-defined]
     ],
     "a reload joined that has read the file before": [
         Change(
