@@ -16,7 +16,7 @@ async def demo(tmp_path: Path) -> AsyncIterator[ExporterProcess]:
     exporter = ExporterProcess(tmp_path)
     try:
         await exporter.serve(
-            "demo", "--web.listen-address=127.0.0.1:0", "--speed-up=3600", "--seed=3", "--log.level=info"
+            "demo", "--web.listen-address=127.0.0.1:0", "--speed-up=300", "--seed=3", "--log.level=info"
         )
         yield exporter
         assert await exporter.stop() == 0
