@@ -298,6 +298,11 @@ class MemberState(msgspec.Struct, omit_defaults=True):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a complete listing after the last one, as after a file was damaged."""
+        if self.complete > self.last:
+            raise ValueError("a complete listing is later than the last one")
+
     def __eq__(self, other: object) -> bool:
         """Whether the same is remembered; `early`, `names` and `covered` are only for as long as the process runs."""
         if not isinstance(other, MemberState):

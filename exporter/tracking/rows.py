@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from exporter.tracking.bounds import WaitClass
-from exporter.tracking.model import PARTS, KnownEnd, MemberKey, Pending, Time, TrackedJob
+from exporter.tracking.model import NEVER, PARTS, KnownEnd, MemberKey, Pending, Time, TrackedJob
 from exporter.tracking.totals import GroupTotals, TrackedMember
 from exporter.tracking.tracker import Batch, GroupKey, MemberChange, TrackerState
 from exporter.tracking.waits import ClassKey
@@ -63,7 +63,9 @@ def read_all(connection: sqlite3.Connection) -> TrackerState:
             if (member := members.get(MemberKey(*owner))) is None:
                 raise ValueError(f"{part}: {name!r} belongs to member {owner!r}, which is not there")
             getattr(member.state, part)[name] = value
-    for member in members.values():
+    for key, member in members.items():
+        if member.state.last == NEVER and (member.state.jobs or member.state.pending):
+            raise ValueError(f"member {key!r} has jobs, and was never listed")
         member.state.finished = dict(sorted(member.state.finished.items(), key=lambda item: item[1]))
     groups: dict[GroupKey, GroupTotals] = dict(_read(connection, "groups"))
     if homeless := {key[:2] for key in members} - groups.keys():

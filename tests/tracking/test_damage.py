@@ -103,7 +103,11 @@ def pending(**values: object) -> str:
 
 
 def member(**totals: object) -> str:
-    return row("members", KEY, {"state": {}, "totals": totals})
+    return row("members", KEY, {"state": {"last": 5}, "totals": totals})
+
+
+def state(**values: object) -> str:
+    return row("members", KEY, {"state": {"last": 5, **values}})
 
 
 def group(**totals: object) -> str:
@@ -135,11 +139,13 @@ DAMAGED_ROWS = [
     row("finished", (*KEY, "x"), "yesterday"),
     row("pending", (*KEY, "x"), {"what": "end"}),
     *(pending(low=-1), pending(listed=-inf), pending(edge=-0.5), pending(spell={"job_id": "5", "start": 2, "end": 1})),
-    *(row("members", KEY, {"state": {"gaps": [{"start": 1, "end": 5, "accounted": odd}]}}) for odd in (5, -1, -inf)),
+    *(state(gaps=[{"start": 1, "end": 5, "accounted": odd}]) for odd in (5, -1, -inf)),
+    state(complete=6),
+    row("members", KEY, {"state": {}}),  # with jobs, but never listed
     row("ends", (*KEY, "x"), [{"low": -inf, "high": 1}]),
     row("ends", (*KEY, "x"), [{"low": "long ago", "high": 1}]),
     row("ends", (*KEY, "x"), []),
-    *(row("members", KEY, {"state": {"oldest_waiting": odd}}) for odd in (-0.5, -inf)),
+    *(state(oldest_waiting=odd) for odd in (-0.5, -inf)),
     *(row("members", KEY, {"state": {name: "never"}}) for name in ("last", "complete", "oldest_waiting", "gaps")),
     row("members", KEY, {"totals": []}),
     *(member(transhtions={}), member(transitions={("queued", "flying"): 1}), member(finished={"completed": -1})),
