@@ -227,6 +227,8 @@ ABSENT: Final = "\0absent"
 UNREADABLE: Final = (None, ABSENT, "N/A", "12x", {"odd": 1}, [7], "1e999", "", "--", True, -1, 2**53 + 1, "0x10", "٣")
 # Text that is read as one.
 NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
+# Whether a list is known to be complete.
+COMPLETE: Final = "octopus_queue_listing_complete{"
 # Kinds of inputs by their number.
 A_ROW_AGAIN: Final = 4
 # Each repetition of a row counts, as that of another scheduler.
@@ -416,6 +418,9 @@ def compared(collector: str, status: str, body: bytes, kind: int, place: int) ->
     with suppress(PollError):
         # Of a key that was given twice, one is left.
         before = shown(document)
+        if any(series.startswith(COMPLETE) and not value for series, value in before.items()):
+            # A row that comes twice may make up for one that is missing, and the list goes on to be incomplete.
+            return
         if CHANGES[kind](document, place):
             for series, value in shown(document).items():
                 if not series.startswith(OF_READING):
