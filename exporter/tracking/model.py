@@ -84,8 +84,8 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_
     since: Time | None  # when the phase began: as reported, or the middle of the gap; None: it cannot be measured
     seen: Moment  # when the phase was first seen; of a wait, when the job was submitted, where that is reported
     known: Time | None = None  # when the phase was last certain; None: at the member's last listing
-    listed: Time | None = None  # when it was last listed; None: at the member's last listing
-    missing: Time | None = None  # the first complete listing without it since it was last listed
+    listed: Moment | None = None  # when it was last listed; None: at the member's last listing
+    missing: Moment | None = None  # the first complete listing without it since it was last listed
     cpus: Amount | None = 0  # in use at that time: 0 for a waiting or ended job, None where it is unknown
     gpus: Amount | None = 0
     dcus: Amount | None = 0

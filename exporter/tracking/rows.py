@@ -66,6 +66,8 @@ def read_all(connection: sqlite3.Connection) -> TrackerState:
     for key, member in members.items():
         if member.state.last == NEVER and (member.state.jobs or member.state.pending):
             raise ValueError(f"member {key!r} has jobs, and was never listed")
+        if any(job.missing is not None and job.listed is None for job in member.state.jobs.values()):
+            raise ValueError(f"a job of member {key!r} is missing, and was never listed")
         member.state.finished = dict(sorted(member.state.finished.items(), key=lambda item: item[1]))
     groups: dict[GroupKey, GroupTotals] = dict(_read(connection, "groups"))
     if homeless := {key[:2] for key in members} - groups.keys():

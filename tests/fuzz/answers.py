@@ -412,7 +412,7 @@ def compared(collector: str, status: str, body: bytes, kind: int, place: int) ->
         document = json.loads(body)
     except (ValueError, RecursionError):
         return
-    if kind != A_ROW_AGAIN and repeats(document):
+    if kind != A_ROW_AGAIN and (repeats(document) or contradicts(document)):
         # Which of them counts may change.
         return
     with suppress(PollError):
@@ -479,6 +479,17 @@ def repeats(document: Any) -> bool:
         for rows in lists_in(document)
         for key in ("id", "jobId", "job_id")
     )
+
+
+def contradicts(document: Any) -> bool:
+    """Whether an amount that is requested is also told otherwise: of a job that waits, that in use is the same."""
+    if isinstance(document, dict) and any(
+        document.get(f"{part}NumReq", used) != used
+        for part in ("node", "proc", "gpu", "dcu")
+        if (used := document.get(f"{part}NumUsed")) is not None
+    ):
+        return True
+    return any(contradicts(value) for _, value in children(document))
 
 
 def children(document: Any) -> list[tuple[Any, Any]]:

@@ -128,6 +128,7 @@ STRANGER = ("running", "run", 0, 0)
 DAMAGED_ROWS = [
     *(job(state="dancing"), job(phase="asleep"), job(since="noon"), job(seen=inf), job(seen=nan), job(queue=7)),
     *(job(cpus=-1), job(cpus=0.5), job(cpus=2**64 - 1), job(cpus="many"), job(reported=2), job(more=1)),
+    *(job(listed=-0.5), job(listed=-inf), job(listed=5, missing=-inf), job(missing=5)),
     row("jobs", (*KEY[:2], "stranger", "new"), list(range(14))),
     row("jobs", KEY, ["running", "run", 0, 0]),
     row("jobs", (*KEY, 5.5), ["running", "run", 0, 0]),
