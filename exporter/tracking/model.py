@@ -81,7 +81,7 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_
 
     state: JobState  # as last listed
     phase: Phase
-    since: Time | None  # when the phase began: as reported, or the middle of the gap; None: it cannot be measured
+    since: Moment | None  # when the phase began: as reported, or the middle of the gap; None: it cannot be measured
     seen: Moment  # when the phase was first seen; of a wait, when the job was submitted, where that is reported
     known: Time | None = None  # when the phase was last certain; None: at the member's last listing
     listed: Moment | None = None  # when it was last listed; None: at the member's last listing
@@ -90,7 +90,7 @@ class TrackedJob(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_
     gpus: Amount | None = 0
     dcus: Amount | None = 0
     queue: str = ""
-    submitted: Time | None = None  # as reported, while the job waits
+    submitted: Moment | None = None  # as reported, while the job waits
     reported: bool = False  # whether `since` is the scheduler's own time
     scheduler: str = ""  # its id, where the list tells it
 
@@ -299,9 +299,11 @@ class MemberState(msgspec.Struct, omit_defaults=True):
     __hash__ = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a complete listing after the last one, as after a file was damaged."""
+        """Raise ValueError for a listing before 1970, and a complete one after the last, as after a file was damaged."""
         if self.complete > self.last:
             raise ValueError("a complete listing is later than the last one")
+        if any(NEVER < time < 0 for time in (self.last, self.complete)):
+            raise ValueError("a listing lies before 1970")
 
     def __eq__(self, other: object) -> bool:
         """Whether the same is remembered; `early`, `names` and `covered` are only for as long as the process runs."""

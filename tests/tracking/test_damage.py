@@ -128,7 +128,14 @@ STRANGER = ("running", "run", 0, 0)
 DAMAGED_ROWS = [
     *(job(state="dancing"), job(phase="asleep"), job(since="noon"), job(seen=inf), job(seen=nan), job(queue=7)),
     *(job(cpus=-1), job(cpus=0.5), job(cpus=2**64 - 1), job(cpus="many"), job(reported=2), job(more=1)),
-    *(job(listed=-0.5), job(listed=-inf), job(listed=5, missing=-inf), job(missing=5)),
+    *(
+        job(since=-0.5),
+        job(submitted=-0.5),
+        job(listed=-0.5),
+        job(listed=-inf),
+        job(listed=5, missing=-inf),
+        job(missing=5),
+    ),
     row("jobs", (*KEY[:2], "stranger", "new"), list(range(14))),
     row("jobs", KEY, ["running", "run", 0, 0]),
     row("jobs", (*KEY, 5.5), ["running", "run", 0, 0]),
@@ -141,7 +148,7 @@ DAMAGED_ROWS = [
     row("pending", (*KEY, "x"), {"what": "end"}),
     *(pending(low=-1), pending(listed=-inf), pending(edge=-0.5), pending(spell={"job_id": "5", "start": 2, "end": 1})),
     *(state(gaps=[{"start": 1, "end": 5, "accounted": odd}]) for odd in (5, -1, -inf)),
-    state(complete=6),
+    *(state(complete=6), state(complete=-0.5), state(last=-0.5)),
     row("members", KEY, {"state": {}}),  # with jobs, but never listed
     row("ends", (*KEY, "x"), [{"low": -inf, "high": 1}]),
     row("ends", (*KEY, "x"), [{"low": "long ago", "high": 1}]),
