@@ -29,8 +29,9 @@ class ViolationError(AssertionError):
 
 
 class Before(NamedTuple):
-    """The state when a scrape began: another one may overtake it."""
+    """The state when a scrape began: another one may overtake it, and polls may come and go."""
 
+    at: float
     targets: list[TargetStatus]
     counters: dict[str, float]
 
@@ -45,12 +46,12 @@ class Invariants:
         self._polls_since: dict[Any, float] = {}
         self.logged: list[str] = []
 
-    def before(self, app: Application) -> Before:
+    def before(self, app: Application, now: float) -> Before:
         targets = app.scheduler.statuses
         copies = [status.copy() for status in targets]
         for copy, status in zip(copies, targets, strict=True):
             copy.succeeded_at = status.succeeded_at
-        return Before(copies, dict(self._counters))
+        return Before(now, copies, dict(self._counters))
 
     def restarted(self, *, kept: bool) -> None:
         """Note the start of another process: all counts from 0 but what is `kept` in the state file."""
@@ -109,7 +110,7 @@ class Invariants:
         self._check_polls({status.key: status for status in after if status.in_flight}, now)
         for status in after:
             if (earlier := known.get(status.key)) is not None:
-                self._check_shown(samples, earlier, status, now)
+                self._check_shown(samples, earlier, status, before.at, now)
         restarts = {series: value for series, value in samples.items() if "task_restarts_total" in series and value}
         if restarts:
             raise ViolationError(f"tasks failed: {restarts}")
@@ -164,7 +165,9 @@ class Invariants:
             if shown and shown not in good:
                 raise ViolationError(f"{after.key} shows {shown}, its last good answers are {good}")
 
-    def _check_shown(self, samples: Mapping[str, float], before: TargetStatus, after: TargetStatus, now: float) -> None:
+    def _check_shown(
+        self, samples: Mapping[str, float], before: TargetStatus, after: TargetStatus, began: float, now: float
+    ) -> None:
         """Check that what is shown of a target is what its last good poll found, and nothing where that is too old."""
         arrived = self._platform.arrived.get(after.key)
         if arrived is None:
@@ -188,6 +191,10 @@ class Invariants:
             # It may have become too old since the scrape began.
             if len(times) == 1 or min(times) + after.target.stale_after < now:
                 good.append({})
+        # While a thread compresses lines, that of the poll under way and of later ones may be replaced or become too old.
+        known = before.succeeded_at or 0.0
+        later = max((number for number, each in enumerate(arrived) if each.at < began), default=0)
+        good.extend(each.samples for each in arrived[later:] if each.at > known)
         if not any(fits(shown, samples) for samples in good):
             raise ViolationError(f"{after.key} shows {shown}, its last good answers are {good}")
 

@@ -351,7 +351,7 @@ class Simulation:
             await self.within(self.app.reload(), "reload")
 
     async def scrape(self) -> str:
-        before = self.invariants.before(self.app)
+        before = self.invariants.before(self.app, self.loop.time())
         compress = self.rng.random() < 0.5
         body: bytes = await self.within(self.app.metrics(Format.TEXT, compress=compress), "scrape")
         text = (gzip.decompress(body) if compress else body).decode()

@@ -218,7 +218,7 @@ OF_READING: Final = (
 # Fields that say what a row is about, and not how much of something there is: without them it is another row.
 TELLING: Final = re.compile(
     r"(?i)id$|id_|name|priority|state|task_string|offset|user|queue$|code|type|spec|tres_"
-    r"|^(account|partition|path|data|list|values|page_info)$"
+    r"|^(account|partition|path|set|infinite|data|list|values|page_info)$"
 )
 # Those of them that hold rows.
 HOLDING: Final = frozenset({"data", "list", "values", "page_info"})
