@@ -3,6 +3,7 @@
 import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ COUNTER = re.compile(r"^# TYPE (hpc_\S+) (?:counter|histogram)$", re.MULTILINE)
 SOURCE = re.compile(r'(?:source|hpc_cluster)="([^"]*)"')
 # Of the tracker: on disk before they are shown.
 KEPT = re.compile(r"hpc_(?:job_|jobs_|member_)")
+TRACKER = "the tracker"
 # A family and a member.
 OF_MEMBER = re.compile(r'\w+\{hpc_cluster="[^"]*",group="[^"]*",user="[^"]*"')
 # Seconds that one poll may take with all its retries, logins and pauses.
@@ -34,6 +36,8 @@ class Before(NamedTuple):
     at: float
     targets: list[TargetStatus]
     counters: dict[str, float]
+    # The number of times that the counters of each region, and those of the tracker, had begun anew.
+    anew: Counter[str]
 
 
 class Invariants:
@@ -43,6 +47,7 @@ class Invariants:
         self._platform = platform
         self._service: object = None
         self._counters: dict[str, float] = {}
+        self._anew = Counter[str]()
         self._polls_since: dict[Any, float] = {}
         self.logged: list[str] = []
 
@@ -51,7 +56,7 @@ class Invariants:
         copies = [status.copy() for status in targets]
         for copy, status in zip(copies, targets, strict=True):
             copy.succeeded_at = status.succeeded_at
-        return Before(now, copies, dict(self._counters))
+        return Before(now, copies, dict(self._counters), self._anew.copy())
 
     def restarted(self, *, kept: bool) -> None:
         """Note the start of another process: all counts from 0 but what is `kept` in the state file."""
@@ -66,6 +71,7 @@ class Invariants:
         """
         going_on = service is self._service
         self._service = service
+        self._anew.update([*(REGIONS.keys() - sources), *([] if going_on else [TRACKER])])
         self._counters = {
             series: value
             for series, value in self._counters.items()
@@ -91,7 +97,7 @@ class Invariants:
     def check(self, text: str, app: Application, before: "Before", now: float) -> None:
         """Check a scrape."""
         samples, after = samples_of(text), app.scheduler.statuses
-        self._check_counters(text, samples, before.counters, app.components.sources)
+        self._check_counters(text, samples, before, app.components.sources)
         self._check_ends(samples)
         known = {status.key: status for status in before.targets}
         configured = {*known, *(status.key for status in after)}
@@ -116,16 +122,17 @@ class Invariants:
             raise ViolationError(f"tasks failed: {restarts}")
 
     def _check_counters(
-        self, text: str, samples: Mapping[str, float], known: Mapping[str, float], sources: Collection[str]
+        self, text: str, samples: Mapping[str, float], before: Before, sources: Collection[str]
     ) -> None:
-        families = tuple(COUNTER.findall(text))
+        """Check all but counters that began anew since the scrape did: it may show the old ones or the new ones."""
+        families, known, anew = tuple(COUNTER.findall(text)), before.counters, self._anew - before.anew
         for series, value in samples.items():
-            if series.startswith(families) and goes_on(series, sources):
+            if series.startswith(families) and goes_on(series, sources) and owner(series) not in anew:
                 if series in self._counters and value < known.get(series, 0.0) - 1e-6:
                     raise ViolationError(f"{series} went back from {known[series]} to {value}")
                 self._counters[series] = max(value, self._counters.get(series, 0.0))
         gone = [series for series in known if series not in samples and known[series] and series in self._counters]
-        if gone:
+        if gone and TRACKER not in anew:
             shown = {found[0] for series in samples if (found := OF_MEMBER.match(series))}
             for series in gone:
                 if KEPT.match(series) and (found := OF_MEMBER.match(series)) and found[0] in shown:
@@ -199,9 +206,16 @@ class Invariants:
             raise ViolationError(f"{after.key} shows {shown}, its last good answers are {good}")
 
 
+def owner(series: str) -> str | None:
+    """Return the region that a counter is of, or `TRACKER`; None where it is the process's own."""
+    if KEPT.match(series):
+        return TRACKER
+    return source[1] if (source := SOURCE.search(series)) else None
+
+
 def goes_on(series: str, sources: Collection[str]) -> bool:
     """Whether a counter must never step back while these sources are configured."""
-    return bool(KEPT.match(series)) or not (source := SOURCE.search(series)) or source[1] in sources
+    return owner(series) in (TRACKER, None, *sources)
 
 
 def fits(shown: Mapping[str, float], samples: Mapping[str, float]) -> bool:
