@@ -58,6 +58,10 @@ class Invariants:
             copy.succeeded_at = status.succeeded_at
         return Before(now, copies, dict(self._counters), self._anew.copy())
 
+    def starting(self) -> None:
+        """Note that a process starts: of its first tracker, `restarted` says what goes on."""
+        self._service = None
+
     def restarted(self, *, kept: bool) -> None:
         """Note the start of another process: all counts from 0 but what is `kept` in the state file."""
         self._polls_since.clear()
@@ -69,7 +73,7 @@ class Invariants:
 
         So do those of the tracker, where it has another file or none any more.
         """
-        going_on = service is self._service
+        going_on = self._service is None or service is self._service
         self._service = service
         self._anew.update([*(REGIONS.keys() - sources), *([] if going_on else [TRACKER])])
         self._counters = {

@@ -181,6 +181,7 @@ class Simulation:
     async def process(self, network: Network) -> bool:
         self.file.write_text(self.text, encoding="utf-8")
         self.app, self.stopping = Application(Options(self.file, shard=self.shard), self.clock), False
+        self.invariants.starting()
         await self.within(self.app.start(), "start")
         self.loop.longest_call = self.rng.choice((0.01, 0.5)) if self.large else 0.01
         if self.passed:
