@@ -12,6 +12,7 @@ from exporter.sources.display import Display
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.live_jobs import LivePolling
 from exporter.tracking.history import note_end
+from exporter.tracking.service import TrackingService
 
 
 class Change(NamedTuple):
@@ -39,6 +40,9 @@ BUGS: Final = {
     "an error taken for an empty list": [Change(open_envelope, "if code == SUCCESS:", "if True:")],
     "an end that is counted twice": [
         Change(note_end, "update.ends[job_id] = (*known, KnownEnd(", "_ = (*known, KnownEnd(")
+    ],
+    "counters shown before they are on disk": [
+        Change(TrackingService._stage, "if self._writer is None or self._told:", "if True:")
     ],
     "a reload joined that has read the file before": [
         Change(
