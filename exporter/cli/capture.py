@@ -146,7 +146,8 @@ def run(args: argparse.Namespace) -> int:
         components = assemble(args.config_file, retries=0, offline=True)
     asyncio.run(_capture(components, captured, refusals=args.with_refusals))
     if not captured.exchanges:
-        told = "; ".join(filter(None, (unknown_members, *map("{0[0]} {0[1]}: {0[2]}".format, captured.failed))))
+        failed = (f"{source} {name}: {text}" for source, name, text in captured.failed)
+        told = "; ".join(filter(None, (unknown_members, *failed)))
         raise ExporterError(f"nothing answered; first: hpc-exporter check --online. {told}")
     stand_ins = StandIns(secrets.token_bytes(16), keep_job_names=args.keep_job_names)
     files = dict(_files(captured, components.config, stand_ins))

@@ -399,8 +399,7 @@ class Upstream:
                 code = answer.status
                 if code in range(300, 400):
                     raise redirected(answer)
-                settings = self._settings
-                body = await read_limited(answer, settings.max_body, self._one_long, settings.timeout)
+                body = await read_limited(answer, self._settings.max_body, self._one_long)
         except PollError:
             breaker.record_success()
             raise
@@ -498,11 +497,10 @@ async def sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerT
         raise aiohttp.ClientConnectionResetError(str(error)) from None
 
 
-async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asyncio.Lock, seconds: float) -> bytes:
+async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asyncio.Lock) -> bytes:
     """Return the body, up to `limit` bytes after decompression; DecodeError if it is longer.
 
-    The rest of a long one is read under a lock: sixteen answers of 64 MiB at a time would take 1 GiB. Raises TimeoutError
-    where the lock is not to be had within these `seconds`.
+    The rest of a long one is read under a lock: sixteen answers of 64 MiB at a time would take 1 GiB.
     """
     body = bytearray()  # a list of its parts would leave holes in the heap
     locked = False
@@ -513,9 +511,7 @@ async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asy
             if len(body) > limit:
                 raise too_long(limit)
             if len(body) > LONG_ANSWER and not locked:
-                # aiohttp's own time limit applies to its own waits only.
-                async with asyncio.timeout(seconds):
-                    locked = await one_long.acquire()
+                locked = await one_long.acquire()
         return bytes(body)
     finally:
         # Errors of aiohttp are part of cycles, and hold it by their tracebacks: until a collection that hardly ever takes place.

@@ -298,13 +298,6 @@ class MemberState(msgspec.Struct, omit_defaults=True):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __post_init__(self) -> None:
-        """Raise ValueError for a listing before 1970, and a complete one after the last, as after a file was damaged."""
-        if self.complete > self.last:
-            raise ValueError("a complete listing is later than the last one")
-        if any(NEVER < time < 0 for time in (self.last, self.complete)):
-            raise ValueError("a listing lies before 1970")
-
     def __eq__(self, other: object) -> bool:
         """Whether the same is remembered; `early`, `names` and `covered` are only for as long as the process runs."""
         if not isinstance(other, MemberState):

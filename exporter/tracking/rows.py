@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from exporter.tracking.bounds import WaitClass
-from exporter.tracking.model import NEVER, PARTS, KnownEnd, MemberKey, Pending, Time, TrackedJob
+from exporter.tracking.model import NEVER, PARTS, KnownEnd, MemberKey, MemberState, Pending, Time, TrackedJob
 from exporter.tracking.totals import GroupTotals, TrackedMember
 from exporter.tracking.tracker import Batch, GroupKey, MemberChange, TrackerState
 from exporter.tracking.waits import ClassKey
@@ -64,16 +64,27 @@ def read_all(connection: sqlite3.Connection) -> TrackerState:
                 raise ValueError(f"{part}: {name!r} belongs to member {owner!r}, which is not there")
             getattr(member.state, part)[name] = value
     for key, member in members.items():
-        if member.state.last == NEVER and (member.state.jobs or member.state.pending):
-            raise ValueError(f"member {key!r} has jobs, and was never listed")
-        if any(job.missing is not None and job.listed is None for job in member.state.jobs.values()):
-            raise ValueError(f"a job of member {key!r} is missing, and was never listed")
+        if contradiction := _contradiction_in(member.state):
+            raise ValueError(f"member {key!r}: {contradiction}")
         member.state.finished = dict(sorted(member.state.finished.items(), key=lambda item: item[1]))
     groups: dict[GroupKey, GroupTotals] = dict(_read(connection, "groups"))
     if homeless := {key[:2] for key in members} - groups.keys():
         raise ValueError(f"members belong to groups that are not there: {sorted(homeless)}")
     marks = {source: until for (source,), until in _read(connection, "marks")}
     return TrackerState(members, groups, dict(_read(connection, "waits")), marks)
+
+
+def _contradiction_in(state: MemberState) -> str:
+    """Return why no tracker wrote this state; empty where one may have."""
+    if state.complete > state.last:
+        return "a complete listing is later than the last one"
+    if any(NEVER < time < 0 for time in (state.last, state.complete)):
+        return "a listing lies before 1970"
+    if state.last == NEVER and (state.jobs or state.pending):
+        return "it has jobs, and was never listed"
+    if any(job.missing is not None and job.listed is None for job in state.jobs.values()):
+        return "a job is missing, and was never listed"
+    return ""
 
 
 def write_batch(connection: sqlite3.Connection, batch: Batch) -> dict[MemberKey, str]:

@@ -197,7 +197,7 @@ class TrackingService:
             step = await off_loop(size, _LARGE, lambda: work(member))
             self.tracker.record(key, step)
         except BaseException:
-            # Whatever was taken in of them: the file gets it as a whole.
+            # The file gets all that was taken in of them.
             self.tracker.rewrite({key})
             raise
         return step.update.events.disagreements

@@ -14,7 +14,7 @@ from tests.docs.pages import PAGES, ROOT
 FOLDERS = ("exporter", "grafana", "reference", "deploy", "tools", "bench", "tests")
 # A sentence that begins so describes its subject from outside.
 OPENINGS = re.compile(
-    r"(?:^|(?<=[.!?]\s))(?:(?:Return|Yield) (?:what|who|whose|how)|What|Who|Whoever|Whose|How|Nobody)\b"
+    r"(?:^|(?<=[.!?]\s))(?:(?:Return|Yield) (?:what|who|whose|how)|What|Whatever|Who|Whoever|Whose|How|Nobody)\b"
 )
 WORDS = re.compile(
     r"\b(?:nobody|somebody|anybody|everybody|whoever|so many|by turns|for ever|at once|mend(?:s|ed|ing)?|in trouble)\b",
@@ -68,6 +68,7 @@ def test_pages() -> None:
     ("text", "wrong"),
     [
         ("What passes here.", "What"),
+        ("Whatever polls saw.", "Whatever"),
         ("Whose token it is.", "Whose"),
         ("The token; nobody renews it.", "nobody"),
         ("Return so many rows.", "so many"),

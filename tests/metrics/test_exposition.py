@@ -360,7 +360,7 @@ async def test_memory_does_not_grow_with_the_number_of_polls() -> None:
 async def test_a_renewed_line_is_the_line_rendered_with_the_other_value(
     owner: str, value: float, renewed: float
 ) -> None:
-    """Whatever its labels hold: a blank, a quote or a line break in them is not where the value begins."""
+    """A blank, a quote or a line break in a label is not where the value begins."""
     exposition, expected = Exposition(), Exposition()
     exposition.put("o", {APPLES: to_bytes(sample(APPLES, (owner, "0"), value))})
     expected.put("o", {APPLES: to_bytes(sample(APPLES, (owner, "0"), renewed))})

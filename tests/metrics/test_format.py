@@ -21,7 +21,7 @@ PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
 GAUGE = Family("hpc_test", "gauge", "Help.", ("first", "second"))
 COUNTER = Family("hpc_test_total", "counter", "Help.", ("first", "second"))
 
-# Whatever an upstream can send as a name, with what is special to the formats or to line splitting more often.
+# Any name that an upstream can send, with what is special to the formats or to line splitting more often.
 anything = st.text(st.characters() | st.sampled_from('"\\\n\r\0\t\x0b\x1c\x85\u2028\ufeff{},=# 队列😀\ud800\udfff'))
 numbers = st.integers(-(2**70), 2**70) | st.floats()
 

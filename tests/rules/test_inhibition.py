@@ -66,7 +66,7 @@ async def test_a_region_of_which_nothing_works_makes_one_message_and_others_go_o
     async with receiving() as (inbox, webhook), alertmanager(tmp_path, webhook) as address:
         await fire(address, alerts)
         await eventually(lambda: arrived(inbox) >= expected, "all messages arrive")
-        # Whatever else would be sent is sent in the same moment, or at the next flush.
+        # Further alerts would be sent in the same moment, or at the next flush.
         await asyncio.sleep(2)
     assert arrived(inbox) == expected
 

@@ -42,7 +42,7 @@ class Running:
         return os.pread(self._stdout.fileno(), 1024 * 1024, 0).decode()
 
     async def ended(self) -> Ended:
-        """Wait for its end. Whatever happens, it must not be a traceback."""
+        """Wait for its end, which must not be a traceback."""
         try:
             async with asyncio.timeout(DEADLINE):
                 status = await self.process.wait()

@@ -147,7 +147,7 @@ def test_each_run_of_a_requeued_job_is_a_run() -> None:
 
 
 def test_a_job_that_runs_again_has_waited_since_its_last_run() -> None:
-    """Whatever time of submission it keeps. Where polls alone saw that end, when the wait began is not known."""
+    """Its time of submission stays that of the first run. Without a row of that run, the wait has no known beginning."""
     story = Story("- - - - - - -").rows(row("RQ", 7, 20, 200)).rows(row("C", 7, 230, 400))
     assert story.waits == [(13, "reported"), (30, "reported")]
     story = Story("Q R - -" + " -" * 20).rows(row("C", 7, 900, 1000))
@@ -380,7 +380,7 @@ STEPS = st.sampled_from([*[60.0] * 8, 1.0, 30.0, 61.5, 120.0, 180.0, 180.5, 500.
 @settings(max_examples=60)
 @given(st.lists(st.tuples(STEPS, ANY_LISTING), min_size=1, max_size=14))
 def test_without_rows_it_counts_what_it_counts_without_a_history(polls: list[tuple[float, JobListing]]) -> None:
-    """Whatever polls saw, and later. Of what cannot be measured the reason may be another one."""
+    """It counts the same with both, but later; jobs that cannot be measured may be censored for different reasons."""
     counted = []
     for grace in (None, GRACE):
         told = Told(grace)

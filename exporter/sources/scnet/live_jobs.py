@@ -364,9 +364,8 @@ class LivePolling:
 
     def _listing(self, of_user: Mapping[str, tuple[Job, ...]], rejected: int, known: Mapping[str, str]) -> JobListing:
         by_scheduler = {
-            scheduler: JobListing(listed, unknown_states=sum(job.state is JobState.UNKNOWN for job in listed))
-            for scheduler in self._names.in_order(of_user)
-            for listed in (tuple(of_user[scheduler]),)
+            each: JobListing(of_user[each], unknown_states=sum(job.state is JobState.UNKNOWN for job in of_user[each]))
+            for each in self._names.in_order(of_user)
         }
         return msgspec.structs.replace(jobs.joined_listing(by_scheduler, known), rejected=rejected)
 

@@ -182,7 +182,7 @@ def read_login(response: Response) -> LoginAnswer:
     try:
         data = open_confidential(response)
     except (AuthenticationError, RejectedError, ApiError) as error:
-        # Whatever the code: this credential gives no tokens.
+        # With any code, this credential gives no tokens.
         raise rejection(error, clock_skew(response)) from None
     try:
         rows = list_of(data)

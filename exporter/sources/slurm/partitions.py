@@ -79,7 +79,7 @@ class Free(msgspec.Struct, gc=False):
     seen: int = 0
 
 
-def distinct(nodes: Rows[Node]) -> Iterable[Node]:
+def distinct_nodes(nodes: Rows[Node]) -> Iterable[Node]:
     """Return each node once; one that is listed again and otherwise counts as a rejected row."""
     known: dict[str | int, Node] = {}
     for number, node in enumerate(nodes):
@@ -133,7 +133,7 @@ def added(sum_: int | None, summand: int | None) -> int | None:
 
 def samples(cluster: str, partitions: Rows[Partition], nodes: Rows[Node]) -> Iterator[Sample]:
     """Yield the samples of all partitions. Unless all of its nodes could be read it is unknown what is free in one."""
-    free = free_by_partition(distinct(nodes))
+    free = free_by_partition(distinct_nodes(nodes))
     for row in partitions:
         if not row.name:
             partitions.reject()

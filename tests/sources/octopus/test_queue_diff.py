@@ -121,7 +121,7 @@ def test_complete_and_certain_listings_are_accounted_for_to_the_last_entry(histo
 
 @given(HISTORIES, st.data())
 def test_of_a_queue_that_moves_no_departure_is_made_up(history: list[frozenset[int]], data: st.DataObject) -> None:
-    """Whatever rows a reading of several pages misses, as long as none is missed twice in a row."""
+    """A reading of several pages may miss any rows, as long as none is missed twice in a row."""
     totals = QueueTotals()
     missed: frozenset[int] = frozenset()
     gone = 0
