@@ -11,6 +11,7 @@ from structlog import DropEvent
 
 from exporter.app import Application
 from exporter.polling import Outcome, Target, TargetStatus
+from exporter.tracking import MemberKey
 from tests.chaos.platform import GROUP, REGIONS, USERS, Platform, Shown
 from tests.e2e.process import samples_of
 
@@ -46,6 +47,7 @@ class Invariants:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._service: object = None
+        self._left_alone: Collection[MemberKey] = ()
         self._counters: dict[str, float] = {}
         self._anew = Counter[str]()
         self._polls_since: dict[Any, float] = {}
@@ -60,13 +62,21 @@ class Invariants:
 
     def starting(self) -> None:
         """Note that a process starts: of its first tracker, `restarted` says what goes on."""
-        self._service = None
+        self._service, self._left_alone = None, ()
+
+    def left_alone(self, members: Collection[MemberKey]) -> None:
+        """Note the members that another shard may have polled meanwhile: they begin anew."""
+        self._left_alone = members
 
     def restarted(self, *, kept: bool) -> None:
         """Note the start of another process: all counts from 0 but what is `kept` in the state file."""
         self._polls_since.clear()
-        kept_ones = self._counters.items() if kept else ()
-        self._counters = {series: value for series, value in kept_ones if KEPT.match(series)}
+        anew = tuple(f'{{hpc_cluster="{key.source}",group="{GROUP}",user="{key.user}"' for key in self._left_alone)
+        self._counters = {
+            series: value
+            for series, value in self._counters.items()
+            if kept and KEPT.match(series) and not any(labels in series for labels in anew)
+        }
 
     def reloaded(self, sources: Collection[str], service: object) -> None:
         """Forget the exporter's own counters of regions that are not among the `sources` any more: they begin anew.

@@ -19,7 +19,7 @@ import structlog
 from prometheus_client import ProcessCollector
 
 from exporter import threads
-from exporter.app import Application, Options
+from exporter.app import Application, Options, tracker
 from exporter.app.joblist import JobSelection
 from exporter.app.status import Selection
 from exporter.config import load, tree
@@ -28,7 +28,7 @@ from exporter.http import client
 from exporter.metrics.format import Format
 from exporter.polling import WHOLE, Outcome, Shard, Target, TargetStatus, scheduler
 from exporter.sources.collector import registry
-from exporter.tracking import StateFileError, TrackingService
+from exporter.tracking import MemberKey, StateFileError, TrackingService
 from exporter.tracking.store import Store
 from tests.chaos.invariants import Invariants, ViolationError
 from tests.chaos.loop import ChaosClock, ChaosLoop, ChaosTask, CrashedError
@@ -470,8 +470,8 @@ def repeatable(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def observed(invariants: Invariants) -> Iterator[None]:
-    """Tell `invariants` the outcome of each poll, and what is in use after each reload."""
-    poll_target, apply = scheduler.poll_target, Application._apply
+    """Tell `invariants` the outcome of each poll, what is in use after each reload, and who begins anew."""
+    poll_target, apply, left_alone = scheduler.poll_target, Application._apply, tracker.left_alone
 
     async def poll(target: Target, *args: Any) -> Outcome:
         outcome = await poll_target(target, *args)
@@ -482,7 +482,16 @@ def observed(invariants: Invariants) -> Iterator[None]:
         await apply(self, prepared)
         invariants.reloaded(self.components.sources, service_of(self))
 
-    with mock.patch.object(scheduler, "poll_target", poll), mock.patch.object(Application, "_apply", applied):
+    def alone(*args: Any) -> set[MemberKey]:
+        found = left_alone(*args)
+        invariants.left_alone(found)
+        return found
+
+    with (
+        mock.patch.object(scheduler, "poll_target", poll),
+        mock.patch.object(Application, "_apply", applied),
+        mock.patch.object(tracker, "left_alone", alone),
+    ):
         yield
 
 
