@@ -60,10 +60,15 @@ def test_every_requirement_has_its_reason() -> None:
 
 
 def test_every_python_that_is_promised_is_tested() -> None:
-    """And the oldest of them is what pyproject.toml asks for and the lock files are made for."""
+    """With the lowest and the highest libraries, too; the oldest is what pyproject.toml asks for and the lock files are made for."""
     classifiers = project()["project"]["classifiers"]
     promised = [each.rpartition(" :: ")[2] for each in classifiers if re.search(r":: 3\.\d+$", each)]
     workflow = yaml.load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"), yaml.CSafeLoader)
-    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == promised
+    jobs = {name: job["strategy"].get("matrix") for name, job in workflow["jobs"].items() if "strategy" in job}
+    libraries = ["lowest", "highest"]
+    assert jobs == {"test": {"python": promised}, "versions": {"python": promised, "libraries": libraries}}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    cells = " ".join(f"$(python)-{each}" for each in libraries)
+    assert f"MATRIX := $(foreach python,{' '.join(promised)},{cells})\n" in makefile
     assert project()["project"]["requires-python"] == f">={promised[0]}"
-    assert f"--python-version {promised[0]} " in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"--python-version {promised[0]} " in makefile
