@@ -191,7 +191,8 @@ async def test_log_lines_do_not_go_into_what_is_opened_later(tmp_path: Path) -> 
         f"exec {EXPORTER} --web.listen-address=127.0.0.1:0 <&- >&- 2>&-", cwd=tmp_path
     )
     try:
-        await eventually((tmp_path / "state.db").exists, "the state file is there")
+        state = tmp_path / "state.db"
+        await eventually(lambda: state.exists() and state.stat().st_size, "the state file is written")
         opened = Path(f"/proc/{process.pid}/fd")
         assert [str((opened / str(number)).readlink()) for number in range(3)] == [os.devnull] * 3
         process.send_signal(signal.SIGTERM)
@@ -201,4 +202,4 @@ async def test_log_lines_do_not_go_into_what_is_opened_later(tmp_path: Path) -> 
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert (tmp_path / "state.db").read_bytes().startswith(b"SQLite format 3\0")
+    assert state.read_bytes().startswith(b"SQLite format 3\0")

@@ -74,8 +74,7 @@ async function load() {
     if (asking === mine) lost();
   }
   clearTimeout(patience);
-  // A large page is requested less often: it costs the exporter more.
-  if (asking === mine) timer = setTimeout(again, Math.max(PAUSE, 20 * (performance.now() - started)));
+  if (asking === mine) timer = setTimeout(again, pause);
 }
 
 function again() {
