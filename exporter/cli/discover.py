@@ -43,9 +43,9 @@ from exporter.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from exporter.http import Login, Settings, Upstream
+from exporter.http import Settings, Upstream
 from exporter.sources.scnet.discovery import Discovery, discover
-from exporter.sources.scnet.login import AccessKeyLogin, PasswordLogin
+from exporter.sources.scnet.platform import login_of
 
 ACCESS_KEY, SECRET_KEY = "SCNET_ACCESS_KEY", "SCNET_SECRET_KEY"
 # Keys that are sent in a header, which not every character survives; the secret key only signs.
@@ -238,7 +238,7 @@ async def _find_out(
     slots = asyncio.Semaphore(settings.max_concurrency)
     upstream = Upstream(settings, slots=slots, tls=tls)
     try:
-        found = await discover(upstream, _login_of(account), account.url, time.time())
+        found = await discover(upstream, login_of(account), account.url, time.time())
     except PollError as error:
         raise DiscoverError(f"the login of {account.user} failed: {error}; first: {_advice(account, error)}") from None
     finally:
@@ -263,11 +263,3 @@ def _advice(account: Account, error: PollError) -> str:
         case ThrottledError() | ServerError() | UpstreamBusyError():
             return "try again in some minutes"
     return f"check the address of the login, {where}"
-
-
-def _login_of(account: Account) -> Login:
-    if account.password is not None:
-        return PasswordLogin(account.user, account.password, account.org_id or "", account.url, account.name)
-    if account.access_key is None or account.secret_key is None:
-        raise UsageError(f"account {account.name} has neither an access key nor a password")
-    return AccessKeyLogin(account.user, account.access_key, account.secret_key, account.token_url, account.name)

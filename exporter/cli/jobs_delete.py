@@ -34,7 +34,7 @@ from exporter.errors import (
     RejectedError,
     TransientError,
 )
-from exporter.records import ENDED, Job, JobListing
+from exporter.records import ENDED, Job, JobListing, by_id
 from exporter.redaction import redact
 from exporter.sources.collector import Subject
 from exporter.sources.once import Column
@@ -289,15 +289,8 @@ class JobLookup:
 
 
 def _snapshot(listings: Sequence[JobListing], *, known: bool = True) -> JobSnapshot:
-    """Return the jobs of all listings by their id, `known` to be those of the user in question.
-
-    Of several with one id, those of two schedulers say, the one that has not ended counts.
-    """
-    jobs: dict[str, Job] = {}
-    for listing in listings:
-        for job in listing.jobs:
-            if job.id not in jobs or ended(jobs[job.id]):
-                jobs[job.id] = job
+    """Return the jobs of all listings by their id; `known`: they are those of the user in question."""
+    jobs = by_id([job for listing in listings for job in listing.jobs])
     return JobSnapshot(jobs, known and all(listing.complete for listing in listings))
 
 

@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from exporter.app import Components, assemble
 from exporter.app.poll_once import exposition, poll_once
-from exporter.app.target_info import info_of, target_infos
+from exporter.app.target_info import TargetInfo, info_of, target_infos
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Group
 from exporter.cli.options import FILTERS, Filters, chosen, filters_of, names_in
@@ -18,15 +18,18 @@ from exporter.cli.output import warn_alike, write, write_table
 from exporter.cli.schemas import TargetOutcome, ValueRow, encoded, failure, once_shape, own_rows
 from exporter.cli.terminal import grouped, progress, rendered, with_totals
 from exporter.clock import timestamp
-from exporter.config import Config
 from exporter.errors import ExporterError, NotThereError
 from exporter.http.client import NOT_REPEATED
 from exporter.metrics.family import NOTHING_RECENT
-from exporter.polling import Outcome, Target
+from exporter.polling import Outcome, Target, TargetKey
 from exporter.sources.collector import Collector, Subject, registry
 from exporter.sources.collector import Found as Values
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 from exporter.text import counted
+
+# Targets of the configuration by key, and rows by kind.
+Infos = dict[TargetKey, TargetInfo]
+Found = Mapping[Once, list[Shape]]
 
 GROUPINGS: Final = ("cluster", "group", "user", "queue")
 # Stands for a value that a metric need not have, such as a limit.
@@ -75,22 +78,22 @@ COMMAND = Command(
 
 def run(args: argparse.Namespace) -> int:
     components = assemble(args.config_file)
-    targets = _targets(components, filters_of(args))
-    return asyncio.run(_once(components, targets, args))
+    infos = target_infos(components.config)
+    targets = _targets(components, infos, filters_of(args))
+    return asyncio.run(_once(components, infos, targets, args))
 
 
-def _targets(components: Components, filters: Filters) -> list[Target]:
+def _targets(components: Components, infos: Infos, filters: Filters) -> list[Target]:
     """Return the targets to poll. Raises UsageError for filters that match none."""
     targets = components.targets()
     if not targets:
         raise ExporterError(
             "there is nothing to poll: the configuration names no targets; hpc-exporter discover finds those of an account"
         )
-    infos = target_infos(components.config)
     return chosen([(target, names_in(info_of(infos, target.key).subject)) for target in targets], filters, "target")
 
 
-async def _once(components: Components, targets: list[Target], args: argparse.Namespace) -> int:
+async def _once(components: Components, infos: Infos, targets: list[Target], args: argparse.Namespace) -> int:
     """Poll the targets and print what was found; the exit status. Raises OutputError."""
     try:
         with progress("polling", len(targets)) as advance:
@@ -103,13 +106,14 @@ async def _once(components: Components, targets: list[Target], args: argparse.Na
         for outcome in outcomes
         if (complaint := _complaint(outcome))
     )
-    rows = _rows(components.config, outcomes)
+    collected = [(info_of(infos, outcome.key), outcome) for outcome in outcomes]
+    rows = _rows(collected)
     if args.format == "prometheus":
         write(text.decode(), args.output)
     elif args.format == "json":
         write(encoded(_document(rows, outcomes, components.context.clock.now())), args.output)
     else:
-        incomplete = _incomplete(components.config, outcomes)
+        incomplete = _incomplete(collected)
         write_table(lambda stream: _tables(rows, incomplete, stream, args), args.output)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
@@ -125,27 +129,20 @@ def _complaint(outcome: Outcome) -> str:
     return ""
 
 
-Found = Mapping[Once, list[Shape]]
-
-
-def _rows(config: Config, outcomes: Iterable[Outcome]) -> Found:
+def _rows(collected: Iterable[tuple[TargetInfo, Outcome]]) -> Found:
     """Return the rows of each kind for which at least one poll worked, in the order in which they are printed."""
-    infos = target_infos(config)
     kinds = {each: each.once or _values(each) for each in registry().values()}
     rows: defaultdict[Once, list[Shape]] = defaultdict(list)
-    for outcome in outcomes:
+    for info, outcome in collected:
         if outcome.records is not None:
-            info = info_of(infos, outcome.key)
             rows[kinds[info.collector]] += kinds[info.collector].rows(info.subject, outcome.records)
     in_order = [*own_rows(), *kinds.values()]
     return dict(sorted(rows.items(), key=lambda of_kind: in_order.index(of_kind[0])))
 
 
-def _incomplete(config: Config, outcomes: Iterable[Outcome]) -> set[Once | None]:
+def _incomplete(collected: Iterable[tuple[TargetInfo, Outcome]]) -> set[Once | None]:
     """Return the kinds of rows of which some are missing, because a poll failed or a record could not be read."""
-    infos = target_infos(config)
-    lacking = (each for each in outcomes if each.unreadable or not (each.ok or isinstance(each.error, NotThereError)))
-    return {info_of(infos, outcome.key).collector.once for outcome in lacking}
+    return {info.collector.once for info, outcome in collected if outcome.unreadable or not outcome.ok}
 
 
 def _values(collector: Collector) -> Once:

@@ -66,8 +66,8 @@ from exporter.config.values import (
     ValidationContext,
     scalar,
 )
-from exporter.metrics.family import Text as Words
 from exporter.sources.collector import catalogue, collected_by_default, collectors_of
+from exporter.text import Text as Words
 
 TOKEN_URL = "https://api.scnet.cn/api/user/v3/tokens"  # noqa: S105 - an address, not a token
 # The public platform answers logins and everything else on two hosts.

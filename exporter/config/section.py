@@ -19,7 +19,7 @@ from pydantic import (
 from exporter.config.secrets import FileSecret
 from exporter.config.tree import Keys, Position, Report
 from exporter.config.values import ValidationContext
-from exporter.metrics.family import Text as Words
+from exporter.text import Text as Words
 
 Groups = tuple[tuple[str, ...], ...]
 

@@ -24,8 +24,8 @@ from exporter.config.files import UnansweredFileError, UnusableFileError, answer
 from exporter.config.secrets import FileSecret, InlineSecret, Secret, UnusableSecretError
 from exporter.config.tree import Invalid, Null, Report, Text, shown
 from exporter.config.units import format_duration, format_size, parse_duration, parse_size
-from exporter.metrics.family import Text as Words
 from exporter.redaction import redact, resembles_secret
+from exporter.text import Text as Words
 
 # Of sun_path in unix(7), without the zero at its end.
 _LONGEST_SOCKET_PATH = 107

@@ -404,15 +404,21 @@ def read_each(data: msgspec.Raw, rows: Sequence[msgspec.Raw], read: Callable[[ms
 
     Raises DecodeError where that are all.
     """
+    found = readable(rows, read)
+    rejected = len(rows) - len(found)
+    raise_if_all_rejected(found, rejected, data)
+    return found, rejected
+
+
+def readable(rows: Iterable[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> list[T]:
+    """Return the rows that can be read, without those for which `read` raises RecordError."""
     found = []
     for raw in rows:
         try:
             found.append(read(raw))
         except RecordError:
             continue
-    rejected = len(rows) - len(found)
-    raise_if_all_rejected(found, rejected, data)
-    return found, rejected
+    return found
 
 
 # Up to this size all rows are decoded in one go, in about a millisecond; a longer list is decoded row by row, so that

@@ -424,12 +424,9 @@ def _ends_within_a_page(connection: sqlite3.Connection, path: Path) -> bool:
 
 @cache
 def _tables() -> list[tuple[str, ...]]:
-    connection = sqlite3.connect(":memory:")
-    try:
+    with closing(sqlite3.connect(":memory:")) as connection:
         rows.create_tables(connection)
         return rows.tables_of(connection)
-    finally:
-        connection.close()
 
 
 def _require_whole(connection: sqlite3.Connection) -> None:

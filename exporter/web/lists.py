@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from exporter.app.joblist import job_facts
+from exporter.app.joblist import has_words, job_facts
 from exporter.polling import STATES
 from exporter.records import WAITS, JobState
 from exporter.web.html import Markup, Parts, element, together, void
@@ -45,10 +45,8 @@ NAMING: Final = {view: columns[0] for view, columns in VIEWS.items()} | {"target
 def chosen_rows(status: Mapping[str, Any], texts: Texts, query: PageQuery) -> list[Row]:
     """Return the rows of the list that match, sorted."""
 
-    def has_words(row: Row) -> bool:
-        title = texts(f"collector_{row['collector']}")
-        words = " ".join((*row["key"], title, texts.reason(row["last_error"]))).casefold()
-        return all(word in words for word in wanted.text.casefold().split())
+    def words_of(row: Row) -> str:
+        return " ".join((*row["key"], texts(f"collector_{row['collector']}"), texts.reason(row["last_error"])))
 
     wanted = query.selection
     every = rows_of(query.view, status["targets"])
@@ -58,7 +56,7 @@ def chosen_rows(status: Mapping[str, Any], texts: Texts, query: PageQuery) -> li
         if (not wanted.source or row["source"] == wanted.source)
         and (not wanted.collector or row["collector"] == wanted.collector)
         and (not wanted.states or row["state"] in wanted.states)
-        and (not wanted.text or has_words(row))
+        and (not wanted.text or has_words(wanted.text, words_of(row)))
     ]
     chosen = grouped(query.view, found)
     chosen.sort(key=lambda row: sort_key(query.sort, row), reverse=query.descending)

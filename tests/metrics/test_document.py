@@ -40,7 +40,7 @@ OF_SOURCES = (SCNET_UP, OCTOPUS_UP, health.TARGETS, health.TARGETS_UP, health.JO
 CONTENT = QueueContent({("FRAME_EXTRACT", STRANGE, "1Core_4GiB"): 2}, Requested(2, 2**33, 0), 1.6e9)
 LISTING = QueueListing(2, CONTENT, frozenset({1, 2}), complete=True, certain=True)
 TOTALS = QueueTotals()
-TOTALS.flow = QueueState(complete_at=0.0)
+TOTALS.state = QueueState(complete_at=0.0)
 ENDS = data_jobs.Ends(since=0.0, whole=True)
 
 

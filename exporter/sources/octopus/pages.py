@@ -13,10 +13,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from exporter.clock import Clock
-from exporter.errors import DecodeError, RecordError, RejectedError
+from exporter.errors import DecodeError, RejectedError
 from exporter.http import Endpoint, Response, TokenProvider, Upstream, excerpt
 from exporter.http.message import without_nan
-from exporter.sources.collector import Collector, read_row_and_flaws
+from exporter.sources.collector import Collector, read_row_and_flaws, readable
 from exporter.sources.octopus.api import error_of, fields_of
 from exporter.sources.values import NULL, UNREADABLE, count_of, value_of
 from exporter.text import Text
@@ -78,23 +78,13 @@ def read_page(response: Response, row: type[R]) -> Page[R]:
     page = _decoded(response)
     if page is None:
         raise error_of(response)
-    rows: list[R] = []
-    flawed: list[R] = []
     sent = page.payload.rows or []
     total, odd = total_of(page.payload.page_info)
     if total is not None and total < len(sent):
         # A list cannot be shorter than a part of it.
         total, odd = None, odd + 1
-    for raw in sent:
-        try:
-            read, flaws = read_row_and_flaws(raw, row)
-        except RecordError:
-            continue
-        rows.append(read)
-        if flaws:
-            flawed.append(read)
-            odd += flaws
-    if sent and not rows:
+    read = readable(sent, lambda raw: read_row_and_flaws(raw, row))
+    if sent and not read:
         said = excerpt(response.body)
         raise DecodeError(
             Text(
@@ -103,7 +93,16 @@ def read_page(response: Response, row: type[R]) -> Page[R]:
             )
         )
     at = moment_of(value_of(fields_of(bytes(page.meta_info)).get("current_time", NULL)))
-    return Page(rows, flawed, len(sent), total, odd, at, response.received)
+    odd += sum(flaws for _, flaws in read)
+    return Page(
+        [each for each, _ in read],
+        [each for each, flaws in read if flaws],
+        len(sent),
+        total,
+        odd,
+        at,
+        response.received,
+    )
 
 
 def _decoded(response: Response) -> WirePage | None:

@@ -1,12 +1,12 @@
-"""Arrivals at and departures from a queue, concluded from successive listings. A pure state machine: no I/O, no clock.
+"""Arrivals at and departures from a queue, derived from successive listings. A pure state machine: no I/O, no clock.
 
-Times are seconds on one clock that never goes back. The first complete listing is only where the count begins: what is
-in it came at an unknown time. An entry departs when a complete listing lacks it. A queue that moves while it is read
-page by page can hide an entry from a listing that seems complete, so a listing of several pages only raises a
-suspicion, which the next one confirms; the departure counts for the first.
+Times are seconds on one clock that never goes back. The first complete listing is the baseline: when its entries arrived is
+unknown. An entry departs when a complete listing lacks it. A queue that moves while it is read page by page can hide an entry
+from a listing that seems complete, so a listing of several pages only makes an entry suspected; the next one confirms the
+departure, which counts for the time of the first.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.sources.octopus.reading import EntryId, QueueListing
@@ -15,7 +15,7 @@ from exporter.tracking.totals import Histogram
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """An entry that the last listing lacks. `missed` is when a complete one first did; None: none has yet."""
+    """An entry that the last listing lacks. `missed` is when a complete one first lacked it; None: none has yet."""
 
     came: float | None
     seen: float
@@ -26,8 +26,8 @@ class Unseen:
 class QueueState:
     """The state of a queue after a listing at the time `at`.
 
-    `present` are the entries listed then, with the time each was first seen, None where it came at an unknown time.
-    `complete_at` is the time of the last complete listing; None while nothing can be said about what comes.
+    `present` are the entries listed then, with the time each was first seen; None where the arrival is unknown.
+    `complete_at` is the time of the last complete listing; None while arrivals cannot be counted.
     """
 
     present: Mapping[EntryId, float | None] = field(default_factory=dict)
@@ -45,47 +45,46 @@ class Events:
     waits: tuple[float, ...] = ()
 
 
-def diff(
-    flow: QueueState, ids: Collection[EntryId], *, at: float, complete: bool, certain: bool, longest_gap: float
-) -> tuple[QueueState, Events]:
-    """Conclude from a listing of `ids` at the time `at` (see QueueListing for `complete` and `certain`).
+def diff(state: QueueState, listing: QueueListing, at: float, longest_gap: float) -> tuple[QueueState, Events]:
+    """Return the state after a listing read at the time `at`, and the changes since the last one.
 
-    Changes during more than `longest_gap` seconds without a complete listing are counted, but not timed; without one
-    even then, the known state is too old to conclude from. That also bounds the memory.
+    Changes during more than `longest_gap` seconds without a complete listing are counted, but not timed. If the listing
+    that ends such a gap is incomplete as well, the known state is too old to compare with, and is dropped: this also
+    bounds the memory.
     """
-    in_touch = flow.complete_at is not None and at - flow.complete_at <= longest_gap
-    if not complete and not in_touch:
-        return QueueState({entry: came_of(flow, entry) for entry in ids}, {}, at, None), Events()
+    recent = state.complete_at is not None and at - state.complete_at <= longest_gap
+    if not listing.complete and not recent:
+        return QueueState({entry: came_of(state, entry) for entry in listing.ids}, {}, at, None), Events()
 
     present: dict[EntryId, float | None] = {}
     arrivals = 0
-    for entry in ids:
-        if entry in flow.present or entry in flow.unseen:
-            present[entry] = came_of(flow, entry)
+    for entry in listing.ids:
+        if entry in state.present or entry in state.unseen:
+            present[entry] = came_of(state, entry)
         else:
-            arrivals += flow.complete_at is not None
-            present[entry] = at if in_touch else None
-    unseen = {entry: Unseen(came, flow.at) for entry, came in flow.present.items() if entry not in present}
-    unseen.update((entry, was) for entry, was in flow.unseen.items() if entry not in present)
-    if not complete:
-        return QueueState(present, unseen, at, flow.complete_at), Events(arrivals)
-    gone, suspected = classify_missing(unseen, at, certain=certain)
+            arrivals += state.complete_at is not None
+            present[entry] = at if recent else None
+    unseen = {entry: Unseen(came, state.at) for entry, came in state.present.items() if entry not in present}
+    unseen.update((entry, was) for entry, was in state.unseen.items() if entry not in present)
+    if not listing.complete:
+        return QueueState(present, unseen, at, state.complete_at), Events(arrivals)
+    gone, suspected = classify_missing(unseen, at, certain=listing.certain)
     waits = tuple(wait for was in gone if (wait := wait_of(was, longest_gap)) is not None)
     return QueueState(present, suspected, at, at), Events(arrivals, len(gone), waits)
 
 
-def came_of(flow: QueueState, entry: EntryId) -> float | None:
-    """When a known entry was first seen; None for others."""
-    if entry in flow.present:
-        return flow.present[entry]
-    was = flow.unseen.get(entry)
+def came_of(state: QueueState, entry: EntryId) -> float | None:
+    """Return when a known entry was first seen; None for others."""
+    if entry in state.present:
+        return state.present[entry]
+    was = state.unseen.get(entry)
     return was.came if was else None
 
 
 def classify_missing(
     unseen: Mapping[EntryId, Unseen], at: float, *, certain: bool
 ) -> tuple[list[Unseen], dict[EntryId, Unseen]]:
-    """Those that are gone, and those of which a complete listing at the time `at` only makes us think so."""
+    """Return the entries that departed, and those only suspected to have, after a complete listing at the time `at`."""
     gone: list[Unseen] = []
     suspected: dict[EntryId, Unseen] = {}
     for entry, was in unseen.items():
@@ -98,7 +97,7 @@ def classify_missing(
 
 
 def wait_of(gone: Unseen, longest_gap: float) -> float | None:
-    """Seconds from first seen to gone, which was between last seen and first missed: in the middle."""
+    """Return the seconds from first seen to departure: the midpoint between last seen and first missed."""
     if gone.came is None or gone.missed is None or gone.missed - gone.seen > longest_gap:
         return None
     return (gone.seen + gone.missed) / 2 - gone.came
@@ -111,27 +110,16 @@ class QueueTotals:
         self.arrivals = 0
         self.departures = 0
         self.waits = Histogram()
-        self.flow = QueueState()
+        self.state = QueueState()
 
     @property
     def known(self) -> bool:
-        """Whether anything can be said about what comes and goes."""
-        return self.flow.complete_at is not None
+        """Whether arrivals and departures can be counted now."""
+        return self.state.complete_at is not None
 
-    def conclusion(self, listing: QueueListing, at: float, longest_gap: float) -> tuple[QueueState, Events]:
-        """Compare the listing with the last one by `diff`. Changes nothing, so it may run in a thread; see `take`."""
-        return diff(
-            self.flow,
-            listing.ids,
-            at=at,
-            complete=listing.complete,
-            certain=listing.certain,
-            longest_gap=longest_gap,
-        )
-
-    def take(self, conclusion: tuple[QueueState, Events]) -> None:
-        """Count what `conclusion` found."""
-        self.flow, events = conclusion
+    def add(self, state: QueueState, events: Events) -> None:
+        """Count the changes that `diff` found."""
+        self.state = state
         self.arrivals += events.arrivals
         self.departures += events.departures
         for wait in events.waits:

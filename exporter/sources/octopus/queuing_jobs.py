@@ -12,7 +12,7 @@ from exporter.metrics.format import Chunks, chunks_of, histogram_lines, one_each
 from exporter.sources.collector import Collector, Subject, register
 from exporter.sources.display import TaskFigures
 from exporter.sources.octopus.project import ADVICE, QUEUE, Project
-from exporter.sources.octopus.queue_diff import QueueTotals
+from exporter.sources.octopus.queue_diff import QueueTotals, diff
 from exporter.sources.octopus.reading import Queue, QueueContent, QueueListing, read_queue
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 from exporter.sources.once import number as number_column
@@ -172,17 +172,17 @@ class QueuePolling:
         context.own.rejected(project.name, QUEUING_JOBS.name, listing.rejected + listing.rejected_values)
         project.tell_skew(listing.skew)
         self._lost.tell(bool(listing.lost), length=listing.length, reason=listing.lost)
-        await self._conclude(listing)
+        await self._count_changes(listing)
         kinds = 0 if listing.content is None else len(listing.content.jobs)
         chunks = await off_loop(kinds, WORK_ON_LOOP_LIMIT, lambda: rendered(self._labels, listing, self._totals))
         context.display.show(self._key, chunks, TaskFigures(listing.length))
 
-    async def _conclude(self, listing: QueueListing) -> None:
-        """Find out what came and went since the last listing."""
+    async def _count_changes(self, listing: QueueListing) -> None:
+        """Count arrivals and departures since the last listing."""
         at, longest_gap = self._project.context.clock.monotonic(), self._project.project.poll.stale_after
-        totals = self._totals
-        size = len(listing.ids) + len(totals.flow.present)
-        totals.take(await off_loop(size, WORK_ON_LOOP_LIMIT, lambda: totals.conclusion(listing, at, longest_gap)))
+        state = self._totals.state
+        size = len(listing.ids) + len(state.present)
+        self._totals.add(*await off_loop(size, WORK_ON_LOOP_LIMIT, lambda: diff(state, listing, at, longest_gap)))
 
 
 class OctopusRow(Shape, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 from exporter.http import Endpoint, Login, Response, StaticToken, TokenProvider, Upstream, excerpt
-from exporter.sources.collector import list_of, raw_rows, read_each, read_row
+from exporter.sources.collector import list_of, raw_rows, read_each, read_row, readable
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.login import RegionToken, read_login
 from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers
@@ -150,18 +150,11 @@ def _read_group(raw: msgspec.Raw) -> tuple[WireGroup, list[WireMember], int]:
         raise RecordError(f"its members are no list: {excerpt(bytes(row.group_users_infos))}") from None
     if not infos:
         return row, [row], 0
-    members, unread = list[WireMember](), 0
-    for info in infos:
-        try:
-            member = read_row(info, WireMember)
-        except RecordError:
-            unread += 1
-            continue
-        if member.user_name.strip() or member.cluster_user_name.strip():
-            members.append(member)
+    read = readable(infos, lambda info: read_row(info, WireMember))
+    members = [member for member in read if member.user_name.strip() or member.cluster_user_name.strip()]
     if not members:
         raise RecordError("none of its members can be read")
-    return row, members, unread
+    return row, members, len(infos) - len(read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import msgspec
 from exporter.errors import RecordError
 from exporter.http import one_line
 from exporter.records import ENDED, Job, JobState, PendingReason, known_sum
-from exporter.sources.collector import list_of, raise_if_all_rejected, read_row, read_row_and_flaws
+from exporter.sources.collector import list_of, raise_if_all_rejected, read_row, read_row_and_flaws, readable
 from exporter.sources.reasons import pending_reason
 from exporter.sources.slurm.api import Number, number_of, time_of
 from exporter.sources.values import Count, Name
@@ -212,11 +212,7 @@ class StateRow(msgspec.Struct, gc=False):
 def read_waiting_tasks(data: msgspec.Raw) -> dict[int, list[str]]:
     """Return the ids of the waiting tasks of arrays, by the number of the array. Raises DecodeError."""
     waiting: defaultdict[int, list[str]] = defaultdict(list)
-    for raw in list_of(data):
-        try:
-            row = read_row(raw, StateRow)
-        except RecordError:
-            continue
+    for row in readable(list_of(data), lambda raw: read_row(raw, StateRow)):
         if "PENDING" in words_of(row.state) and (task := _TASK.fullmatch(row.job_id)):
             waiting[int(task[1])].append(task[0])
     return dict(waiting)

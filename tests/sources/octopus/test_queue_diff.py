@@ -15,7 +15,8 @@ GAP = 180.0
 def step(
     flow: QueueState, ids: Collection[int], at: float, *, complete: bool = True, certain: bool = True
 ) -> tuple[QueueState, Events]:
-    return diff(flow, frozenset(ids), at=at, complete=complete, certain=complete and certain, longest_gap=GAP)
+    listing = QueueListing(None, None, frozenset(ids), complete=complete, certain=complete and certain)
+    return diff(flow, listing, at, GAP)
 
 
 def started(ids: Collection[int] = (), at: float = 1000.0) -> QueueState:
@@ -133,11 +134,11 @@ def test_of_a_queue_that_moves_no_departure_is_made_up(history: list[frozenset[i
             gone += len(history[minute - 1] - ids)
         missed = overlooked
         seen = QueueListing(None, None, ids - overlooked, complete=True, certain=False)
-        totals.take(totals.conclusion(seen, 60.0 * minute, GAP))
+        totals.add(*diff(totals.state, seen, 60.0 * minute, GAP))
         assert totals.departures <= gone
     rest = QueueListing(None, None, history[-1], complete=True, certain=True)
-    totals.take(totals.conclusion(rest, 60.0 * len(history), GAP))
-    assert totals.flow.present.keys() == history[-1]
+    totals.add(*diff(totals.state, rest, 60.0 * len(history), GAP))
+    assert totals.state.present.keys() == history[-1]
     assert len(history[0]) + totals.arrivals - totals.departures == len(history[-1])
 
 
@@ -153,13 +154,13 @@ def test_nothing_is_lost_counted_twice_or_negative_whatever_the_listings(
 ) -> None:
     totals, at = QueueTotals(), 0.0
     for ids, complete, certain, pause in listings:
-        before = totals.flow
+        before = totals.state
         at += pause
         listing = QueueListing(None, None, ids, complete=complete, certain=complete and certain)
-        totals.take(totals.conclusion(listing, at, GAP))
-        assert totals.flow.present.keys() == ids
-        assert not totals.flow.unseen.keys() & ids
-        assert totals.flow.unseen.keys() <= before.present.keys() | before.unseen.keys()
+        totals.add(*diff(totals.state, listing, at, GAP))
+        assert totals.state.present.keys() == ids
+        assert not totals.state.unseen.keys() & ids
+        assert totals.state.unseen.keys() <= before.present.keys() | before.unseen.keys()
         waits = totals.waits
         assert waits.count <= totals.departures
         assert waits.sum >= 0
@@ -173,6 +174,6 @@ def test_memory_does_not_grow_with_the_number_of_polls(complete: bool) -> None:
     for poll in range(2000):
         ids = frozenset(range(10 * poll, 10 * poll + 100))
         listing = QueueListing(None, None, ids, complete=complete or poll == 0, certain=False)
-        totals.take(totals.conclusion(listing, 60.0 * poll, GAP))
-        longest = max(longest, len(totals.flow.present) + len(totals.flow.unseen))
+        totals.add(*diff(totals.state, listing, 60.0 * poll, GAP))
+        longest = max(longest, len(totals.state.present) + len(totals.state.unseen))
     assert longest <= 100 + 10 * 4
