@@ -351,11 +351,13 @@ class _Converter:
             mistakes.append("'${' is never closed by '}': write $${ if a literal ${ is meant")
         elif not _NAME.fullmatch(name):
             mistakes.append("'${...}' does not hold a variable's name: write $${ if a literal ${ is meant")
-        elif name not in self._environ:
+        elif name in self._environ:
+            return self._environ[name]
+        else:
             mistakes.append(
                 f"the environment variable {shown(name)} is not set: set it, or write $${{ if a literal ${{ is meant"
             )
-        return self._environ.get(name, "")
+        return ""
 
 
 _KINDS = {yaml.ScalarNode: "str", yaml.SequenceNode: "seq", yaml.MappingNode: "map"}
