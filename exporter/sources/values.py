@@ -191,8 +191,9 @@ def read_jwt(token: str, expires: str, owner: str) -> Issued:
 # A number of seconds or milliseconds, of at most 15 digits before the point.
 _TIME = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 _HAS_TIME = re.compile(r"[T ][0-9]")
-# In seconds: September 2001 to the year 5138. As milliseconds the same numbers mean days of 1970 to 1973.
-_EARLIEST, _FIRST_MILLISECONDS = 1e9, 1e11
+# In seconds: September 2001 to the year 2242. As milliseconds the same numbers mean days of 1970; and a date and time without
+# anything between its digits, as 20261129100000, is none of both.
+_EARLIEST, LATEST = 1e9, 2.0**33
 
 
 def epoch_seconds(value: object, zone: tzinfo | None = None) -> float | None:
@@ -209,13 +210,13 @@ def epoch_seconds(value: object, zone: tzinfo | None = None) -> float | None:
         seconds = _number_of_seconds(text) if _TIME.fullmatch(text) else _moment(text, zone)
     except (ValueError, OverflowError):
         return None
-    return seconds if seconds is not None and _EARLIEST <= seconds < _FIRST_MILLISECONDS else None
+    return seconds if seconds is not None and _EARLIEST <= seconds < LATEST else None
 
 
 def _number_of_seconds(text: str) -> float:
     # Seconds and milliseconds differ by so much that the magnitude tells.
     number = float(text)
-    return number if number < _FIRST_MILLISECONDS else number / 1000
+    return number if number < LATEST else number / 1000
 
 
 def _moment(text: str, zone: tzinfo | None) -> float | None:

@@ -27,13 +27,20 @@ AT = 1779786547.0  # 2026-05-26 17:09:07 in China
         (int(AT * 1000), AT),
         (str(int(AT)), AT),
         (f" {AT * 1000:.1f} ", AT),
-        (99_999_999_999, 99_999_999_999.0),
         *[
             (nothing, None)
             for nothing in of(
                 *(None, "", " ", "null", "None", "Unknown", "N/A", "--", 0, "0", -1, True, [], {}),
                 *("0000-00-00 00:00:00", "1970-01-01 08:00:00", "2026-05-26", "17:09:07", "2026-13-26 17:09:07"),
-                *("20260526", "1e12", 3_600_000, 100_000_000_000, "１７７９７８６５４７"),
+                *(
+                    "20260526",
+                    "20260526170907",
+                    20260526170907,
+                    "1e12",
+                    3_600_000,
+                    99_999_999_999,
+                    "１７７９７８６５４７",
+                ),
                 *("2026-05-26 17:09:07 +0800x", float("nan"), float("inf"), 10**5000, "9" * 10_000),
             )
         ],
@@ -70,4 +77,4 @@ def test_a_time_that_the_clocks_showed_twice_or_never_is_unknown(text: str, seco
 )
 def test_nothing_raises(value: Any, zone: ZoneInfo | None) -> None:
     seconds = epoch_seconds(value, zone)
-    assert seconds is None or 1e9 <= seconds < 1e11
+    assert seconds is None or 1e9 <= seconds < 2**33

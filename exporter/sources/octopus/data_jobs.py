@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -22,10 +23,10 @@ from exporter.metrics.family import Sample, Text, counter, gauge, histogram
 from exporter.metrics.format import Chunks, histogram_lines
 from exporter.sources.collector import NOT_THERE, Collector, Found, Subject, register, rendered
 from exporter.sources.display import SampleFigures
-from exporter.sources.octopus.pages import Page, moment_of, read_page
+from exporter.sources.octopus.pages import Page, read_page
 from exporter.sources.octopus.project import ADVICE, PROJECT, Project
 from exporter.sources.source import Notice
-from exporter.sources.values import NULL, Id, Name, value_of
+from exporter.sources.values import NULL, Id, Name, epoch_seconds, value_of
 from exporter.tracking.totals import Histogram
 
 _KIND: Final = ("project", "kind")
@@ -97,8 +98,6 @@ LONGEST_LIST: Final = 50
 OVERLAP, FIRST_LOOK, LONGEST_LOOK = 3600.0, 86_400.0, 7 * 86_400.0
 # Seconds that the end of a job may lie in the future of its server's clock.
 TOLERANCE: Final = 60.0
-# Unix seconds above this are none: the milliseconds of a moment are 13 digits for centuries.
-LAST_MOMENT: Final = 2.0**33
 
 
 class WireJob(msgspec.Struct, gc=False):
@@ -279,12 +278,15 @@ class DataJobsPolling:
                 yield JOBS(self._project.name, kind, status, value=sum(known))
 
     async def _listing(self, kind: Kind) -> KindListing:
-        totals, now = dict[str, int | None](), None
+        totals, now, ignored = dict[str, int | None](), None, False
         for status in OPEN:
             page = await self._page(kind, 1, 0, **{kind.status: status})
-            # A deployment that ignores the parameter lists jobs in other statuses as well.
-            totals[status] = page.total if {row.state for row in page.rows} <= {status} else None
+            ignored = ignored or not {row.state for row in page.rows} <= {status}
+            totals[status] = page.total
             now = page.at if now is None else now
+        if ignored:
+            # A deployment that ignores the parameter gives the number of all jobs, also where the first is in that status.
+            totals = {status: None if total else total for status, total in totals.items()}
         now = self._project.context.clock.now() if now is None else now
         since = self._ends[kind.label].since
         since = now - FIRST_LOOK if since is None else max(since, now - LONGEST_LOOK)
@@ -296,15 +298,20 @@ class DataJobsPolling:
         """Add the jobs created since the moment at which the list begins."""
         start_time = math.floor(listing.since * 1000)
         size, page = await self._project.pages.first(partial(self._page, kind, start_time=start_time))
-        pages = offset = 0
+        first, pages, offset = page, 0, 0
         while True:
             listing.add(page)
             pages += 1
             offset += page.positions
-            listing.complete = not page.positions or (page.total is not None and offset >= page.total)
-            if listing.complete or pages == LONGEST_LIST:
+            if not page.positions or (page.total is not None and offset >= page.total):
+                listing.complete = page.total is None or offset >= page.total
+                return
+            if pages == LONGEST_LIST:
                 return
             page = await self._page(kind, size, offset, start_time=start_time)
+            if page.positions and {row.id for row in page.rows} == {row.id for row in first.rows}:
+                # The service ignores the offset: no page says which jobs are missing.
+                return
 
     def _page(self, kind: Kind, limit: int, offset: int, **wanted: int | str) -> Coroutine[Any, Any, Page[WireJob]]:
         return self._project.pages.page(DATA_JOBS, read, limit, offset, name=kind.path, **wanted)
@@ -349,10 +356,8 @@ def instant(raw: msgspec.Raw) -> tuple[float | None, bool]:
     value = value_of(raw)
     if value is None or str(value).strip() in ("", "0", "-1", "--"):
         return None, False
-    moment = moment_of(value)
-    if moment is None or not 0 < moment < LAST_MOMENT:
-        return None, True
-    return moment, False
+    moment = epoch_seconds(value, UTC)
+    return moment, moment is None
 
 
 DATA_JOBS: Final = register(

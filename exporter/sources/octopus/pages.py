@@ -3,10 +3,9 @@
 Only fields in use are named here: an unused field cannot make a row unreadable.
 """
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -18,7 +17,7 @@ from exporter.http import Endpoint, Response, TokenProvider, Upstream, excerpt
 from exporter.http.message import without_nan
 from exporter.sources.collector import Collector, read_row_and_flaws, readable
 from exporter.sources.octopus.api import error_of, fields_of
-from exporter.sources.values import NULL, UNREADABLE, count_of, value_of
+from exporter.sources.values import NULL, UNREADABLE, count_of, epoch_seconds, value_of
 from exporter.text import Text
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -92,7 +91,8 @@ def read_page(response: Response, row: type[R]) -> Page[R]:
                 f"该页的 {len(sent)} 行全部无法解析：{said}",
             )
         )
-    at = moment_of(value_of(fields_of(bytes(page.meta_info)).get("current_time", NULL)))
+    # The page has an example in ISO 8601, and one in milliseconds.
+    at = epoch_seconds(value_of(fields_of(bytes(page.meta_info)).get("current_time", NULL)), UTC)
     odd += sum(flaws for _, flaws in read)
     return Page(
         [each for each, _ in read],
@@ -125,23 +125,6 @@ def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:
     except UNREADABLE:
         return None, bytes(page_info) != b"null"
     return total, odd
-
-
-def moment_of(sent: object) -> float | None:
-    """Unix seconds of a time of the API: ISO 8601 (UTC if it names no zone), or milliseconds as number or text.
-
-    The page has an example of either.
-    """
-    text = str(sent).strip()
-    try:
-        if type(sent) in (int, float) or (text.isascii() and text.isdigit()):
-            seconds = float(text) / 1000
-        else:
-            moment = datetime.fromisoformat(text)
-            seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return seconds if math.isfinite(seconds) else None
 
 
 class PageReader:

@@ -182,7 +182,8 @@ class Reading:
     def add(self, page: Page[QueueRow]) -> None:
         """Take in the page at `offset`."""
         self._moved = self._moved or page.total != self._total
-        self._total = page.total
+        # Where one made no sense, so may the next: a queue of many entries is not empty because its last page says so.
+        self._total = None if self._total is None else page.total
         self._rejected += page.rejected
         self._rejected_values += page.odd
         self._rank_lost = self._rank_lost or page.rejected > 0 or any(row.rank_stamp is None for row in page.flawed)
@@ -231,7 +232,8 @@ class Reading:
             return False
         self._ids.add(row.id)  # type: ignore[arg-type]  # it is an EntryId by now
         self._jobs[label(row.job_type), label(row.processor_name), label(row.resource_spec)] += 1
-        if row.rank_stamp is not None and (self._oldest is None or row.rank_stamp < self._oldest):
+        # 0 is what no stamp looks like.
+        if row.rank_stamp and (self._oldest is None or row.rank_stamp < self._oldest):
             self._oldest = row.rank_stamp
         return True
 

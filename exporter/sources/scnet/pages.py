@@ -36,7 +36,7 @@ SMALLEST_PAGE: Final = 10
 
 
 class Page(NamedTuple):
-    """`total` is None where the page does not say it, and -1 where it cannot be read."""
+    """`total` is None where the page does not say it, and -1 where it cannot be read, or is less than the page has."""
 
     rows: list[msgspec.Raw]
     total: int | None = None
@@ -49,7 +49,10 @@ class Page(NamedTuple):
         """
         if self.total is None:
             return int(fresh >= SMALLEST_PAGE)
-        return max(0, self.total - seen) if self.total >= 0 else 1
+        if 0 <= self.total < seen:
+            # Rows came that it does not count: so may others.
+            return int(fresh > 0)
+        return self.total - seen if self.total >= 0 else 1
 
 
 class Wanted(NamedTuple):
@@ -121,7 +124,14 @@ class Reading(Generic[R]):
         return key
 
     def check(self) -> None:
-        """Raise DecodeError where there are rows and none can be read: that says nothing."""
+        """Raise DecodeError where there are rows and none came or can be read: that says nothing."""
+        if self.missing and not self.seen:
+            raise DecodeError(
+                Text(
+                    f"none of the {self.missing} rows that the answer's total promises came",
+                    f"响应的 total 为 {self.missing}，但一行也没有返回",
+                )
+            )
         if self.rejected and not self.rows:
             number = len(self.rejected)
             raise DecodeError(
@@ -138,12 +148,12 @@ def read_page(response: Response, collector: Collector) -> Page:
     # Which name the list goes by differs between deployments.
     lists = [fields[name] for name in LISTS if bytes(fields.get(name, NULL)) != b"null"]
     total, _ = count_of(fields.get("total", NULL))
+    rows = list_of(lists[0]) if lists else []
     if not lists and total is None:
         said = excerpt(bytes(data))
         raise DecodeError(Text(f"the answer is not a page of jobs: {said}", f"响应不是作业列表：{said}"))
-    if total is None and bytes(fields.get("total", NULL)) != b"null":
-        total = -1
-    return Page(list_of(lists[0]) if lists else [], total)
+    odd = bytes(fields.get("total", NULL)) != b"null" if total is None else total < len(rows)
+    return Page(rows, -1 if odd else total)
 
 
 class JobRow(msgspec.Struct, gc=False, rename="camel"):

@@ -21,8 +21,8 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Issued, Response, excerpt, one_line, retry_after_of
-from exporter.http.message import http_error
-from exporter.sources.values import NULL, UNREADABLE, Count, Name, lenient, read_jwt
+from exporter.http.message import http_error, without_nan
+from exporter.sources.values import LATEST, NULL, UNREADABLE, Count, Name, lenient, read_jwt
 from exporter.text import Text
 
 # Slurm 26.05 to 22.05, the newest first. Each release serves three or four of them.
@@ -70,9 +70,9 @@ def number_of(value: int | WireNumber | None) -> int | None:
 
 
 def time_of(value: int | WireNumber | None) -> float | None:
-    """Return a time in seconds since the epoch; None where it is unset, or 0, which is "not yet"."""
+    """Return a time in seconds since the epoch; None where it is unset or none, or 0, which is "not yet"."""
     seconds = number_of(value)
-    return float(seconds) if seconds else None
+    return float(seconds) if seconds and seconds < LATEST else None
 
 
 class WireAnswer(msgspec.Struct, gc=False):
@@ -109,10 +109,9 @@ def open_answer(response: Response, rows: str) -> msgspec.Raw:
 
     Raises the PollError that says what to do about any other.
     """
-    try:
-        answer = _answer.decode(response.body)
-    except UNREADABLE:
-        raise without_answer(response) from None
+    answer = _decoded(response.body) or _decoded(without_nan(response.body))
+    if answer is None:
+        raise without_answer(response)
     if errors := errors_of(answer.errors):
         raise rejection(response.status, errors)
     if response.status != 200:  # noqa: PLR2004 - HTTP's OK
@@ -123,6 +122,13 @@ def open_answer(response: Response, rows: str) -> msgspec.Raw:
         begin = excerpt(response.body)
         raise DecodeError(Text(f"the answer has no list of {rows}: {begin}", f"响应中没有 {rows} 列表：{begin}"))
     return found
+
+
+def _decoded(body: bytes) -> WireAnswer | None:
+    try:
+        return _answer.decode(body)
+    except UNREADABLE:
+        return None
 
 
 def errors_of(raw: msgspec.Raw) -> list[WireError]:

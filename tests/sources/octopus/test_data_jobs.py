@@ -100,6 +100,11 @@ async def test_a_status_that_the_service_ignores_gives_no_number() -> None:
     assert polled.samples["s data running"] == 0
 
 
+async def test_a_status_that_the_service_ignores_may_be_that_of_the_first_row() -> None:
+    polled, _ = await polls([*(page(job(1, "QUEUING"), total=total) for total in (99, 99, 100, 100)), page(), GONE])
+    assert not {key for key in polled.samples if key.startswith("s data")}
+
+
 async def test_ends_before_the_first_poll_are_none_and_each_later_one_counts_once() -> None:
     before = job(1, "FINISHED", -500, -400, -200)
     waiting, running_ = job(2, "QUEUING", -90), job(3, "RUNNING", -80, -70)
@@ -150,6 +155,8 @@ async def test_an_outcome(status: Any, outcome: str, unknown: int) -> None:
         ({**job(1, "FINISHED", -50, -40), "end_at": str(NOW - 30_000)}, 1, 1, 0),
         ({**job(1, "FINISHED", -50, -40), "end_at": "2026-09-21T22:12:50+08:00"}, 1, 1, 0),
         ({**job(1, "FINISHED", -50, -40), "end_at": 0}, 1, 0, 0),
+        ({**job(1, "FINISHED", -50, -40), "end_at": NOW // 1000 - 30}, 1, 1, 0),
+        ({**job(1, "FINISHED", -50, -40), "end_at": 1}, 1, 0, 1),
     ],
 )
 async def test_times_that_are_missing_or_lie(row: dict[str, Any], waits: int, runs: int, rejected: int) -> None:
@@ -182,11 +189,26 @@ async def test_the_small_page_where_the_large_one_is_rejected() -> None:
 
 
 async def test_a_list_without_end_counts_nothing() -> None:
-    """Of a service that ignores the offset, no page says which jobs are missing."""
-    endless = (page(job(1, "FINISHED", -50, -40, -30), total=10**6),) * 50
-    polled, ends = await polls(answers(), answers(listed=endless))
+    endless = [page(job(number, "FINISHED", -50, -40, -30), total=10**6) for number in range(50)]
+    polled, ends = await polls(answers(), answers(listed=tuple(endless)))
     assert not ends.known
     assert polled.samples["s data queued"] == 3
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        (page(job(1, "FINISHED", -50, -40, -30), job(2, "STOPPED"), total=3),) * 2,
+        (page(job(1, "FINISHED", -50, -40, -30), total=3), page(total=3)),
+        (Answer({"payload": {"list": None, "page_info": {"total": 3}}}),),
+    ],
+    ids=["one page again and again", "an end that comes too early", "no list"],
+)
+async def test_a_list_without_all_of_its_rows_counts_nothing(listed: tuple[Answer, ...]) -> None:
+    _, ends = await polls(answers(), answers(listed=listed))
+    assert not ends.known
+    _, ends = await polls(answers(), answers(listed=listed), answers())
+    assert ends.known
 
 
 async def test_the_next_list_begins_where_the_oldest_open_job_was_created() -> None:

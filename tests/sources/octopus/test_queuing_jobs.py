@@ -86,7 +86,7 @@ ONE_PAGE: dict[str, tuple[Answer, Expected, int]] = {
         )
         for stamp, odd, oldest in [
             *((stamp, 1, None) for stamp in of("2022-01-01 08:08:29", -5, 1.5, True, 2**60, [])),
-            *((stamp, 0, 7) for stamp in of("--", "", -1, None)),
+            *((stamp, 0, 7) for stamp in of("--", "", -1, None, 0, "0")),
         ]
     },
     "oldest rank": (page(*row(1, rank_stamp=9000), *row(2, rank_stamp=7250)), queue(2, 2, oldest=7.25), 0),
@@ -197,7 +197,7 @@ MANY_PAGES: dict[str, tuple[list[Answer], Expected, int]] = {
         0,
     ),
     **{
-        f"total {total!r} is unknown": ([page(*row(1), total=total), page()], queue(0, 1, complete=False), odd)
+        f"total {total!r} is unknown": ([page(*row(1), total=total), page()], queue(None, 1, complete=False), odd)
         for total, odd in of(("many", 1), (-2, 1), (1.5, 1), ([], 1), ({}, 1), (True, 1), (None, 0), (0, 1))
     },
     "fewer in all than on a page": (

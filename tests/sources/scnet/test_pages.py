@@ -72,13 +72,22 @@ async def test_rows_that_the_total_promises_and_no_page_has_are_missing(total: A
     assert len(listed.asked) == 2
 
 
-async def test_a_page_that_comes_again_and_again_is_the_last() -> None:
+@pytest.mark.parametrize("total", [0, 50, 120])
+async def test_a_total_below_the_number_of_rows_ends_no_list(total: int) -> None:
+    listed = Listed(list(range(250)), total=total)
+    reading = await listed.read()
+    assert (len(reading.rows), reading.missing) == (250, 0)
+    assert [wanted.number for wanted in listed.asked] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("total", "missing"), [(1000, 900), (0, 1)])
+async def test_a_page_that_comes_again_and_again_is_the_last(total: int, missing: int) -> None:
     async def same(_: Wanted) -> Page:
-        return page({"total": 1000, "list": list(range(100))})
+        return page({"total": total, "list": list(range(100))})
 
     reading = Reading[int]()
     await reading.add_list(same, read)
-    assert (len(reading.rows), reading.missing) == (100, 900)
+    assert (len(reading.rows), reading.missing) == (100, missing)
 
 
 async def test_there_is_a_last_page() -> None:
@@ -108,6 +117,8 @@ async def test_rows_that_cannot_be_read_are_counted_once() -> None:
     nothing = await Listed(["a", None]).read()
     with pytest.raises(DecodeError, match="none of the answer's 2 rows can be read"):
         nothing.check()
+    with pytest.raises(DecodeError, match="none of the 5 rows that the answer's total promises came"):
+        (await Listed([], total=5).read()).check()
     Reading[int]().check()
 
 

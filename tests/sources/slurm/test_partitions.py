@@ -37,6 +37,8 @@ def node(*words: str) -> dict[str, Any]:
         (OLD, OLD_NODES, ALL),
         (NEW, NEW_NODES, ALL),
         ({**OLD, "max_time_limit": 10**400}, OLD_NODES, ALL),
+        # As Python writes them, and Slurm does: these are no JSON.
+        (NEW, [{**NEW_NODES[0], "cpu_load": float("nan")}, {**NEW_NODES[1], "free_mem": float("inf")}], ALL),
         ({**OLD, "max_time_limit": 10, "maximum_nodes_per_job": 4, "maximum_cpus_per_node": 8}, OLD_NODES,
          {**ALL, "limit walltime_seconds": 600, "limit nodes": 4, "limit cpus_per_node": 8}),
         ({**NEW, "maximums": {"nodes": struct(4), "cpus_per_node": struct(8), "time": struct(10)}}, NEW_NODES,

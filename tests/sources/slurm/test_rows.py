@@ -315,6 +315,13 @@ def test_no_number_is_not_an_amount(number: Any) -> None:
     assert only(old(cpus=number, node_count=number, tres_req_str="")).requested_nodes is None
 
 
+@GENERATIONS
+def test_a_number_that_is_no_time(make: Make) -> None:
+    milliseconds = dict.fromkeys(("submit_time", "start_time", "end_time"), 1000 * NOW)
+    nothing = {**NO_TIMES, "submitted": None}
+    assert shown(only(make(**ENDED | milliseconds)), nothing) == nothing
+
+
 @pytest.mark.parametrize("user", [{"user_name": "", "user_id": 1000}, {"user_name": None, "user_id": 1000}])
 def test_a_user_without_a_name_is_known_by_number(user: dict[str, Any]) -> None:
     assert [owned.user for owned in read(old(**user)).jobs] == ["1000"]
