@@ -20,6 +20,8 @@ EXCERPT_LIMIT = 4096
 # The characters, white space folded, that secrets are taken out of before all but the first ones are cut off.
 LONGEST_MESSAGE: Final = 4 * MESSAGE_LIMIT
 WORD: Final = re.compile(rf"[^\s\x00-\x1f\x7f-\x9f]{{1,{LONGEST_MESSAGE}}}")
+# A mobile number of China, as messages of a platform may name its users.
+PHONE: Final = re.compile(r"(?<![0-9A-Za-z_.+-])(?:\+?86[ -]?)?1[3-9][0-9]{9}(?![0-9A-Za-z_])")
 FIRST_VISIBLE: Final = re.compile(rb"[^\s\x00]")
 EMPTY: Final = Text("an empty body", "响应体为空")
 # The least difference of clocks that is worth a warning, in seconds. Below it are slow answers and clocks that are good enough.
@@ -223,7 +225,7 @@ def http_error(status: int, body: bytes) -> Text:
 
 
 def one_line(text: str) -> str:
-    """Printable text of bounded length, white space folded, without secrets.
+    """Printable text of bounded length, white space folded, without secrets and telephone numbers.
 
     Afterwards one may be cut in the middle.
     """
@@ -233,4 +235,4 @@ def one_line(text: str) -> str:
         size += len(match[0])
         if size >= LONGEST_MESSAGE:
             break
-    return on_one_line(redact(" ".join(words)))[:MESSAGE_LIMIT]
+    return on_one_line(PHONE.sub("<phone>", redact(" ".join(words))))[:MESSAGE_LIMIT]

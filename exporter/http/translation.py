@@ -47,7 +47,12 @@ def map_exception(error: Exception, host: str, timeout: float) -> PollError:
     """
     kind: type[PollError] = UpstreamConnectionError
     match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+        # The system has a number for each of its errors: the last one is asyncio's, in the midst of a handshake.
+        case (
+            aiohttp.ClientConnectorCertificateError()
+            | aiohttp.ClientSSLError()
+            | aiohttp.ClientConnectorError(os_error=ConnectionResetError(errno=None))
+        ):
             return tls_failure(error, host)
         case TimeoutError():
             kind, text = UpstreamTimeoutError, timed_out(error, host, timeout)
@@ -90,7 +95,7 @@ def timed_out(error: TimeoutError, host: str, timeout: float) -> Text:
     return Text(f"no complete answer from {host} within {timeout:g} s", f"{host} 在 {timeout:g} 秒内没有返回完整响应")
 
 
-def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError, host: str) -> PollError:
+def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorError, host: str) -> PollError:
     """Return the PollError for a TLS handshake that failed.
 
     Transient only if the host hung up, else the person has to act.
@@ -104,7 +109,7 @@ def tls_failure(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientS
             f"the TLS certificate of {host} was not accepted ({reason}); {remedy.en}",
             f"{host} 的 TLS 证书未被接受（{reason}）；{remedy.zh}",
         )
-    elif isinstance(error.os_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+    elif isinstance(error.os_error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError):
         kind = UpstreamConnectionError
         text = Text(f"{host} hung up while TLS was set up", f"{host} 在 TLS 握手时断开了连接")
     else:

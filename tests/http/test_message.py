@@ -114,6 +114,18 @@ def test_blanks_take_no_room(blanks: str) -> None:
     assert one_line("x" * 10_000) == "x" * 200
 
 
+@pytest.mark.parametrize("number", ["13812345678", "8613812345678", "+86 13812345678", "+86-13812345678"])
+def test_a_telephone_number_is_not_repeated(number: str) -> None:
+    assert one_line(f"用户{number}已被冻结 ({number})") == "用户<phone>已被冻结 (<phone>)"
+
+
+@pytest.mark.parametrize(
+    "number", ["1638523853", "533686286955839488", "1786280947123", "12812345678", "job-13812345678"]
+)
+def test_other_numbers_are_repeated(number: str) -> None:
+    assert one_line(f"no job {number}.") == f"no job {number}."
+
+
 def test_a_secret_behind_blanks_is_not_cut_before_it_is_taken_out() -> None:
     remember(["c0rrect-horse-battery-staple-long-enough"])
     for before in range(760, 800):

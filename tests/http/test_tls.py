@@ -79,7 +79,7 @@ async def test_hanging_up_during_the_handshake_is_transient(network: Network) ->
         await reader.read(100)
 
     url = (await network.serve_raw(hang_up)).replace("http:", "https:")
-    with pytest.raises(TransientError):
+    with pytest.raises(TransientError, match="hung up while TLS was set up"):
         await network.upstream().call(get(url), body_of)
 
 
