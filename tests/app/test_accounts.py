@@ -15,7 +15,7 @@ from exporter.polling import Shard
 from exporter.simulator import Fault, Simulator
 from tests.app.running import ready, running
 from tests.e2e.process import eventually
-from tests.e2e.test_accounts import EXPIRY, REFRESHES, account, cluster, configured, logins, simulated
+from tests.e2e.test_accounts import EXPIRY, LAB, REFRESHES, account, cluster, configured, logins, simulated
 from tests.support.command import Command
 
 BALANCE = 'hpc_account_balance_cny{account="lab"}'
@@ -113,16 +113,22 @@ async def test_an_account_that_is_polled_has_no_regions_name(
 
 
 @pytest.mark.real_time
-async def test_the_commands_know_it(tmp_path: Path, platform: Simulator) -> None:
-    command = Command(tmp_path, configured([polled(platform)], []))
-    checked = await command("check", "--online")
+async def test_the_commands_know_it(tmp_path: Path) -> None:
+    poor = replace(LAB, user="poor", access_key="key-of-poor", balance=-3.5)
+    async with simulated(accounts=(LAB, poor)) as platform:
+        command = Command(tmp_path, configured([polled(platform), polled(platform, at=1)], []))
+        checked = await command("check", "--online")
+        once = await command("once")
+        document = json.loads((await command("once", "--format=json")).stdout)
     assert (checked.status, checked.stderr) == (0, "")
-    assert checked.stdout.endswith("1 of 1 target works\n")
-    once = await command("once")
-    assert re.search(r"account +balance CNY +status Normal\nlab +100000 +1\n", once.stdout), once.stdout
-    document = json.loads((await command("once", "--format=json")).stdout)
+    assert checked.stdout.endswith("2 of 2 targets work\n")
+    # A status that an account does not have is not unknown.
+    table = r"account +balance CNY +status Normal +status Owe\nlab +100000 +1 +-\npoor +-3\.5 +- +1\n"
+    assert re.search(table, once.stdout), once.stdout
     assert [(row["family"], row["value"]) for row in document["values"]] == [
         ("hpc_account_balance_cny", 100_000),
+        ("hpc_account_status", 1),
+        ("hpc_account_balance_cny", -3.5),
         ("hpc_account_status", 1),
     ]
 

@@ -20,8 +20,9 @@ STATUS: Final = gauge(
     "hpc_account_status",
     ("account", "status"),
     "Present status of the account, as the label status: Normal, Trial, Owe (in arrears), Disable, or other if undocumented; "
-    "always 1. Absent while there is no recent data.",
+    "always 1. Absent with any other status, and while there is no recent data.",
     zh="账号当前的状态，见标签 status：Normal 正常，Trial 试用，Owe 欠费，Disable 停用，文档没有列出的为 other；恒为 1。",
+    absent=Text("", "账号处于其他状态，或没有近期数据。"),
 )
 
 STATUSES: Final = {status.casefold(): status for status in ("Normal", "Trial", "Owe", "Disable")}
