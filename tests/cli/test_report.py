@@ -295,7 +295,7 @@ async def test_rows_that_cannot_be_read_are_told_and_cost_no_others(tmp_path: Pa
         shown = await command("report", *period)
         found = await command("report", *period, "--format=json")
     assert (without.status, without.stdout, shown.status, found.status) == (1, "", 1, 1)
-    assert "could not be read: the region lists no scheduler whose jobs could be requested" in without.stderr
+    assert "could not be read: the region lists no scheduler whose data could be requested" in without.stderr
     assert "kunshan: some rows of the job history could not be read: their jobs are missing" in shown.stderr
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["user", "bob"]
     document = json.loads(found.stdout)

@@ -154,7 +154,7 @@ class HistoryPolling:
 
     async def _read_region(self, ends: Reading[EndedJob], since: float, now: float) -> None:
         """Read the lists of all schedulers. Raises PollError."""
-        for scheduler in await self._region.scheduler_ids.some():
+        for scheduler in await self._region.scheduler_ids.get():
             query = {
                 "strClusterNameList": scheduler,
                 "startTime": written(since, self._context.zone),

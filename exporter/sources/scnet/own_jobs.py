@@ -93,7 +93,7 @@ class OwnPolling:
     async def _ask(self) -> JobListing:
         token = self._owner.token
         owner = None if await self._owner.mine() else self._user
-        schedulers = await self._region.scheduler_ids.some()
+        schedulers = await self._region.scheduler_ids.get()
         found = {each: await own_jobs(self._region, each, token, owner) for each in sorted(schedulers)}
         known = self._names.known(found).get(self._followed.member, {})
         listing = jobs.joined_listing({each: found[each] for each in self._names.in_order(found)}, known)

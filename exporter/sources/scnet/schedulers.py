@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from exporter.clock import Clock
-from exporter.errors import DecodeError, PollError
+from exporter.errors import PollError, UpstreamBusyError
 from exporter.http import Backoff, Endpoint, TokenProvider, Upstream
 from exporter.metrics.family import Sample, Text, gauge
 from exporter.sources.collector import Found, Rows, Subject, collector, read_rows
@@ -21,6 +21,9 @@ NAME: Final = "schedulers"
 PATH: Final = "/hpc/openapi/v2/cluster"
 # Seconds: a scheduler that is added to a region is rare.
 IDS_TTL: Final = 3600.0
+NONE_LISTED: Final = Text(
+    "the region lists no scheduler whose data could be requested", "区域没有列出可以查询数据的调度系统"
+)
 
 INFO: Final = gauge(
     "hpc_scheduler_info",
@@ -90,30 +93,24 @@ class SchedulerIds:
         self._until = -math.inf
 
     async def get(self) -> tuple[str, ...]:
-        """Return the ids in the region's order. Raises PollError; the last one again for a short while."""
+        """Return the ids in the region's order; without one nothing can be requested.
+
+        Raises PollError; the last one again for a short while.
+        """
         async with self._lock:
             if not self._ids or self._clock.monotonic() >= self._until:
                 self._backoff.raise_if_active()
                 try:
                     rows = await ask_schedulers(self._upstream, self._tokens, self._hpc_url)
+                    if not (ids := tuple(dict.fromkeys(str(row.id) for row in rows))):
+                        raise UpstreamBusyError(NONE_LISTED)
                 except PollError as error:
                     self._backoff.record_failure(error)
                     raise
                 self._backoff.reset()
-                self._ids = tuple(dict.fromkeys(str(row.id) for row in rows))
+                self._ids = ids
                 self._until = self._clock.monotonic() + IDS_TTL
             return self._ids
-
-    async def some(self) -> tuple[str, ...]:
-        """As `get`, for lists of jobs: where there is no scheduler, nothing can be read. Raises PollError."""
-        ids = await self.get()
-        if not ids:
-            raise DecodeError(
-                Text(
-                    "the region lists no scheduler whose jobs could be requested", "区域没有列出可以查询作业的调度系统"
-                )
-            )
-        return ids
 
     def credential_changed(self) -> None:
         """End the pause after a failure."""

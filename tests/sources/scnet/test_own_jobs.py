@@ -105,7 +105,7 @@ async def test_jobs_of_all_schedulers_are_listed_also_of_one_id() -> None:
     [
         ((SCHEDULERS, Answer(b"", 404)), "http: HTTP 404: this region does not have /hpc/openapi/v2/jobs"),
         ((SCHEDULERS, Answer(b"", 405)), "http: HTTP 405: this region does not have /hpc/openapi/v2/jobs"),
-        ((envelope(None),), "decode: the region lists no scheduler"),
+        ((envelope(None),), "upstream: the region lists no scheduler"),
         ((SCHEDULERS, envelope([{"jobId": None}])), "decode: none of the answer's 1 rows can be read"),
     ],
 )

@@ -126,9 +126,10 @@ async def test_one_scheduler_that_fails_fails_the_poll() -> None:
     assert (polled.samples, polled.error[:5]) == ({}, "http:")
 
 
-async def test_schedulers_that_cannot_be_read_are_not_requested_by_every_target() -> None:
+@pytest.mark.parametrize("answer", [Answer(b"", 500), envelope(None), envelope([])])
+async def test_schedulers_that_are_not_known_are_not_requested_by_every_target(answer: Answer) -> None:
     async with collecting(REGION, "queue_capacity", "hpc_queue_nodes") as queues:
-        first = await queues.poll(Answer(b"", 500))
+        first = await queues.poll(answer)
         second = await queues.poll()
     assert first.error == second.error != ""
     assert (len(first.requests), second.requests) == (1, [])

@@ -50,7 +50,7 @@ CASES: dict[str, tuple[list[Answer], Expected, int]] = {
         {name: value for name, value in ALL.items() if name != "limit cpus"},
         1,
     ),
-    "no scheduler": ([envelope([])], {}, 0),
+    "no scheduler": ([envelope([])], "upstream: the region lists no scheduler", 0),
     "not there": ([ONE, Answer(b"", 404)], "http: HTTP 404: this region does not have ", 0),
 }
 
