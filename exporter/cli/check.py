@@ -51,7 +51,7 @@ REACHED: Final = ("address", "connection", "TLS")
 CONNECTED: Final = (UpstreamTimeoutError, UpstreamConnectionError)
 # The collector of requests of a login.
 LOGIN: Final = "token"
-# The beginning of the errors of a login; what follows is the account, and after " failed: " the reason.
+# The beginning of the errors of a login.
 OF_LOGIN: Final = "the login of "
 FROZEN: Final = "10007"  # SCNet's code of a user who is frozen
 TRY_LATER: Final = "try again later; if it stays, tell the region's support"
@@ -229,9 +229,8 @@ def _shared(failed: Sequence[tuple[CheckResult, Finding]]) -> list[str]:
 def _trouble(result: CheckResult, finding: Finding) -> object:
     """Return a key that is equal for failures with the same cure."""
     if result.error is not None and result.error.unreached in ("address", "connection"):
-        # That of the host which the reason names, whatever needs it.
-        said = finding.reason
-        return finding.step, said.partition(" failed: ")[2] if said.startswith(OF_LOGIN) else said
+        # That of the host, whatever needs it.
+        return finding.step, result.error.culprit
     # Each credential takes another cure.
     credential = result.credential if finding.step in ("login", "permission") else ""
     return result.key.source, finding.step, finding.reason, credential

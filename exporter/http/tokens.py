@@ -256,7 +256,8 @@ class TokenCache:
         except ClosedUpstreamError:
             raise
         except PollError as error:
-            error.culprit = self.origin
+            # A host that cannot be reached may be needed by other logins, too.
+            error.culprit = error.culprit if error.unreached else self.origin
             origin, reason = self.origin, error.text
             error.text = Text(f"the login of {origin} failed: {reason.en}", f"{origin} 登录失败：{reason.zh}")
             if credential == self._credentials:

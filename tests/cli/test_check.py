@@ -244,7 +244,7 @@ async def test_failures_come_first_and_those_alike_share_a_line(region: Scripted
 async def test_a_host_that_many_sources_need_is_one_line(tmp_path: Path) -> None:
     nothing_listens = "http://127.0.0.1:9"
     accounts = [
-        {"name": f"a{number}", "user": f"u{number}", "access_key": f"key-of-{number}", "secret_key": f"secret-of-{number}",
+        {"name": f"a failed: {number}", "user": f"u{number}", "access_key": f"key-of-{number}", "secret_key": f"secret-of-{number}",
          "token_url": nothing_listens, "url": nothing_listens, "collect": ["account"]}
         for number in range(5)
     ]  # fmt: skip
@@ -260,6 +260,6 @@ async def test_a_host_that_many_sources_need_is_one_line(tmp_path: Path) -> None
         "FAILED  4 targets of 2 sources, the first p0 queuing_jobs INTERNAL: address ok, connection FAILED: cannot connect"
     )
     assert of_accounts.startswith(
-        "FAILED  5 targets of 5 sources, the first a0 account: login FAILED: the login of account a0 failed: cannot connect"
+        "FAILED  5 targets of 5 sources, the first a failed: 0 account: login FAILED: the login of account a failed: 0 failed: cannot"
     )
     assert summary == "0 of 9 targets work"
