@@ -98,7 +98,7 @@ PROBLEMS = table(
             links=[
                 {
                     "title": Text("Runbook", "处理手册"),
-                    "url": f"{problems.RUNBOOKS}/${{__data.fields.problem}}.md",
+                    "url": Text(*(f"{problems.RUNBOOKS}/${{__data.fields.problem}}{end}" for end in (".md", ".zh.md"))),
                     "targetBlank": True,
                 }
             ],

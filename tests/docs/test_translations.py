@@ -12,8 +12,8 @@ DEMANDED = ("README.md", "docs/quickstart.md", "docs/configuration.md", "docs/me
 
 
 def chinese_of(name: str) -> str:
-    """Return the name of the Chinese page."""
-    return name.replace("README.md", "README.zh-CN.md") if name.endswith("README.md") else f"{name[:-3]}.zh.md"
+    """Return the name of the Chinese page. Entrances have the one that is known from other projects."""
+    return f"{name[:-3]}.{'zh-CN' if name in ('README.md', 'docs/README.md') else 'zh'}.md"
 
 
 PAIRS = {name: (PAGES[name], PAGES[chinese_of(name)]) for name in PAGES if chinese_of(name) in PAGES}
