@@ -252,7 +252,18 @@ def test_every_promised_alert_is_there() -> None:
 def test_every_test_and_every_runbook_belongs_to_an_alert() -> None:
     assert {path.stem for path in CASES.iterdir()} == set(ALERTS)
     runbooks = {f"{alert}{ending}" for alert in ALERTS for ending in (".md", ".zh.md")}
-    assert {path.name for path in RUNBOOKS.iterdir()} == runbooks | {"README.md", "README.zh-CN.md"}
+    assert {path.name for path in RUNBOOKS.iterdir()} == runbooks | {"README.md", "README.zh.md"}
+
+
+@pytest.mark.parametrize(
+    "page", ["troubleshooting.md", "troubleshooting.zh.md", "runbooks/README.md", "runbooks/README.zh.md"]
+)
+def test_lists_of_alerts_name_each_with_its_severity(page: str) -> None:
+    lines = (RUNBOOKS.parent / page).read_text(encoding="utf-8").splitlines()
+    rows = {found[1]: line for line in lines if (found := re.match(r"\| [`\[](HPC\w+)", line))}
+    assert set(rows) == set(ALERTS)
+    if page.startswith("runbooks/"):
+        assert [name for name, row in rows.items() if f"| {ALERTS[name]['labels']['severity']} |" not in row] == []
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
