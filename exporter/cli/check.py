@@ -19,7 +19,7 @@ from exporter.app.target_info import Address, TargetInfo, info_of, target_infos
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag
 from exporter.cli.output import ALIKE, indented, print_error, print_line, print_text, warn
-from exporter.cli.terminal import progress
+from exporter.cli.terminal import progress, rendered
 from exporter.config import FileSecret
 from exporter.errors import (
     AuthenticationError,
@@ -41,6 +41,8 @@ from exporter.http import ALARMING_SKEW, Request, Response, clock_skew, on_respo
 from exporter.http.client import NOT_REPEATED
 from exporter.polling import Outcome, Target, TargetKey
 from exporter.redaction import redact
+from exporter.sources.collector import registry
+from exporter.sources.once import Column
 from exporter.text import counted, printable
 
 Step = Reach | Literal["login", "permission", "answer", "clock"]
@@ -82,7 +84,7 @@ COMMAND = Command(
     options.CONFIG_FILE,
     Flag("--online", "also try every target once"),
     Flag("--timeout", "limit for all targets together, with --online", options.DURATION, "5m"),
-    Flag("--verbose", "with --online, also show the targets that work"),
+    Flag("--verbose", "with --online, also show the targets that work; without, list all collectors"),
     *options.logging("warning"),
 )
 
@@ -91,6 +93,13 @@ def run(args: argparse.Namespace) -> int:
     status = check(args.config_file)
     if status == 0 and args.online:
         return asyncio.run(_check_online(assemble(args.config_file, retries=0), args.timeout, verbose=args.verbose))
+    if status == 0 and args.verbose:
+        titles = ("section", "collector", "default", "for each", "gives")
+        collectors = [
+            (each.per.section, each.name, "yes" if each.default else "no", each.per.text.en, each.gives.en)
+            for each in registry().values()
+        ]
+        print_text(rendered(list(map(Column, titles)), collectors, sys.stdout))
     return status
 
 

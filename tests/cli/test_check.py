@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestServer
 
 from exporter.cli.simulate import configuration as simulated
 from exporter.simulator import Simulator
+from exporter.sources.collector import registry
 from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, job, scripted_region
 from tests.support.command import Command, Ended
 
@@ -63,6 +64,19 @@ async def test_all_is_well(command: Command) -> None:
     found = lines(result)
     assert list(found) == ["schedulers", "queue_jobs", "member_jobs"]
     assert all(ALL_WELL in line and "took 0." in line for line in found.values())
+
+
+async def test_all_collectors_are_listed_with_what_each_needs(command: Command) -> None:
+    result = await command("check", "--verbose")
+    _, title, *rows = result.stdout.splitlines()
+    assert (result.status, result.stderr, title.split()) == (
+        0,
+        "",
+        ["section", "collector", "default", "for", "each", "gives"],
+    )
+    listed = [re.split(" {2,}", row, maxsplit=4) for row in rows]
+    assert [row[1] for row in listed] == list(registry())
+    assert ["clusters", "live_jobs", "no", "account"] in [row[:4] for row in listed]
 
 
 EVERYWHERE = ("schedulers", "queue_jobs", "member_jobs")
