@@ -1,10 +1,7 @@
-"""Jobs as the collectors of every vendor list them and the tracker follows them.
+"""Job records: produced by the collectors of all vendors, consumed by the tracker.
 
-Frozen values in the exporter's own words.
-
-A count that the upstream did not send is None: unknown, which is never zero.
-msgspec structs instead of dataclasses because a region can list a hundred thousand jobs in every poll:
-they are built several times faster and take less memory.
+A count that the upstream did not send is None: unknown, which is never zero. msgspec structs instead of dataclasses,
+because a region can list a hundred thousand jobs in every poll: they are built several times faster and take less memory.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,13 +33,13 @@ class JobState(StrEnum):
 ENDED: Final = frozenset(
     {JobState.COMPLETED, JobState.DELETED, JobState.FAILED, JobState.TIMEOUT, JobState.NODE_FAILURE}
 )
-# A start of a job in any other state is an expected one.
+# In any other state, a reported start is an expected one.
 HAS_STARTED: Final = ENDED | {JobState.RUNNING, JobState.SUSPENDED, JobState.EXITING}
-# Ended jobs stay listed with what they had; one in an unknown state may have ended, too.
+# Ended jobs may stay listed with their amounts; a job in an unknown state may have ended as well.
 HOLDS_NOTHING: Final = ENDED | {JobState.UNKNOWN}
 
 
-# Why a job waits: the closed list that the schedulers' own words are sorted into; the label `reason`.
+# Why a job waits, mapped from the schedulers' own words; the values of the label `reason`.
 PendingReason = Literal[
     "priority", "resources", "limit", "dependency", "held", "begin_time", "nodes_unavailable", "other"
 ]
@@ -74,11 +71,11 @@ class Answer(Record, frozen=True, gc=False, kw_only=True):
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
-        """The unknown states in the spelling of the upstream; empty where one comes without a word."""
+        """The unknown states as the upstream spells them; one sent without text is the empty string."""
         return ()
 
     def fingerprinted(self, body: bytes) -> Self:
-        """Return it marked with the body it was read from, unless each poll has to count flaws in that."""
+        """Return it with the fingerprint of `body`, unless it has flaws, which every poll has to count."""
         if self.rejected or self.rejected_values or self.unknown_states:
             return self
         return msgspec.structs.replace(self, fingerprint=hash(body))
@@ -113,13 +110,13 @@ class Job(Record, frozen=True, gc=False):
 
 
 class JobListing(Answer, frozen=True, gc=False):
-    """All jobs of one member that have a usable id; with `rejected` above 0 there are others."""
+    """The jobs of one member that have a usable id; `rejected` counts the rows without one."""
 
     jobs: tuple[Job, ...]
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
-        """As those of any answer."""
+        """As in `Answer`."""
         return tuple(sorted({job.raw_state for job in self.jobs if job.state is JobState.UNKNOWN}))
 
     @property
@@ -129,7 +126,7 @@ class JobListing(Answer, frozen=True, gc=False):
 
 
 def by_id(jobs: Sequence[Job]) -> dict[str, Job]:
-    """Jobs by id. Of several with one id the first counts, but one that is over only where none lives."""
+    """Return jobs by id. Of several with the same id: the first that has not ended, else the first."""
     found = {job.id: job for job in jobs}
     if len(found) < len(jobs):
         found = {}
@@ -141,9 +138,9 @@ def by_id(jobs: Sequence[Job]) -> dict[str, Job]:
 
 
 def distinct(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Return the jobs of a list, one that is listed again in the very same words once.
+    """Return the jobs without exact duplicates.
 
-    Two schedulers of a region can each have a job of one id: of these both count.
+    Different jobs with the same id are all kept: two schedulers of a region can use the same id.
     """
     if len({job.id for job in jobs}) == len(jobs):
         return tuple(jobs)

@@ -4,9 +4,9 @@ Known are the secrets of the configurations in use (`hold`), and the last few th
 (`remember`). In a text, a secret is found as a whole or in part, wrapped over lines, percent-encoded, with the escapes
 of JSON or HTML, and in base64.
 
-Parts are found by an index of secrets' substrings of WIDTH bytes, one at each multiple of STRIDE: whatever stretch of
-SHORTEST_PART bytes of a secret a text holds, exactly one of these begins and ends in it. So one lookup for each place
-in the text is enough, however many secrets there are.
+Parts are found by an index of substrings of WIDTH bytes, taken at every STRIDE-th byte of a secret: any run of
+SHORTEST_PART bytes of the secret contains one of them in full. So one lookup for each position in the text is enough,
+however many secrets there are.
 """
 
 import binascii
@@ -21,7 +21,7 @@ SUBSTITUTE = "<secret>"
 # Minimum number of consecutive characters of a longer secret that are taken out.
 SHORTEST_PART = 12
 WIDTH, STRIDE = 6, 7
-assert WIDTH + STRIDE - 1 == SHORTEST_PART  # noqa: S101 - what the index rests on
+assert WIDTH + STRIDE - 1 == SHORTEST_PART  # noqa: S101 - the index depends on it
 # Shorter secrets are not redacted: replacing them would garble ordinary text.
 SHORTEST_SECRET = WIDTH
 # Tokens of logins, and secrets that were replaced, that are known at the same time. Each takes up to 5 KiB.
@@ -31,7 +31,7 @@ CANDIDATES = 16
 # A secret of one letter, a thousand times, would be compared a thousand times at each place.
 OCCURRENCES = 8
 
-# Not seen, or not there in what was sent: line breaks and blanks of a wrapped text, direction marks, backslashes of escapes.
+# Added by wrapping and escaping: line breaks and blanks, direction marks, control characters.
 _UNSEEN = r"\s\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
 _PIECE = re.compile(
     rf"(?P<plain>[^%&\\{_UNSEEN}]+)|%(?P<percent>[0-9A-Fa-f]{{2}})|\\u(?P<escape>[0-9A-Fa-f]{{4}})"
@@ -45,7 +45,7 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 # A JSON Web Token is recognized without being known.
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]*){0,2}")
 
-# The form of tokens: a long word of letters and digits, or one so long that it is none.
+# The form of tokens: a long word that mixes letters and digits, or one too long to be a word.
 _LONG_WORD, _LONGEST_WORD, _MIXED = 16, 24, 3
 
 Spans = list[tuple[int, int]]
@@ -77,7 +77,7 @@ class Redactor:
         self._lock = threading.RLock()
 
     def hold(self, secret: str) -> Held:
-        """Know `secret` for as long as what is returned lives, and a while longer."""
+        """Redact `secret` for as long as the returned object lives, and for a while after that."""
         with self._lock:
             self._let_go()
             if secret not in self._held and secret not in self._recent:
@@ -87,7 +87,7 @@ class Redactor:
         return Held(secret, self._released)
 
     def remember(self, secrets: Iterable[str]) -> None:
-        """Know `secrets` until `remembered` others were remembered or released later. Cheap for known ones."""
+        """Redact `secrets` until `remembered` others have been remembered or released. Cheap for known ones."""
         for secret in secrets:
             if secret not in self._held:
                 with self._lock:
@@ -174,7 +174,7 @@ class Redactor:
 
     def _found(self, content: bytes) -> Iterator[tuple[int, int]]:
         index = self._index
-        # Up to where a form was compared that is laid so that it begins at a place.
+        # The end of what was compared with each form, by the position in the text at which it would begin.
         compared: dict[tuple[bytes, int], int] = {}
         for place in [i for i in range(len(content) - WIDTH + 1) if content[i : i + WIDTH] in index]:
             piece = content[place : place + WIDTH]
@@ -197,7 +197,7 @@ class Redactor:
 
 
 class Plain:
-    """A text as bytes, without what wrapping and escaping add, and where in the text each byte comes from."""
+    """A text as bytes, unwrapped and unescaped, with the position in the text that each byte comes from."""
 
     def __init__(self, text: str, pieces: re.Pattern[str] = _PIECE) -> None:
         content = bytearray()
@@ -246,11 +246,11 @@ def forms(secret: str) -> set[bytes]:
 
 
 def pieces(form: bytes) -> Iterator[bytes]:
-    """Yield the substrings by which a secret is found; of one that counts only as a whole, its beginning."""
+    """Yield the substrings that index a secret; of a short one, which is only redacted as a whole, its beginning."""
     last = len(form) - WIDTH if len(form) >= SHORTEST_PART else 0
     for start in range(0, last + 1, STRIDE):
         yield form[start : start + WIDTH]
-    # The last letters select the secret to compare with where thousands differ only in these.
+    # Selects the right one of thousands of secrets that differ in their last bytes only.
     if last % STRIDE:
         yield form[last:]
 

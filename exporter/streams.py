@@ -48,7 +48,7 @@ class LineWriter(io.TextIOBase):
         self._size = 0
         self._stuck = False
         self._error = NO_READER
-        self._told = 0
+        self._reported = 0
         self._within_line = False
         self._thread: threading.Thread | None = None
 
@@ -137,7 +137,7 @@ class LineWriter(io.TextIOBase):
                 lost = 0
                 # Only with an empty queue: the report takes a line, too.
                 if error is None and not self._queue:
-                    lost, self._told = self.lost - self._told, self.lost
+                    lost, self._reported = self.lost - self._reported, self.lost
                 self._changed.notify_all()
             if lost:
                 self.on_loss(lost)

@@ -26,10 +26,10 @@ def revision() -> str:
 
     "unknown" in a checkout, whose files may differ from any commit.
     """
-    return told_by_build(resources.files("exporter").joinpath("revision.txt")) or UNKNOWN
+    return read_revision(resources.files("exporter").joinpath("revision.txt")) or UNKNOWN
 
 
-def told_by_build(file: Traversable) -> str | None:
+def read_revision(file: Traversable) -> str | None:
     """Return the revision that a build wrote; None without one."""
     try:
         text = file.read_text(encoding="utf-8").strip()

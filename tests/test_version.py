@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from exporter.version import revision, told_by_build, version_text
+from exporter.version import read_revision, revision, version_text
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -20,7 +20,7 @@ def test_the_text_is_in_the_shape_of_prometheus_programs() -> None:
 def test_a_build_tells_its_commit(tmp_path: Path) -> None:
     file = tmp_path / "revision.txt"
     file.write_text(f"{COMMIT}-dirty\n", encoding="utf-8")
-    assert told_by_build(file) == f"{COMMIT}-dirty"
+    assert read_revision(file) == f"{COMMIT}-dirty"
 
 
 @pytest.mark.parametrize("content", [b"$Format:%H$\n", b"\n", b"\xff\xfe", None])
@@ -28,4 +28,4 @@ def test_what_no_build_wrote_tells_nothing(tmp_path: Path, content: bytes | None
     file = tmp_path / "revision.txt"
     if content is not None:
         file.write_bytes(content)
-    assert told_by_build(file) is None
+    assert read_revision(file) is None

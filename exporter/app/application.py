@@ -52,10 +52,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A configuration that only has to be applied.
+    """A configuration that is ready to be applied.
 
-    `loaded` is it as it was written, without the members that the platform tells; `secrets` are the objects that stay in
-    use for its secrets from files, with the contents just read.
+    `loaded` is the configuration as it was written, without the members that the platform lists; `secrets` are the
+    objects that stay in use for its secrets from files, with the contents just read.
     """
 
     loaded: Config
@@ -83,11 +83,11 @@ class Application:
         self._polling_soon, self._closing = ShortTasks(), ShortTasks()
         self._tracker = TrackerSwitch(self._context, options.shard, self._closing)
         self._reloads = SharedReload(self._reload)
-        # The configuration as it was written, and the members that the platform tells.
+        # The configuration as it was written, and the members that the platform lists.
         self._loaded = self.components.config
         self._members = Membership(self._clock)
         self._members_wanted = asyncio.Event()
-        # Whether they were asked for once, and whether all targets were tried after that.
+        # Whether they were requested once, and whether all targets were tried after that.
         self._members_known = self._ready = False
         # Also held by the first load: a reload that is requested meanwhile follows it.
         self._loading = asyncio.Lock()
@@ -101,7 +101,7 @@ class Application:
 
     @property
     def ready(self) -> bool:
-        """Whether every target was polled once, and members that the platform tells were asked for."""
+        """Whether every target was polled once, also those of members that the platform lists."""
         if self._members_known and not self._ready:
             self._ready = self.scheduler.ready and all(
                 status.up is not None or status.absent for status in self.scheduler.statuses
@@ -166,7 +166,7 @@ class Application:
         return await exposition.body(fmt, compress, own)
 
     async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
-        """Pass the status of the selected targets and of the whole to a function, and return its result.
+        """Return the result of `made` for the status of the selected targets and of the whole.
 
         Runs in a thread: it takes a while for thousands of targets.
         """
@@ -239,7 +239,7 @@ class Application:
         self.last_reload = LastReload(succeeded, now if succeeded else self.last_reload.succeeded_at, error)
         self.own.config_reload(succeeded, now)
 
-    # Compare with what runs, and apply.
+    # Compare with the running configuration, and apply.
 
     async def _replace(self, loaded: Config, contexts: Contexts) -> None:
         prepared = await self._prepare(loaded, contexts)
@@ -325,10 +325,10 @@ class Application:
     def _update_targets(self) -> None:
         self.scheduler.update(self.components.targets())
 
-    # Members that the platform tells.
+    # Members that the platform lists.
 
     async def _follow_members(self) -> None:
-        """Ask for members now, every hour, and when another configuration is loaded."""
+        """Request members now, every hour, and when another configuration is loaded."""
         while True:
             self._members_wanted.clear()
             pause = HOUR if await self._update_members() else PAUSE_AFTER_FAILURE
@@ -339,7 +339,7 @@ class Application:
                 timer.cancel()
 
     async def _update_members(self) -> bool:
-        """Ask for members, and poll those that there are now; whether all was answered."""
+        """Request members, and poll those that there are now; return whether all accounts answered."""
         answered = await self._members.refresh(self._loaded, self.components.accounts, self.components.slots)
         async with self._loading:
             if await asyncio.to_thread(lambda: self._members.expanded(self._loaded) != self.components.config):

@@ -20,7 +20,7 @@ from exporter.polling import WHOLE, Shard, Target, TargetKey
 from exporter.sources.collector import subjects_of
 from exporter.sources.octopus.project import Project
 from exporter.sources.per_job import PerJobBudget
-from exporter.sources.scnet.platform import AccountSession, Platform, account_at_work
+from exporter.sources.scnet.platform import AccountSession, Platform, account_session
 from exporter.sources.scnet.region import Region, account_names
 from exporter.sources.slurm.cluster import SlurmCluster
 from exporter.sources.source import Context, Source
@@ -116,8 +116,8 @@ def load_with_tls(path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
 def assemble(path: Path, *, retries: int | None = None, offline: bool = False) -> Components:
     """Do all that a start does with a configuration, except polling and tracking. Blocks. Raises ConfigurationError.
 
-    `retries` replaces those of the configuration. Members that the platform tells are asked for, unless `offline`; raises
-    UnknownMembersError where that fails.
+    `retries` replaces those of the configuration. Members that are left to the platform are requested, unless `offline`;
+    raises UnknownMembersError where that fails.
     """
     config, contexts = load_with_tls(path)
     config = config if retries is None else with_retries(config, retries)
@@ -127,10 +127,10 @@ def assemble(path: Path, *, retries: int | None = None, offline: bool = False) -
 
 
 async def _with_members(config: Config, contexts: Contexts) -> Config:
-    """Return a configuration with the members that the platform tells now. Raises UnknownMembersError."""
+    """Return a configuration with the members that the platform lists now. Raises UnknownMembersError."""
     clock = SystemClock()
     context, membership = Context(clock, GaugesOnly()), Membership(clock)
-    accounts = {account.name: account_at_work(account, context, contexts[account.tls]) for account in config.accounts}
+    accounts = {account.name: account_session(account, context, contexts[account.tls]) for account in config.accounts}
     await membership.refresh(config, accounts, asyncio.Semaphore(config.poll.max_concurrency))
     if problems := membership.problems(config):
         raise UnknownMembersError("; ".join(problems))
@@ -207,7 +207,7 @@ def build(config: Config, share: Config, kept: Components, *, before: Components
     contexts, context, slots = kept.contexts, kept.context, kept.slots
     accounts = {
         account.name: kept.accounts.get(account.name)
-        or account_at_work(account, context, contexts[account.tls], before.accounts.get(account.name))
+        or account_session(account, context, contexts[account.tls], before.accounts.get(account.name))
         for account in share.accounts
     }
 

@@ -20,7 +20,7 @@ from exporter.sources.display import MemberJobs
 from exporter.text import natural, printable
 from exporter.tracking import MemberKey, Phase, TrackedJob, followed_id
 
-# Knowledge of the tracker about jobs: by member, and by the id under which it follows them.
+# The tracker's jobs: by member, and by the id under which it follows them.
 TrackedJobs = Mapping[MemberKey, Mapping[str, TrackedJob]]
 # Basis of the time since which a job waits or runs: reported by the scheduler, the middle of the gap between two polls, or the
 # first poll that saw it so, which may have been later.

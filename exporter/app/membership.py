@@ -1,4 +1,4 @@
-"""Members of groups that the configuration leaves to the platform: found out, and put in the place of the word `all`."""
+"""Members of groups that the configuration leaves to the platform, by the word `all`: requested, and put in its place."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +25,7 @@ _NAME, _USER = TypeAdapter[str](Name), TypeAdapter[str](Segment)
 
 
 class UnknownMembersError(ExporterError):
-    """The members that a command needs could not be asked."""
+    """The members that a command needs could not be requested."""
 
 
 class Membership:
@@ -37,7 +37,7 @@ class Membership:
         self._errors: dict[str, PollError] = {}
 
     def problems(self, config: Config) -> list[str]:
-        """Return texts about the accounts of `config` whose groups could not be asked the last time."""
+        """Return a message for each account of `config` whose groups could not be requested the last time."""
         wanted = accounts_with_members(config)
         return [
             f"the members of the groups of account {name} could not be asked: {error}"
@@ -46,7 +46,7 @@ class Membership:
         ]
 
     def expanded(self, config: Config) -> Config:
-        """Return `config` with the members that are known in the place of `all`; nothing where none are known yet."""
+        """Return `config` with the known members in the place of `all`: none until they were requested once."""
         if not accounts_with_members(config):
             return config
         clusters = tuple(
@@ -56,7 +56,7 @@ class Membership:
         return config.model_copy(update={"clusters": clusters})
 
     async def refresh(self, config: Config, accounts: Mapping[str, AccountSession], slots: asyncio.Semaphore) -> bool:
-        """Ask for the groups of all accounts of `config` that need it; whether each of them answered."""
+        """Request the groups of all accounts of `config` that need it; return whether each of them answered."""
         wanted = accounts_with_members(config)
         answered = await asyncio.gather(
             *(self.ask(accounts[account.name], slots) for account in config.accounts if account.name in wanted)
@@ -64,7 +64,7 @@ class Membership:
         return all(answered)
 
     async def ask(self, session: AccountSession, slots: asyncio.Semaphore) -> bool:
-        """Ask for the groups of one account; whether it answered."""
+        """Request the groups of one account; return whether it answered."""
         account = session.account
         upstream = Upstream(
             Settings(account.name, account.poll.timeout, account.poll.retries, max_body=account.poll.max_body),
@@ -97,12 +97,12 @@ class Membership:
 
 
 def leaves_to_platform(cluster: Cluster) -> bool:
-    """Whether some members of a region are to be found out."""
+    """Whether some members of a region are left to the platform."""
     return isinstance(cluster.members, All) or any(isinstance(member.users, All) for member in cluster.members)
 
 
 def accounts_with_members(config: Config) -> set[str]:
-    """Return the names of the accounts whose groups are to be asked."""
+    """Return the names of the accounts whose groups are to be requested."""
     return {cluster.account for cluster in config.clusters if cluster.account and leaves_to_platform(cluster)}
 
 
@@ -135,7 +135,7 @@ def placed(member: Member, cluster: Cluster) -> Member:
 
 
 def member_sections(groups: Iterable[Group], left_out: list[str]) -> Iterator[Member]:
-    """Yield a section for each group with members, with a label of its own; why others are missing goes to `left_out`."""
+    """Yield a section for each group with members, with a label of its own; why others are missing is added to `left_out`."""
     labels: set[str] = set()
     for group_id, (name, members) in merged(groups).items():
         users = [user for user in members if usable(_USER, user)]

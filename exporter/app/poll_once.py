@@ -14,7 +14,7 @@ from exporter.metrics.format import Format
 from exporter.polling import Outcome, SourceHealth, Target, TargetKey, poll_target
 from exporter.sources.collector import Collector, Subject, collectors_of, registry, subjects_of
 
-# Members of one region that are tried; of further ones nothing is known.
+# Members of one region that are tried.
 MEMBERS_TRIED = 200
 
 
@@ -113,9 +113,7 @@ class Trial:
 async def try_collectors(
     accounts: Iterable[Account], clusters: Iterable[Cluster], contexts: Contexts, seconds: float
 ) -> Mapping[str, Trial]:
-    """Poll targets of every collector of these once, without retries.
-
-    The outcomes by the name of the account or region.
+    """Poll some targets of every collector of these once, without retries; return the outcomes by account or region.
 
     `seconds` is the longest that a request may take.
     """

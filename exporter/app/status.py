@@ -104,10 +104,10 @@ class LastReload:
 class Snapshot:
     """The input of a status, taken on the event loop and safe to be read by a thread.
 
-    `kinds` are the kinds of the sources by name, `token_ends` the expiry times by source and user, `waits` what is
-    promised to jobs submitted now, with the label of the group where the queue is not known; times are Unix seconds.
-    `accounts` are the accounts that regions are paid by, by the names of the regions. `tracked` is what the tracker knows of
-    jobs, where single jobs are requested; `single_jobs` says whether any may be shown.
+    `kinds` are the kinds of the sources by name, `token_ends` the expiry times by source and user, `waits` the bounds for
+    jobs submitted now, with the label of the group where the queue is not known; times are Unix seconds. `accounts` are
+    the accounts that pay for regions, by the names of the regions. `tracked` are the tracker's jobs, where single jobs are
+    requested; `single_jobs` says whether any may be shown.
     """
 
     now: float

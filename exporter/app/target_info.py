@@ -25,8 +25,8 @@ class Address:
 class TargetInfo:
     """A target in the configuration.
 
-    `address` is the requested host, `login` the host of its token; None for a pasted token, which is the `credential`, given
-    at `credential_place` (FILE:LINE:COL), and says what `read_token` reads.
+    `address` is the requested host, `login` the host of its login. A pasted token has no login: it is the `credential`,
+    given at `credential_place` (FILE:LINE:COL), and `read_token` reads its claims.
     """
 
     collector: Collector

@@ -1,4 +1,4 @@
-"""The tracker of the service: opened, exchanged by a reload, and told which members other shards follow."""
+"""The tracker of the service: opening it, exchanging it at a reload, and the members that other shards follow."""
 
 import asyncio
 from collections.abc import Iterable

@@ -166,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if captured.silent else 0
 
 
-# Asking.
+# Requests.
 
 
 async def _capture(components: Components, captured: Capture, *, refusals: bool) -> None:
@@ -198,14 +198,14 @@ async def _capture(components: Components, captured: Capture, *, refusals: bool)
 
 
 async def _ask_platform(components: Components, captured: Capture) -> None:
-    """Ask for what only `discover` asks otherwise: the region, and the groups."""
+    """Request what otherwise only `discover` does: the region, and the groups."""
     for name, region in components.regions.items():
         with on_response(captured.of(name)), suppress(PollError):
             await ask_center(region.upstream, region.tokens.own, region.cluster.ac_url)
     membership = Membership(SystemClock())
-    for name, at_work in components.accounts.items():
+    for name, session in components.accounts.items():
         with on_response(captured.of(name)):
-            await membership.ask(at_work, components.slots)
+            await membership.ask(session, components.slots)
 
 
 async def _ask_refused(components: Components, captured: Capture) -> None:
@@ -227,13 +227,13 @@ async def _ask_refused(components: Components, captured: Capture) -> None:
 
 
 def _upstream(components: Components, source: str) -> Upstream:
-    """Return a connection of its own: requests that are to be rejected must not count as failures of the others."""
+    """Return a separate connection: rejections that are wanted must not count as failures of other requests."""
     part = next(part for part in components.config.polled if part.name == source)
     settings = Settings(source, retries=0, unix_socket=part.unix_socket if isinstance(part, Slurm) else "")
     return Upstream(settings, slots=components.slots, tls=components.contexts[part.tls])
 
 
-# Writing.
+# Files.
 
 
 def _files(captured: Capture, config: Config, stand_ins: StandIns) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,4 @@
-"""`hpc-exporter check`: names every mistake in the configuration with its place.
-
-With --online, tries every target once.
-"""
+"""`hpc-exporter check`: reports every mistake in the configuration with its place; --online tries every target once."""
 
 import argparse
 import asyncio
@@ -53,7 +50,7 @@ REACHED: Final = ("address", "connection", "TLS")
 CONNECTED: Final = (UpstreamTimeoutError, UpstreamConnectionError)
 # The collector of requests of a login.
 LOGIN: Final = "token"
-# The beginning of the errors of a login.
+# Errors of a login begin with this.
 OF_LOGIN: Final = "the login of "
 FROZEN: Final = "10007"  # SCNet's code of a user who is frozen
 TRY_LATER: Final = "try again later; if it stays, tell the region's support"
@@ -236,11 +233,11 @@ def _shared(failed: Sequence[tuple[CheckResult, Finding]]) -> list[str]:
 
 
 def _trouble(result: CheckResult, finding: Finding) -> object:
-    """Return a key that is equal for failures with the same cure."""
+    """Return a key that is equal for failures with the same remedy."""
     if result.error is not None and result.error.unreached in ("address", "connection"):
-        # That of the host, whatever needs it.
+        # The same host, whichever targets need it.
         return finding.step, result.error.culprit
-    # Each credential takes another cure.
+    # Each credential needs a remedy of its own.
     credential = result.credential if finding.step in ("login", "permission") else ""
     return result.key.source, finding.step, finding.reason, credential
 

@@ -1,4 +1,4 @@
-"""Servers that commands ask, a Prometheus or the running exporter, and the file behind --http.config.file.
+"""Client for a Prometheus and for the running exporter, and the file behind --http.config.file.
 
 The file has the format in which Prometheus and its tools such as promtool are told how to reach a server:
 https://prometheus.io/docs/prometheus/latest/configuration/configuration/#http_config. Secrets stand in files, never on a command
@@ -183,6 +183,6 @@ def _status(response: Response) -> dict[str, Any]:
 
 
 def unanswered(url: str, error: PollError) -> ExporterError:
-    """Return the error of a command that asked in vain; it tells what to do where nothing listens."""
+    """Return the error of a command whose request failed, with the remedy where nothing listens."""
     hint = "; start the exporter with hpc-exporter serve, or say where it runs with --url=http://HOST:PORT"
     return ExporterError(f"{url}: {error}{hint if isinstance(error, UpstreamConnectionError) else ''}")

@@ -224,7 +224,7 @@ async def _scheduler_for(region: Region, order: _Order) -> str:
     return next(iter(known))
 
 
-# Looking.
+# Lookups.
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +308,7 @@ async def _look_before(lookup: JobLookup) -> JobSnapshot:
         return JobSnapshot({}, complete=False)
 
 
-# Deleting.
+# Deletion.
 
 
 class AuditLog:

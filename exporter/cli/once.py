@@ -119,7 +119,7 @@ async def _once(components: Components, infos: Infos, targets: list[Target], arg
 
 
 def _complaint(outcome: Outcome) -> str:
-    """Return the trouble of a target that failed or had unreadable records; empty for all others."""
+    """Return the problem of a target that failed or had unreadable records; empty for all others."""
     if isinstance(outcome.error, NotThereError):
         return f": {outcome.error}; it is optional"
     if outcome.error is not None:

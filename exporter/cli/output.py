@@ -27,7 +27,7 @@ from exporter.text import printable
 READABLE_BY_ALL = 0o644
 # Symbolic links to follow; the limit of the kernel.
 LONGEST_CHAIN = 40
-# More targets of a source with the same trouble share a line.
+# Messages: if more targets of a source than this have the same problem, they share a line.
 ALIKE = 3
 # Seconds to wait for the other end of a pipe.
 PATIENCE = 10.0
@@ -62,7 +62,7 @@ def print_error(*texts: str) -> None:
 
 
 def warn_alike(troubles: Iterable[tuple[str, str, str]]) -> None:
-    """Warn of the troubles of targets: source, other names and text of each; many of one text in one line."""
+    """Warn of the problems of targets: source, other names and text of each. Many with the same text share a line."""
     alike: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for source, name, text in troubles:
         alike[source, text].append(name)

@@ -1,4 +1,4 @@
-"""`hpc-exporter relay`: hands Alertmanager's messages on to group bots of DingTalk, WeCom and Feishu.
+"""`hpc-exporter relay`: forwards Alertmanager's messages to group bots of DingTalk, WeCom and Feishu.
 
 Alertmanager's own receivers do not speak their formats:
 https://open.dingtalk.com/document/robots/custom-robot-access, https://developer.work.weixin.qq.com/document/path/91770,
@@ -244,7 +244,7 @@ async def relay(bots: Mapping[str, Bot], address: tuple[str, int], words: Words)
 
 
 async def post(upstream: Upstream, bot: Bot, title: str, lines: list[str]) -> None:
-    """Hand a message on. Raises PollError where the bot did not take it."""
+    """Send a message. Raises PollError where the bot did not accept it."""
     url = signed_url(bot.url, bot.secret) if bot.form is dingtalk and bot.secret else bot.url
     body = msgspec.json.encode(bot.form(title, lines, bot.secret))
     headers = {"Content-Type": "application/json; charset=utf-8"}

@@ -256,7 +256,7 @@ async def from_history(config_file: Path, period: Period, by: Sequence[str]) -> 
 
 
 async def _ended(region: Region, period: Period) -> tuple[list[EndedJob] | None, str]:
-    """Return the ends in the period and some time beyond, None where the list cannot be read, and why some or all are missing."""
+    """Return the ends in the period and for a while after it, None if the list cannot be read; and why some are missing."""
     polling = HistoryPolling(region, Subject(region.name, "", region.cluster.place))
     found: dict[tuple[str, str, float], EndedJob] = {}
     remark = ""

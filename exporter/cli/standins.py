@@ -1,7 +1,7 @@
-"""Stand-ins for all that a captured answer must not show: the same value has the same one everywhere.
+"""Replaces everything in captured answers that may be private by stand-ins; equal values have equal stand-ins everywhere.
 
-Nothing is kept because it looks harmless: text stays only under keys whose values are words of the API, and where it is a number,
-a time or empty. Of a message the words stay that any service says. Ids keep their form and their length.
+Text is kept only if it is known to be harmless: under keys whose values are words of the API, and where it is a number, a time
+or empty. Of messages, words are kept that any service uses. Ids keep their form and their length.
 """
 
 import base64

@@ -172,7 +172,7 @@ def fitted(
 
 
 def _leave_out(shown: list[_Shown], rows: int, width: int, hint: str) -> str:
-    """Take out as few columns as let the table fit, those that say nothing first; a line about them."""
+    """Remove as few columns as let the table fit, uninformative ones first; return a line about them."""
     constant = [each for each in reversed(shown) if _is_constant(each.column, each.cells[:rows])]
     told, dropped = [], []
     for each in sorted(constant, key=lambda each: each.cells[0] not in ("", "0")):

@@ -93,7 +93,7 @@ async def _top(args: argparse.Namespace) -> int:
 
 
 async def _refresh(exporter: Server, screen: "Screen", interval: float, keys: "asyncio.Queue[str]") -> None:
-    """Ask again and again. An exporter that does not answer is told; what it said last stays."""
+    """Request the status periodically. If the exporter does not answer, the last status stays, with a message."""
     while True:
         await asyncio.sleep(interval)
         try:
@@ -104,7 +104,7 @@ async def _refresh(exporter: Server, screen: "Screen", interval: float, keys: "a
 
 
 async def _follow(screen: "Screen", keys: "asyncio.Queue[str]", live: Live) -> None:
-    """Draw, and wait for a key or for news, until it is to end."""
+    """Draw, and wait for a key or a new status, until the user quits."""
     key = ""
     while screen.view.press(key, screen.height):
         screen.height = max(1, live.console.height)
@@ -116,7 +116,7 @@ async def _follow(screen: "Screen", keys: "asyncio.Queue[str]", live: Live) -> N
 def keyboard() -> Iterator["asyncio.Queue[str]"]:
     """Yield the keys as they are pressed.
 
-    An empty text asks for nothing but a new picture; "q" also stands for signals.
+    An empty text stands for a new status or size, "q" also for signals.
     """
     descriptor, loop = sys.stdin.fileno(), asyncio.get_running_loop()
     keys: asyncio.Queue[str] = asyncio.Queue()
@@ -160,7 +160,7 @@ class View:
     offset: int = 0
 
     def press(self, key: str, height: int) -> bool:
-        """Do what a key asks for; False where that is the end. `height` is that of the screen."""
+        """Handle a key; return False to quit. `height` is that of the screen."""
         if self.typing:
             self._type(key)
         elif key == "q":

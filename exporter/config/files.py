@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 # Seconds after which the read of one file counts as failed: a dead network file system never answers.
 READ_TIMEOUT: Final = 10.0
-# With this many of its files unanswered, the rest of a folder is not tried: each would cost another thread.
+# If this many reads in a folder hang, its other files are not tried: each would take another thread.
 _UNANSWERED_IN_FOLDER = 2
 _MAX_DIGESTED = 8 * 1024 * 1024
 _PLAIN_WORDS = {

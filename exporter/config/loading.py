@@ -1,4 +1,4 @@
-"""Loads the configuration file, finding all mistakes in one go; writes the effective configuration."""
+"""Loads the configuration file and reports all of its mistakes; writes the effective configuration."""
 
 import os
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ class UnusableSecretError(ExporterError):
 
 
 class Secret(ABC):
-    """A value that must not be shown. `origin` says where it comes from, in words fit for a message."""
+    """A value that must not be shown. `origin` says where it comes from, for messages."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin

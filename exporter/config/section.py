@@ -113,7 +113,7 @@ class Section(BaseModel):
 
 
 def check_one_of(given: Keys, names: tuple[str, ...], report: Report, *, needed: bool = True) -> None:
-    """Report where more than one of `names` is given, or none though one is needed."""
+    """Report if more than one of `names` is given, or none although one is needed."""
     found = given.given(names)
     if needed and not found:
         report.add(given.at, f"one of {', '.join(names)} is missing")

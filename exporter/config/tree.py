@@ -1,4 +1,4 @@
-"""A YAML file as plain data in which every value knows its place.
+"""A YAML file as plain data in which every value has its position.
 
 YAML's implicit types are not used: a scalar stays the text that was written (a user named 1234 or ``on``, a group id
 beyond 2^53), only an unquoted null is none. ``${NAME}`` is replaced here, inside a scalar that is already one: what

@@ -1,4 +1,4 @@
-"""Values as people write them, whatever the file: how a scalar becomes a number, a path, a secret.
+"""Types of values in configuration files: how a scalar is read as a number, a path or a secret.
 
 Every scalar arrives as text; the type of its key decides how the text is read. A value of that type, as in a
 configuration that a program makes, is taken as it is. Each type says in both languages what its values are, and how
@@ -71,8 +71,7 @@ def text_of(value: object, kind: str) -> str:
 def scalar(read: Callable[[str], object], kind: str, *, repeats: bool = True) -> BeforeValidator:
     """Read a value from its text.
 
-    `repeats` says that the messages of `read` repeat the text. That is not done with what a variable was replaced
-    with: it may be a secret.
+    `repeats`: the messages of `read` quote the text. The value of a variable is not quoted: it may be a secret.
     """
 
     def validate(value: object) -> object:

@@ -1,6 +1,6 @@
-"""The one choke point for HTTP: every request to an upstream passes here, and no aiohttp exception leaves.
+"""The HTTP client: every request to an upstream is sent here, and no aiohttp exception leaves this package.
 
-Knows nothing of vendors: what a body means is decided by the `decode` function that each call brings.
+Knows no vendor: each call brings a `decode` function for the body.
 """
 
 from exporter.http.auth import EitherToken, Endpoint, StaticToken, TokenProvider

@@ -71,11 +71,9 @@ class StaticToken:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A URL that is requested with a token in a `header`, after a `scheme` if there is one.
+    """A URL that is requested with a token, in `header` after `scheme`; an empty token is not sent.
 
-    Requests are counted as of `collector`.
-
-    `headers` go along. An empty token is not sent. With `wanted`, that is sent as JSON by POST.
+    `headers` are further ones. Requests are counted under `collector`. They are GET, or POST with a `json_body`.
     """
 
     upstream: Upstream
@@ -85,7 +83,7 @@ class Endpoint:
     header: str = "token"
     scheme: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    wanted: Mapping[str, Any] | None = None
+    json_body: Mapping[str, Any] | None = None
 
     def get(self, decode: Callable[[Response], T]) -> Coroutine[Any, Any, T]:
         """Send a request with the current token; if that is rejected, once more with another.
@@ -128,18 +126,19 @@ class Endpoint:
     def request(self, token: str) -> Request:
         headers = {**self.headers, self.header: self.scheme + token} if token else dict(self.headers)
         secrets = (token,) if token else ()
-        if self.wanted is None:
+        if self.json_body is None:
             return Request(self.collector, self.url, headers=headers, secrets=secrets)
         headers["Content-Type"] = "application/json"
-        data = msgspec.json.encode(self.wanted)
+        data = msgspec.json.encode(self.json_body)
         return Request(self.collector, self.url, "POST", headers, secrets, data)
 
 
 class EitherToken:
-    """Two tokens of one login of which requests take one: learnt by trying. A TokenProvider of the one accepted last.
+    """Two tokens of one login, of which requests accept only one: found by trying.
 
-    While nothing is known, the other one is tried before there is a new login; later after it. A request that neither
-    helps is not sent with both again for NEGATIVE_CACHE_TTL. Without the `first` one nothing is sent.
+    As a TokenProvider it gives the one that was accepted last. Until one was, the other token is tried before a new
+    login; later, after it. A request for which both were rejected is not tried with both again for NEGATIVE_CACHE_TTL.
+    Without the `first` token nothing is sent.
     """
 
     def __init__(self, first: TokenSource, second: TokenSource, clock: Clock) -> None:
@@ -165,15 +164,15 @@ class EitherToken:
 
     async def get(self, endpoint: Endpoint, decode: Callable[[Response], T]) -> T:
         """As `Endpoint.get`, with each of the two. Raises the error of the likelier one."""
-        # It raises where the account cannot log in, or is disabled in the region.
+        # Raises if the account cannot log in, or is disabled in the region.
         await self._first.current()
         known = self._accepted is not None
         likely, other = self._first, self._second
         if self._accepted is other and other.issued.value:
             likely, other = other, likely
-        # Each token, and whether it is replaced where it is rejected.
+        # The tokens to try, each with whether to replace it if it is rejected.
         attempts = [(likely, True)]
-        # The other one comes with the same login. If it did not, another login is not worth its while.
+        # The other one comes with the same login: if it did not, another login would not give it either.
         tries_both = bool(other.issued.value) and (
             not self._in_vain or self._clock.monotonic() >= self._in_vain.get(endpoint.url, -math.inf)
         )
@@ -209,7 +208,7 @@ def decode_unless_unusable(decode: Callable[[Response], T], response: Response) 
 
     Nothing in them is as long as a token.
     """
-    # nginx says it with 400, or its own 494.
+    # nginx answers 400, or its own 494.
     if response.status == 431 or (response.status in (400, 494) and HEADER_TOO_LARGE.search(response.body)):  # noqa: PLR2004
         raise UnusableTokenError(
             Text(
@@ -224,20 +223,20 @@ HEADER_TOO_LARGE = re.compile(rb"(?i)header[^\n]{0,40} too (?:large|long)")
 
 
 async def refresh(upstream: Upstream, tokens: TokenProvider, rejected: str) -> str | None:
-    """Another token than the `rejected` one; requests that carry it and were not sent yet wait for the same."""
+    """Return another token than the `rejected` one, if there is one. Queued requests with that one wait for it as well."""
     upstream.rejected_tokens.add(rejected)
     fresh = None
     try:
         fresh = await tokens.replace(rejected)
     finally:
         if fresh is None:
-            # Nothing better is to be had, and it may be good for others.
+            # There is no other token, and other requests may be accepted with this one.
             upstream.rejected_tokens.discard(rejected)
     return fresh
 
 
 async def wait_for_refresh(upstream: Upstream, tokens: TokenProvider, rejected: str, *, replaceable: bool) -> str:
-    """Return the token that another poll's rejection gets, or the `rejected` one again if it gets none."""
+    """Return the token that another poll is obtaining for the same rejection, or the `rejected` one if it gets none."""
     fresh = None
     if replaceable:
         with suppress(PollError):

@@ -1,7 +1,4 @@
-"""Requests to one upstream: timeouts, limits, retries, failures that are not repeated, and counts in one place.
-
-aiohttp's exceptions end here.
-"""
+"""Requests to one upstream: timeouts, limits, retries, circuit breaker and counts. No exception of aiohttp leaves it."""
 
 import asyncio
 import math
@@ -45,24 +42,24 @@ _CLOSING_ERROR = re.compile(
 )
 _CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]{1,9})\r\n")
 
-# Of one header in an answer, in bytes.
+# Bytes of one header in an answer.
 HEADER_LIMIT = 64 * 1024
 # Decoding this much takes about a millisecond; more is decoded in a thread.
 DECODE_ON_LOOP_LIMIT = 256 * 1024
-# Of an upstream's answers that are longer, one at a time is read on, in bytes.
+# Of the answers of an upstream that are longer than this many bytes, only one at a time is read.
 LONG_ANSWER = 4 * 1024**2
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 5.0
-# The part of a request's time that its name look-up may take: less than the connection, so that the error names the name server.
+# Share of the request timeout for the name look-up: less than CONNECT_SHARE, so that the error names the name server.
 LOOKUP_SHARE = 0.8
-# Told to wait longer than this, a poll gives up and leaves it to the next one.
+# Seconds: a poll that would have to wait longer for a retry fails instead.
 LONGEST_PAUSE_WITHIN_POLL = 30.0
-# A Retry-After of days is a mistake of the upstream's; it must not silence a region until a restart.
+# Seconds: a Retry-After of days is a mistake, and must not silence a region until a restart.
 LONGEST_PAUSE = 600.0
-# Unanswered requests in a row that open the circuit: more than one slow target causes with its retries.
+# Consecutive unanswered requests that open the circuit: more than one slow target causes with its retries.
 FAILURE_LIMIT = 8
-# A fresh token did not help: the next one is requested after this many seconds, or sooner while nothing is answered.
+# Seconds without a further login after a fresh token was rejected as well: see `AuthFailures`.
 FIRST_TTL, NEGATIVE_CACHE_TTL = 15.0, 600.0
-# Ends the error of a target that shares the result of another one's request.
+# Appended to the error of a target that shares the result of another target's request.
 NOT_REPEATED = Text(" (not requested again for this target)", "（没有为此目标重复请求）")
 
 
@@ -70,7 +67,7 @@ NOT_REPEATED = Text(" (not requested again for this target)", "（没有为此�
 class Settings:
     """Settings of the connection to one upstream; times in seconds, `max_body` in bytes after decompression.
 
-    With `unix_socket`, the path of one, all requests go there, whatever the host in their URLs.
+    `unix_socket` is the path of a socket to which all requests are sent, whatever the host in their URLs.
     """
 
     name: str
@@ -145,7 +142,7 @@ class CircuitBreaker:
         return self._probe is not None and self.is_open
 
     def record_success(self) -> None:
-        """Note that the host sent something."""
+        """Note an answer of any kind."""
         self._failures = 0
 
     def record_failure(self) -> None:
@@ -186,7 +183,7 @@ class RejectedTokenError(AuthenticationError):
 
 
 class RejectedTokens:
-    """The last tokens that were rejected and are being replaced: requests that wait with one of them are not sent."""
+    """The tokens rejected last, which are being replaced: queued requests with one of them are not sent."""
 
     def __init__(self) -> None:
         self._tokens: deque[str] = deque(maxlen=16)
@@ -195,7 +192,7 @@ class RejectedTokens:
         self._tokens.append(token)
 
     def discard(self, token: str) -> None:
-        """There is no other, or its source gives it out again."""
+        """Allow a token again: there is no other, or its source still gives it out."""
         self._tokens = deque((each for each in self._tokens if each != token), maxlen=self._tokens.maxlen)
 
     def raise_if_any(self, secrets: Iterable[str]) -> None:
@@ -207,11 +204,11 @@ class RejectedTokens:
 
 
 class AuthFailures:
-    """Tells an expired token from a request that no token may make, so that the latter costs few logins.
+    """Tells expired tokens from requests without permission, so that the latter cause few logins.
 
-    A token that was good for the very same request before has expired. Otherwise, once a fresh token has not helped,
-    rejections are taken as final for a while: for long where other requests are answered with the token, for a time
-    that grows with every token in vain where none is. So any number of rejected requests cost no more logins than one.
+    A token that was accepted for the same request before has expired. Otherwise, once a fresh token was rejected as
+    well, rejections are final for a while: for NEGATIVE_CACHE_TTL if other requests are answered with the token, else
+    for a time that doubles with each rejected fresh token. So any number of rejected requests cause no more logins than one.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -221,7 +218,7 @@ class AuthFailures:
         self._since = -math.inf
 
     def record_success(self, url: str, token: str) -> None:
-        """`url` was answered to the bearer of `token`."""
+        """Note that `url` was answered with `token`."""
         self._accepted[url] = token
         self._in_vain = 0
 
@@ -231,7 +228,7 @@ class AuthFailures:
         self._since = self._clock.monotonic()
 
     def is_final(self, url: str, token: str) -> bool:
-        """Whether a rejection of `url` with `token` says nothing against the token."""
+        """Whether a rejection of `url` with `token` is final: another login would not help."""
         if self._accepted.get(url) == token:
             return False
         growing = min(FIRST_TTL * 2.0 ** min(self._in_vain, 10), NEGATIVE_CACHE_TTL)
@@ -240,7 +237,7 @@ class AuthFailures:
 
 
 class Upstream:
-    """One region or project. `slots` is the process-wide limit of requests in flight, shared by all upstreams."""
+    """The client of one region or project. `slots` limits the requests in flight of all upstreams together."""
 
     def __init__(
         self,
@@ -257,7 +254,7 @@ class Upstream:
         self._settings = settings
         self._global_limit = slots
         self._own_slots = asyncio.Semaphore(settings.max_concurrency)
-        # Held from the wait for the rate to the taking of a shared slot: permits must not pile up while slots are taken.
+        # Held from the wait for the rate limit until a shared slot is acquired: permits must not pile up meanwhile.
         self._rate_lock = asyncio.Lock()
         self._one_long = asyncio.Lock()
         self._observer = observer
@@ -272,10 +269,7 @@ class Upstream:
         self._closed = False
 
     async def close(self) -> None:
-        """Let requests in flight end, for as long as one may take, and close the connections.
-
-        Calls fail from then on.
-        """
+        """Wait for requests in flight, for one request timeout at most, and close the connections. Further calls fail."""
         taken = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.timeout):
@@ -290,11 +284,11 @@ class Upstream:
             await self._session.close()
 
     async def call(self, request: Request, decode: Callable[[Response], T]) -> T:
-        """Send `request` until `decode` accepts an answer or nothing transient is left to wait for.
+        """Send `request`, again after transient failures, and return the answer as `decode` reads it.
 
         Raises PollError: those of the transport, and those that `decode` raises.
         """
-        # Before any of them is sent: an upstream may repeat what it does not accept.
+        # Before any of them is sent: an upstream may quote them in an error.
         remember(request.secrets)
         for retry in count():
             if retry:
@@ -340,7 +334,7 @@ class Upstream:
             raise
 
     async def _send(self, request: Request) -> Response:
-        """Wait for the right to send (while the circuit is open the probe of another, slots, rate), then send once."""
+        """Wait for the probe of an open circuit, for a slot and the rate limit; then send once."""
         url = parsed(request.url)
         breaker = self._breakers[host_of(url)]
         while True:
@@ -370,7 +364,7 @@ class Upstream:
                     self._global_limit.release()
 
     def _raise_if_paused(self) -> None:
-        """Pause all requests, as one was told to: the limit is the account's, not the target's."""
+        """Raise ThrottledError during a pause that the upstream requested: its limit is the account's, not the target's."""
         if self._closed:
             raise ClosedUpstreamError(Text(f"{self.name} is no longer in use", f"{self.name} 已不再使用"))
         if self._paused_until and (remaining := self._paused_until - self._clock.monotonic()) > 0:
@@ -381,11 +375,11 @@ class Upstream:
             raise ThrottledError(text, retry_after=remaining)
 
     async def _exchange(self, request: Request, url: yarl.URL, breaker: CircuitBreaker) -> Response:
-        """Send once and read the whole answer, which is counted by its status, or as `none` if there was none."""
+        """Send once and read the whole answer. Counts the request by the status, `none` without an answer."""
         code: int | None = None
         try:
             async with (
-                # Not aiohttp's, which takes a cancellation in the moment of its end for its own: a poll would not end.
+                # Not aiohttp's, which swallows a cancellation at the moment it expires: the poll would not end.
                 asyncio.timeout(self._settings.timeout),
                 self._open_session().request(
                     request.method,
@@ -409,7 +403,7 @@ class Upstream:
             # A request that could not be sent says nothing about the host.
             if not isinstance(failure, RejectedError):
                 breaker.record_failure()
-            # aiohttp keeps it with what was received, to which its traceback leads: only a full collection frees such a cycle.
+            # aiohttp keeps the error, whose traceback refers to the answer: only a full collection would free that cycle.
             error.__traceback__ = error.__context__ = error.__cause__ = None
             try:
                 raise failure from None
@@ -425,11 +419,11 @@ class Upstream:
             timeout = self._settings.timeout
             self._session = aiohttp.ClientSession(
                 connector=self._made_connector(timeout),
-                # Not rounded up, so that the time for the connection is over before that for all of it.
+                # Not rounded up, so that the connection times out before the request does.
                 timeout=aiohttp.ClientTimeout(None, CONNECT_SHARE * timeout, ceil_threshold=math.inf),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=(sent_once,),
-                # IAM answers with its token in a header; one of 9 KiB is in the service's own sample.
+                # IAM sends its token in a header; the one in its documentation has 9 KiB.
                 max_field_size=HEADER_LIMIT,
                 headers={"User-Agent": "hpc-exporter", "Accept": "application/json"},
             )
@@ -448,9 +442,9 @@ class Upstream:
 
 
 class FirstAnswer(ResponseHandler):
-    """Reads an error that a server sends twice, and closes the connection after, as one answer.
+    """Drops the second copy of an error that a server sends twice before it closes the connection.
 
-    slurmrestd of Slurm 26.05 does that: without the second one aiohttp reads it, with it nothing is left of the first.
+    slurmrestd of Slurm 26.05 does that, and aiohttp would read neither copy.
     """
 
     def data_received(self, data: bytes) -> None:
@@ -462,9 +456,9 @@ class FirstAnswer(ResponseHandler):
 
 @lru_cache(maxsize=32_768)
 def parsed(url: str) -> yarl.URL:
-    """Return the URL as it is, percent-encoding included; RejectedError if it is none of HTTP.
+    """Return the URL with its percent-encoding unchanged. Raises RejectedError if it is not one of HTTP.
 
-    Cached, because every target asks for its URL again and again: 3 us of a poll, for 1 KiB of memory a target.
+    Cached: it would take 3 us of every poll, and takes 1 KiB of memory a target.
     """
     try:
         result = yarl.URL(url, encoded=True)
@@ -480,7 +474,7 @@ def parsed(url: str) -> yarl.URL:
 
 
 def host_of(url: yarl.URL) -> str:
-    """Host and port of a URL, as people write it; nothing of a user's name and password in it."""
+    """Return host and port of a URL, without a user's name and password."""
     return url.host_port_subcomponent or ""
 
 
@@ -502,10 +496,10 @@ async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asy
 
     The rest of a long one is read under a lock: sixteen answers of 64 MiB at a time would take 1 GiB.
     """
-    body = bytearray()  # a list of its parts would leave holes in the heap
+    body = bytearray()  # a list of its parts would fragment the heap
     locked = False
     try:
-        # Nearly always it came in one piece together with its end, and there is no further one to wait for.
+        # Nearly always all of it has arrived in one piece.
         while not answer.content.at_eof():
             body += await answer.content.readany()
             if len(body) > limit:
@@ -514,7 +508,7 @@ async def read_limited(answer: aiohttp.ClientResponse, limit: int, one_long: asy
                 locked = await one_long.acquire()
         return bytes(body)
     finally:
-        # Errors of aiohttp are part of cycles, and hold it by their tracebacks: until a collection that hardly ever takes place.
+        # Tracebacks of aiohttp's errors, which are part of cycles, would keep it until the next full collection.
         body.clear()
         if locked:
             one_long.release()

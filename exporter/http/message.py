@@ -1,4 +1,4 @@
-"""Requests and answers: JSON in UTF-8, pauses, differences of clocks, and excerpts for messages."""
+"""Requests and answers: bodies as JSON in UTF-8, Retry-After, clock skew, and excerpts for messages."""
 
 import email.utils
 import html
@@ -17,14 +17,14 @@ from exporter.text import Text, on_one_line
 MESSAGE_LIMIT = 200
 # Bytes of a body that are looked at for its excerpt: a page in HTML begins with its styles.
 EXCERPT_LIMIT = 4096
-# The characters, white space folded, that secrets are taken out of before all but the first ones are cut off.
+# Characters, white space folded, that are redacted before a text is cut to MESSAGE_LIMIT.
 LONGEST_MESSAGE: Final = 4 * MESSAGE_LIMIT
 WORD: Final = re.compile(rf"[^\s\x00-\x1f\x7f-\x9f]{{1,{LONGEST_MESSAGE}}}")
 # A mobile number of China, as messages of a platform may name its users.
 PHONE: Final = re.compile(r"(?<![0-9A-Za-z_.+-])(?:\+?86[ -]?)?1[3-9][0-9]{9}(?![0-9A-Za-z_])")
 FIRST_VISIBLE: Final = re.compile(rb"[^\s\x00]")
 EMPTY: Final = Text("an empty body", "响应体为空")
-# The least difference of clocks that is worth a warning, in seconds. Below it are slow answers and clocks that are good enough.
+# Seconds of clock skew from which on there is a warning. Less may be a slow answer, and does no harm.
 ALARMING_SKEW = 60.0
 # The Date header has whole seconds, and the answer was some time on its way.
 DATE_RESOLUTION = 2.0
@@ -47,7 +47,7 @@ _NOT_A_NUMBER: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|(-?\b(?:NaN|Infinity)\b)
 
 _SECONDS = re.compile(r"([0-9]+)(?:\.[0-9]*)?")
 _WEEKDAY = re.compile(r"(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?", re.IGNORECASE)
-# No upstream means a pause of more digits than this, and reading endless text would take long.
+# A pause of more digits is a mistake, and parsing endless text would take long.
 _MOST_DIGITS = 9
 _MOST_VALUES = 20
 # Beside a shorter one, a pause longer than this (in seconds) is a mistake.
@@ -64,7 +64,7 @@ class Request(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     data: bytes | None = None
-    # A call that changes something is never repeated by itself: its answer may be lost after it worked.
+    # False for a call that changes something: it may have succeeded although its answer was lost.
     repeatable: bool = True
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A whole answer; `received` is the unix time at which it was there."""
+    """A complete answer; `received` is the Unix time at which it had arrived."""
 
     status: int
     body: bytes
@@ -88,10 +88,10 @@ def readable(response: Response) -> Response:
 
 
 def utf8_json(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """`body` in UTF-8 without a byte order mark and without half a character; the very same if it is so already.
+    """Return `body` in UTF-8 without byte order mark and lone surrogates; the same object if nothing had to change.
 
-    One name that was cut or is in another encoding must not cost the whole answer: what cannot be read of a text
-    becomes U+FFFD.
+    One name that was truncated or is in another encoding must not make the whole answer unreadable: undecodable parts
+    become U+FFFD.
     """
     if not body.isascii() or b"\0" in body[:4]:
         body = _transcoded(body, headers.get("Content-Type", ""))
@@ -102,7 +102,7 @@ def utf8_json(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def without_nan(body: bytes) -> bytes:
-    """`body` with null in the place of NaN and Infinity, which are no JSON."""
+    """Return `body` with null for NaN and Infinity, which are no JSON."""
     return _NOT_A_NUMBER.sub(lambda found: b"null" if found[1] else found[0], body)
 
 
@@ -122,9 +122,9 @@ def _transcoded(body: bytes, content_type: str) -> bytes:
 
 
 def _guessed(body: bytes) -> str:
-    """Text of a body that does not say how it is encoded, or says it wrongly.
+    """Return the text of a body whose encoding is not declared, or declared wrongly.
 
-    UTF-8 with a broken character here and there has more whole ones; of text in GBK hardly anything is UTF-8.
+    UTF-8 with a broken character here and there has more intact ones; hardly any GBK text is valid UTF-8.
     """
     text = body.decode(errors="replace")
     broken = text.count("\ufffd")
@@ -191,7 +191,7 @@ def clock_skew(response: Response) -> float | None:
 
 
 def describe_skew(skew: float) -> Text:
-    """Return the words for a clock that is off."""
+    """Return the message about a clock that is off by `skew` seconds."""
     en, zh = ("ahead of", "快") if skew > 0 else ("behind", "慢")
     return Text(
         f"this machine's clock is {abs(skew):.0f} s {en} the server's, and signatures need the right time: set it",
@@ -214,10 +214,7 @@ def text_of_page(page: str) -> str:
 
 
 def http_error(status: int, body: bytes) -> Text:
-    """Return the words for an HTTP status whose body is none of the API's.
-
-    Pages in HTML repeat the status as their title.
-    """
+    """Return the message for an HTTP status whose body is not the API's; pages in HTML repeat the status."""
     said = one_line(excerpt(body).removeprefix(str(status)))
     if said in ("", EMPTY.en):
         return Text(f"HTTP {status}: {EMPTY.en}", f"HTTP {status}，{EMPTY.zh}")
@@ -225,10 +222,7 @@ def http_error(status: int, body: bytes) -> Text:
 
 
 def one_line(text: str) -> str:
-    """Printable text of bounded length, white space folded, without secrets and telephone numbers.
-
-    Afterwards one may be cut in the middle.
-    """
+    """Return printable text of bounded length, white space folded. Secrets and phone numbers are redacted before it is cut."""
     words, size = list[str](), 0
     for match in WORD.finditer(text):
         words.append(match[0])

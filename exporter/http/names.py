@@ -24,8 +24,7 @@ _calls: WeakKeyDictionary[asyncio.AbstractEventLoop, BlockingCalls] = WeakKeyDic
 async def look_up(host: str, port: int, family: int, seconds: float) -> list[AddressInfo]:
     """Return the addresses of `host` as ``socket.getaddrinfo`` does, the host of each in numeric form.
 
-    Raises what ``getaddrinfo`` raises (OSError, UnicodeError), and OSError with ETIMEDOUT where it takes longer than so
-    many `seconds`.
+    Raises the errors of ``getaddrinfo`` (OSError, UnicodeError), and OSError with ETIMEDOUT after `seconds`.
     """
     calls = _calls.setdefault(asyncio.get_running_loop(), BlockingCalls())
     try:

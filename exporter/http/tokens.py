@@ -25,14 +25,14 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# Of what remains of a token's life when it is obtained, the part after which it is renewed.
+# Share of a token's lifetime after which it is renewed.
 RENEW_EARLIEST, RENEW_LATEST = 0.6, 0.8
 FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 600.0
 # A login that fails for a transient reason is tried again sooner than one that is rejected.
 LONGEST_TRANSIENT_BACKOFF = 60.0
-# A token that is rejected within this many seconds of being obtained was ended by something else than its age.
+# A token that is rejected within this many seconds of being obtained did not expire: something invalidated it.
 EARLY = 60.0
-# This many in a row may be a coincidence.
+# As many early rejections in a row may be a coincidence.
 EARLY_IN_A_ROW = 3
 
 
@@ -49,7 +49,7 @@ class Issued:
 
 
 class Login(Protocol):
-    """The login of a vendor. The tokens are by scope; text in the place of a token says why there is none."""
+    """The login of a vendor. Tokens are by scope; a Text in the place of a token says why there is none."""
 
     @property
     def origin(self) -> str:
@@ -65,13 +65,13 @@ class Login(Protocol):
         ...
 
     def missing(self, scope: str, known: Mapping[str, Issued | Text]) -> Text:
-        """Return the words for a scope that an answer with the `known` ones does not have."""
+        """Return the message for a scope that is missing in an answer with the `known` ones."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A way from a token to the next one without a login."""
+    """A request that exchanges a token for the next one, without a login."""
 
     upstream: Upstream
     request: Callable[[str], Request]
@@ -116,7 +116,7 @@ class Backoff:
 class Held:
     """A token in use, with monotonic times: `renew_at` and `expires_at` are infinite where its expiry is unknown.
 
-    `serial` tells it from its predecessors, `again` says that a login gave the same one as before.
+    `serial` tells it from its predecessors; `again`: the login gave the same token as before.
     """
 
     serial: int
@@ -131,12 +131,12 @@ class Held:
         return self.issued.value
 
     def renewal_failed(self, now: float) -> Self:
-        """Not tried again at every poll: what is left of the life is divided once more."""
+        """Return it with the next attempt after a quarter of the remaining lifetime, not at every poll."""
         return replace(self, renew_at=now + (self.expires_at - now) / 4)
 
 
 class Slot:
-    """The token of one scope. `backoff` is that after logins which gave no token for it."""
+    """The token of one scope. `backoff` follows logins that gave no token for it."""
 
     def __init__(self, clock: Clock) -> None:
         self.backoff = Backoff(clock)
@@ -181,10 +181,7 @@ class TokenCache:
         return self.login.origin
 
     def credential_changed(self) -> None:
-        """End all pauses, and wait no longer for a login under way.
-
-        The old credential says nothing about the new one.
-        """
+        """Reset all backoffs and abandon a login under way: failures of the old credential say nothing about the new one."""
         self._credentials += 1
         self._under_way = None
         self._backoff.reset()
@@ -203,19 +200,19 @@ class TokenCache:
 
     @property
     def logged_in_lately(self) -> bool:
-        """Whether another login would hardly tell anything new."""
+        """Whether the last login is so recent that another one would hardly give another result."""
         return self.clock.monotonic() < self._logged_in_at + NEGATIVE_CACHE_TTL
 
     async def log_in(self, upstream: Upstream, on_failure: Callable[[], None], *, rejected_early: bool = False) -> None:
-        """Log in, or wait for the login under way, which goes on while a caller is left.
+        """Log in, or wait for the login under way, which is cancelled when no caller waits any more.
 
-        `rejected_early` says that it is for a token that did not live long: where that goes on, logins become rare.
-        Raises PollError: that of the login, after calling `on_failure`, or the last one again during a backoff.
+        `rejected_early`: the token to replace was rejected soon after it was obtained; if that continues, logins become
+        rare. Raises PollError: that of the login, after calling `on_failure`, or the last one again during a backoff.
         """
         credential, seen, mine = self._credentials, self.logins, self._under_way is None
         if self._under_way is None:
             self._backoff.raise_if_active()
-            self._give_way(rejected_early)
+            self._throttle_logins(rejected_early)
             self._under_way = asyncio.create_task(self._log_in(upstream, on_failure), name="login")
             self._under_way.add_done_callback(self._log_in_done)
             self._waiting = 0
@@ -234,7 +231,7 @@ class TokenCache:
             try:
                 task.result()
             except ClosedUpstreamError:
-                # That of a source which a reload took away; the caller's may be open.
+                # The login used the connection of a source that a reload removed; the caller's may be open.
                 if mine:
                     raise
             else:
@@ -246,7 +243,7 @@ class TokenCache:
         if self._under_way is task:
             self._under_way = None
         if not task.cancelled():
-            # Every caller may be gone: then nothing else retrieves it.
+            # If every caller is gone, nothing else retrieves the exception.
             task.exception()
 
     async def _log_in(self, upstream: Upstream, on_failure: Callable[[], None]) -> None:
@@ -274,11 +271,11 @@ class TokenCache:
         for scope in self._slots.keys() | answer.keys():
             self._fill(scope)
 
-    def _give_way(self, rejected_early: bool) -> None:
-        """Log in less often the longer tokens are rejected early. Raises AuthenticationError during that backoff.
+    def _throttle_logins(self, rejected_early: bool) -> None:
+        """Back off from logins while tokens keep being rejected early. Raises AuthenticationError during that backoff.
 
-        Whether a login ends the tokens of earlier ones is not documented. If it does, two exporters with one account
-        end each other's tokens at every poll, and neither must answer with a login at every poll.
+        Whether a login invalidates the tokens of earlier ones is not documented. If it does, two exporters with one
+        account invalidate each other's tokens, and must not log in at every poll.
         """
         self._early = self._early + 1 if rejected_early else 0
         if self._early <= EARLY_IN_A_ROW:
@@ -293,7 +290,7 @@ class TokenCache:
         self._contention.record_failure(AuthenticationError(text, culprit=self.origin))
 
     def _fill(self, scope: str) -> None:
-        """Take over what the last login gave for a scope."""
+        """Store the token that the last login gave for a scope, or back off if it gave none."""
         slot = self._slots.setdefault(scope, Slot(self.clock))
         issued = self._answer.get(scope)
         if not isinstance(issued, Issued):
@@ -305,16 +302,13 @@ class TokenCache:
         slot.backoff.reset()
 
     def problem(self, scope: str) -> AuthenticationError:
-        """Why the last login gave no token for a scope."""
+        """Return the error that says why the last login gave no token for a scope."""
         reason = self._answer.get(scope)
         text = reason if isinstance(reason, Text) else self.login.missing(scope, self._answer)
         return AuthenticationError(text, culprit=self.origin)
 
     def held(self, issued: Issued, *, again: bool = False) -> Held:
-        """Return a token that the server has just given: good, whatever it says of itself.
-
-        One that seems expired never expires.
-        """
+        """Return a token that was just obtained. One that seems to have expired already is taken as not expiring."""
         remember((issued.value,))
         seconds = math.inf if issued.expires is None else issued.expires + self._skew - self.clock.now()
         life = seconds if seconds > 0 else math.inf
@@ -324,10 +318,10 @@ class TokenCache:
         return Held(self._serial, issued, now, renew_at, now + life, again)
 
     def note_skew(self, skew: float | None) -> None:
-        """Remember how far our clock is ahead of the server's, in seconds; warn once where it is far."""
+        """Remember how far our clock is ahead of the server's, in seconds; warn once if it is far."""
         if skew is None:
             return
-        # Less may be nothing, and tokens can be short-lived.
+        # Less is within the resolution of the header, and tokens can be short-lived.
         self._skew = skew if abs(skew) >= DATE_RESOLUTION else 0.0
         alarming = abs(skew) >= ALARMING_SKEW
         if alarming and not self._skew_logged:
@@ -338,8 +332,8 @@ class TokenCache:
 class TokenSource:
     """The token of one scope of a login; a TokenProvider.
 
-    `source` and `user` are what its refreshes and its expiry are shown as; `user` None: the expiry is not shown.
-    Logins travel by `upstream`, renewals by the renewal's own.
+    `source` and `user` label the metrics of its refreshes and its expiry; `user` None: the expiry is not shown. Logins
+    are sent by `upstream`, renewals by the renewal's own.
     """
 
     def __init__(
@@ -361,7 +355,7 @@ class TokenSource:
         self._upstream = upstream
         self._observer = observer
         self._renewal = renewal
-        # The expiry that was shown last.
+        # The token whose expiry was shown last, and the logins counted then.
         self._serial = 0
         self._logins = 0
 
@@ -376,7 +370,7 @@ class TokenSource:
         return held.issued if held else Issued("")
 
     def show_expiry(self) -> None:
-        """Show the expiry of a token that the login gave before; that is no refresh."""
+        """Show the expiry of a token that an earlier login gave, without counting a refresh."""
         held = self._slot.held
         self._serial, self._logins = held.serial if held else 0, self._cache.logins
         self._show(held)
@@ -400,7 +394,7 @@ class TokenSource:
         return fresh if fresh != rejected else None
 
     def _look(self) -> Held | None:
-        """Return the token in use. Counts and shows what happened since the last look, whichever source caused it."""
+        """Return the token in use. Counts refreshes since the last call, whichever source caused them, and shows the expiry."""
         held = self._slot.held
         if held is not None and held.serial != self._serial:
             self._serial = held.serial
@@ -417,7 +411,7 @@ class TokenSource:
             self._observer.token_expiry(self._source, self._user, held.issued.expires if held else None)
 
     async def _log_in(self, *, rejected_early: bool = False) -> str:
-        """Return the token of a login that ends after this call."""
+        """Return the token of a new login, or of the one under way."""
         self._slot.backoff.raise_if_active()
         await self._cache.log_in(
             self._upstream,
@@ -430,10 +424,7 @@ class TokenSource:
         return held.value
 
     async def _renew(self, held: Held) -> str:
-        """Replace a token that will soon expire.
-
-        Other callers go on with the old one meanwhile, and all while it fails.
-        """
+        """Replace a token that will soon expire. Other callers use the old one meanwhile; all do if that fails."""
         slot = self._slot
         slot.renewing = True
         try:
@@ -449,7 +440,7 @@ class TokenSource:
         return (self._look() or held).value
 
     async def _next(self, held: Held) -> bool:
-        """Ask for the token that follows `held`; False where there is no such way, or it fails."""
+        """Exchange `held` for the next token, without a login; False if that is not possible or fails."""
         renewal = self._renewal
         if renewal is None:
             return False
@@ -466,10 +457,10 @@ class TokenSource:
 
 
 def with_skew(read: Callable[[Response], T]) -> Callable[[Response], tuple[T, float | None]]:
-    """Read an answer, and how far our clock is ahead of that of its server."""
+    """Return a reader that also returns how far our clock is ahead of the server's, in seconds."""
     return lambda response: (read(response), clock_skew(response))
 
 
 def sendable(token: str) -> bool:
-    """Whether a token arrives in a header as it was sent: printable ASCII only."""
+    """Whether a token can be sent in a header: printable ASCII only."""
     return bool(token) and token.isascii() and token.isprintable()

@@ -1,4 +1,4 @@
-"""Errors of an exchange: messages for exceptions of aiohttp and of the system, and for answers that are not taken."""
+"""PollErrors for exceptions of aiohttp and of the system, and for answers that are not accepted."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from exporter.errors import (
 )
 from exporter.text import Text, in_units
 
-# The part of a request's time in which there has to be a connection: less than all, so that the error says what did not come.
+# Share of the request timeout for the connection: less than all, so that the error says which of the two timed out.
 CONNECT_SHARE = 0.9
 # Exceptions of requests that did not reach the host, by the step that failed.
 UNREACHED: Final[Sequence[tuple[Reach, tuple[type[Exception], ...]]]] = (

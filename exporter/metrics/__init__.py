@@ -1,1 +1,1 @@
-"""Records to samples, samples to bytes: what ``/metrics`` says, and how it is ready before anyone asks."""
+"""Metric families, rendering of samples, and the exposition from which scrapes are answered."""

@@ -77,7 +77,7 @@ class Exposition:
             self._changed()
 
     def put(self, owner: Hashable, chunks: Chunks) -> None:
-        """Replace all that the owner has. Costs next to nothing where the lines are the same as before."""
+        """Replace all lines of an owner. Cheap if they are the same as before."""
         owned = self._owned.get(owner, frozenset())
         if owned != chunks.keys():
             for family in owned - chunks.keys():
@@ -87,7 +87,7 @@ class Exposition:
             self._set(family, owner, lines)
 
     def renew(self, owner: Hashable, family: Family, value: float) -> bool:
-        """Give the one line that the owner has in the family another value; False if it has no line there.
+        """Replace the value of the owner's only line in a family; False if it has no line there.
 
         The rest of the line is taken from itself: to render it again would take most of the time of an unchanged poll.
         """
@@ -100,11 +100,11 @@ class Exposition:
         return True
 
     def remove(self, owner: Hashable) -> None:
-        """Take away all that the owner has; nothing happens if it has nothing."""
+        """Remove all lines of an owner, if it has any."""
         self.put(owner, {})
 
     async def body(self, fmt: Format, compress: bool, own: bytes = b"") -> bytes:
-        """Return a complete document in the format, as it is or as gzip; the same object again if nothing changed.
+        """Return a complete document in a format, plain or gzip; the same object again if nothing changed.
 
         `own` is a document of further families in the same format (see `SelfMetrics.render`), appended to ours.
         """
@@ -163,9 +163,9 @@ class Exposition:
         return deflate.gzip_member(domain, end)
 
     async def _compress_for_all(self, fmt: Format) -> Piece:
-        """All families as one piece, as they are now or later.
+        """Return all families as one piece, not older than this call.
 
-        Scrapes that wait together share what the first of them makes, even if polls change something all the time.
+        Simultaneous scrapes share one compression, even if polls change lines all the time.
         """
         begun_before = self._begun
         async with self._working:
@@ -177,7 +177,7 @@ class Exposition:
             return latest
 
     async def _compress(self, fmt: Format) -> Piece:
-        """All families as one piece; those that did not change since they were last compressed are only copied."""
+        """Return all families as one piece; those that did not change since they were last compressed are only copied."""
         version = self._version
         present = self._present()
         pieces = {of_family: of_family.piece for of_family in present if of_family.piece is not None}

@@ -1,4 +1,4 @@
-"""Metric families: what a name means, in two languages, and the samples that carry its values."""
+"""Metric families, with help in two languages, and samples of them."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -42,7 +42,7 @@ class Family:
         """Return a sample with these label values. Raises ValueError where their number is not that of the labels."""
         if len(values) != len(self.labels):
             raise ValueError(f"{self.name} has the labels {', '.join(self.labels)}, not {len(values)} of them")
-        # A number of a type of its own becomes a plain one.
+        # + turns an instance of a subclass of int or float into a plain number.
         return Sample(self, tuple(map(str, values)), None if value is None else +value)
 
 

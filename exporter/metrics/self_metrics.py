@@ -236,10 +236,7 @@ _REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
 
 class SelfMetrics:
-    """The values of `FAMILIES`.
-
-    `source` is a region's or project's name, `collector` names the way of asking.
-    """
+    """The values of `FAMILIES`. `source` is a region's or project's name, `collector` that of a collector."""
 
     def __init__(self) -> None:
         # Of the process, not of the registry: prometheus-client has no finer switch.

@@ -29,13 +29,13 @@ class TargetKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A poll and the destination of its result.
+    """One thing to poll, and how its result is published.
 
     `interval` and `stale_after` are seconds. `poll` requests the upstream and raises PollError. `publish` shows the
-    result of `poll` and must not fail. Two targets of one key with different `identity` (another host, say) share no
-    data. An `optional` one says nothing of whether its source answers, as long as there are others.
-    Those with the same text in `together` and the same interval are polled at the same moments, so that they can share an
-    answer.
+    result of `poll` and must not fail. A target that replaces one of the same key keeps its data only if `identity` is
+    equal, too (the host, for example). `optional` targets do not decide whether their source answers, unless it has no
+    others. Targets with the same text in `together` and the same interval are polled at the same moments, so that they
+    can share an answer.
     """
 
     key: TargetKey
@@ -70,7 +70,7 @@ class TargetStatus:
     start: Callable[[], None] = lambda: None
     timer: Timer | None = None
     task: asyncio.Task[None] | None = None
-    # Its data is being replaced: what expires now would take the new one away as well.
+    # New data is being published: to expire the old data now would remove it as well.
     publishing: bool = False
 
     @property
@@ -258,7 +258,7 @@ Last = bool | Literal["untried"] | None
 
 
 class SourceHealth:
-    """The health of one source's targets, counted: not all of them have to be looked at after every poll."""
+    """Counts of one source's targets by health, so that not all have to be looked at after every poll."""
 
     def __init__(self) -> None:
         self._default, self._optional = Counter[Last](), Counter[Last]()

@@ -86,7 +86,7 @@ class Scheduler:
         # Polls in flight with their targets, including those that were removed or replaced meanwhile.
         self._polls: dict[asyncio.Task[None], Target] = {}
         self._stopped = False
-        # Stands for the latest change of targets.
+        # Identifies the latest call of `set_targets`.
         self._latest: object = None
 
     @property
@@ -115,7 +115,7 @@ class Scheduler:
                 return
 
     def update(self, targets: Iterable[Target]) -> None:
-        """Do the same without a pause."""
+        """As `set_targets`, without yielding to the event loop."""
         self._latest = None
         for _ in self._change_to(tuple(targets)):
             pass
@@ -221,7 +221,7 @@ class Scheduler:
         self._polls[task] = status.target
 
     def _begin_publishing(self, status: TargetStatus) -> bool:
-        """Mark that the result of a poll is shown next, if it is still wanted; whether it is."""
+        """Mark the target as publishing, unless it was removed meanwhile; return whether it was marked."""
         status.publishing = self._is_current(status)
         return status.publishing
 
@@ -281,7 +281,7 @@ class Scheduler:
 
 
 def same_data(old: Target, new: Target | None) -> bool:
-    """Whether what `old` yielded may still be shown under `new`."""
+    """Whether the data of `old` may still be shown for `new`."""
     return new is old or (new is not None and new.identity == old.identity)
 
 
@@ -315,12 +315,12 @@ def second_delay(key: TargetKey, interval: float) -> float:
 
 
 def time_to_phase(name: str, interval: float, now: float) -> float:
-    """Seconds from `now` to the next moment of the phase of `name`, which is the same for all that know the name."""
+    """Seconds from `now` to the next moment of the phase of `name`: the same for all targets with that name."""
     return (phase_of(name) * interval - now) % interval
 
 
 def phase_of(name: str) -> float:
-    """Return the part of an interval, from 0 to 1, that is a name's own."""
+    """Return the phase of a name within an interval, from 0 to 1."""
     return zlib.crc32(name.encode()) / 2**32
 
 

@@ -1,4 +1,4 @@
-"""Families of collectors that tell how large queues are. `scheduler_id` is empty where a cluster has one scheduler."""
+"""Families for the capacity of queues. `scheduler_id` is empty where a cluster has one scheduler."""
 
 from typing import Final
 

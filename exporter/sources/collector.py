@@ -1,9 +1,9 @@
-"""Collectors: each asks one endpoint in one way, and is declared in one file of a vendor's package.
+"""Collectors: each requests one endpoint in one way, and is declared in one file of a vendor's package.
 
-A collector says what it asks, for each of what, what a row of the answer looks like, and which families come of it. The
-values of ``collect``, targets and their labels, shards, lenient decoding, rendering, the rows of ``once`` and ``check
---online``, the names on the status page, the references and the JSON Schema are derived from that declaration.
-docs/adding-a-collector.md shows a whole one.
+The declaration names the endpoint, the unit that it is requested for, the fields of a row, and the families. The values
+of ``collect``, targets and their labels, shards, lenient decoding, rendering, the rows of ``once`` and ``check
+--online``, the names on the status page, the references and the JSON Schema are derived from it.
+docs/adding-a-collector.md shows a complete one.
 """
 
 import importlib
@@ -28,20 +28,20 @@ from exporter.sources.values import MAY_BE_UNKNOWN, UNREADABLE, lenient
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
 
-# Answers of an optional endpoint that a region does not have.
+# HTTP statuses of an optional endpoint that a region does not have.
 NOT_THERE: Final = (404, 405)
-# Where a collector knows nothing better for a token that may not make the request.
+# Default advice for a token without the permission.
 ADVICE: Final = "ask the region's support to let the token's owner use this interface"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The subject of one target of a collector.
+    """The unit that one target of a collector is polled for: a region, a user, a member.
 
-    `source` is the name of the region or project and `target` the label of that name; `place` is FILE:LINE:COL in the
-    configuration. `user`, `group` and `group_id` are empty where the collector is not for each of these. `params` fill
-    the ``{names}`` of the collector's path. `configured` is the target as the configuration names it, where that
-    differs.
+    `source` is the name of the region or project, `target` the value of the label of that name, and `place` is
+    FILE:LINE:COL in the configuration. `user`, `group` and `group_id` are empty for other units. `params` fill the
+    ``{names}`` in the collector's path. `configured` is the target as the configuration names it, if that differs;
+    `section` the part of the configuration, if the collector needs more of it.
     """
 
     source: str
@@ -57,12 +57,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Per:
-    """For each of what a collector is asked: a region, a user, a member, a queue.
+    """The unit for which a collector is requested: each region, user, member or queue, for example.
 
-    `section` is the key of the configuration whose entries have such collectors; `subjects` yields what one of these
-    entries (and, where its users are left out, the owner of its token) names. `up` is the family that says whether all
-    targets of such an entry work. `order` is that in which they are listed and polled, and `key` the key of such an
-    entry that names them, empty for the entry itself.
+    `section` is the key of the configuration whose entries have such collectors. `subjects` yields the subjects of an
+    entry; its second argument is the owner of the entry's token, for an entry without users. `up` is the family that
+    says whether an entry answers. Collectors are listed and polled by `order`. `key` is the key in an entry that names
+    the subjects, empty for the entry itself.
     """
 
     section: str
@@ -71,14 +71,14 @@ class Per:
     key: str
     text: Text
     subjects: Callable[[Any, str], Iterable[Subject]]
-    # Whether all but one of the users need tokens of their own, since the answer says nothing of whose it is.
+    # Whether all users but one need a token of their own, because the answer does not say whose jobs it lists.
     own_tokens: bool = False
-    # Whether it is requested of the platform, with the token of an account that the entry names.
+    # Whether it is requested from the platform, with the token of the entry's account.
     needs_account: bool = False
 
 
 def itself(entry: Any, _owner: str) -> Iterator[Subject]:
-    """Yield a part of the configuration as the only subject that it names."""
+    """Yield an entry of the configuration as its only subject."""
     yield Subject(entry.name, "", entry.place)
 
 
@@ -88,7 +88,7 @@ def label_part(text: str) -> str:
 
 
 class Rows(Generic[R]):
-    """The rows of an answer that could be read; `rejected` counts the others, `odd` single values that cannot be read."""
+    """The readable rows of an answer; `rejected` counts the others, `odd` single values that cannot be read."""
 
     def __init__(self, rows: list[R], rejected: int = 0, odd: int = 0) -> None:
         self._rows = rows
@@ -128,9 +128,9 @@ class Polling(Protocol):
 class Collector:
     """A declared collector.
 
-    `start` makes the polling of one target of a region or project. One that is not on by `default` is optional. `advice`
-    is for a token that may not make the request; it may name the ``{user}``, the ``{group_id}`` and the ``{place}`` of
-    the subject. `once` is how the command of that name shows what was found; None: by the values of the families.
+    `start` makes the polling of one target of a region or project. A collector that is not on by `default` is optional.
+    `advice` is for a token without the permission; it may name the ``{user}``, the ``{group_id}`` and the ``{place}`` of
+    the subject. `once` says how the command of that name shows the results; None: as the values of the families.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Collector:
     advice: str = ADVICE
     # Whether it lists jobs of members, which the tracker follows from poll to poll and `jobs list` shows.
     lists_jobs: bool = False
-    # Whether it tells the tracker how and when jobs ended, in a history: starts and ends then wait for their rows.
+    # Whether it reads a history of ended jobs: the tracker then waits for its rows before it counts starts and ends.
     tells_ends: bool = False
     once: Once | None = None
 
@@ -162,7 +162,7 @@ class Collector:
         return TargetKey(subject.source, self.name, subject.target)
 
     def configured_key(self, subject: Subject) -> TargetKey:
-        """Return the key by which shards share targets: it stays while the owner of a token turns out to be another."""
+        """Return the key that assigns the target to a shard: it does not change with the owner of a token."""
         target = subject.target if subject.configured is None else subject.configured
         return TargetKey(subject.source, self.name, target)
 
@@ -182,8 +182,8 @@ def register(collector: Collector) -> Collector:
 def registry() -> Mapping[str, Collector]:
     """All collectors by name: those on by default first, then in the order of their names.
 
-    Imports each module of each vendor's package, so that a collector is there as soon as its file is. Those whose names
-    begin with an underscore declare none, and only the command that needs one may load it.
+    Imports each module of each vendor's package, so that a new collector needs no more than its file. Modules whose
+    names begin with an underscore declare none, and only the command that needs one may import it.
     """
     package = importlib.import_module("exporter.sources")
     for vendor in pkgutil.iter_modules(package.__path__, "exporter.sources."):
@@ -212,9 +212,9 @@ def collected_by_default(section: str) -> tuple[str, ...]:
 def subjects_of(
     section: str, entry: Any, owner: str = "", *, every: bool = False
 ) -> Iterator[tuple[Collector, Subject]]:
-    """All targets that an entry of a section of the configuration has: what its `collect` names, for each subject.
+    """Yield the collectors in the `collect` of an entry of the configuration, each with each of its subjects.
 
-    With `every`, those of each collector, whether `collect` names it or not.
+    `every`: all collectors of the section, whether `collect` names them or not.
     """
     for each in collectors_of(section):
         if every or each.name in entry.collect:
@@ -243,7 +243,7 @@ class RowSource(Protocol):
         ...
 
     def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
-        """Let the target show this from now on."""
+        """Replace the samples of the target."""
         ...
 
 
@@ -268,8 +268,8 @@ def collector(
     The annotation of its parameter `rows` says what a row is, as ``Rows[Row]`` with a msgspec struct `Row`. Numbers may
     come as text; for ids and names in any form there are the types `Id` and `Name` of `exporter.sources.values`. A
     field that cannot be read takes its default, or rejects its row where it has none. A collector that is not on by
-    `default` is optional: regions without its endpoint are normal. `polling` is the class of its polls where one
-    request does not do.
+    `default` is optional: regions without its endpoint are normal. `polling` is the class of its polls where they take
+    more than one request.
     """
 
     def declare(generate: Generate[R]) -> Generate[R]:
@@ -331,9 +331,9 @@ class RowPolling(Generic[R]):
 
 
 def undisputed(answers: Iterable[tuple[Iterable[Sample], Rows[Any]]]) -> tuple[Sample, ...]:
-    """Return the samples of rows with a known value.
+    """Return the samples with a known value, in a fixed order.
 
-    Where several claim the same labels with other values, nothing says which is right, and it counts as a rejected row.
+    Samples with the same labels and different values are left out and counted as rejected: it is unknown which is right.
     """
     found: dict[tuple[Family, tuple[str, ...]], Sample] = {}
     disputed = set[Sample]()
@@ -350,7 +350,7 @@ def undisputed(answers: Iterable[tuple[Iterable[Sample], Rows[Any]]]) -> tuple[S
 
 
 def opened(open_envelope: Callable[[Response], msgspec.Raw], collector: Collector, response: Response) -> msgspec.Raw:
-    """Return the data of the answer to a collector; a success is one whatever its HTTP status.
+    """Return the data of the answer to a collector. The envelope decides whether it is a success, not the HTTP status.
 
     Raises PollError; NotThereError where the collector is optional and the region does not have the endpoint.
     """
@@ -376,7 +376,7 @@ async def get_unless_shown(
     known = shown()
     found = await endpoint.get(lambda response: None if hash(response.body) == known else read(response))
     if found is None and shown() != known:
-        # It got too old to be shown while it was requested again.
+        # The answer that was shown has expired during the request.
         return await endpoint.get(read)
     return found
 
@@ -402,7 +402,7 @@ def read_rows(data: msgspec.Raw, row: type[R]) -> Rows[R]:
 def read_each(data: msgspec.Raw, rows: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> tuple[list[T], int]:
     """Return the rows of ``data`` that can be read, and the number of those for which `read` raises RecordError.
 
-    Raises DecodeError where that are all.
+    Raises DecodeError if these are all.
     """
     found = readable(rows, read)
     rejected = len(rows) - len(found)
@@ -427,7 +427,7 @@ ONE_GO_LIMIT: Final = 256 * 1024
 
 
 def in_one_go(data: msgspec.Raw, read: Callable[[bytes], T]) -> T | None:
-    """Return all rows, if there are not too many and nothing about them is odd."""
+    """Return all rows, read in one call; None if there are too many, or any is malformed."""
     body = bytes(data)
     if len(body) > ONE_GO_LIMIT:
         return None
@@ -438,7 +438,7 @@ def in_one_go(data: msgspec.Raw, read: Callable[[bytes], T]) -> T | None:
 
 
 def raise_if_all_rejected(read: Sized, rejected: int, data: msgspec.Raw) -> None:
-    """Raise DecodeError for a list of which no row can be used: it says nothing, not that there is nothing."""
+    """Raise DecodeError for a list of which no row can be read: its content is unknown, not empty."""
     if rejected and not read:
         said = excerpt(bytes(data))
         raise DecodeError(
@@ -454,7 +454,7 @@ LISTS: Final = ("list", "records", "rows", "items")
 
 
 def raw_rows(data: msgspec.Raw) -> list[msgspec.Raw]:
-    """Each row as it came, in a list, an object that holds one, or on its own. Raises DecodeError for anything else."""
+    """Return the rows of a list, of an object that holds one, or a single row. Raises DecodeError for anything else."""
     if not bytes(data).lstrip().startswith(b"{"):
         return list_of(data)
     held = fields_of(data)
@@ -488,7 +488,7 @@ def read_row(raw: msgspec.Raw, row: type[R]) -> R:
 
 
 def read_row_and_flaws(raw: msgspec.Raw, row: type[R]) -> tuple[R, int]:
-    """As `read_row`, with the number of fields that could not be read; a count may be said to be unknown."""
+    """As `read_row`, with the number of fields that could not be read; an amount sent as "--", for example, is none."""
     try:
         decoded: R = _decoded(raw, row)
     except UNREADABLE:
@@ -521,7 +521,7 @@ def read_row_and_flaws(raw: msgspec.Raw, row: type[R]) -> tuple[R, int]:
 
 @cache
 def _fields_of(row: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """Return the fields of a row. To find them takes longer than to read a row."""
+    """Return the fields of a row. Cached: finding them takes longer than reading a row."""
     return msgspec.structs.fields(row)
 
 

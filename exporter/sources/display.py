@@ -1,6 +1,6 @@
-"""All that is shown of targets: samples for Prometheus, the numbers for people beside them, and how the polls go.
+"""Everything that is shown of targets: samples for Prometheus, figures for people, and the health of polls.
 
-A number is None where it is unknown, and so is a sum of which a part is: unknown is never zero.
+A number is None where it is unknown, and so is a sum of which a part is unknown: unknown is never zero.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ Q = TypeVar("Q", str, tuple[str, str])
 
 
 class Counts(NamedTuple):
-    """Jobs by state; whatever is none of the first four is other."""
+    """Jobs by state; all further states count as `other`."""
 
     running: Number = 0
     queued: Number = 0
@@ -245,7 +245,7 @@ class Display:
         self._tracked = tracked
         self._exporter_metrics = exporter_metrics
         self._answers: dict[TargetKey, int | None] = {}
-        # Only those of targets that list jobs.
+        # The members that each target lists, by their keys; only of targets that list jobs.
         self._parts: dict[TargetKey, frozenset[TargetKey]] = {}
 
     def answer(self, key: TargetKey) -> int | None:
@@ -260,9 +260,9 @@ class Display:
         answer: int | None = None,
         parts: frozenset[TargetKey] = frozenset(),
     ) -> None:
-        """Let the target show this from now on; `answer` is the fingerprint of where it comes from.
+        """Replace the data of the target; `answer` is the fingerprint of the answer that it comes from.
 
-        `parts` are the keys of what it is made of, by which jobs are followed and have series of their own.
+        `parts` are the keys of the members that it lists, under which jobs are followed and have series of their own.
         """
         self.exposition.put(key, chunks)
         for part in self._parts.pop(key, frozenset()) - parts:
@@ -274,7 +274,7 @@ class Display:
         self._answers[key] = answer
 
     def exclude(self, names: Iterable[str]) -> None:
-        """Show no metric families of these names from now on, and all others."""
+        """Hide the metric families of these names, and show all others."""
         self.exposition.exclude(names)
         self._own.exclude(names)
 

@@ -1,4 +1,4 @@
-"""Listings of jobs, of any collector: their families, their rendering, and the display of a target's listings.
+"""Job listings of all collectors: families, rendering, and the publication of a target's listings.
 
 An amount that the upstream did not send gives no sample, because unknown is never zero. States and jobs are written in
 a fixed order, so that an unchanged answer gives unchanged bytes whatever order it came in.
@@ -365,11 +365,11 @@ class ListedJobs:
 
 
 class SchedulerNames:
-    """The ids of jobs in a region whose schedulers may give the same one to two jobs of a user.
+    """Tells apart jobs of one user that have the same id at two schedulers of a region.
 
-    The job that was there first keeps the plain id, the other one has that of its scheduler behind it for as long as it is
-    listed, also after a restart: what the tracker follows is asked for where there are several schedulers. Without a
-    tracker the last listing decides.
+    The job that was seen first keeps the plain id. The other one has its scheduler's id appended for as long as it is
+    listed, also after a restart: with several schedulers, the tracker is asked which jobs it follows. Without a tracker
+    the last listing decides.
     """
 
     def __init__(self, context: Context, source: str) -> None:
@@ -390,7 +390,7 @@ class SchedulerNames:
         return known
 
     def in_order(self, schedulers: Collection[str]) -> list[str]:
-        """Return schedulers whose jobs are `known`, those first that were there first."""
+        """Return the schedulers, which are `known`, in the order in which they were first seen."""
         return [each for each in self._seen or () if each in schedulers]
 
     def remember(self, listings: Iterable[tuple[MemberKey, JobListing]]) -> None:
@@ -404,9 +404,9 @@ class SchedulerNames:
 
 
 def joined_listing(found: Mapping[str, JobListing], known: Mapping[str, str]) -> JobListing:
-    """Return the jobs of one user at several schedulers, by the schedulers' ids; `known` are those of jobs by their ids before.
+    """Join the listings of one user, by scheduler; `known` are the schedulers of the jobs known so far, by job id.
 
-    Of two jobs that are new, the one of the scheduler that comes first has the plain id.
+    Of two new jobs with the same id, that of the first scheduler has the plain id.
     """
     jobs: dict[str, Job] = {}
     for scheduler, listing in found.items():

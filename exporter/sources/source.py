@@ -1,4 +1,4 @@
-"""Sources: the configured regions, clusters, projects and accounts at work, of any vendor; and what all of them share."""
+"""Sources: configured regions, clusters, projects and accounts of all vendors; and the context that they share."""
 
 import asyncio
 import ssl
@@ -25,8 +25,8 @@ from exporter.sources.tracked import Tracked
 
 log = structlog.get_logger()
 
-# An upstream that spells its states differently all the time must not fill the log.
-UNKNOWN_WORDS_TOLD: Final = 50
+# Unknown states that are logged of a source: one with ever new spellings must not fill the log.
+UNKNOWN_WORDS_LOGGED: Final = 50
 
 
 class Context:
@@ -38,13 +38,13 @@ class Context:
         self.own = SelfMetrics()
         self.tracked = Tracked(exposition, self.own)
         self.display = Display(self.own, exposition, self.tracked, exporter_metrics=exporter_metrics)
-        # That of times which an upstream sends without one.
+        # Of times that an upstream sends without a time zone.
         self.zone: tzinfo = Tracking().time_zone
-        # Seconds for which a history of ended jobs is made up for after a time without polls.
+        # How far back, in seconds, the history of ended jobs is read after a time without polls.
         self.history_window: float = Tracking().history_window
         # Spellings of unknown states that were logged, by source: a reload does not repeat them.
-        self.unknown_words_told: defaultdict[str, set[str]] = defaultdict(set)
-        # To be called when a source has other targets than before without a reload.
+        self.unknown_words_logged: defaultdict[str, set[str]] = defaultdict(set)
+        # Called when the targets of a source change without a reload.
         self.targets_changed: Callable[[], None] = lambda: None
 
     def count_flaws(self, key: TargetKey, answer: Answer) -> None:
@@ -53,10 +53,10 @@ class Context:
         self.own.unknown_states(key.source, key.collector, answer.unknown_states)
         if not answer.unknown_states:
             return
-        told = self.unknown_words_told[key.source]
+        logged = self.unknown_words_logged[key.source]
         for word in answer.unknown_words:
-            if word not in told and len(told) < UNKNOWN_WORDS_TOLD:
-                told.add(word)
+            if word not in logged and len(logged) < UNKNOWN_WORDS_LOGGED:
+                logged.add(word)
                 log.warning(
                     "an unknown state is shown as unknown and holds no resources; please report it",
                     source=key.source,
@@ -66,31 +66,31 @@ class Context:
 
 
 class Notice:
-    """Something about a source that is logged as a warning when it begins, and as `over` when it is over."""
+    """A condition of a source: logged as the warning `event` when it begins, and as `over` when it ends."""
 
     def __init__(self, event: str, over: str = "", **about: str) -> None:
         """`about` is logged with both."""
         self._event = event
         self._over = over
         self._about = about
-        self._told = False
+        self._active = False
 
-    def tell(self, case: bool, **facts: object) -> None:
-        """Log whether it is so, unless that was logged last; `facts` go with the warning."""
-        if case and not self._told:
+    def update(self, active: bool, **facts: object) -> None:
+        """Log a change of the condition; `facts` are added to the warning."""
+        if active and not self._active:
             log.warning(self._event, **self._about, **facts)
-        elif self._told and not case and self._over:
+        elif self._active and not active and self._over:
             log.info(self._over, **self._about)
-        self._told = case
+        self._active = active
 
 
 class Source(ABC):
-    """A configured region, cluster, project or account at work. Making one has no effect yet.
+    """A configured region, cluster, project or account: its connections, tokens and targets. Making one has no effect yet.
 
-    Each vendor's class says how it is requested; those with declared collectors are an `exporter.sources.collector.RowSource`.
+    Each vendor has a class of its own; those with declared collectors are an `exporter.sources.collector.RowSource`.
     """
 
-    # The word for it: scnet, slurm, octopus or account.
+    # Its kind in the status: scnet, slurm, octopus or account.
     kind: ClassVar[str]
     # The family that says whether it answers.
     up_family: ClassVar[Family]
@@ -109,7 +109,7 @@ class Source(ABC):
     ) -> None:
         """`section` is its part of the configuration, `slots` limits the requests in flight of the whole process.
 
-        `owns` says of each configured target whether this instance polls it, where several share them.
+        `owns` says whether this instance polls a target, where several shards share them.
         """
         self.section = section
         self.name = section.name
@@ -126,7 +126,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def address(self) -> Hashable:
-        """All that has to stay the same for what its targets have shown to be theirs after a reload."""
+        """The identity of the upstream: a target keeps its data over a reload only while this stays the same."""
 
     def connection(
         self,
@@ -182,7 +182,7 @@ class Source(ABC):
         )
 
     def show(self, key: TargetKey, found: Found, chunks: Chunks) -> None:
-        """Let a target of a declared collector show this from now on."""
+        """Replace the data of a target of a declared collector."""
         self.context.own.rejected(self.name, key.collector, found.rejected)
         self.context.display.show(key, chunks, SampleFigures(found.samples), found.fingerprint)
 

@@ -1,4 +1,4 @@
-"""Hands job listings to the tracker, and shows what it counts as long as the listings' targets are shown."""
+"""Passes job listings to the tracker, and shows its counters while the targets that list the jobs are shown."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Single JSON values of the vendors' answers. An odd field must cost that field alone."""
+"""Lenient decoding of single JSON values. A malformed value must not affect others."""
 
 import base64
 import re
@@ -27,7 +27,7 @@ _count = msgspec.json.Decoder(OptionalCount, strict=False)
 
 
 def count_of(raw: msgspec.Raw) -> tuple[int | None, bool]:
-    """Return the count, None where it is unknown; and whether it is unknown for a reason that is not a usual way to say so."""
+    """Return the count, None if it is unknown; and whether the value is malformed, not a usual way to say "unknown"."""
     try:
         return _count.decode(raw), False
     except UNREADABLE:

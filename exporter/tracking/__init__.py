@@ -1,7 +1,7 @@
-"""Waits, runs, transitions and resource seconds out of successive listings of an API without timestamps.
+"""Waits, runs, transitions and resource seconds, derived from successive listings of jobs.
 
-`Tracker` is the state machine for all members, without I/O; `Store` its file; `TrackingService` the two together,
-which is what the application uses. `StateFileError` says that the file cannot be used.
+`Tracker` is the state machine for all members, without I/O; `Store` its file; `TrackingService`, which the application
+uses, combines the two. `StateFileError`: the file cannot be used.
 """
 
 from exporter.tracking.arrays import followed_id

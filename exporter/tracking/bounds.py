@@ -178,7 +178,7 @@ class WaitClass(msgspec.Struct, forbid_unknown_fields=True):
         )
 
     def submitted(self, key: str, at: float, gap: float = 0.0, seen: Mapping[str, float] = _NOTHING) -> bool:
-        """Take in a head submitted at `at`, and note what it is promised; return whether it is followed.
+        """Add a head submitted at `at`, with the bounds it is promised; return whether it is followed.
 
         `key` tells it apart from others that wait. `gap` is the time by which its wait may be wrong, in seconds. Its
         bounds are checked even where they are withheld.

@@ -1,8 +1,8 @@
-"""Starts and ends of jobs that polls saw, set against the rows of the scheduler's history.
+"""Matches the starts and ends of jobs that polls saw with the rows of the scheduler's history.
 
-A row has the times that a poll can only guess. So what a poll saw of a start or an end is kept pending for as long as its row
-may still come, and counts by the row's times, or by the polls' where none comes. A row of a job that no poll saw counts by
-itself. Each end counts once, whichever way it became known.
+A row has the exact times, of which polls only know the gap between two of them. So a start or an end that a poll saw is
+pending for as long as its row may still come. It is counted with the times of the row, or with those of the polls if no
+row comes. A row of a job that no poll saw is counted as well. Each end is counted once, whichever way it became known.
 """
 
 from collections.abc import Iterable
@@ -31,12 +31,12 @@ from exporter.tracking.model import (
 
 # Seconds by which a list may show jobs after their end.
 LIST_LAG: Final = 900.0
-# For how long known ends are remembered: longer than the history is asked back for.
+# Seconds for which known ends are remembered: longer than the window in which the history is requested.
 REMEMBERED: Final = 2 * 86400.0
 
 
 def pending_of(job_id: str, old: TrackedJob, at: float, listed: float) -> Pending:
-    """Return the pending end of a job that was listed last at `listed`, of which polls will tell nothing more."""
+    """Return the pending end of a job that was listed last at `listed`, and that no later poll will list."""
     outcome: Outcome = "vanished_queued" if old.phase is Phase.WAIT else "vanished_running"
     return Pending(what="end", job_id=job_id, job=old, low=listed, high=at, outcome=outcome, listed=listed, noted=at)
 
@@ -62,7 +62,7 @@ def take_ends(before: MemberState, rows: Iterable[EndedJob], now: float, grace: 
 
 
 class _Names:
-    """Ids under which jobs are followed: where two schedulers have jobs of one id, one of them has that of its scheduler behind it."""
+    """The ids under which jobs are followed: of two jobs with the same id, one has its scheduler's id appended."""
 
     def __init__(self, before: MemberState, rows: tuple[EndedJob, ...]) -> None:
         self._before = before
@@ -70,7 +70,7 @@ class _Names:
         self._pending = {pending.job_id: pending.job.scheduler for pending in before.pending.values()}
 
     def is_others(self, row: EndedJob, own: str) -> bool:
-        """Whether the job that has the id of the row alone is another scheduler's."""
+        """Whether the job that is followed under the row's plain id is another scheduler's."""
         before = self._before
         if own in before.jobs or own in self._pending or own in before.finished:
             return True
@@ -80,13 +80,13 @@ class _Names:
 
     @cached_property
     def _of_rows(self) -> set[str | None]:
-        """Schedulers of rows: lists of jobs may name them otherwise, and then their ids tell nothing apart."""
+        """The schedulers as rows name them. If lists of jobs use other names, these cannot tell jobs apart."""
         known = (end.scheduler for ends in self._before.ends.values() for end in ends)
         return {*known, *(row.scheduler for row in self._rows)}
 
 
 def settle(before: MemberState, update: Update, now: float, grace: float) -> None:
-    """Bring together what is pending and the rows that have come, and add to `update` what that gives."""
+    """Match pending starts and ends with the rows that have come, and add the results to `update`."""
     if before.pending or update.pending or before.early or update.early:
         _Settlement(before, update, now, grace).run()
     horizon = now - REMEMBERED
@@ -95,7 +95,7 @@ def settle(before: MemberState, update: Update, now: float, grace: float) -> Non
 
 
 def note_end(before: MemberState, update: Update, job_id: str, low: float, high: float) -> None:
-    """Note that the end of a job in the gap from `low` to `high` was counted by what polls saw."""
+    """Note that the end of a job in the gap from `low` to `high` was counted from polls."""
     known = ends_of(before, update, job_id)
     update.ends[job_id] = (*known, KnownEnd(max(0.0, low - TOLERANCE), high + TOLERANCE))
 
@@ -149,7 +149,7 @@ class _Settlement:
         return [(key, self.early[key][0]) for key in self._keys.get(job_id, ()) if key in self.early]
 
     def _only_rows_tell(self, pending: Pending) -> bool:
-        """Whether a start waits on: for a row that has come, or as polls say nothing of it, for one that is to come."""
+        """Whether a pending start must wait for a row: one has come already, or polls do not know its time."""
         if pending.what == "end" or not self.grace:
             return False
         if pending.spell is not None:
@@ -163,7 +163,7 @@ class _Settlement:
         self._know(key, row)
 
     def _give_up(self, key: str, pending: Pending) -> None:
-        """Count what is pending by polls, or by a row that no poll contradicts but for a list that lags behind."""
+        """Count a pending start or end from polls; an end from a row that comes before its gap, if a list may lag so far."""
         earliest = pending.low - LIST_LAG
         for of_row, row in self._rows_of(pending.job_id) if pending.what == "end" else []:
             if earliest <= row.ended <= pending.low:
@@ -175,7 +175,7 @@ class _Settlement:
             note_end(self.before, self.update, pending.job_id, pending.low, pending.high)
 
     def _count_alone(self, row: EndedJob, came: float) -> bool:
-        """Count a row whose end polls have not seen; False where they may still see it."""
+        """Count a row whose end no poll has seen. Return False if a poll may still see it."""
         followed = self._followed(row.job.id)
         if followed is not None and followed.phase is Phase.ENDED:
             followed = None
@@ -218,7 +218,7 @@ class _Settlement:
         return not known and over is not None and row.ended <= over + TOLERANCE
 
     def _ran_again(self, row: EndedJob, high: float) -> bool:
-        """Whether a row tells of a run after the end that polls saw before `high`; a run that began before it cannot end later."""
+        """Whether a row is that of a later run than the one whose end polls saw before `high`."""
         started = row.job.started
         return started is not None and high < started <= row.ended <= self.now + TOLERANCE
 
@@ -235,7 +235,7 @@ class _Settlement:
                 self._know(key, earlier)
 
     def _run_between_polls(self, row: EndedJob) -> None:
-        """Count a run that polls took for a part of a longer one; what it held is counted."""
+        """Count a run that polls took for a part of a longer one, with which its resources were counted."""
         started = row.job.started
         if started is not None and started <= row.ended:
             self.events.runs.append(Spell(row.job.id, started, row.ended, row.job.queue, "reported"))
@@ -284,14 +284,14 @@ class _Settlement:
             self.events.hold((cpus, gpus, dcus), max(0.0, row.ended - started))
 
     def _restarted(self, row: EndedJob, seen: float) -> float | None:
-        """Return when an earlier run ended that polls did not tell from this one, because it was over between two of them."""
+        """Return the end of an earlier run, between two polls that saw the job running before and after it; else None."""
         started = row.job.started or 0.0
         known = ends_of(self.before, self.update, row.job.id)
         ends = (end.low for end in known if end.scheduler is not None and seen - TOLERANCE <= end.low <= started)
         return max(ends, default=None)
 
     def _bridged(self, pending: Pending) -> float:
-        """Return the time of long gaps between polls, all through which the job ran and was not counted."""
+        """Return the seconds of long gaps between polls, during which the job ran, that were not counted."""
         return sum(
             gap.end - gap.start - gap.accounted
             for gap in (*self.before.gaps, *self.update.gaps)
@@ -347,7 +347,7 @@ class _Settlement:
         self._whole(row)
 
     def _overlooked(self, row: EndedJob) -> bool:
-        """Whether polls would have seen a run as long as a row tells. Tasks of an array may be listed as one row."""
+        """Whether polls would have seen a run as long as the row's. Tasks of an array may be listed as one row."""
         if array_of_task(row.job.id) is not None:
             return False
         since, stretch = self.update.covered
@@ -355,7 +355,7 @@ class _Settlement:
         return min(row.ended, self.update.complete) - max(begun, since) > stretch + LIST_LAG
 
     def _end_followed(self, job_id: str, job: TrackedJob, row: EndedJob) -> None:
-        """End a job that is still followed, because no poll tells of its end."""
+        """End a job that is still followed, by its row."""
         self._starts(row)
         pending = pending_of(job_id, job, self.now, self._listed(job))
         if job.phase is Phase.WAIT:
@@ -367,7 +367,7 @@ class _Settlement:
         self.update.finished[job_id] = self.now
 
     def _by_polls(self, pending: Pending) -> None:
-        """Count what is pending as the polls saw it."""
+        """Count a pending start or end as the polls saw it."""
         events = self.events
         if pending.spell is not None:
             (events.waits if pending.measure == "wait" else events.runs).append(pending.spell)
@@ -385,7 +385,7 @@ class _Settlement:
 
 
 def _ran_from(row: EndedJob) -> float | None:
-    """Return when a job started by its row; None where it did not, or that cannot be."""
+    """Return the start in a row; None where the job did not start, or the time is impossible."""
     started = row.job.started
     if started is None or started > row.ended or (started == row.ended and row.job.state is JobState.DELETED):
         return None
@@ -393,7 +393,7 @@ def _ran_from(row: EndedJob) -> float | None:
 
 
 def _earliest(pending: Pending | None) -> float:
-    """Return the earliest time at which the phase of a job can have begun, as polls saw it, which may lag behind."""
+    """Return the earliest time at which the phase of a job can have begun, according to polls of a list that may lag."""
     if pending is None or pending.job.phase not in (Phase.WAIT, Phase.RUN):
         return -inf
     if pending.job.submitted is not None:
@@ -405,7 +405,7 @@ def _earliest(pending: Pending | None) -> float:
 
 
 def _outcome(row: EndedJob) -> Outcome | None:
-    """Return the outcome by a row; None where it does not say, as of a run that was requeued."""
+    """Return the outcome in a row; None where it has none, as for a run that was requeued."""
     if row.job.state in ENDED:
         return cast("Outcome", row.job.state.value)
     return "unknown" if row.job.state is JobState.UNKNOWN else None

@@ -1,6 +1,6 @@
-"""The state machine: what one more listing of a member's jobs says about waits, runs and ends.
+"""The state machine: derives waits, runs and ends from one more listing of a member's jobs.
 
-Where a listing has no times, everything is known only to the gap between two polls. A job's wait begins in the gap
+Where a listing has no times, a change is only known to lie in the gap between two polls. A job's wait begins in the gap
 before it was first listed waiting and ends in the gap before it was first listed running; each is taken to be the
 middle of its gap, so a wait is wrong by at most one gap. A gap is counted from when the job's phase (not listed,
 waiting, running) was last certain: listings that do not complete, leave the job out, or give a state that says nothing
@@ -44,7 +44,7 @@ from exporter.tracking.model import (
     Update,
 )
 
-# Seconds as of TOLERANCE, for the time of submission, which lists that follow another system show later. Less than a time zone.
+# As TOLERANCE, for the time of submission: lists that are copies of another system's lag. Less than a time zone.
 SUBMISSION_TOLERANCE: Final = 900.0
 
 _SAYS_NOTHING: Final = frozenset({JobState.OTHER, JobState.UNKNOWN})
@@ -77,11 +77,12 @@ def advance(before: MemberState, listing: JobListing, at: float, interval: float
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """When a job changed its phase: the middle of the gap, None if that is too wide, and the scheduler's time.
+    """A change of a job's phase, in a gap between two polls.
 
-    The latter is None where it is not reported, or `disagrees` with what the polls saw. The old phase was `certain`
-    until the beginning of the gap. `result` is the measure of the spell that it ended, with the spell or why it was not
-    measured; `outcome` that of a job that it ended. Where it is `held_back` for its row, so is what the job holds while it runs.
+    `middle` is the midpoint of the gap, None if that is too wide; `reported` is the scheduler's time, None if it has none
+    or it `disagrees` with the polls. The old phase was `certain` until the beginning of the gap. `result` is the spell that
+    ended, by measure, or why it was not measured; `outcome` that of a job that ended. With `held_back` the change, and the
+    resources of its gap, are counted when the row of the history comes.
     """
 
     middle: float | None
@@ -98,7 +99,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Advance:
-    """One call of `advance`: what the listing is compared with, and what comes of it."""
+    """One call of `advance`."""
 
     def __init__(
         self, before: MemberState, listing: JobListing, at: float, interval: float, grace: float | None
@@ -139,7 +140,7 @@ class _Advance:
         return self.update
 
     def _see_all(self, listed: dict[str, Job]) -> int:
-        """Take in what is listed; return how many of the jobs were followed already."""
+        """Process the listed jobs; return how many of them were followed already."""
         jobs, followed = self.jobs, 0
         rows: list[str] = []
         for job_id, job in listed.items():
@@ -155,7 +156,7 @@ class _Advance:
         return followed + self._see_rows(rows, listed)
 
     def _see_rows(self, rows: list[str], listed: dict[str, Job]) -> int:
-        """As `_see_all`, for the rows of arrays: whatever tasks still wait, a row is the same one."""
+        """As `_see_all`, for the rows of arrays: a row stays the same job while its tasks start."""
         followed = 0
         for spelled in rows:
             job = listed.pop(spelled)
@@ -170,9 +171,9 @@ class _Advance:
         return followed
 
     def _unchanged(self, old: TrackedJob, job: Job) -> bool:
-        """Return the usual case in a few steps: same state, same amounts, nothing open.
+        """Process the usual case fast, as a region lists 100,000 such jobs: same state, same amounts, nothing open.
 
-        A region lists 100,000 such jobs.
+        Return False for any other job.
         """
         if old.state is not job.state or old.known is not None or old.listed is not None or old.queue != job.queue:
             return False
@@ -189,8 +190,8 @@ class _Advance:
         return True
 
     def _hold(self, cpus: int | None, gpus: int | None, dcus: int | None) -> None:
-        # Written out: of a poll that finds nothing new, a loop over the three is a quarter of the time.
-        # That these amounts are known was told when they were first seen.
+        # Written out: a loop over the three would take a quarter of the time of a poll without changes.
+        # That these amounts are known was noted when they were first seen.
         doubled = self.doubled
         if cpus is not None:
             doubled[0] += 2 * cpus
@@ -206,9 +207,9 @@ class _Advance:
         self._see_state(job, old)
 
     def _ran_unseen(self, job: Job, old: TrackedJob | None) -> bool:
-        """Whether the list tells when a job began that is over or exiting now, and that no poll saw running.
+        """Whether the list has the start of a job that is over or exiting now, and that no poll saw running.
 
-        Where the history is read, its row tells what the job held as well.
+        False where the history is read, whose row has the resources as well.
         """
         if self.grace is not None or job.started is None or PHASE_OF.get(job.state) not in (Phase.LEFT, Phase.ENDED):
             return False
@@ -217,11 +218,11 @@ class _Advance:
         return old.phase in (Phase.WAIT, Phase.UNCLEAR)
 
     def _see_state(self, job: Job, old: TrackedJob | None, *, unseen: bool = False) -> TrackedJob:
-        """Take in the state of a job, as it is now, or as it was right after an `unseen` start; return what is remembered."""
+        """Process the state of a job, as it is now, or as it was right after an `unseen` start; return the tracked job."""
         before = old or self._newcomer(job)
         if old is None or old.state is not job.state:
             self.events.transition("none" if old is None else old.state, job.state)
-        certain_until = self.last if before.known is None else before.known
+        certain_until = self._certain_until(before)
         phase = self._next_phase(before.phase, job)
         since, seen, submitted, reported = before.since, before.seen, before.submitted, before.reported
         change = Change(None)
@@ -302,7 +303,7 @@ class _Advance:
         return replace(row, state=job.state, missing=None)
 
     def _name_all(self, listed: dict[str, Job]) -> None:
-        """Note the names of all that waits, at the first listing since the start."""
+        """Note the names of all waiting jobs, at the first listing since the start."""
         for job_id, job in listed.items():
             tracked = self.update.jobs.get(job_id) or self.jobs.get(job_id)
             if tracked is not None and tracked.phase is Phase.WAIT:
@@ -311,8 +312,8 @@ class _Advance:
     def _next_phase(self, phase: Phase, job: Job) -> Phase:
         """Return the phase of a job that was in `phase` and is now listed.
 
-        A suspended job has begun to run if the list tells when. Where the history tells when a run ended, an exiting job runs
-        until then.
+        A suspended job has begun to run if the list has its start. Where the history is read, an exiting job runs until
+        the end in its row.
         """
         if job.state is JobState.SUSPENDED:
             waits = job.started is None and phase in _BEFORE_FIRST_SPELL
@@ -344,7 +345,7 @@ class _Advance:
             self.events.finish(change.outcome)
 
     def _waits_for_row(self, before: Phase, phase: Phase, change: Change) -> bool:
-        """Whether the scheduler's history will tell more of a change than polls do."""
+        """Whether to count a change when its row of the history comes, which has the exact time."""
         if self.grace is None or change.reported is not None or (before is Phase.UNCLEAR and self.complete == NEVER):
             return False
         if phase is Phase.RUN:
@@ -352,10 +353,10 @@ class _Advance:
         return change.outcome is not None or before is Phase.RUN
 
     def _hold_back(self, job: Job, old: TrackedJob, phase: Phase, certain_until: float, change: Change) -> None:
-        """Let a start or an end wait for its row."""
+        """Keep a start or an end pending until its row comes."""
         starts = phase is Phase.RUN
         cpus, gpus, dcus = self._amounts(job, old, phase) if starts else old.amounts
-        listed = self.last if old.listed is None else old.listed
+        listed = self._last_listed(old)
         pending = Pending(
             what="start" if starts else "end",
             job_id=job.id,
@@ -379,7 +380,7 @@ class _Advance:
         self.update.pending[f"{pending.what} {pending.high:.3f} {pending.job_id}"] = pending
 
     def _edge(self, span: float) -> float:
-        """Return for how much of a gap amounts count that are held at one end of it; it may end in the past of a damaged file."""
+        """Return for how many seconds of a gap the amounts at one of its ends count. A damaged file can make it negative."""
         return 0.0 if span == inf else max(0.0, min(span, self.limit)) / 2
 
     def _change(self, reported: float | None, start: float, end: float) -> Change:
@@ -403,7 +404,7 @@ class _Advance:
         return None
 
     def _resubmitted(self, job: Job, old: TrackedJob, certain_until: float) -> float | None:
-        """Return when a job that waits again was requeued, where the scheduler takes that as another submission."""
+        """Return when a job that waits again was requeued, where the scheduler reports that as a new submission."""
         if job.submitted is None or job.submitted > self.at + TOLERANCE:
             return None
         earliest = inf
@@ -417,7 +418,7 @@ class _Advance:
     def _closed(
         self, job_id: str, queue: str, old: TrackedJob, phase: Phase, change: Change
     ) -> tuple[Measure, Spell | CensorReason] | None:
-        """Return the spell that the end of a phase ends, or why it cannot be measured."""
+        """Return the spell that ends with a phase, or why it cannot be measured."""
         if not old.measured and (self.grace is None or old.phase not in _MEASURED):
             return None
         if old.phase is Phase.RUN:
@@ -448,10 +449,7 @@ class _Advance:
             self.events.dequeued += (Dequeued(at, row, started) for row in (row_id(array), array))
 
     def _queue(self, job: Job, submitted: float | None, change: Change) -> None:
-        """Note a job that begins to wait, if it came in a gap that is not too wide.
-
-        Longer ones are survived by long waits.
-        """
+        """Note a job that begins to wait, unless the gap is too wide: short waits that began in it are over already."""
         if change.middle is None or job.state in _NOT_FREE or job.reason in _NOT_FREE_REASONS:
             return
         at = change.middle if submitted is None else submitted
@@ -513,11 +511,11 @@ class _Advance:
             self.events.runs.append(result)
 
     def _integrate(self, old: TrackedJob, new: TrackedJob | None, until: float, change: Change) -> None:
-        """Add the trapezoid between two sights of a job; nothing for an amount that is unknown at either end.
+        """Integrate the amounts of a job between two listings (trapezoid rule), unless one is unknown at either end.
 
-        Where the time of a `change` of its phase is reported, the amounts before and after count to and from then.
+        If the time of a `change` of its phase is reported, the old amounts count until then and the new ones from then on.
         """
-        listed = self.last if old.listed is None else old.listed
+        listed = self._last_listed(old)
         span = until - listed
         before = after = self._edge(span)
         if change.held_back:
@@ -539,9 +537,9 @@ class _Advance:
                 miss(job_id, old)
 
     def _miss_certainly(self, job_id: str, old: TrackedJob) -> None:
-        """Note a complete listing without the job: after the second one it is gone, since the first."""
+        """Note that a complete listing lacks the job: after the second one it is gone, since the first."""
         if old.missing is None:
-            known, listed = self._times(old)
+            known, listed = self._certain_until(old), self._last_listed(old)
             if old.phase is Phase.WAIT and self.arrays.started_under_new_ids(job_id):
                 old = replace(old, phase=Phase.UNCLEAR, since=None, submitted=None)
                 self.events.dequeued.append(Dequeued(known, job_id, started=False))
@@ -573,7 +571,7 @@ class _Advance:
 
     def _miss_perhaps(self, job_id: str, old: TrackedJob) -> None:
         """Note an incomplete listing: the job may be among the unreadable records."""
-        known, listed = self._times(old)
+        known, listed = self._certain_until(old), self._last_listed(old)
         if self.at - listed > REMEMBERED_SECONDS:
             # Records of this member have been unreadable for a week: it must not be followed indefinitely.
             if old.measured:
@@ -586,19 +584,19 @@ class _Advance:
         if old.listed is None:
             self.update.jobs[job_id] = replace(old, known=known, listed=listed)
 
-    def _times(self, old: TrackedJob) -> tuple[float, float]:
-        """When the phase was last certain, and when the job was last listed."""
-        return (
-            self.last if old.known is None else old.known,
-            self.last if old.listed is None else old.listed,
-        )
+    def _certain_until(self, old: TrackedJob) -> float:
+        """Return when the phase of a job was last certain."""
+        return self.last if old.known is None else old.known
+
+    def _last_listed(self, old: TrackedJob) -> float:
+        return self.last if old.listed is None else old.listed
 
     def _forget_times(self) -> None:
         """Discard all times of a job after the clock was set back: nothing that began before can be measured."""
         for job_id, old in self.jobs.items():
             if old.measured:
                 self.events.censor("run" if old.phase is Phase.RUN else "wait", "gap")
-                self.events.dequeued.append(Dequeued(self._times(old)[0], job_id, started=False))
+                self.events.dequeued.append(Dequeued(self._certain_until(old), job_id, started=False))
         self.jobs = {job_id: self._timeless(old) for job_id, old in self.jobs.items()}
         self.update.jobs.update(self.jobs)
         self.update.finished.update(
@@ -630,7 +628,7 @@ class _Advance:
             self.update.finished.setdefault(job_id, None)
 
     def _wait_on(self) -> None:
-        """Let what waits for its row wait on after a time without polls, in which the history was probably not read either."""
+        """Restart the grace time of pending starts and ends after a time without polls: probably no history was read either."""
         for key, pending in self.before.pending.items():
             if self.update.pending.get(key, pending) is not None:
                 self.update.pending[key] = replace(pending, noted=self.at)
@@ -650,7 +648,7 @@ class _Advance:
         self.update.oldest_waiting = None if self.oldest == inf else self.oldest
 
     def _cover(self) -> None:
-        """Note for how long no job that is listed can have been overlooked."""
+        """Note since when polls cannot have overlooked a listed job."""
         since, _ = self.before.covered
         if self.listing.complete and (since == inf or self.at - self.complete > self.limit):
             since = self.at

@@ -22,7 +22,7 @@ Time = Annotated[float, msgspec.Meta(lt=2**53)]
 # The same without NEVER.
 Moment = Annotated[float, msgspec.Meta(ge=0, lt=2**53)]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-# Since when a complete listing is in each stretch of how many seconds: unknown.
+# `MemberState.covered` while it is unknown.
 NOT_COVERED: Final = (float("inf"), float("inf"))
 
 # Seconds by which the clocks of a scheduler and of this machine may differ, and a list may lag behind.
@@ -148,7 +148,7 @@ Amounts = tuple[Amount | None, Amount | None, Amount | None]
 
 
 class KnownEnd(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """An end of a job that was counted: between which times it lies, and by a row of which scheduler; None: by polls."""
+    """A counted end of a job, between two times; `scheduler` is that of its row, None if it was counted from polls."""
 
     low: Moment
     high: Moment
@@ -169,11 +169,11 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """The start or the end of a job that waits for its row in the history since `noted`.
+    """A start or an end of a job that has waited for its row in the history since `noted`.
 
-    It lies in the gap from `low` to `high` by what polls saw, for `edge` seconds of which the amounts of the `job` count: as it
-    was before an end, or after a start. Where no row comes, it counts as `measure` with the `spell`, or `censored` where
-    that is None, and as an `outcome`, where it has one.
+    Polls saw it in the gap from `low` to `high`, for `edge` seconds of which the amounts of `job` count: those before an
+    end, or after a start. If no row comes, it is counted as a `measure`, with the `spell` or as `censored` if that is None,
+    and with its `outcome`, if it has one.
     """
 
     what: Literal["start", "end"]
@@ -278,10 +278,10 @@ class MemberState(msgspec.Struct, omit_defaults=True):
     `oldest_waiting` is when the longest-waiting job was first seen waiting; None where none waits. `names` are those of
     waiting jobs; they are not written to disk, and None until the first listing.
 
-    The rest is for members whose scheduler's history is read: the `pending` starts and ends, the known `ends` of the last two
-    days by job id, the last long `gaps` between polls, and the rows that
-    came before a poll saw what they tell, with the time, which are read again after a restart. `covered` is the time
-    since which each stretch of some seconds, the second number, has a complete listing.
+    The rest is for members whose scheduler's history is read: the `pending` starts and ends, the known `ends` of the last
+    two days by job id, and the last long `gaps` between polls. `early` are the rows that came before a poll saw the same,
+    with the time; they are read again after a restart. `covered`: since the first time, each stretch of as many seconds as
+    the second number has had a complete listing.
     """
 
     jobs: dict[str, TrackedJob] = msgspec.field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The tracker with its file: takes listings in, writes them in the background, shows what is written."""
+"""The tracker with its file: observes listings, writes them in the background, shows counters once they are written."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -23,8 +23,8 @@ log = structlog.get_logger()
 # A listing of more jobs than this is worked through in a thread; below it takes the event loop a few milliseconds.
 _LARGE: Final = 2000
 _RETRY_PAUSE: Final = 10.0  # after a write that failed
-# A disk that takes longer for one write hangs; what is counted is shown without it.
-_PATIENCE: Final = 5.0
+# Seconds after which a write counts as hanging; then counters are shown although they are not on disk.
+_HANG_TIMEOUT: Final = 5.0
 _STOP_TIMEOUT: Final = 5.0
 _FORGET_INTERVAL: Final = 3600.0
 
@@ -48,7 +48,7 @@ def steady_unix_time(clock: Clock) -> Callable[[], float]:
 
 
 class _Staged:
-    """Views that wait for their polls to be written, and those who wait to see them."""
+    """Counters that are shown when their polls are on disk; `shown` is set then."""
 
     def __init__(self) -> None:
         self.members: dict[MemberKey, MemberTotals] = {}
@@ -94,7 +94,7 @@ class TrackingService:
         self._keep: frozenset[MemberKey] | None = None
         # Of sources whose history is read: for how many seconds a start or an end waits for its row.
         self.graces: Mapping[str, float] = {}
-        # Those of them that turned out to have none: nothing waits for it.
+        # Sources that turned out to have no history: nothing waits for its rows.
         self._without_history: set[str] = set()
         self._forgotten_at = self._clock.monotonic()
         self._tasks: set[asyncio.Task[int]] = set()
@@ -114,8 +114,8 @@ class TrackingService:
         )
 
     async def stop(self) -> None:
-        """Finish what is under way, write what is not written, close the file; give up on a disk that hangs."""
-        await asyncio.sleep(0)  # callers' tasks that wait for their first turn hand in what they have
+        """Finish listings under way, write everything, and close the file; give up on a disk that hangs."""
+        await asyncio.sleep(0)  # lets tasks of callers that have not begun hand in their listings
         try:
             async with asyncio.timeout(_STOP_TIMEOUT):
                 await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -146,14 +146,14 @@ class TrackingService:
             self._store = None
 
     def _end_writer(self) -> None:
-        """From now on what comes is counted in memory, and does not wait for a write."""
+        """Stop writing: from now on, listings are counted in memory only."""
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
         self._show(self._take_staged())
 
     async def observe(self, key: MemberKey, listing: JobListing, at: float, interval: float) -> int:
-        """Take in a member's listing of the time `at` (see `time`); return when `member` and `group` show it.
+        """Observe a member's listing of the time `at` (see `time`); return when `member` and `group` show it.
 
         `interval` is the configured time between two polls of the member, in seconds. Returns the number of reported
         times that do not fit what the polls saw.
@@ -162,7 +162,7 @@ class TrackingService:
         return await asyncio.shield(self._task(self._take_in(key, listing, at, interval)))
 
     async def take_ends(self, source: str, rows: Sequence[EndedJob], until: float) -> int:
-        """Take in rows of a source's history, which was read up to the time `until`; return when they are shown.
+        """Count rows of a source's history, which was read up to the time `until`; return when they are shown.
 
         Those of users that are neither configured nor remembered are left out. Returns the number of times in them that do not
         fit what the polls saw.
@@ -191,13 +191,13 @@ class TrackingService:
         return disagreements
 
     async def _work(self, key: MemberKey, size: int, work: Callable[[TrackedMember], Step]) -> int:
-        """Let `work`, of this size, take in news of a member; return the number of disagreements."""
+        """Apply `work`, which is of this size, to a member and count the result; return the number of disagreements."""
         member = self.tracker.join(key)
         try:
             step = await off_loop(size, _LARGE, lambda: work(member))
             self.tracker.record(key, step)
         except BaseException:
-            # The file gets all that was taken in of them.
+            # Some of it may have been applied: the file gets the whole member.
             self.tracker.rewrite({key})
             raise
         return step.update.events.disagreements
@@ -280,7 +280,7 @@ class TrackingService:
                     self._forget_now()
         except BaseException:
             if self._writer is not None:
-                # Until it is started again and has written, nothing waits for it.
+                # Until it has been restarted and has written, counters are shown without it.
                 self._told.add("the writer failed")
                 self._show(self._take_staged())
                 self._news.set()
@@ -316,18 +316,18 @@ class TrackingService:
 
     async def _saved(self, store: Store, batch: Batch, staged: _Staged) -> dict[MemberKey, str]:
         try:
-            return await self._patiently(store, batch, staged)
+            return await self._written(store, batch, staged)
         except BaseException:
             self.tracker.give_back(batch)
             raise
 
-    async def _patiently(self, store: Store, batch: Batch, staged: _Staged) -> dict[MemberKey, str]:
-        """Write a batch. While the disk hangs, everything is shown without it, and nothing piles up."""
+    async def _written(self, store: Store, batch: Batch, staged: _Staged) -> dict[MemberKey, str]:
+        """Write a batch, however long it takes. While the disk hangs, counters are shown all the same, and nothing piles up."""
         saving = asyncio.create_task(store.save(batch))
         try:
-            while not (await asyncio.wait({saving}, timeout=_PATIENCE))[0]:
+            while not (await asyncio.wait({saving}, timeout=_HANG_TIMEOUT))[0]:
                 self._fail(
-                    f"state file {store.path}: no answer for {_PATIENCE:g} s; its disk or network file system hangs"
+                    f"state file {store.path}: no answer for {_HANG_TIMEOUT:g} s; its disk or network file system hangs"
                 )
                 self._show(staged)
                 self._show(self._take_staged())

@@ -108,16 +108,16 @@ class Tracker:
     def observe(
         self, key: MemberKey, listing: JobListing, at: float, interval: float, grace: float | None = None
     ) -> None:
-        """Take in a listing that was read at `at` (see `advance`) of a member polled every `interval` seconds."""
+        """Count a listing that was read at `at` (see `advance`) of a member polled every `interval` seconds."""
         self.record(key, self.work(self.join(key), listing, at, interval, grace))
 
     def take_ends(self, key: MemberKey, rows: Sequence[EndedJob], at: float, grace: float) -> None:
-        """Take in rows of the history that were read at `at`."""
+        """Count rows of the history that were read at `at`."""
         self.record(key, self.work_ends(self.join(key), rows, at, grace))
 
     @staticmethod
     def work_ends(member: TrackedMember, rows: Sequence[EndedJob], at: float, grace: float) -> Step:
-        """Take in rows of the history that were read at `at`; return what `record` counts."""
+        """Apply rows of the history that were read at `at` to a member; return what `record` counts."""
         update = take_ends(member.state, rows, at, grace)
         member.state.apply(update)
         return Step(update, GroupTotals.of(update.events), 0.0)

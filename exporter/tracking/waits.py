@@ -1,4 +1,4 @@
-"""The waits of all regions by queue: which head belongs to which class, and until when it is known to wait."""
+"""Wait bounds of all regions by queue: assigns heads to classes, and keeps the views that are shown."""
 
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
@@ -82,7 +82,7 @@ class Waits:
             waits.left(key, 0.0)
 
     def record(self, member: MemberKey, events: Events, at: float, interval: float) -> None:
-        """Take in the news of a member's listing, in the order of time.
+        """Record the events of a member's listing, in the order of time.
 
         `interval` is that between two polls in seconds.
         """

@@ -79,8 +79,8 @@ class ConnectionLimiter:
     """Closes the connection that has been idle for longest when there are more than `limit`.
 
     A connection is idle since its last answer, or since it was made. One with a request in flight is never closed.
-    First come connections whose last request was rejected, then those without a request, then all others: clients that
-    guess passwords or send nothing do not push out a Prometheus server that keeps its connection.
+    Connections whose last request was rejected are closed first, then those without a request, then all others: clients
+    that guess passwords or send nothing do not push out a Prometheus server that keeps its connection.
     """
 
     def __init__(self, limit: int | None = None) -> None:

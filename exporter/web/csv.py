@@ -35,10 +35,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_of(status: Mapping[str, Any], texts: Texts, query: PageQuery, *, bom: bool) -> str:
-    """Return the list that `query` asks for, a line a row.
-
-    An unknown number, and a sum with an unknown part, is empty.
-    """
+    """Return the list that `query` requests, a line a row. Unknown numbers, and sums with an unknown part, are empty."""
     rows: Iterable[Row]
     if query.selection.jobs is None:
         chosen = chosen_rows(status, texts, query)

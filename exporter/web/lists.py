@@ -72,7 +72,7 @@ def missing_sources(status: Mapping[str, Any], view: str) -> list[str]:
 
 
 def missing_text(status: Mapping[str, Any], view: str, texts: Texts) -> str:
-    """Return the words for a list that lacks what is not known; empty where it lacks nothing."""
+    """Return the message about the regions that are missing in a list; empty where none is."""
     names = missing_sources(status, view)
     text = {"jobs": "jobs_missing", "queues": "queues_missing"}.get(view, "members_missing")
     return texts(text, names=texts("comma").join(names)) if names else ""
@@ -128,7 +128,7 @@ class Lists:
             yield {**facts, **{name: getattr(entry, name) for name in IN_USE}, "job": facts["id"], "key": key}
 
     def _missing(self) -> Markup | None:
-        """Say whose jobs or members are not in the list because they are not known."""
+        """Return the message about regions whose jobs or members are unknown and missing in the list, if there are any."""
         missing = missing_text(self._status, self._query.view, self._t)
         return element("p", missing, class_="missing") if missing else None
 

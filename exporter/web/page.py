@@ -137,7 +137,7 @@ class StatusPage:
         return "up", t("verdict_up", total), self._in_all()
 
     def _worst_first(self, whole: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-        """Yield the problems: first those of regions as a whole, then those of single users."""
+        """Yield the problems: first of regions as a whole, then of single users."""
         t = self._t
         for source in whole[:NAMED]:
             success = source["last_success"]
@@ -157,7 +157,7 @@ class StatusPage:
             yield t("labelled", name=t("regions_count", len(parts)), value=names)
 
     def _concerned(self, concerned: Mapping[str, Any]) -> str:
-        """Name those who are concerned."""
+        """Return the names of the concerned users, or how many they are."""
         names, total = concerned["names"], concerned["total"]
         named = [self._name(name) for name in names[:NAMED]]
         if total > NAMED:
@@ -170,7 +170,7 @@ class StatusPage:
         return " ".join([self._t("comma").join(names), *more])
 
     def _name(self, name: str) -> str:
-        """Return the name of one who is concerned: a user, or the title of a collector."""
+        """Return the name of a concerned user, or the title of a collector."""
         return self._t(f"collector_{name}") if name in registry() else name
 
     def _in_all(self) -> str:
@@ -278,7 +278,7 @@ class StatusPage:
         )
 
     def _whom(self, source: Mapping[str, Any]) -> Markup:
-        """Return the names of those who are concerned, with a link to all their targets."""
+        """Return the names of the concerned users, with a link to all their targets."""
         concerned = source["concerned"]
         names = self._named([self._name(name) for name in concerned["names"][:WHOM]], concerned["total"])
         if severity(source) == "stale":

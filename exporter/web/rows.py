@@ -1,4 +1,4 @@
-"""The rows of the lists for people, made of the status: of members, of queues, and sums by person, group and region."""
+"""The rows of the status page's lists: of members and of queues, and sums by person, group and region."""
 
 import os
 from collections import defaultdict
@@ -24,9 +24,9 @@ VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
     "jobs": tuple(ORDERS),
     "targets": ("state", "source", "collector", "target", "last_success", "next_poll", "result"),
 }
-# Those that are made of what the status tells of targets.
+# Those that are made of the targets in the status.
 OF_TARGETS: Final = {view: columns for view, columns in VIEWS.items() if view != "jobs"}
-# Those of members, who may be known from one list of all alone.
+# Those of members, who may be known only from a list of all jobs.
 OF_MEMBERS: Final = ("members", "people", "groups")
 # The column by which the rows of members and queues are put together.
 GROUPED: Final = {"people": "user", "groups": "group", "regions": "source"}
@@ -52,10 +52,10 @@ Row = Mapping[str, Any]
 
 
 def rows_of(view: str, targets: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Return the rows of a list, not yet put together: see `grouped`. ``key`` tells a row from all others of its list.
+    """Return the rows of a list, not yet grouped: see `grouped`. ``key`` tells a row from all others of its list.
 
-    A member without data is a row of unknown numbers, and so are the queues of a user without data. Of a list that tells its
-    members itself, and is not known, only the region is known.
+    A member without data is a row of unknown numbers, and so are the queues of a user without data. Where the members are
+    known only from a list of all jobs, and there is none, there is one such row for the region.
     """
     if view == "targets":
         return [base_row(target) for target in targets]

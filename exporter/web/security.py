@@ -39,7 +39,7 @@ _Fingerprint = dict[Path, bytes]
 
 
 class WebConfig:
-    """The web configuration in force: the last one that could be read.
+    """The web configuration in force: the last one that was valid.
 
     `context` is the TLS context for listeners, None for plain HTTP; it follows every change.
     """

@@ -55,7 +55,7 @@ class Texts:
         return before, content, after
 
     def reason(self, error: Mapping[str, str] | None) -> str:
-        """Return the words of an error of the status in this language; nothing where there is none."""
+        """Return the message of an error of the status in this language; empty where there is none."""
         return error["message_zh" if self.language == "zh" else "message"] if error else ""
 
     def head(self, column: str) -> str:

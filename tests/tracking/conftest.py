@@ -13,4 +13,4 @@ def state_file(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the disk as long as it takes: after 5 s a poll would be shown before it is written."""
-    monkeypatch.setattr(service, "_PATIENCE", 300.0)
+    monkeypatch.setattr(service, "_HANG_TIMEOUT", 300.0)

@@ -14,7 +14,7 @@ from tests.tracking.lives import ALONE, INTERVAL, KEY, alone, listing, time_of
 
 async def main(state_file: Path, first: int, last: int) -> None:
     # As in the test: after 5 s a poll would be shown before it is written.
-    service_module._PATIENCE = 300.0  # type: ignore[misc]  # a constant
+    service_module._HANG_TIMEOUT = 300.0  # type: ignore[misc]  # a constant
     service = TrackingService(state_file, flush_interval=0.001)
     await service.start()
     for poll in range(first, last + 1):

@@ -152,7 +152,7 @@ async def test_a_full_disk_stops_nothing_and_is_told_on_the_edge(state_file: Pat
 @pytest.fixture
 def hanging_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Every write blocks its thread until the event is set."""
-    monkeypatch.setattr(service_module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(service_module, "_HANG_TIMEOUT", 0.05)
     answers = threading.Event()
     write = rows.write_batch
 

@@ -1,1 +1,1 @@
-"""Huawei Cloud Octopus projects: what they are asked, with which token."""
+"""Huawei Cloud Octopus projects: connections, tokens and collectors."""

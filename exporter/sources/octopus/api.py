@@ -64,7 +64,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def error_of(response: Response) -> PollError:
-    """Return the error that an answer means which is not the one hoped for."""
+    """Return the error for an answer that is not the expected one."""
     code, message = read_error(response.body)
     label = None if not code else code if code in LISTED_CODES else "other"
     said = quoted(response.status, code, message)

@@ -264,7 +264,7 @@ class DataJobsPolling:
         context.own.rejected(project.name, DATA_JOBS.name, found.rejected + odd)
         context.own.unknown_states(project.name, DATA_JOBS.name, found.unknown)
         long = [label for label, listing in found.listings.items() if not listing.complete]
-        self._long.tell(bool(long), kinds=long)
+        self._long.update(bool(long), kinds=long)
         ends = {label: all_ends[label] for label in found.listings if all_ends[label].known}
         ended = (each for label, of_kind in ends.items() for each in of_kind.samples(project.name, label))
         samples = (*found.samples, *ended)

@@ -1,4 +1,4 @@
-"""One Octopus project at work: its connections, its token and its queues."""
+"""An Octopus project as a source: its connections, its token and its queues."""
 
 import asyncio
 import ssl
@@ -49,7 +49,7 @@ ADVICE: Final = "let the IAM user read this project's Octopus data"
 
 
 class Project(Source):
-    """A configured project at work."""
+    """A configured project."""
 
     kind: ClassVar = "octopus"
     up_family: ClassVar[Family] = UP
@@ -110,10 +110,10 @@ class Project(Source):
         """Return the counts of a queue so far."""
         return self._totals.setdefault(queue, QueueTotals())
 
-    def tell_skew(self, skew: float | None) -> None:
-        """Log whether the clocks differ, where that is known."""
+    def note_skew(self, skew: float | None) -> None:
+        """Log it when the clocks begin or cease to differ; None: unknown."""
         if skew is not None:
-            self._skew.tell(abs(skew) > ALARMING_SKEW, ours_ahead_by_seconds=round(skew))
+            self._skew.update(abs(skew) > ALARMING_SKEW, ours_ahead_by_seconds=round(skew))
 
 
 def login_of(project: OctopusProject) -> IamLogin:

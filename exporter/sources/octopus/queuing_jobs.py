@@ -170,8 +170,8 @@ class QueuePolling:
     async def publish(self, listing: QueueListing) -> None:
         project, context = self._project, self._project.context
         context.own.rejected(project.name, QUEUING_JOBS.name, listing.rejected + listing.rejected_values)
-        project.tell_skew(listing.skew)
-        self._lost.tell(bool(listing.lost), length=listing.length, reason=listing.lost)
+        project.note_skew(listing.skew)
+        self._lost.update(bool(listing.lost), length=listing.length, reason=listing.lost)
         await self._count_changes(listing)
         kinds = 0 if listing.content is None else len(listing.content.jobs)
         chunks = await off_loop(kinds, WORK_ON_LOOP_LIMIT, lambda: rendered(self._labels, listing, self._totals))

@@ -81,7 +81,7 @@ class Requested(Record, frozen=True, gc=False):
 class QueueContent(Record, frozen=True, gc=False):
     """The content of a queue.
 
-    `oldest_rank` is the smallest ordering stamp, Unix seconds; None where no entry has one or one cannot be read.
+    `oldest_rank` is the smallest `rank_stamp` in Unix seconds; None where no entry has one, or one cannot be read.
     """
 
     jobs: dict[Kind, int]
@@ -161,7 +161,7 @@ def worth_going_on(error: PollError) -> bool:
 
 
 class Reading:
-    """A queue as far as it was read, beginning with its first page. `offset` is where the next page begins."""
+    """The pages of a queue read so far, from the first one on. `offset` is where the next page begins."""
 
     def __init__(self, first: Page[QueueRow]) -> None:
         self.pages = 0
@@ -198,7 +198,7 @@ class Reading:
             self.stop("a page held no new row")
 
     def lose(self, size: int, why: str) -> None:
-        """Note that the page of `limit` rows at `offset` could not be read."""
+        """Note that the page of `size` rows at `offset` could not be read."""
         self.lost_pages += 1
         self._note(f"the page at offset {self.offset} was lost: {why}")
         self._pass(size)

@@ -1,1 +1,1 @@
-"""SCNet regions: what they are asked, with which token."""
+"""SCNet regions: connections, tokens and collectors."""

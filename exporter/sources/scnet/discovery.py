@@ -1,4 +1,4 @@
-"""From a login to all that a configuration needs to know of its regions and groups.
+"""Discovery of the regions and groups of an account, for its configuration.
 
 Sources: the pages 获取授权区域 (center) and 查询集群信息 (cluster). Groups and their members: ``GET
 /ac/openapi/v2/groupmembers`` with the platform's token. Its columns are known from one public client only, and whether a

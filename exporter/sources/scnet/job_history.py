@@ -82,7 +82,7 @@ def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> tuple[Key, Ended
 
 
 class HistoryPolling:
-    """Reads what ended since the last poll, and hands it to the tracker."""
+    """Reads the jobs that ended since the last poll, and passes them to the tracker."""
 
     def __init__(self, region: Region, subject: Subject) -> None:
         self._region = region

@@ -146,7 +146,7 @@ def read_live(raw: msgspec.Raw) -> tuple[Key, LiveJob]:
 
 
 def sorted_jobs(reading: Reading[LiveJob], missing: int, refused: str, zone: tzinfo) -> LiveJobs:
-    """Return the jobs of all rows that were read. Raises DecodeError where none of them can be."""
+    """Return the jobs by region, user and scheduler. Raises DecodeError if there are rows and none can be read."""
     reading.check()
     found: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in sorted(reading.rows.values(), key=lambda row: (row.job_manager_id, row.job_id)):
@@ -157,7 +157,7 @@ def sorted_jobs(reading: Reading[LiveJob], missing: int, refused: str, zone: tzi
 
 
 class OnlyRegion(msgspec.Struct, rename="camel"):
-    """All that is of interest of a row that cannot be read."""
+    """The region of a row that cannot be read otherwise."""
 
     cluster_id: Id = Id("")
 
@@ -260,10 +260,10 @@ def page_endpoint(region: Region, wanted: Wanted, *, of_group: bool) -> Endpoint
 
 
 class GroupCheck:
-    """Whether the list has the jobs of all members of a region: a platform may leave out others' without a word.
+    """Checks that the list has the jobs of all members of a region: a platform may silently leave out those of others.
 
-    A list that names several users has. Of one that does not, members without jobs there cannot be told from members who were
-    left out: the lists of some of these members decide, now and then.
+    A list with several users is complete. Otherwise members without jobs cannot be told from members who are left out:
+    then the members' own lists of a few of them are requested, once an hour.
     """
 
     def __init__(self, region: Region) -> None:

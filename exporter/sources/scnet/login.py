@@ -114,7 +114,7 @@ class ScnetLogin:
         )
 
     def missing(self, scope: str, known: Mapping[str, Issued | Text]) -> Text:
-        """Why there is no token for a region that the login does not name, or for the platform."""
+        """Return why there is no token for a region that the login does not name, or for the platform."""
         if scope == PLATFORM:
             return Text(
                 f"the login of {self.origin} gives no token of the platform itself",

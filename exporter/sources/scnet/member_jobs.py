@@ -133,7 +133,7 @@ def _plain_id(value: str | float) -> str:
 
 
 class MemberPolling:
-    """Polls the jobs of one member and hands them to the tracker."""
+    """Polls the jobs of one member and passes them to the tracker."""
 
     def __init__(self, region: Region, subject: Subject) -> None:
         self._endpoint = region.endpoint(MEMBER_JOBS, subject)

@@ -72,7 +72,7 @@ def read_job(raw: msgspec.Raw, scheduler_id: str, zone: tzinfo) -> tuple[Key, Jo
 
 
 class OwnPolling:
-    """Polls the jobs of a token's own user at all schedulers of a region, and hands them to the tracker."""
+    """Polls the jobs of a token's own user at all schedulers of a region, and passes them to the tracker."""
 
     def __init__(self, region: Region, subject: Subject) -> None:
         self._region = region

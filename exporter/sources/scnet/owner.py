@@ -1,4 +1,4 @@
-"""Requests about the user that a token belongs to, who may turn out to be another one."""
+"""Requests for the user that a token belongs to, which can change when the token is replaced."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -35,9 +35,9 @@ class Owner:
         return Text(f"the token from {origin}", f"{origin} 中的令牌")
 
     async def asked(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer to a request, unless the subject is the token's own user and that is another by now.
+        """Return the answer to a request. Raises PollError, also where the token now belongs to another user than expected.
 
-        Raises PollError.
+        That can happen where the configuration names no users, and the subject is the owner of the token.
         """
         if self.named:
             return await request()
@@ -71,7 +71,7 @@ class Owner:
         return bool(owner) or any(user.name == self._user and (user.token or user.account) for user in users)
 
     async def _rebind_owner(self, owner: str) -> None:
-        """Let a target of the right name take over from that of the user, if the token is no longer theirs."""
+        """Replace the target by one for the new `owner`, if the token is no longer the user's."""
         if owner in ("", self._user):
             return
         self._region.context.targets_changed()

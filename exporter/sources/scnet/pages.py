@@ -1,4 +1,4 @@
-"""Lists of jobs in pages, as a region and the platform send them: how they are read, and what their rows tell."""
+"""Paged lists of jobs, of regions and of the platform: how the pages are read, and the fields that all rows have."""
 
 from collections.abc import Awaitable, Callable
 from datetime import tzinfo
@@ -56,7 +56,7 @@ class Page(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A page by its number, counted from 1, and by the number of rows before it; of `size` rows."""
+    """A page to request: its number, counted from 1, or the number of rows before it; and its `size` in rows."""
 
     number: int
     start: int
@@ -68,15 +68,15 @@ Key = tuple[Any, ...]
 
 
 class Reading(Generic[R]):
-    """The rows of one or several lists while their pages are read.
+    """Collects the rows of one or several lists from their pages.
 
-    Rows move meanwhile: one that comes twice counts once, as it was read last.
+    Rows move between pages meanwhile: one that comes twice counts once, as it was read last.
     """
 
     def __init__(self) -> None:
         self.rows: dict[Key, R] = {}
         self.rejected: set[bytes] = set()
-        # Rows that a total promised and no page had.
+        # Rows that the total counts and no page had.
         self.missing = 0
         # Whether the totals of each list stayed the same.
         self.steady = True
@@ -124,7 +124,7 @@ class Reading(Generic[R]):
         return key
 
     def check(self) -> None:
-        """Raise DecodeError where there are rows and none came or can be read: that says nothing."""
+        """Raise DecodeError where there are rows and none came or can be read: the content of the list is unknown."""
         if self.missing and not self.seen:
             raise DecodeError(
                 Text(

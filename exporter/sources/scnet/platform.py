@@ -1,4 +1,4 @@
-"""Accounts of the SCNet platform at work: the session of each, and what it polls with the platform's own token."""
+"""Accounts of the SCNet platform: their login sessions, and the source that is polled with the platform's own token."""
 
 import asyncio
 import ssl
@@ -28,10 +28,10 @@ class AccountSession:
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
-def account_at_work(
+def account_session(
     account: Account, context: Context, tls: ssl.SSLContext, before: AccountSession | None = None
 ) -> AccountSession:
-    """Return an account with the tokens that it had `before` a reload, if it logs in as before."""
+    """Return the session of an account, with the tokens that it had `before` a reload if it logs in as before."""
     if before is not None and before.tls is tls and same_login(account, before.account):
         return AccountSession(account, before.tokens, tls)
     return AccountSession(account, TokenCache(login_of(account), context.clock), tls)
@@ -68,17 +68,17 @@ class Platform(Source):
 
     def __init__(
         self,
-        at_work: AccountSession,
+        session: AccountSession,
         context: Context,
         *,
         slots: asyncio.Semaphore,
         owns: Callable[[TargetKey], bool] = WHOLE.owns,
     ) -> None:
-        super().__init__(at_work.account, context, slots=slots, tls=at_work.tls, owns=owns)
-        self.at_work = at_work
-        self.account = at_work.account
+        super().__init__(session.account, context, slots=slots, tls=session.tls, owns=owns)
+        self.session = session
+        self.account = session.account
         self._token = TokenSource(
-            at_work.tokens,
+            session.tokens,
             PLATFORM,
             source=self.name,
             # Logins may go to another host.
@@ -101,7 +101,7 @@ class Platform(Source):
         """Use the new contents of `secrets`; False where none of them is its own."""
         if secrets.isdisjoint(secrets_of(self.account)):
             return False
-        self.at_work.tokens.credential_changed()
+        self.session.tokens.credential_changed()
         return True
 
     async def show_token_expiry(self) -> None:

@@ -89,7 +89,7 @@ class _Queue(msgspec.Struct, gc=False):
     values: list[_Value]
 
 
-# The same, with each field to be read on its own: one that is odd must not cost the others.
+# The same, with each field read on its own: a malformed one must not affect the others.
 
 
 class _RawValue(msgspec.Struct, gc=False, rename="camel"):

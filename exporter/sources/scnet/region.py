@@ -1,4 +1,4 @@
-"""One SCNet region at work: its targets, and the tokens that they travel with."""
+"""An SCNet region as a source: its targets and its tokens."""
 
 import asyncio
 import ssl
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Region(Source):
-    """A configured region at work."""
+    """A configured region."""
 
     kind: ClassVar = "scnet"
     up_family: ClassVar[Family] = HPC_UP
@@ -57,7 +57,7 @@ class Region(Source):
         return self.cluster.cluster_id, self.cluster.hpc_url, self.cluster.ac_url
 
     def remark(self, collector: str, text: str) -> None:
-        """Warn of something that a poll found out; an empty text takes it back. Logged when it changes."""
+        """Set the warning of a collector about its answers; an empty text clears it. Logged when it changes."""
         if text and self._remarks.get(collector) != text:
             log.warning(text)
         self._remarks[collector] = text
@@ -102,7 +102,7 @@ class Region(Source):
         return [OWNER] if self.cluster.account is not None else []
 
     def targets(self) -> list[Target]:
-        """All that is polled in this region: others than before once its token turned out to be another user's."""
+        """Return the targets of this region: made anew when its token turns out to be another user's."""
         if self.cluster.users is None and self._users != self._queue_users():
             self._targets = None
         targets = super().targets()
@@ -228,14 +228,14 @@ class RegionTokens:
         found: T = self._region.accounts[self._cluster.account or ""].shared.setdefault(collector, make())
         return found
 
-    def platform_endpoint(self, collector: str, path: str, wanted: Mapping[str, Any]) -> Endpoint:
+    def platform_endpoint(self, collector: str, path: str, json_body: Mapping[str, Any]) -> Endpoint:
         """Return a path of the platform, requested by POST with the platform's token of the region's account."""
-        at_work = self._region.accounts[self._cluster.account or ""]
+        session = self._region.accounts[self._cluster.account or ""]
         if self._platform is None:
-            token = self._source(at_work.account.name, PLATFORM, None)
-            self._platform = self._region.connection(tls=at_work.tls), token
+            token = self._source(session.account.name, PLATFORM, None)
+            self._platform = self._region.connection(tls=session.tls), token
         upstream, token = self._platform
-        return Endpoint(upstream, token, collector, at_work.account.url + path, wanted=wanted)
+        return Endpoint(upstream, token, collector, session.account.url + path, json_body=json_body)
 
     def _token(self, credential: Secret | None, account: str | None, user: str) -> StaticToken | TokenSource:
         if credential is not None:
@@ -247,11 +247,11 @@ class RegionTokens:
 
         Logins go to another host than the region's calls, but count as the region's that needed them.
         """
-        at_work = self._region.accounts[account]
+        session = self._region.accounts[account]
         if account not in self._logins:
-            self._logins[account] = self._region.connection(tls=at_work.tls)
+            self._logins[account] = self._region.connection(tls=session.tls)
         return TokenSource(
-            at_work.tokens,
+            session.tokens,
             scope,
             source=self._cluster.name,
             user=user,

@@ -1,4 +1,4 @@
-"""For each of what SCNet's collectors are asked: a region, a user, a member of a group; the platform, by an account."""
+"""Units of SCNet's collectors: a region, a user, a member of a group, an account of the platform."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""One Slurm cluster at work: its connection, its token, and the version of its API."""
+"""A Slurm cluster as a source: its connection, its token, and the version of its API."""
 
 import asyncio
 import ssl
@@ -37,7 +37,7 @@ ADVICE: Final = "use the token of a user who may see all jobs and nodes, such as
 
 
 class NoToken:
-    """A unix socket tells who asks; a TokenProvider."""
+    """For a unix socket, which identifies the client; a TokenProvider."""
 
     origin = "no token"
 
@@ -69,7 +69,7 @@ class RenewedToken(StaticToken):
 
 
 class SlurmCluster(Source):
-    """A configured cluster at work."""
+    """A configured cluster."""
 
     kind: ClassVar = "slurm"
     up_family: ClassVar[Family] = HPC_UP

@@ -22,7 +22,7 @@ SORT_ON_LOOP_LIMIT: Final = 2_000
 
 
 class JobsPolling:
-    """Polls the jobs of a cluster, and hands those of each member to the tracker."""
+    """Polls the jobs of a cluster, and passes those of each member to the tracker."""
 
     def __init__(self, cluster: SlurmCluster, subject: Subject) -> None:
         self._cluster = cluster
@@ -45,7 +45,7 @@ class JobsPolling:
         fingerprint, found = await self._cluster.get(JOBS, JOBS.path, _read)
         if found.cut:
             found = completed(found, await self._waiting_tasks())
-            self._cut.tell(found.rejected > 0)
+            self._cut.update(found.rejected > 0)
             fingerprint = None
         if found.forgotten:
             found.jobs.extend(self._cancelled_tasks(found))

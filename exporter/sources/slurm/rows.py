@@ -142,7 +142,7 @@ class CutArray(msgspec.Struct, frozen=True, gc=False):
 class ClusterJobs(msgspec.Struct, frozen=True):
     """The jobs of a cluster without the waiting tasks of arrays in `cut`.
 
-    `forgotten` are the rows of arrays whose waiting tasks were cancelled together: Slurm does not say any more which these
+    `forgotten` are the rows of arrays whose waiting tasks were cancelled together: Slurm no longer reports which these
     were. `rejected` counts rows that could not be used, `rejected_values` single values.
     """
 
