@@ -42,7 +42,7 @@ PROCESSES: Final = (
     "a_process_killed_at_any_moment_loses_and_doubles_nothing",
     "a_large_listing_does_not_block_the_event_loop",
 )
-# The source files and the tests of each package, without those that take too long to be repeated.
+# The source files, separated by blanks, and the tests of each package, without those that take too long to be repeated.
 PACKAGES: Final = {
     "tracking": (
         "exporter/tracking/*",
@@ -56,7 +56,7 @@ PACKAGES: Final = {
     "http": ("exporter/http/*", ["tests/http"]),
     "metrics": ("exporter/metrics/*", ["tests/metrics", f"--deselect={MEMORY}"]),
     "collector": (
-        "exporter/sources/collector.py",
+        "exporter/sources/collector.py exporter/sources/decoding.py",
         ["tests/sources/test_collector.py", "tests/sources/test_one_file.py"],
     ),
 }
@@ -64,7 +64,7 @@ COPIED: Final = ("tests", "bench", "config", "deploy", "docs", "grafana", "refer
 SETTINGS: Final = """
 [tool.mutmut]
 source_paths = ["exporter"]
-only_mutate = [{source}]
+only_mutate = {source}
 track_dependencies = false
 # The words of log lines are promised to no one; a cast does nothing.
 do_not_mutate_patterns = ['\\blog\\.\\w+', '\\bcast\\(']
@@ -103,7 +103,7 @@ def prepare(folder: Path, package: str) -> None:
     shutil.copytree(
         folder / "exporter", mutated / "exporter", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True
     )
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8") + SETTINGS.format(source=json.dumps(source))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8") + SETTINGS.format(source=json.dumps(source.split()))
     for into in (folder, mutated):
         (into / "pyproject.toml").write_text(project, encoding="utf-8")
     os.chdir(folder)

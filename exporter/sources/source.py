@@ -40,7 +40,7 @@ class Context:
         self.display = Display(self.own, exposition, self.tracked, exporter_metrics=exporter_metrics)
         # Of times that an upstream sends without a time zone.
         self.zone: tzinfo = Tracking().time_zone
-        # How far back, in seconds, the history of ended jobs is read after a time without polls.
+        # Seconds for which the history of ended jobs is read back after a time without polls.
         self.history_window: float = Tracking().history_window
         # Spellings of unknown states that were logged, by source: a reload does not repeat them.
         self.unknown_words_logged: defaultdict[str, set[str]] = defaultdict(set)

@@ -22,14 +22,13 @@ from exporter.sources.collector import (
     collected_by_default,
     collector,
     label_part,
-    read_row,
-    read_row_and_flaws,
     read_rows,
     registry,
     rendered,
     subjects_of,
     undisputed,
 )
+from exporter.sources.decoding import read_row, read_row_and_flaws
 from exporter.sources.once import Once, Shape
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.subjects import REGION

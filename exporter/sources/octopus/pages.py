@@ -15,7 +15,8 @@ from exporter.clock import Clock
 from exporter.errors import DecodeError, RejectedError
 from exporter.http import Endpoint, Response, TokenProvider, Upstream, excerpt
 from exporter.http.message import without_nan
-from exporter.sources.collector import Collector, read_row_and_flaws, readable
+from exporter.sources.collector import Collector
+from exporter.sources.decoding import read_row_and_flaws, readable
 from exporter.sources.octopus.api import error_of, fields_of
 from exporter.sources.values import NULL, UNREADABLE, count_of, epoch_seconds, value_of
 from exporter.text import Text

@@ -23,7 +23,7 @@ from exporter.errors import (
     UpstreamTimeoutError,
 )
 from exporter.http import Endpoint, Login, Response, StaticToken, TokenProvider, Upstream, excerpt
-from exporter.sources.collector import list_of, raw_rows, read_each, read_row, readable
+from exporter.sources.decoding import list_of, raw_rows, read_each, read_row, readable
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.login import RegionToken, read_login
 from exporter.sources.scnet.schedulers import Scheduler, ask_schedulers

@@ -20,7 +20,8 @@ from exporter.errors import NotThereError, RecordError
 from exporter.http import Response
 from exporter.metrics.family import Sample, Text
 from exporter.records import Answer, EndedJob, JobState
-from exporter.sources.collector import Collector, Found, Subject, read_row, register
+from exporter.sources.collector import Collector, Found, Subject, register
+from exporter.sources.decoding import read_row
 from exporter.sources.scnet.pages import PAGE_SIZE, REFUSALS, JobRow, Key, Page, Reading, Wanted, job_of, read_page
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import state_and_word

@@ -30,7 +30,8 @@ from exporter.http import Endpoint, Response
 from exporter.metrics.family import Text
 from exporter.records import ENDED, WAITS, Job, JobListing, JobState
 from exporter.sources import jobs
-from exporter.sources.collector import Collector, Subject, read_row, register
+from exporter.sources.collector import Collector, Subject, register
+from exporter.sources.decoding import read_row
 from exporter.sources.scnet.member_jobs import MEMBER_JOBS, read_jobs
 from exporter.sources.scnet.pages import REFUSALS, JobRow, Key, Page, Reading, Wanted, job_of, read_page
 from exporter.sources.scnet.region import Region

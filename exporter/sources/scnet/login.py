@@ -34,7 +34,7 @@ from exporter.http import (
     describe_skew,
     sendable,
 )
-from exporter.sources.collector import list_of, read_row
+from exporter.sources.decoding import list_of, read_row
 from exporter.sources.scnet.api import NO_ENVELOPE, open_envelope
 from exporter.sources.values import UNREADABLE, Id, read_jwt
 from exporter.text import Text

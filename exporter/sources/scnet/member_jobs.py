@@ -9,7 +9,8 @@ from exporter.http import Response, one_line
 from exporter.metrics.family import Text
 from exporter.records import Job, JobListing, JobState, distinct
 from exporter.sources import jobs
-from exporter.sources.collector import Collector, Subject, in_one_go, list_of, read_each, read_row_and_flaws, register
+from exporter.sources.collector import Collector, Subject, register
+from exporter.sources.decoding import in_one_go, list_of, read_each, read_row_and_flaws
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.scnet.region import Region
 from exporter.sources.scnet.states import PAGE_STATES, state_and_word, state_of

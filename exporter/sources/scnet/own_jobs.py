@@ -14,7 +14,8 @@ from exporter.http import Endpoint, TokenProvider
 from exporter.metrics.family import Text
 from exporter.records import WAITS, Job, JobListing, JobState
 from exporter.sources import jobs
-from exporter.sources.collector import Collector, Subject, read_row, register
+from exporter.sources.collector import Collector, Subject, register
+from exporter.sources.decoding import read_row
 from exporter.sources.scnet.api import encoded
 from exporter.sources.scnet.owner import Owner
 from exporter.sources.scnet.pages import JobRow, Key, Page, Reading, Wanted, job_of, read_page

@@ -17,7 +17,8 @@ from exporter.errors import (
 )
 from exporter.http import Response, excerpt
 from exporter.records import HAS_STARTED, Job, JobState
-from exporter.sources.collector import LISTS, Collector, fields_of, list_of, opened
+from exporter.sources.collector import Collector, opened
+from exporter.sources.decoding import LISTS, fields_of, list_of
 from exporter.sources.reasons import pending_reason
 from exporter.sources.scnet.api import open_envelope
 from exporter.sources.values import NULL, Count, Id, Name, count_of, epoch_seconds

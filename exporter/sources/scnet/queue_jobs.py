@@ -14,16 +14,8 @@ from exporter.http import Response
 from exporter.metrics.family import Text, gauge
 from exporter.metrics.format import Chunks, escape, start, to_bytes
 from exporter.records import Answer, JobState, Record
-from exporter.sources.collector import (
-    Collector,
-    Subject,
-    get_unless_shown,
-    in_one_go,
-    list_of,
-    read_each,
-    read_row,
-    register,
-)
+from exporter.sources.collector import Collector, Subject, get_unless_shown, register
+from exporter.sources.decoding import in_one_go, list_of, read_each, read_row
 from exporter.sources.display import QueueFigures, SeenQueues
 from exporter.sources.jobs import lines_by_state
 from exporter.sources.once import Column, Once, Shape, Table, state_columns, states_to_show

@@ -14,7 +14,7 @@ import msgspec
 from exporter.errors import RecordError
 from exporter.http import one_line
 from exporter.records import ENDED, Job, JobState, PendingReason, known_sum
-from exporter.sources.collector import list_of, raise_if_all_rejected, read_row, read_row_and_flaws, readable
+from exporter.sources.decoding import list_of, raise_if_all_rejected, read_row, read_row_and_flaws, readable
 from exporter.sources.reasons import pending_reason
 from exporter.sources.slurm.api import Number, number_of, time_of
 from exporter.sources.values import Count, Name

@@ -18,7 +18,7 @@ from exporter.app import Components, components
 from exporter.errors import PollError
 from exporter.metrics.format import Format
 from exporter.polling import Target
-from exporter.sources.collector import read_row
+from exporter.sources.decoding import read_row
 from exporter.sources.scnet import live_jobs
 from exporter.sources.scnet.live_jobs import CHECKED, LiveJob, live_job, outcome_of
 from exporter.sources.scnet.pages import MAX_PAGES
