@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, TextIO
 
 from exporter.app import Components, assemble
@@ -20,16 +21,15 @@ from exporter.cli.terminal import grouped, progress, rendered, with_totals
 from exporter.clock import timestamp
 from exporter.errors import ExporterError, NotThereError
 from exporter.http.client import NOT_REPEATED
-from exporter.metrics.family import NOTHING_RECENT
+from exporter.metrics.family import NOTHING_RECENT, Family
 from exporter.polling import Outcome, Target, TargetKey
-from exporter.sources.collector import Collector, Subject, registry
-from exporter.sources.collector import Found as Values
+from exporter.sources.collector import Collector, Found, Subject, registry
 from exporter.sources.once import Column, Once, Shape, Table, rounded
 from exporter.text import counted
 
 # Targets of the configuration by key, and rows by kind.
 Infos = dict[TargetKey, TargetInfo]
-Found = Mapping[Once, list[Shape]]
+RowsByKind = Mapping[Once, list[Shape]]
 
 GROUPINGS: Final = ("cluster", "group", "user", "queue")
 # Stands for a value that a metric need not have, such as a limit.
@@ -129,7 +129,7 @@ def _complaint(outcome: Outcome) -> str:
     return ""
 
 
-def _rows(collected: Iterable[tuple[TargetInfo, Outcome]]) -> Found:
+def _rows(collected: Iterable[tuple[TargetInfo, Outcome]]) -> RowsByKind:
     """Return the rows of each kind for which at least one poll worked, in the order in which they are printed."""
     kinds = {each: each.once or _values(each) for each in registry().values()}
     rows: defaultdict[Once, list[Shape]] = defaultdict(list)
@@ -146,55 +146,61 @@ def _incomplete(collected: Iterable[tuple[TargetInfo, Outcome]]) -> set[Once | N
 
 
 def _values(collector: Collector) -> Once:
-    """Yield the values of a collector that declares no rows of its own."""
-
-    def rows(_subject: Subject, found: Values) -> Iterator[ValueRow]:
-        for family, labels, value in found.samples:
-            if value is not None:
-                named = dict(zip(family.labels, labels, strict=True))
-                yield ValueRow(collector=collector.name, family=family.name, labels=named, value=value)
-
-    families = collector.families
-    others = families[1:]
-    names = [family.name for family in families]
-    # Those that are absent for one reason alone: that nothing is known.
-    unknown = {family.name for family in families if family.absent is NOTHING_RECENT}
-    shared = [
-        label for family in families[:1] for label in family.labels if all(label in other.labels for other in others)
-    ]
-    prefix = os.path.commonprefix(names).rpartition("_")[0] if others else ""  # noqa: RUF071 - names are no paths
-
-    def title(row: ValueRow) -> str:
-        """Return the head of the column of a value: its metric, in short, and its labels that not all metrics have."""
-        name = row.family.removeprefix(prefix).strip("_").replace("_", " ") if others else "value"
-        words = [re.sub(" (bytes|seconds|cny)$", lambda found: f" {UNITS[found[1]][0]}", name)]
-        return " ".join(words + [value.replace("_", " ") for label, value in row.labels.items() if label not in shared])
-
-    def table(values: Sequence[ValueRow]) -> Table:
-        """Return a column for each label that all metrics have, and one for each kind of value."""
-        titles = dict.fromkeys(
-            title(row) for row in sorted(values, key=lambda row: (len(row.labels), names.index(row.family)))
-        )
-        rows: dict[tuple[str, ...], dict[str, str | None]] = {}
-        for row in values:
-            key = tuple(row.labels[label] for label in shared)
-            _, unit = UNITS.get(row.family.rpartition("_")[2], ("", 1))
-            rows.setdefault(key, {})[title(row)] = rounded(row.value, unit)
-        plain = {title(row) for row in values if len(row.labels) == len(shared)}
-        optional = {title(row) for row in values if row.family not in unknown}
-        columns = [Column(name, whole=True, right=True, minor=name not in plain) for name in titles]
-        return Table(
-            [*(Column(label.removeprefix("hpc_").replace("_", " ")) for label in shared), *columns],
-            [
-                (*key, *(found.get(name, NONE if name in optional else None) for name in titles))
-                for key, found in rows.items()
-            ],
-        )
-
+    """Return the rows and the table of a collector that declares none of its own: one row for each value."""
+    rows, table = partial(_value_rows, collector), partial(_value_table, collector.families)
     return Once("values", ValueRow, rows, collector.title.en.capitalize(), "", table)
 
 
-def _document(found: Found, outcomes: Sequence[Outcome], now: float) -> Shape:
+def _value_rows(collector: Collector, _subject: Subject, found: Found) -> Iterator[ValueRow]:
+    for family, labels, value in found.samples:
+        if value is not None:
+            named = dict(zip(family.labels, labels, strict=True))
+            yield ValueRow(collector=collector.name, family=family.name, labels=named, value=value)
+
+
+def _value_table(families: Sequence[Family], values: Sequence[ValueRow]) -> Table:
+    """Return a column for each label that all metrics have, and one for each metric and values of its other labels."""
+    names = [family.name for family in families]
+    heads = _heads(names)
+    shared = [label for label in families[0].labels if all(label in family.labels for family in families)]
+    # Those that are absent for one reason alone: that nothing is known.
+    unknown = {family.name for family in families if family.absent is NOTHING_RECENT}
+
+    def title(row: ValueRow) -> str:
+        others = (value.replace("_", " ") for label, value in row.labels.items() if label not in shared)
+        return " ".join([heads[row.family], *others])
+
+    titles = dict.fromkeys(map(title, sorted(values, key=lambda row: (len(row.labels), names.index(row.family)))))
+    rows: defaultdict[tuple[str, ...], dict[str, str | None]] = defaultdict(dict)
+    for row in values:
+        _, unit = UNITS.get(row.family.rpartition("_")[2], ("", 1))
+        rows[tuple(row.labels[label] for label in shared)][title(row)] = rounded(row.value, unit)
+    plain = {title(row) for row in values if len(row.labels) == len(shared)}
+    optional = {title(row) for row in values if row.family not in unknown}
+    columns = [Column(label.removeprefix("hpc_").replace("_", " ")) for label in shared]
+    columns += (Column(name, whole=True, right=True, minor=name not in plain) for name in titles)
+    return Table(
+        columns,
+        [
+            (*key, *(cells.get(name, NONE if name in optional else None) for name in titles))
+            for key, cells in rows.items()
+        ],
+    )
+
+
+def _heads(names: Sequence[str]) -> dict[str, str]:
+    """Return the head of the column of each metric: its name without the words that all begin with, and the unit shown."""
+    if len(names) == 1:
+        return {names[0]: "value"}
+    prefix = os.path.commonprefix(names).rpartition("_")[0]  # noqa: RUF071 - names are no paths
+    words = {name: name.removeprefix(prefix).strip("_").replace("_", " ") for name in names}
+    return {
+        name: re.sub(" (bytes|seconds|cny)$", lambda found: f" {UNITS[found[1]][0]}", short)
+        for name, short in words.items()
+    }
+
+
+def _document(found: RowsByKind, outcomes: Sequence[Outcome], now: float) -> Shape:
     """Return the JSON, at the Unix time `now`."""
     lists: dict[str, list[Shape]] = {key: [] for key in [*(own.key for own in own_rows()), "values"]}
     for kind, rows in found.items():
@@ -217,7 +223,7 @@ def _target_outcome(outcome: Outcome) -> TargetOutcome:
     )
 
 
-def _tables(found: Found, incomplete: Collection[Once | None], stream: TextIO, args: argparse.Namespace) -> str:
+def _tables(found: RowsByKind, incomplete: Collection[Once | None], stream: TextIO, args: argparse.Namespace) -> str:
     """Return the tables of all rows, with their sums."""
     sections = []
     for kind, rows in found.items():

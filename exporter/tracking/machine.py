@@ -227,14 +227,7 @@ class _Advance:
         since, seen, submitted, reported = before.since, before.seen, before.submitted, before.reported
         change = Change(None)
         if phase is not before.phase:
-            change = self._change_phase(job, before, phase, certain_until)
-            if self._waits_for_row(before.phase, phase, change):
-                self._hold_back(job, before, phase, certain_until, change)
-                change = replace(change, held_back=True)
-            else:
-                self._count(change)
-                if change.outcome is not None and self.grace is not None:
-                    note_end(self.before, self.update, job.id, certain_until, self.at)
+            change = self._count_or_hold_back(job, before, phase, certain_until)
             submitted = self._submitted(job, before, certain_until) if phase is Phase.WAIT else None
             seen = self.at if submitted is None else min(submitted, self.at)
             since, reported = (change.time, change.reported is not None) if phase in _MEASURED else (None, False)
@@ -266,6 +259,17 @@ class _Advance:
         if new != old:
             self.update.jobs[job.id] = new
         return new
+
+    def _count_or_hold_back(self, job: Job, before: TrackedJob, phase: Phase, certain_until: float) -> Change:
+        """Return the change of a job's phase, counted now or held back until its row of the history comes."""
+        change = self._change_phase(job, before, phase, certain_until)
+        if self._waits_for_row(before.phase, phase, change):
+            self._hold_back(job, before, phase, certain_until, change)
+            return replace(change, held_back=True)
+        self._count(change)
+        if change.outcome is not None and self.grace is not None:
+            note_end(self.before, self.update, job.id, certain_until, self.at)
+        return change
 
     def _amounts(self, job: Job, before: TrackedJob, phase: Phase) -> Amounts:
         """Return the amounts that a job holds. One that is exiting may be listed with nothing, but holds it until the end in the history."""

@@ -186,18 +186,10 @@ class Lists:
             spellcheck="false",
         )
         kept = (name for name in ("view", *OF_JOBS, "collector", "limit", "lang") if name in query.given)
-        names = JobState if query.view == "jobs" else STATES
-        states = {state: t(state if query.view == "jobs" else f"state_{state}") for state in map(str, names)}
-        several = (
-            (",".join(sorted(WAITS)), t("all_waiting")) if query.view == "jobs" else ("stale,failing", t("problems"))
-        )
-        choices = dict([("", t("all_states")), several, *states.items()])
-        if (given := query.given.get("state", "")) not in choices:
-            choices[given] = ", ".join(states[state] for state in given.split(",") if state)
         return element(
             "form",
             text,
-            self._select("state", choices.items()),
+            self._select("state", self._state_choices().items()),
             self._select(
                 "source", [("", t("all_sources")), *((each["name"],) * 2 for each in self._status["sources"])]
             ),
@@ -214,6 +206,18 @@ class Lists:
             ),
             role="search",
         )
+
+    def _state_choices(self) -> dict[str, str]:
+        """Return the values of the parameter `state` that can be chosen, with their texts, and the one that is given."""
+        t, of_jobs = self._t, self._query.view == "jobs"
+        states = {
+            state: t(state if of_jobs else f"state_{state}") for state in map(str, JobState if of_jobs else STATES)
+        }
+        several = (",".join(sorted(WAITS)), t("all_waiting")) if of_jobs else ("stale,failing", t("problems"))
+        choices = dict([("", t("all_states")), several, *states.items()])
+        if (given := self._query.given.get("state", "")) not in choices:
+            choices[given] = ", ".join(states[state] for state in given.split(",") if state)
+        return choices
 
     def _picked(self) -> Iterator[Markup]:
         """Yield a link for each parameter of single jobs that is set, which takes it away again."""

@@ -108,23 +108,7 @@ def create_app(
     app.on_shutdown.append(passwords.stop)
     app.on_cleanup.append(limiter.close)
     routes = Routes(exporter, telemetry_path, sending_timeout)
-
-    def limited(handler: Handler) -> Handler:
-        return limit_requests(handler, max_requests, sending_timeout)
-
-    served = [
-        web.get("/", limited(routes.page)),
-        web.get(telemetry_path, limited(routes.metrics)),
-        web.get("/-/healthy", routes.healthy),
-        web.get("/-/ready", routes.ready),
-        web.post("/-/reload", routes.reload),
-        web.put("/-/reload", routes.reload),
-        web.get("/api/v1/status", limited(routes.status)),
-        web.get("/api/v1/jobs", limited(routes.jobs)),
-        *(web.get(path, limited(routes.csv)) for path in CSV_PATHS),
-        web.get("/config", limited(routes.config)),
-        web.get("/static/{name}", routes.static),
-    ]
+    served = routes.served(max_requests)
     app.add_routes(served)
     if prefix:
         app.add_routes([web.route(each.method, prefix + each.path, each.handler, **each.kwargs) for each in served])
@@ -140,6 +124,26 @@ class Routes:
         self._telemetry_path = telemetry_path
         self._sending_timeout = sending_timeout
         self._static = read_static()
+
+    def served(self, max_requests: int) -> list[web.RouteDef]:
+        """Return all routes; of those that cost much, each serves at most `max_requests` requests simultaneously."""
+
+        def limited(handler: Handler) -> Handler:
+            return limit_requests(handler, max_requests, self._sending_timeout)
+
+        return [
+            web.get("/", limited(self.page)),
+            web.get(self._telemetry_path, limited(self.metrics)),
+            web.get("/-/healthy", self.healthy),
+            web.get("/-/ready", self.ready),
+            web.post("/-/reload", self.reload),
+            web.put("/-/reload", self.reload),
+            web.get("/api/v1/status", limited(self.status)),
+            web.get("/api/v1/jobs", limited(self.jobs)),
+            *(web.get(path, limited(self.csv)) for path in CSV_PATHS),
+            web.get("/config", limited(self.config)),
+            web.get("/static/{name}", self.static),
+        ]
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         fmt, compress = negotiate(request.headers.get("Accept")), accepts_gzip(request.headers.get("Accept-Encoding"))
