@@ -322,8 +322,7 @@ def _require_permission(path: Path) -> None:
 
 def _beside(path: Path, suffix: str) -> Path:
     # SQLite puts its files beside the file itself, not beside a link to it.
-    real = Path(os.path.realpath(path))
-    return real.with_name(real.name + suffix)
+    return Path(os.path.realpath(path) + suffix)
 
 
 def _require_regular(path: Path) -> None:

@@ -126,6 +126,10 @@ async def test_a_folder_with_files_in_its_place_is_rejected(state_file: Path) ->
     assert (state_file / "exporter.yml").exists()
 
 
+async def test_the_root_folder_is_rejected() -> None:
+    assert await rejection_of(Path("/")) == "state file /: / is a folder with files in it; name a file"
+
+
 async def test_a_pipe_in_its_place_is_rejected(state_file: Path) -> None:
     for place in (state_file, state_file.with_name("tracker.db-wal")):
         os.mkfifo(place)

@@ -67,7 +67,7 @@ class Ends(Answer, frozen=True, kw_only=True):
 
 
 def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> tuple[Key, EndedJob]:
-    """One row, by its region, scheduler, id and end. Raises RecordError for one without a usable id or end.
+    """One row, by its region, scheduler, id and end. Raises RecordError for one without a usable id or end, or a user.
 
     Rows of the list of one `scheduler` are of its region; other ones may not say of which they are.
     """
@@ -75,6 +75,8 @@ def read_end(raw: msgspec.Raw, scheduler: str, zone: tzinfo) -> tuple[Key, Ended
     ended = epoch_seconds(row.job_end_time, zone)
     if ended is None:
         raise RecordError("a job without a usable end")
+    if not row.cluster_user_name.strip():
+        raise RecordError("a job without a user")
     state, word = state_and_word(row.job_state)
     amounts = (None, None, None, None, row.proc_num_used, row.gpu_num_used, row.dcu_num_used)
     job = job_of(row, state, word, amounts, zone, ended=ended)

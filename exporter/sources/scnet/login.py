@@ -204,10 +204,14 @@ def to_region(raw: msgspec.Raw) -> RegionToken | None:
         row = read_row(raw, WireToken)
     except RecordError:
         return None
+    # An account is disabled where it has no token: anything but text is no token that could be sent.
     token = row.token.strip() if isinstance(row.token, str) else ""
-    usable = sendable(token)
+    usable, given = sendable(token), token or not isinstance(row.token, str | None)
     return RegionToken(
-        str(row.cluster_id), str(row.cluster_name), token if usable else None, bool(token) and not usable
+        str(row.cluster_id),
+        str(row.cluster_name),
+        token if usable else None,
+        bool(given) and not usable,
     )
 
 

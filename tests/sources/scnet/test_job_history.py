@@ -108,12 +108,12 @@ async def test_one_odd_field_costs_that_field(odd: dict[str, Any], expected: dic
     assert {name: getattr(row.job, name) for name in expected} == expected
 
 
-async def test_rows_without_an_id_or_an_end_are_counted() -> None:
-    rows = [ROW, ROW | {"jobEndTime": "soon"}, ROW | {"jobId": None}, "not a row"]
-    polled = await poll(envelope({"total": 4, "list": rows}))
-    assert (len(polled.records.rows), polled.rejected) == (1, 3)
-    polled = await poll(envelope({"total": 3, "list": rows[1:]}))
-    assert polled.error == "decode: none of the answer's 3 rows can be read"
+async def test_rows_without_an_id_an_end_or_a_user_are_counted() -> None:
+    rows = [ROW, ROW | {"jobEndTime": "soon"}, ROW | {"jobId": None}, ROW | {"clusterUserName": None}, "not a row"]
+    polled = await poll(envelope({"total": 5, "list": rows}))
+    assert (len(polled.records.rows), polled.rejected) == (1, 4)
+    polled = await poll(envelope({"total": 4, "list": rows[1:]}))
+    assert polled.error == "decode: none of the answer's 4 rows can be read"
 
 
 @pytest.mark.parametrize("status", [404, 405])

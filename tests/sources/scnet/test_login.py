@@ -18,6 +18,7 @@ from exporter.errors import AuthenticationError, DecodeError, PollError, ServerE
 from exporter.http import Issued, Response
 from exporter.sources.scnet.login import AccessKeyLogin, PasswordLogin, RegionToken, read_login, read_renewal, signature
 from exporter.text import Text
+from tests.support.collecting import of
 from tests.support.http import Network
 
 NOW = 1_700_000_000.0
@@ -166,9 +167,14 @@ def test_a_token_that_no_header_can_hold_is_none_and_said_to_be(token: str) -> N
         read_renewal(answer(envelope(token)))
 
 
-@pytest.mark.parametrize("token", [7, True, [], {}, "", "  ", None])
-def test_a_token_that_is_no_text_is_none(token: object) -> None:
-    assert read_login(answer(envelope([{"clusterId": 1, "token": token}]))).regions == {"1": RegionToken("1", "", None)}
+@pytest.mark.parametrize(
+    ("token", "unsendable"),
+    [*((none, False) for none in ("", "  ", None)), *((odd, True) for odd in of(7, True, [], {}))],
+)
+def test_a_token_that_is_no_text_is_none(token: object, unsendable: bool) -> None:
+    """Only one that is missing says that the account is disabled."""
+    found = read_login(answer(envelope([{"clusterId": 1, "token": token}]))).regions
+    assert found == {"1": RegionToken("1", "", None, unsendable=unsendable)}
 
 
 def test_of_a_region_named_twice_the_usable_row_counts() -> None:
