@@ -64,6 +64,7 @@ STATE = tiles(
     no_value=Text("no data: is the exporter running?", "无数据：exporter 是否在运行？"),
 )
 
+OWNER = Text("Owner", "所有者")
 PROBLEM, SEVERITY = Text("Problem", "问题"), Text("Severity", "级别")
 PROBLEMS = table(
     Text("What is wrong right now?", "当前有哪些问题？"),
@@ -251,12 +252,13 @@ OVER_TIME = [
         "The tokens that expire first, without an owner: the region's own. Red has expired. See the runbook HPCTokenExpiring.",
         "最先过期的令牌；无用户名者为区域自身令牌。红色表示已失效。见处理手册 HPCTokenExpiring。",
         "bottomk(8, min by (source, user) (hpc_exporter_token_expiry_timestamp_seconds - time()))",
-        names=[*named("source"), ("user", Text("Owner", "所有者"))],
+        names=[*named("source"), ("user", OWNER)],
         value=Text("Expires in", "剩余"),
         falling=False,
         unit="s",
         steps=LEFT,
-        no_value=Text("the region's own", "区域自身"),
+        overrides=[override(OWNER, noValue=Text("the region's own", "区域自身"))],
+        no_value=UNKNOWN,
     ),
     lines(
         Text("Octopus backlog", "Octopus 积压"),

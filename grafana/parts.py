@@ -277,6 +277,10 @@ def table(
         "renameByName": shown,
     }
     transformations = [{"id": "merge", "options": {}}] if len(queries) > 1 else []
+    if "no_value" in more:
+        # Else an empty name would read as an empty table.
+        empty = [override(shown[name], noValue=NOTHING) for name, _ in columns if isinstance(name, str)]
+        more["overrides"] = [*empty, *more.pop("overrides", ())]
     options = {
         "showHeader": True,
         "cellHeight": "sm",

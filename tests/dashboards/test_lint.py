@@ -117,6 +117,20 @@ def test_stats_bars_and_tables_have_words_for_no_data(board: dict[str, Any]) -> 
             assert never_empty or always_there or defaults.get("noValue"), panel["title"]
 
 
+@every_board
+def test_an_empty_name_in_a_row_does_not_read_as_an_empty_table(board: dict[str, Any]) -> None:
+    """Grafana shows the same words for both, unless the column has its own."""
+    for panel in panels(board):
+        if panel["type"] == "table" and panel["fieldConfig"]["defaults"]["noValue"] != "-":
+            renamed = panel["transformations"][-1]["options"]["renameByName"]
+            own = {
+                override["matcher"]["options"]
+                for override in panel["fieldConfig"]["overrides"]
+                if "noValue" in {each["id"] for each in override["properties"]}
+            }
+            assert {title for name, title in renamed.items() if not name.startswith("Value")} <= own, panel["title"]
+
+
 def always() -> set[str]:
     """Series that every exporter has from its start."""
     return {
