@@ -201,13 +201,13 @@ def read_center(response: Response) -> Center:
 
 
 def enabled(rows: list[msgspec.Raw]) -> Iterator[str]:
-    """Yield the addresses that are in use, without the ``/hpc`` that their paths begin with."""
+    """Yield the addresses of HTTP that are in use, without the ``/hpc`` that their paths begin with."""
     for row in rows:
         try:
             url = _url.decode(row)
         except UNREADABLE:
             continue
-        if url.enabled and url.url.strip():
+        if url.enabled and re.match("https?://", url.url.strip(), re.IGNORECASE):
             yield re.sub("(?<=[^/:])/+hpc$", "", url.url.strip().rstrip("/")).rstrip("/")
 
 

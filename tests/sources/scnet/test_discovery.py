@@ -63,6 +63,7 @@ def test_a_centre_as_the_page_has_it() -> None:
         ([url("https://a", False), url("https://b", True)], "https://b"),
         ([url("https://a", "TRUE")], "https://a"),
         ([url(None), url(""), url("https://a")], "https://a"),
+        ([url("ftp://x"), url("hpc.example.com:65106"), url(" HTTP://a")], "HTTP://a"),
         ([url("https://a/hpc")], "https://a"),
         ([url("https://a/hpc/")], "https://a"),
         ([url("https://a//hpc//")], "https://a"),
