@@ -71,7 +71,7 @@ matrix-%: $(VENV)/dev.done
 	$(BIN)/uv pip compile --quiet --python $$folder --resolution $(patsubst lowest,lowest-direct,$(word 2,$(subst -, ,$*))) pyproject.toml -o $$lock; \
 	$(BIN)/uv pip install --quiet --python $$folder -r $$lock --group dev; \
 	$(BIN)/uv pip install --quiet --python $$folder --no-deps --no-build-isolation -e .; \
-	$$folder/bin/python -m pytest -q $(PARALLEL) --timeout=3000 -p no:cacheprovider $(MATRIX_TESTS)
+	echo "$@:"; $$folder/bin/python -m pytest -q $(PARALLEL) --timeout=3000 -p no:cacheprovider $(MATRIX_TESTS)
 
 NEWEST := /var/tmp/hpc-exporter-newest
 test-newest: $(VENV)/dev.done  ## rules, boards and metrics with the newest Prometheus, Alertmanager and VictoriaMetrics of Debian
