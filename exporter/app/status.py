@@ -74,8 +74,9 @@ class Health:
     """Health of the targets of a source."""
 
     states: Counter[str] = field(default_factory=Counter)
-    # Of those without which a source is of no use.
-    needed: Counter[str] = field(default_factory=Counter)
+    # Whether the last poll worked; None before the first one. Those of endpoints that are not there are left out.
+    last_polls: Counter[bool | None] = field(default_factory=Counter)
+    optional_polls: Counter[bool | None] = field(default_factory=Counter)
     # The users whose targets have a problem, and the collectors of such targets that are not for single users.
     users: dict[str, None] = field(default_factory=dict)
     collectors: dict[str, None] = field(default_factory=dict)
@@ -85,10 +86,12 @@ class Health:
 
     @property
     def answers(self) -> bool | None:
-        """Whether the last poll of at least one needed target worked, as `hpc_up`; None where it is not known yet."""
-        if self.needed["up"]:
-            return True
-        return None if self.needed["pending"] or not self.needed.total() else False
+        """Whether the last poll of at least one target worked, as `hpc_up`; None where it is not known yet.
+
+        Optional targets decide only where there are no others.
+        """
+        deciding = self.last_polls or self.optional_polls
+        return True if deciding[True] else False if deciding[False] and not deciding[None] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +191,8 @@ def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:
         health = found[status.key.source]
         state = status.state
         health.states[state] += 1
-        if not status.target.optional and state != "absent":
-            health.needed[state] += 1
+        if state != "absent":
+            (health.optional_polls if status.target.optional else health.last_polls)[status.up] += 1
         if state in ("stale", "failing"):
             user = status.key.target.rpartition("/")[2]
             (health.users if user else health.collectors)[user or status.key.collector] = None

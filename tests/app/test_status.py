@@ -1,6 +1,7 @@
 """The status of the whole application."""
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Awaitable, Callable
@@ -13,12 +14,15 @@ import pytest
 
 from exporter.app import application
 from exporter.app.joblist import JobSelection
-from exporter.app.status import Selection
+from exporter.app.status import Health, Selection, health_by_source
 from exporter.config import Config
 from exporter.errors import ConfigurationError
+from exporter.polling import Target, TargetKey, TargetStatus
+from exporter.polling.health import SourceHealth
 from tests.app.running import ready, running
 from tests.e2e.process import eventually
 from tests.e2e.region import Handler, cluster, configuration, envelope, job, queue, scripted_region
+from tests.support.installations import nothing
 from tests.web.test_status_api import SCHEMA, closed
 
 ANSWERS: dict[str | tuple[str, str], bytes | Handler] = {
@@ -135,3 +139,24 @@ async def test_the_effective_configuration_is_made_once_and_beside_the_event_loo
         assert threads[0] is not threading.main_thread()
         await made.reload(configuration(cluster("http://127.0.0.1:9", name="hefei", cluster_id=2)))
         assert await made.app.effective_config() == "made 2 times"
+
+
+# Whether a target is optional, and its last poll: whether it worked, None before the first one, "absent" without the endpoint.
+KINDS = [(optional, last) for optional in (False, True) for last in (True, False, None)] + [(True, "absent")]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_source_answers_where_its_metric_says_so(number: int) -> None:
+    for targets in itertools.product(KINDS, repeat=number):
+        health, statuses = SourceHealth(), []
+        for place, (optional, last) in enumerate(targets):
+            key = TargetKey("kunshan", "queue_jobs", str(place))
+            statuses.append(TargetStatus(Target(key, 60.0, 180.0, nothing, nothing, optional=optional)))
+            health.add(key, optional=optional)
+            if last == "absent":
+                statuses[-1].absent = True
+                health.record(key, None)
+            elif last is not None:
+                statuses[-1].up = bool(last)
+                health.record(key, bool(last))
+        assert health_by_source(statuses).get("kunshan", Health()).answers is health.status.up, targets
