@@ -168,7 +168,7 @@ async def test_a_bad_request_is_not_one_of_the_token(network: Network) -> None:
             Request("jobs", "http://h/", "GET", {"a": "b", "X-Auth": "Bearer t"}, ("t",)),
         ),
         (
-            {"wanted": {"user": "名"}, "headers": {"a": "b"}},
+            {"json_body": {"user": "名"}, "headers": {"a": "b"}},
             "",
             Request(
                 *("jobs", "http://h/", "POST", {"a": "b", "Content-Type": "application/json"}, ()),
@@ -176,7 +176,7 @@ async def test_a_bad_request_is_not_one_of_the_token(network: Network) -> None:
             ),
         ),
         (
-            {"wanted": {}},
+            {"json_body": {}},
             "t",
             Request("jobs", "http://h/", "POST", {"token": "t", "Content-Type": "application/json"}, ("t",), b"{}"),
         ),
