@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tests.e2e.process import DOMAIN, ExporterProcess, eventually, run, serving
 from tests.e2e.region import ScriptedRegion, cluster, configuration, envelope, job, scripted_region
+from tests.support.forks import RUN_FIRST
 
 BROKEN = """\
 poll:
@@ -28,8 +29,10 @@ clusters:
 MISTAKES = ("exporter.yml:2:13: poll.interval: ", "exporter.yml:8:5: clusters[0].usres: ")
 
 
-# Their scrape is larger than the buffers of the sockets, and can be read before a stopping exporter gives up.
+# Their scrape is larger than the buffers of the sockets.
 JOBS = 4_000
+# Else a busy machine reads it too slowly for an exporter that stops.
+PATIENT = "from exporter.cli import serve\nserve.SHUTDOWN_TIMEOUT = 100.0\n"
 
 
 @asynccontextmanager
@@ -37,7 +40,8 @@ async def big_exporter(folder: Path, *arguments: str) -> AsyncIterator[ExporterP
     jobs = [job(str(index), "x" * 1000) for index in range(JOBS)]
     async with scripted_region({"member_jobs": envelope(jobs)}) as region:
         text = configuration(cluster(region.url), per_job={"enabled": True, "max_jobs": len(jobs)})
-        async with serving(folder, text, *arguments) as exporter:
+        (folder / "patient.py").write_text(PATIENT)
+        async with serving(folder, text, *arguments, env={RUN_FIRST: str(folder / "patient.py")}) as exporter:
             await exporter.ready()
             yield exporter
 
@@ -81,10 +85,8 @@ async def test_a_scrape_in_flight_is_completed_before_the_exporter_stops(
         scrape = await scrape_without_reading(exporter)
         headers = await scrape.headers()
         exporter.process.send_signal(number)
-        # The exporter gives up after a few seconds: all of them are for reading.
-        reading = asyncio.create_task(scrape.body(headers))
         await exporter.logged("msg=stopping")
-        body = await reading
+        body = await scrape.body(headers)
         scrape.close()
         assert headers.startswith(b"HTTP/1.1 200 OK\r\n")
         assert body.count(b"hpc_job_info{") == JOBS
@@ -99,7 +101,7 @@ async def test_simultaneous_scrapes_above_the_limit_are_503(tmp_path: Path) -> N
         headers = await scrape.headers()
         rejected = await exporter.ask("/metrics")
         assert (rejected.status, rejected.text) == (503, "Limit of concurrent requests reached (1), try again later.\n")
-        assert len(await scrape.body(headers)) > 5_000_000
+        assert len(await scrape.body(headers)) > 1_000_000
         scrape.close()
 
         async def answered() -> bool:
