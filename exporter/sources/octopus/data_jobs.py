@@ -304,7 +304,8 @@ class DataJobsPolling:
             pages += 1
             offset += page.positions
             if not page.positions or (page.total is not None and offset >= page.total):
-                listing.complete = page.total is None or offset >= page.total
+                # Beside no rows, an odd value is the total.
+                listing.complete = not page.odd if page.total is None else offset >= page.total
                 return
             if pages == LONGEST_LIST:
                 return

@@ -129,8 +129,8 @@ class Reading(Generic[R]):
         if self.missing and not self.seen:
             raise DecodeError(
                 Text(
-                    f"none of the {self.missing} rows that the answer's total promises came",
-                    f"响应的 total 为 {self.missing}，但一行也没有返回",
+                    "the answer has no rows, although its total does not say that there are none",
+                    "响应没有任何行，但其 total 并未表明列表为空",
                 )
             )
         if self.rejected and not self.rows:

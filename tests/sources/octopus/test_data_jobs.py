@@ -201,8 +201,9 @@ async def test_a_list_without_end_counts_nothing() -> None:
         (page(job(1, "FINISHED", -50, -40, -30), job(2, "STOPPED"), total=3),) * 2,
         (page(job(1, "FINISHED", -50, -40, -30), total=3), page(total=3)),
         (Answer({"payload": {"list": None, "page_info": {"total": 3}}}),),
+        (page(total=[7]),),
     ],
-    ids=["one page again and again", "an end that comes too early", "no list"],
+    ids=["one page again and again", "an end that comes too early", "no list", "a total that makes no sense"],
 )
 async def test_a_list_without_all_of_its_rows_counts_nothing(listed: tuple[Answer, ...]) -> None:
     _, ends = await polls(answers(), answers(listed=listed))
