@@ -232,6 +232,8 @@ UNREADABLE: Final = (None, ABSENT, "N/A", "12x", {"odd": 1}, [7], "1e999", "", "
 NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 # Whether a list is known to be complete.
 COMPLETE: Final = "octopus_queue_listing_complete{"
+# Shown of a list of data jobs that is.
+OF_ENDS: Final = re.compile("octopus_job_run_seconds")
 # Kinds of inputs by their number.
 A_ROW_AGAIN: Final = 4
 # Each repetition of a row counts, as that of another scheduler.
@@ -421,7 +423,8 @@ def compared(collector: str, status: str, body: bytes, kind: int, place: int) ->
     with suppress(PollError):
         # Of a key that was given twice, one is left.
         before = shown(document)
-        if any(series.startswith(COMPLETE) and not value for series, value in before.items()):
+        incomplete = any(series.startswith(COMPLETE) and not value for series, value in before.items())
+        if incomplete or (collector == "data_jobs" and not any(map(OF_ENDS.match, before))):
             # A row that comes twice may make up for one that is missing, and the list goes on to be incomplete.
             return
         if CHANGES[kind](document, place):

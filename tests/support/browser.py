@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.e2e.real import real_part
 
@@ -71,8 +72,13 @@ class Tab:
 
     async def open(self, path: str = "/") -> None:
         """Load the page and wait until its script has taken over."""
-        await self.page.goto(self.url + path)
-        await self.page.wait_for_selector("html.alive")
+        answer = await self.page.goto(self.url + path)
+        assert answer is not None
+        assert answer.ok, (answer.status, await answer.text())
+        try:
+            await self.page.wait_for_selector("html.alive")
+        except PlaywrightTimeoutError as error:
+            raise AssertionError(self.complaints, await self.page.content()) from error
 
     async def text(self, selector: str) -> str:
         return (await self.page.inner_text(selector)).strip()
