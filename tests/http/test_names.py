@@ -11,6 +11,7 @@ import pytest
 
 from exporter.errors import PollError, UpstreamConnectionError, UpstreamTimeoutError
 from exporter.http.names import _numeric
+from tests.e2e.process import eventually
 from tests.support.http import Network, answering, body_of, get
 
 # Threads that hang are part of it.
@@ -108,8 +109,14 @@ async def test_after_the_name_server_answers_again_polls_succeed(network: Networ
     with pytest.raises(UpstreamTimeoutError):
         await upstream.call(get("http://hangs.example"), body_of)
     names.release.set()
-    with pytest.raises(PollError, match=r"cannot be resolved"):
-        await upstream.call(get("http://hangs.example"), body_of)
+
+    async def resolved() -> bool:
+        with pytest.raises(PollError) as caught:
+            await upstream.call(get("http://hangs.example"), body_of)
+        return "cannot be resolved" in str(caught.value)
+
+    # On a busy machine a thread may take longer than the time limit once more.
+    await eventually(resolved, "the name is resolved")
 
 
 async def test_addresses_of_all_families_are_tried(network: Network) -> None:
