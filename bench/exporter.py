@@ -13,7 +13,7 @@ from aiohttp import web
 from bench.upstream import GROUP_ID, SOURCE, Plan
 from exporter import log
 from exporter.app import Application, Options
-from exporter.cli.garbage import collector_paused, tune_collector
+from exporter.cli.serve import collector_paused, tune_collector
 from exporter.clock import Clock
 from exporter.web.server import create_app
 

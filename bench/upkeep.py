@@ -13,7 +13,7 @@ from bench.exporter import configuration, running, serving, watching
 from bench.report import Row, Tables
 from bench.upstream import Plan
 from exporter.app import Application
-from exporter.cli.garbage import reload_uncollected
+from exporter.cli.serve import reload_uncollected
 from exporter.polling import TargetKey
 from exporter.records import Job, JobState
 from exporter.sources.display import MemberJobs

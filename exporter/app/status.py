@@ -15,6 +15,7 @@ from exporter.app.joblist import JobPage, JobSelection, TrackedJobs, has_words, 
 from exporter.clock import timestamp, timestamp_or_none
 from exporter.metrics.family import Family, Sample
 from exporter.polling import STATES, Shard, TargetStatus
+from exporter.polling.health import Last, source_up
 from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS
 from exporter.sources.collector import registry
 from exporter.sources.display import (
@@ -74,9 +75,8 @@ class Health:
     """Health of the targets of a source."""
 
     states: Counter[str] = field(default_factory=Counter)
-    # Whether the last poll worked; None before the first one. Those of endpoints that are not there are left out.
-    last_polls: Counter[bool | None] = field(default_factory=Counter)
-    optional_polls: Counter[bool | None] = field(default_factory=Counter)
+    last_polls: Counter[Last] = field(default_factory=Counter)
+    optional_polls: Counter[Last] = field(default_factory=Counter)
     # The users whose targets have a problem, and the collectors of such targets that are not for single users.
     users: dict[str, None] = field(default_factory=dict)
     collectors: dict[str, None] = field(default_factory=dict)
@@ -86,12 +86,8 @@ class Health:
 
     @property
     def answers(self) -> bool | None:
-        """Whether the last poll of at least one target worked, as `hpc_up`; None where it is not known yet.
-
-        Optional targets decide only where there are no others.
-        """
-        deciding = self.last_polls or self.optional_polls
-        return True if deciding[True] else False if deciding[False] and not deciding[None] else None
+        """As `hpc_up`; None where it is not known yet."""
+        return source_up(self.last_polls, self.optional_polls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +187,8 @@ def health_by_source(statuses: Iterable[TargetStatus]) -> dict[str, Health]:
         health = found[status.key.source]
         state = status.state
         health.states[state] += 1
-        if state != "absent":
-            (health.optional_polls if status.target.optional else health.last_polls)[status.up] += 1
+        last: Last = "untried" if state == "pending" else status.up
+        (health.optional_polls if status.target.optional else health.last_polls)[last] += 1
         if state in ("stale", "failing"):
             user = status.key.target.rpartition("/")[2]
             (health.users if user else health.collectors)[user or status.key.collector] = None

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         titles = ("section", "collector", "default", "for each", "gives")
         collectors = [
             (each.per.section, each.name, "yes" if each.default else "no", each.per.text.en, each.gives.en)
-            for each in registry().values()
+            for each in sorted(registry().values(), key=lambda each: each.per.section)
         ]
         print_text(rendered(list(map(Column, titles)), collectors, sys.stdout))
     return status

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
+from exporter.http.message import PHONE
 from exporter.redaction import redact, resembles_secret
 from exporter.sources.collector import registry
 
@@ -89,7 +90,6 @@ _URL: Final = re.compile(r"[A-Za-z]+://(?P<host>[^/?#\s]+)(?P<path>[^?#\s]*)\S*"
 # An id, with what Slurm adds to those of arrays.
 _ID: Final = re.compile(r"[0-9_\[\](),.%: -]*")
 _DIGITS: Final = re.compile(r"[0-9]{3,}")
-_MOBILE: Final = re.compile(r"(86)?1[3-9][0-9]{9}")
 # Of a list: tens of thousands of jobs are no file that people read.
 ROWS: Final = 500
 _LONG: Final = 9  # digits, from which on a number may be personal
@@ -263,7 +263,7 @@ class StandIns:
         digits = number.lstrip("+-").partition(".")[0].removesuffix("%")
         if not digits.isdecimal():
             return False
-        if KINDS.get(key) == "id" or _PERSONAL.search(key) or _MOBILE.fullmatch(digits):
+        if KINDS.get(key) == "id" or _PERSONAL.search(key) or PHONE.fullmatch(digits):
             return True
         return len(digits) >= _LONG and not _AMOUNT.search(key)
 

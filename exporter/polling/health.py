@@ -257,6 +257,16 @@ class SourceStatus(NamedTuple):
 Last = bool | Literal["untried"] | None
 
 
+def source_up(default: Counter[Last], optional: Counter[Last]) -> bool | None:
+    """Return whether a source answers, by the last polls of its targets; None where it is not known yet.
+
+    Optional targets decide only where there are no others.
+    """
+    deciding = default if default.total() else optional
+    # While others may still work, none that failed decides.
+    return True if deciding[True] else False if deciding[False] and not deciding["untried"] else None
+
+
 class SourceHealth:
     """Counts of one source's targets by health, so that not all have to be looked at after every poll."""
 
@@ -294,13 +304,10 @@ class SourceHealth:
 
     @property
     def status(self) -> SourceStatus:
-        """Optional targets decide whether the source answers only where there are no others."""
         default, optional = self._default, self._optional
-        deciding = default if default.total() else optional
         known, untried = len(self._counted), default["untried"] + optional["untried"]
         return SourceStatus(
-            # While others may still work, none that failed decides.
-            up=True if deciding[True] else False if deciding[False] and not deciding["untried"] else None,
+            up=source_up(default, optional),
             targets=known - default[None] - optional[None],
             working=None if untried == known else default[True] + optional[True],
         )

@@ -11,11 +11,22 @@ import msgspec
 
 from exporter.errors import DecodeError, RecordError
 from exporter.http import excerpt
+from exporter.http.message import without_nan
 from exporter.sources.values import MAY_BE_UNKNOWN, UNREADABLE, lenient
 from exporter.text import Text
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
+
+
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
+    """Return a decoded answer, with null for NaN and Infinity, which are no JSON; None if it is malformed."""
+    for mended in (bytes, without_nan):
+        try:
+            return decoder.decode(mended(body))
+        except UNREADABLE:
+            continue
+    return None
 
 
 def read_each(data: msgspec.Raw, rows: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> tuple[list[T], int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.garbage import Frozen, collector_paused, reload_uncollected
+from exporter.cli.serve import Frozen, collector_paused, reload_uncollected
 from tests.app.running import running
 from tests.e2e.process import eventually
 from tests.e2e.region import scripted_region

@@ -14,9 +14,8 @@ import msgspec
 from exporter.clock import Clock
 from exporter.errors import DecodeError, RejectedError
 from exporter.http import Endpoint, Response, TokenProvider, Upstream, excerpt
-from exporter.http.message import without_nan
 from exporter.sources.collector import Collector
-from exporter.sources.decoding import read_row_and_flaws, readable
+from exporter.sources.decoding import decoded, read_row_and_flaws, readable
 from exporter.sources.octopus.api import error_of, fields_of
 from exporter.sources.values import NULL, UNREADABLE, count_of, epoch_seconds, value_of
 from exporter.text import Text
@@ -75,7 +74,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def read_page(response: Response, row: type[R]) -> Page[R]:
     """Return the page in a successful answer. Raises the PollError that says what to do about anything else."""
-    page = _decoded(response)
+    page = _page_in(response)
     if page is None:
         raise error_of(response)
     sent = page.payload.rows or []
@@ -106,17 +105,14 @@ def read_page(response: Response, row: type[R]) -> Page[R]:
     )
 
 
-def _decoded(response: Response) -> WirePage | None:
+def _page_in(response: Response) -> WirePage | None:
     """Return the page in a successful answer with its rows left for later; None if it holds neither rows nor a total."""
     if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of successes
         return None
-    for mended in (bytes, without_nan):
-        try:
-            page = _page.decode(mended(response.body))
-        except UNREADABLE:
-            continue
-        return None if page.payload.rows is None and total_of(page.payload.page_info)[0] is None else page
-    return None
+    page = decoded(_page, response.body)
+    if page is None or (page.payload.rows is None and total_of(page.payload.page_info)[0] is None):
+        return None
+    return page
 
 
 def total_of(page_info: msgspec.Raw) -> tuple[int | None, int]:

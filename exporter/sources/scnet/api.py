@@ -21,8 +21,9 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Response, excerpt, one_line, retry_after_of
-from exporter.http.message import http_error, without_nan
-from exporter.sources.values import NULL, UNREADABLE, value_of
+from exporter.http.message import http_error
+from exporter.sources.decoding import decoded
+from exporter.sources.values import NULL, value_of
 from exporter.text import Text
 
 SUCCESS = "0"
@@ -84,7 +85,7 @@ def open_envelope(response: Response) -> msgspec.Raw:
 
     Success is code "0", whatever the HTTP status. Raises the PollError that says what to do about anything else.
     """
-    envelope = _read(response)
+    envelope = decoded(_envelope, response.body)
     if envelope is None:
         raise_for_status(response)
         begin = excerpt(response.body)
@@ -98,15 +99,6 @@ def open_envelope(response: Response) -> msgspec.Raw:
 def is_bare_null(response: Response) -> bool:
     """Whether the whole body is ``null`` on an HTTP success: the queue page's words for "no queue has a job"."""
     return response.body.strip() == b"null" and response.status in range(200, 300)
-
-
-def _read(response: Response) -> Envelope | None:
-    for mended in (bytes, without_nan):
-        try:
-            return _envelope.decode(mended(response.body))
-        except UNREADABLE:
-            continue
-    return None
 
 
 def raise_for_status(response: Response) -> None:

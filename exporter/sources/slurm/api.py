@@ -21,7 +21,8 @@ from exporter.errors import (
     UpstreamBusyError,
 )
 from exporter.http import Issued, Response, excerpt, one_line, retry_after_of
-from exporter.http.message import http_error, without_nan
+from exporter.http.message import http_error
+from exporter.sources.decoding import decoded
 from exporter.sources.values import LATEST, NULL, UNREADABLE, Count, Name, lenient, read_jwt
 from exporter.text import Text
 
@@ -109,7 +110,7 @@ def open_answer(response: Response, rows: str) -> msgspec.Raw:
 
     Raises the PollError that says what to do about any other.
     """
-    answer = _decoded(response.body) or _decoded(without_nan(response.body))
+    answer = decoded(_answer, response.body)
     if answer is None:
         raise without_answer(response)
     if errors := errors_of(answer.errors):
@@ -122,13 +123,6 @@ def open_answer(response: Response, rows: str) -> msgspec.Raw:
         begin = excerpt(response.body)
         raise DecodeError(Text(f"the answer has no list of {rows}: {begin}", f"响应中没有 {rows} 列表：{begin}"))
     return found
-
-
-def _decoded(body: bytes) -> WireAnswer | None:
-    try:
-        return _answer.decode(body)
-    except UNREADABLE:
-        return None
 
 
 def errors_of(raw: msgspec.Raw) -> list[WireError]:
