@@ -16,6 +16,8 @@ from typing import Any, Final
 MAX_CONNECTIONS: Final = 1000
 # Seconds from the connection to the end of the first request's headers, TLS handshake included.
 FIRST_REQUEST_TIMEOUT: Final = 10.0
+# It is waited in this many parts, between which the event loop reads what arrived while it could not run.
+FIRST_REQUEST_PARTS: Final = 10
 # Seconds that a connection is kept for the next request: more than the usual scrape interval of a minute.
 KEEPALIVE_TIMEOUT: Final = 75.0
 # Seconds within which a connection that was shut down should be closed. One that is not counts as open again.
@@ -116,7 +118,7 @@ class ConnectionLimiter:
         if full and not self.close_idle():
             connection.shut_down()
         self._connections[descriptor] = connection
-        asyncio.get_running_loop().call_later(FIRST_REQUEST_TIMEOUT, self._close_if_silent, connection)
+        self._close_if_silent(connection, FIRST_REQUEST_PARTS)
 
     def free_descriptor(self) -> bool:
         """Close an idle connection unless one is about to be closed. Return False where there is neither."""
@@ -158,9 +160,15 @@ class ConnectionLimiter:
                 while self.open_connections:  # noqa: ASYNC110 - a socket that is closed sets no event
                     await asyncio.sleep(0.01)
 
-    def _close_if_silent(self, connection: Connection) -> None:
-        if connection.silent and connection.is_open:
+    def _close_if_silent(self, connection: Connection, parts: int) -> None:
+        """Close the connection after `parts` of `FIRST_REQUEST_TIMEOUT` unless a request arrives."""
+        if not connection.silent or not connection.is_open:
+            return
+        if not parts:
             connection.shut_down()
+            return
+        part = FIRST_REQUEST_TIMEOUT / FIRST_REQUEST_PARTS
+        asyncio.get_running_loop().call_later(part, self._close_if_silent, connection, parts - 1)
 
 
 class LimitedListener(socket.socket):

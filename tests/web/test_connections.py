@@ -4,6 +4,7 @@ import asyncio
 import resource
 import socket
 import sys
+import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -40,6 +41,16 @@ async def test_a_client_that_sent_a_request_is_kept(monkeypatch: pytest.MonkeyPa
         assert await client.status() == 200
         async with served.kept() as silent:
             assert await silent.ended()
+        assert await client.status() == 200
+
+
+async def test_a_request_that_arrives_while_the_event_loop_is_busy_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "FIRST_REQUEST_TIMEOUT", 0.2)
+    async with guarded() as served, served.kept() as client:
+        server = served.runner.server
+        assert server is not None
+        await eventually(lambda: server.connections)
+        asyncio.get_running_loop().call_soon(time.sleep, 0.3)
         assert await client.status() == 200
 
 
