@@ -129,9 +129,11 @@ def system_words(error: OSError) -> str:
 
 
 def redirected(answer: aiohttp.ClientResponse) -> UnexpectedStatusError:
-    """Return the error for a redirect."""
+    """Return the error for a redirect, or for another status of that class."""
+    if "Location" not in answer.headers:
+        return UnexpectedStatusError(Text(f"HTTP {answer.status}, without data", f"HTTP {answer.status}，没有数据"))
     # Without the query, which may hold a token.
-    target = re.split("[?#]", answer.headers.get("Location", "nowhere"), maxsplit=1)[0][:200]
+    target = re.split("[?#]", answer.headers["Location"], maxsplit=1)[0][:200]
     return UnexpectedStatusError(
         Text(
             f"HTTP {answer.status}, a redirect to {target!a}: not followed, because the token must not travel to "

@@ -189,6 +189,12 @@ async def test_a_redirect_is_rejected_and_the_token_does_not_travel(network: Net
     assert visits == []
 
 
+@pytest.mark.parametrize("status", [300, 304, 307])
+async def test_without_a_location_it_is_no_redirect(network: Network, status: int) -> None:
+    with pytest.raises(UnexpectedStatusError, match=rf"^HTTP {status}, without data$"):
+        await network.upstream().call(get(await network.answer(status=status)), body_of)
+
+
 async def test_a_redirects_target_cannot_write_on_the_terminal(network: Network) -> None:
     async def redirect(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _.readuntil(b"\r\n\r\n")
