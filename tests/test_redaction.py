@@ -113,6 +113,8 @@ def test_a_web_token_is_taken_out_though_it_is_not_known() -> None:
 
 def test_a_secret_is_known_as_long_as_it_is_held_and_for_a_while_after() -> None:
     redactor = Redactor(remembered=2)
+    # Sent before it was held: being forgotten as one of the last few must not take it out.
+    redactor.remember([TOKEN])
     first, second = redactor.hold(TOKEN), redactor.hold(TOKEN)
     redactor.remember(f"{number}-of-many-tokens" for number in range(10))
     assert redactor.redact(TOKEN) == "<secret>"

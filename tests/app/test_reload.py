@@ -289,7 +289,7 @@ class Loads:
     def load(self, path: Path) -> tuple[Config, dict[Tls, ssl.SSLContext]]:
         self.count += 1
         loaded = self._load(path)
-        self.may_go_on.wait(30)
+        self.may_go_on.wait(300)
         return loaded
 
 

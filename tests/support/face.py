@@ -183,6 +183,7 @@ async def guarded(
     face: FakeFace | None = None,
     clock: Clock | None = None,
     max_connections: int = 500,
+    shutdown_timeout: float = 0.1,
     **options: Any,
 ) -> AsyncIterator[Served]:
     """Serve as `serve` does."""
@@ -190,7 +191,7 @@ async def guarded(
     config = await WebConfig.load(settings, clock or SystemClock())
     limiter = ConnectionLimiter(max_connections)
     app = create_app(face, config=config, limiter=limiter, **options)
-    runner = web.AppRunner(app, access_log=None, logger=server_logger(), shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, logger=server_logger(), shutdown_timeout=shutdown_timeout)
     await runner.setup()
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     port = listener.getsockname()[1]

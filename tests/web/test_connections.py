@@ -219,7 +219,7 @@ def buffered(served: Served) -> list[int]:
 
 
 async def test_it_stops_listening_and_answers_requests_in_flight() -> None:
-    async with guarded() as served:
+    async with guarded(shutdown_timeout=100.0) as served:
         served.face.may_answer.clear()
         scrape = asyncio.create_task(served.status("/metrics"))
         await eventually(lambda: served.face.scrapes)

@@ -40,7 +40,7 @@ class Counted:
         self.daemons.add(threading.current_thread().daemon)
         self.running += 1
         self.most = max(self.most, self.running)
-        self.may_answer.wait(10)
+        self.may_answer.wait(300)
         right = matches(hashed, password)
         self.running -= 1
         return right

@@ -240,9 +240,11 @@ async def slow_reader(port: int) -> AsyncIterator[socket.socket]:
 
 async def test_a_slow_reader_counts_until_it_is_disconnected(face: FakeFace) -> None:
     face.body = b"#" * 16 * 2**20
-    async with guarded(face=face, max_requests=1, sending_timeout=0.5) as client, slow_reader(client.port):
+    async with guarded(face=face, max_requests=1) as client, slow_reader(client.port):
         await eventually(lambda: face.scrapes == 1)
         assert await client.status("/metrics") == 503
+    async with guarded(face=face, max_requests=1, sending_timeout=0.2) as client, slow_reader(client.port):
+        await eventually(lambda: face.scrapes == 2)
         face.body = b"apples 1\n"
         await until_answered(client, 200)
 
