@@ -149,6 +149,11 @@ def test_what_secrets_share_stays_known_when_one_of_them_goes() -> None:
     assert not redactor._index
 
 
+def test_a_part_is_found_where_a_secret_stops_repeating_itself() -> None:
+    secret = "abcdefg" * 3 + "hijklmnop"
+    assert redactor(secret).redact(secret[14 : 14 + SHORTEST_PART]) == "<secret>"
+
+
 @given(st.text(min_size=SHORTEST_PART, max_size=40, alphabet="abAB01+/_-."), st.data())
 @settings(max_examples=200, deadline=None)
 def test_every_long_part_is_found(secret: str, data: st.DataObject) -> None:

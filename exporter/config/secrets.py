@@ -112,7 +112,7 @@ def checked(content: str, *, header: bool) -> str:
         raise UnusableSecretError("it has more than one line")
     if any(character < " " or character == "\x7f" for character in content):
         raise UnusableSecretError("it holds a control character")
-    if header and not (content.isascii() and content.isprintable()):
+    if header and not content.isascii():
         raise UnusableSecretError("it holds a character that cannot travel in an HTTP header: only ASCII can")
     return content
 

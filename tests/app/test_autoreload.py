@@ -8,13 +8,12 @@ import pytest
 
 from exporter.app.reload import AutoReload
 from exporter.clock import SystemClock
-from exporter.config import files
 from exporter.errors import ConfigProblem, ConfigurationError
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.supervise import supervise
 from tests.e2e.process import eventually
 from tests.support.clock import FakeClock
-from tests.support.disk import DeadDisk
+from tests.support.disk import DeadDisk, impatient
 
 
 def write(file: Path, text: str) -> None:
@@ -113,13 +112,13 @@ async def test_a_reload_that_failed_in_an_unforeseen_way_is_tried_again(file: Pa
 
 @pytest.mark.real_time
 async def test_a_file_that_is_not_answered_is_a_change_and_so_is_its_return(
-    file: Path, reloads: Reloads, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+    file: Path, reloads: Reloads, dead_disk: DeadDisk
 ) -> None:
-    monkeypatch.setattr(files, "READ_TIMEOUT", 0.05)
     auto = await watching(file, reloads)
     dead_disk.file(file, "a: 1\n")
-    await auto.check()
-    await auto.check()
+    with impatient():
+        await auto.check()
+        await auto.check()
     assert reloads.count == 1
     await dead_disk.answers()
     await auto.check()

@@ -15,7 +15,7 @@ from exporter.tracking.tracker import TrackerState
 from tests.app.running import Running, ready, running
 from tests.e2e.process import eventually
 from tests.e2e.region import cluster, configuration, scripted_region
-from tests.support.disk import DeadDisk
+from tests.support.disk import DeadDisk, impatient
 
 pytestmark = pytest.mark.real_time
 
@@ -40,13 +40,12 @@ async def die(disk: DeadDisk, file: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 async def test_a_reload_fails_and_names_the_file_until_the_disk_is_back(
-    name: str, text: str, tmp_path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+    name: str, text: str, tmp_path: Path, dead_disk: DeadDisk
 ) -> None:
-    monkeypatch.setattr(files, "READ_TIMEOUT", 0.4)
     async with running(tmp_path, text) as exporter:
         await die(dead_disk, tmp_path / name)
         for _ in range(2):
-            with pytest.raises(ConfigurationError, match=rf"{name}.*is the disk or network share"):
+            with impatient(0.4), pytest.raises(ConfigurationError, match=rf"{name}.*is the disk or network share"):
                 await exporter.app.reload()
             assert (await exporter.samples())[SUCCESSFUL] == 0
             assert name in (exporter.app.last_reload.error or "")
@@ -88,9 +87,8 @@ async def test_a_start_that_hangs_can_be_given_up(
 
 
 async def test_a_changed_token_is_used_although_another_file_is_not_answered(
-    tmp_path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dead_disk: DeadDisk
 ) -> None:
-    monkeypatch.setattr(files, "READ_TIMEOUT", 0.2)
     for name in ("dead", "token"):
         (tmp_path / name).write_text("first", encoding="utf-8")
     async with scripted_region() as region:
@@ -101,7 +99,8 @@ async def test_a_changed_token_is_used_although_another_file_is_not_answered(
         async with ready(tmp_path, text):
             await die(dead_disk, tmp_path / "dead")
             (tmp_path / "token").write_text("second", encoding="utf-8")
-            await eventually(lambda: region.requests[-1].headers["token"] == "second", "the new token is used")
+            with impatient(0.2):
+                await eventually(lambda: region.requests[-1].headers["token"] == "second", "the new token is used")
 
 
 class SlowStart:

@@ -144,10 +144,13 @@ async def test_whoever_is_in_a_row_that_cannot_be_read_stays(tmp_path: Path, pla
                                ([physics], {"physics/erin"})):  # fmt: skip
             platform.platform.faults.clear()
             platform.platform.faults.add(Fault(kind="code", code="0", data=rows, endpoint="groups"))
+            before = exporter.app._members._known["lab"]
             await asked_again(platform, clock, HOUR)
-            await eventually(lambda expected=expected: polled(exporter) == expected, f"{len(expected)} are polled")  # type: ignore[misc]
+            await eventually(lambda before=before: exporter.app._members._known["lab"] is not before, "it was answered")  # type: ignore[misc]
             groups = exporter.app._members._known["lab"]
+            assert {f"{group.name}/{user}" for group in groups for user in group.members} == expected
             assert len(groups) == len(set(groups)), "what is kept does not grow from hour to hour"
+            await eventually(lambda expected=expected: polled(exporter) == expected, f"{len(expected)} are polled")  # type: ignore[misc]
 
 
 async def test_without_an_answer_the_rest_is_polled_and_it_gets_ready(tmp_path: Path, platform: Simulator) -> None:

@@ -17,12 +17,7 @@ from exporter.config.files import (
     read_in_thread,
 )
 from tests.e2e.process import eventually
-from tests.support.disk import DeadDisk
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "READ_TIMEOUT", 0.05)
+from tests.support.disk import DeadDisk, impatient
 
 
 async def read(path: Path) -> bytes:
@@ -58,24 +53,25 @@ def test_a_file_that_cannot_be_read_is_told_and_leaves_no_descriptor_open(kind: 
 
 async def test_a_read_that_is_not_answered_fails_with_the_name_of_the_file(tmp_path: Path, dead_disk: DeadDisk) -> None:
     path = dead_disk.file(tmp_path / "file", "content")
-    with pytest.raises(UnansweredFileError, match="disk or network share") as raised:
+    with impatient(), pytest.raises(UnansweredFileError, match="disk or network share") as raised:
         await read(path)
     assert raised.value.path == path
 
 
 async def test_further_reads_of_it_fail_and_cost_no_further_thread(tmp_path: Path, dead_disk: DeadDisk) -> None:
     path = dead_disk.file(tmp_path / "file", "content")
-    for _ in range(5):
+    with impatient():
+        for _ in range(5):
+            with pytest.raises(UnansweredFileError):
+                await read(path)
         with pytest.raises(UnansweredFileError):
-            await read(path)
-    with pytest.raises(UnansweredFileError):
-        read_file(path, max_bytes=100)
+            read_file(path, max_bytes=100)
     assert dead_disk.waiting == 1
 
 
 async def test_it_can_be_read_once_the_disk_is_back(tmp_path: Path, dead_disk: DeadDisk) -> None:
     path = dead_disk.file(tmp_path / "file", "content")
-    with pytest.raises(UnansweredFileError):
+    with impatient(), pytest.raises(UnansweredFileError):
         await read(path)
     await dead_disk.answers()
     assert await read(path) == b"content"
@@ -84,7 +80,7 @@ async def test_it_can_be_read_once_the_disk_is_back(tmp_path: Path, dead_disk: D
 async def test_other_files_can_be_read_also_in_the_same_folder(tmp_path: Path, dead_disk: DeadDisk) -> None:
     path = dead_disk.file(tmp_path / "file", "content")
     (tmp_path / "other").write_text("of another mount")
-    with pytest.raises(UnansweredFileError):
+    with impatient(), pytest.raises(UnansweredFileError):
         await read(path)
     assert await read(tmp_path / "other") == b"of another mount"
 
@@ -92,7 +88,7 @@ async def test_other_files_can_be_read_also_in_the_same_folder(tmp_path: Path, d
 async def test_a_folder_of_unanswered_files_costs_two_threads(tmp_path: Path, dead_disk: DeadDisk) -> None:
     for number in range(20):
         path = dead_disk.file(tmp_path / str(number), "content")
-        with pytest.raises(UnansweredFileError):
+        with impatient(), pytest.raises(UnansweredFileError):
             await read(path)
     assert dead_disk.waiting == 2
 
@@ -103,10 +99,11 @@ async def test_many_reads_may_take_long_where_no_single_one_does(tmp_path: Path)
     def many() -> int:
         for _ in range(20):
             read_file(tmp_path / "file", max_bytes=100)
-            threading.Event().wait(0.01)
+            threading.Event().wait(0.02)
         return 20
 
-    assert await read_in_thread(many) == 20
+    with impatient(0.3):
+        assert await read_in_thread(many) == 20
 
 
 async def test_a_thread_that_was_given_up_reads_nothing_further(tmp_path: Path, dead_disk: DeadDisk) -> None:
@@ -119,7 +116,7 @@ async def test_a_thread_that_was_given_up_reads_nothing_further(tmp_path: Path, 
         except UnansweredFileError:
             after.append("rejected")
 
-    with pytest.raises(UnansweredFileError):
+    with impatient(), pytest.raises(UnansweredFileError):
         await read_in_thread(both)
     await dead_disk.answers()
     await eventually(lambda: after == ["rejected"], "the thread went on")

@@ -12,10 +12,9 @@ from structlog.testing import capture_logs
 
 from exporter.clock import SystemClock
 from exporter.config import FileSecret, FileWatch, InlineSecret, Secret, UnusableSecretError
-from exporter.config import files as config_files
 from exporter.redaction import redact
 from tests.support.clock import FakeClock
-from tests.support.disk import DeadDisk
+from tests.support.disk import DeadDisk, impatient
 
 
 @pytest.fixture
@@ -66,6 +65,10 @@ def test_what_cannot_travel_in_a_header_is_rejected(content: str, path: Path) ->
         FileSecret(path)
     with pytest.raises(UnusableSecretError):
         InlineSecret(content)
+    if content.isascii():
+        # Nor does it survive in a body.
+        with pytest.raises(UnusableSecretError):
+            InlineSecret(content, header=False)
 
 
 def test_a_password_that_travels_in_a_body_can_hold_any_letter(path: Path) -> None:
@@ -240,15 +243,14 @@ async def test_a_change_that_could_not_be_told_is_told_at_the_next_look(path: Pa
 
 
 async def test_a_file_on_a_dead_disk_does_not_hide_the_changes_of_others(
-    path: Path, dead_disk: DeadDisk, monkeypatch: pytest.MonkeyPatch, changes: Changes
+    path: Path, dead_disk: DeadDisk, changes: Changes
 ) -> None:
-    monkeypatch.setattr(config_files, "READ_TIMEOUT", 0.05)
     dead = FileSecret(path)
     other = path.with_name("other")
     other.write_text("first", encoding="utf-8")
     files = watch(changes, dead, FileSecret(other))
     dead_disk.file(path, "second")
-    with capture_logs() as logs:
+    with capture_logs() as logs, impatient():
         for content in ("second", "third"):
             other.write_text(content, encoding="utf-8")
             await files.check()

@@ -3,8 +3,22 @@
 import asyncio
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from exporter.config import files
+
+
+@contextmanager
+def impatient(seconds: float = 0.05) -> Iterator[None]:
+    """Give each read so little time. Only while a disk is dead: on a busy machine any read may take as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "READ_TIMEOUT", seconds)
+        yield
 
 
 class DeadDisk:

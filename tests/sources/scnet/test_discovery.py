@@ -137,10 +137,13 @@ CASES: dict[str, tuple[Any, tuple[Group, ...]]] = {
         (PHYSICS,),
     ),
     "members without the region's name": ([infos({"userName": "lab"})], (BY_LOGIN,)),
-    "a member twice, once with the region's name": (
-        [infos({"userName": "test"}, {"userName": "lab", "clusterUserName": "test"})],
-        (ALONE,),
-    ),
+    **{
+        f"a member twice, {which} with the region's name": ([infos(*members)], (ALONE,))
+        for which, members in (
+            ("then", ({"userName": "test"}, {"userName": "lab", "clusterUserName": "test"})),
+            ("first", ({"userName": "lab", "clusterUserName": "test"}, {"userName": "test"})),
+        )
+    },
     "numbers as names": ([infos({"clusterUserName": 7})], (Group("11112", str(ID), "physics", ("7",)),)),
     "blank and odd members are left out": (
         [infos({"clusterUserName": " "}, 7, None, {"clusterUserName": []}, {"clusterUserName": "test"})],
@@ -291,7 +294,9 @@ async def test_a_region_without_an_enabled_address_says_so(network: Network) -> 
     assert region == Found("1", "one", "", "", (), "it has no HPC address that is enabled")
 
 
-async def test_the_next_address_is_taken_where_the_first_cannot_be_reached(network: Network) -> None:
+@pytest.mark.parametrize("rejected", [False, True])
+async def test_the_next_address_is_taken_where_the_first_cannot_be_reached(network: Network, rejected: bool) -> None:
+    """One that answers is the last that is asked, whatever it answers."""
     asked: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -300,11 +305,16 @@ async def test_the_next_address_is_taken_where_the_first_cannot_be_reached(netwo
             urls = [url("http://127.0.0.1:1"), {"url": f"{address}/a/hpc"}, url(f"{address}/b/hpc")]
             return web.json_response({"code": 0, "data": {"hpcUrls": urls}})
         if request.path == "/a/hpc/openapi/v2/cluster":
+            if rejected:
+                return web.Response(status=401)
             return web.json_response({"code": 0, "data": {"id": 7, "text": "seven"}})
         return web.json_response({"code": 0, "data": [{"clusterId": 1, "clusterName": "eins", "token": "t"}]})
 
     address = await network.serve(handler)
     login = AccessKeyLogin("a", InlineSecret("ak"), InlineSecret("sk"), f"{address}/tokens")
     [region] = (await discover(network.upstream(), login, address, 0.0)).regions
-    assert (region.hpc_url, [each.id for each in region.schedulers]) == (f"{address}/a", ["7"])
-    assert not [path for path in asked if path.startswith("/b")]
+    if rejected:
+        assert region.problem.startswith("its schedulers could not be read: cannot connect to 127.0.0.1:1")
+    else:
+        assert (region.hpc_url, [each.id for each in region.schedulers]) == (f"{address}/a", ["7"])
+    assert ("/a/hpc/openapi/v2/cluster" in asked, "/b/hpc/openapi/v2/cluster" in asked) == (True, False)

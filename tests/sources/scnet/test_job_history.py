@@ -85,7 +85,7 @@ async def test_no_rows() -> None:
     ("odd", "expected"),
     [
         ({"jobState": "TIMEOUT"}, {"state": JobState.TIMEOUT}),
-        ({"jobState": "WONDERFUL"}, {"state": JobState.UNKNOWN, "raw_state": "WONDERFUL"}),
+        ({"jobState": "WONDERFUL"}, {"state": JobState.UNKNOWN, "raw_state": "WONDERFUL", "started": QUEUED + 7}),
         ({"jobState": None}, {"state": JobState.UNKNOWN}),
         ({"jobId": 63436.0}, {"id": "63436"}),
         ({"jobStartTime": None}, {"started": None}),

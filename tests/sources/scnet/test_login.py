@@ -16,7 +16,15 @@ from multidict import CIMultiDict
 from exporter.config import InlineSecret
 from exporter.errors import AuthenticationError, DecodeError, PollError, ServerError, UpstreamBusyError
 from exporter.http import Issued, Response
-from exporter.sources.scnet.login import AccessKeyLogin, PasswordLogin, RegionToken, read_login, read_renewal, signature
+from exporter.sources.scnet.login import (
+    AccessKeyLogin,
+    PasswordLogin,
+    RegionToken,
+    read_login,
+    read_renewal,
+    renewal,
+    signature,
+)
 from exporter.text import Text
 from tests.support.collecting import of
 from tests.support.http import Network
@@ -296,8 +304,11 @@ def test_whatever_is_answered_raises_nothing_but_poll_errors(body: bytes, status
             read(answer(body, status))
 
 
-def test_secrets_are_not_in_a_requests_repr() -> None:
-    request = AccessKeyLogin("alice", secret("access-sesame"), secret("secret-sesame"), "https://x").request(NOW)
-    assert "sesame" not in repr(request)
-    assert request.headers["signature"] not in repr(request)
-    assert set(request.secrets) >= {"access-sesame", "secret-sesame", request.headers["signature"]}
+async def test_secrets_are_not_in_a_requests_repr_and_are_taken_out_of_what_it_comes_to(network: Network) -> None:
+    by_key = AccessKeyLogin("alice", secret("access-sesame"), secret("secret-sesame"), "https://x").request(NOW)
+    by_password = PasswordLogin("alice", secret("pass-sesame"), "sugon", "https://x").request(NOW)
+    renewing = renewal(network.upstream(), "https://x").request("token-sesame")
+    assert "sesame" not in repr((by_key, by_password, renewing))
+    assert by_key.headers["signature"] not in repr(by_key)
+    assert set(by_key.secrets) >= {"access-sesame", "secret-sesame", by_key.headers["signature"]}
+    assert (by_password.secrets, renewing.secrets) == (("pass-sesame",), ("token-sesame",))

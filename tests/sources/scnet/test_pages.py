@@ -114,9 +114,10 @@ async def test_rows_that_cannot_be_read_are_counted_once() -> None:
     reading.check()
     await reading.add_list(Listed([3, 2]).page, read)
     assert (len(reading.rows), reading.missing) == (3, 0), "the total of another list counts its own rows"
-    nothing = await Listed(["a", None]).read()
-    with pytest.raises(DecodeError, match="none of the answer's 2 rows can be read"):
-        nothing.check()
+    for total in (RIGHT, 9):
+        nothing = await Listed(["a", None], total=total).read()
+        with pytest.raises(DecodeError, match="none of the answer's 2 rows can be read"):
+            nothing.check()
     for total in (5, -1):
         with pytest.raises(DecodeError, match="no rows, although its total does not say that there are none"):
             (await Listed([], total=total).read()).check()
