@@ -172,6 +172,8 @@ def prepare() -> None:
     """Replace the standard streams of this process by robust ones. Call it once, before any file is opened."""
     global _stderr  # noqa: PLW0603 - there is one standard error in a process
     occupy_standard_descriptors()
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - standard input for good
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - standard output for good
     _stderr = LineWriter(2, sys.stderr.encoding if sys.stderr is not None else "utf-8")

@@ -164,22 +164,40 @@ class Server:
 async def status_of(exporter: Server) -> dict[str, Any]:
     """Return the status of a running exporter with all targets. Raises PollError."""
     targets: list[Any] = []
-    offset = 0
-    while True:
+    offset: int | None = 0
+    while offset is not None:
         status = await exporter.ask(f"/api/v1/status?limit={LIMIT}&offset={offset}", _status)
         targets += status["targets"]
-        if (offset := status["page"]["next_offset"]) is None:
-            return {**status, "targets": targets}
+        following = status["page"]["next_offset"]
+        if following is not None and following <= offset:
+            raise DecodeError(f"its list of targets does not go on after {offset:,}")
+        offset = following
+    return {**status, "targets": targets}
+
+
+class WirePage(msgspec.Struct):
+    next_offset: int | None
+
+
+class WireStatus(msgspec.Struct):
+    """The frame of a status."""
+
+    targets: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+    summary: dict[str, Any]
+    page: WirePage
+    time: str
 
 
 def _status(response: Response) -> dict[str, Any]:
     try:
         status = msgspec.json.decode(response.body, type=dict[str, Any])
-        if {"targets", "sources", "summary", "page", "time"} <= status.keys():
-            return status
+        msgspec.convert(status, WireStatus)
     except UNREADABLE:
-        pass
-    raise DecodeError(f"HTTP {response.status}: this is no status of an hpc-exporter; is the address right?")
+        raise DecodeError(
+            f"HTTP {response.status}: this is no status of an hpc-exporter; is the address right?"
+        ) from None
+    return status
 
 
 def unanswered(url: str, error: PollError) -> ExporterError:

@@ -123,7 +123,8 @@ def _ids_in(file: Path) -> list[str]:
         raise UsageError(f"cannot read {file}: {error.strerror}; nothing was sent") from None
     if len(content) > LONGEST_LIST:
         raise UsageError(f"{file} is longer than {LONGEST_LIST >> 20} MiB; nothing was sent")
-    lines = content.decode(errors="replace").splitlines()
+    # Editors of Windows put a mark before the first id.
+    lines = content.decode("utf-8-sig", errors="replace").splitlines()
     return [job_id for line in lines for job_id in line.partition("#")[0].split()]
 
 

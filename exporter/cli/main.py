@@ -1,6 +1,7 @@
 """The command `hpc-exporter`. Exit status: 0 done, 1 failed, 2 wrong usage."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -79,6 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ExporterError as error:
         warn(str(error))
         return error.exit_status
+    except FileNotFoundError as error:
+        if error.filename is not None:
+            raise
+        warn("the working directory is no longer there: change to another one")
+        return 1
     except KeyboardInterrupt:
         return 130
     return status
@@ -87,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def misplaced_tokens(args: argparse.Namespace) -> Iterator[str]:
     """Names of missing files that may be tokens pasted in a wrong place, to be redacted in messages."""
     for value in vars(args).values():
-        if isinstance(value, Path) and resembles_secret(str(value)) and not value.exists():
+        if isinstance(value, Path) and resembles_secret(str(value)) and not os.access(value, os.F_OK):
             yield str(value)
 
 

@@ -153,6 +153,10 @@ def _checked_stdout() -> Iterator[None]:
     except BrokenPipeError:
         _abandon_stdout()
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        # The reader may never read what is still in the buffer.
+        _abandon_stdout()
+        raise
     except OSError as error:
         _abandon_stdout()
         reason = "it is closed" if error.errno == errno.EBADF else error.strerror
@@ -204,7 +208,8 @@ def _own_descriptor(file: Path) -> int | None:
     None for any other.
     """
     for _ in range(LONGEST_CHAIN):
-        folder = file.absolute().parent.resolve()
+        # Not by `Path.resolve`: up to Python 3.12 it raises a RuntimeError where links run in a circle.
+        folder = Path(os.path.realpath(file.parent))
         if re.fullmatch(rf"/proc/{os.getpid()}(/task/\d+)?/fd|/dev/fd", str(folder)) and file.name.isdecimal():
             return int(file.name)
         try:

@@ -101,28 +101,27 @@ def period_of(month: str | None, since: str | None, until: str | None, zone: tzi
     if since is not None:
         begin, end = _moment(since, "--from", zone), now if until is None else _moment(until, "--to", zone)
     else:
-        first = _month(month, zone) if month is not None else _last_month(now, zone)
-        begin, end = first.timestamp(), _next_month(first).timestamp()
-    if begin >= min(end, now):
-        raise UsageError("the period is empty, or lies in the future")
+        begin, end = _month(month, zone) if month is not None else _last_month(now, zone)
+    if not 0 <= begin < min(end, now):
+        raise UsageError("the period is empty, begins before 1970, or lies in the future")
     return Period(begin, min(end, now), zone)
 
 
-def _month(text: str, zone: tzinfo) -> datetime:
+def _month(text: str, zone: tzinfo) -> tuple[float, float]:
     try:
-        return datetime.strptime(text, "%Y-%m").replace(tzinfo=zone)
-    except ValueError:
+        return _of_month(datetime.strptime(text, "%Y-%m").replace(tzinfo=zone))
+    except (ValueError, OverflowError):
         raise UsageError(f"--month={text} is not a month like 2026-11") from None
 
 
-def _last_month(now: float, zone: tzinfo) -> datetime:
-    """Return the begin of the last whole month."""
+def _last_month(now: float, zone: tzinfo) -> tuple[float, float]:
+    """Return begin and end of the last whole month."""
     this = datetime.fromtimestamp(now, zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return (this - timedelta(days=1)).replace(day=1)
+    return _of_month((this - timedelta(days=1)).replace(day=1))
 
 
-def _next_month(first: datetime) -> datetime:
-    return (first + timedelta(days=32)).replace(day=1)
+def _of_month(first: datetime) -> tuple[float, float]:
+    return first.timestamp(), (first + timedelta(days=32)).replace(day=1).timestamp()
 
 
 def _moment(text: str, flag: str, zone: tzinfo) -> float:

@@ -103,10 +103,16 @@ class WireAnswer(msgspec.Struct):
     status: str
     data: WireData = msgspec.field(default_factory=WireData)
     error: str = ""
+    # Data of a remote store, of Thanos or of a part of a cluster of VictoriaMetrics is missing.
+    warnings: list[str] | None = None
+    is_partial: bool = msgspec.field(default=False, name="isPartial")
 
 
-def vector(response: Response) -> Vector:
-    """Return the samples in an answer, without those that are no number. Raises PollError."""
+def vector(response: Response, missing: dict[str, None] | None = None) -> Vector:
+    """Return the samples in an answer, without those that are no number. Raises PollError.
+
+    Reasons why it may lack some go into `missing`.
+    """
     try:
         answer = msgspec.json.decode(response.body, type=WireAnswer)
         samples = [(each.metric, float(each.value[1])) for each in answer.data.result]
@@ -114,17 +120,21 @@ def vector(response: Response) -> Vector:
         raise DecodeError(f"HTTP {response.status}: this is no answer of a Prometheus; is the address right?") from None
     if answer.status != "success":
         raise DecodeError(f"the query failed: {one_line(answer.error)}")
+    if missing is not None:
+        missing.update(dict.fromkeys(map(one_line, answer.warnings or ())))
+        missing.update({"a part of the storage did not answer": None} if answer.is_partial else {})
     return [sample for sample in samples if math.isfinite(sample[1])]
 
 
 async def from_prometheus(url: str, access: Access, period: Period, by: Sequence[str]) -> Report:
     """Return increases of the exporter's counters. Raises ExporterError where they cannot be had."""
     prometheus = Server(url, access, timeout=120.0)
+    missing: dict[str, None] = {}
 
     async def query(expression: str) -> Vector:
         """Return the values at the end of the period. Raises PollError."""
         fields = {"query": expression, "time": f"{period.end:.3f}"}
-        return await prometheus.ask("/api/v1/query", vector, fields)
+        return await prometheus.ask("/api/v1/query", lambda response: vector(response, missing), fields)
 
     try:
         covered = await _covered(query, period)
@@ -135,7 +145,8 @@ async def from_prometheus(url: str, access: Access, period: Period, by: Sequence
     finally:
         await prometheus.close()
     remark = f"from {url}, which has data of the exporter for {100 * covered:.3g} % of the period"
-    return Report("prometheus", dict(counters.sums), covered, remarks=(remark,))
+    warnings = (f"{url} warns that data may be missing: {warning}" for warning in missing)
+    return Report("prometheus", dict(counters.sums), covered, not missing, (remark, *warnings))
 
 
 async def _covered(query: Query, period: Period) -> float:

@@ -191,7 +191,9 @@ class ReportDocument(Shape, frozen=True, kw_only=True):
     covered: Annotated[
         float | None, Meta(description="share of the period for which the source has data; null where unknown")
     ]
-    complete: Annotated[bool, Meta(description="false where a region could not be read")]
+    complete: Annotated[
+        bool, Meta(description="false where a region could not be read, or Prometheus warns that data is missing")
+    ]
     by: list[str]
     rows: list[ReportRow]
 

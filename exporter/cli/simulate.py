@@ -29,13 +29,14 @@ EXAMPLE = """example:
   hpc-exporter serve --config.file=simulated.yml
 """
 
+HIGHEST_PORT = 65535
 _TRUTH_KEPT_FOR = DAY  # simulated, so that a simulator left running stays small
 
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:  # noqa: PLR2004 - the highest port there is
+    if not (port.isascii() and port.isdecimal() and len(port) <= options.LONGEST_NUMBER) or int(port) > HIGHEST_PORT:
         raise ValueError(f"{text!r} is not HOST:PORT")
     if not is_loopback(host):
         raise ValueError(f"{host} is not a loopback address; the simulator serves only this machine")
@@ -213,6 +214,10 @@ async def _serve(args: argparse.Namespace) -> None:
         quirks=Quirks(strict_platform=args.strict_platform),
     )
     host, port = args.listen_address
+    if port + len(simulator.apis) - 1 > HIGHEST_PORT:
+        raise options.UsageError(
+            f"{len(simulator.apis)} ports are needed from {port} on; the highest is {HIGHEST_PORT}"
+        )
     await simulator.start(host, [port + index if port else 0 for index in range(len(simulator.apis))])
     try:
         write(configuration(simulator), args.config_output)

@@ -2,13 +2,14 @@
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
 import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from exporter import __version__
 from exporter.cli import options
 from exporter.cli.commands import Command, Flag, Value
 from exporter.cli.http_client import EXPORTER, Server, load_access, status_of, unanswered
@@ -87,6 +89,10 @@ async def _top(args: argparse.Namespace) -> int:
                 refreshing.cancel()
     except PollError as error:
         raise unanswered(args.url, error) from None
+    except OSError as error:
+        # The terminal is gone: its window was closed.
+        if error.errno != errno.EIO:
+            raise
     finally:
         await exporter.close()
     return 0
@@ -116,18 +122,23 @@ async def _follow(screen: "Screen", keys: "asyncio.Queue[str]", live: Live) -> N
 def keyboard() -> Iterator["asyncio.Queue[str]"]:
     """Yield the keys as they are pressed.
 
-    An empty text stands for a new status or size, "q" also for signals.
+    An empty text stands for a new status or size, "quit" for signals and a terminal that is gone.
     """
     descriptor, loop = sys.stdin.fileno(), asyncio.get_running_loop()
     keys: asyncio.Queue[str] = asyncio.Queue()
     before = termios.tcgetattr(descriptor)
 
     def pressed() -> None:
-        data = os.read(descriptor, 1024)
-        for key in keys_in(data.decode(errors="ignore")) if data else ("q",):
+        data = b""
+        with suppress(OSError):
+            data = os.read(descriptor, 1024)
+        if not data:
+            # A terminal that is gone stays readable.
+            loop.remove_reader(descriptor)
+        for key in keys_in(data.decode(errors="ignore")) if data else ("quit",):
             keys.put_nowait(key)
 
-    signals = {signal.SIGTERM: "q", signal.SIGHUP: "q", signal.SIGWINCH: ""}
+    signals = {signal.SIGTERM: "quit", signal.SIGHUP: "quit", signal.SIGWINCH: ""}
     for each, key in signals.items():
         loop.add_signal_handler(each, keys.put_nowait, key)
     tty.setcbreak(descriptor)
@@ -136,7 +147,9 @@ def keyboard() -> Iterator["asyncio.Queue[str]"]:
         yield keys
     finally:
         loop.remove_reader(descriptor)
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        # The terminal may be gone.
+        with suppress(termios.error):
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def keys_in(text: str) -> Iterator[str]:
@@ -161,10 +174,10 @@ class View:
 
     def press(self, key: str, height: int) -> bool:
         """Handle a key; return False to quit. `height` is that of the screen."""
+        if key == "quit" or (key == "q" and not self.typing):
+            return False
         if self.typing:
             self._type(key)
-        elif key == "q":
-            return False
         else:
             self._command(key, max(1, height - 6))
         return True
@@ -231,6 +244,14 @@ class Screen:
     _texts: Texts = field(default_factory=lambda: Texts("en"))
 
     def drawn(self, width: int) -> Text:
+        try:
+            return self._picture(width)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            version = self.status.get("version", "unknown")
+            text = f"The exporter's status has another form than this version ({__version__}) knows; its version: {version}"
+            return Text(line_of(text, width), style=COLOURS["stale"])
+
+    def _picture(self, width: int) -> Text:
         page = StatusPage(self.status, self._texts, "/metrics", self.view.query)
         query = page.query
         self.view.name = query.view

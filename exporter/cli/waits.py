@@ -4,7 +4,9 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypedDict
+
+import msgspec
 
 from exporter.app.status import wait_facts
 from exporter.cli import options
@@ -21,6 +23,27 @@ from exporter.sources.once import Cell, Column
 from exporter.tracking import Tracker
 from exporter.tracking.store import read
 from exporter.web.texts import Texts
+
+
+class WireBound(TypedDict):
+    """A bound in a status."""
+
+    quantile: float
+    seconds: float | None
+    withheld: bool
+    recent_held: int
+    recent_checked: int
+
+
+class WireWaits(TypedDict):
+    """The bounds of a queue, or of a group, in a status."""
+
+    source: str
+    queue: str
+    group: str
+    accelerated: bool
+    bounds: list[WireBound]
+
 
 SHARES: Final = {0.5: "1 in 2", 0.9: "9 in 10", 0.95: "19 in 20"}
 
@@ -74,10 +97,10 @@ async def from_exporter(exporter: Server) -> list[Mapping[str, Any]]:
         status = await status_of(exporter)
     finally:
         await exporter.close()
-    if "waits" not in status:
-        raise DecodeError("its version does not know bounds of waits")
-    waits: list[Mapping[str, Any]] = status["waits"]
-    return waits
+    try:
+        return list(msgspec.convert(status.get("waits"), list[WireWaits]))
+    except msgspec.ValidationError:
+        raise DecodeError("its version does not tell bounds of waits as this one does") from None
 
 
 def from_state_file(config: Config, why: ExporterError) -> list[Mapping[str, Any]]:

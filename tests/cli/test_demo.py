@@ -80,3 +80,8 @@ def test_a_world_that_cannot_be_is_wrong_usage(command: str, flag: str) -> None:
     with pytest.raises(SystemExit) as raised:
         main([command, flag])
     assert raised.value.code == 2
+
+
+def test_ports_that_there_are_not_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--listen-address=127.0.0.1:65535", "--regions=2"]) == 2
+    assert "4 ports are needed from 65535 on; the highest is 65535" in capsys.readouterr().err

@@ -339,7 +339,7 @@ async def test_of_several_schedulers_one_must_be_named(region: BatchRegion, comm
 
 
 async def test_ids_come_from_standard_input_and_from_files(region: BatchRegion, command: Command) -> None:
-    result = await command(*WHOM, "--yes", "--from-file=-", stdin="# mine\n19\n\n 20  # the other\n")
+    result = await command(*WHOM, "--yes", "--from-file=-", stdin="\ufeff# mine\r\n19\r\n\r\n 20  # the other\r\n")
     assert (result.status, outcomes(result)) == (0, {"19": "gone", "20": "gone"})
     (command.folder / "ids").write_text("21\n")
     result = await command(*WHOM, "--yes", "--from-file=ids")

@@ -165,6 +165,26 @@ def test_a_configuration_that_is_not_there(tmp_path: Path, capsys: pytest.Captur
     assert f"{tmp_path / 'none.yml'}:1:1: " in capsys.readouterr().out
 
 
+def test_a_long_token_in_the_place_of_a_file_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    token = f"{'Ab1' * 100}x"
+    assert main(["check", f"--config.file={token}"]) == 1
+    output = capsys.readouterr()
+    assert "its name is too long" in output.out
+    assert "Ab1Ab1" not in output.out + output.err
+
+
+def test_a_working_directory_that_is_gone_is_said_so(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["discover", "--user=alice", "--access-key-file=ak", "--secret-key-file=sk"]) == 1
+    assert "the working directory is no longer there" in capsys.readouterr().err
+    assert main(["check", f"--config.file={config}"]) == 0
+
+
 async def test_a_command_is_a_process_without_a_traceback(tmp_path: Path) -> None:
     """As people run it: the configuration of the folder, results on one side, the rest on the other."""
     (tmp_path / "exporter.yml").write_text(BAD)

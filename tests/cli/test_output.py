@@ -43,6 +43,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> 
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
 
 
+def test_links_that_run_in_a_circle_are_named(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(OutputError, match="Too many levels of symbolic links"):
+        write_file(tmp_path / "circle" / "x", "")
+
+
 def test_a_failure_half_way_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "hpc.prom"
     file.write_text("old")

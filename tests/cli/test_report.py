@@ -58,6 +58,9 @@ def test_a_period_is_in_the_time_zone_and_ends_now_at_the_latest(given: Given, b
         (("2026-13", None, None), "--month=2026-13 is not a month like 2026-11"),
         (("11", None, None), "is not a month"),
         (("2026-12", None, None), "lies in the future"),
+        (("9999-12", None, None), "--month=9999-12 is not a month"),
+        (("0001-01", None, None), "begins before 1970"),
+        ((None, "0001-01-01", None), "begins before 1970"),
         (("2026-11", "2026-11-01", None), "--month does not go with --from and --to"),
         ((None, None, "2026-11-01"), "--to needs --from"),
         ((None, "2026-11-08", "2026-11-01"), "the period is empty"),
@@ -273,6 +276,22 @@ async def test_an_empty_prometheus_is_said_to_be_empty(network: Network, tmp_pat
     assert (result.status, json.loads(result.stdout)["rows"]) == (0, [])
     assert "which has data of the exporter for 0 % of the period" in result.stderr
     assert "2026-01-01T00:00+08:00 to 2026-02-01T00:00+08:00" in result.stderr
+
+
+@pytest.mark.parametrize("more", [{"warnings": ["remote read: store-2 timed out"]}, {"isPartial": True}])
+async def test_data_that_a_prometheus_knows_to_be_missing_is_told(
+    network: Network, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """As Thanos, remote stores and clusters of VictoriaMetrics say it."""
+    metric = {"hpc_cluster": "kunshan", "group": "g", "user": "bob", "outcome": "completed"}
+
+    async def handler(_request: web.Request) -> web.Response:
+        return web.json_response({**EMPTY, "data": {"result": [{"metric": metric, "value": [0, "5"]}]}, **more})
+
+    url = await network.serve(handler)
+    result = await Command(tmp_path, "")("report", "--month=2026-01", f"--prometheus={url}", "--format=json")
+    assert (result.status, json.loads(result.stdout)["complete"]) == (1, False)
+    assert result.stderr.count("warns that data may be missing") == 1
 
 
 def test_the_table_tells_the_time_that_could_not_be_accounted_where_it_is_known() -> None:

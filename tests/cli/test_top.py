@@ -49,6 +49,11 @@ class Watched:
     def press(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
 
+    def hang_up(self) -> None:
+        """Close the terminal, as when its window is closed."""
+        with Path(os.devnull).open() as nothing:
+            os.dup2(nothing.fileno(), self._terminal)
+
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process.send_signal(signal.SIGWINCH)
@@ -177,6 +182,25 @@ def test_without_a_terminal_or_with_wrong_flags_it_is_wrong_usage(
         status = int(end.code or 0)
     assert status == 2
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "no terminal"])
+async def test_it_ends_while_a_filter_is_typed(tmp_path: Path, end: str) -> None:
+    """A signal is no letter, and a terminal that is gone stays readable."""
+    async with guarded(face=StagedFace(healthy())) as served, watched(tmp_path, address(served)) as top:
+        await top.shows(lambda lines: "All 35 targets work" in lines[0])
+        top.press("/bo")
+        await top.shows(lambda lines: lines[-1].startswith("filter: bo_"))
+        if end == "SIGTERM":
+            top.process.terminate()
+        else:
+            top.hang_up()
+        assert await top.ended() == 0
+
+
+def test_a_status_of_another_version_is_said_to_be_one() -> None:
+    status = healthy().status() | {"version": "0.0.1", "jobs": None}
+    assert Screen(status, View()).drawn(120).plain.rstrip().endswith("its version: 0.0.1")
 
 
 def test_a_line_that_does_not_fit_ends_at_a_word() -> None:

@@ -75,6 +75,21 @@ async def test_nothing_is_known_yet(network: Network, capsys: pytest.CaptureFixt
             200,
             "its version",
         ),
+        (
+            b'{"targets": [], "sources": [], "summary": {}, "time": "", "page": {"next_offset": null}, "waits": [{}]}',
+            200,
+            "its version",
+        ),
+        (
+            b'{"targets": [], "sources": [], "summary": {}, "time": "", "page": {}}',
+            200,
+            "this is no status of an hpc-exporter",
+        ),
+        (
+            b'{"targets": [], "sources": [], "summary": {}, "time": "", "page": {"next_offset": 0}}',
+            200,
+            "its list of targets does not go on after 0",
+        ),
     ],
 )
 async def test_something_else_answers(

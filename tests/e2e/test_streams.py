@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
+import termios
 from collections import Counter
 from functools import partial
 from itertools import product
@@ -78,6 +79,29 @@ async def test_results_that_cannot_be_written_are_a_failure(tmp_path: Path, argu
     told = {"a full disk": "No space left on device", "closed": "it is closed", "nobody reads": ""}[how]
     assert ("cannot write to standard output" in ended.stderr) == bool(told)
     assert told in ended.stderr
+
+
+async def test_an_interruption_ends_a_command_whose_reader_does_not_read(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        running = await Command(tmp_path, "").start("completion", "bash", to={"stdout": writer})
+        await eventually(
+            lambda: fcntl.ioctl(reader, termios.FIONREAD, b"    ") == size.to_bytes(4, "little"), "it is full"
+        )
+        running.process.send_signal(signal.SIGINT)
+        assert (await running.ended()).status == 130
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+async def test_standard_input_that_is_closed_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text("import sys; sys.stdin = None")
+    env = {forks.RUN_FIRST: str(tmp_path / "first.py")}
+    arguments = ("jobs", "delete", "--cluster=k", "--user=a", "--from-file=-")
+    ended = await Command(tmp_path, GOOD)(*arguments, env=env)
+    assert (ended.status, "no job ids were given" in ended.stderr) == (2, True), ended.stderr
 
 
 @pytest.mark.parametrize("how", BROKEN)
