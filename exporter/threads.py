@@ -38,13 +38,13 @@ class BlockingCalls:
         Raises TimeoutError if no result is there within `timeout` seconds, which include the wait for an earlier call
         with the same `key`. A thread cannot be stopped: a call that hangs keeps its thread, and its key, until it ends.
         """
-        async with asyncio.timeout(timeout):
-            while (earlier := self._running.get(key)) is not None:
-                await asyncio.wait({earlier})
-            running = in_daemon_thread(call, name=str(key))
-            self._running[key] = running
-            running.add_done_callback(lambda _: self._running.pop(key))
-            await asyncio.wait({running})
+        deadline = asyncio.get_running_loop().time() + timeout
+        while (earlier := self._running.get(key)) is not None:
+            await _end_of(earlier, deadline)
+        running = in_daemon_thread(call, name=str(key))
+        self._running[key] = running
+        running.add_done_callback(lambda _: self._running.pop(key))
+        await _end_of(running, deadline)
         return running.result()
 
     def finally_run(self, key: Hashable, call: Callable[[], object]) -> None:
@@ -54,6 +54,16 @@ class BlockingCalls:
             in_daemon_thread(call, name=str(key))
         else:
             earlier.add_done_callback(lambda _: in_daemon_thread(call, name=str(key)))
+
+
+async def _end_of(call: asyncio.Future[Any], deadline: float) -> None:
+    """Wait for the end of a call. Raises TimeoutError at the `deadline`, on the event loop's clock.
+
+    A result that arrived while the event loop could not run is there in time, however late that is noticed.
+    """
+    done, _ = await asyncio.wait({call}, timeout=deadline - asyncio.get_running_loop().time())
+    if not done:
+        raise TimeoutError
 
 
 def in_daemon_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:

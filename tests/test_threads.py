@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -33,6 +34,16 @@ async def test_a_call_that_hangs_holds_up_only_its_own_key_and_starts_no_second_
     assert await calls.run("alive", lambda: "quick", timeout=100) == "quick"
     release.set()
     assert await calls.run("dead", hang, timeout=100) == "at last"
+
+
+async def test_a_result_that_arrives_while_the_event_loop_is_busy_is_in_time() -> None:
+    running = asyncio.create_task(BlockingCalls().run("quick", lambda: "here", timeout=0.02))
+    await asyncio.sleep(0)
+    for thread in threading.enumerate():
+        if thread.name == "quick":
+            thread.join()
+    time.sleep(0.03)  # noqa: ASYNC251 - it is the event loop that is busy
+    assert await running == "here"
 
 
 async def test_calls_with_one_key_follow_one_another() -> None:

@@ -27,10 +27,10 @@ from exporter.polling import WHOLE, Shard
 from exporter.supervise import stop_on_signals, supervised
 from exporter.systemd import Manager, passed_sockets
 from exporter.version import revision
-from exporter.web.connections import KEEPALIVE_TIMEOUT, ConnectionLimiter
+from exporter.web.connections import ConnectionLimiter
 from exporter.web.listen import address_of, bind, parse_listen_address
 from exporter.web.security import WebConfig
-from exporter.web.server import create_app, server_logger
+from exporter.web.server import create_app, server_of
 from exporter.web.settings import load_settings
 
 log = structlog.get_logger()
@@ -211,20 +211,15 @@ async def serve_until(
     limiter = ConnectionLimiter()
     if limiter.limit < FEW_CONNECTIONS:
         log.warning("few clients can connect: raise the limit of open files (ulimit -n)", connections=limiter.limit)
-    runner = web.AppRunner(
-        create_app(
-            app,
-            telemetry_path=args.web_telemetry_path,
-            prefix=urlsplit(args.web_external_url or "").path,
-            max_requests=args.web_max_requests,
-            config=web_config,
-            limiter=limiter,
-        ),
-        access_log=None,
-        logger=server_logger(),
-        keepalive_timeout=KEEPALIVE_TIMEOUT,
-        shutdown_timeout=SHUTDOWN_TIMEOUT,
+    served = create_app(
+        app,
+        telemetry_path=args.web_telemetry_path,
+        prefix=urlsplit(args.web_external_url or "").path,
+        max_requests=args.web_max_requests,
+        config=web_config,
+        limiter=limiter,
     )
+    runner = server_of(served, shutdown_timeout=SHUTDOWN_TIMEOUT)
     await runner.setup()
     try:
         scheme = "https" if web_config.context else "http"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
-from aiohttp import web
+from aiohttp import web, web_response
 from aiohttp.typedefs import Handler, Middleware
 from aiolimiter import AsyncLimiter
 
@@ -34,6 +34,9 @@ CHALLENGE: Final = 'Basic realm="hpc-exporter", charset="UTF-8"'
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 SAME_SITE: Final = frozenset({"same-origin", "none"})
 HEADERS: Final[web.RequestKey[Mapping[str, str]]] = web.RequestKey("HEADERS", Mapping)
+
+# Software and version are not revealed, either by aiohttp's own answers to malformed requests.
+web_response.SERVER_SOFTWARE = ""  # type: ignore[attr-defined]
 
 _Fingerprint = dict[Path, bytes]
 
@@ -220,6 +223,5 @@ def is_cross_site(request: web.Request) -> bool:
 
 async def add_headers(request: web.Request, answer: web.StreamResponse) -> None:
     """Put the configured headers onto an answer that is about to be sent; an ``on_response_prepare`` handler."""
-    # Software and version are not revealed.
     answer.headers.popall("Server", None)
     answer.headers.update(request.get(HEADERS, {}))

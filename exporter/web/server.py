@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
@@ -19,7 +19,7 @@ from exporter.app.status import Selection
 from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
-from exporter.web.connections import ConnectionLimiter
+from exporter.web.connections import KEEPALIVE_TIMEOUT, ConnectionLimiter
 from exporter.web.csv import COLUMNS, csv_of
 from exporter.web.lists import PER_JOB, missing_sources
 from exporter.web.middleware import connection, counting, limit_requests, send
@@ -146,7 +146,7 @@ class Routes:
         ]
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        fmt, compress = negotiate(request.headers.get("Accept")), accepts_gzip(request.headers.get("Accept-Encoding"))
+        fmt, compress = negotiate(listed(request, hdrs.ACCEPT)), accepts_gzip(listed(request, hdrs.ACCEPT_ENCODING))
         body = await self._exporter.metrics(fmt, compress=compress)
         answer = web.StreamResponse(headers={"Content-Type": fmt.content_type, "Vary": "Accept, Accept-Encoding"})
         answer.content_length = len(body)
@@ -171,17 +171,17 @@ class Routes:
         return web.Response(text="The configuration was reloaded.\n")
 
     async def status(self, request: web.Request) -> web.Response:
-        return await self._json(lambda: selection_of(request.query), msgspec.json.encode)
+        return await self._json(request, lambda: selection_of(request.query), msgspec.json.encode)
 
     async def jobs(self, request: web.Request) -> web.Response:
         def encoded(status: dict[str, Any]) -> bytes:
             about = {name: status["jobs"][name] for name in ("enabled", "missing")}
             return msgspec.json.encode({"time": status["time"], **about, **status["job_page"].facts()})
 
-        return await self._json(lambda: Selection(limit=0, jobs=job_selection_of(request.query)), encoded)
+        return await self._json(request, lambda: Selection(limit=0, jobs=job_selection_of(request.query)), encoded)
 
     async def _json(
-        self, selected: Callable[[], Selection], encoded: Callable[[dict[str, Any]], bytes]
+        self, request: web.Request, selected: Callable[[], Selection], encoded: Callable[[dict[str, Any]], bytes]
     ) -> web.Response:
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         try:
@@ -189,7 +189,7 @@ class Routes:
         except QueryError as error:
             body = msgspec.json.encode({"error": str(error)})
             return web.Response(status=400, body=body, content_type="application/json", headers=headers)
-        return compressed(await self._exporter.status_as(encoded, selection), "application/json", headers)
+        return compressed(request, await self._exporter.status_as(encoded, selection), "application/json", headers)
 
     async def csv(self, request: web.Request) -> web.Response:
         view = request.path.rpartition("/")[2].removesuffix(".csv")
@@ -197,7 +197,7 @@ class Routes:
             query = page_query({**request.query, "view": view}, sys.maxsize)
         except QueryError as error:
             return web.Response(status=400, text=f"{error}\n")
-        texts = Texts(chosen_language(request.query.get("lang"), request.headers.get("Accept-Language")))
+        texts = Texts(chosen_language(request.query.get("lang"), listed(request, hdrs.ACCEPT_LANGUAGE)))
         bom = request.query.get("bom") == "1"
 
         def made(status: dict[str, Any]) -> tuple[bytes, list[str]] | None:
@@ -213,7 +213,7 @@ class Routes:
         headers["Content-Disposition"] = f'attachment; filename="{view}.csv"'
         if missing:
             headers[MISSING] = names_in_header(missing)
-        return compressed(content, "text/csv", headers, charset="utf-8")
+        return compressed(request, content, "text/csv", headers, charset="utf-8")
 
     async def config(self, _request: web.Request) -> web.Response:
         return web.Response(text=await self._exporter.effective_config(), content_type=TEXT)
@@ -223,17 +223,17 @@ class Routes:
             query = page_query(request.query)
         except QueryError as error:
             return web.Response(status=400, text=f"{error}\n")
-        texts = Texts(chosen_language(request.query.get("lang"), request.headers.get("Accept-Language")))
+        texts = Texts(chosen_language(request.query.get("lang"), listed(request, hdrs.ACCEPT_LANGUAGE)))
 
         def html(status: dict[str, Any]) -> bytes:
             return StatusPage(status, texts, self._telemetry_path, query).html().encode()
 
         page = await self._exporter.status_as(html, everything(query.selection.jobs))
-        return compressed(page, "text/html", PAGE_HEADERS, charset="utf-8")
+        return compressed(request, page, "text/html", PAGE_HEADERS, charset="utf-8")
 
     async def to_page(self, request: web.Request) -> web.Response:
         """Add the slash that relative links need."""
-        raise web.HTTPPermanentRedirect(f"{request.path}/")
+        raise web.HTTPPermanentRedirect(request.rel_url.with_path(f"{request.path}/", keep_query=True))
 
     async def static(self, request: web.Request) -> web.Response:
         if request.match_info["name"] not in self._static:
@@ -247,13 +247,35 @@ class Routes:
         return web.Response(body=content, headers={"Content-Type": content_type, **headers})
 
 
-def compressed(body: bytes, content_type: str, headers: Mapping[str, str], charset: str | None = None) -> web.Response:
+def compressed(
+    request: web.Request, body: bytes, content_type: str, headers: Mapping[str, str], charset: str | None = None
+) -> web.Response:
     """Return an answer that is compressed where the client takes that, a long one in a thread."""
     answer = web.Response(
         body=body, content_type=content_type, charset=charset, headers=headers, zlib_executor_size=COMPRESSED_ON_LOOP
     )
-    answer.enable_compression()
+    if accepts_gzip(listed(request, hdrs.ACCEPT_ENCODING)):
+        # aiohttp's own choice ignores weights, also one of 0.
+        answer.enable_compression(web.ContentCoding.gzip)
     return answer
+
+
+def listed(request: web.Request, header: str) -> str:
+    """Return a header whose value is a list, which may be in several lines; empty where it was not sent."""
+    return ", ".join(request.headers.getall(header, ()))
+
+
+def server_of(app: web.Application, *, shutdown_timeout: float) -> web.AppRunner:
+    """Return the server of an application. A request in flight at the end gets twice `shutdown_timeout` seconds."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        logger=server_logger(),
+        keepalive_timeout=KEEPALIVE_TIMEOUT,
+        shutdown_timeout=shutdown_timeout,
+        # Bodies are skipped: one that is not what its coding says would be logged as an error of the server.
+        auto_decompress=False,
+    )
 
 
 def names_in_header(names: Sequence[str]) -> str:

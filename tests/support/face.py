@@ -18,7 +18,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.metrics.format import Format
 from exporter.web.connections import ConnectionLimiter
 from exporter.web.security import WebConfig
-from exporter.web.server import create_app, server_logger
+from exporter.web.server import create_app, server_of
 
 Made = TypeVar("Made")
 
@@ -191,7 +191,7 @@ async def guarded(
     config = await WebConfig.load(settings, clock or SystemClock())
     limiter = ConnectionLimiter(max_connections)
     app = create_app(face, config=config, limiter=limiter, **options)
-    runner = web.AppRunner(app, access_log=None, logger=server_logger(), shutdown_timeout=shutdown_timeout)
+    runner = server_of(app, shutdown_timeout=shutdown_timeout)
     await runner.setup()
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     port = listener.getsockname()[1]

@@ -355,8 +355,9 @@ async def test_all_is_served_below_the_path_of_the_external_url_as_well() -> Non
             "/config",
         ]:
             assert await served.status(f"/hpc/exporter{path}") == await served.status(path)
-        status, headers, _ = await served.ask("/hpc/exporter")
-        assert (status, headers["Location"]) == (308, "/hpc/exporter/")
+        for query in ("", "?view=targets&filter=%C3%BC%26+a&filter=b"):
+            status, headers, _ = await served.ask(f"/hpc/exporter{query}")
+            assert (status, headers["Location"]) == (308, f"/hpc/exporter/{query}")
         assert await served.status("/hpc/") == 404
 
 

@@ -32,7 +32,14 @@ async def client(face: FakeFace) -> AsyncIterator[Served]:
 
 
 @pytest.mark.parametrize(
-    ("accept", "content_type"), [("application/openmetrics-text, */*;q=0.1", OPENMETRICS), ("*/*", TEXT), ("", TEXT)]
+    ("accept", "content_type"),
+    [
+        ("application/openmetrics-text, */*;q=0.1", OPENMETRICS),
+        ("*/*", TEXT),
+        ("", TEXT),
+        ("text/html\r\nAccept: application/openmetrics-text", OPENMETRICS),
+    ],
+    ids=["OpenMetrics", "any", "empty", "in two lines"],
 )
 async def test_a_scrape_is_answered_in_the_requested_format(
     face: FakeFace, client: Served, accept: str, content_type: str
@@ -52,6 +59,21 @@ async def test_a_scrape_is_text_and_gzip_where_that_is_wanted(client: Served, ac
     compressed = accepted == {"Accept_Encoding": "gzip"}
     assert headers.get("Content-Encoding") == ("gzip" if compressed else None)
     assert (gzip.decompress(body) if compressed else body) == b"apples 1\n"
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/status", "/api/v1/targets.csv"])
+async def test_every_other_answer_is_gzip_only_where_that_is_wanted_as_well(client: Served, path: str) -> None:
+    for accepted, coding in {
+        "deflate, gzip, br": "gzip",
+        "gzip;q=0": None,
+        "gzip;q=0.5, identity": None,
+        "deflate": None,
+        "gzip-like": None,
+        "br\r\nAccept-Encoding: gzip": "gzip",
+    }.items():
+        _, headers, body = await client.ask(path, Accept_Encoding=accepted)
+        assert headers.get("Content-Encoding") == coding
+        assert (gzip.decompress(body) if coding else body).decode()
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -278,8 +300,9 @@ async def until_answered(client: Served, wanted: int) -> None:
         b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
         b"POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
         b"POST /-/reload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Encoding: gzip\r\n\r\nbody",
     ],
-    ids=["header", "TLS", "long header", "version", "path", "length", "chunk"],
+    ids=["header", "TLS", "long header", "version", "path", "length", "chunk", "coding"],
 )
 async def test_malformed_requests_end_in_no_traceback(
     face: FakeFace, garbage: bytes, caplog: pytest.LogCaptureFixture

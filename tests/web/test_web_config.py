@@ -387,3 +387,4 @@ async def test_no_answer_reveals_the_software(tmp_path: Path) -> None:
     async with guarded() as served:
         for request in ("/", "/nothing"):
             assert "Server" not in (await served.ask(request))[1]
+        assert b"aiohttp" not in await served.say(b"malformed\r\n\r\n")
