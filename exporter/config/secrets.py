@@ -70,8 +70,8 @@ class FileSecret(Secret):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Everything but the content: two secrets that share it can be one object."""
-        return self.path, self.header, self.origin
+        """Everything but the content: two secrets that share it can be one object. The path may be written in other words."""
+        return self.path, self.header, self.origin.partition(" ")[0]
 
     @property
     def log_fields(self) -> Mapping[str, str]:

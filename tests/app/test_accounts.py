@@ -96,6 +96,9 @@ async def test_a_new_key_is_tried_immediately(tmp_path: Path, platform: Simulato
     section = polled(platform, secret_key=None, secret_key_file=str(key))
     async with ready(tmp_path, configured([section], [])) as exporter:
         assert (await exporter.samples())['hpc_account_up{account="lab"}'] == 0
+        # The same file, written in another way: it is followed under this name from now on.
+        section["secret_key_file"] = f"{tmp_path}/./secret-key"
+        await exporter.reload(configured([section], []))
         key.write_text(platform.accounts[0].secret_key)
         await exporter.shows(lambda samples: samples.get(BALANCE), "the balance")
 

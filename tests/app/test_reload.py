@@ -414,6 +414,8 @@ async def test_a_token_file_that_changes_is_used_within_seconds(tmp_path: Path) 
         text = configuration(cluster(region.url, token=None, token_file="token"))
         async with ready(tmp_path, text) as exporter:
             assert (await exporter.samples())[UP % "kunshan"] == 0
+            # Of two secrets from one file, written in two ways, one is read again: that of the new configuration.
+            await exporter.reload(text.replace('"token_file": "token"', '"token_file": "./token"'))
             file.write_text("good-token\n")
             samples = await exporter.shows(lambda samples: RUNNING % ("kunshan", "test") in samples, "data again")
             assert samples[RUNNING % ("kunshan", "test")] == 2

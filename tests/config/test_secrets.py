@@ -88,6 +88,14 @@ def test_inline_secrets_are_equal_by_content_and_file_secrets_by_path(path: Path
     assert before != FileSecret(other)
 
 
+def test_secrets_are_one_by_file_and_key_however_the_path_is_written(path: Path) -> None:
+    """Of two objects for one secret, a reload would let go of the one that is in use."""
+    secret = FileSecret(path, "token_file token")
+    assert secret.identity == FileSecret(path, "token_file ./token").identity
+    assert secret.identity != FileSecret(path, "password_file token").identity
+    assert secret.identity != FileSecret(path, "token_file token", header=False).identity
+
+
 def test_a_pipe_without_a_writer_is_rejected_immediately(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnusableSecretError, match="not a regular file"):

@@ -124,9 +124,9 @@ class Collecting:
     """The first target of a collector, to be polled as often as a test likes."""
 
     def __init__(self, assembly: Components, collector: str, prefix: str) -> None:
-        (source,) = assembly.sources.values()
+        (self.source,) = assembly.sources.values()
         self._context = assembly.context
-        self._target = next(target for target in source.targets() if target.key.collector == collector)
+        self._target = next(target for target in self.source.targets() if target.key.collector == collector)
         self._prefix = prefix
 
     async def poll(self, *answers: Answer) -> Polled:

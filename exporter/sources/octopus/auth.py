@@ -69,8 +69,7 @@ class IamLogin:
             f"{self.url}/v3/auth/tokens",
             method="POST",
             headers={"Content-Type": "application/json"},
-            # An answer may repeat the request as it was sent.
-            secrets=(password, json.dumps(password)[1:-1], json.dumps(password, ensure_ascii=False)[1:-1]),
+            secrets=(password,),
             data=json.dumps(body).encode(),
         )
 

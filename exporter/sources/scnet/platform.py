@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from exporter.config import Account, FileSecret, Secret
+from exporter.config import Account, Secret
 from exporter.http import Endpoint, TokenCache, TokenSource
 from exporter.metrics.family import Family
 from exporter.polling import WHOLE, TargetKey
@@ -32,17 +32,9 @@ def account_session(
     account: Account, context: Context, tls: ssl.SSLContext, before: AccountSession | None = None
 ) -> AccountSession:
     """Return the session of an account, with the tokens that it had `before` a reload if it logs in as before."""
-    if before is not None and before.tls is tls and same_login(account, before.account):
+    if before is not None and before.tls is tls and login_of(account) == login_of(before.account):
         return AccountSession(account, before.tokens, tls)
     return AccountSession(account, TokenCache(login_of(account), context.clock), tls)
-
-
-def same_login(one: Account, other: Account) -> bool:
-    """Whether two accounts log in alike, with the very same files: others are not read when their content changes."""
-    secrets = zip(secrets_of(one), secrets_of(other), strict=True)
-    return login_of(one) == login_of(other) and all(
-        mine is theirs or not isinstance(mine, FileSecret) for mine, theirs in secrets
-    )
 
 
 def login_of(account: Account) -> AccessKeyLogin | PasswordLogin:

@@ -89,6 +89,8 @@ def test_every_documented_error(status: int, code: str, kind: type[PollError]) -
         (429, ThrottledError),
         (500, ServerError),
         (502, ServerError),
+        # It does not say when to come back.
+        (503, ServerError),
         (504, ServerError),
     ],
 )
@@ -97,6 +99,7 @@ def test_a_status_alone_says_enough(status: int, kind: type[PollError]) -> None:
     assert type(error) is kind
     assert error.api_code is None
     assert "\n" not in str(error)
+    assert ("Bad Gateway" in str(error)) == (status not in {401, 429}), "where there are no other words"
 
 
 @pytest.mark.parametrize("code", sorted(OCTOPUS_STATUS))

@@ -154,6 +154,11 @@ async def test_an_end_that_cannot_be_read_or_is_absurd_is_unknown(at_work: AtWor
     assert at_work.refreshes.expiries == {}
 
 
+async def test_an_end_without_an_offset_is_in_utc(at_work: AtWork) -> None:
+    await answered(at_work, {"token": {"expires_at": "2033-05-18T03:33:20.000000"}}, X_Subject_Token="MII-token")
+    assert at_work.refreshes.expiries == {("driving", ""): 2e9}
+
+
 @pytest.mark.parametrize("length", [9 * 1024, 16 * 1024])
 async def test_a_token_longer_than_common_limits_of_headers_travels_both_ways(at_work: AtWork, length: int) -> None:
     long = "MII" + "k" * (length - 3)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.simulator import Fault, Simulator, default_project
 from exporter.simulator.batch import State
@@ -121,6 +122,16 @@ async def test_ends_before_the_first_poll_are_none_and_each_later_one_counts_onc
             assert spells(ends.runs) == (2, 30 + 60)
 
 
+async def test_an_end_of_unknown_creation_counts_once_however_long_it_is_listed_and_after_a_gap() -> None:
+    def at(hours: float, *rows: Any) -> list[Answer]:
+        now = NOW + int(3_600_000 * hours)
+        return [*(page(total=0, now=now) for _ in range(4)), page(*rows, now=now), GONE]
+
+    ended = job(1, "FINISHED", None, -40, -30)
+    _, ends = await polls(at(0), at(0, ended), at(0.1), at(0.2, ended), at(3, ended), at(6, ended), at(9, ended))
+    assert ends.outcomes == {"completed": 1}
+
+
 @pytest.mark.parametrize(
     ("status", "outcome", "unknown"),
     [
@@ -136,6 +147,11 @@ async def test_ends_before_the_first_poll_are_none_and_each_later_one_counts_onc
 async def test_an_outcome(status: Any, outcome: str, unknown: int) -> None:
     polled, ends = await polls(answers(), answers(job(1, status, -50, -40, -30)))
     assert (ends.outcomes, polled.rejected, polled.unknown_states) == ({outcome: 1}, 0, unknown)
+
+
+async def test_an_unknown_status_is_no_end_before_the_job_has_one() -> None:
+    polled, ends = await polls(answers(), answers(job(1, "ARCHIVING", -50, -40)))
+    assert (ends.outcomes, polled.unknown_states) == ({}, 1)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +206,9 @@ async def test_the_small_page_where_the_large_one_is_rejected() -> None:
 
 async def test_a_list_without_end_counts_nothing() -> None:
     endless = [page(job(number, "FINISHED", -50, -40, -30), total=10**6) for number in range(50)]
-    polled, ends = await polls(answers(), answers(listed=tuple(endless)))
+    with capture_logs() as logs:
+        polled, ends = await polls(answers(), answers(listed=tuple(endless)))
+    assert [line["log_level"] for line in logs if "too long to be read" in line["event"]] == ["warning"]
     assert not ends.known
     assert polled.samples["s data queued"] == 3
 
@@ -221,6 +239,9 @@ async def test_the_next_list_begins_where_the_oldest_open_job_was_created() -> N
         polled, ends = await each_of(project, answers(job(9, "FINISHED", -7000, -6000, -5000)))
         assert f"start_time={NOW - 3_600_000}" in polled.requests[4]
         assert ends.outcomes == {"completed": 1}, "one created before cannot have been open: the parameter was ignored"
+        later = NOW + 10 * 86_400_000
+        polled, _ = await each_of(project, [*(page(now=later) for _ in range(5)), GONE])
+        assert f"start_time={later - 7 * 86_400_000}" in polled.requests[4], "after a long pause no more than a week"
 
 
 @pytest.mark.parametrize(

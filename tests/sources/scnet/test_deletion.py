@@ -61,6 +61,13 @@ def test_a_name_with_a_separator_is_always_rejected(text: str) -> None:
             check_user(f"{text}{separator}")
 
 
+@pytest.mark.parametrize("user", ["a\ufdfa", "\ufb01", "a" * 65])
+def test_a_user_that_may_arrive_as_another_one_is_rejected(user: str) -> None:
+    """Letters that software turns into several characters, with blanks among them; and a name that may be cut off."""
+    with pytest.raises(UnsafeNameError):
+        check_user(user)
+
+
 def test_a_deletion_of_nothing_cannot_be_made() -> None:
     with pytest.raises(UnsafeNameError):
         Deletion(SCHEDULER, "test", ())

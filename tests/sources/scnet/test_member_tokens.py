@@ -12,6 +12,7 @@ from exporter.http import EitherToken, TokenCache, TokenSource
 from exporter.http.client import NEGATIVE_CACHE_TTL
 from exporter.sources.scnet.login import PLATFORM, AccessKeyLogin, renewal
 from tests.support.clock import FakeClock
+from tests.support.collecting import assembled
 from tests.support.http import Network
 from tests.support.platform import Refreshes, RegionClient, rows_answer
 
@@ -136,3 +137,22 @@ async def test_the_platforms_token_is_counted_but_its_expiry_is_not_the_regions(
     assert await platform.poll() == "ok"
     assert platform.refreshes.counts == {("one", True): 2}
     assert platform.refreshes.expiries == {}
+
+
+ACCOUNT = """
+accounts: [{name: lab, user: alice, access_key: a, secret_key: s}]
+clusters: [{name: kunshan, cluster_id: 1, hpc_url: https://hpc.example.com, account: lab, users: [test]}]
+"""
+
+
+async def test_what_was_asked_in_vain_is_asked_again_with_another_credential() -> None:
+    components = assembled(ACCOUNT)
+    region, account = components.regions["kunshan"], components.config.accounts[0]
+    assert account.secret_key is not None
+    assert isinstance(region.tokens.members, EitherToken)
+    region.tokens.members._in_vain["https://hpc.example.com"] = float("inf")
+    assert not region.use_changed(frozenset({InlineSecret("of another account")}))
+    assert region.tokens.members._in_vain
+    assert region.use_changed(frozenset({account.secret_key}))
+    assert not region.tokens.members._in_vain
+    await components.close()

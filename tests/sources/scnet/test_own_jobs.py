@@ -89,6 +89,8 @@ async def test_amounts_are_the_cores_only() -> None:
         "requested_cpus queued": 8,
         **{f"allocated_cpus {state}": cores for state, cores in (("running", 4), ("queued", 0))},
     }
+    unknown = envelope([QUEUED | {"procNumUsed": 0}])
+    assert (await poll(SCHEDULERS, unknown, prefix="hpc_member_requested_cpus")).samples == {"running": 0}
 
 
 async def test_jobs_of_all_schedulers_are_listed_also_of_one_id() -> None:

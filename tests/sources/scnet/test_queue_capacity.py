@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.collecting import REGION, Answer, Expected, collecting, envelope, of
+from exporter.config import InlineSecret
+from exporter.sources.scnet import schedulers
+from tests.support.collecting import REGION, TOKEN, Answer, Expected, collecting, envelope, of
 
 # As captured.
 COMP: dict[str, Any] = {
@@ -111,9 +113,9 @@ async def test_queue_capacity(answer: Answer, expected: Expected, rejected: int)
 
 
 async def test_each_scheduler_is_requested_and_their_ids_are_read_once_an_hour() -> None:
-    schedulers = envelope([{"id": 7}, {"id": "8"}, {"id": 7.0}])
+    listed = envelope([{"id": 7}, {"id": "8"}, {"id": 7.0}])
     async with collecting(REGION, "queue_capacity", "hpc_queue_nodes") as queues:
-        first = await queues.poll(schedulers, changed(queNodes="3"), changed(queNodes="4"))
+        first = await queues.poll(listed, changed(queNodes="3"), changed(queNodes="4"))
         second = await queues.poll(changed(queNodes="5"), envelope(None))
     assert (first.samples, first.rejected) == ({"7 comp": 3, "8 comp": 4}, 0)
     assert second.samples == {"7 comp": 5}
@@ -131,8 +133,20 @@ async def test_schedulers_that_are_not_known_are_not_requested_by_every_target(a
     async with collecting(REGION, "queue_capacity", "hpc_queue_nodes") as queues:
         first = await queues.poll(answer)
         second = await queues.poll()
+        # Another token may see some.
+        queues.source.use_changed(frozenset({InlineSecret(TOKEN)}))
+        third = await queues.poll(SCHEDULER, changed())
     assert first.error == second.error != ""
     assert (len(first.requests), second.requests) == (1, [])
+    assert third.error == ""
+
+
+async def test_schedulers_that_were_added_are_found_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedulers, "IDS_TTL", 0.0)
+    async with collecting(REGION, "queue_capacity", "hpc_queue_nodes") as queues:
+        await queues.poll(SCHEDULER, changed())
+        polled = await queues.poll(envelope([{"id": 7}, {"id": 8}]), changed(), changed(queNodes="4"))
+    assert polled.samples == {"7 comp": 2, "8 comp": 4}
 
 
 async def test_the_names_of_the_nodes_are_not_kept() -> None:
