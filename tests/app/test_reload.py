@@ -360,7 +360,8 @@ async def test_a_reload_under_way_is_not_applied_once_the_exporter_has_stopped(
     await exporter.app.stop()
     exporter.app.request_reload()
     loads.may_go_on.set()
-    await asyncio.sleep(0.05)
+    await eventually(lambda: "file reader" not in {each.name for each in threading.enumerate()}, "the file was read")
+    await asyncio.sleep(0)
     assert list(exporter.app.components.regions) == ["kunshan"]
     assert asyncio.all_tasks() <= tasks
 

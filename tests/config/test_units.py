@@ -48,6 +48,12 @@ def test_a_size_is_read_in_bytes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
+@pytest.mark.parametrize("kind", READERS)
+def test_a_token_in_a_wrong_place_is_not_repeated(kind: str) -> None:
+    with pytest.raises(ValueError, match="'<secret>' is not a "):
+        READERS[kind]("0123456789abcdef0123456789abcdef")
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [

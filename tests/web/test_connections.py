@@ -5,12 +5,12 @@ import resource
 import socket
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
 from exporter.web import connections
-from exporter.web.connections import MAX_CLOSING, MAX_CONNECTIONS, connection_limit
+from exporter.web.connections import MAX_CLOSING, MAX_CONNECTIONS, ConnectionLimiter, connection_limit
 from tests.support.face import Kept, Served, eventually, guarded
 
 
@@ -85,6 +85,17 @@ async def test_a_connection_beyond_the_limit_is_closed_when_none_is_idle() -> No
         served.face.may_answer.set()
         assert await asyncio.gather(*scrapes) == [200] * 5
         assert await served.status() == 200
+
+
+async def test_each_connection_beyond_the_limit_closes_another_one() -> None:
+    """Also where those that are closed already are still open for a moment."""
+    limiter = ConnectionLimiter(2)
+    with ExitStack() as stack:
+        for _ in range(4):
+            ours, _ = (stack.enter_context(each) for each in socket.socketpair())
+            limiter.accepted(ours)
+        closing = [connection.is_closing for connection in limiter.open_connections]
+    assert closing == [True, True, False, False]
 
 
 async def test_the_connection_idle_for_longest_is_closed() -> None:

@@ -105,8 +105,24 @@ async def test_many_pages_that_leave_are_counted_once_a_second_listing_agrees(at
     at_work.hold((1, 450))
     async with running(at_work, tmp_path, configuration(at_work, "{queue_type: INTERNAL}")) as exporter:
         at_work.hold((31, 450))
-        await exporter.polls(2)
+        await exporter.polls()
+        assert await exporter.value("octopus_queue_departures_total") == 0
+        await exporter.polls()
         assert await exporter.value("octopus_queue_departures_total") == 30
+
+
+async def test_what_left_during_a_time_without_data_is_counted_and_not_timed(at_work: AtWork, tmp_path: Path) -> None:
+    text = configuration(at_work, "{queue_type: INTERNAL}").replace("retries: 0", "retries: 0, stale_after: 2m")
+    async with running(at_work, tmp_path, text) as exporter:
+        at_work.hold((1, 2))
+        await exporter.polls()
+        at_work.project.faults.add(Fault(kind="status", status=503, endpoint="queuing_jobs"))
+        await exporter.polls(3)
+        at_work.project.faults.clear()
+        at_work.hold((2, 2))
+        await exporter.polls()
+        assert await exporter.value("octopus_queue_departures_total") == 1
+        assert await exporter.value("octopus_job_observed_queue_seconds_count") == 0
 
 
 async def test_before_the_queue_was_known_as_a_whole_nothing_is_counted(at_work: AtWork, tmp_path: Path) -> None:
@@ -131,6 +147,9 @@ async def test_counters_go_on_over_a_reload_that_changes_the_project(at_work: At
         await exporter.polls()
         assert await exporter.value("octopus_queue_arrivals_total", queue_type="INTERNAL") == 5
         assert await exporter.value("octopus_queue_arrivals_total", queue_type="PROCESSOR") == 0
+        await exporter.reload(text.replace("127.0.0.1", "localhost"))
+        await exporter.polls()
+        assert await exporter.value("octopus_queue_arrivals_total") == 0, "it may be another project of this name"
 
 
 # Labels
@@ -208,9 +227,8 @@ async def test_a_password_that_changes_in_its_file_is_tried_at_once(at_work: AtW
         assert await exporter.value("octopus_up") == 0
         assert "sesame" not in json.dumps(await exporter.status())
         secret.write_text("simulator-password")
-        await at_work.clock.advance(2.0)
         await real_look(exporter)
-        await exporter.polls()
+        await exporter.idle()
         assert await exporter.value("octopus_up") == 1
 
 
