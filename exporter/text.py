@@ -39,6 +39,11 @@ def escaped(text: str, *, but: str = "") -> str:
     return _replaced(text, but, lambda character: json.dumps(character)[1:-1])
 
 
+def encodable(text: str) -> str:
+    r"""`text` with an escape like ``\udce9`` for what UTF-8 cannot hold: bytes of a file's name that is not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def on_one_line(text: str) -> str:
     """`text` with a blank for what is not visible, white space folded."""
     return " ".join(_replaced(text, "", lambda _character: " ").split())

@@ -31,6 +31,7 @@ from exporter.sources.display import (
 from exporter.sources.scnet.account import BALANCE, STATUS
 from exporter.sources.scnet.region_cores import CPUS as CPUS_BY_STATE
 from exporter.sources.scnet.storage_quota import QUOTA, USED
+from exporter.text import encodable
 from exporter.tracking import WaitView
 from exporter.version import revision
 
@@ -150,11 +151,11 @@ def status_of(snapshot: Snapshot, selection: Selection | None = None) -> dict[st
         "ready": snapshot.ready,
         "shard": {"ordinal": snapshot.shard.ordinal, "total": snapshot.shard.total},
         "config": {
-            "file": str(snapshot.config_file),
+            "file": encodable(str(snapshot.config_file)),
             "last_reload_successful": snapshot.reload.successful,
             "last_successful_reload": timestamp_or_none(snapshot.reload.succeeded_at),
-            "last_reload_error": snapshot.reload.error,
-            "warnings": snapshot.warnings,
+            "last_reload_error": encodable(snapshot.reload.error) if snapshot.reload.error else None,
+            "warnings": list(map(encodable, snapshot.warnings)),
         },
         "summary": state_counts(sum((of_source.states for of_source in health.values()), Counter())),
         "sources": [source_facts(snapshot, name, kind, health) for name, kind in snapshot.kinds.items()],
@@ -313,8 +314,8 @@ def error_facts(status: TargetStatus) -> dict[str, Any] | None:
         return None
     return {
         "reason": error.reason,
-        "message": error.text.en,
-        "message_zh": error.text.zh,
+        "message": encodable(error.text.en),
+        "message_zh": encodable(error.text.zh),
         "time": timestamp_or_none(status.last_error_at),
     }
 

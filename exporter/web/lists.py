@@ -136,7 +136,7 @@ class Lists:
         if self._query.view == "jobs" and not self._status["jobs"]["enabled"]:
             return element("p", *self._t.around("jobs_off", setting=element("code", PER_JOB)), class_="empty")
         nothing = "nothing_here" if self._missing() is None else "nothing_known"
-        text = "nothing_matches" if total and not matching else nothing
+        text = "nothing_more" if matching else "nothing_matches" if total else nothing
         return element("p", self._t(text), class_="empty")
 
     def _title(self, row: Row) -> str:
@@ -394,9 +394,11 @@ class Lists:
             return element("a", self._t(name), href=f"{self._query.address(offset=to)}#lists", rel=rel)
 
         last = min(offset + limit, matching)
+        # Of a list that has become shorter, it is the last page.
+        previous = max(0, min(offset - limit, (matching - 1) // limit * limit))
         return element(
             "nav",
-            link("previous", max(0, offset - limit), "prev") if offset else None,
+            link("previous", previous, "prev") if offset else None,
             element("span", self._t("range", matching, first=number(offset + 1), last=number(last)))
             if offset < matching
             else None,

@@ -44,7 +44,9 @@ def counting(count: Callable[[str, int], None], known: frozenset[str], prefix: s
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        path = request.path.removeprefix(prefix) or "/"
+        path = request.path
+        if path not in known and f"{path}/".startswith(f"{prefix}/"):
+            path = path.removeprefix(prefix) or "/"
         path = "/static" if path.startswith("/static/") else path if path in known else "other"
         try:
             answer = await handler(request)

@@ -19,6 +19,7 @@ from exporter.app.status import Selection
 from exporter.clock import SystemClock
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
+from exporter.text import encodable
 from exporter.web.connections import KEEPALIVE_TIMEOUT, ConnectionLimiter
 from exporter.web.csv import COLUMNS, csv_of
 from exporter.web.lists import PER_JOB, missing_sources
@@ -167,7 +168,7 @@ class Routes:
         try:
             await self._exporter.reload()
         except ConfigurationError as error:
-            return web.Response(status=500, text=f"The configuration was not reloaded:\n{error}\n")
+            return web.Response(status=500, text=f"The configuration was not reloaded:\n{encodable(str(error))}\n")
         return web.Response(text="The configuration was reloaded.\n")
 
     async def status(self, request: web.Request) -> web.Response:
@@ -216,7 +217,7 @@ class Routes:
         return compressed(request, content, "text/csv", headers, charset="utf-8")
 
     async def config(self, _request: web.Request) -> web.Response:
-        return web.Response(text=await self._exporter.effective_config(), content_type=TEXT)
+        return web.Response(text=encodable(await self._exporter.effective_config()), content_type=TEXT)
 
     async def page(self, request: web.Request) -> web.Response:
         try:

@@ -61,6 +61,7 @@ class Installation:
     token_ends: dict[str, dict[str, float]] = field(default_factory=dict)
     waits: list[tuple[str, WaitView]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    config_file: str = "exporter.yml"
     reload_error: str | None = None
     shard: Shard = WHOLE
     now: float = NOW
@@ -135,7 +136,7 @@ class Installation:
             started_at=self.now - 86400 * 3,
             ready=all(status.up is not None for status in self.statuses),
             shard=self.shard,
-            config_file=Path("/etc/hpc-exporter/exporter.yml"),
+            config_file=Path("/etc/hpc-exporter", self.config_file),
             reload=LastReload(self.reload_error is None, self.now - 7200, self.reload_error),
             warnings=self.warnings,
             kinds=self.sources,

@@ -105,6 +105,11 @@ def test_thousands_are_shown_in_pages() -> None:
     assert page.tags.count("tr") == 101
     assert "101–200 of 3,000" in page.texts
     assert "?view=jobs&offset=200#lists" in page.attributes["href"]
+    # It has become shorter since.
+    page = read(made, view="jobs", offset="999900")
+    assert "The list ends before this page." in page.texts
+    assert "?view=jobs&offset=2900#lists" in page.attributes["href"]
+    assert "?view=jobs&filter=none#lists" in read(made, view="jobs", filter="none", offset="300").attributes["href"]
 
 
 async def test_it_is_a_csv_and_json_too() -> None:

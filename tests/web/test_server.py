@@ -103,6 +103,19 @@ async def test_a_wrong_method_is_405_and_says_what_is_allowed(
     assert face.requests == {(path, 405): 1}
 
 
+async def test_paths_are_counted_alike_below_another_one(face: FakeFace) -> None:
+    async with guarded(face=face, prefix="/m") as client:
+        for path in ("/metrics", "/m/metrics", "/m/", "/m", "/m/static/page.css", "/mmetrics"):
+            await client.ask(path)
+    assert face.requests == {
+        ("/metrics", 200): 2,
+        ("/", 200): 1,
+        ("/", 308): 1,
+        ("/static", 200): 1,
+        ("other", 404): 1,
+    }
+
+
 async def test_a_reload_is_not_a_get(face: FakeFace, client: Served) -> None:
     """A crawler or a prefetching browser must not reload."""
     status, headers, _ = await client.ask("/-/reload")
@@ -120,12 +133,17 @@ async def test_a_reload_that_worked(face: FakeFace, client: Served, method: str)
 
 async def test_a_failed_reload_names_every_mistake(face: FakeFace, client: Served) -> None:
     face.reload_error = ConfigurationError(
-        [ConfigProblem("a.yml", 1, 2, "poll", "is odd"), ConfigProblem("a.yml", 3, 4, "", "no")]
+        [ConfigProblem("a.yml", 1, 2, "poll", "is odd"), ConfigProblem("caf\udce9.yml", 3, 4, "", "no")]
     )
     status, headers, body = await client.ask("/-/reload", "POST")
     assert status == 500
     assert headers["Content-Type"] == "text/plain; charset=utf-8"
-    assert b"a.yml:1:2: poll: is odd\na.yml:3:4: no\n" in body
+    assert (
+        rb"""a.yml:1:2: poll: is odd
+caf\udce9.yml:3:4: no
+"""
+        in body
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from exporter.app.status import Selection
+from exporter.errors import AuthenticationError
+from exporter.text import Text
 from tests.support.face import guarded
 from tests.support.installations import Installation, StagedFace, empty, half_broken, healthy, huge
 
@@ -56,6 +59,13 @@ def test_every_property_is_required_and_met() -> None:
         return found
 
     assert names(json.loads(SCHEMA.read_text()), set()) == keys(half_broken().status(), set())
+
+
+def test_names_of_files_that_are_not_utf8_do_not_prevent_it() -> None:
+    name = "caf\udce9.yml"
+    made = Installation(warnings=[name], reload_error=name, config_file=name)
+    made.add("kunshan", "schedulers", "", "failing", AuthenticationError(Text(name, name)))
+    assert msgspec.json.encode(made.status()).count(rb"caf\\udce9.yml") == 7
 
 
 async def pages(served: Any, query: str) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ let settled = Promise.resolve();
 async function settle() {
   const before = typed;
   await load();
-  if (typed === before) $("#lists form").reset();
+  if (typed === before) $("#lists form")?.reset();
 }
 
 async function follow(address) {
