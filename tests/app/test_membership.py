@@ -112,6 +112,12 @@ async def test_new_members_are_polled_and_gone_ones_leave_within_an_hour(tmp_pat
         assert polled(exporter) == after
 
 
+async def test_members_are_asked_for_as_soon_as_a_reload_wants_them(tmp_path: Path, platform: Simulator) -> None:
+    async with ready(tmp_path, text(platform, [{"group_id": PHYSICS, "users": ["bob"]}])) as exporter:
+        await exporter.reload(text(platform))
+        await eventually(lambda: polled(exporter) == EVERYBODY, "all members are polled")
+
+
 async def test_a_failed_refresh_keeps_the_members_and_says_so(tmp_path: Path, platform: Simulator) -> None:
     clock = FakeClock(time.time())
     async with running(tmp_path, text(platform), clock) as exporter:

@@ -19,7 +19,7 @@ from exporter.app import application, components, tracker
 from exporter.config import Config, FileSecret, Tls
 from exporter.errors import ConfigurationError
 from exporter.metrics.format import Format
-from exporter.polling import SLICE
+from exporter.polling import SLICE, Target
 from exporter.sources.collector import catalogue, subjects_of
 from tests.app.running import Running, ready, running
 from tests.e2e.process import eventually, samples_of
@@ -364,6 +364,30 @@ async def test_a_reload_under_way_is_not_applied_once_the_exporter_has_stopped(
     await asyncio.sleep(0)
     assert list(exporter.app.components.regions) == ["kunshan"]
     assert asyncio.all_tasks() <= tasks
+
+
+async def test_a_reload_that_is_being_applied_is_finished_before_the_exporter_stops(
+    region: ScriptedRegion, exporter: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applying, may_go_on = asyncio.Event(), asyncio.Event()
+    set_targets = exporter.app.scheduler.set_targets
+
+    async def slowly(targets: list[Target]) -> None:
+        applying.set()
+        await may_go_on.wait()
+        await set_targets(targets)
+
+    monkeypatch.setattr(exporter.app.scheduler, "set_targets", slowly)
+    exporter.file.write_text(configuration(cluster(region.url, name="xian")), encoding="utf-8")
+    exporter.app.request_reload()
+    await applying.wait()
+    stopping = asyncio.create_task(exporter.app.stop_reloading())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not stopping.done()
+    may_go_on.set()
+    await stopping
+    assert {status.key.source for status in exporter.app.scheduler.statuses} == {"xian"}
 
 
 async def test_a_poll_under_way_of_a_region_that_is_replaced_brings_its_answer(

@@ -92,10 +92,13 @@ async def is_so(ask: Callable[[], Awaitable[Any]], expected: Any) -> bool:
 
 async def test_a_rejected_reload_is_told_until_one_works(tmp_path: Path) -> None:
     async with scripted_region() as region, running(tmp_path, configuration(cluster(region.url))) as made:
+        succeeded = (await made.status())["config"]["last_successful_reload"]
         made.file.write_text("nonsense: 1")
         with pytest.raises(ConfigurationError) as caught:
             await made.app.reload()
-        assert (await made.status())["config"]["last_reload_error"] == str(caught.value)
+        config = (await made.status())["config"]
+        assert (config["last_reload_error"], config["last_successful_reload"]) == (str(caught.value), succeeded)
+        assert succeeded is not None
         await made.reload(configuration(cluster(region.url)))
         assert (await made.status())["config"]["last_reload_error"] is None
 

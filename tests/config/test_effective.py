@@ -94,12 +94,13 @@ def test_any_name_survives(name: str, tmp_path: Path) -> None:
 
 
 def test_a_token_in_an_address_is_not_shown(tmp_path: Path) -> None:
-    """A secret pasted there is hidden; a user who is called like a password is shown all the same."""
+    """A secret pasted there is hidden, also in a path; a user who is called like a password is shown all the same."""
+    (tmp_path / "t0ken-of-the-region.txt").write_text("another", encoding="utf-8")
     shown = effective_yaml(
         from_text(
             tmp_path,
             "clusters: [{name: k, cluster_id: 1, hpc_url: 'https://hpc/t0ken-of-the-region/', token: t0ken-of-the-region,"
-            " users: [{name: alice1, token: alice1}]}]",
+            " users: [{name: alice1, token: alice1}, {name: bob, token_file: t0ken-of-the-region.txt}]}]",
         )
     )
     assert "t0ken-of-the" not in shown

@@ -384,6 +384,8 @@ class TestReload:
 class TestWarnings:
     def test_a_clean_configuration_has_none(self, folder: Path) -> None:
         assert loaded(folder, REGION).warnings == ()
+        account = "accounts: [{name: lab, user: alice, access_key: key, secret_key: secret}]\n"
+        assert loaded(folder, account + REGION.replace("token: made-up", "account: lab")).warnings == ()
 
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "127.9.9.9", "[::1]:1", "region.localhost"])
     def test_plain_http_to_this_machine_is_fine(self, host: str, folder: Path) -> None:

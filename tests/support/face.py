@@ -30,6 +30,7 @@ class FakeFace:
         self.ready = True
         self.requests: Counter[tuple[str, int]] = Counter()
         self.body = b"apples 1\n"
+        self.config = "poll: {}\n"
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.scrapes = 0
@@ -65,7 +66,7 @@ class FakeFace:
 
     async def effective_config(self) -> str:
         await self.may_answer.wait()
-        return "poll: {}\n"
+        return self.config
 
     async def reload(self) -> None:
         self.reloads += 1

@@ -17,6 +17,7 @@ from exporter.polling import Shard
 from exporter.sources.capacity import CPUS, ENABLED, FREE_CPUS
 from exporter.sources.display import Counts, InUse, MemberFigures, SampleFigures
 from exporter.sources.scnet.account import BALANCE, STATUS
+from exporter.web.csv import cell
 from exporter.web.html import Markup, element, together, void
 from exporter.web.page import StatusPage
 from exporter.web.query import page_query
@@ -312,8 +313,16 @@ async def test_every_list_is_a_csv_too() -> None:
             (row["reason"], row["error"].partition(" ")[0]) for row in csv.DictReader(io.StringIO(body.decode()))
         }
         assert {("", ""), ("connection", "cannot")} <= reasons
+        _, _, body = await served.ask("/api/v1/targets.csv?limit=2&offset=1")
+        assert body.decode().count("\r\n") == 1 + 2
         assert await served.status("/api/v1/members.csv?sort=nonsense") == 400
         assert await served.status("/api/v1/nonsense.csv") == 404
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_no_text_is_a_formula_in_a_spreadsheet(text: str) -> None:
+    assert cell(text) == f"'{text}"
+    assert (cell(f"x{text}"), cell(-1)) == (f"x{text}", -1)
 
 
 async def test_a_csv_names_the_sources_of_which_it_has_nothing() -> None:
@@ -486,6 +495,12 @@ def test_rows_are_filtered_sorted_and_in_pages(query: dict[str, str], column: in
     for state, status in enumerate(made.statuses):
         status.last_success = made.now - state
     assert [row[column] for row in rows(made, **query)] == order
+
+
+def test_a_poll_that_is_due_is_due_now() -> None:
+    made = targets("bob")
+    made.statuses[0].next_poll = made.now - 5
+    assert rows(made)[0][5] == "now"
 
 
 def test_every_tab_shows_the_number_of_its_rows() -> None:

@@ -267,22 +267,31 @@ async def test_no_limit_where_it_is_0(face: FakeFace) -> None:
 
 
 @asynccontextmanager
-async def slow_reader(port: int) -> AsyncIterator[socket.socket]:
-    """Yield requests a scrape and does not read it."""
+async def slow_reader(port: int, path: str = "/metrics") -> AsyncIterator[socket.socket]:
+    """Yield a client that sends a request, by default a scrape, and does not read the answer."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(client, ("127.0.0.1", port))
-        await loop.sock_sendall(client, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         yield client
 
 
 async def test_a_slow_reader_counts_until_it_is_disconnected(face: FakeFace) -> None:
     face.body = b"#" * 16 * 2**20
+    face.config = "#" * 16 * 2**20
     async with guarded(face=face, max_requests=1) as client, slow_reader(client.port):
         await eventually(lambda: face.scrapes == 1)
         assert await client.status("/metrics") == 503
+        async with slow_reader(client.port, "/config"):
+
+            async def is_busy() -> bool:
+                return await client.status("/config", "HEAD") == 503
+
+            await eventually(is_busy)
+            await asyncio.sleep(0)
+            assert await is_busy(), "until the answer is sent"
     async with guarded(face=face, max_requests=1, sending_timeout=0.2) as client, slow_reader(client.port):
         await eventually(lambda: face.scrapes == 2)
         face.body = b"apples 1\n"
