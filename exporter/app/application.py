@@ -165,12 +165,17 @@ class Application:
         own = await self.own.document(fmt, exposition.series) if self.options.exporter_metrics else b""
         return await exposition.body(fmt, compress, own)
 
-    async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
+    async def status_as(
+        self, made: Callable[[dict[str, Any]], Made], selection: Selection, wanted: Callable[[], bool] = lambda: True
+    ) -> Made:
         """Return the result of `made` for the status of the selected targets and of the whole.
 
-        Runs in a thread: it takes a while for thousands of targets.
+        Runs in a thread: it takes a while for thousands of targets. Raises ConnectionAbortedError where it is not `wanted`
+        any more when its turn comes: clients that give up and try again would otherwise keep the threads busy for nothing.
         """
         async with self._status_threads:
+            if not wanted():
+                raise ConnectionAbortedError
             self.scheduler.expire()
             snapshot = await self._snapshot(with_jobs=selection.jobs is not None)
             return await asyncio.to_thread(lambda: made(status_of(snapshot, selection)))

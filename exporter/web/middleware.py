@@ -12,6 +12,8 @@ from exporter.web.connections import Connection, ConnectionLimiter
 
 # Bytes of an answer that a slow reader holds in buffers of its own at most.
 CHUNK: Final = 128 * 1024
+# The status that nginx logs for a request whose client left before the answer.
+CLIENT_GONE: Final = 499
 CONNECTION: Final[web.RequestKey[Connection]] = web.RequestKey("CONNECTION", Connection)
 
 
@@ -79,6 +81,8 @@ def limit_requests(handler: Handler, limit: int, sending_timeout: float) -> Hand
         try:
             answer = await handler(request)
             await send(request, answer, sending_timeout)
+        except ConnectionAbortedError:
+            return rejection(CLIENT_GONE, "The client is gone.")
         finally:
             running -= 1
         return answer

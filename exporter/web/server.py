@@ -69,7 +69,9 @@ class ExporterApi(Protocol):
     @property
     def ready(self) -> bool: ...
     async def metrics(self, fmt: Format, *, compress: bool) -> bytes: ...
-    async def status_as(self, made: Callable[[dict[str, Any]], T], selection: Selection) -> T: ...
+    async def status_as(
+        self, made: Callable[[dict[str, Any]], T], selection: Selection, wanted: Callable[[], bool]
+    ) -> T: ...
     async def effective_config(self) -> str: ...
     async def reload(self) -> None: ...
     def http_request(self, path: str, code: int) -> None: ...
@@ -190,7 +192,8 @@ class Routes:
         except QueryError as error:
             body = msgspec.json.encode({"error": str(error)})
             return web.Response(status=400, body=body, content_type="application/json", headers=headers)
-        return compressed(request, await self._exporter.status_as(encoded, selection), "application/json", headers)
+        body = await self._exporter.status_as(encoded, selection, waits_for(request))
+        return compressed(request, body, "application/json", headers)
 
     async def csv(self, request: web.Request) -> web.Response:
         view = request.path.rpartition("/")[2].removesuffix(".csv")
@@ -206,7 +209,7 @@ class Routes:
                 return None
             return csv_of(status, texts, query, bom=bom).encode(), missing_sources(status, view)
 
-        found = await self._exporter.status_as(made, everything(query.selection.jobs))
+        found = await self._exporter.status_as(made, everything(query.selection.jobs), waits_for(request))
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         if found is None:
             return web.Response(status=404, text=f"Single jobs are listed with {PER_JOB} only.\n", headers=headers)
@@ -229,7 +232,7 @@ class Routes:
         def html(status: dict[str, Any]) -> bytes:
             return StatusPage(status, texts, self._telemetry_path, query).html().encode()
 
-        page = await self._exporter.status_as(html, everything(query.selection.jobs))
+        page = await self._exporter.status_as(html, everything(query.selection.jobs), waits_for(request))
         return compressed(request, page, "text/html", PAGE_HEADERS, charset="utf-8")
 
     async def to_page(self, request: web.Request) -> web.Response:
@@ -246,6 +249,11 @@ class Routes:
         if any(each.value in (tag, "*") for each in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         return web.Response(body=content, headers={"Content-Type": content_type, **headers})
+
+
+def waits_for(request: web.Request) -> Callable[[], bool]:
+    """Return whether the client of a request is still there."""
+    return lambda: request.transport is not None
 
 
 def compressed(

@@ -125,6 +125,24 @@ async def test_many_status_requests_leave_threads_for_polls_and_scrapes(tmp_path
         assert all(await asyncio.gather(*requests))
 
 
+@pytest.mark.real_time
+async def test_a_status_that_is_no_longer_wanted_when_its_turn_comes_is_not_made(tmp_path: Path) -> None:
+    async with running(tmp_path, configuration(cluster("http://127.0.0.1:9"))) as made:
+        done, wanted, begun = threading.Event(), True, list[int]()
+
+        def slowly(_status: dict[str, Any]) -> bool:
+            begun.append(1)
+            return done.wait(200)
+
+        statuses = [asyncio.create_task(made.app.status_as(slowly, Selection(), lambda: wanted)) for _ in range(9)]
+        await eventually(lambda: len(begun) == application.STATUS_THREADS, "as many threads as there are")
+        wanted = False
+        done.set()
+        found = await asyncio.gather(*statuses, return_exceptions=True)
+        assert [type(each) for each in found] == [bool] * 2 + [ConnectionAbortedError] * 7
+        assert len(begun) == 2
+
+
 async def test_the_effective_configuration_is_made_once_and_beside_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

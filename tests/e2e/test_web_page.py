@@ -376,6 +376,29 @@ async def test_an_exporter_that_does_not_answer_is_told_and_so_is_its_return(bro
         shown.complaints.clear()
 
 
+async def test_a_page_that_takes_long_is_waited_for_longer_each_time(browser: Browser, stage: Stage) -> None:
+    async with tab(browser, stage.show(healthy())) as shown:
+        page = shown.page
+        await page.clock.install()
+        await shown.open()
+        begun: list[str] = []
+        ended: list[str] = []
+        await page.route("**/*", lambda _route: None)
+        page.on("request", lambda request: begun.append(request.url))
+        page.on("requestfailed", lambda request: ended.append(request.url))
+        await page.clock.fast_forward(6000)
+        for seconds in (15, 30, 60, 120, 120):
+            await eventually(lambda: len(begun) == len(ended) + 1, "a request")
+            await page.clock.fast_forward((seconds - 1) * 1000)
+            assert len(begun) == len(ended) + 1
+            await page.clock.fast_forward(1500)
+            await eventually(lambda: len(begun) == len(ended), "the end of it")
+            await expect(page.locator("#lost")).to_be_visible()
+            await page.clock.fast_forward(6000)
+        await page.unroute_all()
+        shown.complaints.clear()
+
+
 async def test_targets_that_come_and_go_are_followed(browser: Browser, stage: Stage) -> None:
     installation = healthy()
     async with tab(browser, stage.show(installation)) as shown:

@@ -33,7 +33,10 @@ class FakeFace:
         self.config = "poll: {}\n"
         self.may_answer = asyncio.Event()
         self.may_answer.set()
-        self.scrapes = 0
+        self.scrapes = self.made = 0
+        # Of each request for a status, whether its client is still there.
+        self.wanted: list[Callable[[], bool]] = []
+        self._turn = asyncio.Semaphore(1)
         self.format: Format | None = None
         self.reloads = self.reloaded = 0
         self.reload_error: Exception | None = None
@@ -60,9 +63,17 @@ class FakeFace:
             "jobs": {"enabled": False, "total": None},
         }
 
-    async def status_as(self, made: Callable[[dict[str, Any]], Made], selection: Selection) -> Made:
+    async def status_as(
+        self, made: Callable[[dict[str, Any]], Made], selection: Selection, wanted: Callable[[], bool]
+    ) -> Made:
+        """One at a time, in a thread, as the application does it."""
+        self.wanted.append(wanted)
         await self.may_answer.wait()
-        return made(self.status(selection))
+        async with self._turn:
+            if not wanted():
+                raise ConnectionAbortedError
+            self.made += 1
+            return await asyncio.to_thread(lambda: made(self.status(selection)))
 
     async def effective_config(self) -> str:
         await self.may_answer.wait()

@@ -257,6 +257,22 @@ async def test_300_parallel_requests_of_a_path_block_no_other(
         assert await client.status(path) == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v1/status", "/api/v1/jobs", "/api/v1/members.csv"])
+async def test_nothing_is_made_for_a_client_that_left_before_its_turn(
+    face: FakeFace, client: Served, path: str
+) -> None:
+    """A page that asks again after each time-out would otherwise wait behind its own earlier requests."""
+    face.may_answer.clear()
+    async with client.kept() as impatient:
+        asked = asyncio.create_task(impatient.status(path=path))
+        await eventually(lambda: face.wanted)
+        asked.cancel()
+    await eventually(lambda: not any(wanted() for wanted in face.wanted))
+    face.may_answer.set()
+    await eventually(lambda: face.requests)
+    assert (dict(face.requests), face.made) == ({(path, 499): 1}, 0)
+
+
 async def test_no_limit_where_it_is_0(face: FakeFace) -> None:
     face.may_answer.clear()
     async with guarded(face=face, max_requests=0) as client, asyncio.TaskGroup() as group:

@@ -2,7 +2,8 @@
 // differs. Links and the form do the same with another address. All markup is made by the server.
 
 const PAUSE = 5000; // milliseconds from an answer until the next request
-const PATIENCE = 15000; // milliseconds until a request without an answer is aborted
+const PATIENCE = 15000; // milliseconds until a request without an answer is aborted, at first
+const MOST_PATIENCE = 120000; // the same where the exporter has been slow
 const TYPING = 150; // milliseconds after a key until the filter applies
 
 const $ = (selector) => document.querySelector(selector);
@@ -53,6 +54,7 @@ function show(fresh) {
 
 let asking = null;
 let timer = 0;
+let patience = PATIENCE;
 
 // Show the page at the address of the window. It supersedes an earlier request.
 async function load() {
@@ -60,7 +62,10 @@ async function load() {
   asking?.abort();
   const mine = new AbortController();
   asking = mine;
-  const patience = setTimeout(() => mine.abort(), PATIENCE);
+  const limit = setTimeout(() => {
+    patience = Math.min(2 * patience, MOST_PATIENCE);
+    mine.abort();
+  }, patience);
   const started = performance.now();
   let pause = PAUSE;
   try {
@@ -68,12 +73,14 @@ async function load() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!answer.ok || !fresh.getElementById("verdict")) throw new Error(answer.statusText);
     if (asking === mine) show(fresh);
+    const took = performance.now() - started;
+    patience = Math.min(Math.max(2 * took, PATIENCE), MOST_PATIENCE);
     // A large page is requested less often: it costs the exporter more.
-    pause = Math.max(PAUSE, 20 * (performance.now() - started));
+    pause = Math.max(PAUSE, 20 * took);
   } catch {
     if (asking === mine) lost();
   }
-  clearTimeout(patience);
+  clearTimeout(limit);
   if (asking === mine) timer = setTimeout(again, pause);
 }
 
