@@ -215,8 +215,9 @@ GROUPS: Final[Sequence[Group]] = (
         Text("Health of the polls", "轮询情况"),
         Text(
             "Whether the numbers above are reliable. All of these, and those below, are left out with "
-            "`--web.disable-exporter-metrics`.",
-            "上面的数字是否可信。使用 `--web.disable-exporter-metrics` 时，本节和下一节的指标都不提供。",
+            "`--web.disable-exporter-metrics`; `HPCExporterDown` fires then, and no other alert about the exporter and its polls.",
+            "上面的数字是否可信。使用 `--web.disable-exporter-metrics` 时，本节和下一节的指标都不提供：此时 `HPCExporterDown` 会触发，"
+            "关于 exporter 及其轮询的其他告警都不会触发。",
         ),
         (*health.FAMILIES, *(each for each in self_metrics.FAMILIES if "source" in each.labels)),
     ),

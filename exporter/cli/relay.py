@@ -41,6 +41,8 @@ MARKUP: Final = str.maketrans("[]<>@`", "()()＠'")
 # Alerts named in one message; bots take no longer ones.
 TOLD: Final = 20
 LONGEST_TEXT: Final = 200
+# Bytes; WeCom takes 4096.
+LONGEST_WECOM: Final = 4000
 LONGEST_URL: Final = 4096
 LONGEST_BODY: Final = 4 * 1024**2
 
@@ -115,9 +117,10 @@ def dingtalk(title: str, lines: list[str], _secret: str) -> dict[str, Any]:
 
 
 def wecom(title: str, lines: list[str], _secret: str) -> dict[str, Any]:
-    # At most 4096 bytes.
-    text = "\n".join([f"### {title}", *lines]).encode()[:4000]
-    return {"msgtype": "markdown", "markdown": {"content": text.decode(errors="ignore")}}
+    text = "\n".join([f"### {title}", *lines])
+    if len(text.encode()) > LONGEST_WECOM:
+        text = text.encode()[:LONGEST_WECOM].decode(errors="ignore") + "\n…"
+    return {"msgtype": "markdown", "markdown": {"content": text}}
 
 
 def feishu(title: str, lines: list[str], secret: str) -> dict[str, Any]:

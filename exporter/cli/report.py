@@ -36,7 +36,8 @@ EXAMPLE = """examples:
     --http.config.file=prometheus-access.yml
 
 With --prometheus the numbers are increases of the exporter's counters, and standard error says how much of the period they
-cover. Without it they come from the job history of the regions, requested for the whole period, without jobs that still run.
+cover. Without it they come from the job history of the regions, requested for the whole period, without jobs that still run
+or ended more than 7 days after it.
 Jobs count when they ended, waits when jobs started, hours as far as they lie in the period. "?" is a value that the source
 does not have: counters have no queue of a job and no user of a wait.
 """

@@ -259,7 +259,10 @@ async def from_history(config_file: Path, period: Period, by: Sequence[str]) -> 
             }
             rows[tuple(names[name] for name in by)].append(end)
     sums = {key: summed(ends, period) for key, ends in rows.items()}
-    about = ["from the job history of the regions; jobs that still run are not in it"]
+    days = f"{BEYOND / DAY:.0f} days"
+    about = [
+        f"from the job history of the regions, without jobs that still run or ended more than {days} after the period"
+    ]
     if components.slurm:
         about.append(f"without {', '.join(components.slurm)}: of Slurm clusters only --prometheus tells")
     known = {key: each for key, each in sums.items() if each is not None}

@@ -749,8 +749,10 @@ class Metrics(Section):
 
     exclude: tuple[FamilyName, ...] = key(
         "Metrics that are not exposed, by the names in their HELP lines in the text format. Dashboards and alerts that "
-        "need one of these stay empty and silent.",
-        "不显示的指标，按文本格式中 HELP 行的名字填写。用到这些指标的看板会是空的，告警不会触发。",
+        "need one of these stay empty and silent; but HPCExporterDown fires without hpc_exporter_build_info, and "
+        "HPCNoSchedulers without hpc_scheduler_info.",
+        "不显示的指标，按文本格式中 HELP 行的名字填写。用到这些指标的看板会是空的，告警不会触发；但不显示 hpc_exporter_build_info 时 "
+        "HPCExporterDown 会触发，不显示 hpc_scheduler_info 时 HPCNoSchedulers 会触发。",
         factory=tuple,
     )
 
