@@ -190,7 +190,7 @@ def test_a_flood_of_hostile_alerts_makes_a_message_that_bots_take() -> None:
     assert all(len(line) <= LONGEST_TEXT + 20 for line in lines)
     content = wecom(title, lines, "")["markdown"]["content"]
     assert len(content.encode()) <= 4096
-    # What is missing is not missing silently.
+    # A text that was cut off says so.
     assert content.endswith("\n…")
     for form in (dingtalk, feishu):
         text = json.dumps(form(title, lines, ""), ensure_ascii=False)
