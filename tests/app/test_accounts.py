@@ -220,6 +220,9 @@ async def test_a_reload_keeps_the_tokens_of_an_account_that_logs_in_as_before(
         tokens = exporter.app.components.accounts["lab"].tokens
         await exporter.reload(configured([account(platform)], clusters, interval="2h"))
         assert exporter.app.components.accounts["lab"].tokens is tokens
+        before = dict(exporter.app.components.sources)
         await exporter.reload(configured([account(platform, secret_key="another")], clusters, interval="2h"))
         assert exporter.app.components.accounts["lab"].tokens is not tokens
+        # The region's own section is the same, but it must take its tokens from the new account.
+        assert not before.items() & exporter.app.components.sources.items()
     assert logins(platform) == 1

@@ -60,7 +60,10 @@ async def test_unchanged_targets_keep_their_data_and_their_rhythm(region: Script
     before = await exporter.domain()
     asked = len(region.requests)
     planned = [status.next_poll for status in exporter.app.scheduler.statuses]
-    await exporter.reload(configuration(cluster(region.url), cluster(region.url, name="xian", users=[], members=[])))
+    both = cluster(region.url), cluster(region.url, name="xian", users=[], members=[])
+    await exporter.reload(configuration(*both, tracking={"time_zone": "UTC", "history_window": "2h"}))
+    # For the regions that stay as well.
+    assert (str(exporter.app._context.zone), exporter.app._context.history_window) == ("UTC", 7200)
     assert before.items() <= (await exporter.domain()).items()
     assert [status.next_poll for status in exporter.app.scheduler.statuses][: len(planned)] == planned
     await eventually(lambda: len(region.requests) > asked, "the new region was polled")
@@ -129,7 +132,9 @@ async def test_a_region_under_its_old_name_at_another_address_starts_anew(
 
 async def test_another_token_is_used_without_a_gap(tmp_path: Path, region: ScriptedRegion) -> None:
     async with ready(tmp_path, configuration(cluster(region.url), poll={"interval": "100ms"})) as exporter:
-        await exporter.reload(configuration(cluster(region.url, token="the-next-one"), poll={"interval": "100ms"}))
+        poll = {"interval": "100ms", "max_concurrency": 3}
+        await exporter.reload(configuration(cluster(region.url, token="the-next-one"), poll=poll))
+        assert exporter.app.components.slots._value == 3
         assert RUNNING % ("kunshan", "test") in await exporter.samples()
         await eventually(lambda: region.requests[-1].headers["token"] == "the-next-one", "the new token is used")
         assert (await exporter.samples())[UP % "kunshan"] == 1

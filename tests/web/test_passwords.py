@@ -136,6 +136,8 @@ async def test_a_users_password_with_an_unknown_name_is_wrong() -> None:
     users = {"alice": hashed("wonderland").encode()}
     passwords = PasswordChecks()
     assert not await passwords.check(basic("mallory", "wonderland"), users)
+    assert await passwords.check(basic("alice", "wonderland"), users)
+    # Now it is remembered, but not for any name.
     assert not await passwords.check(basic("mallory", "wonderland"), users)
 
 
@@ -180,6 +182,19 @@ async def test_different_wrong_passwords_are_bounded(tmp_path: Path, counted: Co
     assert statuses.count(401) >= module.WAITING
     assert counted.most <= module.WORKERS
     assert counted.daemons == {True}
+
+
+async def test_a_password_that_is_not_checked_is_not_called_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_many(*_args: Any, **_more: Any) -> bool:
+        raise TooManyChecksError
+
+    monkeypatch.setattr(PasswordChecks, "check", too_many)
+    path = write(tmp_path / "web.yml", basic_auth_users={"alice": hashed("wonderland")})
+    async with guarded(path) as served:
+        status, headers, _ = await served.ask(Authorization=basic("alice", "wonderland"))
+    assert (status, headers["Retry-After"], "WWW-Authenticate" in headers) == (503, "5", False)
 
 
 async def test_checks_beyond_those_that_may_wait_are_rejected(counted: Counted) -> None:
@@ -228,6 +243,9 @@ async def test_an_address_that_was_wrong_waits_behind_others_until_it_is_right(
         counted.may_answer.clear()
         busy = guess(passwords, len(order))
         await asyncio.sleep(0)
+        # A connection that was wrong itself waits behind both.
+        last = guess(passwords, 50, suspicious=True)
+        await asyncio.sleep(0)
         order.clear()
         users = ("alice", "wonderland"), ("böb", "pässwörd: with colon")
         waiting = [
@@ -237,7 +255,28 @@ async def test_an_address_that_was_wrong_waits_behind_others_until_it_is_right(
         counted.may_answer.set()
         await asyncio.gather(*waiting, busy)
         assert order == expected
+        assert not last.done()
+        await last
         passwords._remembered.clear()
+
+
+async def test_a_connection_without_a_password_is_not_one_that_was_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Browsers try without one first."""
+    suspicious: list[bool] = []
+    check = PasswordChecks.check
+
+    async def watched(*args: Any, **more: Any) -> bool:
+        suspicious.append(more["suspicious"])
+        return await check(*args, **more)
+
+    monkeypatch.setattr(PasswordChecks, "check", watched)
+    path = write(tmp_path / "web.yml", basic_auth_users={"alice": hashed("wonderland")})
+    async with guarded(path) as served, served.kept() as client:
+        for header in ("", basic("alice", "wrong"), "", basic("alice", "wonderland"), ""):
+            await client.status(header)
+    assert suspicious == [False, False, True, False, False]
 
 
 async def test_a_check_that_never_ends_is_answered_and_costs_no_further_thread(
