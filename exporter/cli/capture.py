@@ -49,6 +49,8 @@ from exporter.sources.scnet.subjects import OWNER
 NO_ANSWER: Final = (UpstreamConnectionError, UpstreamTimeoutError, UntrustedCertificateError)
 # Pages of one list that are kept.
 PAGES: Final = 3
+# Characters of a source's name in that of a file, which may have 255 bytes.
+LONGEST_NAME: Final = 40
 PAGING: Final = frozenset({"offset", "start", "limit", "startTime", "endTime", "start_time", "end_time"})
 # Keys of a configuration: credentials, and those whose values have stand-ins of a kind.
 SECRETS: Final = frozenset({"token", "access_key", "secret_key", "password"})
@@ -246,7 +248,7 @@ def _files(captured: Capture, config: Config, stand_ins: StandIns) -> Iterator[t
         _document(each, names, stand_ins)
     documents = [_document(each, names, stand_ins) for each in exchanges]
     for number, document in enumerate(documents, 1):
-        name = f"{number:03}-{document['source']}-{document['collector']}"
+        name = f"{number:03}-{document['source'][:LONGEST_NAME]}-{document['collector']}"
         suffix = "" if document["asked_with"] == "own" else f"-{document['asked_with']}-token"
         yield (
             f"{''.join(each if each.isalnum() or each in '-_' else '-' for each in name)}{suffix}.json",

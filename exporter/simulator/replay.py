@@ -3,13 +3,42 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import msgspec
 from aiohttp import web
+
+from exporter.sources.values import UNREADABLE
 
 # Headers that describe the connection or the coding of a body, which is served plainly.
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection", "date", "server"})
+
+
+class Asked(TypedDict):
+    """A captured request."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: Any
+
+
+class Answered(TypedDict):
+    """Its answer."""
+
+    status: Annotated[int, msgspec.Meta(ge=200, lt=600)]
+    headers: dict[str, Any]
+    body: Any
+
+
+class Exchange(TypedDict):
+    """The content of a file of a capture."""
+
+    source: str
+    asked_with: str
+    request: Asked
+    response: Answered
 
 
 class ReplayError(Exception):
@@ -23,15 +52,17 @@ class Replay:
         """Read the folder. Raises ReplayError."""
         try:
             self.configuration = (folder / "replay.yml").read_text(encoding="utf-8")
-            documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-            self._exchanges = [each for each in documents if each["asked_with"] == "own"]
-            self.sources = sorted({str(each["source"]) for each in self._exchanges})
+            documents = [
+                msgspec.json.decode(path.read_bytes(), type=Exchange) for path in sorted(folder.glob("*.json"))
+            ]
         except OSError as error:
             raise ReplayError(f"{folder} holds no capture: {error.filename}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise ReplayError(
                 f"{folder} holds no capture: a file in it is none of hpc-exporter capture: {error}"
             ) from None
+        self._exchanges = [each for each in documents if each["asked_with"] == "own"]
+        self.sources = sorted({each["source"] for each in self._exchanges})
         if not self._exchanges:
             raise ReplayError(f"{folder} holds no capture: there are no answers in it")
 
@@ -65,7 +96,7 @@ class Replay:
             yield alike, _worked(each["response"]), len(self._exchanges) - number
 
 
-def _worked(response: dict[str, Any]) -> bool:
+def _worked(response: Answered) -> bool:
     code = response["body"].get("code", "0") if isinstance(response["body"], dict) else "0"
     return response["status"] < 400 and str(code) == "0"  # noqa: PLR2004 - HTTP's errors
 

@@ -309,7 +309,8 @@ async def test_groups_that_cannot_be_asked_are_captured_with_the_rest(tmp_path: 
 async def test_a_host_that_does_not_answer_is_a_failure_and_what_others_answer_is_written(tmp_path: Path) -> None:
     async with simulated() as simulator:
         (region,) = simulator.regions.values()
-        living = cluster(region, collect=["schedulers"])
+        # Longer than the name of a file may be.
+        living = {**cluster(region, collect=["schedulers"]), "name": "𠀀" * 100}
         dead = {**cluster(region), "name": "dead", "hpc_url": "http://127.0.0.1:9", "ac_url": "http://127.0.0.1:9"}
         dead["collect"] = ["schedulers", "queue_jobs", "region_cores", "user_limits"]
         captured = await Command(tmp_path, configured([account(simulator)], [living, dead]))(
@@ -350,7 +351,9 @@ async def test_the_samples_of_a_captured_folder(folder: Path, tmp_path: Path) ->
     )
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"asked_with": "own"}'])
+@pytest.mark.parametrize(
+    "content", [None, "{", "[]", '{"asked_with": "own"}', '{"asked_with": "own", "source": "kunshan"}']
+)
 def test_a_folder_that_holds_no_capture_is_said_so(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "replay.yml").write_text("")
