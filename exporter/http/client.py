@@ -57,6 +57,8 @@ LONGEST_PAUSE_WITHIN_POLL = 30.0
 LONGEST_PAUSE = 600.0
 # Consecutive unanswered requests that open the circuit: more than one slow target causes with its retries.
 FAILURE_LIMIT = 8
+# Seconds by which the event loop is late only where the machine was suspended, or is busy with other things.
+PAUSE = 1.0
 # Seconds without a further login after a fresh token was rejected as well: see `AuthFailures`.
 FIRST_TTL, NEGATIVE_CACHE_TTL = 15.0, 600.0
 # Appended to the error of a target that shares the result of another target's request.
@@ -377,10 +379,11 @@ class Upstream:
     async def _exchange(self, request: Request, url: yarl.URL, breaker: CircuitBreaker) -> Response:
         """Send once and read the whole answer. Counts the request by the status, `none` without an answer."""
         code: int | None = None
+        # Not aiohttp's, which swallows a cancellation at the moment it expires: the poll would not end.
+        limit = asyncio.timeout(self._settings.timeout)
         try:
             async with (
-                # Not aiohttp's, which swallows a cancellation at the moment it expires: the poll would not end.
-                asyncio.timeout(self._settings.timeout),
+                limit,
                 self._open_session().request(
                     request.method,
                     url,
@@ -400,8 +403,8 @@ class Upstream:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             host = self._settings.unix_socket or host_of(url)
             failure = map_exception(error, host, self._settings.timeout)
-            # A request that could not be sent says nothing about the host.
-            if not isinstance(failure, RejectedError):
+            # A request that could not be sent says nothing about the host, nor does one during which this process paused.
+            if not isinstance(failure, RejectedError) and not paused(limit):
                 breaker.record_failure()
             # aiohttp keeps the error, whose traceback refers to the answer: only a full collection would free that cycle.
             error.__traceback__ = error.__context__ = error.__cause__ = None
@@ -439,6 +442,12 @@ class Upstream:
         # aiohttp has no other way to choose it.
         connector._factory = partial(FirstAnswer, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
         return connector
+
+
+def paused(limit: asyncio.Timeout) -> bool:
+    """Whether the event loop could not run when a limit of time was reached: all requests in flight then fail."""
+    reached = limit.when()
+    return reached is not None and asyncio.get_running_loop().time() > reached + PAUSE
 
 
 class FirstAnswer(ResponseHandler):

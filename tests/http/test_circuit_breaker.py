@@ -10,6 +10,7 @@ from exporter.errors import PollError, RejectedError, UnexpectedStatusError, Ups
 from exporter.http import CircuitBreaker
 from exporter.http.client import FAILURE_LIMIT
 from tests.support.http import Network, body_of, get
+from tools.virtualtime import VirtualTimeLoop
 
 
 def an_open_circuit() -> CircuitBreaker:
@@ -140,6 +141,18 @@ async def test_a_hung_region_sees_one_request_at_a_time_and_all_of_them_once_it_
     assert (region.requests, region.most) == (1, 1), "all share one probe"
     region.hangs = False
     assert await poll_all() == [b"ok"] * 100
+
+
+async def test_a_pause_of_this_process_says_nothing_about_the_host(network: Network) -> None:
+    loop, region = asyncio.get_running_loop(), Region()
+    assert isinstance(loop, VirtualTimeLoop)
+    url, upstream = await network.serve(region), network.upstream(timeout=5.0, retries=1)
+    polls = asyncio.gather(*(upstream.call(get(url), body_of) for _ in range(16)))
+    await asyncio.sleep(1)
+    assert region.now == 16
+    region.hangs = False
+    loop._virtual.passed += 30
+    assert await polls == [b"ok"] * 16
 
 
 async def test_hosts_of_one_upstream_are_judged_apart(network: Network) -> None:
