@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from itertools import accumulate
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -58,6 +59,8 @@ API_PATHS: Final = ("/api/v1/status", "/api/v1/jobs")
 # Header of a CSV that lacks what is not known: the regions and clusters whose jobs or members these are.
 MISSING: Final = "X-Missing-Sources"
 MOST_NAMES: Final = 50
+# Bytes of them; many clients take a header of 8 KiB.
+MOST_OF_NAMES: Final = 8000
 CSV_PATHS: Final = tuple(f"/api/v1/{view}.csv" for view in COLUMNS)
 # Seconds in which an answer has to be read; the scrape timeout of Prometheus is shorter.
 SENDING_TIMEOUT: Final = 60.0
@@ -289,8 +292,10 @@ def server_of(app: web.Application, *, shutdown_timeout: float) -> web.AppRunner
 
 def names_in_header(names: Sequence[str]) -> str:
     """Return names for a header, percent-encoded; a star stands for further ones than clients take in one line."""
-    shown = [quote(name, safe="") for name in names[:MOST_NAMES]]
-    return ", ".join([*shown, "*"] if len(names) > MOST_NAMES else shown)
+    encoded = [quote(name, safe="") for name in names[:MOST_NAMES]]
+    ends = accumulate(len(name) + len(", ") for name in encoded)
+    shown = [name for name, end in zip(encoded, ends, strict=True) if end < MOST_OF_NAMES]
+    return ", ".join([*shown, "*"] if len(names) > len(shown) else shown)
 
 
 def everything(jobs: JobSelection | None) -> Selection:

@@ -341,6 +341,13 @@ async def test_a_csv_names_the_sources_of_which_it_has_nothing() -> None:
             assert {"r00", "xian%2C%20%E8%A5%BF%E5%AE%89"} & {*names}
         for view in ("regions", "targets"):
             assert "X-Missing-Sources" not in (await served.ask(f"/api/v1/{view}.csv"))[1]
+    made = Installation()
+    for number in range(20):
+        made.add(f"{'大' * 100}{number}", "live_jobs", "", "stale")
+    async with guarded(face=StagedFace(made)) as served:
+        header = (await served.ask("/api/v1/queues.csv"))[1]["X-Missing-Sources"]
+    assert header.endswith(", *")
+    assert 4000 < len(header) < 8190
     async with guarded(face=StagedFace(healthy())) as served:
         for view in ("members", "queues", "jobs"):
             assert "X-Missing-Sources" not in (await served.ask(f"/api/v1/{view}.csv"))[1]
