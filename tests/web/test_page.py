@@ -699,6 +699,7 @@ async def test_the_page_loads_nothing_but_what_is_here() -> None:
         assert headers["Content-Type"] == "text/html; charset=utf-8"
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; ")
         assert "'unsafe" not in headers["Content-Security-Policy"]
+        assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
         loaded = [*page.attributes["src"], *(href for href in page.attributes["href"] if href and "/static" in href)]
         for path in loaded:
             assert path is not None

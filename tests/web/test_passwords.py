@@ -304,6 +304,19 @@ async def test_stopping_rejects_checks_that_wait_or_run(counted: Counted) -> Non
     counted.may_answer.set()
 
 
+async def test_a_server_that_stops_does_not_wait_for_a_check(
+    tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECK_TIMEOUT", 300)
+    counted.may_answer.clear()
+    path = write(tmp_path / "web.yml", basic_auth_users={"alice": hashed("wonderland")})
+    async with guarded(path, shutdown_timeout=100) as served:
+        request = asyncio.create_task(served.status(Authorization=basic("alice", "wonderland")))
+        await eventually(lambda: counted.checks)
+    assert await request == 503
+    counted.may_answer.set()
+
+
 async def test_a_failure_of_the_check_itself_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_hashed: bytes, _password: bytes) -> bool:
         raise RuntimeError("can't start new thread")

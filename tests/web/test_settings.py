@@ -33,6 +33,7 @@ def errors(folder: Path, text: str) -> list[str]:
             f'basic_auth_users: {{"a:b": {GOOD_HASH}}}',
             "1:20: basic_auth_users.a:b: no client can log in with this name",
         ),
+        (f'basic_auth_users: {{"a\\tb": {GOOD_HASH}}}', "no client can log in with this name"),
         ("basic_auth_users: [alice]", "1:19: basic_auth_users: "),
         ("http_server_config: {http2: true}", "1:29: http_server_config.http2: HTTP/2 is not spoken here"),
         ("http_server_config: {headers: {X-Foo: a}}", "1:32: http_server_config.headers.X-Foo: cannot be set"),
@@ -158,8 +159,15 @@ def test_certificate_and_key_can_stand_in_the_file_itself(tmp_path: Path, author
     assert settings.files == ()
 
 
-def test_an_interval_of_0_means_no_limit(tmp_path: Path) -> None:
-    assert load_settings(write(tmp_path / "web.yml", rate_limit={"interval": "0"})).rate_limit is None
+def test_a_certificate_that_is_requested_but_not_required_is_warned_about(tmp_path: Path, authority: Authority) -> None:
+    tls = {**authority.issue(), "client_auth_type": "RequestClientCert"}
+    settings = load_settings(write(tmp_path / "web.yml", tls_server_config=tls))
+    assert settings.warnings[0].endswith("RequestClientCert: no certificate is requested, since none would be rejected")
+
+
+@pytest.mark.parametrize("interval", ["0", "0s"])
+def test_an_interval_of_0_means_no_limit(tmp_path: Path, interval: str) -> None:
+    assert load_settings(write(tmp_path / "web.yml", rate_limit={"interval": interval})).rate_limit is None
 
 
 @pytest.mark.parametrize("kind", ["$2a$", "$2b$", "$2y$"])

@@ -160,6 +160,9 @@ async def test_no_token_where_one_is_needed(tmp_path: Path) -> None:
         (lambda: answer("jobs", [], [error(None, "Protocol authentication error")], 500), "auth: the token was rejected"),
         (lambda: answer("jobs", [], [{"errno": 1007}], 500), "auth: the token was rejected"),
         (lambda: answer("jobs", [], [REJECTED], 200), "auth: the token was rejected"),
+        (lambda: answer("jobs", [], ["no"], 401), "auth: the token was rejected"),
+        (lambda: answer("jobs", [], ["no"], 511), "auth: the token was rejected"),
+        (lambda: web.Response(status=511, text="no"), "auth: the token was rejected"),
         (lambda: answer("jobs", [], ["just a text"], 200), "upstream: Slurm failed (HTTP 200, just a text)"),
         (lambda: answer("jobs", [], [7, None, {}], 200), "upstream: Slurm failed (HTTP 200"),
         (lambda: answer("jobs", [], {"error": "one"}, 200), "upstream: Slurm failed (HTTP 200, one)"),  # type: ignore[arg-type]
