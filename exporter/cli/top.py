@@ -264,6 +264,9 @@ class Screen:
             *self._table(query, width, max(1, self.height - 4)),
         ]
         lines = lines[: self.height - 1]
+        for line in lines:
+            # A longer one would be wrapped, and push the last ones off the screen.
+            line.truncate(width, overflow="ellipsis")
         lines += [Text()] * (self.height - 1 - len(lines))
         return Text("\n").join([*lines, Text(line_of(self._foot(width), width), style="reverse")])
 

@@ -209,6 +209,13 @@ def test_a_line_that_does_not_fit_ends_at_a_word() -> None:
     assert line_of("无数据的区域", 8) == "无数据… "
 
 
+@pytest.mark.parametrize("width", [3, 20, 40])
+def test_a_picture_fits_a_narrow_terminal(width: int) -> None:
+    """Also where a row becomes a block of lines, with an error in it."""
+    lines = Screen(half_broken().status(), View("targets")).drawn(width).plain.split("\n")
+    assert (len(lines), max(map(cell_len, lines))) == (24, width)
+
+
 def test_a_list_that_lacks_what_is_not_known_says_so() -> None:
     """As the page does; also where nothing else is in it."""
     made = Installation()
