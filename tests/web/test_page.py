@@ -19,11 +19,11 @@ from exporter.sources.display import Counts, InUse, MemberFigures, SampleFigures
 from exporter.sources.scnet.account import BALANCE, STATUS
 from exporter.web.csv import cell
 from exporter.web.html import Markup, element, together, void
-from exporter.web.page import StatusPage
+from exporter.web.page import StatusPage, severity
 from exporter.web.query import page_query
-from exporter.web.rows import VIEWS
+from exporter.web.rows import JOBS, VIEWS, added, rows_of
 from exporter.web.server import everything
-from exporter.web.texts import Texts
+from exporter.web.texts import AtLeast, Texts
 from tests.support.face import guarded
 from tests.support.installations import DENIED, Installation, StagedFace, empty, half_broken, healthy, huge
 
@@ -412,6 +412,40 @@ def test_the_severity_of_a_region(states: list[str], look: str, label: str) -> N
     page = read(made)
     assert f"card {look}" in page.attributes["class"]
     assert page.texts[page.texts.index("SCNet region") + 1] == label
+
+
+def test_a_region_that_answers_nothing_is_worse_than_one_with_a_target_that_fails() -> None:
+    counts = {"stale": 0, "failing": 1, "pending": 0, "total": 2}
+    assert [severity({"answers": answers, "targets": counts}) for answers in (False, True)] == ["stale", "failing"]
+
+
+def test_a_users_queues_are_listed_once_and_unknown_ones_are_not_left_out() -> None:
+    queues = [{"queue": "debug", **dict.fromkeys(JOBS, 1)}]
+    nothing = dict.fromkeys(("last_error", "queues", "members", "tasks", "member"))
+    target = {**nothing, "source": "kunshan", "state": "up", "collector": "queue_jobs"}
+    listed = [{"user": user, "group": "", "queues": queues} for user in ("bob", "eve")]
+    found = rows_of(
+        "queues",
+        [
+            {**target, "target": "bob", "queues": queues},
+            {**target, "target": "mallory"},
+            {**target, "target": "", "collector": "jobs", "members": listed},
+        ],
+    )
+    assert [(row["user"], row["queue"], row["running"]) for row in found] == [
+        ("bob", "debug", 1),
+        ("mallory", "", None),
+        ("eve", "debug", 1),
+    ]
+
+
+def test_a_sum_with_a_part_of_which_only_the_least_is_known_is_at_least_that() -> None:
+    assert [type(added(parts)) for parts in ((1, 2), (1, AtLeast(2)), (1, None), (None,))] == [
+        int,
+        AtLeast,
+        AtLeast,
+        type(None),
+    ]
 
 
 def test_a_starting_exporter_shows_that_nothing_is_known_yet() -> None:

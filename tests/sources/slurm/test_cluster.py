@@ -261,13 +261,18 @@ async def test_an_array_that_is_cut_off_is_completed_by_the_states_of_its_tasks(
         assert await exporter.poll() == ""
         assert (await exporter.values("hpc_member_jobs"))["chemistry", "test", "queued"] == 4
         assert rest.requests[-2:] == ["/slurm/v0.0.42/jobs/", "/slurm/v0.0.42/jobs/state/"]
+        # The list itself is the same.
+        rest.rows["states"] = rest.rows["states"][1:]
+        assert await exporter.poll() == ""
+        assert (await exporter.values("hpc_member_jobs"))["chemistry", "test", "queued"] == 3
 
 
 async def test_tasks_that_are_cancelled_together_are_those_that_waited(network: Network, tmp_path: Path) -> None:
     """After ``scancel --user`` Slurm shows one row for them and does not say which they were."""
     state = f"tracking: {{state_file: {tmp_path / 'tracker.db'}}}\n"
     rest = FakeSlurmrestd()
-    rest.rows["jobs"] = [new(job_id=5, array_job_id=5, array_task_string="1-3")]
+    # The last one ends unseen, and is no task of array 5.
+    rest.rows["jobs"] = [new(job_id=5, array_job_id=5, array_task_string="1-3"), new(job_id=51)]
     url = await rest.start(network)
     cancelled = {**ENDED, "job_state": "CANCELLED", "nodes": ""}
     started = new(**RUNNING, job_id=6, array_job_id=5, array_task_id=2)
@@ -278,7 +283,10 @@ async def test_tasks_that_are_cancelled_together_are_those_that_waited(network: 
         for _ in range(3):
             await exporter.poll()
         finished = await exporter.values("hpc_jobs_finished_total")
-        assert {labels[-1]: value for labels, value in finished.items() if value} == {"deleted": 2}
+        assert {labels[-1]: value for labels, value in finished.items() if value} == {
+            "deleted": 2,
+            "vanished_queued": 1,
+        }
         assert (await exporter.values("hpc_member_jobs"))["chemistry", "test", "deleted"] == 2
     # One that no poll saw is a job like any other.
     rest.rows["jobs"] = [new(**cancelled, job_id=9, array_job_id=9)]

@@ -51,6 +51,8 @@ def node(*words: str) -> dict[str, Any]:
         (NEW, [NEW_NODES[0], node("IDLE", "NOT_RESPONDING")], {**ALL, "free_nodes": 0, "free_cpus": 47}),
         (NEW, [NEW_NODES[0], node("IDLE", "A_FLAG_OF_NEXT_YEAR")], {**ALL, "free_nodes": 0, "free_cpus": 47}),
         (OLD, [OLD_NODES[0], {**OLD_NODES[1], "state_flags": ["DRAIN"]}], {**ALL, "free_nodes": 0, "free_cpus": 47}),
+        # Cores that Slurm allocates twice.
+        (NEW, [NEW_NODES[0], {**NEW_NODES[1], "alloc_cpus": 1000}], {**ALL, "free_cpus": 47}),
         # One node of which it is unknown makes the sum unknown.
         (NEW, [NEW_NODES[0], node()], {"nodes": 2, "cpus": 128, "enabled": 1}),
         *((NEW, [NEW_NODES[0], {**NEW_NODES[1], name: odd}], {"nodes": 2, "cpus": 128, "free_nodes": 1, "enabled": 1})
@@ -58,6 +60,7 @@ def node(*words: str) -> dict[str, Any]:
         # Neither its base state nor its flags can be missing.
         (NEW, [NEW_NODES[0], {**NEW_NODES[1], "state": 7}], {"nodes": 2, "cpus": 128, "enabled": 1}),
         (OLD, [OLD_NODES[0], {**OLD_NODES[1], "state_flags": 7}], {"nodes": 2, "cpus": 128, "enabled": 1}),
+        (OLD, [OLD_NODES[0], {**OLD_NODES[1], "state_flags": [7]}], {"nodes": 2, "cpus": 128, "enabled": 1}),
         (OLD, [OLD_NODES[0], {**OLD_NODES[1], "state": None, "state_flags": ["CLOUD"]}], {"nodes": 2, "cpus": 128, "enabled": 1}),
         # A node that is listed twice is one, and does not stand for another that is not listed.
         (OLD, [*OLD_NODES, OLD_NODES[0]], ALL),

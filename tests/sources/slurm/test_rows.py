@@ -9,6 +9,7 @@ import pytest
 
 from exporter.errors import DecodeError
 from exporter.records import Job
+from exporter.sources.slurm import rows
 from exporter.sources.slurm.jobs import listing_of
 from exporter.sources.slurm.rows import ClusterJobs, completed, read_jobs, read_waiting_tasks
 from tests.sources.slurm.answers import ENDED, RUNNING, SUBMITTED, new, old
@@ -247,6 +248,17 @@ def test_the_row_of_waiting_tasks_counts_as_each_of_them(make: Make, written: st
 def test_tasks_that_make_no_sense_reject_the_row(make: Make, written: str) -> None:
     found = read(make(), make(job_id=5, array_job_id=5, array_task_string=written))
     assert ([owned.job.id for owned in found.jobs], found.rejected) == (["17"], 1)
+
+
+@pytest.mark.parametrize("written", ["1-8", "1,2-8", "1,2,3-8"])
+def test_no_answer_stands_for_more_tasks_than_a_cluster_has(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    """All rows together."""
+    monkeypatch.setattr(rows, "TASKS_LIMIT", 10)
+    arrays = [new(job_id=array, array_job_id=array, array_task_string=written) for array in (5, 6)]
+    assert (len(read(arrays[0]).jobs), read(arrays[0]).rejected) == (8, 0)
+    assert (len(read(*arrays).jobs), read(*arrays).rejected) == (8, 1)
+    longer = written.replace("8", "11")
+    assert read(new(), new(job_id=5, array_job_id=5, array_task_string=longer)).rejected == 1
 
 
 @GENERATIONS
