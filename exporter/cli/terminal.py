@@ -250,5 +250,7 @@ def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
     console = Console(stderr=True, force_terminal=True, no_color=not _has_colours(sys.stderr))
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True)
     with bar:
+        # Rich hides the cursor, and a command that SIGTERM ends could not bring it back.
+        console.show_cursor()
         task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)

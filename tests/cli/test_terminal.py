@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import time
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from exporter.cli.output import indented
-from exporter.cli.terminal import Footer, fitted, rendered, shortened, text_of
+from exporter.cli.terminal import Footer, fitted, progress, rendered, shortened, text_of
 from exporter.sources.once import Cell, Column, count, number
 
 COLUMNS = [Column("user"), Column("id", whole=True), number("cores"), Column("name")]
@@ -145,6 +146,15 @@ def test_colours_are_for_terminals_that_want_them(terminal: Terminal, monkeypatc
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
     assert "\x1b" not in rendered(columns, [["running"]], terminal)
+
+
+def test_the_cursor_is_visible_during_progress(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM may end the command at any time."""
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress("polling", 3) as advance:
+        advance()
+        shown = terminal.getvalue()
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
 @pytest.mark.parametrize(
