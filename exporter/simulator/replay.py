@@ -9,8 +9,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 from aiohttp import web
 
-from exporter.sources.values import UNREADABLE
-
 # Headers that describe the connection or the coding of a body, which is served plainly.
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection", "date", "server"})
 
@@ -57,7 +55,7 @@ class Replay:
             ]
         except OSError as error:
             raise ReplayError(f"{folder} holds no capture: {error.filename}: {error.strerror}") from None
-        except UNREADABLE as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ReplayError(
                 f"{folder} holds no capture: a file in it is none of hpc-exporter capture: {error}"
             ) from None
