@@ -191,6 +191,8 @@ def test_flags_follow_the_base_state(words: list[str] | None, state: str) -> Non
         ({"tres_per_task": "gres/gpu:2,gres/gpu:h100:1000000000"}, None, 0),
         ({"tres_per_socket": ["gres/gpu:1"]}, None, None),
         ({"tres_req_str": "cpu=4,gres/gpu:h100=1,gres/gpu:a100=N/A"}, None, 0),
+        ({"tres_req_str": "cpu=4,gres/gpu=²"}, None, 0),
+        ({"tres_req_str": f"cpu=4,gres/gpu={'9' * 5000}"}, None, 0),
         ({"tres_req_str": "cpu=4,gres/gpu=3,gres/gpu:a100=N/A"}, 3, 0),
     ],
 )  # fmt: skip
@@ -272,6 +274,8 @@ def test_an_array_that_was_cancelled_as_a_whole(make: Make) -> None:
     # Cancelled by the name or the user: nothing says which tasks these were.
     found = read(make(**cancelled))
     assert ([owned.job.id for owned in found.forgotten], found.jobs, found.rejected) == (["5"], [], 0)
+    # It was read, even where nothing else can be.
+    assert read(make(**cancelled), 7).rejected == 1
     # A task that ended under the array's own number is one like any other.
     found = read(make(**cancelled, array_task_id=7))
     assert ([owned.job.id for owned in found.jobs], found.forgotten) == (["5_7"], [])
