@@ -351,12 +351,12 @@ def test_a_pipe_without_ids_is_wrong_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], opened: bool
 ) -> None:
     """A pipe without a writer is given up; one whose writer closes it is an empty list."""
-    monkeypatch.setattr(output, "PATIENCE", 5.0 if opened else 0.1)
+    monkeypatch.setattr(output, "PATIENCE", 100.0 if opened else 0.1)
     os.mkfifo(pipe := tmp_path / "pipe")
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) if opened else None
     writer = os.open(pipe, os.O_WRONLY) if opened else None
     if writer is not None:
-        threading.Timer(0.1, os.close, [writer]).start()
+        threading.Thread(target=close_once_read, args=(writer, pipe), daemon=True).start()
     try:
         assert main([*WHOM, "--yes", f"--from-file={pipe}"]) == 2
     finally:
@@ -364,6 +364,13 @@ def test_a_pipe_without_ids_is_wrong_usage(
             os.close(reader)
     said = capsys.readouterr().err
     assert ("no job ids were given" if opened else "no process writes to this pipe; nothing was sent") in said
+
+
+def close_once_read(writer: int, pipe: Path) -> None:
+    """Close the writing end once another part of this process has opened the pipe, besides the test's two ends."""
+    while sum(os.path.realpath(each) == str(pipe) for each in Path("/proc/self/fd").iterdir()) < 3:
+        time.sleep(0.01)
+    os.close(writer)
 
 
 async def test_a_pipe_is_read_until_its_slow_writer_closes_it(region: BatchRegion, command: Command) -> None:
