@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def misplaced_tokens(args: argparse.Namespace) -> Iterator[str]:
     """Names of missing files that may be tokens pasted in a wrong place, to be redacted in messages."""
     for value in vars(args).values():
+        # `Path.exists` raises an error for a name as long as a token.
         if isinstance(value, Path) and resembles_secret(str(value)) and not os.access(value, os.F_OK):
             yield str(value)
 

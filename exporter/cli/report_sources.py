@@ -108,7 +108,7 @@ class WireAnswer(msgspec.Struct):
     is_partial: bool = msgspec.field(default=False, name="isPartial")
 
 
-def vector(response: Response, missing: dict[str, None] | None = None) -> Vector:
+def vector(response: Response, missing: dict[str, None]) -> Vector:
     """Return the samples in an answer, without those that are no number. Raises PollError.
 
     Reasons why it may lack some go into `missing`.
@@ -120,9 +120,8 @@ def vector(response: Response, missing: dict[str, None] | None = None) -> Vector
         raise DecodeError(f"HTTP {response.status}: this is no answer of a Prometheus; is the address right?") from None
     if answer.status != "success":
         raise DecodeError(f"the query failed: {one_line(answer.error)}")
-    if missing is not None:
-        missing.update(dict.fromkeys(map(one_line, answer.warnings or ())))
-        missing.update({"a part of the storage did not answer": None} if answer.is_partial else {})
+    missing.update(dict.fromkeys(map(one_line, answer.warnings or ())))
+    missing.update({"a part of the storage did not answer": None} if answer.is_partial else {})
     return [sample for sample in samples if math.isfinite(sample[1])]
 
 

@@ -58,7 +58,7 @@ LONGEST_PAUSE = 600.0
 # Consecutive unanswered requests that open the circuit: more than one slow target causes with its retries.
 FAILURE_LIMIT = 8
 # Seconds by which the event loop is late only where the machine was suspended, or is busy with other things.
-PAUSE = 1.0
+LOOP_DELAY = 1.0
 # Seconds without a further login after a fresh token was rejected as well: see `AuthFailures`.
 FIRST_TTL, NEGATIVE_CACHE_TTL = 15.0, 600.0
 # Appended to the error of a target that shares the result of another target's request.
@@ -404,7 +404,7 @@ class Upstream:
             host = self._settings.unix_socket or host_of(url)
             failure = map_exception(error, host, self._settings.timeout)
             # A request that could not be sent says nothing about the host, nor does one during which this process paused.
-            if not isinstance(failure, RejectedError) and not paused(limit):
+            if not isinstance(failure, RejectedError) and not noticed_late(limit):
                 breaker.record_failure()
             # aiohttp keeps the error, whose traceback refers to the answer: only a full collection would free that cycle.
             error.__traceback__ = error.__context__ = error.__cause__ = None
@@ -444,10 +444,10 @@ class Upstream:
         return connector
 
 
-def paused(limit: asyncio.Timeout) -> bool:
+def noticed_late(limit: asyncio.Timeout) -> bool:
     """Whether the event loop could not run when a limit of time was reached: all requests in flight then fail."""
     reached = limit.when()
-    return reached is not None and asyncio.get_running_loop().time() > reached + PAUSE
+    return reached is not None and asyncio.get_running_loop().time() > reached + LOOP_DELAY
 
 
 class FirstAnswer(ResponseHandler):

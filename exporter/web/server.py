@@ -195,7 +195,7 @@ class Routes:
         except QueryError as error:
             body = msgspec.json.encode({"error": str(error)})
             return web.Response(status=400, body=body, content_type="application/json", headers=headers)
-        body = await self._exporter.status_as(encoded, selection, waits_for(request))
+        body = await self._status_as(request, encoded, selection)
         return compressed(request, body, "application/json", headers)
 
     async def csv(self, request: web.Request) -> web.Response:
@@ -212,7 +212,7 @@ class Routes:
                 return None
             return csv_of(status, texts, query, bom=bom).encode(), missing_sources(status, view)
 
-        found = await self._exporter.status_as(made, everything(query.selection.jobs), waits_for(request))
+        found = await self._status_as(request, made, everything(query.selection.jobs))
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         if found is None:
             return web.Response(status=404, text=f"Single jobs are listed with {PER_JOB} only.\n", headers=headers)
@@ -235,8 +235,12 @@ class Routes:
         def html(status: dict[str, Any]) -> bytes:
             return StatusPage(status, texts, self._telemetry_path, query).html().encode()
 
-        page = await self._exporter.status_as(html, everything(query.selection.jobs), waits_for(request))
+        page = await self._status_as(request, html, everything(query.selection.jobs))
         return compressed(request, page, "text/html", PAGE_HEADERS, charset="utf-8")
+
+    async def _status_as(self, request: web.Request, made: Callable[[dict[str, Any]], T], selection: Selection) -> T:
+        """Return what the application makes. Raises ConnectionAbortedError where the client left before its turn."""
+        return await self._exporter.status_as(made, selection, lambda: request.transport is not None)
 
     async def to_page(self, request: web.Request) -> web.Response:
         """Add the slash that relative links need."""
@@ -252,11 +256,6 @@ class Routes:
         if any(each.value in (tag, "*") for each in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         return web.Response(body=content, headers={"Content-Type": content_type, **headers})
-
-
-def waits_for(request: web.Request) -> Callable[[], bool]:
-    """Return whether the client of a request is still there."""
-    return lambda: request.transport is not None
 
 
 def compressed(

@@ -37,7 +37,7 @@ def report(data: bytes) -> None:
         return
 
     async def query(_expression: str) -> Vector:
-        return vector(Response(200, body, {}, NOW))
+        return vector(Response(200, body, {}, NOW), {})
 
     counters = Counters(query, PERIOD, by)
     try:
