@@ -239,7 +239,7 @@ class Routes:
         return compressed(request, page, "text/html", PAGE_HEADERS, charset="utf-8")
 
     async def _status_as(self, request: web.Request, made: Callable[[dict[str, Any]], T], selection: Selection) -> T:
-        """Return what the application makes. Raises ConnectionAbortedError where the client left before its turn."""
+        """Return the result of `made` for the status. Raises ConnectionAbortedError where the client left before its turn."""
         return await self._exporter.status_as(made, selection, lambda: request.transport is not None)
 
     async def to_page(self, request: web.Request) -> web.Response:
