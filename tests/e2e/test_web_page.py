@@ -159,6 +159,8 @@ async def test_the_address_holds_what_was_chosen_for_the_other_language_too(brow
         await shown.open()
         page = shown.page
         await page.click("#tabs a >> text=Queues")
+        # The list before it has a column of this name, too.
+        await page.wait_for_selector("table.queues")
         await page.click("th.queued a")
         await page.fill("#filter", "alice")
         await page.wait_for_url(re.compile(r"\?(?=.*view=queues)(?=.*sort=-queued)(?=.*filter=alice)"))
@@ -250,19 +252,24 @@ async def test_an_update_leaves_the_reader_alone(browser: Browser, stage: Stage)
 async def test_everything_works_without_javascript(browser: Browser, stage: Stage) -> None:
     async with tab(browser, stage.show(huge(1000)), java_script_enabled=False) as shown:
         page, rows = shown.page, shown.page.locator("tbody tr")
+
+        async def follow(selector: str) -> None:
+            async with page.expect_navigation():
+                await page.click(selector)
+
         await page.goto(f"{stage.url}/?view=targets")
         assert await shown.text("#verdict .detail") == "1 of 1,000 targets has a problem"
         assert await rows.count() == 100
-        await page.click("a[rel=next]")
+        await follow("a[rel=next]")
         assert "101–200 of 1,000" in await shown.text(".pager")
-        await page.click("#tabs a >> text=Members")
-        await page.click("th.user a")
+        await follow("#tabs a >> text=Members")
+        await follow("th.user a")
         assert (await shown.column("user"))[0] == "user00000"
         await page.fill("#filter", "user0004")
         await page.select_option("#source", "region-1")
-        await page.click("form button")
+        await follow("form button")
         assert await shown.column("user") == ["user00040"]
-        await page.click("#languages a[lang=zh]")
+        await follow("#languages a[lang=zh]")
         assert "个异常" in await shown.text("#verdict .detail")
         assert await shown.column("user") == ["user00040"]
         stage.show(half_broken())
@@ -287,7 +294,7 @@ async def test_names_from_upstream_are_text(browser: Browser, tmp_path: Path) ->
             await shown.page.click("#tabs a >> text=Members")
             await expect(shown.page.locator("td.group")).to_contain_text("<img")
             await shown.page.click("#tabs a >> text=Targets")
-            await shown.page.click("tr.stale summary")
+            await shown.page.click("table.targets tr.stale summary")
             assert "<img src=x" in await shown.text("tr.stale dl")
             assert await shown.page.locator("img").count() == 1
 
