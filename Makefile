@@ -133,7 +133,7 @@ packages: dist  ## dist/: deb and rpm, for the same Python and processor
 	$(BIN)/python -m compileall -q --invalidation-mode unchecked-hash -s $(PACKAGED)/lib -p /opt/hpc-exporter/lib $(PACKAGED)/lib
 	minor=$$($(BIN)/python -c 'import sys; print("{}.{}".format(*sys.version_info))') && \
 	printf '%s\n' "#!/usr/bin/python$$minor -I" 'import sys' 'sys.path.insert(0, "/opt/hpc-exporter/lib")' \
-	  'from exporter.cli.main import entry_point' 'entry_point()' > $(PACKAGED)/hpc-exporter && \
+	  'from exporter.__main__ import entry_point' 'entry_point()' > $(PACKAGED)/hpc-exporter && \
 	for kind in deb rpm; do \
 	  ARCH=$$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/') VERSION=$$($(BIN)/hatchling version | sed 's/\.dev/~dev/') \
 	  PYTHON_VERSION=$$minor $(NFPM) package --config deploy/packages/nfpm.yaml --packager $$kind --target $(DIST)/; \

@@ -98,8 +98,8 @@ def misplaced_tokens(args: argparse.Namespace) -> Iterator[str]:
             yield str(value)
 
 
-def entry_point() -> NoReturn:
-    """Run the command line as a process of its own; the entry point of the installed command.
+def run_process() -> NoReturn:
+    """Run the command line as a process of its own.
 
     The exit status is not 0 where the results could not be written.
     """

@@ -1,6 +1,9 @@
 """The command line as a whole: what it says, where it says it, and how it ends."""
 
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,23 @@ clusters:
     cluster_id: 11112
     hpc_url: ftp://hpc.example.com
     token: ${HPC_EXPORTER_TEST_UNSET}
+"""
+
+# Interrupts the process where it begins to load the module that is its argument.
+INTERRUPTED = """
+import signal, sys
+from exporter.__main__ import entry_point
+
+class Interrupt:
+    module = sys.argv.pop(1)
+
+    def find_spec(self, name, path, target=None):
+        if name == self.module:
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+entry_point()
 """
 
 
@@ -192,3 +212,12 @@ async def test_a_command_is_a_process_without_a_traceback(tmp_path: Path) -> Non
     assert status == 1
     assert stdout.count("exporter.yml:") == 4
     assert stderr == "exporter.yml: 4 mistakes\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "status"), [("exporter.cli.main", -signal.SIGINT), ("yaml", -signal.SIGINT), ("exporter.cli.check", 130)]
+)
+def test_an_interrupt_while_modules_are_loaded_leaves_no_traceback(config: Path, module: str, status: int) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, module, "check", f"--config.file={config}"]
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own command
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")

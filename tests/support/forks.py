@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from exporter import cli
-from exporter.cli.main import entry_point
+from exporter.cli.main import run_process
 
 ROOT = Path(__file__).parent.parent.parent
 # Of a message between the two: arguments and environment.
@@ -228,7 +228,7 @@ def main() -> None:
     if first := os.environ.pop(RUN_FIRST, None):
         runpy.run_path(first)
     sys.argv = ["hpc-exporter", *request["arguments"]]
-    entry_point()
+    run_process()
 
 
 if __name__ == "__main__":
