@@ -26,7 +26,8 @@ from tests.support.command import Command, Running
 EXAMPLE: dict[str, Any] = yaml.load(
     (ROOT / "config" / "alertmanager.yml").read_text(encoding="utf-8"), yaml.CSafeLoader
 )
-CHINESE = {"summary_zh": "kunshan：全部失败", "description_zh": "先检查令牌"}
+RUNBOOK = "https://example.com/HPCRegionDown.md"
+CHINESE = {"summary_zh": "kunshan：全部失败", "description_zh": "先检查令牌", "runbook_url": RUNBOOK}
 KEY = "a-key-that-nobody-else-may-know"
 
 
@@ -131,6 +132,8 @@ async def test_every_receiver_of_the_example_reaches_its_people(tmp_path: Path) 
     assert "[告警 1] HPCRegionDown kunshan" in chinese
     assert f"<b>{CHINESE['summary_zh']}</b>" in chinese
     assert CHINESE["description_zh"] in chinese
+    assert 'href="https://example.com/HPCRegionDown.zh.md"' in chinese
+    assert RUNBOOK in english
     assert bots.taken["dingtalk"]["markdown"]["title"] == "(FIRING 1) HPCRegionDown kunshan"
     assert "HPCRegionDown kunshan" in bots.taken["wecom"]["markdown"]["content"]
     assert bots.taken["feishu"]["content"]["text"].startswith("(FIRING 1) HPCRegionDown kunshan")
