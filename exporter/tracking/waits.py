@@ -98,6 +98,7 @@ class Waits:
                 self._end(name, member, Dequeued(NEVER, job_id, started=False))
         for name in set(self._heads.get(member, {}).values()):
             if self._classes[name].look(at, self._seen(name)):
+                self._let_go(name)
                 self._change(name)
 
     def _submit(self, member: MemberKey, job: Queued, interval: float) -> None:
@@ -110,11 +111,18 @@ class Waits:
         gap = 0.0 if job.reported else interval
         if self._classes[name].submitted(key_of(member, job.job_id), job.at, gap, self._seen(name)):
             self._follow(name, member, job.job_id)
+            self._let_go(name)
             self._change(name)
 
     def _follow(self, name: ClassKey, member: MemberKey, job_id: str) -> None:
         self._heads.setdefault(member, {})[job_id] = name
         self._followed[name][key_of(member, job_id)] = member, job_id
+
+    def _let_go(self, name: ClassKey) -> None:
+        """Follow no longer what the class has dropped: heads that wait beyond all bounds, and old ones without a bound."""
+        for key in self._followed[name].keys() - set(self._classes[name].waiting()):
+            member, job_id = self._followed[name].pop(key)
+            del self._heads[member][job_id]
 
     def _end(self, name: ClassKey, member: MemberKey, job: Dequeued) -> None:
         key = key_of(member, job.job_id)

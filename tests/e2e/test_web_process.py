@@ -205,11 +205,17 @@ async def test_a_missing_socket_from_systemd_is_explained(tmp_path: Path) -> Non
 
 async def test_it_reloads_automatically_when_the_file_changes(tmp_path: Path, region: ScriptedRegion) -> None:
     flags = ("--config.enable-auto-reload", "--config.auto-reload-interval=100ms")
+
+    def replace(text: str) -> None:
+        """Replace the file as a whole: one that is being written may be read empty."""
+        (tmp_path / "new.yml").write_text(text)
+        (tmp_path / "new.yml").replace(exporter.config)
+
     async with serving(tmp_path, configuration(cluster(region.url)), *flags) as exporter:
         await exporter.ready()
-        exporter.config.write_text(configuration(cluster(region.url), cluster(region.url, "hefei", cluster_id=2)))
+        replace(configuration(cluster(region.url), cluster(region.url, "hefei", cluster_id=2)))
         await exporter.shows(lambda samples: 'hpc_up{hpc_cluster="hefei"}' in samples, "the region that was added")
-        exporter.config.write_text("clusters: [")
+        replace("clusters: [")
         successful = "hpc_exporter_config_last_reload_successful"
         await exporter.shows(lambda samples: samples[successful] == 0, "that the broken file was rejected")
         assert 'hpc_up{hpc_cluster="hefei"}' in await exporter.samples()

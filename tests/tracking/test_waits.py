@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.records import EndedJob, Job, JobListing, JobState
 from exporter.tracking import MemberKey, Tracker, TrackingService
-from exporter.tracking.bounds import BURST_SECONDS, WaitClass
+from exporter.tracking.bounds import BURST_SECONDS, LONGEST_WAIT, WINDOW, WaitClass
 from exporter.tracking.machine import advance
 from exporter.tracking.model import MemberState
 from exporter.tracking.waits import MOST_CLASSES, ClassKey
@@ -357,3 +357,25 @@ async def test_bounds_are_shown_once_they_are_written(state_file: Path) -> None:
     again.forget_members([], [ANNE])
     assert again.waits("own") == ()
     await again.stop()
+
+
+def test_a_head_that_waits_beyond_all_bounds_is_followed_no_longer() -> None:
+    tracker = polled("", "1=Q", "1=Q")
+    (followed,) = tracker._waits._followed.values()
+    assert len(followed) == 1
+    month = int(LONGEST_WAIT / MINUTE)
+    polled("1=Q", tracker=tracker, first=month + 3)
+    assert not followed
+    polled("1=Q", "1=R", tracker=tracker, first=month + 4)
+    assert classes(tracker) == {("", "comp", False): [-1 - LONGEST_WAIT]}
+
+
+def test_a_head_without_a_bound_that_newer_ones_push_out_is_followed_no_longer() -> None:
+    tracker = polled("", *["1=Q"] * 61)
+    (followed,) = tracker._waits._followed.values()
+    for number in range(WINDOW):
+        assert len(followed) == 1
+        polled(f"1=Q {number}x=Q", f"1=Q {number}x=R", tracker=tracker, first=62 + 2 * number)
+    assert not followed
+    polled("1=R", tracker=tracker, first=62 + 2 * WINDOW)
+    assert len(classes(tracker)["", "comp", False]) == WINDOW
