@@ -122,7 +122,9 @@ class Waits:
         """Follow no longer what the class has dropped: heads that wait beyond all bounds, and old ones without a bound."""
         for key in self._followed[name].keys() - set(self._classes[name].waiting()):
             member, job_id = self._followed[name].pop(key)
-            del self._heads[member][job_id]
+            # It may wait as a head of another class by now.
+            if self._heads[member].get(job_id) == name:
+                del self._heads[member][job_id]
 
     def _end(self, name: ClassKey, member: MemberKey, job: Dequeued) -> None:
         key = key_of(member, job.job_id)
